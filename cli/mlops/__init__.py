@@ -1,0 +1,17 @@
+"""From an MLflow project to a sound A/B test in production.
+
+The package is laid out in layers; imports point down this list and never up, and parts on one
+line never import each other:
+
+    __main__
+    commands                                   parse, call, render
+    workflows                                  flows that cross parts: promote, rollback, demo
+    training | deployment | serving | feedback | monitoring
+    registry | journal                         models and ledger | decisions and outcomes
+    spec | protocols | policies | rewards | stats   frozen records and pure functions
+    plugins                                    name -> implementation, imported on use
+    settings | resources | lazy
+    errors
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,72 @@
+"""The `mlops` program: one place that turns an error into words and an exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from mlops.commands.app import app
+from mlops.errors import MlopsError, UsageError
+
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave the process with its exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A reader that goes away (`mlops models list | head`) ends us quietly, as it does other tools.
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    sys.exit(run(words))
+
+
+def run(words: list[str]) -> int:
+    """Run one command and return its exit code; 0 ok, others as in `mlops.errors`."""
+    try:
+        result = app(words, standalone_mode=False, prog_name="mlops")
+    except MlopsError as error:
+        return _fail(error, words)
+    except typer.TyperException as error:
+        return _fail(_usage(error, words), words)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("Interrupted.\n")
+        return _INTERRUPTED
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: typer.TyperException, words: list[str]) -> UsageError:
+    message = str(getattr(error, "message", "") or error)
+    command = " ".join(word for word in words[:1] if not word.startswith("-"))
+    return UsageError(message, hint=f"`mlops {command} --help`".replace(" --", " --", 1))
+
+
+def _fail(error: MlopsError, words: list[str]) -> int:
+    if os.environ.get("MLOPS_DEBUG"):
+        import traceback
+
+        traceback.print_exc()
+    if "--json" in words:
+        document = {
+            "schema_version": 1,
+            "error": {
+                "code": error.code,
+                "message": error.message,
+                "hint": error.hint,
+                "exit_code": error.exit_code,
+            },
+        }
+        sys.stdout.write(json.dumps(document, indent=2) + "\n")
+    else:
+        from mlops.commands.output import print_error
+
+        print_error(error)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""How commands speak: data to stdout, everything else to stderr.
+
+Rich is imported inside the functions, so that a command that prints nothing pays nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import enum
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops.errors import MlopsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA_VERSION = 1
+
+#: The option every command that prints data takes.
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Output")
+]
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for data (stdout) or for notes (stderr)."""
+    from rich.console import Console
+
+    # Piped output must not be wrapped to a width nobody asked for.
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
+    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+
+
+def note(message: str) -> None:
+    """Tell the person something that is not data; rich markup is understood."""
+    console(stderr=True).print(message)
+
+
+def show(
+    document: Mapping[str, Any], *, as_json: bool, render: Callable[[Console], None] | None = None
+) -> None:
+    """Print a result: as one JSON document, or as `render` draws it.
+
+    Args:
+        document: The result for scripts; records, paths and times are converted.
+        as_json: Whether a script reads it.
+        render: Draws it for a person.
+    """
+    if as_json:
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **plain(document)}, indent=2)
+        sys.stdout.write(text + "\n")
+    elif render is not None:
+        render(console())
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401 - any record
+    """Turn records, paths, times and non-finite numbers into what JSON has.
+
+    Times become ISO 8601 in UTC; NaN and infinities become null.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime.datetime):
+        return value.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def print_error(error: MlopsError) -> None:
+    """Print what happened and what to do, on stderr."""
+    from rich.markup import escape
+
+    out = console(stderr=True)
+    out.print(f"[bold red]error:[/] {escape(error.message)}")
+    if error.hint:
+        out.print(f"[bold cyan] hint:[/] {escape(error.hint)}")

@@ -1,0 +1,103 @@
+"""What can go wrong, for people and for scripts.
+
+    MlopsError                 1  failed
+    ├── UsageError             2  the command was not called right
+    ├── InvalidInputError      3  a file, a value or a setting is wrong
+    ├── NotAllowedError        4  credentials missing or refused
+    ├── NotFoundError          5  the named thing does not exist
+    ├── RemoteError            6  a server or the network failed; trying again may help
+    └── ConflictError          7  somebody else changed it, or holds it
+
+`message` says what happened with the offending value in it; `hint` says what to do. `__main__`
+turns an error into an exit code, `serving` into an HTTP status; nobody else maps them. A
+programmer's mistake is not an `MlopsError` and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class MlopsError(Exception):
+    """Something a person can understand and act upon.
+
+    Args:
+        message: What happened, with the offending value.
+        hint: What to do about it, ideally a command to copy.
+    """
+
+    exit_code: ClassVar[int] = 1
+    code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MlopsError):
+    """The command line does not say what it must."""
+
+    exit_code = 2
+    code = "usage"
+
+
+class InvalidInputError(MlopsError):
+    """A file, value or setting fails its check; nothing was changed."""
+
+    exit_code = 3
+    code = "invalid"
+
+
+class NotAllowedError(MlopsError):
+    """Credentials are missing or were refused."""
+
+    exit_code = 4
+    code = "not_allowed"
+
+
+class NotFoundError(MlopsError):
+    """The named model, deployment, run or file does not exist."""
+
+    exit_code = 5
+    code = "not_found"
+
+
+class RemoteError(MlopsError):
+    """A server or the network failed; trying again may help."""
+
+    exit_code = 6
+    code = "remote"
+
+
+class ConflictError(MlopsError):
+    """Somebody else changed or holds the thing; look again before trying again."""
+
+    exit_code = 7
+    code = "conflict"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to `name`, as a hint sentence.
+
+    >>> did_you_mean("alhpa", ["alpha", "l1_ratio"])
+    'Did you mean `alpha`?'
+    >>> did_you_mean("x", ["alpha"]) is None
+    True
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean `{close[0]}`?" if close else None
+
+
+def one_of(known: Iterable[str]) -> str:
+    """Name the choices for a hint: "`a`, `b` or `c`".
+
+    >>> one_of(["a", "b", "c"])
+    '`a`, `b` or `c`'
+    """
+    names = [f"`{name}`" for name in known]
+    if len(names) < 2:
+        return "".join(names) or "nothing"
+    return ", ".join(names[:-1]) + f" or {names[-1]}"

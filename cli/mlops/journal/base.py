@@ -1,0 +1,76 @@
+"""The contract of a journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
+
+from mlops.errors import RemoteError
+from mlops.journal.records import (
+    Decision,
+    NewOutcome,
+    Observation,
+    RevisionEvent,
+    StoredOutcome,
+    Traffic,
+)
+
+
+class JournalUnavailableError(RemoteError):
+    """The journal could not be written; nothing of this batch was stored."""
+
+
+class Journal(Protocol):
+    """Append-only store of decisions and outcomes. One writer thread, any number of readers."""
+
+    def append(
+        self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
+    ) -> list[StoredOutcome]:
+        """Store a batch in one durable commit; once it returns, the batch survives a power cut.
+
+        Decisions come first, so that an outcome may name a decision of its own batch. Storing
+        the same decision or outcome again changes nothing.
+
+        Args:
+            decisions: Any number.
+            outcomes: Any number.
+
+        Returns:
+            The fate of each outcome, in order.
+
+        Raises:
+            JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
+        """
+        ...
+
+    def record_loss(self, kind: str, count: int, time_ms: int) -> None:
+        """Write down that `count` rows of a kind had to be shed."""
+        ...
+
+    def record_revision(self, event: RevisionEvent) -> None:
+        """Copy an event of the ledger, to align times."""
+        ...
+
+    def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
+        """Read stored outcomes in order of arrival, joined to their decisions.
+
+        Args:
+            revisions: Only outcomes of these revisions; all by default.
+        """
+        ...
+
+    def traffic(self) -> list[Traffic]:
+        """Count decisions by revision and arm, in that order."""
+        ...
+
+    def revision_events(self) -> list[RevisionEvent]:
+        """Return every administrative row, oldest first."""
+        ...
+
+    def losses(self) -> dict[str, int]:
+        """Return how many rows of each kind were shed in all."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...

@@ -1,0 +1,185 @@
+"""Rows of the journal, as the parts around it see them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+#: One value as JSON has it.
+Value: TypeAlias = bool | int | float | str | None
+#: `Outcome.row` of feedback about a whole request.
+WHOLE_REQUEST = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """One request that an arm was drawn for.
+
+    Attributes:
+        nonce: Identity of the decision, 12 bytes; a retry has the same.
+        time_ms: When the arm was drawn, milliseconds since 1970 in UTC.
+        revision: Revision that answered.
+        arm: Position of the arm in it, from 0.
+        propensity: Probability in [0, 1] with which it was drawn; 0 if a tester forced it.
+        n_rows: Rows of the request, at least 1.
+        latency_us: From request read to answer written, microseconds.
+        status: HTTP status of the answer.
+        protocol: Name of the codec.
+        client_id: The caller's own id, if any.
+        unit: Keyed hash of the sticky unit, 8 bytes, if the deployment has one.
+        features: The request's rows as JSON data, or None where they are not kept.
+        predictions: One JSON value per row, or None after a failure.
+    """
+
+    nonce: bytes
+    time_ms: int
+    revision: int
+    arm: int
+    propensity: float
+    n_rows: int
+    latency_us: int
+    status: int
+    protocol: str
+    client_id: str | None = None
+    unit: bytes | None = None
+    features: Any = None
+    predictions: list[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewOutcome:
+    """Feedback about to be stored, its id already checked.
+
+    Attributes:
+        nonce: The decision it speaks of, or None where only the client's id is known.
+        client_id: The client's own id, used where `nonce` is None.
+        row: Row of the request from 0, or `WHOLE_REQUEST`.
+        time_ms: When it arrived, milliseconds since 1970 in UTC.
+        revision: From the request id; 0 if not known yet.
+        arm: From the request id.
+        propensity: From the request id.
+        reward: Finite, higher is better; None if only the truth is known.
+        truth: The true value; None if only a reward is given.
+    """
+
+    nonce: bytes | None
+    client_id: str | None
+    row: int
+    time_ms: int
+    revision: int
+    arm: int
+    propensity: float
+    reward: float | None
+    truth: Value
+
+
+class Fate(enum.Enum):
+    """What became of one piece of feedback."""
+
+    ACCEPTED = "accepted"
+    """Stored, and joined to its decision."""
+    UNMATCHED = "unmatched"
+    """Stored and credited to its arm; the decision's row is not in the journal (yet)."""
+    DUPLICATE = "duplicate"
+    """This row of this request had feedback before; the first one stands."""
+    UNKNOWN = "unknown"
+    """No request has this client id; not stored."""
+    AMBIGUOUS = "ambiguous"
+    """Several requests have this client id; not stored."""
+    NO_SUCH_ROW = "no_such_row"
+    """The request has fewer rows; not stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOutcome:
+    """What became of a `NewOutcome`, with what is known of its decision.
+
+    Attributes:
+        fate: What became of it.
+        outcome: The outcome, with revision and arm filled in where its decision is known.
+        prediction: What was predicted for its row; None if unknown or for a whole request.
+    """
+
+    fate: Fate
+    outcome: NewOutcome
+    prediction: Value = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One stored outcome joined to its decision, as folds read it.
+
+    Attributes:
+        seq: Order of arrival.
+        nonce: Identity of the decision.
+        row: Row of the request, or `WHOLE_REQUEST`.
+        time_ms: When the feedback arrived, milliseconds since 1970 in UTC.
+        revision: Revision that answered.
+        arm: Position of the arm in it.
+        propensity: Probability with which it was drawn; 0 if forced.
+        reward: Reward as sent, else None.
+        truth: Truth as sent, else None.
+        prediction: What was predicted for the row, if the decision is known.
+        unit: Keyed hash of the sticky unit, if there is one.
+        decided_ms: When the arm was drawn, if the decision is known.
+    """
+
+    seq: int
+    nonce: bytes
+    row: int
+    time_ms: int
+    revision: int
+    arm: int
+    propensity: float
+    reward: float | None
+    truth: Value
+    prediction: Value
+    unit: bytes | None
+    decided_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Decisions of one arm of one revision, counted.
+
+    Attributes:
+        revision: Revision.
+        arm: Position of the arm in it.
+        drawn: Requests for which the policy drew it, each sticky unit counted once as `units`.
+        units: Distinct sticky units among them; equal to `drawn` where there are none.
+        forced: Requests for which a tester chose it.
+        errors: Requests answered with a status of 500 or more.
+        rows: Rows predicted.
+        latency_us_mean: Mean latency of drawn requests in microseconds.
+        first_ms: Time of the first decision, milliseconds since 1970 in UTC.
+        last_ms: Time of the last.
+    """
+
+    revision: int
+    arm: int
+    drawn: int
+    units: int
+    forced: int
+    errors: int
+    rows: int
+    latency_us_mean: float
+    first_ms: int
+    last_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RevisionEvent:
+    """A revision went live or a server stopped.
+
+    Attributes:
+        revision: Revision concerned.
+        time_ms: When, milliseconds since 1970 in UTC.
+        event: `live`, `started` or `stopped`.
+        spec: The revision's spec as JSON data, for `live`.
+    """
+
+    revision: int
+    time_ms: int
+    event: str
+    spec: dict[str, Any] | None = None

@@ -1,0 +1,92 @@
+"""The journal's tables, the same for SQLite and PostgreSQL.
+
+Most predictions and truths are one number; those go into a numeric column, which spares a fold
+the parsing, and everything else goes beside it as JSON text.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+#: Version of these tables, stored in `journal_meta`.
+VERSION = 1
+
+metadata = MetaData()
+
+# SQLite makes only a column declared INTEGER the row's own id.
+_SEQ = BigInteger().with_variant(Integer, "sqlite")
+
+meta = Table("journal_meta", metadata, Column("version", Integer, primary_key=True))
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("nonce", LargeBinary(12), nullable=False, unique=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("arm", SmallInteger, nullable=False),
+    Column("propensity", Float(53), nullable=False),
+    Column("n_rows", Integer, nullable=False),
+    Column("latency_us", BigInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("client_id", Text),
+    Column("unit", LargeBinary(8)),
+    Column("features", Text),
+    Column("prediction", Float(53)),
+    Column("predictions", Text),
+)
+Index(
+    "decisions_client_id",
+    decisions.c.client_id,
+    sqlite_where=decisions.c.client_id.is_not(None),
+    postgresql_where=decisions.c.client_id.is_not(None),
+)
+
+outcomes = Table(
+    "outcomes",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("nonce", LargeBinary(12), nullable=False),
+    Column("row", Integer, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("arm", SmallInteger, nullable=False),
+    Column("propensity", Float(53), nullable=False),
+    Column("reward", Float(53)),
+    Column("truth", Float(53)),
+    Column("truth_json", Text),
+    UniqueConstraint("nonce", "row"),
+)
+
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("revision", Integer, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("spec", Text),
+)
+
+losses = Table(
+    "losses",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("n", Integer, nullable=False),
+)

@@ -1,0 +1,357 @@
+"""The journal in a SQL database: SQLite on one machine, PostgreSQL where replicas share it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import orjson
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    case,
+    distinct,
+    func,
+    insert,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+
+from mlops.journal.base import JournalUnavailableError
+from mlops.journal.engine import open_engine
+from mlops.journal.records import (
+    WHOLE_REQUEST,
+    Decision,
+    Fate,
+    NewOutcome,
+    Observation,
+    RevisionEvent,
+    StoredOutcome,
+    Traffic,
+    Value,
+)
+from mlops.journal.schema import decisions, losses, outcomes, revisions
+
+# SQLite allows 32,766 variables in a statement since 3.32; older builds 999.
+_KEYS_PER_QUERY = 900
+_READ_AHEAD_ROWS = 5_000
+
+# A result row; its type differs between the minor versions of SQLAlchemy we accept.
+_Row: TypeAlias = Any
+
+
+class SqlJournal:
+    """A `Journal` behind a SQLAlchemy URL.
+
+    Args:
+        url: For example `sqlite:////folder/wine.db`.
+
+    Raises:
+        InvalidInputError: The URL or the tables are not ours to use.
+        RemoteError: The database cannot be reached.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = open_engine(url)
+        dialect = sqlite if self._engine.dialect.name == "sqlite" else postgresql
+        self._insert_decisions = dialect.insert(decisions).on_conflict_do_nothing()
+        self._insert_outcomes = (
+            dialect.insert(outcomes)
+            .on_conflict_do_nothing()
+            .returning(outcomes.c.nonce, outcomes.c.row)
+        )
+
+    def append(
+        self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
+    ) -> list[StoredOutcome]:
+        """See `Journal.append`."""
+        try:
+            with self._engine.begin() as connection:
+                if decisions:
+                    connection.execute(self._insert_decisions, [_decision(d) for d in decisions])
+                return self._store(connection, outcomes) if outcomes else []
+        except DBAPIError as error:
+            raise JournalUnavailableError(
+                f"The journal could not be written: {error.orig}.",
+                hint="Free space or mend the database, then send the feedback again.",
+            ) from error
+
+    def _store(self, connection: Connection, batch: Sequence[NewOutcome]) -> list[StoredOutcome]:
+        """Join a batch to its decisions, insert what can be stored, and tell each one's fate."""
+        matches = _by_nonce(connection, {o.nonce for o in batch if o.nonce is not None})
+        named = _by_client_id(connection, {o.client_id for o in batch if o.nonce is None})
+        joined = [_join(outcome, matches, named) for outcome in batch]
+        rows: dict[tuple[bytes | None, int], dict[str, Any]] = {}
+        for item in joined:
+            if item.fate in (Fate.ACCEPTED, Fate.UNMATCHED):
+                rows.setdefault((item.outcome.nonce, item.outcome.row), _outcome(item.outcome))
+        fresh: set[tuple[bytes | None, int]] = set()
+        if rows:
+            fresh = {
+                (bytes(nonce), row)
+                for nonce, row in connection.execute(self._insert_outcomes, list(rows.values()))
+            }
+        return [_settle(item, fresh) for item in joined]
+
+    def record_loss(self, kind: str, count: int, time_ms: int) -> None:
+        """See `Journal.record_loss`."""
+        with self._engine.begin() as connection:
+            connection.execute(insert(losses).values(time_ms=time_ms, kind=kind, n=count))
+
+    def record_revision(self, event: RevisionEvent) -> None:
+        """See `Journal.record_revision`."""
+        spec = None if event.spec is None else _json(event.spec)
+        with self._engine.begin() as connection:
+            connection.execute(
+                insert(revisions).values(
+                    revision=event.revision, time_ms=event.time_ms, event=event.event, spec=spec
+                )
+            )
+
+    def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
+        """See `Journal.observations`."""
+        o, d = outcomes.c, decisions.c
+        query = (
+            select(
+                o.seq, o.nonce, o.row, o.time_ms, o.revision, o.arm, o.propensity, o.reward,
+                o.truth, o.truth_json, d.prediction, d.predictions, d.unit,
+                d.time_ms.label("decided_ms"),
+            )
+            .select_from(outcomes.outerjoin(decisions, _same_decision()))
+            .order_by(o.seq)
+        )  # fmt: skip
+        if revisions is not None:
+            query = query.where(o.revision.in_(list(revisions)))
+        with self._engine.connect() as connection:
+            result = connection.execution_options(yield_per=_READ_AHEAD_ROWS).execute(query)
+            yield from map(_observation, result)
+
+    def traffic(self) -> list[Traffic]:
+        """See `Journal.traffic`."""
+        d = decisions.c
+        drawn = d.propensity > 0
+        query = (
+            select(
+                d.revision,
+                d.arm,
+                _count(drawn),
+                # A decision without a sticky unit is its own unit.
+                func.count(distinct(case((drawn, func.coalesce(d.unit, d.nonce))))),
+                _count(d.propensity == 0),
+                _count(d.status >= 500),
+                func.sum(d.n_rows),
+                func.coalesce(func.avg(case((drawn, d.latency_us))), 0.0),
+                func.min(d.time_ms),
+                func.max(d.time_ms),
+            )
+            .group_by(d.revision, d.arm)
+            .order_by(d.revision, d.arm)
+        )
+        with self._engine.connect() as connection:
+            rows: list[_Row] = list(connection.execute(query))
+        return [
+            Traffic(
+                revision=row[0],
+                arm=row[1],
+                drawn=row[2],
+                units=row[3],
+                forced=row[4],
+                errors=row[5],
+                rows=int(row[6]),
+                latency_us_mean=float(row[7]),
+                first_ms=row[8],
+                last_ms=row[9],
+            )
+            for row in rows
+        ]
+
+    def revision_events(self) -> list[RevisionEvent]:
+        """See `Journal.revision_events`."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(revisions).order_by(revisions.c.seq)).all()
+        return [
+            RevisionEvent(
+                row.revision,
+                row.time_ms,
+                row.event,
+                None if row.spec is None else orjson.loads(row.spec),
+            )
+            for row in rows
+        ]
+
+    def losses(self) -> dict[str, int]:
+        """See `Journal.losses`."""
+        query = select(losses.c.kind, func.sum(losses.c.n)).group_by(losses.c.kind)
+        with self._engine.connect() as connection:
+            return {kind: int(count) for kind, count in connection.execute(query)}
+
+    def close(self) -> None:
+        """See `Journal.close`."""
+        self._engine.dispose()
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count(case((condition, 1)))
+
+
+def _same_decision() -> ColumnElement[bool]:
+    """Join condition of outcomes and decisions.
+
+    A retry after a change of weights may have been answered by another arm than the decision
+    that stands; its outcome keeps the arm of its own request id and is joined to no prediction.
+    """
+    return and_(
+        decisions.c.nonce == outcomes.c.nonce,
+        decisions.c.revision == outcomes.c.revision,
+        decisions.c.arm == outcomes.c.arm,
+    )
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    number, text = _split_predictions(decision.predictions)
+    return {
+        "nonce": decision.nonce,
+        "time_ms": decision.time_ms,
+        "revision": decision.revision,
+        "arm": decision.arm,
+        "propensity": decision.propensity,
+        "n_rows": decision.n_rows,
+        "latency_us": decision.latency_us,
+        "status": decision.status,
+        "protocol": decision.protocol,
+        "client_id": decision.client_id,
+        "unit": decision.unit,
+        "features": None if decision.features is None else _json(decision.features),
+        "prediction": number,
+        "predictions": text,
+    }
+
+
+def _split_predictions(predictions: list[Any] | None) -> tuple[float | None, str | None]:
+    if predictions is None:
+        return None, None
+    if len(predictions) == 1 and isinstance(predictions[0], float):
+        return predictions[0], None
+    return None, _json(predictions)
+
+
+def _outcome(outcome: NewOutcome) -> dict[str, Any]:
+    is_number = isinstance(outcome.truth, float)
+    return {
+        "nonce": outcome.nonce,
+        "row": outcome.row,
+        "time_ms": outcome.time_ms,
+        "revision": outcome.revision,
+        "arm": outcome.arm,
+        "propensity": outcome.propensity,
+        "reward": outcome.reward,
+        "truth": outcome.truth if is_number else None,
+        "truth_json": None if is_number or outcome.truth is None else _json(outcome.truth),
+    }
+
+
+def _by_nonce(connection: Connection, nonces: set[bytes]) -> dict[bytes, _Row]:
+    found = {}
+    keys = sorted(nonces)
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        chunk = keys[start : start + _KEYS_PER_QUERY]
+        query = select(*_JOINED).where(decisions.c.nonce.in_(chunk))
+        found.update({bytes(row.nonce): row for row in connection.execute(query)})
+    return found
+
+
+def _by_client_id(
+    connection: Connection, client_ids: set[str | None]
+) -> dict[str | None, list[_Row]]:
+    found: dict[str | None, list[_Row]] = {}
+    for client_id in client_ids:
+        # Two are enough to know that the id is not unique; a constant id may have a million.
+        query = select(*_JOINED).where(decisions.c.client_id == client_id).limit(2)
+        found[client_id] = list(connection.execute(query))
+    return found
+
+
+_JOINED = (
+    decisions.c.nonce,
+    decisions.c.revision,
+    decisions.c.arm,
+    decisions.c.propensity,
+    decisions.c.n_rows,
+    decisions.c.prediction,
+    decisions.c.predictions,
+)
+
+
+def _join(
+    outcome: NewOutcome,
+    matches: dict[bytes, _Row],
+    named: dict[str | None, list[_Row]],
+) -> StoredOutcome:
+    if outcome.nonce is not None:
+        decision = matches.get(outcome.nonce)
+        if decision is None or (decision.revision, decision.arm) != (outcome.revision, outcome.arm):
+            return StoredOutcome(Fate.UNMATCHED, outcome)
+    else:
+        candidates = named[outcome.client_id]
+        if len(candidates) != 1:
+            return StoredOutcome(Fate.AMBIGUOUS if candidates else Fate.UNKNOWN, outcome)
+        decision = candidates[0]
+        outcome = replace(
+            outcome,
+            nonce=bytes(decision.nonce),
+            revision=decision.revision,
+            arm=decision.arm,
+            propensity=decision.propensity,
+        )
+    if outcome.row >= decision.n_rows:
+        return StoredOutcome(Fate.NO_SUCH_ROW, outcome)
+    return StoredOutcome(Fate.ACCEPTED, outcome, _prediction(decision, outcome.row))
+
+
+def _settle(item: StoredOutcome, fresh: set[tuple[bytes | None, int]]) -> StoredOutcome:
+    """Turn what was already there, or came twice in the batch, into a duplicate."""
+    if item.fate not in (Fate.ACCEPTED, Fate.UNMATCHED):
+        return item
+    key = (item.outcome.nonce, item.outcome.row)
+    if key in fresh:
+        fresh.discard(key)
+        return item
+    return replace(item, fate=Fate.DUPLICATE)
+
+
+def _prediction(row: _Row, index: int) -> Value:
+    """Prediction of one row; that of a whole request only if it has a single row."""
+    if row.prediction is not None:
+        return float(row.prediction)
+    if row.predictions is None:
+        return None
+    values = orjson.loads(row.predictions)
+    if index == WHOLE_REQUEST:
+        index = 0 if len(values) == 1 else len(values)
+    value: Value = values[index] if index < len(values) else None
+    return value
+
+
+def _observation(row: _Row) -> Observation:
+    truth: Value = row.truth if row.truth_json is None else orjson.loads(row.truth_json)
+    return Observation(
+        seq=row.seq,
+        nonce=bytes(row.nonce),
+        row=row.row,
+        time_ms=row.time_ms,
+        revision=row.revision,
+        arm=row.arm,
+        propensity=row.propensity,
+        reward=row.reward,
+        truth=truth,
+        prediction=_prediction(row, row.row),
+        unit=None if row.unit is None else bytes(row.unit),
+        decided_ms=row.decided_ms,
+    )
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - any JSON data
+    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()

@@ -1,0 +1,176 @@
+"""One thread that writes the journal, so that no request waits for another's commit alone.
+
+Decisions wait a little and go in batches; outcomes go at once, and all that arrive while a commit
+is under way share the next one (group commit). A decision that finds the queue full is shed and
+counted; an outcome that finds it full is refused, which its sender is told.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.records import Decision, NewOutcome, StoredOutcome
+
+_LOG = logging.getLogger(__name__)
+_FLUSH_S = 0.1
+_RETRY_S = 1.0
+_DECISIONS_PER_COMMIT = 5_000
+_OUTCOMES_PER_COMMIT = 5_000
+
+_Waiting = tuple[Sequence[NewOutcome], "Future[list[StoredOutcome]]"]
+
+
+class JournalWriter:
+    """Queues in front of a journal, drained by a thread of its own.
+
+    All methods may be called from any thread.
+
+    Args:
+        journal: Written by this thread only.
+        on_stored: Called in the writer's thread after each commit with the outcomes' fates.
+        max_pending: Most decisions, and most outcomes, that may wait.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        on_stored: Callable[[Sequence[StoredOutcome]], None],
+        *,
+        max_pending: int = 100_000,
+    ) -> None:
+        self._journal = journal
+        self._on_stored = on_stored
+        self._max_pending = max_pending
+        self._decisions: deque[Decision] = deque()
+        self._outcomes: deque[_Waiting] = deque()
+        self._waiting_outcomes = 0
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closing = False
+        self._shed_unwritten = 0
+        self.shed = 0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def add_decision(self, decision: Decision) -> bool:
+        """Queue a decision; return False if it had to be shed."""
+        if len(self._decisions) >= self._max_pending:
+            self.shed += 1
+            self._shed_unwritten += 1
+            return False
+        self._decisions.append(decision)
+        return True
+
+    def add_outcomes(self, outcomes: Sequence[NewOutcome]) -> Future[list[StoredOutcome]]:
+        """Queue outcomes; the future is done once they are durable.
+
+        Its exception is a `JournalUnavailableError` if they could not be stored, or if too many
+        wait already.
+        """
+        future: Future[list[StoredOutcome]] = Future()
+        with self._lock:
+            full = self._waiting_outcomes + len(outcomes) > self._max_pending
+            if not full and not self._closing:
+                self._waiting_outcomes += len(outcomes)
+                self._outcomes.append((outcomes, future))
+        if full or self._closing:
+            reason = "Too much feedback is waiting." if full else "The server is stopping."
+            future.set_exception(JournalUnavailableError(reason, hint="Send it again later."))
+        self._wake.set()
+        return future
+
+    def close(self) -> None:
+        """Write what waits, then stop. Afterwards outcomes are refused."""
+        with self._lock:
+            self._closing = True
+        self._wake.set()
+        self._thread.join()
+
+    @property
+    def pending(self) -> int:
+        """Decisions that wait to be written."""
+        return len(self._decisions)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(_FLUSH_S)
+            self._wake.clear()
+            written = self._write_batch()
+            if self._closing and not self._outcomes and (not written or not self._decisions):
+                break
+            if self._outcomes or len(self._decisions) >= _DECISIONS_PER_COMMIT:
+                self._wake.set()
+
+    def _write_batch(self) -> bool:
+        """Commit one batch; return False if the journal refused it."""
+        decisions = [self._decisions.popleft() for _ in range(self._batch_size())]
+        waiting = self._take_outcomes()
+        outcomes = [outcome for group, _ in waiting for outcome in group]
+        if not decisions and not outcomes:
+            return True
+        try:
+            stored = self._journal.append(decisions, outcomes)
+        except JournalUnavailableError as error:
+            self._refuse(decisions, waiting, error)
+            return False
+        except Exception as error:  # noqa: BLE001 - the thread must live on; waiting senders are told
+            _LOG.exception("journal: a batch failed")
+            self._refuse([], waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
+            self._count_shed(len(decisions))
+            return False
+        self._record_shed()
+        self._on_stored(stored)
+        self._answer(waiting, stored)
+        return True
+
+    def _batch_size(self) -> int:
+        return min(len(self._decisions), _DECISIONS_PER_COMMIT)
+
+    def _take_outcomes(self) -> list[_Waiting]:
+        taken: list[_Waiting] = []
+        count = 0
+        with self._lock:
+            while self._outcomes and (not taken or count < _OUTCOMES_PER_COMMIT):
+                taken.append(self._outcomes.popleft())
+                count += len(taken[-1][0])
+            self._waiting_outcomes -= count
+        return taken
+
+    def _refuse(
+        self, decisions: list[Decision], waiting: list[_Waiting], error: JournalUnavailableError
+    ) -> None:
+        """Tell the senders, and keep the decisions for the next try as far as there is room."""
+        _LOG.warning("journal: %s", error.message)
+        room = max(0, self._max_pending - len(self._decisions))
+        kept = decisions[:room]
+        self._decisions.extendleft(reversed(kept))
+        self._count_shed(len(decisions) - len(kept))
+        for _, future in waiting:
+            future.set_exception(error)
+        if not self._closing:
+            time.sleep(_RETRY_S if not waiting else 0)
+
+    def _count_shed(self, count: int) -> None:
+        self.shed += count
+        self._shed_unwritten += count
+
+    def _record_shed(self) -> None:
+        count, self._shed_unwritten = self._shed_unwritten, 0
+        if count:
+            try:
+                self._journal.record_loss("decision", count, time.time_ns() // 1_000_000)
+            except Exception:  # noqa: BLE001 - the count is kept and written with the next batch
+                self._shed_unwritten += count
+
+    @staticmethod
+    def _answer(waiting: list[_Waiting], stored: list[StoredOutcome]) -> None:
+        start = 0
+        for group, future in waiting:
+            future.set_result(stored[start : start + len(group)])
+            start += len(group)

@@ -1,0 +1,219 @@
+"""The contract of a wire protocol: bytes in, one internal request; one internal answer, bytes out.
+
+A codec only transforms. It never touches a socket, a model, a clock or the journal, keeps no
+state and may be called from any thread; the codec that read a request writes its answer.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+#: One cell of a request, as JSON has it.
+Cell: TypeAlias = None | bool | int | float | str
+#: What a model answers: an array (n,) or (n, k); a table as column name -> (n,) values; or a list
+#: of n JSON values (strings, objects) for models that answer neither.
+Prediction: TypeAlias = "np.ndarray[Any, Any] | dict[str, Any] | list[Any]"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """n rows of k cells in column order; `names` (k,) where the protocol carries them."""
+
+    values: Sequence[Sequence[Any]]
+    names: tuple[str, ...] | None = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """n objects, column name to cell; keys may differ from row to row."""
+
+    values: Sequence[Mapping[str, Any]]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Named columns, each a list or array of n values; at least one column."""
+
+    values: Mapping[str, Any]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows, that of the first column; the codec has checked that all agree."""
+        return len(next(iter(self.values.values())))
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One unnamed array (n, …), as a NumPy array or a nested list."""
+
+    values: Any
+
+    @property
+    def n_rows(self) -> int:
+        """Size of the first axis."""
+        return len(self.values)
+
+
+Payload: TypeAlias = Rows | Records | Columns | Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceRequest:
+    """One prediction request, whatever protocol brought it.
+
+    Attributes:
+        payload: The rows to predict; at least one row.
+        client_id: The caller's own id (`puid`, V2 `id`); echoed where the protocol echoes it.
+        parameters: Request-level parameters meant for the model.
+        wanted: The codec's own note on the form of the answer (for Seldon v1 `ndarray` or
+            `tensor`, for V2 the requested outputs); opaque to everybody else.
+    """
+
+    payload: Payload
+    client_id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    wanted: Any = None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows to predict, at least 1."""
+        return self.payload.n_rows
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceResponse:
+    """One answer, before it is written in a protocol's form.
+
+    Attributes:
+        prediction: What the arm's model answered, n rows.
+        request_id: The id minted by the router; feedback names it.
+        deployment: Name of the deployment, the model's name in protocols that have one.
+        revision: Number of the revision that answered, from 1.
+        arm: Name of the arm that answered.
+        arm_index: Its position in the revision, from 0.
+        version: The model version of the arm, for people, for example `wine/3`.
+        client_id: The caller's own id, if it sent one.
+        output_names: Names of the k output columns, if the model's signature has them.
+    """
+
+    prediction: Prediction
+    request_id: str
+    deployment: str
+    revision: int
+    arm: str
+    arm_index: int
+    version: str
+    client_id: str | None = None
+    output_names: tuple[str, ...] | None = None
+
+
+class Kind(enum.Enum):
+    """Why a request was refused or failed; the value is the HTTP status to use by default."""
+
+    MALFORMED = 400
+    """The body is not of the protocol's form: bad JSON, wrong key, ragged rows."""
+    MISMATCH = 4001
+    """Well formed, but the model's signature refuses it."""
+    UNKNOWN_MODEL = 404
+    TOO_LARGE = 413
+    UNSUPPORTED_MEDIA = 415
+    MODEL_FAILED = 500
+    NOT_READY = 503
+    DEADLINE = 504
+
+    @property
+    def status(self) -> int:
+        """HTTP status in [400, 599]."""
+        return self.value if self.value < 1000 else self.value // 10
+
+
+class ProtocolError(Exception):
+    """A request that cannot be answered with a prediction.
+
+    Args:
+        kind: What sort of failure it is.
+        message: For the caller: the offending name, value, row or size, and what was expected.
+    """
+
+    def __init__(self, kind: Kind, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """An answer in a protocol's form.
+
+    Attributes:
+        status: HTTP status.
+        body: The whole body.
+        content_type: Its media type.
+        headers: Further headers of this protocol, lower-case names; the router's own headers
+            (`x-mlops-request-id`, `x-mlops-arm`, `x-mlops-revision`) are added by the server.
+    """
+
+    status: int
+    body: bytes
+    content_type: bytes = b"application/json"
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One piece of feedback as a client sends it, before it is checked and stored.
+
+    Attributes:
+        request_id: The router's id of the prediction, if the client has it.
+        client_id: Else the client's own id of the request; it must be unique to be accepted.
+        row: Row of the request it speaks of, from 0; None for the whole request.
+        reward: Higher is better; finite. None if only the truth is known.
+        truth: The true value (number, string or bool). None if only a reward is given.
+    """
+
+    request_id: str | None
+    client_id: str | None = None
+    row: int | None = None
+    reward: float | None = None
+    truth: Cell = None
+
+
+class Codec(Protocol):
+    """Reads requests and writes answers of one protocol. Stateless, thread-safe."""
+
+    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+        """Read a request.
+
+        Args:
+            body: The whole body, at most the server's size limit.
+            headers: Header names in lower case.
+
+        Raises:
+            ProtocolError: `MALFORMED` or `UNSUPPORTED_MEDIA`; any bytes whatever give this or a
+                request, never another exception.
+        """
+        ...
+
+    def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
+        """Write the answer to `request`, which this codec has read."""
+        ...
+
+    def encode_error(self, error: ProtocolError) -> Encoded:
+        """Write a failure in the shape this protocol's clients expect."""
+        ...

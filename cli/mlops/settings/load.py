@@ -1,0 +1,151 @@
+"""Read every setting once, checked, with the place it came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import InvalidInputError, did_you_mean
+from mlops.settings.project import find_project, read_project_file
+from mlops.settings.schema import SECTIONS, Settings
+
+# Other tools own these tables of the file; they are checked where they are used.
+_FREE_TABLES = frozenset({"parameters"})
+
+
+def load_settings(
+    start: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settle every setting for the project around `start`.
+
+    Args:
+        start: Folder to look from; the current one by default.
+        flags: `section.key` to a value given on the command line; None values are not given.
+        environ: The environment; `os.environ` by default.
+
+    Raises:
+        InvalidInputError: One or more values are wrong; all are named in one message.
+    """
+    environ = os.environ if environ is None else environ
+    project_dir = find_project(start or Path.cwd())
+    path, tables = read_project_file(project_dir)
+    faults = _unknown_names(path, tables)
+    origins: dict[str, str] = {}
+    sections: dict[str, Any] = {}
+    for section, record in SECTIONS.items():
+        values = {}
+        for item in fields(record):
+            key = f"{section}.{item.name}"
+            raw, origin = _settle(key, item, flags or {}, environ, tables, path)
+            try:
+                values[item.name] = _CASTS[str(item.type)](raw)
+            except ValueError as error:
+                faults.append(f"{origin}: `{key}` {error}, not `{raw}`")
+            origins[key] = origin
+        if not faults:
+            sections[section] = record(**values)
+    if faults:
+        raise InvalidInputError(
+            "\n".join(faults), hint="`mlops config show --origin` lists every setting."
+        )
+    return Settings(project_dir=project_dir, project_file=path, origins=origins, **sections)
+
+
+def _settle(
+    key: str,
+    item: Field[Any],
+    flags: Mapping[str, Any],
+    environ: Mapping[str, str],
+    tables: Mapping[str, Any],
+    path: Path | None,
+) -> tuple[Any, str]:
+    if flags.get(key) is not None:
+        return flags[key], "command line"
+    for variable in (f"MLOPS_{key.replace('.', '_').upper()}", *item.metadata["env"]):
+        if environ.get(variable):
+            return environ[variable], f"environment: {variable}"
+    section, _, name = key.partition(".")
+    table = tables.get(section, {})
+    if isinstance(table, Mapping) and name in table:
+        return table[name], str(path)
+    return item.default, "default"
+
+
+def _unknown_names(path: Path | None, tables: Mapping[str, Any]) -> list[str]:
+    """Name every table and key of the file that means nothing, with its line."""
+    faults = []
+    for section, table in tables.items():
+        if section in _FREE_TABLES:
+            continue
+        if section not in SECTIONS or not isinstance(table, Mapping):
+            faults.append(_unknown(path, "section", section, SECTIONS))
+            continue
+        known = [item.name for item in fields(SECTIONS[section])]
+        faults += [_unknown(path, f"key of [{section}]", k, known) for k in table if k not in known]
+    return faults
+
+
+def _unknown(path: Path | None, what: str, name: str, known: Any) -> str:  # noqa: ANN401 - any iterable of names
+    closest = did_you_mean(name, known) or f"Known: {', '.join(known)}."
+    return f"{path}:{_line_of(path, name)}: unknown {what} `{name}`. {closest}"
+
+
+def _line_of(path: Path | None, name: str) -> int:
+    """Line of the first mention of a key or table; tomllib does not say."""
+    if path is None:
+        return 0
+    pattern = re.compile(rf"^\s*(\[(tool\.mlops\.)?{re.escape(name)}[\].]|{re.escape(name)}\s*=)")
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if pattern.match(line):
+            return number
+    return 0
+
+
+def _text(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+    if not isinstance(raw, str):
+        raise ValueError("must be text")
+    return raw
+
+
+def _whole(raw: Any) -> int:  # noqa: ANN401 - a TOML value or text
+    if isinstance(raw, bool) or not isinstance(raw, int | str):
+        raise ValueError("must be a whole number")
+    try:
+        number = int(raw)
+    except ValueError:
+        raise ValueError("must be a whole number") from None
+    if number < 0:
+        raise ValueError("must not be negative")
+    return number
+
+
+def _probability(raw: Any) -> float:  # noqa: ANN401 - a TOML value or text
+    try:
+        number = float(raw)
+    except (TypeError, ValueError):
+        raise ValueError("must be a number") from None
+    if isinstance(raw, bool) or not 0 < number < 1:
+        raise ValueError("must be between 0 and 1")
+    return number
+
+
+def _names(raw: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - a TOML value or text
+    if isinstance(raw, str):
+        return raw if raw in ("all", "none") else tuple(raw.split(","))
+    if isinstance(raw, list | tuple) and all(isinstance(name, str) for name in raw):
+        return tuple(raw)
+    raise ValueError('must be "all", "none" or a list of names')
+
+
+_CASTS: Mapping[str, Callable[[Any], Any]] = {
+    "str": _text,
+    "int": _whole,
+    "float": _probability,
+    "str | tuple[str, ...]": _names,
+}

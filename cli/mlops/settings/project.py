@@ -1,0 +1,84 @@
+"""Which folder is the project, and which file holds its settings."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import InvalidInputError
+
+
+def find_project(start: Path) -> Path:
+    """Return the project's folder, seen from `start`.
+
+    The nearest folder upwards with `mlops.toml` or a `[tool.mlops]` table; else the nearest with
+    an `MLproject`; else `start` itself.
+    """
+    folders = [start.resolve(), *start.resolve().parents]
+    for folder in folders:
+        if (folder / "mlops.toml").is_file() or _in_pyproject(folder) is not None:
+            return folder
+    for folder in folders:
+        if (folder / "MLproject").is_file():
+            return folder
+    return folders[0]
+
+
+def read_project_file(project_dir: Path) -> tuple[Path | None, dict[str, Any]]:
+    """Return the settings file of a project and its tables, or (None, {}).
+
+    Raises:
+        InvalidInputError: The file is not TOML.
+    """
+    path = project_dir / "mlops.toml"
+    if path.is_file():
+        return path, _parse(path)
+    table = _in_pyproject(project_dir)
+    return (None, {}) if table is None else (project_dir / "pyproject.toml", table)
+
+
+def project_name(project_dir: Path) -> str:
+    """Return the project's name: `name` in its `MLproject`, else its folder's name.
+
+    It is the default name of its registered model, experiment and deployment, so characters that
+    one of those refuses become `-`.
+
+    Raises:
+        InvalidInputError: The `MLproject` is not YAML.
+    """
+    name = _named_in_mlproject(project_dir / "MLproject") or project_dir.resolve().name
+    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "project"
+
+
+def _named_in_mlproject(path: Path) -> str:
+    if not path.is_file():
+        return ""
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"`{path}` is not valid YAML: {error}", hint="Mend that line and try again."
+        ) from error
+    return str(content.get("name") or "") if isinstance(content, dict) else ""
+
+
+def _in_pyproject(folder: Path) -> dict[str, Any] | None:
+    path = folder / "pyproject.toml"
+    # A cheap look first: most folders upwards have no pyproject, most of those no table of ours.
+    if not path.is_file() or "[tool.mlops" not in path.read_text(encoding="utf-8"):
+        return None
+    table: dict[str, Any] = _parse(path).get("tool", {}).get("mlops", {})
+    return table
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidInputError(
+            f"`{path}` is not valid TOML: {error}.", hint="Mend that line and try again."
+        ) from error

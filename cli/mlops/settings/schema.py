@@ -1,0 +1,150 @@
+"""Every setting, its default, and the variables that name it.
+
+A section is a table of `mlops.toml`; a field is a key in it. `MLOPS_<SECTION>_<KEY>` sets any of
+them; `env` in the field's metadata lists the variables of other tools that mean the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mlops.settings.project import project_name
+
+
+def setting(default: Any, doc: str, *, env: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - as dataclasses.field
+    """Declare one setting with its default, what it means, and foreign variables for it."""
+    return field(default=default, metadata={"doc": doc, "env": env})
+
+
+@dataclass(frozen=True, slots=True)
+class TrackingSettings:
+    """Where MLflow keeps runs, models, aliases and deployment revisions."""
+
+    uri: str = setting(
+        "",
+        "MLflow tracking URI; empty means SQLite in `.mlops/mlflow.db` of the project",
+        env=("MLFLOW_TRACKING_URI",),
+    )
+    experiment: str = setting(
+        "",
+        "MLflow experiment of `mlops train`; empty means the project's name",
+        env=("MLFLOW_EXPERIMENT_NAME",),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactSettings:
+    """Where models and other artifacts are stored."""
+
+    root: str = setting(
+        "", "folder or URI (s3://…, gs://…) of new experiments; empty means `.mlops/artifacts`"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """The append-only record of decisions and outcomes."""
+
+    url: str = setting("", "SQLAlchemy URL; empty means SQLite in `.mlops/journal/NAME.db`")
+    features: str | tuple[str, ...] = setting(
+        "all", '"all", "none", or a list of the features to keep with each decision'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySettings:
+    """Defaults of `mlops deploy`."""
+
+    name: str = setting("", "name of the deployment; empty means the project's name")
+    host: str = setting("127.0.0.1", "address the server listens on")
+    port: int = setting(0, "port the server listens on; 0 means the first free one from 8080")
+    sticky_by: str = setting("", "`header:NAME` or `field:NAME`; the same value, the same arm")
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackSettings:
+    """What a bare `mlops feedback` plays, and how truth becomes a reward."""
+
+    data: str = setting("", "CSV file of customers with the truth in one column")
+    truth_column: str = setting("", "column of `data` that holds the truth")
+    reward: str = setting(
+        "squared-error", "squared-error, absolute-error, exact, given, or module:function"
+    )
+    draws: int = setting(0, "draw so many rows with replacement; 0 plays each row once")
+    seed: int = setting(0, "seed of the draws")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSettings:
+    """How sure a verdict has to be."""
+
+    alpha: float = setting(0.05, "probability in (0, 1) of ever naming a false winner")
+    baseline: str = setting("", "arm the others are compared with; empty means the first")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one project, and where each came from.
+
+    Attributes:
+        project_dir: Folder of the project file, where `.mlops` lives.
+        project_file: The file the values come from, if there is one.
+        origins: `section.key` to a text that names the source, for every setting.
+    """
+
+    project_dir: Path
+    project_file: Path | None
+    origins: Mapping[str, str]
+    tracking: TrackingSettings
+    artifacts: ArtifactSettings
+    journal: JournalSettings
+    deploy: DeploySettings
+    feedback: FeedbackSettings
+    report: ReportSettings
+
+    @property
+    def home(self) -> Path:
+        """The project's own state: database, artifacts, journals, running servers."""
+        return self.project_dir / ".mlops"
+
+    @property
+    def project_name(self) -> str:
+        """`name` in the project's `MLproject`, else the folder's name."""
+        return project_name(self.project_dir)
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow tracking URI in force."""
+        return self.tracking.uri or f"sqlite:///{self.home / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str:
+        """Folder or URI under which new experiments keep their artifacts."""
+        return self.artifacts.root or str(self.home / "artifacts")
+
+    def make_home(self) -> Path:
+        """Create `.mlops`, ignored by git as it holds state and a key, and return it."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        ignore = self.home / ".gitignore"
+        if not ignore.exists():
+            ignore.write_text("*\n", encoding="utf-8")
+        return self.home
+
+
+#: Section name to the record that declares its keys.
+SECTIONS: Mapping[str, type[Any]] = {
+    "tracking": TrackingSettings,
+    "artifacts": ArtifactSettings,
+    "journal": JournalSettings,
+    "deploy": DeploySettings,
+    "feedback": FeedbackSettings,
+    "report": ReportSettings,
+}
+
+
+def keys(section: str) -> list[str]:
+    """Names of the keys of one section."""
+    return [item.name for item in fields(SECTIONS[section])]

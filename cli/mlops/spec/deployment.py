@@ -1,0 +1,187 @@
+"""The deployment spec: arms, weights, stickiness and reward, frozen in a revision."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from mlops.errors import InvalidInputError
+from mlops.spec.model import ModelVersion
+
+#: Version of the written form of a spec.
+SCHEMA_VERSION = 1
+#: Most arms a revision may have; the request id has room for more.
+MAX_ARMS = 64
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_ARM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+_STICKY = re.compile(r"(header|field):\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One model version in an experiment.
+
+    Attributes:
+        name: Name in headers, metrics and reports.
+        model: The pinned model version.
+        weight: Share of the traffic in [0, 1].
+    """
+
+    name: str
+    model: ModelVersion
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentSpec:
+    """What a deployment is to be.
+
+    Attributes:
+        name: Name of the deployment, a DNS label.
+        arms: At least one; the first is the baseline. Weights sum to 1.
+        policy: How an arm is drawn; a name of `mlops.policies.POLICIES`.
+        sticky_by: `header:NAME`, `field:NAME` or empty; requests with the same value get the
+            same arm.
+        reward: A name of `mlops.rewards.REWARDS`, or `module:function`.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    policy: str = "weighted"
+    sticky_by: str = ""
+    reward: str = "squared-error"
+
+    @property
+    def experiment(self) -> str:
+        """Identity of the experiment: revisions with the same arms and reward share evidence."""
+        arms = [(arm.name, arm.model.label, arm.model.source) for arm in self.arms]
+        text = json.dumps([self.name, arms, self.reward])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def index_of(self, arm: str) -> int:
+        """Position of the arm called `arm`.
+
+        Raises:
+            InvalidInputError: There is none.
+        """
+        for index, candidate in enumerate(self.arms):
+            if candidate.name == arm:
+                return index
+        names = ", ".join(f"`{candidate.name}`" for candidate in self.arms)
+        raise InvalidInputError(
+            f"`{self.name}` has no arm called `{arm}`.", hint=f"Its arms are {names}."
+        )
+
+    def only(self, arm: str) -> DeploymentSpec:
+        """Return this spec with the one arm called `arm`, which gets all traffic."""
+        winner = self.arms[self.index_of(arm)]
+        return replace(self, arms=(replace(winner, weight=1.0),))
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One numbered spec of a deployment.
+
+    Attributes:
+        number: From 1, growing; given by the ledger.
+        spec: What was deployed.
+    """
+
+    number: int
+    spec: DeploymentSpec
+
+
+def check(spec: DeploymentSpec) -> DeploymentSpec:
+    """Return `spec` if it can be deployed.
+
+    Raises:
+        InvalidInputError: It cannot; all faults are named at once.
+    """
+    faults = []
+    if not _NAME.fullmatch(spec.name):
+        faults.append(
+            f"the name `{spec.name}` must have 1 to 63 lower-case letters, digits or `-`"
+        )
+    if not 1 <= len(spec.arms) <= MAX_ARMS:
+        faults.append(f"there must be 1 to {MAX_ARMS} arms, not {len(spec.arms)}")
+    names = [arm.name for arm in spec.arms]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    faults += [f"two arms are called `{name}`" for name in twice]
+    faults += [f"`{name}` cannot be an arm's name" for name in names if not _ARM.fullmatch(name)]
+    faults += [
+        f"the weight of `{arm.name}` must be in [0, 1], not {arm.weight}"
+        for arm in spec.arms
+        if not 0 <= arm.weight <= 1
+    ]
+    if not math.isclose(sum(arm.weight for arm in spec.arms), 1, abs_tol=1e-6):
+        faults.append("the weights must sum to 1")
+    if spec.sticky_by and not _STICKY.fullmatch(spec.sticky_by):
+        faults.append(f"`{spec.sticky_by}` is neither `header:NAME` nor `field:NAME`")
+    if faults:
+        raise InvalidInputError("This cannot be deployed: " + "; ".join(faults) + ".")
+    return spec
+
+
+def arm_name(ref: str) -> str:
+    """Make an arm's name from a model reference.
+
+    >>> arm_name("models:/wine/3"), arm_name("modelA"), arm_name("s3://b/wine@x")
+    ('wine-3', 'modelA', 'b-wine-x')
+    """
+    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/+", "", ref)
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[-63:].strip("-._") or "model"
+
+
+def unique_names(names: Sequence[str]) -> list[str]:
+    """Number the names that come twice, so that each arm has its own.
+
+    >>> unique_names(["wine", "wine", "b"])
+    ['wine', 'wine-2', 'b']
+    """
+    seen: list[str] = []
+    for name in names:
+        candidate, number = name, 1
+        while candidate in seen:
+            number += 1
+            candidate = f"{name}-{number}"
+        seen.append(candidate)
+    return seen
+
+
+def to_dict(spec: DeploymentSpec) -> dict[str, Any]:
+    """Write a spec as plain JSON data."""
+    return {"schema_version": SCHEMA_VERSION, **asdict(spec)}
+
+
+def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
+    """Read a spec that `to_dict` has written.
+
+    Raises:
+        InvalidInputError: The document is of another version or form.
+    """
+    version = document.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise InvalidInputError(
+            f"This deployment spec has version {version}; this mlops reads {SCHEMA_VERSION}.",
+            hint="pip install --upgrade mlops-loop",
+        )
+    try:
+        arms = tuple(
+            Arm(item["name"], ModelVersion(**item["model"]), float(item["weight"]))
+            for item in document["arms"]
+        )
+        return DeploymentSpec(
+            name=document["name"],
+            arms=arms,
+            policy=document["policy"],
+            sticky_by=document["sticky_by"],
+            reward=document["reward"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

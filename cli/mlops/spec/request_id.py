@@ -1,0 +1,119 @@
+"""The request id: what a decision was, readable by whoever holds the deployment's key.
+
+An outcome may arrive weeks after its prediction, when the decision's row was shed under load or
+lost in a crash. The id therefore carries what credit needs, and a keyed tag that tells an id of
+this deployment from a forged or foreign one:
+
+    version 1 | time 6 | nonce 12 | revision 3 | arm 2 | propensity 4 | tag 8     36 bytes
+
+written as 48 characters of URL-safe base64 (RFC 4648, section 5). Numbers are big-endian. The
+tag is BLAKE2b (RFC 7693) in keyed mode over the 28 bytes before it. A propensity p in [0, 1] is
+stored as round(p * (2**32 - 1)); 0 marks a request whose arm was forced, which no statistic may
+use. The nonce alone identifies the decision: a retry with the same idempotency key has the same
+nonce, whenever it comes.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+
+from mlops.errors import InvalidInputError
+
+#: Characters in a request id.
+LENGTH = 48
+#: Bytes in a nonce.
+NONCE_BYTES = 12
+#: Bytes in a key.
+KEY_BYTES = 32
+
+_VERSION = 1
+_BODY_BYTES = 28
+_TAG_BYTES = 8
+_CERTAIN = 2**32 - 1
+
+
+class ForgedRequestIdError(InvalidInputError):
+    """The id was not minted with this deployment's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestId:
+    """What a request id says.
+
+    Attributes:
+        nonce: The decision's identity, 12 bytes.
+        time_ms: When the arm was drawn, milliseconds since 1970 in UTC.
+        revision: Revision that answered, from 1.
+        arm: Position of the arm in that revision, from 0.
+        propensity: Probability in [0, 1] with which that arm was drawn; 0 if it was forced.
+    """
+
+    nonce: bytes
+    time_ms: int
+    revision: int
+    arm: int
+    propensity: float
+
+    @property
+    def forced(self) -> bool:
+        """Whether a tester chose the arm."""
+        return self.propensity == 0
+
+
+def mint(
+    key: bytes, *, nonce: bytes, time_ms: int, revision: int, arm: int, propensity: float
+) -> str:
+    """Write a request id; the arguments are the attributes of `RequestId`."""
+    # One integer per group of fields is twice as fast as struct with its odd field widths.
+    body = (
+        (_VERSION << 48 | time_ms).to_bytes(7, "big")
+        + nonce
+        + (revision << 48 | arm << 32 | round(propensity * _CERTAIN)).to_bytes(9, "big")
+    )
+    return urlsafe_b64encode(body + _tag(key, body)).decode("ascii")
+
+
+def read(key: bytes, text: str) -> RequestId:
+    """Read a request id.
+
+    Raises:
+        ForgedRequestIdError: It is not one of ours: wrong form, or a wrong tag.
+
+    >>> rid = mint(b"k" * 32, nonce=b"n" * 12, time_ms=5, revision=3, arm=1, propensity=0.5)
+    >>> (len(rid), read(b"k" * 32, rid).revision)
+    (48, 3)
+    """
+    try:
+        raw = urlsafe_b64decode(text.encode("ascii")) if len(text) == LENGTH else b""
+    except (binascii.Error, UnicodeEncodeError):
+        raw = b""
+    body, tag = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
+    ours = len(tag) == _TAG_BYTES and body[0] == _VERSION
+    if not ours or not hmac.compare_digest(_tag(key, body), tag):
+        raise ForgedRequestIdError(
+            f"`{text[:64]}` is not a request id of this deployment.",
+            hint="Send the `X-Mlops-Request-Id` that came with the prediction.",
+        )
+    fields = int.from_bytes(body[19:], "big")
+    return RequestId(
+        nonce=body[7:19],
+        time_ms=int.from_bytes(body[1:7], "big"),
+        revision=fields >> 48,
+        arm=fields >> 32 & 0xFFFF,
+        propensity=(fields & _CERTAIN) / _CERTAIN,
+    )
+
+
+def nonce_of(key: bytes, idempotency_key: str) -> bytes:
+    """Return the nonce of every request that carries this idempotency key."""
+    return hashlib.blake2b(
+        idempotency_key.encode(), key=key, digest_size=NONCE_BYTES, person=b"idempotency"
+    ).digest()
+
+
+def _tag(key: bytes, body: bytes) -> bytes:
+    return hashlib.blake2b(body, key=key, digest_size=_TAG_BYTES).digest()
