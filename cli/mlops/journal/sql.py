@@ -354,4 +354,9 @@ def _observation(row: _Row) -> Observation:
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - any JSON data
-    return orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write by itself
+    """Write arrays that orjson cannot (strided, of objects) as lists, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)

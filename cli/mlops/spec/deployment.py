@@ -105,9 +105,7 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
     """
     faults = []
     if not _NAME.fullmatch(spec.name):
-        faults.append(
-            f"the name `{spec.name}` must have 1 to 63 lower-case letters, digits or `-`"
-        )
+        faults.append(f"the name `{spec.name}` must have 1 to 63 lower-case letters, digits or `-`")
     if not 1 <= len(spec.arms) <= MAX_ARMS:
         faults.append(f"there must be 1 to {MAX_ARMS} arms, not {len(spec.arms)}")
     names = [arm.name for arm in spec.arms]

@@ -1,0 +1,68 @@
+"""The administration socket, from outside the server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from typing import Any
+
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.spec.server import Served, served_to_dict
+
+_STATUS_TIMEOUT_S = 5.0
+# Loading models may take long; the server answers as soon as it knows.
+_SWAP_TIMEOUT_S = 600.0
+
+
+def get_status(path: str) -> dict[str, Any]:
+    """Ask a server what it serves.
+
+    Raises:
+        RemoteError: It does not answer.
+    """
+    return _call(path, "GET", "/status", None, _STATUS_TIMEOUT_S)
+
+
+def swap(path: str, served: Served) -> dict[str, Any]:
+    """Load a revision and make it live; if that fails the old one goes on.
+
+    Raises:
+        InvalidInputError: A model cannot be served, or the server is loading another revision.
+        RemoteError: It does not answer.
+    """
+    return _call(path, "POST", "/revision", served_to_dict(served), _SWAP_TIMEOUT_S)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _call(
+    path: str, method: str, target: str, document: dict[str, Any] | None, timeout: float
+) -> dict[str, Any]:
+    connection = _UnixConnection(path, timeout)
+    try:
+        body = None if document is None else json.dumps(document)
+        connection.request(method, target, body, {"content-type": "application/json"})
+        response = connection.getresponse()
+        answer: dict[str, Any] = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise RemoteError(
+            f"The server does not answer on its socket: {error}.", hint="mlops status"
+        ) from error
+    finally:
+        connection.close()
+    if response.status != http.HTTPStatus.OK:
+        fault = answer["error"]
+        raise InvalidInputError(fault["message"], hint=fault["hint"])
+    return answer

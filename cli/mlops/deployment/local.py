@@ -1,0 +1,184 @@
+"""The local target: one child process per deployment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mlops.deployment.control import swap
+from mlops.deployment.places import (
+    Places,
+    is_alive,
+    make_key,
+    make_token,
+    read_server_state,
+    socket_path,
+)
+from mlops.errors import ConflictError, MlopsError, RemoteError
+from mlops.settings import Settings
+from mlops.spec.server import Launch, Served, ServerState, write_launch
+
+_START_TIMEOUT_S = 180.0
+_STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+_LAST_LINES = 15
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# Above this the log of earlier starts is set aside.
+_MAX_LOG_BYTES = 20 * 1024 * 1024
+
+
+def running(where: Places) -> ServerState | None:
+    """Return the state of a deployment's server if it lives and is ready, else None."""
+    return read_server_state(where) if is_alive(where) else None
+
+
+def serve(
+    settings: Settings,
+    where: Places,
+    served: Served,
+    *,
+    foreground: bool = False,
+    on_wait: Callable[[float], None] = lambda _: None,
+) -> tuple[ServerState, subprocess.Popen[bytes] | None]:
+    """Make the deployment serve a revision: swap it in, or start a server with it.
+
+    Args:
+        settings: Host, port and journal of a server that has to be started.
+        where: Files of the deployment.
+        served: The revision and its model folders.
+        foreground: Let a started server write to this terminal instead of its log.
+        on_wait: Called now and then with the seconds waited for a start.
+
+    Returns:
+        What the server says, and its process if it was started here.
+
+    Raises:
+        InvalidInputError: A model cannot be served; what ran before still runs.
+        MlopsError: The server did not start; its last log lines are in the message.
+    """
+    state = running(where)
+    if state is not None:
+        swap(state.launch.socket, served)
+        after = read_server_state(where)
+        assert after is not None
+        return after, None
+    launch = make_launch(settings, where, served, foreground=foreground)
+    process = _start(launch, where, settings)
+    return _wait(process, where, on_wait), process
+
+
+def make_launch(settings: Settings, where: Places, served: Served, *, foreground: bool) -> Launch:
+    """Settle how a server is started, and create the key and token it needs."""
+    settings.make_home()
+    make_key(where)
+    host = settings.deploy.host
+    open_to_others = host not in _LOOPBACK
+    if open_to_others:
+        make_token(where)
+    before = read_server_state(where)
+    # The URL is stable: a server that comes back takes the port it had.
+    port = settings.deploy.port or (before.launch.port if before else 0)
+    return Launch(
+        name=where.name,
+        served=served,
+        host=host,
+        port=port,
+        journal_url=journal_url(settings, where.name),
+        features=settings.journal.features,
+        state_file=str(where.state),
+        lock_file=str(where.lock),
+        key_file=str(where.key),
+        token_file=str(where.token) if open_to_others else "",
+        socket=str(socket_path(where)),
+        log_file="" if foreground else str(where.log),
+    )
+
+
+def journal_url(settings: Settings, name: str) -> str:
+    """Return the SQLAlchemy URL of a deployment's journal."""
+    return settings.journal.url or f"sqlite:///{settings.home / 'journal' / f'{name}.db'}"
+
+
+def stop(where: Places) -> bool:
+    """Stop a deployment's server in good order; return whether one ran.
+
+    Raises:
+        RemoteError: It does not end.
+    """
+    state = running(where)
+    if state is None:
+        return False
+    os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _STOP_TIMEOUT_S
+    while is_alive(where):
+        if time.monotonic() > deadline:
+            raise RemoteError(
+                f"The server of `{where.name}` (process {state.pid}) does not stop.",
+                hint=f"`kill -9 {state.pid}`: feedback that was acknowledged is safe.",
+            )
+        time.sleep(_POLL_S)
+    return True
+
+
+def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Popen[bytes]:
+    write_launch(launch, where.launch)
+    command = [sys.executable, "-m", "mlops.serving", str(where.launch)]
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_RUN")}
+    if not launch.log_file:
+        return subprocess.Popen(command, cwd=settings.project_dir, env=environment)
+    _set_aside(where.log)
+    with where.log.open("ab") as log:
+        return subprocess.Popen(
+            command,
+            cwd=settings.project_dir,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            # Ctrl-C in this terminal is not meant for a server that goes on.
+            start_new_session=True,
+        )
+
+
+def _wait(
+    process: subprocess.Popen[bytes], where: Places, on_wait: Callable[[float], None]
+) -> ServerState:
+    started = time.monotonic()
+    while True:
+        state = read_server_state(where)
+        if state is not None and state.pid == process.pid and state.stopped_ms is None:
+            return state
+        waited = time.monotonic() - started
+        if process.poll() is not None:
+            raise _not_started(where, f"ended with code {process.returncode}")
+        if waited > _START_TIMEOUT_S:
+            process.terminate()
+            raise _not_started(where, f"was not ready after {waited:.0f} s")
+        on_wait(waited)
+        time.sleep(_POLL_S)
+
+
+def _not_started(where: Places, what: str) -> MlopsError:
+    kind = ConflictError if "cannot be used" in _last_lines(where.log, 1) else MlopsError
+    return kind(
+        f"The server of `{where.name}` {what}. Its last words:\n{_last_lines(where.log)}",
+        hint=f"`mlops logs {where.name}` shows everything.",
+    )
+
+
+def _last_lines(path: Path, count: int = _LAST_LINES) -> str:
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-count:])
+
+
+def _set_aside(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))

@@ -1,0 +1,81 @@
+"""What a deployment is to become, against what it is. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from mlops.spec.deployment import DeploymentSpec
+
+Kind = Literal["create", "update", "start", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A change that has been thought out and not yet made.
+
+    Attributes:
+        kind: `create` a first revision, `update` to a new one, `start` the server of the one
+            there is, or `nothing`.
+        before: What was live, None for `create`.
+        after: What is to be live.
+        lines: The difference, each line beginning with `+`, `-`, `~` or a space.
+    """
+
+    kind: Kind
+    before: DeploymentSpec | None
+    after: DeploymentSpec
+    lines: tuple[str, ...]
+
+
+def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: bool) -> Plan:
+    """Compare two specs.
+
+    Args:
+        before: What is live by the ledger, None if nothing ever was.
+        after: What is wanted.
+        running: Whether its server lives.
+    """
+    lines = difference(before, after)
+    if before is None:
+        kind: Kind = "create"
+    elif any(line[0] != " " for line in lines):
+        kind = "update"
+    else:
+        kind = "nothing" if running else "start"
+    return Plan(kind, before, after, lines)
+
+
+def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[str, ...]:
+    """Tell two specs apart, arm by arm.
+
+    Pinned models are compared, not the words that named them: `wine` and `wine/3` are the same
+    while version 3 is the newest.
+    """
+    old = {} if before is None else {arm.name: arm for arm in before.arms}
+    new = {arm.name: arm for arm in after.arms}
+    lines = []
+    for name, arm in new.items():
+        text = f"{name}  {arm.model.label}  {_percent(arm.weight)}"
+        was = old.get(name)
+        if was is None:
+            lines.append(f"+ {text}")
+        elif (was.model.label, was.model.source) != (arm.model.label, arm.model.source):
+            lines.append(f"~ {text}  (was {was.model.label}, {_percent(was.weight)})")
+        elif was.weight != arm.weight:
+            lines.append(f"~ {text}  (was {_percent(was.weight)})")
+        else:
+            lines.append(f"  {text}")
+    lines += [f"- {name}  {arm.model.label}" for name, arm in old.items() if name not in new]
+    if before is not None:
+        for field in ("policy", "sticky_by", "reward"):
+            was_value, value = getattr(before, field), getattr(after, field)
+            if was_value != value:
+                lines.append(f"~ {field}  {value or 'none'}  (was {was_value or 'none'})")
+        if list(old) != list(new) and set(old) == set(new):
+            lines.append(f"~ order of the arms; the baseline is {after.arms[0].name}")
+    return tuple(lines)
+
+
+def _percent(weight: float) -> str:
+    return f"{weight * 100:.4g} %"

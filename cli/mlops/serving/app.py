@@ -1,0 +1,223 @@
+"""The public port: a thin ASGI callable for predictions and feedback, pages behind it.
+
+Specification: ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/www.html. The two hot routes
+do without a framework because on this path it would cost more than the model; everything else is
+handed to an ordinary Starlette application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
+
+import orjson
+
+from mlops.journal.base import JournalUnavailableError
+from mlops.journal.writer import JournalWriter
+from mlops.protocols import CODECS
+from mlops.protocols.base import Codec, Encoded, Kind, ProtocolError
+from mlops.serving.engine import Engine
+from mlops.serving.metrics import Metrics
+from mlops.serving.outcomes import OutcomeDesk, counts, read_outcomes
+from mlops.serving.routes import Route, find_route
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+_Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: Largest body that is read, in bytes.
+MAX_BODY = 16 * 1024 * 1024
+_BODY_DEADLINE_S = 30.0
+# Statuses by which a single piece of feedback tells its sender that it was not stored.
+_REFUSALS = {"forged": 400, "unknown": 404, "ambiguous": 409, "no_such_row": 422}
+_ADVICE = {
+    "forged": "this request id was not made by this deployment",
+    "unknown": "no request has this client id",
+    "ambiguous": "several requests have this client id; name the request id instead",
+    "no_such_row": "the request has fewer rows",
+}
+
+
+class App:
+    """The ASGI application of one deployment's public port.
+
+    Args:
+        engine: Answers predictions.
+        desk: Takes feedback.
+        writer: Where the desk stores it.
+        metrics: Counts what could not be read.
+        pages: Everything that is not a prediction or feedback.
+        token: If not empty, the bearer token every caller must send.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        desk: OutcomeDesk,
+        writer: JournalWriter,
+        metrics: Metrics,
+        pages: Application,
+        token: str,
+    ) -> None:
+        self._engine = engine
+        self._desk = desk
+        self._writer = writer
+        self._metrics = metrics
+        self._pages = pages
+        self._authorization = f"Bearer {token}".encode() if token else b""
+        self._codecs: dict[str, Codec] = {name: CODECS.load(name) for name in CODECS}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection event, as ASGI asks."""
+        if scope["type"] != "http":
+            await self._pages(scope, receive, send)
+            return
+        route = find_route(scope["path"]) if scope["method"] == "POST" else None
+        if self._authorization and not self._authorized(scope):
+            await _send(send, _text_error(401, "A bearer token is needed."), _CHALLENGE)
+        elif route is None:
+            await self._pages(scope, receive, send)
+        else:
+            await self._serve(route, scope, receive, send)
+
+    def _authorized(self, scope: Scope) -> bool:
+        if scope["path"] in _OPEN_PATHS:
+            return True
+        sent = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
+        return hmac.compare_digest(sent, self._authorization)
+
+    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
+        codec = self._codecs.get(route.protocol)
+        extra: _Headers = ()
+        try:
+            async with asyncio.timeout(_BODY_DEADLINE_S):
+                body = await _read_body(receive, headers)
+            if body is None:
+                return
+            if route.feedback:
+                encoded = await self._feedback(route, body, headers)
+            else:
+                assert codec is not None
+                encoded, extra = await self._predict(route, codec, body, headers)
+        except TimeoutError:
+            encoded, extra = _text_error(408, "The body took too long to arrive."), _CLOSE
+        except ProtocolError as error:
+            self._metrics.refused[route.protocol] += 1
+            encoded = codec.encode_error(error) if codec else _own_error(error)
+            extra = _CLOSE if error.kind is Kind.TOO_LARGE else ()
+        await _send(send, encoded, extra)
+
+    async def _predict(
+        self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[Encoded, _Headers]:
+        started_ns = time.perf_counter_ns()
+        name = self._engine.live.served.revision.spec.name
+        if route.model and route.model != name:
+            raise ProtocolError(
+                Kind.UNKNOWN_MODEL, f"Model {route.model} not found; this is {name}."
+            )
+        request = codec.decode(body, headers)
+        answer = await self._engine.answer(request, headers, route.protocol, started_ns)
+        if isinstance(answer.result, ProtocolError):
+            encoded = codec.encode_error(answer.result)
+        else:
+            encoded = codec.encode(answer.result, request)
+        return encoded, (
+            (b"x-mlops-request-id", answer.request_id.encode()),
+            (b"x-mlops-arm", answer.arm.encode()),
+            (b"x-mlops-revision", b"%d" % answer.revision),
+        )
+
+    async def _feedback(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
+        try:
+            if route.protocol == "seldon-v1":
+                return await self._seldon_feedback(body, headers)
+            return await self._own_feedback(body, headers)
+        except JournalUnavailableError as error:
+            # 503 and not 500: nothing was stored, and the same feedback may be sent again.
+            return _text_error(503, f"{error.message} {error.hint or ''}".strip())
+
+    async def _own_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
+        outcomes = read_outcomes(body, headers.get("content-type", ""))
+        receipts = await self._desk.take(outcomes, self._writer)
+        status, problems = 200, []
+        for index, receipt in enumerate(receipts):
+            if receipt.fate in _REFUSALS:
+                problems.append(
+                    {"index": index, "fate": receipt.fate, "error": _ADVICE[receipt.fate]}
+                )
+        if len(receipts) == 1 and problems:
+            status = _REFUSALS[receipts[0].fate]
+        document: dict[str, Any] = {"counts": counts(receipts)}
+        if len(receipts) == 1 and not problems:
+            document["outcome"] = receipts[0]
+        if problems:
+            document["problems"] = problems[:100]
+        return Encoded(status, orjson.dumps(document))
+
+    async def _seldon_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
+        from mlops.protocols.seldon_v1 import decode_feedback, encode_feedback
+
+        outcomes = decode_feedback(body, headers)
+        receipts = await self._desk.take(outcomes, self._writer) if outcomes else []
+        return encode_feedback(counts(receipts))
+
+
+async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
+    """Read the whole body; None if the caller went away."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > MAX_BODY:
+        raise ProtocolError(Kind.TOO_LARGE, f"The body has {declared} bytes; {MAX_BODY} are taken.")
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        # Most bodies come in one piece; nothing is copied then.
+        body: bytes = message.get("body", b"")
+        _limit(len(body))
+        return body
+    chunks = bytearray()
+    while True:
+        if message["type"] == "http.disconnect":
+            return None
+        chunks += message.get("body", b"")
+        _limit(len(chunks))
+        if not message.get("more_body"):
+            return bytes(chunks)
+        message = await receive()
+
+
+def _limit(size: int) -> None:
+    if size > MAX_BODY:
+        raise ProtocolError(Kind.TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
+
+
+_CLOSE = ((b"connection", b"close"),)
+_CHALLENGE = ((b"www-authenticate", b"Bearer"),)
+# Probes come without a token; they tell nothing but that the server lives.
+_OPEN_PATHS = frozenset(
+    {"/health", "/ping", "/ready", "/live", "/v2/health/live", "/v2/health/ready"}
+)
+
+
+async def _send(send: Send, encoded: Encoded, extra: _Headers) -> None:
+    headers = [
+        (b"content-type", encoded.content_type),
+        (b"content-length", b"%d" % len(encoded.body)),
+        *encoded.headers,
+        *extra,
+    ]
+    await send({"type": "http.response.start", "status": encoded.status, "headers": headers})
+    await send({"type": "http.response.body", "body": encoded.body})
+
+
+def _text_error(status: int, message: str) -> Encoded:
+    return Encoded(status, orjson.dumps({"error": message}))
+
+
+def _own_error(error: ProtocolError) -> Encoded:
+    return _text_error(error.kind.status, error.message)

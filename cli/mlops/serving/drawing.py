@@ -1,0 +1,98 @@
+"""Which arm a request gets, repeatably.
+
+The number that decides is drawn from a keyed hash: of the sticky unit if the deployment has one,
+else of the idempotency key, else from the fresh nonce of the request. The key is the
+deployment's, so nobody outside can choose units that all fall on one arm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.protocols.base import (
+    Columns,
+    InferenceRequest,
+    Kind,
+    Payload,
+    ProtocolError,
+    Records,
+    Rows,
+)
+from mlops.serving.revision import LiveArm, LiveRevision
+from mlops.spec.request_id import NONCE_BYTES, nonce_of
+
+_FULL = 2.0**64
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """One drawn arm.
+
+    Attributes:
+        arm: The arm.
+        propensity: Probability with which it was drawn; 0 if a tester forced it.
+        nonce: Identity of the decision, 12 bytes.
+        unit: Keyed hash of the sticky unit, 8 bytes, or None.
+    """
+
+    arm: LiveArm
+    propensity: float
+    nonce: bytes
+    unit: bytes | None
+
+
+def draw(
+    live: LiveRevision, key: bytes, request: InferenceRequest, headers: Mapping[str, str]
+) -> Draw:
+    """Draw an arm for a request.
+
+    Raises:
+        ProtocolError: `MALFORMED` if `X-Mlops-Arm` names no arm.
+    """
+    retry = headers.get("idempotency-key")
+    nonce = nonce_of(key, retry) if retry else os.urandom(NONCE_BYTES)
+    unit = _unit(live, key, request.payload, headers)
+    forced = headers.get("x-mlops-arm")
+    if forced:
+        return Draw(_named(live, forced), 0.0, nonce, unit)
+    number = int.from_bytes(unit or nonce[:8], "big") / _FULL
+    choice = live.policy.choose(number)
+    return Draw(live.arms[choice.arm], choice.propensity, nonce, unit)
+
+
+def _named(live: LiveRevision, name: str) -> LiveArm:
+    for arm in live.arms:
+        if arm.arm.name == name:
+            return arm
+    names = ", ".join(arm.arm.name for arm in live.arms)
+    raise ProtocolError(Kind.MALFORMED, f"X-Mlops-Arm: there is no arm `{name}`; arms are {names}.")
+
+
+def _unit(
+    live: LiveRevision, key: bytes, payload: Payload, headers: Mapping[str, str]
+) -> bytes | None:
+    """Hash the request's sticky unit; None if it has none, and is then drawn afresh."""
+    sticky = live.served.revision.spec.sticky_by
+    if not sticky:
+        return None
+    source, _, name = sticky.partition(":")
+    value = headers.get(name.lower()) if source == "header" else _field(payload, name)
+    if value is None or value == "":
+        return None
+    text = str(value).encode()
+    return hashlib.blake2b(text, key=key, salt=live.salt, digest_size=8).digest()
+
+
+def _field(payload: Payload, name: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Value of a field in the first row; the rows of one request belong to one unit."""
+    if isinstance(payload, Records):
+        return payload.values[0].get(name)
+    if isinstance(payload, Rows) and payload.names and name in payload.names:
+        return payload.values[0][payload.names.index(name)]
+    if isinstance(payload, Columns) and name in payload.values:
+        return payload.values[name][0]
+    return None

@@ -1,0 +1,54 @@
+"""The contract of a model in the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mlops.protocols.base import Payload, Prediction
+from mlops.serving.models.signature import Signature
+
+
+class ServableModel(Protocol):
+    """Predicts. May be called from several threads at once; never changes its input."""
+
+    def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> Prediction:
+        """Predict every row of `payload`.
+
+        Args:
+            payload: n rows, n at least 1.
+            parameters: The request's parameters for the model, mostly empty.
+
+        Raises:
+            ProtocolError: `MISMATCH` if the signature refuses the rows, `MODEL_FAILED` if the
+                model itself raised.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is loaded, warm and checked.
+
+    Attributes:
+        model: Calls the model.
+        signature: What the model says it takes and gives.
+        path_taken: `native` or `pyfunc`, for status pages.
+        example: A request the model takes, as (column names, rows); None if it has none.
+        row_ms: Median time of a one-row prediction at warm-up in milliseconds; NaN without an
+            example.
+        notes: What a person should know, most severe first: packages that differ from training.
+    """
+
+    model: ServableModel
+    signature: Signature
+    path_taken: str
+    example: tuple[tuple[str, ...] | None, list[list[Any]]] | None
+    row_ms: float
+    notes: tuple[str, ...]
+
+
+def first_line(error: Exception) -> str:
+    """Return what an exception of a model says, without the advice that follows it."""
+    return f"The model refused the rows: {str(error).splitlines()[0] if str(error) else error!r}"

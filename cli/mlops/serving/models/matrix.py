@@ -1,0 +1,136 @@
+"""From a request's rows to the (n, k) array of an all-numeric signature.
+
+The rules are those of MLflow's schema enforcement for column signatures, so that the native path
+accepts and refuses what pyfunc does: extra columns are dropped, a missing one is refused, a double
+takes whole numbers and null (as NaN), an integer takes whole numbers only, and neither takes text
+or booleans. Rows without names are taken in the signature's order if their width is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
+from mlops.serving.models.signature import Column
+
+_FLOATS = frozenset({"double", "float"})
+_WHOLES = frozenset({"integer", "long"})
+
+
+def is_numeric(columns: Sequence[Column]) -> bool:
+    """Whether every column is a number, so that rows fit one float64 array."""
+    return bool(columns) and all(
+        column.type in _FLOATS | _WHOLES and column.required for column in columns
+    )
+
+
+class MatrixBuilder:
+    """Builds float64 arrays (n, k) for one signature. Stateless after construction.
+
+    Args:
+        columns: The signature's k columns, all numeric.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = tuple(columns)
+        self._names = tuple(column.name for column in columns)
+        self._only_doubles = all(column.type == "double" for column in columns)
+
+    def build(self, payload: Payload) -> np.ndarray[Any, Any]:
+        """Return the rows of `payload` in the signature's order, (n, k).
+
+        Raises:
+            ProtocolError: `MISMATCH`, naming the column, what was expected and what came.
+        """
+        rows = self._rows(payload)
+        try:
+            matrix = np.array(rows)
+        except ValueError:
+            matrix = np.empty(0)
+        # One dtype for all cells tells the common good cases apart from everything else at once;
+        # int64 and float64 mean that no cell was text, boolean or null.
+        clean = matrix.dtype == np.float64 or (self._only_doubles and matrix.dtype == np.int64)
+        if not clean or matrix.ndim != 2 or not self._only_doubles:
+            return self._cell_by_cell(rows)
+        return matrix.astype(np.float64, copy=False)
+
+    def _rows(self, payload: Payload) -> Any:  # noqa: ANN401 - nested lists or an array
+        if isinstance(payload, Rows):
+            if payload.names is None:
+                return self._by_position(payload.values)
+            if payload.names == self._names:
+                return payload.values
+            order = self._order(payload.names)
+            return [[row[index] for index in order] for row in payload.values]
+        if isinstance(payload, Records):
+            return [self._record(record, number) for number, record in enumerate(payload.values)]
+        if isinstance(payload, Columns):
+            self._order(tuple(payload.values))
+            picked = [payload.values[name] for name in self._names]
+            return list(zip(*(np.asarray(c).reshape(len(c)).tolist() for c in picked), strict=True))
+        return self._by_position(payload.values)
+
+    def _by_position(self, values: Any) -> Any:  # noqa: ANN401 - nested lists or an array
+        if isinstance(values, np.ndarray):
+            values = values.tolist()
+        first = values[0]
+        width = len(first) if isinstance(first, list | tuple) else 1
+        if width != len(self._names) or not isinstance(first, list | tuple):
+            raise ProtocolError(
+                Kind.MISMATCH,
+                f"The model takes {len(self._names)} columns ({_list(self._names)}); "
+                f"a row of the request has {width}.",
+            )
+        return values
+
+    def _order(self, names: tuple[str, ...]) -> list[int]:
+        position = {name: index for index, name in enumerate(names)}
+        missing = [name for name in self._names if name not in position]
+        if missing:
+            raise ProtocolError(
+                Kind.MISMATCH,
+                f"Model is missing inputs {_list(missing)}. The request has {_list(names)}.",
+            )
+        return [position[name] for name in self._names]
+
+    def _record(self, record: Any, number: int) -> list[Any]:  # noqa: ANN401 - a JSON object
+        try:
+            return [record[name] for name in self._names]
+        except KeyError as error:
+            raise ProtocolError(
+                Kind.MISMATCH, f"Model is missing inputs [{error}] in row {number}."
+            ) from None
+
+    def _cell_by_cell(self, rows: Sequence[Sequence[Any]]) -> np.ndarray[Any, Any]:
+        """Check each cell, and name the first bad one."""
+        for number, row in enumerate(rows):
+            for column, cell in zip(self._columns, row, strict=True):
+                if not _fits(column, cell):
+                    raise ProtocolError(
+                        Kind.MISMATCH,
+                        f"Column `{column.name}` takes {_expected(column)}; "
+                        f"row {number} has `{str(cell)[:80]}`.",
+                    )
+        try:
+            return np.array(rows, dtype=np.float64)
+        except OverflowError:
+            raise ProtocolError(Kind.MISMATCH, "A number of the request is too large.") from None
+
+
+def _fits(column: Column, cell: Any) -> bool:  # noqa: ANN401 - a JSON value
+    if isinstance(cell, bool):
+        return False
+    if column.type in _WHOLES:
+        return isinstance(cell, int)
+    return cell is None or isinstance(cell, int | float)
+
+
+def _expected(column: Column) -> str:
+    return "whole numbers" if column.type in _WHOLES else "numbers"
+
+
+def _list(names: Sequence[str]) -> str:
+    return "[" + ", ".join(f"'{name}'" for name in names[:20]) + "]"

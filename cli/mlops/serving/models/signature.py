@@ -1,0 +1,80 @@
+"""A model's signature, read from its MLmodel file.
+
+Specification: MLflow model signatures, https://mlflow.org/docs/latest/ml/model/signatures/.
+Only the YAML is read, so that a status page can show it without importing MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One input column: MLflow's type name, and whether a row must have it."""
+
+    name: str
+    type: str
+    required: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a model takes and gives.
+
+    Attributes:
+        columns: Named input columns in order; empty if the input is a tensor or unknown.
+        tensor: (datatype, shape) of an unnamed input tensor, -1 for the rows; else None.
+        outputs: Names of the output columns, where the model names them.
+        output_type: MLflow's type name or NumPy's dtype of the first output; empty if unknown.
+    """
+
+    columns: tuple[Column, ...] = ()
+    tensor: tuple[str, tuple[int, ...]] | None = None
+    outputs: tuple[str, ...] = ()
+    output_type: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the input columns."""
+        return tuple(column.name for column in self.columns)
+
+
+def read_signature(mlmodel: Mapping[str, Any]) -> Signature:
+    """Read the signature of a parsed MLmodel file; one without a signature gives an empty one."""
+    document = mlmodel.get("signature") or {}
+    inputs = json.loads(document.get("inputs") or "[]")
+    outputs = json.loads(document.get("outputs") or "[]")
+    columns = tuple(
+        Column(item["name"], _type_name(item["type"]), item.get("required", True))
+        for item in inputs
+        if item.get("name") is not None and item.get("type") != "tensor"
+    )
+    return Signature(
+        columns=columns if len(columns) == len(inputs) else (),
+        tensor=_tensor(inputs),
+        outputs=tuple(item["name"] for item in outputs if item.get("name") is not None),
+        output_type=_output_type(outputs),
+    )
+
+
+def _type_name(kind: Any) -> str:  # noqa: ANN401 - a name, or an object for nested types
+    return kind if isinstance(kind, str) else "object"
+
+
+def _tensor(inputs: list[dict[str, Any]]) -> tuple[str, tuple[int, ...]] | None:
+    if len(inputs) != 1 or inputs[0].get("type") != "tensor" or inputs[0].get("name"):
+        return None
+    spec = inputs[0]["tensor-spec"]
+    return spec["dtype"], tuple(spec["shape"])
+
+
+def _output_type(outputs: list[dict[str, Any]]) -> str:
+    if not outputs:
+        return ""
+    if outputs[0].get("type") == "tensor":
+        return str(outputs[0]["tensor-spec"]["dtype"])
+    return _type_name(outputs[0].get("type", ""))

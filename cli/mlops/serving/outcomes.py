@@ -1,0 +1,261 @@
+"""Feedback at the door: read, check the id, store, tell what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from mlops.journal.base import JournalUnavailableError
+from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome
+from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import Kind, Outcome, ProtocolError
+from mlops.rewards import REWARDS
+from mlops.serving.engine import Engine
+from mlops.serving.metrics import Metrics
+from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
+
+#: Most outcomes in one request.
+MAX_OUTCOMES = 10_000
+_MAX_ROW = 1_000_000
+_MAX_TEXT = 10_000
+_STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What one sender is told of one outcome.
+
+    Attributes:
+        fate: `accepted`, `unmatched`, `duplicate`, `unknown`, `ambiguous`, `no_such_row` or
+            `forged`.
+        arm: Name of the arm that is credited, where it is known.
+        revision: Number of its revision, 0 if unknown.
+        late: Whether that revision is no longer live.
+    """
+
+    fate: str
+    arm: str = ""
+    revision: int = 0
+    late: bool = False
+
+
+class OutcomeDesk:
+    """Takes feedback for one deployment.
+
+    Args:
+        engine: Knows the key and the live revision.
+        metrics: Takes the counts.
+        arm_names: Called with a revision and an arm's position; the arm's (name, version), or
+            None if that revision is not known here.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        arm_names: Callable[[int, int], tuple[str, str] | None],
+    ) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._arm_names = arm_names
+
+    async def take(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> list[Receipt]:
+        """Store outcomes and return a receipt for each, in order, once they are durable.
+
+        Raises:
+            JournalUnavailableError: None of them was stored.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        checked = [self._check(outcome, now_ms) for outcome in outcomes]
+        genuine = [item for item in checked if item is not None]
+        stored: list[StoredOutcome] = []
+        if genuine:
+            stored = await asyncio.wrap_future(writer.add_outcomes(genuine))
+        fates = iter(stored)
+        receipts = [self._receipt(None if item is None else next(fates)) for item in checked]
+        self._count(receipts)
+        return receipts
+
+    def _check(self, outcome: Outcome, now_ms: int) -> NewOutcome | None:
+        """Read the id of an outcome; None if it is forged."""
+        rid: RequestId | None = None
+        if outcome.request_id is not None:
+            try:
+                rid = read(self._engine.key, outcome.request_id)
+            except ForgedRequestIdError:
+                return None
+        return NewOutcome(
+            nonce=rid.nonce if rid else None,
+            client_id=outcome.client_id,
+            row=WHOLE_REQUEST if outcome.row is None else outcome.row,
+            time_ms=now_ms,
+            revision=rid.revision if rid else 0,
+            arm=rid.arm if rid else 0,
+            propensity=rid.propensity if rid else 0.0,
+            reward=outcome.reward,
+            truth=_normal(outcome.truth),
+        )
+
+    def _receipt(self, stored: StoredOutcome | None) -> Receipt:
+        if stored is None:
+            return Receipt("forged")
+        if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
+            return Receipt(stored.fate.value)
+        revision = stored.outcome.revision
+        known = self._arm_names(revision, stored.outcome.arm)
+        late = revision != self._engine.live.served.revision.number
+        return Receipt(stored.fate.value, known[0] if known else "", revision, late)
+
+    def _count(self, receipts: Sequence[Receipt]) -> None:
+        with self._metrics.lock:
+            for receipt in receipts:
+                self._metrics.feedback[receipt.fate] += 1
+                if receipt.late and receipt.fate in ("accepted", "unmatched"):
+                    self._metrics.feedback["late"] += 1
+
+    def learn(self, stored: Sequence[StoredOutcome]) -> None:
+        """Add stored outcomes to the metrics; called in the journal's thread after the commit."""
+        reward = self._engine.live.served.revision.spec.reward
+        derive = REWARDS.load(reward) if reward in REWARDS else None
+        with self._metrics.lock:
+            for item in stored:
+                outcome = item.outcome
+                known = self._arm_names(outcome.revision, outcome.arm)
+                if item.fate not in _STORED or known is None or outcome.propensity == 0:
+                    continue
+                counters = self._metrics.arm(*known)
+                value = outcome.reward
+                if outcome.truth is not None and item.prediction is not None:
+                    counters.truth(item.prediction, outcome.truth)
+                    if value is None and derive is not None:
+                        value = _derived(derive, item)
+                if value is not None:
+                    counters.reward(value)
+
+
+def _derived(derive: Any, item: StoredOutcome) -> float | None:  # noqa: ANN401 - a Reward
+    try:
+        return float(derive(item.prediction, item.outcome.truth))
+    except ValueError:
+        return None
+
+
+def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Write whole numbers as doubles, so that 6 and 6.0 are one truth in the journal."""
+    return float(truth) if isinstance(truth, int) and not isinstance(truth, bool) else truth
+
+
+def counts(receipts: Sequence[Receipt]) -> dict[str, int]:
+    """Count receipts by fate, and the late ones among the stored."""
+    found = Counter(receipt.fate for receipt in receipts)
+    found["late"] = sum(
+        receipt.late for receipt in receipts if receipt.fate in ("accepted", "unmatched")
+    )
+    return {name: count for name, count in found.items() if count}
+
+
+def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
+    """Read feedback in our own form.
+
+    One JSON object with `request_id` (or `client_id`), `reward` or `truth` or both, and
+    optionally `row`; or an object with a list of them in `outcomes`; or, as
+    `application/x-ndjson`, one object a line. A `truth` or `reward` that is a list holds one
+    value per row of the request.
+
+    Raises:
+        ProtocolError: `MALFORMED`; nothing of the body may be used.
+    """
+    if "ndjson" in content_type:
+        documents = [
+            _json(line, number) for number, line in enumerate(body.splitlines(), 1) if line.strip()
+        ]
+    else:
+        document = _json(body, 0)
+        is_list = isinstance(document, dict) and "outcomes" in document
+        documents = document["outcomes"] if is_list else [document]
+    if not isinstance(documents, list) or not documents:
+        raise ProtocolError(Kind.MALFORMED, "There is no feedback in this request.")
+    outcomes = [item for number, d in enumerate(documents) for item in _outcomes(d, number)]
+    if len(outcomes) > MAX_OUTCOMES:
+        raise ProtocolError(
+            Kind.TOO_LARGE, f"{len(outcomes)} outcomes in one request; send at most {MAX_OUTCOMES}."
+        )
+    return outcomes
+
+
+def _json(text: bytes, line: int) -> Any:  # noqa: ANN401 - a JSON value
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        where = f"line {line}: " if line else ""
+        raise ProtocolError(Kind.MALFORMED, f"{where}not JSON: {error}") from None
+
+
+def _outcomes(document: Any, number: int) -> list[Outcome]:  # noqa: ANN401 - a JSON value
+    def fault(text: str) -> ProtocolError:
+        return ProtocolError(Kind.MALFORMED, f"feedback {number}: {text}")
+
+    if not isinstance(document, dict):
+        raise fault(f"an object is expected, not `{str(document)[:80]}`")
+    unknown = set(document) - {"request_id", "client_id", "row", "reward", "truth"}
+    if unknown:
+        raise fault(f"unknown key `{sorted(unknown)[0]}`")
+    ids = {name: document.get(name) for name in ("request_id", "client_id")}
+    for name, value in ids.items():
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_TEXT):
+            raise fault(f"`{name}` must be text, not `{str(value)[:80]}`")
+    if all(value is None for value in ids.values()):
+        raise fault("`request_id` is missing")
+    row = document.get("row")
+    if row is not None and (
+        isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < _MAX_ROW
+    ):
+        raise fault(f"`row` must be a whole number from 0, not `{str(row)[:80]}`")
+    try:
+        pairs = _pairs(document.get("reward"), document.get("truth"), row)
+    except ValueError as error:
+        raise fault(str(error)) from None
+    # An id of our own decides; the client's is then only its label.
+    client_id = None if ids["request_id"] else ids["client_id"]
+    return [Outcome(ids["request_id"], client_id, *pair) for pair in pairs]
+
+
+def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, float | None, Any]]:  # noqa: ANN401 - JSON values
+    if reward is None and truth is None:
+        raise ValueError("`reward` or `truth` is needed")
+    if not isinstance(reward, list) and not isinstance(truth, list):
+        return [(row, _reward(reward), _truth(truth))]
+    if row is not None:
+        raise ValueError("a list holds one value per row and goes without `row`")
+    size = len(reward if isinstance(reward, list) else truth)
+    rewards = reward if isinstance(reward, list) else [reward] * size
+    truths = truth if isinstance(truth, list) else [truth] * size
+    if len(rewards) != len(truths) or not size:
+        raise ValueError("`reward` and `truth` must have one value per row")
+    return [
+        (i, _reward(r), _truth(t)) for i, (r, t) in enumerate(zip(rewards, truths, strict=True))
+    ]
+
+
+def _reward(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"a reward must be a finite number, not `{str(value)[:80]}`")
+    return float(value)
+
+
+def _truth(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+    if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > _MAX_TEXT):
+        raise ValueError("a truth must be a number, a text or a boolean")
+    return value
+
+
+__all__ = ["JournalUnavailableError", "OutcomeDesk", "Receipt", "counts", "read_outcomes"]

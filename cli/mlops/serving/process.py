@@ -1,0 +1,262 @@
+"""One server process: put the parts together, run them, stop them in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from mlops.errors import ConflictError, InvalidInputError
+from mlops.journal.base import Journal
+from mlops.journal.records import RevisionEvent, StoredOutcome
+from mlops.journal.sql import SqlJournal
+from mlops.journal.writer import JournalWriter
+from mlops.serving.admin import Admin
+from mlops.serving.app import App, Application
+from mlops.serving.engine import Engine
+from mlops.serving.metrics import Metrics
+from mlops.serving.outcomes import OutcomeDesk
+from mlops.serving.pages import Pages
+from mlops.serving.revision import LiveRevision, load_revision
+from mlops.spec.deployment import from_dict, to_dict
+from mlops.spec.server import Launch, Served, ServerState, write_state
+
+_LOG = logging.getLogger(__name__)
+_FIRST_PORT, _LAST_PORT = 8080, 8180
+_GRACE_S = 5
+_LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.05
+
+
+class Process:
+    """A running server of one deployment.
+
+    Args:
+        launch: How to start it.
+
+    Raises:
+        ConflictError: The port is taken.
+        InvalidInputError: A model cannot be served.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        # Bound before the models are loaded: a taken port should be known at once.
+        self._socket = _bind(launch.host, launch.port)
+        self._launch = replace(launch, port=self._socket.getsockname()[1])
+        self._journal: Journal = SqlJournal(launch.journal_url)
+        live = load_revision(launch.served)
+        self._writer = JournalWriter(self._journal, self._learn)
+        self._metrics = Metrics(launch.name, self._gauges)
+        key = Path(launch.key_file).read_bytes()
+        self._engine = Engine(live, key, self._writer, self._metrics, launch.features)
+        self._arms: dict[tuple[int, int], tuple[str, str]] = {}
+        self._remember_past()
+        self._desk = OutcomeDesk(self._engine, self._metrics, lambda r, a: self._arms.get((r, a)))
+        self._started_ms = 0
+        self._servers: list[uvicorn.Server] = []
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what is under way."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        pages = Pages(self._engine, self._metrics, lambda: self._request(self._engine.live))
+        token = _read_token(self._launch.token_file)
+        app = App(self._engine, self._desk, self._writer, self._metrics, pages.application(), token)
+        admin = Admin(lambda: _document(self._state(None)), self._swap)
+        public, private = _server(app), _server(admin.application())
+        self._servers = [public, private]
+        with _unix_socket(Path(self._launch.socket)) as control:
+            self._went_live("started")
+            _LOG.info("serving %s at %s", self._launch.name, self._state(None).url)
+            try:
+                await asyncio.gather(public.serve([self._socket]), private.serve([control]))
+            finally:
+                self._finish()
+
+    def _stop(self) -> None:
+        for server in self._servers:
+            server.should_exit = True
+
+    def _finish(self) -> None:
+        self._engine.close()
+        self._writer.close()
+        stopped_ms = _now_ms()
+        number = self._launch.served.revision.number
+        with contextlib.suppress(Exception):
+            self._journal.record_revision(RevisionEvent(number, stopped_ms, "stopped"))
+        self._journal.close()
+        write_state(self._state(stopped_ms), Path(self._launch.state_file))
+        _LOG.info("stopped")
+
+    async def _swap(self, served: Served) -> None:
+        """Load beside the live revision, then move one pointer."""
+        live = await asyncio.to_thread(load_revision, served, self._engine.live)
+        self._engine.live = live
+        self._launch = replace(self._launch, served=served)
+        self._went_live("live")
+        _LOG.info("revision %d is live", served.revision.number)
+
+    def _went_live(self, event: str) -> None:
+        """Tell the journal and the state file what serves now."""
+        revision = self._launch.served.revision
+        now_ms = _now_ms()
+        self._started_ms = self._started_ms or now_ms
+        for index, arm in enumerate(revision.spec.arms):
+            self._arms[revision.number, index] = (arm.name, arm.model.label)
+        self._journal.record_revision(
+            RevisionEvent(revision.number, now_ms, event, to_dict(revision.spec))
+        )
+        write_state(self._state(None), Path(self._launch.state_file))
+
+    def _remember_past(self) -> None:
+        """Know the arms of earlier revisions, so that late feedback can be credited by name."""
+        for event in self._journal.revision_events():
+            if event.spec is not None:
+                for index, arm in enumerate(from_dict(event.spec).arms):
+                    self._arms[event.revision, index] = (arm.name, arm.model.label)
+
+    def _learn(self, stored: Sequence[StoredOutcome]) -> None:
+        self._desk.learn(stored)
+
+    def _gauges(self) -> list[tuple[str, str, float]]:
+        return [
+            ("mlops_revision", "Number of the live revision.", self._launch.served.revision.number),
+            ("mlops_journal_pending", "Decisions waiting to be written.", self._writer.pending),
+            ("mlops_journal_shed", "Decisions shed since the start.", self._writer.shed),
+        ]
+
+    def _state(self, stopped_ms: int | None) -> ServerState:
+        live = self._engine.live
+        return ServerState(
+            launch=self._launch,
+            pid=os.getpid(),
+            started_ms=self._started_ms,
+            stopped_ms=stopped_ms,
+            notes=tuple(arm.loaded.notes for arm in live.arms),
+            request=self._request(live),
+        )
+
+    @staticmethod
+    def _request(live: LiveRevision) -> dict[str, Any] | None:
+        for arm in live.arms:
+            if arm.loaded.example is not None:
+                names, rows = arm.loaded.example
+                columns = {"columns": list(names)} if names else {}
+                return {"dataframe_split": {**columns, "data": rows[:1]}}
+        return None
+
+
+class _Quiet(uvicorn.Server):
+    """A server that leaves the process's signals to us: two of them share one loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: Application) -> uvicorn.Server:
+    return _Quiet(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for candidate in [port] if port else range(_FIRST_PORT, _LAST_PORT):
+        try:
+            return socket.create_server((host, candidate), family=family, backlog=2048)
+        except OSError as error:
+            reason = error
+    raise ConflictError(
+        f"Port {port or f'{_FIRST_PORT} to {_LAST_PORT - 1}'} on {host} cannot be used: {reason}.",
+        hint="Choose another with `--port`.",
+    )
+
+
+@contextlib.contextmanager
+def _unix_socket(path: Path) -> Iterator[socket.socket]:
+    """Listen on a socket that only this user can open."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        control.bind(str(path))
+    finally:
+        os.umask(before)
+    control.listen(16)
+    try:
+        yield control
+    finally:
+        control.close()
+        path.unlink(missing_ok=True)
+
+
+def hold_lock(path: Path) -> int:
+    """Take the deployment's lock for the life of this process; return its descriptor.
+
+    The kernel lets go of it however the process ends, which is how others know that it lives.
+
+    Raises:
+        ConflictError: Another server of this deployment runs.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for attempt in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Somebody who only asks whether we live holds it for a moment.
+            if attempt == _LOCK_TRIES - 1:
+                raise ConflictError(
+                    "Another server of this deployment runs already.", hint="mlops status"
+                ) from error
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            break
+    return descriptor
+
+
+def _read_token(path: str) -> str:
+    if not path:
+        return ""
+    token = Path(path).read_text(encoding="utf-8").strip()
+    if len(token) < 16:
+        raise InvalidInputError(f"The token in `{path}` is too short; use 16 characters or more.")
+    return token
+
+
+def _document(state: ServerState) -> dict[str, Any]:
+    return {
+        "name": state.launch.name,
+        "pid": state.pid,
+        "revision": state.launch.served.revision.number,
+        "notes": [list(notes) for notes in state.notes],
+        "url": state.url,
+        "launch": asdict(state.launch),
+    }
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

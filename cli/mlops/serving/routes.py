@@ -1,0 +1,63 @@
+"""Which path speaks which protocol.
+
+Sources: Seldon Core v1 executor, Open Inference Protocol REST, KServe V1, MLflow scoring. A
+gateway's prefix `/seldon/<namespace>/<deployment>` may stand before any of them, since that is
+where clients of a Seldon cluster send their requests.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a POST goes.
+
+    Attributes:
+        protocol: Name of the codec; `mlops` for our own feedback route.
+        model: Model the path names; empty if it names none.
+        feedback: Whether it brings feedback rather than rows.
+    """
+
+    protocol: str
+    model: str = ""
+    feedback: bool = False
+
+
+_FIXED = {
+    "/invocations": Route("mlflow"),
+    "/api/v1.0/predictions": Route("seldon-v1"),
+    "/api/v0.1/predictions": Route("seldon-v1"),
+    "/api/v1.0/feedback": Route("seldon-v1", feedback=True),
+    "/api/v0.1/feedback": Route("seldon-v1", feedback=True),
+    "/v2/models/infer": Route("open-inference"),
+    "/feedback": Route("mlops", feedback=True),
+}
+_GATEWAY = re.compile(r"/seldon/[^/]+/[^/]+(?=/(?:api|v1|v2)/)")
+_V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/[^/]+)?/infer")
+_V1 = re.compile(r"/v1/models/([^/:]+):predict")
+
+
+@lru_cache(maxsize=256)
+def find_route(path: str) -> Route | None:
+    """Return where a POST to `path` goes, or None if it is a page's business."""
+    path = strip_gateway(path)
+    if path in _FIXED:
+        return _FIXED[path]
+    match = _V2.fullmatch(path)
+    if match:
+        return Route("open-inference", match[1])
+    match = _V1.fullmatch(path)
+    return Route("kserve-v1", match[1]) if match else None
+
+
+def strip_gateway(path: str) -> str:
+    """Return `path` without a Seldon gateway's prefix.
+
+    >>> strip_gateway("/seldon/prod/wine/api/v1.0/predictions")
+    '/api/v1.0/predictions'
+    """
+    return _GATEWAY.sub("", path, count=1)

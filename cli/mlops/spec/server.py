@@ -1,0 +1,193 @@
+"""What the command line hands to a server it starts, and what the server says of itself.
+
+Both are JSON files in `.mlops/run`. Neither holds a secret: keys and tokens are files of mode
+0600 that these records only name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import InvalidInputError
+from mlops.spec.deployment import Revision, from_dict, to_dict
+
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A revision together with the local folders of its models.
+
+    Attributes:
+        revision: What to serve.
+        paths: Local model folder of each arm, in order.
+    """
+
+    revision: Revision
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """How to start a server.
+
+    Attributes:
+        name: Name of the deployment.
+        served: First revision to serve.
+        host: Address to listen on.
+        port: Port to listen on; 0 for the first free one from 8080.
+        journal_url: SQLAlchemy URL of the journal.
+        features: `all`, `none`, or the names of the features kept with each decision.
+        state_file: Where the server writes its `ServerState`.
+        lock_file: Held exclusively by the server while it lives.
+        key_file: 32 bytes that tag request ids; mode 0600.
+        token_file: Bearer token that callers must send; empty for none.
+        socket: Path of the administration socket.
+        log_file: Where its output goes; empty for the terminal.
+    """
+
+    name: str
+    served: Served
+    host: str
+    port: int
+    journal_url: str
+    features: str | tuple[str, ...]
+    state_file: str
+    lock_file: str
+    key_file: str
+    token_file: str
+    socket: str
+    log_file: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What a server last said of itself.
+
+    Attributes:
+        launch: How it was started, with the port it really has and what it serves now.
+        pid: Its process.
+        started_ms: When it became ready, milliseconds since 1970 in UTC.
+        stopped_ms: When it stopped in good order; None while it runs, and after a crash.
+        notes: What loading each arm had to say, arm by arm.
+        request: A prediction request that works, as JSON data for `/invocations`; None if the
+            models have no input example.
+    """
+
+    launch: Launch
+    pid: int
+    started_ms: int
+    stopped_ms: int | None
+    notes: tuple[tuple[str, ...], ...]
+    request: dict[str, Any] | None
+
+    @property
+    def url(self) -> str:
+        """Base URL for callers on this machine."""
+        host = self.launch.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.launch.port}"
+
+
+def served_to_dict(served: Served) -> dict[str, Any]:
+    """Write a served revision as plain JSON data."""
+    return {
+        "number": served.revision.number,
+        "spec": to_dict(served.revision.spec),
+        "paths": list(served.paths),
+    }
+
+
+def served_from_dict(document: Mapping[str, Any]) -> Served:
+    """Read a served revision.
+
+    Raises:
+        InvalidInputError: The document is not of this form.
+    """
+    try:
+        revision = Revision(int(document["number"]), from_dict(document["spec"]))
+        paths = tuple(str(path) for path in document["paths"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"This revision is broken: {error!r}.") from error
+    if len(paths) != len(revision.spec.arms):
+        raise InvalidInputError(f"{len(revision.spec.arms)} arms, but {len(paths)} model folders.")
+    return Served(revision, paths)
+
+
+def write_launch(launch: Launch, path: Path) -> None:
+    """Write how to start a server."""
+    _write(path, _launch_to_dict(launch))
+
+
+def read_launch(path: Path) -> Launch:
+    """Read what `write_launch` has written.
+
+    Raises:
+        InvalidInputError: The file is missing or broken.
+    """
+    return _launch_from_dict(_read(path))
+
+
+def write_state(state: ServerState, path: Path) -> None:
+    """Write what a server says of itself, in one step, so that a reader never sees half."""
+    document = {**asdict(state), "launch": _launch_to_dict(state.launch)}
+    _write(path, document)
+
+
+def read_state(path: Path) -> ServerState:
+    """Read what `write_state` has written.
+
+    Raises:
+        InvalidInputError: The file is missing or broken.
+    """
+    document = _read(path)
+    try:
+        return ServerState(
+            launch=_launch_from_dict(document["launch"]),
+            pid=document["pid"],
+            started_ms=document["started_ms"],
+            stopped_ms=document["stopped_ms"],
+            notes=tuple(tuple(notes) for notes in document["notes"]),
+            request=document["request"],
+        )
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(f"`{path}` is broken: {error!r}.") from error
+
+
+def _launch_to_dict(launch: Launch) -> dict[str, Any]:
+    return {**asdict(launch), "served": served_to_dict(launch.served)}
+
+
+def _launch_from_dict(document: dict[str, Any]) -> Launch:
+    features = document["features"]
+    return Launch(
+        **{
+            **{k: v for k, v in document.items() if k != "schema_version"},
+            "served": served_from_dict(document["served"]),
+            "features": features if isinstance(features, str) else tuple(features),
+        }
+    )
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    text = json.dumps({"schema_version": _SCHEMA_VERSION, **document}, indent=2)
+    draft.write_text(text + "\n", encoding="utf-8")
+    draft.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"`{path}` cannot be read: {error}.", hint="Remove it and deploy again."
+        ) from error
+    return document
