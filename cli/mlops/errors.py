@@ -84,10 +84,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
 
     >>> did_you_mean("alhpa", ["alpha", "l1_ratio"])
     'Did you mean `alpha`?'
+    >>> did_you_mean("l1", ["alpha", "l1_ratio"])
+    'Did you mean `l1_ratio`?'
     >>> did_you_mean("x", ["alpha"]) is None
     True
     """
-    close = difflib.get_close_matches(name, list(known), n=1)
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1) or [k for k in known if k.startswith(name)]
     return f"Did you mean `{close[0]}`?" if close else None
 
 

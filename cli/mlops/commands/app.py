@@ -7,6 +7,21 @@ from typing import Annotated
 import typer
 
 import mlops
+from mlops.commands import (
+    config,
+    deploy,
+    feedback,
+    init,
+    models,
+    operate,
+    predict,
+    promotion,
+    report,
+    train,
+)
+
+_LOOP = "The loop"
+_LOOK = "Look and operate"
 
 app = typer.Typer(
     name="mlops",
@@ -31,3 +46,19 @@ def _program(
     ] = False,
 ) -> None:
     """From an MLflow project to a sound A/B test in production."""
+
+
+app.command(rich_help_panel=_LOOP)(init.init)
+app.command(rich_help_panel=_LOOP)(train.train)
+app.command(rich_help_panel=_LOOP)(deploy.deploy)
+app.command(rich_help_panel=_LOOP)(feedback.feedback)
+app.command(rich_help_panel=_LOOP)(report.report)
+app.command(rich_help_panel=_LOOP)(promotion.promote)
+app.command(rich_help_panel=_LOOP)(promotion.rollback)
+app.command(rich_help_panel=_LOOK)(operate.status)
+app.command(rich_help_panel=_LOOK)(operate.logs)
+app.command(rich_help_panel=_LOOK)(operate.stop)
+app.command(rich_help_panel=_LOOK)(predict.predict)
+app.command(rich_help_panel=_LOOK)(promotion.history)
+app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
+app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

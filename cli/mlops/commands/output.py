@@ -6,13 +6,13 @@ Rich is imported inside the functions, so that a command that prints nothing pay
 from __future__ import annotations
 
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +27,8 @@ SCHEMA_VERSION = 1
 
 #: The option every command that prints data takes.
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Output")
+    bool,
+    typer.Option("--json", help="Print one JSON document on stdout.", rich_help_panel="Output"),
 ]
 
 
@@ -74,8 +75,8 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any record
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
-    if isinstance(value, datetime.datetime):
-        return value.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    if isinstance(value, dt.datetime):
+        return value.astimezone(dt.UTC).isoformat(timespec="milliseconds")
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Path):
@@ -93,3 +94,35 @@ def print_error(error: MlopsError) -> None:
     out.print(f"[bold red]error:[/] {escape(error.message)}")
     if error.hint:
         out.print(f"[bold cyan] hint:[/] {escape(error.hint)}")
+
+
+def next_steps(out: Console, commands: Sequence[str]) -> None:
+    """Print what to do now, ready to be copied."""
+    if commands:
+        from rich.markup import escape
+
+        out.print()
+        for command in commands:
+            out.print(f"[dim]next:[/] {escape(command)}")
+
+
+def age(since_ms: int) -> str:
+    """Say how long ago a time was, in the largest sensible unit.
+
+    Args:
+        since_ms: Milliseconds since 1970 in UTC.
+    """
+    seconds = max(0.0, dt.datetime.now(dt.UTC).timestamp() - since_ms / 1000)
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def moment(time_ms: int) -> str:
+    """Write a time as ISO 8601 in UTC, to the second.
+
+    >>> moment(0)
+    '1970-01-01T00:00:00Z'
+    """
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -34,6 +34,15 @@ def swap(path: str, served: Served) -> dict[str, Any]:
     return _call(path, "POST", "/revision", served_to_dict(served), _SWAP_TIMEOUT_S)
 
 
+def add_note(path: str, text: str) -> None:
+    """Write a sentence into the journal, for whoever reads the report.
+
+    Raises:
+        RemoteError: The server does not answer.
+    """
+    _call(path, "POST", "/note", {"text": text}, _STATUS_TIMEOUT_S)
+
+
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 

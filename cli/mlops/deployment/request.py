@@ -141,7 +141,8 @@ def _canary(model: str, canary: str) -> list[WantedArm]:
         share = -1
     if not equals or not 0 < share < 100:
         raise UsageError(
-            f"`{canary}` is not a canary.", hint="Write `--canary REF=PERCENT`, such as `wine/4=10`."
+            f"`{canary}` is not a canary.",
+            hint="Write `--canary REF=PERCENT`, such as `wine/4=10`.",
         )
     return [WantedArm(model, weight=100 - share), WantedArm(ref, weight=share)]
 

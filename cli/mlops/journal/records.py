@@ -170,13 +170,13 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True)
 class RevisionEvent:
-    """A revision went live or a server stopped.
+    """A revision went live, a server started or stopped, or somebody left a note.
 
     Attributes:
         revision: Revision concerned.
         time_ms: When, milliseconds since 1970 in UTC.
-        event: `live`, `started` or `stopped`.
-        spec: The revision's spec as JSON data, for `live`.
+        event: `live`, `started`, `stopped` or `note`.
+        spec: The revision's spec as JSON data, for `live` and `started`; the text of a `note`.
     """
 
     revision: int

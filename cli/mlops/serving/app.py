@@ -162,7 +162,7 @@ class App:
         return Encoded(status, orjson.dumps(document))
 
     async def _seldon_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
-        from mlops.protocols.seldon_v1 import decode_feedback, encode_feedback
+        from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 
         outcomes = decode_feedback(body, headers)
         receipts = await self._desk.take(outcomes, self._writer) if outcomes else []

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -20,28 +23,39 @@ from starlette.responses import (
 from starlette.routing import Route
 
 import mlops
-from mlops.protocols import open_inference
+from mlops.protocols.base import Encoded
+from mlops.protocols.open_inference_metadata import (
+    TensorMetadata,
+    model_metadata,
+    model_ready,
+    server_live,
+    server_metadata,
+    server_ready,
+)
+from mlops.protocols.open_inference_types import DATATYPES
 from mlops.resources import shipped
 from mlops.serving.engine import Engine
+from mlops.serving.examples import Examples, example_outcome, make_examples
 from mlops.serving.metrics import Metrics
 from mlops.serving.models.signature import Signature
+from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import strip_gateway
 
 # Prometheus' text format, version 0.0.4.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# MLflow's type names as Open Inference datatypes.
+# MLflow's type names as Open Inference datatypes; NumPy's are known to the protocol itself.
 _DATATYPES = {
     "double": "FP64",
     "float": "FP32",
     "long": "INT64",
     "integer": "INT32",
     "boolean": "BOOL",
-    "float64": "FP64",
-    "float32": "FP32",
-    "int64": "INT64",
-    "int32": "INT32",
-    "bool": "BOOL",
 }
+# The documentation is one page: it loads nothing, and talks to this server only.
+_POLICY = (
+    "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
 
 
 class _Gateway:
@@ -63,14 +77,22 @@ class Pages:
         engine: What is live.
         metrics: What to expose.
         example: Gives a request that works, for `/invocations`, or None.
+        secured: Whether callers must send a bearer token.
     """
 
     def __init__(
-        self, engine: Engine, metrics: Metrics, example: Callable[[], dict[str, Any] | None]
+        self,
+        engine: Engine,
+        metrics: Metrics,
+        example: Callable[[], dict[str, Any] | None],
+        *,
+        secured: bool = False,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._example = example
+        self._secured = secured
+        self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
             loader=FileSystemLoader(shipped("templates") / "serving"),
             undefined=StrictUndefined,
@@ -136,51 +158,95 @@ class Pages:
         return JSONResponse({"models": [self._name]})
 
     async def _v1_model(self, request: Request) -> Response:
-        return self._if_known(request, {"name": self._name, "ready": True})
+        return self._if_known(request, model_ready(self._name, ready=True))
 
     async def _v2_server(self, request: Request) -> Response:
-        return JSONResponse(open_inference.server_metadata("mlops", mlops.__version__))
+        return _response(server_metadata())
 
     async def _v2_live(self, request: Request) -> Response:
-        return JSONResponse({"live": True})
+        return _response(server_live())
 
     async def _v2_ready(self, request: Request) -> Response:
-        return JSONResponse({"ready": True})
+        return _response(server_ready(ready=True))
 
     async def _v2_model_ready(self, request: Request) -> Response:
-        return self._if_known(request, {"name": self._name, "ready": True})
+        return self._if_known(request, model_ready(self._name, ready=True))
 
     async def _v2_model(self, request: Request) -> Response:
-        versions = [arm.arm.model.label for arm in self._engine.live.arms]
-        document = open_inference.model_metadata(
-            self._name, versions, _inputs(self._signature), _outputs(self._signature)
-        )
-        return self._if_known(request, document)
+        return self._if_known(request, self._metadata())
 
-    def _if_known(self, request: Request, document: dict[str, Any]) -> Response:
+    def _metadata(self) -> Encoded:
+        versions = [arm.arm.model.label for arm in self._engine.live.arms]
+        signature = self._signature
+        return model_metadata(self._name, versions, _inputs(signature), _outputs(signature))
+
+    def _if_known(self, request: Request, encoded: Encoded) -> Response:
         model = request.path_params["model"]
         if model != self._name:
             return JSONResponse({"error": f"Model {model} not found"}, status_code=404)
-        return JSONResponse(document)
+        return _response(encoded)
 
     async def _openapi(self, request: Request) -> Response:
-        template = self._templates.get_template("openapi.json.j2")
-        text = template.render(name=self._name, version=mlops.__version__, example=self._example())
-        return JSONResponse(json.loads(text))
+        return JSONResponse(await self._document())
 
     async def _docs(self, request: Request) -> Response:
-        revision = self._engine.live.served.revision
+        nonce = secrets.token_urlsafe(16)
         template = self._templates.get_template("docs.html.j2")
-        return HTMLResponse(template.render(name=self._name, revision=revision))
+        page = template.render(document=await self._document(), nonce=nonce)
+        policy = _POLICY.format(nonce=nonce)
+        return HTMLResponse(page, headers={"content-security-policy": policy})
+
+    async def _document(self) -> dict[str, Any]:
+        """Return the OpenAPI document of what is live."""
+        live = self._engine.live
+        revision = live.served.revision
+        examples = await self._current_examples(live)
+        text = self._templates.get_template("openapi.json.j2").render(
+            version=mlops.__version__,
+            revision=revision,
+            examples=examples,
+            outcome=example_outcome(revision.spec.reward, examples.prediction),
+            metadata=json.loads(self._metadata().body),
+            secured=self._secured,
+        )
+        document: dict[str, Any] = json.loads(text)
+        return document
+
+    async def _current_examples(self, live: LiveRevision) -> Examples:
+        """Return the examples of a revision, made once: that takes a prediction."""
+        if self._examples is None or self._examples[0] is not live:
+            made = await asyncio.to_thread(
+                make_examples, live, self._example(), _inputs(self._signature)
+            )
+            self._examples = (live, made)
+        return self._examples[1]
 
 
-def _inputs(signature: Signature) -> list[tuple[str, str, list[int]]]:
+def _response(encoded: Encoded) -> Response:
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in encoded.headers}
+    media_type = encoded.content_type.decode("latin-1")
+    return Response(encoded.body, encoded.status, headers, media_type)
+
+
+def _inputs(signature: Signature) -> list[TensorMetadata]:
     if signature.tensor:
         dtype, shape = signature.tensor
-        return [("input-0", _DATATYPES.get(dtype, "FP64"), list(shape))]
-    return [(c.name, _DATATYPES.get(c.type, "BYTES"), [-1, 1]) for c in signature.columns]
+        return [("input-0", _datatype(dtype), shape)]
+    return [(column.name, _datatype(column.type), (-1, 1)) for column in signature.columns]
 
 
-def _outputs(signature: Signature) -> list[tuple[str, str, list[int]]]:
-    kind = _DATATYPES.get(signature.output_type, "BYTES")
-    return [(name, kind, [-1, 1]) for name in signature.outputs or ("output-1",)]
+def _outputs(signature: Signature) -> list[TensorMetadata]:
+    if not signature.output_type:
+        return []
+    kind = _datatype(signature.output_type)
+    return [(name, kind, (-1, 1)) for name in signature.outputs or ("output-1",)]
+
+
+def _datatype(name: str) -> str:
+    """Return the Open Inference datatype of an MLflow type or a NumPy dtype."""
+    if name in _DATATYPES:
+        return _DATATYPES[name]
+    try:
+        return DATATYPES.get(np.dtype(name), "BYTES")
+    except TypeError:
+        return "BYTES"

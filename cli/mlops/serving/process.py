@@ -11,7 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class Process:
         pages = Pages(self._engine, self._metrics, lambda: self._request(self._engine.live))
         token = _read_token(self._launch.token_file)
         app = App(self._engine, self._desk, self._writer, self._metrics, pages.application(), token)
-        admin = Admin(lambda: _document(self._state(None)), self._swap)
+        admin = Admin(self._status, self._swap, self._note)
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
         with _unix_socket(Path(self._launch.socket)) as control:
@@ -107,6 +107,10 @@ class Process:
         self._went_live("live")
         _LOG.info("revision %d is live", served.revision.number)
 
+    def _note(self, text: str) -> None:
+        number = self._launch.served.revision.number
+        self._journal.record_revision(RevisionEvent(number, _now_ms(), "note", {"text": text}))
+
     def _went_live(self, event: str) -> None:
         """Tell the journal and the state file what serves now."""
         revision = self._launch.served.revision
@@ -122,7 +126,7 @@ class Process:
     def _remember_past(self) -> None:
         """Know the arms of earlier revisions, so that late feedback can be credited by name."""
         for event in self._journal.revision_events():
-            if event.spec is not None:
+            if event.spec is not None and event.event != "note":
                 for index, arm in enumerate(from_dict(event.spec).arms):
                     self._arms[event.revision, index] = (arm.name, arm.model.label)
 
@@ -135,6 +139,34 @@ class Process:
             ("mlops_journal_pending", "Decisions waiting to be written.", self._writer.pending),
             ("mlops_journal_shed", "Decisions shed since the start.", self._writer.shed),
         ]
+
+    def _status(self) -> dict[str, Any]:
+        live = self._engine.live
+        arms = []
+        for arm in live.arms:
+            counters = self._metrics.arm(arm.arm.name, arm.arm.model.label)
+            arms.append(
+                {
+                    "name": arm.arm.name,
+                    "version": arm.arm.model.label,
+                    "weight": arm.arm.weight,
+                    "path_taken": arm.loaded.path_taken,
+                    "requests": sum(counters.codes.values()),
+                    "errors": sum(n for code, n in counters.codes.items() if code >= 500),
+                    "rewards": counters.rewards,
+                }
+            )
+        return {
+            "name": self._launch.name,
+            "pid": os.getpid(),
+            "revision": live.served.revision.number,
+            "url": self._state(None).url,
+            "started_ms": self._started_ms,
+            "arms": arms,
+            "feedback": dict(self._metrics.feedback),
+            "pending": self._writer.pending,
+            "shed": self._writer.shed,
+        }
 
     def _state(self, stopped_ms: int | None) -> ServerState:
         live = self._engine.live
@@ -245,17 +277,6 @@ def _read_token(path: str) -> str:
     if len(token) < 16:
         raise InvalidInputError(f"The token in `{path}` is too short; use 16 characters or more.")
     return token
-
-
-def _document(state: ServerState) -> dict[str, Any]:
-    return {
-        "name": state.launch.name,
-        "pid": state.pid,
-        "revision": state.launch.served.revision.number,
-        "notes": [list(notes) for notes in state.notes],
-        "url": state.url,
-        "launch": asdict(state.launch),
-    }
 
 
 def _now_ms() -> int:

@@ -36,9 +36,20 @@ _FIXED = {
     "/v2/models/infer": Route("open-inference"),
     "/feedback": Route("mlops", feedback=True),
 }
+# Paths that name a model, and the protocol they speak.
+_NAMED = {
+    "/v2/models/{model}/infer": "open-inference",
+    "/v2/models/{model}/versions/{version}/infer": "open-inference",
+    "/v1/models/{model}:predict": "kserve-v1",
+}
+#: Every path that takes a POST, as OpenAPI writes them.
+POST_PATHS = (*_FIXED, *_NAMED)
+
 _GATEWAY = re.compile(r"/seldon/[^/]+/[^/]+(?=/(?:api|v1|v2)/)")
-_V2 = re.compile(r"/v2/models/([^/]+)(?:/versions/[^/]+)?/infer")
-_V1 = re.compile(r"/v1/models/([^/:]+):predict")
+_PATTERNS = [
+    (re.compile(path.format(model="(?P<model>[^/]+)", version="[^/]+")), protocol)
+    for path, protocol in _NAMED.items()
+]
 
 
 @lru_cache(maxsize=256)
@@ -47,11 +58,11 @@ def find_route(path: str) -> Route | None:
     path = strip_gateway(path)
     if path in _FIXED:
         return _FIXED[path]
-    match = _V2.fullmatch(path)
-    if match:
-        return Route("open-inference", match[1])
-    match = _V1.fullmatch(path)
-    return Route("kserve-v1", match[1]) if match else None
+    for pattern, protocol in _PATTERNS:
+        match = pattern.fullmatch(path)
+        if match:
+            return Route(protocol, match["model"])
+    return None
 
 
 def strip_gateway(path: str) -> str:

@@ -48,8 +48,16 @@ def project_name(project_dir: Path) -> str:
     Raises:
         InvalidInputError: The `MLproject` is not YAML.
     """
-    name = _named_in_mlproject(project_dir / "MLproject") or project_dir.resolve().name
-    return re.sub(r"[^\w.-]+", "-", name).strip("-") or "project"
+    return as_name(_named_in_mlproject(project_dir / "MLproject") or project_dir.resolve().name)
+
+
+def as_name(text: str) -> str:
+    """Return `text` as a name that MLflow, URLs and Kubernetes labels can carry.
+
+    >>> as_name("Wine quality / red")
+    'Wine-quality-red'
+    """
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.") or "project"
 
 
 def _named_in_mlproject(path: Path) -> str:

@@ -1,0 +1,71 @@
+"""`mlops config`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.output import Json, plain, show
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from mlops.settings import SettingLine, Settings
+
+app = typer.Typer(help="The settings in force.", no_args_is_help=True)
+
+
+@app.callback()
+def _config() -> None:
+    """The settings in force."""
+
+
+@app.command("show")
+def show_config(
+    origin: Annotated[
+        bool, typer.Option("--origin", help="Say where each value comes from.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Print every setting and its value.
+
+    A flag wins over MLOPS_<SECTION>_<KEY>, that over the tool's own variable, that over mlops.toml.
+    """
+    from mlops.settings import list_settings, load_settings
+
+    settings = load_settings()
+    lines = list_settings(settings)
+    document = {
+        "project_dir": settings.project_dir,
+        "project_file": settings.project_file,
+        "settings": {line.key: plain(line) for line in lines},
+    }
+    show(document, as_json=as_json, render=lambda out: _render(out, settings, lines, origin))
+
+
+def _render(
+    out: Console, settings: Settings, lines: Sequence[SettingLine], with_origin: bool
+) -> None:
+    from rich.markup import escape
+
+    out.print(f"[dim]project[/] {escape(str(settings.project_dir))}")
+    section = ""
+    for line in lines:
+        head, _, key = line.key.partition(".")
+        if head != section:
+            section = head
+            out.print(f"\n[bold]\\[{head}][/]  ")
+        given = line.origin != "default"
+        value = escape(_as_toml(line.value))
+        out.print(f"{key} = [bold green]{value}[/]" if given else f"{key} = {value}")
+        if with_origin:
+            out.print(f"  [dim]{escape(line.origin)}[/]")
+
+
+def _as_toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_as_toml(item) for item in value) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,187 @@
+"""`mlops deploy`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.output import Json, console, next_steps, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.deployment.deploy import Deployed
+    from mlops.deployment.plan import Plan
+
+_MODELS = "Models (one of these ways)"
+_TRAFFIC = "Traffic"
+_SERVER = "Server"
+
+
+def deploy(
+    ab: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            "--ab", metavar="REF REF", help="Two models, traffic split.", rich_help_panel=_MODELS
+        ),
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=REF[:WEIGHT]", help="One of several arms.", rich_help_panel=_MODELS
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="REF", help="One model.", rich_help_panel=_MODELS)
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", metavar="SPEC", help="A spec file.", rich_help_panel=_MODELS),
+    ] = None,
+    canary: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF=PERCENT", help="Beside --model: its small rival.", rich_help_panel=_TRAFFIC
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(metavar="50/50", help="Share of each arm.", rich_help_panel=_TRAFFIC),
+    ] = None,
+    sticky_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="header:NAME|field:NAME",
+            help="The same value gets the same arm.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
+    reward: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What counts as good: squared-error, absolute-error, exact, given.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the deployment; by default the project's.", show_default=False),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on; 127.0.0.1.", rich_help_panel=_SERVER),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Port; the first free one from 8080.", rich_help_panel=_SERVER),
+    ] = None,
+    foreground: Annotated[
+        bool,
+        typer.Option("--foreground", help="Stay, and log here.", rich_help_panel=_SERVER),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Put one or more models behind one stable URL.
+
+    For example `mlops deploy --ab modelA modelB`, or `--ab wine/1 wine/2 --split 90/10`.
+    """
+    from mlops.commands.progress import PhaseProgress
+    from mlops.deployment.deploy import Deployed
+    from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.request import read_request
+    from mlops.settings import load_settings
+
+    flags = {
+        "deploy.name": name,
+        "deploy.host": host,
+        "deploy.port": port,
+        "deploy.sticky_by": sticky_by,
+        "feedback.reward": reward,
+    }
+    settings = load_settings(flags=flags)
+    request = read_request(
+        settings, ab=ab, model=model, arms=arm or (), canary=canary, split=split, file=file
+    )
+    with PhaseProgress() as progress:
+        result = make_deployment(
+            settings,
+            request,
+            foreground=foreground,
+            dry_run=dry_run,
+            show_plan=_show_plan,
+            say=progress.phase,
+        )
+    if isinstance(result, Deployed):
+        show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
+        if result.process is not None and foreground:
+            raise typer.Exit(_stay(result))
+    else:
+        show({"plan": plain(result)}, as_json=as_json)
+
+
+def _show_plan(plan: Plan) -> None:
+    from rich.text import Text
+
+    words = {
+        "create": "will be created",
+        "update": "will be updated",
+        "start": "is stopped and will be started",
+        "nothing": "is as wanted; nothing to change",
+    }
+    out = console(stderr=True)
+    out.print(Text.assemble((plan.after.name, "bold"), " ", words[plan.kind]))
+    styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
+    for line in plan.lines:
+        out.print(Text(f"  {line}", style=styles[line[0]]))
+    for arm in plan.after.arms:
+        if arm.model.chosen_by:
+            text = f"  `{arm.model.ref}` means {arm.model.label}: {arm.model.chosen_by}"
+            out.print(Text(text, style="dim"))
+
+
+def _document(result: Deployed) -> dict[str, object]:
+    from mlops.deployment.calling import curl
+
+    spec = result.plan.after
+    return {
+        "name": spec.name,
+        "change": result.plan.kind,
+        "revision": result.revision,
+        "url": result.state.url,
+        "arms": plain(spec.arms),
+        "notes": result.state.notes,
+        "curl": curl(result.state),
+    }
+
+
+def _render(out: Console, result: Deployed) -> None:
+    from rich.markup import escape
+
+    from mlops.deployment.calling import curl
+
+    spec, state = result.plan.after, result.state
+    out.print(
+        f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]"
+        f"  [dim]docs {state.url}/docs  metrics {state.url}/metrics[/]"
+    )
+    for arm, notes in zip(spec.arms, state.notes, strict=True):
+        for line in notes[:3]:
+            out.print(f"[yellow]  {arm.name}: {escape(line)}[/]")
+    out.print(escape(curl(state)), soft_wrap=True)
+    steps = ["mlops feedback", "mlops report"] if len(spec.arms) > 1 else ["mlops status"]
+    next_steps(out, [*steps, f"mlops stop {spec.name}"])
+
+
+def _stay(result: Deployed) -> int:
+    """Wait for a server in the foreground; Ctrl-C reaches it through the terminal."""
+    assert result.process is not None
+    try:
+        return result.process.wait()
+    except KeyboardInterrupt:
+        return result.process.wait()

@@ -1,0 +1,169 @@
+"""`mlops feedback`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops.commands.arguments import Name
+from mlops.commands.output import Json, next_steps, plain, show
+from mlops.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from mlops.workflows.customers import Played
+
+_PLAY = "Play customers from a file (the default)"
+_ONE = "Tell about one request"
+
+
+def feedback(
+    name: Name = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            help="CSV file of customers; - for NDJSON outcomes on standard input.",
+            show_default=False,
+            rich_help_panel=_PLAY,
+        ),
+    ] = "",
+    truth_column: Annotated[
+        str, typer.Option(help="Column with the truth.", show_default=False, rich_help_panel=_PLAY)
+    ] = "",
+    once: Annotated[
+        bool, typer.Option("--once", help="Play each row once, no draws.", rich_help_panel=_PLAY)
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many visits.", rich_help_panel=_PLAY)
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.001, help="At most so many visits a second.", rich_help_panel=_PLAY),
+    ] = None,
+    url: Annotated[
+        str,
+        typer.Option(
+            help="A Seldon v1 endpoint instead of a deployment here.",
+            show_default=False,
+            rich_help_panel=_PLAY,
+        ),
+    ] = "",
+    token_file: Annotated[
+        str,
+        typer.Option(
+            help="File with that endpoint's token.", show_default=False, rich_help_panel=_PLAY
+        ),
+    ] = "",
+    request_id: Annotated[
+        str,
+        typer.Option(
+            help="X-Mlops-Request-Id of a prediction.", show_default=False, rich_help_panel=_ONE
+        ),
+    ] = "",
+    reward: Annotated[
+        str,
+        typer.Option(
+            help="A number, higher is better; when playing: squared-error, absolute-error, exact "
+            "or module:function.",
+            show_default=False,
+        ),
+    ] = "",
+    truth: Annotated[
+        str, typer.Option(help="The true value.", show_default=False, rich_help_panel=_ONE)
+    ] = "",
+    row: Annotated[
+        int | None,
+        typer.Option(min=0, help="Row of the request, from 0.", rich_help_panel=_ONE),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Tell a deployment how good its answers were, now or days later."""
+    from mlops.settings import load_settings
+
+    if request_id:
+        _send_one(name, request_id, row, reward, truth, as_json)
+    elif data == "-":
+        _send_stream(name, as_json)
+    else:
+        from mlops.workflows.customers import PlayRequest
+
+        settings = load_settings(flags={"feedback.reward": reward or None})
+        request = PlayRequest(data, truth_column, once, limit, rate, url, token_file)
+        _play(settings, name, request, as_json)
+
+
+def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:  # noqa: ANN401 - named in the caller
+    from mlops.commands.progress import CountProgress
+    from mlops.workflows.customers import play_customers
+
+    with CountProgress("customers") as progress:
+        played = play_customers(
+            settings, name, request, lambda tally, total: progress.update(tally.visits, total)
+        )
+    document = {**plain(played), "label": played.label}
+    show(document, as_json=as_json, render=lambda out: _render_played(out, played))
+
+
+def _send_one(
+    name: str | None, request_id: str, row: int | None, reward: str, truth: str, as_json: bool
+) -> None:
+    from mlops.settings import load_settings
+    from mlops.workflows.customers import send_outcome
+
+    answer = send_outcome(
+        load_settings(), name, request_id, row=row, reward=_number(reward), truth=truth or None
+    )
+    show(answer, as_json=as_json, render=lambda out: _render_one(out, answer))
+
+
+def _send_stream(name: str | None, as_json: bool) -> None:
+    from mlops.commands.progress import CountProgress
+    from mlops.settings import load_settings
+    from mlops.workflows.customers import send_stream
+
+    with CountProgress("outcomes") as progress:
+        counts = send_stream(
+            load_settings(),
+            name,
+            sys.stdin.buffer,
+            lambda total: progress.update(sum(total.values()), None),
+        )
+    show({"counts": dict(counts)}, as_json=as_json, render=lambda out: _render_counts(out, counts))
+
+
+def _number(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"`--reward {text}` is not a number.") from None
+
+
+def _render_played(out: Console, played: Played) -> None:
+    speed = played.visits / played.seconds if played.seconds else 0.0
+    out.print(
+        f"[bold]{played.visits:,}[/] visits to [bold]{played.name}[/] in {played.seconds:.1f} s "
+        f"({speed:,.0f}/s)  [yellow]{played.label}[/]"
+    )
+    _render_counts(out, played.counts)
+    next_steps(out, [f"mlops report {played.name}"])
+
+
+def _render_counts(out: Console, counts: Mapping[str, int]) -> None:
+    words = [f"{fate} {count:,}" for fate, count in sorted(counts.items())]
+    out.print("feedback: " + (", ".join(words) or "none"))
+
+
+def _render_one(out: Console, answer: Mapping[str, Any]) -> None:
+    outcome = answer.get("outcome", {})
+    late = ", late" if outcome.get("late") else ""
+    out.print(
+        f"{outcome.get('fate')}: arm [bold]{outcome.get('arm')}[/], "
+        f"revision {outcome.get('revision')}{late}"
+    )

@@ -1,0 +1,60 @@
+"""A small plot for the terminal: how an interval tightened, look by look."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from mlops.monitoring.report import Look
+
+_LABEL = 12
+_VALUES = 26
+
+
+def forest(looks: Sequence[Look], width: int) -> list[Text]:
+    """Draw one line per look: the number of units, the interval with its estimate, its bounds.
+
+    Args:
+        looks: Oldest first; those still in the burn-in are left out.
+        width: Columns of the terminal.
+
+    Returns:
+        Lines of styled text; one sentence if there is nothing to draw yet.
+    """
+    from rich.text import Text
+
+    known = [look for look in looks if math.isfinite(look.lower) and math.isfinite(look.upper)]
+    if not known:
+        return [Text("  no interval yet: the burn-in is not over", style="dim")]
+    size = max(20, min(width, 110) - _LABEL - _VALUES)
+    # The scale is that of the last looks: the first are so wide that they would hide the others.
+    reach = 1.05 * max(max(abs(k.lower), abs(k.upper)) for k in known[-4:])
+    return [_line(look, reach, size) for look in known]
+
+
+def _line(look: Look, reach: float, size: int) -> Text:
+    from rich.text import Text
+
+    def column(value: float) -> int:
+        return round((value + reach) / (2 * reach) * (size - 1))
+
+    left, right = column(look.lower), column(look.upper)
+    cells = [" "] * size
+    for index in range(max(left, 0), min(right, size - 1) + 1):
+        cells[index] = "─"
+    cells[size // 2] = "┼" if cells[size // 2] == "─" else "│"
+    for index, sign, beyond in ((left, "├", "‹"), (right, "┤", "›")):
+        inside = 0 <= index < size
+        cells[min(max(index, 0), size - 1)] = sign if inside else beyond
+    middle = column(look.estimate)
+    if 0 <= middle < size:
+        cells[middle] = "●"
+    style = "green" if look.lower > 0 else "red" if look.upper < 0 else "yellow"
+    values = f"{look.estimate:+.3g} [{look.lower:+.3g}, {look.upper:+.3g}]"
+    return Text.assemble(
+        (f"{look.n:>{_LABEL - 2},}  ", "dim"), ("".join(cells), style), "  ", (values, "dim")
+    )

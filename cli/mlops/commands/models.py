@@ -1,0 +1,194 @@
+"""`mlops models`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.output import Json, plain, show
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from rich.console import Console
+
+    from mlops.registry.aliases import AliasChange
+    from mlops.registry.comparison import Comparison
+    from mlops.registry.details import Column
+    from mlops.registry.models import Model, RegisteredVersion, RunFacts
+
+app = typer.Typer(help="Registered models: list, show, compare, alias.", no_args_is_help=True)
+
+_REF = "For example wine, wine/3, wine@champion, runs:/ID/model or ./folder."
+Ref = Annotated[str, typer.Argument(metavar="REF", help=_REF)]
+
+
+@app.command("list")
+def list_models(
+    name: Annotated[str, typer.Argument(help="Only this model's versions.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List registered versions, newest first."""
+    from mlops.registry.models import list_versions
+    from mlops.settings import load_settings
+
+    found = list_versions(load_settings(), name)
+    show({"models": found}, as_json=as_json, render=lambda out: _render_list(out, found))
+
+
+@app.command("show")
+def show_model(ref: Ref, as_json: Json = False) -> None:
+    """Show one model: metrics, parameters, signature, requirements."""
+    from mlops.registry.models import show_model as read_model
+    from mlops.settings import load_settings
+
+    model = read_model(load_settings(), ref)
+    show(plain(model), as_json=as_json, render=lambda out: _render_model(out, model))
+
+
+@app.command("compare")
+def compare(
+    refs: Annotated[list[str], typer.Argument(metavar="REF REF…", help=_REF)],
+    as_json: Json = False,
+) -> None:
+    """Compare two or more models; differences are to the first."""
+    from mlops.registry.comparison import compare_models
+    from mlops.settings import load_settings
+
+    found = compare_models(load_settings(), refs)
+    show(plain(found), as_json=as_json, render=lambda out: _render_comparison(out, found))
+
+
+@app.command("alias")
+def alias(
+    ref: Ref,
+    name: Annotated[str, typer.Argument(metavar="ALIAS", help="For example champion.")],
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Take the alias off the model instead.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Let an alias name a version."""
+    from mlops.registry.aliases import change_alias
+    from mlops.settings import load_settings
+
+    change = change_alias(load_settings(), ref, name, delete=delete)
+    show(plain(change), as_json=as_json, render=lambda out: _render_alias(out, change))
+
+
+def _render_list(out: Console, found: Sequence[RegisteredVersion]) -> None:
+    from rich.table import Table
+
+    if not found:
+        out.print("Nothing is registered yet. `mlops train` registers what it trains.")
+        return
+    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+    table.add_column("MODEL", no_wrap=True, style="bold")
+    table.add_column("ALIASES", style="cyan")
+    table.add_column("CREATED (UTC)", no_wrap=True)
+    table.add_column("PARAMETERS")
+    table.add_column("METRICS")
+    for version in found:
+        table.add_row(
+            version.label,
+            "\n".join(version.aliases),
+            _time(version.created),
+            _params(version.run),
+            _metrics(version.run),
+        )
+    out.print(table)
+
+
+def _render_model(out: Console, model: Model) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    version, details, run = model.version, model.details, model.run
+    chosen = f" [dim]({version.chosen_by})[/]" if version.chosen_by else ""
+    aliases = "".join(f" [cyan]@{alias}[/]" for alias in model.aliases)
+    out.print(f"[bold green]{escape(version.label)}[/]{aliases}{chosen}")
+    facts = Table.grid(padding=(0, 2))
+    facts.add_column(style="dim", no_wrap=True)
+    facts.add_column(overflow="fold")
+    if run is not None:
+        facts.add_row("run", f"{run.run_id} [dim]{escape(run.name)}, {run.status}[/]")
+        facts.add_row("parameters", escape(_params(run)))
+        facts.add_row("metrics", escape(_metrics(run)))
+        facts.add_row("data", escape(_pairs(run.datasets)))
+    facts.add_row("created", _time(details.created) + " UTC" if details.created else "")
+    facts.add_row("flavours", ", ".join(details.flavours))
+    facts.add_row("size", _size(details.size_bytes))
+    facts.add_row("inputs", escape(_columns(details.inputs)))
+    facts.add_row("outputs", escape(_columns(details.outputs)))
+    facts.add_row(
+        "trained with", escape(" ".join([f"python=={details.python}", *details.requirements]))
+    )
+    facts.add_row("source", escape(version.source))
+    out.print(facts)
+
+
+def _render_comparison(out: Console, found: Comparison) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for model in found.models:
+        table.add_column(model.version.label, justify="right", overflow="fold")
+    for row in found.params:
+        style = "dim" if row.same else "yellow"
+        table.add_row(row.name, *[f"[{style}]{value or '-'}[/]" for value in row.values])
+    table.add_section()
+    for metric in found.metrics:
+        pairs = zip(metric.values, metric.differences, strict=True)
+        cells = [_with_difference(value, gap, first=i == 0) for i, (value, gap) in enumerate(pairs)]
+        table.add_row(metric.name, *cells)
+    for row in found.datasets:
+        style = "dim" if row.same else "yellow"
+        cells = [f"[{style}]{value or '-'}[/]" for value in row.values]
+        table.add_row(f"data {row.name}", *cells)
+    out.print(table)
+
+
+def _render_alias(out: Console, change: AliasChange) -> None:
+    name = f"[cyan]{change.model}@{change.alias}[/]"
+    if not change.version:
+        out.print(f"{name} is gone; it was [bold]{change.model}/{change.before}[/]")
+    elif change.before == change.version:
+        out.print(f"{name} is [bold]{change.model}/{change.version}[/] already")
+    else:
+        was = f" [dim](was version {change.before})[/]" if change.before else ""
+        out.print(f"{name} is [bold]{change.model}/{change.version}[/]{was}")
+
+
+def _time(moment: dt.datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M")
+
+
+def _params(run: RunFacts | None) -> str:
+    return _pairs(run.params) if run is not None else ""
+
+
+def _metrics(run: RunFacts | None) -> str:
+    return _pairs({n: f"{v:.4g}" for n, v in run.metrics.items()}) if run is not None else ""
+
+
+def _pairs(values: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _columns(columns: Sequence[Column]) -> str:
+    texts = [f"{column.name or 'unnamed'}: {column.type}" for column in columns]
+    return ", ".join(texts) or "no signature"
+
+
+def _size(size: int | None) -> str:
+    return "unknown" if size is None else f"{size / 1000:,.1f} kB"
+
+
+def _with_difference(value: float | None, difference: float | None, *, first: bool) -> str:
+    if value is None:
+        return "-"
+    gap = "" if first or difference is None else f" [yellow]({difference:+.4g})[/]"
+    return f"{value:.4g}{gap}"

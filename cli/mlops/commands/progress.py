@@ -1,0 +1,145 @@
+"""How a command shows that it works: a spinner on a terminal, one line per phase elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from mlops.commands.output import console
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+    from rich.status import Status
+
+_SAY_EVERY_S = 2.0
+
+
+class PhaseProgress:
+    """Shows phases with their time on stderr; a context manager.
+
+    On a terminal the current phase spins, with the last line of output beside it, and what is done
+    stays as one line. Anywhere else each phase is one line with the seconds since the start.
+    """
+
+    def __init__(self) -> None:
+        self._console = console(stderr=True)
+        self._live = sys.stderr.isatty() and self._console.is_interactive
+        self._status: Status | None = None
+        self._phase = ""
+        self._start = self._since = time.monotonic()
+
+    def __enter__(self) -> PhaseProgress:
+        if self._live:
+            self._status = self._console.status("")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._done("red" if error else "green", "✗" if error else "✓")
+            self._status.stop()
+
+    def phase(self, text: str) -> None:
+        """Begin a step."""
+        if not self._live:
+            elapsed = time.monotonic() - self._start
+            self._console.print(f"{elapsed:6.1f} s  {text}", markup=False)
+        elif self._phase:
+            self._done("green", "✓")
+        self._phase, self._since = text, time.monotonic()
+        self._show("")
+
+    def line(self, text: str) -> None:
+        """Show the last line that a script wrote."""
+        if text.strip():
+            self._show(text.strip())
+
+    def note(self, text: str) -> None:
+        """Print something that stays."""
+        from rich.text import Text
+
+        self._console.print(Text(text, style="yellow"))
+
+    def _done(self, style: str, mark: str) -> None:
+        if self._phase:
+            from rich.text import Text
+
+            took = time.monotonic() - self._since
+            self._console.print(
+                Text.assemble((mark, style), f" {self._phase} ", (f"{took:.1f} s", "dim"))
+            )
+
+    def _show(self, last_line: str) -> None:
+        if self._status is not None:
+            from rich.text import Text
+
+            text = Text.assemble(self._phase, " ", (last_line, "dim"))
+            text.truncate(max(self._console.width - 4, 10), overflow="ellipsis")
+            self._status.update(text)
+
+
+class CountProgress:
+    """Counts things that pass, on stderr; a context manager.
+
+    On a terminal a bar with speed and time left; elsewhere a line every few seconds.
+
+    Args:
+        things: What is counted, in the plural.
+    """
+
+    def __init__(self, things: str) -> None:
+        self._things = things
+        self._console = console(stderr=True)
+        self._live = sys.stderr.isatty() and self._console.is_interactive
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._said = self._start = time.monotonic()
+
+    def __enter__(self) -> CountProgress:
+        if self._live:
+            from rich.progress import (
+                BarColumn,
+                MofNCompleteColumn,
+                Progress,
+                TextColumn,
+                TimeRemainingColumn,
+            )
+
+            self._bar = Progress(
+                TextColumn(self._things),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task(self._things, total=None)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def update(self, done: int, total: int | None) -> None:
+        """Show how many are done, of how many if that is known."""
+        now = time.monotonic()
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total)
+        elif now - self._said > _SAY_EVERY_S or done == total:
+            self._said = now
+            of = f" of {total:,}" if total else ""
+            elapsed = now - self._start
+            self._console.print(f"{elapsed:6.1f} s  {done:,}{of} {self._things}", markup=False)

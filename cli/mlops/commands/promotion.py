@@ -1,0 +1,118 @@
+"""`mlops promote`, `mlops rollback`, `mlops history`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.arguments import DryRun, Name
+from mlops.commands.output import Json, moment, next_steps, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.registry.ledger import Entry
+    from mlops.workflows.promotion import Moved
+
+
+def promote(
+    name: Name = None,
+    arm: Annotated[
+        str, typer.Option(help="Arm to promote; by default the winner.", show_default=False)
+    ] = "",
+    force: Annotated[
+        str,
+        typer.Option(
+            metavar="REASON",
+            help="Promote --arm though the verdict does not say so.",
+            show_default=False,
+        ),
+    ] = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Give all traffic and the alias champion to the winner of the verdict."""
+    from mlops.commands.progress import PhaseProgress
+    from mlops.settings import load_settings
+    from mlops.workflows.promotion import promote as move
+
+    with PhaseProgress() as progress:
+        moved = move(
+            load_settings(), name, arm=arm, force=force, dry_run=dry_run, say=progress.phase
+        )
+    show(plain(moved), as_json=as_json, render=lambda out: _render_moved(out, moved, dry_run))
+
+
+def rollback(
+    name: Name = None,
+    to: Annotated[
+        int | None, typer.Option(min=1, help="Revision to return to; by default the one before.")
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why, for the history.", show_default=False)] = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Serve an earlier revision again and put the aliases back."""
+    from mlops.commands.progress import PhaseProgress
+    from mlops.settings import load_settings
+    from mlops.workflows.promotion import rollback as move
+
+    with PhaseProgress() as progress:
+        moved = move(
+            load_settings(), name, to=to, reason=reason, dry_run=dry_run, say=progress.phase
+        )
+    show(plain(moved), as_json=as_json, render=lambda out: _render_moved(out, moved, dry_run))
+
+
+def history(name: Name = None, as_json: Json = False) -> None:
+    """Show what was live when, who did it, why, and on what evidence."""
+    from mlops.settings import load_settings
+    from mlops.workflows.promotion import history as read_history
+
+    entries = read_history(load_settings(), name)
+    show(
+        {"revisions": plain(entries)}, as_json=as_json, render=lambda o: _render_history(o, entries)
+    )
+
+
+def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
+    from rich.markup import escape
+
+    from mlops.registry.ledger import summary
+
+    head = "would serve" if dry_run else "serves" if moved.changed else "already serves"
+    out.print(
+        f"[bold green]{moved.name}[/] revision {moved.revision} {head} "
+        f"[bold]{escape(summary(moved.spec))}[/]  {moved.url}"
+    )
+    for move in moved.aliases:
+        target = f"version {move.version}" if move.version else "nothing"
+        before = f"version {move.before}" if move.before else "nothing"
+        out.print(f"  alias {escape(move.model)}@{move.alias}: {before} → {target}")
+    out.print(f"  [dim]{escape(moved.reason)}[/]")
+    if not dry_run:
+        next_steps(out, [f"mlops history {moved.name}", f"mlops rollback {moved.name}"])
+
+
+def _render_history(out: Console, entries: Sequence[Entry]) -> None:
+    from rich.markup import escape
+
+    from mlops.registry.ledger import summary
+
+    styles = {"live": "bold green", "failed": "red", "pending": "yellow", "replaced": "dim"}
+    for entry in entries:
+        when = moment(entry.live_ms or entry.created_ms)
+        out.print(
+            f"[{styles[entry.state]}]{entry.number:>4}  {entry.state:<8}[/]  {when}  "
+            f"{entry.intent.action:<8}  {escape(entry.author)}"
+        )
+        out.print(f"      {escape(summary(entry.intent.spec))}")
+        for move in entry.intent.aliases:
+            if move.version != move.before:
+                target = move.version or "none"
+                out.print(f"      {escape(move.model)}@{move.alias} → {target}")
+        why = entry.error or entry.intent.reason
+        if why:
+            out.print(f"      [dim]{escape(why)}[/]")

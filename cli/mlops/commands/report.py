@@ -1,0 +1,173 @@
+"""`mlops report`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.arguments import Name
+from mlops.commands.output import Json, moment, next_steps, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mlops.monitoring.report import ArmReport, Report
+
+_STYLES = {"promote": "green", "keep": "green", "continue": "yellow", "invalid": "red"}
+_TITLES = {
+    "promote": "a better arm was found",
+    "keep": "the baseline stays best",
+    "continue": "inconclusive, go on",
+    "invalid": "invalid",
+}
+
+
+def report(
+    name: Name = None,
+    baseline: Annotated[
+        str,
+        typer.Option(help="Arm to compare with; by default the first.", show_default=False),
+    ] = "",
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0001, max=0.5, help="Probability of ever naming a false winner; 0.05.",
+            show_default=False,
+        ),
+    ] = None,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code",
+            help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid.",
+        ),
+    ] = False,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Say which arm is best, with a guarantee that survives looking at it all the time."""
+    from mlops.monitoring.verdict import EXIT_CODES
+    from mlops.settings import load_settings
+    from mlops.workflows.promotion import report_on
+
+    settings = load_settings(flags={"report.alpha": alpha, "report.baseline": baseline or None})
+    found = report_on(settings, name)
+    show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+    if exit_code:
+        raise typer.Exit(EXIT_CODES[found.verdict.decision])
+
+
+def _render(out: Console, found: Report) -> None:
+    from rich.markup import escape
+
+    from mlops.commands.forest import forest
+
+    span = (
+        f"{moment(found.first_ms)} to {moment(found.last_ms)}" if found.first_ms else "no traffic"
+    )
+    revisions = ", ".join(str(number) for number in found.revisions)
+    out.print(
+        f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}  [dim]{span}[/]"
+    )
+    out.print(_arms(found))
+    out.print(_quality(found))
+    for comparison, looks in zip(found.comparisons, found.looks, strict=True):
+        out.print(
+            f"\n[bold]{escape(comparison.arm)} minus {escape(comparison.baseline)}[/] mean reward, "
+            f"{100 * (1 - comparison.alpha):.4g} % at every look together"
+        )
+        for line in forest(looks, out.width):
+            out.print(line)
+    if found.sample_ratio:
+        state = "[red]mismatch[/]" if found.sample_ratio.mismatch else "[green]as promised[/]"
+        out.print(f"\nsplit of traffic: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]")
+    for text in found.notes:
+        out.print(f"[yellow]note: {escape(text)}[/]")
+    _render_verdict(out, found)
+
+
+def _arms(found: Report) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("arm")
+    table.add_column("model")
+    for title in ("requests", "share", "errors", "ms", "n", "mean reward", "95 % anytime"):
+        table.add_column(title, justify="right")
+    for arm in found.arms:
+        table.add_row(*_arm_cells(arm))
+    return table
+
+
+def _arm_cells(arm: ArmReport) -> list[str]:
+    from rich.markup import escape
+
+    return [
+        f"[bold]{escape(arm.name)}[/]",
+        escape(arm.version),
+        f"{arm.requests:,}",
+        f"{arm.share * 100:.1f} %",
+        f"{arm.errors:,}",
+        _number(arm.latency_ms, ".2f"),
+        f"{arm.n:,}",
+        _number(arm.mean, ".4g"),
+        _range(arm.lower, arm.upper),
+    ]
+
+
+def _quality(found: Report) -> Table:
+    """What the truth says, and beliefs, which decide nothing."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("arm")
+    for title in ("truths", "rmse", "mae", "accuracy", "P(best)*", "expected loss*"):
+        table.add_column(title, justify="right")
+    for arm in found.arms:
+        quality = arm.quality
+        table.add_row(
+            f"[bold]{escape(arm.name)}[/]",
+            f"{quality.n:,}",
+            _number(quality.rmse, ".4f"),
+            _number(quality.mae, ".4f"),
+            _number(quality.accuracy, ".4f"),
+            _number(arm.p_best, ".3f"),
+            _number(arm.expected_loss, ".2g"),
+        )
+    table.caption = "* beliefs, not a stopping rule"
+    table.caption_justify = "left"
+    return table
+
+
+def _render_verdict(out: Console, found: Report) -> None:
+    from rich.markup import escape
+    from rich.panel import Panel
+
+    verdict = found.verdict
+    title = _TITLES[verdict.decision]
+    winner = f": {escape(verdict.winner)}" if verdict.winner else ""
+    out.print(
+        Panel(
+            f"{escape(verdict.reason)}\n[dim]n = {verdict.n:,}, false winner at most "
+            f"{verdict.alpha:.2g} however often you look[/]",
+            title=f"[bold]{verdict.decision}[/]{winner} ({title})",
+            title_align="left",
+            border_style=_STYLES[verdict.decision],
+            width=min(out.width, 100),
+        )
+    )
+    if verdict.winner:
+        next_steps(out, [f"mlops promote {found.name}"])
+    elif verdict.decision == "continue" and len(found.arms) > 1:
+        next_steps(out, [f"mlops feedback {found.name}"])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def _range(lower: float, upper: float) -> str:
+    return f"{lower:.4g} … {upper:.4g}" if math.isfinite(lower) and math.isfinite(upper) else "-"

@@ -1,0 +1,98 @@
+"""What runs here, told quickly: from state files and the servers' sockets, without MLflow."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mlops.deployment.control import get_status
+from mlops.deployment.places import Places, is_alive, known_names, places, read_server_state
+from mlops.errors import NotFoundError, RemoteError
+from mlops.settings import Settings
+
+State = Literal["running", "unresponsive", "stopped", "crashed"]
+_FOLLOW_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One deployment on this machine.
+
+    Attributes:
+        name: Its name.
+        state: `running`; `unresponsive` if its process lives but does not answer; `stopped` in
+            good order; `crashed`, also after a reboot.
+        url: Where it is, or was.
+        revision: What it serves, or served last.
+        pid: Its process, 0 if it does not run.
+        since_ms: When it became ready or stopped, milliseconds since 1970 in UTC.
+        arms: What each arm did since the server started; empty if it does not run.
+        feedback: Feedback since the server started, by what became of it.
+        log: Its log file; empty if it runs in a terminal.
+    """
+
+    name: str
+    state: State
+    url: str
+    revision: int
+    pid: int
+    since_ms: int
+    arms: tuple[dict[str, Any], ...]
+    feedback: dict[str, int]
+    log: str
+
+
+def statuses(settings: Settings) -> list[Status]:
+    """Return the status of every deployment of this project, in alphabetical order."""
+    return [status(places(settings, name)) for name in known_names(settings)]
+
+
+def status(where: Places) -> Status:
+    """Return the status of one deployment.
+
+    Raises:
+        NotFoundError: It was never started here.
+    """
+    said = read_server_state(where)
+    if said is None:
+        raise NotFoundError(f"There is no deployment `{where.name}` here.", hint="`mlops status`")
+    alive = is_alive(where)
+    answer: dict[str, Any] = {}
+    state: State = "crashed" if said.stopped_ms is None else "stopped"
+    if alive:
+        try:
+            answer = get_status(said.launch.socket)
+            state = "running"
+        except RemoteError:
+            state = "unresponsive"
+    return Status(
+        name=where.name,
+        state=state,
+        url=said.url,
+        revision=said.launch.served.revision.number,
+        pid=said.pid if alive else 0,
+        since_ms=said.stopped_ms or said.started_ms,
+        arms=tuple(answer.get("arms", ())),
+        feedback=answer.get("feedback", {}),
+        log=said.launch.log_file,
+    )
+
+
+def log_lines(where: Places, *, last: int, follow: bool) -> Iterator[str]:
+    """Yield the last lines of a server's log, and then, if asked, each new one.
+
+    Raises:
+        NotFoundError: There is no log.
+    """
+    if not where.log.exists():
+        raise NotFoundError(f"There is no log of `{where.name}`.", hint="`mlops status`")
+    with where.log.open(encoding="utf-8", errors="replace") as file:
+        yield from file.readlines()[-last:]
+        while follow:
+            line = file.readline()
+            if line:
+                yield line
+            else:
+                time.sleep(_FOLLOW_S)

@@ -1,0 +1,16 @@
+"""Where a deployment can live other than on this machine.
+
+A target is a pure function from a spec to manifests. Reading models, writing files and talking to
+a cluster happen around it, in `mlops.deployment.render`, once for all targets.
+"""
+
+from collections.abc import Callable
+
+from mlops.deployment.targets.base import Rendered, RenderOptions, RenderTarget
+from mlops.plugins import Plugins
+
+TARGETS: Plugins[Callable[[], RenderTarget]] = Plugins(
+    "target", {"seldon": "mlops.deployment.targets.seldon:Seldon"}
+)
+
+__all__ = ["TARGETS", "RenderOptions", "RenderTarget", "Rendered"]

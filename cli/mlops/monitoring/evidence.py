@@ -1,0 +1,186 @@
+"""From journal rows to the observations that statistics work on.
+
+The unit of analysis is the request, or the sticky unit where the deployment has one: rows of one
+request and requests of one person are not independent, and counting them as if they were makes
+intervals too narrow. A unit's reward is the mean of its outcomes; it takes its place in the order
+in which units first sent any.
+
+Revisions with the same arms and reward are one experiment. Their evidence is combined by
+propensity, never pooled: pooling 90/10 with 50/50 while the base rate moves rejects equal arms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.journal.base import Journal
+from mlops.journal.records import Observation, RevisionEvent, Traffic, Value
+from mlops.rewards import REWARDS, Reward
+from mlops.spec.deployment import DeploymentSpec, from_dict
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One truth that met its prediction, in order of arrival."""
+
+    time_ms: int
+    arm: int
+    prediction: Value
+    truth: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything known about one experiment with k arms; n units have a reward.
+
+    Attributes:
+        spec: Spec of its newest revision.
+        revisions: Numbers of its revisions, oldest first.
+        weights: Promised shares of each revision, (s, k).
+        traffic: Decisions per revision and arm.
+        arms: Arm of each unit, (n,).
+        rewards: Mean reward of each unit, (n,).
+        propensities: Probability with which its arm was drawn, (n,).
+        strata: Position in `revisions` of each unit's first decision, (n,).
+        times_ms: When each unit's first outcome arrived, (n,), milliseconds since 1970 in UTC.
+        truths: Truths that met their predictions.
+        underived: Outcomes whose reward could not be derived.
+        late: Outcomes that arrived when their revision was no longer live.
+        notes: What was written into the journal for readers of the report.
+        lost: Decisions shed under load, in all experiments of the deployment.
+    """
+
+    spec: DeploymentSpec
+    revisions: tuple[int, ...]
+    weights: NDArray[np.float64]
+    traffic: tuple[Traffic, ...]
+    arms: NDArray[np.int64]
+    rewards: NDArray[np.float64]
+    propensities: NDArray[np.float64]
+    strata: NDArray[np.int64]
+    times_ms: NDArray[np.int64]
+    truths: tuple[Truth, ...]
+    underived: int
+    late: int
+    notes: tuple[str, ...]
+    lost: int
+
+
+def gather(journal: Journal) -> Evidence | None:
+    """Fold the journal into the evidence of its newest experiment; None if nothing was deployed."""
+    events = journal.revision_events()
+    specs = {e.revision: from_dict(e.spec) for e in events if e.spec and _is_spec(e)}
+    if not specs:
+        return None
+    newest = max(specs)
+    experiment = specs[newest].experiment
+    revisions = tuple(sorted(n for n, spec in specs.items() if spec.experiment == experiment))
+    ended = _ends(events)
+    units = _fold(
+        (o for o in journal.observations(revisions) if o.propensity > 0),
+        _deriving(specs[newest].reward),
+        lambda o: o.time_ms > ended.get(o.revision, o.time_ms),
+    )
+    order = list(units.values.values())
+    position = {number: index for index, number in enumerate(revisions)}
+    return Evidence(
+        spec=specs[newest],
+        revisions=revisions,
+        weights=np.array([[arm.weight for arm in specs[n].arms] for n in revisions]),
+        traffic=tuple(t for t in journal.traffic() if t.revision in position),
+        arms=np.array([u.arm for u in order], dtype=np.int64),
+        rewards=np.array([u.total / u.count for u in order], dtype=np.float64),
+        propensities=np.array([u.propensity for u in order], dtype=np.float64),
+        strata=np.array([position[u.revision] for u in order], dtype=np.int64),
+        times_ms=np.array([u.time_ms for u in order], dtype=np.int64),
+        truths=tuple(units.truths),
+        underived=units.underived,
+        late=units.late,
+        notes=_notes(events, revisions),
+        lost=journal.losses().get("decision", 0),
+    )
+
+
+@dataclass(slots=True)
+class _Unit:
+    arm: int
+    revision: int
+    propensity: float
+    time_ms: int
+    total: float = 0.0
+    count: int = 0
+
+
+@dataclass(slots=True)
+class _Units:
+    values: dict[tuple[bytes, int], _Unit] = field(default_factory=dict)
+    truths: list[Truth] = field(default_factory=list)
+    underived: int = 0
+    late: int = 0
+
+
+def _fold(
+    observations: Iterable[Observation],
+    derive: Reward | None,
+    is_late: Callable[[Observation], bool],
+) -> _Units:
+    units = _Units()
+    for seen in observations:
+        units.late += is_late(seen)
+        if seen.truth is not None and seen.prediction is not None:
+            units.truths.append(Truth(seen.time_ms, seen.arm, seen.prediction, seen.truth))
+        reward = _reward(seen, derive)
+        if reward is None:
+            units.underived += 1
+            continue
+        # A unit that a change of weights moved to another arm is another unit there.
+        key = (seen.unit or seen.nonce, seen.arm)
+        unit = units.values.get(key)
+        if unit is None:
+            unit = _Unit(seen.arm, seen.revision, seen.propensity, seen.time_ms)
+            units.values[key] = unit
+        unit.total += reward
+        unit.count += 1
+    return units
+
+
+def _reward(seen: Observation, derive: Reward | None) -> float | None:
+    if seen.reward is not None:
+        return seen.reward
+    if derive is None or seen.truth is None or seen.prediction is None:
+        return None
+    try:
+        return derive(seen.prediction, seen.truth)
+    except ValueError:
+        return None
+
+
+def _deriving(reward: str) -> Reward | None:
+    return REWARDS.load(reward) if reward in REWARDS else None
+
+
+def _is_spec(event: RevisionEvent) -> bool:
+    return event.event in ("live", "started") and event.spec is not None
+
+
+def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
+    """When each revision was replaced by another, milliseconds since 1970 in UTC."""
+    ends = {}
+    live = [event for event in events if _is_spec(event)]
+    for before, after in zip(live, live[1:], strict=False):
+        if after.revision != before.revision:
+            ends[before.revision] = after.time_ms
+    return ends
+
+
+def _notes(events: Sequence[RevisionEvent], revisions: Sequence[int]) -> tuple[str, ...]:
+    texts = [
+        str(event.spec["text"])
+        for event in events
+        if event.event == "note" and event.spec is not None and event.revision in revisions
+    ]
+    return tuple(dict.fromkeys(texts))

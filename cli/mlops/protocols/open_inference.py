@@ -1,0 +1,137 @@
+"""The Open Inference Protocol (V2) over REST, with its binary tensor data extension.
+
+The answer names the deployment as `model_name` and the arm's model version as `model_version`;
+its `parameters` tell the router's request id, the arm and the revision. `id` is the client's, else
+the router's. Failures are `{"error": "..."}` with a status of 4xx or 5xx, as the specification and
+KServe have it; MLServer's 422 with `detail` is not imitated.
+
+Specification: `specification/protocol/inference_rest.md` of kserve/open-inference-protocol
+(d49cc23); for content types and names of outputs MLServer 1.7.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlops.protocols.base import Encoded, InferenceRequest, InferenceResponse, ProtocolError
+from mlops.protocols.binary_tensors import HEADER, binary_elements, split_body
+from mlops.protocols.json_body import kind_of, malformed, plain, read_object, write
+from mlops.protocols.open_inference_inputs import read_content_type, read_inputs, read_parameters
+from mlops.protocols.open_inference_outputs import outputs_of
+from mlops.protocols.open_inference_types import OpenInferenceTensor
+
+#: Parameters of the request that speak to the codec; the model gets the others.
+_OURS = frozenset({"content_type", "binary_data_output", "headers"})
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The outputs a client asked for, each with whether in binary, and the default for others."""
+
+    outputs: Mapping[str, bool]
+    binary: bool
+
+
+_ANYTHING = Wanted({}, binary=False)
+
+
+class OpenInferenceCodec:
+    """Reads inference requests and writes inference responses."""
+
+    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+        """Read a request; keys that the specification does not know are ignored."""
+        json_part, binary = split_body(body, headers)
+        document = read_object(json_part)
+        client_id = document.get("id")
+        if client_id is not None and type(client_id) is not str:
+            raise malformed(f"`id` must be a string, not {kind_of(client_id)}.")
+        parameters = read_parameters(document.get("parameters"))
+        content_type = read_content_type(parameters)
+        payload = read_inputs(document.get("inputs"), binary, content_type)
+        wanted = _read_wanted(document.get("outputs"), parameters)
+        if not _OURS.isdisjoint(parameters):
+            parameters = {key: parameters[key] for key in parameters.keys() - _OURS}
+        return InferenceRequest(payload, client_id or None, parameters, wanted)
+
+    def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
+        """Write the outputs that were asked for; all of them if none of those is known."""
+        wanted: Wanted = request.wanted
+        outputs = outputs_of(response.prediction, response.output_names)
+        if wanted.outputs:
+            asked = tuple(tensor for tensor in outputs if tensor.name in wanted.outputs)
+            outputs = asked or outputs
+        chunks: list[bytes] = []
+        document = {
+            "model_name": response.deployment,
+            "model_version": response.version,
+            "id": response.client_id or response.request_id,
+            "parameters": _response_parameters(response),
+            "outputs": [_output(tensor, wanted, chunks) for tensor in outputs],
+        }
+        head = write(document)
+        if not chunks:
+            return Encoded(200, head)
+        length = ((HEADER.encode(), str(len(head)).encode()),)
+        return Encoded(200, b"".join((head, *chunks)), b"application/octet-stream", length)
+
+    def encode_error(self, error: ProtocolError) -> Encoded:
+        """Write `{"error": "..."}`."""
+        return Encoded(error.kind.status, write({"error": plain(error.message)}))
+
+
+def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:
+    """Read which outputs are asked for, and which of them in binary."""
+    binary = parameters.get("binary_data_output") is True
+    if not outputs and (outputs is None or outputs == []):
+        return Wanted({}, binary) if binary else _ANYTHING
+    if type(outputs) is not list:
+        raise malformed(f"`outputs` must be a list, not {kind_of(outputs)}.")
+    wanted: dict[str, bool] = {}
+    for index, output in enumerate(outputs):
+        if type(output) is not dict or type(output.get("name")) is not str:
+            raise malformed(f"`outputs[{index}]` must be an object with a `name`.")
+        own = read_parameters(output.get("parameters"))
+        wanted[output["name"]] = own.get("binary_data", binary) is True
+    # A client that names outputs by a model's own names still gets ours, in the form it can read.
+    return Wanted(wanted, binary or all(wanted.values()))
+
+
+def _response_parameters(response: InferenceResponse) -> dict[str, str | int]:
+    """Return what identifies the prediction; a table is marked as MLServer marks it."""
+    parameters: dict[str, str | int] = {
+        "mlops_request_id": response.request_id,
+        "mlops_arm": response.arm,
+        "mlops_revision": response.revision,
+    }
+    if isinstance(response.prediction, dict):
+        parameters["content_type"] = "pd"
+    return parameters
+
+
+def _output(tensor: OpenInferenceTensor, wanted: Wanted, chunks: list[bytes]) -> dict[str, Any]:
+    """Return one output; in binary, its elements go to the end of `chunks`."""
+    entry: dict[str, Any] = {
+        "name": tensor.name,
+        "shape": tensor.shape,
+        "datatype": tensor.datatype,
+    }
+    parameters: dict[str, Any] = {}
+    if tensor.content_type is not None:
+        entry["parameters"] = parameters
+        parameters["content_type"] = tensor.content_type
+    if wanted.outputs.get(tensor.name, wanted.binary):
+        chunks.append(binary_elements(tensor))
+        entry["parameters"] = parameters
+        parameters["binary_data_size"] = len(chunks[-1])
+    elif tensor.datatype == "FP16":
+        entry["datatype"], entry["data"] = "FP32", tensor.data.astype(np.float32)
+    else:
+        entry["data"] = tensor.data
+    return entry
+
+
+CODEC = OpenInferenceCodec()

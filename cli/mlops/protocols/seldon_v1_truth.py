@@ -1,0 +1,72 @@
+"""The `truth` of Seldon v1 feedback: a message with one true value for each row of the request.
+
+Specification: message `Feedback` of `proto/prediction.proto`, seldon-core 1.18.2, which lets
+truth be any `SeldonMessage`; here it must come down to one value per row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from mlops.protocols.base import Cell, Payload, Records, Rows, Tensor
+from mlops.protocols.json_body import kind_of, malformed, shown
+from mlops.protocols.predictions import column_cells, table_rows
+from mlops.protocols.seldon_v1 import read_message
+
+
+def read_truths(message: object) -> list[Cell]:
+    """Read the true value of each row, None where it is unknown; empty if there is no truth.
+
+    Raises:
+        ProtocolError: `MALFORMED`: no message, or other than one value per row; null in every
+            row, as that is what a client sends which lost its truth on the way.
+    """
+    if message is None or message == {}:
+        return []
+    if type(message) is not dict:
+        raise malformed(f"`truth` must be an object, not {kind_of(message)}.")
+    truths = [_cell(value, row) for row, value in enumerate(_values(message))]
+    if all(truth is None for truth in truths):
+        raise malformed("`truth` holds no value; leave it out if it is not known.")
+    return truths
+
+
+def _values(message: dict[str, Any]) -> Iterable[Any]:
+    """Return what stands in each row."""
+    content = {key: value for key, value in message.items() if key not in {"meta", "status"}}
+    match content:
+        # One row may be told without a list around it.
+        case {"strData": str() as value} | {"jsonData": str() | bool() | int() | float() as value}:
+            if len(content) == 1:
+                return [value]
+    _, payload = read_message(message)
+    return _rows(payload)
+
+
+def _rows(payload: Payload) -> Iterable[Any]:
+    """Return the only cell of each row."""
+    match payload:
+        case Tensor():
+            return column_cells(payload.values)
+        case Rows():
+            rows: Sequence[Sequence[Any]] = payload.values
+        case Records():
+            rows = [list(record.values()) for record in payload.values]
+        case _:
+            rows = table_rows(payload.values)
+    for row, cells in enumerate(rows):
+        if len(cells) != 1:
+            raise malformed(f"Row {row} of `truth` has {len(cells)} values; one was expected.")
+    return [cells[0] for cells in rows]
+
+
+def _cell(value: object, row: int) -> Cell:
+    """Check one true value; NaN is a missing one."""
+    if isinstance(value, float) and not math.isfinite(value):
+        if math.isnan(value):
+            return None
+    elif value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise malformed(f"The truth of row {row} must be a number, string or boolean: {shown(value)}.")

@@ -1,0 +1,157 @@
+"""The door to MLflow: one place that opens it, quietly and at the address the settings name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.errors import ConflictError, InvalidInputError
+from mlops.registry.faults import mlflow_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from mlops.settings import Settings
+
+#: Registered models of this prefix are deployment revisions, and hidden from lists of models.
+LEDGER_PREFIX = "mlops.deployment."
+
+# MLflow reads some of these when it is imported, so they come first.
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    # Without a git executable GitPython prints a page of advice.
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+# These say which run MLflow is in; one inherited from a run around us would make a script write
+# into that one.
+_ONE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+# Seven tries, two minutes, are MLflow's answer to a refused connection; here a person waits.
+_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+
+
+def open_registry(settings: Settings) -> MlflowClient:
+    """Return a client of the tracking store and registry in force.
+
+    MLflow's own functions (`mlflow.artifacts`, `mlflow.projects`) use the same address afterwards.
+    May be called often: MLflow keeps one store per address.
+
+    Raises:
+        RemoteError: The server or database cannot be reached.
+        NotAllowedError: The server refused us.
+        InvalidInputError: The address means nothing, or the database is of another version.
+    """
+    quieten()
+    for variable, value in _IMPATIENT.items():
+        os.environ.setdefault(variable, value)
+    _make_place(settings)
+    import mlflow
+
+    with mlflow_errors(settings):
+        with _same_environment():
+            registry = registry_uri(settings)
+            mlflow.set_tracking_uri(settings.tracking_uri)
+            mlflow.set_registry_uri(registry)
+        return mlflow.MlflowClient()
+
+
+def registry_uri(settings: Settings) -> str:
+    """Return the registry's address: the tracking store's, unless `MLFLOW_REGISTRY_URI` is set."""
+    return os.environ.get("MLFLOW_REGISTRY_URI") or settings.tracking_uri
+
+
+@contextmanager
+def _same_environment() -> Iterator[None]:
+    """Undo what MLflow writes into our environment, which settings read as the user's wish."""
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+    before = {name: os.environ[name] for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(before)
+
+
+def script_environment(settings: Settings) -> dict[str, str]:
+    """Return the environment in which a person's own script finds the same MLflow as we do.
+
+    It names no run, and has none of the impatience that suits a command line: a long training may
+    well wait for its server.
+    """
+    ours = _IMPATIENT.items() | {(name, os.environ.get(name)) for name in _ONE_RUN}
+    return {k: v for k, v in os.environ.items() if (k, v) not in ours} | {
+        "MLFLOW_TRACKING_URI": settings.tracking_uri,
+        "MLFLOW_REGISTRY_URI": registry_uri(settings),
+        "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
+    }
+
+
+def quieten() -> None:
+    """Import MLflow such that neither it nor its libraries write to our output.
+
+    What the user has set in the environment wins.
+    """
+    for variable, value in _QUIET.items():
+        os.environ.setdefault(variable, value)
+    import mlflow  # noqa: F401 - it sets its loggers' levels when it is imported
+
+    # Alembic tells of each of 60 migrations.
+    for name in ("mlflow", "alembic", "git"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:
+    """Return the id of the experiment called `name`, creating it if need be.
+
+    A new one keeps its artifacts under the setting `artifacts.root`; without that MLflow would
+    drop them into `./mlruns` of wherever it was called. A server without that setting decides
+    itself.
+
+    Raises:
+        ConflictError: The experiment was deleted and not yet purged.
+    """
+    with mlflow_errors(settings):
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            place = _artifact_location(settings, name)
+            return str(client.create_experiment(name, artifact_location=place))
+    if found.lifecycle_stage == "deleted":
+        raise ConflictError(
+            f"The experiment `{name}` was deleted.",
+            hint=f"`mlflow experiments restore --experiment-id {found.experiment_id}`, or use "
+            "`--experiment` with another name.",
+        )
+    return str(found.experiment_id)
+
+
+def _artifact_location(settings: Settings, name: str) -> str | None:
+    own_database = settings.tracking_uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
+    if not settings.artifacts.root and not own_database:
+        return None
+    root = settings.artifact_root
+    if "://" in root:
+        return f"{root.rstrip('/')}/{name}"
+    return (settings.project_dir / root / name).resolve().as_uri()
+
+
+def _make_place(settings: Settings) -> None:
+    """Create the default store's folder; say at once if another SQLite file has none.
+
+    SQLAlchemy would try for over a minute to open a file in a folder that does not exist.
+    """
+    uri = settings.tracking_uri
+    if not settings.tracking.uri:
+        settings.make_home()
+    elif uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
+        if not folder.is_dir():
+            raise InvalidInputError(
+                f"`{uri}` is in the folder `{folder}`, which does not exist.",
+                hint=f"mkdir -p {folder}",
+            )

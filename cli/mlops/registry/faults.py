@@ -1,0 +1,163 @@
+"""MLflow's exceptions, mapped to ours where they enter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    MlopsError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+)
+from mlops.settings.secrets import without_credentials
+
+if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
+
+    from mlops.settings import Settings
+
+_KINDS: dict[str, type[MlopsError]] = {
+    "RESOURCE_DOES_NOT_EXIST": NotFoundError,
+    "NOT_FOUND": NotFoundError,
+    "ENDPOINT_NOT_FOUND": RemoteError,
+    "INVALID_PARAMETER_VALUE": InvalidInputError,
+    "BAD_REQUEST": InvalidInputError,
+    "INVALID_STATE": InvalidInputError,
+    "PERMISSION_DENIED": NotAllowedError,
+    "CUSTOMER_UNAUTHORIZED": NotAllowedError,
+    "UNAUTHENTICATED": NotAllowedError,
+    "RESOURCE_ALREADY_EXISTS": ConflictError,
+    "ALREADY_EXISTS": ConflictError,
+    "RESOURCE_CONFLICT": ConflictError,
+    "TEMPORARILY_UNAVAILABLE": RemoteError,
+    "DEADLINE_EXCEEDED": RemoteError,
+    "REQUEST_LIMIT_EXCEEDED": RemoteError,
+    "RESOURCE_EXHAUSTED": RemoteError,
+}
+
+
+@contextmanager
+def mlflow_errors(settings: Settings) -> Iterator[None]:
+    """Turn what MLflow raises inside the block into an `MlopsError`.
+
+    Args:
+        settings: Names the tracking URI for the message; its credentials are left out.
+
+    Raises:
+        NotFoundError: A run, model, version or alias does not exist.
+        NotAllowedError: The server refused our credentials, or the host name we called it by.
+        RemoteError: The server or database cannot be reached.
+        InvalidInputError: MLflow refuses a value, or the database has another schema.
+        ConflictError: The name exists already.
+        MlopsError: Anything else that MLflow reports.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except MlflowException as error:
+        raise _translate(error, without_credentials(settings.tracking_uri)) from error
+    except (SQLAlchemyError, ConnectionError) as error:
+        raise _unreachable(str(error), without_credentials(settings.tracking_uri)) from error
+
+
+@contextmanager
+def store_errors(source: str) -> Iterator[None]:
+    """Turn what the client of an artifact store raises inside the block into an `MlopsError`.
+
+    Args:
+        source: URI of the artifact, for the message and to know whose client it is.
+
+    Raises:
+        NotFoundError: The artifact does not exist.
+        NotAllowedError: Credentials are missing or were refused.
+        RemoteError: The store cannot be reached.
+        InvalidInputError: A library for that store is not installed.
+    """
+    from mlflow.exceptions import MlflowException
+
+    where = without_credentials(source)
+    try:
+        yield
+    except MlflowException as error:
+        raise _translate(error, where) from error
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            f"`{where}` needs the library `{error.name}`, which is not installed."
+        ) from error
+    except _cloud_exceptions(source) as error:
+        raise _from_cloud(error, where) from error
+
+
+def _cloud_exceptions(source: str) -> tuple[type[Exception], ...]:
+    """Return what the store's own client raises; evaluated, and imported, only if something is."""
+    if source.startswith("s3:"):
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        return BotoCoreError, ClientError
+    if source.startswith("gs:"):
+        from google.api_core.exceptions import GoogleAPIError
+        from google.auth.exceptions import GoogleAuthError
+
+        return GoogleAPIError, GoogleAuthError
+    return (ConnectionError,)
+
+
+def _from_cloud(error: Exception, where: str) -> MlopsError:
+    text = _first_line(without_credentials(str(error)))
+    status = getattr(error, "response", None)
+    code = status.get("Error", {}).get("Code", "") if isinstance(status, dict) else ""
+    code = str(code or getattr(error, "code", ""))
+    if code in ("404", "NoSuchKey", "NoSuchBucket"):
+        return NotFoundError(f"`{where}` does not exist: {text}")
+    if code in ("401", "403") or "redentials" in text or "AccessDenied" in code:
+        return NotAllowedError(
+            f"The store refused `{where}`: {text}",
+            hint="`AWS_*` and `MLFLOW_S3_ENDPOINT_URL`, or `GOOGLE_APPLICATION_CREDENTIALS`, "
+            "say who you are.",
+        )
+    return RemoteError(f"The store of `{where}` cannot be used: {text}")
+
+
+def _translate(error: MlflowException, uri: str) -> MlopsError:
+    text = without_credentials(str(error))
+    if "Invalid Host header" in text:
+        return NotAllowedError(
+            f"The MLflow server at `{uri}` does not answer to that host name.",
+            hint="Start it with `mlflow server --allowed-hosts <that name>`.",
+        )
+    if "out-of-date database schema" in text:
+        return InvalidInputError(
+            f"The database at `{uri}` was made by another version of MLflow.",
+            hint=f"Back it up, then run `mlflow db upgrade {uri}`.",
+        )
+    kind = _KINDS.get(error.error_code)
+    if kind is NotAllowedError:
+        return NotAllowedError(
+            f"The MLflow server at `{uri}` refused: {_first_line(text)}",
+            hint="Set `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or "
+            "`MLFLOW_TRACKING_TOKEN`.",
+        )
+    if kind is RemoteError or text.startswith("API request to"):
+        return _unreachable(text, uri)
+    return (kind or MlopsError)(_first_line(text))
+
+
+def _unreachable(text: str, uri: str) -> RemoteError:
+    return RemoteError(
+        f"MLflow at `{uri}` cannot be used: {_first_line(without_credentials(text))}",
+        hint="Is it running, and is the address right? `mlops config show --origin` says where "
+        "it comes from.",
+    )
+
+
+def _first_line(text: str) -> str:
+    """Return what a person needs of MLflow's often very long messages."""
+    line = text.strip().splitlines()[0] if text.strip() else "no reason given"
+    return line if len(line) <= 400 else line[:400] + "…"

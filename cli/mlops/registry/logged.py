@@ -1,0 +1,111 @@
+"""Models that a run logged, registered or not.
+
+MLflow 3 keeps a logged model as an entity of its own and lists it in the run's outputs; MLflow 2,
+and any client of an old server, leaves it among the run's artifacts. Both are looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mlops.errors import NotFoundError, did_you_mean, one_of
+from mlops.spec.model import ModelVersion
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from mlops.spec.refs import Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """One model that a run logged.
+
+    Attributes:
+        name: Its name in the run, for example "model".
+        source: Artifact URI of its folder.
+        run_id: The run.
+        model_id: Its id in MLflow 3, else empty.
+    """
+
+    name: str
+    source: str
+    run_id: str
+    model_id: str = ""
+
+
+def logged_models(client: MlflowClient, run_id: str) -> list[Logged]:
+    """Return the models of a run in the order they were logged; of one name, the last.
+
+    Raises:
+        MlflowException: The run does not exist, or MLflow cannot be reached.
+    """
+    run = client.get_run(run_id)
+    found = {model.name: model for model in _entities(client, run)}
+    for model in _among_artifacts(client, run):
+        found.setdefault(model.name, model)
+    return list(found.values())
+
+
+def find_in_run(client: MlflowClient, ref: Ref) -> ModelVersion:
+    """Return the model that `runs:/ID/path` names.
+
+    Raises:
+        NotFoundError: The run logged no such model.
+    """
+    run_id, _, path = ref.text.removeprefix("runs:/").partition("/")
+    path = path.strip("/")
+    models = {model.name: model for model in logged_models(client, run_id)}
+    if path not in models and _is_model(client, run_id, path):
+        root = client.get_run(run_id).info.artifact_uri.rstrip("/")
+        models[path] = Logged(path, f"{root}/{path}", run_id)
+    if path not in models:
+        raise NotFoundError(
+            f"The run `{run_id}` logged no model `{path}`.",
+            hint=did_you_mean(path, models)
+            or (f"It logged {one_of(models)}." if models else "It logged no model at all."),
+        )
+    return ModelVersion(
+        ref=ref.text, label=f"runs:/{run_id}/{path}", source=models[path].source, run_id=run_id
+    )
+
+
+def find_by_id(client: MlflowClient, ref: Ref) -> ModelVersion:
+    """Return the model that an MLflow 3 model id names.
+
+    Raises:
+        MlflowException: There is none.
+    """
+    model = client.get_logged_model(ref.text.removeprefix("models:/"))
+    return ModelVersion(
+        ref=ref.text,
+        label=f"models:/{model.model_id}",
+        source=model.artifact_location,
+        run_id=model.source_run_id or "",
+    )
+
+
+def _entities(client: MlflowClient, run: Run) -> list[Logged]:
+    outputs = run.outputs.model_outputs if run.outputs else []
+    models = [client.get_logged_model(output.model_id) for output in outputs]
+    models.sort(key=lambda model: int(model.creation_timestamp))
+    return [
+        Logged(model.name, model.artifact_location, run.info.run_id, model.model_id)
+        for model in models
+    ]
+
+
+def _among_artifacts(client: MlflowClient, run: Run) -> list[Logged]:
+    root = run.info.artifact_uri.rstrip("/")
+    return [
+        Logged(item.path, f"{root}/{item.path}", run.info.run_id)
+        for item in client.list_artifacts(run.info.run_id)
+        if item.is_dir and _is_model(client, run.info.run_id, item.path)
+    ]
+
+
+def _is_model(client: MlflowClient, run_id: str, path: str) -> bool:
+    inside = client.list_artifacts(run_id, path)
+    return any(item.path == f"{path}/MLmodel" for item in inside)

@@ -1,0 +1,202 @@
+"""From a REF to one pinned model version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.errors import NotFoundError, did_you_mean, one_of
+from mlops.registry.client import LEDGER_PREFIX
+from mlops.registry.faults import mlflow_errors
+from mlops.registry.logged import find_by_id, find_in_run
+from mlops.spec.model import ModelVersion
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import RegisteredModel
+
+    from mlops.settings import Settings
+    from mlops.spec.refs import Ref
+
+#: The alias that a bare name means.
+CHAMPION = "champion"
+
+
+def resolve(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
+    """Look a REF up and pin it, so that it means the same tomorrow.
+
+    A bare name means the alias `champion` if there is one, else the newest version; if no such
+    model is registered, an alias of the project's own model. What was chosen stands in
+    `chosen_by`.
+
+    Raises:
+        NotFoundError: There is no such model, version, alias, run or folder; the closest ones
+            are named.
+        RemoteError: The registry cannot be reached.
+    """
+    with mlflow_errors(settings):
+        match ref.kind:
+            case "path":
+                return _in_folder(ref)
+            case "uri":
+                return ModelVersion(ref=ref.text, label=ref.text, source=ref.text.rstrip("/"))
+            case "run":
+                return find_in_run(client, ref)
+            case "model_id":
+                return find_by_id(client, ref)
+            case "name" | "version" | "alias":
+                return _registered(client, settings, ref)
+
+
+def registered_models(client: MlflowClient) -> list[RegisteredModel]:
+    """Return every registered model in the order of their names, without the ledger's."""
+    found: list[RegisteredModel] = []
+    token = None
+    while True:
+        page = client.search_registered_models(max_results=500, page_token=token)
+        found += [model for model in page if not model.name.startswith(LEDGER_PREFIX)]
+        token = page.token
+        if not token:
+            return sorted(found, key=lambda model: str(model.name))
+
+
+def version_numbers(client: MlflowClient, name: str) -> list[int]:
+    """Return the versions of a registered model, newest first."""
+    quote = '"' if "'" in name else "'"
+    found: list[int] = []
+    token = None
+    while True:
+        page = client.search_model_versions(f"name = {quote}{name}{quote}", page_token=token)
+        found += [int(version.version) for version in page]
+        token = page.token
+        if not token:
+            return sorted(found, reverse=True)
+
+
+def look_up_model(client: MlflowClient, name: str) -> RegisteredModel | None:
+    """Return a registered model, or None if there is no such name."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            return None
+        raise
+
+
+def no_such_model(client: MlflowClient, name: str) -> NotFoundError:
+    """Say that a registered model does not exist, and which are closest."""
+    names = [model.name for model in registered_models(client)]
+    hint = did_you_mean(name, names)
+    if hint is None and not names:
+        hint = "Nothing is registered yet: `mlops train` registers what it trains."
+    elif hint is None:
+        hint = f"Registered: {', '.join(f'`{known}`' for known in names[:8])}."
+    return NotFoundError(f"There is no model `{name}` in the registry.", hint=hint)
+
+
+def no_such_alias(name: str, alias: str, known: Iterable[str]) -> NotFoundError:
+    """Say that a model has no such alias, and which are closest."""
+    known = list(known)
+    hint = f"Its aliases: {one_of(known)}." if known else None
+    return NotFoundError(
+        f"The model `{name}` has no alias `{alias}`.",
+        hint=did_you_mean(alias, known)
+        or hint
+        or f"`mlops models alias {name}/VERSION {alias}` sets it.",
+    )
+
+
+def _registered(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
+    model = look_up_model(client, ref.name)
+    if model is None and ref.kind == "name":
+        return _alias_of_project(client, settings, ref)
+    if model is None:
+        raise no_such_model(client, ref.name)
+    if ref.kind == "version":
+        return _pin(client, ref, model, ref.version, "")
+    if ref.kind == "alias":
+        return _pin(client, ref, model, _aliased(model, ref.alias), "")
+    if CHAMPION in model.aliases:
+        return _pin(client, ref, model, int(model.aliases[CHAMPION]), f"alias {CHAMPION}")
+    numbers = version_numbers(client, ref.name)
+    if not numbers:
+        raise NotFoundError(
+            f"The model `{ref.name}` has no versions.", hint="`mlops train` registers one."
+        )
+    return _pin(client, ref, model, numbers[0], "newest version")
+
+
+def _alias_of_project(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
+    own = look_up_model(client, settings.project_name)
+    if own is None:
+        raise no_such_model(client, ref.name)
+    if ref.name not in own.aliases:
+        raise _neither_model_nor_alias(client, own, ref.name)
+    return _pin(client, ref, own, int(own.aliases[ref.name]), f"alias of {own.name}")
+
+
+def _neither_model_nor_alias(
+    client: MlflowClient, own: RegisteredModel, name: str
+) -> NotFoundError:
+    known = [model.name for model in registered_models(client)]
+    hint = did_you_mean(name, [*known, *own.aliases])
+    if hint is None and Path(name).is_dir():
+        hint = f"Write `./{name}` for the folder."
+    return NotFoundError(
+        f"`{name}` is neither a registered model nor an alias of `{own.name}`.",
+        hint=hint
+        or f"Models: {one_of(known)}; aliases of `{own.name}`: {one_of(own.aliases)}. "
+        f"`mlops models alias {own.name}/VERSION {name}` sets one.",
+    )
+
+
+def _aliased(model: RegisteredModel, alias: str) -> int:
+    if alias not in model.aliases:
+        raise no_such_alias(model.name, alias, model.aliases)
+    return int(model.aliases[alias])
+
+
+def _pin(
+    client: MlflowClient, ref: Ref, model: RegisteredModel, number: int, chosen_by: str
+) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_model_version(model.name, str(number))
+        source = client.get_model_version_download_uri(model.name, str(number))
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "NOT_FOUND"):
+            raise
+        raise _no_such_version(client, model.name, number) from error
+    return ModelVersion(
+        ref=ref.text,
+        label=f"{model.name}/{number}",
+        source=source,
+        name=model.name,
+        version=number,
+        run_id=found.run_id or "",
+        chosen_by=chosen_by,
+    )
+
+
+def _no_such_version(client: MlflowClient, name: str, number: int) -> NotFoundError:
+    numbers = version_numbers(client, name)
+    shown = ", ".join(str(known) for known in numbers[:10]) or "none"
+    return NotFoundError(
+        f"The model `{name}` has no version {number}.",
+        hint=f"Its versions: {shown}{', …' if len(numbers) > 10 else ''}.",
+    )
+
+
+def _in_folder(ref: Ref) -> ModelVersion:
+    folder = Path(ref.text).resolve()
+    if not (folder / "MLmodel").is_file():
+        raise NotFoundError(
+            f"`{ref.text}` is not a model: it has no `MLmodel` file.",
+            hint="A path names a folder that MLflow saved a model to; a registered model is "
+            "written without `./`.",
+        )
+    return ModelVersion(ref=ref.text, label=str(folder), source=str(folder))

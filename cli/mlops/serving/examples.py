@@ -1,0 +1,263 @@
+"""Requests that the live models answer, in the form of every protocol, for the documentation.
+
+They come from the input example that the models were logged with. Each form is read by its own
+codec first and one that is refused is left out: the documentation shows nothing that fails.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from mlops.protocols import CODECS
+from mlops.protocols.base import (
+    Columns,
+    InferenceRequest,
+    InferenceResponse,
+    Prediction,
+    ProtocolError,
+)
+from mlops.protocols.json_body import write
+from mlops.protocols.open_inference_metadata import TensorMetadata
+from mlops.rewards import REWARDS
+from mlops.serving.revision import LiveArm, LiveRevision
+from mlops.spec.request_id import KEY_BYTES, mint
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One body that the server takes.
+
+    Attributes:
+        name: The key that makes this form: `dataframe_split`, `ndarray`, …
+        media: Its media type.
+        body: JSON data, or text where the media type is not JSON.
+    """
+
+    name: str
+    media: str
+    body: Any
+
+    def encoded(self) -> bytes:
+        """Return the bytes to send."""
+        return self.body.encode() if isinstance(self.body, str) else write(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class Examples:
+    """What can be shown of one live revision.
+
+    Attributes:
+        request_id: Looks like one of ours, but is of another key: feedback refuses it.
+        forms: Requests by protocol; none if the models have no input example.
+        answers: By protocol, what the first arm answers to the first form.
+        prediction: The first value predicted, if it is a single one; else None.
+    """
+
+    request_id: str
+    forms: dict[str, list[Form]] = field(default_factory=dict)
+    answers: dict[str, Any] = field(default_factory=dict)
+    prediction: bool | float | str | None = None
+
+
+def make_examples(
+    live: LiveRevision, document: dict[str, Any] | None, inputs: Sequence[TensorMetadata]
+) -> Examples:
+    """Make examples for a revision. Predicts once: never on the event loop.
+
+    Args:
+        live: The revision.
+        document: A request for `/invocations` in the form `dataframe_split`, or None.
+        inputs: What the models take, by name.
+    """
+    arm = live.arms[0]
+    request_id = mint(
+        bytes(KEY_BYTES),
+        nonce=b"example only",
+        time_ms=0,
+        revision=live.served.revision.number,
+        arm=arm.index,
+        propensity=arm.arm.weight,
+    )
+    if document is None:
+        return Examples(request_id)
+    # To JSON and back: NaN, which a file may hold and JSON may not, becomes null.
+    split = orjson.loads(write(document["dataframe_split"]))
+    forms = {
+        protocol: [form for form in candidates if _read(protocol, form) is not None]
+        for protocol, candidates in _candidates(split, inputs).items()
+    }
+    answers = _answers(live, arm, request_id, forms)
+    return Examples(request_id, forms, answers, _first(answers.get("mlflow")))
+
+
+def _candidates(split: dict[str, Any], inputs: Sequence[TensorMetadata]) -> dict[str, list[Form]]:
+    """Return the rows in every form, the most telling one of each protocol first."""
+    rows, names = split["data"], split.get("columns")
+    if not names or not all(isinstance(name, str) for name in names):
+        tensor = _tensor(rows)
+        return {
+            "mlflow": [_form("dataframe_split", {"data": rows}), _form("inputs", rows)],
+            "open-inference": [tensor] if tensor else [],
+            "seldon-v1": [_data("ndarray", None, rows), *_seldon_tensor(None, rows)],
+            "kserve-v1": [_form("instances", rows)],
+        }
+    records = [dict(zip(names, row, strict=True)) for row in rows]
+    columns = {name: [row[index] for row in rows] for index, name in enumerate(names)}
+    return {
+        "mlflow": [
+            _form("dataframe_split", {"columns": names, "data": rows}),
+            _form("dataframe_records", records),
+            _form("inputs", columns),
+            *_csv(columns),
+        ],
+        "open-inference": [_columns(columns, inputs)],
+        "seldon-v1": [
+            _data("ndarray", names, rows),
+            *_seldon_tensor(names, rows),
+            _form("jsonData", records),
+        ],
+        "kserve-v1": [_form("instances", records), _form("inputs", columns)],
+    }
+
+
+def _form(name: str, value: Any) -> Form:  # noqa: ANN401 - a JSON value
+    return Form(name, _JSON, {name: value})
+
+
+def _data(name: str, names: list[str] | None, value: Any) -> Form:  # noqa: ANN401 - a JSON value
+    return Form(name, _JSON, {"data": {**({"names": names} if names else {}), name: value}})
+
+
+def _seldon_tensor(names: list[str] | None, rows: list[list[Any]]) -> list[Form]:
+    cells = [cell for row in rows for cell in row]
+    if _datatype(cells) not in ("FP64", "INT64"):
+        return []
+    return [_data("tensor", names, {"shape": [len(rows), len(rows[0])], "values": cells})]
+
+
+def _columns(columns: dict[str, list[Any]], inputs: Sequence[TensorMetadata]) -> Form:
+    known = {name: datatype for name, datatype, _ in inputs}
+    tensors = [
+        {
+            "name": name,
+            "shape": [len(cells), 1],
+            "datatype": known.get(name) or _datatype(cells),
+            "data": cells,
+        }
+        for name, cells in columns.items()
+    ]
+    return _form("inputs", tensors)
+
+
+def _tensor(rows: list[list[Any]]) -> Form | None:
+    if not all(isinstance(row, list) for row in rows):
+        return None
+    cells = [cell for row in rows for cell in row]
+    tensor = {
+        "name": "input-0",
+        "shape": [len(rows), len(rows[0])],
+        "datatype": _datatype(cells),
+        "parameters": {"content_type": "np"},
+        "data": cells,
+    }
+    return _form("inputs", [tensor])
+
+
+def _datatype(cells: Sequence[Any]) -> str | None:
+    """Return the Open Inference datatype that holds all `cells`; None if there is none."""
+    kinds = {type(cell) for cell in cells}
+    if kinds == {bool}:
+        return "BOOL"
+    if kinds == {int}:
+        return "INT64"
+    if kinds <= {int, float, type(None)}:
+        return "FP64"
+    return "BYTES" if kinds <= {str, type(None)} else None
+
+
+def _csv(columns: dict[str, list[Any]]) -> list[Form]:
+    """Return the columns as CSV, unless they would be read as something else."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*columns.values(), strict=True))
+    form = Form("csv", "text/csv", text.getvalue())
+    request = _read("mlflow", form)
+    same = request and isinstance(request.payload, Columns) and request.payload.values == columns
+    return [form] if same else []
+
+
+def _read(protocol: str, form: Form) -> InferenceRequest | None:
+    """Read a form as the server would; None if it is refused."""
+    try:
+        return CODECS.load(protocol).decode(form.encoded(), {"content-type": form.media})
+    except ProtocolError:
+        return None
+
+
+def _answers(
+    live: LiveRevision, arm: LiveArm, request_id: str, forms: dict[str, list[Form]]
+) -> dict[str, Any]:
+    """Return the answer to the first form of each protocol, as JSON data."""
+    firsts = {name: _read(name, some[0]) for name, some in forms.items() if some}
+    requests = {name: request for name, request in firsts.items() if request is not None}
+    prediction: Prediction | None = None
+    answers: dict[str, Any] = {}
+    try:
+        for protocol, request in requests.items():
+            if prediction is None:
+                # The rows are the same in every form, and a prediction may take seconds.
+                prediction = arm.loaded.model.predict(request.payload, request.parameters)
+            response = InferenceResponse(
+                prediction=prediction,
+                request_id=request_id,
+                deployment=live.served.revision.spec.name,
+                revision=live.served.revision.number,
+                arm=arm.arm.name,
+                arm_index=arm.index,
+                version=arm.arm.model.label,
+                output_names=arm.loaded.signature.outputs or None,
+            )
+            encoded = CODECS.load(protocol).encode(response, request)
+            answers[protocol] = orjson.loads(encoded.body)
+    except ProtocolError:
+        # A model that refuses its own example today is shown without answers.
+        return {}
+    return answers
+
+
+def _first(answer: dict[str, Any] | None) -> bool | float | str | None:
+    """Return the first of MLflow's predictions if it is one value."""
+    predictions = answer["predictions"] if answer else None
+    value = predictions[0] if isinstance(predictions, list) and predictions else None
+    while isinstance(value, list | dict) and len(value) == 1:
+        value = next(iter(value.values())) if isinstance(value, dict) else value[0]
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def example_outcome(
+    reward: str, prediction: bool | float | str | None
+) -> dict[str, bool | float | str]:
+    """Return what feedback to a prediction could say: its truth, its reward or both.
+
+    Args:
+        reward: The deployment's reward; the server derives the built-in ones from the truth.
+        prediction: What was predicted.
+
+    >>> example_outcome("squared-error", 5.6)
+    {'truth': 6}
+    >>> example_outcome("shop:margin", "red")
+    {'reward': 1.0, 'truth': 'red'}
+    """
+    if prediction is None or reward == "given":
+        return {"reward": 1.0}
+    truth = round(prediction) if isinstance(prediction, float) else prediction
+    return {"truth": truth} if reward in REWARDS else {"reward": 1.0, "truth": truth}

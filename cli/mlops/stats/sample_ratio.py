@@ -1,0 +1,183 @@
+"""Does traffic arrive in the promised ratio? Watched continuously, and across changes of weights.
+
+Symbols:
+    x      counts per arm, (k,)
+    w      promised probabilities per arm, (k,)
+    c      concentration of a Dirichlet(c w) prior on the real probabilities
+    E      e-value: likelihood of x under the prior mixture, over that under w
+
+    log E = log G(c) - log G(c + n) + sum log G(c w + x) - log G(c w) - sum x log w
+
+Lindon, Malek, "Anytime-Valid Inference For Multinomial Count Data", arXiv 2011.03567. Under the
+promised weights E is a martingale of mean 1, so it ever exceeds 1/alpha with probability at most
+alpha (Ville), and 1 / max E is an anytime-valid p-value.
+
+Strata: each stretch of constant weights (a revision) starts its own E from 1, and the product is
+again a martingale. Evidence adds up across revisions while counts are never pooled.
+
+Prior: the mean of two E, c = 1000 for small drifts (tightest near 10,000 observations) and c = 10
+for gross faults seen within dozens. The mean of martingales is one, at the cost of a factor 2 at
+most.
+
+The verdict uses the running maximum. It has the same guarantee as the final value, which is never
+larger; and a broken ratio is a fault that later balance does not repair: the rows already misplaced
+stay in the data. The final value from counts alone (`sample_ratio`) is for tables where the order
+was not kept.
+
+Alpha is 0.01 over the whole life of the experiment. The usual 0.001 is a remedy for testing every
+day with a test made for one look; this one needs none. At 0.001 a 52/48 split is found within
+20,000 observations noticeably less often.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import gammaln
+
+ALPHA = 0.01
+CONCENTRATIONS = (10.0, 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRatio:
+    """Evidence that arms do not get their promised share.
+
+    Attributes:
+        p_value: Anytime-valid, in (0, 1].
+        mismatch: Whether `p_value` is at most alpha.
+        alpha: Probability of a false alarm, ever.
+        observed: Counts per arm over all strata, shape (k,).
+        expected: Promised counts per arm over all strata, shape (k,).
+    """
+
+    p_value: float
+    mismatch: bool
+    alpha: float
+    observed: NDArray[np.int64]
+    expected: NDArray[np.float64]
+
+
+def sample_ratio(counts: ArrayLike, weights: ArrayLike, *, alpha: float = ALPHA) -> SampleRatio:
+    """Sequential sample-ratio test from final counts.
+
+    Args:
+        counts: Observations per stratum and arm, shape (s, k), or (k,) for one stratum.
+        weights: Promised probabilities, same shape, each row summing to 1.
+        alpha: Probability of a false alarm, ever.
+
+    Returns:
+        The test at this moment. It may be repeated at any time.
+
+    Raises:
+        ValueError: If shapes differ, counts are negative, or a row of weights is no distribution.
+
+    >>> sample_ratio([10_400, 9_600], [0.5, 0.5]).mismatch
+    True
+    >>> sample_ratio([[900, 100], [510, 490]], [[0.9, 0.1], [0.5, 0.5]]).mismatch
+    False
+    """
+    rows, shares = np.atleast_2d(counts).astype(np.int64), _checked(weights)
+    if rows.shape != shares.shape or (rows < 0).any():
+        raise ValueError(f"counts {rows.shape} must match weights {shares.shape}, none negative")
+    log_e = sum(float(log_evidence(row, share)) for row, share in zip(rows, shares, strict=True))
+    return _result(log_e, rows, shares, alpha)
+
+
+def sample_ratio_watched(
+    arms: NDArray[np.integer],
+    strata: NDArray[np.integer],
+    weights: ArrayLike,
+    *,
+    alpha: float = ALPHA,
+) -> SampleRatio:
+    """Sequential sample-ratio test of a stream, as if watched at each observation.
+
+    Args:
+        arms: Chosen arm of each observation in order of arrival, 0 to k - 1, shape (n,).
+        strata: Row of `weights` that was live for each observation, shape (n,).
+        weights: Promised probabilities per stratum and arm, shape (s, k).
+        alpha: Probability of a false alarm, ever.
+
+    Returns:
+        The test at its running maximum.
+
+    Raises:
+        ValueError: If shapes differ or a row of weights is no distribution.
+    """
+    shares = _checked(weights)
+    path = sample_ratio_path(arms, strata, shares)
+    rows = np.zeros(shares.shape, dtype=np.int64)
+    np.add.at(rows, (strata, arms), 1)
+    return _result(float(path.max(initial=0.0)), rows, shares, alpha)
+
+
+def sample_ratio_path(
+    arms: NDArray[np.integer], strata: NDArray[np.integer], weights: ArrayLike
+) -> NDArray[np.float64]:
+    """Log e-value after each observation, in O(n k).
+
+    Args:
+        arms: Chosen arm of each observation, shape (n,).
+        strata: Row of `weights` live for each observation, shape (n,).
+        weights: Promised probabilities, shape (s, k).
+
+    Returns:
+        Log E, shape (n,); inf once an arm of weight 0 was seen.
+
+    Raises:
+        ValueError: If shapes differ or a row of weights is no distribution.
+    """
+    shares = _checked(weights)
+    if arms.shape != strata.shape or arms.ndim != 1:
+        raise ValueError(f"arms {arms.shape} and strata {strata.shape} need one shape (n,)")
+    gains = np.zeros(arms.shape)
+    for stratum, share in enumerate(shares):
+        members = np.flatnonzero(strata == stratum)
+        one_hot = arms[members, None] == np.arange(share.size)
+        log_e = log_evidence(np.cumsum(one_hot, axis=0), share)
+        with np.errstate(invalid="ignore"):
+            # After inf, inf - inf is no gain.
+            gains[members] = np.nan_to_num(np.diff(log_e, prepend=0.0), nan=0.0, posinf=np.inf)
+    return np.cumsum(gains)
+
+
+def log_evidence(counts: NDArray[np.integer], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Log E of one stratum.
+
+    Args:
+        counts: x, shape (..., k).
+        share: w, shape (k,).
+
+    Returns:
+        Shape (...,).
+    """
+    live = share > 0
+    x, w = counts[..., live].astype(np.float64), share[live]
+    n = x.sum(axis=-1)
+    null = (x * np.log(w)).sum(axis=-1)
+    each = [
+        gammaln(c) - gammaln(c + n) + (gammaln(c * w + x) - gammaln(c * w)).sum(axis=-1) - null
+        for c in CONCENTRATIONS
+    ]
+    log_e = np.logaddexp(*each) - np.log(len(each))
+    impossible = counts[..., ~live].any(axis=-1)
+    evidence: NDArray[np.float64] = np.where(impossible, np.inf, log_e)
+    return evidence
+
+
+def _checked(weights: ArrayLike) -> NDArray[np.float64]:
+    """The weights as (s, k), each row a distribution."""
+    shares = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    if (shares < 0).any() or not np.allclose(shares.sum(axis=1), 1.0):
+        raise ValueError(f"each row of weights must be a distribution, got {shares.tolist()}")
+    return shares
+
+
+def _result(
+    log_e: float, rows: NDArray[np.int64], shares: NDArray[np.float64], alpha: float
+) -> SampleRatio:
+    """Turns evidence into a record."""
+    p_value = float(np.exp(-max(log_e, 0.0)))
+    expected = (rows.sum(axis=1, keepdims=True) * shares).sum(axis=0)
+    return SampleRatio(p_value, p_value <= alpha, alpha, rows.sum(axis=0), expected)

@@ -1,0 +1,134 @@
+"""From scores to bounds that may be looked at after every observation.
+
+Symbols as in `scores` and `boundary`. The sequence opens at the first look t0 after `burn_in`;
+there, and from then on fixed, the mixture is tuned so that the curve is tightest when the smallest
+arm has `TIGHTEST_AT` outcomes:
+
+    rho2 = x(alpha) * (outcomes of the smallest arm at t0) / (TIGHTEST_AT * V at t0)
+
+2,500 per arm is a middle-sized online experiment. It costs at most 4 % in width anywhere between
+1,000 and 10,000 outcomes per arm, keeps the curve wide while arms are small (5.0 standard errors at
+100 outcomes), where the normal approximation is poorest, and rejects by N = 10,000 per arm in 74 %
+to 78 % as many runs as a z-test planned for N with 90 % power (600 runs per cell; tuned at 500, 66
+% to 70 %).
+
+Every look has its own interval; they are not intersected. All of them hold at once with probability
+1 - alpha, so an intersection would be as sound on paper, but it can become empty, hides drift, and
+hides that evidence went away.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.stats.boundary import p_value, radius, tightest_time
+from mlops.stats.burn_in import Progress
+from mlops.stats.scores import WARM_UP
+
+TIGHTEST_AT = 2500
+
+
+@dataclass(frozen=True, slots=True)
+class ConfidenceSequence:
+    """An estimate and its anytime-valid bounds after each observation; last axis is time.
+
+    Attributes:
+        n: Observations seen at each look, shape (n,).
+        estimate: Running average of the scores by importance, shape (..., n); nan during the
+            warm-up.
+        lower: Lower bound, -inf until the burn-in is over.
+        upper: Upper bound, inf until the burn-in is over.
+        p_value: Anytime-valid p-value against 0; 1 until the burn-in is over, shape (..., n).
+        ready: Whether the bounds are finite at each look, shape (..., n).
+        progress: What each arm involved has gathered; empty where no burn-in is needed.
+        alpha: Probability that any look's interval misses.
+    """
+
+    n: NDArray[np.int64]
+    estimate: NDArray[np.float64]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    ready: NDArray[np.bool_]
+    progress: tuple[Progress, ...]
+    alpha: float
+
+    @property
+    def started(self) -> int | None:
+        """Index of the first look with finite bounds, or None. One run only."""
+        return int(np.argmax(self.ready)) if self.ready.any() else None
+
+    @property
+    def waiting_for(self) -> str | None:
+        """Why the bounds are still infinite at the last look, in words, or None. One run only."""
+        needs = [need for each in self.progress if (need := each.shortfall()) is not None]
+        return "; ".join(needs) if needs else None
+
+    def excludes(self, value: float = 0.0) -> NDArray[np.bool_]:
+        """Whether each look's interval leaves the value out, shape (..., n)."""
+        return (self.lower > value) | (self.upper < value)
+
+
+def sequence(
+    scores: NDArray[np.float64],
+    residuals: NDArray[np.float64],
+    importance: NDArray[np.float64],
+    progress: tuple[Progress, ...],
+    alpha: float,
+) -> ConfidenceSequence:
+    """The confidence sequence of the running average of scores.
+
+    Args:
+        scores: phi, shape (..., n), 0 during the warm-up.
+        residuals: r, shape (..., n), 0 during the warm-up.
+        importance: h, shape (n,) or (..., n).
+        progress: Of every arm that takes part.
+        alpha: Error probability over all looks, in (0, 1).
+
+    Raises:
+        ValueError: If alpha is not in (0, 1).
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be in (0, 1), got {alpha}")
+    n = np.arange(1, scores.shape[-1] + 1)
+    mass = scored_mass(importance)
+    variance = np.cumsum((importance * residuals) ** 2, axis=-1)
+    ready = np.logical_and.reduce([each.done() for each in progress]) & (n > WARM_UP)
+    rho2 = _tuned(variance, ready, progress, alpha)
+    total = np.cumsum(importance * scores, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        estimate = total / mass
+        width = radius(variance, rho2, alpha) / mass
+        lower = np.where(ready, estimate - width, -np.inf)
+        upper = np.where(ready, estimate + width, np.inf)
+        p = np.where(ready, p_value(total, variance, rho2), 1.0)
+    return ConfidenceSequence(n, estimate, lower, upper, p, ready, progress, alpha)
+
+
+def scored_mass(importance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Importance of all scored observations so far; nan while there is none."""
+    counted = importance.copy()
+    counted[..., :WARM_UP] = 0.0
+    mass = np.cumsum(counted, axis=-1)
+    known: NDArray[np.float64] = np.where(mass > 0, mass, np.nan)
+    return known
+
+
+def _tuned(
+    variance: NDArray[np.float64],
+    ready: NDArray[np.bool_],
+    progress: tuple[Progress, ...],
+    alpha: float,
+) -> NDArray[np.float64]:
+    """rho2 of each run from what was known when its burn-in ended, shape (..., 1)."""
+    if not ready.shape[-1]:
+        return np.full((*ready.shape[:-1], 1), np.nan)
+    first = np.argmax(ready, axis=-1)[..., None]
+    smallest = np.minimum.reduce([each.outcomes for each in progress])
+    outcomes = np.take_along_axis(smallest, first, axis=-1)
+    known = np.take_along_axis(variance, first, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho2 = tightest_time(alpha) * outcomes / (TIGHTEST_AT * known)
+    kept: NDArray[np.float64] = np.where(ready[..., -1:], rho2, np.nan)
+    return kept

@@ -1,0 +1,140 @@
+"""One run of a checked job: created, executed, and given the status it deserves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.errors import MlopsError
+from mlops.registry import experiment_id, mlflow_errors, open_registry
+from mlops.training.child import Child, Fate, fate_of
+from mlops.training.progress import Progress
+from mlops.training.project import Project
+from mlops.training.runner import SIGNALLED
+from mlops.training.runs import close_abandoned, create_run, settle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from mlops.settings import Settings
+
+_LAST_LINES = 20
+# What becomes of a run whose script did not come to its own end.
+_UNLESS_TOLD: Fate = "KILLED"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run, checked.
+
+    Attributes:
+        project: The project in its local folder.
+        source: How the person named it.
+        entry_point: Name of one of its entry points, or a script.
+        given: Parameters from the command line.
+        values: All parameters, with the defaults.
+        env_manager: As `mlflow run` has it.
+        experiment: Name of the experiment.
+    """
+
+    project: Project
+    source: str
+    entry_point: str
+    given: Mapping[str, str]
+    values: Mapping[str, str]
+    env_manager: str
+    experiment: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A run that finished.
+
+    Attributes:
+        client: Where it is.
+        run: The run with its final parameters and metrics.
+        log: File with everything the script wrote.
+    """
+
+    client: MlflowClient
+    run: Run
+    log: Path
+
+
+def execute(job: Job, settings: Settings, progress: Progress) -> Done:
+    """Run a job to its end.
+
+    Raises:
+        MlopsError: The script failed or was killed.
+        KeyboardInterrupt: We were asked to stop; the run is KILLED and no process is left.
+    """
+    logs = settings.make_home() / "logs"
+    logs.mkdir(exist_ok=True)
+    tail: deque[str] = deque(maxlen=_LAST_LINES)
+
+    def on_line(text: str) -> None:
+        tail.append(text)
+        progress.line(text)
+
+    progress.phase("opening MLflow")
+    # The runner imports MLflow while we do, which is most of what either has to wait for.
+    with Child(settings, logs / f".starting-{os.getpid()}.log") as child:
+        client = open_registry(settings)
+        run_id, fate = "", _UNLESS_TOLD
+        try:
+            with mlflow_errors(settings):
+                experiment = _experiment(client, settings, job.experiment, progress)
+                run_id = create_run(
+                    client, experiment, job.source, job.project.folder, job.entry_point
+                )
+            child.keep_log_as(logs / f"train-{run_id}.log")
+            progress.phase(f"training, run {run_id}")
+            child.order(_order(job, run_id, experiment))
+            code = child.follow(on_line)
+            fate = fate_of(code)
+        finally:
+            child.stop()
+            if run_id:
+                with mlflow_errors(settings):
+                    run = settle(client, run_id, fate, job.values)
+    if run.info.status != "FINISHED":
+        raise _failure(run_id, run.info.status, code, child.log, tail)
+    return Done(client, run, child.log)
+
+
+def _experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
+    experiment = experiment_id(client, settings, name)
+    for run_id in close_abandoned(client, experiment):
+        progress.note(f"run {run_id}: its `mlops train` died without a word, now KILLED")
+    return experiment
+
+
+def _order(job: Job, run_id: str, experiment: str) -> dict[str, object]:
+    return {
+        "folder": str(job.project.folder),
+        "entry_point": job.entry_point,
+        "parameters": dict(job.given),
+        "env_manager": job.env_manager,
+        "run_id": run_id,
+        "experiment_id": experiment,
+    }
+
+
+def _failure(run_id: str, status: str, code: int, log: Path, tail: Iterable[str]) -> MlopsError:
+    if code == 0:
+        what = "The script marked its run FAILED"
+    elif status == "KILLED":
+        what = f"The script was killed by signal {code - SIGNALLED}"
+    else:
+        what = f"The script failed with exit code {code}"
+    lines = "\n".join(f"  | {line}" for line in tail)
+    hint = f"All of its output: {log}"
+    if code == SIGNALLED + signal.SIGKILL:
+        hint += ". A kill that nobody asked for often means that memory ran out."
+    return MlopsError(f"{what}; run {run_id} is {status}.\n{lines}".rstrip(), hint=hint)

@@ -1,0 +1,31 @@
+"""What a long command tells while it works."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Who wants to know; called from the thread that calls `train`, in order."""
+
+    def phase(self, text: str) -> None:
+        """A new step begins, for example "training"."""
+
+    def line(self, text: str) -> None:
+        """The script wrote a line."""
+
+    def note(self, text: str) -> None:
+        """Something the person should see even afterwards."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def phase(self, text: str) -> None:
+        """Ignore it."""
+
+    def line(self, text: str) -> None:
+        """Ignore it."""
+
+    def note(self, text: str) -> None:
+        """Ignore it."""

@@ -1,0 +1,194 @@
+"""Feedback to a deployment: find it, reach it, send."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.deployment.control import add_note
+from mlops.deployment.local import running
+from mlops.deployment.places import Places, pick_name, places
+from mlops.errors import ConflictError, NotFoundError, UsageError
+from mlops.feedback.connection import Connection, read_token
+from mlops.feedback.customers import Customers, read_customers, visits
+from mlops.feedback.outcomes import send_lines, send_one
+from mlops.feedback.play import Endpoint, LocalEndpoint, Tally, play
+from mlops.feedback.reward import is_own, load_reward
+from mlops.feedback.seldon import SeldonEndpoint
+from mlops.settings import Settings
+from mlops.spec.server import ServerState
+
+
+@dataclass(frozen=True, slots=True)
+class PlayRequest:
+    """Customers to play.
+
+    Attributes:
+        data: CSV file; empty for the setting.
+        truth_column: Column with the truth; empty for the setting.
+        once: Let each customer come once, whatever the settings say of draws.
+        limit: At most so many visits; None for all.
+        rate: At most so many visits a second; None for as fast as possible.
+        url: A Seldon v1 endpoint; empty for the deployment on this machine.
+        token_file: File with a bearer token for that endpoint; empty for none.
+    """
+
+    data: str = ""
+    truth_column: str = ""
+    once: bool = False
+    limit: int | None = None
+    rate: float | None = None
+    url: str = ""
+    token_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of playing customers.
+
+    Attributes:
+        name: Deployment, or the URL.
+        visits: Predictions asked for.
+        customers: Rows of the file.
+        simulated: Whether customers were drawn, and not each asked once.
+        counts: Feedback by what became of it.
+        seconds: Time it took.
+    """
+
+    name: str
+    visits: int
+    customers: int
+    simulated: bool
+    counts: dict[str, int]
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """What a reader of the result must know."""
+        drawn = f"simulated: draws from {self.customers} rows"
+        return drawn if self.simulated else f"each of {self.customers} rows at most once"
+
+
+def play_customers(
+    settings: Settings,
+    name: str | None,
+    request: PlayRequest,
+    on_progress: Callable[[Tally, int], None] = lambda *_: None,
+) -> Played:
+    """Ask a deployment about customers and tell it the truth about each.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        request: Who comes, and how.
+        on_progress: Called with the tally and the number of visits there will be.
+
+    Raises:
+        UsageError: There is no file of customers.
+        NotFoundError: The deployment does not run.
+        ConflictError: The reward is not that of the deployment.
+    """
+    customers = _customers(settings, request)
+    draws = 0 if request.once else settings.feedback.draws
+    total = min(draws or len(customers), request.limit or draws or len(customers))
+    rows = itertools.islice(visits(customers, draws, settings.feedback.seed), total)
+    where, endpoint = _endpoint(settings, name, request)
+    tally = play(
+        endpoint, customers, rows, rate=request.rate, on_progress=lambda t: on_progress(t, total)
+    )
+    played = Played(
+        name=where.name if where else request.url,
+        visits=tally.visits,
+        customers=len(customers),
+        simulated=draws > 0,
+        counts=dict(tally.counts),
+        seconds=tally.seconds,
+    )
+    if where and played.simulated:
+        add_note(require_running(where).launch.socket, played.label)
+    return played
+
+
+def send_outcome(
+    settings: Settings,
+    name: str | None,
+    request_id: str,
+    *,
+    row: int | None,
+    reward: float | None,
+    truth: str | None,
+) -> dict[str, Any]:
+    """Send feedback about one request; return the server's answer."""
+    state = require_running(places(settings, pick_name(settings, name)))
+    connection = connect(state)
+    return send_one(connection, request_id, row=row, reward=reward, truth=truth)
+
+
+def send_stream(
+    settings: Settings,
+    name: str | None,
+    lines: Iterable[bytes],
+    on_progress: Callable[[Counter[str]], None] = lambda _: None,
+) -> Counter[str]:
+    """Send NDJSON outcomes; return their fates."""
+    state = require_running(places(settings, pick_name(settings, name)))
+    return send_lines(connect(state), lines, on_progress)
+
+
+def require_running(where: Places) -> ServerState:
+    """Return a deployment's state.
+
+    Raises:
+        NotFoundError: Its server does not run.
+    """
+    state = running(where)
+    if state is None:
+        raise NotFoundError(
+            f"The server of `{where.name}` does not run.",
+            hint=f"Repeat its `mlops deploy` to start it; `mlops history {where.name}` shows it.",
+        )
+    return state
+
+
+def connect(state: ServerState) -> Connection:
+    """Open a connection to a server on this machine."""
+    return Connection(state.url, read_token(state.launch.token_file))
+
+
+def _customers(settings: Settings, request: PlayRequest) -> Customers:
+    data = request.data or settings.feedback.data
+    if not data:
+        raise UsageError(
+            "There are no customers to play: no file of data is named.",
+            hint="`--data rows.csv --truth-column NAME`, or `[feedback] data` in `mlops.toml`; "
+            "for outcomes that happened elsewhere `--data -` or `--request-id`.",
+        )
+    # A path on the command line is the shell's; one in the project file is the project's.
+    path = Path(data) if request.data else settings.project_dir / data
+    column = request.truth_column or settings.feedback.truth_column
+    if not column:
+        raise UsageError("The column with the truth is not named.", hint="`--truth-column NAME`")
+    return read_customers(path, column)
+
+
+def _endpoint(
+    settings: Settings, name: str | None, request: PlayRequest
+) -> tuple[Places | None, Endpoint]:
+    wanted = settings.feedback.reward
+    if request.url:
+        connection = Connection(request.url, read_token(request.token_file))
+        return None, SeldonEndpoint(connection, (load_reward(wanted), wanted))
+    where = places(settings, pick_name(settings, name))
+    state = require_running(where)
+    reward = state.launch.served.revision.spec.reward
+    if settings.origins["feedback.reward"] == "command line" and wanted != reward:
+        raise ConflictError(
+            f"`{where.name}` was deployed with the reward `{reward}`, not `{wanted}`.",
+            hint="Another reward is another experiment: deploy again with `--reward`.",
+        )
+    own = (load_reward(reward), reward) if is_own(reward) else None
+    return where, LocalEndpoint(connect(state), own)

@@ -1,0 +1,291 @@
+"""`mlops promote` and `mlops rollback`: registry, endpoint and history move together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlops.deployment.deploy import Deployed, Prepared, apply, open_ledger, prepare
+from mlops.deployment.local import journal_url
+from mlops.deployment.places import pick_name, places, read_server_state
+from mlops.errors import ConflictError, NotFoundError, UsageError
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.report import Report, make_report
+from mlops.registry import mlflow_errors, open_registry
+from mlops.registry.ledger import AliasMove, Entry, Intent
+from mlops.registry.refs import CHAMPION, look_up_model
+from mlops.settings import Settings
+from mlops.spec.deployment import Arm, DeploymentSpec
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a promotion or rollback did.
+
+    Attributes:
+        name: Name of the deployment.
+        action: `promote` or `rollback`.
+        revision: Revision that is live now.
+        replaced: Revision that was live before.
+        spec: What is served now.
+        aliases: Aliases that moved.
+        reason: Why.
+        changed: False for a dry run, or where everything was as wanted.
+        url: Where it is served; empty for a dry run.
+    """
+
+    name: str
+    action: str
+    revision: int
+    replaced: int
+    spec: DeploymentSpec
+    aliases: tuple[AliasMove, ...]
+    reason: str
+    changed: bool
+    url: str
+
+
+def report_on(settings: Settings, name: str | None) -> Report:
+    """Report on a deployment, running or not.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+    """
+    picked = pick_name(settings, name)
+    state = read_server_state(places(settings, picked))
+    url = state.launch.journal_url if state else journal_url(settings, picked)
+    journal = SqlJournal(url)
+    try:
+        return make_report(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
+    finally:
+        journal.close()
+
+
+def promote(
+    settings: Settings,
+    name: str | None,
+    *,
+    arm: str = "",
+    force: str = "",
+    dry_run: bool = False,
+    say: Say = lambda _: None,
+) -> Moved:
+    """Give all traffic and the alias `champion` to the winner.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        arm: The arm to promote; empty for the verdict's winner.
+        force: Why to promote `arm` although the verdict does not say so; empty for not at all.
+        dry_run: Say what would be done, and do nothing.
+        say: Called with each phase.
+
+    Raises:
+        ConflictError: The verdict names no winner, or another one, and `force` is empty.
+        UsageError: `force` without `arm`.
+    """
+    if force and not arm:
+        raise UsageError("`--force REASON` needs `--arm NAME`: what shall be promoted?")
+    say("Reading the evidence")
+    report = report_on(settings, name)
+    winner = arm or report.verdict.winner
+    if winner is None or (winner != report.verdict.winner and not force):
+        raise _refusal(report, arm)
+    ledger = open_ledger(settings, report.name)
+    live = _live(ledger.live(), report.name)
+    spec = live.intent.spec.only(winner)
+    say("Looking at the registry")
+    moves = champion_moves(open_registry(settings), settings, live.intent.spec, winner)
+    intent = Intent(
+        action="promote",
+        spec=spec,
+        reason=force or report.verdict.reason,
+        evidence=_evidence(report),
+        aliases=moves,
+    )
+    return _move(settings, live, intent, dry_run, say)
+
+
+def rollback(
+    settings: Settings,
+    name: str | None,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    dry_run: bool = False,
+    say: Say = lambda _: None,
+) -> Moved:
+    """Serve an earlier revision again, as a new one, and put aliases back where they were then.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        to: Revision to return to; None for the one before the live one.
+        reason: Why, for the history.
+        dry_run: Say what would be done, and do nothing.
+        say: Called with each phase.
+
+    Raises:
+        NotFoundError: There is no earlier revision, or none of that number that ever was live.
+    """
+    picked = pick_name(settings, name)
+    say("Reading the history")
+    ledger = open_ledger(settings, picked)
+    entries = ledger.history()
+    live = _live(next((e for e in entries if e.state == "live"), None), picked)
+    target = _target(entries, live, to)
+    undone = [e for e in entries if target.number < e.number <= live.number and e.live_ms]
+    intent = Intent(
+        action="rollback",
+        spec=target.intent.spec,
+        reason=reason or f"back to revision {target.number}",
+        aliases=_undo(undone),
+    )
+    return _move(settings, live, intent, dry_run, say)
+
+
+def champion_moves(
+    client: MlflowClient, settings: Settings, spec: DeploymentSpec, winner: str
+) -> tuple[AliasMove, ...]:
+    """Say how the alias `champion` moves when an arm wins.
+
+    Arms that are versions of one model: it moves to the winner's version. Different models: the
+    winner gains it and the others lose it. Models outside the registry have no aliases.
+    """
+    best = spec.arms[spec.index_of(winner)].model
+    moves = []
+    with mlflow_errors(settings):
+        if best.name:
+            before = _champion(client, best.name)
+            moves.append(AliasMove(best.name, CHAMPION, best.version, before))
+        for model in sorted({arm.model.name for arm in spec.arms} - {best.name, ""}):
+            before = _champion(client, model)
+            if before:
+                moves.append(AliasMove(model, CHAMPION, 0, before))
+    return tuple(moves)
+
+
+def _champion(client: MlflowClient, model: str) -> int:
+    found = look_up_model(client, model)
+    return int(found.aliases.get(CHAMPION, 0)) if found else 0
+
+
+def _move(settings: Settings, live: Entry, intent: Intent, dry_run: bool, say: Say) -> Moved:
+    spec = intent.spec
+    changed = [move for move in intent.aliases if move.version != move.before]
+    result = Moved(
+        name=spec.name,
+        action=intent.action,
+        revision=live.number,
+        replaced=live.number,
+        spec=spec,
+        aliases=tuple(changed),
+        reason=intent.reason,
+        changed=False,
+        url="",
+    )
+    prepared = prepare(settings, spec)
+    if dry_run:
+        return result
+    if prepared.live != live.number:
+        raise ConflictError(
+            f"Revision {prepared.live} of `{spec.name}` went live meanwhile.",
+            hint=f"`mlops history {spec.name}`, then decide again.",
+        )
+    if changed and prepared.plan.kind in ("nothing", "start"):
+        # Only names move; that too is a revision, or the history would not know it.
+        plan = dataclasses.replace(prepared.plan, kind="update")
+        prepared = Prepared(plan, prepared.newest, prepared.live)
+    deployed: Deployed = apply(settings, prepared, intent, say=say)
+    return dataclasses.replace(
+        result,
+        revision=deployed.revision,
+        changed=deployed.revision != live.number,
+        url=deployed.state.url,
+    )
+
+
+def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:
+    earlier = [e for e in entries if e.number < live.number and e.live_ms]
+    if to is None:
+        if not earlier:
+            raise NotFoundError(
+                f"`{live.intent.spec.name}` has no revision before {live.number} to return to."
+            )
+        return earlier[0]
+    for entry in earlier:
+        if entry.number == to:
+            return entry
+    known = ", ".join(str(e.number) for e in earlier) or "none"
+    raise NotFoundError(
+        f"Revision {to} of `{live.intent.spec.name}` cannot be returned to.",
+        hint=f"Revisions that were live before {live.number}: {known}.",
+    )
+
+
+def _undo(undone: list[Entry]) -> tuple[AliasMove, ...]:
+    """Put every alias that these entries moved back to where the oldest of them found it."""
+    moves: dict[tuple[str, str], AliasMove] = {}
+    for entry in undone:  # newest first, so the oldest has the last word
+        for move in entry.intent.aliases:
+            key = (move.model, move.alias)
+            now = moves[key].before if key in moves else move.version
+            moves[key] = AliasMove(move.model, move.alias, move.before, now)
+    return tuple(moves.values())
+
+
+def _live(entry: Entry | None, name: str) -> Entry:
+    if entry is None:
+        raise NotFoundError(
+            f"No revision of `{name}` is live.", hint="`mlops deploy --ab modelA modelB`"
+        )
+    return entry
+
+
+def _refusal(report: Report, arm: str) -> ConflictError:
+    names = [each.name for each in report.arms]
+    if arm and arm not in names:
+        return ConflictError(
+            f"`{report.name}` has no arm `{arm}`.", hint=f"Arms: {', '.join(names)}."
+        )
+    example = arm or names[0]
+    return ConflictError(
+        f"The verdict does not say to promote {f'`{arm}`' if arm else 'anything'}: "
+        f"{report.verdict.reason}",
+        hint="Collect more feedback, or decide yourself: "
+        f'`mlops promote {report.name} --arm {example} --force "why"`',
+    )
+
+
+def _evidence(report: Report) -> dict[str, Any]:
+    """Keep what the decision rests on, small enough for the ledger."""
+    return {
+        "verdict": dataclasses.asdict(report.verdict),
+        "comparisons": [dataclasses.asdict(c) for c in report.comparisons],
+        "revisions": list(report.revisions),
+        "arms": [
+            {"name": a.name, "version": a.version, "requests": a.requests, "n": a.n, "mean": a.mean}
+            for a in report.arms
+        ],
+        "notes": list(report.notes),
+    }
+
+
+def history(settings: Settings, name: str | None) -> list[Entry]:
+    """Return every revision of a deployment, newest first.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+    """
+    wanted = name or pick_name(settings, name)
+    entries = open_ledger(settings, wanted).history()
+    if not entries:
+        raise NotFoundError(f"There is no deployment `{wanted}`.", hint="`mlops status`")
+    return entries
