@@ -9,6 +9,7 @@ import typer
 import mlops
 from mlops.commands import (
     config,
+    demo,
     deploy,
     feedback,
     init,
@@ -48,6 +49,7 @@ def _program(
     """From an MLflow project to a sound A/B test in production."""
 
 
+app.command(rich_help_panel=_LOOP)(demo.demo)
 app.command(rich_help_panel=_LOOP)(init.init)
 app.command(rich_help_panel=_LOOP)(train.train)
 app.command(rich_help_panel=_LOOP)(deploy.deploy)

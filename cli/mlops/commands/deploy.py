@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.plan import Plan
+    from mlops.deployment.render import Rendering
 
 _MODELS = "Models (one of these ways)"
 _TRAFFIC = "Traffic"
 _SERVER = "Server"
+_CLUSTER = "Cluster"
 
 
 def deploy(
@@ -82,6 +84,22 @@ def deploy(
         bool,
         typer.Option("--foreground", help="Stay, and log here.", rich_help_panel=_SERVER),
     ] = False,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="local|seldon",
+            help="This machine, or the platform to write manifests for.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = "local",
+    render: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|-",
+            help="Where manifests go; deploy/NAME by default, - prints them.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
     ] = False,
@@ -94,6 +112,8 @@ def deploy(
     from mlops.commands.progress import PhaseProgress
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.render import render as render_manifests
+    from mlops.deployment.render import renders
     from mlops.deployment.request import read_request
     from mlops.settings import load_settings
 
@@ -108,6 +128,14 @@ def deploy(
     request = read_request(
         settings, ab=ab, model=model, arms=arm or (), canary=canary, split=split, file=file
     )
+    only_local = {"--host": host, "--port": port, "--foreground": foreground}
+    if renders(target, render, only_local):
+        with PhaseProgress() as progress:
+            rendering = render_manifests(
+                settings, request, target, to=render, dry_run=dry_run, say=progress.phase
+            )
+        _show_rendering(rendering, as_json=as_json, whole=render == "-")
+        return
     with PhaseProgress() as progress:
         result = make_deployment(
             settings,
@@ -143,6 +171,30 @@ def _show_plan(plan: Plan) -> None:
         if arm.model.chosen_by:
             text = f"  `{arm.model.ref}` means {arm.model.label}: {arm.model.chosen_by}"
             out.print(Text(text, style="dim"))
+
+
+def _show_rendering(rendering: Rendering, *, as_json: bool, whole: bool) -> None:
+    """Print manifests if they are wanted `whole`, else which files they are in."""
+    from rich.text import Text
+
+    notes = console(stderr=True)
+    for line in rendering.notes:
+        notes.print(Text.assemble(("note: ", "yellow"), line))
+    if whole and not as_json:
+        typer.echo(rendering.stream, nl=False)
+        return
+    show(plain(rendering), as_json=as_json, render=lambda out: _render_files(out, rendering))
+
+
+def _render_files(out: Console, rendering: Rendering) -> None:
+    from rich.markup import escape
+
+    marks = {"create": "[green]+[/]", "update": "[yellow]~[/]", "same": "[dim]=[/]"}
+    state = "rendered" if rendering.written else "would be rendered"
+    out.print(f"[bold]{escape(rendering.name)}[/] for {escape(rendering.target)} {state} to")
+    for file in rendering.files:
+        out.print(f"  {marks[file.change]} {escape(file.path)}")
+    next_steps(out, rendering.next_commands)
 
 
 def _document(result: Deployed) -> dict[str, object]:

@@ -68,7 +68,8 @@ class MlflowScoringCodec:
         params = document.get("params")
         if params is not None and type(params) is not dict:
             raise malformed(f"`params` must be an object, not {kind_of(params)}.")
-        check_depth([params], "params")
+        if params:
+            check_depth([params], "params")
         payload = _read_form(forms[0], document[forms[0]])
         return InferenceRequest(payload, client_id, params or {})
 

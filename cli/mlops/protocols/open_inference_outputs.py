@@ -36,7 +36,7 @@ def outputs_of(
         name = names[0] if names is not None and len(names) == 1 else "output-1"
         return (_column(name, prediction),)
     width = prediction.shape[1] if prediction.ndim == 2 else 1
-    if names is None or len(names) != width or prediction.ndim > 2:
+    if names is None or len(names) != width:
         return (_array("output-1", prediction),)
     if width == 1:
         return (_array(names[0], prediction),)

@@ -151,7 +151,8 @@ def _read_meta(meta: Any) -> tuple[str | None, Mapping[str, Any]]:  # noqa: ANN4
         raise malformed(f"`meta.puid` must be a string, not {kind_of(puid)}.")
     if tags is not None and type(tags) is not dict:
         raise malformed(f"`meta.tags` must be an object, not {kind_of(tags)}.")
-    check_depth([tags], "meta.tags")
+    if tags:
+        check_depth([tags], "meta.tags")
     return puid or None, tags or {}
 
 

@@ -49,7 +49,7 @@ def decode_feedback(body: bytes, headers: Mapping[str, str]) -> list[Outcome]:
     request_id, client_id = _read_id(document, headers)
     reward = _read_reward(document.get("reward"))
     truths = read_truths(document.get("truth"))
-    if len(truths) == 1 and truths[0] is not None:
+    if len(truths) == 1:
         return [Outcome(request_id, client_id, 0, reward, truths[0])]
     outcomes = [
         Outcome(request_id, client_id, row, None, truth)

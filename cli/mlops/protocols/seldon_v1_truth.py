@@ -35,12 +35,12 @@ def read_truths(message: object) -> list[Cell]:
 
 def _values(message: dict[str, Any]) -> Iterable[Any]:
     """Return what stands in each row."""
-    content = {key: value for key, value in message.items() if key not in {"meta", "status"}}
-    match content:
+    match [(key, value) for key, value in message.items() if key not in {"meta", "status"}]:
         # One row may be told without a list around it.
-        case {"strData": str() as value} | {"jsonData": str() | bool() | int() | float() as value}:
-            if len(content) == 1:
-                return [value]
+        case [("strData", str() as value)]:
+            return [value]
+        case [("jsonData", str() | bool() | int() | float() as value)]:
+            return [value]
     _, payload = read_message(message)
     return _rows(payload)
 

@@ -14,6 +14,8 @@ from mlops.protocols.json_body import malformed, shown
 #: Deeper arrays than this are no data; NumPy 1 has the same limit.
 MAX_DIMENSIONS = 32
 
+_NESTED = {list, dict}
+
 
 def read_shape(value: object, where: str) -> tuple[int, ...]:
     """Read the size of each axis, at least 1; the first is the number of rows.
@@ -64,11 +66,13 @@ def check_depth(values: Iterable[Any], where: str) -> None:
         ProtocolError: `MALFORMED`.
     """
     for _ in range(MAX_DIMENSIONS):
-        level = [value for value in values if type(value) is list or type(value) is dict]
-        if not level:
+        level = list(values)
+        if _NESTED.isdisjoint(map(type, level)):
             return
         values = chain.from_iterable(
-            value.values() if type(value) is dict else value for value in level
+            value.values() if type(value) is dict else value
+            for value in level
+            if type(value) in _NESTED
         )
     raise malformed(f"`{where}` is nested deeper than {MAX_DIMENSIONS} levels.")
 

@@ -98,6 +98,8 @@ class Pages:
             undefined=StrictUndefined,
             autoescape=True,
         )
+        # In the order written; and an error sooner than NaN, which is no JSON.
+        self._templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
 
     def application(self) -> Starlette:
         """Return the ASGI application."""

@@ -110,7 +110,7 @@ def train(
     started = time.monotonic()
     progress = progress or Silent()
     _check_options(request)
-    with local_copy(request.project, settings) as folder, signals_interrupt():
+    with local_copy(request.project) as folder, signals_interrupt():
         job, gaps = _prepare(request, settings, folder, progress)
         done = execute(job, settings, progress)
         progress.phase("registering")

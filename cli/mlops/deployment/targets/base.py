@@ -40,6 +40,19 @@ class Rendered:
     after_apply: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason why a platform cannot do what a spec wants.
+
+    Attributes:
+        fault: What it cannot do, to stand in a list of such.
+        hint: What to do instead, a sentence.
+    """
+
+    fault: str
+    hint: str
+
+
 class RenderTarget(Protocol):
     """Turns a spec into manifests. Pure: equal arguments, equal result, byte for byte."""
 

@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
+from mlops.deployment.targets.base import Refusal
+
 _REACHABLE = (
     "Keep artifacts where the cluster can reach them: set `root` of `[artifacts]` in mlops.toml to "
     "an s3:// or gs:// URI and train again."
@@ -24,36 +26,40 @@ _KEYS = {
 }
 
 
-def refusal(source: str) -> tuple[str, str] | None:
+def refusal(source: str) -> Refusal | None:
     """Say why a model cannot be fetched from `source`, and what would help; None if it can.
 
     >>> refusal("s3://bucket/wine/3") is None
     True
-    >>> refusal("file:///srv/wine")[0]
+    >>> refusal("file:///srv/wine").fault
     'is on this machine'
     """
     parts = _split(source)
-    if parts is None:
-        return "is no URI", _REACHABLE
+    if parts is None or not source.isprintable() or source != source.strip():
+        return Refusal("is no URI", _REACHABLE)
     # A single letter is a drive, not a scheme.
     if parts.scheme == "file" or len(parts.scheme) < 2:
-        return "is on this machine", _REACHABLE
+        return Refusal("is on this machine", _REACHABLE)
     if parts.scheme in _ONLY_MLFLOW:
-        return f"can be fetched by MLflow only, as `{parts.scheme}:` is its own scheme", _REACHABLE
+        return Refusal(
+            f"can be fetched by MLflow only, as `{parts.scheme}:` is its own scheme", _REACHABLE
+        )
     if parts.scheme in _AZURE:
-        return (
+        return Refusal(
             f"has the scheme `{parts.scheme}`, whose form rclone does not know",
             "Name the model as `azureblob://CONTAINER/PATH`.",
         )
     if "@" in parts.netloc or parts.query:
-        return (
+        return Refusal(
             "may carry a secret, which must not stand in a manifest",
             "Leave out what comes before `@` and after `?`; credentials belong into a secret.",
         )
     if not re.fullmatch(r"[a-z][a-z0-9]*", parts.scheme):
-        return f"has the scheme `{parts.scheme}`, which cannot name an rclone remote", _REACHABLE
+        return Refusal(
+            f"has the scheme `{parts.scheme}`, which cannot name an rclone remote", _REACHABLE
+        )
     if not parts.netloc:
-        return "names no bucket", _REACHABLE
+        return Refusal("names no bucket", _REACHABLE)
     return None
 
 

@@ -2,8 +2,11 @@
 
 The split is inside the graph and not between predictors, because only then does an answer say
 which arm gave it (`meta.routing`) and feedback reach that arm: a split by the mesh draws again for
-the feedback call. The price is two arms at most and no stickiness. Facts and their sources are in
-the project's reference on Seldon Core v1.
+the feedback call. The price is two arms at most and no stickiness.
+
+Behaviour is that of SeldonIO/seldon-core v1.18.2: `executor/predictor/` for routing, feedback and
+readiness, `operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go` for refusals,
+`servers/mlflowserver/` for the model server.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import rclone
-from mlops.deployment.targets.base import Rendered, RenderOptions
+from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions
 from mlops.deployment.targets.seldon_manifest import (
     MAX_NAME,
     SecretName,
@@ -28,6 +31,7 @@ from mlops.deployment.targets.seldon_manifest import (
 )
 from mlops.errors import InvalidInputError
 from mlops.registry.details import Details
+from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec, check, unique_names
 
 FILE = "seldondeployment.yaml"
@@ -36,7 +40,6 @@ _PREDICTOR = "default"
 # The operator adds a container of this name, and an init container to each model server.
 _ENGINE = "seldon-container-engine"
 _INITIALIZER = "-model-initializer"
-_LOCAL = "`--target local` can."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +70,10 @@ class Seldon:
         check(spec)
         refusals = list(_refusals(spec))
         if refusals:
-            hints = dict.fromkeys(hint for _, hint in refusals)
+            hints = dict.fromkeys(refusal.hint for refusal in refusals)
             raise InvalidInputError(
                 f"`{spec.name}` cannot be a SeldonDeployment: "
-                + "; ".join(fault for fault, _ in refusals)
+                + "; ".join(refusal.fault for refusal in refusals)
                 + ".",
                 hint=" ".join(hints),
             )
@@ -128,42 +131,44 @@ def _dns_label(name: str) -> str:
     return label
 
 
-def _refusals(spec: DeploymentSpec) -> Iterator[tuple[str, str]]:
+def _refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
     count = len(spec.arms)
     if count > 2:
-        yield (
+        yield Refusal(
             f"its in-graph A/B test never calls a third child, and there are {count} arms",
-            f"Deploy two of them; more arms at once {_LOCAL}",
+            "Deploy two of them; `--target local` takes more.",
         )
     if spec.sticky_by:
-        yield (
-            f"RANDOM_ABTEST draws an arm anew for every request, so it cannot keep "
+        yield Refusal(
+            "RANDOM_ABTEST draws an arm anew for every request, so it cannot keep "
             f"`{spec.sticky_by}` on one",
-            f"Leave `sticky_by` out; sticky arms {_LOCAL}",
+            "Leave `sticky_by` out; `--target local` has sticky arms.",
         )
     if spec.policy != "weighted":
-        yield (
+        yield Refusal(
             f"RANDOM_ABTEST knows fixed weights only, not the policy `{spec.policy}`",
-            f"Use the policy `weighted`; others {_LOCAL}",
+            "Use the policy `weighted`; `--target local` has others.",
         )
     if not spec.name[0].isalpha():
-        yield (
+        yield Refusal(
             f"its services would be named after `{spec.name}`, and a service's name begins with a "
             "letter",
             "Give another name with `--name`.",
         )
     yield from _long_names(spec)
-    for arm in spec.arms:
+    for number, arm in enumerate(spec.arms, start=1):
         refusal = rclone.refusal(arm.model.source)
-        if refusal:
-            yield f"the model of `{arm.name}` {refusal[0]}", refusal[1]
+        if refusal is not None:
+            shown = without_credentials(arm.model.source).partition("?")[0]
+            yield Refusal(f"the model of arm {number}, `{shown}`, {refusal.fault}", refusal.hint)
 
 
-def _long_names(spec: DeploymentSpec) -> Iterator[tuple[str, str]]:
+def _long_names(spec: DeploymentSpec) -> Iterator[Refusal]:
     for index, node in enumerate(node_names(spec)):
         name = object_name(spec.name, _PREDICTOR, index, [node])
-        if len(name) > MAX_NAME:
-            yield (
+        # An arm is named after its URI; one that may carry a secret must not show up here.
+        if len(name) > MAX_NAME and rclone.refusal(spec.arms[index].model.source) is None:
+            yield Refusal(
                 f"the operator would join names to `{name}`, which has {len(name)} characters, and "
                 f"replace it by a hash because it is longer than {MAX_NAME}",
                 "Give shorter names with `--name` and `--arm NAME=REF`.",

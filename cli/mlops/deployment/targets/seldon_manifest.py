@@ -40,7 +40,7 @@ SecretName = Annotated[
         max_length=253,
     ),
 ]
-ModelUri = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*://.+$")]
+ModelUri = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9]*://.+$")]
 Text = Annotated[str, Field(min_length=1)]
 
 

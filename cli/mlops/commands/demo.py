@@ -1,0 +1,75 @@
+"""`mlops demo`: the whole story, told by running it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.output import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_STORY = (
+    ("A wine shop wants to know how good a wine is before it is tasted.", "init --template wine"),
+    ("Two models, alike but for one number.", "train -P alpha=0.1 --alias modelA"),
+    ("", "train -P alpha=1.0 --alias modelB"),
+    ("Offline they are close. Let customers decide.", "deploy --ab modelA modelB"),
+    ("Customers come, taste, and rate.", "feedback"),
+    ("Which is better?", "report"),
+)
+
+
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]", help="New folder for it; mlops-demo here.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Train two models, deploy them, play customers, decide: the whole loop in two minutes."""
+    from mlops.workflows.demo import new_folder, story_end
+
+    place = new_folder(folder)
+    os.chdir(place)
+    for sentence, command in _STORY:
+        _tell(sentence, command.split())
+    end = story_end()
+    if end.winner:
+        _tell(f"The verdict names {end.winner}.", ["promote"])
+    else:
+        _say("The verdict names no winner yet, so nothing is promoted.")
+    _tell("What was live when, and why?", ["history"])
+    out = console()
+    out.print(f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/]. Look around:\n")
+    for line in (
+        f"cd {shlex.quote(str(place))}",
+        end.curl,
+        "mlops report",
+        "mlops status",
+        f"open {end.url}/docs and {end.url}/metrics",
+        f"mlops rollback {end.name}",
+        f"mlops stop {end.name}",
+    ):
+        out.print(f"  {line}", markup=False, soft_wrap=True)
+
+
+def _tell(sentence: str, words: Sequence[str]) -> None:
+    """Say what comes, show the command as a person would type it, and run it."""
+    from mlops.commands.app import app
+
+    _say(sentence)
+    console(stderr=True).print(f"[bold cyan]$ mlops {' '.join(words)}[/]")
+    app(list(words), standalone_mode=False, prog_name="mlops")
+
+
+def _say(sentence: str) -> None:
+    out = console(stderr=True)
+    out.print()
+    if sentence:
+        out.print(f"[italic]{sentence}[/]")
