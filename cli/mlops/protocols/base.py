@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 #: One cell of a request, as JSON has it.
-Cell: TypeAlias = None | bool | int | float | str
+Cell: TypeAlias = bool | int | float | str | None
 #: What a model answers: an array (n,) or (n, k); a table as column name -> (n,) values; or a list
 #: of n JSON values (strings, objects) for models that answer neither.
 Prediction: TypeAlias = "np.ndarray[Any, Any] | dict[str, Any] | list[Any]"
@@ -211,7 +211,11 @@ class Codec(Protocol):
         ...
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
-        """Write the answer to `request`, which this codec has read."""
+        """Write the answer to `request`, which this codec has read.
+
+        Raises:
+            ProtocolError: `MODEL_FAILED` if the prediction has no form in this protocol.
+        """
         ...
 
     def encode_error(self, error: ProtocolError) -> Encoded:
