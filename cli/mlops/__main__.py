@@ -34,8 +34,10 @@ def run(words: list[str]) -> int:
     except typer.TyperException as error:
         return _fail(_usage(error, words), words)
     except (KeyboardInterrupt, typer.Abort):
+        result = _INTERRUPTED
+    if result == _INTERRUPTED:
+        # Typer makes this exit code of a KeyboardInterrupt and says nothing.
         sys.stderr.write("Interrupted.\n")
-        return _INTERRUPTED
     return result if isinstance(result, int) else 0
 
 

@@ -79,6 +79,18 @@ class ConflictError(MlopsError):
     code = "conflict"
 
 
+def kind_of(*, code: str = "", exit_code: int = 0) -> type[MlopsError]:
+    """Return the kind of error another process of ours speaks of, `MlopsError` if unknown.
+
+    >>> kind_of(exit_code=7).__name__, kind_of(code="invalid").__name__
+    ('ConflictError', 'InvalidInputError')
+    """
+    for kind in MlopsError.__subclasses__():
+        if code == kind.code or exit_code == kind.exit_code:
+            return kind
+    return MlopsError
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return the known name closest to `name`, as a hint sentence.
 

@@ -15,10 +15,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.protocols.answers import REQUEST_ID, Json, answer
 
 from mlops.protocols import CODECS
 from mlops.protocols.base import InferenceRequest, Kind, Prediction, ProtocolError
+from tests.protocols.answers import REQUEST_ID, Json, answer
 
 NAMES = sorted(CODECS)
 

@@ -7,11 +7,11 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.protocols.answers import Json, answer, refusal
 from tritonclient import http as triton
 
 from mlops.protocols.base import Columns, Encoded, InferenceRequest, ProtocolError, Tensor
 from mlops.protocols.open_inference import CODEC
+from tests.protocols.answers import Json, answer, refusal
 
 HEADER = "inference-header-content-length"
 ARRAYS = {

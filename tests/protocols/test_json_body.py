@@ -8,10 +8,10 @@ import numpy as np
 import orjson
 import pandas as pd
 import pytest
-from tests.protocols.answers import Json
 
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.protocols.json_body import read_object, shown, write
+from tests.protocols.answers import Json
 
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)

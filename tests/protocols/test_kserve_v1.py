@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.protocols.answers import answer, read, refusal, reply
 
 from mlops.protocols.base import Columns, Kind, ProtocolError, Records, Rows, Tensor
 from mlops.protocols.kserve_v1 import CODEC
+from tests.protocols.answers import answer, read, refusal, reply
 
 
 @pytest.mark.parametrize(

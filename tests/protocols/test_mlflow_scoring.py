@@ -3,10 +3,10 @@
 import numpy as np
 import orjson
 import pytest
-from tests.protocols.answers import answer, read, refusal, reply
 
 from mlops.protocols.base import Columns, Kind, ProtocolError, Records, Rows, Tensor
 from mlops.protocols.mlflow_scoring import CODEC
+from tests.protocols.answers import answer, read, refusal, reply
 
 
 @pytest.mark.parametrize(

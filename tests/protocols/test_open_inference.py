@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from tests.protocols.answers import REQUEST_ID, Json, answer, read, refusal, reply
 
 from mlops.protocols.base import Columns, InferenceRequest, Kind, Prediction, ProtocolError, Tensor
 from mlops.protocols.open_inference import CODEC
@@ -17,6 +16,7 @@ from mlops.protocols.open_inference_metadata import (
     server_metadata,
     server_ready,
 )
+from tests.protocols.answers import REQUEST_ID, Json, answer, read, refusal, reply
 
 #: The example of `inference-protocols.md`: a frame of two rows and two columns.
 FRAME = {

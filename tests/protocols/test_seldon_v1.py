@@ -3,10 +3,10 @@
 import numpy as np
 import orjson
 import pytest
-from tests.protocols.answers import REQUEST_ID, answer, read, refusal, reply
 
 from mlops.protocols.base import Columns, Kind, ProtocolError, Records, Rows, Tensor
 from mlops.protocols.seldon_v1 import CODEC
+from tests.protocols.answers import REQUEST_ID, answer, read, refusal, reply
 
 NDARRAY = {"data": {"names": ["a", "b"], "ndarray": [[1.0, 2.0], [3.0, 4.0]]}}
 

@@ -4,10 +4,10 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.protocols.answers import REQUEST_ID, Json
 
 from mlops.protocols.base import Kind, Outcome, ProtocolError
 from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
+from tests.protocols.answers import REQUEST_ID, Json
 
 RESPONSE = {"meta": {"puid": "mine", "tags": {"mlops_request_id": REQUEST_ID}}}
 

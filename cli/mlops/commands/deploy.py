@@ -112,6 +112,7 @@ def deploy(
     from mlops.commands.progress import PhaseProgress
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.local import stay
     from mlops.deployment.render import render as render_manifests
     from mlops.deployment.render import renders
     from mlops.deployment.request import read_request
@@ -147,8 +148,8 @@ def deploy(
         )
     if isinstance(result, Deployed):
         show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
-        if result.process is not None and foreground:
-            raise typer.Exit(_stay(result))
+        if foreground and result.process is not None:
+            raise typer.Exit(stay(result.process))
     else:
         show({"plan": plain(result)}, as_json=as_json)
 
@@ -228,12 +229,3 @@ def _render(out: Console, result: Deployed) -> None:
     out.print(escape(curl(state)), soft_wrap=True)
     steps = ["mlops feedback", "mlops report"] if len(spec.arms) > 1 else ["mlops status"]
     next_steps(out, [*steps, f"mlops stop {spec.name}"])
-
-
-def _stay(result: Deployed) -> int:
-    """Wait for a server in the foreground; Ctrl-C reaches it through the terminal."""
-    assert result.process is not None
-    try:
-        return result.process.wait()
-    except KeyboardInterrupt:
-        return result.process.wait()

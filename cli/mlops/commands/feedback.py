@@ -85,6 +85,7 @@ def feedback(
     """Tell a deployment how good its answers were, now or days later."""
     from mlops.settings import load_settings
 
+    _check_one(request_id, reward, truth, row)
     if request_id:
         _send_one(name, request_id, row, reward, truth, as_json)
     elif data == "-":
@@ -95,6 +96,26 @@ def feedback(
         settings = load_settings(flags={"feedback.reward": reward or None})
         request = PlayRequest(data, truth_column, once, limit, rate, url, token_file)
         _play(settings, name, request, as_json)
+
+
+def _check_one(request_id: str, reward: str, truth: str, row: int | None) -> None:
+    """Refuse what would be ignored, and feedback that says nothing."""
+    if request_id and not reward and not truth:
+        raise UsageError(
+            "How good was the answer to this request?", hint="`--truth VALUE` or `--reward NUMBER`"
+        )
+    if not request_id and (truth or row is not None or _is_number(reward)):
+        raise UsageError(
+            "Which request is this about?", hint="`--request-id` as the prediction gave it"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:  # noqa: ANN401 - named in the caller
@@ -137,12 +158,9 @@ def _send_stream(name: str | None, as_json: bool) -> None:
 
 
 def _number(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError(f"`--reward {text}` is not a number.") from None
+    if text and not _is_number(text):
+        raise UsageError(f"`--reward {text}` is not a number.")
+    return float(text) if text else None
 
 
 def _render_played(out: Console, played: Played) -> None:

@@ -47,7 +47,7 @@ def _line(look: Look, reach: float, size: int) -> Text:
     for index in range(max(left, 0), min(right, size - 1) + 1):
         cells[index] = "─"
     cells[size // 2] = "┼" if cells[size // 2] == "─" else "│"
-    for index, sign, beyond in ((left, "├", "‹"), (right, "┤", "›")):
+    for index, sign, beyond in ((left, "├", "<"), (right, "┤", ">")):
         inside = 0 <= index < size
         cells[min(max(index, 0), size - 1)] = sign if inside else beyond
     middle = column(look.estimate)

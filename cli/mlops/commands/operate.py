@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
     from mlops.deployment.status import Status
 
-_STYLES = {"running": "green", "stopped": "dim", "crashed": "red", "unresponsive": "red"}
+_STYLES = {
+    "running": "green",
+    "starting": "yellow",
+    "stopped": "dim",
+    "crashed": "red",
+    "unresponsive": "red",
+}
 
 
 def status(name: Name = None, as_json: Json = False) -> None:
@@ -70,8 +76,9 @@ def _render(out: Console, found: list[Status]) -> None:
         return
     for each in found:
         style = _STYLES[each.state]
+        since = f"started {age(each.since_ms)}" if each.state != "stopped" else age(each.since_ms)
         out.print(
-            f"[bold]{each.name}[/] [{style}]{each.state}[/] {age(each.since_ms)}  revision "
+            f"[bold]{each.name}[/] [{style}]{each.state}[/]  {since}  revision "
             f"{each.revision}  {each.url}{f'  pid {each.pid}' if each.pid else ''}"
         )
         if each.arms:
@@ -91,4 +98,5 @@ def _render(out: Console, found: list[Status]) -> None:
                 )
             out.print(table)
         if each.state == "crashed":
-            next_steps(out, [f"mlops logs {each.name}", "repeat its `mlops deploy` to start it"])
+            next_steps(out, [f"mlops logs {each.name}"])
+            out.print("      its `mlops deploy`, repeated, starts it again", markup=False)

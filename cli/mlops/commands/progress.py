@@ -101,6 +101,7 @@ class CountProgress:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._said = self._start = time.monotonic()
+        self._last = -1
 
     def __enter__(self) -> CountProgress:
         if self._live:
@@ -138,8 +139,8 @@ class CountProgress:
         now = time.monotonic()
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done, total=total)
-        elif now - self._said > _SAY_EVERY_S or done == total:
-            self._said = now
+        elif done != self._last and (now - self._said > _SAY_EVERY_S or done == total):
+            self._said, self._last = now, done
             of = f" of {total:,}" if total else ""
             elapsed = now - self._start
             self._console.print(f"{elapsed:6.1f} s  {done:,}{of} {self._things}", markup=False)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlops.monitoring.report import ArmReport, Report
 
 _STYLES = {"promote": "green", "keep": "green", "continue": "yellow", "invalid": "red"}
+_BARS = "▁▂▃▄▅▆▇█"
 _TITLES = {
     "promote": "a better arm was found",
     "keep": "the baseline stays best",
@@ -71,8 +72,9 @@ def _render(out: Console, found: Report) -> None:
     out.print(
         f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}  [dim]{span}[/]"
     )
-    out.print(_arms(found))
-    out.print(_quality(found))
+    for table in (_traffic(found), _rewards(found), _quality(found)):
+        # Cells of a narrow terminal are folded; a soft wrap would cut them off.
+        out.print(table, soft_wrap=False)
     for comparison, looks in zip(found.comparisons, found.looks, strict=True):
         out.print(
             f"\n[bold]{escape(comparison.arm)} minus {escape(comparison.baseline)}[/] mean reward, "
@@ -88,58 +90,93 @@ def _render(out: Console, found: Report) -> None:
     _render_verdict(out, found)
 
 
-def _arms(found: Report) -> Table:
+def _table(*titles: str, caption: str | None = None) -> Table:
     from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = Table(
+        box=None,
+        padding=(0, 2, 0, 0),
+        header_style="dim",
+        caption=caption,
+        caption_justify="left",
+    )
     table.add_column("arm")
-    table.add_column("model")
-    for title in ("requests", "share", "errors", "ms", "n", "mean reward", "95 % anytime"):
-        table.add_column(title, justify="right")
-    for arm in found.arms:
-        table.add_row(*_arm_cells(arm))
+    for title in titles:
+        table.add_column(title, justify="left" if title == "model" else "right")
     return table
 
 
-def _arm_cells(arm: ArmReport) -> list[str]:
+def _name(arm: ArmReport) -> str:
     from rich.markup import escape
 
-    return [
-        f"[bold]{escape(arm.name)}[/]",
-        escape(arm.version),
-        f"{arm.requests:,}",
-        f"{arm.share * 100:.1f} %",
-        f"{arm.errors:,}",
-        _number(arm.latency_ms, ".2f"),
-        f"{arm.n:,}",
-        _number(arm.mean, ".4g"),
-        _range(arm.lower, arm.upper),
-    ]
+    return f"[bold]{escape(arm.name)}[/]"
 
 
-def _quality(found: Report) -> Table:
-    """What the truth says, and beliefs, which decide nothing."""
+def _traffic(found: Report) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("arm")
-    for title in ("truths", "rmse", "mae", "accuracy", "P(best)*", "expected loss*"):
-        table.add_column(title, justify="right")
+    table = _table("model", "weight", "requests", "share", "errors", "ms")
     for arm in found.arms:
-        quality = arm.quality
         table.add_row(
-            f"[bold]{escape(arm.name)}[/]",
-            f"{quality.n:,}",
-            _number(quality.rmse, ".4f"),
-            _number(quality.mae, ".4f"),
-            _number(quality.accuracy, ".4f"),
+            _name(arm),
+            escape(arm.version),
+            f"{arm.weight * 100:.4g} %",
+            f"{arm.requests:,}",
+            f"{arm.share * 100:.1f} %",
+            f"{arm.errors:,}",
+            _number(arm.latency_ms, ".2f"),
+        )
+    return table
+
+
+def _rewards(found: Report) -> Table:
+    """What was earned; and beliefs, which decide nothing."""
+    level = f"{100 * (1 - found.verdict.alpha):.4g} % anytime"
+    table = _table(
+        "n", "mean reward", level, "P(best)*", "expected loss*",
+        caption="* beliefs, not a stopping rule",
+    )  # fmt: skip
+    for arm in found.arms:
+        table.add_row(
+            _name(arm),
+            f"{arm.n:,}",
+            _number(arm.mean, ".4g"),
+            _range(arm.lower, arm.upper),
             _number(arm.p_best, ".3f"),
             _number(arm.expected_loss, ".2g"),
         )
-    table.caption = "* beliefs, not a stopping rule"
-    table.caption_justify = "left"
     return table
+
+
+def _quality(found: Report) -> Table:
+    """What the truth says, in those measures that it has, in all and over time."""
+    measures = [
+        measure
+        for measure in ("rmse", "mae", "accuracy")
+        if any(getattr(arm.quality, measure) is not None for arm in found.arms)
+    ]
+    over_time = f"{measures[0]} over time" if measures else ""
+    table = _table("truths", *measures, *[over_time] * bool(over_time))
+    for index, arm in enumerate(found.arms):
+        values = [_number(getattr(arm.quality, measure), ".4f") for measure in measures]
+        trend = [_trend(found, index, measures[0])] if measures else []
+        table.add_row(_name(arm), f"{arm.quality.n:,}", *values, *trend)
+    return table
+
+
+def _trend(found: Report, arm: int, measure: str) -> str:
+    """Draw one bar per window; all arms share a scale."""
+    windows = [[getattr(each, measure) for each in window.arms] for window in found.quality]
+    known = [value for values in windows for value in values if value is not None]
+    low, high = min(known, default=0.0), max(known, default=0.0)
+    return "".join(_bar(values[arm], low, high) for values in windows)
+
+
+def _bar(value: float | None, low: float, high: float) -> str:
+    if value is None:
+        return " "
+    share = (value - low) / (high - low) if high > low else 0.5
+    return _BARS[min(int(share * len(_BARS)), len(_BARS) - 1)]
 
 
 def _render_verdict(out: Console, found: Report) -> None:
@@ -157,7 +194,8 @@ def _render_verdict(out: Console, found: Report) -> None:
             title_align="left",
             border_style=_STYLES[verdict.decision],
             width=min(out.width, 100),
-        )
+        ),
+        soft_wrap=False,
     )
     if verdict.winner:
         next_steps(out, [f"mlops promote {found.name}"])

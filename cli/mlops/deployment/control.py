@@ -7,7 +7,7 @@ import json
 import socket
 from typing import Any
 
-from mlops.errors import InvalidInputError, RemoteError
+from mlops.errors import RemoteError, kind_of
 from mlops.spec.server import Served, served_to_dict
 
 _STATUS_TIMEOUT_S = 5.0
@@ -28,7 +28,8 @@ def swap(path: str, served: Served) -> dict[str, Any]:
     """Load a revision and make it live; if that fails the old one goes on.
 
     Raises:
-        InvalidInputError: A model cannot be served, or the server is loading another revision.
+        InvalidInputError: A model cannot be served.
+        ConflictError: The server is loading another revision.
         RemoteError: It does not answer.
     """
     return _call(path, "POST", "/revision", served_to_dict(served), _SWAP_TIMEOUT_S)
@@ -73,5 +74,5 @@ def _call(
         connection.close()
     if response.status != http.HTTPStatus.OK:
         fault = answer["error"]
-        raise InvalidInputError(fault["message"], hint=fault["hint"])
+        raise kind_of(code=fault["code"])(fault["message"], hint=fault["hint"])
     return answer

@@ -7,18 +7,21 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlops.deployment.local import running, serve
-from mlops.deployment.places import Places, changing, places
+from mlops.deployment.local import running, serve, settled
+from mlops.deployment.places import Places, changing, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry import fetch, open_registry
-from mlops.registry.ledger import Intent, Ledger
+from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec, Revision, check
 from mlops.spec.server import Served, ServerState
 
 Say = Callable[[str], None]
+
+# A revision that somebody on another machine wrote and did not settle by then was given up.
+_OTHERS_MAY_TAKE_MS = 15 * 60 * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class Prepared:
 
     Attributes:
         plan: The change.
-        newest: Newest revision number in the ledger when it was made, 0 for none.
+        newest: Newest settled revision number in the ledger when it was made, 0 for none.
         live: Live revision number then, 0 for none.
     """
 
@@ -53,21 +56,31 @@ class Deployed:
     process: subprocess.Popen[bytes] | None = None
 
 
-def prepare(settings: Settings, spec: DeploymentSpec) -> Prepared:
+def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) -> Prepared:
     """Compare a spec with what is live, after mending what an interrupted command left.
+
+    Args:
+        settings: The project's settings.
+        spec: What is wanted.
+        dry_run: Mend nothing, write nothing.
 
     Raises:
         InvalidInputError: The spec cannot be deployed.
+        ConflictError: A server runs, and would have to move to another address.
     """
     check(spec)
+    if not dry_run:
+        mend(settings, spec.name)
     where = places(settings, spec.name)
+    state = running(where)
+    _same_address(settings, state)
     ledger = open_ledger(settings, spec.name)
-    with changing(where):
-        reconcile(ledger, where)
     live = ledger.live()
-    plan = make_plan(live.intent.spec if live else None, spec, running=running(where) is not None)
-    numbers = ledger.numbers()
-    return Prepared(plan, numbers[0] if numbers else 0, live.number if live else 0)
+    serves = state.launch.served.revision.number if state else 0
+    plan = make_plan(
+        live.intent.spec if live else None, spec, running=live is not None and serves == live.number
+    )
+    return Prepared(plan, _newest(ledger), live.number if live else 0)
 
 
 def apply(
@@ -106,7 +119,8 @@ def apply(
         try:
             state, process = _serve(settings, where, served, prepared.plan, foreground)
         except MlopsError as error:
-            if number != prepared.live:
+            # A server that was too slow to answer may have taken it; the next command looks again.
+            if number != prepared.live and not _took(where, number):
                 ledger.abandon(number, error.message)
             raise
         if number != prepared.live:
@@ -123,20 +137,66 @@ def _serve(
     return serve(settings, where, served, foreground=foreground)
 
 
-def reconcile(ledger: Ledger, where: Places) -> None:
-    """Finish or give up what an interrupted command left pending.
+def mend(settings: Settings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
+    """Finish or give up what killed commands left pending; return what was finished.
 
-    If the server took the revision, the rest of its intent is carried out; if not, nothing but
-    the intent was ever done, and it is given up. The caller holds the right to change.
+    If the server took a revision, the rest of its intent is carried out; if not, nothing but the
+    intent was ever done, and it is given up.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment.
+        wait_s: How long to wait for a command that is at work on it.
+
+    Raises:
+        ConflictError: It is still at work.
     """
-    entry = ledger.pending()
-    if entry is None:
+    ledger = open_ledger(settings, name)
+    where = places(settings, name)
+    if not ledger.pending():
+        return []
+    finished = []
+    with changing(where, wait_s):
+        settled(where)
+        for entry in ledger.pending():
+            if entry.state == "live" or _took(where, entry.number):
+                ledger.commit(entry.number, time.time_ns() // 1_000_000)
+                finished.append(ledger.entry(entry.number))
+            elif not _is_others(ledger, entry):
+                ledger.abandon(entry.number, "interrupted before the server took it")
+    return finished
+
+
+def _took(where: Places, number: int) -> bool:
+    """Whether the server took a revision, also if it has died since."""
+    said = read_server_state(where)
+    return said is not None and said.launch.served.revision.number == number
+
+
+def _is_others(ledger: Ledger, entry: Entry) -> bool:
+    """Whether somebody elsewhere may still be at work on a pending revision."""
+    age_ms = time.time_ns() // 1_000_000 - entry.created_ms
+    return entry.place != ledger.place and age_ms < _OTHERS_MAY_TAKE_MS
+
+
+def _newest(ledger: Ledger) -> int:
+    pending = {entry.number for entry in ledger.pending()}
+    return max((number for number in ledger.numbers() if number not in pending), default=0)
+
+
+def _same_address(settings: Settings, state: ServerState | None) -> None:
+    """Refuse to move a server that runs: its URL is the one thing that stays."""
+    if state is None:
         return
-    state = running(where)
-    if state is not None and state.launch.served.revision.number == entry.number:
-        ledger.commit(entry.number, time.time_ns() // 1_000_000)
-    else:
-        ledger.abandon(entry.number, "interrupted before the server took it")
+    for key, wanted, has in (
+        ("deploy.host", settings.deploy.host, state.launch.host),
+        ("deploy.port", settings.deploy.port, state.launch.port),
+    ):
+        if settings.origins[key] == "command line" and wanted and wanted != has:
+            raise ConflictError(
+                f"`{state.launch.name}` runs at {state.url} and cannot move to `{wanted}`.",
+                hint=f"`mlops stop {state.launch.name}` first.",
+            )
 
 
 def open_ledger(settings: Settings, name: str) -> Ledger:
@@ -151,8 +211,9 @@ def _unchanged(ledger: Ledger, prepared: Prepared) -> None:
         return
     entry = ledger.entry(newest)
     lines = "\n".join(difference(entry.intent.spec, prepared.plan.after))
+    does = "is deploying" if entry.state == "pending" else "deployed"
     raise ConflictError(
-        f"{entry.author} deployed revision {newest} meanwhile. Yours against theirs:\n{lines}",
+        f"{entry.author} {does} revision {newest} meanwhile. Yours against theirs:\n{lines}",
         hint="Repeat the command if yours shall replace theirs.",
     )
 
@@ -183,7 +244,7 @@ def deploy(
     """
     say("Looking the models up")
     spec = make_spec(settings, request)
-    prepared = prepare(settings, spec)
+    prepared = prepare(settings, spec, dry_run=dry_run)
     show_plan(prepared.plan)
     if dry_run:
         return prepared.plan

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from mlops.deployment.control import swap
 from mlops.deployment.places import (
@@ -19,9 +21,16 @@ from mlops.deployment.places import (
     read_server_state,
     socket_path,
 )
-from mlops.errors import ConflictError, MlopsError, RemoteError
+from mlops.errors import MlopsError, RemoteError, kind_of
 from mlops.settings import Settings
-from mlops.spec.server import Launch, Served, ServerState, write_launch
+from mlops.spec.server import (
+    Launch,
+    Served,
+    ServerState,
+    hold_lock,
+    write_launch,
+    write_state,
+)
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 20.0
@@ -34,7 +43,29 @@ _MAX_LOG_BYTES = 20 * 1024 * 1024
 
 def running(where: Places) -> ServerState | None:
     """Return the state of a deployment's server if it lives and is ready, else None."""
-    return read_server_state(where) if is_alive(where) else None
+    state = read_server_state(where) if is_alive(where) else None
+    # While a server starts or stops, the file still holds what the last one said.
+    return state if state is not None and state.stopped_ms is None else None
+
+
+def settled(where: Places) -> ServerState | None:
+    """Return the same as `running`, after waiting for a server that is starting or stopping.
+
+    Raises:
+        RemoteError: It does neither come up nor end.
+    """
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while is_alive(where):
+        state = running(where)
+        if state is not None:
+            return state
+        if time.monotonic() > deadline:
+            raise RemoteError(
+                f"The server of `{where.name}` is starting or stopping, and does not get done.",
+                hint=f"`mlops logs {where.name}`",
+            )
+        time.sleep(_POLL_S)
+    return None
 
 
 def serve(
@@ -61,15 +92,17 @@ def serve(
         InvalidInputError: A model cannot be served; what ran before still runs.
         MlopsError: The server did not start; its last log lines are in the message.
     """
-    state = running(where)
+    state = settled(where)
     if state is not None:
         swap(state.launch.socket, served)
         after = read_server_state(where)
         assert after is not None
         return after, None
     launch = make_launch(settings, where, served, foreground=foreground)
+    _set_aside(where.log)
+    seen = where.log.stat().st_size if launch.log_file and where.log.exists() else 0
     process = _start(launch, where, settings)
-    return _wait(process, where, on_wait), process
+    return _wait(process, launch, where, seen, on_wait), process
 
 
 def make_launch(settings: Settings, where: Places, served: Served, *, foreground: bool) -> Launch:
@@ -110,7 +143,7 @@ def stop(where: Places) -> bool:
     Raises:
         RemoteError: It does not end.
     """
-    state = running(where)
+    state = settled(where)
     if state is None:
         return False
     os.kill(state.pid, signal.SIGTERM)
@@ -125,28 +158,65 @@ def stop(where: Places) -> bool:
     return True
 
 
+def stay(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a server in the foreground, passing on what asks us to end; return its exit code.
+
+    Ctrl-C reaches it through the terminal too, a supervisor's signal only through us.
+    """
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Popen[bytes]:
-    write_launch(launch, where.launch)
-    command = [sys.executable, "-m", "mlops.serving", str(where.launch)]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_RUN")}
-    if not launch.log_file:
-        return subprocess.Popen(command, cwd=settings.project_dir, env=environment)
-    _set_aside(where.log)
-    with where.log.open("ab") as log:
-        return subprocess.Popen(
-            command,
-            cwd=settings.project_dir,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            # Ctrl-C in this terminal is not meant for a server that goes on.
-            start_new_session=True,
-        )
+    # Taken here and handed on: there is no moment at which a server starts and nobody knows, even
+    # if we are killed in it.
+    lock = hold_lock(where.lock)
+    try:
+        _close_books(where)
+        write_launch(launch, where.launch)
+        command = [sys.executable, "-m", "mlops.serving", str(where.launch), str(lock)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_RUN")}
+        if not launch.log_file:
+            return subprocess.Popen(
+                command, cwd=settings.project_dir, env=environment, pass_fds=[lock]
+            )
+        with where.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                cwd=settings.project_dir,
+                env=environment,
+                pass_fds=[lock],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Ctrl-C in this terminal is not meant for a server that goes on.
+                start_new_session=True,
+            )
+    finally:
+        os.close(lock)
+
+
+def _close_books(where: Places) -> None:
+    """Mark as over what a crashed server last said, lest it speaks for the one that starts."""
+    said = read_server_state(where)
+    if said is not None and said.stopped_ms is None:
+        write_state(replace(said, stopped_ms=time.time_ns() // 1_000_000), where.state)
 
 
 def _wait(
-    process: subprocess.Popen[bytes], where: Places, on_wait: Callable[[float], None]
+    process: subprocess.Popen[bytes],
+    launch: Launch,
+    where: Places,
+    seen: int,
+    on_wait: Callable[[float], None],
 ) -> ServerState:
     started = time.monotonic()
     while True:
@@ -155,27 +225,29 @@ def _wait(
             return state
         waited = time.monotonic() - started
         if process.poll() is not None:
-            raise _not_started(where, f"ended with code {process.returncode}")
+            words = _last_words(launch, seen)
+            raise kind_of(exit_code=process.returncode)(
+                f"The server of `{where.name}` did not start.{words}",
+                hint=f"`mlops logs {where.name}` shows everything." if words else None,
+            )
         if waited > _START_TIMEOUT_S:
             process.terminate()
-            raise _not_started(where, f"was not ready after {waited:.0f} s")
+            raise MlopsError(
+                f"The server of `{where.name}` was not ready after {waited:.0f} s."
+                f"{_last_words(launch, seen)}"
+            )
         on_wait(waited)
         time.sleep(_POLL_S)
 
 
-def _not_started(where: Places, what: str) -> MlopsError:
-    kind = ConflictError if "cannot be used" in _last_lines(where.log, 1) else MlopsError
-    return kind(
-        f"The server of `{where.name}` {what}. Its last words:\n{_last_lines(where.log)}",
-        hint=f"`mlops logs {where.name}` shows everything.",
-    )
-
-
-def _last_lines(path: Path, count: int = _LAST_LINES) -> str:
-    if not path.exists():
+def _last_words(launch: Launch, seen: int) -> str:
+    """Return the last lines that a server wrote to its log, which had `seen` bytes before."""
+    if not launch.log_file:
         return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return "\n".join(lines[-count:])
+    with Path(launch.log_file).open("rb") as log:
+        log.seek(seen)
+        lines = log.read().decode(errors="replace").splitlines()
+    return "\n".join([" Its last words:", *lines[-_LAST_LINES:]])
 
 
 def _set_aside(log: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import secrets
 import tempfile
 import time
@@ -74,6 +75,12 @@ def places(settings: Settings, name: str) -> Places:
     return Places(name, settings.home / "run")
 
 
+def deployment_name(settings: Settings) -> str:
+    """Name of the project's deployment: the setting, else made from the project's name."""
+    text = settings.deploy.name or settings.project_name
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "model"
+
+
 def known_names(settings: Settings) -> list[str]:
     """Names of the deployments that were ever started here, in alphabetical order."""
     return sorted(path.stem for path in (settings.home / "run").glob("*.json"))
@@ -91,8 +98,8 @@ def pick_name(settings: Settings, name: str | None) -> str:
     """
     known = known_names(settings)
     wanted = name or settings.deploy.name or (known[0] if len(known) == 1 else "")
-    if not wanted and settings.project_name in known:
-        wanted = settings.project_name
+    if wanted not in known and not name and deployment_name(settings) in known:
+        wanted = deployment_name(settings)
     if wanted in known:
         return wanted
     if not known:
@@ -131,23 +138,23 @@ def is_alive(where: Places) -> bool:
 
 
 @contextlib.contextmanager
-def changing(where: Places) -> Iterator[None]:
+def changing(where: Places, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
     """Hold the right to change a deployment from this machine.
 
     Raises:
-        ConflictError: Somebody else has been changing it for a minute.
+        ConflictError: Somebody else has it, and kept it for `wait_s` seconds.
     """
     where.folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(where.deploying, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        _wait_for_lock(descriptor, where.name)
+        _wait_for_lock(descriptor, where.name, wait_s)
         yield
     finally:
         os.close(descriptor)
 
 
-def _wait_for_lock(descriptor: int, name: str) -> None:
-    deadline = time.monotonic() + _LOCK_WAIT_S
+def _wait_for_lock(descriptor: int, name: str, wait_s: float) -> None:
+    deadline = time.monotonic() + wait_s
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -145,7 +145,8 @@ def render(
     spec = make_spec(settings, request)
     platform.check(spec)
     say("Reading signatures")
-    rendered = platform.render(spec, RenderOptions(details=_details(spec, read)))
+    details, unread = _details(spec, read)
+    rendered = platform.render(spec, RenderOptions(details, settings.seldon.env_secret))
     folder = _folder(settings, spec, to)
     files = tuple(_files(rendered, folder))
     written = folder is not None and not dry_run
@@ -155,25 +156,28 @@ def render(
         name=spec.name,
         target=target,
         files=files,
-        notes=(*_chosen(spec), *rendered.notes),
+        notes=(*_chosen(spec), *unread, *rendered.notes),
         written=written,
         next_commands=(_apply_command(files), *rendered.after_apply) if written else (),
     )
 
 
-def _details(spec: DeploymentSpec, read: Callable[[str], Details]) -> dict[str, Details]:
-    """Read the files of models that MLflow knows; a bare URI is taken at its word.
+def _details(
+    spec: DeploymentSpec, read: Callable[[str], Details]
+) -> tuple[dict[str, Details], list[str]]:
+    """Read the files of models that MLflow knows, and say which could not be read.
 
-    Whoever renders need not have access to the artifact store: the cluster must.
+    A bare URI is taken at its word, and whoever renders need not have access to the artifact
+    store: the cluster must.
     """
-    found = {}
+    found, unread = {}, []
     for arm in spec.arms:
         if arm.model.name or arm.model.run_id:
             try:
                 found[arm.name] = read(arm.model.source)
-            except (RemoteError, NotAllowedError):
-                continue
-    return found
+            except (RemoteError, NotAllowedError) as error:
+                unread.append(error.message)
+    return found, unread
 
 
 def _chosen(spec: DeploymentSpec) -> Iterator[str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
+from mlops.deployment.places import deployment_name
 from mlops.errors import InvalidInputError, UsageError, did_you_mean
-from mlops.registry import open_registry, resolve
+from mlops.registry import resolve_all
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec, arm_name, check, unique_names
-from mlops.spec.refs import parse_ref
 
 _WEIGHT = re.compile(r"(.+):([0-9]*\.?[0-9]+)%?")
 _SPEC_KEYS = ("name", "arms", "sticky_by", "reward")
@@ -77,6 +77,8 @@ def read_request(
         )
     if canary and not model:
         raise UsageError("`--canary` goes with `--model REF`, which gets the rest of the traffic.")
+    if split and (canary or file):
+        raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
     if file:
         return _read_file(settings, file)
     if ab:
@@ -85,6 +87,8 @@ def read_request(
         wanted = [WantedArm(model)] if canary is None else _canary(model, canary)
     else:
         wanted = [_read_arm(text) for text in arms]
+        if split and any(arm.weight is not None for arm in wanted):
+            raise UsageError("Give weights with `--split` or with the arms, not with both.")
     return _request(settings, _split(wanted, split) if split else wanted)
 
 
@@ -95,8 +99,8 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
         NotFoundError: A model does not exist.
         InvalidInputError: The whole cannot be deployed.
     """
-    client = open_registry(settings)
-    models = [resolve(client, settings, parse_ref(arm.ref)) for arm in request.arms]
+    models = resolve_all(settings, [arm.ref for arm in request.arms])
+    _check_names([arm.name for arm in request.arms if arm.name])
     names = unique_names([arm.name or arm_name(arm.ref) for arm in request.arms])
     weights = _shares([arm.weight for arm in request.arms])
     return check(
@@ -109,10 +113,11 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     )
 
 
-def deployment_name(settings: Settings) -> str:
-    """Name of the project's deployment: the setting, else made from the project's name."""
-    text = settings.deploy.name or settings.project_name
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "model"
+def _check_names(given: Sequence[str]) -> None:
+    """Names made from references are numbered where they coincide; a person's are not changed."""
+    twice = sorted({name for name in given if given.count(name) > 1})
+    if twice:
+        raise InvalidInputError(f"Several arms are called `{'`, `'.join(twice)}`.")
 
 
 def _request(settings: Settings, arms: Sequence[WantedArm]) -> DeployRequest:
@@ -188,11 +193,18 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         WantedArm(arm["model"], arm.get("name", ""), arm.get("weight")) for arm in document["arms"]
     ]
     base = _request(settings, arms)
+
+    def value(key: str, setting: str, otherwise: str) -> str:
+        # The command line goes before the file, and the file before other settings.
+        by_hand = settings.origins[setting] == "command line"
+        found: str = otherwise if by_hand else document.get(key, otherwise)
+        return found
+
     return DeployRequest(
         arms=base.arms,
-        name=document.get("name", base.name),
-        sticky_by=document.get("sticky_by", base.sticky_by),
-        reward=document.get("reward", base.reward),
+        name=value("name", "deploy.name", base.name),
+        sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
+        reward=value("reward", "feedback.reward", base.reward),
     )
 
 
@@ -200,9 +212,10 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
     faults = [_unknown(key, _SPEC_KEYS) for key in document if key not in _SPEC_KEYS]
-    for key in ("name", "sticky_by", "reward"):
-        if not isinstance(document.get(key, ""), str):
-            faults.append(f"`{key}` must be text")
+    texts = ("name", "sticky_by", "reward")
+    faults += [
+        f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
+    ]
     arms = document.get("arms")
     if not isinstance(arms, list) or not arms:
         return [*faults, "`arms` must be a list with at least one arm"]
@@ -218,8 +231,8 @@ def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     if not isinstance(arm.get("name", ""), str):
         faults.append("`name` must be text")
     weight = arm.get("weight", 1)
-    if isinstance(weight, bool) or not isinstance(weight, int | float):
-        faults.append("`weight` must be a number")
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
+        faults.append(f"`weight` must be a number from 0, not `{weight}`")
     return faults
 
 

@@ -12,7 +12,7 @@ from mlops.deployment.places import Places, is_alive, known_names, places, read_
 from mlops.errors import NotFoundError, RemoteError
 from mlops.settings import Settings
 
-State = Literal["running", "unresponsive", "stopped", "crashed"]
+State = Literal["running", "starting", "unresponsive", "stopped", "crashed"]
 _FOLLOW_S = 0.2
 
 
@@ -22,12 +22,13 @@ class Status:
 
     Attributes:
         name: Its name.
-        state: `running`; `unresponsive` if its process lives but does not answer; `stopped` in
-            good order; `crashed`, also after a reboot.
+        state: `running`; `starting`, or about to end; `unresponsive` if its process lives but
+            does not answer; `stopped` in good order; `crashed`, also after a reboot.
         url: Where it is, or was.
         revision: What it serves, or served last.
         pid: Its process, 0 if it does not run.
-        since_ms: When it became ready or stopped, milliseconds since 1970 in UTC.
+        since_ms: When it became ready or stopped, milliseconds since 1970 in UTC; for a crash,
+            whose time nobody wrote down, when it became ready.
         arms: What each arm did since the server started; empty if it does not run.
         feedback: Feedback since the server started, by what became of it.
         log: Its log file; empty if it runs in a terminal.
@@ -61,7 +62,9 @@ def status(where: Places) -> Status:
     alive = is_alive(where)
     answer: dict[str, Any] = {}
     state: State = "crashed" if said.stopped_ms is None else "stopped"
-    if alive:
+    if alive and said.stopped_ms is not None:
+        state = "starting"
+    elif alive:
         try:
             answer = get_status(said.launch.socket)
             state = "running"
@@ -72,7 +75,7 @@ def status(where: Places) -> Status:
         state=state,
         url=said.url,
         revision=said.launch.served.revision.number,
-        pid=said.pid if alive else 0,
+        pid=said.pid if alive and said.stopped_ms is None else 0,
         since_ms=said.stopped_ms or said.started_ms,
         arms=tuple(answer.get("arms", ())),
         feedback=answer.get("feedback", {}),
@@ -89,7 +92,8 @@ def log_lines(where: Places, *, last: int, follow: bool) -> Iterator[str]:
     if not where.log.exists():
         raise NotFoundError(f"There is no log of `{where.name}`.", hint="`mlops status`")
     with where.log.open(encoding="utf-8", errors="replace") as file:
-        yield from file.readlines()[-last:]
+        lines = file.readlines()
+        yield from lines[max(0, len(lines) - last) :]
         while follow:
             line = file.readline()
             if line:

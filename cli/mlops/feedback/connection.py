@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import http.client
 import json
+import select
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, NotFoundError, RemoteError
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    MlopsError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+)
 
 _TIMEOUT_S = 60.0
 _MAX_DETAIL = 500
@@ -51,12 +59,14 @@ class Connection:
     ) -> tuple[Any, Mapping[str, str]]:
         """Send a body; return the JSON answer and the headers, names in lower case.
 
-        Only a request that never reached the server is sent again, so nothing is done twice.
+        Nothing is ever sent twice. A connection that the server closed in the meantime, because
+        it idled, is opened anew first.
 
         Raises:
             RemoteError: The server does not answer, or says 5xx.
             NotAllowedError: It wants a token.
             NotFoundError: It says 404.
+        ConflictError: It says 409.
             InvalidInputError: It refuses the request otherwise.
         """
         try:
@@ -79,13 +89,24 @@ class Connection:
         self._http.close()
 
     def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        idle = self._http.sock
+        # Between two answers a server says nothing; if there is something to read, it is the end.
+        if idle is not None and select.select([idle], [], [], 0)[0]:
+            self._http.close()
         self._http.request("POST", f"{self._prefix}{path}", body, dict(headers))
         return self._http.getresponse()
 
 
 def read_token(path: str) -> str:
-    """Return the token in a file, empty if there is no file to read."""
-    return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    """Return the token in a file, empty if there is no file to read.
+
+    Raises:
+        InvalidInputError: The file cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"The token file `{path}` cannot be read: {error}.") from error
 
 
 def _json(text: bytes, url: str) -> Any:  # noqa: ANN401 - a JSON value
@@ -101,6 +122,8 @@ def _fault(status: int, text: bytes, path: str) -> MlopsError:
         return NotAllowedError(f"{path}: {status} {detail}", hint="Give `--token-file FILE`.")
     if status == http.HTTPStatus.NOT_FOUND:
         return NotFoundError(f"{path}: {detail}")
+    if status == http.HTTPStatus.CONFLICT:
+        return ConflictError(f"{path}: {detail}")
     if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return RemoteError(f"{path}: {status} {detail}", hint="`mlops logs` may say more.")
     return InvalidInputError(f"{path}: {detail}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -354,7 +355,11 @@ def _observation(row: _Row) -> Observation:
 
 
 def _json(value: Any) -> str:  # noqa: ANN401 - any JSON data
-    return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    try:
+        return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except orjson.JSONEncodeError:
+        # Whole numbers beyond 64 bits, broken text: rare, but one row must not lose its batch.
+        return json.dumps(value, default=_as_list, skipkeys=True)
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write by itself

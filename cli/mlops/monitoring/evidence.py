@@ -11,6 +11,7 @@ propensity, never pooled: pooling 90/10 with 50/50 while the base rate moves rej
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -171,7 +172,7 @@ def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
     """When each revision was replaced by another, milliseconds since 1970 in UTC."""
     ends = {}
     live = [event for event in events if _is_spec(event)]
-    for before, after in zip(live, live[1:], strict=False):
+    for before, after in itertools.pairwise(live):
         if after.revision != before.revision:
             ends[before.revision] = after.time_ms
     return ends

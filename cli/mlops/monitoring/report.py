@@ -351,7 +351,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.underived:
         notes.append(
-            f"{evidence.underived:,} outcomes have no reward: no prediction to compare the truth with."
+            f"{evidence.underived:,} outcomes have no reward: there is no prediction to compare."
         )
     if evidence.late:
         notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")
@@ -369,6 +369,5 @@ def _coverage(evidence: Evidence) -> list[str]:
     if not sample_ratio(counts, evidence.weights).mismatch:
         return []
     return [
-        "Some arms get feedback more often than others: the comparison speaks of those who answer,"
-        " not of all."
+        "Some arms get feedback more often than others: this compares those who answer, not all."
     ]

@@ -8,6 +8,11 @@ unit, of the idempotency key or of the fresh request, which is what makes a choi
 from mlops.plugins import Plugins
 from mlops.policies.base import PolicyFactory
 
-POLICIES: Plugins[PolicyFactory] = Plugins("policy", {"weighted": "mlops.policies.weighted:Weighted"})
+POLICIES: Plugins[PolicyFactory] = Plugins(
+    "policy",
+    {
+        "weighted": "mlops.policies.weighted:Weighted",
+    },
+)
 
 __all__ = ["POLICIES"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -39,6 +40,9 @@ _KINDS: dict[str, type[MlopsError]] = {
     "REQUEST_LIMIT_EXCEEDED": RemoteError,
     "RESOURCE_EXHAUSTED": RemoteError,
 }
+
+# How MLflow begins the list of what went wrong with each file of a folder.
+_DOWNLOAD_FAILED = "The following failures occurred while downloading"
 
 
 @contextmanager
@@ -86,6 +90,8 @@ def store_errors(source: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
+        if error.message.startswith(_DOWNLOAD_FAILED):
+            raise _from_store(without_credentials(error.message), "", where) from error
         raise _translate(error, where) from error
     except ModuleNotFoundError as error:
         raise InvalidInputError(
@@ -110,19 +116,26 @@ def _cloud_exceptions(source: str) -> tuple[type[Exception], ...]:
 
 
 def _from_cloud(error: Exception, where: str) -> MlopsError:
-    text = _first_line(without_credentials(str(error)))
-    status = getattr(error, "response", None)
-    code = status.get("Error", {}).get("Code", "") if isinstance(status, dict) else ""
-    code = str(code or getattr(error, "code", ""))
-    if code in ("404", "NoSuchKey", "NoSuchBucket"):
-        return NotFoundError(f"`{where}` does not exist: {text}")
-    if code in ("401", "403") or "redentials" in text or "AccessDenied" in code:
+    response = getattr(error, "response", None)
+    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
+    return _from_store(
+        without_credentials(str(error)), str(code or getattr(error, "code", "")), where
+    )
+
+
+def _from_store(text: str, code: str, where: str) -> MlopsError:
+    """Sort what a store says by its code, or by the words for it where only a text is left."""
+    words = f"{code} {text}"
+    reason = next((line for line in text.splitlines() if re.search(r"\w\(|Error", line)), text)
+    if re.search(r"\b404\b|NoSuch(Key|Bucket)", words):
+        return NotFoundError(f"`{where}` does not exist: {_first_line(reason)}")
+    if re.search(r"\b40[13]\b|AccessDenied|[Cc]redentials", words):
         return NotAllowedError(
-            f"The store refused `{where}`: {text}",
+            f"The store refused `{where}`: {_first_line(reason)}",
             hint="`AWS_*` and `MLFLOW_S3_ENDPOINT_URL`, or `GOOGLE_APPLICATION_CREDENTIALS`, "
             "say who you are.",
         )
-    return RemoteError(f"The store of `{where}` cannot be used: {text}")
+    return RemoteError(f"The store of `{where}` cannot be used: {_first_line(reason)}")
 
 
 def _translate(error: MlflowException, uri: str) -> MlopsError:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.errors import ConflictError, NotFoundError
 from mlops.registry.client import LEDGER_PREFIX, experiment_id
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.refs import look_up_model, version_numbers
+from mlops.registry.refs import all_versions, look_up_model, version_numbers
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _EXPERIMENT = "mlops.deployments"
 _FILE = "revision.json"
 _LIVE = "live"
+_STATE = "mlops.state"
+_PENDING = "pending"
 # MLflow cuts long tag values off or refuses them, depending on its store.
 _MAX_TAG = 4_000
 
@@ -82,6 +84,7 @@ class Entry:
         intent: What it was to do.
         state: `pending`, `live`, `replaced` or `failed`.
         author: `user@host` of who made it.
+        place: Project on that host; what an interrupted command left can be judged there only.
         created_ms: When it was written, milliseconds since 1970 in UTC.
         live_ms: When it went live; 0 if it never did.
         error: Why it failed, else empty.
@@ -91,6 +94,7 @@ class Entry:
     intent: Intent
     state: str
     author: str
+    place: str
     created_ms: int
     live_ms: int
     error: str
@@ -110,12 +114,11 @@ class Ledger:
         self._settings = settings
         self._name = name
         self._model = f"{LEDGER_PREFIX}{name}"
+        self.place = f"{socket.gethostname()}:{settings.home}"
 
     def numbers(self) -> list[int]:
         """Return every revision number, newest first."""
-        with mlflow_errors(self._settings):
-            found = look_up_model(self._client, self._model)
-            return version_numbers(self._client, self._model) if found else []
+        return [int(version.version) for version in self._versions()]
 
     def live_number(self) -> int:
         """Return the number of the live revision, 0 if there is none."""
@@ -128,15 +131,16 @@ class Ledger:
         number = self.live_number()
         return self.entry(number) if number else None
 
-    def pending(self) -> Entry | None:
-        """Return the newest revision if it is neither live nor given up, else None."""
-        numbers = self.numbers()
-        newest = self.entry(numbers[0]) if numbers else None
-        return newest if newest and newest.state == "pending" else None
+    def pending(self) -> list[Entry]:
+        """Return the revisions neither committed nor given up, newest first."""
+        live = self.live_number()
+        waiting = (v for v in self._versions() if v.tags.get(_STATE, _PENDING) == _PENDING)
+        return [self._read(version, live) for version in waiting]
 
     def history(self) -> list[Entry]:
         """Return every revision, newest first."""
-        return [self.entry(number) for number in self.numbers()]
+        live = self.live_number()
+        return [self._read(version, live) for version in self._versions()]
 
     def entry(self, number: int) -> Entry:
         """Return one revision.
@@ -144,16 +148,12 @@ class Ledger:
         Raises:
             NotFoundError: There is no revision of that number.
         """
-        if number not in self.numbers():
-            raise NotFoundError(
-                f"`{self._name}` has no revision {number}.", hint=f"`mlops history {self._name}`"
-            )
-        import mlflow
-
-        with mlflow_errors(self._settings):
-            version = self._client.get_model_version(self._model, str(number))
-            document = mlflow.artifacts.load_dict(f"{version.source}/{_FILE}")
-        return _entry(version, document, is_live=number == self.live_number())
+        for version in self._versions():
+            if int(version.version) == number:
+                return self._read(version, self.live_number())
+        raise NotFoundError(
+            f"`{self._name}` has no revision {number}.", hint=f"`mlops history {self._name}`"
+        )
 
     def begin(self, intent: Intent, newest_seen: int) -> int:
         """Write a pending revision and return its number.
@@ -166,9 +166,10 @@ class Ledger:
             ConflictError: Somebody wrote a revision since; theirs stands and this one is given up.
         """
         tags = {
-            "mlops.state": "pending",
+            _STATE: _PENDING,
             "mlops.action": intent.action,
             "mlops.author": f"{getpass.getuser()}@{socket.gethostname()}",
+            "mlops.place": self.place,
             "mlops.reason": intent.reason[:_MAX_TAG],
         }
         with mlflow_errors(self._settings):
@@ -187,26 +188,41 @@ class Ledger:
         if others:
             self.abandon(number, f"revision {others[-1]} came first")
             raise ConflictError(
-                f"Somebody else deployed `{self._name}` meanwhile: {self._difference(others[-1], intent)}",
-                hint=f"`mlops history {self._name}` shows theirs; repeat the command to replace it.",
+                f"Somebody else deployed `{self._name}` meanwhile: "
+                f"{self._difference(others[-1], intent)}",
+                hint=f"`mlops history {self._name}` shows theirs; repeat yours to replace it.",
             )
         return number
 
     def commit(self, number: int, now_ms: int) -> None:
         """Move the intent's aliases, then call the revision live. May be repeated."""
-        intent = self.entry(number).intent
+        entry = self.entry(number)
         with mlflow_errors(self._settings):
-            for move in intent.aliases:
-                self._move(move)
-            self._tag(number, "mlops.live_ms", str(now_ms))
-            self._client.set_registered_model_alias(self._model, _LIVE, str(number))
-            self._tag(number, "mlops.state", "live")
+            # Where `live` points here already, the rest was done, and names may have moved since.
+            if entry.state != "live":
+                for move in entry.intent.aliases:
+                    self._move(move)
+                self._tag(number, "mlops.live_ms", str(now_ms))
+                self._client.set_registered_model_alias(self._model, _LIVE, str(number))
+            self._tag(number, _STATE, "live")
 
     def abandon(self, number: int, error: str) -> None:
         """Give a pending revision up; it stays in the history with the reason. May be repeated."""
         with mlflow_errors(self._settings):
             self._tag(number, "mlops.error", error[:_MAX_TAG])
-            self._tag(number, "mlops.state", "failed")
+            self._tag(number, _STATE, "failed")
+
+    def _versions(self) -> list[MlflowVersion]:
+        with mlflow_errors(self._settings):
+            found = look_up_model(self._client, self._model)
+            return all_versions(self._client, self._model) if found else []
+
+    def _read(self, version: MlflowVersion, live: int) -> Entry:
+        import mlflow
+
+        with mlflow_errors(self._settings):
+            document = mlflow.artifacts.load_dict(f"{version.source}/{_FILE}")
+        return _entry(version, document, is_live=int(version.version) == live)
 
     def _register(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -223,13 +239,14 @@ class Ledger:
 
     def _move(self, move: AliasMove) -> None:
         model = look_up_model(self._client, move.model)
-        current = int(model.aliases.get(move.alias, 0)) if model else 0
-        if current == move.version:
+        if model is None or int(model.aliases.get(move.alias, 0)) == move.version:
             return
-        if move.version:
-            self._client.set_registered_model_alias(move.model, move.alias, str(move.version))
-        else:
+        if not move.version:
             self._client.delete_registered_model_alias(move.model, move.alias)
+        # A version that somebody deleted cannot be named, and must not keep the rest from being
+        # done: no later command could finish it either.
+        elif move.version in version_numbers(self._client, move.model):
+            self._client.set_registered_model_alias(move.model, move.alias, str(move.version))
 
     def _tag(self, number: int, key: str, value: str) -> None:
         self._client.set_model_version_tag(self._model, str(number), key, value)
@@ -271,7 +288,7 @@ def _document(intent: Intent) -> dict[str, Any]:
 
 def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool) -> Entry:
     tags = version.tags
-    state = tags.get("mlops.state", "pending")
+    state = tags.get(_STATE, _PENDING)
     if state == "live" and not is_live:
         state = "replaced"
     return Entry(
@@ -285,6 +302,7 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
         ),
         state="live" if is_live else state,
         author=tags.get("mlops.author", ""),
+        place=tags.get("mlops.place", ""),
         created_ms=int(version.creation_timestamp),
         live_ms=int(tags.get("mlops.live_ms", 0)),
         error=tags.get("mlops.error", ""),

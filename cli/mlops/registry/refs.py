@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlops.errors import NotFoundError, did_you_mean, one_of
-from mlops.registry.client import LEDGER_PREFIX
+from mlops.registry.client import LEDGER_PREFIX, open_registry
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.logged import find_by_id, find_in_run
 from mlops.spec.model import ModelVersion
+from mlops.spec.refs import parse_ref
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.entities.model_registry import RegisteredModel
 
     from mlops.settings import Settings
@@ -35,18 +38,31 @@ def resolve(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
             are named.
         RemoteError: The registry cannot be reached.
     """
+    # These two need no MLflow, and must not pay for its import.
+    if ref.kind == "path":
+        return _in_folder(ref)
+    if ref.kind == "uri":
+        return ModelVersion(ref=ref.text, label=ref.text, source=ref.text.rstrip("/"))
     with mlflow_errors(settings):
-        match ref.kind:
-            case "path":
-                return _in_folder(ref)
-            case "uri":
-                return ModelVersion(ref=ref.text, label=ref.text, source=ref.text.rstrip("/"))
-            case "run":
-                return find_in_run(client, ref)
-            case "model_id":
-                return find_by_id(client, ref)
-            case "name" | "version" | "alias":
-                return _registered(client, settings, ref)
+        if ref.kind == "run":
+            return find_in_run(client, ref)
+        if ref.kind == "model_id":
+            return find_by_id(client, ref)
+        return _registered(client, settings, ref)
+
+
+def resolve_all(settings: Settings, refs: Sequence[str]) -> list[ModelVersion]:
+    """Parse and look up several REFs; MLflow is opened only if one of them needs it.
+
+    Raises:
+        UsageError: One of them is malformed.
+        MlopsError: As `resolve`.
+    """
+    parsed = [parse_ref(text) for text in refs]
+    client: Any = None
+    if any(ref.kind not in ("path", "uri") for ref in parsed):
+        client = open_registry(settings)
+    return [resolve(client, settings, ref) for ref in parsed]
 
 
 def registered_models(client: MlflowClient) -> list[RegisteredModel]:
@@ -63,15 +79,20 @@ def registered_models(client: MlflowClient) -> list[RegisteredModel]:
 
 def version_numbers(client: MlflowClient, name: str) -> list[int]:
     """Return the versions of a registered model, newest first."""
+    return [int(version.version) for version in all_versions(client, name)]
+
+
+def all_versions(client: MlflowClient, name: str) -> list[MlflowVersion]:
+    """Return every version of a registered model with its tags, newest first."""
     quote = '"' if "'" in name else "'"
-    found: list[int] = []
+    found: list[MlflowVersion] = []
     token = None
     while True:
         page = client.search_model_versions(f"name = {quote}{name}{quote}", page_token=token)
-        found += [int(version.version) for version in page]
+        found += page
         token = page.token
         if not token:
-            return sorted(found, reverse=True)
+            return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
 def look_up_model(client: MlflowClient, name: str) -> RegisteredModel | None:

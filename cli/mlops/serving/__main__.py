@@ -1,4 +1,7 @@
-"""`python -m mlops.serving LAUNCH_FILE`: run one deployment's server."""
+"""`python -m mlops.serving LAUNCH_FILE [LOCK]`: run one deployment's server.
+
+LOCK is the descriptor of the deployment's lock, if whoever starts the server holds it already.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,13 @@ import sys
 from pathlib import Path
 
 from mlops.errors import MlopsError
-from mlops.spec.server import read_launch
+from mlops.spec.server import hold_lock, read_launch
 
 
 def main() -> int:
     """Serve what the launch file says; return the exit code."""
-    if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m mlops.serving LAUNCH_FILE\n")
+    if len(sys.argv) not in (2, 3):
+        sys.stderr.write("usage: python -m mlops.serving LAUNCH_FILE [LOCK]\n")
         return 2
     # No telemetry of MLflow's either, unless the user asked for it.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -24,9 +27,13 @@ def main() -> int:
     )
     try:
         launch = read_launch(Path(sys.argv[1]))
-        from mlops.serving.process import Process, hold_lock
+        if len(sys.argv) == 3:
+            # Ours until we end, and nobody else's: not that of processes we start.
+            os.set_inheritable(int(sys.argv[2]), False)
+        else:
+            hold_lock(Path(launch.lock_file))
+        from mlops.serving.process import Process
 
-        hold_lock(Path(launch.lock_file))
         _run(Process(launch))
     except MlopsError as error:
         logging.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")

@@ -8,6 +8,8 @@ handed to an ordinary Starlette application.
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -18,7 +20,14 @@ import orjson
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols import CODECS
-from mlops.protocols.base import Codec, Encoded, Kind, ProtocolError
+from mlops.protocols.base import (
+    Codec,
+    Encoded,
+    InferenceRequest,
+    InferenceResponse,
+    Kind,
+    ProtocolError,
+)
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk, counts, read_outcomes
@@ -32,7 +41,8 @@ Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 #: Largest body that is read, in bytes.
 MAX_BODY = 16 * 1024 * 1024
-_BODY_DEADLINE_S = 30.0
+_MAX_DROPPED = 4 * MAX_BODY
+_BODY_DEADLINE_S = 20.0
 # Statuses by which a single piece of feedback tells its sender that it was not stored.
 _REFUSALS = {"forged": 400, "unknown": 404, "ambiguous": 409, "no_such_row": 422}
 _ADVICE = {
@@ -69,7 +79,9 @@ class App:
         self._writer = writer
         self._metrics = metrics
         self._pages = pages
-        self._authorization = f"Bearer {token}".encode() if token else b""
+        # Browsers cannot send a bearer token by themselves, but they ask for a password: any user
+        # name with the token as password.
+        self._token = token.encode()
         self._codecs: dict[str, Codec] = {name: CODECS.load(name) for name in CODECS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,11 +89,13 @@ class App:
         if scope["type"] != "http":
             await self._pages(scope, receive, send)
             return
-        route = find_route(scope["path"]) if scope["method"] == "POST" else None
-        if self._authorization and not self._authorized(scope):
+        route = find_route(scope["path"])
+        if self._token and not self._authorized(scope):
             await _send(send, _text_error(401, "A bearer token is needed."), _CHALLENGE)
         elif route is None:
             await self._pages(scope, receive, send)
+        elif scope["method"] != "POST":
+            await _send(send, _text_error(405, "Only POST is taken here."), _ALLOW)
         else:
             await self._serve(route, scope, receive, send)
 
@@ -89,7 +103,7 @@ class App:
         if scope["path"] in _OPEN_PATHS:
             return True
         sent = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-        return hmac.compare_digest(sent, self._authorization)
+        return hmac.compare_digest(_sent_token(sent), self._token)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
@@ -127,7 +141,7 @@ class App:
         if isinstance(answer.result, ProtocolError):
             encoded = codec.encode_error(answer.result)
         else:
-            encoded = codec.encode(answer.result, request)
+            encoded = _encoded(codec, answer.result, request)
         return encoded, (
             (b"x-mlops-request-id", answer.request_id.encode()),
             (b"x-mlops-arm", answer.arm.encode()),
@@ -169,35 +183,69 @@ class App:
         return encode_feedback(counts(receipts))
 
 
+def _encoded(codec: Codec, response: InferenceResponse, request: InferenceRequest) -> Encoded:
+    """Write an answer; one that has no form in this protocol is the model's failure."""
+    try:
+        return codec.encode(response, request)
+    except ProtocolError as error:
+        return codec.encode_error(error)
+
+
+def _sent_token(authorization: bytes) -> bytes:
+    """Take the token out of an Authorization header, Bearer (RFC 6750) or Basic (RFC 7617)."""
+    scheme, _, value = authorization.partition(b" ")
+    if scheme.lower() == b"bearer":
+        return value.strip()
+    if scheme.lower() != b"basic":
+        return b""
+    try:
+        return base64.b64decode(value, validate=True).partition(b":")[2]
+    except binascii.Error:
+        return b""
+
+
 async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
-    """Read the whole body; None if the caller went away."""
+    """Read the whole body; None if the caller went away.
+
+    One that is too large is read on and dropped up to a limit: if the connection were closed in
+    the middle of it, most callers would see a reset and not the answer.
+    """
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MAX_BODY:
-        raise ProtocolError(Kind.TOO_LARGE, f"The body has {declared} bytes; {MAX_BODY} are taken.")
+    if declared.isdigit() and int(declared) > _MAX_DROPPED:
+        raise _too_large(int(declared))
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         # Most bodies come in one piece; nothing is copied then.
         body: bytes = message.get("body", b"")
-        _limit(len(body))
         return body
-    chunks = bytearray()
+    chunks, size = bytearray(), 0
     while True:
         if message["type"] == "http.disconnect":
             return None
-        chunks += message.get("body", b"")
-        _limit(len(chunks))
-        if not message.get("more_body"):
-            return bytes(chunks)
+        body = message.get("body", b"")
+        size += len(body)
+        if size <= MAX_BODY:
+            chunks += body
+        if size > _MAX_DROPPED or not message.get("more_body"):
+            break
         message = await receive()
-
-
-def _limit(size: int) -> None:
     if size > MAX_BODY:
-        raise ProtocolError(Kind.TOO_LARGE, f"The body is larger than {MAX_BODY} bytes.")
+        raise _too_large(size)
+    return bytes(chunks)
+
+
+def _too_large(size: int) -> ProtocolError:
+    return ProtocolError(
+        Kind.TOO_LARGE, f"The body has {size} bytes or more; at most {MAX_BODY} are taken."
+    )
 
 
 _CLOSE = ((b"connection", b"close"),)
-_CHALLENGE = ((b"www-authenticate", b"Bearer"),)
+_ALLOW = ((b"allow", b"POST"),)
+_CHALLENGE = (
+    (b"www-authenticate", b"Bearer"),
+    (b"www-authenticate", b'Basic realm="mlops", charset="UTF-8"'),
+)
 # Probes come without a token; they tell nothing but that the server lives.
 _OPEN_PATHS = frozenset(
     {"/health", "/ping", "/ready", "/live", "/v2/health/live", "/v2/health/ready"}

@@ -53,10 +53,12 @@ def draw(
     Raises:
         ProtocolError: `MALFORMED` if `X-Mlops-Arm` names no arm.
     """
-    retry = headers.get("idempotency-key")
-    nonce = nonce_of(key, retry) if retry else os.urandom(NONCE_BYTES)
-    unit = _unit(live, key, request.payload, headers)
     forced = headers.get("x-mlops-arm")
+    retry = headers.get("idempotency-key")
+    # A forced request must not take the place of the real one that has the same key.
+    identity = f"{retry}\0{forced}" if retry and forced else retry
+    nonce = nonce_of(key, identity) if identity else os.urandom(NONCE_BYTES)
+    unit = _unit(live, key, request.payload, headers)
     if forced:
         return Draw(_named(live, forced), 0.0, nonce, unit)
     number = int.from_bytes(unit or nonce[:8], "big") / _FULL

@@ -102,10 +102,9 @@ def _candidates(split: dict[str, Any], inputs: Sequence[TensorMetadata]) -> dict
     """Return the rows in every form, the most telling one of each protocol first."""
     rows, names = split["data"], split.get("columns")
     if not names or not all(isinstance(name, str) for name in names):
-        tensor = _tensor(rows)
         return {
             "mlflow": [_form("dataframe_split", {"data": rows}), _form("inputs", rows)],
-            "open-inference": [tensor] if tensor else [],
+            "open-inference": _tensor(rows),
             "seldon-v1": [_data("ndarray", None, rows), *_seldon_tensor(None, rows)],
             "kserve-v1": [_form("instances", rows)],
         }
@@ -118,7 +117,7 @@ def _candidates(split: dict[str, Any], inputs: Sequence[TensorMetadata]) -> dict
             _form("inputs", columns),
             *_csv(columns),
         ],
-        "open-inference": [_columns(columns, inputs)],
+        "open-inference": _columns(columns, inputs),
         "seldon-v1": [
             _data("ndarray", names, rows),
             *_seldon_tensor(names, rows),
@@ -143,7 +142,10 @@ def _seldon_tensor(names: list[str] | None, rows: list[list[Any]]) -> list[Form]
     return [_data("tensor", names, {"shape": [len(rows), len(rows[0])], "values": cells})]
 
 
-def _columns(columns: dict[str, list[Any]], inputs: Sequence[TensorMetadata]) -> Form:
+def _columns(columns: dict[str, list[Any]], inputs: Sequence[TensorMetadata]) -> list[Form]:
+    if any(isinstance(cell, list | dict) for cells in columns.values() for cell in cells):
+        # A list within `data` would be read as an axis of the tensor.
+        return []
     known = {name: datatype for name, datatype, _ in inputs}
     tensors = [
         {
@@ -154,12 +156,10 @@ def _columns(columns: dict[str, list[Any]], inputs: Sequence[TensorMetadata]) ->
         }
         for name, cells in columns.items()
     ]
-    return _form("inputs", tensors)
+    return [_form("inputs", tensors)]
 
 
-def _tensor(rows: list[list[Any]]) -> Form | None:
-    if not all(isinstance(row, list) for row in rows):
-        return None
+def _tensor(rows: list[list[Any]]) -> list[Form]:
     cells = [cell for row in rows for cell in row]
     tensor = {
         "name": "input-0",
@@ -168,7 +168,7 @@ def _tensor(rows: list[list[Any]]) -> Form | None:
         "parameters": {"content_type": "np"},
         "data": cells,
     }
-    return _form("inputs", [tensor])
+    return [_form("inputs", [tensor])]
 
 
 def _datatype(cells: Sequence[Any]) -> str | None:

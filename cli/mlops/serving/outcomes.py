@@ -239,9 +239,14 @@ def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, f
     truths = truth if isinstance(truth, list) else [truth] * size
     if len(rewards) != len(truths) or not size:
         raise ValueError("`reward` and `truth` must have one value per row")
-    return [
+    pairs: list[tuple[int | None, float | None, Any]] = [
         (i, _reward(r), _truth(t)) for i, (r, t) in enumerate(zip(rewards, truths, strict=True))
     ]
+    # Null says that a row is not known yet; stored, it would make the real one a duplicate.
+    known = [pair for pair in pairs if pair[1] is not None or pair[2] is not None]
+    if not known:
+        raise ValueError("every row is null")
+    return known
 
 
 def _reward(value: Any) -> float | None:  # noqa: ANN401 - a JSON value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
+from mlops.serving.patience import PatientProtocol
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.spec.deployment import from_dict, to_dict
 from mlops.spec.server import Launch, Served, ServerState, write_state
@@ -35,7 +35,6 @@ from mlops.spec.server import Launch, Served, ServerState, write_state
 _LOG = logging.getLogger(__name__)
 _FIRST_PORT, _LAST_PORT = 8080, 8180
 _GRACE_S = 5
-_LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.05
 
 
 class Process:
@@ -70,8 +69,13 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        pages = Pages(self._engine, self._metrics, lambda: self._request(self._engine.live))
         token = _read_token(self._launch.token_file)
+        pages = Pages(
+            self._engine,
+            self._metrics,
+            lambda: self._request(self._engine.live),
+            secured=bool(token),
+        )
         app = App(self._engine, self._desk, self._writer, self._metrics, pages.application(), token)
         admin = Admin(self._status, self._swap, self._note)
         public, private = _server(app), _server(admin.application())
@@ -202,7 +206,7 @@ def _server(app: Application) -> uvicorn.Server:
         uvicorn.Config(
             app,
             loop="none",
-            http="httptools",
+            http=PatientProtocol,
             ws="none",
             lifespan="off",
             access_log=False,
@@ -244,30 +248,6 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
     finally:
         control.close()
         path.unlink(missing_ok=True)
-
-
-def hold_lock(path: Path) -> int:
-    """Take the deployment's lock for the life of this process; return its descriptor.
-
-    The kernel lets go of it however the process ends, which is how others know that it lives.
-
-    Raises:
-        ConflictError: Another server of this deployment runs.
-    """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    for attempt in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            # Somebody who only asks whether we live holds it for a moment.
-            if attempt == _LOCK_TRIES - 1:
-                raise ConflictError(
-                    "Another server of this deployment runs already.", hint="mlops status"
-                ) from error
-            time.sleep(_LOCK_PAUSE_S)
-        else:
-            break
-    return descriptor
 
 
 def _read_token(path: str) -> str:

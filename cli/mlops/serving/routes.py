@@ -2,7 +2,8 @@
 
 Sources: Seldon Core v1 executor, Open Inference Protocol REST, KServe V1, MLflow scoring. A
 gateway's prefix `/seldon/<namespace>/<deployment>` may stand before any of them, since that is
-where clients of a Seldon cluster send their requests.
+where clients of a Seldon cluster send their requests; one that watches a single namespace leaves
+the namespace out.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _NAMED = {
 #: Every path that takes a POST, as OpenAPI writes them.
 POST_PATHS = (*_FIXED, *_NAMED)
 
-_GATEWAY = re.compile(r"/seldon/[^/]+/[^/]+(?=/(?:api|v1|v2)/)")
+_GATEWAY = re.compile(r"^/seldon/[^/]+(?:/[^/]+)?(?=/(?:api|v1|v2)/)")
 _PATTERNS = [
     (re.compile(path.format(model="(?P<model>[^/]+)", version="[^/]+")), protocol)
     for path, protocol in _NAMED.items()

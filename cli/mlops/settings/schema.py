@@ -86,6 +86,13 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class SeldonSettings:
+    """What a Seldon cluster offers to the manifests rendered for it."""
+
+    env_secret: str = setting("", "name of the Secret with the RCLONE_CONFIG_* keys of the store")
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of one project, and where each came from.
 
@@ -104,6 +111,7 @@ class Settings:
     deploy: DeploySettings
     feedback: FeedbackSettings
     report: ReportSettings
+    seldon: SeldonSettings
 
     @property
     def home(self) -> Path:
@@ -142,6 +150,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "deploy": DeploySettings,
     "feedback": FeedbackSettings,
     "report": ReportSettings,
+    "seldon": SeldonSettings,
 }
 
 

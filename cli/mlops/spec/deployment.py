@@ -131,8 +131,11 @@ def arm_name(ref: str) -> str:
 
     >>> arm_name("models:/wine/3"), arm_name("modelA"), arm_name("s3://b/wine@x")
     ('wine-3', 'modelA', 'b-wine-x')
+    >>> arm_name("s3://key:secret@bucket/wine")
+    'bucket-wine'
     """
-    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/+", "", ref)
+    # A URI may carry credentials; they have no business in headers, metrics and reports.
+    text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/+([^/@]*:[^/@]*@)?", "", ref)
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[-63:].strip("-._") or "model"
 
 

@@ -6,17 +6,20 @@ Both are JSON files in `.mlops/run`. Neither holds a secret: keys and tokens are
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError
 from mlops.spec.deployment import Revision, from_dict, to_dict
 
 _SCHEMA_VERSION = 1
+_LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,32 @@ class ServerState:
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = "127.0.0.1"
         return f"http://{f'[{host}]' if ':' in host else host}:{self.launch.port}"
+
+
+def hold_lock(path: Path) -> int:
+    """Take a deployment's lock and return its descriptor.
+
+    A server holds it for life. The kernel lets go of it however the process ends, which is how
+    others know whether it lives.
+
+    Raises:
+        ConflictError: Another server of this deployment runs.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    for attempt in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            # Somebody who only asks whether we live holds it for a moment.
+            if attempt == _LOCK_TRIES - 1:
+                os.close(descriptor)
+                raise ConflictError(
+                    "Another server of this deployment runs already.", hint="mlops status"
+                ) from error
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            break
+    return descriptor
 
 
 def served_to_dict(served: Served) -> dict[str, Any]:

@@ -25,8 +25,8 @@ stay in the data. The final value from counts alone (`sample_ratio`) is for tabl
 was not kept.
 
 Alpha is 0.01 over the whole life of the experiment. The usual 0.001 is a remedy for testing every
-day with a test made for one look; this one needs none. At 0.001 a 52/48 split is found within
-20,000 observations noticeably less often.
+day with a test made for one look; this one needs none. A 52/48 split instead of 50/50 is found
+within 20,000 observations in 98 % of runs at 0.01 and in 94 % at 0.001 (2,000 runs).
 """
 
 from dataclasses import dataclass

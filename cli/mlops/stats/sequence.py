@@ -7,10 +7,10 @@ arm has `TIGHTEST_AT` outcomes:
     rho2 = x(alpha) * (outcomes of the smallest arm at t0) / (TIGHTEST_AT * V at t0)
 
 2,500 per arm is a middle-sized online experiment. It costs at most 4 % in width anywhere between
-1,000 and 10,000 outcomes per arm, keeps the curve wide while arms are small (5.0 standard errors at
-100 outcomes), where the normal approximation is poorest, and rejects by N = 10,000 per arm in 74 %
-to 78 % as many runs as a z-test planned for N with 90 % power (600 runs per cell; tuned at 500, 66
-% to 70 %).
+1,000 and 10,000 outcomes per arm, and keeps the curve wide while arms are small (5.0 standard
+errors at 100 outcomes), where the normal approximation is poorest. At 50/50 it decides by 10,000
+per arm in 74 % to 79 % as many runs as a z-test planned for that size with 90 % power (1,000 runs
+per kind of reward, `benchmarks/verdicts.py`); tuned at 500 it was 66 % to 70 % (600 runs).
 
 Every look has its own interval; they are not intersected. All of them hold at once with probability
 1 - alpha, so an intersection would be as sound on paper, but it can become empty, hides drift, and

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 import mlops
 from mlops.registry.client import script_environment
@@ -21,8 +21,6 @@ from mlops.training.runner import SIGNALLED
 if TYPE_CHECKING:
     from mlops.settings import Settings
 
-Fate = Literal["FINISHED", "FAILED", "KILLED"]
-
 # The runner must be this very package, wherever the current folder and PYTHONPATH point; but the
 # script, perhaps in another environment, must not inherit a path to our libraries.
 _START = (
@@ -30,11 +28,10 @@ _START = (
 )
 _PACKAGES = Path(mlops.__file__).parent.parent
 
+_UNNAMED = ".starting-"
 _POLL_S = 0.05
 _GRACE_S = 3.0
 _NO_SIGNAL = 0
-# A script that ends by one of these was stopped by somebody; SIGSEGV and its like are failures.
-_KILLING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
 class Child:
@@ -46,14 +43,17 @@ class Child:
 
     Args:
         settings: Say where MLflow is.
-        log: File for the output of runner and script.
+        logs: Folder for the output of runner and script.
+
+    Attributes:
+        log: The file with the output.
     """
 
-    def __init__(self, settings: Settings, log: Path) -> None:
-        self.log = log
-        with log.open("wb") as output:
+    def __init__(self, settings: Settings, logs: Path) -> None:
+        self.log = logs / f"{_UNNAMED}{os.getpid()}.log"
+        with self.log.open("wb") as output:
             # -P keeps the current folder, and a `random.py` in it, off the runner's path.
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
+            self._process = subprocess.Popen(
                 [sys.executable, "-P", "-c", _START, str(_PACKAGES)],
                 stdin=subprocess.PIPE,
                 stdout=output,
@@ -72,29 +72,34 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.stop()
+        self._stop()
+        if self.log.name.startswith(_UNNAMED):
+            self.log.unlink(missing_ok=True)
 
-    def keep_log_as(self, path: Path) -> None:
-        """Give the log its name once the run has one; the processes go on writing to it."""
-        self.log = self.log.rename(path)
+    def run(self, order: Mapping[str, object], on_line: Callable[[str], None]) -> int:
+        """Have one project run to its end, and end whatever it leaves behind.
 
-    def order(self, order: dict[str, Any]) -> None:
-        """Tell the runner what to run.
+        Args:
+            order: What `runner` reads; its `run_id` names the log.
+            on_line: Gets every line of output.
 
-        A runner that is already dead is noticed by `follow`.
+        Returns:
+            The script's exit code; one above 128 means that signal `code - 128` ended it.
         """
+        self.log = self.log.rename(self.log.with_name(f"train-{order['run_id']}.log"))
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            return
+            # A runner that is dead already is noticed below.
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(order) + "\n")
+                self._process.stdin.flush()
+            self._follow(on_line)
+        finally:
+            self._stop()
+        code = int(self._process.returncode)
+        return code if code >= 0 else SIGNALLED - code
 
-    def follow(self, on_line: Callable[[str], None]) -> int:
-        """Hand on every line of output until the runner ends; return its exit code.
-
-        A code above 128 means that signal `code - 128` ended the script.
-        """
+    def _follow(self, on_line: Callable[[str], None]) -> None:
         with self.log.open(encoding="utf-8", errors="replace") as output:
             rest = ""
             while True:
@@ -105,12 +110,10 @@ class Child:
                 if ended:
                     break
                 time.sleep(_POLL_S)
-            if rest:
-                on_line(rest)
-        code = int(self._process.returncode)
-        return code if code >= 0 else SIGNALLED - code
+        if rest:
+            on_line(rest)
 
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """End the whole group: politely, then not; also what a finished script left running.
 
         May be called again.
@@ -135,13 +138,6 @@ class Child:
         except (ProcessLookupError, PermissionError):
             return False
         return True
-
-
-def fate_of(code: int) -> Fate:
-    """Return the status that a run deserves for its script's exit code."""
-    if code == 0:
-        return "FINISHED"
-    return "KILLED" if code - SIGNALLED in _KILLING else "FAILED"
 
 
 def _environment(settings: Settings) -> dict[str, str]:

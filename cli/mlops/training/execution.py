@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -12,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
-from mlops.training.child import Child, Fate, fate_of
+from mlops.training.child import Child
 from mlops.training.progress import Progress
 from mlops.training.project import Project
 from mlops.training.runner import SIGNALLED
-from mlops.training.runs import close_abandoned, create_run, settle
+from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from mlops.settings import Settings
 
 _LAST_LINES = 20
-# What becomes of a run whose script did not come to its own end.
-_UNLESS_TOLD: Fate = "KILLED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +81,24 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
 
     progress.phase("opening MLflow")
     # The runner imports MLflow while we do, which is most of what either has to wait for.
-    with Child(settings, logs / f".starting-{os.getpid()}.log") as child:
+    with Child(settings, logs) as child:
         client = open_registry(settings)
-        run_id, fate = "", _UNLESS_TOLD
+        with mlflow_errors(settings):
+            experiment = _experiment(client, settings, job.experiment, progress)
+            tags = run_tags(job.source, job.project.folder, job.entry_point)
+        owned = OwnedRun(client, settings, experiment, tags, job.values)
         try:
-            with mlflow_errors(settings):
-                experiment = _experiment(client, settings, job.experiment, progress)
-                run_id = create_run(
-                    client, experiment, job.source, job.project.folder, job.entry_point
-                )
-            child.keep_log_as(logs / f"train-{run_id}.log")
-            progress.phase(f"training, run {run_id}")
-            child.order(_order(job, run_id, experiment))
-            code = child.follow(on_line)
-            fate = fate_of(code)
-        finally:
-            child.stop()
-            if run_id:
-                with mlflow_errors(settings):
-                    run = settle(client, run_id, fate, job.values)
-    if run.info.status != "FINISHED":
-        raise _failure(run_id, run.info.status, code, child.log, tail)
-    return Done(client, run, child.log)
+            with owned as run_id:
+                progress.phase(f"training, run {run_id}")
+                code = child.run(_order(job, run_id, experiment), on_line)
+                owned.fate = fate_of(code)
+        except KeyboardInterrupt:
+            progress.note(f"interrupted: run {owned.run_id or '(none yet)'} is KILLED")
+            raise
+    if owned.status != "FINISHED":
+        raise _failure(owned, code, child.log, tail)
+    with mlflow_errors(settings):
+        return Done(client, client.get_run(owned.run_id), child.log)
 
 
 def _experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
@@ -126,10 +119,10 @@ def _order(job: Job, run_id: str, experiment: str) -> dict[str, object]:
     }
 
 
-def _failure(run_id: str, status: str, code: int, log: Path, tail: Iterable[str]) -> MlopsError:
+def _failure(owned: OwnedRun, code: int, log: Path, tail: Iterable[str]) -> MlopsError:
     if code == 0:
         what = "The script marked its run FAILED"
-    elif status == "KILLED":
+    elif owned.status == "KILLED":
         what = f"The script was killed by signal {code - SIGNALLED}"
     else:
         what = f"The script failed with exit code {code}"
@@ -137,4 +130,4 @@ def _failure(run_id: str, status: str, code: int, log: Path, tail: Iterable[str]
     hint = f"All of its output: {log}"
     if code == SIGNALLED + signal.SIGKILL:
         hint += ". A kill that nobody asked for often means that memory ran out."
-    return MlopsError(f"{what}; run {run_id} is {status}.\n{lines}".rstrip(), hint=hint)
+    return MlopsError(f"{what}; run {owned.run_id} is {owned.status}.\n{lines}".rstrip(), hint=hint)

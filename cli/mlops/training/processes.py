@@ -44,7 +44,7 @@ def started_at(pid: int) -> str:
         except OSError:
             return ""
         return "" if fields[0] == "Z" else f"{_boot()}:{fields[19]}"
-    found = subprocess.run(  # noqa: S603 - a number of ours
+    found = subprocess.run(
         ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     )
     return found.stdout.strip()

@@ -7,26 +7,19 @@ named at once, before anything runs.
 
 from __future__ import annotations
 
-import re
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
-from mlops.errors import InvalidInputError, MlopsError, NotFoundError, did_you_mean
-from mlops.registry.client import quieten
+from mlops.errors import InvalidInputError, NotFoundError, did_you_mean
 from mlops.settings.project import as_name
-from mlops.settings.secrets import without_credentials
 
 EnvironmentKind = Literal["python_env", "conda_env", "docker_env", "none"]
 
 _ENVIRONMENTS: tuple[EnvironmentKind, ...] = ("python_env", "conda_env", "docker_env")
 _KEYS = ("name", "entry_points", *_ENVIRONMENTS, "databricks_spark_job")
 _SCRIPTS = (".py", ".sh", ".R")
-_REMOTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://|[^/\s]+@[^/\s]+:|.+\.(git|zip)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,55 +89,6 @@ class Project:
             f"`{self.file}` has no entry point `{name}`.",
             hint=did_you_mean(name, self.entry_points) or f"It has: {known}.",
         )
-
-
-@contextmanager
-def local_copy(uri: str) -> Iterator[Path]:
-    """Give the folder of a project; one from git or a zip is fetched and removed afterwards.
-
-    Args:
-        uri: A folder, or what `mlflow run` takes: a git URI, a zip, with `#subfolder` at will.
-
-    Raises:
-        NotFoundError: There is no such folder.
-        MlopsError: It could not be fetched.
-    """
-    folder = Path(uri).expanduser()
-    if folder.is_dir():
-        yield folder.resolve()
-        return
-    address, _, inner = uri.partition("#")
-    if not _REMOTE.match(address):
-        raise NotFoundError(
-            f"There is no folder `{uri}`.", hint="Give a project's folder or a git URI."
-        )
-    # Not MLflow's own temporary folder: for `file:` that would be the person's repository.
-    with tempfile.TemporaryDirectory(prefix="mlops-project-") as fetched:
-        _fetch(address, fetched)
-        place = Path(fetched, inner).resolve()
-        if not place.is_dir() or not place.is_relative_to(Path(fetched).resolve()):
-            raise NotFoundError(f"`{without_credentials(address)}` has no folder `{inner}`.")
-        yield place
-
-
-def _fetch(address: str, folder: str) -> None:
-    quieten()
-    from git.exc import GitError
-    from mlflow.exceptions import MlflowException
-    from mlflow.projects import utils
-
-    try:
-        if address.endswith(".zip"):
-            here = Path(address).is_file()
-            utils._unzip_repo(address if here else utils._fetch_zip_repo(address), folder)
-        else:
-            utils._fetch_git_repo(address, None, folder)
-    except (GitError, MlflowException, OSError, BadZipFile) as error:
-        where, why = without_credentials(address), without_credentials(str(error)).strip()
-        raise MlopsError(
-            f"`{where}` could not be fetched: {why}",
-            hint="Does `git clone` of the same address work?",
-        ) from error
 
 
 def read_project(folder: Path) -> Project:

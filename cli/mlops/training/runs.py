@@ -3,41 +3,107 @@
 from __future__ import annotations
 
 import getpass
-import time
+import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
 
+from mlops.registry.faults import mlflow_errors
 from mlops.settings.secrets import without_credentials
 from mlops.training.processes import PID_TAG, owner_is_gone, owner_tags
+from mlops.training.runner import SIGNALLED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
 
-    from mlops.training.child import Fate
+    from mlops.settings import Settings
 
+Fate = Literal["FINISHED", "FAILED", "KILLED"]
+
+# A script that ends by one of these was stopped by somebody; SIGSEGV and its like are failures.
+_KILLING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 #: Longest value of an MLflow tag or parameter that every store takes.
 _MAX_VALUE = 5000
 
 
-def create_run(
-    client: MlflowClient, experiment: str, source: str, folder: Path, entry_point: str
-) -> str:
-    """Create the run with the tags that MLflow's own runner sets, and those that name us.
+def fate_of(code: int) -> Fate:
+    """Return the status that a run deserves for its script's exit code."""
+    if code == 0:
+        return "FINISHED"
+    return "KILLED" if code - SIGNALLED in _KILLING else "FAILED"
+
+
+class OwnedRun:
+    """A run that gets the status it deserves, whatever happens meanwhile; a context manager.
 
     Args:
         client: Where to create it.
+        settings: For the words of errors.
         experiment: Id of the experiment.
+        tags: Its first tags.
+        values: Its parameters. They are logged last, and only those the script has not logged:
+            MLflow refuses a second value, so a script that logs `1.0` for `-P alpha=1` would fail
+            if we had logged `1` before.
+
+    Attributes:
+        run_id: Its id once it exists.
+        fate: What shall become of it; KILLED unless somebody learns better.
+        status: What did become of it. A script that marked its run FAILED and left with 0 is
+            believed; one that marked it FINISHED and then failed is not.
+    """
+
+    def __init__(
+        self,
+        client: MlflowClient,
+        settings: Settings,
+        experiment: str,
+        tags: Mapping[str, str],
+        values: Mapping[str, str],
+    ) -> None:
+        self._client = client
+        self._settings = settings
+        self._experiment = experiment
+        self._tags = dict(tags)
+        self._values = values
+        self.run_id = ""
+        self.fate: Fate = "KILLED"
+        self.status = ""
+
+    def __enter__(self) -> str:
+        """Create it and return its id."""
+        with mlflow_errors(self._settings):
+            run = self._client.create_run(self._experiment, tags=self._tags)
+        self.run_id = str(run.info.run_id)
+        return self.run_id
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with mlflow_errors(self._settings):
+            run = self._client.get_run(self.run_id)
+            for name, value in self._values.items():
+                if name not in run.data.params:
+                    self._client.log_param(self.run_id, name, value[:_MAX_VALUE])
+            self.status = run.info.status
+            if self.status not in _ENDED or self.fate != "FINISHED":
+                self._client.set_terminated(self.run_id, self.fate)
+                self.status = self.fate
+
+
+def run_tags(source: str, folder: Path, entry_point: str) -> dict[str, str]:
+    """Return the tags that MLflow's own runner sets, and those that name us.
+
+    Args:
         source: The project as the person wrote it, if it is remote; else its folder.
         folder: Its local copy, for the commit.
         entry_point: What will be run.
-
-    Returns:
-        The run's id.
     """
-    tags = {
+    return {
         "mlflow.user": _user(),
         "mlflow.source.name": without_credentials(source),
         "mlflow.source.type": "PROJECT",
@@ -46,7 +112,6 @@ def create_run(
         **_git_tags(folder),
         **owner_tags(),
     }
-    return str(client.create_run(experiment, tags=tags).info.run_id)
 
 
 def close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
@@ -56,25 +121,6 @@ def close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
     for run_id in gone:
         client.set_terminated(run_id, "KILLED")
     return gone
-
-
-def settle(client: MlflowClient, run_id: str, fate: Fate, values: Mapping[str, str]) -> Run:
-    """Give a run its final status and the parameters its script did not log itself.
-
-    A script that marked its run FAILED and then left with 0 is believed; one that marked it
-    FINISHED and then failed is not. Parameters come last, since MLflow refuses a second value: a
-    script that logs `1.0` for `-P alpha=1` would fail if we had logged `1` before.
-
-    Returns:
-        The run as it is now.
-    """
-    run = client.get_run(run_id)
-    for name, value in values.items():
-        if name not in run.data.params:
-            client.log_param(run_id, name, value[:_MAX_VALUE])
-    if run.info.status not in _ENDED or fate != "FINISHED":
-        client.set_terminated(run_id, fate, end_time=int(time.time() * 1000))
-    return client.get_run(run_id)
 
 
 def _user() -> str:

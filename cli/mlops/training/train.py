@@ -14,14 +14,15 @@ from mlops.registry.aliases import check_alias, move_alias
 from mlops.registry.refs import version_numbers
 from mlops.registry.versions import check_model_name, register
 from mlops.spec.model import ModelVersion
-from mlops.training.child import Fate
+from mlops.training.checkout import local_copy
 from mlops.training.environment import Difference, differences
 from mlops.training.execution import Done, Job, execute
 from mlops.training.interrupts import signals_interrupt
 from mlops.training.parameters import all_values, check_parameters
 from mlops.training.progress import Progress, Silent
-from mlops.training.project import local_copy, read_project
+from mlops.training.project import read_project
 from mlops.training.registration import choose_model, next_commands
+from mlops.training.runs import Fate
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -69,8 +69,12 @@ class Played:
     @property
     def label(self) -> str:
         """What a reader of the result must know."""
-        drawn = f"simulated: draws from {self.customers} rows"
-        return drawn if self.simulated else f"each of {self.customers} rows at most once"
+        return _label(self.customers, simulated=self.simulated)
+
+
+def _label(customers: int, *, simulated: bool) -> str:
+    drawn = f"simulated: draws from {customers} rows"
+    return drawn if simulated else f"each of {customers} rows at most once"
 
 
 def play_customers(
@@ -97,10 +101,13 @@ def play_customers(
     total = min(draws or len(customers), request.limit or draws or len(customers))
     rows = itertools.islice(visits(customers, draws, settings.feedback.seed), total)
     where, endpoint = _endpoint(settings, name, request)
+    if where and draws:
+        # Before the first visit: whoever interrupts us leaves simulated visits too.
+        add_note(require_running(where).launch.socket, _label(len(customers), simulated=True))
     tally = play(
         endpoint, customers, rows, rate=request.rate, on_progress=lambda t: on_progress(t, total)
     )
-    played = Played(
+    return Played(
         name=where.name if where else request.url,
         visits=tally.visits,
         customers=len(customers),
@@ -108,9 +115,6 @@ def play_customers(
         counts=dict(tally.counts),
         seconds=tally.seconds,
     )
-    if where and played.simulated:
-        add_note(require_running(where).launch.socket, played.label)
-    return played
 
 
 def send_outcome(

@@ -64,6 +64,8 @@ def predict(settings: Settings, name: str | None, text: str, *, arm: str = "") -
 
 
 def _document(text: str) -> dict[str, Any]:
+    # Spreadsheets mark their CSV with it.
+    text = text.removeprefix("\ufeff")
     if not text.strip():
         raise InvalidInputError("There are no rows to predict: the input is empty.")
     if text.lstrip()[0] not in "[{":

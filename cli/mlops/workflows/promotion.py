@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops.deployment.deploy import Deployed, Prepared, apply, open_ledger, prepare
+from mlops.deployment.deploy import Deployed, Prepared, apply, mend, open_ledger, prepare
 from mlops.deployment.local import journal_url
 from mlops.deployment.places import pick_name, places, read_server_state
 from mlops.errors import ConflictError, NotFoundError, UsageError
@@ -17,7 +18,7 @@ from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.ledger import AliasMove, Entry, Intent
 from mlops.registry.refs import CHAMPION, look_up_model
 from mlops.settings import Settings
-from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.deployment import DeploymentSpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -93,8 +94,12 @@ def promote(
     """
     if force and not arm:
         raise UsageError("`--force REASON` needs `--arm NAME`: what shall be promoted?")
+    picked = pick_name(settings, name)
+    interrupted = None if dry_run else _interrupted(settings, picked, "promote")
+    if interrupted is not None:
+        return interrupted
     say("Reading the evidence")
-    report = report_on(settings, name)
+    report = report_on(settings, picked)
     winner = arm or report.verdict.winner
     if winner is None or (winner != report.verdict.winner and not force):
         raise _refusal(report, arm)
@@ -136,12 +141,15 @@ def rollback(
         NotFoundError: There is no earlier revision, or none of that number that ever was live.
     """
     picked = pick_name(settings, name)
+    interrupted = None if dry_run else _interrupted(settings, picked, "rollback")
+    if interrupted is not None:
+        return interrupted
     say("Reading the history")
     ledger = open_ledger(settings, picked)
     entries = ledger.history()
     live = _live(next((e for e in entries if e.state == "live"), None), picked)
     target = _target(entries, live, to)
-    undone = [e for e in entries if target.number < e.number <= live.number and e.live_ms]
+    undone = [e for e in entries if target.number < e.number <= live.number and _was_live(e)]
     intent = Intent(
         action="rollback",
         spec=target.intent.spec,
@@ -172,6 +180,34 @@ def champion_moves(
     return tuple(moves)
 
 
+def _was_live(entry: Entry) -> bool:
+    return entry.state in ("live", "replaced")
+
+
+def _interrupted(settings: Settings, name: str, action: str) -> Moved | None:
+    """Finish what was killed, and return it if it is what is asked for now: once is enough."""
+    for entry in mend(settings, name):
+        if entry.intent.action == action:
+            state = read_server_state(places(settings, name))
+            earlier = (e for e in open_ledger(settings, name).history() if e.state == "replaced")
+            return Moved(
+                name=name,
+                action=action,
+                revision=entry.number,
+                replaced=next((e.number for e in earlier), 0),
+                spec=entry.intent.spec,
+                aliases=_real(entry.intent.aliases),
+                reason=entry.intent.reason,
+                changed=True,
+                url=state.url if state else "",
+            )
+    return None
+
+
+def _real(moves: tuple[AliasMove, ...]) -> tuple[AliasMove, ...]:
+    return tuple(move for move in moves if move.version != move.before)
+
+
 def _champion(client: MlflowClient, model: str) -> int:
     found = look_up_model(client, model)
     return int(found.aliases.get(CHAMPION, 0)) if found else 0
@@ -179,21 +215,21 @@ def _champion(client: MlflowClient, model: str) -> int:
 
 def _move(settings: Settings, live: Entry, intent: Intent, dry_run: bool, say: Say) -> Moved:
     spec = intent.spec
-    changed = [move for move in intent.aliases if move.version != move.before]
+    changed = _real(intent.aliases)
     result = Moved(
         name=spec.name,
         action=intent.action,
         revision=live.number,
         replaced=live.number,
         spec=spec,
-        aliases=tuple(changed),
+        aliases=changed,
         reason=intent.reason,
         changed=False,
         url="",
     )
-    prepared = prepare(settings, spec)
     if dry_run:
         return result
+    prepared = prepare(settings, spec)
     if prepared.live != live.number:
         raise ConflictError(
             f"Revision {prepared.live} of `{spec.name}` went live meanwhile.",
@@ -213,7 +249,7 @@ def _move(settings: Settings, live: Entry, intent: Intent, dry_run: bool, say: S
 
 
 def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:
-    earlier = [e for e in entries if e.number < live.number and e.live_ms]
+    earlier = [e for e in entries if e.number < live.number and _was_live(e)]
     if to is None:
         if not earlier:
             raise NotFoundError(
@@ -285,6 +321,9 @@ def history(settings: Settings, name: str | None) -> list[Entry]:
         NotFoundError: There is no such deployment.
     """
     wanted = name or pick_name(settings, name)
+    # A command at work right now is shown as pending, not waited for.
+    with contextlib.suppress(ConflictError):
+        mend(settings, wanted, wait_s=0.0)
     entries = open_ledger(settings, wanted).history()
     if not entries:
         raise NotFoundError(f"There is no deployment `{wanted}`.", hint="`mlops status`")

@@ -99,9 +99,10 @@ class MatrixBuilder:
     def _record(self, record: Any, number: int) -> list[Any]:  # noqa: ANN401 - a JSON object
         try:
             return [record[name] for name in self._names]
-        except KeyError as error:
+        except KeyError:
+            missing = [name for name in self._names if name not in record]
             raise ProtocolError(
-                Kind.MISMATCH, f"Model is missing inputs [{error}] in row {number}."
+                Kind.MISMATCH, f"Model is missing inputs {_list(missing)} in row {number}."
             ) from None
 
     def _cell_by_cell(self, rows: Sequence[Sequence[Any]]) -> np.ndarray[Any, Any]:

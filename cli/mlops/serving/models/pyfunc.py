@@ -66,9 +66,9 @@ class PyfuncModel:
         """Let whole numbers stand for doubles, also in a column that is all null."""
         for column in self._signature.columns:
             if column.type == "double" and column.name in frame:
-                kind = frame[column.name].dtype
-                if kind == object and frame[column.name].isna().all():
-                    frame[column.name] = frame[column.name].astype(float)
+                cells = frame[column.name]
+                if cells.dtype.kind == "O" and cells.isna().all():
+                    frame[column.name] = cells.astype(float)
         return frame
 
 

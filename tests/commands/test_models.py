@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.fixtures_training import Cli, TrainedWine
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_list(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:
+    assert cli(trained_wine.folder, "models", "list") == 0
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0][:2] == ["MODEL", "ALIASES"]
+    assert [line[:2] for line in lines[1:]] == [["wine/2", "modelB"], ["wine/1", "modelA"]]
+    assert err == ""
+
+    assert cli(trained_wine.folder, "models", "list", "wine", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [model["label"] for model in document["models"]] == ["wine/2", "wine/1"]
+    assert document["models"][0]["created"].endswith("+00:00")
+
+
+def test_show(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:
+    assert cli(trained_wine.folder, "models", "show", "modelA") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("wine/1 @modelA (alias of wine)\n")
+    assert trained_wine.first.run_id in out
+    assert "fixed acidity: double" in out
+    assert "scikit-learn==" in out
+
+    assert cli(trained_wine.folder, "models", "show", "wine/1", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["version"]["label"] == "wine/1"
+    assert document["details"]["inputs"][0] == {
+        "name": "fixed acidity",
+        "type": "double",
+        "required": True,
+    }
+
+
+def test_compare(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:
+    assert cli(trained_wine.folder, "models", "compare", "wine/1", "wine/2") == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()[1:]}
+    assert rows["alpha"] == ["0.1", "1.0"]
+    assert rows["rmse"][2].startswith("(+0.0")
+
+    assert cli(trained_wine.folder, "models", "compare", "wine/1", "wine/2", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in document["metrics"]] == ["mae", "r2", "rmse"]
+
+
+def test_alias(cli: Cli, own_wine: TrainedWine, capsys: Capture) -> None:
+    said = []
+    for words in (
+        ("wine/1", "champion"),
+        ("wine/2", "champion"),
+        ("wine/2", "champion"),
+        ("wine", "champion", "--delete"),
+    ):
+        assert cli(own_wine.folder, "models", "alias", *words) == 0
+        said.append(capsys.readouterr().out.strip())
+    assert said == [
+        "wine@champion is wine/1",
+        "wine@champion is wine/2 (was version 1)",
+        "wine@champion is wine/2 already",
+        "wine@champion is gone; it was wine/2",
+    ]
+    assert cli(own_wine.folder, "models", "alias", "wine/1", "x", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document == {
+        "schema_version": 1,
+        "model": "wine",
+        "alias": "x",
+        "version": 1,
+        "before": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("show", "wien"), 5),
+        (("show", "--json", "wine/x"), 2),
+        (("compare", "wine/1"), 2),
+        (("alias", "wine/1", "v1"), 3),
+        (("list", "wien"), 5),
+        (("lst",), 2),
+    ],
+)
+def test_exit_codes(
+    cli: Cli, trained_wine: TrainedWine, words: tuple[str, ...], code: int, capsys: Capture
+) -> None:
+    assert cli(trained_wine.folder, "models", *words) == code
+    out, err = capsys.readouterr()
+    if "--json" in words:
+        assert json.loads(out)["error"]["exit_code"] == code
+    else:
+        assert (out, err != "") == ("", True)

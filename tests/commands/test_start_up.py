@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mlops
+
+HEAVY = {"mlflow", "numpy", "pandas", "sklearn", "scipy", "sqlalchemy", "starlette", "uvicorn"}
+
+_PROBE = """
+import sys
+from mlops.__main__ import run
+code = run(sys.argv[1:])
+sys.stderr.write("modules " + " ".join(sorted({name.split(".")[0] for name in sys.modules})))
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--help",),
+        ("--version",),
+        ("train", "--help"),
+        ("models", "--help"),
+        ("models", "list", "--help"),
+        ("init", "--help"),
+        ("config", "show"),
+    ],
+)
+def test_nothing_heavy_is_imported_before_it_is_needed(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, *words],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(mlops.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = set(done.stderr.rpartition("modules ")[2].split())
+    assert "typer" in modules
+    assert modules.isdisjoint(HEAVY)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures_training import Cli
+from tests.training.projects import write_project
+
+Capture = pytest.CaptureFixture[str]
+
+_MODEL = """
+import mlflow
+from mlflow.pyfunc import PythonModel
+class Same(PythonModel):
+    def predict(self, context, model_input, params=None):
+        return model_input
+with mlflow.start_run():
+    mlflow.log_metric("rmse", 0.5)
+    mlflow.pyfunc.log_model(name="model", python_model=Same(), pip_requirements=[])
+print("done [bold]well[/]")
+"""
+
+
+def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Capture) -> None:
+    write_project(ready_folder, _MODEL)
+    assert cli(ready_folder, "train", "-P", "size=2", "--alias", "modelA") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("tiny/1 @modelA\n")
+    assert "rmse        0.5" in out
+    assert "next: mlops deploy --model tiny/1" in out
+    assert [line.split("s  ")[1].split(",")[0] for line in err.splitlines()] == [
+        "opening MLflow",
+        "training",
+        "registering",
+    ]
+
+    assert cli(ready_folder, "train", "--alias", "modelA", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["schema_version"] == 1
+    assert document["model"]["label"] == "tiny/2"
+    assert document["moved_from"] == 1
+    assert document["status"] == "FINISHED"
+    assert document["metrics"] == {"rmse": 0.5}
+    assert document["params"] == {"size": "1"}
+    assert document["next_commands"] == ["mlops deploy --ab tiny/1 tiny/2"]
+
+
+def test_wrong_parameters_are_all_named(cli: Cli, tmp_path: Path, capsys: Capture) -> None:
+    write_project(tmp_path, "")
+    assert cli(tmp_path, "train", "-P", "sise=1", "-P", "size=big") == 3
+    err = capsys.readouterr().err
+    assert "Did you mean `size`?" in err
+    assert "`size` must be a number, not `big`" in err
+    assert "mlops train [-P size=FLOAT]" in err
+
+
+def test_a_failure_is_one_json_document(cli: Cli, ready_folder: Path, capsys: Capture) -> None:
+    write_project(ready_folder, "print('[red]oh'); raise SystemExit(4)")
+    assert cli(ready_folder, "train", "--json") == 1
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert error["exit_code"] == 1
+    assert "| [red]oh" in error["message"]
+    assert str(ready_folder) in error["hint"]
+
+
+def test_the_difference_of_environments_is_told(
+    cli: Cli, ready_folder: Path, capsys: Capture
+) -> None:
+    write_project(ready_folder, "")
+    (ready_folder / "python_env.yaml").write_text("dependencies: [no-such-package>=1]\n")
+    assert cli(ready_folder, "train") == 0
+    out, err = capsys.readouterr()
+    assert "environment: no-such-package >=1 wanted, is not installed (missing)" in err
+    assert out.startswith("nothing registered\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("nowhere",), 5), ((".",), 5), (("--no-register", "--alias", "a"), 2), (("--nonsense",), 2)],
+)
+def test_exit_codes(cli: Cli, tmp_path: Path, words: tuple[str, ...], code: int) -> None:
+    assert cli(tmp_path, "train", *words) == code

@@ -1,0 +1,733 @@
+"""The Seldon Core v1 target, from the spec to the command line.
+
+The schema of the CustomResourceDefinition lies beside the checkout, not in it; where it is absent
+the tests against it are skipped, and the typed models still check every manifest.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from mlops.__main__ import run
+from mlops.deployment.deploy import open_ledger
+from mlops.deployment.render import Rendering, render
+from mlops.deployment.rendering import render_template, yaml_scalar
+from mlops.deployment.request import read_request
+from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
+from mlops.deployment.targets.seldon import FILE, Seldon, node_names, ratio_a
+from mlops.deployment.targets.seldon_manifest import SeldonDeployment
+from mlops.errors import InvalidInputError, NotAllowedError, NotFoundError, RemoteError
+from mlops.registry import open_registry
+from mlops.registry.details import Column, Details
+from mlops.settings import load_settings
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.model import ModelVersion
+
+ROOT = Path(__file__).parents[2]
+GOLDEN = ROOT / "tests/golden/seldon"
+CRD = ROOT.parent / "shared/crds/seldon-core-v1/seldondeployments.v1.17.1.json"
+
+
+#: A rendering takes tens of milliseconds, more on a busy machine.
+PROPERTY = settings(deadline=None, derandomize=True)
+
+
+def model(version: int, source: str = "") -> ModelVersion:
+    return ModelVersion(
+        ref=f"wine/{version}",
+        label=f"wine/{version}",
+        source=source or f"s3://models/1/models/m-{version}/artifacts",
+        name="wine",
+        version=version,
+    )
+
+
+def ab(weight: float = 0.5) -> DeploymentSpec:
+    arms = (Arm("modelA", model(3), weight), Arm("modelB", model(4), 1 - weight))
+    return DeploymentSpec("wine", arms)
+
+
+def from_sources(*sources: str) -> DeploymentSpec:
+    arms = [Arm(f"m{i}", model(i, s), 1 / len(sources)) for i, s in enumerate(sources, start=1)]
+    return DeploymentSpec("wine", tuple(arms))
+
+
+def details(*inputs: Column) -> Details:
+    return Details(
+        inputs=inputs,
+        outputs=(),
+        flavours=("sklearn",),
+        requirements=(),
+        python="3.11.7",
+        mlflow="3.17.2",
+        size_bytes=None,
+        created=dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    )
+
+
+COLUMNS = details(Column("alcohol", "double", required=True))
+TENSOR = details(Column("", "float64[-1, 11]", required=True))
+
+
+def rendered(spec: DeploymentSpec, options: RenderOptions | None = None) -> Rendered:
+    return TARGETS.load("seldon")().render(spec, options or RenderOptions())
+
+
+def manifest(spec: DeploymentSpec, options: RenderOptions | None = None) -> dict[str, Any]:
+    (text,) = rendered(spec, options).files.values()
+    document: dict[str, Any] = yaml.safe_load(text)
+    return document
+
+
+def predictor(spec: DeploymentSpec) -> dict[str, Any]:
+    (found,) = manifest(spec)["spec"]["predictors"]
+    return dict(found)
+
+
+def refusal(spec: DeploymentSpec, options: RenderOptions | None = None) -> tuple[str, str]:
+    with pytest.raises(InvalidInputError) as caught:
+        rendered(spec, options)
+    return caught.value.message, caught.value.hint or ""
+
+
+# Golden manifests
+
+CASES: Mapping[str, tuple[DeploymentSpec, RenderOptions]] = {
+    "abtest": (
+        ab(0.7),
+        RenderOptions({"modelA": COLUMNS, "modelB": COLUMNS}, env_secret="seldon-rclone-secret"),
+    ),
+    "abtest_tensors": (
+        replace(ab(0.5), reward="exact"),
+        RenderOptions({"modelA": TENSOR, "modelB": COLUMNS}),
+    ),
+    "model": (ab().only("modelA"), RenderOptions(env_secret="seldon-rclone-secret")),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_manifest_is_the_golden_one(case: str) -> None:
+    golden = yaml.safe_load((GOLDEN / f"{case}.yaml").read_text())
+    assert manifest(*CASES[case]) == golden
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rendering_again_gives_the_same_bytes(case: str) -> None:
+    assert rendered(*CASES[case]) == rendered(*CASES[case])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_text_is_commented_ascii(case: str) -> None:
+    text = rendered(*CASES[case]).files[FILE]
+    assert text.isascii()
+    assert text.endswith("\n")
+    assert text.count("  # ") > 3
+
+
+# The platform's schema
+
+
+@pytest.fixture(scope="module")
+def schema() -> Mapping[str, Any]:
+    if not CRD.is_file():
+        pytest.skip(f"the schema of the CRD is not at {CRD}")
+    document = json.loads(CRD.read_text())
+    (version,) = (v for v in document["spec"]["versions"] if v["storage"])
+    assert version["name"] == "v1"
+    found: Mapping[str, Any] = version["schema"]["openAPIV3Schema"]
+    return found
+
+
+def unknown_fields(value: object, schema: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    """Name the fields that the API server would prune without a word."""
+    properties, others = schema.get("properties"), schema.get("additionalProperties")
+    if isinstance(value, Mapping) and (properties is not None or isinstance(others, Mapping)):
+        for key, item in value.items():
+            inner = (properties or {}).get(key, others)
+            if inner is None:
+                yield f"{path}.{key}"
+            else:
+                yield from unknown_fields(item, inner, f"{path}.{key}")
+    elif isinstance(value, list):
+        for item in value:
+            yield from unknown_fields(item, schema.get("items", {}), f"{path}[]")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_manifest_fits_the_schema(case: str, schema: Mapping[str, Any]) -> None:
+    document = manifest(*CASES[case])
+    jsonschema.validate(document, schema, cls=jsonschema.Draft202012Validator)
+    assert list(unknown_fields(document, schema)) == []
+
+
+def test_unknown_fields_are_found(schema: Mapping[str, Any]) -> None:
+    document = manifest(ab())
+    document["spec"]["predictors"][0]["graph"]["modelURI"] = "s3://b/m"
+    document["spec"]["predictors"][0]["componentSpecs"][1]["spec"]["containers"][0]["port"] = 1
+    assert list(unknown_fields(document, schema)) == [
+        ".spec.predictors[].graph.modelURI",
+        ".spec.predictors[].componentSpecs[].spec.containers[].port",
+    ]
+
+
+# What the in-graph A/B test needs
+
+
+def test_feedback_can_be_attributed() -> None:
+    found = predictor(ab())
+    assert found["svcOrchSpec"]["env"] == [
+        {"name": "SELDON_ENABLE_ROUTING_INJECTION", "value": "true"}
+    ]
+    assert [p["name"] for p in found["graph"]["parameters"]] == ["ratioA"]
+    assert "type" not in found["graph"]
+    assert "traffic" not in found
+
+
+def test_annotations_say_which_model_a_node_is() -> None:
+    metadata = manifest(ab())["metadata"]
+    assert metadata["labels"] == {"app.kubernetes.io/managed-by": "mlops"}
+    assert metadata["annotations"]["mlops/arm-model-a"] == "wine/3"
+    assert metadata["annotations"]["mlops/arm-model-b"] == "wine/4"
+
+
+def test_version_of_the_metrics_is_the_experiment() -> None:
+    assert predictor(ab(0.5))["annotations"] == {"version": ab(0.9).experiment}
+
+
+def test_data_frame_where_inputs_have_names_or_are_unknown() -> None:
+    frame = [{"name": "xtype", "value": "DataFrame", "type": "STRING"}]
+    options = RenderOptions({"modelA": TENSOR})
+    (found,) = manifest(ab(), options)["spec"]["predictors"]
+    tensor, unknown = found["graph"]["children"]
+    assert "parameters" not in tensor
+    assert unknown["parameters"] == frame
+    notes = " ".join(rendered(ab(), options).notes)
+    assert "The signature of `modelB` was not read" in notes
+
+
+@PROPERTY
+@given(st.floats(0, 1))
+def test_ratio_is_the_first_weight_exactly(weight: float) -> None:
+    text = predictor(ab(weight))["graph"]["parameters"][0]["value"]
+    assert re.fullmatch(r"[01]\.\d+", text)
+    assert float(text) == ratio_a(ab(weight))
+    assert float(text) == pytest.approx(weight, abs=1e-15)
+    assert (weight == 1) <= (float(text) == 1)
+    assert (weight == 0) <= (float(text) == 0)
+
+
+@pytest.mark.parametrize(
+    ("weight", "idle"), [(0.0, "modelA"), (1.0, "modelB"), (1e-60, "modelA"), (1 - 1e-12, "modelB")]
+)
+def test_an_arm_without_traffic_is_said(weight: float, idle: str) -> None:
+    assert f"`{idle}` gets no request at all" in " ".join(rendered(ab(weight)).notes)
+
+
+def test_nothing_is_said_of_idle_arms_if_there_is_none() -> None:
+    assert "no request at all" not in " ".join(rendered(ab(0.01)).notes)
+
+
+# Names
+
+ARM_NAMES = st.from_regex(r"\A[A-Za-z0-9]([A-Za-z0-9._-]{0,30}[A-Za-z0-9])?\Z")
+
+
+@PROPERTY
+@given(st.lists(ARM_NAMES, min_size=2, max_size=2, unique=True))
+def test_nodes_are_unique_dns_labels(names: list[str]) -> None:
+    arms = tuple(Arm(name, model(i + 1), 0.5) for i, name in enumerate(names))
+    graph = predictor(DeploymentSpec("wine", arms))["graph"]
+    nodes = [graph["name"], *(child["name"] for child in graph["children"])]
+    assert len(set(nodes)) == 3
+    assert all(re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", node) for node in nodes)
+
+
+@pytest.mark.parametrize(
+    ("names", "nodes"),
+    [
+        (("modelA", "modelB"), ("model-a", "model-b")),
+        (("wine_1", "wine.1"), ("wine-1", "wine-1-2")),
+        (("ab", "seldon-container-engine"), ("ab-2", "seldon-container-engine-2")),
+        (("m", "m-model-initializer"), ("m", "m-2")),
+    ],
+)
+def test_nodes_of_arms(names: tuple[str, str], nodes: tuple[str, str]) -> None:
+    arms = tuple(Arm(name, model(1), 0.5) for name in names)
+    assert node_names(DeploymentSpec("wine", arms)) == nodes
+
+
+@PROPERTY
+@given(st.text(min_size=1), st.text())
+def test_no_text_can_change_the_structure(label: str, reward: str) -> None:
+    arm = Arm("a", ModelVersion(ref="a", label=label, source="s3://b/m"), 0.5)
+    spec = DeploymentSpec("wine", (arm, Arm("b", model(2), 0.5)), reward=reward)
+    document = manifest(spec)
+    annotations = document["metadata"]["annotations"]
+    assert annotations["mlops/arm-a"] == label
+    assert annotations["mlops/reward"] == reward
+    assert set(document) == {"apiVersion", "kind", "metadata", "spec"}
+    assert len(annotations) == 4
+
+
+@PROPERTY
+@given(st.text())
+def test_a_source_is_written_as_it_is_or_refused(path: str) -> None:
+    source = f"s3://bucket/m{path}"
+    spec = from_sources(source, "s3://b/m")
+    if source.isprintable() and source == source.strip() and "?" not in path:
+        assert predictor(spec)["graph"]["children"][0]["modelUri"] == source
+    else:
+        assert "model of arm 1" in refusal(spec)[0]
+
+
+@PROPERTY
+@given(st.one_of(st.text(), st.integers(), st.booleans(), st.floats(allow_nan=False)))
+def test_scalars_come_back(value: object) -> None:
+    if value in (float("inf"), float("-inf")):
+        with pytest.raises(TypeError):
+            yaml_scalar(value)
+        return
+    text = str(yaml_scalar(value))
+    assert "\n" not in text
+    if isinstance(value, float):
+        assert float(yaml.safe_load(text)) == value
+    else:
+        assert yaml.safe_load(f"key: {text}") == {"key": value}
+
+
+def test_long_text_stays_on_one_line() -> None:
+    text = "a word and another " * 20
+    assert str(yaml_scalar(text)) == f'"{text}"'
+
+
+def test_a_template_cannot_name_what_is_not_there() -> None:
+    with pytest.raises(Exception, match="is undefined"):
+        render_template("seldon/model.yaml", {"name": "wine"})
+
+
+# Refusals
+
+
+def test_three_arms_are_refused() -> None:
+    message, hint = refusal(from_sources("s3://b/1", "s3://b/2", "s3://b/3"))
+    assert "never calls a third child, and there are 3 arms" in message
+    assert "`--target local` takes more" in hint
+
+
+def test_sticky_arms_are_refused() -> None:
+    message, hint = refusal(replace(ab(), sticky_by="header:X-User"))
+    assert "cannot keep `header:X-User` on one" in message
+    assert "`--target local` has sticky arms" in hint
+
+
+def test_other_policies_are_refused() -> None:
+    assert "not the policy `thompson`" in refusal(replace(ab(), policy="thompson"))[0]
+
+
+def test_names_that_would_be_hashed_are_refused() -> None:
+    spec = replace(ab(), name="w" * 46)
+    message, hint = refusal(spec)
+    assert f"`{'w' * 46}-default-0-model-a`, which has 64 characters" in message
+    assert "`--name`" in hint
+    assert manifest(replace(ab(), name="w" * 45))["metadata"]["name"] == "w" * 45
+
+
+def test_a_name_that_begins_with_a_digit_is_refused() -> None:
+    assert "begins with a letter" in refusal(replace(ab(), name="3wines"))[0]
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("/srv/models/wine", "is on this machine"),
+        ("file:///srv/models/wine", "is on this machine"),
+        ("C:/models/wine", "is on this machine"),
+        ("mlflow-artifacts:/1/models/m-1/artifacts", "can be fetched by MLflow only"),
+        ("models:/wine/3", "can be fetched by MLflow only"),
+        ("dbfs:/models/wine", "can be fetched by MLflow only"),
+        ("wasbs://box@account.blob.core.windows.net/wine", "whose form rclone does not know"),
+        ("s3+x://bucket/wine", "cannot name an rclone remote"),
+        ("s3:///wine", "names no bucket"),
+        ("s3://[bucket/wine", "is no URI"),
+        ("s3://bucket/wine\n", "is no URI"),
+    ],
+)
+def test_models_out_of_reach_are_refused(source: str, fault: str) -> None:
+    message, hint = refusal(from_sources("s3://b/m", source))
+    assert "the model of arm 2, `" in message
+    assert fault in message
+    assert hint
+
+
+def test_the_hint_for_a_local_model_names_the_setting() -> None:
+    assert "`root` of `[artifacts]` in mlops.toml" in refusal(from_sources("/srv/wine"))[1]
+
+
+@pytest.mark.parametrize("source", ["s3://k:hunter2@bucket/m", "s3://bucket/m?sig=hunter2"])
+def test_a_secret_in_a_uri_is_refused_and_not_repeated(source: str) -> None:
+    arms = (Arm("hunter2" * 8, model(1, source), 1.0),)
+    message, hint = refusal(DeploymentSpec("wine", arms))
+    assert "may carry a secret" in message
+    assert "hunter2" not in message + hint
+
+
+def test_all_reasons_are_named_at_once() -> None:
+    spec = replace(ab(), sticky_by="field:user", arms=from_sources("/a", "/b", "/c").arms)
+    message, hint = refusal(spec)
+    assert message.count(";") == 4
+    assert hint.count("[artifacts]") == 1
+
+
+def test_a_secret_has_a_name_and_not_a_value() -> None:
+    message, _ = refusal(ab(), RenderOptions(env_secret="AWS_KEY=abc"))
+    assert "cannot be the name of a Kubernetes secret" in message
+
+
+def test_check_refuses_what_render_refuses() -> None:
+    with pytest.raises(InvalidInputError, match="third child"):
+        Seldon().check(from_sources("s3://b/1", "s3://b/2", "s3://b/3"))
+
+
+# The typed models
+
+
+def _graph(document: dict[str, Any]) -> dict[str, Any]:
+    graph: dict[str, Any] = document["spec"]["predictors"][0]["graph"]
+    return graph
+
+
+def _third_child(document: dict[str, Any]) -> None:
+    _graph(document)["children"].append({**_graph(document)["children"][0], "name": "third"})
+
+
+def _second_parameter(document: dict[str, Any]) -> None:
+    _graph(document)["parameters"].append({"name": "x", "value": "1", "type": "INT"})
+
+
+def _ratio(value: object) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        _graph(document)["parameters"][0]["value"] = value
+
+    return change
+
+
+def _set(path: str, value: object) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        *parents, last = path.split(".")
+        place: Any = document
+        for key in parents:
+            place = place[int(key) if key.isdigit() else key]
+        place[last] = value
+
+    return change
+
+
+_P = "spec.predictors.0"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _third_child,
+        _second_parameter,
+        _ratio("1.5"),
+        _ratio("half"),
+        _ratio("nan"),
+        _ratio(0.5),
+        _set("spec.protocol", "v2"),
+        _set("spec.nonsense", 1),
+        _set("apiVersion", "machinelearning.seldon.io/v1alpha2"),
+        _set("metadata.name", "Wine"),
+        _set("metadata.name", "w" * 60),
+        _set(f"{_P}.traffic", 50),
+        _set(f"{_P}.replicas", "1"),
+        _set(f"{_P}.svcOrchSpec", {"env": []}),
+        _set(f"{_P}.annotations", {}),
+        _set(f"{_P}.progressDeadlineSeconds", 600),
+        _set(f"{_P}.graph.type", "ROUTER"),
+        _set(f"{_P}.graph.name", "model-a"),
+        _set(f"{_P}.graph.children.0.implementation", "MLFLOW_SERVERS"),
+        _set(f"{_P}.graph.children.0.modelUri", ""),
+        _set(f"{_P}.graph.children.0.parameters", [{"name": "x", "value": "1", "type": "INT"}]),
+        _set(f"{_P}.componentSpecs.0.spec.containers.0.name", "other"),
+    ],
+)
+def test_what_the_platform_would_refuse_or_ignore_is_an_error(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    document = manifest(ab())
+    SeldonDeployment.model_validate(document)
+    change(document)
+    with pytest.raises(ValidationError):
+        SeldonDeployment.model_validate(document)
+
+
+# Notes
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        ("s3://b/m", "RCLONE_CONFIG_S3_ACCESS_KEY_ID"),
+        ("gs://b/m", "write gcs://"),
+        ("gcs://b/m", "RCLONE_CONFIG_GCS_SERVICE_ACCOUNT_CREDENTIALS"),
+        (
+            "minio://b/m",
+            "rclone knows minio:// only if the secret `store` holds RCLONE_CONFIG_MINIO",
+        ),
+    ],
+)
+def test_notes_say_what_the_secret_must_hold(source: str, note: str) -> None:
+    assert note in " ".join(rendered(from_sources(source), RenderOptions(env_secret="store")).notes)
+
+
+def test_a_volume_needs_no_secret() -> None:
+    assert "RCLONE" not in " ".join(rendered(from_sources("pvc://claim/m")).notes)
+
+
+@pytest.mark.parametrize(
+    ("reward", "negative"),
+    [
+        ("squared-error", "is negative"),
+        ("given", "can be negative"),
+        ("rewards:profit", "can be negative"),
+        ("exact", ""),
+    ],
+)
+def test_notes_on_rewards(reward: str, negative: str) -> None:
+    notes = " ".join(rendered(replace(ab(), reward=reward)).notes)
+    assert "a reward of 0 not even those" in notes
+    assert negative in notes
+    assert ("negative" in notes) == bool(negative)
+
+
+def test_notes_on_licence_and_images() -> None:
+    notes = " ".join(rendered(ab(), RenderOptions({"modelA": COLUMNS})).notes)
+    assert "up to 1.17.1 is under Apache-2.0" in notes
+    assert "From 1.18.0 on" in notes
+    assert "`modelA` was logged by MLflow 3.17.2 and Python 3.11.7" in notes
+
+
+# Models of the registry
+
+
+def registered(project: Path, read: Callable[[str], Details]) -> Rendering:
+    """Render a registered model whose files are in a bucket, and one that is only a URI."""
+    settings = load_settings(project, environ={})
+    client = open_registry(settings)
+    if not client.search_registered_models(filter_string="name = 'far'"):
+        client.create_registered_model("far")
+        client.create_model_version("far", "s3://bucket/far/1")
+    request = read_request(settings, ab=("far", "s3://bucket/m"))
+    return render(settings, request, "seldon", to="-", read=read)
+
+
+def test_files_of_registered_models_are_read_and_bare_uris_are_not(project: Path) -> None:
+    asked: list[str] = []
+
+    def read(source: str) -> Details:
+        asked.append(source)
+        return TENSOR
+
+    result = registered(project, read)
+    assert asked == ["s3://bucket/far/1"]
+    first, second = _graph(yaml.safe_load(result.stream))["children"]
+    assert first["modelUri"] == "s3://bucket/far/1"
+    assert "parameters" not in first
+    assert "parameters" in second
+    assert "`far` means far/1: newest version." in result.notes
+
+
+@pytest.mark.parametrize("error", [RemoteError, NotAllowedError])
+def test_whoever_renders_need_not_reach_the_store(
+    project: Path, error: type[RemoteError] | type[NotAllowedError]
+) -> None:
+    def read(source: str) -> Details:
+        raise error(f"`{source}` cannot be read.")
+
+    notes = " ".join(registered(project, read).notes)
+    assert "`s3://bucket/far/1` cannot be read." in notes
+    assert "The signature of `far`, `bucket-m` was not read" in notes
+
+
+def test_what_is_refused_is_not_read(project: Path) -> None:
+    registered(project, lambda _: TENSOR)
+    settings = load_settings(project, flags={"deploy.sticky_by": "field:user"}, environ={})
+    request = read_request(settings, model="far")
+    asked: list[str] = []
+
+    def read(source: str) -> Details:
+        asked.append(source)
+        return TENSOR
+
+    with pytest.raises(InvalidInputError, match="field:user"):
+        render(settings, request, "seldon", to="-", read=read)
+    assert asked == []
+
+
+def test_a_model_whose_files_are_gone_is_an_error(project: Path) -> None:
+    def read(source: str) -> Details:
+        raise NotFoundError(f"`{source}` has no `MLmodel` file.")
+
+    with pytest.raises(NotFoundError, match="s3://bucket/far/1"):
+        registered(project, read)
+
+
+# The door a user takes
+
+Cli = Callable[..., tuple[int, str, str]]
+AB = ("deploy", "--ab", "s3://bucket/wine/1", "gs://bucket/wine/2", "--name", "wine")
+SELDON = (*AB, "--target", "seldon")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a project whose MLflow database is there: making one takes seconds."""
+    return tmp_path_factory.mktemp("project")
+
+
+@pytest.fixture
+def cli(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    monkeypatch.chdir(project)
+    for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "MLOPS_TRACKING_URI"):
+        monkeypatch.delenv(variable, raising=False)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = run([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_dash_prints_yaml_and_nothing_else(cli: Cli, project: Path) -> None:
+    code, out, err = cli(*SELDON, "--render", "-", "--split", "90/10")
+    assert code == 0
+    document = yaml.safe_load(out)
+    assert document["kind"] == "SeldonDeployment"
+    assert _graph(document)["parameters"][0]["value"] == "0.9"
+    assert [child["modelUri"] for child in _graph(document)["children"]] == list(AB[2:4])
+    assert "note: " in err
+    assert not (project / "deploy").exists()
+
+
+def test_a_folder_is_written_and_the_way_on_printed(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "my manifests"
+    code, out, err = cli(*SELDON, "--render", folder)
+    assert code == 0
+    assert [path.name for path in folder.iterdir()] == [FILE]
+    assert f"kubectl apply -f '{folder}/{FILE}'" in out
+    assert "kubectl wait --for=condition=ready --timeout=20m sdep/wine" in out
+    assert "Apache-2.0" in err
+    assert "Apache-2.0" not in (folder / FILE).read_text()
+
+
+def test_the_folder_is_deploy_and_the_name_by_default(cli: Cli, project: Path) -> None:
+    code, out, _ = cli(*SELDON)
+    assert code == 0
+    assert (project / "deploy/wine" / FILE).is_file()
+    assert f"kubectl apply -f deploy/wine/{FILE}" in out
+
+
+def test_rendering_does_not_reach_the_ledger(cli: Cli, project: Path, tmp_path: Path) -> None:
+    assert cli(*SELDON, "--render", tmp_path)[0] == 0
+    assert open_ledger(load_settings(project), "wine").numbers() == []
+    assert not (project / ".mlops/run").exists()
+
+
+def test_a_dry_run_writes_nothing(cli: Cli, tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    code, out, _ = cli(*SELDON, "--render", folder, "--dry-run")
+    assert code == 0
+    assert "would be rendered" in out
+    assert "kubectl" not in out
+    assert not folder.exists()
+
+
+def test_json_is_one_document(cli: Cli, tmp_path: Path) -> None:
+    for expected in ("create", "same"):
+        code, out, _ = cli(*SELDON, "--render", tmp_path, "--json")
+        document = json.loads(out)
+        assert code == 0
+        assert document["schema_version"] == 1
+        (file,) = document["files"]
+        assert (file["path"], file["change"]) == (str(tmp_path / FILE), expected)
+        assert file["text"] == (tmp_path / FILE).read_text()
+        assert document["written"] is True
+        assert len(document["next_commands"]) == 2
+
+
+def test_json_goes_with_a_dash(cli: Cli) -> None:
+    document = json.loads(cli(*SELDON, "--render", "-", "--json")[1])
+    assert yaml.safe_load(document["files"][0]["text"])["metadata"]["name"] == "wine"
+    assert document["next_commands"] == []
+
+
+def test_an_earlier_rendering_is_replaced(cli: Cli, tmp_path: Path) -> None:
+    cli(*SELDON, "--render", tmp_path)
+    before = (tmp_path / FILE).read_text()
+    code, out, _ = cli(*SELDON, "--render", tmp_path, "--split", "80/20")
+    assert code == 0
+    assert "~ " in out
+    assert (tmp_path / FILE).read_text() != before
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+
+
+def test_a_file_of_somebody_else_is_not_replaced(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("kind: SeldonDeployment\n")
+    code, _, err = cli(*SELDON, "--render", tmp_path)
+    assert code == 7
+    assert "was not rendered by mlops" in err
+    assert (tmp_path / FILE).read_text() == "kind: SeldonDeployment\n"
+
+
+def test_a_folder_that_is_a_file_is_named(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    code, _, err = cli(*SELDON, "--render", tmp_path / "taken")
+    assert code == 3
+    assert "Not a directory" in err
+
+
+def test_a_refusal_comes_before_anything_is_written(cli: Cli, tmp_path: Path) -> None:
+    local = tmp_path / "model"
+    local.mkdir()
+    (local / "MLmodel").write_text("flavors: {}\n")
+    words = ("deploy", "--ab", local, "s3://bucket/m", "--name", "wine", "--target", "seldon")
+    code, out, err = cli(*words, "--render", tmp_path / "d")
+    assert (code, out) == (3, "")
+    assert "is on this machine" in err
+    assert "[artifacts]" in err
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("--render", "-"), "`--target local` has none"),
+        (("--target", "sledon"), "no target called `sledon`"),
+        (("--target", "seldon", "--port", "80"), "`--port` goes with `--target local` only"),
+        (("--target", "seldon", "--foreground"), "`--foreground` goes with `--target local` only"),
+    ],
+)
+def test_wrong_calls(cli: Cli, words: tuple[str, ...], fault: str) -> None:
+    code, out, err = cli(*AB, *words)
+    assert (code, out) == (2, "")
+    assert fault in err
+    assert "hint:" in err
+
+
+def test_targets_are_hinted_at(cli: Cli) -> None:
+    assert "Did you mean `local`?" in cli(*AB, "--target", "locl")[2]

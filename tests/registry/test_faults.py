@@ -1,0 +1,105 @@
+"""MLflow's failures as a person meets them, over real HTTP."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+
+from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
+from mlops.registry import fetch, open_registry, resolve
+from mlops.settings import Settings, load_settings
+from mlops.spec.model import ModelVersion
+from mlops.spec.refs import parse_ref
+
+pytestmark = pytest.mark.usefixtures("clean_environ")
+
+
+def _settings(folder: Path, uri: str) -> Settings:
+    return load_settings(folder, flags={"tracking.uri": uri}, environ={})
+
+
+def _failure(folder: Path, uri: str) -> MlopsError:
+    settings = _settings(folder, uri)
+    with pytest.raises(MlopsError) as caught:
+        resolve(open_registry(settings), settings, parse_ref("wine"))
+    return caught.value
+
+
+@contextmanager
+def _answering(status: int, body: str) -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - their name
+            return
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://ann:hunter2@127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        start = time.monotonic()
+        error = _failure(tmp_path, f"http://ann:hunter2@127.0.0.1:{port}")
+    assert isinstance(error, RemoteError)
+    assert f"http://127.0.0.1:{port}" in error.message
+    assert "hunter2" not in error.message
+    assert time.monotonic() - start < 30
+
+
+def test_a_refused_host_name_names_the_servers_option(tmp_path: Path) -> None:
+    body = "Invalid Host header - possible DNS rebinding attack detected"
+    with _answering(403, body) as uri:
+        error = _failure(tmp_path, uri)
+    assert isinstance(error, NotAllowedError)
+    assert "--allowed-hosts" in (error.hint or "")
+    assert "hunter2" not in error.message
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_name_the_variables(tmp_path: Path, status: int) -> None:
+    with _answering(status, "no") as uri:
+        error = _failure(tmp_path, uri)
+    assert isinstance(error, NotAllowedError)
+    assert "MLFLOW_TRACKING_TOKEN" in (error.hint or "")
+
+
+def test_a_folder_that_does_not_exist_is_told_at_once(tmp_path: Path) -> None:
+    start = time.monotonic()
+    error = _failure(tmp_path, f"sqlite:///{tmp_path}/nowhere/mlflow.db")
+    assert isinstance(error, InvalidInputError)
+    assert "nowhere" in error.message
+    assert time.monotonic() - start < 10
+
+
+def test_an_address_of_no_known_kind(tmp_path: Path) -> None:
+    assert isinstance(_failure(tmp_path, "quatsch://x"), MlopsError)
+
+
+def test_a_store_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = load_settings(tmp_path, environ={})
+    model = ModelVersion(ref="s3://b/m", label="s3://b/m", source="s3://b/m")
+    with pytest.raises(NotAllowedError, match="s3://b/m"):
+        fetch(model, settings)
+    assert list((settings.home / "cache").iterdir()) == []

@@ -1,0 +1,113 @@
+"""Against a real MLflow server that also keeps the artifacts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mlops.errors import NotFoundError
+from mlops.registry import experiment_id, fetch, open_registry, resolve
+from mlops.registry.fetching import local_path
+from mlops.registry.models import show_model
+from mlops.settings import Settings, load_settings
+from mlops.spec.model import ModelVersion
+from mlops.spec.refs import parse_ref
+from tests.fixtures_training import TrainedWine
+
+pytestmark = pytest.mark.usefixtures("clean_environ")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
+        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"),
+        *("--artifacts-destination", str(folder / "artifacts")),
+    ]
+    log = (folder / "log").open("wb")
+    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
+    )
+    uri = f"http://127.0.0.1:{port}"
+    try:
+        _wait(f"{uri}/health", process, folder / "log")
+        yield uri
+    finally:
+        # Workers and all; a polite end takes the server fifteen seconds.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        log.close()
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        assert process.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture
+def remote(server: str, tmp_path: Path) -> Settings:
+    return load_settings(tmp_path, flags={"tracking.uri": server}, environ={})
+
+
+def test_a_model_of_a_server_is_downloaded_once(
+    remote: Settings, trained_wine: TrainedWine
+) -> None:
+    client = open_registry(remote)
+    run_id = client.create_run(experiment_id(client, remote, "wine")).info.run_id
+    files = local_path(_source(trained_wine))
+    assert files is not None
+    client.log_artifacts(run_id, str(files), "model")
+    client.create_registered_model("wine")
+    client.create_model_version("wine", f"runs:/{run_id}/model", run_id=run_id)
+
+    version = resolve(open_registry(remote), remote, parse_ref("wine"))
+    assert version.label == "wine/1"
+    assert local_path(version.source) is None
+    folder = fetch(version, remote)
+    assert (folder / "MLmodel").read_bytes() == (files / "MLmodel").read_bytes()
+    assert folder.parent == remote.home / "cache"
+    (folder / "mark").touch()
+    assert (fetch(version, remote) / "mark").exists()
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+    assert show_model(remote, "wine/1").details.flavours == ("python_function", "sklearn")
+    assert resolve(client, remote, parse_ref(f"runs:/{run_id}/model")).source
+
+
+def test_what_a_server_does_not_have(remote: Settings) -> None:
+    client = open_registry(remote)
+    with pytest.raises(NotFoundError):
+        resolve(client, remote, parse_ref("beer/1"))
+    with pytest.raises(NotFoundError):
+        resolve(client, remote, parse_ref("runs:/" + "0" * 32 + "/model"))
+    gone = ModelVersion("x", "x", "mlflow-artifacts:/99/nowhere")
+    with pytest.raises(NotFoundError):
+        fetch(gone, remote)
+
+
+def _source(wine: TrainedWine) -> str:
+    assert wine.first.model is not None
+    return wine.first.model.source

@@ -1,0 +1,142 @@
+"""The sequential sample-ratio test."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from mlops.stats.sample_ratio import (
+    ALPHA,
+    CONCENTRATIONS,
+    log_evidence,
+    sample_ratio,
+    sample_ratio_path,
+    sample_ratio_watched,
+)
+from tests.stats.tolerance import fewest, most
+
+HALF = np.array([0.5, 0.5])
+
+
+def test_one_observation_is_no_evidence() -> None:
+    assert float(log_evidence(np.array([1, 0]), HALF)) == pytest.approx(0.0)
+
+
+def test_two_alike_by_hand() -> None:
+    # Under Dirichlet(c/2, c/2) the second is like the first with probability (c/2 + 1) / (c + 1).
+    each = [(c / 2 + 1) / (c + 1) / 0.5 for c in CONCENTRATIONS]
+
+    assert float(log_evidence(np.array([2, 0]), HALF)) == pytest.approx(math.log(np.mean(each)))
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.5], [0.9, 0.1], [0.2, 0.3, 0.5]])
+def test_agrees_with_the_dirichlet_multinomial_of_scipy(weights: list[float]) -> None:
+    share = np.array(weights)
+    counts = np.array([40, 25, 35][: share.size])
+    n = int(counts.sum())
+    null = stats.multinomial.pmf(counts, n, share)
+    each = [stats.dirichlet_multinomial.pmf(counts, c * share, n) / null for c in CONCENTRATIONS]
+
+    assert float(log_evidence(counts, share)) == pytest.approx(math.log(np.mean(each)))
+
+
+def test_path_ends_at_the_value_of_the_counts() -> None:
+    rng = np.random.default_rng(0)
+    strata = np.repeat([0, 1, 0], 300)
+    weights = [[0.9, 0.1], [0.5, 0.5]]
+    arms = (rng.random(900) < np.where(strata == 1, 0.5, 0.1)).astype(np.int64)
+
+    path = sample_ratio_path(arms, strata, weights)
+
+    counts = [[(arms[strata == s] == a).sum() for a in (0, 1)] for s in (0, 1)]
+    expected = sum(
+        float(log_evidence(np.array(row), np.array(share)))
+        for row, share in zip(counts, weights, strict=True)
+    )
+    assert path[-1] == pytest.approx(expected)
+    assert sample_ratio(counts, weights).p_value == pytest.approx(math.exp(-max(expected, 0)))
+
+
+def test_watched_keeps_the_alarm_that_later_balance_hides() -> None:
+    arms = np.array([1] * 200 + [0] * 200 + [0, 1] * 300)
+    strata = np.zeros(arms.size, dtype=np.int64)
+
+    watched = sample_ratio_watched(arms, strata, HALF)
+
+    assert watched.mismatch
+    assert not sample_ratio(np.bincount(arms), HALF).mismatch
+    assert watched.observed.tolist() == [500, 500]
+    assert watched.expected.tolist() == [500.0, 500.0]
+
+
+def test_changed_weights_are_not_pooled() -> None:
+    counts, weights = [[9000, 1000], [5000, 5000]], [[0.9, 0.1], [0.5, 0.5]]
+
+    assert not sample_ratio(counts, weights).mismatch
+    assert sample_ratio([14_000, 6000], HALF).mismatch
+
+
+def test_a_visit_to_an_arm_that_was_off_is_a_mismatch() -> None:
+    assert sample_ratio([50, 1], [1.0, 0.0]).p_value == 0.0
+    assert sample_ratio([50, 0], [1.0, 0.0]).p_value == 1.0
+    path = sample_ratio_path(np.array([0, 1, 0, 0]), np.array([0, 0, 0, 0]), [[1.0, 0.0]])
+    assert path.tolist() == [0.0, math.inf, math.inf, math.inf]
+
+
+def test_nothing_seen_is_no_mismatch() -> None:
+    none = np.empty(0, dtype=np.int64)
+
+    assert sample_ratio_watched(none, none, HALF).p_value == 1.0
+    assert sample_ratio([0, 0], HALF).p_value == 1.0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01])
+def test_false_alarms_under_continuous_watching(share: float) -> None:
+    runs, n = 400, 3000
+    ones = np.cumsum(np.random.default_rng(1).random((runs, n)) < share, axis=1)
+    counts = np.stack([np.arange(1, n + 1) - ones, ones], axis=-1)
+
+    path = log_evidence(counts, np.array([1 - share, share]))
+
+    assert (path.max(axis=1) >= -math.log(ALPHA)).sum() <= most(runs, ALPHA)
+
+
+def test_evidence_has_mean_one_under_the_promise() -> None:
+    # An e-value's defining property, checked exactly: all outcomes of 12 draws.
+    share = np.array([0.7, 0.3])
+    x = np.arange(13)
+    counts = np.stack([12 - x, x], axis=-1)
+
+    mean = (np.exp(log_evidence(counts, share)) * stats.binom.pmf(x, 12, 0.3)).sum()
+
+    assert mean == pytest.approx(1.0)
+
+
+def test_finds_52_to_48_within_20000() -> None:
+    runs, n = 100, 20_000
+    ones = np.cumsum(np.random.default_rng(2).random((runs, n)) < 0.48, axis=1)
+    counts = np.stack([np.arange(1, n + 1) - ones, ones], axis=-1)
+
+    path = log_evidence(counts, HALF)
+
+    assert (path.max(axis=1) >= -math.log(ALPHA)).sum() >= fewest(runs, 0.95)
+
+
+def test_finds_a_gross_fault_within_dozens() -> None:
+    arms = np.zeros(30, dtype=np.int64)
+
+    assert sample_ratio_watched(arms, np.zeros(30, dtype=np.int64), HALF).mismatch
+
+
+@pytest.mark.parametrize("weights", [[0.5, 0.6], [-0.5, 1.5]])
+def test_weights_must_be_a_distribution(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="distribution"):
+        sample_ratio([1, 1], weights)
+
+
+def test_shapes_must_match() -> None:
+    with pytest.raises(ValueError, match="match"):
+        sample_ratio([1, 1, 1], HALF)
+    with pytest.raises(ValueError, match="one shape"):
+        sample_ratio_path(np.array([0]), np.array([0, 0]), [HALF])
