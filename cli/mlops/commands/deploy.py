@@ -148,7 +148,7 @@ def deploy(
         )
     if isinstance(result, Deployed):
         show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
-        if foreground and result.process is not None:
+        if result.process is not None:
             raise typer.Exit(stay(result.process))
     else:
         show({"plan": plain(result)}, as_json=as_json)
@@ -219,10 +219,8 @@ def _render(out: Console, result: Deployed) -> None:
     from mlops.deployment.calling import curl
 
     spec, state = result.plan.after, result.state
-    out.print(
-        f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]"
-        f"  [dim]docs {state.url}/docs  metrics {state.url}/metrics[/]"
-    )
+    out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
+    out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
     for arm, notes in zip(spec.arms, state.notes, strict=True):
         for line in notes[:3]:
             out.print(f"[yellow]  {arm.name}: {escape(line)}[/]")

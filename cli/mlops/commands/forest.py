@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlops.monitoring.report import Look
 
 _LABEL = 12
-_VALUES = 26
+_SMALLEST, _WIDEST = 20, 110
 
 
 def forest(looks: Sequence[Look], width: int) -> list[Text]:
@@ -30,13 +30,15 @@ def forest(looks: Sequence[Look], width: int) -> list[Text]:
     known = [look for look in looks if math.isfinite(look.lower) and math.isfinite(look.upper)]
     if not known:
         return [Text("  no interval yet: the burn-in is not over", style="dim")]
-    size = max(20, min(width, 110) - _LABEL - _VALUES)
+    values = [f"{k.estimate:+.3g} [{k.lower:+.3g}, {k.upper:+.3g}]" for k in known]
+    longest = max(len(text) for text in values)
+    size = max(_SMALLEST, min(width, _WIDEST) - _LABEL - longest - 2)
     # The scale is that of the last looks: the first are so wide that they would hide the others.
     reach = 1.05 * max(max(abs(k.lower), abs(k.upper)) for k in known[-4:])
-    return [_line(look, reach, size) for look in known]
+    return [_line(look, text, reach, size) for look, text in zip(known, values, strict=True)]
 
 
-def _line(look: Look, reach: float, size: int) -> Text:
+def _line(look: Look, values: str, reach: float, size: int) -> Text:
     from rich.text import Text
 
     def column(value: float) -> int:
@@ -54,7 +56,6 @@ def _line(look: Look, reach: float, size: int) -> Text:
     if 0 <= middle < size:
         cells[middle] = "●"
     style = "green" if look.lower > 0 else "red" if look.upper < 0 else "yellow"
-    values = f"{look.estimate:+.3g} [{look.lower:+.3g}, {look.upper:+.3g}]"
     return Text.assemble(
         (f"{look.n:>{_LABEL - 2},}  ", "dim"), ("".join(cells), style), "  ", (values, "dim")
     )

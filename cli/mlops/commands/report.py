@@ -70,10 +70,11 @@ def _render(out: Console, found: Report) -> None:
     )
     revisions = ", ".join(str(number) for number in found.revisions)
     out.print(
-        f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}  [dim]{span}[/]"
+        f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}\n[dim]{span}[/]"
     )
     for table in (_traffic(found), _rewards(found), _quality(found)):
-        # Cells of a narrow terminal are folded; a soft wrap would cut them off.
+        out.print()
+        # Where it is narrow cells are folded; a soft wrap would cut them off.
         out.print(table, soft_wrap=False)
     for comparison, looks in zip(found.comparisons, found.looks, strict=True):
         out.print(

@@ -39,6 +39,7 @@ _LAST_LINES = 15
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Above this the log of earlier starts is set aside.
 _MAX_LOG_BYTES = 20 * 1024 * 1024
+_LEFT_RUNNING: list[subprocess.Popen[bytes]] = []
 
 
 def running(where: Places) -> ServerState | None:
@@ -86,7 +87,7 @@ def serve(
         on_wait: Called now and then with the seconds waited for a start.
 
     Returns:
-        What the server says, and its process if it was started here.
+        What the server says, and its process if it was started in the foreground.
 
     Raises:
         InvalidInputError: A model cannot be served; what ran before still runs.
@@ -102,7 +103,11 @@ def serve(
     _set_aside(where.log)
     seen = where.log.stat().st_size if launch.log_file and where.log.exists() else 0
     process = _start(launch, where, settings)
-    return _wait(process, launch, where, seen, on_wait), process
+    if not foreground:
+        # Kept, as it is meant to outlive us; those that have ended are forgotten.
+        _LEFT_RUNNING[:] = [each for each in _LEFT_RUNNING if each.poll() is None] + [process]
+    state = _wait(process, launch, where, seen, on_wait)
+    return state, process if foreground else None
 
 
 def make_launch(settings: Settings, where: Places, served: Served, *, foreground: bool) -> Launch:

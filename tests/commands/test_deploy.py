@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.fixtures_deployment import Shop, wait_until
+
+from mlops.deployment.local import running
+
+
+def fingerprint(folder: Path) -> dict[str, str]:
+    """Every file below `folder`, with a digest of its content."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_life_of_a_deployment(wine_shop: Shop) -> None:
+    said = wine_shop.ok("deploy", "--ab", "modelA", "modelB")
+    assert "wine will be created" in said.err
+    assert "+ modelA  wine/1  50 %" in said.err
+    assert "`modelA` means wine/1: alias of wine" in said.err
+    assert said.out.startswith(f"wine revision 1 at {wine_shop.state.url}\n")
+    pid = wine_shop.state.pid
+
+    # Twice is once.
+    again = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--json")
+    assert again.document["change"] == "nothing"
+    assert again.document["revision"] == 1
+    assert "nothing to change" in again.err
+    assert wine_shop.ledger.numbers() == [1]
+
+    # A dry run shows what would be, and leaves no trace.
+    before = fingerprint(wine_shop.folder)
+    dry = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "80/20", "--dry-run")
+    assert "wine will be updated" in dry.err
+    assert "~ modelA  wine/1  80 %  (was 50 %)" in dry.err
+    plan = wine_shop.ok("deploy", "--model", "wine/2", "--dry-run", "--json").document["plan"]
+    assert plan["kind"] == "update"
+    assert fingerprint(wine_shop.folder) == before
+    assert wine_shop.ledger.numbers() == [1]
+
+    # Weights change in the same process, which loads nothing.
+    loads = wine_shop.where.log.read_text().count("loading")
+    changed = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "80/20", "--json")
+    assert changed.document["change"] == "update"
+    assert [arm["weight"] for arm in changed.document["arms"]] == [0.8, 0.2]
+    assert wine_shop.state.pid == pid
+    assert wine_shop.state.launch.served.revision.number == 2
+    assert wine_shop.where.log.read_text().count("loading") >= loads
+
+    # A model that cannot be served leaves what runs, and the ledger says why.
+    broken = wine_shop.folder / "broken"
+    source = Path(wine_shop.state.launch.served.paths[0])
+    shutil.copytree(source, broken)
+    (broken / "model.pkl").unlink(missing_ok=True)
+    for file in broken.glob("*.skops"):
+        file.unlink()
+    failed = wine_shop.run("deploy", "--model", "./broken", "--json")
+    assert failed.code == 3
+    assert failed.error["code"] == "invalid"
+    assert wine_shop.state.launch.served.revision.number == 2
+    assert wine_shop.ask()[1] in ("modelA", "modelB")
+    entry = wine_shop.ledger.entry(3)
+    assert entry.state == "failed"
+    assert entry.error == failed.error["message"]
+
+    # Its address stays while it runs.
+    moved = wine_shop.run("deploy", "--ab", "modelA", "modelB", "--port", "9", "--json")
+    assert moved.code == 7
+    assert "mlops stop wine" in moved.error["hint"]
+
+    # Stopped, it comes back at the same address with what was live.
+    url = wine_shop.state.url
+    assert wine_shop.ok("stop", "--json").document["stopped"] is True
+    assert wine_shop.ok("stop", "--json").document["stopped"] is False
+    start = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "80/20", "--json")
+    assert start.document["change"] == "start"
+    assert start.document["revision"] == 2
+    assert start.document["url"] == url
+
+
+def test_a_dry_run_before_anything_was_deployed(wine_shop: Shop) -> None:
+    before = fingerprint(wine_shop.folder)
+    assert "will be created" in wine_shop.ok("deploy", "--model", "wine", "--dry-run").err
+    assert fingerprint(wine_shop.folder) == before
+    assert wine_shop.run("status", "wine").code == 5
+
+
+def test_a_first_model_that_fails(wine_shop: Shop, free_port: int) -> None:
+    (wine_shop.folder / "empty").mkdir()
+    missing = wine_shop.run("deploy", "--model", "./empty", "--json")
+    assert missing.code == 5
+    (wine_shop.folder / "empty" / "MLmodel").write_text("flavors: {}\n")
+    said = wine_shop.run("deploy", "--model", "./empty", "--port", str(free_port), "--json")
+    assert said.code == 3, said.error
+    assert "Its last words:" in said.error["message"]
+    assert "ERROR" in said.error["message"]
+    assert [entry.state for entry in wine_shop.ledger.history()] == ["failed"]
+    assert running(wine_shop.where) is None
+    # The next attempt says nothing of this one.
+    with socket.create_server(("127.0.0.1", free_port)):
+        taken = wine_shop.run("deploy", "--model", "wine", "--port", str(free_port), "--json")
+    assert taken.code == 7
+    assert taken.error["code"] == "conflict"
+    assert str(free_port) in taken.error["message"]
+    assert "empty" not in taken.error["message"]
+    assert [entry.state for entry in wine_shop.ledger.history()] == ["failed", "failed"]
+
+
+def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
+    named = Shop(wine_shop.folder, "tasting")
+    said = named.ok(
+        *("deploy", "--ab", "modelA", "modelB", "--name", "tasting"),
+        *("--sticky-by", "header:X-Customer", "--reward", "absolute-error", "--json"),
+    )
+    assert said.document["name"] == "tasting"
+    spec = named.state.launch.served.revision.spec
+    assert (spec.sticky_by, spec.reward) == ("header:X-Customer", "absolute-error")
+    for customer in ("ann", "bob", "eve", "joe"):
+        assert len({named.ask(x_customer=customer)[1] for _ in range(5)}) == 1
+    arms = {named.ask(x_customer=f"customer {number}")[1] for number in range(40)}
+    assert arms == {"modelA", "modelB"}
+
+
+def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
+    for number, ends in ((signal.SIGINT, 0), (signal.SIGTERM, 0)):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlops", "deploy", "--model", "wine/1", "--foreground"]
+            + ["--port", str(free_port)],
+            cwd=wine_shop.folder,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            wait_until(lambda: running(wine_shop.where) is not None, 60)
+            pid = wine_shop.state.pid
+            wait_until(lambda: wine_shop.ledger.pending() == [])
+            assert wine_shop.run("logs").code == 5
+            # A supervisor signals only us.
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+        assert process.returncode == ends, err.decode()
+        assert f"wine revision 1 at http://127.0.0.1:{free_port}" in out.decode()
+        # What the server logs came to this terminal.
+        assert "is live" in err.decode() or "serving wine at" in err.decode()
+        assert running(wine_shop.where) is None
+        assert not Path(f"/proc/{pid}").exists() or not Path("/proc").exists()
+    assert wine_shop.ledger.numbers() == [1]

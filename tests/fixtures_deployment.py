@@ -1,0 +1,199 @@
+"""The wine shop: a trained project, deployed, whose servers are stopped whatever happens.
+
+`shop` runs the A/B test of the two wine models for the whole session: look, ask and send feedback,
+but do not change what is deployed. `wine_shop` is a project of one's own with nothing deployed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fixtures_training import TrainedWine
+
+from mlops.__main__ import run
+from mlops.deployment.deploy import open_ledger
+from mlops.deployment.places import Places, is_alive, places, read_server_state
+from mlops.registry.ledger import Ledger
+from mlops.settings import Settings, load_settings
+from mlops.spec.server import ServerState
+
+_FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_")
+_ENOUGH_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command said.
+
+    Attributes:
+        code: Its exit code.
+        out: Its stdout.
+        err: Its stderr.
+    """
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON document on stdout."""
+        document: dict[str, Any] = json.loads(self.out)
+        assert document["schema_version"] == 1
+        return document
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error in it, which says the exit code that the command had."""
+        error: dict[str, Any] = self.document["error"]
+        assert error["exit_code"] == self.code
+        return error
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A project folder and how to work in it.
+
+    Attributes:
+        folder: The project.
+        name: Its deployment.
+    """
+
+    folder: Path
+    name: str = "wine"
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *words: str, stdin: str = "") -> Said:
+        """Run `mlops` here, in this process."""
+        out, err = io.StringIO(), io.StringIO()
+        source = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+        with (
+            contextlib.chdir(self.folder),
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            for name in [name for name in os.environ if name.startswith(_FOREIGN)]:
+                patch.delenv(name)
+            for name, value in self.environ.items():
+                patch.setenv(name, value)
+            patch.setattr("sys.stdin", source)
+            code = run(list(words))
+        return Said(code, out.getvalue(), err.getvalue())
+
+    def ok(self, *words: str, stdin: str = "") -> Said:
+        """Run `mlops` here; it must succeed."""
+        said = self.run(*words, stdin=stdin)
+        assert said.code == 0, f"{words}: {said.code}\n{said.out}\n{said.err}"
+        return said
+
+    @property
+    def settings(self) -> Settings:
+        """The project's settings, nothing taken from the developer's environment."""
+        return load_settings(self.folder, environ=self.environ)
+
+    @property
+    def where(self) -> Places:
+        """The deployment's files."""
+        return places(self.settings, self.name)
+
+    @property
+    def state(self) -> ServerState:
+        """What the server last said of itself."""
+        state = read_server_state(self.where)
+        assert state is not None
+        return state
+
+    @property
+    def ledger(self) -> Ledger:
+        """The deployment's ledger."""
+        return open_ledger(self.settings, self.name)
+
+    def post(self, path: str, document: Any, **headers: str) -> tuple[Any, dict[str, str]]:
+        """Send JSON to the server; return the answer and its headers, names in lower case."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        request = urllib.request.Request(
+            f"{self.state.url}{path}",
+            json.dumps(document).encode(),
+            {"content-type": "application/json", **named},
+        )
+        with urllib.request.urlopen(request, timeout=_ENOUGH_S) as answer:
+            return json.loads(answer.read()), {k.lower(): v for k, v in answer.getheaders()}
+
+    def ask(self, **headers: str) -> tuple[str, str]:
+        """Ask for one prediction; return the request id and the arm."""
+        _, said = self.post("/invocations", self.state.request, **headers)
+        return said["x-mlops-request-id"], said["x-mlops-arm"]
+
+    def kill(self) -> None:
+        """Let the server die as in a crash."""
+        os.kill(self.state.pid, signal.SIGKILL)
+        wait_until(lambda: not is_alive(self.where))
+
+    def close(self) -> None:
+        """Let no server of this project outlive the test."""
+        for lock in (self.folder / ".mlops" / "run").glob("*.lock"):
+            where = Places(lock.stem, lock.parent)
+            deadline = time.monotonic() + _ENOUGH_S
+            while is_alive(where) and time.monotonic() < deadline:
+                state = read_server_state(where)
+                # One that starts has not said its process yet.
+                if state is not None and state.stopped_ms is None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(state.pid, signal.SIGKILL)
+                time.sleep(0.05)
+            assert not is_alive(where), f"a server of {where} is left"
+
+
+def wait_until(true: Any, timeout_s: float = _ENOUGH_S) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.02)
+
+
+def open_shop(trained: TrainedWine, folder: Path) -> Shop:
+    """Copy the trained project to `folder`; its models stay where they are."""
+    shutil.copytree(trained.folder, folder, ignore=shutil.ignore_patterns("artifacts", "logs"))
+    return Shop(folder)
+
+
+@pytest.fixture
+def wine_shop(trained_wine: TrainedWine, tmp_path: Path) -> Iterator[Shop]:
+    """Return a trained project of one's own, with nothing deployed."""
+    opened = open_shop(trained_wine, tmp_path / "wine")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def shop(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Return a running A/B test of both models. Do not change what is deployed."""
+    opened = open_shop(trained_wine, tmp_path_factory.mktemp("shop") / "wine")
+    try:
+        opened.ok("deploy", "--ab", "modelA", "modelB")
+        yield opened
+    finally:
+        opened.close()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
