@@ -54,7 +54,7 @@ class _UnixConnection(http.client.HTTPConnection):
     """HTTP over the administration socket."""
 
     def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=60)
+        super().__init__("localhost", timeout=15)
         self._path = path
 
     def connect(self) -> None:
@@ -111,7 +111,7 @@ class Server:
         if not isinstance(body, bytes | None):
             body = json.dumps(body).encode()
         if self._connection is None:
-            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+            self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
             return _exchange(self._connection, method, path, body, headers or {})
         except BaseException:

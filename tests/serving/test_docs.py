@@ -152,8 +152,8 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     engine = Engine(built.live, KEY, writer, built.metrics, "all")
     example = {"dataframe_split": NAMED}
     pages = Pages(engine, built.metrics, lambda: example, secured=bool(token))
-    arms = [(arm.arm.name, arm.arm.model.label) for arm in built.live.arms]
-    desk = OutcomeDesk(engine, built.metrics, lambda revision, arm: arms[arm])
+    revision = built.live.served.revision
+    desk = OutcomeDesk(engine, built.metrics, {revision.number: revision.spec})
     app = App(engine, desk, writer, built.metrics, pages.application(), token)
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, ws="none", lifespan="off", log_config=None, loop="asyncio")

@@ -142,7 +142,9 @@ def test_a_row_that_is_not_there_is_refused(server: Server) -> None:
 
 def test_bulk_answers_for_each(server: Server) -> None:
     replies = [predict(server) for _ in range(3)]
-    outcomes: list[Json] = [{"request_id": r.request_id, "reward": i} for i, r in enumerate(replies)]
+    outcomes: list[Json] = [
+        {"request_id": r.request_id, "reward": i} for i, r in enumerate(replies)
+    ]
     outcomes.insert(1, {"request_id": FORGED, "reward": 1})
     outcomes.append({"request_id": replies[0].request_id, "reward": 9})
     answer = server.post("/feedback", {"outcomes": outcomes})

@@ -53,7 +53,9 @@ DOORS = {
     "mlflow records": Door(
         "/invocations", lambda r: {"dataframe_records": records(r)}, lambda d: d["predictions"]
     ),
-    "mlflow instances": Door("/invocations", lambda r: {"instances": r}, lambda d: d["predictions"]),
+    "mlflow instances": Door(
+        "/invocations", lambda r: {"instances": r}, lambda d: d["predictions"]
+    ),
     "mlflow inputs": Door(
         "/invocations",
         lambda r: {"inputs": dict(zip(COLUMNS, map(list, zip(*r, strict=True)), strict=True))},
@@ -90,9 +92,7 @@ DOORS = {
     ),
     "v2 array": Door(
         "/v2/models/wine/versions/3/infer",
-        lambda r: {
-            "inputs": [{"name": "x", "shape": [len(r), 3], "datatype": "FP64", "data": r}]
-        },
+        lambda r: {"inputs": [{"name": "x", "shape": [len(r), 3], "datatype": "FP64", "data": r}]},
         lambda d: d["outputs"][0]["data"],
     ),
     "v2 without a name": Door(

@@ -167,17 +167,25 @@ def stay(process: subprocess.Popen[bytes]) -> int:
     """Wait for a server in the foreground, passing on what asks us to end; return its exit code.
 
     Ctrl-C reaches it through the terminal too, a supervisor's signal only through us.
+
+    Raises:
+        KeyboardInterrupt: It ended because of a Ctrl-C.
     """
+    received = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
         process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        return process.wait()
+        code = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if signal.SIGINT in received:
+        raise KeyboardInterrupt
+    return code
 
 
 def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Popen[bytes]:

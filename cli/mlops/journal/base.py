@@ -13,6 +13,7 @@ from mlops.journal.records import (
     RevisionEvent,
     StoredOutcome,
     Traffic,
+    TrafficSlice,
 )
 
 
@@ -61,6 +62,18 @@ class Journal(Protocol):
 
     def traffic(self) -> list[Traffic]:
         """Count decisions by revision and arm, in that order."""
+        ...
+
+    def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
+        """Count decisions that the policy drew by stretch of time, revision and arm, in that order.
+
+        Stretches and arms without any are left out.
+
+        Args:
+            revisions: Only decisions of these.
+            width_ms: Width of a stretch in milliseconds, at least 1; stretches start at multiples
+                of it since 1970 in UTC.
+        """
         ...
 
     def revision_events(self) -> list[RevisionEvent]:

@@ -169,6 +169,23 @@ class Traffic:
 
 
 @dataclass(frozen=True, slots=True)
+class TrafficSlice:
+    """Decisions of one arm of one revision during one stretch of time.
+
+    Attributes:
+        start_ms: Start of the stretch, milliseconds since 1970 in UTC; a multiple of its width.
+        revision: Revision.
+        arm: Position of the arm in it.
+        drawn: Requests for which the policy drew it.
+    """
+
+    start_ms: int
+    revision: int
+    arm: int
+    drawn: int
+
+
+@dataclass(frozen=True, slots=True)
 class RevisionEvent:
     """A revision went live, a server started or stopped, or somebody left a note.
 

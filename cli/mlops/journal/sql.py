@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import orjson
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     and_,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     distinct,
     func,
     insert,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
@@ -32,6 +34,7 @@ from mlops.journal.records import (
     RevisionEvent,
     StoredOutcome,
     Traffic,
+    TrafficSlice,
     Value,
 )
 from mlops.journal.schema import decisions, losses, outcomes, revisions
@@ -168,6 +171,23 @@ class SqlJournal:
             )
             for row in rows
         ]
+
+    def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
+        """See `Journal.traffic_over_time`."""
+        d = decisions.c
+        # A literal, since PostgreSQL takes two placeholders for two different groupings.
+        stretch = d.time_ms // literal_column(str(int(width_ms)), BigInteger)
+        query = (
+            select(stretch, d.revision, d.arm, func.count())
+            .where(d.propensity > 0, d.revision.in_(list(revisions)))
+            .group_by(stretch, d.revision, d.arm)
+            .order_by(stretch, d.revision, d.arm)
+        )
+        with self._engine.connect() as connection:
+            return [
+                TrafficSlice(int(start) * width_ms, revision, arm, drawn)
+                for start, revision, arm, drawn in connection.execute(query)
+            ]
 
     def revision_events(self) -> list[RevisionEvent]:
         """See `Journal.revision_events`."""

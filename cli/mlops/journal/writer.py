@@ -61,8 +61,7 @@ class JournalWriter:
     def add_decision(self, decision: Decision) -> bool:
         """Queue a decision; return False if it had to be shed."""
         if len(self._decisions) >= self._max_pending:
-            self.shed += 1
-            self._shed_unwritten += 1
+            self._count_shed(1)
             return False
         self._decisions.append(decision)
         return True
@@ -75,15 +74,21 @@ class JournalWriter:
         """
         future: Future[list[StoredOutcome]] = Future()
         with self._lock:
-            full = self._waiting_outcomes + len(outcomes) > self._max_pending
-            if not full and not self._closing:
+            reason = self._refusal(len(outcomes))
+            if not reason:
                 self._waiting_outcomes += len(outcomes)
                 self._outcomes.append((outcomes, future))
-        if full or self._closing:
-            reason = "Too much feedback is waiting." if full else "The server is stopping."
+        if reason:
             future.set_exception(JournalUnavailableError(reason, hint="Send it again later."))
         self._wake.set()
         return future
+
+    def _refusal(self, count: int) -> str:
+        """Say why `count` more outcomes cannot wait; empty if they can."""
+        if self._closing:
+            return "The server is stopping."
+        too_many = self._waiting_outcomes + count > self._max_pending
+        return "Too much feedback is waiting." if too_many else ""
 
     def close(self) -> None:
         """Write what waits, then stop. Afterwards outcomes are refused."""
@@ -109,8 +114,9 @@ class JournalWriter:
 
     def _write_batch(self) -> bool:
         """Commit one batch; return False if the journal refused it."""
-        decisions = [self._decisions.popleft() for _ in range(self._batch_size())]
+        # Outcomes first: the decisions they speak of were queued before them, and so come along.
         waiting = self._take_outcomes()
+        decisions = [self._decisions.popleft() for _ in range(self._batch_size())]
         outcomes = [outcome for group, _ in waiting for outcome in group]
         if not decisions and not outcomes:
             return True
@@ -125,7 +131,10 @@ class JournalWriter:
             self._count_shed(len(decisions))
             return False
         self._record_shed()
-        self._on_stored(stored)
+        try:
+            self._on_stored(stored)
+        except Exception:  # noqa: BLE001 - what is stored is stored, and the thread must live on
+            _LOG.exception("journal: a batch was stored but not counted")
         self._answer(waiting, stored)
         return True
 
@@ -137,8 +146,11 @@ class JournalWriter:
         count = 0
         with self._lock:
             while self._outcomes and (not taken or count < _OUTCOMES_PER_COMMIT):
-                taken.append(self._outcomes.popleft())
-                count += len(taken[-1][0])
+                group, future = self._outcomes.popleft()
+                count += len(group)
+                # A sender that went away may not cancel any more once its outcomes are taken.
+                if future.set_running_or_notify_cancel():
+                    taken.append((group, future))
             self._waiting_outcomes -= count
         return taken
 
@@ -157,16 +169,19 @@ class JournalWriter:
             time.sleep(_RETRY_S if not waiting else 0)
 
     def _count_shed(self, count: int) -> None:
-        self.shed += count
-        self._shed_unwritten += count
+        with self._lock:
+            self.shed += count
+            self._shed_unwritten += count
 
     def _record_shed(self) -> None:
-        count, self._shed_unwritten = self._shed_unwritten, 0
+        with self._lock:
+            count, self._shed_unwritten = self._shed_unwritten, 0
         if count:
             try:
                 self._journal.record_loss("decision", count, time.time_ns() // 1_000_000)
             except Exception:  # noqa: BLE001 - the count is kept and written with the next batch
-                self._shed_unwritten += count
+                with self._lock:
+                    self._shed_unwritten += count
 
     @staticmethod
     def _answer(waiting: list[_Waiting], stored: list[StoredOutcome]) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from mlops.monitoring.evidence import Truth
 
-_WINDOWS = 8
+#: Windows of a report, unless more are asked for.
+WINDOWS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +64,15 @@ def measure(truths: Sequence[Truth], arm: int) -> Quality:
     return Quality(n, math.sqrt(mean_square), sum(map(abs, errors)) / n, None)
 
 
-def over_time(truths: Sequence[Truth], arms: int) -> tuple[Window, ...]:
-    """Split the truths into stretches of equal count and measure each."""
-    size = math.ceil(len(truths) / _WINDOWS)
-    windows = []
+def over_time(truths: Sequence[Truth], arms: int, windows: int = WINDOWS) -> tuple[Window, ...]:
+    """Split the truths into so many stretches of equal count and measure each."""
+    size = math.ceil(len(truths) / windows)
+    found = []
     for start in range(0, len(truths), size or 1):
         part = truths[start : start + size]
         qualities = tuple(measure(part, arm) for arm in range(arms))
-        windows.append(Window(part[0].time_ms, part[-1].time_ms, qualities))
-    return tuple(windows)
+        found.append(Window(part[0].time_ms, part[-1].time_ms, qualities))
+    return tuple(found)
 
 
 def _is_number(value: object) -> bool:

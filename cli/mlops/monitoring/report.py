@@ -20,6 +20,7 @@ from mlops.stats.difference import bonferroni, difference_sequence
 from mlops.stats.remaining import remaining_observations
 from mlops.stats.sample_ratio import SampleRatio, sample_ratio
 from mlops.stats.scores import overlap
+from mlops.stats.sequence import ConfidenceSequence
 
 _LOOKS = 9
 
@@ -147,8 +148,19 @@ def make_report(journal: Journal, *, alpha: float = 0.05, baseline: str = "") ->
     evidence = gather(journal)
     if evidence is None:
         raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
+    base = evidence.spec.index_of(baseline) if baseline else 0
+    return report_of(evidence, base, alpha)
+
+
+def report_of(evidence: Evidence, base: int, alpha: float) -> Report:
+    """Report on evidence that was gathered before.
+
+    Args:
+        evidence: All of one experiment.
+        base: Position of the arm that the others are compared with.
+        alpha: Probability of ever naming a false winner, in (0, 1).
+    """
     spec = evidence.spec
-    base = spec.index_of(baseline) if baseline else 0
     ratio = _sample_ratio(evidence)
     comparisons, looks = _compare(evidence, base, alpha)
     verdict = decide(
@@ -176,6 +188,28 @@ def make_report(journal: Journal, *, alpha: float = 0.05, baseline: str = "") ->
     )
 
 
+def difference(
+    evidence: Evidence, candidate: int, base: int, alpha: float
+) -> ConfidenceSequence:
+    """Compare two arms of an experiment, given by position, at every look."""
+    return difference_sequence(
+        evidence.arms, evidence.rewards, evidence.propensities,
+        candidate=candidate, baseline=base,
+        importance=_importance(evidence, (candidate, base)), alpha=alpha,
+    )  # fmt: skip
+
+
+def look(evidence: Evidence, found: ConfidenceSequence, index: int) -> Look:
+    """Return how a comparison stood after the unit at `index`."""
+    return Look(
+        n=index + 1,
+        time_ms=int(evidence.times_ms[index]),
+        estimate=float(found.estimate[index]),
+        lower=float(found.lower[index]),
+        upper=float(found.upper[index]),
+    )
+
+
 def _importance(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64] | float:
     """Weigh stretches of different weights by the precision they bring to these arms."""
     if len(np.unique(evidence.weights, axis=0)) < 2 or not evidence.arms.size:
@@ -191,11 +225,7 @@ def _compare(
     comparisons, looks = [], []
     for candidate in others:
         share = bonferroni(alpha, len(others))
-        found = difference_sequence(
-            evidence.arms, evidence.rewards, evidence.propensities,
-            candidate=candidate, baseline=base,
-            importance=_importance(evidence, (candidate, base)), alpha=share,
-        )  # fmt: skip
+        found = difference(evidence, candidate, base, share)
         last = evidence.arms.size - 1
         comparisons.append(
             Comparison(
@@ -212,18 +242,7 @@ def _compare(
             )
         )
         picked = _looks_at(evidence.arms.size)
-        looks.append(
-            tuple(
-                Look(
-                    n=i + 1,
-                    time_ms=int(evidence.times_ms[i]),
-                    estimate=float(found.estimate[i]),
-                    lower=float(found.lower[i]),
-                    upper=float(found.upper[i]),
-                )
-                for i in picked
-            )
-        )
+        looks.append(tuple(look(evidence, found, index) for index in picked))
     return tuple(comparisons), tuple(looks)
 
 

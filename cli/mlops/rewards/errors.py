@@ -13,7 +13,8 @@ def squared_error(prediction: Value, truth: Value) -> float:
     >>> squared_error(5.5, 6)
     -0.25
     """
-    return -(_difference(prediction, truth) ** 2)
+    difference = _difference(prediction, truth)
+    return -_finite(difference * difference, prediction, truth)
 
 
 def absolute_error(prediction: Value, truth: Value) -> float:
@@ -28,8 +29,12 @@ def absolute_error(prediction: Value, truth: Value) -> float:
 def _difference(prediction: Value, truth: Value) -> float:
     try:
         difference = float(prediction) - float(truth)  # type: ignore[arg-type]  # None raises TypeError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"no error between `{prediction}` and `{truth}`: not numbers") from None
-    if not math.isfinite(difference):
+    return _finite(difference, prediction, truth)
+
+
+def _finite(error: float, prediction: Value, truth: Value) -> float:
+    if not math.isfinite(error):
         raise ValueError(f"the error between `{prediction}` and `{truth}` is not finite")
-    return difference
+    return error

@@ -79,9 +79,11 @@ class ArmCounters:
             self.negative -= value
 
     def truth(self, prediction: object, truth: object) -> None:
-        """Add one truth that met its prediction."""
+        """Add one truth that met its prediction; an error too large to square is left out."""
         if isinstance(prediction, int | float) and isinstance(truth, int | float):
             error = float(prediction) - float(truth)
+            if not math.isfinite(self.squared + error * error):
+                return
             self.truths += 1
             self.squared += error * error
             self.absolute += abs(error)

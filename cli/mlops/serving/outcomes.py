@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from mlops.protocols.base import Kind, Outcome, ProtocolError
 from mlops.rewards import REWARDS
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
+from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
 #: Most outcomes in one request.
@@ -52,19 +53,18 @@ class OutcomeDesk:
     Args:
         engine: Knows the key and the live revision.
         metrics: Takes the counts.
-        arm_names: Called with a revision and an arm's position; the arm's (name, version), or
-            None if that revision is not known here.
+        specs: What each revision that is known here was; read at each use.
     """
 
     def __init__(
         self,
         engine: Engine,
         metrics: Metrics,
-        arm_names: Callable[[int, int], tuple[str, str] | None],
+        specs: Mapping[int, DeploymentSpec],
     ) -> None:
         self._engine = engine
         self._metrics = metrics
-        self._arm_names = arm_names
+        self._specs = specs
 
     async def take(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> list[Receipt]:
         """Store outcomes and return a receipt for each, in order, once they are durable.
@@ -109,9 +109,14 @@ class OutcomeDesk:
         if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
             return Receipt(stored.fate.value)
         revision = stored.outcome.revision
-        known = self._arm_names(revision, stored.outcome.arm)
+        arm = self._arm(stored.outcome)
         late = revision != self._engine.live.served.revision.number
-        return Receipt(stored.fate.value, known[0] if known else "", revision, late)
+        return Receipt(stored.fate.value, arm.name if arm else "", revision, late)
+
+    def _arm(self, outcome: NewOutcome) -> Arm | None:
+        """Return the arm an outcome is credited to; None if its revision is not known here."""
+        spec = self._specs.get(outcome.revision)
+        return spec.arms[outcome.arm] if spec and outcome.arm < len(spec.arms) else None
 
     def _count(self, receipts: Sequence[Receipt]) -> None:
         with self._metrics.lock:
@@ -122,27 +127,27 @@ class OutcomeDesk:
 
     def learn(self, stored: Sequence[StoredOutcome]) -> None:
         """Add stored outcomes to the metrics; called in the journal's thread after the commit."""
-        reward = self._engine.live.served.revision.spec.reward
-        derive = REWARDS.load(reward) if reward in REWARDS else None
         with self._metrics.lock:
             for item in stored:
                 outcome = item.outcome
-                known = self._arm_names(outcome.revision, outcome.arm)
-                if item.fate not in _STORED or known is None or outcome.propensity == 0:
+                arm = self._arm(outcome)
+                if item.fate not in _STORED or arm is None or outcome.propensity == 0:
                     continue
-                counters = self._metrics.arm(*known)
+                counters = self._metrics.arm(arm.name, arm.model.label)
                 value = outcome.reward
                 if outcome.truth is not None and item.prediction is not None:
                     counters.truth(item.prediction, outcome.truth)
-                    if value is None and derive is not None:
-                        value = _derived(derive, item)
+                    if value is None:
+                        value = _derived(self._specs[outcome.revision].reward, item)
                 if value is not None:
                     counters.reward(value)
 
 
-def _derived(derive: Any, item: StoredOutcome) -> float | None:  # noqa: ANN401 - a Reward
+def _derived(reward: str, item: StoredOutcome) -> float | None:
+    if reward not in REWARDS:
+        return None
     try:
-        return float(derive(item.prediction, item.outcome.truth))
+        return REWARDS.load(reward)(item.prediction, item.outcome.truth)
     except ValueError:
         return None
 

@@ -29,7 +29,7 @@ from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.patience import PatientProtocol
 from mlops.serving.revision import LiveRevision, load_revision
-from mlops.spec.deployment import from_dict, to_dict
+from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.server import Launch, Served, ServerState, write_state
 
 _LOG = logging.getLogger(__name__)
@@ -58,9 +58,9 @@ class Process:
         self._metrics = Metrics(launch.name, self._gauges)
         key = Path(launch.key_file).read_bytes()
         self._engine = Engine(live, key, self._writer, self._metrics, launch.features)
-        self._arms: dict[tuple[int, int], tuple[str, str]] = {}
+        self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
-        self._desk = OutcomeDesk(self._engine, self._metrics, lambda r, a: self._arms.get((r, a)))
+        self._desk = OutcomeDesk(self._engine, self._metrics, self._specs)
         self._started_ms = 0
         self._servers: list[uvicorn.Server] = []
 
@@ -120,19 +120,17 @@ class Process:
         revision = self._launch.served.revision
         now_ms = _now_ms()
         self._started_ms = self._started_ms or now_ms
-        for index, arm in enumerate(revision.spec.arms):
-            self._arms[revision.number, index] = (arm.name, arm.model.label)
+        self._specs[revision.number] = revision.spec
         self._journal.record_revision(
             RevisionEvent(revision.number, now_ms, event, to_dict(revision.spec))
         )
         write_state(self._state(None), Path(self._launch.state_file))
 
     def _remember_past(self) -> None:
-        """Know the arms of earlier revisions, so that late feedback can be credited by name."""
+        """Know earlier revisions, so that late feedback is credited by their arms and reward."""
         for event in self._journal.revision_events():
             if event.spec is not None and event.event != "note":
-                for index, arm in enumerate(from_dict(event.spec).arms):
-                    self._arms[event.revision, index] = (arm.name, arm.model.label)
+                self._specs[event.revision] = from_dict(event.spec)
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)

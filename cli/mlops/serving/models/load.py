@@ -21,9 +21,6 @@ from mlops.serving.models.signature import Signature, read_signature
 
 _WARM_UP_CALLS = 20
 
-#: Flavours whose own `predict` takes an array, to the MLflow module that loads them.
-_NATIVE = {"sklearn": "mlflow.sklearn"}
-
 
 def load_model(path: Path) -> LoadedModel:
     """Load the MLflow model in `path`. Runs the model's code; may take seconds.
@@ -84,16 +81,14 @@ def _load_pyfunc(path: Path, signature: Signature, notes: list[str]) -> Servable
 def _load_native(
     path: Path, mlmodel: Mapping[str, Any], signature: Signature, pyfunc: ServableModel
 ) -> ServableModel | None:
-    flavours = mlmodel.get("flavors", {})
-    flavour = next((name for name in _NATIVE if name in flavours), None)
-    plain = flavours.get("python_function", {}).get("predict_fn", "predict") == "predict"
-    if flavour is None or not plain or not is_numeric(signature.columns):
+    if not is_numeric(signature.columns):
         return None
-    import importlib
-
+    from mlops.serving.models.estimators import load_estimator
     from mlops.serving.models.native import NativeModel
 
-    estimator = importlib.import_module(_NATIVE[flavour]).load_model(str(path))
+    estimator = load_estimator(path, mlmodel.get("flavors", {}), signature.names)
+    if estimator is None:
+        return None
     # Checked against the signature already; scikit-learn would say so at every prediction.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     return NativeModel(estimator, MatrixBuilder(signature.columns), pyfunc)
@@ -108,7 +103,9 @@ def _agrees(model: ServableModel, payload: Payload, expected: Prediction) -> boo
         answer = model.predict(payload, {})
     except ProtocolError:
         return False
-    return isinstance(answer, np.ndarray) and np.array_equal(answer, expected)
+    if not isinstance(answer, np.ndarray) or answer.dtype != expected.dtype:
+        return False
+    return np.array_equal(answer, expected)
 
 
 def _read_example(

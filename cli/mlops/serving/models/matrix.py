@@ -9,6 +9,7 @@ or booleans. Rows without names are taken in the signature's order if their widt
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from mlops.serving.models.signature import Column
 
 _FLOATS = frozenset({"double", "float"})
 _WHOLES = frozenset({"integer", "long"})
+_DOUBLE_CELLS = frozenset({float, int, type(None)})
 
 
 def is_numeric(columns: Sequence[Column]) -> bool:
@@ -46,16 +48,10 @@ class MatrixBuilder:
             ProtocolError: `MISMATCH`, naming the column, what was expected and what came.
         """
         rows = self._rows(payload)
-        try:
-            matrix = np.array(rows)
-        except ValueError:
-            matrix = np.empty(0)
-        # One dtype for all cells tells the common good cases apart from everything else at once;
-        # int64 and float64 mean that no cell was text, boolean or null.
-        clean = matrix.dtype == np.float64 or (self._only_doubles and matrix.dtype == np.int64)
-        if not clean or matrix.ndim != 2 or not self._only_doubles:
-            return self._cell_by_cell(rows)
-        return matrix.astype(np.float64, copy=False)
+        # The types of all cells at once; NumPy itself would quietly turn True into 1.0.
+        if self._only_doubles and set(map(type, chain.from_iterable(rows))) <= _DOUBLE_CELLS:
+            return _as_matrix(rows)
+        return self._cell_by_cell(rows)
 
     def _rows(self, payload: Payload) -> Any:  # noqa: ANN401 - nested lists or an array
         if isinstance(payload, Rows):
@@ -115,10 +111,14 @@ class MatrixBuilder:
                         f"Column `{column.name}` takes {_expected(column)}; "
                         f"row {number} has `{str(cell)[:80]}`.",
                     )
-        try:
-            return np.array(rows, dtype=np.float64)
-        except OverflowError:
-            raise ProtocolError(Kind.MISMATCH, "A number of the request is too large.") from None
+        return _as_matrix(rows)
+
+
+def _as_matrix(rows: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - nested lists
+    try:
+        return np.array(rows, dtype=np.float64)
+    except OverflowError:
+        raise ProtocolError(Kind.MISMATCH, "A number of the request is too large.") from None
 
 
 def _fits(column: Column, cell: Any) -> bool:  # noqa: ANN401 - a JSON value

@@ -1,0 +1,175 @@
+"""The report as one page of HTML that needs nothing beside itself.
+
+The page forbids itself to load or run anything else: its policy names the hashes of its own style
+and script, so a hostile name in the journal could neither fetch nor execute even if it escaped the
+template. Charts are drawn here (`charts`), not in the browser, so they print and need no script.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+import mlops
+from mlops.errors import NotFoundError
+from mlops.journal.base import Journal
+from mlops.monitoring import plots
+from mlops.monitoring.evidence import gather
+from mlops.monitoring.report import Report, report_of
+from mlops.monitoring.timeline import Timeline, read_timeline
+from mlops.monitoring.words import in_words, number, per_cent, reward_in_words
+from mlops.resources import shipped
+from mlops.spec.deployment import DeploymentSpec
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+#: Seconds between two looks of a live page at its server.
+REFRESH_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPage:
+    """Everything the page says.
+
+    Attributes:
+        report: The report itself.
+        spec: Spec of the newest revision.
+        timeline: How it came about.
+    """
+
+    report: Report
+    spec: DeploymentSpec
+    timeline: Timeline
+
+
+def read_page(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> ReportPage:
+    """Gather what the page of a journal's newest experiment says.
+
+    Args:
+        journal: Where the evidence is; only read.
+        alpha: Probability of ever naming a false winner, in (0, 1).
+        baseline: Arm the others are compared with; empty for the first.
+
+    Raises:
+        NotFoundError: Nothing was ever deployed with this journal.
+        InvalidInputError: There is no arm called `baseline`.
+    """
+    evidence = gather(journal)
+    if evidence is None:
+        raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
+    base = evidence.spec.index_of(baseline) if baseline else 0
+    return ReportPage(
+        report_of(evidence, base, alpha),
+        evidence.spec,
+        read_timeline(journal, evidence, base, alpha),
+    )
+
+
+def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool = False) -> str:
+    """Write the page.
+
+    Args:
+        page: What it says.
+        now: When it is written, with a zone; the present by default.
+        live: Whether a server renews it; the page then asks for itself every `REFRESH_S` seconds.
+
+    Returns:
+        HTML.
+    """
+    report, timeline = page.report, page.timeline
+    now = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
+    unit = "sticky unit" if page.spec.sticky_by else "request"
+    templates = _templates()
+    return templates.get_template("report.html.j2").render(
+        report=report,
+        spec=page.spec,
+        timeline=timeline,
+        words=in_words(report, unit),
+        unit=unit,
+        reward=reward_in_words(report.reward),
+        differences=plots.differences(timeline.courses),
+        traffic=plots.traffic(timeline, len(report.arms)),
+        quality=plots.quality(timeline, len(report.arms)),
+        style=_raw("report.css.j2"),
+        script=_raw("report.js.j2"),
+        policy=_policy(live),
+        live=live,
+        refresh_s=REFRESH_S,
+        now=f"{now.day} {now:%b %Y, %H:%M:%S} UTC",
+        version=mlops.__version__,
+    )
+
+
+def report_page(
+    journal: Journal, *, alpha: float = 0.05, baseline: str = "", live: bool = False
+) -> str:
+    """Read and write the page: `read_page`, then `render_page`."""
+    return render_page(read_page(journal, alpha=alpha, baseline=baseline), live=live)
+
+
+@cache
+def _templates() -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = Environment(
+        loader=FileSystemLoader(shipped("templates") / "report"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "number": number,
+        "signed": lambda value: number(value, signed=True),
+        "per_cent": per_cent,
+        "prose": _prose,
+        "span": plots.span_of_time,
+        "duration": plots.duration,
+        "joined": _joined,
+    }
+    return templates
+
+
+def _raw(name: str) -> Markup:
+    """Our own style or script: not escaped, and nothing is put into it."""
+    text = _templates().get_template(name).render()
+    return Markup(text)  # noqa: S704 - a file of ours without variables
+
+
+def _policy(live: bool) -> str:
+    """What the page may do: apply its own style, run its own script, and renew itself."""
+    style, script = _digest(_raw("report.css.j2")), _digest(_raw("report.js.j2"))
+    return (
+        f"default-src 'none'; style-src '{style}'; script-src '{script}'; img-src data:; "
+        f"connect-src {"'self'" if live else "'none'"}; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _prose(text: str) -> Markup:
+    """Text with names in backticks as code."""
+    parts = re.split(r"`([^`]*)`", text)
+    marked = [Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts)]  # fmt: skip
+    return Markup().join(marked)
+
+
+def _joined(values: Sequence[object]) -> str:
+    """Values in a sentence.
+
+    >>> _joined([1]), _joined([1, 2, 3])
+    ('1', '1, 2 and 3')
+    """
+    texts = [str(value) for value in values]
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))

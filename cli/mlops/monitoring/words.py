@@ -1,0 +1,224 @@
+"""The verdict in plain language, for people who were not there when the test was planned. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlops.monitoring.report import Report
+from mlops.monitoring.verdict import Comparison
+
+#: What a reward is, for each one that we know; others are described by `_OTHER_REWARD`.
+_REWARDS = {
+    "squared-error": "minus the squared difference of prediction and truth: 0 is perfect, and "
+    "less error is more reward",
+    "absolute-error": "minus the absolute difference of prediction and truth: 0 is perfect, and "
+    "less error is more reward",
+    "exact": "1 for a prediction equal to the truth, else 0, so its mean is the share of right "
+    "answers",
+    "given": "what clients send as feedback; higher is better",
+}
+_OTHER_REWARD = "computed by your own function, in the client that sends feedback; higher is better"
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """A verdict as a person would say it; names stand in backticks.
+
+    Attributes:
+        headline: What to do.
+        why: What was found.
+        sure: How sure that is; empty where nothing was found.
+        then: What to do next.
+        command: A command that does it; empty if there is none.
+    """
+
+    headline: str
+    why: str
+    sure: str
+    then: str
+    command: str
+
+
+def in_words(report: Report, unit: str = "request") -> Words:
+    """Say a verdict in words.
+
+    Args:
+        report: With the verdict.
+        unit: What statistics count: `request`, or what the deployment is sticky by.
+    """
+    say: dict[str, Callable[[Report, str], Words]] = {
+        "promote": _promote,
+        "keep": _keep,
+        "invalid": _invalid,
+    }
+    return say.get(report.verdict.decision, _continue)(report, unit)
+
+
+def reward_in_words(reward: str) -> str:
+    """Say what a reward is."""
+    return _REWARDS.get(reward, _OTHER_REWARD)
+
+
+def number(value: float | None, *, signed: bool = False) -> str:
+    """Write a number with three significant digits; a dash for none.
+
+    >>> number(-0.073324, signed=True), number(1234567.0), number(None), number(0.0, signed=True)
+    ('−0.0733', '1,234,567', '–', '0')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size >= 1e9 or 0 < size < 1e-4:
+        text = f"{value:+.2e}"
+    else:
+        digits = max(0, 2 - math.floor(math.log10(size))) if size else 0
+        text = f"{value:+,.{digits}f}"
+    if not size or not signed:
+        text = text.removeprefix("+")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def per_cent(share: float) -> str:
+    """Write a share of 1 in per cent with as many digits as it has, three at most.
+
+    >>> per_cent(0.95), per_cent(0.975), per_cent(1 / 3)
+    ('95 %', '97.5 %', '33.3 %')
+    """
+    return f"{100 * share:.3g} %"
+
+
+def _promote(report: Report, unit: str) -> Words:
+    winner = report.verdict.winner
+    deciding = next(c for c in report.comparisons if c.arm == winner)
+    better = sum(c.lower > 0 for c in report.comparisons)
+    why = f"{_gain(report, deciding.estimate, f'`{deciding.baseline}`', unit)} {_plausible(report)}"
+    if better > 1:
+        why += f" {better} arms beat it; this one has the highest estimate, which need not be best."
+    return Words(
+        f"Promote `{winner}`",
+        why,
+        _sure(report),
+        "This gives it all traffic and the alias `champion`, and can be rolled back:",
+        f"mlops promote {report.name}",
+    )
+
+
+def _keep(report: Report, unit: str) -> Words:
+    winner = report.verdict.winner
+    nearest = max(report.comparisons, key=lambda c: c.upper)
+    others = len(report.comparisons)
+    against = f"`{nearest.arm}`" if others == 1 else f"`{nearest.arm}`, the nearest of {others},"
+    return Words(
+        f"Keep `{winner}`",
+        f"{_gain(report, -nearest.estimate, against, unit)} {_plausible(report)}",
+        _sure(report),
+        "This ends the test and gives the baseline all traffic again:",
+        f"mlops promote {report.name}",
+    )
+
+
+def _invalid(report: Report, unit: str) -> Words:
+    return Words(
+        "Do not compare: the split is broken",
+        "Traffic did not split as promised, so whatever differs between the arms may come from "
+        "who was sent to them, and no comparison below can be trusted.",
+        f"A split as promised would ever look like this in at most "
+        f"{per_cent(report.sample_ratio.alpha)} of tests." if report.sample_ratio else "",
+        "Find out what happens between the draw and the journal: retries, clients that choose "
+        "their arm, decisions that were shed, several writers.",
+        "",
+    )  # fmt: skip
+
+
+def _continue(report: Report, unit: str) -> Words:
+    if not report.comparisons:
+        return Words(
+            "One arm, nothing to compare",
+            "All traffic goes to one model. What is known about it stands below.",
+            "",
+            "To compare it with another, deploy both:",
+            "mlops deploy --ab MODEL MODEL",
+        )
+    if not report.verdict.n:
+        return _nothing_yet(report, unit)
+    waiting = [c.waiting_for for c in report.comparisons if c.waiting_for]
+    if waiting and report.verdict.effect is None:
+        return Words(
+            "Too early to tell",
+            f"Before anything may be said, the test {waiting[0]}. Until then the spread of the "
+            "rewards is not known well enough to say how far chance can reach.",
+            "",
+            "Leave it running and look again whenever you like.",
+            "",
+        )
+    nearest = min(report.comparisons, key=lambda c: c.p_value)
+    return Words(
+        "Not decided yet",
+        f"So far the mean reward of `{nearest.arm}` differs from that of `{nearest.baseline}` by "
+        f"{number(nearest.estimate, signed=True)} per {unit}, but anything from "
+        f"{number(nearest.lower, signed=True)} to {number(nearest.upper, signed=True)} is "
+        f"plausible, and that includes no difference.{_outlook(nearest, unit)}",
+        _sure(report),
+        "Leave it running and look again whenever you like: looking costs nothing.",
+        "",
+    )
+
+
+def _nothing_yet(report: Report, unit: str) -> Words:
+    requests = sum(arm.requests for arm in report.arms)
+    if not requests:
+        return Words(
+            "No traffic yet",
+            "Nobody has asked this deployment for a prediction since it went live.",
+            "",
+            "Send it requests; the same command also brings the feedback:",
+            f"mlops feedback {report.name}",
+        )
+    return Words(
+        "No feedback yet",
+        f"{requests:,} requests were answered, and none of the answers has been rated.",
+        "",
+        "Send a truth or a reward for the request ids you kept:",
+        f"mlops feedback {report.name}",
+    )
+
+
+def _outlook(nearest: Comparison, unit: str) -> str:
+    if nearest.remaining:
+        return (
+            f" If the estimate is right, feedback on about {nearest.remaining:,} more {unit}s will "
+            "decide."
+        )
+    return " The arms may be as good as equal." if nearest.remaining is None else ""
+
+
+def _gain(report: Report, effect: float, than: str, unit: str) -> str:
+    """Say by how much the winner is better, in terms of its reward."""
+    than = than.removesuffix(",")
+    if report.reward == "squared-error":
+        return f"Its squared error is {number(effect)} lower per {unit} than that of {than}."
+    if report.reward == "absolute-error":
+        return f"Its absolute error is {number(effect)} lower per {unit} than that of {than}."
+    if report.reward == "exact":
+        return f"It is right {number(100 * effect)} percentage points more often than {than}."
+    return f"It earns {number(effect)} more reward per {unit} than {than}."
+
+
+def _plausible(report: Report) -> str:
+    verdict = report.verdict
+    assert verdict.lower is not None
+    assert verdict.upper is not None
+    scale = 100 if report.reward == "exact" else 1
+    low, high = sorted((scale * abs(verdict.lower), scale * abs(verdict.upper)))
+    return f"The true gain lies between {number(low)} and {number(high)}."
+
+
+def _sure(report: Report) -> str:
+    alpha = report.verdict.alpha
+    return (
+        f"That holds with {per_cent(1 - alpha)} confidence at every look together: of tests "
+        f"between equals, at most {per_cent(alpha)} ever name a winner, however often somebody "
+        "looks and whenever they stop."
+    )
