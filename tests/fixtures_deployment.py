@@ -24,6 +24,7 @@ import pytest
 from tests.fixtures_training import TrainedWine
 
 from mlops.__main__ import run
+from mlops.deployment import local
 from mlops.deployment.deploy import open_ledger
 from mlops.deployment.places import Places, is_alive, places, read_server_state
 from mlops.registry.ledger import Ledger
@@ -156,6 +157,8 @@ class Shop:
                         os.kill(state.pid, signal.SIGKILL)
                 time.sleep(0.05)
             assert not is_alive(where), f"a server of {where} is left"
+        for process in local._LEFT_RUNNING:
+            process.poll()
 
 
 def wait_until(true: Any, timeout_s: float = _ENOUGH_S) -> None:

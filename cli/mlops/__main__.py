@@ -32,7 +32,10 @@ def run(words: list[str]) -> int:
     except MlopsError as error:
         return _fail(error, words)
     except typer.TyperException as error:
-        return _fail(_usage(error, words), words)
+        # Without a message it has been said: a group without a command has shown its help.
+        return (
+            _fail(_usage(error, words), words) if error.format_message() else UsageError.exit_code
+        )
     except (KeyboardInterrupt, typer.Abort):
         result = _INTERRUPTED
     if result == _INTERRUPTED:
@@ -42,9 +45,8 @@ def run(words: list[str]) -> int:
 
 
 def _usage(error: typer.TyperException, words: list[str]) -> UsageError:
-    message = str(getattr(error, "message", "") or error)
-    command = " ".join(word for word in words[:1] if not word.startswith("-"))
-    return UsageError(message, hint=f"`mlops {command} --help`".replace(" --", " --", 1))
+    command = [word for word in words[:1] if not word.startswith("-")]
+    return UsageError(error.format_message(), hint=f"`{' '.join(['mlops', *command, '--help'])}`")
 
 
 def _fail(error: MlopsError, words: list[str]) -> int:

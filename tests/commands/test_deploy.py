@@ -133,7 +133,7 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
 
 def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
-    for number, ends in ((signal.SIGINT, 0), (signal.SIGTERM, 0)):
+    for number, ends in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
         process = subprocess.Popen(
             [sys.executable, "-m", "mlops", "deploy", "--model", "wine/1", "--foreground"]
             + ["--port", str(free_port)],

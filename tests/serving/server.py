@@ -26,6 +26,8 @@ from mlops.spec.server import Launch, Served, ServerState, read_state, served_to
 Json: TypeAlias = Any
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 20.0
+# The server closes connections that idle for 30 s.
+_MAX_IDLE_S = 15.0
 KEY = bytes(range(32))
 
 
@@ -70,6 +72,7 @@ class Server:
         self.folder = folder
         self._log = (folder / "log").open("ab")
         self._connection: http.client.HTTPConnection | None = None
+        self._used_s = 0.0
         write_launch(launch, folder / "launch.json")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mlops.serving", str(folder / "launch.json")],
@@ -110,6 +113,9 @@ class Server:
         """Send one request over a kept connection; what is not bytes or text goes as JSON."""
         if not isinstance(body, bytes | None):
             body = json.dumps(body).encode()
+        if time.monotonic() > self._used_s + _MAX_IDLE_S:
+            self.hang_up()
+        self._used_s = time.monotonic()
         if self._connection is None:
             self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
@@ -133,8 +139,9 @@ class Server:
     def admin(self, method: str, path: str, document: Json = None) -> Reply:
         connection = _UnixConnection(self.launch.socket)
         with contextlib.closing(connection):
-            body = None if document is None else json.dumps(document).encode()
-            return _exchange(connection, method, path, body, {})
+            if not isinstance(document, bytes | None):
+                document = json.dumps(document).encode()
+            return _exchange(connection, method, path, document, {})
 
     def swap(self, served: Served) -> Reply:
         return self.admin("POST", "/revision", served_to_dict(served))

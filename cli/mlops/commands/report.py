@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands.arguments import Name
-from mlops.commands.output import Json, moment, next_steps, plain, show
+from mlops.commands.output import Json, moment, next_steps, note, plain, show
+from mlops.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from mlops.monitoring.paired import PairedReport
     from mlops.monitoring.report import ArmReport, Report
+    from mlops.settings import Settings
 
 _STYLES = {"promote": "green", "keep": "green", "continue": "yellow", "invalid": "red"}
 _BARS = "▁▂▃▄▅▆▇█"
@@ -46,22 +49,80 @@ def report(
             help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid.",
         ),
     ] = False,
+    html: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE", show_default=False, rich_help_panel="Output",
+            help="Write the report as a page of its own, and print where; `-` is stdout.",
+        ),
+    ] = "",
+    paired: Annotated[
+        bool,
+        typer.Option("--paired", help="Ask every arm about the rows whose truth is known."),
+    ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Say which arm is best, with a guarantee that survives looking at it all the time."""
     from mlops.monitoring.verdict import EXIT_CODES
     from mlops.settings import load_settings
     from mlops.workflows.promotion import report_on
+    from mlops.workflows.reporting import write_report
 
+    if html == "-" and as_json:
+        raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
     settings = load_settings(flags={"report.alpha": alpha, "report.baseline": baseline or None})
-    found = report_on(settings, name)
-    show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+    if paired:
+        _paired(settings, name, as_json)
+        return
+    found = write_report(settings, name, html) if html else report_on(settings, name)
+    document = {**plain(found), "html": html} if html else plain(found)
+    show(document, as_json=as_json, render=lambda out: _render(out, found, html))
     if exit_code:
         raise typer.Exit(EXIT_CODES[found.verdict.decision])
 
 
-def _render(out: Console, found: Report) -> None:
+def _paired(settings: Settings, name: str | None, as_json: bool) -> None:
+    from mlops.workflows.paired import paired_report
+
+    found = paired_report(settings, name)
+    show(plain(found), as_json=as_json, render=lambda out: _render_paired(out, found))
+
+
+def _render_paired(out: Console, found: PairedReport) -> None:
     from rich.markup import escape
+
+    out.print(
+        f"[bold]{found.name}[/]  every arm on the same {found.rows:,} rows  "
+        f"reward {escape(found.reward)}"
+    )
+    for arm, mean in zip(found.arms, found.means, strict=True):
+        out.print(f"  {escape(arm)}  mean reward {mean:.4g}")
+    for each in found.comparisons:
+        line = f"{escape(each.arm)} minus {escape(each.baseline)}: {each.estimate:+.4g}"
+        if each.waiting_for:
+            out.print(f"{line}  [yellow]too early: {escape(each.waiting_for)}[/]")
+        else:
+            style = "green" if each.lower > 0 else "red" if each.upper < 0 else "yellow"
+            out.print(
+                f"[{style}]{line} [{each.lower:+.4g}, {each.upper:+.4g}][/]  n = {each.n:,}, "
+                f"{100 * (1 - each.alpha):.4g} % at every look together"
+            )
+    for text in found.notes:
+        out.print(f"[yellow]note: {escape(text)}[/]")
+    out.print(
+        "[dim]This compares predictions on rows whose truth is known, not what people do when "
+        "they get one or the other.[/]"
+    )
+
+
+def _render(out: Console, found: Report, html: str) -> None:
+    from rich.markup import escape
+
+    if html:
+        note(f"{found.verdict.decision}: {escape(found.verdict.reason)}")
+        if html != "-":
+            out.print(html, markup=False, soft_wrap=True)
+        return
 
     from mlops.commands.forest import forest
 

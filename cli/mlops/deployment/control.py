@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from mlops.errors import RemoteError, kind_of
@@ -42,6 +43,25 @@ def add_note(path: str, text: str) -> None:
         RemoteError: The server does not answer.
     """
     _call(path, "POST", "/note", {"text": text}, _STATUS_TIMEOUT_S)
+
+
+def score(path: str, rows: Sequence[Any]) -> list[list[Any]]:
+    """Ask every arm about the same rows; nothing is drawn, counted or written down.
+
+    Args:
+        path: The administration socket.
+        rows: Each an object, column name to cell, or a list of cells.
+
+    Returns:
+        One list of predictions per arm, in the order of the arms.
+
+    Raises:
+        InvalidInputError: A model refuses a row.
+        RemoteError: The server does not answer.
+    """
+    answer = _call(path, "POST", "/score", {"rows": list(rows)}, _SWAP_TIMEOUT_S)
+    arms: list[list[Any]] = answer["arms"]
+    return arms
 
 
 class _UnixConnection(http.client.HTTPConnection):

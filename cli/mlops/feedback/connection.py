@@ -7,7 +7,7 @@ import json
 import select
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ _MAX_DETAIL = 500
 
 
 class Connection:
-    """Sends requests to one base URL. Not for several threads.
+    """Sends requests to one base URL; a context manager. Not for several threads.
 
     Args:
         url: Base URL, with a path prefix if the deployment is behind a gateway.
@@ -84,8 +84,15 @@ class Connection:
         fields = {name.lower(): value for name, value in response.getheaders()}
         return _json(text, self._url), fields
 
-    def close(self) -> None:
-        """Close the connection."""
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._http.close()
 
     def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:

@@ -8,6 +8,7 @@ from typing import Protocol
 from mlops.errors import RemoteError
 from mlops.journal.records import (
     Decision,
+    LabelledRow,
     NewOutcome,
     Observation,
     RevisionEvent,
@@ -19,6 +20,10 @@ from mlops.journal.records import (
 
 class JournalUnavailableError(RemoteError):
     """The journal could not be written; nothing of this batch was stored."""
+
+
+class JournalFullError(JournalUnavailableError):
+    """There is no space left to write it; it works again by itself once there is."""
 
 
 class Journal(Protocol):
@@ -41,15 +46,24 @@ class Journal(Protocol):
 
         Raises:
             JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
+                `JournalFullError` where it is for want of space.
         """
         ...
 
     def record_loss(self, kind: str, count: int, time_ms: int) -> None:
-        """Write down that `count` rows of a kind had to be shed."""
+        """Write down that `count` rows of a kind had to be shed.
+
+        Raises:
+            JournalUnavailableError: It was not stored.
+        """
         ...
 
     def record_revision(self, event: RevisionEvent) -> None:
-        """Copy an event of the ledger, to align times."""
+        """Copy an event of the ledger, to align times.
+
+        Raises:
+            JournalUnavailableError: It was not stored.
+        """
         ...
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
@@ -57,6 +71,14 @@ class Journal(Protocol):
 
         Args:
             revisions: Only outcomes of these revisions; all by default.
+        """
+        ...
+
+    def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
+        """Read rows whose features and truth are both known, in order of the truth's arrival.
+
+        Args:
+            revisions: Only decisions of these revisions.
         """
         ...
 

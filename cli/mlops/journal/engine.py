@@ -29,15 +29,16 @@ def open_engine(url: str) -> Engine:
             hint="Write `sqlite:////folder/file.db` or `postgresql+psycopg://user@host/db`.",
         ) from error
     if engine.dialect.name == "sqlite":
-        if parsed.database:
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         event.listen(engine, "connect", _sqlite_pragmas)
     try:
+        if engine.dialect.name == "sqlite" and parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         _create_tables(engine)
-    except DBAPIError as error:
+    except (DBAPIError, OSError) as error:
         # `render_as_string` hides the password.
         where = parsed.render_as_string(hide_password=True)
-        raise RemoteError(f"The journal at `{where}` cannot be opened: {error.orig}.") from error
+        reason = error.orig if isinstance(error, DBAPIError) else error.strerror
+        raise RemoteError(f"The journal at `{where}` cannot be opened: {reason}.") from error
     return engine
 
 

@@ -140,6 +140,23 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledRow:
+    """One row whose features and truth are both known.
+
+    Attributes:
+        nonce: Identity of the decision it belongs to.
+        unit: Keyed hash of the sticky unit, if there is one.
+        features: Column name to cell; or the cells in order, where the request had no names.
+        truth: The true value.
+    """
+
+    nonce: bytes
+    unit: bytes | None
+    features: dict[str, Any] | list[Any]
+    truth: Value
+
+
+@dataclass(frozen=True, slots=True)
 class Traffic:
     """Decisions of one arm of one revision, counted.
 

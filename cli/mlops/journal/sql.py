@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import math
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
@@ -23,12 +25,14 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 
-from mlops.journal.base import JournalUnavailableError
+from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import open_engine
+from mlops.journal.labelled import labelled_row
 from mlops.journal.records import (
     WHOLE_REQUEST,
     Decision,
     Fate,
+    LabelledRow,
     NewOutcome,
     Observation,
     RevisionEvent,
@@ -38,10 +42,15 @@ from mlops.journal.records import (
     Value,
 )
 from mlops.journal.schema import decisions, losses, outcomes, revisions
+from mlops.protocols.json_body import plain, write_text
 
 # SQLite allows 32,766 variables in a statement since 3.32; older builds 999.
 _KEYS_PER_QUERY = 900
 _READ_AHEAD_ROWS = 5_000
+# PostgreSQL's code, https://www.postgresql.org/docs/current/errcodes-appendix.html.
+_DISK_FULL = "53100"
+# Characters of a client's id; PostgreSQL indexes 2,704 bytes, and its text holds no zero.
+_MAX_CLIENT_ID = 500
 
 # A result row; its type differs between the minor versions of SQLAlchemy we accept.
 _Row: TypeAlias = Any
@@ -72,15 +81,22 @@ class SqlJournal:
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
         """See `Journal.append`."""
+        with self._transaction() as connection:
+            if decisions:
+                connection.execute(self._insert_decisions, [_decision(d) for d in decisions])
+            return self._store(connection, outcomes) if outcomes else []
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Commit what the block does, or nothing of it."""
         try:
             with self._engine.begin() as connection:
-                if decisions:
-                    connection.execute(self._insert_decisions, [_decision(d) for d in decisions])
-                return self._store(connection, outcomes) if outcomes else []
+                yield connection
         except DBAPIError as error:
-            raise JournalUnavailableError(
+            kind = JournalFullError if _is_full(error.orig) else JournalUnavailableError
+            raise kind(
                 f"The journal could not be written: {error.orig}.",
-                hint="Free space or mend the database, then send the feedback again.",
+                hint="Free space or mend the database, then send it again.",
             ) from error
 
     def _store(self, connection: Connection, batch: Sequence[NewOutcome]) -> list[StoredOutcome]:
@@ -102,13 +118,13 @@ class SqlJournal:
 
     def record_loss(self, kind: str, count: int, time_ms: int) -> None:
         """See `Journal.record_loss`."""
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(insert(losses).values(time_ms=time_ms, kind=kind, n=count))
 
     def record_revision(self, event: RevisionEvent) -> None:
         """See `Journal.record_revision`."""
         spec = None if event.spec is None else _json(event.spec)
-        with self._engine.begin() as connection:
+        with self._transaction() as connection:
             connection.execute(
                 insert(revisions).values(
                     revision=event.revision, time_ms=event.time_ms, event=event.event, spec=spec
@@ -125,6 +141,8 @@ class SqlJournal:
                 d.time_ms.label("decided_ms"),
             )
             .select_from(outcomes.outerjoin(decisions, _same_decision()))
+            # Stored before its decision was, which turned out to have fewer rows.
+            .where(d.n_rows.is_(None) | (o.row < d.n_rows))
             .order_by(o.seq)
         )  # fmt: skip
         if revisions is not None:
@@ -132,6 +150,23 @@ class SqlJournal:
         with self._engine.connect() as connection:
             result = connection.execution_options(yield_per=_READ_AHEAD_ROWS).execute(query)
             yield from map(_observation, result)
+
+    def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
+        """See `Journal.labelled_rows`."""
+        o, d = outcomes.c, decisions.c
+        query = (
+            select(d.nonce, d.unit, d.features, d.n_rows, o.row, o.truth, o.truth_json)
+            .select_from(outcomes.join(decisions, _same_decision()))
+            .where(d.revision.in_(list(revisions)), d.features.is_not(None))
+            .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows)
+            .order_by(o.seq)
+        )
+        with self._engine.connect() as connection:
+            result = connection.execution_options(yield_per=_READ_AHEAD_ROWS).execute(query)
+            for row in result:
+                labelled = labelled_row(row)
+                if labelled is not None:
+                    yield labelled
 
     def traffic(self) -> list[Traffic]:
         """See `Journal.traffic`."""
@@ -214,6 +249,13 @@ class SqlJournal:
         self._engine.dispose()
 
 
+def _is_full(error: object) -> bool:
+    """Whether a database says that its disk is full, be it SQLite or PostgreSQL."""
+    # The low byte is the primary code, https://sqlite.org/rescode.html#extrc.
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return primary == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", "") == _DISK_FULL
+
+
 def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.count(case((condition, 1)))
 
@@ -243,7 +285,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
         "latency_us": decision.latency_us,
         "status": decision.status,
         "protocol": decision.protocol,
-        "client_id": decision.client_id,
+        "client_id": decision.client_id if _is_kept(decision.client_id) else None,
         "unit": decision.unit,
         "features": None if decision.features is None else _json(decision.features),
         "prediction": number,
@@ -255,8 +297,14 @@ def _split_predictions(predictions: list[Any] | None) -> tuple[float | None, str
     if predictions is None:
         return None, None
     if len(predictions) == 1 and isinstance(predictions[0], float):
-        return predictions[0], None
+        # Like JSON, evidence knows neither NaN nor infinity.
+        return (predictions[0], None) if math.isfinite(predictions[0]) else (None, None)
     return None, _json(predictions)
+
+
+def _is_kept(client_id: str | None) -> bool:
+    """Whether an id can be stored and looked up; callers choose it, and may choose nonsense."""
+    return client_id is None or (len(client_id) <= _MAX_CLIENT_ID and "\0" not in client_id)
 
 
 def _outcome(outcome: NewOutcome) -> dict[str, Any]:
@@ -291,7 +339,7 @@ def _by_client_id(
     for client_id in client_ids:
         # Two are enough to know that the id is not unique; a constant id may have a million.
         query = select(*_JOINED).where(decisions.c.client_id == client_id).limit(2)
-        found[client_id] = list(connection.execute(query))
+        found[client_id] = list(connection.execute(query)) if _is_kept(client_id) else []
     return found
 
 
@@ -379,7 +427,16 @@ def _json(value: Any) -> str:  # noqa: ANN401 - any JSON data
         return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     except orjson.JSONEncodeError:
         # Whole numbers beyond 64 bits, broken text: rare, but one row must not lose its batch.
-        return json.dumps(value, default=_as_list, skipkeys=True)
+        if isinstance(value, list):
+            return f"[{','.join(map(_json, value))}]"
+        return orjson.dumps(_simplified(value)).decode()
+
+
+def _simplified(value: Any) -> Any:  # noqa: ANN401 - any JSON data
+    try:
+        return plain(value)
+    except (TypeError, RecursionError):
+        return write_text(str(value)).decode()
 
 
 def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write by itself

@@ -3,6 +3,10 @@
 Decisions wait a little and go in batches; outcomes go at once, and all that arrive while a commit
 is under way share the next one (group commit). A decision that finds the queue full is shed and
 counted; an outcome that finds it full is refused, which its sender is told.
+
+A journal that cannot be written, say because the disk is full, is tried again now and then. Until
+it works decisions wait, and outcomes are refused at once: to try thousands of waiting decisions
+anew for each piece of feedback would take the processor from predictions.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from mlops.journal.records import Decision, NewOutcome, StoredOutcome
 
 _LOG = logging.getLogger(__name__)
 _FLUSH_S = 0.1
-_RETRY_S = 1.0
+_RETRY_S = 0.5
 _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
 
@@ -55,6 +59,8 @@ class JournalWriter:
         self._closing = False
         self._shed_unwritten = 0
         self.shed = 0
+        self._fault: JournalUnavailableError | None = None
+        self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -109,13 +115,19 @@ class JournalWriter:
             written = self._write_batch()
             if self._closing and not self._outcomes and (not written or not self._decisions):
                 break
-            if self._outcomes or len(self._decisions) >= _DECISIONS_PER_COMMIT:
+            if self._outcomes or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
                 self._wake.set()
+        self._record_shed()
+        if self._decisions:
+            _LOG.error("journal: %d decisions could not be written", len(self._decisions))
 
     def _write_batch(self) -> bool:
         """Commit one batch; return False if the journal refused it."""
         # Outcomes first: the decisions they speak of were queued before them, and so come along.
         waiting = self._take_outcomes()
+        if self._fault and time.monotonic() < self._retry_at and not self._closing:
+            _tell(waiting, self._fault)
+            return False
         decisions = [self._decisions.popleft() for _ in range(self._batch_size())]
         outcomes = [outcome for group, _ in waiting for outcome in group]
         if not decisions and not outcomes:
@@ -123,13 +135,17 @@ class JournalWriter:
         try:
             stored = self._journal.append(decisions, outcomes)
         except JournalUnavailableError as error:
-            self._refuse(decisions, waiting, error)
+            self._rest(decisions, error)
+            _tell(waiting, error)
             return False
         except Exception as error:  # noqa: BLE001 - the thread must live on; waiting senders are told
             _LOG.exception("journal: a batch failed")
-            self._refuse([], waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
+            _tell(waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
             self._count_shed(len(decisions))
             return False
+        if self._fault:
+            _LOG.info("journal: written again")
+            self._fault = None
         self._record_shed()
         try:
             self._on_stored(stored)
@@ -154,19 +170,14 @@ class JournalWriter:
             self._waiting_outcomes -= count
         return taken
 
-    def _refuse(
-        self, decisions: list[Decision], waiting: list[_Waiting], error: JournalUnavailableError
-    ) -> None:
-        """Tell the senders, and keep the decisions for the next try as far as there is room."""
-        _LOG.warning("journal: %s", error.message)
+    def _rest(self, decisions: list[Decision], fault: JournalUnavailableError) -> None:
+        """Keep the decisions for the next try as far as there is room, and wait with it."""
+        _LOG.warning("journal: %s", fault.message)
+        self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S
         room = max(0, self._max_pending - len(self._decisions))
         kept = decisions[:room]
         self._decisions.extendleft(reversed(kept))
         self._count_shed(len(decisions) - len(kept))
-        for _, future in waiting:
-            future.set_exception(error)
-        if not self._closing:
-            time.sleep(_RETRY_S if not waiting else 0)
 
     def _count_shed(self, count: int) -> None:
         with self._lock:
@@ -189,3 +200,8 @@ class JournalWriter:
         for group, future in waiting:
             future.set_result(stored[start : start + len(group)])
             start += len(group)
+
+
+def _tell(waiting: list[_Waiting], error: JournalUnavailableError) -> None:
+    for _, future in waiting:
+        future.set_exception(error)

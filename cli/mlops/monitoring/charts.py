@@ -122,17 +122,17 @@ def nice_numbers(scale: Scale, count: int) -> list[float]:
 def number_labels(values: Sequence[float], *, signed: bool = False) -> list[str]:
     """Write numbers with as many digits as it takes to tell them apart.
 
-    >>> number_labels([-0.05, 0.0, 0.05], signed=True)
-    ['−0.05', '0', '+0.05']
+    >>> number_labels([0.0, 0.05, 0.1], signed=True)
+    ['0', '+0.05', '+0.10']
     >>> number_labels([0.0, 5000.0, 10000.0])
     ['0', '5,000', '10,000']
     """
     step = min((abs(b - a) for a, b in itertools.pairwise(values)), default=abs(sum(values)))
     largest = max(map(abs, values), default=0.0)
-    if step and not (1e-6 <= step and largest < 1e7):
+    if 0 < step < 1e-6 or largest >= 1e7:
         return [_minus(f"{value:{'+' if signed and value else ''}.3g}") for value in values]
     digits = max(0, -math.floor(math.log10(step) + 1e-9)) if step else 0
-    if digits and any(abs(round(v, digits) - v) > 1e-3 * step for v in values):
+    if any(abs(round(v, digits) - v) > 1e-3 * step for v in values):
         digits += 1
     form = f"{'+' if signed else ''},.{digits}f"
     return [_minus(format(value, form)) if value else "0" for value in values]

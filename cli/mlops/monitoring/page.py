@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import hashlib
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,11 +44,13 @@ class ReportPage:
     Attributes:
         report: The report itself.
         spec: Spec of the newest revision.
+        baseline: Name of the arm that the others are compared with.
         timeline: How it came about.
     """
 
     report: Report
     spec: DeploymentSpec
+    baseline: str
     timeline: Timeline
 
 
@@ -70,6 +73,7 @@ def read_page(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> R
     return ReportPage(
         report_of(evidence, base, alpha),
         evidence.spec,
+        evidence.spec.arms[base].name,
         read_timeline(journal, evidence, base, alpha),
     )
 
@@ -95,6 +99,7 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
         timeline=timeline,
         words=in_words(report, unit),
         unit=unit,
+        baseline=page.baseline,
         reward=reward_in_words(report.reward),
         differences=plots.differences(timeline.courses),
         traffic=plots.traffic(timeline, len(report.arms)),
@@ -135,6 +140,14 @@ def _templates() -> Environment:
         "span": plots.span_of_time,
         "duration": plots.duration,
         "joined": _joined,
+        "chance": _chance,
+        "moment": _moment,
+        "whole": lambda value: f"{value:,}",
+        "p": lambda value: f"{value:.3g}",
+    }
+    templates.tests |= {
+        "simulation": lambda note: note.startswith("simulated"),
+        "finite": math.isfinite,
     }
     return templates
 
@@ -148,9 +161,10 @@ def _raw(name: str) -> Markup:
 def _policy(live: bool) -> str:
     """What the page may do: apply its own style, run its own script, and renew itself."""
     style, script = _digest(_raw("report.css.j2")), _digest(_raw("report.js.j2"))
+    source = "'self'" if live else "'none'"
     return (
         f"default-src 'none'; style-src '{style}'; script-src '{script}'; img-src data:; "
-        f"connect-src {"'self'" if live else "'none'"}; base-uri 'none'; form-action 'none'"
+        f"connect-src {source}; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -161,8 +175,23 @@ def _digest(text: str) -> str:
 def _prose(text: str) -> Markup:
     """Text with names in backticks as code."""
     parts = re.split(r"`([^`]*)`", text)
-    marked = [Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts)]  # fmt: skip
-    return Markup().join(marked)
+    code = Markup("<code>{}</code>")
+    return Markup().join(code.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+
+
+def _chance(value: float | None) -> str:
+    """A probability that is never rounded to certainty.
+
+    >>> _chance(0.5), _chance(1 - 1e-9), _chance(1e-9)
+    ('0.500', '> 0.999', '< 0.001')
+    """
+    if value is None:
+        return number(None)
+    return "> 0.999" if value > 0.999 else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _moment(time_ms: int) -> str:
+    return f"{dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _joined(values: Sequence[object]) -> str:

@@ -31,7 +31,7 @@ __all__ = ["differences", "duration", "quality", "span_of_time", "traffic"]
 # is that of the looks after this share of the units since.
 _SETTLED = 0.06
 _SPOTS = 60
-_TABLE = 8
+_TABLE = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,10 @@ def _difference(course: Course, y: Scale) -> DifferencePlot:
         zero=y.up(0.0),
         band=band(points),
         edges=line(lows) + line(highs),
-        line=line((x.at(k.n), SIZE - y.at(k.estimate)) for k in looks),
+        # An estimate from a handful of units would only draw the eye.
+        line=line(
+            (x.at(k.n), SIZE - y.at(k.estimate)) for k in looks if k.n >= (course.opened or 0)
+        ),
         burn_in=100.0 if course.opened is None else x.percent(course.opened),
         decided=None if course.decided is None else x.percent(course.decided),
         last=(x.percent(last.n), y.up(last.estimate)) if last and known else None,

@@ -188,9 +188,7 @@ def report_of(evidence: Evidence, base: int, alpha: float) -> Report:
     )
 
 
-def difference(
-    evidence: Evidence, candidate: int, base: int, alpha: float
-) -> ConfidenceSequence:
+def difference(evidence: Evidence, candidate: int, base: int, alpha: float) -> ConfidenceSequence:
     """Compare two arms of an experiment, given by position, at every look."""
     return difference_sequence(
         evidence.arms, evidence.rewards, evidence.propensities,

@@ -18,7 +18,7 @@ from mlops.stats.difference import bonferroni
 #: About how many looks a curve has: most evenly spread, the rest where it moves fastest.
 _LOOKS, _EARLY_LOOKS = 120, 40
 _SLICES = 72
-_TRUTHS_PER_WINDOW, _WINDOWS = 100, 16
+_TRUTHS_PER_WINDOW, _WINDOWS = 100, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +68,8 @@ class Timeline:
         traffic: Decisions by stretch of time, revision and arm.
         width_ms: Width of such a stretch in milliseconds.
         changes: Revisions in the order in which they went live.
+        promised: Share of each arm that its revisions promised for the requests they got; the
+            newest weights without any.
         quality: Quality in more windows than the report has, if there are truths enough.
     """
 
@@ -75,6 +77,7 @@ class Timeline:
     traffic: tuple[TrafficSlice, ...]
     width_ms: int
     changes: tuple[Change, ...]
+    promised: tuple[float, ...]
     quality: tuple[Window, ...]
 
 
@@ -98,6 +101,7 @@ def read_timeline(journal: Journal, evidence: Evidence, base: int, alpha: float)
         traffic=tuple(journal.traffic_over_time(evidence.revisions, width_ms)),
         width_ms=width_ms,
         changes=_changes(journal.revision_events(), evidence),
+        promised=_promised(evidence),
         quality=over_time(evidence.truths, len(arms), windows),
     )
 
@@ -128,6 +132,15 @@ def _picked(n: int) -> list[int]:
     even = np.linspace(0, n - 1, min(n, _LOOKS))
     early = np.geomspace(1, n, min(n, _EARLY_LOOKS)) - 1
     return sorted({round(float(index)) for index in (*even, *early)})
+
+
+def _promised(evidence: Evidence) -> tuple[float, ...]:
+    requests = np.zeros(len(evidence.revisions))
+    for traffic in evidence.traffic:
+        requests[evidence.revisions.index(traffic.revision)] += traffic.drawn
+    if not requests.sum():
+        return tuple(evidence.weights[-1].tolist())
+    return tuple((requests @ evidence.weights / requests.sum()).tolist())
 
 
 def _changes(events: Sequence[RevisionEvent], evidence: Evidence) -> tuple[Change, ...]:

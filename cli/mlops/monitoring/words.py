@@ -32,6 +32,7 @@ class Words:
         sure: How sure that is; empty where nothing was found.
         then: What to do next.
         command: A command that does it; empty if there is none.
+        about: The comparison that decided, or is nearest to deciding; None if there is none yet.
     """
 
     headline: str
@@ -39,6 +40,7 @@ class Words:
     sure: str
     then: str
     command: str
+    about: Comparison | None = None
 
 
 def in_words(report: Report, unit: str = "request") -> Words:
@@ -64,11 +66,11 @@ def reward_in_words(reward: str) -> str:
 def number(value: float | None, *, signed: bool = False) -> str:
     """Write a number with three significant digits; a dash for none.
 
-    >>> number(-0.073324, signed=True), number(1234567.0), number(None), number(0.0, signed=True)
-    ('−0.0733', '1,234,567', '–', '0')
+    >>> number(0.073324, signed=True), number(1234567.0), number(0.0, signed=True)
+    ('+0.0733', '1,234,567', '0')
     """
     if value is None or not math.isfinite(value):
-        return "–"
+        return "\N{EN DASH}"
     size = abs(value)
     if size >= 1e9 or 0 < size < 1e-4:
         text = f"{value:+.2e}"
@@ -83,17 +85,17 @@ def number(value: float | None, *, signed: bool = False) -> str:
 def per_cent(share: float) -> str:
     """Write a share of 1 in per cent with as many digits as it has, three at most.
 
-    >>> per_cent(0.95), per_cent(0.975), per_cent(1 / 3)
-    ('95 %', '97.5 %', '33.3 %')
+    >>> [per_cent(share).replace("\N{NO-BREAK SPACE}", " ") for share in (0.95, 0.975, 1 / 3)]
+    ['95 %', '97.5 %', '33.3 %']
     """
-    return f"{100 * share:.3g} %"
+    return f"{100 * share:.3g}\N{NO-BREAK SPACE}%"
 
 
 def _promote(report: Report, unit: str) -> Words:
     winner = report.verdict.winner
     deciding = next(c for c in report.comparisons if c.arm == winner)
     better = sum(c.lower > 0 for c in report.comparisons)
-    why = f"{_gain(report, deciding.estimate, f'`{deciding.baseline}`', unit)} {_plausible(report)}"
+    why = _gain(report, deciding.estimate, f"`{deciding.baseline}`", unit)
     if better > 1:
         why += f" {better} arms beat it; this one has the highest estimate, which need not be best."
     return Words(
@@ -102,6 +104,7 @@ def _promote(report: Report, unit: str) -> Words:
         _sure(report),
         "This gives it all traffic and the alias `champion`, and can be rolled back:",
         f"mlops promote {report.name}",
+        deciding,
     )
 
 
@@ -109,13 +112,14 @@ def _keep(report: Report, unit: str) -> Words:
     winner = report.verdict.winner
     nearest = max(report.comparisons, key=lambda c: c.upper)
     others = len(report.comparisons)
-    against = f"`{nearest.arm}`" if others == 1 else f"`{nearest.arm}`, the nearest of {others},"
+    against = f"`{nearest.arm}`" + (f", the nearest of {others}" if others > 1 else "")
     return Words(
         f"Keep `{winner}`",
-        f"{_gain(report, -nearest.estimate, against, unit)} {_plausible(report)}",
+        _gain(report, -nearest.estimate, against, unit),
         _sure(report),
         "This ends the test and gives the baseline all traffic again:",
         f"mlops promote {report.name}",
+        nearest,
     )
 
 
@@ -163,6 +167,7 @@ def _continue(report: Report, unit: str) -> Words:
         _sure(report),
         "Leave it running and look again whenever you like: looking costs nothing.",
         "",
+        nearest,
     )
 
 
@@ -195,24 +200,22 @@ def _outlook(nearest: Comparison, unit: str) -> str:
 
 
 def _gain(report: Report, effect: float, than: str, unit: str) -> str:
-    """Say by how much the winner is better, in terms of its reward."""
-    than = than.removesuffix(",")
-    if report.reward == "squared-error":
-        return f"Its squared error is {number(effect)} lower per {unit} than that of {than}."
-    if report.reward == "absolute-error":
-        return f"Its absolute error is {number(effect)} lower per {unit} than that of {than}."
-    if report.reward == "exact":
-        return f"It is right {number(100 * effect)} percentage points more often than {than}."
-    return f"It earns {number(effect)} more reward per {unit} than {than}."
-
-
-def _plausible(report: Report) -> str:
+    """Say by how much the winner is better, in terms of its reward, and how far that may be off."""
     verdict = report.verdict
-    assert verdict.lower is not None
-    assert verdict.upper is not None
+    winner, more = f"`{verdict.winner}`", number(effect)
     scale = 100 if report.reward == "exact" else 1
-    low, high = sorted((scale * abs(verdict.lower), scale * abs(verdict.upper)))
-    return f"The true gain lies between {number(low)} and {number(high)}."
+    bounds = [scale * abs(bound) for bound in (verdict.lower, verdict.upper) if bound is not None]
+    plausible = f"The true gain lies between {' and '.join(map(number, sorted(bounds)))}."
+    if report.reward == "squared-error":
+        found = f"The squared error of {winner} is {more} lower per {unit} than that of {than}."
+    elif report.reward == "absolute-error":
+        found = f"The absolute error of {winner} is {more} lower per {unit} than that of {than}."
+    elif report.reward == "exact":
+        points = number(100 * effect)
+        found = f"{winner} is right {points} percentage points more often than {than}."
+    else:
+        found = f"{winner} earns {more} more reward per {unit} than {than}."
+    return f"{found} {plausible}"
 
 
 def _sure(report: Report) -> str:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
 #: One cell of a request, as JSON has it.
 Cell: TypeAlias = bool | int | float | str | None
+#: Longest id of a caller's own, in characters. It is indexed, and echoed in headers.
+MAX_CLIENT_ID = 256
+#: Longest truth that is a text, in characters.
+MAX_TRUTH = 10_000
+#: Most outcomes in one request.
+MAX_OUTCOMES = 10_000
 #: What a model answers: an array (n,) or (n, k); a table as column name -> (n,) values; or a list
 #: of n JSON values (strings, objects) for models that answer neither.
 Prediction: TypeAlias = "np.ndarray[Any, Any] | dict[str, Any] | list[Any]"
@@ -192,6 +198,15 @@ class Outcome:
     row: int | None = None
     reward: float | None = None
     truth: Cell = None
+
+
+def is_client_id(text: str) -> bool:
+    r"""Whether `text` may be a caller's own id: neither endless nor with control characters.
+
+    >>> is_client_id("order 7"), is_client_id("a\0b")
+    (True, False)
+    """
+    return len(text) <= MAX_CLIENT_ID and text.isprintable()
 
 
 class Codec(Protocol):

@@ -10,7 +10,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mlops.protocols.base import Cell, Payload, Records, Rows, Tensor
+from mlops.protocols.base import (
+    MAX_OUTCOMES,
+    MAX_TRUTH,
+    Cell,
+    Kind,
+    Payload,
+    ProtocolError,
+    Records,
+    Rows,
+    Tensor,
+)
 from mlops.protocols.json_body import kind_of, malformed, shown
 from mlops.protocols.predictions import column_cells, table_rows
 from mlops.protocols.seldon_v1 import read_message
@@ -21,7 +31,8 @@ def read_truths(message: object) -> list[Cell]:
 
     Raises:
         ProtocolError: `MALFORMED`: no message, or other than one value per row; null in every
-            row, as that is what a client sends which lost its truth on the way.
+            row, as that is what a client sends which lost its truth on the way. `TOO_LARGE`:
+            more than `MAX_OUTCOMES` rows.
     """
     if message is None or message == {}:
         return []
@@ -42,6 +53,9 @@ def _values(message: dict[str, Any]) -> Iterable[Any]:
         case [("jsonData", str() | bool() | int() | float() as value)]:
             return [value]
     _, payload = read_message(message)
+    if payload.n_rows > MAX_OUTCOMES:
+        fault = f"`truth` has {payload.n_rows} rows; send at most {MAX_OUTCOMES}."
+        raise ProtocolError(Kind.TOO_LARGE, fault)
     return _rows(payload)
 
 
@@ -67,6 +81,8 @@ def _cell(value: object, row: int) -> Cell:
     if isinstance(value, float) and not math.isfinite(value):
         if math.isnan(value):
             return None
+    elif isinstance(value, str) and len(value) > MAX_TRUTH:
+        raise malformed(f"The truth of row {row} has {len(value)} characters; {MAX_TRUTH} may be.")
     elif value is None or isinstance(value, bool | int | float | str):
         return value
     raise malformed(f"The truth of row {row} must be a number, string or boolean: {shown(value)}.")

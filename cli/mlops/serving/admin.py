@@ -11,20 +11,22 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mlops.errors import ConflictError, MlopsError
+from mlops.errors import ConflictError, InvalidInputError, MlopsError
+from mlops.protocols.base import ProtocolError
 from mlops.spec.server import Served, served_from_dict
 
 _MAX_NOTE = 500
 
 
 class Admin:
-    """Three calls: `GET /status`, `POST /revision` and `POST /note`.
+    """`GET /status`, `POST /revision`, `POST /note` and `POST /score`.
 
     Args:
         status: Gives what the server says of itself, as JSON data.
         swap: Loads a revision, then makes it live; raises `MlopsError` and changes nothing if
             that fails.
         note: Writes a sentence into the journal, for whoever reads the report.
+        score: Asks every arm about the same rows, off the books.
     """
 
     def __init__(
@@ -32,10 +34,12 @@ class Admin:
         status: Callable[[], dict[str, Any]],
         swap: Callable[[Served], Awaitable[None]],
         note: Callable[[str], None],
+        score: Callable[[list[Any]], list[list[Any]]],
     ) -> None:
         self._status = status
         self._swap = swap
         self._note = note
+        self._score = score
         self._swapping = asyncio.Lock()
 
     def application(self) -> Starlette:
@@ -45,6 +49,7 @@ class Admin:
                 Route("/status", self._get_status, methods=["GET"]),
                 Route("/revision", self._post_revision, methods=["POST"]),
                 Route("/note", self._post_note, methods=["POST"]),
+                Route("/score", self._post_score, methods=["POST"]),
             ]
         )
 
@@ -53,17 +58,48 @@ class Admin:
 
     async def _post_revision(self, request: Request) -> Response:
         try:
-            served = served_from_dict(await request.json())
+            served = served_from_dict(await _document(request))
             if self._swapping.locked():
                 raise ConflictError("Another revision is being loaded.", hint="Try again shortly.")
             async with self._swapping:
                 await self._swap(served)
         except MlopsError as error:
-            document = {"code": error.code, "message": error.message, "hint": error.hint}
-            return JSONResponse({"error": document}, status_code=409)
+            return _refusal(error)
         return JSONResponse(self._status())
 
     async def _post_note(self, request: Request) -> Response:
-        document = await request.json()
-        self._note(str(document["text"])[:_MAX_NOTE])
+        try:
+            text = (await _document(request)).get("text")
+            if not isinstance(text, str):
+                raise InvalidInputError("A note has a `text`.")
+            self._note(text[:_MAX_NOTE])
+        except MlopsError as error:
+            return _refusal(error)
         return JSONResponse(self._status())
+
+    async def _post_score(self, request: Request) -> Response:
+        try:
+            rows = (await _document(request)).get("rows")
+            if not isinstance(rows, list) or not rows:
+                raise InvalidInputError("Rows to score are a list in `rows`.")
+            return JSONResponse({"arms": await asyncio.to_thread(self._score, rows)})
+        except ProtocolError as error:
+            return _refusal(InvalidInputError(error.message))
+        except MlopsError as error:
+            return _refusal(error)
+
+
+async def _document(request: Request) -> dict[str, Any]:
+    """Read a body that must be a JSON object."""
+    try:
+        document = await request.json()
+    except ValueError as error:
+        raise InvalidInputError(f"The body is not JSON: {error}.") from error
+    if not isinstance(document, dict):
+        raise InvalidInputError("The body must be a JSON object.")
+    return document
+
+
+def _refusal(error: MlopsError) -> Response:
+    document = {"code": error.code, "message": error.message, "hint": error.hint}
+    return JSONResponse({"error": document}, status_code=409)

@@ -7,7 +7,6 @@ handed to an ordinary Starlette application.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hmac
@@ -17,32 +16,30 @@ from typing import Any, TypeAlias
 
 import orjson
 
-from mlops.journal.base import JournalUnavailableError
+from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols import CODECS
 from mlops.protocols.base import (
+    MAX_CLIENT_ID,
     Codec,
     Encoded,
     InferenceRequest,
     InferenceResponse,
     Kind,
     ProtocolError,
+    is_client_id,
 )
+from mlops.serving.bodies import Receive, read_body
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk, counts, read_outcomes
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-#: Largest body that is read, in bytes.
-MAX_BODY = 16 * 1024 * 1024
-_MAX_DROPPED = 4 * MAX_BODY
-_BODY_DEADLINE_S = 20.0
 # Statuses by which a single piece of feedback tells its sender that it was not stored.
 _REFUSALS = {"forged": 400, "unknown": 404, "ambiguous": 409, "no_such_row": 422}
 _ADVICE = {
@@ -110,8 +107,7 @@ class App:
         codec = self._codecs.get(route.protocol)
         extra: _Headers = ()
         try:
-            async with asyncio.timeout(_BODY_DEADLINE_S):
-                body = await _read_body(receive, headers)
+            body = await read_body(receive, headers)
             if body is None:
                 return
             if route.feedback:
@@ -124,7 +120,7 @@ class App:
         except ProtocolError as error:
             self._metrics.refused[route.protocol] += 1
             encoded = codec.encode_error(error) if codec else _own_error(error)
-            extra = _CLOSE if error.kind is Kind.TOO_LARGE else ()
+            extra = _FURTHER.get(error.kind, ())
         await _send(send, encoded, extra)
 
     async def _predict(
@@ -137,6 +133,7 @@ class App:
                 Kind.UNKNOWN_MODEL, f"Model {route.model} not found; this is {name}."
             )
         request = codec.decode(body, headers)
+        _check_client_id(request.client_id)
         answer = await self._engine.answer(request, headers, route.protocol, started_ns)
         if isinstance(answer.result, ProtocolError):
             encoded = codec.encode_error(answer.result)
@@ -154,8 +151,9 @@ class App:
                 return await self._seldon_feedback(body, headers)
             return await self._own_feedback(body, headers)
         except JournalUnavailableError as error:
-            # 503 and not 500: nothing was stored, and the same feedback may be sent again.
-            return _text_error(503, f"{error.message} {error.hint or ''}".strip())
+            # Not 500: nothing was stored, and the same feedback may be sent again.
+            status = 507 if isinstance(error, JournalFullError) else 503
+            return _text_error(status, f"{error.message} {error.hint or ''}".strip())
 
     async def _own_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
         outcomes = read_outcomes(body, headers.get("content-type", ""))
@@ -204,43 +202,21 @@ def _sent_token(authorization: bytes) -> bytes:
         return b""
 
 
-async def _read_body(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
-    """Read the whole body; None if the caller went away.
-
-    One that is too large is read on and dropped up to a limit: if the connection were closed in
-    the middle of it, most callers would see a reset and not the answer.
-    """
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > _MAX_DROPPED:
-        raise _too_large(int(declared))
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        # Most bodies come in one piece; nothing is copied then.
-        body: bytes = message.get("body", b"")
-        return body
-    chunks, size = bytearray(), 0
-    while True:
-        if message["type"] == "http.disconnect":
-            return None
-        body = message.get("body", b"")
-        size += len(body)
-        if size <= MAX_BODY:
-            chunks += body
-        if size > _MAX_DROPPED or not message.get("more_body"):
-            break
-        message = await receive()
-    if size > MAX_BODY:
-        raise _too_large(size)
-    return bytes(chunks)
-
-
-def _too_large(size: int) -> ProtocolError:
-    return ProtocolError(
-        Kind.TOO_LARGE, f"The body has {size} bytes or more; at most {MAX_BODY} are taken."
-    )
+def _check_client_id(client_id: str | None) -> None:
+    """Refuse an id that the journal cannot keep and find again."""
+    if client_id is not None and not is_client_id(client_id):
+        raise ProtocolError(
+            Kind.MALFORMED,
+            f"An id of the caller's own may have up to {MAX_CLIENT_ID} printable characters, "
+            f"not be {client_id[:40]!a} with its {len(client_id)}.",
+        )
 
 
 _CLOSE = ((b"connection", b"close"),)
+_FURTHER: dict[Kind, _Headers] = {
+    Kind.TOO_LARGE: _CLOSE,
+    Kind.UNSUPPORTED_MEDIA: ((b"accept-encoding", b"gzip, deflate"),),
+}
 _ALLOW = ((b"allow", b"POST"),)
 _CHALLENGE = (
     (b"www-authenticate", b"Bearer"),

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from mlops.protocols.base import (
     Columns,
     InferenceRequest,
@@ -82,19 +84,29 @@ def _unit(
     if not sticky:
         return None
     source, _, name = sticky.partition(":")
-    value = headers.get(name.lower()) if source == "header" else _field(payload, name)
+    if source == "header":
+        value: Any = headers.get(name.lower())
+    else:
+        value = _field(payload, name, live.arms[0].loaded.signature.names)
     if value is None or value == "":
         return None
+    if isinstance(value, float | np.floating) and value.is_integer():
+        value = int(value)  # 7 in one protocol is 7.0 in another
     text = str(value).encode()
     return hashlib.blake2b(text, key=key, salt=live.salt, digest_size=8).digest()
 
 
-def _field(payload: Payload, name: str) -> Any:  # noqa: ANN401 - a JSON value
-    """Value of a field in the first row; the rows of one request belong to one unit."""
+def _field(payload: Payload, name: str, columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value
+    """Value of a field in the first row; the rows of one request belong to one unit.
+
+    Rows without names have the `columns` of the signature, as for the model.
+    """
     if isinstance(payload, Records):
         return payload.values[0].get(name)
-    if isinstance(payload, Rows) and payload.names and name in payload.names:
-        return payload.values[0][payload.names.index(name)]
-    if isinstance(payload, Columns) and name in payload.values:
-        return payload.values[name][0]
-    return None
+    if isinstance(payload, Columns):
+        return payload.values[name][0] if name in payload.values else None
+    names = payload.names if isinstance(payload, Rows) and payload.names else columns
+    row = payload.values[0]
+    if name not in names or np.ndim(row) == 0 or len(row) != len(names):
+        return None
+    return row[names.index(name)]

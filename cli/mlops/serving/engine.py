@@ -127,6 +127,21 @@ class Engine:
         )
         return Answer(result, request_id, drawn.arm.arm.name, revision.number)
 
+    def score(self, rows: list[Any]) -> list[list[Any]]:
+        """Ask every arm about the same rows; nothing is drawn, counted or written down.
+
+        Args:
+            rows: Each an object, column name to cell, or a list of cells; all of one kind.
+
+        Returns:
+            One list of n predictions per arm.
+
+        Raises:
+            ProtocolError: A model refuses the rows.
+        """
+        payload = Records(rows) if isinstance(rows[0], dict) else Rows(rows)
+        return [_rows_of(arm.loaded.model.predict(payload, {})) for arm in self.live.arms]
+
     async def _predict(self, arm: LiveArm, request: InferenceRequest) -> Prediction:
         if arm.inline and request.n_rows <= 64:
             return _rows_match(

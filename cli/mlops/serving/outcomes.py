@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +16,23 @@ import orjson
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome
 from mlops.journal.writer import JournalWriter
-from mlops.protocols.base import Kind, Outcome, ProtocolError
+from mlops.protocols.base import (
+    MAX_OUTCOMES,
+    MAX_TRUTH,
+    Kind,
+    Outcome,
+    ProtocolError,
+    is_client_id,
+)
+from mlops.protocols.json_body import shown
 from mlops.rewards import REWARDS
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
-#: Most outcomes in one request.
-MAX_OUTCOMES = 10_000
 _MAX_ROW = 1_000_000
-_MAX_TEXT = 10_000
+_MAX_ID = 10_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
 
@@ -74,23 +81,28 @@ class OutcomeDesk:
         """
         now_ms = time.time_ns() // 1_000_000
         checked = [self._check(outcome, now_ms) for outcome in outcomes]
-        genuine = [item for item in checked if item is not None]
+        genuine = [item for item in checked if isinstance(item, NewOutcome)]
         stored: list[StoredOutcome] = []
         if genuine:
             stored = await asyncio.wrap_future(writer.add_outcomes(genuine))
         fates = iter(stored)
-        receipts = [self._receipt(None if item is None else next(fates)) for item in checked]
+        receipts = [
+            item if isinstance(item, Receipt) else self._receipt(next(fates)) for item in checked
+        ]
         self._count(receipts)
         return receipts
 
-    def _check(self, outcome: Outcome, now_ms: int) -> NewOutcome | None:
-        """Read the id of an outcome; None if it is forged."""
+    def _check(self, outcome: Outcome, now_ms: int) -> NewOutcome | Receipt:
+        """Read the id of an outcome; the receipt if that decides already."""
         rid: RequestId | None = None
         if outcome.request_id is not None:
             try:
                 rid = read(self._engine.key, outcome.request_id)
             except ForgedRequestIdError:
-                return None
+                return Receipt("forged")
+        elif outcome.client_id is not None and not is_client_id(outcome.client_id):
+            # No prediction has such an id, and not every database can be asked for it.
+            return Receipt(Fate.UNKNOWN.value)
         return NewOutcome(
             nonce=rid.nonce if rid else None,
             client_id=outcome.client_id,
@@ -103,9 +115,7 @@ class OutcomeDesk:
             truth=_normal(outcome.truth),
         )
 
-    def _receipt(self, stored: StoredOutcome | None) -> Receipt:
-        if stored is None:
-            return Receipt("forged")
+    def _receipt(self, stored: StoredOutcome) -> Receipt:
         if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
             return Receipt(stored.fate.value)
         revision = stored.outcome.revision
@@ -175,24 +185,36 @@ def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
     value per row of the request.
 
     Raises:
-        ProtocolError: `MALFORMED`; nothing of the body may be used.
+        ProtocolError: `MALFORMED` or `TOO_LARGE`; nothing of the body may be used.
     """
-    if "ndjson" in content_type:
-        documents = [
-            _json(line, number) for number, line in enumerate(body.splitlines(), 1) if line.strip()
-        ]
-    else:
-        document = _json(body, 0)
-        is_list = isinstance(document, dict) and "outcomes" in document
-        documents = document["outcomes"] if is_list else [document]
-    if not isinstance(documents, list) or not documents:
+    outcomes: list[Outcome] = []
+    for number, document in enumerate(_documents(body, content_type)):
+        outcomes += _outcomes(document, number)
+        _check_count(len(outcomes))
+    if not outcomes:
         raise ProtocolError(Kind.MALFORMED, "There is no feedback in this request.")
-    outcomes = [item for number, d in enumerate(documents) for item in _outcomes(d, number)]
-    if len(outcomes) > MAX_OUTCOMES:
-        raise ProtocolError(
-            Kind.TOO_LARGE, f"{len(outcomes)} outcomes in one request; send at most {MAX_OUTCOMES}."
-        )
     return outcomes
+
+
+def _documents(body: bytes, content_type: str) -> Iterator[Any]:
+    """Yield the JSON value of each outcome."""
+    if "ndjson" in content_type:
+        for number, line in enumerate(io.BytesIO(body), 1):
+            if line.strip():
+                yield _json(line, number)
+        return
+    document = _json(body, 0)
+    if not isinstance(document, dict) or "outcomes" not in document:
+        yield document
+    elif isinstance(document["outcomes"], list):
+        yield from document["outcomes"]
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_OUTCOMES:
+        raise ProtocolError(
+            Kind.TOO_LARGE, f"More than {MAX_OUTCOMES} outcomes in one request; send fewer."
+        )
 
 
 def _json(text: bytes, line: int) -> Any:  # noqa: ANN401 - a JSON value
@@ -208,21 +230,21 @@ def _outcomes(document: Any, number: int) -> list[Outcome]:  # noqa: ANN401 - a 
         return ProtocolError(Kind.MALFORMED, f"feedback {number}: {text}")
 
     if not isinstance(document, dict):
-        raise fault(f"an object is expected, not `{str(document)[:80]}`")
+        raise fault(f"an object is expected, not {shown(document)}")
     unknown = set(document) - {"request_id", "client_id", "row", "reward", "truth"}
     if unknown:
-        raise fault(f"unknown key `{sorted(unknown)[0]}`")
+        raise fault(f"unknown key {shown(min(unknown))}")
     ids = {name: document.get(name) for name in ("request_id", "client_id")}
     for name, value in ids.items():
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_TEXT):
-            raise fault(f"`{name}` must be text, not `{str(value)[:80]}`")
+        if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_ID):
+            raise fault(f"`{name}` must be text, not {shown(value)}")
     if all(value is None for value in ids.values()):
         raise fault("`request_id` is missing")
     row = document.get("row")
     if row is not None and (
         isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < _MAX_ROW
     ):
-        raise fault(f"`row` must be a whole number from 0, not `{str(row)[:80]}`")
+        raise fault(f"`row` must be a whole number from 0, not {shown(row)}")
     try:
         pairs = _pairs(document.get("reward"), document.get("truth"), row)
     except ValueError as error:
@@ -240,6 +262,7 @@ def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, f
     if row is not None:
         raise ValueError("a list holds one value per row and goes without `row`")
     size = len(reward if isinstance(reward, list) else truth)
+    _check_count(size)
     rewards = reward if isinstance(reward, list) else [reward] * size
     truths = truth if isinstance(truth, list) else [truth] * size
     if len(rewards) != len(truths) or not size:
@@ -258,12 +281,12 @@ def _reward(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"a reward must be a finite number, not `{str(value)[:80]}`")
+        raise ValueError(f"a reward must be a finite number, not {shown(value)}")
     return float(value)
 
 
 def _truth(value: Any) -> Any:  # noqa: ANN401 - a JSON value
-    if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > _MAX_TEXT):
+    if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > MAX_TRUTH):
         raise ValueError("a truth must be a number, a text or a boolean")
     return value
 

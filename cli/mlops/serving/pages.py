@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 import mlops
+from mlops.errors import NotFoundError
 from mlops.protocols.base import Encoded
 from mlops.protocols.open_inference_metadata import (
     TensorMetadata,
@@ -78,6 +79,7 @@ class Pages:
         metrics: What to expose.
         example: Gives a request that works, for `/invocations`, or None.
         secured: Whether callers must send a bearer token.
+        report: Writes the page of the report; without it there is none.
     """
 
     def __init__(
@@ -87,11 +89,13 @@ class Pages:
         example: Callable[[], dict[str, Any] | None],
         *,
         secured: bool = False,
+        report: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._example = example
         self._secured = secured
+        self._report = report
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
             loader=FileSystemLoader(shipped("templates") / "serving"),
@@ -127,8 +131,13 @@ class Pages:
             "/openapi.json": self._openapi,
             "/docs": self._docs,
         }
+        if self._report is not None:
+            paths["/report"] = self._live_report
         routes = [Route(path, endpoint, methods=get) for path, endpoint in paths.items()]
-        return Starlette(routes=routes, middleware=[Middleware(_Gateway)])
+        application = Starlette(routes=routes, middleware=[Middleware(_Gateway)])
+        # A redirect from `/ping/` would lead to whatever host the caller names.
+        application.router.redirect_slashes = False
+        return application
 
     @property
     def _name(self) -> str:
@@ -198,6 +207,14 @@ class Pages:
         policy = _POLICY.format(nonce=nonce)
         return HTMLResponse(page, headers={"content-security-policy": policy})
 
+    async def _live_report(self, request: Request) -> Response:
+        assert self._report is not None
+        try:
+            page = await self._report()
+        except NotFoundError as error:
+            return PlainTextResponse(error.message, status_code=404)
+        return HTMLResponse(page, headers={"cache-control": "no-store"})
+
     async def _document(self) -> dict[str, Any]:
         """Return the OpenAPI document of what is live."""
         live = self._engine.live
@@ -210,6 +227,7 @@ class Pages:
             outcome=example_outcome(revision.spec.reward, examples.prediction),
             metadata=json.loads(self._metadata().body),
             secured=self._secured,
+            report=self._report is not None,
         )
         document: dict[str, Any] = json.loads(text)
         return document

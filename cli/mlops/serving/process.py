@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from mlops.errors import ConflictError, InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, StoredOutcome
 from mlops.journal.sql import SqlJournal
@@ -28,8 +28,10 @@ from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.patience import PatientProtocol
+from mlops.serving.report import LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
-from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
+from mlops.spec.deployment import DeploymentSpec, Revision, from_dict, to_dict
+from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.server import Launch, Served, ServerState, write_state
 
 _LOG = logging.getLogger(__name__)
@@ -52,11 +54,12 @@ class Process:
         # Bound before the models are loaded: a taken port should be known at once.
         self._socket = _bind(launch.host, launch.port)
         self._launch = replace(launch, port=self._socket.getsockname()[1])
+        key = _read_key(launch.key_file)
+        self._token = _read_token(launch.token_file)
         self._journal: Journal = SqlJournal(launch.journal_url)
         live = load_revision(launch.served)
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._gauges)
-        key = Path(launch.key_file).read_bytes()
         self._engine = Engine(live, key, self._writer, self._metrics, launch.features)
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
@@ -69,19 +72,28 @@ class Process:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        token = _read_token(self._launch.token_file)
         pages = Pages(
             self._engine,
             self._metrics,
             lambda: self._request(self._engine.live),
-            secured=bool(token),
+            secured=bool(self._token),
+            report=LiveReport(self._journal),
         )
-        app = App(self._engine, self._desk, self._writer, self._metrics, pages.application(), token)
-        admin = Admin(self._status, self._swap, self._note)
+        app = App(
+            self._engine,
+            self._desk,
+            self._writer,
+            self._metrics,
+            pages.application(),
+            self._token,
+        )
+        admin = Admin(self._status, self._swap, self._note, self._engine.score)
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
         with _unix_socket(Path(self._launch.socket)) as control:
-            self._went_live("started")
+            self._started_ms = _now_ms()
+            self._record("started", self._launch.served.revision)
+            write_state(self._state(None), Path(self._launch.state_file))
             _LOG.info("serving %s at %s", self._launch.name, self._state(None).url)
             try:
                 await asyncio.gather(public.serve([self._socket]), private.serve([control]))
@@ -104,27 +116,31 @@ class Process:
         _LOG.info("stopped")
 
     async def _swap(self, served: Served) -> None:
-        """Load beside the live revision, then move one pointer."""
+        """Load beside the live revision, write it down, then move one pointer."""
         live = await asyncio.to_thread(load_revision, served, self._engine.live)
-        self._engine.live = live
-        self._launch = replace(self._launch, served=served)
-        self._went_live("live")
+        # Before it answers anybody: a report could not read the evidence of a revision that the
+        # journal does not know.
+        await asyncio.to_thread(self._record, "live", served.revision)
+        before = self._engine.live, self._launch
+        self._engine.live, self._launch = live, replace(self._launch, served=served)
+        try:
+            write_state(self._state(None), Path(self._launch.state_file))
+        except MlopsError:
+            # There was no await in between, so no request has seen it.
+            self._engine.live, self._launch = before
+            raise
         _LOG.info("revision %d is live", served.revision.number)
 
     def _note(self, text: str) -> None:
         number = self._launch.served.revision.number
         self._journal.record_revision(RevisionEvent(number, _now_ms(), "note", {"text": text}))
 
-    def _went_live(self, event: str) -> None:
-        """Tell the journal and the state file what serves now."""
-        revision = self._launch.served.revision
-        now_ms = _now_ms()
-        self._started_ms = self._started_ms or now_ms
-        self._specs[revision.number] = revision.spec
+    def _record(self, event: str, revision: Revision) -> None:
+        """Write into the journal what serves from now on."""
         self._journal.record_revision(
-            RevisionEvent(revision.number, now_ms, event, to_dict(revision.spec))
+            RevisionEvent(revision.number, _now_ms(), event, to_dict(revision.spec))
         )
-        write_state(self._state(None), Path(self._launch.state_file))
+        self._specs[revision.number] = revision.spec
 
     def _remember_past(self) -> None:
         """Know earlier revisions, so that late feedback is credited by their arms and reward."""
@@ -251,10 +267,24 @@ def _unix_socket(path: Path) -> Iterator[socket.socket]:
 def _read_token(path: str) -> str:
     if not path:
         return ""
-    token = Path(path).read_text(encoding="utf-8").strip()
+    token = _read_secret(path).decode("utf-8", "replace").strip()
     if len(token) < 16:
         raise InvalidInputError(f"The token in `{path}` is too short; use 16 characters or more.")
     return token
+
+
+def _read_key(path: str) -> bytes:
+    key = _read_secret(path)
+    if len(key) != KEY_BYTES:
+        raise InvalidInputError(f"The key in `{path}` has {len(key)} bytes, not {KEY_BYTES}.")
+    return key
+
+
+def _read_secret(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error
 
 
 def _now_ms() -> int:

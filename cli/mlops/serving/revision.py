@@ -70,8 +70,11 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
     kept = dict(zip(previous.served.paths, previous.arms, strict=True)) if previous else {}
     arms = []
     for index, (arm, path) in enumerate(zip(spec.arms, served.paths, strict=True)):
-        _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
-        loaded = kept[path].loaded if path in kept else load_model(Path(path))
+        if path in kept:
+            loaded = kept[path].loaded
+        else:
+            _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
+            loaded = load_model(Path(path))
         # A model without an example was never timed; it may be slow.
         inline = loaded.row_ms < _INLINE_MS
         arms.append(LiveArm(arm, index, loaded, inline))

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import ConflictError, InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.spec.deployment import Revision, from_dict, to_dict
 
 _SCHEMA_VERSION = 1
@@ -150,7 +150,11 @@ def served_from_dict(document: Mapping[str, Any]) -> Served:
 
 
 def write_launch(launch: Launch, path: Path) -> None:
-    """Write how to start a server."""
+    """Write how to start a server.
+
+    Raises:
+        MlopsError: It cannot be written.
+    """
     _write(path, _launch_to_dict(launch))
 
 
@@ -160,11 +164,19 @@ def read_launch(path: Path) -> Launch:
     Raises:
         InvalidInputError: The file is missing or broken.
     """
-    return _launch_from_dict(_read(path))
+    document = _read(path)
+    try:
+        return _launch_from_dict(document)
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(f"`{path}` is broken: {error!r}.") from error
 
 
 def write_state(state: ServerState, path: Path) -> None:
-    """Write what a server says of itself, in one step, so that a reader never sees half."""
+    """Write what a server says of itself, in one step, so that a reader never sees half.
+
+    Raises:
+        MlopsError: It cannot be written; what it said before stands.
+    """
     document = {**asdict(state), "launch": _launch_to_dict(state.launch)}
     _write(path, document)
 
@@ -205,17 +217,24 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     text = json.dumps({"schema_version": _SCHEMA_VERSION, **document}, indent=2)
-    draft.write_text(text + "\n", encoding="utf-8")
-    draft.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text + "\n", encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise MlopsError(
+            f"`{path}` cannot be written: {error}.", hint="Free space, or mend the folder's rights."
+        ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        if not isinstance(document, dict):
+            raise TypeError("it holds no JSON object")
+    except (OSError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"`{path}` cannot be read: {error}.", hint="Remove it and deploy again."
         ) from error

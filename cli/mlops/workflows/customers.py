@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,15 +101,17 @@ def play_customers(
     draws = 0 if request.once else settings.feedback.draws
     total = min(draws or len(customers), request.limit or draws or len(customers))
     rows = itertools.islice(visits(customers, draws, settings.feedback.seed), total)
-    where, endpoint = _endpoint(settings, name, request)
-    if where and draws:
-        # Before the first visit: whoever interrupts us leaves simulated visits too.
-        add_note(require_running(where).launch.socket, _label(len(customers), simulated=True))
-    tally = play(
-        endpoint, customers, rows, rate=request.rate, on_progress=lambda t: on_progress(t, total)
-    )
+    with _endpoint(settings, name, request) as (state, endpoint):
+        if state and draws:
+            # Before the first visit: whoever interrupts us leaves simulated visits too.
+            add_note(state.launch.socket, _label(len(customers), simulated=True))
+        tally = play(
+            *(endpoint, customers, rows),
+            rate=request.rate,
+            on_progress=lambda t: on_progress(t, total),
+        )
     return Played(
-        name=where.name if where else request.url,
+        name=state.launch.name if state else request.url,
         visits=tally.visits,
         customers=len(customers),
         simulated=draws > 0,
@@ -128,8 +131,8 @@ def send_outcome(
 ) -> dict[str, Any]:
     """Send feedback about one request; return the server's answer."""
     state = require_running(places(settings, pick_name(settings, name)))
-    connection = connect(state)
-    return send_one(connection, request_id, row=row, reward=reward, truth=truth)
+    with connect(state) as connection:
+        return send_one(connection, request_id, row=row, reward=reward, truth=truth)
 
 
 def send_stream(
@@ -140,7 +143,8 @@ def send_stream(
 ) -> Counter[str]:
     """Send NDJSON outcomes; return their fates."""
     state = require_running(places(settings, pick_name(settings, name)))
-    return send_lines(connect(state), lines, on_progress)
+    with connect(state) as connection:
+        return send_lines(connection, lines, on_progress)
 
 
 def require_running(where: Places) -> ServerState:
@@ -179,20 +183,25 @@ def _customers(settings: Settings, request: PlayRequest) -> Customers:
     return read_customers(path, column)
 
 
+@contextlib.contextmanager
 def _endpoint(
     settings: Settings, name: str | None, request: PlayRequest
-) -> tuple[Places | None, Endpoint]:
+) -> Iterator[tuple[ServerState | None, Endpoint]]:
+    """Connect to where the customers go; the state is that of a deployment here."""
     wanted = settings.feedback.reward
     if request.url:
-        connection = Connection(request.url, read_token(request.token_file))
-        return None, SeldonEndpoint(connection, (load_reward(wanted), wanted))
+        reward = (load_reward(wanted), wanted)
+        with Connection(request.url, read_token(request.token_file)) as connection:
+            yield None, SeldonEndpoint(connection, reward)
+        return
     where = places(settings, pick_name(settings, name))
     state = require_running(where)
-    reward = state.launch.served.revision.spec.reward
-    if settings.origins["feedback.reward"] == "command line" and wanted != reward:
+    its = state.launch.served.revision.spec.reward
+    if settings.origins["feedback.reward"] == "command line" and wanted != its:
         raise ConflictError(
-            f"`{where.name}` was deployed with the reward `{reward}`, not `{wanted}`.",
+            f"`{where.name}` was deployed with the reward `{its}`, not `{wanted}`.",
             hint="Another reward is another experiment: deploy again with `--reward`.",
         )
-    own = (load_reward(reward), reward) if is_own(reward) else None
-    return where, LocalEndpoint(connect(state), own)
+    own = (load_reward(its), its) if is_own(its) else None
+    with connect(state) as connection:
+        yield state, LocalEndpoint(connection, own)

@@ -49,10 +49,11 @@ def predict(settings: Settings, name: str | None, text: str, *, arm: str = "") -
         NotFoundError: The deployment does not run.
     """
     where = places(settings, pick_name(settings, name))
-    connection = connect(require_running(where))
+    state = require_running(where)
     body = json.dumps(_document(text)).encode()
     extra = {"x-mlops-arm": arm} if arm else {}
-    answer, headers = connection.post("/invocations", body, headers=extra)
+    with connect(state) as connection:
+        answer, headers = connection.post("/invocations", body, headers=extra)
     predictions = answer["predictions"]
     return Predicted(
         name=where.name,

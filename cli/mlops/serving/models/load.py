@@ -60,7 +60,12 @@ def _read_mlmodel(path: Path) -> dict[str, Any]:
     file = path / "MLmodel"
     if not file.is_file():
         raise InvalidInputError(f"`{path}` is not an MLflow model: it has no `MLmodel` file.")
-    document: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"`{file}` cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInputError(f"`{file}` is not an MLflow model's.")
     return document
 
 

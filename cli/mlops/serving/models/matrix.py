@@ -66,7 +66,9 @@ class MatrixBuilder:
         if isinstance(payload, Columns):
             self._order(tuple(payload.values))
             picked = [payload.values[name] for name in self._names]
-            return list(zip(*(np.asarray(c).reshape(len(c)).tolist() for c in picked), strict=True))
+            # Cells of a list may be lists themselves, which is for the check of cells to refuse.
+            cells = [c.tolist() if isinstance(c, np.ndarray) else c for c in picked]
+            return list(zip(*cells, strict=True))
         return self._by_position(payload.values)
 
     def _by_position(self, values: Any) -> Any:  # noqa: ANN401 - nested lists or an array
@@ -134,4 +136,4 @@ def _expected(column: Column) -> str:
 
 
 def _list(names: Sequence[str]) -> str:
-    return "[" + ", ".join(f"'{name}'" for name in names[:20]) + "]"
+    return "[" + ", ".join(f"'{name[:80]}'" for name in names[:20]) + "]"

@@ -1,0 +1,149 @@
+"""Does the journal keep what it acknowledged? Through kill -9, and through a full disk.
+
+    python benchmarks/durability.py [--kills 20] [--seconds 2]
+    python benchmarks/durability.py --disk-full [--seconds 4]
+
+Customers ask for predictions and send feedback without a pause, and write down what they are told.
+The server is killed at random points, `--seconds` apart on average, and deployed again, now and
+then with other weights. With `--disk-full` its journal lies on a disk that fills up instead. At the
+end the journal and the evidence of the report are held against the customers' notes; exits with 1
+if anything acknowledged is lost, doubled, altered, or credited to an arm that did not answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import random
+import signal
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from audit import audit
+from common import machine, wine_project
+from customers import Crowd, Diary
+from disk_full import fill_up
+
+from mlops.deployment.deploy import Deployed, deploy
+from mlops.deployment.local import stop
+from mlops.deployment.places import Places, is_alive, places
+from mlops.deployment.request import read_request
+from mlops.settings import load_settings
+from mlops.spec.server import ServerState
+
+_CUSTOMERS = 4
+_ENDS_WITHIN_S = 10.0
+# Every fifth start has other weights, so that feedback arrives late and revisions mix.
+_SPLITS = ("50/50", "70/30")
+_STARTS_PER_SPLIT = 5
+
+
+def main(project: Path, kills: int, seconds: float) -> bool:
+    """Kill again and again; return whether all promises were kept."""
+    # Random points of the load; the machine's own noise makes each run another one.
+    chance = random.Random(7)
+    restarts = []
+    with _deployment(project) as (where, state):
+        crowd = Crowd(state.launch.port, bodies(project), _CUSTOMERS)
+        with crowd.at_work():
+            for count in range(1, kills + 1):
+                time.sleep(chance.uniform(0, 2 * seconds))
+                _kill(state.pid, where)
+                died = time.perf_counter()
+                state = up(project, count // _STARTS_PER_SPLIT)
+                restarts.append(time.perf_counter() - died)
+            time.sleep(seconds)
+        stop(where)
+        print(machine())
+        print(f"kills: {kills}")
+        print(f"restart time: {statistics.median(restarts):.1f} s in the median")
+        return _judge(where, project, crowd.diary())
+
+
+def disk_full(project: Path, seconds: float) -> bool:
+    """Fill the journal's disk; return whether all promises were kept."""
+    with fill_up(project / ".mlops" / "journal") as disk, _deployment(project) as (where, state):
+        crowd = Crowd(state.launch.port, bodies(project), _CUSTOMERS)
+        print(machine())
+        with crowd.at_work():
+            times = disk.through_a_full_disk(crowd, seconds)
+        told = crowd.diary()
+        same = is_alive(where) and up(project, 0).pid == state.pid
+        stop(where)
+        kept = times.figures(told)
+        print(f"restarted: {'no' if same else 'yes'}")
+        return _judge(where, project, told) and same and kept and disk.accounts(told)
+
+
+def _judge(where: Places, project: Path, told: Diary) -> bool:
+    print(f"predictions answered: {len(told.told):,}; by status {dict(told.statuses)}")
+    print(f"feedback sent about: {len(told.sent):,}; unanswered about: {len(told.doubtful):,}")
+    print(f"feedback acknowledged: {len(told.acknowledged):,}; by fate {dict(told.fates)}")
+    found = audit(project / ".mlops" / "journal" / f"{where.name}.db", told)
+    for name, count in asdict(found).items():
+        print(f"{name}: {count:,}")
+    failures = where.log.read_text().count("Traceback")
+    print(f"tracebacks in the server's log: {failures}")
+    refused = sum(count for status, count in told.statuses.items() if status != 200)
+    return found.sound and not failures and not refused and bool(told.acknowledged)
+
+
+@contextlib.contextmanager
+def _deployment(project: Path) -> Iterator[tuple[Places, ServerState]]:
+    """Deploy both models; stop the server that runs at the end, whichever it is."""
+    state = up(project, 0)
+    where = places(load_settings(project), state.launch.name)
+    try:
+        yield where, state
+    finally:
+        stop(where)
+
+
+def up(project: Path, turn: int) -> ServerState:
+    """Do what `mlops deploy` does, and return what the server says."""
+    settings = load_settings(project)
+    split = _SPLITS[turn % len(_SPLITS)]
+    done = deploy(settings, read_request(settings, ab=("wine/1", "wine/2"), split=split))
+    assert isinstance(done, Deployed)
+    return done.state
+
+
+def _kill(pid: int, where: Places) -> None:
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + _ENDS_WITHIN_S
+    while is_alive(where):
+        if time.monotonic() > deadline:
+            raise SystemExit(f"process {pid} outlives kill -9")
+        time.sleep(0.001)
+
+
+def bodies(project: Path) -> list[bytes]:
+    """The wines of the project, each as a request of one row."""
+    with (project / "data" / "customers.csv").open(newline="") as file:
+        wines = [
+            {k: float(v) for k, v in row.items() if k != "quality"} for row in csv.DictReader(file)
+        ]
+    return [json.dumps({"dataframe_records": [wine]}).encode() for wine in wines]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--disk-full", action="store_true")
+    parser.add_argument("--project", type=Path, help="with wine/1 and wine/2, and nothing deployed")
+    chosen = parser.parse_args()
+    with contextlib.ExitStack() as stack:
+        folder = chosen.project or stack.enter_context(wine_project())
+        if chosen.disk_full:
+            kept = disk_full(folder, chosen.seconds)
+        else:
+            kept = main(folder, chosen.kills, chosen.seconds)
+    sys.exit(0 if kept else 1)

@@ -1,0 +1,72 @@
+"""The report of the experiment as a live page.
+
+`serving` and `monitoring` stand side by side in the plan of the house and never import each other:
+answering requests must not depend on statistics, and a report must not need a server. So the page
+is found by name, like every strategy, and NumPy's and SciPy's statistics are imported when somebody
+first looks at it, not when the server starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from mlops.journal.base import Journal
+from mlops.plugins import Plugins
+
+# A page is served again this long without reading the journal; and, where the journal is so large
+# that reading it takes long, until the pause is this many times as long as the work.
+_KEPT_S = 2.0
+_PAUSE = 10.0
+
+
+class Page(Protocol):
+    """Writes a page about what a journal holds."""
+
+    def __call__(self, journal: Journal, *, live: bool) -> str:
+        """Return HTML; `live` pages renew themselves.
+
+        Called in a thread of its own; only reads.
+
+        Raises:
+            NotFoundError: There is nothing to write about.
+        """
+        ...
+
+
+PAGES: Plugins[Page] = Plugins("page", {"report": "mlops.monitoring.page:report_page"})
+
+
+class LiveReport:
+    """The newest page of the report, read at most once at a time and kept for a while.
+
+    Args:
+        journal: What it is about.
+        clock: Seconds that only grow.
+    """
+
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+        self._journal = journal
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._page = ""
+        self._kept_until = -1.0
+
+    async def __call__(self) -> str:
+        """Return the page, at most a few seconds old.
+
+        Raises:
+            NotFoundError: There is nothing to write about.
+        """
+        async with self._lock:
+            started = self._clock()
+            if started >= self._kept_until:
+                self._page = await asyncio.to_thread(self._write)
+                done = self._clock()
+                self._kept_until = done + max(_KEPT_S, _PAUSE * (done - started))
+            return self._page
+
+    def _write(self) -> str:
+        return PAGES.load("report")(self._journal, live=True)

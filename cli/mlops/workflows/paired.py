@@ -1,0 +1,65 @@
+"""`mlops report --paired`: ask every arm about the rows whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mlops.deployment.control import score
+from mlops.deployment.places import pick_name, places
+from mlops.errors import InvalidInputError, NotFoundError
+from mlops.journal.records import LabelledRow, Value
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.evidence import Evidence, gather
+from mlops.monitoring.paired import PairedReport, compare_paired
+from mlops.rewards import REWARDS
+from mlops.settings import Settings
+from mlops.spec.server import ServerState
+from mlops.workflows.customers import require_running
+
+_BATCH = 1_000
+
+
+def paired_report(settings: Settings, name: str | None) -> PairedReport:
+    """Compare the live arms on all rows of the experiment whose truth and features were kept.
+
+    Raises:
+        NotFoundError: The deployment does not run, or no such row is in the journal.
+        InvalidInputError: There is one arm, or the reward is not derived from the truth.
+    """
+    state = require_running(places(settings, pick_name(settings, name)))
+    spec = state.launch.served.revision.spec
+    if len(spec.arms) < 2:
+        raise InvalidInputError(f"`{spec.name}` has one arm, so there is nothing to compare.")
+    if spec.reward not in REWARDS or spec.reward == "given":
+        raise InvalidInputError(
+            f"The reward `{spec.reward}` is not derived from the truth, so other arms' answers "
+            "have none.",
+            hint="A paired comparison needs squared-error, absolute-error or exact.",
+        )
+    journal = SqlJournal(state.launch.journal_url)
+    try:
+        evidence = gather(journal)
+        rows = list(journal.labelled_rows(evidence.revisions)) if evidence else []
+    finally:
+        journal.close()
+    if evidence is None or not rows:
+        raise NotFoundError(
+            "No row of this experiment has both its truth and its features in the journal.",
+            hint='Keep `[journal] features = "all"` and send truth with `mlops feedback`.',
+        )
+    return _compare(settings, state, evidence, rows)
+
+
+def _compare(
+    settings: Settings, state: ServerState, evidence: Evidence, rows: Sequence[LabelledRow]
+) -> PairedReport:
+    spec = state.launch.served.revision.spec
+    base = spec.index_of(settings.report.baseline) if settings.report.baseline else 0
+    predictions: list[list[Value]] = [[] for _ in spec.arms]
+    for start in range(0, len(rows), _BATCH):
+        batch = [row.features for row in rows[start : start + _BATCH]]
+        for arm, values in zip(predictions, score(state.launch.socket, batch), strict=True):
+            arm += values
+    return compare_paired(
+        spec, rows, predictions, alpha=settings.report.alpha, baseline=base, notes=evidence.notes
+    )

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.fixtures_deployment import Said, Shop, open_shop
+from tests.fixtures_training import TrainedWine
+
+
+@pytest.fixture(scope="module")
+def played(
+    trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Shop, Said]]:
+    """A deployment that every customer visited once, and what the command said."""
+    opened = open_shop(trained_wine, tmp_path_factory.mktemp("played") / "wine")
+    try:
+        opened.ok("deploy", "--ab", "modelA", "modelB")
+        yield opened, opened.ok("feedback", "--once", "--json")
+    finally:
+        opened.close()
+
+
+def test_four_hundred_customers_are_not_enough(played: tuple[Shop, Said]) -> None:
+    shop, said = played
+    assert said.document["visits"] == 400
+    assert said.document["simulated"] is False
+    assert said.document["counts"] == {"accepted": 400}
+    report = shop.run("report", "--json", "--exit-code")
+    assert report.code == 11
+    document = report.document
+    assert document["verdict"]["decision"] == "continue"
+    assert document["verdict"]["winner"] is None
+    assert document["verdict"]["n"] == 400
+    assert [arm["name"] for arm in document["arms"]] == ["modelA", "modelB"]
+    assert sum(arm["requests"] for arm in document["arms"]) == 400
+    # Rewards come from the truth: minus the squared error.
+    for arm in document["arms"]:
+        assert arm["quality"]["n"] == arm["n"]
+        assert 0.6 < arm["quality"]["rmse"] < 0.75
+        assert arm["latency_ms"] > 0
+    assert document["sample_ratio"]["mismatch"] is False
+    assert document["notes"] == []
+    assert shop.run("report").code == 0
+    # Nothing is promoted on such evidence.
+    refused = shop.run("promote", "--json")
+    assert refused.code == 7
+    assert "--force" in refused.error["hint"]
+    assert shop.ledger.numbers() == [1]
+
+
+def test_the_other_baseline(played: tuple[Shop, Said]) -> None:
+    shop, _ = played
+    ours = shop.ok("report", "--json").document["comparisons"][0]
+    theirs = shop.ok("report", "--json", "--baseline", "modelB").document["comparisons"][0]
+    assert (theirs["arm"], theirs["baseline"]) == ("modelA", "modelB")
+    assert theirs["estimate"] == pytest.approx(-ours["estimate"])
+    unknown = shop.run("report", "--json", "--baseline", "modelC")
+    assert unknown.code == 3
+    assert "`modelA`, `modelB`" in unknown.error["hint"]
+
+
+@pytest.mark.parametrize("width", ["60", "80", "140"])
+def test_a_report_fits_its_terminal(
+    played: tuple[Shop, Said], width: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, _ = played
+    monkeypatch.setenv("COLUMNS", width)
+    out = shop.ok("report").out
+    assert max(len(line) for line in out.splitlines()) <= int(width)
+    # Not a word of the reason is lost.
+    reason = shop.ok("report", "--json").document["verdict"]["reason"]
+    assert "".join(reason.split()) in "".join(out.replace("│", " ").split())
+
+
+def test_one_outcome_by_hand(shop: Shop) -> None:
+    request_id, arm = shop.ask()
+    first = shop.ok("feedback", "--request-id", request_id, "--truth", "6", "--json").document
+    assert first["counts"] == {"accepted": 1}
+    assert first["outcome"] == {"fate": "accepted", "arm": arm, "revision": 1, "late": False}
+    again = shop.ok("feedback", "--request-id", request_id, "--reward", "-2", "--row", "0")
+    # About the whole request before, about its only row now: not the same key.
+    assert again.out.startswith(("accepted", "duplicate"))
+    twice = shop.ok("feedback", "--request-id", request_id, "--truth", "7", "--json").document
+    assert twice["counts"] == {"duplicate": 1}
+    row = shop.run("feedback", "--request-id", request_id, "--truth", "7", "--row", "5", "--json")
+    assert row.code == 3
+    assert "fewer rows" in row.error["message"]
+
+
+def test_a_forged_id_is_refused(shop: Shop) -> None:
+    request_id, _ = shop.ask()
+    forged = request_id[:-1] + ("A" if request_id[-1] != "A" else "B")
+    said = shop.run("feedback", "--request-id", forged, "--truth", "6", "--json")
+    assert said.code == 3
+    assert "not made by this deployment" in said.error["message"]
+    assert shop.run("feedback", "--request-id", "rubbish", "--truth", "6").code == 3
+
+
+def test_a_stream(shop: Shop) -> None:
+    ids = [shop.ask()[0] for _ in range(4)]
+    lines = [
+        {"request_id": ids[0], "truth": 6},
+        {"request_id": ids[1], "reward": -0.5},
+        {"request_id": ids[1], "reward": -0.5},
+        {"request_id": "A" * 48, "truth": 6},
+        {"request_id": ids[2], "truth": [5]},
+    ]
+    text = "\n\n".join(json.dumps(line) for line in lines)
+    said = shop.ok("feedback", "--data", "-", "--json", stdin=text)
+    assert said.document["counts"] == {"accepted": 3, "duplicate": 1, "forged": 1}
+    # The number of a broken line is the person's.
+    good = json.dumps({"request_id": ids[3], "truth": 6})
+    broken = shop.run("feedback", "--data", "-", "--json", stdin=f"{good}\n\n[1]\n")
+    assert broken.code == 3
+    assert broken.error["message"].startswith("Line 3 ")
+    assert shop.ok("feedback", "--data", "-", stdin=good).out == "feedback: accepted 1\n"
+    assert shop.ok("feedback", "--data", "-", stdin="").out == "feedback: none\n"
+
+
+def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
+    label = "simulated: draws from 400 rows"
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB")
+    # Two a second: the sixth comes after two and a half.
+    start = time.monotonic()
+    said = wine_shop.ok("feedback", "--limit", "6", "--rate", "4")
+    assert time.monotonic() - start >= 5 / 4
+    assert label in said.out
+    assert "6 visits" in said.out
+    assert label in wine_shop.ok("report", "--json").document["notes"]
+    assert f"note: {label}" in wine_shop.ok("report").out
+    document = wine_shop.ok("feedback", "--limit", "1", "--json").document
+    assert (document["label"], document["simulated"]) == (label, True)
+    once = wine_shop.ok("feedback", "--once", "--limit", "1", "--json").document
+    assert "simulated" not in once["label"]
+
+
+def test_a_reward_of_ones_own(wine_shop: Shop) -> None:
+    (wine_shop.folder / "taste.py").write_text(
+        "def close(prediction, truth):\n    return float(abs(prediction - truth) < 0.5)\n"
+    )
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--reward", "taste:close")
+    wine_shop.ok("feedback", "--once", "--limit", "120", "--truth-column", "quality")
+    document = wine_shop.ok("report", "--json").document
+    assert document["reward"] == "taste:close"
+    rows = (wine_shop.folder / "data" / "customers.csv").read_text().splitlines()[1:121]
+    assert len(rows) == 120
+    means = [arm["mean"] for arm in document["arms"]]
+    assert all(0 < mean < 1 for mean in means if mean is not None)
+    # The truth is kept beside it.
+    assert sum(arm["quality"]["n"] for arm in document["arms"]) == 120
+    other = wine_shop.run("feedback", "--reward", "exact", "--json")
+    assert other.code == 7
+    assert "another experiment" in other.error["hint"]
+    (wine_shop.folder / "taste.py").unlink()
+    missing = wine_shop.run("feedback", "--reward", "no_such:reward", "--json")
+    assert missing.code in (3, 7)
+
+
+def test_any_seldon_endpoint(shop: Shop) -> None:
+    before = shop.ok("report", "--json").document
+    url = f"{shop.state.url}/seldon/shops/wine"
+    said = shop.ok("feedback", "--url", url, "--once", "--limit", "30", "--json").document
+    assert said["counts"] == {"sent": 30}
+    assert said["name"] == url
+    after = shop.ok("report", "--json").document
+    assert sum(arm["n"] for arm in after["arms"]) == sum(a["n"] for a in before["arms"]) + 30
+    # The truth came along, so quality is known too.
+    truths = [sum(a["quality"]["n"] for a in each["arms"]) for each in (before, after)]
+    assert truths[1] == truths[0] + 30
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--truth", "6"), 2),
+        (("--reward", "0.5"), 2),
+        (("--row", "1"), 2),
+        (("--request-id", "x"), 2),
+        (("--request-id", "x", "--reward", "good"), 2),
+        (("--limit", "0"), 2),
+        (("--data", "nowhere.csv"), 3),
+        (("--truth-column", "qualiti"), 3),
+        (("--url", "ftp://host"), 3),
+        (("--url", "http://127.0.0.1:9", "--once"), 6),
+        (("--url", "http://127.0.0.1:9", "--token-file", "nowhere"), 3),
+        (("beer",), 5),
+    ],
+)
+def test_exit_codes(shop: Shop, words: tuple[str, ...], code: int) -> None:
+    said = shop.run("feedback", *words, "--json")
+    assert said.code == code
+    assert said.error["message"]
+
+
+def test_the_closest_column_is_named(shop: Shop) -> None:
+    assert "`quality`" in shop.run("feedback", "--truth-column", "qualiti", "--json").error["hint"]
+
+
+def test_nothing_is_deployed(wine_shop: Shop) -> None:
+    for words in (("feedback",), ("report",), ("promote",), ("logs",), ("stop",), ("history",)):
+        said = wine_shop.run(*words)
+        assert said.code == 5
+        assert "deploy" in said.err
+    assert wine_shop.ok("status", "--json").document["deployments"] == []
+
+
+def test_a_server_that_is_down(wine_shop: Shop, tmp_path: Path) -> None:
+    wine_shop.ok("deploy", "--model", "wine/1")
+    wine_shop.ok("stop")
+    rows = tmp_path / "rows.csv"
+    rows.write_text("alcohol\n9\n")
+    for words in (("feedback",), ("predict", "--data", str(rows))):
+        said = wine_shop.run(*words, "--json")
+        assert said.code == 5
+        assert "does not run" in said.error["message"]
+    assert wine_shop.run("report").code == 0

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from tests.fixtures_deployment import Shop, wait_until
+
+from mlops.deployment.places import is_alive
+
+_HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "sqlalchemy")
+
+
+def test_status_tells_what_each_arm_did(shop: Shop) -> None:
+    def requests() -> int:
+        (found,) = shop.ok("status", "wine", "--json").document["deployments"]
+        assert (found["state"], found["pid"]) == ("running", shop.state.pid)
+        assert [arm["name"] for arm in found["arms"]] == ["modelA", "modelB"]
+        return sum(int(arm["requests"]) for arm in found["arms"])
+
+    before = requests()
+    for _ in range(3):
+        shop.ask()
+    assert requests() == before + 3
+    text = shop.ok("status").out
+    assert f"wine running  started " in text
+    assert shop.state.url in text
+
+
+def test_logs(shop: Shop) -> None:
+    everything = shop.ok("logs", "-n", "1000").out
+    assert "serving wine at" in everything
+    assert shop.ok("logs", "-n", "2").out == "".join(everything.splitlines(True)[-2:])
+    assert shop.ok("logs", "-n", "0").out == ""
+
+
+def test_logs_can_be_followed(shop: Shop) -> None:
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlops", "logs", "-n", "0", "--follow"],
+        cwd=shop.folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.2):
+            with shop.where.log.open("a") as log:
+                log.write("something new\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        assert process.stdout.readline() == "something new\n"
+        process.send_signal(2)
+        assert process.wait(10) == 130
+    finally:
+        done.set()
+        writer.join()
+        process.kill()
+        process.communicate()
+
+
+def test_after_a_crash_and_after_a_reboot(wine_shop: Shop) -> None:
+    wine_shop.ok("deploy", "--model", "wine/1")
+    url = wine_shop.state.url
+    wine_shop.kill()
+    (found,) = wine_shop.ok("status", "--json").document["deployments"]
+    assert (found["state"], found["pid"], found["url"]) == ("crashed", 0, url)
+    assert "mlops logs wine" in wine_shop.ok("status").out
+    assert "serving wine" in wine_shop.ok("logs").out
+    # A reboot gives the process's number to somebody else; that one is left alone.
+    bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        text = wine_shop.where.state.read_text()
+        document = json.loads(text)
+        document["pid"] = bystander.pid
+        wine_shop.where.state.write_text(json.dumps(document))
+        assert wine_shop.ok("stop", "--json").document["stopped"] is False
+        assert wine_shop.ok("status", "--json").document["deployments"][0]["state"] == "crashed"
+        assert bystander.poll() is None
+        again = wine_shop.ok("deploy", "--model", "wine/1", "--json").document
+        assert (again["change"], again["revision"], again["url"]) == ("start", 1, url)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.communicate()
+    wine_shop.ok("stop")
+    assert not is_alive(wine_shop.where)
+    assert wine_shop.ok("status", "--json").document["deployments"][0]["state"] == "stopped"
+
+
+def test_a_server_that_does_not_answer(wine_shop: Shop) -> None:
+    wine_shop.ok("deploy", "--model", "wine/1")
+    os.kill(wine_shop.state.pid, 19)
+    try:
+        started = time.monotonic()
+        (found,) = wine_shop.ok("status", "--json").document["deployments"]
+        assert found["state"] == "unresponsive"
+        assert time.monotonic() - started < 10
+    finally:
+        os.kill(wine_shop.state.pid, 18)
+    wait_until(
+        lambda: wine_shop.ok("status", "--json").document["deployments"][0]["state"] == "running"
+    )
+
+
+def test_several_deployments_have_to_be_named(shop: Shop, wine_shop: Shop) -> None:
+    for name in ("red", "white"):
+        wine_shop.ok("deploy", "--model", "wine/1", "--name", name)
+    said = wine_shop.run("logs", "--json")
+    assert said.code == 2
+    said = wine_shop.run("stop", "--json")
+    assert said.code == 5
+    assert "`red`, `white`" in said.error["hint"]
+    assert wine_shop.run("stop", "whit", "--json").error["hint"] == "Did you mean `white`?"
+    assert wine_shop.ok("stop", "white", "--json").document == {
+        "schema_version": 1,
+        "name": "white",
+        "stopped": True,
+    }
+    names = [each["name"] for each in wine_shop.ok("status", "--json").document["deployments"]]
+    assert names == ["red", "white"]
+    # The settings name one.
+    chosen = Shop(wine_shop.folder, "red", environ={"MLOPS_DEPLOY_NAME": "red"})
+    assert chosen.ok("stop", "--json").document["name"] == "red"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("deploy", "--help"),
+        ("status",),
+        ("logs",),
+        ("predict", "--data", "data/customers.csv"),
+        ("feedback", "--once", "--limit", "3"),
+        ("stop", "nowhere"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_answers_at_once_imports_nothing_heavy(shop: Shop, words: tuple[str, ...]) -> None:
+    code = (
+        "import sys; from mlops.__main__ import run; code = run(sys.argv[1:]);"
+        f"heavy = [name for name in {_HEAVY} if name in sys.modules];"
+        "print(code, *heavy, file=sys.stderr)"
+    )
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=shop.folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == ("5" if words == ("stop", "nowhere") else "0")

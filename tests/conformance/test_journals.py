@@ -1,0 +1,438 @@
+"""What every implementation of `Journal` keeps to."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.records import (
+    WHOLE_REQUEST,
+    Decision,
+    Fate,
+    NewOutcome,
+    RevisionEvent,
+    Traffic,
+    Value,
+)
+from mlops.journal.sql import SqlJournal
+from tests.journal.rows import T0, decision, named, nonce, outcome
+from tests.postgresql import find_programs, postgresql
+from tests.requirements import require
+
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """`MLOPS_TEST_POSTGRESQL`, else a server of our own."""
+    url = os.environ.get("MLOPS_TEST_POSTGRESQL", "")
+    programs = find_programs()
+    require("postgresql", url or programs, "there is no PostgreSQL here")
+    with contextlib.ExitStack() as stack:
+        if not url:
+            assert programs is not None
+            url = stack.enter_context(postgresql(programs))
+        yield url
+
+
+def _sqlite(request: pytest.FixtureRequest) -> str:
+    folder: Path = request.getfixturevalue("tmp_path")
+    return f"sqlite:///{folder / 'journal.db'}"
+
+
+def _postgresql(request: pytest.FixtureRequest) -> str:
+    """A database of its own for each test."""
+    server: str = request.getfixturevalue("postgresql_url")
+    name = f"journal_{os.getpid()}_{next(_NUMBERS)}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.rpartition("/")[0] + f"/{name}"
+
+
+#: Name to a function that gives the URL of an empty journal.
+JOURNALS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+}
+
+
+@pytest.fixture(params=JOURNALS)
+def url(request: pytest.FixtureRequest) -> str:
+    return JOURNALS[request.param](request)
+
+
+@pytest.fixture
+def journal(url: str) -> Iterator[Journal]:
+    opened = SqlJournal(url)
+    yield opened
+    opened.close()
+
+
+def fates(
+    journal: Journal, outcomes: list[NewOutcome], decisions: list[Decision] | None = None
+) -> list[Fate]:
+    return [stored.fate for stored in journal.append(decisions or [], outcomes)]
+
+
+# Decisions.
+
+
+def test_an_empty_journal(journal: Journal) -> None:
+    assert journal.append([], []) == []
+    assert list(journal.observations()) == []
+    assert journal.traffic() == []
+    assert journal.traffic_over_time([1], 1000) == []
+    assert journal.revision_events() == []
+    assert journal.losses() == {}
+
+
+def test_a_decision_is_stored_once(journal: Journal) -> None:
+    first = decision(1, latency_us=5)
+    journal.append([first, decision(1, latency_us=7)], [])
+    journal.append([first, decision(2, latency_us=9)], [])
+    (traffic,) = journal.traffic()
+    assert (traffic.drawn, traffic.latency_us_mean) == (2, 7.0)
+
+
+def test_traffic_is_counted_by_revision_and_arm(journal: Journal) -> None:
+    unit, other = b"unit----", b"other---"
+    journal.append(
+        [
+            decision(1, unit=unit, n_rows=3, latency_us=10),
+            decision(2, unit=unit, latency_us=20),
+            decision(3, unit=other, latency_us=60, status=500, predictions=None),
+            # A tester's request: not drawn, no unit, no latency, but an error all the same.
+            decision(4, unit=b"tester--", propensity=0.0, latency_us=9_000, status=504),
+            decision(5, arm=1, latency_us=1, status=400),
+            decision(6, arm=1, propensity=0.0),
+            decision(7, revision=2, arm=1, propensity=0.0),
+        ],
+        [],
+    )
+    assert journal.traffic() == [
+        Traffic(1, 0, 3, 2, 1, 2, 6, 30.0, T0 + 1, T0 + 4),
+        # Without a unit each request is its own.
+        Traffic(1, 1, 1, 1, 1, 0, 2, 1.0, T0 + 5, T0 + 6),
+        Traffic(2, 1, 0, 0, 1, 0, 1, 0.0, T0 + 7, T0 + 7),
+    ]
+
+
+def test_traffic_over_time(journal: Journal) -> None:
+    journal.append(
+        [
+            decision(1, time_ms=T0),
+            decision(2, time_ms=T0 + 999),
+            decision(3, time_ms=T0 + 1000),
+            decision(4, time_ms=T0 + 1000, propensity=0.0),
+            decision(5, time_ms=T0, arm=1),
+            decision(6, time_ms=T0, revision=2),
+            decision(7, time_ms=T0, revision=3),
+        ],
+        [],
+    )
+    slices = journal.traffic_over_time([1, 2], 1000)
+    assert [(s.start_ms - T0, s.revision, s.arm, s.drawn) for s in slices] == [
+        (0, 1, 0, 2),
+        (0, 1, 1, 1),
+        (0, 2, 0, 1),
+        (1000, 1, 0, 1),
+    ]
+
+
+# Fates.
+
+
+def test_an_outcome_meets_its_decision(journal: Journal) -> None:
+    journal.append([decision(1, predictions=[2.5])], [])
+    (stored,) = journal.append([], [outcome(1, truth=3.0)])
+    assert (stored.fate, stored.prediction) == (Fate.ACCEPTED, 2.5)
+    assert stored.outcome == outcome(1, truth=3.0)
+
+
+def test_an_outcome_may_name_a_decision_of_its_own_batch(journal: Journal) -> None:
+    assert fates(journal, [outcome(1)], [decision(1)]) == [Fate.ACCEPTED]
+
+
+def test_the_first_outcome_stands(journal: Journal) -> None:
+    batch = [outcome(1, reward=1), outcome(1, reward=2)]
+    assert fates(journal, batch, [decision(1)]) == [Fate.ACCEPTED, Fate.DUPLICATE]
+    assert fates(journal, [outcome(1, reward=3)]) == [Fate.DUPLICATE]
+    assert [seen.reward for seen in journal.observations()] == [1]
+
+
+def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) -> None:
+    (stored,) = journal.append([], [outcome(1, truth=3.0)])
+    assert (stored.fate, stored.prediction) == (Fate.UNMATCHED, None)
+    (seen,) = journal.observations()
+    assert (seen.prediction, seen.decided_ms, seen.unit) == (None, None, None)
+    journal.append([decision(1, predictions=[2.5], unit=b"unit----")], [])
+    (seen,) = journal.observations()
+    assert (seen.prediction, seen.decided_ms, seen.unit) == (2.5, T0 + 1, b"unit----")
+    assert fates(journal, [outcome(1)]) == [Fate.DUPLICATE]
+
+
+def test_a_row_that_turns_out_not_to_be_there_is_not_read(journal: Journal) -> None:
+    early = [outcome(1, row=0), outcome(1, row=1), outcome(1, row=7)]
+    assert fates(journal, early) == [Fate.UNMATCHED] * 3
+    journal.append([decision(1, n_rows=2, predictions=[1.0, 2.0])], [])
+    assert [(seen.row, seen.prediction) for seen in journal.observations()] == [(0, 1.0), (1, 2.0)]
+
+
+def test_a_row_that_is_not_there_is_not_stored(journal: Journal) -> None:
+    journal.append([decision(1, n_rows=2, predictions=[1.0, 2.0])], [])
+    assert fates(journal, [outcome(1, row=1), outcome(1, row=2)]) == [
+        Fate.ACCEPTED,
+        Fate.NO_SUCH_ROW,
+    ]
+    assert [seen.row for seen in journal.observations()] == [1]
+
+
+def test_rows_of_one_request_are_apart(journal: Journal) -> None:
+    journal.append([decision(1, n_rows=3, predictions=[1.0, "red", {"p": 0.5}])], [])
+    batch = [outcome(1, row=row) for row in (2, 0, 1, WHOLE_REQUEST)]
+    stored = journal.append([], batch)
+    assert [item.fate for item in stored] == [Fate.ACCEPTED] * 4
+    # A request of several rows has no one prediction.
+    assert [item.prediction for item in stored] == [{"p": 0.5}, 1.0, "red", None]
+    assert [seen.row for seen in journal.observations()] == [2, 0, 1, WHOLE_REQUEST]
+
+
+def test_a_retry_under_another_arm_meets_no_prediction(journal: Journal) -> None:
+    journal.append([decision(1, arm=0, predictions=[2.5])], [])
+    (stored,) = journal.append([], [outcome(1, arm=1, propensity=0.25)])
+    assert (stored.fate, stored.prediction) == (Fate.UNMATCHED, None)
+    (seen,) = journal.observations()
+    assert (seen.arm, seen.propensity, seen.prediction) == (1, 0.25, None)
+
+
+def test_a_retry_under_another_revision_meets_no_prediction(journal: Journal) -> None:
+    journal.append([decision(1, revision=1, predictions=[2.5])], [])
+    assert fates(journal, [outcome(1, revision=2)]) == [Fate.UNMATCHED]
+
+
+def test_a_client_id_names_its_only_decision(journal: Journal) -> None:
+    journal.append([decision(1, client_id="mine", arm=3, revision=2, propensity=0.125)], [])
+    (stored,) = journal.append([], [named("mine")])
+    assert stored.fate is Fate.ACCEPTED
+    found = stored.outcome
+    assert (found.nonce, found.revision, found.arm, found.propensity) == (nonce(1), 2, 3, 0.125)
+    (seen,) = journal.observations()
+    assert (seen.nonce, seen.arm) == (nonce(1), 3)
+    # By either name it is the same outcome.
+    assert fates(journal, [outcome(1, revision=2, arm=3), named("mine")]) == [Fate.DUPLICATE] * 2
+
+
+def test_a_client_id_that_nobody_used(journal: Journal) -> None:
+    assert fates(journal, [named("mine")], [decision(1)]) == [Fate.UNKNOWN]
+    assert list(journal.observations()) == []
+
+
+def test_a_client_id_that_several_used(journal: Journal) -> None:
+    journal.append([decision(number, client_id="same") for number in range(5)], [])
+    assert fates(journal, [named("same")]) == [Fate.AMBIGUOUS]
+    assert list(journal.observations()) == []
+
+
+@pytest.mark.parametrize("client_id", ["nul\0", "x" * 100_000, "é" * 5_000, "'; --"])
+def test_any_client_id_is_stored_or_left_out(journal: Journal, client_id: str) -> None:
+    """A caller chooses it; none may stop the journal."""
+    random = "".join(map(str, range(20_000)))  # does not compress away
+    journal.append([decision(1, client_id=client_id), decision(2, client_id=random)], [])
+    assert fates(journal, [outcome(1), outcome(2)]) == [Fate.ACCEPTED] * 2
+    assert fates(journal, [named(client_id), named(random)])[0] in (Fate.DUPLICATE, Fate.UNKNOWN)
+
+
+def test_fates_come_in_the_order_of_the_outcomes(journal: Journal) -> None:
+    journal.append([decision(1, client_id="mine"), decision(2), decision(3)], [])
+    batch = [
+        outcome(9),
+        named("mine"),
+        outcome(3),
+        named("nobody's"),
+        outcome(2, row=5),
+        outcome(3),
+        outcome(2),
+        outcome(1),
+    ]
+    stored = journal.append([], batch)
+    assert [item.fate for item in stored] == [
+        Fate.UNMATCHED,
+        Fate.ACCEPTED,
+        Fate.ACCEPTED,
+        Fate.UNKNOWN,
+        Fate.NO_SUCH_ROW,
+        Fate.DUPLICATE,
+        Fate.ACCEPTED,
+        Fate.DUPLICATE,
+    ]
+    assert [seen.nonce for seen in journal.observations()] == [nonce(n) for n in (9, 1, 3, 2)]
+
+
+def test_a_big_batch(journal: Journal) -> None:
+    """More keys than a statement may have variables."""
+    n = 3_000
+    journal.append([decision(number, client_id=f"c{number}") for number in range(n)], [])
+    batch = [outcome(number, truth=float(number)) for number in range(n)]
+    stored = journal.append([], [*batch, *batch[:1_000]])
+    assert [item.fate for item in stored] == [Fate.ACCEPTED] * n + [Fate.DUPLICATE] * 1_000
+    assert [item.prediction for item in stored[:n]] == [float(number) for number in range(n)]
+    assert [seen.truth for seen in journal.observations()] == [float(x) for x in range(n)]
+
+
+# What is stored comes back.
+
+
+@pytest.mark.parametrize(
+    "truth", [0.0, -1.5, 1e300, True, False, "red", "", "6", "naïve 🍷", "nul\0", None, 7]
+)
+def test_a_truth_comes_back(journal: Journal, truth: Value) -> None:
+    journal.append([decision(1)], [outcome(1, truth=truth)])
+    (seen,) = journal.observations()
+    assert seen.truth == truth
+    assert isinstance(seen.truth, bool) == isinstance(truth, bool)
+
+
+@pytest.mark.parametrize(
+    "prediction", [0.0, 1e-300, 7, True, "red", "nul\0", None, [0.1, 0.9], {"a": 1, "b": None}]
+)
+def test_a_prediction_comes_back(journal: Journal, prediction: Any) -> None:
+    journal.append([decision(1, predictions=[prediction])], [outcome(1)])
+    (seen,) = journal.observations()
+    assert seen.prediction == prediction
+
+
+def test_no_number_is_no_prediction(journal: Journal) -> None:
+    for number, prediction in enumerate((float("nan"), float("inf"), float("-inf"))):
+        journal.append([decision(number, predictions=[prediction])], [outcome(number)])
+    assert [seen.prediction for seen in journal.observations()] == [None] * 3
+
+
+def test_what_has_no_json_form_stops_nothing(journal: Journal) -> None:
+    """Models answer anything."""
+    odd: list[Any] = [2**70, {1: "x"}, b"bytes", 1 + 2j, "\ud800", object(), {"a": {2**70}}]
+    journal.append(
+        [decision(n, predictions=[value], features={"x": value}) for n, value in enumerate(odd)],
+        [outcome(n) for n in range(len(odd))],
+    )
+    assert len(list(journal.observations())) == len(odd)
+
+
+def test_observations_of_some_revisions(journal: Journal) -> None:
+    journal.append([], [outcome(number, revision=1 + number % 3) for number in range(6)])
+    assert [seen.revision for seen in journal.observations([3, 1])] == [1, 3, 1, 3]
+    assert list(journal.observations([])) == []
+    sequence = [seen.seq for seen in journal.observations()]
+    assert sequence == sorted(sequence)
+
+
+def test_revision_events_come_back_in_order(journal: Journal) -> None:
+    events = [
+        RevisionEvent(1, T0, "started", {"arms": [{"name": "a"}]}),
+        RevisionEvent(2, T0 + 5, "live", {"arms": []}),
+        RevisionEvent(2, T0 + 3, "note", {"text": "nul\0 naïve"}),
+        RevisionEvent(2, T0 + 9, "stopped"),
+    ]
+    for event in events:
+        journal.record_revision(event)
+    assert journal.revision_events() == events
+
+
+def test_losses_add_up(journal: Journal) -> None:
+    for kind, count in (("decision", 3), ("other", 1), ("decision", 4)):
+        journal.record_loss(kind, count, T0)
+    assert journal.losses() == {"decision": 7, "other": 1}
+
+
+def test_everything_is_there_after_opening_again(journal: Journal, url: str) -> None:
+    journal.append([decision(1)], [outcome(1)])
+    journal.close()
+    again = SqlJournal(url)
+    assert [seen.nonce for seen in again.observations()] == [nonce(1)]
+    assert fates(again, [outcome(1)]) == [Fate.DUPLICATE]
+    again.close()
+
+
+# Two at once, and trouble.
+
+
+def test_one_writes_while_another_reads(journal: Journal, url: str) -> None:
+    reader = SqlJournal(url)
+    done = threading.Event()
+    faults: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for batch in range(40):
+                numbers = range(batch * 20, batch * 20 + 20)
+                journal.append([decision(n) for n in numbers], [outcome(n) for n in numbers])
+        except BaseException as error:
+            faults.append(error)
+        finally:
+            done.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    counts = []
+    while not done.is_set():
+        # A batch is seen whole or not at all.
+        counts.append(len(list(reader.observations())))
+        traffic = reader.traffic()
+        assert not traffic or traffic[0].drawn % 20 == 0
+        reader.record_loss("decision", 1, T0)
+    thread.join()
+    assert not faults
+    assert counts == sorted(counts)
+    assert all(count % 20 == 0 for count in counts)
+    assert len(list(reader.observations())) == 800
+    reader.close()
+
+
+def test_a_batch_is_stored_whole_or_not_at_all(journal: Journal, url: str) -> None:
+    journal.append([decision(1)], [outcome(1)])
+    _execute(url, "ALTER TABLE outcomes RENAME TO gone")
+    with pytest.raises(JournalUnavailableError) as caught:
+        journal.append([decision(2)], [outcome(2)])
+    assert caught.value.hint
+    _execute(url, "ALTER TABLE gone RENAME TO outcomes")
+    (traffic,) = journal.traffic()
+    assert traffic.drawn == 1
+    # It may be tried again.
+    assert fates(journal, [outcome(2)], [decision(2)]) == [Fate.ACCEPTED]
+
+
+@pytest.mark.parametrize("table", ["losses", "revisions"])
+def test_administrative_rows_that_cannot_be_stored(
+    journal: Journal, url: str, table: str
+) -> None:
+    _execute(url, f"ALTER TABLE {table} RENAME TO gone")
+    with pytest.raises(JournalUnavailableError):
+        if table == "losses":
+            journal.record_loss("decision", 1, T0)
+        else:
+            journal.record_revision(RevisionEvent(1, T0, "live"))
+
+
+def test_records_are_not_changed(journal: Journal) -> None:
+    given_decision, given_outcome = decision(1, features={"a": [1]}), outcome(1)
+    copies = replace(given_decision, features={"a": [1]}), replace(given_outcome)
+    journal.append([given_decision], [given_outcome])
+    assert (given_decision, given_outcome) == copies
+
+
+def _execute(url: str, statement: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    engine.dispose()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops.deployment.plan import difference, make_plan
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.model import ModelVersion
+
+
+def model(number: int, ref: str = "wine") -> ModelVersion:
+    return ModelVersion(ref, f"wine/{number}", f"/models/{number}", "wine", number, f"run {number}")
+
+
+AB = DeploymentSpec("wine", (Arm("a", model(1), 0.5), Arm("b", model(2), 0.5)))
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> DeploymentSpec:
+    names = draw(st.permutations(["a", "b", "c"]))[: draw(st.integers(1, 3))]
+    versions = [model(draw(st.integers(1, 2)), draw(st.sampled_from("xy"))) for _ in names]
+    weights = draw(st.sampled_from([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]]))
+    return DeploymentSpec(
+        "wine",
+        tuple(map(Arm, names, versions, weights)),
+        sticky_by=draw(st.sampled_from(["", "header:x"])),
+        reward=draw(st.sampled_from(["exact", "given"])),
+    )
+
+
+def meaning(spec: DeploymentSpec) -> object:
+    arms = [(arm.name, arm.model.label, arm.model.source, arm.weight) for arm in spec.arms]
+    return arms, spec.policy, spec.sticky_by, spec.reward
+
+
+@given(specs(), specs())
+def test_a_difference_is_shown_iff_specs_mean_different_things(
+    before: DeploymentSpec, after: DeploymentSpec
+) -> None:
+    lines = difference(before, after)
+    assert all(line[0] in "+-~ " for line in lines)
+    changed = any(line[0] != " " for line in lines)
+    assert changed == (meaning(before) != meaning(after))
+    kind = make_plan(before, after, running=True).kind
+    assert kind == ("update" if changed else "nothing")
+
+
+@given(specs())
+def test_every_arm_of_the_new_is_shown_once(after: DeploymentSpec) -> None:
+    lines = difference(None, after)
+    assert [line.split()[:2] for line in lines] == [["+", arm.name] for arm in after.arms]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (replace(AB, arms=(Arm("a", model(1), 0.9), Arm("b", model(2), 0.1))),
+         ["~ a  wine/1  90 %  (was 50 %)", "~ b  wine/2  10 %  (was 50 %)"]),
+        (replace(AB, arms=(Arm("a", model(3), 0.5), AB.arms[1])),
+         ["~ a  wine/3  50 %  (was wine/1, 50 %)", "  b  wine/2  50 %"]),
+        (replace(AB, arms=(AB.arms[0], Arm("c", model(2), 0.5))),
+         ["  a  wine/1  50 %", "+ c  wine/2  50 %", "- b  wine/2"]),
+        (replace(AB, arms=AB.arms[::-1]),
+         ["  b  wine/2  50 %", "  a  wine/1  50 %", "~ order of the arms; the baseline is b"]),
+        (replace(AB, sticky_by="header:x"),
+         ["  a  wine/1  50 %", "  b  wine/2  50 %", "~ sticky_by  header:x  (was none)"]),
+    ],
+)  # fmt: skip
+def test_how_a_change_reads(after: DeploymentSpec, expected: list[str]) -> None:
+    assert list(difference(AB, after)) == expected
+
+
+def test_the_same_model_by_another_word_is_the_same() -> None:
+    other = replace(AB, arms=(Arm("a", model(1, "wine@champion"), 0.5), AB.arms[1]))
+    assert make_plan(AB, other, running=True).kind == "nothing"
+
+
+def test_what_is_as_wanted_but_down_is_started() -> None:
+    assert make_plan(AB, AB, running=False).kind == "start"
+    assert make_plan(None, AB, running=False).kind == "create"

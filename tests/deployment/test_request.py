@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.deployment.request import DeployRequest, WantedArm, make_spec, read_request
+from mlops.errors import InvalidInputError, MlopsError, UsageError
+from mlops.settings import Settings, load_settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(tmp_path, environ={"MLOPS_DEPLOY_NAME": "wine"})
+
+
+def arms(request: DeployRequest) -> list[tuple[str, str, float | None]]:
+    return [(arm.name, arm.ref, arm.weight) for arm in request.arms]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"ab": ("x", "y")}, [("", "x", None), ("", "y", None)]),
+        ({"ab": ("x", "y"), "split": "90/10"}, [("", "x", 90), ("", "y", 10)]),
+        ({"ab": ("x", "y"), "split": "90%/10%"}, [("", "x", 90), ("", "y", 10)]),
+        ({"model": "x"}, [("", "x", None)]),
+        ({"model": "x", "canary": "y=5"}, [("", "x", 95), ("", "y", 5)]),
+        ({"model": "x", "canary": "s3://b/y?v=1=2.5%"}, [("", "x", 97.5), ("", "s3://b/y?v=1", 2.5)]),
+        ({"arms": ["a=x", "b=y"]}, [("a", "x", None), ("b", "y", None)]),
+        ({"arms": ["a=x:90", "b=y:10%"]}, [("a", "x", 90), ("b", "y", 10)]),
+        ({"arms": ["a=models:/wine/3:.5", "b=models:/wine/3"]},
+         [("a", "models:/wine/3", 0.5), ("b", "models:/wine/3", None)]),
+        ({"arms": ["a=s3://bucket:9000/m:1", "b=runs:/id/model:2", "c=./my=model:3"]},
+         [("a", "s3://bucket:9000/m", 1), ("b", "runs:/id/model", 2), ("c", "./my=model", 3)]),
+        ({"arms": ["a=x", "b=y"], "split": "1/3"}, [("a", "x", 1), ("b", "y", 3)]),
+    ],
+)  # fmt: skip
+def test_ways_to_name_models(
+    settings: Settings, options: dict[str, Any], expected: list[tuple[str, str, float | None]]
+) -> None:
+    assert arms(read_request(settings, **options)) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({}, "Say which models"),
+        ({"ab": ("x", "y"), "model": "z"}, "in one way"),
+        ({"ab": ("x", "y"), "canary": "z=1"}, "--canary"),
+        ({"ab": ("x", "y"), "split": "1/2/3"}, "`1/2/3`"),
+        ({"ab": ("x", "y"), "split": "half"}, "`half`"),
+        ({"model": "x", "canary": "y"}, "`y`"),
+        ({"model": "x", "canary": "y=100"}, "`y=100`"),
+        ({"model": "x", "canary": "y=5", "split": "1/2"}, "--canary"),
+        ({"arms": ["x"]}, "`x`"),
+        ({"arms": ["=x"]}, "`=x`"),
+        ({"arms": ["a="]}, "`a=`"),
+        ({"arms": ["a=x:1", "b=y:2"], "split": "1/2"}, "not with both"),
+        ({"file": Path("spec.yaml"), "split": "1/2"}, "-f"),
+    ],
+)
+def test_misused(settings: Settings, options: dict[str, Any], part: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_request(settings, **options)
+    assert part in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_file_and_who_has_the_last_word(tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        "name: tasting\nsticky_by: header:X\nreward: exact\n"
+        "arms:\n  - {name: old, model: wine/1, weight: 90}\n  - {model: wine/2, weight: 10}\n"
+    )
+    environ = {"MLOPS_DEPLOY_NAME": "wine", "MLOPS_FEEDBACK_REWARD": "given"}
+    request = read_request(load_settings(tmp_path, environ=environ), file=file)
+    assert arms(request) == [("old", "wine/1", 90), ("", "wine/2", 10)]
+    assert (request.name, request.sticky_by, request.reward) == ("tasting", "header:X", "exact")
+    flags = {"deploy.name": "mine", "deploy.sticky_by": "field:y", "feedback.reward": "given"}
+    request = read_request(load_settings(tmp_path, flags, environ), file=file)
+    assert (request.name, request.sticky_by, request.reward) == ("mine", "field:y", "given")
+
+
+def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        "naem: x\nreward: 5\narms:\n  - {name: a, modle: x}\n  - {model: y, weight: lots}\n"
+        "  - {model: y, weight: -1, nam: b}\n  - 7\n"
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        read_request(settings, file=file)
+    for part in (
+        "unknown key `naem`. Did you mean `name`?",
+        "`reward` must be text",
+        "arm 1: `model` must name a model",
+        "arm 2: `weight` must be a number from 0, not `lots`",
+        "arm 3: unknown key `nam`",
+        "arm 3: `weight` must be a number from 0, not `-1`",
+        "arm 4: `model` must name a model",
+    ):
+        assert part in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "- a\n", "arms: []\n", "arms: {a: b}\n", "a: [\n", "\x00"])
+def test_a_file_that_is_none(settings: Settings, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(text)
+    with pytest.raises(InvalidInputError):
+        read_request(settings, file=file)
+    with pytest.raises(InvalidInputError):
+        read_request(settings, file=tmp_path / "nowhere.yaml")
+
+
+def wanted(*named: tuple[str, str, float | None], name: str = "wine") -> DeployRequest:
+    return DeployRequest(tuple(WantedArm(r, n, w) for n, r, w in named), name, "", "exact")
+
+
+def test_weights_become_shares(ready_folder: Path) -> None:
+    settings = load_settings(ready_folder, environ={})
+    spec = make_spec(settings, wanted(("a", "s3://b/x", 1), ("b", "s3://b/y", 3)))
+    assert [arm.weight for arm in spec.arms] == [0.25, 0.75]
+    thirds = make_spec(settings, wanted(*[("", f"s3://b/{n}", None) for n in "xyz"]))
+    assert [arm.name for arm in thirds.arms] == ["b-x", "b-y", "b-z"]
+    assert sum(arm.weight for arm in thirds.arms) == pytest.approx(1)
+    same = make_spec(settings, wanted(("", "s3://b/x", None), ("", "s3://b/x", None)))
+    assert [arm.name for arm in same.arms] == ["b-x", "b-x-2"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "part"),
+    [
+        (wanted(("a", "s3://b/x", 1), ("b", "s3://b/y", None)), "all or none"),
+        (wanted(("a", "s3://b/x", 0), ("b", "s3://b/y", 0)), "above 0"),
+        (wanted(("a", "s3://b/x", -1), ("b", "s3://b/y", 2)), "negative"),
+        (wanted(("a", "s3://b/x", None), ("a", "s3://b/y", None)), "`a`"),
+        (wanted(("a b", "s3://b/x", None)), "`a b`"),
+        (wanted(("a", "s3://b/x", float("nan"))), "weight"),
+        (wanted(("a", "s3://b/x", None), name="Wine!"), "`Wine!`"),
+        (wanted(("a", "wine/1", None)), "`wine`"),
+    ],
+)
+def test_what_cannot_be_deployed(ready_folder: Path, request_: DeployRequest, part: str) -> None:
+    with pytest.raises(MlopsError) as caught:
+        make_spec(load_settings(ready_folder, environ={}), request_)
+    assert part in caught.value.message
+    assert caught.value.exit_code in (2, 3, 5)

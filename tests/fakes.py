@@ -1,0 +1,87 @@
+"""Stand-ins for what the parts are given from outside."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from mlops.journal.base import JournalUnavailableError
+from mlops.journal.records import (
+    Decision,
+    Fate,
+    NewOutcome,
+    Observation,
+    RevisionEvent,
+    StoredOutcome,
+    Traffic,
+    TrafficSlice,
+)
+
+
+class FakeJournal:
+    """A journal in memory that fails, or waits, when told to.
+
+    Attributes:
+        batches: How many decisions and outcomes each commit held.
+        failure: Raised by the next commits, while it is set.
+        gate: Commits wait until it is open.
+        entered: Set whenever a commit begins.
+    """
+
+    def __init__(self) -> None:
+        self.decisions: list[Decision] = []
+        self.outcomes: list[NewOutcome] = []
+        self.batches: list[tuple[int, int]] = []
+        self.lost: dict[str, int] = {}
+        self.failure: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Event()
+
+    def append(
+        self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
+    ) -> list[StoredOutcome]:
+        self.entered.set()
+        self.gate.wait(10)
+        if self.failure is not None:
+            raise self.failure
+        self.batches.append((len(decisions), len(outcomes)))
+        self.decisions += decisions
+        self.outcomes += outcomes
+        return [StoredOutcome(Fate.ACCEPTED, outcome) for outcome in outcomes]
+
+    def record_loss(self, kind: str, count: int, time_ms: int) -> None:
+        if self.failure is not None:
+            raise JournalUnavailableError("The journal is out of order.")
+        self.lost[kind] = self.lost.get(kind, 0) + count
+
+    def record_revision(self, event: RevisionEvent) -> None:
+        raise NotImplementedError
+
+    def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
+        raise NotImplementedError
+
+    def traffic(self) -> list[Traffic]:
+        raise NotImplementedError
+
+    def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
+        raise NotImplementedError
+
+    def revision_events(self) -> list[RevisionEvent]:
+        raise NotImplementedError
+
+    def losses(self) -> dict[str, int]:
+        return dict(self.lost)
+
+    def close(self) -> None:
+        return
+
+
+def until(condition: Callable[[], object], timeout_s: float = 10.0) -> None:
+    """Wait for another thread to make something true."""
+    pause = threading.Event()
+    for _ in range(int(timeout_s / 0.005)):
+        if condition():
+            return
+        pause.wait(0.005)
+    raise AssertionError("it did not happen in time")

@@ -1,0 +1,14 @@
+"""Weights and models change under load, and nobody notices."""
+
+from __future__ import annotations
+
+from tests.faults.benchmarks import judged
+
+
+def test_swaps_disturb_nobody() -> None:
+    figures = judged(
+        "swaps.py", "--swaps", "5", "--seconds", "5", "--rate", "100", "--quick", "10"
+    )  # fmt: skip
+    assert figures["faults"] == 0
+    assert figures["requests"] > 500
+    assert figures["units that kept the growing arm"] > 100

@@ -1,0 +1,339 @@
+"""The writer: batches, shedding, refusals, closing, and what survives a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.records import WHOLE_REQUEST, Fate, StoredOutcome
+from mlops.journal.sql import SqlJournal
+from mlops.journal.writer import JournalWriter
+from tests.fakes import FakeJournal, until
+from tests.journal.rows import decision, nonce, outcome
+from tests.requirements import require
+
+_CHECKOUT = Path(__file__).parents[2]
+
+
+class House:
+    """A writer in front of a fake journal."""
+
+    def __init__(self, max_pending: int = 100) -> None:
+        self.journal = FakeJournal()
+        self.counted: list[StoredOutcome] = []
+        self.writer = JournalWriter(self.journal, self.count, max_pending=max_pending)
+
+    def count(self, stored: Sequence[StoredOutcome]) -> None:
+        self.counted += stored
+
+    def hold(self) -> None:
+        """Stop the thread in the middle of a commit of one outcome, number 0."""
+        self.journal.gate.clear()
+        self.journal.entered.clear()
+        self.writer.add_outcomes([outcome(0)])
+        assert self.journal.entered.wait(5)
+
+
+def store(writer: JournalWriter, number: int, row: int = WHOLE_REQUEST) -> StoredOutcome:
+    """Send an outcome as a patient client does: again, until it is taken."""
+    answers: list[StoredOutcome] = []
+
+    def send() -> bool:
+        future = writer.add_outcomes([outcome(number, row=row)])
+        if future.exception(10) is None:
+            answers.extend(future.result())
+        return bool(answers)
+
+    until(send)
+    return answers[0]
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    built = House()
+    yield built
+    built.journal.gate.set()
+    built.writer.close()
+
+
+def test_decisions_are_written_in_order(house: House) -> None:
+    for number in range(50):
+        assert house.writer.add_decision(decision(number))
+    until(lambda: len(house.journal.decisions) == 50)
+    assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in range(50)]
+    assert len(house.journal.batches) < 10
+
+
+def test_an_outcome_is_answered_once_it_is_stored(house: House) -> None:
+    house.hold()
+    future = house.writer.add_outcomes([outcome(1), outcome(2)])
+    assert not future.done()
+    house.journal.gate.set()
+    stored = future.result(5)
+    assert [item.outcome for item in stored] == [outcome(1), outcome(2)]
+    # Metrics know of it by the time its sender does.
+    assert [item.outcome for item in house.counted] == [outcome(0), outcome(1), outcome(2)]
+
+
+def test_outcomes_that_arrive_during_a_commit_share_the_next(house: House) -> None:
+    house.hold()
+    futures = [house.writer.add_outcomes([outcome(n)] * (1 + n % 3)) for n in range(1, 31)]
+    house.journal.gate.set()
+    answers = [future.result(5) for future in futures]
+    assert house.journal.batches == [(0, 1), (0, 60)]
+    # Each sender gets its own.
+    for number, answer in enumerate(answers, 1):
+        assert [item.outcome for item in answer] == [outcome(number)] * (1 + number % 3)
+
+
+def test_decisions_come_along_with_their_outcomes(house: House) -> None:
+    house.hold()
+    for number in range(1, 20):
+        house.writer.add_decision(decision(number))
+        house.writer.add_outcomes([outcome(number)])
+    house.journal.gate.set()
+    until(lambda: len(house.journal.batches) == 2)
+    assert house.journal.batches[1] == (19, 19)
+
+
+def test_no_outcomes_are_answered_too(house: House) -> None:
+    house.writer.add_decision(decision(1))
+    assert house.writer.add_outcomes([]).result(5) == []
+
+
+def test_decisions_are_shed_and_counted() -> None:
+    house = House(max_pending=10)
+    house.hold()
+    kept = [house.writer.add_decision(decision(number)) for number in range(1, 15)]
+    assert kept == [True] * 10 + [False] * 4
+    assert (house.writer.shed, house.writer.pending) == (4, 10)
+    house.journal.gate.set()
+    until(lambda: house.journal.lost)
+    assert house.journal.losses() == {"decision": 4}
+    house.writer.close()
+    assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in range(1, 11)]
+    assert house.journal.losses() == {"decision": 4}
+
+
+def test_outcomes_beyond_the_queue_are_refused() -> None:
+    house = House(max_pending=10)
+    house.hold()
+    taken = house.writer.add_outcomes([outcome(n) for n in range(8)])
+    refused = house.writer.add_outcomes([outcome(n) for n in range(3)])
+    assert isinstance(refused.exception(0), JournalUnavailableError)
+    fitting = house.writer.add_outcomes([outcome(n) for n in range(2)])
+    house.journal.gate.set()
+    assert len(taken.result(5)) == 8
+    assert len(fitting.result(5)) == 2
+    # There is room again.
+    assert len(house.writer.add_outcomes([outcome(n) for n in range(10)]).result(5)) == 10
+    house.writer.close()
+    assert len(house.journal.outcomes) == 21
+
+
+def test_a_journal_that_is_away(house: House) -> None:
+    house.journal.failure = JournalFullError("The disk is full.", hint="Free space.")
+    house.writer.add_decision(decision(1))
+    future = house.writer.add_outcomes([outcome(1)])
+    error = future.exception(5)
+    assert isinstance(error, JournalFullError)
+    assert error.message == "The disk is full."
+    assert house.journal.decisions == []
+    # Until it is tried again, nobody has to wait.
+    assert house.writer.add_outcomes([outcome(1)]).exception(1) is error
+    # Decisions wait for it to come back, in order.
+    house.writer.add_decision(decision(2))
+    house.journal.failure = None
+    assert store(house.writer, 2).fate is Fate.ACCEPTED
+    until(lambda: len(house.journal.decisions) == 2)
+    assert [d.nonce for d in house.journal.decisions] == [nonce(1), nonce(2)]
+    assert house.writer.shed == 0
+
+
+def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:
+    house = House(max_pending=10)
+    for number in range(10):
+        house.writer.add_decision(decision(number))
+    house.journal.failure = JournalUnavailableError("It is away.")
+    house.hold()  # all ten decisions are in this batch
+    for number in range(10, 17):
+        assert house.writer.add_decision(decision(number))
+    house.journal.gate.set()
+    until(lambda: house.writer.shed)
+    # The oldest are kept as far as there is room.
+    assert house.writer.shed == 7
+    house.journal.failure = None
+    store(house.writer, 1)
+    house.writer.close()
+    assert len(house.journal.decisions) == 10
+    assert house.journal.losses() == {"decision": 7}
+
+
+def test_a_batch_that_breaks_the_journal_stops_nobody(house: House) -> None:
+    house.journal.failure = ZeroDivisionError("a fault of ours")
+    house.writer.add_decision(decision(1))
+    error = house.writer.add_outcomes([outcome(1)]).exception(5)
+    assert isinstance(error, JournalUnavailableError)
+    house.journal.failure = None
+    assert len(house.writer.add_outcomes([outcome(2)]).result(5)) == 1
+    until(lambda: house.journal.lost or house.journal.decisions)
+    assert len(house.journal.decisions) + house.journal.losses().get("decision", 0) == 1
+
+
+def test_a_fault_in_the_counting_stops_nobody() -> None:
+    journal = FakeJournal()
+
+    def fail(stored: Sequence[StoredOutcome]) -> None:
+        raise OverflowError("a fault of ours")
+
+    writer = JournalWriter(journal, fail)
+    for number in range(3):
+        assert len(writer.add_outcomes([outcome(number)]).result(5)) == 1
+    writer.close()
+
+
+def test_a_sender_that_goes_away_stops_nobody(house: House) -> None:
+    async def leave(after_taken: bool) -> None:
+        house.hold()
+        waiting = asyncio.wrap_future(house.writer.add_outcomes([outcome(1)]))
+        staying = asyncio.wrap_future(house.writer.add_outcomes([outcome(2)]))
+        if after_taken:
+            house.journal.entered.clear()
+            house.journal.gate.set()
+            await asyncio.to_thread(house.journal.entered.wait, 5)
+        waiting.cancel()
+        house.journal.gate.set()
+        assert [item.outcome for item in await staying] == [outcome(2)]
+
+    for after_taken in (False, True):
+        asyncio.run(asyncio.wait_for(leave(after_taken), 10))
+
+
+def test_closing_writes_what_waits(house: House) -> None:
+    house.hold()
+    for number in range(1, 60):
+        house.writer.add_decision(decision(number))
+    futures = [house.writer.add_outcomes([outcome(n)]) for n in range(1, 60)]
+    closing = threading.Thread(target=house.writer.close)
+    closing.start()
+    house.journal.gate.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert all(future.result(0) for future in futures)
+    assert len(house.journal.decisions) == 59
+    late = house.writer.add_outcomes([outcome(99)])
+    assert isinstance(late.exception(0), JournalUnavailableError)
+
+
+def test_closing_ends_where_the_journal_is_away(house: House) -> None:
+    house.journal.failure = JournalUnavailableError("It is away.")
+    house.writer.add_decision(decision(1))
+    future = house.writer.add_outcomes([outcome(1)])
+    closing = threading.Thread(target=house.writer.close)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert isinstance(future.exception(0), JournalUnavailableError)
+
+
+def test_everybody_is_answered_while_it_closes() -> None:
+    """Senders that race with the close are either stored or refused."""
+    for _ in range(20):
+        journal = FakeJournal()
+        writer = JournalWriter(journal, lambda stored: None)
+        futures = []
+
+        def send(writer: JournalWriter = writer, futures: list[object] = futures) -> None:
+            futures.extend(writer.add_outcomes([outcome(n)]) for n in range(300))
+
+        threads = [threading.Thread(target=send) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        writer.close()
+        for thread in threads:
+            thread.join()
+        stored = [future for future in futures if future.exception(5) is None]  # type: ignore[attr-defined]
+        assert len(stored) == len(journal.outcomes)
+
+
+# Death and a full disk, with the real journal.
+
+
+def test_no_acknowledged_outcome_is_lost_to_a_kill(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    generator = random.Random(11)
+    acknowledged: list[int] = []
+    for round_ in range(5):
+        first = round_ * 1_000_000
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.journal.append_forever", url, str(first)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=_CHECKOUT,
+        )
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(generator.randint(1, 300))]
+        process.kill()
+        lines += process.stdout.readlines()
+        process.stdout.close()
+        process.wait()
+        # The last line may be half.
+        acknowledged += [int(line) for line in lines if line.endswith("\n")]
+        journal = SqlJournal(url)
+        seen = [observation.nonce for observation in journal.observations()]
+        rewards = {o.nonce: o.reward for o in journal.observations()}
+        journal.close()
+        assert len(set(seen)) == len(seen)
+        assert {nonce(number) for number in acknowledged} <= set(seen)
+        assert all(rewards[nonce(number)] == number for number in acknowledged)
+    assert len(acknowledged) > 100
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    require("tmpfs", mounted, "a file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk(small_disk: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{small_disk / 'journal.db'}")
+    writer = JournalWriter(journal, lambda stored: None)
+    acknowledged, error, number = [], None, 0
+    while error is None:
+        number += 1
+        assert number < 100_000
+        batch = [outcome(number, row=row, truth="x" * 500) for row in range(50)]
+        error = writer.add_outcomes(batch).exception(10)
+        if error is None:
+            acknowledged.append(number)
+    assert isinstance(error, JournalFullError)
+    assert acknowledged
+    # Whoever reads it, reads what was acknowledged.
+    def stored() -> list[int]:
+        return [int.from_bytes(o.nonce, "big") for o in journal.observations() if o.row == 0]
+
+    assert stored() == acknowledged
+    # Space returns, and it goes on by itself.
+    subprocess.run(["mount", "-o", "remount,size=8m", str(small_disk)], check=True)
+    writer.add_decision(decision(number))
+    assert store(writer, number, row=0).fate is Fate.ACCEPTED
+    assert stored() == [*acknowledged, number]
+    writer.close()
+    journal.close()

@@ -1,0 +1,105 @@
+"""Journals of experiments that never were, made from seeded draws."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlops.journal.records import Decision, NewOutcome, RevisionEvent, Value
+from mlops.journal.sql import SqlJournal
+from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
+from mlops.spec.model import ModelVersion
+
+#: 1 March 2026, 08:00 UTC.
+START_MS = 1_772_352_000_000
+#: Draws a prediction and its truth for an arm.
+Draw = Callable[[np.random.Generator, int], tuple[Value, Value]]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One revision's time.
+
+    Attributes:
+        weights: Share of each arm.
+        n: Requests.
+        hours: How long it lasted.
+        actual: Shares that were really drawn, if others than promised.
+        rated: Share of requests with feedback.
+    """
+
+    weights: Sequence[float]
+    n: int
+    hours: float = 24.0
+    actual: Sequence[float] | None = None
+    rated: float = 1.0
+
+
+def spec_of(names: Sequence[str], weights: Sequence[float], **options: str) -> DeploymentSpec:
+    """A deployment of arms with these names."""
+    arms = [
+        Arm(name, ModelVersion(name, f"wine/{index + 1}", "/nowhere"), weight)
+        for index, (name, weight) in enumerate(zip(names, weights, strict=True))
+    ]
+    return DeploymentSpec("wine", tuple(arms), **options)
+
+
+def numbers(offsets: Sequence[float]) -> Draw:
+    """Truths around 6, and predictions that miss each by a random error of this size and more."""
+
+    def draw(rng: np.random.Generator, arm: int) -> tuple[Value, Value]:
+        truth = round(float(rng.normal(6, 1)))
+        return truth + float(rng.normal(0, 0.6 + offsets[arm])), float(truth)
+
+    return draw
+
+
+def labels(rates: Sequence[float]) -> Draw:
+    """Right labels at these rates."""
+
+    def draw(rng: np.random.Generator, arm: int) -> tuple[Value, Value]:
+        return "red" if rng.random() < rates[arm] else "white", "red"
+
+    return draw
+
+
+def fill(
+    journal: SqlJournal,
+    names: Sequence[str],
+    stages: Sequence[Stage],
+    draw: Draw,
+    *,
+    seed: int = 7,
+    **options: str,
+) -> None:
+    """Write an experiment into a journal, one revision for each stage."""
+    rng = np.random.default_rng(seed)
+    now_ms = START_MS
+    for number, stage in enumerate(stages, start=1):
+        spec = spec_of(names, stage.weights, **options)
+        journal.record_revision(
+            RevisionEvent(number, now_ms, "started" if number == 1 else "live", to_dict(spec))
+        )
+        span_ms = int(stage.hours * 3_600_000)
+        times = np.sort(rng.integers(0, span_ms, stage.n)) + now_ms
+        drawn = rng.choice(len(names), stage.n, p=stage.actual or stage.weights)
+        decisions, outcomes = [], []
+        for time_ms, arm in zip(times.tolist(), drawn.tolist(), strict=True):
+            nonce, propensity = rng.bytes(12), stage.weights[arm]
+            prediction, truth = draw(rng, arm)
+            decisions.append(
+                Decision(
+                    nonce, time_ms, number, arm, propensity, 1, 500 + 100 * arm, 200, "mlflow",
+                    predictions=[prediction],
+                )
+            )  # fmt: skip
+            if rng.random() < stage.rated:
+                outcomes.append(
+                    NewOutcome(
+                        nonce, None, 0, time_ms + 50, number, arm, propensity, None, truth
+                    )
+                )  # fmt: skip
+        journal.append(decisions, outcomes)
+        now_ms += span_ms
