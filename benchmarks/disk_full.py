@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +61,16 @@ class SmallDisk:
         self._folder = folder
         self._filler = folder / "filler"
 
-    def through_a_full_disk(self, crowd: Crowd, seconds: float) -> Times:
-        """Let the crowd be, then with a full disk, then with space again, so long each."""
+    def through_a_full_disk(
+        self, crowd: Crowd, seconds: float, meanwhile: Callable[[], None]
+    ) -> Times:
+        """Let the crowd be, then with a full disk, then with space again, so long each.
+
+        Args:
+            crowd: At work.
+            seconds: How long.
+            meanwhile: Called once while the disk is full.
+        """
         time.sleep(seconds)
         deadline = time.monotonic() + _SOON_S
         # SQLite goes on in space that it holds already, so the end comes a little later.
@@ -70,6 +78,7 @@ class SmallDisk:
             _check(deadline)
             self._fill()
         full = time.perf_counter()
+        meanwhile()
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self._fill()

@@ -31,10 +31,12 @@ from common import machine, wine_project
 from customers import Crowd, Diary
 from disk_full import fill_up
 
+from mlops.deployment.control import get_status
 from mlops.deployment.deploy import Deployed, deploy
 from mlops.deployment.local import stop
-from mlops.deployment.places import Places, is_alive, places
+from mlops.deployment.places import Places, is_alive, places, read_server_state, socket_path
 from mlops.deployment.request import read_request
+from mlops.errors import MlopsError
 from mlops.settings import load_settings
 from mlops.spec.server import ServerState
 
@@ -73,9 +75,9 @@ def disk_full(project: Path, seconds: float) -> bool:
         crowd = Crowd(state.launch.port, bodies(project), _CUSTOMERS)
         print(machine())
         with crowd.at_work():
-            times = disk.through_a_full_disk(crowd, seconds)
+            times = disk.through_a_full_disk(crowd, seconds, lambda: _try(project, where))
+            same = is_alive(where) and up(project, 1).pid == state.pid
         told = crowd.diary()
-        same = is_alive(where) and up(project, 0).pid == state.pid
         stop(where)
         kept = times.figures(told)
         print(f"restarted: {'no' if same else 'yes'}")
@@ -113,6 +115,20 @@ def up(project: Path, turn: int) -> ServerState:
     done = deploy(settings, read_request(settings, ab=("wine/1", "wine/2"), split=split))
     assert isinstance(done, Deployed)
     return done.state
+
+
+def _try(project: Path, where: Places) -> None:
+    """Deploy other weights; the server takes them or refuses, and says what it did."""
+    try:
+        taken = up(project, 1).launch.served.revision.number
+        print(f"deployed meanwhile: revision {taken}")
+    except MlopsError as error:
+        print(f"not deployed meanwhile: {error.message}")
+        state = read_server_state(where)
+        assert state is not None
+        taken = state.launch.served.revision.number
+    if get_status(socket_path(where).as_posix())["revision"] != taken:
+        raise SystemExit("the server serves another revision than it says") from None
 
 
 def _kill(pid: int, where: Places) -> None:

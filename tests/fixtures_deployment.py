@@ -15,13 +15,12 @@ import signal
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures_training import TrainedWine
 
 from mlops.__main__ import run
 from mlops.deployment import local
@@ -30,6 +29,7 @@ from mlops.deployment.places import Places, is_alive, places, read_server_state
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings, load_settings
 from mlops.spec.server import ServerState
+from tests.fixtures_training import TrainedWine
 
 _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_")
 _ENOUGH_S = 30.0
@@ -123,7 +123,7 @@ class Shop:
         """The deployment's ledger."""
         return open_ledger(self.settings, self.name)
 
-    def post(self, path: str, document: Any, **headers: str) -> tuple[Any, dict[str, str]]:
+    def post(self, path: str, document: object, **headers: str) -> tuple[Any, dict[str, str]]:
         """Send JSON to the server; return the answer and its headers, names in lower case."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(
@@ -161,7 +161,7 @@ class Shop:
             process.poll()
 
 
-def wait_until(true: Any, timeout_s: float = _ENOUGH_S) -> None:
+def wait_until(true: Callable[[], bool], timeout_s: float = _ENOUGH_S) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + timeout_s
     while not true():

@@ -103,7 +103,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """
     known = list(known)
     close = difflib.get_close_matches(name, known, n=1) or [k for k in known if k.startswith(name)]
-    return f"Did you mean `{close[0]}`?" if close else None
+    return f"Did you mean `{close[0]}`?" if name and close else None
 
 
 def one_of(known: Iterable[str]) -> str:

@@ -9,9 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.fixtures_deployment import Shop, wait_until
-
 from mlops.deployment.local import running
+from tests.fixtures_deployment import Shop, wait_until
 
 
 def fingerprint(folder: Path) -> dict[str, str]:
@@ -135,8 +134,10 @@ def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
     for number, ends in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlops", "deploy", "--model", "wine/1", "--foreground"]
-            + ["--port", str(free_port)],
+            [
+                *(sys.executable, "-m", "mlops", "deploy", "--model", "wine/1"),
+                *("--foreground", "--port", str(free_port)),
+            ],
             cwd=wine_shop.folder,
             env=environ,
             stdout=subprocess.PIPE,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.fixtures_deployment import Said, Shop, open_shop
 from tests.fixtures_training import TrainedWine
 

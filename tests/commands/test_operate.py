@@ -8,9 +8,9 @@ import threading
 import time
 
 import pytest
-from tests.fixtures_deployment import Shop, wait_until
 
 from mlops.deployment.places import is_alive
+from tests.fixtures_deployment import Shop, wait_until
 
 _HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "sqlalchemy")
 
@@ -27,7 +27,7 @@ def test_status_tells_what_each_arm_did(shop: Shop) -> None:
         shop.ask()
     assert requests() == before + 3
     text = shop.ok("status").out
-    assert f"wine running  started " in text
+    assert "wine running  started " in text
     assert shop.state.url in text
 
 

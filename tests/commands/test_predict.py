@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tests.fixtures_deployment import Shop
 
 _HEADER = (
@@ -54,7 +55,9 @@ def test_a_single_answer_says_how_to_rate_it(shop: Shop) -> None:
 
 def test_forced_arms_are_in_no_statistic(shop: Shop) -> None:
     before = shop.ok("report", "--json").document
-    said = shop.ok("predict", "--data", "-", "--arm", "modelA", "--json", stdin=f"{_HEADER}\n{_ROW}")
+    said = shop.ok(
+        "predict", "--data", "-", "--arm", "modelA", "--json", stdin=f"{_HEADER}\n{_ROW}"
+    )
     words = ("--request-id", said.document["request_id"], "--truth", "3")
     assert shop.ok("feedback", *words, "--json").document["counts"] == {"accepted": 1}
     after = shop.ok("report", "--json").document

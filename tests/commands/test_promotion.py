@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
+from mlops.registry import open_registry
 from tests.commands.test_deploy import fingerprint
 from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
-
-from mlops.registry import open_registry
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,11 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     assert "would serve" in market.ok("promote", "--dry-run").out
 
     moved = market.ok("promote", "--json").document
-    assert (moved["changed"], moved["revision"], moved["replaced"]) == (True, revision + 1, revision)
+    assert (moved["changed"], moved["revision"], moved["replaced"]) == (
+        True,
+        revision + 1,
+        revision,
+    )
     assert moved["aliases"] == dry["aliases"]
     assert champion(market) == 2
     assert {market.ask()[1] for _ in range(20)} == {"wine-2"}
@@ -79,7 +83,9 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     assert (back["action"], back["revision"]) == ("rollback", revision + 2)
     assert champion(market) == 0
     assert {market.ask()[1] for _ in range(40)} == {"wine-1", "wine-2"}
-    assert market.ok("history", "--json").document["revisions"][0]["intent"]["reason"] == "too sweet"
+    assert (
+        market.ok("history", "--json").document["revisions"][0]["intent"]["reason"] == "too sweet"
+    )
     # The evidence of the experiment is there again.
     assert market.ok("report", "--json").document["verdict"]["n"] == 260
 

@@ -126,7 +126,9 @@ def test_who_holds_the_lock_lives(where: Places) -> None:
     with pytest.raises(ConflictError):
         hold_lock(where.lock)
     # Handed on to a child it outlives us, and ends with the child however that ends.
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock])
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[lock]
+    )
     os.close(lock)
     assert is_alive(where)
     child.kill()

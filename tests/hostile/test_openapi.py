@@ -24,7 +24,7 @@ from schemathesis.specs.openapi.checks import (
 from mlops.serving.routes import POST_PATHS
 from tests.serving.server import Server
 
-_EXAMPLES = {"post": 25, "get": 4}
+_EXAMPLES = {"post": 15, "get": 3}
 _CHECKS: list[CheckFunction] = [
     not_a_server_error,
     status_code_conformance,

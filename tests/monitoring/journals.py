@@ -37,13 +37,15 @@ class Stage:
     rated: float = 1.0
 
 
-def spec_of(names: Sequence[str], weights: Sequence[float], **options: str) -> DeploymentSpec:
+def spec_of(
+    names: Sequence[str], weights: Sequence[float], reward: str, sticky_by: str
+) -> DeploymentSpec:
     """A deployment of arms with these names."""
     arms = [
         Arm(name, ModelVersion(name, f"wine/{index + 1}", "/nowhere"), weight)
         for index, (name, weight) in enumerate(zip(names, weights, strict=True))
     ]
-    return DeploymentSpec("wine", tuple(arms), **options)
+    return DeploymentSpec("wine", tuple(arms), reward=reward, sticky_by=sticky_by)
 
 
 def numbers(offsets: Sequence[float]) -> Draw:
@@ -71,14 +73,15 @@ def fill(
     stages: Sequence[Stage],
     draw: Draw,
     *,
+    reward: str = "squared-error",
+    sticky_by: str = "",
     seed: int = 7,
-    **options: str,
 ) -> None:
     """Write an experiment into a journal, one revision for each stage."""
     rng = np.random.default_rng(seed)
     now_ms = START_MS
     for number, stage in enumerate(stages, start=1):
-        spec = spec_of(names, stage.weights, **options)
+        spec = spec_of(names, stage.weights, reward, sticky_by)
         journal.record_revision(
             RevisionEvent(number, now_ms, "started" if number == 1 else "live", to_dict(spec))
         )

@@ -7,8 +7,8 @@ import datetime as dt
 import hashlib
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,12 +38,12 @@ class Case:
     names: Sequence[str]
     stages: Sequence[Stage]
     draw: Draw
-    options: Mapping[str, str] = field(default_factory=dict)
+    reward: str = "squared-error"
+    sticky_by: str = ""
 
 
 AB, SAME = ["a", "b"], numbers([0, 0])
 EVEN = [Stage([0.5, 0.5], 2_000)]
-EXACT, GIVEN = {"reward": "exact"}, {"reward": "given"}
 CASES = {
     "no traffic": Case("continue", AB, [Stage([0.5, 0.5], 0)], SAME),
     "one request": Case("continue", AB, [Stage([0.5, 0.5], 1)], SAME),
@@ -53,9 +53,9 @@ CASES = {
     "undecided": Case("continue", AB, EVEN, SAME),
     "promote": Case("promote", AB, EVEN, numbers([0.6, 0])),
     "keep": Case("keep", AB, EVEN, numbers([0, 0.6])),
-    "all alike": Case("continue", AB, EVEN, labels([1.0, 1.0]), EXACT),
-    "labels": Case("promote", AB, EVEN, labels([0.6, 0.9]), EXACT),
-    "truths without reward": Case("continue", AB, EVEN, SAME, GIVEN),
+    "all alike": Case("continue", AB, EVEN, labels([1.0, 1.0]), reward="exact"),
+    "labels": Case("promote", AB, EVEN, labels([0.6, 0.9]), reward="exact"),
+    "truths without reward": Case("continue", AB, EVEN, SAME, reward="given"),
     "mismatch": Case("invalid", AB, [Stage([0.5, 0.5], 2_000, actual=[0.7, 0.3])], SAME),
     "six arms": Case("continue", list("abcdef"), [Stage([1 / 6] * 6, 1_200)], numbers([0] * 6)),
     "weights changed": Case(
@@ -64,9 +64,7 @@ CASES = {
         [Stage([0.9, 0.1], 2_000, 5), Stage([0.5, 0.5], 2_000, 700)],
         numbers([0.6, 0]),
     ),
-    "hostile": Case(
-        "continue", ["a", HOSTILE], [Stage([0.5, 0.5], 600)], SAME, {"sticky_by": HOSTILE}
-    ),
+    "hostile": Case("continue", ["a", HOSTILE], [Stage([0.5, 0.5], 600)], SAME, sticky_by=HOSTILE),
 }
 
 
@@ -80,7 +78,10 @@ def journals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
         if case not in made:
             made[case] = SqlJournal(f"sqlite:///{folder / case.replace(' ', '-')}.db")
             it = CASES[case]
-            fill(made[case], it.names, it.stages, it.draw, **it.options)
+            fill(
+                made[case], it.names, it.stages, it.draw,
+                reward=it.reward, sticky_by=it.sticky_by,
+            )  # fmt: skip
         return made[case]
 
     yield journal_of

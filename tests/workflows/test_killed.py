@@ -11,20 +11,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.fixtures_deployment import Shop, open_shop, wait_until
-from tests.fixtures_training import TrainedWine
-from tests.workflows.dying import Dying
 
 from mlops.deployment.places import is_alive
 from mlops.registry import open_registry
 from mlops.registry.ledger import Ledger
 from mlops.registry.refs import look_up_model
+from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_training import TrainedWine
+from tests.workflows.dying import Dying
 
 _LEDGER = "mlops.registry.ledger:Ledger"
 _ALIAS = "mlflow:MlflowClient.set_registered_model_alias"
 # From the first thing that is written to the last.
 _DEPLOY_STEPS = [
-    pytest.param("mlflow:MlflowClient.create_run", "after", 1, False, "history", id="after the run"),
+    pytest.param(
+        "mlflow:MlflowClient.create_run", "after", 1, False, "history", id="after the run"
+    ),
     pytest.param(f"{_LEDGER}.begin", "after", 1, False, "deploy", id="after the intent"),
     pytest.param("mlops.deployment.deploy:serve", "after", 1, True, "history", id="after serving"),
     pytest.param(f"{_LEDGER}._tag", "before", 1, True, "deploy", id="before the time"),
@@ -65,9 +67,7 @@ def busy(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) ->
 def champions(shop: Shop) -> dict[str, int]:
     client = open_registry(shop.settings)
     found = {name: look_up_model(client, name) for name in ("wine", "beer")}
-    return {
-        name: int(model.aliases.get("champion", 0)) for name, model in found.items() if model
-    }
+    return {name: int(model.aliases.get("champion", 0)) for name, model in found.items() if model}
 
 
 def assert_agreed(ledger: Ledger, shop: Shop) -> None:
@@ -150,9 +150,7 @@ def test_a_rollback_killed_is_not_done_twice(busy: Shop, dying: Dying) -> None:
 def test_taken_and_then_the_machine_went_down(busy: Shop, dying: Dying) -> None:
     """The server took the revision and died before the ledger knew: it is finished all the same."""
     wanted = ("--arm", "a=wine/1:99", "--arm", "b=beer/1:1")
-    dying.run(
-        busy.folder, "deploy", *wanted, target="mlops.deployment.deploy:serve", when="after"
-    )
+    dying.run(busy.folder, "deploy", *wanted, target="mlops.deployment.deploy:serve", when="after")
     busy.kill()
     assert busy.ok("status", "--json").document["deployments"][0]["state"] == "crashed"
     entries = busy.ok("history", "--json").document["revisions"]

@@ -7,14 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from tests.fixtures_deployment import Shop, open_shop
-from tests.fixtures_training import TrainedWine
 
 from mlops.deployment import deploy as deploying
 from mlops.deployment.deploy import apply, prepare
 from mlops.deployment.request import make_spec, read_request
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Intent
+from tests.fixtures_deployment import Shop, open_shop
+from tests.fixtures_training import TrainedWine
 
 
 def test_the_second_gets_a_conflict_and_the_difference(wine_shop: Shop) -> None:

@@ -143,7 +143,7 @@ def deploy(
             request,
             foreground=foreground,
             dry_run=dry_run,
-            show_plan=_show_plan,
+            show_plan=lambda plan: _show_plan(progress.console, plan),
             say=progress.phase,
         )
     if isinstance(result, Deployed):
@@ -154,7 +154,7 @@ def deploy(
         show({"plan": plain(result)}, as_json=as_json)
 
 
-def _show_plan(plan: Plan) -> None:
+def _show_plan(out: Console, plan: Plan) -> None:
     from rich.text import Text
 
     words = {
@@ -163,7 +163,6 @@ def _show_plan(plan: Plan) -> None:
         "start": "is stopped and will be started",
         "nothing": "is as wanted; nothing to change",
     }
-    out = console(stderr=True)
     out.print(Text.assemble((plan.after.name, "bold"), " ", words[plan.kind]))
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
     for line in plan.lines:

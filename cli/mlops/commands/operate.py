@@ -91,7 +91,7 @@ def _render(out: Console, found: list[Status]) -> None:
                 table.add_row(
                     escape(arm["name"]),
                     escape(arm["version"]),
-                    f"{arm['weight']:.4g}",
+                    f"{arm['weight'] * 100:.4g} %",
                     f"{arm['requests']:,}",
                     f"{arm['errors']:,}",
                     f"{arm['rewards']:,}",

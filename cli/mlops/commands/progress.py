@@ -21,18 +21,22 @@ class PhaseProgress:
 
     On a terminal the current phase spins, with the last line of output beside it, and what is done
     stays as one line. Anywhere else each phase is one line with the seconds since the start.
+
+    Attributes:
+        console: Where anything else that is to be shown meanwhile goes; on another it would run
+            into the spinner.
     """
 
     def __init__(self) -> None:
-        self._console = console(stderr=True)
-        self._live = sys.stderr.isatty() and self._console.is_interactive
+        self.console = console(stderr=True)
+        self._live = sys.stderr.isatty() and self.console.is_interactive
         self._status: Status | None = None
         self._phase = ""
         self._start = self._since = time.monotonic()
 
     def __enter__(self) -> PhaseProgress:
         if self._live:
-            self._status = self._console.status("")
+            self._status = self.console.status("")
             self._status.start()
         return self
 
@@ -50,7 +54,7 @@ class PhaseProgress:
         """Begin a step."""
         if not self._live:
             elapsed = time.monotonic() - self._start
-            self._console.print(f"{elapsed:6.1f} s  {text}", markup=False)
+            self.console.print(f"{elapsed:6.1f} s  {text}", markup=False)
         elif self._phase:
             self._done("green", "✓")
         self._phase, self._since = text, time.monotonic()
@@ -65,14 +69,14 @@ class PhaseProgress:
         """Print something that stays."""
         from rich.text import Text
 
-        self._console.print(Text(text, style="yellow"))
+        self.console.print(Text(text, style="yellow"))
 
     def _done(self, style: str, mark: str) -> None:
         if self._phase:
             from rich.text import Text
 
             took = time.monotonic() - self._since
-            self._console.print(
+            self.console.print(
                 Text.assemble((mark, style), f" {self._phase} ", (f"{took:.1f} s", "dim"))
             )
 
@@ -81,7 +85,7 @@ class PhaseProgress:
             from rich.text import Text
 
             text = Text.assemble(self._phase, " ", (last_line, "dim"))
-            text.truncate(max(self._console.width - 4, 10), overflow="ellipsis")
+            text.truncate(max(self.console.width - 4, 10), overflow="ellipsis")
             self._status.update(text)
 
 

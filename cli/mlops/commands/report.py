@@ -131,7 +131,8 @@ def _render(out: Console, found: Report, html: str) -> None:
     )
     revisions = ", ".join(str(number) for number in found.revisions)
     out.print(
-        f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}\n[dim]{span}[/]"
+        f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}\n"
+        f"[dim]{span}[/]"
     )
     for table in (_traffic(found), _rewards(found), _quality(found)):
         out.print()

@@ -187,6 +187,9 @@ def _write_secret(path: Path, content: bytes) -> None:
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
+        file.flush()
+        # A power cut may not leave an empty key under the right name.
+        os.fsync(descriptor)
     with contextlib.suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()

@@ -274,7 +274,7 @@ def _clock(time_ms: int, step_ms: int) -> str:
 def _months(scale: Scale, wanted_ms: float) -> Iterator[float]:
     """First days of months that are on the scale, so many months apart."""
     months = wanted_ms / (30 * _DAY)
-    step = next((step for step in _MONTH_STEPS if step >= months), _MONTH_STEPS[-1])
+    step = next((step for step in _MONTH_STEPS if step >= 0.7 * months), _MONTH_STEPS[-1])
     start = _utc(scale.low)
     index = -(-(start.year * 12 + start.month - 1) // step) * step
     while True:

@@ -244,7 +244,8 @@ def _telling(course: Course) -> list[float]:
         return []
     last = course.looks[-1].n
     if course.opened is None:
-        return [look.estimate for look in course.looks if look.n >= last / 2]
+        # No direction may seem settled by the room it takes.
+        return [sign * k.estimate for k in course.looks if k.n >= last / 2 for sign in (1, -1)]
     settled = course.opened + _SETTLED * (last - course.opened)
     return [b for k in course.looks if k.n >= settled for b in (k.lower, k.estimate, k.upper)]
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlops.monitoring.evidence import Truth
+from mlops.rewards.exact import exact
 
 #: Windows of a report, unless more are asked for.
 WINDOWS = 8
@@ -51,7 +52,7 @@ def measure(truths: Sequence[Truth], arm: int) -> Quality:
         if seen.arm != arm:
             continue
         n += 1
-        correct += seen.prediction == seen.truth
+        correct += exact(seen.prediction, seen.truth) == 1
         if _is_number(seen.prediction) and _is_number(seen.truth):
             errors.append(float(seen.prediction) - float(seen.truth))  # type: ignore[arg-type]  # numbers
         else:

@@ -126,7 +126,8 @@ def _undecided(comparisons: Sequence[Comparison], alpha: float, n: int) -> Verdi
     if waiting:
         reason = f"Too early to tell: {waiting[0].waiting_for}."
         return Verdict("continue", None, reason, METHOD, alpha, n)
-    nearest = min(comparisons, key=lambda c: c.p_value)
+    # Arms that are worse for certain are out; the others keep it open.
+    nearest = min((c for c in comparisons if c.upper >= 0), key=lambda c: c.p_value)
     reason = f"Not decided: {_interval(nearest)} contains 0."
     if nearest.remaining:
         reason += f" If the estimate is right, about {nearest.remaining:,} more will decide."

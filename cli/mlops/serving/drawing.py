@@ -107,6 +107,7 @@ def _field(payload: Payload, name: str, columns: tuple[str, ...]) -> Any:  # noq
         return payload.values[name][0] if name in payload.values else None
     names = payload.names if isinstance(payload, Rows) and payload.names else columns
     row = payload.values[0]
-    if name not in names or np.ndim(row) == 0 or len(row) != len(names):
+    is_row = isinstance(row, list | tuple | np.ndarray)
+    if name not in names or not is_row or len(row) != len(names):
         return None
     return row[names.index(name)]

@@ -24,6 +24,9 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
+from mlops.rewards.base import Value
+from mlops.rewards.exact import exact
+
 _BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ARM = ["deployment", "arm", "version"]
 
@@ -78,7 +81,7 @@ class ArmCounters:
         else:
             self.negative -= value
 
-    def truth(self, prediction: object, truth: object) -> None:
+    def truth(self, prediction: Value, truth: Value) -> None:
         """Add one truth that met its prediction; an error too large to square is left out."""
         if isinstance(prediction, int | float) and isinstance(truth, int | float):
             error = float(prediction) - float(truth)
@@ -89,7 +92,7 @@ class ArmCounters:
             self.absolute += abs(error)
         else:
             self.labels += 1
-            self.correct += prediction == truth
+            self.correct += exact(prediction, truth) == 1
 
 
 class Metrics:

@@ -148,9 +148,11 @@ class PatientProtocol(HttpToolsProtocol):
     def _begin_to_wait(self) -> None:
         """Wait for the end of a stage that has begun; of those that ended meanwhile no more."""
         self._stop_waiting()
-        self._awaited = self._stage
-        self._header_bytes = 0
         stage = self._stage % 3
+        # Where nothing else ended in what was read, all of it belongs to the headers begun there.
+        only_headers = stage == _HEADERS and self._stage == self._awaited + 1
+        self._header_bytes = self._incoming if only_headers else 0
+        self._awaited = self._stage
         if stage != _IDLE:
             self._wait(HEADER_DEADLINE_S if stage == _HEADERS else BODY_DEADLINE_S)
 

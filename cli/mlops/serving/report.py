@@ -44,11 +44,18 @@ class LiveReport:
 
     Args:
         journal: What it is about.
+        load: Gives what writes it, when it is first needed.
         clock: Seconds that only grow.
     """
 
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        load: Callable[[], Page] = lambda: PAGES.load("report"),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._journal = journal
+        self._load = load
         self._clock = clock
         self._lock = asyncio.Lock()
         self._page = ""
@@ -69,4 +76,4 @@ class LiveReport:
             return self._page
 
     def _write(self) -> str:
-        return PAGES.load("report")(self._journal, live=True)
+        return self._load()(self._journal, live=True)

@@ -17,6 +17,7 @@ from mlops.spec.model import ModelVersion
 SCHEMA_VERSION = 1
 #: Most arms a revision may have; the request id has room for more.
 MAX_ARMS = 64
+_MAX_NAME = 63
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _ARM = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
@@ -136,7 +137,7 @@ def arm_name(ref: str) -> str:
     """
     # A URI may carry credentials; they have no business in headers, metrics and reports.
     text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/+([^/@]*:[^/@]*@)?", "", ref)
-    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[-63:].strip("-._") or "model"
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[-_MAX_NAME:].strip("-._") or "model"
 
 
 def unique_names(names: Sequence[str]) -> list[str]:
@@ -150,7 +151,8 @@ def unique_names(names: Sequence[str]) -> list[str]:
         candidate, number = name, 1
         while candidate in seen:
             number += 1
-            candidate = f"{name}-{number}"
+            suffix = f"-{number}"
+            candidate = name[: _MAX_NAME - len(suffix)] + suffix
         seen.append(candidate)
     return seen
 
@@ -166,6 +168,8 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
     Raises:
         InvalidInputError: The document is of another version or form.
     """
+    if not isinstance(document, Mapping):
+        raise InvalidInputError("A deployment spec is an object.")
     version = document.get("schema_version")
     if version != SCHEMA_VERSION:
         raise InvalidInputError(

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.errors import InvalidInputError, MlopsError
+from mlops.feedback.customers import Customers, read_customers, visits
+from mlops.feedback.play import Tally, first_prediction, play
+from mlops.feedback.reward import compute, load_reward
+
+CUSTOMERS = Customers(("x",), ((1.0,), (2.0,), (3.0,)), (5.0, 6.0, 7.0))
+
+
+class Notebook:
+    """An endpoint that writes down who came, and can be interrupted."""
+
+    def __init__(self, stop_at: int = -1) -> None:
+        self.came: list[tuple[tuple[Any, ...], Any]] = []
+        self.waiting = 0
+        self.stop_at = stop_at
+
+    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+        if len(self.came) == self.stop_at:
+            raise KeyboardInterrupt
+        self.came.append((row, truth))
+        self.waiting += 1
+
+    def flush(self) -> Counter[str]:
+        sent, self.waiting = Counter(accepted=self.waiting), 0
+        return +sent
+
+
+def test_everybody_comes_once_in_order() -> None:
+    notebook = Notebook()
+    tally = play(notebook, CUSTOMERS, visits(CUSTOMERS, 0, 7))
+    assert notebook.came == [((1.0,), 5.0), ((2.0,), 6.0), ((3.0,), 7.0)]
+    assert (tally.visits, tally.counts) == (3, {"accepted": 3})
+
+
+def test_draws_are_seeded_and_with_replacement() -> None:
+    draws = list(visits(CUSTOMERS, 50, 7))
+    assert draws == list(visits(CUSTOMERS, 50, 7))
+    assert draws != list(visits(CUSTOMERS, 50, 8))
+    assert set(draws) == {0, 1, 2}
+
+
+def test_whoever_was_answered_before_ctrl_c_is_not_forgotten() -> None:
+    notebook = Notebook(stop_at=2)
+    told: list[Tally] = []
+    with pytest.raises(KeyboardInterrupt):
+        play(notebook, CUSTOMERS, visits(CUSTOMERS, 0, 7), on_progress=told.append)
+    assert notebook.waiting == 0
+    assert told[-1].counts == {"accepted": 2}
+
+
+def test_feedback_goes_in_batches() -> None:
+    notebook = Notebook()
+    told: list[int] = []
+    play(
+        notebook, CUSTOMERS, visits(CUSTOMERS, 450, 7), on_progress=lambda t: told.append(t.visits)
+    )
+    assert told == [200, 400, 450]
+
+
+def test_a_rate_is_not_exceeded() -> None:
+    started = time.monotonic()
+    play(Notebook(), CUSTOMERS, visits(CUSTOMERS, 0, 7), rate=20)
+    assert time.monotonic() - started >= 2 / 20
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a,b\n1,2\n", "`quality`"),
+        ("", "`quality`"),
+        ("a,quality\n", "no rows"),
+        ("a,quality\n1\n", "row 2"),
+        ("a,quality\n1,\n", "row 2"),
+    ],
+)
+def test_files_that_cannot_be_played(tmp_path: Path, text: str, says: str) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text(text)
+    with pytest.raises(InvalidInputError) as caught:
+        read_customers(file, "quality")
+    assert says in caught.value.message
+
+
+def test_a_file_of_customers(tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text("\ufeffalcohol,quality,colour,age\n9.5,6,red,\n\n10,5,,3\n", encoding="utf-8")
+    found = read_customers(file, "quality")
+    assert found.columns == ("alcohol", "colour", "age")
+    assert found.rows == ((9.5, "red", None), (10.0, None, 3.0))
+    assert found.truths == (6.0, 5.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ({"predictions": [5.5]}, 5.5),
+        ({"predictions": [[5.5]]}, 5.5),
+        ({"predictions": [{"quality": 5.5}]}, 5.5),
+        ({"predictions": [{"quality": [5.5]}]}, 5.5),
+        ({"predictions": ["red"]}, "red"),
+        ({"predictions": [{"a": 1, "b": 2}]}, {"a": 1, "b": 2}),
+    ],
+)
+def test_the_prediction_of_the_only_row(answer: object, value: object) -> None:
+    assert first_prediction(answer) == value
+
+
+def test_rewards_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_taste.py").write_text(
+        "def near(p, t):\n    return p - t\n\ndef nothing(p, t):\n    return float('nan')\n\nx = 5\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    assert compute(load_reward("my_taste:near"), "my_taste:near", 5.0, 3.0) == 2.0
+    for name in ("my_taste:near", "my_taste:nothing"):
+        with pytest.raises(MlopsError, match=name):
+            compute(load_reward(name), name, "red", 3.0)
+    for name in ("my_taste:far", "no_such_module:near", "my_taste:x", "no-such"):
+        with pytest.raises(MlopsError):
+            load_reward(name)

@@ -1,0 +1,74 @@
+"""Every arm on the same rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mlops.journal.records import LabelledRow
+from mlops.monitoring.paired import compare_paired
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.model import ModelVersion
+
+
+def _spec(*names: str) -> DeploymentSpec:
+    model = ModelVersion("wine", "wine/1", "./model")
+    return DeploymentSpec("wine", tuple(Arm(name, model, 1 / len(names)) for name in names))
+
+
+_SPEC = _spec("old", "new", "same")
+
+
+def _rows(truths: list[float], units: list[bytes] | None = None) -> list[LabelledRow]:
+    return [
+        LabelledRow(index.to_bytes(12, "big"), units[index] if units else None, [0.0], truth)
+        for index, truth in enumerate(truths)
+    ]
+
+
+def test_the_better_model_is_found_with_rows_that_would_not_decide_unpaired() -> None:
+    rng = np.random.default_rng(5)
+    truths = rng.normal(6, 3, 600)
+    hard = rng.normal(0, 2, 600)  # what makes a row hard for every model
+    old = truths + hard
+    found = compare_paired(
+        _SPEC,
+        _rows(truths.tolist()),
+        [old.tolist(), (truths + 0.9 * hard).tolist(), old.tolist()],
+        alpha=0.05,
+    )
+    better, same = found.comparisons
+    assert found.rows == 600
+    assert found.means[0] == pytest.approx(-float((hard**2).mean()))
+    assert (better.arm, better.baseline, better.n) == ("new", "old", 600)
+    assert better.estimate == pytest.approx(0.19 * float((hard**2)[10:].mean()), rel=0.1)
+    assert better.lower > 0
+    assert better.alpha == 0.025
+    assert same.estimate == 0
+    assert same.waiting_for is not None
+
+
+def test_rows_of_one_unit_count_once() -> None:
+    units = [bytes([index // 5]) * 8 for index in range(500)]
+    found = compare_paired(
+        _spec("old", "new"),
+        _rows([0.0] * 500, units),
+        [[1.0] * 500, [float(index // 5 % 2) for index in range(500)]],
+        alpha=0.05,
+    )
+    (only,) = found.comparisons
+    assert only.n == 100
+    assert only.estimate == pytest.approx(0.5, abs=0.06)
+
+
+def test_the_baseline_may_be_another_arm() -> None:
+    found = compare_paired(
+        _SPEC, _rows([1.0, 2.0]), [[1.0, 2.0], [2.0, 3.0], [1.0, 2.0]], alpha=0.05, baseline=1
+    )
+    assert [(c.arm, c.baseline) for c in found.comparisons] == [("old", "new"), ("same", "new")]
+    assert found.means == (0.0, -1.0, 0.0)
+
+
+def test_a_truth_without_a_reward_is_said() -> None:
+    with pytest.raises(ValueError, match="not numbers"):
+        compare_paired(_SPEC, _rows([1.0]), [["red"], [1.0], [1.0]], alpha=0.05)

@@ -1,0 +1,329 @@
+"""Models of every sort behind the doors, and the native path against pyfunc's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows, Tensor
+from mlops.serving.models import load_model
+from mlops.serving.models.base import LoadedModel, ServableModel
+from mlops.serving.models.pyfunc import PyfuncModel
+from tests.serving.models import COLUMNS, ROWS, records, save_sklearn
+from tests.serving.server import Json, Server, make_launch, running, served
+
+# MLflow's advice to whoever saves a model: an example, no columns of whole numbers.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*An input example was not provided:UserWarning",
+    "ignore:.*integer column:UserWarning",
+)
+
+
+# The native path against pyfunc's.
+
+good_cells = st.floats(-1e6, 1e6) | st.integers(-(10**6), 10**6)
+bad_cells = st.none() | st.booleans() | st.text(max_size=3) | st.just([1.0])
+names = st.permutations([*COLUMNS, "colour"]) | st.permutations(COLUMNS)
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> Payload:
+    """Rows in any form: any order, extra and missing columns, and now and then a bad cell."""
+    columns = draw(names)[: draw(st.sampled_from([4, 4, 4, 3, 2]))]
+    n = draw(st.integers(1, 3))
+    rows = [[draw(good_cells) for _ in columns] for _ in range(n)]
+    if draw(st.integers(0, 3)) == 0:
+        rows[draw(st.integers(0, n - 1))][draw(st.integers(0, len(columns) - 1))] = draw(bad_cells)
+    match draw(st.sampled_from(["rows", "unnamed", "records", "columns", "tensor"])):
+        case "rows":
+            return Rows(rows, tuple(columns))
+        case "unnamed":
+            return Rows(rows)
+        case "records":
+            return Records([dict(zip(columns, row, strict=True)) for row in rows])
+        case "columns":
+            cells = (list(column) for column in zip(*rows, strict=True))
+            return Columns(dict(zip(columns, cells, strict=True)))
+    numbers = [[cell if type(cell) in (int, float) else 0 for cell in row] for row in rows]
+    return Tensor(np.array(numbers, dtype=float))
+
+
+@pytest.fixture(scope="module")
+def both(models: dict[str, Path]) -> tuple[ServableModel, ServableModel]:
+    """One model by either path."""
+    import mlflow.pyfunc
+
+    loaded = load_model(models["a"])
+    assert loaded.path_taken == "native"
+    return loaded.model, PyfuncModel(
+        mlflow.pyfunc.load_model(str(models["a"])), loaded.signature
+    )
+
+
+def ask(model: ServableModel, payload: Payload) -> list[float] | Kind:
+    try:
+        return np.asarray(model.predict(payload, {})).tolist()  # type: ignore[no-any-return]  # floats
+    except ProtocolError as error:
+        assert error.message
+        return error.kind
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(payload=payloads())
+@example(payload=Rows([[None, 1.0, 1.0]], COLUMNS))
+@example(payload=Rows([[True, 1.5, 1.0]], COLUMNS))
+@example(payload=Rows([["1.5", 1.5, 1.0]], COLUMNS))
+@example(payload=Records([{**records(ROWS)[0], "colour": "red"}]))
+def test_both_paths_say_the_same(
+    both: tuple[ServableModel, ServableModel], payload: Payload
+) -> None:
+    native, pyfunc = (ask(model, payload) for model in both)
+    if isinstance(pyfunc, Kind) or isinstance(native, Kind):
+        assert native == pyfunc is Kind.MISMATCH
+    else:
+        assert native == pytest.approx(pyfunc, rel=1e-12)
+
+
+# A signature's types, where JSON has but one sort of number.
+
+
+def _typed(folder: Path, kind: str, *, tensor: bool = False) -> LoadedModel:
+    """A model of one column that answers its rows, and loads by pyfunc only."""
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema, TensorSpec
+
+    class Mirror(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow is untyped
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            return np.asarray(model_input)[:, 0]
+
+    spec = TensorSpec(np.dtype(kind), (-1, 1)) if tensor else ColSpec(kind, "x")
+    mlflow.pyfunc.save_model(
+        str(folder / "model"),
+        python_model=Mirror(),
+        signature=ModelSignature(Schema([spec])),
+        pip_requirements=["mlflow"],
+    )
+    loaded = load_model(folder / "model")
+    assert loaded.path_taken == "pyfunc"
+    return loaded
+
+
+@pytest.mark.parametrize(
+    ("kind", "taken", "refused"),
+    [
+        ("double", [1.5, 2, 0, -3, 2**40, None], ["x", [1.5]]),
+        ("float", [1.5, 2, 0, -3], ["x", True, [1.5]]),
+        ("long", [2, 0, -3, 2**40], [1.5, "x", True, None, [1]]),
+        ("integer", [2, 0, -3], [2**40, 1.5, "x", True, None]),
+        ("string", ["red", "", "6"], [1.5]),
+        ("boolean", [True, False], ["x", 2, 1.5]),
+        ("datetime", ["2026-01-31", "2026-01-31T12:00:00"], ["x", {}]),
+        ("binary", ["aGVsbG8="], [1.5, "\x00"]),
+    ],
+)
+def test_cells_fit_their_column_or_are_refused(
+    tmp_path: Path, kind: str, taken: list[Any], refused: list[Any]
+) -> None:
+    model = _typed(tmp_path, kind).model
+    for cell in taken:
+        forms: list[Payload] = [
+            Rows([[cell]], ("x",)),
+            Rows([[cell]]),
+            Records([{"x": cell}]),
+            Columns({"x": [cell]}),
+        ]
+        for form in forms:
+            model.predict(form, {})
+    for cell in refused:
+        # Alone, and beside a good one, which pandas would make a column of objects.
+        for form in (Rows([[cell]], ("x",)), Records([{"x": cell}, {"x": taken[0]}])):
+            assert ask(model, form) is Kind.MISMATCH, (cell, form)
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "int64"])
+def test_whole_numbers_fit_a_tensor(tmp_path: Path, kind: str) -> None:
+    model = _typed(tmp_path, kind, tensor=True).model
+    for form in (
+        Tensor([[1], [2]]),
+        Tensor(np.array([[1.0], [2.0]], dtype=np.float32)),
+        Rows([[1], [2]]),
+        Rows([[1], [2]], ("a",)),
+    ):
+        assert ask(model, form) == [1, 2]
+    assert ask(model, Rows([["x"], ["y"]])) is Kind.MISMATCH
+    if kind == "int64":
+        assert ask(model, Tensor([[1.5]])) is Kind.MISMATCH
+
+
+# Through HTTP.
+
+
+def _save_table(path: Path) -> Path:
+    """A model that answers a table of two columns, and fails, or falls short, when told to."""
+    import mlflow.pyfunc
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    class Table(mlflow.pyfunc.PythonModel):  # type: ignore[misc]  # MLflow is untyped
+        def predict(self, context: Any, model_input: Any, params: Any = None) -> Any:
+            alcohol = model_input["alcohol"].to_numpy()
+            if (alcohol == 100).any():
+                raise RuntimeError("out of spirits")
+            if (alcohol == 200).any():
+                return alcohol[:0]
+            colours = ["red" if cell > 10 else "white" for cell in alcohol]
+            return pd.DataFrame({"colour": colours, "p": alcohol / 100})
+
+    mlflow.pyfunc.save_model(
+        str(path),
+        python_model=Table(),
+        signature=ModelSignature(Schema([ColSpec("double", name) for name in COLUMNS])),
+        pip_requirements=["mlflow"],
+    )
+    return path
+
+
+def _save_classifier(path: Path, labels: list[Any]) -> Path:
+    import pandas as pd
+    from sklearn.neighbors import KNeighborsClassifier
+
+    features = pd.DataFrame(ROWS, columns=COLUMNS)
+    model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(features, labels)
+    return save_sklearn(path, model, features)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Three models that answer a table, words and whole numbers; rewards are exact matches."""
+    folder = tmp_path_factory.mktemp("mixed")
+    models = {
+        "table": _save_table(folder / "m1"),
+        "words": _save_classifier(folder / "m2", ["red", "white", "rosé", "red"]),
+        "numbers": _save_classifier(folder / "m3", [1, 2, 3, 1]),
+    }
+    with running(make_launch(folder, served(models, reward="exact")), folder) as server:
+        yield server
+
+
+WORDS = ["red", "white", "rosé", "red"]
+
+
+@pytest.mark.parametrize(("arm", "labels"), [("words", WORDS), ("numbers", [1, 2, 3, 1])])
+def test_labels_come_as_they_are(mixed: Server, arm: str, labels: list[Any]) -> None:
+    body = {"inputs": [{"name": "x", "shape": [4, 3], "datatype": "FP64", "data": ROWS}]}
+    output = mixed.post("/v2/models/wine/infer", body, x_mlops_arm=arm).json["outputs"][0]
+    assert output["data"] == labels
+    assert output["datatype"] == ("BYTES" if arm == "words" else "INT64")
+    body = {"data": {"ndarray": ROWS}}
+    answer = mixed.post("/api/v1.0/predictions", body, x_mlops_arm=arm).json
+    assert answer["data"]["ndarray"] == labels
+    assert mixed.predict(records(ROWS), x_mlops_arm=arm).json == {"predictions": labels}
+
+
+def test_a_table_comes_as_a_table(mixed: Server) -> None:
+    rows = [{"colour": "white", "p": 0.094}, {"colour": "red", "p": 0.125}]
+    asked = records([ROWS[0], ROWS[2]])
+    assert mixed.predict(asked, x_mlops_arm="table").json == {"predictions": rows}
+    body = {"instances": asked}
+    assert mixed.post("/v1/models/wine:predict", body, x_mlops_arm="table").json == {
+        "predictions": rows
+    }
+    body = {"jsonData": asked}
+    data = mixed.post("/api/v1.0/predictions", body, x_mlops_arm="table").json["data"]
+    assert data == {"names": ["colour", "p"], "ndarray": [["white", 0.094], ["red", 0.125]]}
+    columns = [
+        {"name": name, "shape": [2], "datatype": "FP64", "data": [row[name] for row in asked]}
+        for name in COLUMNS
+    ]
+    reply = mixed.post("/v2/models/wine/infer", {"inputs": columns}, x_mlops_arm="table").json
+    assert [(o["name"], o["datatype"], o["data"]) for o in reply["outputs"]] == [
+        ("colour", "BYTES", ["white", "red"]),
+        ("p", "FP64", [0.094, 0.125]),
+    ]
+
+
+def test_whole_numbers_stand_for_doubles(mixed: Server) -> None:
+    reply = mixed.predict([dict.fromkeys(COLUMNS, 12)], x_mlops_arm="table")
+    assert reply.status == 200, reply.body
+    assert reply.json["predictions"][0]["colour"] == "red"
+
+
+FAILING: list[tuple[str, Json]] = [
+    ("/invocations", {"instances": [[1, 100, 1]]}),
+    ("/v1/models/wine:predict", {"instances": [[1, 100, 1]]}),
+    ("/api/v1.0/predictions", {"data": {"ndarray": [[1, 100, 1]]}}),
+    (
+        "/v2/models/wine/infer",
+        {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP64", "data": [1, 100, 1]}]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), FAILING)
+def test_a_model_that_fails_is_told_in_the_protocols_words(
+    mixed: Server, path: str, body: Json
+) -> None:
+    reply = mixed.post(path, body, x_mlops_arm="table")
+    assert reply.status == 500
+    assert "RuntimeError: out of spirits" in reply.body.decode()
+    document = reply.json
+    if path == "/invocations":
+        assert document["error_code"] == "INTERNAL_ERROR"
+    elif path == "/api/v1.0/predictions":
+        assert document["status"]["reason"] == "MICROSERVICE_INTERNAL_ERROR"
+    else:
+        assert set(document) == {"error"}
+    # It was a decision, and has an id, like any other.
+    assert reply.arm == "table"
+    assert reply.request_id
+
+
+def test_too_few_answers_are_a_failure(mixed: Server) -> None:
+    reply = mixed.post("/invocations", {"instances": [[1, 200, 1]]}, x_mlops_arm="table")
+    assert reply.status == 500
+    assert "0 rows to a request of 1" in reply.json["message"]
+
+
+def test_errors_are_counted_in_the_journal(mixed: Server) -> None:
+    before = mixed.journal()
+    errors = sum(traffic.errors for traffic in before.traffic())
+    before.close()
+    mixed.post(*FAILING[0], x_mlops_arm="table")
+    after = mixed.journal()
+    assert sum(traffic.errors for traffic in after.traffic()) == errors + 1
+    after.close()
+
+
+def test_accuracy_comes_from_labels(mixed: Server) -> None:
+    right, wrong = 0, 0
+    while right < 3 or wrong < 1:
+        reply = mixed.predict(records(ROWS[:1]))
+        if reply.arm != "words":
+            continue
+        truth = "red" if right < 3 else "white"
+        right, wrong = right + (truth == "red"), wrong + (truth == "white")
+        body = {"request_id": reply.request_id, "truth": truth}
+        assert mixed.post("/feedback", body).json["counts"] == {"accepted": 1}
+    metrics = mixed.metrics()
+    labels = (("arm", "words"), ("version", "words/1"))
+    assert metrics["mlops_accuracy", labels] == 0.75
+    assert metrics["mlops_reward_positive_total", labels] == 3
+    assert metrics["mlops_rewards_total", labels] == 4
+
+
+def test_the_status_tells_the_path(mixed: Server) -> None:
+    arms = {arm["name"]: arm["path_taken"] for arm in mixed.admin("GET", "/status").json["arms"]}
+    assert arms == {"table": "pyfunc", "words": "native", "numbers": "native"}
+
+
+def test_a_page_of_documentation_comes_with_every_sort(mixed: Server) -> None:
+    assert mixed.get("/docs").status == 200
+    assert mixed.get("/openapi.json").json["openapi"].startswith("3.")

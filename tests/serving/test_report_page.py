@@ -1,0 +1,82 @@
+"""The report at the server's `/report`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mlops.errors import NotFoundError
+from mlops.journal.base import Journal
+from mlops.journal.sql import SqlJournal
+from mlops.serving.report import LiveReport
+from tests.monitoring.journals import Stage, fill, numbers
+from tests.serving.models import ROWS, records
+from tests.serving.server import Server
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> SqlJournal:
+    return SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+
+
+def test_the_server_shows_what_it_has_just_been_told(server: Server) -> None:
+    asked = server.predict(records(ROWS[:1]))
+    server.post("/feedback", {"request_id": asked.request_id, "truth": 6})
+    server.journal().close()
+    reply = server.get("/report")
+    assert reply.status == 200
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    html = reply.body.decode()
+    assert html.startswith("<!doctype html>")
+    assert 'data-refresh="30"' in html
+    assert re.search(r"<h1>.+</h1>", html)
+    assert "b minus a" in html
+
+
+def test_the_page_is_documented(server: Server) -> None:
+    document = json.loads(server.get("/openapi.json").body)
+    answer = document["paths"]["/report"]["get"]["responses"]["200"]
+    assert list(answer["content"]) == ["text/html"]
+
+
+def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:
+    now = [0.0]
+    read = []
+
+    def write(journal: Journal, *, live: bool) -> str:
+        assert live
+        read.append(now[0])
+        now[0] += 1.0  # it took a second
+        return f"page {len(read)}"
+
+    live = LiveReport(journal, load=lambda: write, clock=lambda: now[0])
+
+    async def look_at(time_s: float) -> str:
+        now[0] = max(now[0], time_s)
+        return await live()
+
+    async def all_looks() -> list[str]:
+        together = await asyncio.gather(*(live() for _ in range(5)))
+        return [*together, await look_at(5.0), await look_at(10.9), await look_at(11.0)]
+
+    # Written in one second, so kept for ten more.
+    assert asyncio.run(all_looks()) == ["page 1"] * 7 + ["page 2"]
+    assert read == [0.0, 11.0]
+
+
+def test_the_page_is_the_report_of_the_journal(journal: SqlJournal) -> None:
+    fill(journal, ["old", "new"], [Stage([0.5, 0.5], 300)], numbers([0, 0]))
+    html = asyncio.run(LiveReport(journal)())
+    journal.close()
+    assert "new minus old" in html
+    assert "data-refresh" in html
+
+
+def test_an_empty_journal_has_no_page(journal: SqlJournal) -> None:
+    with pytest.raises(NotFoundError):
+        asyncio.run(LiveReport(journal)())
+    journal.close()

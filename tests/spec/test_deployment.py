@@ -1,0 +1,175 @@
+"""The deployment spec: written, read, checked, named."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlops.errors import InvalidInputError
+from mlops.spec.deployment import (
+    MAX_ARMS,
+    Arm,
+    DeploymentSpec,
+    arm_name,
+    check,
+    from_dict,
+    to_dict,
+    unique_names,
+)
+from mlops.spec.model import ModelVersion
+
+texts = st.text(min_size=1, max_size=20)
+models = st.builds(
+    ModelVersion,
+    ref=texts,
+    label=texts,
+    source=texts,
+    name=st.text(max_size=10),
+    version=st.integers(0, 10**6),
+    run_id=st.text(max_size=10),
+    chosen_by=st.text(max_size=10),
+)
+specs = st.builds(
+    DeploymentSpec,
+    name=texts,
+    arms=st.lists(st.builds(Arm, texts, models, st.floats(0, 1)), min_size=1, max_size=4).map(
+        tuple
+    ),
+    policy=texts,
+    sticky_by=st.text(max_size=10),
+    reward=texts,
+)
+
+
+def make(*weights: float, **changes: Any) -> DeploymentSpec:
+    arms = tuple(
+        Arm(name, ModelVersion(name, f"{name}/1", f"/models/{name}"), weight)
+        for name, weight in zip("abcdefgh", weights, strict=False)
+    )
+    return replace(DeploymentSpec("wine", arms), **changes)
+
+
+@given(specs)
+def test_a_spec_comes_back_through_json(spec: DeploymentSpec) -> None:
+    assert from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {},
+        {"schema_version": 2},
+        {"schema_version": 1},
+        {**to_dict(make(1.0)), "arms": [{}]},
+        {**to_dict(make(1.0)), "arms": 7},
+        {**to_dict(make(1.0)), "arms": [7]},
+        {**to_dict(make(1.0)), "arms": [{"name": "a", "model": {"x": 1}, "weight": 1}]},
+        {**to_dict(make(1.0)), "arms": [{"name": "a", "model": 7, "weight": 1}]},
+        {**to_dict(make(1.0)), "arms": [{**to_dict(make(1.0))["arms"][0], "weight": "heavy"}]},
+        [],
+        "wine",
+        None,
+    ],
+)
+def test_what_is_no_spec_is_refused(document: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        from_dict(document)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        make(1.0),
+        make(0.5, 0.5),
+        make(0.1, 0.2, 0.7),
+        make(1.0, 0.0),
+        make(0.5, 0.5, sticky_by="header:X-User"),
+        make(0.5, 0.5, sticky_by="field:user id".replace(" ", "_")),
+        make(1.0, name="a" * 63),
+        replace(make(1.0), arms=tuple(replace(make(1.0).arms[0], name=f"a{i}", weight=1 / 64) for i in range(64))),
+    ],
+)
+def test_good_specs_pass(spec: DeploymentSpec) -> None:
+    assert check(spec) is spec
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        (make(1.0, name="Wine"), "`Wine`"),
+        (make(1.0, name=""), "the name ``"),
+        (make(1.0, name="-wine"), "`-wine`"),
+        (make(1.0, name="wine\n"), "`wine\n`"),
+        (make(1.0, name="a" * 64), "1 to 63"),
+        (make(), "not 0"),
+        (make(0.5, 0.4), "sum to 1"),
+        (make(1.5, -0.5), "`b` must be in [0, 1], not -0.5"),
+        (make(math.nan, 1.0), "`a` must be in [0, 1], not nan"),
+        (make(math.inf), "not inf"),
+        (make(1.0, sticky_by="cookie:x"), "`cookie:x`"),
+        (make(1.0, sticky_by="header:"), "`header:`"),
+        (make(0.5, 0.5, arms=make(0.5).arms * 2), "two arms are called `a`"),
+        (make(1.0, arms=(replace(make(1.0).arms[0], name="a b"),)), "`a b` cannot be"),
+        (make(1.0, arms=(replace(make(1.0).arms[0], name="a\r\nx"),)), "cannot be"),
+        (make(1.0, arms=make(1 / 65).arms * 65), f"1 to {MAX_ARMS} arms, not 65"),
+    ],
+)
+def test_faults_are_named(spec: DeploymentSpec, fault: str) -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check(spec)
+    assert fault in caught.value.message
+
+
+def test_all_faults_are_named_at_once() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        check(make(2.0, name="Wine", sticky_by="x"))
+    for part in ("`Wine`", "not 2.0", "sum to 1", "`x`"):
+        assert part in caught.value.message
+
+
+def test_an_experiment_is_arms_and_reward() -> None:
+    spec = make(0.5, 0.5)
+    same = [make(0.9, 0.1), make(0.5, 0.5, sticky_by="header:u"), make(0.5, 0.5, policy="x")]
+    assert {other.experiment for other in same} == {spec.experiment}
+    moved = replace(spec.arms[0], model=replace(spec.arms[0].model, source="/elsewhere"))
+    others = [
+        make(1.0),
+        make(0.5, 0.5, reward="exact"),
+        make(0.5, 0.5, name="beer"),
+        make(0.5, 0.5, arms=tuple(reversed(spec.arms))),
+        make(0.5, 0.5, arms=(moved, spec.arms[1])),
+    ]
+    assert len({spec.experiment, *(other.experiment for other in others)}) == 6
+
+
+def test_only_the_winner() -> None:
+    winner = make(0.9, 0.1, sticky_by="header:u").only("b")
+    assert [(arm.name, arm.weight) for arm in winner.arms] == [("b", 1.0)]
+    assert winner.sticky_by == "header:u"
+
+
+def test_an_unknown_arm_is_told() -> None:
+    assert make(0.5, 0.5).index_of("b") == 1
+    with pytest.raises(InvalidInputError) as caught:
+        make(0.5, 0.5).index_of("c")
+    assert "`c`" in caught.value.message
+    assert caught.value.hint == "Its arms are `a`, `b`."
+
+
+@given(st.lists(st.text(max_size=100), min_size=1, max_size=5))
+def test_any_references_make_good_names(refs: list[str]) -> None:
+    names = unique_names([arm_name(ref) for ref in refs])
+    arms = tuple(Arm(n, ModelVersion(n, n, n), 1 / len(names)) for n in names)
+    check(DeploymentSpec("wine", arms))
+
+
+def test_long_names_are_numbered_too() -> None:
+    names = unique_names([arm_name("x" * 80)] * 12)
+    assert len(set(names)) == 12
+    assert max(map(len, names)) == 63

@@ -1,0 +1,47 @@
+"""`mlops report --paired`, through the door."""
+
+from __future__ import annotations
+
+import csv
+
+import pytest
+
+from tests.fixtures_deployment import Shop
+
+
+def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None:
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB")
+    assert wine_shop.run("report", "--paired").code == 5
+    before = wine_shop.ok("feedback", "--once").out
+    assert "accepted 400" in before
+    found = wine_shop.ok("report", "--paired", "--json").document
+    assert found["rows"] == 400
+    # The truth of all 400, whichever arm answered: the same figures by hand.
+    with (wine_shop.folder / "data" / "customers.csv").open(newline="") as file:
+        truths = [float(row["quality"]) for row in csv.DictReader(file)]
+    for index, arm in enumerate(("modelA", "modelB")):
+        with (wine_shop.folder / "data" / "customers.csv").open() as file:
+            text = file.read()
+        answered = wine_shop.ok("predict", "--data", "-", "--arm", arm, "--json", stdin=text)
+        errors = [
+            (prediction - truth) ** 2
+            for prediction, truth in zip(answered.document["predictions"], truths, strict=True)
+        ]
+        assert found["means"][index] == pytest.approx(-sum(errors) / 400)
+    (comparison,) = found["comparisons"]
+    assert comparison["n"] == 400
+    report = wine_shop.ok("report", "--json").document
+    # 400 customers played once do not decide the A/B test; the same 400 asked twice do.
+    assert report["verdict"]["decision"] == "continue"
+    assert comparison["upper"] < 0
+    # Asking was off the books.
+    assert sum(arm["requests"] for arm in report["arms"]) == 400
+
+
+def test_what_cannot_be_paired_is_refused(wine_shop: Shop) -> None:
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--reward", "given")
+    said = wine_shop.run("report", "--paired", "--json")
+    assert said.code == 3
+    assert "given" in said.error["message"]
+    wine_shop.ok("deploy", "--model", "modelA")
+    assert wine_shop.run("report", "--paired").code == 3
