@@ -21,6 +21,7 @@ from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.page import read_page, render_page, report_page
 from mlops.monitoring.verdict import Decision
+from mlops.monitoring.words import in_words
 from tests.monitoring.journals import START_MS, Draw, Stage, fill, labels, numbers
 from tests.requirements import require
 
@@ -56,6 +57,7 @@ CASES = {
     "all alike": Case("continue", AB, EVEN, labels([1.0, 1.0]), reward="exact"),
     "labels": Case("promote", AB, EVEN, labels([0.6, 0.9]), reward="exact"),
     "truths without reward": Case("continue", AB, EVEN, SAME, reward="given"),
+    "one is out": Case("continue", list("abc"), [Stage([1 / 3] * 3, 3_000)], numbers([0, 0.9, 0])),
     "mismatch": Case("invalid", AB, [Stage([0.5, 0.5], 2_000, actual=[0.7, 0.3])], SAME),
     "six arms": Case("continue", list("abcdef"), [Stage([1 / 6] * 6, 1_200)], numbers([0] * 6)),
     "weights changed": Case(
@@ -224,6 +226,19 @@ def test_the_gain_in_words_is_the_interval_of_the_verdict(
     assert [float(found[1]), float(found[2])] == pytest.approx(
         [-verdict.upper, -verdict.lower], rel=0.01
     )
+
+
+def test_the_words_speak_of_the_comparison_that_the_verdict_speaks_of(
+    journals: Callable[[str], SqlJournal],
+) -> None:
+    for case in CASES:
+        report = read_page(journals(case)).report
+        about = in_words(report).about
+        assert (about is None) == (report.verdict.effect is None), case
+        assert about is None or about.estimate == report.verdict.effect, case
+    report = read_page(journals("one is out")).report
+    assert report.comparisons[0].upper < 0
+    assert "mean reward of `c` differs from that of `a`" in in_words(report).why
 
 
 def test_another_baseline_turns_the_comparison(journals: Callable[[str], SqlJournal]) -> None:

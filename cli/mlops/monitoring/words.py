@@ -157,7 +157,8 @@ def _continue(report: Report, unit: str) -> Words:
             "Leave it running and look again whenever you like.",
             "",
         )
-    nearest = min(report.comparisons, key=lambda c: c.p_value)
+    # The one that the verdict speaks of: an arm that is worse for certain is out.
+    nearest = min((c for c in report.comparisons if c.upper >= 0), key=lambda c: c.p_value)
     return Words(
         "Not decided yet",
         f"So far the mean reward of `{nearest.arm}` differs from that of `{nearest.baseline}` by "
