@@ -2,8 +2,8 @@
 
     python benchmarks/serving.py [--rounds 5] [--seconds 8] [--mlserver PYTHON]
 
-The server has one core and wrk the other; 16 keep-alive connections ask for distinct rows. Ours is an
-A/B test of two models with journal and metrics on, and afterwards every row of its journal is
+The server has one core and wrk the other; 16 keep-alive connections ask for distinct rows. Ours is
+an A/B test of two models with journal and metrics on, and afterwards every row of its journal is
 compared with what the model itself predicts. `--mlserver` names the Python of an environment with
 `mlserver`, `mlserver-sklearn` and `mlserver-mlflow`; without it MLServer is left out, and said so.
 """
@@ -208,7 +208,7 @@ def _post_until(url: str, body: bytes) -> None:
 
 
 def _check_journal(project: Path, model: Path) -> None:
-    """Compare every prediction of arm 0 in the journal with the model's own; count what was shed."""
+    """Compare arm 0's predictions in the journal with the model's own; count what was shed."""
     import mlflow.sklearn
     import numpy as np
 

@@ -9,6 +9,7 @@ from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import (
     Decision,
     Fate,
+    LabelledRow,
     NewOutcome,
     Observation,
     RevisionEvent,
@@ -59,6 +60,9 @@ class FakeJournal:
         raise NotImplementedError
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
+        raise NotImplementedError
+
+    def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
         raise NotImplementedError
 
     def traffic(self) -> list[Traffic]:

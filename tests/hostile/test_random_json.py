@@ -60,7 +60,7 @@ GOOD: list[tuple[str, Json]] = [
             "outputs": [{"name": "output-1", "parameters": {"binary_data": False}}],
         },
     ),
-    ("/feedback", {"outcomes": [{"client_id": "x", "row": 0, "reward": 1, "truth": [1.0]}]}),
+    ("/feedback", {"outcomes": [{"client_id": "x", "row": 0, "reward": 1, "truth": 1.0}]}),
     (
         "/api/v1.0/feedback",
         {

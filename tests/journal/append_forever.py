@@ -1,6 +1,6 @@
 """Appends outcomes until it is killed, and prints the number of each once it is acknowledged.
 
-    python append_forever.py JOURNAL_URL FIRST_NUMBER
+python append_forever.py JOURNAL_URL FIRST_NUMBER
 """
 
 from __future__ import annotations

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome, Value
+
+Json: TypeAlias = Any
 
 T0 = 1_700_000_000_000
 
@@ -13,9 +15,9 @@ def nonce(number: int) -> bytes:
     return number.to_bytes(12, "big")
 
 
-def decision(number: int, **changes: Any) -> Decision:
+def decision(number: int, **changes: Json) -> Decision:
     """The decision of that number: arm 0 of revision 1, drawn with 0.5, one row."""
-    fields: dict[str, Any] = {
+    fields: dict[str, Json] = {
         "nonce": nonce(number),
         "time_ms": T0 + number,
         "revision": 1,
@@ -41,9 +43,7 @@ def outcome(
     propensity: float = 0.5,
 ) -> NewOutcome:
     """An outcome of the decision of that number."""
-    return NewOutcome(
-        nonce(number), None, row, T0 + 1000, revision, arm, propensity, reward, truth
-    )
+    return NewOutcome(nonce(number), None, row, T0 + 1000, revision, arm, propensity, reward, truth)
 
 
 def named(client_id: str, *, row: int = WHOLE_REQUEST, reward: float = 1.0) -> NewOutcome:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -19,6 +21,8 @@ from mlops.journal.writer import JournalWriter
 from tests.fakes import FakeJournal, until
 from tests.journal.rows import decision, nonce, outcome
 from tests.requirements import require
+
+Answer: TypeAlias = "Future[list[StoredOutcome]]"
 
 _CHECKOUT = Path(__file__).parents[2]
 
@@ -249,9 +253,9 @@ def test_everybody_is_answered_while_it_closes() -> None:
     for _ in range(20):
         journal = FakeJournal()
         writer = JournalWriter(journal, lambda stored: None)
-        futures = []
+        futures: list[Answer] = []
 
-        def send(writer: JournalWriter = writer, futures: list[object] = futures) -> None:
+        def send(writer: JournalWriter = writer, futures: list[Answer] = futures) -> None:
             futures.extend(writer.add_outcomes([outcome(n)]) for n in range(300))
 
         threads = [threading.Thread(target=send) for _ in range(3)]
@@ -260,7 +264,7 @@ def test_everybody_is_answered_while_it_closes() -> None:
         writer.close()
         for thread in threads:
             thread.join()
-        stored = [future for future in futures if future.exception(5) is None]  # type: ignore[attr-defined]
+        stored = [future for future in futures if future.exception(5) is None]
         assert len(stored) == len(journal.outcomes)
 
 
@@ -325,6 +329,7 @@ def test_a_full_disk(small_disk: Path) -> None:
             acknowledged.append(number)
     assert isinstance(error, JournalFullError)
     assert acknowledged
+
     # Whoever reads it, reads what was acknowledged.
     def stored() -> list[int]:
         return [int.from_bytes(o.nonce, "big") for o in journal.observations() if o.row == 0]

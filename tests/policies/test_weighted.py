@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from mlops.policies.weighted import Weighted
 
-weights = st.lists(st.integers(0, 100), min_size=1, max_size=8).filter(any).map(
-    lambda shares: [share / sum(shares) for share in shares]
+weights = (
+    st.lists(st.integers(0, 100), min_size=1, max_size=8)
+    .filter(any)
+    .map(lambda shares: [share / sum(shares) for share in shares])
 )
 draws = st.floats(0, 1, exclude_max=True)
 

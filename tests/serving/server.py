@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -203,7 +202,7 @@ def _exchange(
 
 
 def make_launch(folder: Path, served: Served, *, port: int = 0, token: str = "") -> Launch:
-    """Settle a server that lives in `folder`, with a fixed key, on a free port unless one is named."""
+    """Settle a server that lives in `folder`, with a fixed key, on a free port by default."""
     key_file = folder / "key"
     key_file.write_bytes(KEY)
     key_file.chmod(0o600)
@@ -272,4 +271,4 @@ def reweighted(old: Served, *weights: float) -> Served:
 
 def is_private(path: str) -> bool:
     """Whether only its owner may open the file."""
-    return os.stat(path).st_mode & 0o777 == 0o600
+    return Path(path).stat().st_mode & 0o777 == 0o600

@@ -215,9 +215,7 @@ def test_a_request_without_its_unit_is_drawn_afresh(
 # Stopping, dying, coming back.
 
 
-def test_it_stops_in_good_order(
-    models: dict[str, Path], tmp_path: Path, start: Start
-) -> None:
+def test_it_stops_in_good_order(models: dict[str, Path], tmp_path: Path, start: Start) -> None:
     server = start(make_launch(tmp_path, served(models)))
     replies = [server.predict(ONE) for _ in range(25)]
     started = time.monotonic()
@@ -257,9 +255,7 @@ def test_it_comes_back_after_a_kill(models: dict[str, Path], tmp_path: Path, sta
     assert answer.json["outcome"]["arm"] == reply.arm
 
 
-def test_a_second_server_of_the_deployment_is_refused(
-    server: Server, tmp_path: Path
-) -> None:
+def test_a_second_server_of_the_deployment_is_refused(server: Server, tmp_path: Path) -> None:
     code, words = _fail(replace(server.launch, port=0), tmp_path)
     assert code == 7
     assert "runs already" in words
@@ -356,9 +352,7 @@ def test_a_short_token_is_refused(models: dict[str, Path], tmp_path: Path) -> No
     assert "short\n" not in words
 
 
-def test_a_terminal_can_interrupt_it(
-    models: dict[str, Path], tmp_path: Path, start: Start
-) -> None:
+def test_a_terminal_can_interrupt_it(models: dict[str, Path], tmp_path: Path, start: Start) -> None:
     server = start(make_launch(tmp_path, served(models)))
     server.process.send_signal(signal.SIGINT)
     assert server.process.wait(10) == 0

@@ -89,7 +89,9 @@ def test_counters_are_counters(server: Server) -> None:
         assert family.documentation
         if family.type in ("counter", "histogram"):
             assert all(sample.value >= 0 for sample in family.samples)
-    buckets = [s.value for s in families["mlops_request_duration_seconds"].samples if "le" in s.labels]
+    buckets = [
+        s.value for s in families["mlops_request_duration_seconds"].samples if "le" in s.labels
+    ]
     assert buckets
     (revision,) = families["mlops_revision"].samples
     assert (revision.labels, revision.value) == ({"deployment": "wine"}, 1)
@@ -99,7 +101,9 @@ def test_buckets_accumulate(server: Server) -> None:
     server.predict(records(ROWS), x_mlops_arm="a")
     text = server.get("/metrics").body.decode()
     (family,) = [
-        f for f in text_string_to_metric_families(text) if f.name == "mlops_request_duration_seconds"
+        f
+        for f in text_string_to_metric_families(text)
+        if f.name == "mlops_request_duration_seconds"
     ]
     counts = [s.value for s in family.samples if s.labels.get("arm") == "a" and "le" in s.labels]
     assert counts == sorted(counts)

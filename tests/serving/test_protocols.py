@@ -1,4 +1,4 @@
-"""Every prediction door, through HTTP: right answers, ids, headers, and errors of the right shape."""
+"""Every prediction door, through HTTP: right answers, ids, headers, errors of the right shape."""
 
 from __future__ import annotations
 

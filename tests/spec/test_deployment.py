@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 from hypothesis import given
@@ -23,6 +23,8 @@ from mlops.spec.deployment import (
     unique_names,
 )
 from mlops.spec.model import ModelVersion
+
+Json: TypeAlias = Any
 
 texts = st.text(min_size=1, max_size=20)
 models = st.builds(
@@ -47,7 +49,7 @@ specs = st.builds(
 )
 
 
-def make(*weights: float, **changes: Any) -> DeploymentSpec:
+def make(*weights: float, **changes: Json) -> DeploymentSpec:
     arms = tuple(
         Arm(name, ModelVersion(name, f"{name}/1", f"/models/{name}"), weight)
         for name, weight in zip("abcdefgh", weights, strict=False)
@@ -77,7 +79,7 @@ def test_a_spec_comes_back_through_json(spec: DeploymentSpec) -> None:
         None,
     ],
 )
-def test_what_is_no_spec_is_refused(document: Any) -> None:
+def test_what_is_no_spec_is_refused(document: Json) -> None:
     with pytest.raises(InvalidInputError):
         from_dict(document)
 
@@ -92,7 +94,10 @@ def test_what_is_no_spec_is_refused(document: Any) -> None:
         make(0.5, 0.5, sticky_by="header:X-User"),
         make(0.5, 0.5, sticky_by="field:user id".replace(" ", "_")),
         make(1.0, name="a" * 63),
-        replace(make(1.0), arms=tuple(replace(make(1.0).arms[0], name=f"a{i}", weight=1 / 64) for i in range(64))),
+        replace(
+            make(1.0),
+            arms=tuple(replace(make(1.0).arms[0], name=f"a{i}", weight=1 / 64) for i in range(64)),
+        ),
     ],
 )
 def test_good_specs_pass(spec: DeploymentSpec) -> None:

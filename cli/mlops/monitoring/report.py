@@ -14,6 +14,7 @@ from mlops.journal.base import Journal
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.quality import Quality, Window, measure, over_time
 from mlops.monitoring.verdict import Comparison, Verdict, decide
+from mlops.rewards import REWARDS
 from mlops.stats.arm_mean import arm_sequence
 from mlops.stats.bayes import posterior
 from mlops.stats.difference import bonferroni, difference_sequence
@@ -184,7 +185,7 @@ def report_of(evidence: Evidence, base: int, alpha: float) -> Report:
         sample_ratio=ratio,
         quality=over_time(evidence.truths, len(spec.arms)),
         verdict=verdict,
-        notes=_notes(evidence),
+        notes=_notes(evidence) + _pairable(evidence, verdict),
     )
 
 
@@ -374,6 +375,18 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")
     notes += _coverage(evidence)
     return tuple(notes)
+
+
+def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
+    """Say so where asking every arm about the same rows would decide with fewer of them."""
+    derived = evidence.spec.reward in REWARDS and evidence.spec.reward != "given"
+    known = derived and len(evidence.truths) >= evidence.arms.size > 0
+    if verdict.decision != "continue" or len(evidence.spec.arms) < 2 or not known:
+        return ()
+    return (
+        "The truth of every answered row is known: `mlops report --paired` asks every arm about "
+        "the same rows, and decides with fewer of them.",
+    )
 
 
 def _coverage(evidence: Evidence) -> list[str]:

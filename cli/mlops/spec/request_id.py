@@ -9,8 +9,8 @@ this deployment from a forged or foreign one:
 written as 48 characters of URL-safe base64 (RFC 4648, section 5). Numbers are big-endian. The
 tag is BLAKE2b (RFC 7693) in keyed mode over the 28 bytes before it. A propensity p in [0, 1] is
 stored as round(p * (2**32 - 1)), at least 1; 0 marks a request whose arm was forced, which no
-statistic may use. The nonce alone identifies the decision: a retry with the same idempotency key has the same
-nonce, whenever it comes.
+statistic may use. The nonce alone identifies the decision: a retry with the same idempotency key
+has the same nonce, whenever it comes.
 """
 
 from __future__ import annotations

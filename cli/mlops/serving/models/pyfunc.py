@@ -104,7 +104,7 @@ def _cast(cells: pd.Series, kind: str) -> pd.Series:
         whole = cells.astype(_WHOLES[kind])
         return whole if (whole == cells).all() else cells
     if kind == "datetime":
-        return pd.to_datetime(cells)
+        return pd.to_datetime(cells, format="ISO8601")
     if kind == "binary":
         return cells.map(partial(base64.b64decode, validate=True), na_action="ignore")
     return cells
