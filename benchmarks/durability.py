@@ -19,6 +19,7 @@ import json
 import os
 import random
 import signal
+import socket
 import statistics
 import sys
 import time
@@ -149,6 +150,14 @@ def bodies(project: Path) -> list[bytes]:
     return [json.dumps({"dataframe_records": [wine]}).encode() for wine in wines]
 
 
+def quiet_port() -> int:
+    """A free port that neither other deployments nor outgoing connections are given."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
@@ -156,6 +165,8 @@ if __name__ == "__main__":
     parser.add_argument("--disk-full", action="store_true")
     parser.add_argument("--project", type=Path, help="with wine/1 and wine/2, and nothing deployed")
     chosen = parser.parse_args()
+    # Nobody else may take the port while the server is dead.
+    os.environ["MLOPS_DEPLOY_PORT"] = str(quiet_port())
     with contextlib.ExitStack() as stack:
         folder = chosen.project or stack.enter_context(wine_project())
         if chosen.disk_full:

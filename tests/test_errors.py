@@ -10,7 +10,10 @@ from mlops import errors
 from mlops.errors import MlopsError, did_you_mean, one_of
 
 KINDS: list[type[MlopsError]] = MlopsError.__subclasses__()
-OURS = [MlopsError, *(kind for kind in KINDS if kind.__module__ == "mlops.errors")]
+OURS: list[type[MlopsError]] = [
+    MlopsError,
+    *(kind for kind in KINDS if kind.__module__ == "mlops.errors"),
+]
 
 
 def _drawn() -> dict[str, int]:

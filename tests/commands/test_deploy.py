@@ -7,9 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from mlops.deployment.local import running
+import pytest
+
+from mlops.deployment.local import running, stay
+from mlops.deployment.places import is_alive
 from tests.fixtures_deployment import Shop, wait_until
 
 
@@ -132,31 +136,52 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
 
 def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
-    for number, ends in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlops", "deploy", "--model", "wine/1"),
-                *("--foreground", "--port", str(free_port)),
-            ],
-            cwd=wine_shop.folder,
-            env=environ,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        try:
-            wait_until(lambda: running(wine_shop.where) is not None, 60)
-            pid = wine_shop.state.pid
-            wait_until(lambda: wine_shop.ledger.pending() == [])
-            assert wine_shop.run("logs").code == 5
-            # A supervisor signals only us.
-            process.send_signal(number)
-            out, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-        assert process.returncode == ends, err.decode()
-        assert f"wine revision 1 at http://127.0.0.1:{free_port}" in out.decode()
-        # What the server logs came to this terminal.
-        assert "is live" in err.decode() or "serving wine at" in err.decode()
-        assert running(wine_shop.where) is None
-        assert not Path(f"/proc/{pid}").exists() or not Path("/proc").exists()
-    assert wine_shop.ledger.numbers() == [1]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlops", "deploy", "--model", "wine/1"),
+            *("--foreground", "--port", str(free_port)),
+        ],
+        cwd=wine_shop.folder,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until(lambda: running(wine_shop.where) is not None, 60)
+        wait_until(lambda: wine_shop.ledger.live_number() == 1)
+        assert wine_shop.run("logs").code == 5
+        # As a supervisor would: only us, not the whole process group.
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 130, err
+    assert f"wine revision 1 at http://127.0.0.1:{free_port}" in out
+    # What the server logs came to this terminal.
+    assert "serving wine at" in err
+    assert not is_alive(wine_shop.where)
+    assert wine_shop.state.stopped_ms is not None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_are_passed_on(number: signal.Signals) -> None:
+    code = (
+        "import signal, sys, time\n"
+        f"signal.signal({number}, lambda *_: sys.exit(5))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(30)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        handler = signal.getsignal(number)
+        threading.Timer(0.2, os.kill, (os.getpid(), number)).start()
+        if number is signal.SIGINT:
+            with pytest.raises(KeyboardInterrupt):
+                stay(child)
+        else:
+            assert stay(child) == 5
+    assert child.returncode == 5
+    assert signal.getsignal(number) is handler

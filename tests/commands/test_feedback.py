@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -43,7 +42,7 @@ def test_four_hundred_customers_are_not_enough(played: tuple[Shop, Said]) -> Non
         assert 0.6 < arm["quality"]["rmse"] < 0.75
         assert arm["latency_ms"] > 0
     assert document["sample_ratio"]["mismatch"] is False
-    assert document["notes"] == []
+    assert not any("simulated" in note for note in document["notes"])
     assert shop.run("report").code == 0
     # Nothing is promoted on such evidence.
     refused = shop.run("promote", "--json")
@@ -70,7 +69,9 @@ def test_a_report_fits_its_terminal(
     shop, _ = played
     monkeypatch.setenv("COLUMNS", width)
     out = shop.ok("report").out
-    assert max(len(line) for line in out.splitlines()) <= int(width)
+    # Sentences are left to the terminal to wrap, what is drawn is not.
+    drawn = [line for line in out.splitlines() if not line.startswith("note: ")]
+    assert max(map(len, drawn)) <= int(width)
     # Not a word of the reason is lost.
     reason = shop.ok("report", "--json").document["verdict"]["reason"]
     assert "".join(reason.split()) in "".join(out.replace("│", " ").split())
@@ -124,7 +125,8 @@ def test_a_stream(shop: Shop) -> None:
 def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
     label = "simulated: draws from 400 rows"
     wine_shop.ok("deploy", "--ab", "modelA", "modelB")
-    # Two a second: the sixth comes after two and a half.
+    assert wine_shop.run("rollback", "--json").code == 5
+    # Four a second: the sixth comes after one and a quarter.
     start = time.monotonic()
     said = wine_shop.ok("feedback", "--limit", "6", "--rate", "4")
     assert time.monotonic() - start >= 5 / 4
@@ -206,15 +208,3 @@ def test_nothing_is_deployed(wine_shop: Shop) -> None:
         assert said.code == 5
         assert "deploy" in said.err
     assert wine_shop.ok("status", "--json").document["deployments"] == []
-
-
-def test_a_server_that_is_down(wine_shop: Shop, tmp_path: Path) -> None:
-    wine_shop.ok("deploy", "--model", "wine/1")
-    wine_shop.ok("stop")
-    rows = tmp_path / "rows.csv"
-    rows.write_text("alcohol\n9\n")
-    for words in (("feedback",), ("predict", "--data", str(rows))):
-        said = wine_shop.run(*words, "--json")
-        assert said.code == 5
-        assert "does not run" in said.error["message"]
-    assert wine_shop.run("report").code == 0

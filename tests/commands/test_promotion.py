@@ -153,10 +153,3 @@ def test_promote_and_rollback_of_a_stopped_deployment(market: Shop) -> None:
     moved = market.ok("promote", "--arm", "wine-2", "--force", "x", "--json").document
     assert moved["url"] == market.state.url
     assert {market.ask()[1] for _ in range(5)} == {"wine-2"}
-
-
-def test_the_first_revision_has_none_before(wine_shop: Shop) -> None:
-    wine_shop.ok("deploy", "--model", "wine/1")
-    said = wine_shop.run("rollback", "--json")
-    assert said.code == 5
-    assert "no revision before 1" in said.error["message"]

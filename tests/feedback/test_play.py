@@ -117,7 +117,8 @@ def test_the_prediction_of_the_only_row(answer: object, value: object) -> None:
 
 def test_rewards_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_taste.py").write_text(
-        "def near(p, t):\n    return p - t\n\ndef nothing(p, t):\n    return float('nan')\n\nx = 5\n"
+        "def near(p, t):\n    return p - t\n\n"
+        "def nothing(p, t):\n    return float('nan')\n\nx = 5\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])

@@ -9,7 +9,16 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.hostile.wire import DOORS, GOOD, MAX_BODY, PLACES, Wire, exchange, nothing_happens_to, request
+from tests.hostile.wire import (
+    DOORS,
+    GOOD,
+    MAX_BODY,
+    PLACES,
+    Wire,
+    exchange,
+    nothing_happens_to,
+    request,
+)
 from tests.serving.models import COLUMNS
 from tests.serving.server import Server
 
@@ -184,7 +193,9 @@ def test_the_limit_is_16_mib_however_it_comes(
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate", "identity", ""])
 def test_packed_bodies_are_unpacked(server: Server, door: str, coding: str) -> None:
     body = DOORS[door].replace(b"CELL", b"1")
-    pack = {"deflate": zlib.compress, "identity": bytes, "": bytes}.get(coding, gzip.compress)
+    packers: dict[str, Callable[[bytes], bytes]]
+    packers = {"deflate": zlib.compress, "identity": bytes, "": bytes}
+    pack = packers.get(coding, gzip.compress)
     plain = server.post(door, body)
     packed = server.call("POST", door, pack(body), {"content-encoding": coding})
     assert packed.status == plain.status < 500

@@ -181,7 +181,9 @@ def by_body(server: Server, client_id: str) -> list[Reply]:
 def test_ids_come_back_as_they_were(server: Server, client_id: str) -> None:
     seldon, infer = by_body(server, client_id)
     assert seldon.json["meta"]["puid"] == infer.json["id"] == client_id
-    assert seldon.headers["seldon-puid"] == (client_id if client_id.isascii() else seldon.request_id)
+    assert seldon.headers["seldon-puid"] == (
+        client_id if client_id.isascii() else seldon.request_id
+    )
 
 
 @pytest.mark.parametrize("client_id", ["i" * 257, "i" * 1_000_000, "a\r\nX-Evil: 1", "a\0", "\x7f"])
@@ -208,9 +210,7 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     alone = [server.predict(records([row]), x_mlops_arm="a").json for row in rows[:3]]
     assert alone[0] != alone[1]
     arm = b"X-Mlops-Arm: a"
-    sent = [
-        request("/invocations", json.dumps({"instances": [row]}).encode(), arm) for row in rows
-    ]
+    sent = [request("/invocations", json.dumps({"instances": [row]}).encode(), arm) for row in rows]
     with Wire(server) as wire:
         wire.send(b"".join(sent))
         answers = [wire.reply() for _ in rows]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 import pytest
 import requests
@@ -13,6 +13,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
 from schemathesis.checks import CheckFunction, not_a_server_error
 from schemathesis.core.failures import FailureGroup
+from schemathesis.core.result import Ok
 from schemathesis.schemas import APIOperation
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -24,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from mlops.serving.routes import POST_PATHS
 from tests.serving.server import Server
 
+Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
 _EXAMPLES = {"post": 15, "get": 3}
 _CHECKS: list[CheckFunction] = [
     not_a_server_error,
@@ -34,15 +36,16 @@ _CHECKS: list[CheckFunction] = [
 ]
 
 
-def operations(server: Server) -> Iterator[APIOperation]:
+def operations(server: Server) -> Iterator[Operation]:
     document = server.get("/openapi.json").json
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=f"http://127.0.0.1:{server.port}")
     for result in schema.get_all_operations():
+        assert isinstance(result, Ok)
         yield result.ok()
 
 
-def attack(operation: APIOperation, mode: GenerationMode, session: requests.Session) -> None:
+def attack(operation: Operation, mode: GenerationMode, session: requests.Session) -> None:
     """Call one operation with as many cases as its method gets."""
 
     @seed(1)
@@ -54,7 +57,7 @@ def attack(operation: APIOperation, mode: GenerationMode, session: requests.Sess
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def run(case: Case) -> None:
+    def run(case: Case[Any]) -> None:
         case.call_and_validate(session=session, checks=_CHECKS, timeout=30, allow_redirects=False)
 
     run()

@@ -53,14 +53,18 @@ PLACES = [
     ),
     (
         "/v2/models/wine/infer",
-        b'{"id": CELL, "parameters": {"p": CELL}, "inputs": [{"name": CELL, "shape": [1, 3], '
-        b'"datatype": "FP64", "data": [1, 2, 3]}], "outputs": CELL}',
+        (
+            b'{"id": CELL, "parameters": {"p": CELL}, "inputs": [{"name": CELL, "shape": [1, 3], '
+            b'"datatype": "FP64", "data": [1, 2, 3]}], "outputs": CELL}'
+        ),
     ),
     (
         "/v2/models/wine/infer",
-        b'{"parameters": {"p": CELL}, "inputs": [{"name": "x", "shape": [1, 3], '
-        b'"datatype": "BYTES", "parameters": {"content_type": "base64"}, '
-        b'"data": ["eA==", "eA==", "eA=="]}]}',
+        (
+            b'{"parameters": {"p": CELL}, "inputs": [{"name": "x", "shape": [1, 3], '
+            b'"datatype": "BYTES", "parameters": {"content_type": "base64"}, '
+            b'"data": ["eA==", "eA==", "eA=="]}]}'
+        ),
     ),
     ("/v1/models/wine:predict", b'{"inputs": CELL}'),
     ("/feedback", b'{"request_id": CELL, "client_id": CELL, "reward": 1}'),
@@ -91,7 +95,10 @@ class Wire:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
         self.socket.close()
 

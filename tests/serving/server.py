@@ -175,6 +175,7 @@ class Server:
         self.hang_up()
         self.process.kill()
         self.process.wait()
+        self._log.close()
 
     def stop(self) -> int:
         """Ask it to stop in good order; return its exit code."""
@@ -184,9 +185,7 @@ class Server:
         try:
             return self.process.wait(_STOP_TIMEOUT_S)
         finally:
-            self.process.kill()
-            self.process.wait()
-            self._log.close()
+            self.kill()
 
 
 def _exchange(
@@ -231,7 +230,7 @@ def running(launch: Launch, folder: Path) -> Iterator[Server]:
     try:
         yield server.wait()
     finally:
-        server.stop()
+        server.kill()
 
 
 def free_port() -> int:

@@ -343,6 +343,10 @@ def test_callers_need_the_token(models: dict[str, Path], tmp_path: Path, start: 
     for path in ("/health", "/ping", "/ready", "/live", "/v2/health/live", "/v2/health/ready"):
         assert server.get(path).status == 200
     assert TOKEN not in server.log
+    # A terminal can interrupt it, too.
+    server.process.send_signal(signal.SIGINT)
+    assert server.process.wait(10) == 0
+    assert server.state.stopped_ms is not None
 
 
 def test_a_short_token_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
@@ -350,10 +354,3 @@ def test_a_short_token_is_refused(models: dict[str, Path], tmp_path: Path) -> No
     assert code == 3
     assert "too short" in words
     assert "short\n" not in words
-
-
-def test_a_terminal_can_interrupt_it(models: dict[str, Path], tmp_path: Path, start: Start) -> None:
-    server = start(make_launch(tmp_path, served(models)))
-    server.process.send_signal(signal.SIGINT)
-    assert server.process.wait(10) == 0
-    assert server.state.stopped_ms is not None

@@ -383,10 +383,11 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
     known = derived and len(evidence.truths) >= evidence.arms.size > 0
     if verdict.decision != "continue" or len(evidence.spec.arms) < 2 or not known:
         return ()
-    return (
+    text = (
         "The truth of every answered row is known: `mlops report --paired` asks every arm about "
-        "the same rows, and decides with fewer of them.",
+        "the same rows, and decides with fewer of them."
     )
+    return (text,)
 
 
 def _coverage(evidence: Evidence) -> list[str]:

@@ -148,7 +148,11 @@ class Pages:
         return self._engine.live.arms[0].loaded.signature
 
     async def _home(self, request: Request) -> Response:
-        return RedirectResponse("docs")
+        # KServe's own client asks here whether a V1 server lives; people come with a browser.
+        headers = {"vary": "accept"}
+        if "text/html" in request.headers.get("accept", ""):
+            return RedirectResponse("docs", headers=headers)
+        return JSONResponse({"status": "alive"}, headers=headers)
 
     async def _line(self, request: Request) -> Response:
         return PlainTextResponse("\n")

@@ -1,0 +1,109 @@
+"""KServe: the requests of its client, and the client itself where it is installed.
+
+Requests are those of `InferenceRESTClient` in `kserve/inference_client.py` of KServe 0.20.0; rows
+as in the examples of its V1 documentation, once as lists and once as objects.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import orjson
+import pytest
+import requests
+
+from tests.requirements import require
+from tests.serving.models import ROWS, records
+from tests.serving.server import Json, Server
+
+_CACHED = Path.home() / ".cache" / "mlops-tests" / "kserve-client" / "bin" / "python"
+_SCRIPT = """
+import asyncio, json, sys
+from kserve import InferInput, InferRequest, InferenceRESTClient, RESTConfig
+
+async def main(url, rows):
+    v1 = InferenceRESTClient(RESTConfig(protocol="v1"))
+    v2 = InferenceRESTClient(RESTConfig(protocol="v2"))
+    tensor = InferInput(name="x", shape=[len(rows), 3], datatype="FP64", data=rows)
+    headers = {"X-Mlops-Arm": "a"}
+    v1_answer = await v1.infer(url, {"instances": rows}, model_name="wine", headers=headers)
+    request = InferRequest(model_name="wine", infer_inputs=[tensor])
+    v2_answer = await v2.infer(url, request, model_name="wine", headers=headers)
+    print(json.dumps({
+        "v1": v1_answer["predictions"],
+        "v2": v2_answer.outputs[0].as_numpy().ravel().tolist(),
+        "live": [await v1.is_server_live(url), await v2.is_server_live(url)],
+        "ready": [
+            await v1.is_model_ready(url, "wine"),
+            await v2.is_model_ready(url, "wine"),
+            await v2.is_server_ready(url),
+        ],
+    }))
+
+asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
+"""
+
+
+def url(server: Server) -> str:
+    return f"http://127.0.0.1:{server.port}"
+
+
+def infer(server: Server, document: Json, arm: str = "a") -> requests.Response:
+    return requests.post(
+        f"{url(server)}/v1/models/wine:predict",
+        data=orjson.dumps(document),
+        headers={"content-type": "application/json", "X-Mlops-Arm": arm},
+        timeout=10,
+    )
+
+
+@pytest.mark.parametrize("rows", [ROWS, records(ROWS)], ids=["lists", "objects"])
+@pytest.mark.parametrize("key", ["instances", "inputs"])
+def test_a_v1_request_is_answered(server: Server, key: str, rows: Json) -> None:
+    answer = infer(server, {key: rows})
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/json"
+    mlflow = server.predict(records(ROWS), x_mlops_arm="a").json
+    assert answer.json() == mlflow
+
+
+def test_faults_have_one_message(server: Server) -> None:
+    documents: list[Json] = [{"instances": [[1.0]]}, {"rows": ROWS}, {"instances": []}]
+    for document in documents:
+        answer = infer(server, document)
+        assert answer.status_code == 400
+        assert list(answer.json()) == ["error"]
+
+
+def test_health(server: Server) -> None:
+    alive = requests.get(f"{url(server)}/", timeout=10, allow_redirects=False)
+    assert (alive.status_code, alive.json()) == (200, {"status": "alive"})
+    browser = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    page = requests.get(f"{url(server)}/", headers=browser, timeout=10, allow_redirects=False)
+    assert (page.status_code, page.headers["location"]) == (307, "docs")
+    ready = requests.get(f"{url(server)}/v1/models/wine", timeout=10)
+    assert ready.json() == {"name": "wine", "ready": True}
+    assert requests.get(f"{url(server)}/v1/models", timeout=10).json() == {"models": ["wine"]}
+
+
+def test_its_own_client(server: Server) -> None:
+    python = Path(os.environ.get("MLOPS_KSERVE_PYTHON", str(_CACHED)))
+    reason = f"no Python with `kserve` at {python}; name one in MLOPS_KSERVE_PYTHON"
+    require("kserve-client", python.exists(), reason)
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", _SCRIPT, url(server), json.dumps(ROWS)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    expected = server.predict(records(ROWS), x_mlops_arm="a").json["predictions"]
+    assert said["v1"] == pytest.approx(expected)
+    assert said["v2"] == pytest.approx(expected)
+    assert said["live"] == [True, True]
+    assert said["ready"] == [True, True, True]
