@@ -1,7 +1,7 @@
 """How good is this wine? An elastic net on eleven measurements.
 
-    mlops train -P alpha=0.5            tracked, registered, ready to deploy
-    python train.py --alpha 0.5         the same fit by hand
+`mlops train -P alpha=0.5` runs it tracked, registered and ready to deploy;
+`python train.py --alpha 0.5` is the same fit by hand.
 """
 
 import argparse

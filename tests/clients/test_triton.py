@@ -25,7 +25,7 @@ def client(server: Server) -> Iterator[Client]:
     client.close()
 
 
-def tensor(name: str, values: np.ndarray[Any, Any], **how: bool) -> Any:  # noqa: ANN401 - untyped
+def tensor(name: str, values: np.ndarray[Any, Any], **how: bool) -> Any:
     made = http.InferInput(name, list(values.shape), "FP64")
     made.set_data_from_numpy(values, **how)
     return made
@@ -35,7 +35,7 @@ def columns(**how: bool) -> list[Any]:
     return [tensor(name, ARRAY[:, [at]], **how) for at, name in enumerate(COLUMNS)]
 
 
-def expected(server: Server, arm: str) -> Any:  # noqa: ANN401 - a JSON value
+def expected(server: Server, arm: str) -> Any:
     return server.predict(records(ROWS), x_mlops_arm=arm).json["predictions"]
 
 

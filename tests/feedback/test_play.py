@@ -24,7 +24,7 @@ class Notebook:
         self.waiting = 0
         self.stop_at = stop_at
 
-    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
         if len(self.came) == self.stop_at:
             raise KeyboardInterrupt
         self.came.append((row, truth))

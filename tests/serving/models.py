@@ -27,7 +27,7 @@ def save_linear(path: Path, coefficients: Sequence[float]) -> Path:
     return save_sklearn(path, LinearRegression().fit(features, features @ coefficients), features)
 
 
-def save_sklearn(path: Path, model: Any, features: Any, *, example: bool = True) -> Path:  # noqa: ANN401 - untyped
+def save_sklearn(path: Path, model: Any, features: Any, *, example: bool = True) -> Path:
     """Save a fitted scikit-learn model with the signature of its training data."""
     import mlflow.sklearn
     from mlflow.models import infer_signature

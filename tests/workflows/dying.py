@@ -59,7 +59,7 @@ def _die_at(target: str, when: str, call: int) -> None:
     original = getattr(holder, name)
     calls = 0
 
-    def dying(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as the original
+    def dying(*args: Any, **kwargs: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == call and when == "before":
