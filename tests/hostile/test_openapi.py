@@ -26,7 +26,7 @@ from mlops.serving.routes import POST_PATHS
 from tests.serving.server import Server
 
 Operation: TypeAlias = APIOperation[Any, Any, Any, Any]
-_EXAMPLES = {"post": 15, "get": 3}
+_EXAMPLES = {"post": 10, "get": 2}
 _CHECKS: list[CheckFunction] = [
     not_a_server_error,
     status_code_conformance,

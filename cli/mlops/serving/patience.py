@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEADER_DEADLINE_S = 20.0
 #: Longest time from there to the end of the body. `bodies` has a shorter one, and answers; this is
 #: for bodies that nobody reads, because the answer was known before they came.
-BODY_DEADLINE_S = 25.0
+BODY_DEADLINE_S = 22.0
 #: Most bytes that request line and headers may have.
 MAX_HEADER_BYTES = 64 * 1024
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -302,7 +303,7 @@ def _refusal(report: Report, arm: str) -> ConflictError:
 
 def _evidence(report: Report) -> dict[str, Any]:
     """Keep what the decision rests on, small enough for the ledger."""
-    return {
+    document: dict[str, Any] = {
         "verdict": dataclasses.asdict(report.verdict),
         "comparisons": [dataclasses.asdict(c) for c in report.comparisons],
         "revisions": list(report.revisions),
@@ -312,6 +313,17 @@ def _evidence(report: Report) -> dict[str, Any]:
         ],
         "notes": list(report.notes),
     }
+    kept: dict[str, Any] = _finite(document)
+    return kept
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
+    """Write bounds that are not known yet as null: JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def history(settings: Settings, name: str | None) -> list[Entry]:
