@@ -22,7 +22,6 @@ from tests.serving.server import Json, Server, make_launch, running, served
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*An input example was not provided:UserWarning",
     "ignore:.*integer column:UserWarning",
-    "ignore:.*Add type hints to the:UserWarning",
 )
 
 
@@ -79,6 +78,7 @@ def ask(model: ServableModel, payload: Payload) -> list[float] | Kind:
 @example(payload=Rows([[None, 1.0, 1.0]], COLUMNS))
 @example(payload=Rows([[True, 1.5, 1.0]], COLUMNS))
 @example(payload=Rows([["1.5", 1.5, 1.0]], COLUMNS))
+@example(payload=Columns({"fixed acidity": [1, 2], "alcohol": [True, 1.5], "sulphates": [1, 2]}))
 @example(payload=Records([{**records(ROWS)[0], "colour": "red"}]))
 def test_both_paths_say_the_same(
     both: tuple[ServableModel, ServableModel], payload: Payload
@@ -139,6 +139,7 @@ def test_cells_fit_their_column_or_are_refused(
             Rows([[cell]]),
             Records([{"x": cell}]),
             Columns({"x": [cell]}),
+            Columns({"x": np.array([[cell]])}),
         ]
         for form in forms:
             model.predict(form, {})

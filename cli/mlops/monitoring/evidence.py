@@ -77,7 +77,9 @@ def gather(journal: Journal) -> Evidence | None:
     specs = {e.revision: from_dict(e.spec) for e in events if e.spec and _is_spec(e)}
     if not specs:
         return None
-    newest = max(specs)
+    # Not the highest number: a server killed in the middle of a swap has written down a revision
+    # that never answered, and comes back with the one before.
+    newest = [event.revision for event in events if _is_spec(event)][-1]
     experiment = specs[newest].experiment
     revisions = tuple(sorted(n for n, spec in specs.items() if spec.experiment == experiment))
     ended = _ends(events)

@@ -65,7 +65,11 @@ class PyfuncModel:
         if isinstance(payload, Records):
             return self._frame(pd.DataFrame(list(payload.values)))
         if isinstance(payload, Columns):
-            return self._frame(pd.DataFrame({k: np.ravel(v) for k, v in payload.values.items()}))
+            # NumPy would make one type of a list's cells, and hide a boolean among numbers.
+            columns = {
+                k: v if isinstance(v, list) else np.ravel(v) for k, v in payload.values.items()
+            }
+            return self._frame(pd.DataFrame(columns))
         values = np.asarray(payload.values)
         names = self._names_for(values[0]) if values.ndim == 2 else None
         if names is not None:
