@@ -39,7 +39,7 @@ def postgresql_url() -> Iterator[str]:
     """`MLOPS_TEST_POSTGRESQL`, else a server of our own."""
     url = os.environ.get("MLOPS_TEST_POSTGRESQL", "")
     programs = find_programs()
-    require("postgresql", url or programs, "there is no PostgreSQL here")
+    require("postgres", url or programs, "there is no PostgreSQL here")
     with contextlib.ExitStack() as stack:
         if not url:
             assert programs is not None
@@ -160,7 +160,10 @@ def test_an_outcome_meets_its_decision(journal: Journal) -> None:
     journal.append([decision(1, predictions=[2.5])], [])
     (stored,) = journal.append([], [outcome(1, truth=3.0)])
     assert (stored.fate, stored.prediction) == (Fate.ACCEPTED, 2.5)
-    assert stored.outcome == outcome(1, truth=3.0)
+    # The only row of a request and the whole of it are one.
+    assert stored.outcome == outcome(1, row=0, truth=3.0)
+    again = [outcome(1, truth=4.0), outcome(1, row=0, truth=4.0)]
+    assert fates(journal, again) == [Fate.DUPLICATE, Fate.DUPLICATE]
 
 
 def test_an_outcome_may_name_a_decision_of_its_own_batch(journal: Journal) -> None:
@@ -182,7 +185,7 @@ def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) ->
     journal.append([decision(1, predictions=[2.5], unit=b"unit----")], [])
     (seen,) = journal.observations()
     assert (seen.prediction, seen.decided_ms, seen.unit) == (2.5, T0 + 1, b"unit----")
-    assert fates(journal, [outcome(1)]) == [Fate.DUPLICATE]
+    assert fates(journal, [outcome(1), outcome(1, row=0)]) == [Fate.DUPLICATE] * 2
 
 
 def test_a_row_that_turns_out_not_to_be_there_is_not_read(journal: Journal) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.journal.records import WHOLE_REQUEST, Observation
+from mlops.journal.records import Observation
 from mlops.spec.request_id import mint, read
 from tests.serving.models import ROWS, records
 from tests.serving.server import KEY, Json, Reply, Server, make_launch, served
@@ -45,7 +45,7 @@ def test_a_reward_is_credited_to_its_arm(server: Server) -> None:
             "outcome": {"fate": "accepted", "arm": reply.arm, "revision": 1, "late": False},
         }
         (seen,) = observations(server, reply)
-        assert ("ab"[seen.arm], seen.revision, seen.row) == (reply.arm, 1, WHOLE_REQUEST)
+        assert ("ab"[seen.arm], seen.revision, seen.row) == (reply.arm, 1, 0)
         assert (seen.reward, seen.truth) == (0.25, None)
         assert seen.propensity == pytest.approx(0.5)
         assert seen.prediction == pytest.approx(reply.json["predictions"][0])

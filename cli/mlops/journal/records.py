@@ -99,11 +99,14 @@ class StoredOutcome:
         fate: What became of it.
         outcome: The outcome, with revision and arm filled in where its decision is known.
         prediction: What was predicted for its row; None if unknown or for a whole request.
+        single_row: Whether its request is known to have a single row; feedback about the whole of
+            it is then stored as about row 0.
     """
 
     fate: Fate
     outcome: NewOutcome
     prediction: Value = None
+    single_row: bool = False
 
 
 @dataclass(frozen=True, slots=True)

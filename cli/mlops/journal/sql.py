@@ -23,7 +23,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import open_engine
@@ -92,6 +92,9 @@ class SqlJournal:
         try:
             with self._engine.begin() as connection:
                 yield connection
+        except (DataError, IntegrityError):
+            # The rows are at fault, not the database: trying again would fail for ever.
+            raise
         except DBAPIError as error:
             kind = JournalFullError if _is_full(error.orig) else JournalUnavailableError
             raise kind(
@@ -104,6 +107,8 @@ class SqlJournal:
         matches = _by_nonce(connection, {o.nonce for o in batch if o.nonce is not None})
         named = _by_client_id(connection, {o.client_id for o in batch if o.nonce is None})
         joined = [_join(outcome, matches, named) for outcome in batch]
+        early = _whole_requests(connection, {o.nonce for o in batch if o.nonce is not None})
+        joined = [_not_again(item, early) for item in joined]
         rows: dict[tuple[bytes | None, int], dict[str, Any]] = {}
         for item in joined:
             if item.fate in (Fate.ACCEPTED, Fate.UNMATCHED):
@@ -377,7 +382,33 @@ def _join(
         )
     if outcome.row >= decision.n_rows:
         return StoredOutcome(Fate.NO_SUCH_ROW, outcome)
-    return StoredOutcome(Fate.ACCEPTED, outcome, _prediction(decision, outcome.row))
+    single = decision.n_rows == 1
+    if single:
+        # Its only row and the whole of it are one thing, which must not be credited twice.
+        outcome = replace(outcome, row=0)
+    return StoredOutcome(Fate.ACCEPTED, outcome, _prediction(decision, outcome.row), single)
+
+
+def _whole_requests(connection: Connection, nonces: set[bytes]) -> set[bytes | None]:
+    """Which of these requests have feedback about the whole of them already."""
+    found: set[bytes | None] = set()
+    keys = sorted(nonces)
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        chunk = keys[start : start + _KEYS_PER_QUERY]
+        query = select(outcomes.c.nonce).where(
+            outcomes.c.nonce.in_(chunk), outcomes.c.row == WHOLE_REQUEST
+        )
+        found.update(bytes(nonce) for (nonce,) in connection.execute(query))
+    return found
+
+
+def _not_again(item: StoredOutcome, early: set[bytes | None]) -> StoredOutcome:
+    """Turn feedback about the only row of a request into a duplicate of that about the whole.
+
+    Feedback about the whole came before its decision was known to have a single row.
+    """
+    again = item.fate is Fate.ACCEPTED and item.single_row and item.outcome.nonce in early
+    return replace(item, fate=Fate.DUPLICATE) if again else item
 
 
 def _settle(item: StoredOutcome, fresh: set[tuple[bytes | None, int]]) -> StoredOutcome:
