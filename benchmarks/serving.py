@@ -188,7 +188,12 @@ def _server(command: list[str], ready: str | None) -> Iterator[None]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env={**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"},
+        env={
+            **os.environ,
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            # MLflow starts `uvicorn` by its name.
+            "PATH": f"{Path(command[0]).parent}:{os.environ['PATH']}",
+        },
     )
     try:
         if ready:

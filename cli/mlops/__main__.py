@@ -40,7 +40,9 @@ def run(words: list[str]) -> int:
         result = _INTERRUPTED
     if result == _INTERRUPTED:
         # Typer makes this exit code of a KeyboardInterrupt and says nothing.
-        sys.stderr.write("Interrupted.\n")
+        undecided = words[:1] in (["deploy"], ["promote"], ["rollback"])
+        hint = " `mlops status` shows what is live." if undecided else ""
+        sys.stderr.write(f"Interrupted.{hint}\n")
     return result if isinstance(result, int) else 0
 
 

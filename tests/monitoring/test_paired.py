@@ -69,6 +69,10 @@ def test_the_baseline_may_be_another_arm() -> None:
     assert found.means == (0.0, -1.0, 0.0)
 
 
-def test_a_truth_without_a_reward_is_said() -> None:
-    with pytest.raises(ValueError, match="not numbers"):
-        compare_paired(_SPEC, _rows([1.0]), [["red"], [1.0], [1.0]], alpha=0.05)
+def test_a_truth_without_a_reward_is_left_out_and_said() -> None:
+    found = compare_paired(
+        _SPEC, _rows([1.0, 2.0]), [["red", 2.0], [1.0, 2.0], [1.0, 3.0]], alpha=0.05
+    )
+    assert found.rows == 1
+    assert found.means == (0.0, 0.0, -1.0)
+    assert found.notes == ("1 rows were left out: their truth has no squared-error.",)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.output import console
+from mlops.commands.output import console, program
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +46,16 @@ def demo(
         _say("The verdict names no winner yet, so nothing is promoted.")
     _tell("What was live when, and why?", ["history"])
     out = console()
+    mlops = program()
     out.print(f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/]. Look around:\n")
     for line in (
         f"cd {shlex.quote(str(place))}",
         end.curl,
-        "mlops report",
-        "mlops status",
-        f"open {end.url}/docs and {end.url}/metrics",
-        f"mlops rollback {end.name}",
-        f"mlops stop {end.name}",
+        f"open {end.url}/report, {end.url}/docs and {end.url}/metrics",
+        f"{mlops} report",
+        f"{mlops} status",
+        f"{mlops} rollback {end.name}",
+        f"{mlops} stop {end.name}       (it goes on serving until then)",
     ):
         out.print(f"  {line}", markup=False, soft_wrap=True)
 

@@ -78,7 +78,9 @@ def deploy(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="Port; the first free one from 8080.", rich_help_panel=_SERVER),
+        typer.Option(
+            min=0, max=65_535, help="Port; the first free one from 8080.", rich_help_panel=_SERVER
+        ),
     ] = None,
     foreground: Annotated[
         bool,

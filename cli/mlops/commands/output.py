@@ -11,6 +11,8 @@ import enum
 import json
 import math
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,3 +128,12 @@ def moment(time_ms: int) -> str:
     '1970-01-01T00:00:00Z'
     """
     return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def program() -> str:
+    """How to call this program from another folder: its name, or its path if it is not on PATH."""
+    found = shutil.which("mlops")
+    called = Path(sys.argv[0])
+    if found is not None or called.name != "mlops":
+        return "mlops"
+    return shlex.quote(str(called.absolute()))

@@ -82,9 +82,10 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
 
     from mlops.registry.ledger import summary
 
+    number = "" if dry_run else f"revision {moved.revision} "
     head = "would serve" if dry_run else "serves" if moved.changed else "already serves"
     out.print(
-        f"[bold green]{moved.name}[/] revision {moved.revision} {head} "
+        f"[bold green]{moved.name}[/] {number}{head} "
         f"[bold]{escape(summary(moved.spec))}[/]  {moved.url}"
     )
     for move in moved.aliases:

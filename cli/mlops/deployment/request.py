@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ import yaml
 from mlops.deployment.places import deployment_name
 from mlops.errors import InvalidInputError, UsageError, did_you_mean
 from mlops.registry import resolve_all
+from mlops.rewards import REWARDS
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec, arm_name, check, unique_names
 
 _WEIGHT = re.compile(r"(.+):([0-9]*\.?[0-9]+)%?")
+# From here on the numbers of a split are read as percentages.
+_PERCENT = 10
 _SPEC_KEYS = ("name", "arms", "sticky_by", "reward")
 _ARM_KEYS = ("name", "model", "weight")
 
@@ -99,6 +103,8 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
         NotFoundError: A model does not exist.
         InvalidInputError: The whole cannot be deployed.
     """
+    if ":" not in request.reward:
+        REWARDS.load(request.reward)
     models = resolve_all(settings, [arm.ref for arm in request.arms])
     _check_names([arm.name for arm in request.arms if arm.name])
     names = unique_names([arm.name or arm_name(arm.ref) for arm in request.arms])
@@ -162,6 +168,10 @@ def _split(arms: Sequence[WantedArm], split: str) -> list[WantedArm]:
             f"`{split}` is not a split among {len(arms)} arms.",
             hint="Write one number per arm, such as `--split 90/10`.",
         )
+    total = sum(weights)
+    if max(weights) >= _PERCENT and not math.isclose(total, 100, abs_tol=1):
+        # `1/3` is a ratio; `90/20` is percentages that somebody mistyped.
+        raise UsageError(f"The shares of `{split}` sum to {total:g}, not 100.")
     return [WantedArm(a.ref, a.name, w) for a, w in zip(arms, weights, strict=True)]
 
 

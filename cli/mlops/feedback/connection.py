@@ -66,7 +66,7 @@ class Connection:
             RemoteError: The server does not answer, or says 5xx.
             NotAllowedError: It wants a token.
             NotFoundError: It says 404.
-        ConflictError: It says 409.
+            ConflictError: It says 409.
             InvalidInputError: It refuses the request otherwise.
         """
         try:
@@ -79,6 +79,10 @@ class Connection:
                 f"{self._url} does not answer: {error or type(error).__name__}.",
                 hint="`mlops status` shows whether it runs.",
             ) from error
+        except BaseException:
+            # Interrupted in the middle: what is left on this connection is nobody's answer.
+            self._http.close()
+            raise
         if response.status >= http.HTTPStatus.BAD_REQUEST:
             raise _fault(response.status, text, f"{self._prefix}{path}")
         fields = {name.lower(): value for name, value in response.getheaders()}

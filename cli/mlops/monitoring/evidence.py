@@ -72,14 +72,21 @@ class Evidence:
 
 
 def gather(journal: Journal) -> Evidence | None:
-    """Fold the journal into the evidence of its newest experiment; None if nothing was deployed."""
+    """Fold the journal into the evidence of its newest experiment; None if nothing was deployed.
+
+    Where a single arm is live, that is the newest experiment before it that compared any: whoever
+    has promoted a winner still wants to read why.
+    """
     events = journal.revision_events()
     specs = {e.revision: from_dict(e.spec) for e in events if e.spec and _is_spec(e)}
     if not specs:
         return None
     # Not the highest number: a server killed in the middle of a swap has written down a revision
     # that never answered, and comes back with the one before.
-    newest = [event.revision for event in events if _is_spec(event)][-1]
+    live = [event.revision for event in events if _is_spec(event)]
+    compared = [number for number in live if len(specs[number].arms) > 1]
+    newest = live[-1] if len(specs[live[-1]].arms) > 1 or not compared else compared[-1]
+    over = () if newest == live[-1] else (_over(live[-1], specs[live[-1]]),)
     experiment = specs[newest].experiment
     revisions = tuple(sorted(n for n, spec in specs.items() if spec.experiment == experiment))
     ended = _ends(events)
@@ -103,7 +110,7 @@ def gather(journal: Journal) -> Evidence | None:
         truths=tuple(units.truths),
         underived=units.underived,
         late=units.late,
-        notes=_notes(events, revisions),
+        notes=over + _notes(events, revisions),
         lost=journal.losses().get("decision", 0),
     )
 
@@ -178,6 +185,14 @@ def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
         if after.revision != before.revision:
             ends[before.revision] = after.time_ms
     return ends
+
+
+def _over(number: int, spec: DeploymentSpec) -> str:
+    arm = spec.arms[0]
+    return (
+        f"This experiment is over: revision {number}, live now, serves `{arm.name}` "
+        f"({arm.model.label}) alone."
+    )
 
 
 def _notes(events: Sequence[RevisionEvent], revisions: Sequence[int]) -> tuple[str, ...]:

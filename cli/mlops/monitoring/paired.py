@@ -94,10 +94,20 @@ def compare_paired(
         baseline: Position of the baseline.
         notes: Added to the report.
 
-    Raises:
-        ValueError: A prediction and its truth have no reward.
+    Rows whose truth has no reward for some arm are left out, and counted in a note.
     """
     derive = REWARDS.load(spec.reward)
+    usable = [
+        all(_has_reward(derive, values[index], row.truth) for values in predictions)
+        for index, row in enumerate(rows)
+    ]
+    left_out = usable.count(False)
+    if left_out:
+        notes = (*notes, f"{left_out:,} rows were left out: their truth has no {spec.reward}.")
+    rows = [row for row, use in zip(rows, usable, strict=True) if use]
+    predictions = [
+        [value for value, use in zip(values, usable, strict=True) if use] for values in predictions
+    ]
     rewards = np.array([_rewards(derive, rows, values) for values in predictions])
     means = tuple(float(arm.mean()) for arm in rewards) if rows else ()
     units = _by_unit(rows, rewards)
@@ -123,6 +133,14 @@ def compare_paired(
     return PairedReport(
         spec.name, spec.reward, len(rows), names, means, tuple(comparisons), METHOD, notes
     )
+
+
+def _has_reward(derive: Reward, prediction: Value, truth: Value) -> bool:
+    try:
+        derive(prediction, truth)
+    except ValueError:
+        return False
+    return True
 
 
 def _rewards(

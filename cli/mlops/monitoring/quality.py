@@ -47,7 +47,7 @@ class Window:
 
 def measure(truths: Sequence[Truth], arm: int) -> Quality:
     """Measure one arm."""
-    numeric, errors, correct, n = True, [], 0, 0
+    errors, correct, n = [], 0, 0
     for seen in truths:
         if seen.arm != arm:
             continue
@@ -55,12 +55,12 @@ def measure(truths: Sequence[Truth], arm: int) -> Quality:
         correct += exact(seen.prediction, seen.truth) == 1
         if _is_number(seen.prediction) and _is_number(seen.truth):
             errors.append(float(seen.prediction) - float(seen.truth))  # type: ignore[arg-type]  # numbers
-        else:
-            numeric = False
     if not n:
         return Quality(0, None, None, None)
-    if not numeric:
+    if len(errors) * 2 < n:
         return Quality(n, None, None, correct / n)
+    # A stray word among numbers cannot be withdrawn, and must not hide the rest.
+    n = len(errors)
     mean_square = sum(error * error for error in errors) / n
     return Quality(n, math.sqrt(mean_square), sum(map(abs, errors)) / n, None)
 

@@ -369,7 +369,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.underived:
         notes.append(
-            f"{evidence.underived:,} outcomes have no reward: there is no prediction to compare."
+            f"{evidence.underived:,} outcomes have no reward: no prediction fits their truth."
         )
     if evidence.late:
         notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")
