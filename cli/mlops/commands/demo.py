@@ -47,7 +47,9 @@ def demo(
     _tell("What was live when, and why?", ["history"])
     out = console()
     mlops = program()
-    out.print(f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/]. Look around:\n")
+    out.print(
+        f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/] until you stop it. Look around:\n"
+    )
     for line in (
         f"cd {shlex.quote(str(place))}",
         end.curl,
@@ -55,7 +57,7 @@ def demo(
         f"{mlops} report",
         f"{mlops} status",
         f"{mlops} rollback {end.name}",
-        f"{mlops} stop {end.name}       (it goes on serving until then)",
+        f"{mlops} stop {end.name}",
     ):
         out.print(f"  {line}", markup=False, soft_wrap=True)
 
