@@ -47,9 +47,8 @@ def demo(
     _tell("What was live when, and why?", ["history"])
     out = console()
     mlops = program()
-    out.print(
-        f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/] until you stop it. Look around:\n"
-    )
+    out.print(f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/] until you stop it.")
+    out.print("Look around:\n")
     for line in (
         f"cd {shlex.quote(str(place))}",
         end.curl,
