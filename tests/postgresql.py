@@ -11,6 +11,10 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+from tests.requirements import require
+
 #: Where Debian puts the programs of each version; they are not on the path.
 _DEBIAN = Path("/usr/lib/postgresql")
 _USER = "postgres"
@@ -50,3 +54,16 @@ def postgresql(programs: Path) -> Iterator[str]:
             yield f"postgresql+psycopg://{_USER}@127.0.0.1:{port}/postgres"
         finally:
             run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """`MLOPS_TEST_POSTGRESQL`, else a server of our own."""
+    url = os.environ.get("MLOPS_TEST_POSTGRESQL", "")
+    programs = find_programs()
+    require("postgres", url or programs, "there is no PostgreSQL here")
+    with contextlib.ExitStack() as stack:
+        if not url:
+            assert programs is not None
+            url = stack.enter_context(postgresql(programs))
+        yield url

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
 import threading
@@ -26,25 +25,10 @@ from mlops.journal.records import (
 )
 from mlops.journal.sql import SqlJournal
 from tests.journal.rows import T0, decision, named, nonce, outcome
-from tests.postgresql import find_programs, postgresql
-from tests.requirements import require
 
 Json: TypeAlias = Any
 
 _NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgresql_url() -> Iterator[str]:
-    """`MLOPS_TEST_POSTGRESQL`, else a server of our own."""
-    url = os.environ.get("MLOPS_TEST_POSTGRESQL", "")
-    programs = find_programs()
-    require("postgres", url or programs, "there is no PostgreSQL here")
-    with contextlib.ExitStack() as stack:
-        if not url:
-            assert programs is not None
-            url = stack.enter_context(postgresql(programs))
-        yield url
 
 
 def _sqlite(request: pytest.FixtureRequest) -> str:

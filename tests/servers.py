@@ -1,0 +1,90 @@
+"""Real servers as processes of the tests: on loopback, in a folder of their own, gone with them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_ENOUGH_S = 120.0
+
+
+def unused_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+class ServerProcess:
+    """A server that can be started, ended and started again on the same port.
+
+    Args:
+        command: What to run.
+        folder: Its current folder; `log` in it gets the output.
+        url: Its address.
+        ready: Path that answers once the server does; any answer below 500 counts.
+        environ: Variables beside those of this process; one set to an empty text is left out.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        folder: Path,
+        url: str,
+        ready: str,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.url = url
+        self.log = folder / "log"
+        self._command = [str(word) for word in command]
+        self._folder = folder
+        self._ready = ready
+        self._environ = {k: v for k, v in {**os.environ, **(environ or {})}.items() if v}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command,
+                cwd=self._folder,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + _ENOUGH_S
+        while not self._answers():
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it at once, its workers too. May be called again."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+
+    def restart(self) -> None:
+        """Start it again after `stop`, on the same port and with the same data."""
+        self.stop()
+        self.start()
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}{self._ready}", timeout=5):
+                return True
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code < 500
+        except OSError:
+            return False
