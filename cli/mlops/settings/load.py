@@ -12,6 +12,13 @@ from typing import Any
 from mlops.errors import InvalidInputError, did_you_mean
 from mlops.settings.project import find_project, read_project_file
 from mlops.settings.schema import SECTIONS, Settings
+from mlops.settings.secrets import (
+    NO_SECRETS,
+    SecretError,
+    credential_source,
+    names_a_secret,
+    without_secret_parts,
+)
 
 # Other tools own these tables of the file; they are checked where they are used.
 _FREE_TABLES = frozenset({"parameters"})
@@ -39,12 +46,14 @@ def load_settings(
     origins: dict[str, str] = {}
     sections: dict[str, Any] = {}
     for section, record in SECTIONS.items():
-        values = {}
+        values: dict[str, Any] = {}
         for item in fields(record):
             key = f"{section}.{item.name}"
-            raw, origin = _settle(key, item, flags or {}, environ, tables, path)
+            raw, origin = _settle(key, item, flags or {}, environ, tables, path, values)
             try:
-                values[item.name] = _CASTS[str(item.type)](raw)
+                values[item.name] = _CASTS[item.metadata["form"] or str(item.type)](raw)
+            except SecretError as error:
+                faults.append(f"{origin}: `{key}` {error}")
             except ValueError as error:
                 faults.append(f"{origin}: `{key}` {error}, not `{raw}`")
             origins[key] = origin
@@ -64,11 +73,13 @@ def _settle(
     environ: Mapping[str, str],
     tables: Mapping[str, Any],
     path: Path | None,
+    settled: Mapping[str, Any],
 ) -> tuple[Any, str]:
     if flags.get(key) is not None:
         return flags[key], "command line"
-    for variable in (f"MLOPS_{key.replace('.', '_').upper()}", *item.metadata["env"]):
-        if environ.get(variable):
+    for named in (f"MLOPS_{key.replace('.', '_').upper()}", *item.metadata["env"]):
+        scheme, _, variable = named.rpartition(":")
+        if environ.get(variable) and str(settled.get("root", "")).startswith(scheme):
             return environ[variable], f"environment: {variable}"
     section, _, name = key.partition(".")
     table = tables.get(section, {})
@@ -92,6 +103,8 @@ def _unknown_names(path: Path | None, tables: Mapping[str, Any]) -> list[str]:
 
 
 def _unknown(path: Path | None, what: str, name: str, known: Any) -> str:  # noqa: ANN401 - any iterable of names
+    if names_a_secret(name):
+        return f"{path}:{_line_of(path, name)}: {what} `{name}`: {NO_SECRETS}"
     closest = did_you_mean(name, known) or f"Known: {', '.join(known)}."
     return f"{path}:{_line_of(path, name)}: unknown {what} `{name}`. {closest}"
 
@@ -143,8 +156,18 @@ def _names(raw: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - a TOML value or
     raise ValueError('must be "all", "none" or a list of names')
 
 
+def _source(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+    return credential_source(_text(raw))
+
+
+def _place(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+    return without_secret_parts(_text(raw))
+
+
 _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
+    "source": _source,
+    "place": _place,
     "int": _whole,
     "float": _probability,
     "str | tuple[str, ...]": _names,

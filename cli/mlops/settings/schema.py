@@ -1,7 +1,8 @@
 """Every setting, its default, and the variables that name it.
 
 A section is a table of `mlops.toml`; a field is a key in it. `MLOPS_<SECTION>_<KEY>` sets any of
-them; `env` in the field's metadata lists the variables of other tools that mean the same.
+them; `env` in the field's metadata lists the variables of other tools that mean the same, one
+written `s3:NAME` only for artifacts of that kind.
 """
 
 from __future__ import annotations
@@ -14,9 +15,17 @@ from typing import Any
 from mlops.settings.project import project_name
 
 
-def setting(default: Any, doc: str, *, env: tuple[str, ...] = ()) -> Any:  # noqa: ANN401 - as dataclasses.field
-    """Declare one setting with its default, what it means, and foreign variables for it."""
-    return field(default=default, metadata={"doc": doc, "env": env})
+def setting(default: Any, doc: str, *, env: tuple[str, ...] = (), form: str = "") -> Any:  # noqa: ANN401 - as dataclasses.field
+    """Declare one setting.
+
+    Args:
+        default: Its value unless somebody says otherwise.
+        doc: What it means.
+        env: Foreign variables for it.
+        form: What `load` holds it to, if its type does not say enough: a `place` is a path or URI
+            without credentials, a `source` says where credentials are.
+    """
+    return field(default=default, metadata={"doc": doc, "env": env, "form": form})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +49,22 @@ class ArtifactSettings:
     """Where models and other artifacts are stored."""
 
     root: str = setting(
-        "", "folder or URI (s3://…, gs://…) of new experiments; empty means `.mlops/artifacts`"
+        "",
+        "folder or URI (s3://…, gs://…) of new experiments; empty means `.mlops/artifacts`",
+        form="place",
+    )
+    endpoint_url: str = setting(
+        "",
+        "URL of the store's server, for MinIO and others; empty means the provider's own",
+        env=("s3:MLFLOW_S3_ENDPOINT_URL", "gs:STORAGE_EMULATOR_HOST"),
+        form="place",
+    )
+    region: str = setting("", "region of the bucket", env=("s3:AWS_DEFAULT_REGION",))
+    credentials: str = setting(
+        "",
+        "where the store's credentials are: environment, profile:NAME or file:PATH; empty means "
+        "where the store's client looks",
+        form="source",
     )
 
 

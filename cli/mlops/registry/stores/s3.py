@@ -1,0 +1,249 @@
+"""Amazon S3 and what speaks its protocol, MinIO above all, through boto3."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore import exceptions as boto
+from botocore.config import Config
+
+from mlops.registry.stores.access import AWS_KEYS, Access
+from mlops.registry.stores.base import (
+    CHECKSUM_NAME,
+    File,
+    Location,
+    OnBytes,
+    check_arrival,
+    file_checksum,
+)
+from mlops.registry.stores.faults import Reason, fault, network_reason
+
+_CONNECTIONS = 32
+_PART = ".part-"
+_PAGE = 1000
+
+# https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, and MinIO's own.
+_REASONS: Mapping[str, Reason] = {
+    "NoSuchBucket": "bucket",
+    "NoSuchKey": "file",
+    "AccessDenied": "permission",
+    "AllAccessDisabled": "permission",
+    "MethodNotAllowed": "permission",
+    "InvalidAccessKeyId": "keys",
+    "SignatureDoesNotMatch": "keys",
+    "InvalidToken": "token",
+    "ExpiredToken": "token",
+    "ExpiredTokenException": "token",
+    "TokenRefreshRequired": "token",
+    "RequestTimeTooSkewed": "clock",
+    "RequestExpired": "clock",
+    "PermanentRedirect": "region",
+    "AuthorizationHeaderMalformed": "region",
+    "IllegalLocationConstraintException": "region",
+    "RequestTimeout": "timeout",
+    "XMinioStorageFull": "full",
+    "BadDigest": "damaged",
+}
+
+
+class S3Store:
+    """Keys are keys of a bucket; our checksum is in a file's metadata.
+
+    A file of more than 8 MiB is sent in parts by several threads.
+    """
+
+    def __init__(self, location: Location, access: Access) -> None:
+        self._location = location
+        self._access = access
+        self._bucket = location.bucket
+        with self._faults(""):
+            session = _session(access)
+            self._temporary = _check_credentials(session, access, str(location))
+            self._client = session.client(
+                "s3", endpoint_url=access.endpoint or None, config=_config(access)
+            )
+
+    @property
+    def location(self) -> Location:
+        """Bucket and prefix."""
+        return self._location
+
+    def put(
+        self, source: Path, key: str, *, sha256: str = "", on_bytes: OnBytes | None = None
+    ) -> File:
+        """See `Store.put`."""
+        stored = File(key, source.stat().st_size, sha256 or file_checksum(source))
+        with self._faults(key):
+            self._client.upload_file(
+                str(source),
+                self._bucket,
+                self._location.key(key),
+                ExtraArgs={"Metadata": {CHECKSUM_NAME: stored.sha256}},
+                Callback=on_bytes,
+            )
+        return stored
+
+    def get(self, key: str, target: Path, *, on_bytes: OnBytes | None = None) -> File:
+        """See `Store.get`."""
+        expected = self.stat(key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=_PART, dir=target.parent) as folder:
+            part = Path(folder) / "part"
+            with self._faults(key):
+                self._client.download_file(
+                    self._bucket, self._location.key(key), str(part), Callback=on_bytes
+                )
+            check_arrival(part, expected, self._where(key))
+            part.replace(target)
+        return expected
+
+    def stat(self, key: str) -> File:
+        """See `Store.stat`."""
+        named = {"Bucket": self._bucket, "Key": self._location.key(key)}
+        with self._faults(key):
+            try:
+                head = self._client.head_object(**named)
+            except boto.ClientError as error:
+                # The answer to HEAD has no body that would say why.
+                if _status(error) not in (400, 403, 404):
+                    raise
+                body = self._client.get_object(**named, Range="bytes=0-0")["Body"]
+                body.close()
+                raise
+        return File(key, head["ContentLength"], head["Metadata"].get(CHECKSUM_NAME, ""))
+
+    def files(self, prefix: str = "") -> Iterator[File]:
+        """See `Store.files`."""
+        root = f"{self._location.prefix}/" if self._location.prefix else ""
+        pages = self._client.get_paginator("list_objects_v2")
+        with self._faults(prefix):
+            for page in pages.paginate(
+                Bucket=self._bucket, Prefix=root + prefix, PaginationConfig={"PageSize": _PAGE}
+            ):
+                for entry in page.get("Contents", ()):
+                    # A console makes empty objects to look like folders.
+                    if not entry["Key"].endswith("/"):
+                        yield File(entry["Key"][len(root) :], entry["Size"])
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`."""
+        with self._faults(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._location.key(key))
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self._client.close()
+
+    def _where(self, key: str) -> str:
+        return f"{self._location}/{key}".rstrip("/")
+
+    @contextmanager
+    def _faults(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except (boto.BotoCoreError, boto.ClientError, Boto3Error) as error:
+            cause = _cause(error)
+            temporary = getattr(self, "_temporary", False)
+            raise fault(
+                _reason(cause, temporary=temporary), self._access, self._where(key), _words(cause)
+            ) from error
+
+
+def _session(access: Access) -> boto3.Session:
+    region = access.region or None
+    if access.source == "profile":
+        return boto3.Session(profile_name=access.name, region_name=region)
+    if access.source == "file":
+        from botocore.session import Session
+
+        core = Session()
+        core.set_config_variable("credentials_file", access.name)
+        # A profile named for another file, and keys in the environment, are not meant.
+        core.set_config_variable("profile", "default")
+        return boto3.Session(botocore_session=core, region_name=region)
+    if access.source == "environment":
+        access_key, secret, token = (os.environ.get(name) for name in AWS_KEYS)
+        if not access_key or not secret:
+            raise boto.NoCredentialsError
+        return boto3.Session(access_key, secret, token, region_name=region)
+    return boto3.Session(region_name=region)
+
+
+def _check_credentials(session: boto3.Session, access: Access, where: str) -> bool:
+    """Return whether the credentials are temporary; raise if there are none."""
+    found = session.get_credentials()
+    if found is None:
+        missing = [name for name in AWS_KEYS[:2] if not os.environ.get(name)]
+        detail = f"the file `{access.name}` has none" if access.source == "file" else ""
+        if len(missing) == 1:
+            detail = f"`{missing[0]}` is not set"
+        raise fault("credentials", access, where, detail)
+    return bool(found.get_frozen_credentials().token)
+
+
+def _config(access: Access) -> Config:
+    return Config(
+        connect_timeout=access.patience.timeout_s,
+        read_timeout=access.patience.timeout_s,
+        retries={"mode": "standard", "total_max_attempts": access.patience.attempts},
+        max_pool_connections=_CONNECTIONS,
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what lies below the errors of boto3's transfers, which have only a text."""
+    last = getattr(error, "last_exception", None) or error.__context__
+    return last if isinstance(error, Boto3Error) and isinstance(last, Exception) else error
+
+
+def _status(error: boto.ClientError) -> int:
+    status: int = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status
+
+
+def _reason(error: Exception, *, temporary: bool) -> Reason:
+    if isinstance(error, boto.ClientError):
+        return _answered(error, temporary=temporary)
+    missing = (
+        boto.NoCredentialsError,
+        boto.PartialCredentialsError,
+        boto.ProfileNotFound,
+        boto.CredentialRetrievalError,
+    )
+    if isinstance(error, missing):
+        return "credentials"
+    expired = (boto.UnauthorizedSSOTokenError, boto.TokenRetrievalError, boto.SSOTokenLoadError)
+    if isinstance(error, expired):
+        return "token"
+    if isinstance(error, boto.ResponseParserError):
+        return "protocol"
+    if isinstance(error, boto.HTTPClientError):
+        return network_reason(error)
+    return "failed"
+
+
+def _answered(error: boto.ClientError, *, temporary: bool) -> Reason:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    if code == "InvalidAccessKeyId" and temporary:
+        # MinIO forgets temporary keys when they expire.
+        return "token"
+    if code in _REASONS:
+        return _REASONS[code]
+    if error.operation_name.startswith("Head"):
+        by_status: Mapping[int, Reason] = {404: "file", 403: "permission", 301: "region"}
+        return by_status.get(_status(error), "failed")
+    # A store names its errors; a number only is what some other server said.
+    return "protocol" if code.isdigit() and _status(error) < 500 else "failed"
+
+
+def _words(error: Exception) -> str:
+    if not isinstance(error, boto.ClientError):
+        return str(error)
+    said = error.response.get("Error", {})
+    return f"{said.get('Message') or error} ({said.get('Code')}, {error.operation_name})"
