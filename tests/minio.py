@@ -23,11 +23,8 @@ from tests.servers import ServerProcess, unused_port
 VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _MODULE = "github.com/minio/minio"
 REGION = "us-east-1"
-
-
-def cache() -> Path:
-    """Where programs that only tests need are kept: `MLOPS_TEST_CACHE`, else below `~/.cache`."""
-    return Path(os.environ.get("MLOPS_TEST_CACHE") or Path.home() / ".cache" / "mlops-tests")
+#: Programs that only tests need; read before a test says that home is elsewhere.
+_CACHE = Path(os.environ.get("MLOPS_TEST_CACHE") or Path.home() / ".cache" / "mlops-tests")
 
 
 def find_minio() -> Path | None:
@@ -35,13 +32,13 @@ def find_minio() -> Path | None:
     on_path = shutil.which("minio")
     if on_path:
         return Path(on_path)
-    cached = cache() / "bin" / "minio"
+    cached = _CACHE / "bin" / "minio"
     return cached if cached.is_file() else None
 
 
 def build_minio() -> Path:
     """Build the program into the cache, which takes Go some minutes, and return it."""
-    folder = cache() / "bin"
+    folder = _CACHE / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     # A build that is interrupted leaves no program that looks like one.
     part = folder / f".part-{os.getpid()}"

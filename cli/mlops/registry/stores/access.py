@@ -93,7 +93,11 @@ def access_for(scheme: str, settings: Settings, patience: Patience = PATIENT) ->
     if own not in (scheme, "file"):
         return Access(scheme, _url(variable), patience=patience)
     given = settings.artifacts
-    endpoint = given.endpoint_url if own == scheme else variable or given.endpoint_url
+    first, second = given.endpoint_url, variable
+    if own != scheme:
+        # The variable is not known to the settings then, and yet wins over the file.
+        first, second = second, first
+    endpoint = first or second
     source, name = split_source(given.credentials)
     if source == "file":
         name = str(settings.project_dir / Path(name).expanduser())

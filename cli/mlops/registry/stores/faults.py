@@ -36,7 +36,10 @@ Reason = Literal[
 _MEANING: Mapping[Reason, tuple[type[MlopsError], str]] = {
     "credentials": (NotAllowedError, "There are no credentials for `{where}`"),
     "keys": (NotAllowedError, "The store does not know the keys that `{where}` was asked with"),
-    "token": (NotAllowedError, "The temporary credentials for `{where}` have expired"),
+    "token": (
+        NotAllowedError,
+        "The temporary credentials for `{where}` are not taken, expired most likely",
+    ),
     "permission": (NotAllowedError, "The store knows us, and denies us `{where}`"),
     "bucket": (NotFoundError, "The bucket of `{where}` does not exist"),
     "file": (NotFoundError, "`{where}` does not exist"),
@@ -52,6 +55,9 @@ _MEANING: Mapping[Reason, tuple[type[MlopsError], str]] = {
     "damaged": (RemoteError, "`{where}` did not arrive as it was stored"),
     "failed": (RemoteError, "The store of `{where}` cannot be used"),
 }
+
+# Where the client's own words are a page about its connections and add nothing.
+_TOLD: frozenset[Reason] = frozenset({"refused", "address", "timeout", "protocol"})
 
 _AGAIN = "Try again; `mlops stores check` says whether the store is well."
 _ADDRESS = "Is it running? The address is `endpoint_url` of [artifacts] in mlops.toml{variable}."
@@ -123,7 +129,7 @@ def fault(reason: Reason, access: Access, where: str, detail: str = "") -> Mlops
         "endpoint_option": f" --endpoint-url {access.endpoint}" if access.endpoint else "",
     }
     message = text.format_map(facts)
-    said = first_line(without_credentials(detail))
+    said = "" if reason in _TOLD else first_line(without_credentials(detail))
     hint = (own.get(reason) or _HINTS.get(reason) or _AGAIN).format_map(facts)
     return kind(f"{message}: {said}" if said else f"{message}.", hint=hint, reason=reason)
 

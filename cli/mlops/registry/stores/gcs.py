@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -77,7 +78,9 @@ class GcsStore:
 
     def get(self, key: str, target: Path, *, on_bytes: OnBytes | None = None) -> File:
         """See `Store.get`."""
-        blob, expected = self._find(key)
+        expected, generation = self._find(key)
+        # A blob that was asked for names a link, which leads past the endpoint of the settings.
+        blob = self._bucket.blob(self._location.key(key), generation=generation)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_PART, dir=target.parent) as folder:
             part = Path(folder) / "part"
@@ -89,7 +92,7 @@ class GcsStore:
 
     def stat(self, key: str) -> File:
         """See `Store.stat`."""
-        return self._find(key)[1]
+        return self._find(key)[0]
 
     def files(self, prefix: str = "") -> Iterator[File]:
         """See `Store.files`."""
@@ -108,18 +111,19 @@ class GcsStore:
             try:
                 self._bucket.blob(self._location.key(key)).delete(**self._patience)
             except api.NotFound as error:
-                if "bucket" in str(error).lower():
+                if self._reason(error) != "file":
                     raise
 
     def close(self) -> None:
         """See `Store.close`."""
         self._client.close()
 
-    def _find(self, key: str) -> tuple[storage.Blob, File]:
-        blob = self._bucket.blob(self._location.key(key), chunk_size=None)
+    def _find(self, key: str) -> tuple[File, int]:
+        blob = self._bucket.blob(self._location.key(key))
         with self._faults(key):
             blob.reload(**self._patience)
-        return blob, File(key, blob.size, (blob.metadata or {}).get(CHECKSUM_NAME, ""))
+        checksum = (blob.metadata or {}).get(CHECKSUM_NAME, "")
+        return File(key, blob.size, checksum), blob.generation
 
     def _where(self, key: str) -> str:
         return f"{self._location}/{key}".rstrip("/")
@@ -137,7 +141,24 @@ class GcsStore:
             json.JSONDecodeError,
         ) as error:
             cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
-            raise fault(_reason(cause), self._access, self._where(key), _words(cause)) from error
+            reason = self._reason(cause)
+            raise fault(reason, self._access, self._where(key), _words(cause)) from error
+
+    def _reason(self, error: Exception) -> Reason:
+        """Sort a failure; ask once more where a file and its bucket may be what is missing."""
+        reason = _reason(error)
+        if reason == "file" and "No such object" not in _words(error) and self._bucket_is_gone():
+            return "bucket"
+        return reason
+
+    def _bucket_is_gone(self) -> bool:
+        try:
+            list(self._client.list_blobs(self._bucket, max_results=1, **self._patience))
+        except api.NotFound:
+            return True
+        except (api.GoogleAPIError, auth.GoogleAuthError, requests.RequestException):
+            return False
+        return False
 
 
 class _Counted:
@@ -181,8 +202,11 @@ def _credentials(access: Access, where: str) -> tuple[Credentials, str | None]:
 
 
 def _read_file(path: str, scopes: list[str]) -> tuple[Credentials, str | None]:
+    """Read a key file of any type; the warning is for files that strangers wrote."""
     found: tuple[Credentials, str | None]
-    found = google.auth.load_credentials_from_file(path, scopes=scopes)  # type: ignore[no-untyped-call]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found = google.auth.load_credentials_from_file(path, scopes=scopes)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -194,9 +218,9 @@ def _logged_in() -> bool:
 
 def _reason(error: Exception) -> Reason:
     if isinstance(error, api.GoogleAPICallError):
-        return _answered(error)
+        return _answered(error.response, error.code, _words(error))
     if isinstance(error, InvalidResponse):
-        return _by_status(error.response.status_code, str(error))
+        return _answered(error.response, error.response.status_code, _words(error))
     if isinstance(error, auth.DefaultCredentialsError):
         return "credentials"
     if isinstance(error, auth.RefreshError):
@@ -208,22 +232,33 @@ def _reason(error: Exception) -> Reason:
     return network_reason(error)
 
 
-def _answered(error: api.GoogleAPICallError) -> Reason:
-    # Google explains itself in JSON; another server does not.
-    explained = bool(error.errors) or "bucket" in str(error).lower()
-    if error.code in (400, 404, 405) and not explained and "unknown error" in str(error):
+def _answered(response: requests.Response | None, status: int | None, text: str) -> Reason:
+    if status in (400, 404, 405, 501) and response is not None and not _is_google(response):
         return "protocol"
-    return _by_status(error.code, str(error))
+    return _by_status(status, text)
+
+
+def _is_google(response: requests.Response) -> bool:
+    """Whether an error was answered as Cloud Storage does: explained in JSON, or signed."""
+    return "X-GUploader-UploadID" in response.headers or bool(_explanation(response.text))
+
+
+def _explanation(text: str) -> str:
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _by_status(status: int | None, text: str) -> Reason:
     if status == 404:
-        return "bucket" if "bucket" in text.lower() else "file"
+        return "bucket" if "specified bucket" in text else "file"
     if status == 401:
         return "credentials" if "nonymous" in text else "token"
     if status == 403:
         return "clock" if "RequestTimeTooSkewed" in text else "permission"
-    return {408: "timeout", 504: "timeout", 507: "full", 405: "protocol"}.get(status, "failed")  # type: ignore[return-value, arg-type]
+    others: Mapping[int | None, Reason] = {408: "timeout", 504: "timeout", 507: "full"}
+    return others.get(status, "failed")
 
 
 def _not_refreshed(text: str) -> Reason:
@@ -236,4 +271,6 @@ def _not_refreshed(text: str) -> Reason:
 
 
 def _words(error: Exception) -> str:
-    return str(getattr(error, "message", "") or error)
+    response = getattr(error, "response", None)
+    explained = _explanation(response.text) if isinstance(response, requests.Response) else ""
+    return explained or str(getattr(error, "message", "") or error)

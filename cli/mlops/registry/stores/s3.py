@@ -12,6 +12,7 @@ import boto3
 from boto3.exceptions import Boto3Error
 from botocore import exceptions as boto
 from botocore.config import Config
+from botocore.parsers import ResponseParserError
 
 from mlops.registry.stores.access import AWS_KEYS, Access
 from mlops.registry.stores.base import (
@@ -38,6 +39,7 @@ _REASONS: Mapping[str, Reason] = {
     "InvalidAccessKeyId": "keys",
     "SignatureDoesNotMatch": "keys",
     "InvalidToken": "token",
+    "InvalidTokenId": "token",
     "ExpiredToken": "token",
     "ExpiredTokenException": "token",
     "TokenRefreshRequired": "token",
@@ -49,6 +51,13 @@ _REASONS: Mapping[str, Reason] = {
     "RequestTimeout": "timeout",
     "XMinioStorageFull": "full",
     "BadDigest": "damaged",
+}
+# What the answer to HEAD leaves of it, which has no body.
+_BY_STATUS: Mapping[int, Reason] = {
+    301: "region",
+    403: "permission",
+    404: "file",
+    405: "protocol",
 }
 
 
@@ -63,7 +72,7 @@ class S3Store:
         self._access = access
         self._bucket = location.bucket
         with self._faults(""):
-            session = _session(access)
+            session = _session(access, str(location))
             self._temporary = _check_credentials(session, access, str(location))
             self._client = session.client(
                 "s3", endpoint_url=access.endpoint or None, config=_config(access)
@@ -126,6 +135,8 @@ class S3Store:
             for page in pages.paginate(
                 Bucket=self._bucket, Prefix=root + prefix, PaginationConfig={"PageSize": _PAGE}
             ):
+                if page.get("Name") != self._bucket:
+                    raise fault("protocol", self._access, self._where(prefix))
                 for entry in page.get("Contents", ()):
                     # A console makes empty objects to look like folders.
                     if not entry["Key"].endswith("/"):
@@ -147,7 +158,7 @@ class S3Store:
     def _faults(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (boto.BotoCoreError, boto.ClientError, Boto3Error) as error:
+        except (boto.BotoCoreError, boto.ClientError, Boto3Error, ResponseParserError) as error:
             cause = _cause(error)
             temporary = getattr(self, "_temporary", False)
             raise fault(
@@ -155,11 +166,13 @@ class S3Store:
             ) from error
 
 
-def _session(access: Access) -> boto3.Session:
+def _session(access: Access, where: str) -> boto3.Session:
     region = access.region or None
     if access.source == "profile":
         return boto3.Session(profile_name=access.name, region_name=region)
     if access.source == "file":
+        if not Path(access.name).is_file():
+            raise fault("credentials", access, where, f"the file `{access.name}` does not exist")
         from botocore.session import Session
 
         core = Session()
@@ -221,10 +234,10 @@ def _reason(error: Exception, *, temporary: bool) -> Reason:
     expired = (boto.UnauthorizedSSOTokenError, boto.TokenRetrievalError, boto.SSOTokenLoadError)
     if isinstance(error, expired):
         return "token"
-    if isinstance(error, boto.ResponseParserError):
+    if isinstance(error, ResponseParserError):
         return "protocol"
-    if isinstance(error, boto.HTTPClientError):
-        return network_reason(error)
+    if isinstance(error, boto.HTTPClientError | boto.ConnectionError):
+        return network_reason(error.kwargs.get("error") or error)
     return "failed"
 
 
@@ -236,10 +249,10 @@ def _answered(error: boto.ClientError, *, temporary: bool) -> Reason:
     if code in _REASONS:
         return _REASONS[code]
     if error.operation_name.startswith("Head"):
-        by_status: Mapping[int, Reason] = {404: "file", 403: "permission", 301: "region"}
-        return by_status.get(_status(error), "failed")
-    # A store names its errors; a number only is what some other server said.
-    return "protocol" if code.isdigit() and _status(error) < 500 else "failed"
+        return _BY_STATUS.get(_status(error), "failed")
+    # A store names its errors; no name, or a number, is what some other server said.
+    named = bool(code) and not code.isdigit()
+    return "failed" if named or _status(error) >= 500 else "protocol"
 
 
 def _words(error: Exception) -> str:
