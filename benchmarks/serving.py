@@ -176,7 +176,7 @@ def _mlserver(python: str, folder: Path, model: Path, bodies: Path, kind: str) -
     settings = {"http_port": port, "parallel_workers": 0, "host": "127.0.0.1", **free}
     (place / "settings.json").write_text(json.dumps(settings))
     path = {"sklearn": "/v2/models/wine/infer", "mlflow": "/invocations"}[kind]
-    with _server([python, "-m", "mlserver", "start", str(place)], None):
+    with _server([str(Path(python).with_name("mlserver")), "start", str(place)], None):
         wait_for(f"http://127.0.0.1:{port}/v2/models/wine/ready")
         yield Peer(f"MLServer, {kind} runtime", f"http://127.0.0.1:{port}{path}", bodies)
 
