@@ -30,7 +30,6 @@ from scipy import optimize, stats
 
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.difference import difference_sequence
-from mlops.stats.fixed import wilson_interval
 from mlops.stats.sample_ratio import ALPHA as RATIO_ALPHA
 from mlops.stats.sample_ratio import CONCENTRATIONS, log_evidence, sample_ratio_path
 from mlops.stats.scores import overlap
@@ -355,9 +354,9 @@ def measure(runs: int, processes: int) -> list[Cell]:
 
 def describe(cell: Cell) -> str:
     """One line of the table."""
-    rate = wilson_interval(cell.hits, cell.runs)
+    rate = stats.binomtest(cell.hits, cell.runs).proportion_ci(method="wilson")
     line = (
-        f"  {cell.cell:38} {rate.estimate:7.2%}  [{rate.lower:.2%}, {rate.upper:.2%}]"
+        f"  {cell.cell:38} {cell.hits / cell.runs:7.2%}  [{rate.low:.2%}, {rate.high:.2%}]"
         f"  opened {cell.opened / cell.runs:4.0%}"
     )
     if cell.compared:

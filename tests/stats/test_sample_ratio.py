@@ -12,7 +12,6 @@ from mlops.stats.sample_ratio import (
     log_evidence,
     sample_ratio,
     sample_ratio_path,
-    sample_ratio_watched,
 )
 from tests.stats.tolerance import fewest, most
 
@@ -58,18 +57,6 @@ def test_path_ends_at_the_value_of_the_counts() -> None:
     assert sample_ratio(counts, weights).p_value == pytest.approx(math.exp(-max(expected, 0)))
 
 
-def test_watched_keeps_the_alarm_that_later_balance_hides() -> None:
-    arms = np.array([1] * 200 + [0] * 200 + [0, 1] * 300)
-    strata = np.zeros(arms.size, dtype=np.int64)
-
-    watched = sample_ratio_watched(arms, strata, HALF)
-
-    assert watched.mismatch
-    assert not sample_ratio(np.bincount(arms), HALF).mismatch
-    assert watched.observed.tolist() == [500, 500]
-    assert watched.expected.tolist() == [500.0, 500.0]
-
-
 def test_changed_weights_are_not_pooled() -> None:
     counts, weights = [[9000, 1000], [5000, 5000]], [[0.9, 0.1], [0.5, 0.5]]
 
@@ -85,9 +72,6 @@ def test_a_visit_to_an_arm_that_was_off_is_a_mismatch() -> None:
 
 
 def test_nothing_seen_is_no_mismatch() -> None:
-    none = np.empty(0, dtype=np.int64)
-
-    assert sample_ratio_watched(none, none, HALF).p_value == 1.0
     assert sample_ratio([0, 0], HALF).p_value == 1.0
 
 
@@ -124,9 +108,7 @@ def test_finds_52_to_48_within_20000() -> None:
 
 
 def test_finds_a_gross_fault_within_dozens() -> None:
-    arms = np.zeros(30, dtype=np.int64)
-
-    assert sample_ratio_watched(arms, np.zeros(30, dtype=np.int64), HALF).mismatch
+    assert sample_ratio([30, 0], HALF).mismatch
 
 
 @pytest.mark.parametrize("weights", [[0.5, 0.6], [-0.5, 1.5]])

@@ -8,7 +8,6 @@ Arrays in, frozen records out; nothing here reads a journal or prints. Import th
     paired         two models on the same rows
     sample_ratio   whether arms get their promised share: gates the verdict
     bayes          P(best) and expected loss: shown, never acted on alone
-    fixed          one-look intervals, power, sample size
     remaining      how many observations until a decision
 
 Below them: `scores` (unbiased under any logged weights), `burn_in` (when to open), `boundary`
