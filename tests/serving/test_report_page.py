@@ -47,13 +47,13 @@ def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:
     now = [0.0]
     read = []
 
-    def write(journal: Journal, *, live: bool) -> str:
-        assert live
+    def write(journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
+        assert (alpha, baseline, live) == (0.01, "b", True)
         read.append(now[0])
         now[0] += 1.0  # it took a second
         return f"page {len(read)}"
 
-    live = LiveReport(journal, load=lambda: write, clock=lambda: now[0])
+    live = LiveReport(journal, 0.01, "b", load=lambda: write, clock=lambda: now[0])
 
     async def look_at(time_s: float) -> str:
         now[0] = max(now[0], time_s)
@@ -70,7 +70,7 @@ def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:
 
 def test_the_page_is_the_report_of_the_journal(journal: SqlJournal) -> None:
     fill(journal, ["old", "new"], [Stage([0.5, 0.5], 300)], numbers([0, 0]))
-    html = asyncio.run(LiveReport(journal)())
+    html = asyncio.run(LiveReport(journal, 0.05, "")())
     journal.close()
     assert "new minus old" in html
     assert "data-refresh" in html
@@ -78,5 +78,5 @@ def test_the_page_is_the_report_of_the_journal(journal: SqlJournal) -> None:
 
 def test_an_empty_journal_has_no_page(journal: SqlJournal) -> None:
     with pytest.raises(NotFoundError):
-        asyncio.run(LiveReport(journal)())
+        asyncio.run(LiveReport(journal, 0.05, "")())
     journal.close()

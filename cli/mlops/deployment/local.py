@@ -134,6 +134,8 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         token_file=str(where.token) if open_to_others else "",
         socket=str(socket_path(where)),
         log_file="" if foreground else str(where.log),
+        alpha=settings.report.alpha,
+        baseline=settings.report.baseline,
     )
 
 

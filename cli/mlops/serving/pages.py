@@ -23,7 +23,7 @@ from starlette.responses import (
 from starlette.routing import Route
 
 import mlops
-from mlops.errors import NotFoundError
+from mlops.errors import MlopsError, NotFoundError
 from mlops.protocols.base import Encoded
 from mlops.protocols.open_inference_metadata import (
     TensorMetadata,
@@ -215,8 +215,9 @@ class Pages:
         assert self._report is not None
         try:
             page = await self._report()
-        except NotFoundError as error:
-            return PlainTextResponse(error.message, status_code=404)
+        except MlopsError as error:
+            status = 404 if isinstance(error, NotFoundError) else 409
+            return PlainTextResponse(f"{error.message} {error.hint or ''}", status_code=status)
         return HTMLResponse(page, headers={"cache-control": "no-store"})
 
     async def _document(self) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Process:
             self._metrics,
             lambda: self._request(self._engine.live),
             secured=bool(self._token),
-            report=LiveReport(self._journal),
+            report=LiveReport(self._journal, self._launch.alpha, self._launch.baseline),
         )
         app = App(
             self._engine,

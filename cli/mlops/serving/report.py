@@ -25,13 +25,14 @@ _PAUSE = 10.0
 class Page(Protocol):
     """Writes a page about what a journal holds."""
 
-    def __call__(self, journal: Journal, *, live: bool) -> str:
+    def __call__(self, journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
         """Return HTML; `live` pages renew themselves.
 
         Called in a thread of its own; only reads.
 
         Raises:
             NotFoundError: There is nothing to write about.
+            InvalidInputError: There is no arm called `baseline`.
         """
         ...
 
@@ -44,6 +45,8 @@ class LiveReport:
 
     Args:
         journal: What it is about.
+        alpha: Probability of ever naming a false winner, in (0, 1).
+        baseline: Arm the others are compared with; empty for the first.
         load: Gives what writes it, when it is first needed.
         clock: Seconds that only grow.
     """
@@ -51,10 +54,14 @@ class LiveReport:
     def __init__(
         self,
         journal: Journal,
+        alpha: float,
+        baseline: str,
         load: Callable[[], Page] = lambda: PAGES.load("report"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
+        self._alpha = alpha
+        self._baseline = baseline
         self._load = load
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -66,6 +73,7 @@ class LiveReport:
 
         Raises:
             NotFoundError: There is nothing to write about.
+            InvalidInputError: There is no arm called as the baseline.
         """
         async with self._lock:
             started = self._clock()
@@ -76,4 +84,4 @@ class LiveReport:
             return self._page
 
     def _write(self) -> str:
-        return self._load()(self._journal, live=True)
+        return self._load()(self._journal, alpha=self._alpha, baseline=self._baseline, live=True)

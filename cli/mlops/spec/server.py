@@ -52,6 +52,8 @@ class Launch:
         token_file: Bearer token that callers must send; empty for none.
         socket: Path of the administration socket.
         log_file: Where its output goes; empty for the terminal.
+        alpha: Probability of ever naming a false winner, for its report page.
+        baseline: Arm that its report page compares with; empty for the first.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Launch:
     token_file: str
     socket: str
     log_file: str
+    alpha: float = 0.05
+    baseline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
