@@ -130,7 +130,6 @@ def _misfolded(journal: Path, diary: Diary, stored: dict[str, _Stored]) -> int:
     reader = SqlJournal(f"sqlite:///{journal}")
     evidence = gather(reader)
     reader.close()
-    assert evidence is not None
     wrong = 0
     for index, arm in enumerate(evidence.spec.arms):
         theirs = evidence.rewards[evidence.arms == index]

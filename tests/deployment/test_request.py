@@ -84,6 +84,36 @@ def test_a_file_and_who_has_the_last_word(tmp_path: Path) -> None:
     assert (request.name, request.sticky_by, request.reward) == ("mine", "field:y", "given")
 
 
+def test_a_range_goes_with_its_reward(tmp_path: Path) -> None:
+    (tmp_path / "mlops.toml").write_text("[feedback]\nreward_range = [-36, 0]\n")
+    file = tmp_path / "spec.yaml"
+    arms = "arms:\n  - {model: wine/1}\n"
+
+    def found(spec: str = "", **flags: str) -> tuple[float, float] | None:
+        named = {f"feedback.{key}": value for key, value in flags.items()}
+        file.write_text(spec + arms)
+        settings = load_settings(tmp_path, named, {})
+        if not spec:
+            return read_request(settings, model="wine").reward_range
+        return read_request(settings, file=file).reward_range
+
+    assert found() == (-36, 0)
+    # That of the project file is not one of another reward.
+    assert found(reward="given") is None
+    assert found(reward="given", reward_range="0..5") == (0, 5)
+    assert found(reward_range="-1.5..2e3") == (-1.5, 2000)
+    assert found("name: x\n") == (-36, 0)
+    assert found("reward: given\n") is None
+    assert found("reward: given\nreward_range: [0, 1]\n") == (0, 1)
+    assert found("reward: given\nreward_range: [0, 1]\n", reward_range="0..9") == (0, 9)
+    for wrong in ("1..0", "0..0", "0..inf", "x..1", "1", "1..2..3"):
+        with pytest.raises(InvalidInputError, match="reward_range"):
+            found(reward_range=wrong)
+    for wrong in ("[0]", "[0, 1, 2]", "0..1", "[true, 2]"):
+        with pytest.raises(InvalidInputError, match="two numbers"):
+            found(f"reward_range: {wrong}\n")
+
+
 def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text(

@@ -23,6 +23,5 @@ def test_the_report_is_about_the_revision_that_came_back(tmp_path: Path) -> None
         journal.record_revision(RevisionEvent(number, time_ms, event, to_dict(spec)))
     evidence = gather(journal)
     journal.close()
-    assert evidence is not None
     assert evidence.spec == one
     assert evidence.revisions == (1,)

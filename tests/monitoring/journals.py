@@ -38,14 +38,20 @@ class Stage:
 
 
 def spec_of(
-    names: Sequence[str], weights: Sequence[float], reward: str, sticky_by: str
+    names: Sequence[str],
+    weights: Sequence[float],
+    reward: str,
+    sticky_by: str,
+    reward_range: tuple[float, float] | None = None,
 ) -> DeploymentSpec:
     """A deployment of arms with these names."""
     arms = [
         Arm(name, ModelVersion(name, f"wine/{index + 1}", "/nowhere"), weight)
         for index, (name, weight) in enumerate(zip(names, weights, strict=True))
     ]
-    return DeploymentSpec("wine", tuple(arms), reward=reward, sticky_by=sticky_by)
+    return DeploymentSpec(
+        "wine", tuple(arms), reward=reward, sticky_by=sticky_by, reward_range=reward_range
+    )
 
 
 def numbers(offsets: Sequence[float]) -> Draw:
@@ -75,13 +81,14 @@ def fill(
     *,
     reward: str = "squared-error",
     sticky_by: str = "",
+    reward_range: tuple[float, float] | None = None,
     seed: int = 7,
 ) -> None:
     """Write an experiment into a journal, one revision for each stage."""
     rng = np.random.default_rng(seed)
     now_ms = START_MS
     for number, stage in enumerate(stages, start=1):
-        spec = spec_of(names, stage.weights, reward, sticky_by)
+        spec = spec_of(names, stage.weights, reward, sticky_by, reward_range)
         journal.record_revision(
             RevisionEvent(number, now_ms, "started" if number == 1 else "live", to_dict(spec))
         )

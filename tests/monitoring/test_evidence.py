@@ -73,9 +73,7 @@ class Diary:
         self.journal.append([], [outcome])
 
     def read(self) -> Evidence:
-        found = gather(self.journal)
-        assert found is not None
-        return found
+        return gather(self.journal)
 
 
 @pytest.fixture
@@ -86,7 +84,8 @@ def diary(tmp_path: Path) -> Iterator[Diary]:
 
 
 def test_an_empty_journal(diary: Diary) -> None:
-    assert gather(diary.journal) is None
+    with pytest.raises(NotFoundError):
+        gather(diary.journal)
     with pytest.raises(NotFoundError):
         make_report(diary.journal)
 

@@ -41,6 +41,7 @@ class Case:
     draw: Draw
     reward: str = "squared-error"
     sticky_by: str = ""
+    reward_range: tuple[float, float] | None = None
 
 
 AB, SAME = ["a", "b"], numbers([0, 0])
@@ -66,6 +67,10 @@ CASES = {
         [Stage([0.9, 0.1], 2_000, 5), Stage([0.5, 0.5], 2_000, 700)],
         numbers([0.6, 0]),
     ),
+    "declared range": Case("promote", AB, EVEN, numbers([1.2, 0]), reward_range=(-36.0, 0.0)),
+    "range, one request": Case(
+        "continue", AB, [Stage([0.5, 0.5], 1)], SAME, reward_range=(-36.0, 0.0)
+    ),
     "hostile": Case("continue", ["a", HOSTILE], [Stage([0.5, 0.5], 600)], SAME, sticky_by=HOSTILE),
 }
 
@@ -82,7 +87,7 @@ def journals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
             it = CASES[case]
             fill(
                 made[case], it.names, it.stages, it.draw,
-                reward=it.reward, sticky_by=it.sticky_by,
+                reward=it.reward, sticky_by=it.sticky_by, reward_range=it.reward_range,
             )  # fmt: skip
         return made[case]
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from mlops.monitoring.verdict import EXIT_CODES, Comparison, decide
+from mlops.monitoring.verdict import ASYMPTOTIC, EXIT_CODES, Comparison, Method, decide
 
 
 def compared(
@@ -49,11 +49,20 @@ EARLY = compared("b", -math.inf, math.inf, waiting="needs 50 outcomes per arm, `
 def test_decisions(
     comparisons: list[Comparison], mismatch: bool, decision: str, winner: str | None, says: str
 ) -> None:
-    found = decide(comparisons, mismatch=mismatch, mismatch_p=0.001, alpha=0.05, n=500)
+    found = decide(
+        comparisons,
+        method=Method(ASYMPTOTIC, "it is so"),
+        mismatch=mismatch,
+        mismatch_p=0.001,
+        alpha=0.05,
+        n=500,
+    )
     assert (found.decision, found.winner) == (decision, winner)
     assert says in found.reason
     assert (found.alpha, found.n) == (0.05, 500)
-    assert "2103.06476" in found.method
+    assert ("2103.06476" in found.method, found.because) == (True, "it is so")
+    named = [c for c in comparisons if (c.arm, c.baseline) == (found.arm, found.baseline)]
+    assert [c.estimate for c in named] == ([] if found.effect is None else [found.effect])
     if winner:
         assert found.effect is not None
         assert found.lower is not None

@@ -246,6 +246,7 @@ def served(
     weights: Mapping[str, float] | None = None,
     sticky_by: str = "",
     reward: str = "squared-error",
+    reward_range: tuple[float, float] | None = None,
     name: str = "wine",
 ) -> Served:
     """A revision with one arm per model, named after it, of equal weights unless told."""
@@ -257,7 +258,7 @@ def served(
         )
         for arm, path in models.items()
     )
-    spec = DeploymentSpec(name, arms, sticky_by=sticky_by, reward=reward)
+    spec = DeploymentSpec(name, arms, sticky_by=sticky_by, reward=reward, reward_range=reward_range)
     return Served(Revision(number, spec), tuple(str(path) for path in models.values()))
 
 

@@ -281,6 +281,54 @@ def test_seldon_nonsense_is_refused_in_seldons_words(server: Server) -> None:
         assert answer.json["status"]["reason"] == "MICROSERVICE_BAD_DATA"
 
 
+def test_a_reward_outside_its_declared_range_is_refused_and_nothing_else(
+    models: dict[str, Path], tmp_path: Path, start: Callable[..., Server]
+) -> None:
+    launch = make_launch(tmp_path, served(models, reward="absolute-error", reward_range=(-5, 0)))
+    server = start(launch)
+    replies = [predict(server, x_request_id=f"order {number}") for number in range(4)]
+    ids = [reply.request_id for reply in replies]
+    alone = server.post("/feedback", {"request_id": ids[0], "reward": -6, "truth": 3})
+    assert alone.status == 422
+    assert alone.json == {
+        "counts": {"out_of_range": 1},
+        "problems": [
+            {
+                "index": 0,
+                "fate": "out_of_range",
+                "error": "the reward -6 is outside the declared range, -5 to 0",
+            }
+        ],
+    }
+    outcomes = [
+        {"request_id": ids[0], "reward": -5},
+        {"request_id": ids[1], "reward": 0.001},
+        {"client_id": "order 2", "reward": 7},
+        {"client_id": "order 2", "reward": -1},
+        # A truth is a fact; the reward derived from it counts as the end of the range.
+        {"request_id": ids[3], "truth": 1_000},
+    ]
+    answer = server.post("/feedback", {"outcomes": outcomes})
+    assert answer.status == 200
+    assert answer.json["counts"] == {"accepted": 3, "out_of_range": 2}
+    assert [problem["index"] for problem in answer.json["problems"]] == [1, 2]
+    assert [o.reward for reply in replies for o in observations(server, reply)] == [-5, -1, None]
+    samples = server.metrics()
+    taken = [v for (name, _), v in samples.items() if name == "mlops_reward_negative_total"]
+    assert sum(taken) == pytest.approx(11), sorted({name for name, _ in samples})
+    body = {"response": {"meta": {"puid": ids[1]}}, "reward": 1}
+    assert server.post("/api/v1.0/feedback", body).json["meta"]["tags"] == {"out_of_range": 1}
+
+
+def test_right_or_wrong_has_a_range_of_its_own(
+    models: dict[str, Path], tmp_path: Path, start: Callable[..., Server]
+) -> None:
+    server = start(make_launch(tmp_path, served(models, reward="exact")))
+    body = {"request_id": predict(server).request_id, "reward": 2}
+    assert server.post("/feedback", body).status == 422
+    assert server.post("/feedback", {**body, "reward": 1}).status == 200
+
+
 def test_late_feedback_goes_to_the_revision_that_served(
     models: dict[str, Path], tmp_path: Path, start: Callable[..., Server]
 ) -> None:

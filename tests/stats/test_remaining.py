@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.difference import difference_sequence
 from mlops.stats.remaining import remaining_observations
+from mlops.stats.scores import overlap
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1])
@@ -43,15 +45,26 @@ def test_no_difference_has_no_end() -> None:
     assert remaining_observations(1e-9, (1.0, 1.0), (0.5, 0.5), observed=500) is None
 
 
-def test_a_minimum_effect_ends_the_wait() -> None:
-    found = remaining_observations(0.0, (1.0, 1.0), (0.5, 0.5), observed=0, minimum_effect=0.1)
-    assert found is not None
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_is_the_median_time_of_the_bounded_sequence_too(share: float) -> None:
+    variances, weights = (0.24, 0.21), (share, 1 - share)
+    forecast = remaining_observations(0.1, variances, weights, observed=0, reward_range=(0, 1))
+    assert forecast is not None
+    rng = np.random.default_rng(0)
+    arms = (rng.random((40, 3 * forecast)) < share).astype(np.int64)
+    found = bounded_difference_sequence(
+        arms,
+        (rng.random(arms.shape) < 0.3 + 0.1 * arms) * 1.0,
+        np.where(arms == 1, share, 1 - share),
+        candidate=1,
+        baseline=0,
+        reward_range=(0, 1),
+        importance=overlap(share, 1 - share),
+    )
 
-    rng = np.random.default_rng(1)
-    arms = rng.integers(0, 2, found)
-    reached = difference_sequence(arms, rng.normal(size=found), 0.5, candidate=1, baseline=0)
+    first = np.argmax(found.excludes(), axis=1)
 
-    assert (reached.upper - reached.lower)[-1] / 2 == pytest.approx(0.1, rel=0.05)
+    assert 0.6 < np.median(first) / forecast < 1.15
 
 
 @pytest.mark.parametrize("better", [True, False])
@@ -73,5 +86,3 @@ def test_impossible_inputs_are_errors() -> None:
         remaining_observations(0.1, (0.0, 0.0), (0.5, 0.5), observed=0)
     with pytest.raises(ValueError, match="positive"):
         remaining_observations(0.1, (1.0, 1.0), (0.0, 1.0), observed=0)
-    with pytest.raises(ValueError, match="minimum_effect"):
-        remaining_observations(0.1, (1.0, 1.0), (0.5, 0.5), observed=0, minimum_effect=0.0)

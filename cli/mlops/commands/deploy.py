@@ -68,6 +68,14 @@ def deploy(
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
+    reward_range: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LOW..HIGH",
+            help="No reward is ever outside; buys a verdict without a burn-in.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
     name: Annotated[
         str | None,
         typer.Option(help="Name of the deployment; by default the project's.", show_default=False),
@@ -126,6 +134,7 @@ def deploy(
         "deploy.port": port,
         "deploy.sticky_by": sticky_by,
         "feedback.reward": reward,
+        "feedback.reward_range": reward_range,
     }
     settings = load_settings(flags=flags)
     request = read_request(

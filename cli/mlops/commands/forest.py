@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from mlops.monitoring.report import Look
+    from mlops.monitoring.comparing import Look
 
 _LABEL = 12
 _SMALLEST, _WIDEST = 20, 110

@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from mlops.monitoring.arms import ArmReport
     from mlops.monitoring.paired import PairedReport
-    from mlops.monitoring.report import ArmReport, Report
+    from mlops.monitoring.report import Report
+    from mlops.monitoring.verdict import Decision, Verdict
     from mlops.settings import Settings
 
 _STYLES = {"promote": "green", "keep": "green", "continue": "yellow", "invalid": "red"}
@@ -68,11 +70,17 @@ def report(
     from mlops.workflows.promotion import report_on
     from mlops.workflows.reporting import write_report
 
+    if paired and html:
+        raise UsageError(
+            "`--paired` writes no page.", hint="`--json` writes what a script can read."
+        )
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
     settings = load_settings(flags={"report.alpha": alpha, "report.baseline": baseline or None})
     if paired:
-        _paired(settings, name, as_json)
+        decision = _paired(settings, name, as_json)
+        if exit_code:
+            raise typer.Exit(EXIT_CODES[decision])
         return
     found = write_report(settings, name, html) if html else report_on(settings, name)
     document = {**plain(found), "html": html} if html else plain(found)
@@ -81,11 +89,12 @@ def report(
         raise typer.Exit(EXIT_CODES[found.verdict.decision])
 
 
-def _paired(settings: Settings, name: str | None, as_json: bool) -> None:
+def _paired(settings: Settings, name: str | None, as_json: bool) -> Decision:
     from mlops.workflows.paired import paired_report
 
     found = paired_report(settings, name)
     show(plain(found), as_json=as_json, render=lambda out: _render_paired(out, found))
+    return found.verdict.decision
 
 
 def _render_paired(out: Console, found: PairedReport) -> None:
@@ -109,10 +118,23 @@ def _render_paired(out: Console, found: PairedReport) -> None:
             )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
+    _render_verdict(out, found.verdict)
     out.print(
         "[dim]This compares predictions on rows whose truth is known, not what people do when "
         "they get one or the other.[/]"
     )
+    winner = found.verdict.winner
+    if winner:
+        why = f"predicts better on {found.rows} rows"
+        next_steps(
+            out,
+            [
+                f"mlops report {found.name}",
+                f'mlops promote {found.name} --arm {winner} --force "{why}"',
+            ],
+        )
+    elif found.verdict.decision == "continue":
+        next_steps(out, [f"mlops feedback {found.name}"])
 
 
 def _render(out: Console, found: Report, html: str) -> None:
@@ -150,7 +172,11 @@ def _render(out: Console, found: Report, html: str) -> None:
         out.print(f"\nsplit of traffic: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]")
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    _render_verdict(out, found)
+    _render_verdict(out, found.verdict)
+    if found.verdict.winner:
+        next_steps(out, [f"mlops promote {found.name}"])
+    elif found.verdict.decision == "continue" and len(found.arms) > 1:
+        next_steps(out, [f"mlops feedback {found.name}"])
 
 
 def _table(*titles: str, caption: str | None = None) -> Table:
@@ -242,17 +268,17 @@ def _bar(value: float | None, low: float, high: float) -> str:
     return _BARS[min(int(share * len(_BARS)), len(_BARS) - 1)]
 
 
-def _render_verdict(out: Console, found: Report) -> None:
+def _render_verdict(out: Console, verdict: Verdict) -> None:
     from rich.markup import escape
     from rich.panel import Panel
 
-    verdict = found.verdict
     title = _TITLES[verdict.decision]
     winner = f": {escape(verdict.winner)}" if verdict.winner else ""
     out.print(
         Panel(
             f"{escape(verdict.reason)}\n[dim]n = {verdict.n:,}, false winner at most "
-            f"{verdict.alpha:.2g} however often you look[/]",
+            f"{verdict.alpha:.2g} however often you look\nmethod: {escape(verdict.method)}, "
+            f"because {escape(verdict.because)}[/]",
             title=f"[bold]{verdict.decision}[/]{winner} ({title})",
             title_align="left",
             border_style=_STYLES[verdict.decision],
@@ -260,10 +286,6 @@ def _render_verdict(out: Console, found: Report) -> None:
         ),
         soft_wrap=False,
     )
-    if verdict.winner:
-        next_steps(out, [f"mlops promote {found.name}"])
-    elif verdict.decision == "continue" and len(found.arms) > 1:
-        next_steps(out, [f"mlops feedback {found.name}"])
 
 
 def _number(value: float | None, form: str) -> str:

@@ -72,9 +72,16 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
             was_value, value = getattr(before, field), getattr(after, field)
             if was_value != value:
                 lines.append(f"~ {field}  {value or 'none'}  (was {was_value or 'none'})")
+        if before.reward_range != after.reward_range:
+            was_range, its = _range(before.reward_range), _range(after.reward_range)
+            lines.append(f"~ reward_range  {its}  (was {was_range})")
         if list(old) != list(new) and set(old) == set(new):
             lines.append(f"~ order of the arms; the baseline is {after.arms[0].name}")
     return tuple(lines)
+
+
+def _range(bounds: tuple[float, float] | None) -> str:
+    return f"{bounds[0]:g}..{bounds[1]:g}" if bounds else "none"
 
 
 def _percent(weight: float) -> str:

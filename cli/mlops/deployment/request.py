@@ -21,7 +21,8 @@ from mlops.spec.deployment import Arm, DeploymentSpec, arm_name, check, unique_n
 _WEIGHT = re.compile(r"(.+):([0-9]*\.?[0-9]+)%?")
 # From here on the numbers of a split are read as percentages.
 _PERCENT = 10
-_SPEC_KEYS = ("name", "arms", "sticky_by", "reward")
+_SPEC_KEYS = ("name", "arms", "sticky_by", "reward", "reward_range")
+_REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
 
 
@@ -49,12 +50,14 @@ class DeployRequest:
         name: Name of the deployment, empty for the project's.
         sticky_by: `header:NAME`, `field:NAME` or empty.
         reward: Name of the reward.
+        reward_range: Lowest and highest reward; None for no promise.
     """
 
     arms: tuple[WantedArm, ...]
     name: str
     sticky_by: str
     reward: str
+    reward_range: tuple[float, float] | None = None
 
 
 def read_request(
@@ -115,6 +118,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             arms=tuple(map(Arm, names, models, weights)),
             sticky_by=request.sticky_by,
             reward=request.reward,
+            reward_range=request.reward_range,
         )
     )
 
@@ -132,7 +136,14 @@ def _request(settings: Settings, arms: Sequence[WantedArm]) -> DeployRequest:
         name=deployment_name(settings),
         sticky_by=settings.deploy.sticky_by,
         reward=settings.feedback.reward,
+        reward_range=_promised(settings),
     )
+
+
+def _promised(settings: Settings) -> tuple[float, float] | None:
+    """Return the range of the reward; that of the project file is not one of another reward."""
+    by_hand = [settings.origins[f"feedback.{key}"] == "command line" for key in _REWARD]
+    return None if by_hand == [True, False] else settings.feedback.reward_range
 
 
 def _read_arm(text: str) -> WantedArm:
@@ -204,17 +215,20 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
     ]
     base = _request(settings, arms)
 
-    def value(key: str, setting: str, otherwise: str) -> str:
+    def value(key: str, setting: str, otherwise: Any) -> Any:  # noqa: ANN401 - parsed YAML
         # The command line goes before the file, and the file before other settings.
         by_hand = settings.origins[setting] == "command line"
-        found: str = otherwise if by_hand else document.get(key, otherwise)
-        return found
+        return otherwise if by_hand else document.get(key, otherwise)
+
+    other = settings.origins["feedback.reward_range"] != "command line" and "reward" in document
+    bounds = value("reward_range", "feedback.reward_range", None if other else base.reward_range)
 
     return DeployRequest(
         arms=base.arms,
         name=value("name", "deploy.name", base.name),
         sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
         reward=value("reward", "feedback.reward", base.reward),
+        reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
     )
 
 
@@ -226,12 +240,21 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]
+    if not _is_range(document.get("reward_range")):
+        faults.append("`reward_range` must be two numbers, `[low, high]`")
     arms = document.get("arms")
     if not isinstance(arms, list) or not arms:
         return [*faults, "`arms` must be a list with at least one arm"]
     for number, arm in enumerate(arms, start=1):
         faults += [f"arm {number}: {fault}" for fault in _arm_faults(arm)]
     return faults
+
+
+def _is_range(bounds: Any) -> bool:  # noqa: ANN401 - parsed YAML
+    if not isinstance(bounds, list):
+        return bounds is None
+    numbers = [end for end in bounds if isinstance(end, int | float) and not isinstance(end, bool)]
+    return len(numbers) == len(bounds) == 2
 
 
 def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.errors import NotFoundError
 from mlops.journal.base import Journal
 from mlops.journal.records import Observation, RevisionEvent, Traffic, Value
-from mlops.rewards import REWARDS, Reward
+from mlops.rewards import REWARDS, Range, Reward, capped, is_within, reward_range
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
 
@@ -40,47 +41,61 @@ class Evidence:
 
     Attributes:
         spec: Spec of its newest revision.
+        base: Position of the arm that the others are compared with.
         revisions: Numbers of its revisions, oldest first.
         weights: Promised shares of each revision, (s, k).
         traffic: Decisions per revision and arm.
         arms: Arm of each unit, (n,).
-        rewards: Mean reward of each unit, (n,).
+        rewards: Mean reward of each unit, (n,), inside `bounds`.
+        bounds: Range of the reward, declared or its own; None if it has none.
         propensities: Probability with which its arm was drawn, (n,).
         strata: Position in `revisions` of each unit's first decision, (n,).
         times_ms: When each unit's first outcome arrived, (n,), milliseconds since 1970 in UTC.
         truths: Truths that met their predictions.
         underived: Outcomes whose reward could not be derived.
+        capped: Outcomes whose reward was outside the range, and counts as its nearest end.
         late: Outcomes that arrived when their revision was no longer live.
         notes: What was written into the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
     """
 
     spec: DeploymentSpec
+    base: int
     revisions: tuple[int, ...]
     weights: NDArray[np.float64]
     traffic: tuple[Traffic, ...]
     arms: NDArray[np.int64]
     rewards: NDArray[np.float64]
+    bounds: Range | None
     propensities: NDArray[np.float64]
     strata: NDArray[np.int64]
     times_ms: NDArray[np.int64]
     truths: tuple[Truth, ...]
     underived: int
+    capped: int
     late: int
     notes: tuple[str, ...]
     lost: int
 
 
-def gather(journal: Journal) -> Evidence | None:
-    """Fold the journal into the evidence of its newest experiment; None if nothing was deployed.
+def gather(journal: Journal, *, baseline: str = "") -> Evidence:
+    """Fold the journal into the evidence of its newest experiment.
 
     Where a single arm is live, that is the newest experiment before it that compared any: whoever
     has promoted a winner still wants to read why.
+
+    Args:
+        journal: Where the evidence is; only read.
+        baseline: Arm the others are compared with; empty for the first.
+
+    Raises:
+        NotFoundError: Nothing was ever deployed with this journal.
+        InvalidInputError: There is no arm called `baseline`.
     """
     events = journal.revision_events()
     specs = {e.revision: from_dict(e.spec) for e in events if e.spec and _is_spec(e)}
     if not specs:
-        return None
+        raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
     # Not the highest number: a server killed in the middle of a swap has written down a revision
     # that never answered, and comes back with the one before.
     live = [event.revision for event in events if _is_spec(event)]
@@ -90,25 +105,30 @@ def gather(journal: Journal) -> Evidence | None:
     experiment = specs[newest].experiment
     revisions = tuple(sorted(n for n, spec in specs.items() if spec.experiment == experiment))
     ended = _ends(events)
+    bounds = reward_range(specs[newest].reward, specs[newest].reward_range)
     units = _fold(
         (o for o in journal.observations(revisions) if o.propensity > 0),
         _deriving(specs[newest].reward),
+        bounds,
         lambda o: o.time_ms > ended.get(o.revision, o.time_ms),
     )
     order = list(units.values.values())
     position = {number: index for index, number in enumerate(revisions)}
     return Evidence(
         spec=specs[newest],
+        base=specs[newest].index_of(baseline) if baseline else 0,
         revisions=revisions,
         weights=np.array([[arm.weight for arm in specs[n].arms] for n in revisions]),
         traffic=tuple(t for t in journal.traffic() if t.revision in position),
         arms=np.array([u.arm for u in order], dtype=np.int64),
         rewards=np.array([u.total / u.count for u in order], dtype=np.float64),
+        bounds=bounds,
         propensities=np.array([u.propensity for u in order], dtype=np.float64),
         strata=np.array([position[u.revision] for u in order], dtype=np.int64),
         times_ms=np.array([u.time_ms for u in order], dtype=np.int64),
         truths=tuple(units.truths),
         underived=units.underived,
+        capped=units.capped,
         late=units.late,
         notes=over + _notes(events, revisions),
         lost=journal.losses().get("decision", 0),
@@ -130,12 +150,14 @@ class _Units:
     values: dict[tuple[bytes, int], _Unit] = field(default_factory=dict)
     truths: list[Truth] = field(default_factory=list)
     underived: int = 0
+    capped: int = 0
     late: int = 0
 
 
 def _fold(
     observations: Iterable[Observation],
     derive: Reward | None,
+    bounds: Range | None,
     is_late: Callable[[Observation], bool],
 ) -> _Units:
     units = _Units()
@@ -153,7 +175,8 @@ def _fold(
         if unit is None:
             unit = _Unit(seen.arm, seen.revision, seen.propensity, seen.time_ms)
             units.values[key] = unit
-        unit.total += reward
+        unit.total += capped(reward, bounds)
+        units.capped += not is_within(reward, bounds)
         unit.count += 1
     return units
 

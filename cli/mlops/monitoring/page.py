@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 import mlops
-from mlops.errors import NotFoundError
 from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.evidence import gather
@@ -66,15 +65,12 @@ def read_page(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> R
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
-    evidence = gather(journal)
-    if evidence is None:
-        raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
-    base = evidence.spec.index_of(baseline) if baseline else 0
+    evidence = gather(journal, baseline=baseline)
     return ReportPage(
-        report_of(evidence, base, alpha),
+        report_of(evidence, alpha),
         evidence.spec,
-        evidence.spec.arms[base].name,
-        read_timeline(journal, evidence, base, alpha),
+        evidence.spec.arms[evidence.base].name,
+        read_timeline(journal, evidence, alpha),
     )
 
 

@@ -8,46 +8,26 @@ do when they get one or the other.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlops.journal.records import LabelledRow, Value
-from mlops.rewards import REWARDS, Reward
+from mlops.monitoring.verdict import Comparison, Method, Verdict, decide
+from mlops.rewards import REWARDS, Range, Reward, capped, reward_range
 from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.difference import bonferroni
 from mlops.stats.paired import paired_sequence
+from mlops.stats.remaining import remaining_observations
 
-METHOD = (
+PAIRED = Method(
     "anytime-valid asymptotic confidence sequence of the paired difference on the same rows"
-    " (Waudby-Smith et al. 2021, arXiv:2103.06476)"
+    " (Waudby-Smith et al. 2021, arXiv:2103.06476)",
+    "every arm was asked about the same rows",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class PairedComparison:
-    """One arm against the baseline on the same rows.
-
-    Attributes:
-        arm: Name of the arm.
-        baseline: Name of the baseline.
-        n: Units, each the mean of its rows: requests, or sticky units where there are any.
-        estimate: Mean reward of the arm minus that of the baseline; NaN before the first.
-        lower: Anytime-valid lower bound, -inf during the burn-in.
-        upper: Anytime-valid upper bound.
-        alpha: Its share of the error probability.
-        waiting_for: What the burn-in still needs, None once it is over.
-    """
-
-    arm: str
-    baseline: str
-    n: int
-    estimate: float
-    lower: float
-    upper: float
-    alpha: float
-    waiting_for: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +40,9 @@ class PairedReport:
         rows: Rows whose truth and features are in the journal.
         means: Mean reward of each arm on all of them, in the order of the arms.
         arms: Names of the arms.
-        comparisons: Every other arm against the baseline.
-        method: How the intervals were found.
+        comparisons: Every other arm against the baseline; n counts units, each the mean of its
+            rows: requests, or sticky units where there are any.
+        verdict: Which arm predicts best.
         notes: What a reader must know.
     """
 
@@ -70,8 +51,8 @@ class PairedReport:
     rows: int
     arms: tuple[str, ...]
     means: tuple[float, ...]
-    comparisons: tuple[PairedComparison, ...]
-    method: str
+    comparisons: tuple[Comparison, ...]
+    verdict: Verdict
     notes: tuple[str, ...]
 
 
@@ -108,30 +89,51 @@ def compare_paired(
     predictions = [
         [value for value, use in zip(values, usable, strict=True) if use] for values in predictions
     ]
-    rewards = np.array([_rewards(derive, rows, values) for values in predictions])
+    bounds = reward_range(spec.reward, spec.reward_range)
+    rewards = np.array([_rewards(derive, bounds, rows, values) for values in predictions])
     means = tuple(float(arm.mean()) for arm in rewards) if rows else ()
     units = _by_unit(rows, rewards)
     others = [index for index in range(len(spec.arms)) if index != baseline]
-    comparisons = []
-    for index in others:
-        share = bonferroni(alpha, len(others))
-        found = paired_sequence(units[index], units[baseline], alpha=share)
-        known = units.shape[1] > 0
-        comparisons.append(
-            PairedComparison(
-                arm=spec.arms[index].name,
-                baseline=spec.arms[baseline].name,
-                n=units.shape[1],
-                estimate=float(found.estimate[-1]) if known else float("nan"),
-                lower=float(found.lower[-1]) if known else float("-inf"),
-                upper=float(found.upper[-1]) if known else float("inf"),
-                alpha=share,
-                waiting_for=found.waiting_for and found.waiting_for.replace("arm 0", "this pair"),
-            )
-        )
+    share = bonferroni(alpha, len(others))
     names = tuple(arm.name for arm in spec.arms)
+    comparisons = tuple(
+        _compared(names[index], names[baseline], units[index], units[baseline], share)
+        for index in others
+    )
+    verdict = decide(
+        comparisons, method=PAIRED, mismatch=False, mismatch_p=1.0, alpha=alpha, n=units.shape[1]
+    )
     return PairedReport(
-        spec.name, spec.reward, len(rows), names, means, tuple(comparisons), METHOD, notes
+        spec.name, spec.reward, len(rows), names, means, comparisons, verdict, notes
+    )
+
+
+def _compared(
+    arm: str,
+    baseline: str,
+    ours: NDArray[np.float64],
+    theirs: NDArray[np.float64],
+    alpha: float,
+) -> Comparison:
+    found = paired_sequence(ours, theirs, alpha=alpha)
+    n = ours.size
+    variance = float((ours - theirs).var(ddof=1)) if n > 1 else 0.0
+    estimate = float(found.estimate[-1]) if n else math.nan
+    known = variance > 0 and math.isfinite(estimate)
+    return Comparison(
+        arm=arm,
+        baseline=baseline,
+        n=n,
+        estimate=estimate,
+        lower=float(found.lower[-1]) if n else -math.inf,
+        upper=float(found.upper[-1]) if n else math.inf,
+        p_value=float(found.p_value[-1]) if n else 1.0,
+        alpha=alpha,
+        waiting_for=found.waiting_for and found.waiting_for.replace("arm 0", "this pair"),
+        # One stream of differences is one arm that gets everything, against one that never varies.
+        remaining=remaining_observations(estimate, (variance, 0.0), (1.0, 1.0), n, alpha=alpha)
+        if known
+        else None,
     )
 
 
@@ -144,16 +146,18 @@ def _has_reward(derive: Reward, prediction: Value, truth: Value) -> bool:
 
 
 def _rewards(
-    derive: Reward, rows: Sequence[LabelledRow], predictions: Sequence[Value]
+    derive: Reward,
+    bounds: Range | None,
+    rows: Sequence[LabelledRow],
+    predictions: Sequence[Value],
 ) -> list[float]:
     return [
-        derive(prediction, row.truth) for row, prediction in zip(rows, predictions, strict=True)
+        capped(derive(prediction, row.truth), bounds)
+        for row, prediction in zip(rows, predictions, strict=True)
     ]
 
 
-def _by_unit(
-    rows: Sequence[LabelledRow], rewards: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+def _by_unit(rows: Sequence[LabelledRow], rewards: NDArray[np.float64]) -> NDArray[np.float64]:
     """Average (k, n) rewards of rows into (k, u) rewards of units, in order of first arrival."""
     position: dict[bytes, int] = {}
     unit = [position.setdefault(row.unit or row.nonce, len(position)) for row in rows]

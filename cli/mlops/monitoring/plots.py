@@ -21,8 +21,8 @@ from mlops.monitoring.charts import (
     x_ticks,
     y_ticks,
 )
+from mlops.monitoring.comparing import Look
 from mlops.monitoring.quality import Quality, Window
-from mlops.monitoring.report import Look
 from mlops.monitoring.timeline import Change, Course, Timeline
 
 __all__ = ["differences", "duration", "quality", "span_of_time", "traffic"]

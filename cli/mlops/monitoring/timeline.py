@@ -10,9 +10,9 @@ import numpy as np
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, TrafficSlice
 from mlops.monitoring.charts import nice_width_ms
+from mlops.monitoring.comparing import Look, difference, look
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.quality import Window, over_time
-from mlops.monitoring.report import Look, difference, look
 from mlops.stats.difference import bonferroni
 
 #: About how many looks a curve has: most evenly spread, the rest where it moves fastest.
@@ -81,13 +81,12 @@ class Timeline:
     quality: tuple[Window, ...]
 
 
-def read_timeline(journal: Journal, evidence: Evidence, base: int, alpha: float) -> Timeline:
+def read_timeline(journal: Journal, evidence: Evidence, alpha: float) -> Timeline:
     """Work out how the experiment behind the evidence came about.
 
     Args:
         journal: Where the evidence is from.
         evidence: All of one experiment.
-        base: Position of the arm that the others are compared with.
         alpha: Probability of ever naming a false winner, in (0, 1).
     """
     arms = range(len(evidence.spec.arms))
@@ -97,7 +96,7 @@ def read_timeline(journal: Journal, evidence: Evidence, base: int, alpha: float)
     width_ms = nice_width_ms(last_ms - first_ms, _SLICES)
     windows = min(_WINDOWS, max(1, len(evidence.truths) // (_TRUTHS_PER_WINDOW * len(arms))))
     return Timeline(
-        courses=tuple(_course(evidence, arm, base, alpha) for arm in arms if arm != base),
+        courses=tuple(_course(evidence, arm, alpha) for arm in arms if arm != evidence.base),
         traffic=tuple(journal.traffic_over_time(evidence.revisions, width_ms)),
         width_ms=width_ms,
         changes=_changes(journal.revision_events(), evidence),
@@ -106,17 +105,17 @@ def read_timeline(journal: Journal, evidence: Evidence, base: int, alpha: float)
     )
 
 
-def _course(evidence: Evidence, arm: int, base: int, alpha: float) -> Course:
+def _course(evidence: Evidence, arm: int, alpha: float) -> Course:
     arms, n = evidence.spec.arms, evidence.arms.size
     share = bonferroni(alpha, len(arms) - 1)
-    found = difference(evidence, arm, base, share)
+    found = difference(evidence, arm, share)
     opened = None if found.started is None else found.started + 1
     picked = _picked(n) if opened is None else sorted({*_picked(n), opened - 1})
     undecided = np.flatnonzero(~found.excludes())
     since = int(undecided[-1]) + 2 if undecided.size else 1
     return Course(
         arm=arms[arm].name,
-        baseline=arms[base].name,
+        baseline=arms[evidence.base].name,
         index=arm,
         alpha=share,
         looks=tuple(look(evidence, found, index) for index in picked),

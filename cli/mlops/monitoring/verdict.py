@@ -12,7 +12,7 @@ is ever wrong, whenever one stops. Bayesian numbers stand in the report and play
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Decision = Literal["promote", "keep", "continue", "invalid"]
@@ -20,10 +20,27 @@ Decision = Literal["promote", "keep", "continue", "invalid"]
 #: What a script gets from `mlops report --exit-code`.
 EXIT_CODES: dict[Decision, int] = {"promote": 0, "keep": 10, "continue": 11, "invalid": 12}
 
-METHOD = (
+ASYMPTOTIC = (
     "anytime-valid asymptotic confidence sequence of the propensity-weighted difference"
     " (Waudby-Smith et al. 2021, arXiv:2103.06476)"
 )
+BOUNDED = (
+    "anytime-valid empirical-Bernstein confidence sequence of the propensity-weighted difference,"
+    " exact at every sample size (Howard et al. 2021, arXiv:1810.08240)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How arms are compared.
+
+    Attributes:
+        name: The method with its reference.
+        because: Why this one, as a clause for after "because".
+    """
+
+    name: str
+    because: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +81,12 @@ class Verdict:
         winner: The arm to promote or keep; None otherwise.
         reason: One sentence for people.
         method: How it was found.
+        because: Why by that method.
         alpha: Probability of ever naming a false winner.
         n: Units with a reward.
-        effect: Estimated difference of the deciding comparison; None without one.
+        arm: The arm whose comparison decided, or is nearest to it; None without one.
+        baseline: What it is compared with.
+        effect: Estimated difference of that comparison: arm minus baseline.
         lower: Its lower bound.
         upper: Its upper bound.
         remaining: More units until a decision is likely; None if unknown or decided.
@@ -76,8 +96,11 @@ class Verdict:
     winner: str | None
     reason: str
     method: str
+    because: str
     alpha: float
     n: int
+    arm: str | None = None
+    baseline: str | None = None
     effect: float | None = None
     lower: float | None = None
     upper: float | None = None
@@ -85,27 +108,39 @@ class Verdict:
 
 
 def decide(
-    comparisons: Sequence[Comparison], *, mismatch: bool, mismatch_p: float, alpha: float, n: int
+    comparisons: Sequence[Comparison],
+    *,
+    method: Method,
+    mismatch: bool,
+    mismatch_p: float,
+    alpha: float,
+    n: int,
 ) -> Verdict:
     """Turn comparisons into a verdict.
 
     Args:
         comparisons: Every other arm against the baseline; empty for a single arm.
+        method: How they were made.
         mismatch: Whether the sample-ratio test rejects.
         mismatch_p: Its anytime-valid p-value.
         alpha: Probability of ever naming a false winner, over all comparisons.
         n: Units with a reward.
     """
+
+    def say(
+        decision: Decision, reason: str, winner: str | None = None, by: Comparison | None = None
+    ) -> Verdict:
+        found = Verdict(decision, winner, reason, method.name, method.because, alpha, n)
+        return found if by is None else _with(found, by)
+
     if mismatch:
-        reason = (
+        return say(
+            "invalid",
             f"Traffic did not split as promised (sample ratio, p = {mismatch_p:.2g}): find out why "
-            "before you compare anything."
+            "before you compare anything.",
         )
-        return Verdict("invalid", None, reason, METHOD, alpha, n)
     if not comparisons:
-        return Verdict(
-            "continue", None, "There is one arm, so nothing to compare.", METHOD, alpha, n
-        )
+        return say("continue", "There is one arm, so nothing to compare.")
     better = [c for c in comparisons if c.lower > 0]
     if better:
         best = max(better, key=lambda c: c.estimate)
@@ -113,38 +148,39 @@ def decide(
         if len(better) > 1:
             others = ", ".join(f"`{c.arm}`" for c in better if c is not best)
             reason += f" So are {others}; among these the highest estimate was taken."
-        return _decided("promote", best.arm, reason, best, alpha, n)
+        return say("promote", reason, best.arm, best)
     if all(c.upper < 0 for c in comparisons):
         nearest = max(comparisons, key=lambda c: c.upper)
         reason = f"`{nearest.baseline}` is better than every other arm: {_interval(nearest)}."
-        return _decided("keep", nearest.baseline, reason, nearest, alpha, n)
-    return _undecided(comparisons, alpha, n)
-
-
-def _undecided(comparisons: Sequence[Comparison], alpha: float, n: int) -> Verdict:
+        return say("keep", reason, nearest.baseline, nearest)
     waiting = [c for c in comparisons if c.waiting_for]
     if waiting:
-        reason = f"Too early to tell: {waiting[0].waiting_for}."
-        return Verdict("continue", None, reason, METHOD, alpha, n)
+        return say("continue", f"Too early to tell: {waiting[0].waiting_for}.")
     # Arms that are worse for certain are out; the others keep it open.
     nearest = min((c for c in comparisons if c.upper >= 0), key=lambda c: c.p_value)
+    return say("continue", _undecided(nearest), by=nearest)
+
+
+def _with(verdict: Verdict, by: Comparison) -> Verdict:
+    """Add the comparison it rests on."""
+    return replace(
+        verdict,
+        arm=by.arm,
+        baseline=by.baseline,
+        effect=by.estimate,
+        lower=by.lower,
+        upper=by.upper,
+        remaining=by.remaining if verdict.winner is None else None,
+    )
+
+
+def _undecided(nearest: Comparison) -> str:
     reason = f"Not decided: {_interval(nearest)} contains 0."
     if nearest.remaining:
         reason += f" If the estimate is right, about {nearest.remaining:,} more will decide."
     elif nearest.remaining is None:
         reason += " The arms may be as good as equal."
-    return Verdict(
-        "continue", None, reason, METHOD, alpha, n,
-        nearest.estimate, nearest.lower, nearest.upper, nearest.remaining,
-    )  # fmt: skip
-
-
-def _decided(
-    decision: Decision, winner: str, reason: str, by: Comparison, alpha: float, n: int
-) -> Verdict:
-    return Verdict(
-        decision, winner, reason, METHOD, alpha, n, by.estimate, by.lower, by.upper, None
-    )
+    return reason
 
 
 def _interval(c: Comparison) -> str:

@@ -92,8 +92,7 @@ def per_cent(share: float) -> str:
 
 
 def _promote(report: Report, unit: str) -> Words:
-    winner = report.verdict.winner
-    deciding = next(c for c in report.comparisons if c.arm == winner)
+    winner, deciding = report.verdict.winner, _deciding(report)
     better = sum(c.lower > 0 for c in report.comparisons)
     why = _gain(report, deciding.estimate, f"`{deciding.baseline}`", unit)
     if better > 1:
@@ -109,8 +108,7 @@ def _promote(report: Report, unit: str) -> Words:
 
 
 def _keep(report: Report, unit: str) -> Words:
-    winner = report.verdict.winner
-    nearest = max(report.comparisons, key=lambda c: c.upper)
+    winner, nearest = report.verdict.winner, _deciding(report)
     others = len(report.comparisons)
     against = f"`{nearest.arm}`" + (f", the nearest of {others}" if others > 1 else "")
     return Words(
@@ -148,7 +146,7 @@ def _continue(report: Report, unit: str) -> Words:
     if not report.verdict.n:
         return _nothing_yet(report, unit)
     waiting = [c.waiting_for for c in report.comparisons if c.waiting_for]
-    if waiting and report.verdict.effect is None:
+    if waiting and report.verdict.arm is None:
         return Words(
             "Too early to tell",
             f"Before anything may be said, the test {waiting[0]}. Until then the spread of the "
@@ -157,8 +155,7 @@ def _continue(report: Report, unit: str) -> Words:
             "Leave it running and look again whenever you like.",
             "",
         )
-    # The one that the verdict speaks of: an arm that is worse for certain is out.
-    nearest = min((c for c in report.comparisons if c.upper >= 0), key=lambda c: c.p_value)
+    nearest = _deciding(report)
     return Words(
         "Not decided yet",
         f"So far the mean reward of `{nearest.arm}` differs from that of `{nearest.baseline}` by "
@@ -170,6 +167,11 @@ def _continue(report: Report, unit: str) -> Words:
         "",
         nearest,
     )
+
+
+def _deciding(report: Report) -> Comparison:
+    """Return the comparison that the verdict speaks of."""
+    return next(c for c in report.comparisons if c.arm == report.verdict.arm)
 
 
 def _nothing_yet(report: Report, unit: str) -> Words:

@@ -7,6 +7,7 @@ feedback, never in the server, and the client sends its result beside the truth.
 
 from mlops.plugins import Plugins
 from mlops.rewards.base import Reward
+from mlops.rewards.ranges import Range, capped, is_within, reward_range
 
 REWARDS: Plugins[Reward] = Plugins(
     "reward",
@@ -18,4 +19,4 @@ REWARDS: Plugins[Reward] = Plugins(
     },
 )
 
-__all__ = ["REWARDS", "Reward"]
+__all__ = ["REWARDS", "Range", "Reward", "capped", "is_within", "reward_range"]

@@ -32,22 +32,13 @@ from mlops.protocols.base import (
 from mlops.serving.bodies import Receive, read_body
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk, counts, read_outcomes
+from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, read_outcomes
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-# Statuses by which a single piece of feedback tells its sender that it was not stored.
-_REFUSALS = {"forged": 400, "unknown": 404, "ambiguous": 409, "no_such_row": 422}
-_ADVICE = {
-    "forged": "this request id was not made by this deployment",
-    "unknown": "no request has this client id",
-    "ambiguous": "several requests have this client id; name the request id instead",
-    "no_such_row": "the request has fewer rows",
-}
 
 
 class App:
@@ -160,12 +151,11 @@ class App:
         receipts = await self._desk.take(outcomes, self._writer)
         status, problems = 200, []
         for index, receipt in enumerate(receipts):
-            if receipt.fate in _REFUSALS:
-                problems.append(
-                    {"index": index, "fate": receipt.fate, "error": _ADVICE[receipt.fate]}
-                )
+            if receipt.fate in REFUSALS:
+                advice = self._desk.advice(outcomes[index], receipt.fate)
+                problems.append({"index": index, "fate": receipt.fate, "error": advice})
         if len(receipts) == 1 and problems:
-            status = _REFUSALS[receipts[0].fate]
+            status = REFUSALS[receipts[0].fate]
         document: dict[str, Any] = {"counts": counts(receipts)}
         if len(receipts) == 1 and not problems:
             document["outcome"] = receipts[0]

@@ -25,7 +25,7 @@ from mlops.protocols.base import (
     is_client_id,
 )
 from mlops.protocols.json_body import shown
-from mlops.rewards import REWARDS
+from mlops.rewards import REWARDS, Range, capped, is_within, reward_range
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
@@ -35,14 +35,28 @@ _MAX_ROW = 1_000_000
 _MAX_ID = 10_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
+#: Statuses by which a single piece of feedback tells its sender that it was not stored.
+REFUSALS = {
+    "forged": 400,
+    "unknown": 404,
+    "ambiguous": 409,
+    "no_such_row": 422,
+    "out_of_range": 422,
+}
+_ADVICE = {
+    "forged": "this request id was not made by this deployment",
+    "unknown": "no request has this client id",
+    "ambiguous": "several requests have this client id; name the request id instead",
+    "no_such_row": "the request has fewer rows",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What one sender is told of one outcome.
 
     Attributes:
-        fate: `accepted`, `unmatched`, `duplicate`, `unknown`, `ambiguous`, `no_such_row` or
-            `forged`.
+        fate: `accepted`, `unmatched`, `duplicate`, or one of `REFUSALS`.
         arm: Name of the arm that is credited, where it is known.
         revision: Number of its revision, 0 if unknown.
         late: Whether that revision is no longer live.
@@ -103,6 +117,8 @@ class OutcomeDesk:
         elif outcome.client_id is not None and not is_client_id(outcome.client_id):
             # No prediction has such an id, and not every database can be asked for it.
             return Receipt(Fate.UNKNOWN.value)
+        if self._is_out_of_range(outcome.reward, rid):
+            return Receipt("out_of_range")
         return NewOutcome(
             nonce=rid.nonce if rid else None,
             client_id=outcome.client_id,
@@ -114,6 +130,24 @@ class OutcomeDesk:
             reward=outcome.reward,
             truth=_normal(outcome.truth),
         )
+
+    def _is_out_of_range(self, reward: float | None, rid: RequestId | None) -> bool:
+        """Whether no revision that this may be about takes such a reward."""
+        if reward is None:
+            return False
+        # A client's own id does not say which revision answered.
+        specs = list(self._specs.values()) if rid is None else [self._specs.get(rid.revision)]
+        return bool(specs) and all(spec and not is_within(reward, _range(spec)) for spec in specs)
+
+    def advice(self, outcome: Outcome, fate: str) -> str:
+        """Say why an outcome met one of the `REFUSALS`."""
+        if fate != "out_of_range":
+            return _ADVICE[fate]
+        spec = self._engine.live.served.revision.spec
+        if outcome.request_id is not None:
+            spec = self._specs.get(read(self._engine.key, outcome.request_id).revision, spec)
+        low, high = _range(spec) or (-math.inf, math.inf)
+        return f"the reward {outcome.reward:g} is outside the declared range, {low:g} to {high:g}"
 
     def _receipt(self, stored: StoredOutcome) -> Receipt:
         if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
@@ -148,18 +182,23 @@ class OutcomeDesk:
                 if outcome.truth is not None and item.prediction is not None:
                     counters.truth(item.prediction, outcome.truth)
                     if value is None:
-                        value = _derived(self._specs[outcome.revision].reward, item)
+                        value = _derived(self._specs[outcome.revision], item)
                 if value is not None:
                     counters.reward(value)
 
 
-def _derived(reward: str, item: StoredOutcome) -> float | None:
-    if reward not in REWARDS:
+def _derived(spec: DeploymentSpec, item: StoredOutcome) -> float | None:
+    if spec.reward not in REWARDS:
         return None
     try:
-        return REWARDS.load(reward)(item.prediction, item.outcome.truth)
+        reward = REWARDS.load(spec.reward)(item.prediction, item.outcome.truth)
     except ValueError:
         return None
+    return capped(reward, _range(spec))
+
+
+def _range(spec: DeploymentSpec) -> Range | None:
+    return reward_range(spec.reward, spec.reward_range)
 
 
 def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value

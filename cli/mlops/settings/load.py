@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -164,6 +165,19 @@ def _place(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     return without_secret_parts(_text(raw))
 
 
+def _range(raw: Any) -> tuple[float, float] | None:  # noqa: ANN401 - a TOML value or text
+    if raw is None:
+        return None
+    ends = raw.split("..") if isinstance(raw, str) else raw
+    try:
+        low, high = (float(end) for end in ends if not isinstance(end, bool))
+    except (TypeError, ValueError):
+        raise ValueError("must be two numbers, `[low, high]` or `LOW..HIGH`") from None
+    if not -math.inf < low < high < math.inf:
+        raise ValueError("must go from a lower to a higher number")
+    return low, high
+
+
 _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
     "source": _source,
@@ -171,4 +185,5 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "int": _whole,
     "float": _probability,
     "str | tuple[str, ...]": _names,
+    "tuple[float, float] | None": _range,
 }

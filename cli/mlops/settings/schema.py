@@ -97,6 +97,9 @@ class FeedbackSettings:
     reward: str = setting(
         "squared-error", "squared-error, absolute-error, exact, given, or module:function"
     )
+    reward_range: tuple[float, float] | None = setting(
+        None, "[low, high]: no reward is ever outside; exact verdicts in return. Empty: no promise"
+    )
     draws: int = setting(0, "draw so many rows with replacement; 0 plays each row once")
     seed: int = setting(0, "seed of the draws")
 

@@ -50,6 +50,8 @@ class DeploymentSpec:
         sticky_by: `header:NAME`, `field:NAME` or empty; requests with the same value get the
             same arm.
         reward: A name of `mlops.rewards.REWARDS`, or `module:function`.
+        reward_range: Lowest and highest reward that may come, declared before looking; None for
+            no promise. Another range is another experiment.
     """
 
     name: str
@@ -57,12 +59,14 @@ class DeploymentSpec:
     policy: str = "weighted"
     sticky_by: str = ""
     reward: str = "squared-error"
+    reward_range: tuple[float, float] | None = None
 
     @property
     def experiment(self) -> str:
         """Identity of the experiment: revisions with the same arms and reward share evidence."""
         arms = [(arm.name, arm.model.label, arm.model.source) for arm in self.arms]
-        text = json.dumps([self.name, arms, self.reward])
+        promised = [list(self.reward_range)] if self.reward_range else []
+        text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def index_of(self, arm: str) -> int:
@@ -122,6 +126,9 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         faults.append("the weights must sum to 1")
     if spec.sticky_by and not _STICKY.fullmatch(spec.sticky_by):
         faults.append(f"`{spec.sticky_by}` is neither `header:NAME` nor `field:NAME`")
+    if spec.reward_range and not -math.inf < spec.reward_range[0] < spec.reward_range[1] < math.inf:
+        low, high = spec.reward_range
+        faults.append(f"the range of the reward must grow, not go from {low:g} to {high:g}")
     if faults:
         raise InvalidInputError("This cannot be deployed: " + "; ".join(faults) + ".")
     return spec
@@ -181,12 +188,14 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             Arm(item["name"], ModelVersion(**item["model"]), float(item["weight"]))
             for item in document["arms"]
         )
+        bounds = document.get("reward_range")
         return DeploymentSpec(
             name=document["name"],
             arms=arms,
             policy=document["policy"],
             sticky_by=document["sticky_by"],
             reward=document["reward"],
+            reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

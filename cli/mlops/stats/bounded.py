@@ -95,7 +95,7 @@ def bounded_difference_sequence(
     scores = ours.plug_in - theirs.plug_in + residuals
     total = np.cumsum(seen.importance * scores, axis=-1)
     variance = np.cumsum((seen.importance * residuals) ** 2, axis=-1)
-    rho = TIGHTEST_AT * (_PLANNED_DEVIATION * (high - low)) ** 2 / tightest_time(alpha)
+    rho = planned_precision(high - low, alpha)
     mass = scored_mass(seen.importance)
     width = curve(variance, high - low, rho, alpha / 2) / mass
     estimate = total / mass
@@ -106,6 +106,11 @@ def bounded_difference_sequence(
     p = np.where(ready, np.exp(np.minimum(np.log(2) - log_e, 0.0)), 1.0)
     n = np.arange(1, total.shape[-1] + 1)
     return ConfidenceSequence(n, estimate, lower, upper, p, ready, (), alpha)
+
+
+def planned_precision(scale: float, alpha: float) -> float:
+    """Rho of `bounded_difference_sequence` for rewards whose range is `scale` wide."""
+    return TIGHTEST_AT * (_PLANNED_DEVIATION * scale) ** 2 / tightest_time(alpha)
 
 
 def log_mixture(

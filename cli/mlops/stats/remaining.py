@@ -6,9 +6,11 @@ Symbols:
     n        observations of all arms together; V = n v
     rho2     precision of the mixture as `sequence` tunes it under these weights
 
-The sequence would exclude 0 at the first n with |d| n >= radius(n v), and be narrower than w at the
-first n with radius(n v) <= w n: both say radius(n v) / n <= threshold, and the left side falls with
-n.
+The sequence would exclude 0 at the first n with radius(n v) / n <= |d|, and the left side falls
+with n.
+
+With a reward range, the curve is that of `bounded`, under the importance `overlap` of the two
+shares: the sequence excludes 0 at the first n whose expected S is a crossing of its mixture.
 
 The answer takes the current estimates for the truth, and all observations for ones under the
 current weights. It is a forecast with no guarantee: the estimate that looks largest is usually too
@@ -16,11 +18,14 @@ large. It knows nothing of the burn-in; `ConfidenceSequence.waiting_for` does.
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from scipy.optimize import brentq
 
 from mlops.stats.boundary import radius, tightest_time
+from mlops.stats.bounded import log_mixture, planned_precision
+from mlops.stats.scores import overlap
 from mlops.stats.sequence import TIGHTEST_AT
 
 _LONGEST = 1e10
@@ -32,7 +37,7 @@ def remaining_observations(
     shares: tuple[float, float],
     observed: int,
     *,
-    minimum_effect: float | None = None,
+    reward_range: tuple[float, float] | None = None,
     alpha: float = 0.05,
 ) -> int | None:
     """Observations still needed until the confidence sequence decides, if estimates were true.
@@ -42,16 +47,16 @@ def remaining_observations(
         variances: Estimated variance of one reward of the candidate, and of the baseline.
         shares: Current weights of the candidate and of the baseline, in (0, 1].
         observed: Observations of all arms so far.
-        minimum_effect: The smallest effect worth acting on, positive; where given, the wait also
-            ends when the half-width falls below it.
-        alpha: As given to `difference_sequence`.
+        reward_range: As given to `bounded_difference_sequence`; None forecasts
+            `difference_sequence`.
+        alpha: As given to the sequence.
 
     Returns:
         Observations of all arms, 0 if already enough; None where the difference is about 0 (more
-        than ten thousand million observations away) and no `minimum_effect` ends the wait.
+        than ten thousand million observations away).
 
     Raises:
-        ValueError: If variances, shares or the minimum effect are not positive.
+        ValueError: If variances or shares are not positive.
 
     >>> remaining_observations(0.2, (1.0, 1.0), (0.5, 0.5), observed=600)
     493
@@ -60,19 +65,43 @@ def remaining_observations(
     """
     if min(variances) < 0 or max(variances) == 0 or min(shares) <= 0:
         raise ValueError(f"variances {variances} and shares {shares} must be positive")
-    if minimum_effect is not None and minimum_effect <= 0:
-        raise ValueError(f"minimum_effect must be positive, got {minimum_effect}")
-    threshold = max(abs(difference), minimum_effect or 0.0)
     per_score = sum(each / share for each, share in zip(variances, shares, strict=True))
-    rho2 = np.asarray(tightest_time(alpha) * min(shares) / (TIGHTEST_AT * per_score))
-
-    def excess(log_n: float) -> float:
-        n = math.exp(log_n)
-        return float(radius(np.asarray(n * per_score), rho2, alpha)) / n - threshold
-
-    if excess(math.log(_LONGEST)) > 0:
+    short = (
+        _asymptotic(abs(difference), per_score, min(shares), alpha)
+        if reward_range is None
+        else _bounded(abs(difference), per_score, float(overlap(*shares)), reward_range, alpha)
+    )
+    if short(math.log(_LONGEST)) > 0:
         return None
-    if excess(0.0) <= 0:
+    if short(0.0) <= 0:
         return 0
-    enough = math.exp(float(brentq(excess, 0.0, math.log(_LONGEST))))
+    enough = math.exp(float(brentq(short, 0.0, math.log(_LONGEST))))
     return max(math.ceil(enough) - observed, 0)
+
+
+def _asymptotic(
+    effect: float, per_score: float, share: float, alpha: float
+) -> Callable[[float], float]:
+    """How far the curve lies above the expected mean, by log n."""
+    rho2 = np.asarray(tightest_time(alpha) * share / (TIGHTEST_AT * per_score))
+
+    def short(log_n: float) -> float:
+        n = math.exp(log_n)
+        return float(radius(np.asarray(n * per_score), rho2, alpha)) / n - effect
+
+    return short
+
+
+def _bounded(
+    effect: float, per_score: float, h: float, reward_range: tuple[float, float], alpha: float
+) -> Callable[[float], float]:
+    """How much the logarithm of the expected evidence lacks, by log n."""
+    scale = reward_range[1] - reward_range[0]
+    rho = planned_precision(scale, alpha)
+
+    def short(log_n: float) -> float:
+        n = math.exp(log_n)
+        total, variance = np.asarray(n * h * effect), np.asarray(n * h**2 * per_score)
+        return -math.log(alpha / 2) - float(log_mixture(total, variance, scale, rho))
+
+    return short

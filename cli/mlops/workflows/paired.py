@@ -38,11 +38,11 @@ def paired_report(settings: Settings, name: str | None) -> PairedReport:
         )
     journal = SqlJournal(state.launch.journal_url)
     try:
-        evidence = gather(journal)
-        rows = list(journal.labelled_rows(evidence.revisions)) if evidence else []
+        evidence = gather(journal, baseline=settings.report.baseline)
+        rows = list(journal.labelled_rows(evidence.revisions))
     finally:
         journal.close()
-    if evidence is None or not rows:
+    if not rows:
         raise NotFoundError(
             "No row of this experiment has both its truth and its features in the journal.",
             hint='Keep `[journal] features = "all"` and send truth with `mlops feedback`.',
@@ -54,12 +54,16 @@ def _compare(
     settings: Settings, state: ServerState, evidence: Evidence, rows: Sequence[LabelledRow]
 ) -> PairedReport:
     spec = state.launch.served.revision.spec
-    base = spec.index_of(settings.report.baseline) if settings.report.baseline else 0
     predictions: list[list[Value]] = [[] for _ in spec.arms]
     for start in range(0, len(rows), _BATCH):
         batch = [row.features for row in rows[start : start + _BATCH]]
         for arm, values in zip(predictions, score(state.launch.socket, batch), strict=True):
             arm += values
     return compare_paired(
-        spec, rows, predictions, alpha=settings.report.alpha, baseline=base, notes=evidence.notes
+        spec,
+        rows,
+        predictions,
+        alpha=settings.report.alpha,
+        baseline=evidence.base,
+        notes=evidence.notes,
     )

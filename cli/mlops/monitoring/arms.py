@@ -1,0 +1,121 @@
+"""The table of arms: what each got, earned and was worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.monitoring.comparing import importance
+from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.quality import Quality, measure
+from mlops.stats.arm_mean import arm_sequence
+from mlops.stats.bayes import posterior
+
+
+@dataclass(frozen=True, slots=True)
+class ArmReport:
+    """One arm.
+
+    Attributes:
+        name: Its name.
+        version: Its model version.
+        weight: Its share of traffic now, in [0, 1].
+        requests: Requests for which the policy drew it.
+        share: Its share of those, in [0, 1].
+        forced: Requests for which a tester chose it; in no statistic.
+        errors: Requests answered with 5xx.
+        latency_ms: Mean latency in milliseconds; NaN without requests.
+        n: Units with a reward.
+        mean: Propensity-weighted mean reward; NaN before the burn-in is over.
+        lower: Anytime-valid lower bound of the mean.
+        upper: Upper bound.
+        quality: Against the truth.
+        p_best: Posterior probability of being best; not a stopping rule. None if not computed.
+        expected_loss: Expected reward given up by choosing it; None likewise.
+    """
+
+    name: str
+    version: str
+    weight: float
+    requests: int
+    share: float
+    forced: int
+    errors: int
+    latency_ms: float
+    n: int
+    mean: float
+    lower: float
+    upper: float
+    quality: Quality
+    p_best: float | None
+    expected_loss: float | None
+
+
+def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
+    """Describe every arm of an experiment, in its order.
+
+    Args:
+        evidence: All of the experiment.
+        alpha: One minus the level of each arm's own interval, in (0, 1).
+    """
+    beliefs = _beliefs(evidence)
+    weight = importance(evidence, range(len(evidence.spec.arms)))
+    total = sum(t.drawn for t in evidence.traffic)
+    reports = []
+    for index, arm in enumerate(evidence.spec.arms):
+        rows = [t for t in evidence.traffic if t.arm == index]
+        drawn = sum(t.drawn for t in rows)
+        latency = (
+            sum(t.latency_us_mean * t.drawn for t in rows) / drawn / 1000 if drawn else math.nan
+        )
+        mean, lower, upper = _mean(evidence, index, alpha, weight)
+        reports.append(
+            ArmReport(
+                name=arm.name,
+                version=arm.model.label,
+                weight=arm.weight,
+                requests=drawn,
+                share=drawn / total if total else 0.0,
+                forced=sum(t.forced for t in rows),
+                errors=sum(t.errors for t in rows),
+                latency_ms=latency,
+                n=int((evidence.arms == index).sum()),
+                mean=mean,
+                lower=lower,
+                upper=upper,
+                quality=measure(evidence.truths, index),
+                p_best=beliefs[index][0] if beliefs else None,
+                expected_loss=beliefs[index][1] if beliefs else None,
+            )
+        )
+    return tuple(reports)
+
+
+def _mean(
+    evidence: Evidence, arm: int, alpha: float, weight: NDArray[np.float64] | float
+) -> tuple[float, float, float]:
+    if not evidence.arms.size:
+        return math.nan, -math.inf, math.inf
+    found = arm_sequence(
+        evidence.arms, evidence.rewards, evidence.propensities,
+        arm=arm, importance=weight, alpha=alpha,
+    )  # fmt: skip
+    return float(found.estimate[-1]), float(found.lower[-1]), float(found.upper[-1])
+
+
+def _beliefs(evidence: Evidence) -> Sequence[tuple[float, float]]:
+    """P(best) and expected loss; left out where weights changed, as they ignore propensities."""
+    k = len(evidence.spec.arms)
+    n = np.bincount(evidence.arms, minlength=k)
+    if k < 2 or not n.all() or len(np.unique(evidence.weights, axis=0)) > 1:
+        return ()
+    groups = [evidence.rewards[evidence.arms == arm] for arm in range(k)]
+    mean = np.array([group.mean() for group in groups])
+    variance = np.array([group.var(ddof=1) if group.size > 1 else 0.0 for group in groups])
+    binary = bool(np.isin(evidence.rewards, (0.0, 1.0)).all())
+    found = posterior(n, mean, variance, binary=binary)
+    return list(zip(found.p_best.tolist(), found.expected_loss.tolist(), strict=True))

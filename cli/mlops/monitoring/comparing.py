@@ -1,0 +1,158 @@
+"""Each arm against the baseline, now and at every look before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, Comparison, Method
+from mlops.stats.bounded import bounded_difference_sequence
+from mlops.stats.difference import bonferroni, difference_sequence
+from mlops.stats.remaining import remaining_observations
+from mlops.stats.scores import WARM_UP, overlap
+from mlops.stats.sequence import ConfidenceSequence
+
+_LOOKS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The comparison as it stood after n units.
+
+    Attributes:
+        n: Units with a reward.
+        time_ms: When the last of them arrived, milliseconds since 1970 in UTC.
+        estimate: Estimated difference to the baseline.
+        lower: Lower bound, -inf during the burn-in.
+        upper: Upper bound.
+    """
+
+    n: int
+    time_ms: int
+    estimate: float
+    lower: float
+    upper: float
+
+
+def method_of(evidence: Evidence) -> Method:
+    """Say how the arms of an experiment are compared: exactly where the reward has a range."""
+    if evidence.bounds is None:
+        return Method(ASYMPTOTIC, f"the reward `{evidence.spec.reward}` has no declared range")
+    low, high = evidence.bounds
+    declared = "is declared to be" if evidence.spec.reward_range else "is always"
+    return Method(BOUNDED, f"the reward `{evidence.spec.reward}` {declared} in [{low:g}, {high:g}]")
+
+
+def difference(evidence: Evidence, candidate: int, alpha: float) -> ConfidenceSequence:
+    """Compare an arm of an experiment, given by position, with the baseline at every look."""
+    pair = (candidate, evidence.base)
+    if evidence.bounds is None:
+        return difference_sequence(
+            evidence.arms, evidence.rewards, evidence.propensities,
+            candidate=candidate, baseline=evidence.base,
+            importance=importance(evidence, pair), alpha=alpha,
+        )  # fmt: skip
+    return bounded_difference_sequence(
+        evidence.arms, evidence.rewards, evidence.propensities,
+        candidate=candidate, baseline=evidence.base,
+        reward_range=evidence.bounds, importance=_overlap(evidence, pair), alpha=alpha,
+    )  # fmt: skip
+
+
+def look(evidence: Evidence, found: ConfidenceSequence, index: int) -> Look:
+    """Return how a comparison stood after the unit at `index`."""
+    return Look(
+        n=index + 1,
+        time_ms=int(evidence.times_ms[index]),
+        estimate=float(found.estimate[index]),
+        lower=float(found.lower[index]),
+        upper=float(found.upper[index]),
+    )
+
+
+def importance(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64] | float:
+    """Weigh stretches of different weights by the precision they bring to these arms."""
+    if len(np.unique(evidence.weights, axis=0)) < 2 or not evidence.arms.size:
+        return 1.0
+    return _overlap(evidence, arms)
+
+
+def _overlap(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64]:
+    return overlap(*(evidence.weights[:, arm] for arm in arms))[evidence.strata]
+
+
+def compare(
+    evidence: Evidence, alpha: float
+) -> tuple[tuple[Comparison, ...], tuple[tuple[Look, ...], ...]]:
+    """Compare every other arm of an experiment with the baseline, and say how that developed.
+
+    Args:
+        evidence: All of the experiment.
+        alpha: Probability of ever naming a false winner, over all comparisons.
+    """
+    arms, base = evidence.spec.arms, evidence.base
+    others = [index for index in range(len(arms)) if index != base]
+    comparisons, looks = [], []
+    for candidate in others:
+        share = bonferroni(alpha, len(others))
+        found = difference(evidence, candidate, share)
+        last = evidence.arms.size - 1
+        comparisons.append(
+            Comparison(
+                arm=arms[candidate].name,
+                baseline=arms[base].name,
+                n=evidence.arms.size,
+                estimate=float(found.estimate[last]) if last >= 0 else math.nan,
+                lower=float(found.lower[last]) if last >= 0 else -math.inf,
+                upper=float(found.upper[last]) if last >= 0 else math.inf,
+                p_value=float(found.p_value[last]) if last >= 0 else 1.0,
+                alpha=share,
+                waiting_for=_waiting_for(found, evidence),
+                remaining=_remaining(evidence, candidate, found.estimate, share),
+            )
+        )
+        picked = _looks_at(evidence.arms.size)
+        looks.append(tuple(look(evidence, found, index) for index in picked))
+    return tuple(comparisons), tuple(looks)
+
+
+def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:
+    """Say why there is no interval yet, with arms by name where statistics have numbers."""
+    waiting_for = found.waiting_for
+    if waiting_for is None:
+        if found.ready[-1:].any():
+            return None
+        return f"needs more than {WARM_UP} outcomes, and has {evidence.arms.size}"
+    for index in reversed(range(len(evidence.spec.arms))):
+        waiting_for = waiting_for.replace(f"arm {index}", f"`{evidence.spec.arms[index].name}`")
+    return waiting_for
+
+
+def _looks_at(n: int) -> list[int]:
+    """Positions of a few looks, evenly spread on a logarithmic scale; the last is n - 1."""
+    if not n:
+        return []
+    return sorted({round(n ** (k / _LOOKS)) - 1 for k in range(_LOOKS // 2, _LOOKS + 1)})
+
+
+def _remaining(
+    evidence: Evidence, candidate: int, estimate: NDArray[np.float64], alpha: float
+) -> int | None:
+    variances = []
+    for arm in (candidate, evidence.base):
+        rewards = evidence.rewards[evidence.arms == arm]
+        variances.append(float(rewards.var(ddof=1)) if rewards.size > 1 else 0.0)
+    weights = evidence.weights[-1]
+    shares = (float(weights[candidate]), float(weights[evidence.base]))
+    known = max(variances) > 0 and min(shares) > 0 and bool(np.isfinite(estimate[-1:]).all())
+    if not known:
+        return None
+    return remaining_observations(
+        float(estimate[-1]), (variances[0], variances[1]), shares, evidence.arms.size,
+        reward_range=evidence.bounds, alpha=alpha,
+    )  # fmt: skip

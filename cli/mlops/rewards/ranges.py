@@ -1,0 +1,42 @@
+"""The range of a reward, and what becomes of one outside it.
+
+A range is a promise made before anybody looks. It buys a verdict that holds at every sample size,
+without a burn-in. Feedback that breaks the promise is refused at the door; a reward derived from a
+truth cannot be, since the truth is a fact, so it counts as the nearest end of the range. Capping at
+a bound fixed in advance (Kohavi, Tang, Xu, "Trustworthy Online Controlled Experiments", 2020,
+chapter 18) keeps the verdict valid: equal arms stay equal when both are capped alike. What is
+compared is then the mean of the capped reward, which the report says.
+
+Falling back to another method once a reward breaks the range would not be valid: the first one,
+right up to there, has spent its share of the error already.
+"""
+
+from __future__ import annotations
+
+#: Lowest and highest reward.
+Range = tuple[float, float]
+
+_NATURAL: dict[str, Range] = {"exact": (0.0, 1.0)}
+
+
+def reward_range(reward: str, declared: Range | None) -> Range | None:
+    """Return the range that a reward has: the declared one, else its own; None for no range.
+
+    >>> reward_range("exact", None), reward_range("given", (0, 5)), reward_range("given", None)
+    ((0.0, 1.0), (0, 5), None)
+    """
+    return declared or _NATURAL.get(reward)
+
+
+def is_within(value: float, bounds: Range | None) -> bool:
+    """Whether a reward keeps its promise; without a range, each does."""
+    return bounds is None or bounds[0] <= value <= bounds[1]
+
+
+def capped(value: float, bounds: Range | None) -> float:
+    """Return the reward, or the end of the range that is nearest to it.
+
+    >>> capped(7.0, (0.0, 5.0)), capped(3.0, (0.0, 5.0)), capped(7.0, None)
+    (5.0, 3.0, 7.0)
+    """
+    return value if bounds is None else min(max(value, bounds[0]), bounds[1])
