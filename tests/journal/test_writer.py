@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -30,10 +31,12 @@ _CHECKOUT = Path(__file__).parents[2]
 class House:
     """A writer in front of a fake journal."""
 
-    def __init__(self, max_pending: int = 100) -> None:
+    def __init__(self, max_pending: int = 100, max_bytes: int = 10_000) -> None:
         self.journal = FakeJournal()
         self.counted: list[StoredOutcome] = []
-        self.writer = JournalWriter(self.journal, self.count, max_pending=max_pending)
+        self.writer = JournalWriter(
+            self.journal, self.count, max_pending=max_pending, max_bytes=max_bytes
+        )
 
     def count(self, stored: Sequence[StoredOutcome]) -> None:
         self.counted += stored
@@ -344,3 +347,46 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert stored() == [*acknowledged, number]
     writer.close()
     journal.close()
+
+
+def test_bytes_are_limited_as_well_as_numbers() -> None:
+    house = House(max_bytes=100)
+    house.hold()
+    # One that is larger than all the room there is may wait alone.
+    assert house.writer.add_decision(decision(1), 1_000)
+    assert not house.writer.add_decision(decision(2), 1)
+    house.journal.gate.set()
+    until(lambda: not house.writer.pending)
+    house.hold()
+    assert [house.writer.add_decision(decision(n), 40) for n in range(3, 7)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    texts = [replace(outcome(n), truth="x" * 60) for n in range(7, 10)]
+    first, second = (house.writer.add_outcomes([text]) for text in texts[:2])
+    refusal = second.exception(5)
+    assert isinstance(refusal, JournalUnavailableError)
+    assert "Too much" in refusal.message
+    house.journal.gate.set()
+    assert first.exception(10) is None
+    assert house.writer.add_outcomes([texts[2]]).exception(10) is None
+    house.writer.close()
+    assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 3, 4)]
+    assert house.writer.shed == 3
+
+
+def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
+    house = House(max_bytes=100)
+    house.journal.failure = JournalUnavailableError("out of order")
+    for number in (1, 2):
+        house.writer.add_decision(decision(number), 40)
+    until(lambda: house.journal.entered.is_set())
+    until(lambda: house.writer.pending == 2)
+    assert not house.writer.add_decision(decision(3), 40)
+    house.journal.failure = None
+    until(lambda: not house.writer.pending)
+    assert house.writer.add_decision(decision(4), 100)
+    house.writer.close()
+    assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 2, 4)]

@@ -28,6 +28,7 @@ from mlops.journal.writer import JournalWriter
 from mlops.policies import POLICIES
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.serving.app import App
+from mlops.serving.bodies import BodyRoom
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.models.base import LoadedModel
@@ -154,7 +155,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     pages = Pages(engine, built.metrics, lambda: example, secured=bool(token))
     revision = built.live.served.revision
     desk = OutcomeDesk(engine, built.metrics, {revision.number: revision.spec})
-    app = App(engine, desk, writer, built.metrics, pages.application(), token)
+    app = App(engine, desk, writer, built.metrics, pages.application(), token, BodyRoom(0))
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, ws="none", lifespan="off", log_config=None, loop="asyncio")
     )

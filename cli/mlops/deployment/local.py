@@ -136,6 +136,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         log_file="" if foreground else str(where.log),
         alpha=settings.report.alpha,
         baseline=settings.report.baseline,
+        max_bodies_mib=settings.deploy.max_bodies_mib,
     )
 
 

@@ -11,6 +11,7 @@ anew for each piece of feedback would take the processor from predictions.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 import time
@@ -39,6 +40,8 @@ class JournalWriter:
         journal: Written by this thread only.
         on_stored: Called in the writer's thread after each commit with the outcomes' fates.
         max_pending: Most decisions, and most outcomes, that may wait.
+        max_bytes: Most bytes of request bodies whose decisions wait, and of texts in outcomes; one
+            that is larger alone may wait alone.
     """
 
     def __init__(
@@ -47,13 +50,17 @@ class JournalWriter:
         on_stored: Callable[[Sequence[StoredOutcome]], None],
         *,
         max_pending: int = 100_000,
+        max_bytes: int = 64 * 1024 * 1024,
     ) -> None:
         self._journal = journal
         self._on_stored = on_stored
         self._max_pending = max_pending
-        self._decisions: deque[Decision] = deque()
+        self._max_bytes = max_bytes
+        self._decisions: deque[tuple[Decision, int]] = deque()
+        self._decision_bytes = 0
         self._outcomes: deque[_Waiting] = deque()
         self._waiting_outcomes = 0
+        self._outcome_bytes = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
@@ -64,13 +71,21 @@ class JournalWriter:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
-    def add_decision(self, decision: Decision) -> bool:
-        """Queue a decision; return False if it had to be shed."""
-        if len(self._decisions) >= self._max_pending:
-            self._count_shed(1)
-            return False
-        self._decisions.append(decision)
-        return True
+    def add_decision(self, decision: Decision, size: int = 0) -> bool:
+        """Queue a decision; return False if it had to be shed.
+
+        Args:
+            decision: To be written.
+            size: Bytes of the body it keeps, as far as is known.
+        """
+        with self._lock:
+            room = not self._decision_bytes or self._decision_bytes + size <= self._max_bytes
+            if room and len(self._decisions) < self._max_pending:
+                self._decisions.append((decision, size))
+                self._decision_bytes += size
+                return True
+        self._count_shed(1)
+        return False
 
     def add_outcomes(self, outcomes: Sequence[NewOutcome]) -> Future[list[StoredOutcome]]:
         """Queue outcomes; the future is done once they are durable.
@@ -80,20 +95,23 @@ class JournalWriter:
         """
         future: Future[list[StoredOutcome]] = Future()
         with self._lock:
-            reason = self._refusal(len(outcomes))
+            size = _bytes_of(outcomes)
+            reason = self._refusal(len(outcomes), size)
             if not reason:
                 self._waiting_outcomes += len(outcomes)
+                self._outcome_bytes += size
                 self._outcomes.append((outcomes, future))
         if reason:
             future.set_exception(JournalUnavailableError(reason, hint="Send it again later."))
         self._wake.set()
         return future
 
-    def _refusal(self, count: int) -> str:
-        """Say why `count` more outcomes cannot wait; empty if they can."""
+    def _refusal(self, count: int, size: int) -> str:
+        """Say why `count` more outcomes of `size` bytes cannot wait; empty if they can."""
         if self._closing:
             return "The server is stopping."
         too_many = self._waiting_outcomes + count > self._max_pending
+        too_many |= bool(self._outcome_bytes) and self._outcome_bytes + size > self._max_bytes
         return "Too much feedback is waiting." if too_many else ""
 
     def close(self) -> None:
@@ -128,14 +146,15 @@ class JournalWriter:
         if self._fault and time.monotonic() < self._retry_at and not self._closing:
             _tell(waiting, self._fault)
             return False
-        decisions = [self._decisions.popleft() for _ in range(self._batch_size())]
+        taken = self._take_decisions()
+        decisions = [decision for decision, _ in taken]
         outcomes = [outcome for group, _ in waiting for outcome in group]
         if not decisions and not outcomes:
             return True
         try:
             stored = self._journal.append(decisions, outcomes)
         except JournalUnavailableError as error:
-            self._rest(decisions, error)
+            self._rest(taken, error)
             _tell(waiting, error)
             return False
         except Exception as error:  # noqa: BLE001 - the thread must live on; waiting senders are told
@@ -154,29 +173,40 @@ class JournalWriter:
         self._answer(waiting, stored)
         return True
 
-    def _batch_size(self) -> int:
-        return min(len(self._decisions), _DECISIONS_PER_COMMIT)
+    def _take_decisions(self) -> list[tuple[Decision, int]]:
+        with self._lock:
+            count = min(len(self._decisions), _DECISIONS_PER_COMMIT)
+            taken = [self._decisions.popleft() for _ in range(count)]
+            self._decision_bytes -= sum(size for _, size in taken)
+        return taken
 
     def _take_outcomes(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
-        count = 0
+        count = size = 0
         with self._lock:
             while self._outcomes and (not taken or count < _OUTCOMES_PER_COMMIT):
                 group, future = self._outcomes.popleft()
                 count += len(group)
+                size += _bytes_of(group)
                 # A sender that went away may not cancel any more once its outcomes are taken.
                 if future.set_running_or_notify_cancel():
                     taken.append((group, future))
             self._waiting_outcomes -= count
+            self._outcome_bytes -= size
         return taken
 
-    def _rest(self, decisions: list[Decision], fault: JournalUnavailableError) -> None:
+    def _rest(self, decisions: list[tuple[Decision, int]], fault: JournalUnavailableError) -> None:
         """Keep the decisions for the next try as far as there is room, and wait with it."""
         _LOG.warning("journal: %s", fault.message)
         self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S
-        room = max(0, self._max_pending - len(self._decisions))
-        kept = decisions[:room]
-        self._decisions.extendleft(reversed(kept))
+        with self._lock:
+            room = max(0, self._max_pending - len(self._decisions))
+            space = self._max_bytes - self._decision_bytes
+            sizes = itertools.accumulate(size for _, size in decisions)
+            fit = sum(1 for total in sizes if total <= space)
+            kept = decisions[: min(room, max(fit, int(not self._decisions)))]
+            self._decisions.extendleft(reversed(kept))
+            self._decision_bytes += sum(size for _, size in kept)
         self._count_shed(len(decisions) - len(kept))
 
     def _count_shed(self, count: int) -> None:
@@ -200,6 +230,11 @@ class JournalWriter:
         for group, future in waiting:
             future.set_result(stored[start : start + len(group)])
             start += len(group)
+
+
+def _bytes_of(outcomes: Sequence[NewOutcome]) -> int:
+    """Bytes of the texts in outcomes, about; whatever else is in them has a size of its own."""
+    return sum(len(o.truth) for o in outcomes if isinstance(o.truth, str))
 
 
 def _tell(waiting: list[_Waiting], error: JournalUnavailableError) -> None:

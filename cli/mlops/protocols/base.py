@@ -137,11 +137,15 @@ class Kind(enum.Enum):
     MISMATCH = 4001
     """Well formed, but the model's signature refuses it."""
     UNKNOWN_MODEL = 404
+    SLOW_BODY = 408
     TOO_LARGE = 413
     UNSUPPORTED_MEDIA = 415
     MODEL_FAILED = 500
     NOT_READY = 503
+    BUSY = 5031
+    """Bodies under way take all the memory there is for them; the same may be sent again."""
     DEADLINE = 504
+    DISK_FULL = 507
 
     @property
     def status(self) -> int:

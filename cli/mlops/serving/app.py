@@ -7,12 +7,13 @@ handed to an ordinary Starlette application.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import orjson
 
@@ -29,7 +30,7 @@ from mlops.protocols.base import (
     ProtocolError,
     is_client_id,
 )
-from mlops.serving.bodies import Receive, read_body
+from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, read_outcomes
@@ -38,6 +39,8 @@ from mlops.serving.routes import Route, find_route
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -51,6 +54,7 @@ class App:
         metrics: Counts what could not be read.
         pages: Everything that is not a prediction or feedback.
         token: If not empty, the bearer token every caller must send.
+        room: How much all large bodies may have together.
     """
 
     def __init__(
@@ -61,12 +65,14 @@ class App:
         metrics: Metrics,
         pages: Application,
         token: str,
+        room: BodyRoom,
     ) -> None:
         self._engine = engine
         self._desk = desk
         self._writer = writer
         self._metrics = metrics
         self._pages = pages
+        self._room = room
         # Browsers cannot send a bearer token by themselves, but they ask for a password: any user
         # name with the token as password.
         self._token = token.encode()
@@ -97,8 +103,9 @@ class App:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         codec = self._codecs.get(route.protocol)
         extra: _Headers = ()
+        body: bytes | None = None
         try:
-            body = await read_body(receive, headers)
+            body = await read_body(receive, headers, self._room)
             if body is None:
                 return
             if route.feedback:
@@ -106,12 +113,15 @@ class App:
             else:
                 assert codec is not None
                 encoded, extra = await self._predict(route, codec, body, headers)
-        except TimeoutError:
-            encoded, extra = _text_error(408, "The body took too long to arrive."), _CLOSE
-        except ProtocolError as error:
-            self._metrics.refused[route.protocol] += 1
+        except (TimeoutError, ProtocolError, JournalUnavailableError) as fault:
+            error = _refusal(fault)
+            if error is fault:
+                self._metrics.refused[route.protocol] += 1
             encoded = codec.encode_error(error) if codec else _own_error(error)
             extra = _FURTHER.get(error.kind, ())
+        finally:
+            if body is not None:
+                release(body, self._room)
         await _send(send, encoded, extra)
 
     async def _predict(
@@ -123,13 +133,14 @@ class App:
             raise ProtocolError(
                 Kind.UNKNOWN_MODEL, f"Model {route.model} not found; this is {name}."
             )
-        request = codec.decode(body, headers)
+        size = len(body)
+        request = await _off_the_loop(size, codec.decode, body, headers)
         _check_client_id(request.client_id)
-        answer = await self._engine.answer(request, headers, route.protocol, started_ns)
+        answer = await self._engine.answer(request, headers, route.protocol, started_ns, size)
         if isinstance(answer.result, ProtocolError):
             encoded = codec.encode_error(answer.result)
         else:
-            encoded = _encoded(codec, answer.result, request)
+            encoded = await _off_the_loop(size, _encoded, codec, answer.result, request)
         return encoded, (
             (b"x-mlops-request-id", answer.request_id.encode()),
             (b"x-mlops-arm", answer.arm.encode()),
@@ -137,17 +148,14 @@ class App:
         )
 
     async def _feedback(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
-        try:
-            if route.protocol == "seldon-v1":
-                return await self._seldon_feedback(body, headers)
-            return await self._own_feedback(body, headers)
-        except JournalUnavailableError as error:
-            # Not 500: nothing was stored, and the same feedback may be sent again.
-            status = 507 if isinstance(error, JournalFullError) else 503
-            return _text_error(status, f"{error.message} {error.hint or ''}".strip())
+        if route.protocol == "seldon-v1":
+            return await self._seldon_feedback(body, headers)
+        return await self._own_feedback(body, headers)
 
     async def _own_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
-        outcomes = read_outcomes(body, headers.get("content-type", ""))
+        outcomes = await _off_the_loop(
+            len(body), read_outcomes, body, headers.get("content-type", "")
+        )
         receipts = await self._desk.take(outcomes, self._writer)
         status, problems = 200, []
         for index, receipt in enumerate(receipts):
@@ -166,9 +174,29 @@ class App:
     async def _seldon_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
         from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 
-        outcomes = decode_feedback(body, headers)
+        outcomes = await _off_the_loop(len(body), decode_feedback, body, headers)
         receipts = await self._desk.take(outcomes, self._writer) if outcomes else []
         return encode_feedback(counts(receipts))
+
+
+async def _off_the_loop(
+    size: int, work: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
+) -> _Result:
+    """Do what takes time in proportion to a body of this size where it holds nobody else up."""
+    if size <= SMALL_BODY:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
+
+
+def _refusal(fault: Exception) -> ProtocolError:
+    """Say in the words of every protocol why a request was not answered."""
+    if isinstance(fault, ProtocolError):
+        return fault
+    if isinstance(fault, JournalUnavailableError):
+        # Not 500: nothing was stored, and the same feedback may be sent again.
+        kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
+        return ProtocolError(kind, f"{fault.message} {fault.hint or ''}".strip())
+    return ProtocolError(Kind.SLOW_BODY, "The body took too long to arrive.")
 
 
 def _encoded(codec: Codec, response: InferenceResponse, request: InferenceRequest) -> Encoded:
@@ -204,6 +232,9 @@ def _check_client_id(client_id: str | None) -> None:
 
 _CLOSE = ((b"connection", b"close"),)
 _FURTHER: dict[Kind, _Headers] = {
+    Kind.SLOW_BODY: _CLOSE,
+    Kind.BUSY: ((b"retry-after", b"1"),),
+    Kind.NOT_READY: ((b"retry-after", b"1"),),
     Kind.TOO_LARGE: _CLOSE,
     Kind.UNSUPPORTED_MEDIA: ((b"accept-encoding", b"gzip, deflate"),),
 }

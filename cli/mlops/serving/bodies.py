@@ -17,6 +17,8 @@ Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 #: Largest body that is read, in bytes, as it came and as it was before it was packed.
 MAX_BODY = 16 * 1024 * 1024
+#: Bodies up to this many bytes come in without a look at how much is under way.
+SMALL_BODY = 64 * 1024
 #: Longest time a body may take to arrive, in seconds.
 BODY_DEADLINE_S = 20.0
 _MAX_DROPPED = 4 * MAX_BODY
@@ -24,25 +26,76 @@ _MAX_DROPPED = 4 * MAX_BODY
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
+class BodyRoom:
+    """Bytes that all large bodies may have together until they are answered.
+
+    Small bodies are not counted: whoever fills the room keeps nobody out that asks about a few
+    rows. Lives on one event loop.
+
+    Args:
+        size: All the bytes there are; at least `MAX_BODY`, or the largest body never fits.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = self._left = max(size, MAX_BODY)
+
+    def take(self, size: int) -> None:
+        """Take room.
+
+        Raises:
+            ProtocolError: `BUSY`: there is not that much left.
+        """
+        if size > self._left:
+            taken = self._size - self._left
+            raise ProtocolError(
+                Kind.BUSY,
+                f"Bodies of {taken} bytes are being answered, at most {self._size} are at a time; "
+                "send this again shortly.",
+            )
+        self._left -= size
+
+    def give_back(self, size: int) -> None:
+        """Give back what was taken."""
+        self._left += size
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], room: BodyRoom) -> bytes | None:
     """Read and unpack the whole body; None if the caller went away.
+
+    A body longer than `SMALL_BODY` has taken that much room, which the caller gives back.
 
     Raises:
         TimeoutError: It took too long.
         ProtocolError: `TOO_LARGE`; `UNSUPPORTED_MEDIA`: packed in a way that is not known here;
-            `MALFORMED`: not packed as it says.
+            `MALFORMED`: not packed as it says; `BUSY`.
     """
     async with asyncio.timeout(BODY_DEADLINE_S):
-        body = await _read(receive, headers)
+        body = await _read(receive, headers, room)
     coding = headers.get("content-encoding")
-    return body if coding is None or body is None else _unpacked(body, coding)
+    if coding is None or body is None:
+        return body
+    try:
+        plain = _unpacked(body, coding)
+    finally:
+        release(body, room)
+    room.take(_counted(len(plain)))
+    return plain
 
 
-async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
+def release(body: bytes, room: BodyRoom) -> None:
+    """Give back the room of a body that `read_body` has returned."""
+    room.give_back(_counted(len(body)))
+
+
+def _counted(size: int) -> int:
+    return size if size > SMALL_BODY else 0
+
+
+async def _read(receive: Receive, headers: Mapping[str, str], room: BodyRoom) -> bytes | None:
     """Read the whole body.
 
-    One that is too large is read on and dropped up to a limit: if the connection were closed in
-    the middle of it, most callers would see a reset and not the answer.
+    One that is too large, or finds no room, is read on and dropped up to a limit: if the
+    connection were closed in the middle of it, most callers would see a reset and not the answer.
     """
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > _MAX_DROPPED:
@@ -51,21 +104,36 @@ async def _read(receive: Receive, headers: Mapping[str, str]) -> bytes | None:
     if message["type"] == "http.request" and not message.get("more_body"):
         # Most bodies come in one piece; nothing is copied then.
         body: bytes = message.get("body", b"")
+        room.take(_counted(len(body)))
         return body
-    chunks, size = bytearray(), 0
-    while True:
-        if message["type"] == "http.disconnect":
+    chunks, size, taken = bytearray(), 0, 0
+    fault: ProtocolError | None = None
+    try:
+        while message["type"] != "http.disconnect":
+            body = message.get("body", b"")
+            size += len(body)
+            if size <= MAX_BODY and fault is None:
+                try:
+                    room.take(_counted(size) - taken)
+                except ProtocolError as error:
+                    fault = error
+                    chunks.clear()
+                else:
+                    taken = _counted(size)
+                    chunks += body
+            if size > _MAX_DROPPED or not message.get("more_body"):
+                break
+            message = await receive()
+        else:
             return None
-        body = message.get("body", b"")
-        size += len(body)
-        if size <= MAX_BODY:
-            chunks += body
-        if size > _MAX_DROPPED or not message.get("more_body"):
-            break
-        message = await receive()
-    if size > MAX_BODY:
-        raise _too_large(f"{size} bytes or more")
-    return bytes(chunks)
+        if size > MAX_BODY:
+            raise _too_large(f"{size} bytes or more")
+        if fault is not None:
+            raise fault
+        taken, whole = 0, bytes(chunks)
+        return whole
+    finally:
+        room.give_back(taken)
 
 
 def _unpacked(body: bytes, coding: str) -> bytes:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from mlops.spec.request_id import mint
 
 _DEADLINE_S = 30.0
 _MODEL_THREADS = 4
+# So few rows are predicted, and written down, without leaving the event loop.
+_FEW_ROWS = 64
+_Kept: TypeAlias = tuple[Any, list[Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,12 @@ class Engine:
         self._threads = ThreadPoolExecutor(_MODEL_THREADS, thread_name_prefix="model")
 
     async def answer(
-        self, request: InferenceRequest, headers: Mapping[str, str], protocol: str, started_ns: int
+        self,
+        request: InferenceRequest,
+        headers: Mapping[str, str],
+        protocol: str,
+        started_ns: int,
+        size: int,
     ) -> Answer:
         """Answer one request.
 
@@ -90,6 +98,7 @@ class Engine:
             headers: Header names in lower case.
             protocol: Name of the codec, for the journal.
             started_ns: `time.perf_counter_ns` when the request had been read.
+            size: Bytes of its body.
 
         Raises:
             ProtocolError: No arm could be drawn; nothing was written down.
@@ -122,8 +131,13 @@ class Engine:
             )
         except ProtocolError as error:
             prediction, result = None, error
+        if request.n_rows <= _FEW_ROWS:
+            kept = self._keep(request, prediction)
+        else:
+            # To copy the rows for the journal takes as long as to read them.
+            kept = await asyncio.to_thread(self._keep, request, prediction)
         self._write_down(
-            drawn, request, prediction, result, protocol, time_ms, started_ns, revision.number
+            drawn, request, kept, result, protocol, time_ms, started_ns, revision.number, size
         )
         return Answer(result, request_id, drawn.arm.arm.name, revision.number)
 
@@ -143,7 +157,7 @@ class Engine:
         return [_rows_of(arm.loaded.model.predict(payload, {})) for arm in self.live.arms]
 
     async def _predict(self, arm: LiveArm, request: InferenceRequest) -> Prediction:
-        if arm.inline and request.n_rows <= 64:
+        if arm.inline and request.n_rows <= _FEW_ROWS:
             return _rows_match(
                 arm.loaded.model.predict(request.payload, request.parameters), request
             )
@@ -157,16 +171,22 @@ class Engine:
                 Kind.DEADLINE, f"The model took longer than {_DEADLINE_S:g} s."
             ) from None
 
+    def _keep(self, request: InferenceRequest, prediction: Prediction | None) -> _Kept:
+        """What the journal keeps of the rows and of the answer."""
+        features = _kept(request.payload, self._features)
+        return features, None if prediction is None else _rows_of(prediction)
+
     def _write_down(
         self,
         drawn: Draw,
         request: InferenceRequest,
-        prediction: Prediction | None,
+        kept: _Kept,
         result: InferenceResponse | ProtocolError,
         protocol: str,
         time_ms: int,
         started_ns: int,
         revision: int,
+        size: int,
     ) -> None:
         elapsed_ns = time.perf_counter_ns() - started_ns
         status = result.kind.status if isinstance(result, ProtocolError) else 200
@@ -187,9 +207,10 @@ class Engine:
                 protocol=protocol,
                 client_id=request.client_id,
                 unit=drawn.unit,
-                features=_kept(request.payload, self._features),
-                predictions=None if prediction is None else _rows_of(prediction),
-            )
+                features=kept[0],
+                predictions=kept[1],
+            ),
+            size,
         )
 
     def close(self) -> None:

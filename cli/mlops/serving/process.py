@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -23,6 +24,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
+from mlops.serving.bodies import BodyRoom
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
@@ -37,6 +39,8 @@ from mlops.spec.server import Launch, Served, ServerState, write_state
 _LOG = logging.getLogger(__name__)
 _FIRST_PORT, _LAST_PORT = 8080, 8180
 _GRACE_S = 5
+# New objects before a collection of the youngest, and collections before one of the next older.
+_COLLECT_AFTER = (50_000, 20, 100)
 
 
 class Process:
@@ -64,6 +68,7 @@ class Process:
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
         self._desk = OutcomeDesk(self._engine, self._metrics, self._specs)
+        _spare_the_collector()
         self._started_ms = 0
         self._servers: list[uvicorn.Server] = []
 
@@ -86,6 +91,7 @@ class Process:
             self._metrics,
             pages.application(),
             self._token,
+            BodyRoom(self._launch.max_bodies_mib * 1024 * 1024),
         )
         admin = Admin(self._status, self._swap, self._note, self._engine.score)
         public, private = _server(app), _server(admin.application())
@@ -205,6 +211,17 @@ class Process:
                 columns = {"columns": list(names)} if names else {}
                 return {"dataframe_split": {**columns, "data": rows[:1]}}
         return None
+
+
+def _spare_the_collector() -> None:
+    """Keep Python's cyclic collector from walking again and again what stays for good.
+
+    Libraries and models are a million objects, and each full collection holds every thread up for
+    half a second. A body of many rows brings one about several times, as it makes a list for each.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 class _Quiet(uvicorn.Server):

@@ -85,6 +85,9 @@ class DeploySettings:
     name: str = setting("", "name of the deployment; empty means the project's name")
     host: str = setting("127.0.0.1", "address the server listens on")
     port: int = setting(0, "port the server listens on; 0 means the first free one from 8080")
+    max_bodies_mib: int = setting(
+        128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
+    )
     sticky_by: str = setting("", "`header:NAME` or `field:NAME`; the same value, the same arm")
 
 

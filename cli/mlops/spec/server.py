@@ -54,6 +54,7 @@ class Launch:
         log_file: Where its output goes; empty for the terminal.
         alpha: Probability of ever naming a false winner, for its report page.
         baseline: Arm that its report page compares with; empty for the first.
+        max_bodies_mib: MiB that all large request bodies under way may have together.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Launch:
     log_file: str
     alpha: float = 0.05
     baseline: str = ""
+    max_bodies_mib: int = 128
 
 
 @dataclass(frozen=True, slots=True)

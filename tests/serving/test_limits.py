@@ -1,0 +1,184 @@
+"""What is refused for want of room, time or disk, in the words of each protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterator, MutableMapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import ProtocolError
+from mlops.serving.app import App
+from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, read_body, release
+from mlops.serving.engine import Engine
+from mlops.serving.metrics import Metrics
+from mlops.serving.outcomes import OutcomeDesk
+from tests.fakes import FakeJournal
+from tests.hostile.wire import Wire, request
+from tests.serving.models import ROWS, records
+from tests.serving.server import Server, make_launch, served
+
+Message = MutableMapping[str, Any]
+SELDON = b'{"response": {"meta": {"puid": "order 7"}}, "reward": 1}'
+OURS = b'{"client_id": "order 7", "reward": 1}'
+
+
+class Door:
+    """An application that takes feedback for a journal that fails when told to."""
+
+    def __init__(self) -> None:
+        self.journal = FakeJournal()
+        self.writer = JournalWriter(self.journal, lambda stored: None)
+        metrics, nobody = Metrics("wine", list), cast(Engine, None)
+        desk = OutcomeDesk(nobody, metrics, {})
+        self.app = App(nobody, desk, self.writer, metrics, self._no_page, "", BodyRoom(0))
+
+    async def _no_page(self, *_: object) -> None:
+        raise AssertionError("no page is asked for")
+
+    def ask(self, path: str, body: bytes | None) -> tuple[int, dict[str, str], Any]:
+        """Post a body; None never comes."""
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            if body is None:
+                raise TimeoutError
+            return {"type": "http.request", "body": body}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": path, "method": "POST", "headers": []}
+        asyncio.run(self.app(scope, receive, send))
+        headers = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+        return sent[0]["status"], headers, json.loads(sent[1]["body"])
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    made = Door()
+    yield made
+    made.writer.close()
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"),
+    [
+        (JournalFullError("The disk is full.", hint="Free space."), 507),
+        (JournalUnavailableError("The journal is out of order."), 503),
+    ],
+)
+def test_a_journal_that_fails_is_told_in_the_protocols_words(
+    door: Door, failure: JournalUnavailableError, status: int
+) -> None:
+    door.journal.failure = failure
+    got, headers, document = door.ask("/api/v1.0/feedback", SELDON)
+    assert got == status
+    assert ("retry-after" in headers) == (status == 503)
+    assert document["status"]["reason"] == "MICROSERVICE_INTERNAL_ERROR"
+    assert document["status"]["info"].startswith(failure.message)
+    got, _, document = door.ask("/feedback", OURS)
+    assert got == status
+    assert document["error"].startswith(failure.message)
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        ("/api/v1.0/feedback", ("status", "info")),
+        ("/api/v1.0/predictions", ("status", "info")),
+        ("/invocations", ("message",)),
+        ("/v2/models/wine/infer", ("error",)),
+        ("/feedback", ("error",)),
+    ],
+)
+def test_a_body_that_does_not_come_is_told_in_the_protocols_words(
+    door: Door, path: str, where: tuple[str, ...]
+) -> None:
+    status, headers, document = door.ask(path, None)
+    assert (status, headers["connection"]) == (408, "close")
+    for key in where:
+        document = document[key]
+    assert document == "The body took too long to arrive."
+
+
+def read(room: BodyRoom, *pieces: bytes, headers: dict[str, str] | None = None) -> bytes | None:
+    """Read a body that comes in these pieces; the last empty one says that the caller left."""
+    waiting = list(pieces)
+
+    async def receive() -> Message:
+        piece = waiting.pop(0)
+        if not piece:
+            return {"type": "http.disconnect"}
+        return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
+
+    return asyncio.run(read_body(receive, headers or {}, room))
+
+
+def left(room: BodyRoom) -> int:
+    """How much of the room nobody has."""
+    low, high = 0, 1 << 40
+    while low < high:
+        middle = (low + high + 1) // 2
+        try:
+            room.take(middle)
+        except ProtocolError:
+            high = middle - 1
+        else:
+            room.give_back(middle)
+            low = middle
+    return low
+
+
+def test_room_is_taken_and_given_back_however_a_body_ends() -> None:
+    room, half = BodyRoom(0), b"x" * (MAX_BODY // 2)
+    assert left(room) == MAX_BODY
+    whole = read(room, half, half)
+    assert whole is not None
+    assert left(room) == 0
+    # There is none left, and a small body needs none.
+    for pieces in ((half,), (half, half), (b"x", half)):
+        with pytest.raises(ProtocolError, match="at a time"):
+            read(room, *pieces)
+    small = read(room, b"x" * (SMALL_BODY - 1), b"x")
+    assert small is not None
+    release(small, room)
+    release(whole, room)
+    assert left(room) == MAX_BODY
+    assert read(room, half, b"") is None
+    with pytest.raises(ProtocolError, match="at most"):
+        read(room, half, half, b"x")
+    with pytest.raises(ProtocolError, match="not gzip"):
+        read(room, half, headers={"content-encoding": "gzip"})
+    assert left(room) == MAX_BODY
+
+
+def test_large_bodies_wait_outside_and_small_ones_do_not(
+    models: dict[str, Path], tmp_path: Path, start: Callable[..., Server]
+) -> None:
+    launch = replace(make_launch(tmp_path, served(models)), max_bodies_mib=16)
+    server = start(launch)
+    large = json.dumps({"dataframe_records": records(ROWS[:1]) * 130_000}).encode()
+    assert SMALL_BODY < len(large) < MAX_BODY
+    length = b"Content-Length: %d" % (12 * 1024 * 1024)
+    with Wire(server) as holder:
+        holder.send(request("/feedback", b" " * (11 * 1024 * 1024), length))
+        # What a holder has sent is read while others are served.
+        answers = [server.post("/invocations", large) for _ in range(2)]
+        assert {answer.status for answer in answers} <= {200, 503}
+        refused = answers[-1]
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+        assert refused.json["error_code"] == "TEMPORARILY_UNAVAILABLE"
+        seldon = server.post("/api/v1.0/feedback", b" " * len(large))
+        assert seldon.status == 503
+        assert "send this again" in seldon.json["status"]["info"]
+        assert server.predict(records(ROWS[:1])).status == 200
+    again = server.post("/invocations", large)
+    assert again.status == 200
+    assert len(again.json["predictions"]) == 130_000
