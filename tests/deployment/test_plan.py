@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.deployment.plan import difference, make_plan
-from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
 from mlops.spec.model import ModelVersion
 
 
@@ -16,6 +16,13 @@ def model(number: int, ref: str = "wine") -> ModelVersion:
 
 
 AB = DeploymentSpec("wine", (Arm("a", model(1), 0.5), Arm("b", model(2), 0.5)))
+
+SHADOWS: list[tuple[Shadow, ...]] = [
+    (),
+    (Shadow("s", model(3)),),
+    (Shadow("s", model(4)),),
+    (Shadow("s", model(3), 0.1), Shadow("t", model(3))),
+]
 
 
 @st.composite
@@ -28,12 +35,14 @@ def specs(draw: st.DrawFn) -> DeploymentSpec:
         tuple(map(Arm, names, versions, weights)),
         sticky_by=draw(st.sampled_from(["", "header:x"])),
         reward=draw(st.sampled_from(["exact", "given"])),
+        shadows=draw(st.sampled_from(SHADOWS)),
     )
 
 
 def meaning(spec: DeploymentSpec) -> object:
     arms = [(arm.name, arm.model.label, arm.model.source, arm.weight) for arm in spec.arms]
-    return arms, spec.policy, spec.sticky_by, spec.reward
+    shadows = [(each.name, each.model.source, each.share) for each in spec.shadows]
+    return arms, spec.policy, spec.sticky_by, spec.reward, shadows
 
 
 @given(specs(), specs())
@@ -51,7 +60,8 @@ def test_a_difference_is_shown_iff_specs_mean_different_things(
 @given(specs())
 def test_every_arm_of_the_new_is_shown_once(after: DeploymentSpec) -> None:
     lines = difference(None, after)
-    assert [line.split()[:2] for line in lines] == [["+", arm.name] for arm in after.arms]
+    names = [*(arm.name for arm in after.arms), *(shadow.name for shadow in after.shadows)]
+    assert [line.split()[:2] for line in lines] == [["+", name] for name in names]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +77,8 @@ def test_every_arm_of_the_new_is_shown_once(after: DeploymentSpec) -> None:
          ["  b  wine/2  50 %", "  a  wine/1  50 %", "~ order of the arms; the baseline is b"]),
         (replace(AB, sticky_by="header:x"),
          ["  a  wine/1  50 %", "  b  wine/2  50 %", "~ sticky_by  header:x  (was none)"]),
+        (replace(AB, shadows=(Shadow("s", model(3), 0.1),)),
+         ["  a  wine/1  50 %", "  b  wine/2  50 %", "+ s  wine/3  shadow of 10 %"]),
     ],
 )  # fmt: skip
 def test_how_a_change_reads(after: DeploymentSpec, expected: list[str]) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops.deployment.request import DeployRequest, WantedArm, make_spec, read_request
+from mlops.deployment.request import DeployRequest, make_spec, read_request
+from mlops.deployment.wanted import WantedArm, WantedShadow
 from mlops.errors import InvalidInputError, MlopsError, UsageError
 from mlops.settings import Settings, load_settings
 
@@ -36,6 +38,10 @@ def arms(request: DeployRequest) -> list[tuple[str, str, float | None]]:
         ({"arms": ["a=s3://bucket:9000/m:1", "b=runs:/id/model:2", "c=./my=model:3"]},
          [("a", "s3://bucket:9000/m", 1), ("b", "runs:/id/model", 2), ("c", "./my=model", 3)]),
         ({"arms": ["a=x", "b=y"], "split": "1/3"}, [("a", "x", 1), ("b", "y", 3)]),
+        ({"arms": ["a=seldon+http://h:9000", "b=seldon+http://h:9000:50",
+                   "c=mlflow+http://[::1]:80", "d=v2+http://h:80/v2/models/m:3"]},
+         [("a", "seldon+http://h:9000", None), ("b", "seldon+http://h:9000", 50),
+          ("c", "mlflow+http://[::1]:80", None), ("d", "v2+http://h:80/v2/models/m", 3)]),
     ],
 )  # fmt: skip
 def test_ways_to_name_models(
@@ -61,12 +67,29 @@ def test_ways_to_name_models(
         ({"arms": ["a="]}, "`a=`"),
         ({"arms": ["a=x:1", "b=y:2"], "split": "1/2"}, "not with both"),
         ({"file": Path("spec.yaml"), "split": "1/2"}, "-f"),
+        ({"model": "x", "shadows": ["y=0"]}, "`y=0`"),
+        ({"model": "x", "shadows": ["y=101%"]}, "`y=101%`"),
     ],
 )
 def test_misused(settings: Settings, options: dict[str, Any], part: str) -> None:
     with pytest.raises(UsageError) as caught:
         read_request(settings, **options)
     assert part in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_shadows(settings: Settings, tmp_path: Path) -> None:
+    request = read_request(settings, model="x", shadows=["y", "models:/y/3=12.5%", "./a=b"])
+    assert [(shadow.ref, shadow.percent) for shadow in request.shadows] == [
+        ("y", 100), ("models:/y/3", 12.5), ("./a=b", 100)
+    ]  # fmt: skip
+    file = tmp_path / "spec.yaml"
+    file.write_text(
+        "arms: [{model: x}]\nshadows:\n  - {model: s3://b/y, percent: 5}\n  - {model: s3://b/y}\n"
+    )
+    wanted_ = read_request(settings, file=file)
+    assert [shadow.percent for shadow in wanted_.shadows] == [5, 100]
+    by_hand = read_request(settings, file=file, shadows=["z"])
+    assert [shadow.ref for shadow in by_hand.shadows] == ["z"]
 
 
 def test_a_file_and_who_has_the_last_word(tmp_path: Path) -> None:
@@ -119,6 +142,7 @@ def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> Non
     file.write_text(
         "naem: x\nreward: 5\narms:\n  - {name: a, modle: x}\n  - {model: y, weight: lots}\n"
         "  - {model: y, weight: -1, nam: b}\n  - 7\n"
+        "shadows:\n  - {model: y, percent: 0}\n  - {weight: 1, model: y, percent: most}\n"
     )
     with pytest.raises(InvalidInputError) as caught:
         read_request(settings, file=file)
@@ -130,6 +154,9 @@ def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> Non
         "arm 3: unknown key `nam`",
         "arm 3: `weight` must be a number from 0, not `-1`",
         "arm 4: `model` must name a model",
+        "shadow 1: `percent` must be a number above 0 and up to 100, not `0`",
+        "shadow 2: unknown key `weight`",
+        "not `most`",
     ):
         assert part in caught.value.message
 
@@ -157,6 +184,18 @@ def test_weights_become_shares(ready_folder: Path) -> None:
     assert sum(arm.weight for arm in thirds.arms) == pytest.approx(1)
     same = make_spec(settings, wanted(("", "s3://b/x", None), ("", "s3://b/x", None)))
     assert [arm.name for arm in same.arms] == ["b-x", "b-x-2"]
+    one = replace(wanted(("", "s3://b/x", None)), shadows=(WantedShadow("s3://b/x", percent=5),))
+    spec = make_spec(settings, one)
+    assert [(shadow.name, shadow.share) for shadow in spec.shadows] == [("b-x-2", 0.05)]
+
+
+def test_an_endpoint_is_a_model(ready_folder: Path) -> None:
+    settings = load_settings(ready_folder, environ={})
+    request = wanted(("", "v2+http://h/v2/models/wine/infer#token=T", None))
+    (arm,) = make_spec(settings, request).arms
+    assert (arm.name, arm.model.label) == ("wine", "v2+http://h/v2/models/wine")
+    assert arm.model.endpoint is not None
+    assert arm.model.endpoint.token == "T"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from mlops.spec.deployment import (
     MAX_ARMS,
     Arm,
     DeploymentSpec,
+    Shadow,
     arm_name,
     check,
     from_dict,
@@ -46,7 +47,9 @@ specs = st.builds(
     policy=texts,
     sticky_by=st.text(max_size=10),
     reward=texts,
+    shadows=st.lists(st.builds(Shadow, texts, models, st.floats(0.01, 1)), max_size=2).map(tuple),
 )
+REMOTE = ModelVersion("m", "m", "v2+http://host:8080/v2/models/m")
 
 
 def make(*weights: float, **changes: Json) -> DeploymentSpec:
@@ -62,6 +65,12 @@ def test_a_spec_comes_back_through_json(spec: DeploymentSpec) -> None:
     assert from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
 
 
+def test_a_spec_of_before_there_were_shadows_is_read() -> None:
+    document = to_dict(make(0.5, 0.5))
+    del document["shadows"]
+    assert from_dict(document) == make(0.5, 0.5)
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -70,6 +79,8 @@ def test_a_spec_comes_back_through_json(spec: DeploymentSpec) -> None:
         {"schema_version": 1},
         {**to_dict(make(1.0)), "arms": [{}]},
         {**to_dict(make(1.0)), "arms": 7},
+        {**to_dict(make(1.0)), "shadows": 7},
+        {**to_dict(make(1.0)), "shadows": [{"name": "a"}]},
         {**to_dict(make(1.0)), "arms": [7]},
         {**to_dict(make(1.0)), "arms": [{"name": "a", "model": {"x": 1}, "weight": 1}]},
         {**to_dict(make(1.0)), "arms": [{"name": "a", "model": 7, "weight": 1}]},
@@ -94,6 +105,7 @@ def test_what_is_no_spec_is_refused(document: Json) -> None:
         make(0.5, 0.5, sticky_by="header:X-User"),
         make(0.5, 0.5, sticky_by="field:user id".replace(" ", "_")),
         make(1.0, name="a" * 63),
+        make(1.0, shadows=(Shadow("s", REMOTE), Shadow("t", REMOTE, 0.01))),
         replace(
             make(1.0),
             arms=tuple(replace(make(1.0).arms[0], name=f"a{i}", weight=1 / 64) for i in range(64)),
@@ -123,6 +135,15 @@ def test_good_specs_pass(spec: DeploymentSpec) -> None:
         (make(1.0, arms=(replace(make(1.0).arms[0], name="a b"),)), "`a b` cannot be"),
         (make(1.0, arms=(replace(make(1.0).arms[0], name="a\r\nx"),)), "cannot be"),
         (make(1.0, arms=make(1 / 65).arms * 65), f"1 to {MAX_ARMS} arms, not 65"),
+        (make(1.0, shadows=(Shadow("a", REMOTE),)), "two arms or shadows are called `a`"),
+        (make(1.0, shadows=(Shadow("a b", REMOTE),)), "`a b` cannot be"),
+        (make(1.0, shadows=(Shadow("s", REMOTE, 0.0),)), "`s` must be in (0, 1], not 0.0"),
+        (make(1.0, shadows=(Shadow("s", REMOTE, math.nan),)), "not nan"),
+        (make(1.0, shadows=tuple(Shadow(f"s{i}", REMOTE) for i in range(9))), "not 9"),
+        (
+            make(1.0, shadows=(Shadow("s", replace(REMOTE, source="v2+http://host/wine")),)),
+            "`v2+http://host/wine` does not name a model",
+        ),
     ],
 )
 def test_faults_are_named(spec: DeploymentSpec, fault: str) -> None:
@@ -141,6 +162,7 @@ def test_all_faults_are_named_at_once() -> None:
 def test_an_experiment_is_arms_and_reward() -> None:
     spec = make(0.5, 0.5)
     same = [make(0.9, 0.1), make(0.5, 0.5, sticky_by="header:u"), make(0.5, 0.5, policy="x")]
+    same.append(make(0.5, 0.5, shadows=(Shadow("s", REMOTE),)))
     assert {other.experiment for other in same} == {spec.experiment}
     moved = replace(spec.arms[0], model=replace(spec.arms[0].model, source="/elsewhere"))
     others = [
@@ -154,7 +176,8 @@ def test_an_experiment_is_arms_and_reward() -> None:
 
 
 def test_only_the_winner() -> None:
-    winner = make(0.9, 0.1, sticky_by="header:u").only("b")
+    winner = make(0.9, 0.1, sticky_by="header:u", shadows=(Shadow("s", REMOTE),)).only("b")
+    assert winner.shadows == ()
     assert [(arm.name, arm.weight) for arm in winner.arms] == [("b", 1.0)]
     assert winner.sticky_by == "header:u"
 

@@ -48,6 +48,14 @@ def deploy(
             metavar="REF=PERCENT", help="Beside --model: its small rival.", rich_help_panel=_TRAFFIC
         ),
     ] = None,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="REF[=PERCENT]",
+            help="A model that gets copies of requests; nobody sees its answers.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(metavar="50/50", help="Share of each arm.", rich_help_panel=_TRAFFIC),
@@ -138,7 +146,14 @@ def deploy(
     }
     settings = load_settings(flags=flags)
     request = read_request(
-        settings, ab=ab, model=model, arms=arm or (), canary=canary, split=split, file=file
+        settings,
+        ab=ab,
+        model=model,
+        arms=arm or (),
+        canary=canary,
+        split=split,
+        shadows=shadow or (),
+        file=file,
     )
     only_local = {"--host": host, "--port": port, "--foreground": foreground}
     if renders(target, render, only_local):
@@ -178,9 +193,9 @@ def _show_plan(out: Console, plan: Plan) -> None:
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
     for line in plan.lines:
         out.print(Text(f"  {line}", style=styles[line[0]]))
-    for arm in plan.after.arms:
-        if arm.model.chosen_by:
-            text = f"  `{arm.model.ref}` means {arm.model.label}: {arm.model.chosen_by}"
+    for model in plan.after.models:
+        if model.chosen_by:
+            text = f"  `{model.ref}` means {model.label}: {model.chosen_by}"
             out.print(Text(text, style="dim"))
 
 
@@ -218,6 +233,7 @@ def _document(result: Deployed) -> dict[str, object]:
         "revision": result.revision,
         "url": result.state.url,
         "arms": plain(spec.arms),
+        "shadows": plain(spec.shadows),
         "notes": result.state.notes,
         "curl": curl(result.state),
     }

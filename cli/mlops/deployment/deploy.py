@@ -106,7 +106,7 @@ def apply(
     where = places(settings, spec.name)
     ledger = open_ledger(settings, spec.name)
     say("Fetching models")
-    paths = tuple(str(fetch(arm.model, settings)) for arm in spec.arms)
+    paths = tuple("" if m.endpoint else str(fetch(m, settings)) for m in spec.models)
     with changing(where):
         _unchanged(ledger, prepared)
         if prepared.plan.kind in ("nothing", "start"):

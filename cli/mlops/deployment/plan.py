@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.deployment import DeploymentSpec, Shadow
 
 Kind = Literal["create", "update", "start", "nothing"]
 
@@ -67,6 +68,7 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         else:
             lines.append(f"  {text}")
     lines += [f"- {name}  {arm.model.label}" for name, arm in old.items() if name not in new]
+    lines += _shadows(before.shadows if before else (), after.shadows)
     if before is not None:
         for field in ("policy", "sticky_by", "reward"):
             was_value, value = getattr(before, field), getattr(after, field)
@@ -82,6 +84,22 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
 
 def _range(bounds: tuple[float, float] | None) -> str:
     return f"{bounds[0]:g}..{bounds[1]:g}" if bounds else "none"
+
+
+def _shadows(before: Sequence[Shadow], after: Sequence[Shadow]) -> list[str]:
+    """Tell shadows apart by name; their order means nothing."""
+    old = {shadow.name: shadow for shadow in before}
+    lines = []
+    for shadow in after:
+        text = f"{shadow.name}  {shadow.model.label}  shadow of {_percent(shadow.share)}"
+        was = old.pop(shadow.name, None)
+        if was is None:
+            lines.append(f"+ {text}")
+        elif (was.model.source, was.share) != (shadow.model.source, shadow.share):
+            lines.append(f"~ {text}  (was {was.model.label}, {_percent(was.share)})")
+        else:
+            lines.append(f"  {text}")
+    return [*lines, *(f"- {name}  {was.model.label}  shadow" for name, was in old.items())]
 
 
 def _percent(weight: float) -> str:

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mlops.deployment.places import deployment_name
+from mlops.deployment.wanted import (
+    WantedArm,
+    WantedShadow,
+    read_arm,
+    read_canary,
+    read_shadow,
+    read_split,
+    shares,
+)
 from mlops.errors import InvalidInputError, UsageError, did_you_mean
 from mlops.registry import resolve_all
 from mlops.rewards import REWARDS
 from mlops.settings import Settings
-from mlops.spec.deployment import Arm, DeploymentSpec, arm_name, check, unique_names
+from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, arm_name, check, unique_names
 
-_WEIGHT = re.compile(r"(.+):([0-9]*\.?[0-9]+)%?")
-# From here on the numbers of a split are read as percentages.
-_PERCENT = 10
-_SPEC_KEYS = ("name", "arms", "sticky_by", "reward", "reward_range")
+_SPEC_KEYS = ("name", "arms", "shadows", "sticky_by", "reward", "reward_range")
 _REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
-
-
-@dataclass(frozen=True, slots=True)
-class WantedArm:
-    """An arm as a person wrote it.
-
-    Attributes:
-        ref: Model reference.
-        name: Name, empty to make one from the reference.
-        weight: Share of the traffic in any unit; None for an equal share.
-    """
-
-    ref: str
-    name: str = ""
-    weight: float | None = None
+_SHADOW_KEYS = ("name", "model", "percent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +41,7 @@ class DeployRequest:
         sticky_by: `header:NAME`, `field:NAME` or empty.
         reward: Name of the reward.
         reward_range: Lowest and highest reward; None for no promise.
+        shadows: Models that get copies of requests.
     """
 
     arms: tuple[WantedArm, ...]
@@ -58,6 +49,7 @@ class DeployRequest:
     sticky_by: str
     reward: str
     reward_range: tuple[float, float] | None = None
+    shadows: tuple[WantedShadow, ...] = ()
 
 
 def read_request(
@@ -68,6 +60,7 @@ def read_request(
     arms: Sequence[str] = (),
     canary: str | None = None,
     split: str | None = None,
+    shadows: Sequence[str] = (),
     file: Path | None = None,
 ) -> DeployRequest:
     """Read the options of `mlops deploy`.
@@ -86,17 +79,19 @@ def read_request(
         raise UsageError("`--canary` goes with `--model REF`, which gets the rest of the traffic.")
     if split and (canary or file):
         raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
+    copies = tuple(read_shadow(text) for text in shadows)
     if file:
-        return _read_file(settings, file)
+        request = _read_file(settings, file)
+        return replace(request, shadows=copies) if copies else request
     if ab:
         wanted = [WantedArm(ref) for ref in ab]
     elif model:
-        wanted = [WantedArm(model)] if canary is None else _canary(model, canary)
+        wanted = [WantedArm(model)] if canary is None else read_canary(model, canary)
     else:
-        wanted = [_read_arm(text) for text in arms]
+        wanted = [read_arm(text) for text in arms]
         if split and any(arm.weight is not None for arm in wanted):
             raise UsageError("Give weights with `--split` or with the arms, not with both.")
-    return _request(settings, _split(wanted, split) if split else wanted)
+    return _request(settings, read_split(wanted, split) if split else wanted, copies)
 
 
 def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
@@ -108,17 +103,21 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     """
     if ":" not in request.reward:
         REWARDS.load(request.reward)
-    models = resolve_all(settings, [arm.ref for arm in request.arms])
-    _check_names([arm.name for arm in request.arms if arm.name])
-    names = unique_names([arm.name or arm_name(arm.ref) for arm in request.arms])
-    weights = _shares([arm.weight for arm in request.arms])
+    wanted: list[WantedArm | WantedShadow] = [*request.arms, *request.shadows]
+    models = resolve_all(settings, [each.ref for each in wanted])
+    _check_names([each.name for each in wanted if each.name])
+    names = unique_names([each.name or arm_name(each.ref) for each in wanted])
+    weights = shares([arm.weight for arm in request.arms])
+    n = len(request.arms)
+    percents = [shadow.percent / 100 for shadow in request.shadows]
     return check(
         DeploymentSpec(
             name=request.name,
-            arms=tuple(map(Arm, names, models, weights)),
+            arms=tuple(map(Arm, names[:n], models[:n], weights)),
             sticky_by=request.sticky_by,
             reward=request.reward,
             reward_range=request.reward_range,
+            shadows=tuple(map(Shadow, names[n:], models[n:], percents)),
         )
     )
 
@@ -130,13 +129,16 @@ def _check_names(given: Sequence[str]) -> None:
         raise InvalidInputError(f"Several arms are called `{'`, `'.join(twice)}`.")
 
 
-def _request(settings: Settings, arms: Sequence[WantedArm]) -> DeployRequest:
+def _request(
+    settings: Settings, arms: Sequence[WantedArm], shadows: Sequence[WantedShadow]
+) -> DeployRequest:
     return DeployRequest(
         arms=tuple(arms),
         name=deployment_name(settings),
         sticky_by=settings.deploy.sticky_by,
         reward=settings.feedback.reward,
         reward_range=_promised(settings),
+        shadows=tuple(shadows),
     )
 
 
@@ -144,59 +146,6 @@ def _promised(settings: Settings) -> tuple[float, float] | None:
     """Return the range of the reward; that of the project file is not one of another reward."""
     by_hand = [settings.origins[f"feedback.{key}"] == "command line" for key in _REWARD]
     return None if by_hand == [True, False] else settings.feedback.reward_range
-
-
-def _read_arm(text: str) -> WantedArm:
-    name, equals, rest = text.partition("=")
-    if not equals or not name or not rest:
-        raise UsageError(f"`{text}` is not an arm.", hint="Write `name=REF` or `name=REF:weight`.")
-    match = _WEIGHT.fullmatch(rest)
-    # `models:/wine/3` has a colon too, but no number right after its last one.
-    return WantedArm(match[1], name, float(match[2])) if match else WantedArm(rest, name)
-
-
-def _canary(model: str, canary: str) -> list[WantedArm]:
-    ref, equals, percent = canary.rpartition("=")
-    try:
-        share = float(percent.rstrip("%"))
-    except ValueError:
-        share = -1
-    if not equals or not 0 < share < 100:
-        raise UsageError(
-            f"`{canary}` is not a canary.",
-            hint="Write `--canary REF=PERCENT`, such as `wine/4=10`.",
-        )
-    return [WantedArm(model, weight=100 - share), WantedArm(ref, weight=share)]
-
-
-def _split(arms: Sequence[WantedArm], split: str) -> list[WantedArm]:
-    try:
-        weights = [float(part.rstrip("%")) for part in split.split("/")]
-    except ValueError:
-        weights = []
-    if len(weights) != len(arms):
-        raise UsageError(
-            f"`{split}` is not a split among {len(arms)} arms.",
-            hint="Write one number per arm, such as `--split 90/10`.",
-        )
-    total = sum(weights)
-    if max(weights) >= _PERCENT and not math.isclose(total, 100, abs_tol=1):
-        # `1/3` is a ratio; `90/20` is percentages that somebody mistyped.
-        raise UsageError(f"The shares of `{split}` sum to {total:g}, not 100.")
-    return [WantedArm(a.ref, a.name, w) for a, w in zip(arms, weights, strict=True)]
-
-
-def _shares(weights: Sequence[float | None]) -> list[float]:
-    """Turn weights of any unit into shares; without any, all arms get the same."""
-    if all(weight is None for weight in weights):
-        return [1 / len(weights)] * len(weights)
-    given = [weight for weight in weights if weight is not None]
-    if len(given) < len(weights):
-        raise UsageError("Some arms have a weight and some do not; give all or none.")
-    total = sum(given)
-    if total <= 0 or any(weight < 0 for weight in given):
-        raise UsageError("Weights must not be negative, and one must be above 0.")
-    return [weight / total for weight in given]
 
 
 def _read_file(settings: Settings, file: Path) -> DeployRequest:
@@ -213,7 +162,11 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
     arms = [
         WantedArm(arm["model"], arm.get("name", ""), arm.get("weight")) for arm in document["arms"]
     ]
-    base = _request(settings, arms)
+    shadows = [
+        WantedShadow(shadow["model"], shadow.get("name", ""), shadow.get("percent", 100))
+        for shadow in document.get("shadows") or ()
+    ]
+    base = _request(settings, arms, shadows)
 
     def value(key: str, setting: str, otherwise: Any) -> Any:  # noqa: ANN401 - parsed YAML
         # The command line goes before the file, and the file before other settings.
@@ -223,8 +176,8 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
     other = settings.origins["feedback.reward_range"] != "command line" and "reward" in document
     bounds = value("reward_range", "feedback.reward_range", None if other else base.reward_range)
 
-    return DeployRequest(
-        arms=base.arms,
+    return replace(
+        base,
         name=value("name", "deploy.name", base.name),
         sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
         reward=value("reward", "feedback.reward", base.reward),
@@ -247,6 +200,11 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
         return [*faults, "`arms` must be a list with at least one arm"]
     for number, arm in enumerate(arms, start=1):
         faults += [f"arm {number}: {fault}" for fault in _arm_faults(arm)]
+    shadows = document.get("shadows") or []
+    if not isinstance(shadows, list):
+        return [*faults, "`shadows` must be a list"]
+    for number, shadow in enumerate(shadows, start=1):
+        faults += [f"shadow {number}: {fault}" for fault in _shadow_faults(shadow)]
     return faults
 
 
@@ -258,15 +216,27 @@ def _is_range(bounds: Any) -> bool:  # noqa: ANN401 - parsed YAML
 
 
 def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
-    if not isinstance(arm, Mapping) or not isinstance(arm.get("model"), str):
-        return ["`model` must name a model"]
-    faults = [_unknown(key, _ARM_KEYS) for key in arm if key not in _ARM_KEYS]
-    if not isinstance(arm.get("name", ""), str):
-        faults.append("`name` must be text")
-    weight = arm.get("weight", 1)
+    faults = _model_faults(arm, _ARM_KEYS)
+    weight = arm.get("weight", 1) if isinstance(arm, Mapping) else 1
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
         faults.append(f"`weight` must be a number from 0, not `{weight}`")
     return faults
+
+
+def _shadow_faults(shadow: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
+    faults = _model_faults(shadow, _SHADOW_KEYS)
+    percent = shadow.get("percent", 100) if isinstance(shadow, Mapping) else 100
+    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
+    if not is_number or not 0 < percent <= 100:
+        faults.append(f"`percent` must be a number above 0 and up to 100, not `{percent}`")
+    return faults
+
+
+def _model_faults(item: Any, known: Sequence[str]) -> list[str]:  # noqa: ANN401 - parsed YAML
+    if not isinstance(item, Mapping) or not isinstance(item.get("model"), str):
+        return ["`model` must name a model"]
+    faults = [_unknown(key, known) for key in item if key not in known]
+    return faults if isinstance(item.get("name", ""), str) else [*faults, "`name` must be text"]
 
 
 def _unknown(key: Any, known: Sequence[str]) -> str:  # noqa: ANN401 - parsed YAML

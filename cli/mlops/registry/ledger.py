@@ -268,9 +268,11 @@ def summary(spec: DeploymentSpec) -> str:
     >>> summary(DeploymentSpec("wine", (Arm("old", wine, 0.9), Arm("new", wine, 0.1))))
     'old (wine/3) 90 %, new (wine/3) 10 %'
     """
-    return ", ".join(
-        f"{arm.name} ({arm.model.label}) {arm.weight * 100:.4g} %" for arm in spec.arms
-    )
+    arms = [f"{arm.name} ({arm.model.label}) {arm.weight * 100:.4g} %" for arm in spec.arms]
+    shadows = [
+        f"shadow {each.name} ({each.model.label}) {each.share * 100:.4g} %" for each in spec.shadows
+    ]
+    return ", ".join([*arms, *shadows])
 
 
 def _document(intent: Intent) -> dict[str, Any]:

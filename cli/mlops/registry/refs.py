@@ -37,9 +37,11 @@ def resolve(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
             are named.
         RemoteError: The registry cannot be reached.
     """
-    # These two need no MLflow, and must not pay for its import.
+    # These need no MLflow, and must not pay for its import.
     if ref.kind == "path":
         return _in_folder(ref)
+    if ref.kind == "endpoint":
+        return ModelVersion(ref=ref.text, label=ref.text.partition("#")[0], source=ref.text)
     if ref.kind == "uri":
         return ModelVersion(ref=ref.text, label=ref.text, source=ref.text.rstrip("/"))
     with mlflow_errors(settings):
@@ -59,7 +61,7 @@ def resolve_all(settings: Settings, refs: Sequence[str]) -> list[ModelVersion]:
     """
     parsed = [parse_ref(text) for text in refs]
     client: Any = None
-    if any(ref.kind not in ("path", "uri") for ref in parsed):
+    if any(ref.kind not in ("path", "uri", "endpoint") for ref in parsed):
         client = open_registry(settings)
     return [resolve(client, settings, ref) for ref in parsed]
 

@@ -1,4 +1,4 @@
-"""The deployment spec: arms, weights, stickiness and reward, frozen in a revision."""
+"""The deployment spec: arms, weights, shadows, stickiness and reward, frozen in a revision."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, UsageError
+from mlops.spec.endpoint import is_endpoint, parse_endpoint
 from mlops.spec.model import ModelVersion
 
 #: Version of the written form of a spec.
 SCHEMA_VERSION = 1
 #: Most arms a revision may have; the request id has room for more.
 MAX_ARMS = 64
+#: Most shadows a revision may have.
+MAX_SHADOWS = 8
 _MAX_NAME = 63
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -30,13 +33,28 @@ class Arm:
 
     Attributes:
         name: Name in headers, metrics and reports.
-        model: The pinned model version.
+        model: The pinned model version; `model.endpoint` if another server answers for it.
         weight: Share of the traffic in [0, 1].
     """
 
     name: str
     model: ModelVersion
     weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """One model version that gets copies of requests, and whose answers nobody sees.
+
+    Attributes:
+        name: Name in metrics and reports; no arm has it.
+        model: The pinned model version; `model.endpoint` if another server answers for it.
+        share: Share of the requests it gets a copy of, in (0, 1].
+    """
+
+    name: str
+    model: ModelVersion
+    share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +70,7 @@ class DeploymentSpec:
         reward: A name of `mlops.rewards.REWARDS`, or `module:function`.
         reward_range: Lowest and highest reward that may come, declared before looking; None for
             no promise. Another range is another experiment.
+        shadows: Models that are tried on copies of requests; no part of the experiment.
     """
 
     name: str
@@ -60,6 +79,7 @@ class DeploymentSpec:
     sticky_by: str = ""
     reward: str = "squared-error"
     reward_range: tuple[float, float] | None = None
+    shadows: tuple[Shadow, ...] = ()
 
     @property
     def experiment(self) -> str:
@@ -84,9 +104,15 @@ class DeploymentSpec:
         )
 
     def only(self, arm: str) -> DeploymentSpec:
-        """Return this spec with the one arm called `arm`, which gets all traffic."""
+        """Return this spec with the one arm called `arm`, which gets all traffic, and no shadow."""
         winner = self.arms[self.index_of(arm)]
-        return replace(self, arms=(replace(winner, weight=1.0),))
+        return replace(self, arms=(replace(winner, weight=1.0),), shadows=())
+
+    @property
+    def models(self) -> tuple[ModelVersion, ...]:
+        """Models of the arms, then of the shadows."""
+        arms = tuple(arm.model for arm in self.arms)
+        return arms + tuple(shadow.model for shadow in self.shadows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +139,7 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         faults.append(f"the name `{spec.name}` must have 1 to 63 lower-case letters, digits or `-`")
     if not 1 <= len(spec.arms) <= MAX_ARMS:
         faults.append(f"there must be 1 to {MAX_ARMS} arms, not {len(spec.arms)}")
-    names = [arm.name for arm in spec.arms]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    faults += [f"two arms are called `{name}`" for name in twice]
-    faults += [f"`{name}` cannot be an arm's name" for name in names if not _ARM.fullmatch(name)]
+    faults += _name_faults(spec)
     faults += [
         f"the weight of `{arm.name}` must be in [0, 1], not {arm.weight}"
         for arm in spec.arms
@@ -129,9 +152,38 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
     if spec.reward_range and not -math.inf < spec.reward_range[0] < spec.reward_range[1] < math.inf:
         low, high = spec.reward_range
         faults.append(f"the range of the reward must grow, not go from {low:g} to {high:g}")
+    if len(spec.shadows) > MAX_SHADOWS:
+        faults.append(f"there may be {MAX_SHADOWS} shadows, not {len(spec.shadows)}")
+    faults += [
+        f"the share of the shadow `{shadow.name}` must be in (0, 1], not {shadow.share}"
+        for shadow in spec.shadows
+        if not 0 < shadow.share <= 1
+    ]
+    faults += _endpoint_faults(spec)
     if faults:
         raise InvalidInputError("This cannot be deployed: " + "; ".join(faults) + ".")
     return spec
+
+
+def _name_faults(spec: DeploymentSpec) -> list[str]:
+    arms = [arm.name for arm in spec.arms]
+    names = [*arms, *(shadow.name for shadow in spec.shadows)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    who = {name: "arms" if arms.count(name) > 1 else "arms or shadows" for name in twice}
+    return [
+        *(f"two {who[name]} are called `{name}`" for name in twice),
+        *(f"`{name}` cannot be an arm's name" for name in names if not _ARM.fullmatch(name)),
+    ]
+
+
+def _endpoint_faults(spec: DeploymentSpec) -> list[str]:
+    faults = []
+    for source in sorted({model.source for model in spec.models if is_endpoint(model.source)}):
+        try:
+            parse_endpoint(source)
+        except UsageError as error:
+            faults.append(error.message.rstrip("."))
+    return faults
 
 
 def arm_name(ref: str) -> str:
@@ -141,7 +193,12 @@ def arm_name(ref: str) -> str:
     ('wine-3', 'modelA', 'b-wine-x')
     >>> arm_name("s3://key:secret@bucket/wine")
     'bucket-wine'
+    >>> arm_name("v2+http://host:8080/v2/models/wine#token=T"), arm_name("mlflow+http://host:5000")
+    ('wine', 'host-5000')
     """
+    if is_endpoint(ref):
+        endpoint = parse_endpoint(ref)
+        ref = endpoint.model or endpoint.base
     # A URI may carry credentials; they have no business in headers, metrics and reports.
     text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/+([^/@]*:[^/@]*@)?", "", ref)
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[-_MAX_NAME:].strip("-._") or "model"
@@ -189,6 +246,11 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             for item in document["arms"]
         )
         bounds = document.get("reward_range")
+        # Specs of before there were shadows lack them.
+        shadows = tuple(
+            Shadow(item["name"], ModelVersion(**item["model"]), float(item["share"]))
+            for item in document.get("shadows", ())
+        )
         return DeploymentSpec(
             name=document["name"],
             arms=arms,
@@ -196,6 +258,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             sticky_by=document["sticky_by"],
             reward=document["reward"],
             reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+            shadows=shadows,
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

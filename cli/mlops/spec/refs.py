@@ -8,6 +8,7 @@
     runs:/ID/model       a model of a run
     ./m  ../m  /m        a folder with an MLmodel file
     s3://…  gs://…       such a folder in an artifact store
+    v2+http://…          an endpoint of another server, see `mlops.spec.endpoint`
 
 This module only reads the text; `mlops.registry` looks the model up.
 """
@@ -19,12 +20,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlops.errors import UsageError
+from mlops.spec.endpoint import is_endpoint, parse_endpoint
 
 _NAME = re.compile(r"[^/:@\s]+(?: [^/:@\s]+)*")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 _EXAMPLES = "Write `wine`, `wine/3`, `wine@champion`, `runs:/ID/model`, `./folder` or `s3://…`."
 
-Kind = Literal["name", "version", "alias", "model_id", "run", "path", "uri"]
+Kind = Literal["name", "version", "alias", "model_id", "run", "path", "uri", "endpoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,8 @@ def parse_ref(text: str) -> Ref:
         return _run(text)
     if text.startswith("models:/"):
         return _registered(text, text.removeprefix("models:/").strip("/"))
+    if is_endpoint(text):
+        return Ref(parse_endpoint(text).ref, "endpoint")
     if _URI.fullmatch(text):
         return Ref(text, "uri")
     return _registered(text, text)

@@ -28,7 +28,7 @@ class Served:
 
     Attributes:
         revision: What to serve.
-        paths: Local model folder of each arm, in order.
+        paths: Local model folder of each arm, then of each shadow, in order; empty for an endpoint.
     """
 
     revision: Revision
@@ -150,8 +150,9 @@ def served_from_dict(document: Mapping[str, Any]) -> Served:
         paths = tuple(str(path) for path in document["paths"])
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This revision is broken: {error!r}.") from error
-    if len(paths) != len(revision.spec.arms):
-        raise InvalidInputError(f"{len(revision.spec.arms)} arms, but {len(paths)} model folders.")
+    wanted = len(revision.spec.models)
+    if len(paths) != wanted:
+        raise InvalidInputError(f"{wanted} arms and shadows, but {len(paths)} model folders.")
     return Served(revision, paths)
 
 

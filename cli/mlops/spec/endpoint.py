@@ -1,0 +1,143 @@
+"""A model that another server answers for: where it is, and how to talk to it.
+
+Written as a REF, the protocol stands before the URL's own scheme:
+
+    v2+http://host:8080/v2/models/wine        Open Inference (MLServer, KServe, Triton, mlops)
+    kserve+https://host/v1/models/wine        KServe V1
+    seldon+http://host:9000                   Seldon Core v1
+    mlflow+http://host:5000                   MLflow's scoring server
+    v2+https://host/v2/models/wine#token=WINE_TOKEN
+
+The part after `#token=` names an environment variable of the server that holds a bearer token; the
+token itself stands nowhere. What comes after `#` is never sent.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+from urllib.parse import urlsplit
+
+from mlops.errors import UsageError
+
+EndpointProtocol: TypeAlias = Literal["v2", "kserve", "seldon", "mlflow"]
+
+_PREFIX = re.compile(r"(v2|kserve|seldon|mlflow)\+(https?://.*)", re.DOTALL)
+_VARIABLE = re.compile(r"token=([A-Za-z_][A-Za-z0-9_]*)")
+_AUTHORITY_ONLY = re.compile(r"(v2|kserve|seldon|mlflow)\+https?://(\[[^\]]*\]|[^/:\[\]]+)")
+# The end of a path may be written or left out.
+_PATHS = {
+    "v2": re.compile(
+        r"(?P<base>.*)(?P<path>/v2/models/(?P<model>[^/]+)(/versions/[^/]+)?)(/infer)?"
+    ),
+    "kserve": re.compile(r"(?P<base>.*)(?P<path>/v1/models/(?P<model>[^/:]+))(:predict)?"),
+    "seldon": re.compile(r"(?P<base>.*?)(?P<path>)(?P<model>)(/api/v[01]\.[01](/predictions)?)?"),
+    "mlflow": re.compile(r"(?P<base>.*?)(?P<path>)(?P<model>)(/invocations)?"),
+}
+_ENDS = {
+    "v2": "/infer",
+    "kserve": ":predict",
+    "seldon": "/api/v1.0/predictions",
+    "mlflow": "/invocations",
+}
+_EXAMPLES = {
+    "v2": "v2+http://host:8080/v2/models/NAME",
+    "kserve": "kserve+http://host/v1/models/NAME",
+    "seldon": "seldon+http://host:9000",
+    "mlflow": "mlflow+http://host:5000",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a remote model is.
+
+    Attributes:
+        protocol: What it speaks.
+        url: Where predictions are posted to, complete; without credentials, query and fragment.
+        base: The part of `url` before the protocol's own path, without a `/` at its end.
+        model: The model's name in the path; empty where the protocol has none.
+        token: Environment variable that holds a bearer token; empty for none.
+    """
+
+    protocol: EndpointProtocol
+    url: str
+    base: str
+    model: str = ""
+    token: str = ""
+
+    @property
+    def ref(self) -> str:
+        """The REF that means this endpoint."""
+        url = self.url.removesuffix(_ENDS[self.protocol])
+        return f"{self.protocol}+{url}{f'#token={self.token}' if self.token else ''}"
+
+
+def is_endpoint(text: str) -> bool:
+    """Whether a REF or a source names an endpoint, be it well formed or not."""
+    return _PREFIX.fullmatch(text) is not None
+
+
+def ends_in_port(text: str, number: str) -> bool:
+    """Whether `:number` after `text` is the port of an endpoint, rather than a weight.
+
+    >>> ends_in_port("seldon+http://host", "9000"), ends_in_port("seldon+http://host:9000", "50")
+    (True, False)
+    """
+    return number.isdigit() and _AUTHORITY_ONLY.fullmatch(text) is not None
+
+
+def parse_endpoint(text: str) -> Endpoint:
+    """Read the REF of an endpoint.
+
+    Raises:
+        UsageError: It has none of the forms above.
+
+    >>> parse_endpoint("seldon+http://host:9000").url
+    'http://host:9000/api/v1.0/predictions'
+    >>> parse_endpoint("v2+http://host/v2/models/wine#token=T").ref
+    'v2+http://host/v2/models/wine#token=T'
+    """
+    prefix = _PREFIX.fullmatch(text)
+    if prefix is None:
+        raise UsageError("This is no endpoint.", hint=f"Write `{_EXAMPLES['v2']}`.")
+    protocol = cast(EndpointProtocol, prefix[1])
+    parts = urlsplit(prefix[2])
+    if "@" in parts.netloc:
+        raise UsageError(
+            f"The URL of `{protocol}+{parts.scheme}://…@{parts.netloc.rpartition('@')[2]}` holds "
+            "credentials.",
+            hint="Put a token into an environment variable of the server, and write "
+            "`#token=VARIABLE` after the URL.",
+        )
+    example = f"Write `{_EXAMPLES[protocol]}`."
+    if not re.fullmatch(r"[\x21-\x7e]+", text) or not _has_host(prefix[2]):
+        raise UsageError(f"`{text}` is not a URL.", hint=example)
+    if parts.query or "?" in text:
+        raise UsageError(f"`{text.partition('?')[0]}` has a query after it.", hint=example)
+    token = _VARIABLE.fullmatch(parts.fragment)
+    if (parts.fragment or "#" in text) and token is None:
+        raise UsageError(
+            f"`{text.partition('#')[0]}` has something other than `token=VARIABLE` after the `#`.",
+            hint="VARIABLE is the name of an environment variable that holds the token.",
+        )
+    path = _PATHS[protocol].fullmatch(parts.path.rstrip("/"))
+    if path is None:
+        raise UsageError(f"`{text}` does not name a model.", hint=example)
+    base = f"{parts.scheme}://{parts.netloc}{path['base']}"
+    return Endpoint(
+        protocol=protocol,
+        url=base + path["path"] + _ENDS[protocol],
+        base=base,
+        model=path["model"],
+        token=token[1] if token else "",
+    )
+
+
+def _has_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
