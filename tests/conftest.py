@@ -17,11 +17,12 @@ from tests.fixtures_training import (
     ready_folder,
     trained_wine,
 )
-from tests.postgresql import postgresql_url
+from tests.postgresql import database, postgresql_url
 
 __all__ = [
     "clean_environ",
     "cli",
+    "database",
     "direct_mlflow",
     "empty_database",
     "free_port",

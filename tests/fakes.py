@@ -13,6 +13,9 @@ from mlops.journal.records import (
     NewOutcome,
     Observation,
     RevisionEvent,
+    ShadowDecision,
+    ShadowPair,
+    ShadowTruth,
     StoredOutcome,
     Traffic,
     TrafficSlice,
@@ -32,6 +35,7 @@ class FakeJournal:
     def __init__(self) -> None:
         self.decisions: list[Decision] = []
         self.outcomes: list[NewOutcome] = []
+        self.shadows: list[ShadowDecision] = []
         self.batches: list[tuple[int, int]] = []
         self.lost: dict[str, int] = {}
         self.failure: Exception | None = None
@@ -50,6 +54,17 @@ class FakeJournal:
         self.decisions += decisions
         self.outcomes += outcomes
         return [StoredOutcome(Fate.ACCEPTED, outcome) for outcome in outcomes]
+
+    def append_shadows(self, decisions: Sequence[ShadowDecision]) -> None:
+        if self.failure is not None:
+            raise JournalUnavailableError("The journal is out of order.")
+        self.shadows += decisions
+
+    def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:
+        raise NotImplementedError
+
+    def shadow_truths(self, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
+        raise NotImplementedError
 
     def record_loss(self, kind: str, count: int, time_ms: int) -> None:
         if self.failure is not None:

@@ -29,31 +29,53 @@ def find_programs() -> Path | None:
     return found[-1].parent if found else None
 
 
-@contextlib.contextmanager
-def postgresql(programs: Path) -> Iterator[str]:
-    """Run a server; yield the SQLAlchemy URL of an empty database."""
-    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
+class PostgreSQL:
+    """A server in a folder of its own, which may be stopped and started again.
+
+    Attributes:
+        url: SQLAlchemy URL of an empty database.
+    """
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs = programs
+        self._folder = folder
+        self._data = str(folder / "data")
         # It refuses to run as root.
-        prefix = ["runuser", "-u", _USER, "--"] if os.geteuid() == 0 else []
-        if prefix:
+        self._prefix = ["runuser", "-u", _USER, "--"] if os.geteuid() == 0 else []
+        if self._prefix:
             shutil.chown(folder, _USER)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
+        self._options = f"-h 127.0.0.1 -p {port} -k '' -c fsync=off -c max_connections=20"
+        self.url = f"postgresql+psycopg://{_USER}@127.0.0.1:{port}/postgres"
+        self._run("initdb", "-D", self._data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
 
-        def run(program: str, *arguments: str) -> None:
-            command = [*prefix, str(programs / program), *arguments]
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-            assert done.returncode == 0, done.stdout + done.stderr
+    def start(self) -> None:
+        log = str(self._folder / "log")
+        self._run("pg_ctl", "-D", self._data, "-w", "-o", self._options, "-l", log, "start")
 
-        data = str(folder / "data")
-        run("initdb", "-D", data, "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-h 127.0.0.1 -p {port} -k '' -c fsync=off -c max_connections=20"
-        run("pg_ctl", "-D", data, "-w", "-o", options, "-l", str(folder / "log"), "start")
+    def stop(self) -> None:
+        """End it as a crash does."""
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._prefix, str(self._programs / program), *arguments]
+        done = subprocess.run(
+            command, cwd=self._folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def postgresql(programs: Path) -> Iterator[PostgreSQL]:
+    """Run a server until the block ends."""
+    with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as name:
+        server = PostgreSQL(programs, Path(name))
+        server.start()
         try:
-            yield f"postgresql+psycopg://{_USER}@127.0.0.1:{port}/postgres"
+            yield server
         finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+            server.stop()
 
 
 @pytest.fixture(scope="session")
@@ -65,5 +87,15 @@ def postgresql_url() -> Iterator[str]:
     with contextlib.ExitStack() as stack:
         if not url:
             assert programs is not None
-            url = stack.enter_context(postgresql(programs))
+            url = stack.enter_context(postgresql(programs)).url
         yield url
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[PostgreSQL]:
+    """A server that a test may stop, and starts again."""
+    programs = find_programs()
+    require("postgres", programs, "there is no PostgreSQL here")
+    assert programs is not None
+    with postgresql(programs) as server:
+        yield server

@@ -20,6 +20,9 @@ from mlops.journal.records import (
     Fate,
     NewOutcome,
     RevisionEvent,
+    ShadowDecision,
+    ShadowPair,
+    ShadowTruth,
     Traffic,
     Value,
 )
@@ -278,6 +281,68 @@ def test_a_big_batch(journal: Journal) -> None:
     assert [item.fate for item in stored] == [Fate.ACCEPTED] * n + [Fate.DUPLICATE] * 1_000
     assert [item.prediction for item in stored[:n]] == [float(number) for number in range(n)]
     assert [seen.truth for seen in journal.observations()] == [float(x) for x in range(n)]
+
+
+# Shadows.
+
+
+def shadow(number: int, **changes: Json) -> ShadowDecision:
+    fields: dict[str, Json] = {
+        "nonce": nonce(number),
+        "revision": 1,
+        "shadow": 0,
+        "time_ms": T0 + number,
+        "latency_us": 500,
+        "status": 200,
+        "predictions": [number + 0.5],
+    }
+    return ShadowDecision(**{**fields, **changes})
+
+
+def test_a_shadow_is_stored_once_and_counts_nowhere(journal: Journal) -> None:
+    journal.append([decision(1)], [])
+    journal.append_shadows([shadow(1), shadow(1), shadow(1, shadow=1)])
+    journal.append_shadows([shadow(1), shadow(2)])
+    (traffic,) = journal.traffic()
+    assert traffic.drawn == 1
+    assert list(journal.observations()) == []
+    pairs = list(journal.shadow_pairs([1]))
+    assert [(pair.shadow, pair.predictions) for pair in pairs] == [
+        (0, [1.5]),
+        (1, [1.5]),
+        (0, [2.5]),
+    ]
+    assert list(journal.shadow_pairs([2])) == []
+
+
+def test_a_shadow_stands_beside_what_was_served(journal: Journal) -> None:
+    served = decision(1, arm=1, latency_us=70, predictions=[1.0, "red"], n_rows=2)
+    journal.append([served, decision(3, status=500, predictions=None)], [])
+    journal.append_shadows(
+        [
+            shadow(1, predictions=[1.5, "red"]),
+            shadow(2, status=504, predictions=None),
+            shadow(3, revision=2),
+        ]
+    )
+    assert list(journal.shadow_pairs([1])) == [
+        ShadowPair(1, 0, 200, 500, [1.5, "red"], 1, 200, 70, [1.0, "red"]),
+        # Its decision was shed; and a retry after a change was answered by another revision.
+        ShadowPair(1, 0, 504, 500, None, None, None, None, None),
+    ]
+    assert [pair.arm for pair in journal.shadow_pairs([2])] == [None]
+
+
+def test_truths_of_what_a_shadow_saw(journal: Journal) -> None:
+    journal.append(
+        [decision(1, predictions=[1.0]), decision(2, predictions=[1.0, 2.0], n_rows=2)],
+        [outcome(1, truth=3.0), outcome(2, row=1, truth="x"), outcome(2, row=0, reward=1.0)],
+    )
+    journal.append_shadows([shadow(1), shadow(2, predictions=[7.0, 8.0]), shadow(9)])
+    assert list(journal.shadow_truths([1])) == [
+        ShadowTruth(1, 0, 0, 1.5, 1.0, 3.0),
+        ShadowTruth(1, 0, 0, 8.0, 2.0, "x"),
+    ]
 
 
 # What is stored comes back.

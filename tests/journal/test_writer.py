@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from types import SimpleNamespace
+from typing import TypeAlias, cast
 
 import pytest
 
@@ -19,6 +20,10 @@ from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.records import WHOLE_REQUEST, Fate, StoredOutcome
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import Outcome
+from mlops.serving.engine import Engine
+from mlops.serving.metrics import Metrics
+from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal, until
 from tests.journal.rows import decision, nonce, outcome
 from tests.requirements import require
@@ -251,6 +256,23 @@ def test_closing_ends_where_the_journal_is_away(house: House) -> None:
     closing.join(10)
     assert not closing.is_alive()
     assert isinstance(future.exception(0), JournalUnavailableError)
+
+
+def test_closing_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) -> None:
+    house.hold()
+    assert not house.writer.close(0.05)
+    house.journal.gate.set()
+    assert house.writer.close(10)
+
+
+def test_a_sender_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) -> None:
+    engine = SimpleNamespace(key=bytes(32))
+    desk = OutcomeDesk(cast(Engine, engine), Metrics("wine", list), {}, patience_s=0.05)
+    house.hold()
+    feedback = [Outcome(None, "mine", None, 1.0, None)]
+    with pytest.raises(JournalUnavailableError) as caught:
+        asyncio.run(desk.take(feedback, house.writer))
+    assert "0.05 s" in caught.value.message
 
 
 def test_everybody_is_answered_while_it_closes() -> None:

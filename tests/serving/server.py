@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Launch, Served, ServerState, read_state, served_to_dict, write_launch
@@ -163,7 +164,7 @@ class Server:
         while self.admin("GET", "/status").json["pending"] and time.monotonic() < deadline:
             time.sleep(0.02)
         time.sleep(0.15)  # a batch that was taken from the queue may still be under way
-        return SqlJournal(self.launch.journal_url)
+        return SqlJournal(journal_url(self.launch.journal_url, self.launch.name))
 
     def hang_up(self) -> None:
         if self._connection is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from mlops.deployment.control import swap
+from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.places import (
     Places,
     is_alive,
@@ -126,7 +127,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         served=served,
         host=host,
         port=port,
-        journal_url=journal_url(settings, where.name),
+        journal_url=journal_reference(settings, where.name),
         features=settings.journal.features,
         state_file=str(where.state),
         lock_file=str(where.lock),
@@ -138,11 +139,6 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         baseline=settings.report.baseline,
         max_bodies_mib=settings.deploy.max_bodies_mib,
     )
-
-
-def journal_url(settings: Settings, name: str) -> str:
-    """Return the SQLAlchemy URL of a deployment's journal."""
-    return settings.journal.url or f"sqlite:///{settings.home / 'journal' / f'{name}.db'}"
 
 
 def stop(where: Places) -> bool:
@@ -200,6 +196,7 @@ def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Pope
         write_launch(launch, where.launch)
         command = [sys.executable, "-m", "mlops.serving", str(where.launch), str(lock)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_RUN")}
+        environment.update(journal_environment(settings, where.name))
         if not launch.log_file:
             return subprocess.Popen(
                 command, cwd=settings.project_dir, env=environment, pass_fds=[lock]

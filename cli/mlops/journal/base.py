@@ -12,6 +12,9 @@ from mlops.journal.records import (
     NewOutcome,
     Observation,
     RevisionEvent,
+    ShadowDecision,
+    ShadowPair,
+    ShadowTruth,
     StoredOutcome,
     Traffic,
     TrafficSlice,
@@ -27,7 +30,12 @@ class JournalFullError(JournalUnavailableError):
 
 
 class Journal(Protocol):
-    """Append-only store of decisions and outcomes. One writer thread, any number of readers."""
+    """Append-only store of decisions and outcomes.
+
+    One writer thread in each process, and any number of readers. Processes that write at once,
+    where the store allows it, get the same answers as one that writes for all of them. The methods
+    that read raise a `RemoteError` if the store cannot be read.
+    """
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
@@ -47,6 +55,14 @@ class Journal(Protocol):
         Raises:
             JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
                 `JournalFullError` where it is for want of space.
+        """
+        ...
+
+    def append_shadows(self, decisions: Sequence[ShadowDecision]) -> None:
+        """Store what shadows answered; storing the same again changes nothing.
+
+        Raises:
+            JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
         """
         ...
 
@@ -95,6 +111,22 @@ class Journal(Protocol):
             revisions: Only decisions of these.
             width_ms: Width of a stretch in milliseconds, at least 1; stretches start at multiples
                 of it since 1970 in UTC.
+        """
+        ...
+
+    def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:
+        """Read what shadows answered beside what was served, in order of arrival.
+
+        Args:
+            revisions: Only answers of these revisions.
+        """
+        ...
+
+    def shadow_truths(self, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
+        """Read rows whose truth is known and that a shadow got a copy of.
+
+        Args:
+            revisions: Only answers of these revisions.
         """
         ...
 

@@ -2,44 +2,110 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Engine, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.schema import CreateSchema
 
-from mlops.errors import InvalidInputError, RemoteError
+from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.journal import schema
+from mlops.settings.secrets import without_credentials
+
+_EXAMPLES = "Write `sqlite:////folder/file.db` or `postgresql+psycopg://user@host/db`."
+# libpq's own names, https://www.postgresql.org/docs/current/libpq-connect.html. A server that
+# vanished without a word would otherwise be waited for until the kernel gives up, after minutes.
+_PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+    "application_name": "mlops",
+}
+# Two processes that open a new journal at once must not both create its tables.
+_CREATING = 0x6D6C6F7073  # "mlops"
 
 
 def open_engine(url: str) -> Engine:
     """Open the database behind `url`, creating the tables if they are not there.
 
     Raises:
-        InvalidInputError: The URL is no database URL, or the tables are of another version.
+        InvalidInputError: The URL is no database URL, its driver is not installed, or the tables
+            are of another version.
         RemoteError: The database cannot be reached.
     """
-    try:
-        parsed = make_url(url)
-        engine = create_engine(parsed)
-    except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
-        raise InvalidInputError(
-            f"The journal's URL cannot be used: {error}.",
-            hint="Write `sqlite:////folder/file.db` or `postgresql+psycopg://user@host/db`.",
-        ) from error
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _sqlite_pragmas)
+    parsed = _parse(url)
+    engine = _engine(parsed)
     try:
         if engine.dialect.name == "sqlite" and parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         _create_tables(engine)
     except (DBAPIError, OSError) as error:
-        # `render_as_string` hides the password.
-        where = parsed.render_as_string(hide_password=True)
-        reason = error.orig if isinstance(error, DBAPIError) else error.strerror
-        raise RemoteError(f"The journal at `{where}` cannot be opened: {reason}.") from error
+        engine.dispose()
+        reason = first_line(error) if isinstance(error, DBAPIError) else error.strerror
+        raise RemoteError(
+            f"The journal at `{_shown(parsed)}` cannot be opened: {reason}."
+        ) from error
+    except MlopsError:
+        engine.dispose()
+        raise
     return engine
+
+
+def first_line(error: DBAPIError) -> str:
+    """Return what a database said, in one line, without advice and credentials."""
+    lines = str(error.orig).strip().splitlines()
+    return without_credentials(lines[0].rstrip(".")) if lines else type(error.orig).__name__
+
+
+def _parse(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise InvalidInputError("The journal's URL cannot be read.", hint=_EXAMPLES) from error
+    if parsed.drivername in ("postgres", "postgresql"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername.partition("+")[0] not in ("sqlite", "postgresql"):
+        raise InvalidInputError(
+            f"A journal cannot be kept in `{parsed.drivername}`.", hint=_EXAMPLES
+        )
+    return parsed
+
+
+def _engine(parsed: URL) -> Engine:
+    options: dict[str, Any] = {}
+    if parsed.get_backend_name() == "postgresql":
+        wanted = parsed.query.get("schema", "")
+        if wanted:
+            # Not the search path, which a pooler in between does not keep for us.
+            options["execution_options"] = {"schema_translate_map": {None: str(wanted)}}
+        parsed = parsed.difference_update_query(["schema"])
+        parsed = parsed.update_query_dict({**_PATIENCE, **parsed.query})
+        # A connection that a restart has cut is found out before it is used.
+        options["pool_pre_ping"] = True
+    try:
+        engine = create_engine(parsed, **options)
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            f"A journal in PostgreSQL needs the package `{error.name}`, which is not installed.",
+            hint="pip install 'mlops-loop[postgres]'",
+        ) from error
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise InvalidInputError(
+            f"The journal's URL cannot be used: {error}.", hint=_EXAMPLES
+        ) from error
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _sqlite_pragmas)
+    return engine
+
+
+def _shown(parsed: URL) -> str:
+    """Return a URL for people, without its password wherever it stands."""
+    return re.sub(r"(password=)[^&]*", r"\1***", parsed.render_as_string(hide_password=True))
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
@@ -58,6 +124,12 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DB
 
 def _create_tables(engine: Engine) -> None:
     with engine.begin() as connection:
+        translated = connection.get_execution_options().get("schema_translate_map") or {}
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATING})
+        # Asked first: who may use it may not be allowed to create one.
+        if translated and not inspect(connection).has_schema(translated[None]):
+            connection.execute(CreateSchema(translated[None], if_not_exists=True))
         schema.metadata.create_all(connection)
         found = connection.execute(select(schema.meta.c.version)).scalar_one_or_none()
         if found is None:

@@ -48,6 +48,77 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowDecision:
+    """What a shadow made of the copy of a request. Nobody was given its answer.
+
+    Attributes:
+        nonce: Identity of the decision whose request it was.
+        revision: Revision that answered.
+        shadow: Position of the shadow in it, from 0.
+        time_ms: When the shadow had answered, milliseconds since 1970 in UTC.
+        latency_us: From its turn in the queue to its answer, microseconds.
+        status: HTTP status that its answer would have had.
+        predictions: One JSON value per row, or None after a failure.
+    """
+
+    nonce: bytes
+    revision: int
+    shadow: int
+    time_ms: int
+    latency_us: int
+    status: int
+    predictions: list[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowPair:
+    """A shadow's answer beside the one that was served.
+
+    Attributes:
+        revision: Revision that answered.
+        shadow: Position of the shadow in it.
+        status: Status that the shadow's answer would have had.
+        latency_us: Its latency in microseconds.
+        predictions: What it predicted, one JSON value per row; None after a failure.
+        arm: Position of the arm that was served; None if its decision is not in the journal.
+        served_status: Status of what was served.
+        served_latency_us: Latency of what was served.
+        served_predictions: What was served.
+    """
+
+    revision: int
+    shadow: int
+    status: int
+    latency_us: int
+    predictions: list[Any] | None
+    arm: int | None
+    served_status: int | None
+    served_latency_us: int | None
+    served_predictions: list[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowTruth:
+    """One row whose truth is known, with what a shadow and the served arm predicted for it.
+
+    Attributes:
+        revision: Revision that answered.
+        shadow: Position of the shadow in it.
+        arm: Position of the arm that was served.
+        prediction: What the shadow predicted; None after a failure.
+        served: What was served; None after a failure.
+        truth: The true value.
+    """
+
+    revision: int
+    shadow: int
+    arm: int
+    prediction: Value
+    served: Value
+    truth: Value
+
+
+@dataclass(frozen=True, slots=True)
 class NewOutcome:
     """Feedback about to be stored, its id already checked.
 

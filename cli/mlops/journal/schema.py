@@ -72,6 +72,22 @@ outcomes = Table(
     UniqueConstraint("nonce", "row"),
 )
 
+# Apart from the decisions, so that no count of an arm can ever take one for the other.
+shadow_decisions = Table(
+    "shadow_decisions",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("nonce", LargeBinary(12), nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("shadow", SmallInteger, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("latency_us", BigInteger, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("prediction", Float(53)),
+    Column("predictions", Text),
+    UniqueConstraint("nonce", "revision", "shadow"),
+)
+
 revisions = Table(
     "revisions",
     metadata,

@@ -114,12 +114,20 @@ class JournalWriter:
         too_many |= bool(self._outcome_bytes) and self._outcome_bytes + size > self._max_bytes
         return "Too much feedback is waiting." if too_many else ""
 
-    def close(self) -> None:
-        """Write what waits, then stop. Afterwards outcomes are refused."""
+    def close(self, timeout_s: float | None = None) -> bool:
+        """Write what waits, then stop. Afterwards outcomes are refused.
+
+        Args:
+            timeout_s: How long to wait for a journal that does not answer; for ever by default.
+
+        Returns:
+            Whether the thread has ended, and the journal may be used by others.
+        """
         with self._lock:
             self._closing = True
         self._wake.set()
-        self._thread.join()
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     @property
     def pending(self) -> int:

@@ -72,7 +72,7 @@ class Admin:
             text = (await _document(request)).get("text")
             if not isinstance(text, str):
                 raise InvalidInputError("A note has a `text`.")
-            self._note(text[:_MAX_NOTE])
+            await asyncio.to_thread(self._note, text[:_MAX_NOTE])
         except MlopsError as error:
             return _refusal(error)
         return JSONResponse(self._status())

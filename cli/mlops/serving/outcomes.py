@@ -31,6 +31,8 @@ from mlops.serving.metrics import Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
+# A database that neither answers nor refuses must not hold its senders for ever.
+_PATIENCE_S = 20.0
 _MAX_ROW = 1_000_000
 _MAX_ID = 10_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
@@ -75,6 +77,7 @@ class OutcomeDesk:
         engine: Knows the key and the live revision.
         metrics: Takes the counts.
         specs: What each revision that is known here was; read at each use.
+        patience_s: How long the journal may take.
     """
 
     def __init__(
@@ -82,29 +85,45 @@ class OutcomeDesk:
         engine: Engine,
         metrics: Metrics,
         specs: Mapping[int, DeploymentSpec],
+        *,
+        patience_s: float = _PATIENCE_S,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._specs = specs
+        self._patience_s = patience_s
 
     async def take(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> list[Receipt]:
         """Store outcomes and return a receipt for each, in order, once they are durable.
 
         Raises:
-            JournalUnavailableError: None of them was stored.
+            JournalUnavailableError: None of them was stored; or, where the journal takes too long,
+                nobody knows yet.
         """
         now_ms = time.time_ns() // 1_000_000
         checked = [self._check(outcome, now_ms) for outcome in outcomes]
         genuine = [item for item in checked if isinstance(item, NewOutcome)]
         stored: list[StoredOutcome] = []
         if genuine:
-            stored = await asyncio.wrap_future(writer.add_outcomes(genuine))
+            stored = await self._store(genuine, writer)
         fates = iter(stored)
         receipts = [
             item if isinstance(item, Receipt) else self._receipt(next(fates)) for item in checked
         ]
         self._count(receipts)
         return receipts
+
+    async def _store(
+        self, outcomes: Sequence[NewOutcome], writer: JournalWriter
+    ) -> list[StoredOutcome]:
+        future = asyncio.wrap_future(writer.add_outcomes(outcomes))
+        try:
+            return await asyncio.wait_for(future, self._patience_s)
+        except TimeoutError:
+            raise JournalUnavailableError(
+                f"The journal did not answer within {self._patience_s:g} s.",
+                hint="Send it again later; what was stored after all is not counted twice.",
+            ) from None
 
     def _check(self, outcome: Outcome, now_ms: int) -> NewOutcome | Receipt:
         """Read the id of an outcome; the receipt if that decides already."""

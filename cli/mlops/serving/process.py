@@ -21,6 +21,7 @@ from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, StoredOutcome
 from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
@@ -41,6 +42,8 @@ _FIRST_PORT, _LAST_PORT = 8080, 8180
 _GRACE_S = 5
 # New objects before a collection of the youngest, and collections before one of the next older.
 _COLLECT_AFTER = (50_000, 20, 100)
+# `mlops stop` waits longer than this and the grace together.
+_LAST_COMMIT_S = 10.0
 
 
 class Process:
@@ -60,7 +63,7 @@ class Process:
         self._launch = replace(launch, port=self._socket.getsockname()[1])
         key = _read_key(launch.key_file)
         self._token = _read_token(launch.token_file)
-        self._journal: Journal = SqlJournal(launch.journal_url)
+        self._journal: Journal = SqlJournal(journal_url(launch.journal_url, launch.name))
         live = load_revision(launch.served)
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._gauges)
@@ -112,12 +115,15 @@ class Process:
 
     def _finish(self) -> None:
         self._engine.close()
-        self._writer.close()
+        written = self._writer.close(_LAST_COMMIT_S)
         stopped_ms = _now_ms()
         number = self._launch.served.revision.number
-        with contextlib.suppress(Exception):
-            self._journal.record_revision(RevisionEvent(number, stopped_ms, "stopped"))
-        self._journal.close()
+        if written:
+            with contextlib.suppress(Exception):
+                self._journal.record_revision(RevisionEvent(number, stopped_ms, "stopped"))
+            self._journal.close()
+        else:
+            _LOG.error("journal: no answer; %d decisions are not written", self._writer.pending)
         write_state(self._state(stopped_ms), Path(self._launch.state_file))
         _LOG.info("stopped")
 

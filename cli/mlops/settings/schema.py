@@ -72,7 +72,11 @@ class ArtifactSettings:
 class JournalSettings:
     """The append-only record of decisions and outcomes."""
 
-    url: str = setting("", "SQLAlchemy URL; empty means SQLite in `.mlops/journal/NAME.db`")
+    url: str = setting(
+        "",
+        "SQLAlchemy URL, `env:VARIABLE` or `file:PATH` with one; empty means SQLite in "
+        "`.mlops/journal/NAME.db`",
+    )
     features: str | tuple[str, ...] = setting(
         "all", '"all", "none", or a list of the features to keep with each decision'
     )

@@ -1,8 +1,13 @@
-"""Keeping secrets out of what we print."""
+"""Keeping secrets out of what we print and write, and reading those that are only referred to."""
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlops.errors import InvalidInputError
 
 #: Said to who writes a credential where only its source belongs.
 NO_SECRETS = (
@@ -10,11 +15,13 @@ NO_SECRETS = (
     '`credentials = "environment"`, `"profile:NAME"` or `"file:PATH"` of [artifacts]'
 )
 
-_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET_NAME = re.compile(r"secret|password|passwd|token|access_key|api_key|private_key", re.I)
 # As Amazon makes them: an id by its first letters, a secret by its length.
 _ACCESS_KEY = re.compile(r"\b(AKIA|ASIA|AROA)[A-Z0-9]{12,}")
 _LONG_RANDOM = re.compile(r"[A-Za-z0-9/+=_-]{32,}")
+_USERINFO = re.compile(r"(?<=://)[^/\s]*@")
+_PASSWORD = re.compile(r"(?<=[?&]password=)[^&\s]+")
+_REFERENCE = re.compile(r"(env|file):(?!//)(.+)")
 
 
 def without_credentials(text: str) -> str:
@@ -22,8 +29,10 @@ def without_credentials(text: str) -> str:
 
     >>> without_credentials("postgresql://ann:secret@db/mlflow is down")
     'postgresql://db/mlflow is down'
+    >>> without_credentials("postgresql://db/mlflow?password=secret&port=1")
+    'postgresql://db/mlflow?password=***&port=1'
     """
-    return _USERINFO.sub("", text)
+    return _PASSWORD.sub("***", _USERINFO.sub("", text))
 
 
 class SecretError(ValueError):
@@ -69,3 +78,40 @@ def _looks_secret(source: str, name: str) -> bool:
     return bool(_ACCESS_KEY.search(name)) or (
         source == "profile" and bool(_LONG_RANDOM.fullmatch(name))
     )
+
+
+def is_reference(text: str) -> bool:
+    """Whether a setting says where its value is, as `env:VARIABLE` or `file:PATH`."""
+    return _REFERENCE.fullmatch(text) is not None
+
+
+def look_up(text: str, environ: Mapping[str, str] | None = None) -> str:
+    """Return what a reference refers to; any other text is its own value.
+
+    Args:
+        text: `env:VARIABLE`, `file:PATH`, or the value.
+        environ: The environment; `os.environ` by default.
+
+    Raises:
+        InvalidInputError: There is no such variable or file, or it is empty.
+
+    >>> look_up("env:SHOP_DB", {"SHOP_DB": "sqlite:///shop.db"}), look_up("sqlite:///x.db")
+    ('sqlite:///shop.db', 'sqlite:///x.db')
+    """
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
+        return text
+    kind, name = match.groups()
+    try:
+        value = (
+            (os.environ if environ is None else environ).get(name, "")
+            if kind == "env"
+            else Path(name).read_text(encoding="utf-8")
+        ).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise InvalidInputError(f"`{name}` cannot be read: {reason}.") from error
+    if not value:
+        where = "environment variable" if kind == "env" else "file"
+        raise InvalidInputError(f"The {where} `{name}` is empty or not there.")
+    return value

@@ -44,7 +44,8 @@ class Launch:
         served: First revision to serve.
         host: Address to listen on.
         port: Port to listen on; 0 for the first free one from 8080.
-        journal_url: SQLAlchemy URL of the journal.
+        journal_url: SQLAlchemy URL of the journal without a password, or where to find one:
+            `env:VARIABLE` or `file:PATH`.
         features: `all`, `none`, or the names of the features kept with each decision.
         state_file: Where the server writes its `ServerState`.
         lock_file: Held exclusively by the server while it lives.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mlops.deployment.control import score
+from mlops.deployment.journals import open_journal
 from mlops.deployment.places import pick_name, places
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.journal.records import LabelledRow, Value
-from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.paired import PairedReport, compare_paired
 from mlops.rewards import REWARDS
@@ -36,7 +36,7 @@ def paired_report(settings: Settings, name: str | None) -> PairedReport:
             "have none.",
             hint="A paired comparison needs squared-error, absolute-error or exact.",
         )
-    journal = SqlJournal(state.launch.journal_url)
+    journal = open_journal(settings, state.launch.name, state)
     try:
         evidence = gather(journal, baseline=settings.report.baseline)
         rows = list(journal.labelled_rows(evidence.revisions))

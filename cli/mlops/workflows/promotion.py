@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops.deployment.deploy import Deployed, Prepared, apply, mend, open_ledger, prepare
-from mlops.deployment.local import journal_url
+from mlops.deployment.journals import open_journal
 from mlops.deployment.places import pick_name, places, read_server_state
 from mlops.errors import ConflictError, NotFoundError, UsageError
-from mlops.journal.sql import SqlJournal
 from mlops.monitoring.report import Report, make_report
 from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.ledger import AliasMove, Entry, Intent
@@ -62,8 +61,7 @@ def report_on(settings: Settings, name: str | None) -> Report:
     """
     picked = pick_name(settings, name)
     state = read_server_state(places(settings, picked))
-    url = state.launch.journal_url if state else journal_url(settings, picked)
-    journal = SqlJournal(url)
+    journal = open_journal(settings, picked, state)
     try:
         return make_report(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
     finally:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mlops.deployment.local import journal_url
+from mlops.deployment.journals import open_journal
 from mlops.deployment.places import pick_name, places, read_server_state
 from mlops.errors import InvalidInputError, NotFoundError
-from mlops.journal.sql import SqlJournal
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
@@ -36,7 +35,7 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
         _check(Path(target))
     picked = pick_name(settings, name)
     state = read_server_state(places(settings, picked))
-    journal = SqlJournal(state.launch.journal_url if state else journal_url(settings, picked))
+    journal = open_journal(settings, picked, state)
     try:
         page = read_page(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
     finally:

@@ -1,0 +1,50 @@
+"""Where the journals of this project's deployments are.
+
+A password goes from the settings to the server through its environment, never through a file: what
+is written into `.mlops/run` names the variable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from mlops.journal.sql import SqlJournal
+from mlops.journal.url import has_password, journal_url
+from mlops.settings import Settings
+from mlops.settings.secrets import is_reference
+from mlops.spec.server import ServerState
+
+_VARIABLE = "MLOPS_JOURNAL_URL"
+_IN_ENVIRONMENT = f"env:{_VARIABLE}"
+
+
+def journal_reference(settings: Settings, name: str) -> str:
+    """Return what says where a deployment's journal is, and may be written into a file."""
+    url = settings.journal.url
+    if not url:
+        return f"sqlite:///{settings.home / 'journal' / f'{name}.db'}"
+    if is_reference(url):
+        kind, _, where = url.partition(":")
+        return url if kind == "env" else f"file:{Path(settings.project_dir, where)}"
+    return _IN_ENVIRONMENT if has_password(url) else url
+
+
+def journal_environment(settings: Settings, name: str) -> Mapping[str, str]:
+    """Return the variables that a server needs beside the reference."""
+    if journal_reference(settings, name) != _IN_ENVIRONMENT or is_reference(settings.journal.url):
+        return {}
+    return {_VARIABLE: settings.journal.url}
+
+
+def open_journal(settings: Settings, name: str, state: ServerState | None) -> SqlJournal:
+    """Open a deployment's journal for reading: the one its server writes, or last wrote.
+
+    Raises:
+        InvalidInputError: Nothing says where it is.
+        RemoteError: It cannot be reached.
+    """
+    reference = state.launch.journal_url if state else journal_reference(settings, name)
+    if reference == _IN_ENVIRONMENT:
+        reference = settings.journal.url or reference
+    return SqlJournal(journal_url(reference, name))

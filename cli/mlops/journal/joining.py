@@ -1,0 +1,139 @@
+"""Joining outcomes to the decisions they speak of, and telling each one's fate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlalchemy import ColumnElement, Connection, and_, select
+
+from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome, Value
+from mlops.journal.rows import Row, is_kept, prediction_of
+from mlops.journal.schema import decisions, outcomes
+
+# SQLite allows 32,766 variables in a statement since 3.32; older builds 999.
+_KEYS_PER_QUERY = 900
+_JOINED = (
+    decisions.c.nonce,
+    decisions.c.revision,
+    decisions.c.arm,
+    decisions.c.propensity,
+    decisions.c.n_rows,
+    decisions.c.prediction,
+    decisions.c.predictions,
+)
+
+
+def join(connection: Connection, batch: Sequence[NewOutcome]) -> list[StoredOutcome]:
+    """Join outcomes to the decisions that are stored; what was stored before is not looked at."""
+    matches = _by_nonce(connection, {o.nonce for o in batch if o.nonce is not None})
+    named = _by_client_id(connection, {o.client_id for o in batch if o.nonce is None})
+    joined = [_join(outcome, matches, named) for outcome in batch]
+    early = _whole_requests(connection, {o.nonce for o in batch if o.nonce is not None})
+    return [_not_again(item, early) for item in joined]
+
+
+def settle(item: StoredOutcome, fresh: set[tuple[bytes | None, int]]) -> StoredOutcome:
+    """Turn what was already there, or came twice in the batch, into a duplicate.
+
+    Args:
+        item: A joined outcome.
+        fresh: Nonce and row of what the batch has newly stored; those told of are taken out.
+    """
+    if item.fate not in (Fate.ACCEPTED, Fate.UNMATCHED):
+        return item
+    key = (item.outcome.nonce, item.outcome.row)
+    if key in fresh:
+        fresh.discard(key)
+        return item
+    return replace(item, fate=Fate.DUPLICATE)
+
+
+def same_decision() -> ColumnElement[bool]:
+    """Join condition of outcomes and decisions.
+
+    A retry after a change of weights may have been answered by another arm than the decision
+    that stands; its outcome keeps the arm of its own request id and is joined to no prediction.
+    """
+    return and_(
+        decisions.c.nonce == outcomes.c.nonce,
+        decisions.c.revision == outcomes.c.revision,
+        decisions.c.arm == outcomes.c.arm,
+    )
+
+
+def _by_nonce(connection: Connection, nonces: set[bytes]) -> dict[bytes, Row]:
+    found = {}
+    keys = sorted(nonces)
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        chunk = keys[start : start + _KEYS_PER_QUERY]
+        query = select(*_JOINED).where(decisions.c.nonce.in_(chunk))
+        found.update({bytes(row.nonce): row for row in connection.execute(query)})
+    return found
+
+
+def _by_client_id(
+    connection: Connection, client_ids: set[str | None]
+) -> dict[str | None, list[Row]]:
+    found: dict[str | None, list[Row]] = {}
+    for client_id in client_ids:
+        # Two are enough to know that the id is not unique; a constant id may have a million.
+        query = select(*_JOINED).where(decisions.c.client_id == client_id).limit(2)
+        found[client_id] = list(connection.execute(query)) if is_kept(client_id) else []
+    return found
+
+
+def _join(
+    outcome: NewOutcome,
+    matches: dict[bytes, Row],
+    named: dict[str | None, list[Row]],
+) -> StoredOutcome:
+    if outcome.nonce is not None:
+        decision = matches.get(outcome.nonce)
+        if decision is None or (decision.revision, decision.arm) != (outcome.revision, outcome.arm):
+            return StoredOutcome(Fate.UNMATCHED, outcome)
+    else:
+        candidates = named[outcome.client_id]
+        if len(candidates) != 1:
+            return StoredOutcome(Fate.AMBIGUOUS if candidates else Fate.UNKNOWN, outcome)
+        decision = candidates[0]
+        outcome = replace(
+            outcome,
+            nonce=bytes(decision.nonce),
+            revision=decision.revision,
+            arm=decision.arm,
+            propensity=decision.propensity,
+        )
+    if outcome.row >= decision.n_rows:
+        return StoredOutcome(Fate.NO_SUCH_ROW, outcome)
+    single = decision.n_rows == 1
+    if single:
+        # Its only row and the whole of it are one thing, which must not be credited twice.
+        outcome = replace(outcome, row=0)
+    return StoredOutcome(Fate.ACCEPTED, outcome, _prediction(decision, outcome.row), single)
+
+
+def _whole_requests(connection: Connection, nonces: set[bytes]) -> set[bytes | None]:
+    """Which of these requests have feedback about the whole of them already."""
+    found: set[bytes | None] = set()
+    keys = sorted(nonces)
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        chunk = keys[start : start + _KEYS_PER_QUERY]
+        query = select(outcomes.c.nonce).where(
+            outcomes.c.nonce.in_(chunk), outcomes.c.row == WHOLE_REQUEST
+        )
+        found.update(bytes(nonce) for (nonce,) in connection.execute(query))
+    return found
+
+
+def _not_again(item: StoredOutcome, early: set[bytes | None]) -> StoredOutcome:
+    """Turn feedback about the only row of a request into a duplicate of that about the whole.
+
+    Feedback about the whole came before its decision was known to have a single row.
+    """
+    again = item.fate is Fate.ACCEPTED and item.single_row and item.outcome.nonce in early
+    return replace(item, fate=Fate.DUPLICATE) if again else item
+
+
+def _prediction(decision: Row, index: int) -> Value:
+    return prediction_of(decision.prediction, decision.predictions, index)

@@ -1,0 +1,220 @@
+"""The questions that are asked of the tables, each on a connection that its caller owns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import orjson
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    distinct,
+    func,
+    literal_column,
+    select,
+)
+
+from mlops.journal.joining import same_decision
+from mlops.journal.labelled import labelled_row
+from mlops.journal.records import (
+    LabelledRow,
+    Observation,
+    RevisionEvent,
+    ShadowPair,
+    ShadowTruth,
+    Traffic,
+    TrafficSlice,
+)
+from mlops.journal.rows import Row, observation_of, prediction_of, predictions_of, truth_of
+from mlops.journal.schema import decisions, losses, outcomes, revisions, shadow_decisions
+
+_READ_AHEAD_ROWS = 5_000
+
+
+def read_observations(
+    connection: Connection, revisions: Iterable[int] | None
+) -> Iterator[Observation]:
+    """See `Journal.observations`."""
+    o, d = outcomes.c, decisions.c
+    query = (
+        select(
+            o.seq, o.nonce, o.row, o.time_ms, o.revision, o.arm, o.propensity, o.reward,
+            o.truth, o.truth_json, d.prediction, d.predictions, d.unit,
+            d.time_ms.label("decided_ms"),
+        )
+        .select_from(outcomes.outerjoin(decisions, same_decision()))
+        # Stored before its decision was, which turned out to have fewer rows.
+        .where(d.n_rows.is_(None) | (o.row < d.n_rows))
+        .order_by(o.seq)
+    )  # fmt: skip
+    if revisions is not None:
+        query = query.where(o.revision.in_(list(revisions)))
+    yield from map(observation_of, _stream(connection, query))
+
+
+def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iterator[LabelledRow]:
+    """See `Journal.labelled_rows`."""
+    o, d = outcomes.c, decisions.c
+    query = (
+        select(d.nonce, d.unit, d.features, d.n_rows, o.row, o.truth, o.truth_json)
+        .select_from(outcomes.join(decisions, same_decision()))
+        .where(d.revision.in_(list(revisions)), d.features.is_not(None))
+        .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows)
+        .order_by(o.seq)
+    )
+    for row in _stream(connection, query):
+        labelled = labelled_row(row)
+        if labelled is not None:
+            yield labelled
+
+
+def read_traffic(connection: Connection) -> list[Traffic]:
+    """See `Journal.traffic`."""
+    d = decisions.c
+    drawn = d.propensity > 0
+    query = (
+        select(
+            d.revision,
+            d.arm,
+            _count(drawn),
+            # A decision without a sticky unit is its own unit.
+            func.count(distinct(case((drawn, func.coalesce(d.unit, d.nonce))))),
+            _count(d.propensity == 0),
+            _count(d.status >= 500),
+            func.sum(d.n_rows),
+            func.coalesce(func.avg(case((drawn, d.latency_us))), 0.0),
+            func.min(d.time_ms),
+            func.max(d.time_ms),
+        )
+        .group_by(d.revision, d.arm)
+        .order_by(d.revision, d.arm)
+    )
+    rows: list[Row] = list(connection.execute(query))
+    return [
+        Traffic(
+            revision=row[0],
+            arm=row[1],
+            drawn=row[2],
+            units=row[3],
+            forced=row[4],
+            errors=row[5],
+            rows=int(row[6]),
+            latency_us_mean=float(row[7]),
+            first_ms=row[8],
+            last_ms=row[9],
+        )
+        for row in rows
+    ]
+
+
+def read_traffic_over_time(
+    connection: Connection, revisions: Iterable[int], width_ms: int
+) -> list[TrafficSlice]:
+    """See `Journal.traffic_over_time`."""
+    d = decisions.c
+    # A literal, since PostgreSQL takes two placeholders for two different groupings.
+    stretch = d.time_ms // literal_column(str(int(width_ms)), BigInteger)
+    query = (
+        select(stretch, d.revision, d.arm, func.count())
+        .where(d.propensity > 0, d.revision.in_(list(revisions)))
+        .group_by(stretch, d.revision, d.arm)
+        .order_by(stretch, d.revision, d.arm)
+    )
+    return [
+        TrafficSlice(int(start) * width_ms, revision, arm, drawn)
+        for start, revision, arm, drawn in connection.execute(query)
+    ]
+
+
+def read_revision_events(connection: Connection) -> list[RevisionEvent]:
+    """See `Journal.revision_events`."""
+    return [
+        RevisionEvent(
+            row.revision,
+            row.time_ms,
+            row.event,
+            None if row.spec is None else orjson.loads(row.spec),
+        )
+        for row in connection.execute(select(revisions).order_by(revisions.c.seq))
+    ]
+
+
+def read_losses(connection: Connection) -> dict[str, int]:
+    """See `Journal.losses`."""
+    query = select(losses.c.kind, func.sum(losses.c.n)).group_by(losses.c.kind)
+    return {kind: int(count) for kind, count in connection.execute(query)}
+
+
+def read_shadow_pairs(connection: Connection, revisions: Iterable[int]) -> Iterator[ShadowPair]:
+    """See `Journal.shadow_pairs`."""
+    s, d = shadow_decisions.c, decisions.c
+    query = (
+        select(
+            s.revision, s.shadow, s.status, s.latency_us, s.prediction, s.predictions, d.arm,
+            d.status.label("served_status"), d.latency_us.label("served_latency_us"),
+            d.prediction.label("served_prediction"), d.predictions.label("served_predictions"),
+        )
+        .select_from(shadow_decisions.outerjoin(decisions, _same_request()))
+        .where(s.revision.in_(list(revisions)))
+        .order_by(s.seq)
+    )  # fmt: skip
+    for row in _stream(connection, query):
+        yield ShadowPair(
+            revision=row.revision,
+            shadow=row.shadow,
+            status=row.status,
+            latency_us=row.latency_us,
+            predictions=predictions_of(row.prediction, row.predictions),
+            arm=row.arm,
+            served_status=row.served_status,
+            served_latency_us=row.served_latency_us,
+            served_predictions=predictions_of(row.served_prediction, row.served_predictions),
+        )
+
+
+def read_shadow_truths(connection: Connection, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
+    """See `Journal.shadow_truths`."""
+    o, d, s = outcomes.c, decisions.c, shadow_decisions.c
+    query = (
+        select(
+            s.revision, s.shadow, s.prediction, s.predictions, o.row, o.truth, o.truth_json,
+            d.arm, d.prediction.label("served_prediction"),
+            d.predictions.label("served_predictions"),
+        )
+        .select_from(
+            outcomes.join(decisions, same_decision()).join(shadow_decisions, _same_request())
+        )
+        .where(s.revision.in_(list(revisions)), o.row < d.n_rows)
+        .where(o.truth.is_not(None) | o.truth_json.is_not(None))
+        .order_by(o.seq)
+    )  # fmt: skip
+    for row in _stream(connection, query):
+        yield ShadowTruth(
+            revision=row.revision,
+            shadow=row.shadow,
+            arm=row.arm,
+            prediction=prediction_of(row.prediction, row.predictions, row.row),
+            served=prediction_of(row.served_prediction, row.served_predictions, row.row),
+            truth=truth_of(row),
+        )
+
+
+def _same_request() -> ColumnElement[bool]:
+    return and_(
+        shadow_decisions.c.nonce == decisions.c.nonce,
+        shadow_decisions.c.revision == decisions.c.revision,
+    )
+
+
+def _stream(connection: Connection, query: Select[Any]) -> Iterable[Row]:
+    """Read the rows of a long answer bit by bit."""
+    return connection.execution_options(yield_per=_READ_AHEAD_ROWS).execute(query)
+
+
+def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
+    return func.count(case((condition, 1)))

@@ -1,0 +1,54 @@
+"""Which database a deployment's journal is in."""
+
+from __future__ import annotations
+
+import hashlib
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from mlops.settings.secrets import look_up
+
+# PostgreSQL cuts longer names without a word.
+_MAX_NAME = 63
+
+
+def journal_url(reference: str, deployment: str) -> str:
+    """Return the URL to open, with whatever password belongs to it.
+
+    In PostgreSQL each deployment has a schema of its own, `mlops_` and its name, unless the URL
+    names one as `?schema=NAME`: revision 3 of one deployment is not revision 3 of another.
+
+    Args:
+        reference: A URL, `env:VARIABLE` or `file:PATH`.
+        deployment: Name of the deployment.
+
+    Raises:
+        InvalidInputError: The reference leads nowhere.
+    """
+    url = look_up(reference)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # Told in full by whoever opens it.
+        return url
+    if not parsed.drivername.startswith("postgres") or "schema" in parsed.query:
+        return url
+    named = parsed.update_query_dict({"schema": _schema(deployment)})
+    return named.render_as_string(hide_password=False)
+
+
+def has_password(url: str) -> bool:
+    """Whether a URL holds a password that must not be written anywhere."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return "@" in url
+    return bool(parsed.password) or "password" in parsed.query
+
+
+def _schema(deployment: str) -> str:
+    name = f"mlops_{deployment.replace('-', '_')}"
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - 9]}_{hashlib.sha256(deployment.encode()).hexdigest()[:8]}"

@@ -1,0 +1,168 @@
+"""The journal on PostgreSQL: several writers at once, and a whole deployment."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from mlops.errors import RemoteError
+from mlops.journal.base import JournalUnavailableError
+from mlops.journal.records import Fate
+from mlops.journal.sql import SqlJournal
+from tests.fixtures_deployment import Shop
+from tests.journal.rows import decision, nonce, outcome
+from tests.postgresql import PostgreSQL
+
+_CHECKOUT = Path(__file__).parents[2]
+_NUMBERS = itertools.count()
+
+
+@pytest.fixture
+def url(database: PostgreSQL) -> str:
+    """An empty journal."""
+    return f"{database.url}?schema=t{next(_NUMBERS)}"
+
+
+# Several writers.
+
+
+def test_no_acknowledged_outcome_of_several_processes_is_lost_or_doubled(url: str) -> None:
+    """Two of the three write the same rows, one is killed in the middle."""
+    firsts = (0, 0, 1_000_000)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.journal.append_forever", url, str(first)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=_CHECKOUT,
+        )
+        for first in firsts
+    ]
+    acknowledged: list[int] = []
+    for process in processes:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(150)]
+        process.kill()
+        lines += process.stdout.readlines()
+        process.stdout.close()
+        process.wait()
+        acknowledged += [int(line) for line in lines if line.endswith("\n")]
+    journal = SqlJournal(url)
+    seen = [observation.nonce for observation in journal.observations()]
+    journal.close()
+    assert len(set(seen)) == len(seen)
+    assert {nonce(number) for number in acknowledged} <= set(seen)
+    assert len(acknowledged) >= 450
+
+
+def test_writers_that_meet_in_opposite_order_both_get_through(url: str) -> None:
+    """Each waits for a row of the other: the database ends one, which tries again."""
+    numbers = range(400)
+    faults: list[Exception] = []
+    fates: list[Fate] = []
+
+    def write(journal: SqlJournal, order: list[int]) -> None:
+        try:
+            batch = [outcome(number) for number in order]
+            rows = [decision(number) for number in order]
+            fates.extend(stored.fate for stored in journal.append(rows, batch))
+        except JournalUnavailableError as error:
+            faults.append(error)
+
+    for turn in range(5):
+        order = [turn * 1000 + number for number in numbers]
+        journals = [SqlJournal(url), SqlJournal(url)]
+        threads = [
+            threading.Thread(target=write, args=(journals[0], order)),
+            threading.Thread(target=write, args=(journals[1], order[::-1])),
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for journal in journals:
+            journal.close()
+    assert not faults
+    # Each row was fresh for one of the two only.
+    assert fates.count(Fate.ACCEPTED) == fates.count(Fate.DUPLICATE) == 5 * len(numbers)
+
+
+def test_several_open_a_new_journal_at_once(database: PostgreSQL) -> None:
+    fresh = f"{database.url}?schema=fresh"
+    faults: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            journal = SqlJournal(fresh)
+            journal.append([decision(number)], [])
+            journal.close()
+        except Exception as error:  # noqa: BLE001 - a thread's fault is the test's
+            faults.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+    journal = SqlJournal(fresh)
+    assert journal.traffic()[0].drawn == 6
+    journal.close()
+
+
+def test_deployments_share_a_database_and_nothing_else(database: PostgreSQL) -> None:
+    red, white = (SqlJournal(f"{database.url}?schema={name}") for name in ("red", "white"))
+    red.append([decision(1)], [outcome(1)])
+    assert white.traffic() == []
+    assert [stored.fate for stored in white.append([], [outcome(1)])] == [Fate.UNMATCHED]
+    assert [stored.fate for stored in red.append([], [outcome(1)])] == [Fate.DUPLICATE]
+    red.close()
+    white.close()
+
+
+def test_a_user_who_may_not_create_schemas_uses_one_that_is_there(database: PostgreSQL) -> None:
+    engine = create_engine(database.url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in ("CREATE ROLE clerk LOGIN", "CREATE SCHEMA given AUTHORIZATION clerk"):
+            connection.execute(text(statement))
+    engine.dispose()
+    theirs = database.url.replace("postgres@", "clerk@")
+    with pytest.raises(RemoteError) as caught:
+        SqlJournal(f"{theirs}?schema=other")
+    assert "permission denied" in caught.value.message
+    journal = SqlJournal(f"{theirs}?schema=given")
+    journal.append([decision(1)], [])
+    journal.close()
+
+
+def test_a_deployment_with_its_journal_in_postgresql(database: PostgreSQL, wine_shop: Shop) -> None:
+    """From deploying to the report; and the password is written nowhere."""
+    secret = database.url.replace("postgres@", "postgres:hunter2@")
+    shop = replace(wine_shop, environ={"MLOPS_JOURNAL_URL": secret})
+    said = [shop.ok("deploy", "--ab", "modelA", "modelB", "--json")]
+    for _ in range(6):
+        request_id, _arm = shop.ask()
+        said.append(shop.ok("feedback", "--request-id", request_id, "--reward", "-1"))
+    said += [shop.ok("report", "--json"), shop.ok("status", "--json")]
+    report = said[-2].document
+    assert sum(arm["n"] for arm in report["arms"]) == 6
+    said.append(shop.ok("config", "show", "--origin"))
+    shop.ok("stop")
+    database.stop()
+    try:
+        for words in (("report",), ("deploy", "--ab", "modelA", "modelB")):
+            down = shop.run(*words, "--json")
+            assert down.code == 6, down.out + down.err
+            said.append(down)
+    finally:
+        database.start()
+    texts = [item.out + item.err for item in said]
+    texts += [p.read_text(errors="replace") for p in shop.where.folder.iterdir() if p.is_file()]
+    assert not [text_ for text_ in texts if "hunter2" in text_]
