@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
-from mlops.training.child import Child
 from mlops.training.progress import Progress
 from mlops.training.project import Project
-from mlops.training.runner import SIGNALLED
+from mlops.training.runner import SIGNALLED, Trial, Work, open_runner
 from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
 
 if TYPE_CHECKING:
@@ -71,17 +70,16 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         MlopsError: The script failed or was killed.
         KeyboardInterrupt: We were asked to stop; the run is KILLED and no process is left.
     """
-    logs = settings.make_home() / "logs"
-    logs.mkdir(exist_ok=True)
     tail: deque[str] = deque(maxlen=_LAST_LINES)
 
-    def on_line(text: str) -> None:
+    def on_line(_run_id: str, text: str) -> None:
         tail.append(text)
         progress.line(text)
 
     progress.phase("opening MLflow")
+    work = Work(job.project, job.entry_point, job.env_manager)
     # The runner imports MLflow while we do, which is most of what either has to wait for.
-    with Child(settings, logs) as child:
+    with open_runner(work, settings, on_line) as runner:
         client = open_registry(settings)
         with mlflow_errors(settings):
             experiment = _experiment(client, settings, job.experiment, progress)
@@ -90,15 +88,15 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         try:
             with owned as run_id:
                 progress.phase(f"training, run {run_id}")
-                code = child.run(_order(job, run_id, experiment), on_line)
-                owned.fate = fate_of(code)
+                (outcome,) = runner.run([Trial(run_id, experiment, job.given)])
+                owned.fate = fate_of(outcome.code)
         except KeyboardInterrupt:
             progress.note(f"interrupted: run {owned.run_id or '(none yet)'} is KILLED")
             raise
     if owned.status != "FINISHED":
-        raise _failure(owned, code, child.log, tail)
+        raise _failure(owned, outcome.code, outcome.log, tail)
     with mlflow_errors(settings):
-        return Done(client, client.get_run(owned.run_id), child.log)
+        return Done(client, client.get_run(owned.run_id), outcome.log)
 
 
 def _experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
@@ -106,17 +104,6 @@ def _experiment(client: MlflowClient, settings: Settings, name: str, progress: P
     for run_id in close_abandoned(client, experiment):
         progress.note(f"run {run_id}: its `mlops train` died without a word, now KILLED")
     return experiment
-
-
-def _order(job: Job, run_id: str, experiment: str) -> dict[str, object]:
-    return {
-        "folder": str(job.project.folder),
-        "entry_point": job.entry_point,
-        "parameters": dict(job.given),
-        "env_manager": job.env_manager,
-        "run_id": run_id,
-        "experiment_id": experiment,
-    }
 
 
 def _failure(owned: OwnedRun, code: int, log: Path, tail: Iterable[str]) -> MlopsError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from mlops.registry.faults import mlflow_errors
 from mlops.settings.secrets import without_credentials
 from mlops.training.processes import PID_TAG, owner_is_gone, owner_tags
-from mlops.training.runner import SIGNALLED
+from mlops.training.runner.base import SIGNALLED
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

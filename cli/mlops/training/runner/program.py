@@ -1,4 +1,4 @@
-"""The program that runs one project; `mlops train` starts it as a process of its own.
+"""The program that runs one project; `ColdRunner` starts it as a process of its own.
 
 A process of its own can be killed with everything it started, and its three seconds of imports pass
 while the parent opens the store and creates the run. It reads one line of JSON, hands that to
@@ -17,12 +17,10 @@ import threading
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlops.registry.client import quieten
+from mlops.training.runner.base import SIGNALLED
 
 if TYPE_CHECKING:
     from mlflow.projects.backend.abstract_backend import AbstractBackend
-
-#: What a shell adds to the number of the signal that ended a process.
-SIGNALLED = 128
 
 
 def main() -> None:
@@ -43,6 +41,7 @@ def _run(backend: AbstractBackend, order: dict[str, Any]) -> int:
     from mlflow import set_registry_uri, set_tracking_uri
     from mlflow.exceptions import MlflowException
 
+    os.environ.update(order["environment"])
     set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     set_registry_uri(os.environ["MLFLOW_REGISTRY_URI"])
     config = {
