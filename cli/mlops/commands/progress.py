@@ -36,8 +36,8 @@ class PhaseProgress:
 
     def __enter__(self) -> PhaseProgress:
         if self._live:
-            self._status = self.console.status("")
-            self._status.start()
+            # No spinner before the first phase: it needs a thread, and `mlops train` forks before.
+            self.console.print("[dim]starting[/]", end="\r")
         return self
 
     def __exit__(
@@ -58,6 +58,9 @@ class PhaseProgress:
         elif self._phase:
             self._done("green", "✓")
         self._phase, self._since = text, time.monotonic()
+        if self._live and self._status is None:
+            self._status = self.console.status("")
+            self._status.start()
         self._show("")
 
     def line(self, text: str) -> None:

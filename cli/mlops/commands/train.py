@@ -34,8 +34,12 @@ def train(
         typer.Option(help="MLflow experiment; by default the project's name.", show_default=False),
     ] = "",
     env_manager: Annotated[
-        str, typer.Option(help="local, uv, virtualenv or conda, as `mlflow run` has them.")
-    ] = "local",
+        str,
+        typer.Option(
+            help="auto, local, uv, virtualenv or conda; by default the setting, which is auto.",
+            show_default=False,
+        ),
+    ] = "",
     register: Annotated[
         str,
         typer.Option(

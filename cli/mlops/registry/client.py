@@ -92,13 +92,18 @@ def script_environment(settings: Settings) -> dict[str, str]:
     }
 
 
-def quieten() -> None:
-    """Import MLflow such that neither it nor its libraries write to our output.
+def quiet_environment() -> None:
+    """Set what keeps MLflow and its libraries quiet when they are imported.
 
     What the user has set in the environment wins.
     """
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
+
+
+def quieten() -> None:
+    """Import MLflow such that neither it nor its libraries write to our output."""
+    quiet_environment()
     import mlflow  # noqa: F401 - it sets its loggers' levels when it is imported
 
     # Alembic tells of each of 60 migrations.

@@ -33,9 +33,9 @@ def list_settings(settings: Settings) -> tuple[SettingLine, ...]:
     for section, record in SECTIONS.items():
         for item in fields(record):
             key = f"{section}.{item.name}"
-            value = getattr(getattr(settings, section), item.name) or used.get(key)
-            if value is None:
-                value = item.default
+            value = getattr(getattr(settings, section), item.name)
+            if value == "":
+                value = used.get(key, value)
             shown = without_credentials(value) if isinstance(value, str) else value
             lines.append(SettingLine(key, shown, settings.origins[key], item.metadata["doc"]))
     return tuple(lines)

@@ -139,6 +139,14 @@ def _whole(raw: Any) -> int:  # noqa: ANN401 - a TOML value or text
     return number
 
 
+def _truth(raw: Any) -> bool:  # noqa: ANN401 - a TOML value or text
+    if isinstance(raw, bool):
+        return raw
+    if str(raw).lower() not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return str(raw).lower() == "true"
+
+
 def _probability(raw: Any) -> float:  # noqa: ANN401 - a TOML value or text
     try:
         number = float(raw)
@@ -183,6 +191,7 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "source": _source,
     "place": _place,
     "int": _whole,
+    "bool": _truth,
     "float": _probability,
     "str | tuple[str, ...]": _names,
     "tuple[float, float] | None": _range,

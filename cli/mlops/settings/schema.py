@@ -69,6 +69,18 @@ class ArtifactSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingSettings:
+    """How `mlops train` executes a project."""
+
+    env_manager: str = setting(
+        "auto", "environment of the runs: auto, local, uv, virtualenv or conda"
+    )
+    warm: bool = setting(
+        True, "fork runs from a process that has imported everything; false: MLflow's own runner"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class JournalSettings:
     """The append-only record of decisions and outcomes."""
 
@@ -141,6 +153,7 @@ class Settings:
     origins: Mapping[str, str]
     tracking: TrackingSettings
     artifacts: ArtifactSettings
+    training: TrainingSettings
     journal: JournalSettings
     deploy: DeploySettings
     feedback: FeedbackSettings
@@ -180,6 +193,7 @@ class Settings:
 SECTIONS: Mapping[str, type[Any]] = {
     "tracking": TrackingSettings,
     "artifacts": ArtifactSettings,
+    "training": TrainingSettings,
     "journal": JournalSettings,
     "deploy": DeploySettings,
     "feedback": FeedbackSettings,

@@ -76,10 +76,10 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         tail.append(text)
         progress.line(text)
 
-    progress.phase("opening MLflow")
     work = Work(job.project, job.entry_point, job.env_manager)
-    # The runner imports MLflow while we do, which is most of what either has to wait for.
-    with open_runner(work, settings, on_line) as runner:
+    # First of all, as a fork is only safe while there is nothing to share but imports.
+    with open_runner(work, settings, on_line, progress.note) as runner:
+        progress.phase("opening MLflow")
         client = open_registry(settings)
         with mlflow_errors(settings):
             experiment = _experiment(client, settings, job.experiment, progress)

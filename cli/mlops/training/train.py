@@ -16,6 +16,7 @@ from mlops.registry.versions import check_model_name, register
 from mlops.spec.model import ModelVersion
 from mlops.training.checkout import local_copy
 from mlops.training.environment import Difference, differences
+from mlops.training.environments import check_manager, resolve_manager
 from mlops.training.execution import Done, Job, execute
 from mlops.training.interrupts import signals_interrupt
 from mlops.training.parameters import all_values, check_parameters
@@ -39,7 +40,7 @@ class TrainRequest:
         parameters: Words of the form name=value.
         entry_point: Which entry point of the project, or a script in it.
         experiment: MLflow experiment; empty means the setting, else the project's name.
-        env_manager: `local`, `virtualenv`, `uv` or `conda`, as `mlflow run` has them.
+        env_manager: `auto`, `local`, `uv`, `virtualenv` or `conda`; empty means the setting.
         register: Registered model to make a version of; empty means the project's name.
         no_register: Leave the model unregistered.
         model: Which of the run's models to register, where it logged several.
@@ -50,7 +51,7 @@ class TrainRequest:
     parameters: tuple[str, ...] = ()
     entry_point: str = "main"
     experiment: str = ""
-    env_manager: str = "local"
+    env_manager: str = ""
     register: str = ""
     no_register: bool = False
     model: str = ""
@@ -153,8 +154,10 @@ def _prepare(
     project = read_project(folder)
     entry_point = project.entry_point(request.entry_point)
     given = check_parameters(entry_point, request.parameters)
-    local = request.env_manager == "local"
-    gaps = differences(project.environment_file) if local else ()
+    wanted = request.env_manager or settings.training.env_manager
+    check_manager(wanted)
+    manager = resolve_manager(wanted, project)
+    gaps = differences(project.environment_file) if manager == "local" else ()
     for gap in gaps:
         progress.note(f"environment: {gap}")
     job = Job(
@@ -163,7 +166,7 @@ def _prepare(
         entry_point=entry_point.name,
         given=given,
         values=all_values(entry_point, given),
-        env_manager=request.env_manager,
+        env_manager=manager,
         experiment=request.experiment or settings.tracking.experiment or project.name,
     )
     return job, gaps

@@ -38,14 +38,14 @@ class Child:
     """A process in a group of its own, with its output in a file.
 
     Args:
-        settings: Say where MLflow is.
+        environment: Its variables, and the script's.
         logs: Folder for its output.
 
     Attributes:
         log: The file with the output.
     """
 
-    def __init__(self, settings: Settings, logs: Path) -> None:
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
         self.log = self._unnamed = logs / f".starting-{os.getpid()}-{next(_number)}.log"
         self._deadline = 0.0
         with self.log.open("wb") as output:
@@ -55,7 +55,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                env=base_environment(settings),
+                env=dict(environment),
                 start_new_session=True,
                 text=True,
             )
@@ -116,12 +116,10 @@ class Child:
         return True
 
 
-def base_environment(settings: Settings) -> dict[str, str]:
-    """Return the environment of runner and script."""
+def base_environment(settings: Settings, python: Path) -> dict[str, str]:
+    """Return the environment of a script, where `python` means that interpreter."""
     environment = script_environment(settings)
-    # `python` in an MLproject shall be the interpreter that we run on, activated or not.
-    programs = str(Path(sys.executable).parent)
     return environment | {
-        "PATH": os.pathsep.join([programs, environment.get("PATH", os.defpath)]),
+        "PATH": os.pathsep.join([str(python.parent), environment.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
     }

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from mlops.training.runner.base import OnLine, Runner, Trial, Work
 from mlops.training.runner.child import Child
 from mlops.training.runner.tail import Tail
-
-if TYPE_CHECKING:
-    from mlops.settings import Settings
 
 _POLL_S = 0.05
 
@@ -23,22 +20,26 @@ class ColdRunner(Runner):
 
     Args:
         work: What to run.
-        settings: Where MLflow is.
+        environment: Variables of every trial.
         logs: Folder of the trials' output.
         on_line: Gets every line of it.
     """
 
     def __init__(
-        self, work: Work, settings: Settings, logs: Path, on_line: OnLine | None = None
+        self,
+        work: Work,
+        environment: Mapping[str, str],
+        logs: Path,
+        on_line: OnLine | None = None,
     ) -> None:
         super().__init__(on_line)
-        self._work, self._settings, self._logs = work, settings, logs
+        self._work, self._environment, self._logs = work, environment, logs
         self._children: dict[str, tuple[Child, Tail]] = {}
         self._spare: Child | None = None
 
     def __enter__(self) -> ColdRunner:
         # It imports MLflow while the caller opens the store and creates the run.
-        self._spare = Child(self._settings, self._logs)
+        self._spare = Child(self._environment, self._logs)
         return self
 
     def __exit__(
@@ -56,7 +57,7 @@ class ColdRunner(Runner):
             child.close()
 
     def _begin(self, trial: Trial) -> Path:
-        child = self._spare or Child(self._settings, self._logs)
+        child = self._spare or Child(self._environment, self._logs)
         self._spare = None
         child.begin(
             {

@@ -2,23 +2,84 @@
 
 from __future__ import annotations
 
+import hashlib
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops.training.environments import Environment, choose_environment
 from mlops.training.runner.base import OnLine, Runner, Work
+from mlops.training.runner.child import base_environment
 from mlops.training.runner.cold import ColdRunner
+from mlops.training.runner.warm import WarmRunner
+from mlops.training.warm.parent import Config
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
 
+_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 
-def open_runner(work: Work, settings: Settings, on_line: OnLine | None = None) -> Runner:
+
+def open_runner(
+    work: Work,
+    settings: Settings,
+    on_line: OnLine | None = None,
+    note: Callable[[str], None] | None = None,
+) -> Runner:
     """Return a runner for a piece of work, not yet entered.
 
     Args:
         work: What to run.
         settings: Where MLflow and `.mlops` are.
         on_line: Gets every line of the trials' output.
+        note: Told what the person should know: which environment, and why MLflow's own runner is
+            used if it is.
+
+    Raises:
+        InvalidInputError: The environment that was asked for cannot be had here.
     """
+    say = note or _nobody
     logs = settings.make_home() / "logs"
     logs.mkdir(exist_ok=True)
-    return ColdRunner(work, settings, logs, on_line)
+    environment = choose_environment(work.env_manager, work.project, settings.home, say)
+
+    def cold() -> ColdRunner:
+        ready = replace(work, env_manager=environment.mlflow_manager)
+        variables = base_environment(settings, environment.python)
+        return ColdRunner(ready, variables, logs, on_line)
+
+    reason = _unsuitable(work, settings, environment)
+    if reason:
+        say(f"MLflow's own runner is used: {reason}")
+        return cold()
+    config = _config(work, settings, environment.python)
+    return WarmRunner(work, config, environment.python, logs, cold, say, on_line)
+
+
+def _unsuitable(work: Work, settings: Settings, environment: Environment) -> str:
+    if not settings.training.warm:
+        return "the setting `training.warm` is off"
+    if sys.platform != "linux":
+        return f"on `{sys.platform}` a fork of a process with numeric libraries is not safe"
+    if work.project.environment == "docker_env":
+        return "the project runs in a container"
+    return environment.not_ours
+
+
+def _config(work: Work, settings: Settings, python: Path) -> Config:
+    place = settings.home / "warm"
+    place.mkdir(exist_ok=True)
+    identity = f"{python}\n{work.project.folder.name}\n{work.entry_point}"
+    return Config(
+        folder=str(work.project.folder),
+        place=str(place),
+        key=hashlib.sha256(identity.encode()).hexdigest()[:16],
+        environment=base_environment(settings, python),
+        database=settings.tracking_uri.startswith(_DATABASES),
+    )
+
+
+def _nobody(_text: str) -> None:
+    """Nobody wants to know."""

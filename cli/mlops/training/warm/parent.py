@@ -1,0 +1,271 @@
+"""The process that imports once and forks for every run."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mlops.training.warm import requirements, script, threads
+from mlops.training.warm.imports import Learned, preload, shadowed
+
+GRACE_S = 3.0
+_TICK_S = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What holds for all runs of one parent; travels as JSON.
+
+    Attributes:
+        folder: The project.
+        place: Folder of what is remembered between commands.
+        key: Names the entry point and its interpreter there.
+        environment: Variables of every run.
+        database: Whether runs are tracked in a database of their own, whose modules are needed.
+    """
+
+    folder: str
+    place: str
+    key: str
+    environment: Mapping[str, str]
+    database: bool
+
+
+@dataclass(slots=True)
+class _Child:
+    run_id: str
+    pid: int
+    deadline: float = 0.0
+
+
+class Parent:
+    """Forks runs on request and tells how they ended, over a socket, in lines of JSON.
+
+    Says `{"ready": true}` or `{"refused": reason}`; then takes `{"run": …}` and `{"stop": run id}`
+    and says `{"started": run id, "pid": …}` and `{"ended": run id, "code": …}`. When the other end
+    goes away it kills all that still runs and ends.
+
+    Args:
+        connection: The socket.
+        config: What holds for all runs.
+        base_path: `sys.path` without its first entry.
+    """
+
+    def __init__(self, connection: socket.socket, config: Config, base_path: list[str]) -> None:
+        self._socket, self._config, self._base_path = connection, config, base_path
+        self._children: dict[int, _Child] = {}
+        self._folder, self._place = Path(config.folder), Path(config.place)
+        self._learned = Learned.read(self._place / f"imports-{config.key}.json")
+        self._pools: Any = None
+        self._known: frozenset[str] = frozenset()
+        self._wake, wake = os.pipe()
+        for end in (self._wake, wake):
+            os.set_blocking(end, False)
+        self._wake_write = wake
+
+    def prepare(self) -> str:
+        """Import everything that runs will need.
+
+        Returns:
+            The package that made it necessary to begin anew, or nothing.
+        """
+        gc.disable()
+        with threads.single_threaded():
+            import_mlflow(database=self._config.database)
+            refused = preload(self._learned)
+        if refused:
+            return refused
+        reason = requirements.install(self._place / "requirements", self._folder)
+        self._pools = threads.pools()
+        self._known = frozenset(sys.modules)
+        gc.enable()
+        gc.collect()
+        # Objects that are never looked at by the collector stay on pages shared with the children.
+        gc.freeze()
+        self._say({"ready": True, "note": reason})
+        return ""
+
+    def serve(self) -> None:
+        """Do what the socket says until its other end goes away."""
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        rest = b""
+        while True:
+            ends: list[Any] = [self._socket, self._wake]
+            ready, _, _ = select.select(ends, [], [], self._patience())
+            if self._wake in ready:
+                with suppress(BlockingIOError):
+                    os.read(self._wake, 512)
+            if self._socket in ready:
+                received = self._socket.recv(65536)
+                if not received:
+                    return
+                *lines, rest = (rest + received).split(b"\n")
+                for line in lines:
+                    self._obey(json.loads(line))
+            self._reap()
+
+    def refuse(self, reason: str) -> None:
+        """Tell why there will be no runs."""
+        self._say({"refused": reason})
+
+    def end(self) -> None:
+        """Kill whatever still runs, politely and then not."""
+        for child in self._children.values():
+            self._stop(child)
+        while self._children:
+            time.sleep(_TICK_S)
+            self._reap()
+
+    def _obey(self, order: dict[str, Any]) -> None:
+        if "run" in order:
+            self._run(order["run"])
+        for child in self._children.values():
+            if child.run_id == order.get("stop"):
+                self._stop(child)
+
+    def _run(self, order: dict[str, Any]) -> None:
+        extra = threads.python_threads()
+        hidden = shadowed(_first_on_path(order, self._folder), sys.modules)
+        if extra or hidden:
+            why = f"a thread `{extra[0]}` runs" if extra else f"`{hidden}` hides an imported module"
+            self._say({"cold": order["run_id"], "why": why})
+            return
+        parent = os.getpid()
+        pid = fork()
+        if not pid:
+            self._be_run(order, parent)
+        self._children[pid] = _Child(order["run_id"], pid)
+        self._say({"started": order["run_id"], "pid": pid})
+
+    def _be_run(self, order: dict[str, Any], parent: int) -> NoReturn:
+        try:
+            signal.set_wakeup_fd(-1)
+            self._socket.close()
+            os.close(self._wake)
+            os.close(self._wake_write)
+            os.setsid()
+            _die_with(parent)
+            environment = {**self._config.environment, **order["environment"]}
+            script.become(environment, self._folder, Path(order["log"]))
+            threads.restore(self._pools)
+            code = script.execute(
+                order["module"], order["target"], order["arguments"], self._base_path
+            )
+            script.finish(code, lambda: self._learned.learn(self._known, self._folder))
+        finally:
+            # Whatever goes wrong in our own code, this process must not go on as its parent.
+            os._exit(70)
+
+    def _stop(self, child: _Child) -> None:
+        if not child.deadline:
+            child.deadline = time.monotonic() + GRACE_S
+            _signal(child.pid, signal.SIGTERM)
+
+    def _reap(self) -> None:
+        """Note who has ended, and end what they left behind.
+
+        A dead leader is left unburied until its group is empty, so that its number cannot be
+        given to somebody else whom we then would kill.
+        """
+        for child in list(self._children.values()):
+            if not _has_ended(child.pid):
+                if child.deadline and time.monotonic() > child.deadline:
+                    _signal(child.pid, signal.SIGKILL)
+                continue
+            if _has_members(child.pid):
+                self._stop(child)
+                if time.monotonic() <= child.deadline:
+                    continue
+                _signal(child.pid, signal.SIGKILL)
+            _, status = os.waitpid(child.pid, 0)
+            del self._children[child.pid]
+            code = os.waitstatus_to_exitcode(status)
+            self._say({"ended": child.run_id, "code": code if code >= 0 else 128 - code})
+
+    def _patience(self) -> float | None:
+        return _TICK_S if any(child.deadline for child in self._children.values()) else None
+
+    def _say(self, message: dict[str, Any]) -> None:
+        # Nobody listens any more: `serve` notices by itself.
+        with suppress(OSError):
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+
+def import_mlflow(*, database: bool) -> None:
+    """Import MLflow and what its clients need at their first call, without opening a store."""
+    import mlflow
+
+    if database:
+        with suppress(ImportError):
+            import mlflow.store.model_registry.sqlalchemy_store
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+            import sqlalchemy.dialects.sqlite  # noqa: F401
+            from sqlalchemy.orm import configure_mappers
+
+            configure_mappers()
+
+
+def fork() -> int:
+    """Fork this process, which has one Python thread.
+
+    Python 3.12 and later warn if the system counts more: the allocator of pyarrow keeps a native
+    thread, which holds no lock of ours and which it stops and restarts around a fork itself.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
+        return os.fork()
+
+
+def _first_on_path(order: Mapping[str, Any], folder: Path) -> Path:
+    return folder if order["module"] else (folder / order["target"]).resolve().parent
+
+
+def _signal(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _has_ended(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _has_members(group: int) -> bool:
+    """Whether anybody but its dead leader is left in a process group."""
+    for name in os.listdir("/proc"):  # noqa: PTH208 - thousands of names, no paths needed
+        if name.isdigit() and int(name) != group:
+            with suppress(OSError):
+                stat = Path("/proc", name, "stat").read_text(encoding="utf-8", errors="replace")
+                fields = stat.rpartition(")")[2].split()
+                # Third field of proc(5) is the state, fifth the group.
+                if int(fields[2]) == group and fields[0] != "Z":
+                    return True
+    return False
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when the warm parent is killed."""
+    with suppress(OSError, AttributeError):
+        import ctypes
+
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
