@@ -80,7 +80,8 @@ def can_fork(python: Path, config: Config) -> bool:
     """Whether a fork of this process is what a fresh interpreter would be."""
     flags = sys.flags
     return (
-        python == Path(sys.executable)
+        _is_our_program()
+        and python == Path(sys.executable)
         and not threads.python_threads()
         # Then stores may be open, or numeric libraries have threads.
         and not {"mlflow", "numpy"} & set(sys.modules)
@@ -89,6 +90,13 @@ def can_fork(python: Path, config: Config) -> bool:
         and all(map(os.path.isabs, filter(None, os.environ.get("PYTHONPATH", "").split(":"))))
         and Path(config.folder).is_dir()
     )
+
+
+def _is_our_program() -> bool:
+    """Whether this process is `mlops` and nothing but that; not a notebook or a test."""
+    main = sys.modules["__main__"]
+    name = getattr(getattr(main, "__spec__", None), "name", "")
+    return "mlops.__main__" in (name, getattr(getattr(main, "main", None), "__module__", ""))
 
 
 def _fork(ours: socket.socket, theirs: socket.socket, config: Config, output: int) -> Forked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import json
 import os
@@ -69,6 +70,7 @@ class Parent:
         self._folder, self._place = Path(config.folder), Path(config.place)
         self._learned = Learned.read(self._place / f"imports-{config.key}.json")
         self._pools: Any = None
+        self._reason = ""
         self._known: frozenset[str] = frozenset()
         self._wake, wake = os.pipe()
         for end in (self._wake, wake):
@@ -87,14 +89,14 @@ class Parent:
             refused = preload(self._learned)
         if refused:
             return refused
-        reason = requirements.install(self._place / "requirements", self._folder)
+        self._reason = requirements.install(self._place / "requirements", self._folder)
         self._pools = threads.pools()
         self._known = frozenset(sys.modules)
         gc.enable()
         gc.collect()
         # Objects that are never looked at by the collector stay on pages shared with the children.
         gc.freeze()
-        self._say({"ready": True, "note": reason})
+        self._say({"ready": True, "note": self._reason})
         return ""
 
     def serve(self) -> None:
@@ -161,13 +163,20 @@ class Parent:
             environment = {**self._config.environment, **order["environment"]}
             script.become(environment, self._folder, Path(order["log"]))
             threads.restore(self._pools)
-            code = script.execute(
-                order["module"], order["target"], order["arguments"], self._base_path
-            )
-            script.finish(code, lambda: self._learned.learn(self._known, self._folder))
+            sys.path[:] = [str(_first_on_path(order, self._folder)), *self._base_path]
+            packages = None if self._reason else requirements.InstalledPackages(self._place)
+            if packages is not None:
+                packages.recall()
+            code = script.execute(order["module"], order["target"], order["arguments"])
+            script.finish(code, lambda: self._learn(packages))
         finally:
             # Whatever goes wrong in our own code, this process must not go on as its parent.
             os._exit(70)
+
+    def _learn(self, packages: requirements.InstalledPackages | None) -> None:
+        self._learned.learn(self._known, self._folder)
+        if packages is not None:
+            packages.remember()
 
     def _stop(self, child: _Child) -> None:
         if not child.deadline:
@@ -209,13 +218,18 @@ def import_mlflow(*, database: bool) -> None:
     import mlflow
 
     if database:
-        with suppress(ImportError):
+        with suppress(ImportError, AttributeError):
             import mlflow.store.model_registry.sqlalchemy_store
             import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
             import sqlalchemy.dialects.sqlite  # noqa: F401
+            from mlflow.store.db import utils
             from sqlalchemy.orm import configure_mappers
 
             configure_mappers()
+            # A constant of the installed MLflow, which it reads from sixty files for every store.
+            latest = functools.cache(utils._get_latest_schema_revision)
+            latest()
+            utils._get_latest_schema_revision = latest
 
 
 def fork() -> int:

@@ -45,12 +45,14 @@ def missing_hook() -> str:
 
     infer: Any = getattr(environment, "_infer_requirements", None)
     code: Any = getattr(getattr(environment, "infer_pip_requirements", None), "__code__", None)
-    if infer is None or infer is not getattr(requirements_utils, infer.__name__, None):
+    if infer is None or infer is not requirements_utils.__dict__.get("_infer_requirements"):
         return "MLflow infers requirements elsewhere now"
     if infer.__code__.co_varnames[: infer.__code__.co_argcount] != _PARAMETERS:
         return "MLflow infers requirements from something else now"
     if code is None or "_infer_requirements" not in code.co_names:
         return "`mlflow.models.infer_pip_requirements` works differently now"
+    if "_MODULES_TO_PACKAGES" not in requirements_utils.__dict__:
+        return "MLflow keeps its table of installed packages elsewhere now"
     return ""
 
 
@@ -81,12 +83,47 @@ def install(place: Path, project: Path) -> str:
             return infer(model_uri, flavor, raise_on_error, extra_env_vars)
 
         with suppress(OSError, ValueError, zipfile.BadZipFile):
-            digest = _digest(Path(model_uri), flavor, extra_env_vars, project)
-            return _remembered(place / f"{digest}.json", anew)
+            found = digest(Path(model_uri), flavor, extra_env_vars, project)
+            return _remembered(place / f"{found}.json", anew)
         return anew()
 
     environment._infer_requirements = remembered
     return ""
+
+
+class InstalledPackages:
+    """MLflow's table of installed packages by module, which it takes long to compile.
+
+    Args:
+        place: Folder of what is remembered.
+    """
+
+    def __init__(self, place: Path) -> None:
+        import mlflow
+
+        parts = [_FORMAT, mlflow.__version__, sys.version, sys.prefix, _installed()]
+        self._file = (
+            place / f"packages-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}.json"
+        )
+        self._known = False
+
+    def recall(self) -> None:
+        """Give MLflow the table, if it is remembered for exactly what is installed now."""
+        from mlflow.utils import requirements_utils
+
+        with suppress(OSError, ValueError):
+            if requirements_utils._MODULES_TO_PACKAGES is None:
+                table = json.loads(self._file.read_text(encoding="utf-8"))
+                requirements_utils._MODULES_TO_PACKAGES = table
+                self._known = True
+
+    def remember(self) -> None:
+        """Remember the table, if MLflow has compiled it meanwhile."""
+        from mlflow.utils import requirements_utils
+
+        table = requirements_utils._MODULES_TO_PACKAGES
+        if table is not None and not self._known:
+            _write(self._file, table)
 
 
 class _Warned(logging.Handler):
@@ -112,15 +149,20 @@ def _remembered(file: Path, anew: Callable[[], list[str]]) -> list[str]:
     finally:
         logger.removeHandler(warned)
     if not warned.any:
-        with suppress(OSError):
-            file.parent.mkdir(exist_ok=True)
-            part = file.with_suffix(f".{os.getpid()}")
-            part.write_text(json.dumps(answer), encoding="utf-8")
-            part.replace(file)
+        _write(file, answer)
     return answer
 
 
-def _digest(model: Path, flavor: str, extra: dict[str, str] | None, project: Path) -> str:
+def _write(file: Path, content: object) -> None:
+    """Write a file at once or not at all; nobody's run fails for want of it."""
+    with suppress(OSError):
+        file.parent.mkdir(exist_ok=True)
+        part = file.with_suffix(f".{os.getpid()}")
+        part.write_text(json.dumps(content), encoding="utf-8")
+        part.replace(file)
+
+
+def digest(model: Path, flavor: str, extra: dict[str, str] | None, project: Path) -> str:
     """Return a digest of everything that the answer depends on.
 
     Raises:
@@ -156,19 +198,20 @@ def _files(model: Path) -> Iterator[Path]:
 
 def _imported(project: Path) -> set[str]:
     """Names of modules that are neither the standard library's, nor the project's, nor ours."""
-    found = set()
+    beside, found = f"{project}{os.sep}", set()
     for name, module in list(sys.modules.items()):
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names or top in OURS or top.startswith("__"):
             continue
         origin = getattr(getattr(module, "__spec__", None), "origin", None)
-        if not (isinstance(origin, str) and _within(origin, project)):
+        if not _within(origin, beside):
             found.add(name)
     return found
 
 
-def _within(origin: str, project: Path) -> bool:
-    return Path(origin).is_relative_to(project) and "site-packages" not in origin
+def _within(origin: object, folder: str) -> bool:
+    """Whether a module's file is in the project, and not of an environment that is kept there."""
+    return isinstance(origin, str) and origin.startswith(folder) and "site-packages" not in origin
 
 
 def _installed() -> list[tuple[str, int]]:
@@ -217,12 +260,12 @@ def _description(model: Path) -> Any:  # noqa: ANN401 - as MLflow writes it
 
 def _code(files: Iterable[Path], project: Path) -> str:
     """Digest of the code that a pickle may refer to or hold: the project's and the model's."""
-    digest = hashlib.sha256()
+    digest, beside = hashlib.sha256(), f"{project}{os.sep}"
     sources = {file for file in files if file.suffix == ".py"}
     for module in list(sys.modules.values()):
         origin = getattr(module, "__file__", None)
-        if isinstance(origin, str) and origin.endswith(".py") and _within(origin, project):
-            sources.add(Path(origin))
+        if _within(origin, beside) and str(origin).endswith(".py"):
+            sources.add(Path(str(origin)))
     for source in sorted(sources, key=lambda path: path.name):
         digest.update(source.read_bytes())
     return digest.hexdigest()

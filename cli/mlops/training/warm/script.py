@@ -55,6 +55,7 @@ def open_streams() -> None:
         before = getattr(sys, f"__{name}__")
         # Python's own start wraps the raw file, without a buffer between, in the same way.
         raw: Any = io.FileIO(number, "wb", closefd=False)
+        raw.name = f"<{name}>"
         stream: Any = io.TextIOWrapper(
             raw,
             encoding=getattr(before, "encoding", None) or "utf-8",
@@ -68,14 +69,13 @@ def open_streams() -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def execute(module: bool, target: str, arguments: Sequence[str], base_path: Sequence[str]) -> int:
-    """Run a script, or a module as `python -m` does.
+def execute(module: bool, target: str, arguments: Sequence[str]) -> int:
+    """Run a script, or a module as `python -m` does; `sys.path` is ready for it.
 
     Args:
         module: Whether `target` is a module's name and not a file.
         target: What to run.
         arguments: What follows it on the command line.
-        base_path: `sys.path` without its first entry.
 
     Returns:
         Its exit code; minus a signal's number if it shall end by that signal.
@@ -86,11 +86,11 @@ def execute(module: bool, target: str, arguments: Sequence[str], base_path: Sequ
     sys.orig_argv = [sys.executable, *(["-m"] if module else []), target, *arguments]
     try:
         if module:
-            sys.argv, sys.path[:] = ["-m", *arguments], [str(Path.cwd()), *base_path]
+            sys.argv = ["-m", *arguments]
             runpy._run_module_as_main(target)  # type: ignore[attr-defined]
         else:
             sys.argv = [target, *arguments]
-            _run_file(main, Path.cwd() / target, base_path)
+            _run_file(main, Path.cwd() / target)
     except SystemExit as error:
         return _exit_code(error)
     except KeyboardInterrupt as error:
@@ -130,9 +130,8 @@ def finish(code: int, before_end: Callable[[], None]) -> NoReturn:
     os._exit(code & 0xFF)
 
 
-def _run_file(main: ModuleType, file: Path, base_path: Sequence[str]) -> None:
-    place = os.path.abspath(file)  # noqa: PTH100 - links are followed for the path only
-    sys.path[:] = [str(file.resolve().parent), *base_path]
+def _run_file(main: ModuleType, file: Path) -> None:
+    place = os.path.abspath(file)  # noqa: PTH100 - as Python, which follows no links here
     main.__file__ = place
     main.__dict__["__cached__"] = None
     main.__loader__ = SourceFileLoader("__main__", place)
