@@ -9,6 +9,7 @@ Arrays in, frozen records out; nothing here reads a journal or prints. Import th
     sample_ratio   whether arms get their promised share: gates the verdict
     bayes          P(best) and expected loss: shown, never acted on alone
     remaining      how many observations until a decision
+    profiles       what a table of training data looked like, for later comparison
 
 Below them: `scores` (unbiased under any logged weights), `burn_in` (when to open), `boundary`
 (the curve), `sequence` (the record they all return).
