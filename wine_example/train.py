@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlflow
 import pandas as pd
+from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.models import infer_signature
 from sklearn.linear_model import ElasticNet
 from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
@@ -28,8 +29,10 @@ def main(alpha: float, l1_ratio: float) -> None:
 
     with mlflow.start_run():
         mlflow.log_params({"alpha": alpha, "l1_ratio": l1_ratio})
-        # Its digest shows later whether two models saw the same data.
-        mlflow.log_input(mlflow.data.from_pandas(wines, name="wines"), context="training")
+        # Its digest shows later whether two models saw the same data; its file is what the model's
+        # reference profile describes.
+        data = mlflow.data.from_pandas(wines, LocalArtifactDatasetSource(str(DATA)), name="wines")
+        mlflow.log_input(data, context="training")
 
         # Without the scaler the penalty would mostly punish the choice of units.
         net = ElasticNet(alpha=alpha, l1_ratio=l1_ratio, random_state=SEED)

@@ -40,6 +40,10 @@ def train(
             show_default=False,
         ),
     ] = "",
+    require_clean: Annotated[
+        bool,
+        typer.Option("--require-clean", help="Refuse files that differ from the git commit."),
+    ] = False,
     register: Annotated[
         str,
         typer.Option(
@@ -92,6 +96,7 @@ def train(
         no_register=no_register,
         model=model,
         alias=alias,
+        require_clean=require_clean,
     )
     with PhaseProgress() as progress:
         result = run_training(request, load_settings(), progress)
@@ -109,6 +114,9 @@ def _render(out: Console, result: TrainResult) -> None:
     facts.add_column(style="dim")
     facts.add_row("run", result.run_id)
     facts.add_row("experiment", result.experiment)
+    if result.code.commit:
+        dirty = " [yellow]and uncommitted changes[/]" if result.code.dirty else ""
+        facts.add_row("commit", f"{result.code.commit[:12]}{dirty}")
     for name, value in result.params.items():
         facts.add_row(name, value)
     for metric, number in sorted(result.metrics.items()):

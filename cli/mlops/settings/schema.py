@@ -45,6 +45,13 @@ class TrackingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """What `mlops train` keeps of every run."""
+
+    diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactSettings:
     """Where models and other artifacts are stored."""
 
@@ -152,6 +159,7 @@ class Settings:
     project_file: Path | None
     origins: Mapping[str, str]
     tracking: TrackingSettings
+    train: TrainSettings
     artifacts: ArtifactSettings
     training: TrainingSettings
     journal: JournalSettings
@@ -192,6 +200,7 @@ class Settings:
 #: Section name to the record that declares its keys.
 SECTIONS: Mapping[str, type[Any]] = {
     "tracking": TrackingSettings,
+    "train": TrainSettings,
     "artifacts": ArtifactSettings,
     "training": TrainingSettings,
     "journal": JournalSettings,

@@ -45,7 +45,7 @@ class Profile:
 def to_json(profile: Profile) -> str:
     """Write a profile."""
     document = {"schema_version": SCHEMA_VERSION, **asdict(profile)}
-    return json.dumps(_finite(document), indent=1, allow_nan=False) + "\n"
+    return json.dumps(_finite(document), allow_nan=False) + "\n"
 
 
 def from_json(text: str) -> Profile:

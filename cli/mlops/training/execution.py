@@ -13,6 +13,7 @@ from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.training.progress import Progress
 from mlops.training.project import Project
+from mlops.training.provenance import Provenance, keep
 from mlops.training.runner import SIGNALLED, Trial, Work, open_runner
 from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
 
@@ -37,6 +38,7 @@ class Job:
         values: All parameters, with the defaults.
         env_manager: As `mlflow run` has it.
         experiment: Name of the experiment.
+        provenance: Where it comes from.
     """
 
     project: Project
@@ -46,6 +48,7 @@ class Job:
     values: Mapping[str, str]
     env_manager: str
     experiment: str
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,12 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         client = open_registry(settings)
         with mlflow_errors(settings):
             experiment = _experiment(client, settings, job.experiment, progress)
-            tags = run_tags(job.source, job.project.folder, job.entry_point)
+            tags = run_tags(job.source, job.entry_point) | job.provenance.tags
         owned = OwnedRun(client, settings, experiment, tags, job.values)
         try:
             with owned as run_id:
+                with mlflow_errors(settings):
+                    keep(client, run_id, job.provenance)
                 progress.phase(f"training, run {run_id}")
                 (outcome,) = runner.run([Trial(run_id, experiment, job.given)])
                 owned.fate = fate_of(outcome.code)

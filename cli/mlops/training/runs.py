@@ -5,7 +5,6 @@ from __future__ import annotations
 import getpass
 import signal
 from collections.abc import Mapping
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -95,12 +94,11 @@ class OwnedRun:
                 self.status = self.fate
 
 
-def run_tags(source: str, folder: Path, entry_point: str) -> dict[str, str]:
+def run_tags(source: str, entry_point: str) -> dict[str, str]:
     """Return the tags that MLflow's own runner sets, and those that name us.
 
     Args:
         source: The project as the person wrote it, if it is remote; else its folder.
-        folder: Its local copy, for the commit.
         entry_point: What will be run.
     """
     return {
@@ -109,7 +107,6 @@ def run_tags(source: str, folder: Path, entry_point: str) -> dict[str, str]:
         "mlflow.source.type": "PROJECT",
         "mlflow.project.entryPoint": entry_point,
         "mlflow.project.backend": "local",
-        **_git_tags(folder),
         **owner_tags(),
     }
 
@@ -129,14 +126,3 @@ def _user() -> str:
     except (KeyError, OSError):
         # A container may run under a number that has no name.
         return "unknown"
-
-
-def _git_tags(folder: Path) -> dict[str, str]:
-    from mlflow.utils.git_utils import get_git_branch, get_git_commit, get_git_repo_url
-
-    found = {
-        "mlflow.source.git.commit": get_git_commit(str(folder)),
-        "mlflow.source.git.branch": get_git_branch(str(folder)),
-        "mlflow.source.git.repoURL": get_git_repo_url(str(folder)),
-    }
-    return {name: value for name, value in found.items() if value}

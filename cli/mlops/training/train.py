@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import UsageError
 from mlops.registry import mlflow_errors
 from mlops.registry.aliases import check_alias, move_alias
+from mlops.registry.logged import logged_models
 from mlops.registry.refs import version_numbers
 from mlops.registry.versions import check_model_name, register
 from mlops.spec.model import ModelVersion
@@ -22,6 +23,7 @@ from mlops.training.interrupts import signals_interrupt
 from mlops.training.parameters import all_values, check_parameters
 from mlops.training.progress import Progress, Silent
 from mlops.training.project import read_project
+from mlops.training.provenance import HOW, collect, describe
 from mlops.training.registration import choose_model, next_commands
 from mlops.training.runs import Fate
 
@@ -45,6 +47,7 @@ class TrainRequest:
         no_register: Leave the model unregistered.
         model: Which of the run's models to register, where it logged several.
         alias: Alias to put on the new version; empty means none.
+        require_clean: Refuse code that no commit describes.
     """
 
     project: str = "."
@@ -56,6 +59,20 @@ class TrainRequest:
     no_register: bool = False
     model: str = ""
     alias: str = ""
+    require_clean: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CodeFacts:
+    """Which code ran.
+
+    Attributes:
+        commit: The commit, empty if there is none.
+        dirty: Whether files differed from it.
+    """
+
+    commit: str
+    dirty: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +91,8 @@ class TrainResult:
         duration_s: Wall time of the whole command in seconds.
         log: File with everything the script wrote.
         environment: Packages that differ from what the project asks for.
+        code: The commit that ran, and whether files differed from it.
+        profile: Why the run's models have no reference profile; empty if they have.
         next_commands: What to do with the model, ready to be copied.
     """
 
@@ -88,6 +107,8 @@ class TrainResult:
     duration_s: float
     log: Path
     environment: tuple[Difference, ...]
+    code: CodeFacts
+    profile: str
     next_commands: tuple[str, ...]
 
 
@@ -103,7 +124,8 @@ def train(
 
     Raises:
         UsageError: The registration options contradict each other.
-        InvalidInputError: MLproject or parameters are wrong; nothing was run.
+        InvalidInputError: MLproject or parameters are wrong, or the code is to be clean and is
+            not; nothing was run.
         NotFoundError: There is no such project or entry point.
         MlopsError: The script failed or was killed; the run says so, and its last lines are in
             the message.
@@ -117,6 +139,7 @@ def train(
         done = execute(job, settings, progress)
         progress.phase("registering")
         with mlflow_errors(settings):
+            profile = _describe(done, job, progress)
             model = _register(request, job, done)
             moved_from = _set_alias(done.client, model, request.alias)
             numbers = version_numbers(done.client, model.name) if model else []
@@ -132,6 +155,8 @@ def train(
         duration_s=time.monotonic() - started,
         log=done.log,
         environment=gaps,
+        code=CodeFacts(job.provenance.code.commit, job.provenance.code.dirty),
+        profile=profile,
         next_commands=next_commands(model, numbers),
     )
 
@@ -160,16 +185,37 @@ def _prepare(
     gaps = differences(project.environment_file) if manager == "local" else ()
     for gap in gaps:
         progress.note(f"environment: {gap}")
+    values = all_values(entry_point, given)
+    provenance = collect(
+        settings,
+        folder,
+        entry_point,
+        values,
+        env_manager=manager,
+        clean=request.require_clean,
+    )
     job = Job(
         project=project,
         source=str(folder) if Path(request.project).expanduser().is_dir() else request.project,
         entry_point=entry_point.name,
         given=given,
-        values=all_values(entry_point, given),
+        values=values,
         env_manager=manager,
         experiment=request.experiment or settings.tracking.experiment or project.name,
+        provenance=provenance,
     )
     return job, gaps
+
+
+def _describe(done: Done, job: Job, progress: Progress) -> str:
+    """Give every model of the run its profile; say why not if there is none."""
+    reason = ""
+    for model in logged_models(done.client, done.run.info.run_id):
+        files, folder = job.provenance.data, job.project.folder
+        reason = describe(done.client, done.run, model, files, folder)
+        if reason:
+            progress.note(f"no reference profile: {reason}. To have one, {HOW}")
+    return reason
 
 
 def _set_alias(client: MlflowClient, model: ModelVersion | None, alias: str) -> int:

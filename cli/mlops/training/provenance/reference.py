@@ -1,0 +1,137 @@
+"""The reference profile of what a model was trained on, found among the data its run names.
+
+A training script is any script, so nobody hands us its table. In this order we take
+
+1. a data set that the script logged with `mlflow.log_input` and whose source is a file of this
+   machine, for example `mlflow.data.from_pandas(table, source="data/train.csv")`;
+2. a file that a parameter of type `path` or `uri` names;
+
+and of those the first that has every column of the model's signature. Only these columns are
+described. The digest in a profile is that of the file's bytes: it says what was described, also
+where the script logged a part of the file.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops.errors import InvalidInputError
+from mlops.registry.details import read_details
+from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
+from mlops.training.provenance.data import DataFile, local_file, sha256_of
+from mlops.training.provenance.tables import is_table, missing_columns, read_table
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+    from mlops.registry.logged import Logged
+
+HOW = 'log it in the script: mlflow.log_input(mlflow.data.from_pandas(table, source="train.csv"))'
+_DIGITS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Data that may be what a model was trained on.
+
+    Attributes:
+        name: Name of the data set, or of the parameter.
+        path: The file.
+    """
+
+    name: str
+    path: Path
+
+
+def describe(
+    client: MlflowClient, run: Run, model: Logged, files: Sequence[DataFile], folder: Path
+) -> str:
+    """Store a model's reference profile in its folder.
+
+    Args:
+        client: Where the model is.
+        run: The run that logged it.
+        model: The model.
+        files: What the parameters name.
+        folder: The project's, where the script ran.
+
+    Returns:
+        Why there is no profile; empty if there is one.
+    """
+    features = [column.name for column in read_details(model.source).inputs]
+    if not features or not all(features):
+        return "the model has no signature with named columns"
+    reasons = []
+    for candidate in candidates(run, files, folder):
+        try:
+            profile = _profile(candidate, features)
+        except InvalidInputError as error:
+            reasons.append(f"`{candidate.path}`: {error.message}")
+        else:
+            _store(client, model, to_json(profile))
+            return ""
+    return "; ".join(reasons) or "the run names no table it was trained on"
+
+
+def candidates(run: Run, files: Sequence[DataFile], folder: Path) -> Iterator[Candidate]:
+    """Yield the tables a run names, the best first, each once."""
+    seen: set[Path] = set()
+    logged = run.inputs.dataset_inputs if run.inputs else []
+    ours = {(file.name, file.digest) for file in files}
+    found = [
+        Candidate(item.dataset.name, path)
+        for item in sorted(logged, key=_is_not_for_training)
+        if (item.dataset.name, item.dataset.digest) not in ours
+        and (path := _source_file(item.dataset.source, folder)) is not None
+    ]
+    found += [Candidate(file.name, file.path) for file in files if file.path is not None]
+    for candidate in found:
+        if is_table(candidate.path) and candidate.path.is_file() and candidate.path not in seen:
+            seen.add(candidate.path)
+            yield candidate
+
+
+def _is_not_for_training(item: Any) -> bool:  # noqa: ANN401 - a DatasetInput
+    return not any("train" in tag.value for tag in item.tags)
+
+
+def _source_file(source: str, folder: Path) -> Path | None:
+    try:
+        uri = json.loads(source).get("uri")
+    except (ValueError, AttributeError):
+        return None
+    return local_file(uri, folder) if isinstance(uri, str) else None
+
+
+def _profile(candidate: Candidate, features: Sequence[str]) -> Profile:
+    from mlops.stats.profiles import profile_feature
+
+    table = read_table(candidate.path)
+    missing = missing_columns(table, features)
+    if missing:
+        raise InvalidInputError(f"it lacks the column `{missing[0]}` of the model's signature")
+    return Profile(
+        name=candidate.name,
+        digest=sha256_of(candidate.path)[:_DIGITS],
+        source=str(candidate.path),
+        rows=table.rows,
+        profiled_rows=table.rows,
+        features={name: profile_feature(table.columns[name]) for name in features},
+    )
+
+
+def _store(client: MlflowClient, model: Logged, text: str) -> None:
+    """Put the document into the model's folder, so that it goes wherever the model goes."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / PROFILE_FILE
+        path.write_text(text, encoding="utf-8")
+        if model.model_id:
+            client.log_model_artifact(model.model_id, str(path))
+        else:
+            client.log_artifact(model.run_id, str(path), model.name)

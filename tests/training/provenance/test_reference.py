@@ -1,0 +1,97 @@
+"""Which of a run's data becomes a model's reference profile, and what is said if none does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import mlflow
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from mlflow.data.sources import LocalArtifactDatasetSource
+from mlflow.models import Model, infer_signature
+
+from mlops.registry import open_registry
+from mlops.registry.logged import Logged
+from mlops.settings import load_settings
+from mlops.stats.profile_document import PROFILE_FILE, from_json
+from mlops.training.provenance.data import DataFile, sha256_of
+from mlops.training.provenance.reference import describe
+
+FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
+
+
+class Desk:
+    """A run with a model whose signature has the columns a and b."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.client: MlflowClient = open_registry(load_settings(folder, environ={}))
+        self.run_id = self.client.create_run("0").info.run_id
+        self.source = folder / "model"
+        self.source.mkdir()
+        Model(signature=infer_signature(FRAME)).save(str(self.source / "MLmodel"))
+
+    def log(self, frame: pd.DataFrame, name: str, path: str, context: str = "training") -> None:
+        source = LocalArtifactDatasetSource(path)
+        data = mlflow.data.from_pandas(frame, source, name=name, digest=name[:8])
+        entity = mlflow.entities.DatasetInput(
+            data._to_mlflow_entity(), [mlflow.entities.InputTag("mlflow.data.context", context)]
+        )
+        self.client.log_inputs(self.run_id, [entity])
+
+    def describe(self, files: Sequence[DataFile] = ()) -> str:
+        model = Logged("model", str(self.source), self.run_id)
+        run = self.client.get_run(self.run_id)
+        return describe(self.client, run, model, files, self.folder)
+
+    def chosen(self) -> str:
+        text = mlflow.artifacts.load_text(f"runs:/{self.run_id}/model/{PROFILE_FILE}")
+        return from_json(text).name
+
+
+@pytest.fixture
+def desk(ready_folder: Path, clean_environ: None) -> Desk:
+    return Desk(ready_folder)
+
+
+def file_of(path: Path) -> DataFile:
+    return DataFile("parameter", str(path), path, sha256_of(path), 1)
+
+
+def test_the_training_set_comes_before_others_and_before_parameters(desk: Desk) -> None:
+    FRAME.to_csv(desk.folder / "t.csv", index=False)
+    FRAME.to_csv(desk.folder / "e.csv", index=False)
+    FRAME.to_csv(desk.folder / "p.csv", index=False)
+    files = [file_of(desk.folder / "p.csv")]
+    assert (desk.describe(files), desk.chosen()) == ("", "parameter")
+    # Relative sources are seen from the project's folder, where scripts run.
+    desk.log(FRAME, "held out", "e.csv", "evaluation")
+    assert (desk.describe(files), desk.chosen()) == ("", "held out")
+    desk.log(FRAME.head(1), "for training", "t.csv", "training")
+    assert (desk.describe(files), desk.chosen()) == ("", "for training")
+
+
+def test_a_table_without_the_columns_of_the_signature_is_passed_over(desk: Desk) -> None:
+    FRAME[["a"]].to_csv(desk.folder / "t.csv", index=False)
+    desk.log(FRAME, "logged", "t.csv")
+    assert "it lacks the column `b`" in desk.describe()
+    FRAME.to_csv(desk.folder / "p.csv", index=False)
+    assert desk.describe([file_of(desk.folder / "p.csv")]) == ""
+    assert desk.chosen() == "parameter"
+
+
+def test_without_a_table_the_reason_is_told(desk: Desk) -> None:
+    assert desk.describe() == "the run names no table it was trained on"
+    desk.log(FRAME, "gone", "gone.csv")
+    desk.log(FRAME, "remote", "s3://bucket/t.csv")
+    assert desk.describe() == "the run names no table it was trained on"
+    (desk.folder / "t.parquet").write_text("no parquet")
+    desk.log(FRAME, "broken", "t.parquet")
+    assert "it cannot be read" in desk.describe()
+
+
+def test_a_signature_without_names_has_no_features(desk: Desk) -> None:
+    Model(signature=infer_signature(FRAME[["a"]].to_numpy())).save(str(desk.source / "MLmodel"))
+    assert desk.describe() == "the model has no signature with named columns"
