@@ -13,6 +13,7 @@ from mlops.commands import (
     deploy,
     feedback,
     init,
+    lineage,
     models,
     operate,
     predict,
@@ -62,5 +63,6 @@ app.command(rich_help_panel=_LOOK)(operate.logs)
 app.command(rich_help_panel=_LOOK)(operate.stop)
 app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
+app.command(rich_help_panel=_LOOK)(lineage.lineage)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

@@ -70,7 +70,7 @@ def read_details(source: str) -> Details:
     import yaml
     from mlflow.models import Model
 
-    text = _read(source, "MLmodel")
+    text = read_model_file(source, "MLmodel")
     if text is None:
         raise NotFoundError(
             f"`{source}` has no `MLmodel` file.",
@@ -85,7 +85,7 @@ def read_details(source: str) -> Details:
         inputs=_columns(model.get_input_schema()),
         outputs=_columns(model.get_output_schema()),
         flavours=tuple(sorted(model.flavors or {})),
-        requirements=tuple(_requirements(_read(source, "requirements.txt") or "")),
+        requirements=tuple(_requirements(read_model_file(source, "requirements.txt") or "")),
         python=str(function.get("python_version", "")),
         mlflow=str(model.mlflow_version or ""),
         size_bytes=model.model_size_bytes,
@@ -93,7 +93,12 @@ def read_details(source: str) -> Details:
     )
 
 
-def _read(source: str, name: str) -> str | None:
+def read_model_file(source: str, name: str) -> str | None:
+    """Return the text of a file in a model's folder, None if there is no such file.
+
+    Raises:
+        RemoteError: The artifact store cannot be reached.
+    """
     folder = local_path(source)
     if folder is not None:
         path = folder / name

@@ -123,7 +123,7 @@ def load_model_record(client: MlflowClient, settings: Settings, version: ModelVe
     with mlflow_errors(settings):
         return Model(
             version=version,
-            aliases=_aliases(client, version.name, version.version) if version.name else (),
+            aliases=aliases_of(client, version.name, version.version) if version.name else (),
             run=_run_facts(client, version.run_id),
             details=read_details(version.source),
         )
@@ -142,7 +142,8 @@ def _listed(client: MlflowClient, name: str, number: int) -> RegisteredVersion:
     )
 
 
-def _aliases(client: MlflowClient, name: str, number: int) -> tuple[str, ...]:
+def aliases_of(client: MlflowClient, name: str, number: int) -> tuple[str, ...]:
+    """Return the aliases of one version, in alphabetical order."""
     model = look_up_model(client, name)
     aliases = model.aliases if model is not None else {}
     return tuple(sorted(alias for alias, version in aliases.items() if int(version) == number))

@@ -68,11 +68,21 @@ def resolve_all(settings: Settings, refs: Sequence[str]) -> list[ModelVersion]:
 
 def registered_models(client: MlflowClient) -> list[RegisteredModel]:
     """Return every registered model in the order of their names, without the ledger's."""
+    return [model for model in _all_models(client) if not model.name.startswith(LEDGER_PREFIX)]
+
+
+def ledger_names(client: MlflowClient) -> list[str]:
+    """Return the registered models that hold the revisions of deployments, in their order."""
+    names = [str(model.name) for model in _all_models(client)]
+    return [name for name in names if name.startswith(LEDGER_PREFIX)]
+
+
+def _all_models(client: MlflowClient) -> list[RegisteredModel]:
     found: list[RegisteredModel] = []
     token = None
     while True:
         page = client.search_registered_models(max_results=500, page_token=token)
-        found += [model for model in page if not model.name.startswith(LEDGER_PREFIX)]
+        found += page
         token = page.token
         if not token:
             return sorted(found, key=lambda model: str(model.name))
