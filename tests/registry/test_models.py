@@ -5,7 +5,7 @@ import pytest
 from mlops.errors import InvalidInputError, NotFoundError, UsageError
 from mlops.registry import LEDGER_PREFIX, open_registry
 from mlops.registry.aliases import AliasChange, change_alias
-from mlops.registry.comparison import compare_models
+from mlops.registry.gate import CompareRequest, run_gate
 from mlops.registry.models import list_versions, show_model
 from tests.fixtures_training import TrainedWine
 
@@ -49,7 +49,7 @@ def test_a_model_outlives_its_run(own_wine: TrainedWine) -> None:
 
 
 def test_compares_with_the_first(trained_wine: TrainedWine) -> None:
-    found = compare_models(trained_wine.settings, ["modelA", "modelB"])
+    found = run_gate(trained_wine.settings, CompareRequest(("modelA", "modelB"))).comparison
     (rmse,) = (row for row in found.metrics if row.name == "rmse")
     assert rmse.differences[0] == 0
     assert rmse.differences[1] == pytest.approx(
@@ -58,7 +58,7 @@ def test_compares_with_the_first(trained_wine: TrainedWine) -> None:
     assert {row.name: row.same for row in found.params} == {"alpha": False, "l1_ratio": True}
     assert [row.same for row in found.datasets] == [True]
     with pytest.raises(UsageError):
-        compare_models(trained_wine.settings, ["modelA"])
+        run_gate(trained_wine.settings, CompareRequest(("modelA",)))
 
 
 def test_an_alias_moves_stays_and_goes(own_wine: TrainedWine) -> None:

@@ -52,7 +52,8 @@ def _render(out: Console, found: Lineage) -> None:
         else "[dim]no reference profile[/]"
     )
     _add_deployments(tree, found.deployments)
-    out.print(tree)
+    # Wrapped also in a pipe, where a tree would be cut off.
+    out.print(tree, soft_wrap=False)
     if not found.deployments and version.name:
         next_steps(out, [f"mlops deploy --model {version.label}"])
 

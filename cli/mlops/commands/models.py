@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from mlops.registry.aliases import AliasChange
     from mlops.registry.comparison import Comparison
     from mlops.registry.details import Column
+    from mlops.registry.gate import Gate
     from mlops.registry.models import Model, RegisteredVersion, RunFacts
+
+_GATE = "Decide"
 
 app = typer.Typer(help="Registered models: list, show, compare, alias.", no_args_is_help=True)
 
@@ -50,15 +53,66 @@ def show_model(ref: Ref, as_json: Json = False) -> None:
 
 @app.command("compare")
 def compare(
-    refs: Annotated[list[str], typer.Argument(metavar="REF REF…", help=_REF)],
+    refs: Annotated[
+        list[str] | None, typer.Argument(metavar="[REF]…", help=_REF, show_default=False)
+    ] = None,
+    against: Annotated[
+        str,
+        typer.Option(
+            metavar="REF",
+            help="Baseline; REF is then by default the newest version.",
+            show_default=False,
+            rich_help_panel=_GATE,
+        ),
+    ] = "",
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="CSV or Parquet that all models predict.",
+            show_default=False,
+            rich_help_panel=_GATE,
+        ),
+    ] = "",
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Its column with the truth.",
+            show_default=False,
+            rich_help_panel=_GATE,
+        ),
+    ] = "",
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--max-regression",
+            metavar="METRIC=AMOUNT",
+            help="Exit with 1 if a model is worse than that; for example rmse=1%. Repeatable.",
+            rich_help_panel=_GATE,
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing", help="Pass while there is no baseline.", rich_help_panel=_GATE
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two or more models; differences are to the first."""
-    from mlops.registry.comparison import compare_models
+    """Compare two or more models; differences are to the first, or to --against."""
+    from mlops.registry.gate import CompareRequest, run_gate
     from mlops.settings import load_settings
 
-    found = compare_models(load_settings(), refs)
-    show(plain(found), as_json=as_json, render=lambda out: _render_comparison(out, found))
+    request = CompareRequest(
+        tuple(refs or ()), against, data, target, tuple(limits or ()), allow_missing
+    )
+    found = run_gate(load_settings(), request)
+    document = {**plain(found.comparison), **plain(found)}
+    del document["comparison"]
+    show(document, as_json=as_json, render=lambda out: _render_gate(out, found))
+    if found.passed is False:
+        raise typer.Exit(1)
 
 
 @app.command("alias")
@@ -127,6 +181,47 @@ def _render_model(out: Console, model: Model) -> None:
     )
     facts.add_row("source", escape(version.source))
     out.print(facts)
+
+
+def _render_gate(out: Console, found: Gate) -> None:
+    from rich.markup import escape
+
+    _render_comparison(out, found.comparison)
+    evaluation = found.evaluation
+    if evaluation is not None:
+        out.print(
+            f"\nall on the same {evaluation.rows:,} rows of {escape(str(evaluation.data))}, "
+            f"truth {escape(evaluation.target)}"
+        )
+        _render_evaluation(out, found)
+    for note in found.notes:
+        out.print(f"[dim]note: {escape(note)}[/]")
+    for each in found.judgements:
+        mark = "[green]ok[/]" if each.passed else "[bold red]worse[/]"
+        value = "no number" if each.value is None else f"{each.value:.6g}"
+        out.print(
+            f"{mark} {escape(each.candidate)} {escape(each.metric)} {value}, "
+            f"allowed {each.allowed:.6g}, baseline {each.baseline:.6g}"
+        )
+
+
+def _render_evaluation(out: Console, found: Gate) -> None:
+    from rich.table import Table
+
+    assert found.evaluation is not None
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("")
+    for model in found.comparison.models:
+        table.add_column(model.version.label, justify="right", overflow="fold")
+    metrics = found.evaluation.metrics
+    for name in dict.fromkeys(name for each in metrics for name in each):
+        base = metrics[0].get(name)
+        cells = [
+            _with_difference(v, None if v is None or base is None else v - base, first=i == 0)
+            for i, v in enumerate(each.get(name) for each in metrics)
+        ]
+        table.add_row(name, *cells)
+    out.print(table)
 
 
 def _render_comparison(out: Console, found: Comparison) -> None:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from mlops.errors import UsageError
-from mlops.registry.client import open_registry
 from mlops.registry.models import Model, load_model_record
-from mlops.registry.refs import resolve
-from mlops.spec.refs import parse_ref
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from mlops.registry.models import RunFacts
     from mlops.settings import Settings
+    from mlops.spec.model import ModelVersion
 
 V = TypeVar("V")
 
@@ -68,25 +67,15 @@ class Comparison:
     datasets: tuple[Row, ...]
 
 
-def compare_models(settings: Settings, refs: Sequence[str]) -> Comparison:
-    """Look several models up and lay them side by side.
-
-    Args:
-        settings: Where MLflow is.
-        refs: Two or more REFs.
+def compare(
+    client: MlflowClient, settings: Settings, versions: Sequence[ModelVersion]
+) -> Comparison:
+    """Lay models side by side by what their runs logged.
 
     Raises:
-        UsageError: There are fewer than two.
-        NotFoundError: One of them does not exist.
+        NotFoundError: The files of one are gone.
     """
-    if len(refs) < 2:
-        raise UsageError(
-            "A comparison needs two models.",
-            hint="For example `mlops models compare wine/1 wine/2`.",
-        )
-    client = open_registry(settings)
-    pinned = [resolve(client, settings, parse_ref(ref)) for ref in refs]
-    models = tuple(load_model_record(client, settings, version) for version in pinned)
+    models = tuple(load_model_record(client, settings, version) for version in versions)
     runs = [model.run for model in models]
     return Comparison(
         models=models,

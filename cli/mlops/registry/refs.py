@@ -106,6 +106,18 @@ def all_versions(client: MlflowClient, name: str) -> list[MlflowVersion]:
             return sorted(found, key=lambda version: int(version.version), reverse=True)
 
 
+def newest_of(client: MlflowClient, name: str) -> ModelVersion:
+    """Return the newest version of a registered model.
+
+    Raises:
+        NotFoundError: There is no such model, or it has no version.
+    """
+    model = look_up_model(client, name)
+    if model is None:
+        raise no_such_model(client, name)
+    return _newest(client, parse_ref(name), model)
+
+
 def look_up_model(client: MlflowClient, name: str) -> RegisteredModel | None:
     """Return a registered model, or None if there is no such name."""
     from mlflow.exceptions import MlflowException
@@ -153,10 +165,14 @@ def _registered(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVers
         return _pin(client, ref, model, _aliased(model, ref.alias), "")
     if CHAMPION in model.aliases:
         return _pin(client, ref, model, int(model.aliases[CHAMPION]), f"alias {CHAMPION}")
-    numbers = version_numbers(client, ref.name)
+    return _newest(client, ref, model)
+
+
+def _newest(client: MlflowClient, ref: Ref, model: RegisteredModel) -> ModelVersion:
+    numbers = version_numbers(client, model.name)
     if not numbers:
         raise NotFoundError(
-            f"The model `{ref.name}` has no versions.", hint="`mlops train` registers one."
+            f"The model `{model.name}` has no versions.", hint="`mlops train` registers one."
         )
     return _pin(client, ref, model, numbers[0], "newest version")
 

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
 from mlops.registry.details import read_details
+from mlops.registry.tables import is_table, missing_columns, read_table
 from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
 from mlops.training.provenance.data import DataFile, local_file, sha256_of
-from mlops.training.provenance.tables import is_table, missing_columns, read_table
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,4 +1,4 @@
-"""A table in a file, column by column, as `mlops.stats.profiles` takes it."""
+"""A table in a CSV or Parquet file, whole or column by column."""
 
 from __future__ import annotations
 
@@ -42,7 +42,16 @@ def is_table(path: Path) -> bool:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV or Parquet file.
+    """Read a file column by column, as `mlops.stats.profiles` takes it.
+
+    Raises:
+        InvalidInputError: It is too large, or not what its name says.
+    """
+    return table_of(read_frame(path))
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Read a file whole; the frame is shared and must not be changed.
 
     Raises:
         InvalidInputError: It is too large, or not what its name says.
@@ -61,14 +70,12 @@ def read_table(path: Path) -> Table:
 
 # A sweep asks about the same file for every trial.
 @lru_cache(maxsize=4)
-def _read(path: Path, _modified_ns: int) -> Table:
+def _read(path: Path, _modified_ns: int) -> pd.DataFrame:
     import pandas as pd
 
     if path.suffix.lower() in _PARQUET:
-        frame = pd.read_parquet(path)
-    else:
-        frame = pd.read_csv(path, sep=_separator(path))
-    return table_of(frame)
+        return pd.read_parquet(path)
+    return pd.read_csv(path, sep=_separator(path))
 
 
 def table_of(frame: pd.DataFrame) -> Table:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from mlops.errors import InvalidInputError
+from mlops.registry import tables as module
+from mlops.registry.tables import is_table, read_table
 from mlops.stats.profiles import profile_feature
-from mlops.training.provenance import tables as module
-from mlops.training.provenance.tables import is_table, read_table
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.csv.gz", "t.tsv", "t.parquet"])

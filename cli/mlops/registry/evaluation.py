@@ -1,0 +1,168 @@
+"""Models asked about the same rows, whose truth is known.
+
+Metrics that training scripts log are comparable only if the scripts held out the same rows and
+computed the same thing. Here every model predicts the same file, and the same formulas judge them.
+
+A target and predictions that are numbers give rmse, mae and r2. Predictions that name classes
+(text, booleans, whole numbers) give accuracy and f1_macro, the unweighted mean of the F1 score over
+all classes. Rows without a target are left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError, did_you_mean, one_of
+from mlops.registry.fetching import fetch
+from mlops.registry.tables import read_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+    from mlops.settings import Settings
+    from mlops.spec.model import ModelVersion
+
+_CASTS = {"double": "float64", "float": "float32"}
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What several models make of the same rows.
+
+    Attributes:
+        data: The file.
+        target: Column with the truth.
+        rows: Rows that have one.
+        metrics: Of each model, in their order.
+    """
+
+    data: Path
+    target: str
+    rows: int
+    metrics: tuple[Mapping[str, float], ...]
+
+
+def evaluate(
+    settings: Settings, versions: Sequence[ModelVersion], data: Path, target: str
+) -> Evaluation:
+    """Have every model predict the rows of a file.
+
+    Args:
+        settings: Where models are cached.
+        versions: The models; loading one runs its code.
+        data: CSV or Parquet file.
+        target: Column with the truth.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidInputError: It is no table, lacks the target, or has no row with one; or a model
+            does not take its columns.
+        MlopsError: A model could not be loaded or failed.
+    """
+    features, truth = _read(data, target)
+    metrics = [measure(truth, _predict(settings, version, features)) for version in versions]
+    return Evaluation(data, target, len(truth), tuple(metrics))
+
+
+def measure(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
+    """Return every metric that fits; what both models have can be compared.
+
+    Args:
+        truth: (n,) true values.
+        predicted: (n,) predictions.
+    """
+    import numpy as np
+    from sklearn import metrics
+
+    found: dict[str, float] = {}
+    if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
+        # A prediction that is no number is infinitely wrong; sklearn would refuse it.
+        return dict.fromkeys(("rmse", "mae", "r2"), math.nan)
+    if truth.dtype.kind in "iuf" and predicted.dtype.kind in "iuf":
+        found["rmse"] = float(metrics.root_mean_squared_error(truth, predicted))
+        found["mae"] = float(metrics.mean_absolute_error(truth, predicted))
+        if len(truth) > 1:
+            found["r2"] = float(metrics.r2_score(truth, predicted))
+    if predicted.dtype.kind != "f":
+        one, other = _classes(truth), _classes(predicted)
+        found["accuracy"] = float(metrics.accuracy_score(one, other))
+        found["f1_macro"] = float(metrics.f1_score(one, other, average="macro", zero_division=0))
+    return found
+
+
+def _read(data: Path, target: str) -> tuple[pd.DataFrame, NDArray[Any]]:
+    if not data.is_file():
+        raise NotFoundError(f"There is no file `{data}`.", hint="Give one with `--data`.")
+    try:
+        frame = read_frame(data)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"`{data}`: {error.message}") from error
+    names = [str(name) for name in frame.columns]
+    if target not in names:
+        raise InvalidInputError(
+            f"`{data}` has no column `{target}`; its columns are {one_of(names[:20])}.",
+            hint=did_you_mean(target, names) or "Name the truth with `--target`.",
+        )
+    known = frame[frame[target].notna()]
+    if known.empty:
+        raise InvalidInputError(f"`{data}` has no row with a `{target}`.")
+    return known.drop(columns=target), known[target].to_numpy()
+
+
+def _predict(settings: Settings, version: ModelVersion, features: pd.DataFrame) -> NDArray[Any]:
+    import numpy as np
+
+    model = _load(settings, version)
+    try:
+        answer = np.asarray(model.predict(_as_signature(model, features)))
+    except Exception as error:
+        # A model may raise anything; the first line says what it did not like.
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InvalidInputError(f"`{version.label}` cannot predict these rows: {why}") from error
+    if answer.size != len(features):
+        raise InvalidInputError(
+            f"`{version.label}` answers {len(features)} rows with an array of shape "
+            f"{answer.shape}; one value per row can be compared."
+        )
+    return answer.reshape(-1)
+
+
+def _load(settings: Settings, version: ModelVersion) -> Any:  # noqa: ANN401 - MLflow is untyped
+    folder = fetch(version, settings)
+    import mlflow
+
+    try:
+        return mlflow.pyfunc.load_model(str(folder))
+    except Exception as error:
+        raise MlopsError(
+            f"`{version.label}` could not be loaded: {error}",
+            hint=f"`mlops models show {version.label}` lists what it was trained with.",
+        ) from error
+
+
+def _as_signature(model: Any, features: pd.DataFrame) -> pd.DataFrame:  # noqa: ANN401 - as above
+    """Make floats of whole numbers where the signature wants floats: a file cannot tell them."""
+    schema = model.metadata.get_input_schema()
+    if schema is None or not schema.has_input_names():
+        return features
+    wanted = {item.name: getattr(item.type, "name", "") for item in schema.inputs}
+    casts = {
+        name: _CASTS[kind]
+        for name, kind in wanted.items()
+        if kind in _CASTS and name in features and features[name].dtype.kind in "iu"
+    }
+    names = [name for name in wanted if name in features]
+    return features[names].astype(casts)
+
+
+def _classes(values: NDArray[Any]) -> list[str]:
+    """Write classes as text, so that 1 and 1.0 are the same one."""
+    return [
+        str(int(v)) if isinstance(v, int | float) and float(v).is_integer() else str(v)
+        for v in values.tolist()
+    ]
