@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -99,3 +100,27 @@ def test_exit_codes(
         assert json.loads(out)["error"]["exit_code"] == code
     else:
         assert (out, err != "") == ("", True)
+
+
+def test_looking_into_an_empty_folder_makes_nothing(
+    cli: Cli, tmp_path: Path, capsys: Capture
+) -> None:
+    assert cli(tmp_path, "models", "list", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"schema_version": 1, "models": []}
+    assert cli(tmp_path, "models", "list") == 0
+    assert "`mlops train` registers what it trains" in capsys.readouterr().out
+    for words in (
+        ("models", "list", "wine"),
+        ("models", "show", "wine"),
+        ("models", "compare", "a", "b"),
+        ("models", "alias", "wine", "x"),
+        ("lineage", "wine"),
+        ("history", "wine"),
+        ("history",),
+        ("report",),
+        ("deploy", "--ab", "a", "b"),
+    ):
+        assert cli(tmp_path, *words) == 5, words
+        out, err = capsys.readouterr()
+        assert (out, "yet" in err) == ("", True), words
+    assert list(tmp_path.iterdir()) == []

@@ -52,9 +52,9 @@ def test_a_training_ends_in_a_registered_version(trained_wine: TrainedWine) -> N
     assert set(result.metrics) == {"rmse", "mae", "r2"}
     assert result.model is not None
     assert (result.model.label, result.alias) == ("wine/2", "modelB")
-    assert result.next_commands == ("mlops deploy --ab wine/1 wine/2",)
+    assert result.next_commands == ("mlops deploy --ab modelA modelB",)
     assert result.log.is_file()
-    assert trained_wine.first.next_commands == ("mlops deploy --model wine/1",)
+    assert trained_wine.first.next_commands == ("mlops deploy --model modelA",)
 
 
 def test_nothing_is_left_outside_the_projects_own_folder(trained_wine: TrainedWine) -> None:

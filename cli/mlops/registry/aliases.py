@@ -72,7 +72,7 @@ def change_alias(settings: Settings, ref: str, alias: str, *, delete: bool) -> A
         NotFoundError: There is no such version; or, to be deleted, no such alias.
     """
     check_alias(alias)
-    client = open_registry(settings)
+    client = open_registry(settings, reading=True)
     version = resolve(client, settings, parse_ref(ref))
     if not version.name:
         raise UsageError(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops.errors import ConflictError, InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.registry.faults import mlflow_errors
 
 if TYPE_CHECKING:
@@ -35,17 +35,32 @@ _ONE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 _IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
-def open_registry(settings: Settings) -> MlflowClient:
+def nothing_yet(settings: Settings) -> bool:
+    """Whether the project's own store was never made, so that it has nothing to be read."""
+    return not settings.tracking.uri and not (settings.home / "mlflow.db").exists()
+
+
+def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
     """Return a client of the tracking store and registry in force.
 
     MLflow's own functions (`mlflow.artifacts`, `mlflow.projects`) use the same address afterwards.
     May be called often: MLflow keeps one store per address.
 
+    Args:
+        settings: Where MLflow is.
+        reading: Nothing will be written, so a store that is not there is not made either.
+
     Raises:
+        NotFoundError: The store is only to be read, and is not there.
         RemoteError: The server or database cannot be reached.
         NotAllowedError: The server refused us.
         InvalidInputError: The address means nothing, or the database is of another version.
     """
+    if reading and nothing_yet(settings):
+        raise NotFoundError(
+            f"Nothing is registered in `{settings.project_dir}` yet.",
+            hint="`mlops train` registers what it trains; `mlops init` makes a project to train.",
+        )
     quieten()
     for variable, value in _IMPATIENT.items():
         os.environ.setdefault(variable, value)

@@ -82,7 +82,7 @@ def run_gate(settings: Settings, request: CompareRequest) -> Gate:
     """
     limits = [parse_limit(text) for text in request.limits]
     _check(request)
-    client = open_registry(settings)
+    client = open_registry(settings, reading=True)
     versions, notes = _versions(client, settings, request)
     comparison = compare(client, settings, versions)
     if request.against and len(versions) == 1:

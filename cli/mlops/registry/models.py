@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlops.registry.client import open_registry
+from mlops.registry.client import nothing_yet, open_registry
 from mlops.registry.details import Details, read_details
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.refs import (
@@ -95,7 +95,9 @@ def list_versions(settings: Settings, name: str = "") -> tuple[RegisteredVersion
     Raises:
         NotFoundError: There is no model of that name.
     """
-    client = open_registry(settings)
+    if not name and nothing_yet(settings):
+        return ()
+    client = open_registry(settings, reading=True)
     with mlflow_errors(settings):
         names = [model.name for model in registered_models(client)]
         if name and name not in names:
@@ -114,7 +116,7 @@ def show_model(settings: Settings, ref: str) -> Model:
     Raises:
         NotFoundError: There is none, or its files are gone.
     """
-    client = open_registry(settings)
+    client = open_registry(settings, reading=True)
     return load_model_record(client, settings, resolve(client, settings, parse_ref(ref)))
 
 

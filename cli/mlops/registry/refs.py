@@ -62,7 +62,7 @@ def resolve_all(settings: Settings, refs: Sequence[str]) -> list[ModelVersion]:
     parsed = [parse_ref(text) for text in refs]
     client: Any = None
     if any(ref.kind not in ("path", "uri", "endpoint") for ref in parsed):
-        client = open_registry(settings)
+        client = open_registry(settings, reading=True)
     return [resolve(client, settings, ref) for ref in parsed]
 
 

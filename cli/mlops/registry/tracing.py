@@ -40,7 +40,7 @@ def trace(settings: Settings, ref: str) -> Lineage:
     Raises:
         NotFoundError: There is no such model.
     """
-    client = open_registry(settings)
+    client = open_registry(settings, reading=True)
     version = resolve(client, settings, parse_ref(ref))
     with mlflow_errors(settings):
         run = _find_run(client, version.run_id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
@@ -48,15 +48,37 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
     return models[0] if models else None
 
 
-def next_commands(model: ModelVersion | None, numbers: Sequence[int]) -> tuple[str, ...]:
-    """Return what a person most likely wants now.
+def next_commands(
+    model: ModelVersion,
+    numbers: Sequence[int],
+    aliases: Mapping[str, int],
+    given: str,
+    project: str,
+) -> tuple[str, ...]:
+    """Return what a person most likely wants now, in the names that person uses.
 
     Args:
-        model: The version just registered, if any.
+        model: The version just registered.
         numbers: All versions of that model, newest first.
+        aliases: The model's aliases and the versions they name.
+        given: The alias that was asked for, empty if none was.
+        project: The model whose aliases stand alone.
+
+    >>> model = ModelVersion("wine/2", "wine/2", "", "wine", 2)
+    >>> next_commands(model, [2, 1], {"a": 1, "b": 2}, "b", "wine")
+    ('mlops deploy --ab a b',)
+    >>> next_commands(model, [2, 1], {"a": 1}, "", "wine")
+    ('mlops deploy --ab wine/1 wine/2',)
     """
-    if model is None:
-        return ()
-    if len(numbers) > 1:
-        return (f"mlops deploy --ab {model.name}/{numbers[1]} {model.label}",)
-    return (f"mlops deploy --model {model.label}",)
+
+    def called(number: int, alias: str) -> str:
+        short = alias if model.name == project else f"{model.name}@{alias}"
+        return short if alias else f"{model.name}/{number}"
+
+    newest = called(model.version, given)
+    if len(numbers) < 2:
+        return (f"mlops deploy --model {newest}",)
+    before = numbers[1]
+    # A person who gives aliases thinks in them; one who does not would wonder whose this is.
+    alias = min((a for a, number in aliases.items() if given and number == before), default="")
+    return (f"mlops deploy --ab {called(before, alias)} {newest}",)

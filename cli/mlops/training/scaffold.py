@@ -12,14 +12,16 @@ from typing import Literal
 from mlops.errors import ConflictError, NotAllowedError
 from mlops.resources import shipped
 from mlops.settings.project import as_name
+from mlops.training.project import read_project
+from mlops.training.workflow_files import Ci, has_project, workflow_file
 
 TemplateName = Literal["wine", "minimal"]
 
 # What a run in a checkout leaves beside the files that ship.
 _LEFT_BEHIND = frozenset({".mlops", "mlruns", "mlflow.db", "__pycache__"})
-_FIRST_TRAINING: Mapping[TemplateName, str] = {
-    "wine": "mlops train -P alpha=0.5",
-    "minimal": "mlops train",
+_FIRST_VALUES: Mapping[TemplateName, Mapping[str, str]] = {
+    "wine": {"alpha": "0.5"},
+    "minimal": {},
 }
 
 
@@ -29,11 +31,14 @@ class InitRequest:
 
     Attributes:
         folder: The project's folder, created if need be.
-        template: Which project.
+        template: Which project; None means wine, or none at all where `ci` is wanted for a
+            project that is there already.
+        ci: Which service to write a workflow for; None means no workflow.
     """
 
     folder: Path = Path()
-    template: TemplateName = "wine"
+    template: TemplateName | None = None
+    ci: Ci | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +47,14 @@ class InitResult:
 
     Attributes:
         folder: The project's folder.
-        template: Which project.
+        template: Which project, None if there was one already.
         created: Files that were written, relative to the folder.
         unchanged: Files that were there already, with the same content.
         next_commands: What to do now, ready to be copied.
     """
 
     folder: Path
-    template: TemplateName
+    template: TemplateName | None
     created: tuple[str, ...]
     unchanged: tuple[str, ...]
     next_commands: tuple[str, ...]
@@ -60,10 +65,13 @@ def init(request: InitRequest) -> InitResult:
 
     Raises:
         ConflictError: Files with other content are in the way; nothing was written.
+        InvalidInputError: The MLproject that is there is wrong.
         NotAllowedError: The folder cannot be written.
     """
     folder = request.folder.expanduser()
-    files = _wine() if request.template == "wine" else _rendered(request.template, folder)
+    own = request.template is None and request.ci is not None and has_project(folder)
+    template = None if own else request.template or "wine"
+    files = _files(template, request.ci, folder)
     there = {name for name in files if (folder / name).exists()}
     same = {name for name in there if _is(folder / name, files[name])}
     _refuse_to_overwrite(folder, sorted(there - same))
@@ -77,11 +85,37 @@ def init(request: InitRequest) -> InitResult:
     step = () if here else (f"cd {folder}",)
     return InitResult(
         folder=folder.resolve(),
-        template=request.template,
+        template=template,
         created=tuple(sorted(created)),
         unchanged=tuple(sorted(same)),
-        next_commands=(*step, _FIRST_TRAINING[request.template]),
+        next_commands=(*step, *_next(template, files)),
     )
+
+
+def _files(template: TemplateName | None, ci: Ci | None, folder: Path) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    if template is not None:
+        files |= _wine() if template == "wine" else _rendered(template, folder)
+    if ci is not None:
+        files |= _workflow(template, ci, folder)
+    return files
+
+
+def _workflow(template: TemplateName | None, ci: Ci, folder: Path) -> dict[str, bytes]:
+    if template is not None:
+        name = "wine" if template == "wine" else as_name(folder.resolve().name)
+        return workflow_file(ci, name, _FIRST_VALUES[template])
+    project = read_project(folder)
+    declared = project.entry_point("main").parameters
+    needed = {name: "CHANGE-ME" for name, each in declared.items() if each.default is None}
+    return workflow_file(ci, project.name, needed)
+
+
+def _next(template: TemplateName | None, files: Mapping[str, bytes]) -> list[str]:
+    if template is None:
+        return [f"git add {name}" for name in files]
+    values = _FIRST_VALUES[template].items()
+    return [" ".join(["mlops train", *(f"-P {name}={value}" for name, value in values)])]
 
 
 def _wine() -> dict[str, bytes]:

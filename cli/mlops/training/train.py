@@ -12,7 +12,7 @@ from mlops.errors import UsageError
 from mlops.registry import mlflow_errors
 from mlops.registry.aliases import check_alias, move_alias
 from mlops.registry.logged import logged_models
-from mlops.registry.refs import version_numbers
+from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import check_model_name, register
 from mlops.spec.model import ModelVersion
 from mlops.training.checkout import local_copy
@@ -142,7 +142,7 @@ def train(
             profile = _describe(done, job, progress)
             model = _register(request, job, done)
             moved_from = _set_alias(done.client, model, request.alias)
-            numbers = version_numbers(done.client, model.name) if model else []
+            following = _next(done.client, settings, model, request.alias)
     return TrainResult(
         run_id=done.run.info.run_id,
         experiment=job.experiment,
@@ -157,7 +157,7 @@ def train(
         environment=gaps,
         code=CodeFacts(job.provenance.code.commit, job.provenance.code.dirty),
         profile=profile,
-        next_commands=next_commands(model, numbers),
+        next_commands=following,
     )
 
 
@@ -205,6 +205,17 @@ def _prepare(
         provenance=provenance,
     )
     return job, gaps
+
+
+def _next(
+    client: MlflowClient, settings: Settings, model: ModelVersion | None, alias: str
+) -> tuple[str, ...]:
+    registered = look_up_model(client, model.name) if model is not None else None
+    if model is None or registered is None:
+        return ()
+    aliases = {name: int(number) for name, number in registered.aliases.items()}
+    numbers = version_numbers(client, model.name)
+    return next_commands(model, numbers, aliases, alias, settings.project_name)
 
 
 def _describe(done: Done, job: Job, progress: Progress) -> str:

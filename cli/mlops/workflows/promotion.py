@@ -15,6 +15,7 @@ from mlops.deployment.places import pick_name, places, read_server_state
 from mlops.errors import ConflictError, NotFoundError, UsageError
 from mlops.monitoring.report import Report, make_report
 from mlops.registry import mlflow_errors, open_registry
+from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import AliasMove, Entry, Intent
 from mlops.registry.refs import CHAMPION, look_up_model
 from mlops.settings import Settings
@@ -331,6 +332,10 @@ def history(settings: Settings, name: str | None) -> list[Entry]:
         NotFoundError: There is no such deployment.
     """
     wanted = name or pick_name(settings, name)
+    if nothing_yet(settings):
+        raise NotFoundError(
+            "Nothing is deployed here yet.", hint="`mlops deploy --ab modelA modelB`"
+        )
     # A command at work right now is shown as pending, not waited for.
     with contextlib.suppress(ConflictError):
         mend(settings, wanted, wait_s=0.0)
