@@ -112,6 +112,8 @@ def _add_deployments(tree: Tree, served: tuple[Served, ...]) -> None:
                 f"{each.action} {_time(each.created)} {escape(each.author)}, arm "
                 f"{escape(each.arm)} {each.weight * 100:.4g} %"
             )
+            if each.reason:
+                leaf.add(f"[dim]reason[/] {escape(each.reason)}")
             for proof in each.evidence:
                 mean = f", mean reward {proof.mean:.4g}" if proof.mean is not None else ""
                 leaf.add(

@@ -45,7 +45,7 @@ class TrackingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainSettings:
+class TrainingSettings:
     """What `mlops train` keeps of every run."""
 
     diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
@@ -159,7 +159,7 @@ class Settings:
     project_file: Path | None
     origins: Mapping[str, str]
     tracking: TrackingSettings
-    train: TrainSettings
+    training: TrainingSettings
     artifacts: ArtifactSettings
     training: TrainingSettings
     journal: JournalSettings
@@ -200,7 +200,7 @@ class Settings:
 #: Section name to the record that declares its keys.
 SECTIONS: Mapping[str, type[Any]] = {
     "tracking": TrackingSettings,
-    "train": TrainSettings,
+    "training": TrainingSettings,
     "artifacts": ArtifactSettings,
     "training": TrainingSettings,
     "journal": JournalSettings,

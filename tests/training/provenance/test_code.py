@@ -76,10 +76,16 @@ def test_a_long_diff_is_cut(project: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (len(code.diff), code.diff_cut) == (1000, True)
 
 
-def test_a_detached_head_has_no_branch(project: Path) -> None:
+def test_a_detached_head_has_the_branch_of_its_job(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git(project, "checkout", "-q", "--detach")
-    code = read_code(project)
-    assert (code.branch, bool(code.commit)) == ("", True)
+    monkeypatch.setenv("GITHUB_SHA", "of another commit")
+    monkeypatch.setenv("GITHUB_REF_NAME", "elsewhere")
+    assert read_code(project).branch == ""
+    monkeypatch.setenv("CI_COMMIT_SHA", git(project, "rev-parse", "HEAD"))
+    monkeypatch.setenv("CI_COMMIT_REF_NAME", "feature")
+    assert read_code(project).branch == "feature"
 
 
 @pytest.mark.parametrize("state", ["no repository", "no commit", "ignored", "no git"])

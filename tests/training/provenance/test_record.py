@@ -73,7 +73,7 @@ def test_code_data_and_profile_of_a_dirty_project(
     cli: Cli, ready_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_project(ready_folder, "print('committed')", MLPROJECT)
-    (folder / "mlops.toml").write_text("[train]\ndiff = true\n")
+    (folder / "mlops.toml").write_text("[training]\ndiff = true\n")
     (folder / ".gitignore").write_text(".mlops\n")
     (folder / "wines.csv").write_text("colour;truth\nred;1\nred;2\nwhite;3\n")
     git(folder, "init", "-q", "-b", "trunk")

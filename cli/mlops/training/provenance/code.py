@@ -20,6 +20,8 @@ MAX_DIFF = 1 << 20
 #: Files named in a record or a message.
 MAX_NAMES = 200
 _TIMEOUT_S = 30
+# Variables with commit and branch of a job: GitHub, GitLab.
+_JOBS = (("GITHUB_SHA", "GITHUB_REF_NAME"), ("CI_COMMIT_SHA", "CI_COMMIT_REF_NAME"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Code:
 
     Attributes:
         commit: Hash of HEAD; empty outside a repository and before the first commit.
-        branch: Its branch, empty if HEAD is detached.
+        branch: Its branch; if HEAD is detached, the one a CI job is about, else empty.
         repository: Address of `origin` without credentials, empty if there is none.
         changed: Tracked files of the whole repository that differ from the commit.
         untracked: Files and folders within the project that git neither tracks nor ignores.
@@ -104,7 +106,7 @@ def _read(folder: Path, *, keep_diff: bool) -> Code:
     diff = _diff(folder) if keep_diff and changed else b""
     return Code(
         commit=commit,
-        branch=branch,
+        branch=branch or _branch_of_job(commit),
         repository=_origin(folder),
         changed=changed,
         untracked=untracked,
@@ -151,6 +153,14 @@ def _is_ignored(folder: Path) -> bool:
 def _origin(folder: Path) -> str:
     done = _run(folder, "config", "--get", "remote.origin.url")
     return without_credentials(done.stdout.decode(errors="replace").strip())
+
+
+def _branch_of_job(commit: str) -> str:
+    """Return the branch of a CI job for this very commit: its checkout has a detached HEAD."""
+    for sha, branch in _JOBS:
+        if os.environ.get(sha) == commit:
+            return os.environ.get(branch, "")
+    return ""
 
 
 def _diff(folder: Path) -> bytes:

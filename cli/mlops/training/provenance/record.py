@@ -90,7 +90,7 @@ def collect(
     Raises:
         InvalidInputError: It is to be clean and is not; the files are named.
     """
-    code = read_code(folder, keep_diff=settings.train.diff)
+    code = read_code(folder, keep_diff=settings.training.diff)
     if clean:
         require_clean(code, folder)
     return Provenance(
