@@ -45,13 +45,6 @@ class TrackingSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingSettings:
-    """What `mlops train` keeps of every run."""
-
-    diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
-
-
-@dataclass(frozen=True, slots=True)
 class ArtifactSettings:
     """Where models and other artifacts are stored."""
 
@@ -77,7 +70,7 @@ class ArtifactSettings:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """How `mlops train` executes a project."""
+    """How `mlops train` executes a project, and what it keeps of a run."""
 
     env_manager: str = setting(
         "auto", "environment of the runs: auto, local, uv, virtualenv or conda"
@@ -85,6 +78,7 @@ class TrainingSettings:
     warm: bool = setting(
         True, "fork runs from a process that has imported everything; false: MLflow's own runner"
     )
+    diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +153,6 @@ class Settings:
     project_file: Path | None
     origins: Mapping[str, str]
     tracking: TrackingSettings
-    training: TrainingSettings
     artifacts: ArtifactSettings
     training: TrainingSettings
     journal: JournalSettings
@@ -200,7 +193,6 @@ class Settings:
 #: Section name to the record that declares its keys.
 SECTIONS: Mapping[str, type[Any]] = {
     "tracking": TrackingSettings,
-    "training": TrainingSettings,
     "artifacts": ArtifactSettings,
     "training": TrainingSettings,
     "journal": JournalSettings,
