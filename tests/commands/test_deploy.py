@@ -41,6 +41,10 @@ def test_the_life_of_a_deployment(wine_shop: Shop) -> None:
     assert "nothing to change" in again.err
     assert wine_shop.ledger.numbers() == [1]
 
+    # It does not stay for a server that runs elsewhere, and says so.
+    stays = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--foreground")
+    assert f"runs in the background already (process {pid})" in stays.err
+
     # A dry run shows what would be, and leaves no trace.
     before = fingerprint(wine_shop.folder)
     dry = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "80/20", "--dry-run")
@@ -109,14 +113,22 @@ def test_a_first_model_that_fails(wine_shop: Shop, free_port: int) -> None:
     assert "ERROR" in said.error["message"]
     assert [entry.state for entry in wine_shop.ledger.history()] == ["failed"]
     assert running(wine_shop.where) is None
+    # What it said stands below its entry, line by line, and not among the entries.
+    first, *others = wine_shop.ok("history").out.splitlines()
+    assert "failed" in first
+    assert len(others) > 3
+    assert all(line.startswith("      ") for line in others if line.strip())
     # The next attempt says nothing of this one.
     with socket.create_server(("127.0.0.1", free_port)):
         taken = wine_shop.run("deploy", "--model", "wine", "--port", str(free_port), "--json")
     assert taken.code == 7
     assert taken.error["code"] == "conflict"
-    assert str(free_port) in taken.error["message"]
+    assert f"Port {free_port} on 127.0.0.1" in taken.error["message"]
+    assert "taken by another program" in taken.error["message"]
+    assert "--port" in taken.error["hint"]
     assert "empty" not in taken.error["message"]
-    assert [entry.state for entry in wine_shop.ledger.history()] == ["failed", "failed"]
+    # Nothing was written down: it was known before.
+    assert [entry.state for entry in wine_shop.ledger.history()] == ["failed"]
 
 
 def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -47,7 +48,8 @@ def test_four_hundred_customers_are_not_enough(played: tuple[Shop, Said]) -> Non
     # Nothing is promoted on such evidence.
     refused = shop.run("promote", "--json")
     assert refused.code == 7
-    assert "--force" in refused.error["hint"]
+    # The baseline is what there is: the hint is about the other.
+    assert "--arm modelB --force" in refused.error["hint"]
     assert shop.ledger.numbers() == [1]
 
 
@@ -111,8 +113,16 @@ def test_a_stream(shop: Shop) -> None:
         {"request_id": ids[2], "truth": [5]},
     ]
     text = "\n\n".join(json.dumps(line) for line in lines)
-    said = shop.ok("feedback", "--data", "-", "--json", stdin=text)
+    said = shop.run("feedback", "--data", "-", "--json", stdin=text)
     assert said.document["counts"] == {"accepted": 3, "duplicate": 1, "forged": 1}
+    # What was refused is told by its line, and by the exit code.
+    assert said.code == 3
+    why = "this request id was not made by this deployment"
+    assert said.document["problems"] == [{"line": 7, "fate": "forged", "error": why}]
+    assert "1 outcomes were refused" in said.err
+    alone = shop.run("feedback", "--data", "-", "--json", stdin=f"\n{json.dumps(lines[3])}\n")
+    assert alone.code == 3
+    assert alone.error["message"].startswith("Line 2: ")
     # The number of a broken line is the person's.
     good = json.dumps({"request_id": ids[3], "truth": 6})
     broken = shop.run("feedback", "--data", "-", "--json", stdin=f"{good}\n\n[1]\n")
@@ -122,9 +132,31 @@ def test_a_stream(shop: Shop) -> None:
     assert shop.ok("feedback", "--data", "-", stdin="").out == "feedback: none\n"
 
 
+def test_a_bad_cell_is_named_and_not_the_first_row(shop: Shop, tmp_path: Path) -> None:
+    lines = (shop.folder / "data" / "customers.csv").read_text().splitlines()
+    header, table = lines[0].split(","), [line.split(",") for line in lines[1:20]]
+    truth = header.index("quality")
+    for index, text in ((0, "n.a."), (truth, "six")):
+        bad = [list(row) for row in table]
+        bad[5][index] = text
+        file = tmp_path / f"bad-{index}.csv"
+        file.write_text("\n".join(",".join(row) for row in [header, *bad]))
+        words = ("--data", str(file), "--truth-column", "quality", "--once", "--json")
+        said = shop.run("feedback", *words)
+        assert said.code == 3
+        assert f"line 7: `{header[index]}` is `{text}`, not a number" in said.error["message"]
+    said = shop.run("predict", "--data", str(tmp_path / "bad-0.csv"), "--json")
+    assert said.code == 3
+    assert f"line 7: `{header[0]}` is `n.a.`" in said.error["message"]
+
+
 def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
     label = "simulated: draws from 400 rows"
     wine_shop.ok("deploy", "--ab", "modelA", "modelB")
+    # Also where our own server is reached as any Seldon endpoint is.
+    by_url = wine_shop.ok("feedback", "--url", wine_shop.state.url, "--limit", "1")
+    assert label in by_url.out
+    assert label in wine_shop.ok("report", "--json").document["notes"]
     assert wine_shop.run("rollback", "--json").code == 5
     # Four a second: the sixth comes after one and a quarter.
     start = time.monotonic()

@@ -79,7 +79,7 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     assert newest["live_ms"] >= newest["created_ms"] - 1000
     text = market.ok("history").out
     assert "wine@champion → 2" in text
-    assert "wine-2 (wine/2) 100 %" in text
+    assert "wine-2 (wine/2) 100 %  reward " in text
 
     assert "would serve" in market.ok("rollback", "--dry-run").out
     assert market.ledger.live_number() == revision + 1

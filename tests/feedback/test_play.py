@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections import Counter
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 
 from mlops.errors import InvalidInputError, MlopsError
-from mlops.feedback.customers import Customers, read_customers, visits
+from mlops.feedback.customers import Customers, blamed, read_customers, visits
+from mlops.feedback.outcomes import outcomes_in
 from mlops.feedback.play import Tally, first_prediction, play
 from mlops.feedback.reward import compute, load_reward
 
@@ -79,8 +81,8 @@ def test_a_rate_is_not_exceeded() -> None:
         ("a,b\n1,2\n", "`quality`"),
         ("", "`quality`"),
         ("a,quality\n", "no rows"),
-        ("a,quality\n1\n", "row 2"),
-        ("a,quality\n1,\n", "row 2"),
+        ("a,quality\n1\n", "line 2"),
+        ("a,quality\n1,\n", "line 2"),
     ],
 )
 def test_files_that_cannot_be_played(tmp_path: Path, text: str, says: str) -> None:
@@ -89,6 +91,28 @@ def test_files_that_cannot_be_played(tmp_path: Path, text: str, says: str) -> No
     with pytest.raises(InvalidInputError) as caught:
         read_customers(file, "quality")
     assert says in caught.value.message
+
+
+def test_the_cell_that_makes_text_of_a_column_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "customers.csv"
+    file.write_text("a,b,quality\n1,red,6\n\n2,7,5\n3,white,six\n n/a,rose,5\n5,rose,5\n")
+    strays = read_customers(file, "quality").strays
+    # `b` is text with a number among it, not the other way round; the empty line counts.
+    assert [str(stray) for stray in strays] == [
+        "line 6: `a` is ` n/a`, not a number",
+        "line 5: `quality` is `six`, not a number",
+    ]
+    fault = InvalidInputError("Column `a` takes numbers; row 0 has `1`.")
+    assert "`x.csv`, line 6" in blamed(fault, strays, "x.csv").message
+    other = InvalidInputError("Column `zulu` is missing.")
+    assert blamed(other, strays[:0], "x.csv") is other
+
+
+def test_rows_of_lists_are_counted_as_the_server_counts_them() -> None:
+    line = json.dumps({"request_id": "x", "truth": [1, None, 3], "reward": [None, None, 1]})
+    assert outcomes_in(line.encode()) == 2
+    assert outcomes_in(b'{"request_id": "x", "truth": [1, null], "reward": 1}') == 2
+    assert outcomes_in(b'{"request_id": "x", "truth": 1}') == 1
 
 
 def test_a_file_of_customers(tmp_path: Path) -> None:

@@ -34,6 +34,14 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     # 400 customers played once do not decide the A/B test; the same 400 asked twice do.
     assert report["verdict"]["decision"] == "continue"
     assert comparison["upper"] < 0
+    verdict = found["verdict"]
+    assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA")
+    assert (verdict["arm"], verdict["baseline"]) == ("modelB", "modelA")
+    said = wine_shop.run("report", "--paired", "--exit-code")
+    assert said.code == 10
+    assert "keep: modelA" in said.out
+    assert "next: mlops promote wine --arm modelA --force" in said.out
+    assert wine_shop.run("report", "--paired", "--html", "x.html").code == 2
     # Asking was off the books.
     assert sum(arm["requests"] for arm in report["arms"]) == 400
 

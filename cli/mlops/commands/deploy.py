@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.output import Json, console, next_steps, plain, show
+from mlops.commands.output import Json, console, next_steps, note, plain, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -176,6 +176,14 @@ def deploy(
         show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
         if result.process is not None:
             raise typer.Exit(stay(result.process))
+        if foreground:
+            name = result.state.launch.name
+            note(
+                f"[yellow]note:[/] `{name}` runs in the background already (process "
+                f"{result.state.pid}), so there is nothing to stay for.\n"
+                f"`mlops logs --follow {name}` shows what it says; to have it here, "
+                f"`mlops stop {name}` first."
+            )
     else:
         show({"plan": plain(result)}, as_json=as_json)
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops.commands.arguments import Name
-from mlops.commands.output import Json, next_steps, plain, show
-from mlops.errors import UsageError
+from mlops.commands.output import Json, next_steps, note, plain, show
+from mlops.errors import InvalidInputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _PLAY = "Play customers from a file (the default)"
 _ONE = "Tell about one request"
+# Of a stream, so many refusals are told one by one.
+_SHOWN = 10
 
 
 def feedback(
@@ -128,6 +130,7 @@ def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:
         )
     document = {**plain(played), "label": played.label}
     show(document, as_json=as_json, render=lambda out: _render_played(out, played))
+    _end(played.counts)
 
 
 def _send_one(
@@ -148,13 +151,26 @@ def _send_stream(name: str | None, as_json: bool) -> None:
     from mlops.workflows.customers import send_stream
 
     with CountProgress("outcomes") as progress:
-        counts = send_stream(
+        sent = send_stream(
             load_settings(),
             name,
             sys.stdin.buffer,
             lambda total: progress.update(sum(total.values()), None),
         )
-    show({"counts": dict(counts)}, as_json=as_json, render=lambda out: _render_counts(out, counts))
+    document = {"counts": dict(sent.counts), "problems": plain(sent.problems)}
+    show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))
+    for problem in sent.problems[:_SHOWN]:
+        note(f"[red]line {problem.line}:[/] {problem.fate}: {problem.error}")
+    _end(sent.counts)
+
+
+def _end(counts: Mapping[str, int]) -> None:
+    """Let the exit code say that something was not stored."""
+    from mlops.feedback.outcomes import refused
+
+    if refused(counts):
+        note(f"[bold red]error:[/] {refused(counts):,} outcomes were refused and not stored.")
+        raise typer.Exit(InvalidInputError.exit_code)
 
 
 def _number(text: str) -> float | None:
@@ -170,7 +186,7 @@ def _render_played(out: Console, played: Played) -> None:
         f"({speed:,.0f}/s)  [yellow]{played.label}[/]"
     )
     _render_counts(out, played.counts)
-    next_steps(out, [f"mlops report {played.name}"])
+    next_steps(out, [f"mlops report {played.deployment}"] if played.deployment else [])
 
 
 def _render_counts(out: Console, counts: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlops.registry.ledger import Entry
+    from mlops.spec.deployment import DeploymentSpec
     from mlops.workflows.promotion import Moved
 
 
@@ -109,11 +111,19 @@ def _render_history(out: Console, entries: Sequence[Entry]) -> None:
             f"[{styles[entry.state]}]{entry.number:>4}  {entry.state:<8}[/]  {when}  "
             f"{entry.intent.action:<8}  {escape(entry.author)}"
         )
-        out.print(f"      {escape(summary(entry.intent.spec))}")
+        spec = entry.intent.spec
+        out.print(f"      {escape(summary(spec))}  [dim]reward {escape(_reward(spec))}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
                 target = move.version or "none"
                 out.print(f"      {escape(move.model)}@{move.alias} → {target}")
         why = entry.error or entry.intent.reason
         if why:
-            out.print(f"      [dim]{escape(why)}[/]")
+            out.print(f"[dim]{escape(textwrap.indent(why, ' ' * 6))}[/]")
+
+
+def _reward(spec: DeploymentSpec) -> str:
+    if spec.reward_range is None:
+        return spec.reward
+    low, high = spec.reward_range
+    return f"{spec.reward} in {low:g}..{high:g}"

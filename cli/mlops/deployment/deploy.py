@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlops.deployment.local import running, serve, settled
-from mlops.deployment.places import Places, changing, places, read_server_state
+from mlops.deployment.local import check_port, running, serve, settled
+from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.errors import ConflictError, MlopsError
@@ -66,7 +66,8 @@ def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) 
 
     Raises:
         InvalidInputError: The spec cannot be deployed.
-        ConflictError: A server runs, and would have to move to another address.
+        ConflictError: A server runs, and would have to move to another address; or another
+            program has the port.
     """
     check(spec)
     if not dry_run:
@@ -74,6 +75,8 @@ def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) 
     where = places(settings, spec.name)
     state = running(where)
     _same_address(settings, state)
+    if state is None and not is_alive(where):
+        check_port(settings, where)
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()
     serves = state.launch.served.revision.number if state else 0

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +24,7 @@ from mlops.deployment.places import (
     read_server_state,
     socket_path,
 )
-from mlops.errors import MlopsError, RemoteError, kind_of
+from mlops.errors import ConflictError, MlopsError, RemoteError, kind_of
 from mlops.settings import Settings
 from mlops.spec.server import (
     Launch,
@@ -119,14 +121,11 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
     open_to_others = host not in _LOOPBACK
     if open_to_others:
         make_token(where)
-    before = read_server_state(where)
-    # The URL is stable: a server that comes back takes the port it had.
-    port = settings.deploy.port or (before.launch.port if before else 0)
     return Launch(
         name=where.name,
         served=served,
         host=host,
-        port=port,
+        port=_port(settings, where),
         journal_url=journal_reference(settings, where.name),
         features=settings.journal.features,
         state_file=str(where.state),
@@ -139,6 +138,39 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         baseline=settings.report.baseline,
         max_bodies_mib=settings.deploy.max_bodies_mib,
     )
+
+
+def _port(settings: Settings, where: Places) -> int:
+    """Return the port to listen on; 0 for any."""
+    before = read_server_state(where)
+    # The URL is stable: a server that comes back takes the port it had.
+    return settings.deploy.port or (before.launch.port if before else 0)
+
+
+def check_port(settings: Settings, where: Places) -> None:
+    """Find out before anything is written what would otherwise stand in the server's log.
+
+    Raises:
+        ConflictError: Another program has the port that a server would take.
+    """
+    host, port = settings.deploy.host, _port(settings, where)
+    if not port:
+        return
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise ConflictError(
+                f"`{where.name}` cannot listen on {host}, port {port}: {error.strerror}.",
+                hint="Choose others with `--host` and `--port`.",
+            ) from error
+        with socket.create_server((host, 0), family=family) as probe:
+            free = probe.getsockname()[1]
+        raise ConflictError(
+            f"Port {port} on {host}, which `{where.name}` is to have, is taken by another program.",
+            hint=f"Stop that program, or add `--port {free}`: callers then need the new URL.",
+        ) from error
 
 
 def stop(where: Places) -> bool:

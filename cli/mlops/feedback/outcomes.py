@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from mlops.errors import InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.feedback.connection import Connection
 
 _BATCH = 1_000
 _MAX_LINE = 100_000
+_TAKEN = ("accepted", "unmatched", "duplicate", "late", "sent")
 
 
 def send_one(
@@ -38,10 +40,47 @@ def send_one(
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An outcome that was not stored.
+
+    Attributes:
+        line: Its line in the stream, from 1.
+        fate: What became of it.
+        error: Why.
+    """
+
+    line: int
+    fate: str
+    error: str
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of a stream.
+
+    Attributes:
+        counts: Outcomes by fate.
+        problems: Some of those that were not stored, the first ones of each batch.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+
+def refused(counts: Mapping[str, int]) -> int:
+    """How many outcomes were not stored.
+
+    >>> refused({"accepted": 3, "late": 1, "forged": 2})
+    2
+    """
+    return sum(count for fate, count in counts.items() if fate not in _TAKEN)
+
+
 def send_lines(
     connection: Connection, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
-) -> Counter[str]:
-    """Send NDJSON, one outcome a line, in batches; return the fates.
+) -> Sent:
+    """Send NDJSON, one outcome a line, in batches.
 
     Lines before a bad one have been sent when it is found; sending all of them again is harmless,
     since feedback that came before is a duplicate.
@@ -49,27 +88,51 @@ def send_lines(
     Raises:
         InvalidInputError: A line is not an outcome; its number is named.
     """
-    total: Counter[str] = Counter()
-    batch: list[bytes] = []
+    sent = Sent()
+    batch: list[tuple[int, bytes]] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        batch.append(_checked(line, number))
+        batch.append((number, _checked(line, number)))
         if len(batch) == _BATCH:
-            total += _post(connection, batch)
-            on_progress(total)
-    total += _post(connection, batch)
-    on_progress(total)
-    return total
+            _post(connection, batch, sent)
+            on_progress(sent.counts)
+    _post(connection, batch, sent)
+    on_progress(sent.counts)
+    return sent
 
 
-def _post(connection: Connection, batch: list[bytes]) -> Counter[str]:
+def _post(connection: Connection, batch: list[tuple[int, bytes]], sent: Sent) -> None:
     if not batch:
-        return Counter()
-    body = b"\n".join(batch)
-    answer, _ = connection.post("/feedback", body, content_type="application/x-ndjson")
+        return
+    body = b"\n".join(line for _, line in batch)
+    try:
+        answer, _ = connection.post("/feedback", body, content_type="application/x-ndjson")
+    except (InvalidInputError, NotFoundError, ConflictError) as error:
+        # Of a single outcome the server tells by its status that it was refused.
+        if len(batch) > 1:
+            raise
+        raise type(error)(f"Line {batch[0][0]}: {error.message}", hint=error.hint) from error
+    sent.counts += Counter(answer["counts"])
+    problems = answer.get("problems", ())
+    if problems:
+        # The server counts each row of a list.
+        number_of = [number for number, line in batch for _ in range(outcomes_in(line))]
+        sent.problems += [
+            Problem(number_of[each["index"]], each["fate"], each["error"]) for each in problems
+        ]
     batch.clear()
-    return Counter(answer["counts"])
+
+
+def outcomes_in(line: bytes) -> int:
+    """How many outcomes the server makes of a line."""
+    document = json.loads(line)
+    values = [document.get(key) for key in ("reward", "truth")]
+    lists = [value for value in values if isinstance(value, list)]
+    if not lists:
+        return 1
+    rows = zip(*(v if isinstance(v, list) else [v] * len(lists[0]) for v in values), strict=True)
+    return sum(any(value is not None for value in row) for row in rows)
 
 
 def _checked(line: bytes, number: int) -> bytes:

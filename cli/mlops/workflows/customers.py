@@ -9,19 +9,24 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlops.deployment.control import add_note
 from mlops.deployment.local import running
-from mlops.deployment.places import Places, pick_name, places
-from mlops.errors import ConflictError, NotFoundError, UsageError
+from mlops.deployment.places import Places, known_names, pick_name, places
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError, UsageError
 from mlops.feedback.connection import Connection, read_token
-from mlops.feedback.customers import Customers, read_customers, visits
-from mlops.feedback.outcomes import send_lines, send_one
+from mlops.feedback.customers import Customers, blamed, read_customers, visits
+from mlops.feedback.outcomes import Sent, send_lines, send_one
 from mlops.feedback.play import Endpoint, LocalEndpoint, Tally, play
 from mlops.feedback.reward import is_own, load_reward
 from mlops.feedback.seldon import SeldonEndpoint
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
+
+_HERE = ("127.0.0.1", "::1", "localhost")
+# Rewards that need numbers.
+_NUMERIC = ("squared-error", "absolute-error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Played:
 
     Attributes:
         name: Deployment, or the URL.
+        deployment: Deployment of this project that was visited; empty for one elsewhere.
         visits: Predictions asked for.
         customers: Rows of the file.
         simulated: Whether customers were drawn, and not each asked once.
@@ -61,6 +67,7 @@ class Played:
     """
 
     name: str
+    deployment: str
     visits: int
     customers: int
     simulated: bool
@@ -105,13 +112,22 @@ def play_customers(
         if state and draws:
             # Before the first visit: whoever interrupts us leaves simulated visits too.
             add_note(state.launch.socket, _label(len(customers), simulated=True))
-        tally = play(
-            *(endpoint, customers, rows),
-            rate=request.rate,
-            on_progress=lambda t: on_progress(t, total),
-        )
+        here = state if not request.url else None
+        its = here.launch.served.revision.spec.reward if here else settings.feedback.reward
+        file = request.data or settings.feedback.data
+        if its in _NUMERIC:
+            _check_truths(settings, request, customers)
+        try:
+            tally = play(
+                *(endpoint, customers, rows),
+                rate=request.rate,
+                on_progress=lambda t: on_progress(t, total),
+            )
+        except InvalidInputError as error:
+            raise blamed(error, customers.strays, file) from error
     return Played(
-        name=state.launch.name if state else request.url,
+        name=request.url or (state.launch.name if state else ""),
+        deployment=state.launch.name if state else "",
         visits=tally.visits,
         customers=len(customers),
         simulated=draws > 0,
@@ -140,8 +156,8 @@ def send_stream(
     name: str | None,
     lines: Iterable[bytes],
     on_progress: Callable[[Counter[str]], None] = lambda _: None,
-) -> Counter[str]:
-    """Send NDJSON outcomes; return their fates."""
+) -> Sent:
+    """Send NDJSON outcomes; return what became of them."""
     state = require_running(places(settings, pick_name(settings, name)))
     with connect(state) as connection:
         return send_lines(connection, lines, on_progress)
@@ -167,6 +183,18 @@ def connect(state: ServerState) -> Connection:
     return Connection(state.url, read_token(state.launch.token_file))
 
 
+def _served_at(settings: Settings, url: str) -> ServerState | None:
+    """Return the state of the deployment of this project that answers at a URL, if one does."""
+    parts = urlsplit(url)
+    for name in known_names(settings):
+        state = running(places(settings, name))
+        if state is None or parts.port != state.launch.port:
+            continue
+        if parts.hostname in {*_HERE, state.launch.host}:
+            return state
+    return None
+
+
 def _customers(settings: Settings, request: PlayRequest) -> Customers:
     data = request.data or settings.feedback.data
     if not data:
@@ -183,6 +211,24 @@ def _customers(settings: Settings, request: PlayRequest) -> Customers:
     return read_customers(path, column)
 
 
+def _check_truths(settings: Settings, request: PlayRequest, customers: Customers) -> None:
+    """Refuse texts where errors are to be computed, before anybody is asked.
+
+    Raises:
+        InvalidInputError: A truth is no number; its place is named.
+    """
+    column = request.truth_column or settings.feedback.truth_column
+    text = next((truth for truth in customers.truths if isinstance(truth, str)), None)
+    if text is None:
+        return
+    stray = next((stray for stray in customers.strays if stray.column == column), None)
+    what = f"{stray}" if stray else f"`{column}` is `{text[:40]}`, not a number"
+    raise InvalidInputError(
+        f"`{request.data or settings.feedback.data}`, {what}: there is no error to reward.",
+        hint="Correct the file, or deploy with `--reward exact`.",
+    )
+
+
 @contextlib.contextmanager
 def _endpoint(
     settings: Settings, name: str | None, request: PlayRequest
@@ -192,7 +238,7 @@ def _endpoint(
     if request.url:
         reward = (load_reward(wanted), wanted)
         with Connection(request.url, read_token(request.token_file)) as connection:
-            yield None, SeldonEndpoint(connection, reward)
+            yield _served_at(settings, request.url), SeldonEndpoint(connection, reward)
         return
     where = places(settings, pick_name(settings, name))
     state = require_running(where)

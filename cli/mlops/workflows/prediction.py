@@ -10,7 +10,7 @@ from typing import Any
 
 from mlops.deployment.places import pick_name, places
 from mlops.errors import InvalidInputError
-from mlops.feedback.customers import typed_columns
+from mlops.feedback.customers import Stray, blamed, find_strays, typed_columns
 from mlops.settings import Settings
 from mlops.workflows.customers import connect, require_running
 
@@ -50,10 +50,14 @@ def predict(settings: Settings, name: str | None, text: str, *, arm: str = "") -
     """
     where = places(settings, pick_name(settings, name))
     state = require_running(where)
-    body = json.dumps(_document(text)).encode()
+    document, strays = _document(text)
+    body = json.dumps(document).encode()
     extra = {"x-mlops-arm": arm} if arm else {}
     with connect(state) as connection:
-        answer, headers = connection.post("/invocations", body, headers=extra)
+        try:
+            answer, headers = connection.post("/invocations", body, headers=extra)
+        except InvalidInputError as error:
+            raise blamed(error, strays, "CSV") from error
     predictions = answer["predictions"]
     return Predicted(
         name=where.name,
@@ -64,7 +68,7 @@ def predict(settings: Settings, name: str | None, text: str, *, arm: str = "") -
     )
 
 
-def _document(text: str) -> dict[str, Any]:
+def _document(text: str) -> tuple[dict[str, Any], tuple[Stray, ...]]:
     # Spreadsheets mark their CSV with it.
     text = text.removeprefix("\ufeff")
     if not text.strip():
@@ -76,19 +80,22 @@ def _document(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidInputError(f"The rows are neither JSON nor CSV: {error}.") from error
     if isinstance(document, dict):
-        return document
+        return document, ()
     kind = "dataframe_records" if document and isinstance(document[0], dict) else "instances"
-    return {kind: document}
+    return {kind: document}, ()
 
 
-def _from_csv(text: str) -> dict[str, Any]:
-    table = [row for row in csv.reader(io.StringIO(text)) if row]
-    header, rows = table[0], table[1:]
-    for number, row in enumerate(rows, start=2):
+def _from_csv(text: str) -> tuple[dict[str, Any], tuple[Stray, ...]]:
+    reader = csv.reader(io.StringIO(text))
+    table = [(reader.line_num, row) for row in reader if row]
+    header, numbered = table[0][1], table[1:]
+    for number, row in numbered:
         if len(row) != len(header):
             raise InvalidInputError(
-                f"Row {number} has {len(row)} cells, but the header has {len(header)}."
+                f"Line {number} has {len(row)} cells, but the header has {len(header)}."
             )
-    if not rows:
+    if not numbered:
         raise InvalidInputError("The CSV has a header and no rows.")
-    return {"dataframe_split": {"columns": header, "data": typed_columns(rows)}}
+    data = typed_columns([row for _, row in numbered])
+    split = {"columns": header, "data": data}
+    return {"dataframe_split": split}, find_strays(header, numbered)

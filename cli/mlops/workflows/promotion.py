@@ -291,13 +291,21 @@ def _refusal(report: Report, arm: str) -> ConflictError:
         return ConflictError(
             f"`{report.name}` has no arm `{arm}`.", hint=f"Arms: {', '.join(names)}."
         )
-    example = arm or names[0]
+    example = arm or _most_promising(report)
     return ConflictError(
         f"The verdict does not say to promote {f'`{arm}`' if arm else 'anything'}: "
         f"{report.verdict.reason}",
         hint="Collect more feedback, or decide yourself: "
         f'`mlops promote {report.name} --arm {example} --force "why"`',
     )
+
+
+def _most_promising(report: Report) -> str:
+    """Name an arm that somebody may want to promote: not the baseline, if there is another."""
+    if not report.comparisons:
+        return report.arms[0].name
+    known = [c for c in report.comparisons if math.isfinite(c.estimate)]
+    return max(known or report.comparisons, key=lambda c: c.estimate).arm
 
 
 def _evidence(report: Report) -> dict[str, Any]:
