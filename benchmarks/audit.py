@@ -10,9 +10,12 @@ import base64
 import contextlib
 import json
 import math
+import shutil
 import sqlite3
+import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from customers import Diary
@@ -67,8 +70,27 @@ class _Stored:
     joined: bool
 
 
-def audit(journal: Path, diary: Diary) -> Audit:
-    """Compare; prints the state of each arm on the way."""
+def audit_copy(journal: Path, diary: Diary) -> Audit:
+    """Compare what a killed server left, and leave it as it is for the next one.
+
+    To open it would already recover it, and the next server is to be seen doing that.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for file in journal.parent.glob(f"{journal.name}*"):
+            if not file.name.endswith("-shm"):
+                shutil.copy(file, folder)
+        # What is under way has no answer yet: everything that was sent may be there.
+        return audit(Path(folder) / journal.name, replace(diary, doubtful=set(diary.sent)))
+
+
+def audit(journal: Path, diary: Diary, say: Callable[[str], None] = lambda _: None) -> Audit:
+    """Compare.
+
+    Args:
+        journal: SQLite file of the deployment.
+        diary: What customers wrote down.
+        say: Called with the state of each arm on the way.
+    """
     stored, decided, rows = _read(journal)
     ids = {_nonce(rid): rid for rid in diary.sent}
     ours = {rid: stored[nonce] for nonce, rid in ids.items() if nonce in stored}
@@ -82,7 +104,7 @@ def audit(journal: Path, diary: Diary) -> Audit:
             for rid, found in ours.items()
         ),
         uninvited=len(stored) - len(ours.keys() & allowed),
-        misfolded=_misfolded(journal, diary, ours),
+        misfolded=_misfolded(journal, diary, ours, say),
         unmatched=sum(not found.joined for found in stored.values()),
         undecided=sum(_nonce(rid) not in decided for rid in diary.told),
     )
@@ -117,7 +139,9 @@ def _same_value(diary: Diary, rid: str, found: _Stored) -> bool:
     return (found.reward, found.truth) == ((value, None) if key == "reward" else (None, value))
 
 
-def _misfolded(journal: Path, diary: Diary, stored: dict[str, _Stored]) -> int:
+def _misfolded(
+    journal: Path, diary: Diary, stored: dict[str, _Stored], say: Callable[[str], None]
+) -> int:
     """Count the arms that differ between our evidence and a fold of what customers know."""
     rewards: dict[str, list[float]] = defaultdict(list)
     for rid, found in stored.items():
@@ -133,7 +157,9 @@ def _misfolded(journal: Path, diary: Diary, stored: dict[str, _Stored]) -> int:
     wrong = 0
     for index, arm in enumerate(evidence.spec.arms):
         theirs = evidence.rewards[evidence.arms == index]
-        n, mean = len(rewards[arm.name]), math.fsum(rewards[arm.name]) / len(rewards[arm.name])
-        wrong += n != len(theirs) or not math.isclose(mean, theirs.mean(), rel_tol=1e-9)
-        print(_PER_ARM.format(name=arm.name, n=n, mean=mean))
+        ours = rewards[arm.name]
+        mean = math.fsum(ours) / len(ours) if ours else math.nan
+        same = not ours or math.isclose(mean, theirs.mean(), rel_tol=1e-9)
+        wrong += len(ours) != len(theirs) or not same
+        say(_PER_ARM.format(name=arm.name, n=len(ours), mean=mean))
     return wrong

@@ -181,6 +181,21 @@ class Crowd:
             whole.add(each.diary)
         return whole
 
+    def so_far(self) -> Diary:
+        """What they wrote down by now, while they go on: whatever is acknowledged was sent."""
+        whole = Diary()
+        for each in self._customers:
+            diary = each.diary
+            # Copied in one step each, and in this order, as they are written in the other.
+            acknowledged, doubtful = set(diary.acknowledged), set(diary.doubtful)
+            sent = dict(diary.sent)
+            whole.add(
+                Diary(
+                    told=dict(diary.told), sent=sent, acknowledged=acknowledged, doubtful=doubtful
+                )
+            )
+        return whole
+
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Let them come during the block, then wait until the last has gone."""

@@ -5,9 +5,13 @@
 
 Customers ask for predictions and send feedback without a pause, and write down what they are told.
 The server is killed at random points, `--seconds` apart on average, and deployed again, now and
-then with other weights. With `--disk-full` its journal lies on a disk that fills up instead. At the
-end the journal and the evidence of the report are held against the customers' notes; exits with 1
-if anything acknowledged is lost, doubled, altered, or credited to an arm that did not answer.
+then with other weights. After each kill, before anybody else touches the journal, what the report
+would say is held against a fold of what customers were told was stored. With `--disk-full` the
+journal lies on a disk that fills up instead. At the end the journal and the evidence of the report
+are held against the customers' notes; exits with 1 if anything acknowledged is lost, doubled,
+altered, or credited to an arm that did not answer.
+
+The report's evidence is all the state there is: a fold over the journal, made anew at each look.
 """
 
 from __future__ import annotations
@@ -27,7 +31,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from audit import audit
+from audit import audit, audit_copy
 from common import machine, wine_project
 from customers import Crowd, Diary
 from disk_full import fill_up
@@ -52,13 +56,17 @@ def main(project: Path, kills: int, seconds: float) -> bool:
     """Kill again and again; return whether all promises were kept."""
     # Random points of the load; the machine's own noise makes each run another one.
     chance = random.Random(7)
-    restarts = []
+    restarts, unsound = [], 0
     with _deployment(project) as (where, state):
         crowd = Crowd(state.launch.port, bodies(project), _CUSTOMERS)
         with crowd.at_work():
             for count in range(1, kills + 1):
                 time.sleep(chance.uniform(0, 2 * seconds))
                 _kill(state.pid, where)
+                found = audit_copy(_journal(project, where), crowd.so_far())
+                if not found.sound:
+                    print(f"after kill {count}: {found}")
+                unsound += not found.sound
                 died = time.perf_counter()
                 state = up(project, count // _STARTS_PER_SPLIT)
                 restarts.append(time.perf_counter() - died)
@@ -66,8 +74,10 @@ def main(project: Path, kills: int, seconds: float) -> bool:
         stop(where)
         print(machine())
         print(f"kills: {kills}")
+        print(f"reports held against a fold of what was acknowledged, after a kill: {kills}")
+        print(f"reports that differed from it: {unsound}")
         print(f"restart time: {statistics.median(restarts):.1f} s in the median")
-        return _judge(where, project, crowd.diary())
+        return _judge(where, project, crowd.diary()) and not unsound
 
 
 def disk_full(project: Path, seconds: float) -> bool:
@@ -89,13 +99,17 @@ def _judge(where: Places, project: Path, told: Diary) -> bool:
     print(f"predictions answered: {len(told.told):,}; by status {dict(told.statuses)}")
     print(f"feedback sent about: {len(told.sent):,}; unanswered about: {len(told.doubtful):,}")
     print(f"feedback acknowledged: {len(told.acknowledged):,}; by fate {dict(told.fates)}")
-    found = audit(project / ".mlops" / "journal" / f"{where.name}.db", told)
+    found = audit(_journal(project, where), told, print)
     for name, count in asdict(found).items():
         print(f"{name}: {count:,}")
     failures = where.log.read_text().count("Traceback")
     print(f"tracebacks in the server's log: {failures}")
     refused = sum(count for status, count in told.statuses.items() if status != 200)
     return found.sound and not failures and not refused and bool(told.acknowledged)
+
+
+def _journal(project: Path, where: Places) -> Path:
+    return project / ".mlops" / "journal" / f"{where.name}.db"
 
 
 @contextlib.contextmanager

@@ -14,5 +14,7 @@ def test_kills_lose_double_and_misplace_nothing(wine_shop: Shop) -> None:
     # The script has judged; this is that there was something to judge.
     assert figures["kills"] == _KILLS
     assert figures["feedback acknowledged"] > 100
+    assert figures["reports held against a fold of what was acknowledged, after a kill"] == _KILLS
+    assert figures["reports that differed from it"] == 0
     promises = ("lost", "doubled", "altered", "miscredited", "uninvited", "misfolded")
     assert [figures[name] for name in promises] == [0] * len(promises)
