@@ -11,6 +11,7 @@ from mlops.commands import (
     config,
     demo,
     deploy,
+    doctor,
     feedback,
     init,
     lineage,
@@ -19,6 +20,7 @@ from mlops.commands import (
     predict,
     promotion,
     report,
+    stores,
     train,
 )
 
@@ -65,4 +67,6 @@ app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
+app.command(rich_help_panel=_LOOK)(doctor.doctor)
+app.add_typer(stores.app, name="stores", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands.arguments import NoPreflight
 from mlops.commands.output import Json, console, next_steps, note, plain, show
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def deploy(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
     ] = False,
+    no_preflight: NoPreflight = False,
     as_json: Json = False,
 ) -> None:
     """Put one or more models behind one stable URL.
@@ -135,6 +137,7 @@ def deploy(
     from mlops.deployment.render import renders
     from mlops.deployment.request import read_request
     from mlops.settings import load_settings
+    from mlops.workflows.preflight import preflight
 
     flags = {
         "deploy.name": name,
@@ -145,6 +148,8 @@ def deploy(
         "feedback.reward_range": reward_range,
     }
     settings = load_settings(flags=flags)
+    if not no_preflight:
+        preflight(settings, write=False)
     request = read_request(
         settings,
         ab=ab,

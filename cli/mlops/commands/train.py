@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands.arguments import NoPreflight
 from mlops.commands.output import Json, next_steps, plain, show
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def train(
             rich_help_panel=_REGISTRY,
         ),
     ] = "",
+    no_preflight: NoPreflight = False,
     as_json: Json = False,
 ) -> None:
     """Run an MLproject, tracked in MLflow, and register the model it logs.
@@ -85,6 +87,7 @@ def train(
     from mlops.settings import load_settings
     from mlops.training import TrainRequest
     from mlops.training import train as run_training
+    from mlops.workflows.preflight import preflight
 
     request = TrainRequest(
         project=project,
@@ -98,8 +101,11 @@ def train(
         alias=alias,
         require_clean=require_clean,
     )
+    settings = load_settings()
     with PhaseProgress() as progress:
-        result = run_training(request, load_settings(), progress)
+        if not no_preflight:
+            preflight(settings, write=True)
+        result = run_training(request, settings, progress)
     show(plain(result), as_json=as_json, render=lambda out: _render(out, result))
 
 

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.registry.faults import mlflow_errors
+from mlops.registry.stores.access import adopt_environment, mlflow_environment
+from mlops.registry.stores.base import parse_location
+from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -43,7 +46,8 @@ def nothing_yet(settings: Settings) -> bool:
 def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
     """Return a client of the tracking store and registry in force.
 
-    MLflow's own functions (`mlflow.artifacts`, `mlflow.projects`) use the same address afterwards.
+    MLflow's own functions (`mlflow.artifacts`, `mlflow.projects`) use the same address afterwards,
+    and reach the same artifact store.
     May be called often: MLflow keeps one store per address.
 
     Args:
@@ -64,6 +68,7 @@ def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
     quieten()
     for variable, value in _IMPATIENT.items():
         os.environ.setdefault(variable, value)
+    adopt_environment(settings)
     _make_place(settings)
     import mlflow
 
@@ -100,7 +105,8 @@ def script_environment(settings: Settings) -> dict[str, str]:
     well wait for its server.
     """
     ours = _IMPATIENT.items() | {(name, os.environ.get(name)) for name in _ONE_RUN}
-    return {k: v for k, v in os.environ.items() if (k, v) not in ours} | {
+    inherited = {k: v for k, v in os.environ.items() if (k, v) not in ours}
+    return mlflow_environment(settings, inherited) | {
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
         "MLFLOW_REGISTRY_URI": registry_uri(settings),
         "MLFLOW_DISABLE_TELEMETRY": os.environ.get("MLFLOW_DISABLE_TELEMETRY", "true"),
@@ -150,12 +156,32 @@ def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:
     return str(found.experiment_id)
 
 
+def elsewhere(client: MlflowClient, settings: Settings, experiment: str) -> str:
+    """Return where an experiment keeps its artifacts, if that is not where the settings say.
+
+    MLflow fixes the place when it makes an experiment, so a new `artifacts.root` does not move an
+    old one.
+
+    Args:
+        client: Where the experiment is.
+        settings: The project's settings.
+        experiment: Its id.
+    """
+    if settings.origins["artifacts.root"] == "default":
+        return ""
+    with mlflow_errors(settings):
+        found = client.get_experiment(experiment)
+    wanted = _artifact_location(settings, found.name)
+    place: str = without_credentials(found.artifact_location)
+    return "" if wanted is None or place.rstrip("/") == wanted.rstrip("/") else place
+
+
 def _artifact_location(settings: Settings, name: str) -> str | None:
     own_database = settings.tracking_uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
     if not settings.artifacts.root and not own_database:
         return None
     root = settings.artifact_root
-    if "://" in root:
+    if parse_location(root).scheme != "file":
         return f"{root.rstrip('/')}/{name}"
     return (settings.project_dir / root / name).resolve().as_uri()
 

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from mlops.errors import NotFoundError
 from mlops.registry.client import open_registry
 from mlops.registry.faults import store_errors
+from mlops.registry.stores import check_credentials
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
@@ -65,6 +66,7 @@ def _download(source: str, settings: Settings) -> Path:
         return folder
     cache.mkdir(exist_ok=True)
     open_registry(settings)
+    check_credentials(source, settings)
     import mlflow
 
     with tempfile.TemporaryDirectory(dir=cache, prefix=".part-") as part:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
+from mlops.registry.client import elsewhere
 from mlops.training.progress import Progress
 from mlops.training.project import Project
 from mlops.training.provenance import Provenance, keep
@@ -108,6 +109,12 @@ def _experiment(client: MlflowClient, settings: Settings, name: str, progress: P
     experiment = experiment_id(client, settings, name)
     for run_id in close_abandoned(client, experiment):
         progress.note(f"run {run_id}: its `mlops train` died without a word, now KILLED")
+    if place := elsewhere(client, settings, experiment):
+        progress.note(
+            f"experiment {name} keeps its artifacts in {place}, not under "
+            f"{settings.artifact_root}: its place was fixed when it was made; "
+            "`--experiment` with a new name makes one there"
+        )
     return experiment
 
 

@@ -46,6 +46,18 @@ def open_store(uri: str, settings: Settings, patience: Patience = PATIENT) -> St
     return make(location, access_for(location.scheme, settings, patience))
 
 
+def check_credentials(uri: str, settings: Settings) -> None:
+    """Say at once if there are none for a store, which some clients take minutes to find out.
+
+    Nothing is sent; a store of a kind that we leave to MLflow is left alone.
+
+    Raises:
+        NotAllowedError: There are no credentials where the settings say.
+    """
+    if parse_location(uri).scheme in ("s3", "gs"):
+        open_store(uri, settings).close()
+
+
 __all__ = [
     "STORES",
     "Access",
@@ -54,6 +66,7 @@ __all__ = [
     "Patience",
     "Store",
     "access_for",
+    "check_credentials",
     "open_store",
     "parse_location",
 ]

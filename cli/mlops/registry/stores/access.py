@@ -83,14 +83,14 @@ class Access:
 def access_for(scheme: str, settings: Settings, patience: Patience = PATIENT) -> Access:
     """Return how stores of a kind are reached.
 
-    `[artifacts]` speaks of the kind of its own `root`, or of any if that is a folder; for others
-    the clients' own variables do.
+    `[artifacts]` speaks of the kind of its own `root`. If that is a folder it speaks of S3, as an
+    MLflow server may keep artifacts there; of others the clients' own variables speak.
     """
-    own = parse_location(settings.artifact_root).scheme
-    variable = os.environ.get(_ENDPOINT.get(scheme, ""), "")
     if scheme not in _ENDPOINT:
         return Access(scheme, patience=patience)
-    if own not in (scheme, "file"):
+    own = parse_location(settings.artifact_root).scheme
+    variable = os.environ.get(_ENDPOINT[scheme], "")
+    if own != scheme and (own, scheme) != ("file", "s3"):
         return Access(scheme, _url(variable), patience=patience)
     given = settings.artifacts
     first, second = given.endpoint_url, variable
@@ -116,17 +116,17 @@ def split_source(credentials: str) -> tuple[Source, str]:
 
 
 def mlflow_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return `environ`, changed such that MLflow's clients reach the store of `artifacts.root`.
+    """Return `environ`, changed such that MLflow's clients reach the store of `[artifacts]`.
 
     This is all that another process has to be told. It names sources, and holds no value of a
     credential that was not in `environ` before.
     """
-    access = access_for(parse_location(settings.artifact_root).scheme, settings)
     changes: dict[str, str | None] = {}
-    if access.scheme == "s3":
-        changes = _for_boto(access)
-    elif access.scheme == "gs":
-        changes = _for_google(access, environ)
+    own = parse_location(settings.artifact_root).scheme
+    if own in ("s3", "file"):
+        changes = _for_boto(access_for("s3", settings))
+    elif own == "gs":
+        changes = _for_google(access_for("gs", settings), environ)
     merged: dict[str, str | None] = {**environ, **changes}
     return {name: value for name, value in merged.items() if value is not None}
 

@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import unquote, urlsplit
 
 from mlops.errors import InvalidInputError, RemoteError
+
+if TYPE_CHECKING:
+    from mlops.registry.stores.access import Access
 
 #: Told of bytes as they go, so many more; it may be called from any thread.
 OnBytes = Callable[[int], None]
@@ -38,7 +41,7 @@ class Location:
     """A store's root.
 
     Attributes:
-        scheme: `file`, `s3` or `gs`, or what else the URI said.
+        scheme: `file`, `s3` or `gs`, or one of those that we leave to MLflow.
         bucket: Empty for files.
         prefix: Path in the bucket without slashes at its ends; for files the absolute path.
     """
@@ -67,6 +70,10 @@ class Store(Protocol):
     @property
     def location(self) -> Location:
         """The root that keys are relative to."""
+
+    @property
+    def access(self) -> Access:
+        """How it is reached."""
 
     def put(
         self, source: Path, key: str, *, sha256: str = "", on_bytes: OnBytes | None = None
@@ -122,6 +129,8 @@ def parse_location(uri: str) -> Location:
         return Location("file", "", str(Path(uri).expanduser().resolve()))
     if parts.scheme == "file":
         return Location("file", "", str(Path(unquote(parts.path)).resolve()))
+    if parts.scheme not in ("s3", "gs"):
+        return Location(parts.scheme, parts.netloc, parts.path.strip("/"))
     if "@" in parts.netloc:
         raise InvalidInputError(
             f"The URI of a store must not hold credentials (`{parts.scheme}://…@…`).",

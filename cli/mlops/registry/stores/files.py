@@ -33,7 +33,7 @@ class FileStore:
 
     def __init__(self, location: Location, access: Access) -> None:
         self._location = location
-        self._access = access
+        self.access = access
         self._root = Path(location.prefix)
 
     @property
@@ -64,7 +64,7 @@ class FileStore:
         path = self._path(key)
         with self._faults(key):
             if not path.is_file():
-                raise fault("file", self._access, f"{self._location}/{key}")
+                raise fault("file", self.access, f"{self._location}/{key}")
             return File(key, path.stat().st_size, file_checksum(path))
 
     def files(self, prefix: str = "") -> Iterator[File]:
@@ -121,7 +121,7 @@ class FileStore:
         try:
             yield
         except OSError as error:
-            raise os_fault(error, self._access, f"{self._location}/{key}".rstrip("/")) from error
+            raise os_fault(error, self.access, f"{self._location}/{key}".rstrip("/")) from error
 
 
 def _copy_bytes(reader: BinaryIO, writer: BinaryIO, on_bytes: OnBytes | None) -> None:

@@ -46,7 +46,7 @@ class GcsStore:
 
     def __init__(self, location: Location, access: Access) -> None:
         self._location = location
-        self._access = access
+        self.access = access
         patience = access.patience
         self._patience: dict[str, Any] = {
             "timeout": patience.timeout_s,
@@ -142,7 +142,7 @@ class GcsStore:
         ) as error:
             cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
             reason = self._reason(cause)
-            raise fault(reason, self._access, self._where(key), _words(cause)) from error
+            raise fault(reason, self.access, self._where(key), _words(cause)) from error
 
     def _reason(self, error: Exception) -> Reason:
         """Sort a failure; ask once more where a file and its bucket may be what is missing."""

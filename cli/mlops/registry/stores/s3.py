@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import boto3
@@ -69,11 +70,12 @@ class S3Store:
 
     def __init__(self, location: Location, access: Access) -> None:
         self._location = location
-        self._access = access
+        self.access = access
         self._bucket = location.bucket
         with self._faults(""):
             session = _session(access, str(location))
-            self._temporary = _check_credentials(session, access, str(location))
+            keys = _check_credentials(session, access, str(location))
+            self._temporary = bool(keys.token)
             self._client = session.client(
                 "s3", endpoint_url=access.endpoint or None, config=_config(access)
             )
@@ -136,7 +138,7 @@ class S3Store:
                 Bucket=self._bucket, Prefix=root + prefix, PaginationConfig={"PageSize": _PAGE}
             ):
                 if page.get("Name") != self._bucket:
-                    raise fault("protocol", self._access, self._where(prefix))
+                    raise fault("protocol", self.access, self._where(prefix))
                 for entry in page.get("Contents", ()):
                     # A console makes empty objects to look like folders.
                     if not entry["Key"].endswith("/"):
@@ -162,7 +164,7 @@ class S3Store:
             cause = _cause(error)
             temporary = getattr(self, "_temporary", False)
             raise fault(
-                _reason(cause, temporary=temporary), self._access, self._where(key), _words(cause)
+                _reason(cause, temporary=temporary), self.access, self._where(key), _words(cause)
             ) from error
 
 
@@ -188,16 +190,40 @@ def _session(access: Access, where: str) -> boto3.Session:
     return boto3.Session(region_name=region)
 
 
-def _check_credentials(session: boto3.Session, access: Access, where: str) -> bool:
-    """Return whether the credentials are temporary; raise if there are none."""
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What boto3 found at a source; in no `repr`.
+
+    Attributes:
+        access_key: The id.
+        secret_key: The secret.
+        token: Of temporary keys.
+    """
+
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    token: str = field(repr=False)
+
+
+def find_keys(access: Access, where: str) -> Keys:
+    """Return the keys of a source.
+
+    Raises:
+        NotAllowedError: There are none.
+    """
+    try:
+        return _check_credentials(_session(access, where), access, where)
+    except boto.BotoCoreError as error:
+        raise fault("credentials", access, where, str(error)) from error
+
+
+def _check_credentials(session: boto3.Session, access: Access, where: str) -> Keys:
     found = session.get_credentials()
     if found is None:
-        missing = [name for name in AWS_KEYS[:2] if not os.environ.get(name)]
         detail = f"the file `{access.name}` has none" if access.source == "file" else ""
-        if len(missing) == 1:
-            detail = f"`{missing[0]}` is not set"
         raise fault("credentials", access, where, detail)
-    return bool(found.get_frozen_credentials().token)
+    frozen = found.get_frozen_credentials()
+    return Keys(frozen.access_key, frozen.secret_key, frozen.token or "")
 
 
 def _config(access: Access) -> Config:

@@ -1,0 +1,159 @@
+"""Is the tracking store there? Asked in a moment, without importing MLflow."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import ssl
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
+from mlops.registry.stores.faults import network_reason
+from mlops.settings.secrets import without_credentials
+
+if TYPE_CHECKING:
+    from mlops.settings import Settings
+
+_TIMEOUT_S = 5.0
+_FEW = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Tracking:
+    """A tracking store that answers.
+
+    Attributes:
+        uri: Its address, without credentials.
+        version: MLflow's version there; empty for a database.
+        artifacts: Where its default experiment keeps artifacts; empty for a database.
+    """
+
+    uri: str
+    version: str = ""
+    artifacts: str = ""
+
+
+def is_server(settings: Settings) -> bool:
+    """Whether runs are kept by an MLflow server."""
+    return settings.tracking_uri.startswith(("http://", "https://"))
+
+
+def ask_tracking(settings: Settings) -> Tracking:
+    """Ask the tracking store whether it is there.
+
+    Raises:
+        NotAllowedError: The server refuses our credentials, or the host name we called it by.
+        RemoteError: Nobody answers.
+        InvalidInputError: What answers is no MLflow, or the address means nothing.
+    """
+    uri = without_credentials(settings.tracking_uri)
+    if is_server(settings):
+        version = _get(settings, "/version").decode(errors="replace").strip()
+        answer = _get(settings, "/api/2.0/mlflow/experiments/get?experiment_id=0")
+        return Tracking(uri, version, _artifacts(uri, answer))
+    if uri.startswith("sqlite:///"):
+        folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
+        if settings.tracking.uri and not folder.is_dir():
+            raise InvalidInputError(
+                f"`{uri}` is in the folder `{folder}`, which does not exist.",
+                hint=f"mkdir -p {folder}",
+                reason="file",
+            )
+    return Tracking(uri)
+
+
+def _artifacts(uri: str, answer: bytes) -> str:
+    try:
+        experiment = json.loads(answer).get("experiment", {})
+    except (ValueError, AttributeError):
+        raise _no_mlflow(uri) from None
+    return str(experiment.get("artifact_location", ""))
+
+
+def _get(settings: Settings, path: str) -> bytes:
+    parts = urlsplit(settings.tracking_uri)
+    host = parts.netloc.rpartition("@")[2]
+    base = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+    headers = {"Authorization": header} if (header := _authorization(parts)) else {}
+    request = urllib.request.Request(base + path, headers=headers)  # noqa: S310 - http or https
+    context = ssl.create_default_context()
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as answer:  # noqa: S310
+            content: bytes = answer.read()
+            return content
+    except urllib.error.HTTPError as error:
+        with error:
+            text = error.read(_FEW).decode(errors="replace")
+        if error.code == 404 and "RESOURCE_DOES_NOT_EXIST" in text:
+            # Somebody deleted the default experiment; the server is well.
+            return b"{}"
+        raise _refused(base, error.code, text) from error
+    except OSError as error:
+        raise _unreachable(base, error) from error
+
+
+def _authorization(parts: Any) -> str:  # noqa: ANN401 - urlsplit's result
+    """Return what MLflow's client would send: the URI's own, else the variables'."""
+    name = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
+    password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+    if name:
+        return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+    return f"Bearer {token}" if token else ""
+
+
+def _refused(base: str, status: int, text: str) -> MlopsError:
+    if "Invalid Host header" in text:
+        host = urlsplit(base).netloc
+        return NotAllowedError(
+            f"The MLflow server at `{base}` does not answer to the name `{host}` (403).",
+            hint=f"Start it with `mlflow server --allowed-hosts {host}`, or set "
+            "`MLFLOW_SERVER_ALLOWED_HOSTS` there.",
+            reason="host",
+        )
+    if status in (401, 403):
+        return NotAllowedError(
+            f"The MLflow server at `{base}` refused us ({status}).",
+            hint="Set `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or "
+            "`MLFLOW_TRACKING_TOKEN`.",
+            reason="permission",
+        )
+    if status in (404, 405):
+        return _no_mlflow(base)
+    return RemoteError(
+        f"The MLflow server at `{base}` is in trouble ({status}).",
+        hint="Its own log says why; often its database cannot be reached.",
+        reason="failed",
+    )
+
+
+def _no_mlflow(base: str) -> MlopsError:
+    return InvalidInputError(
+        f"What answers at `{base}` is no MLflow server.",
+        hint="Set `uri` of [tracking] in mlops.toml, or `MLFLOW_TRACKING_URI`.",
+        reason="protocol",
+    )
+
+
+def _unreachable(base: str, error: OSError) -> MlopsError:
+    reason = network_reason(error)
+    words = {
+        "refused": "Nobody listens at",
+        "address": "The host is not known:",
+        "timeout": "No answer in time from",
+        "tls": "No secure connection to",
+    }.get(reason, "No connection to")
+    return RemoteError(
+        f"{words} `{base}`, the MLflow server.",
+        hint="Is it running (`mlflow server`)? The address is `uri` of [tracking] in mlops.toml, "
+        "or `MLFLOW_TRACKING_URI`.",
+        reason=reason,
+    )

@@ -1,0 +1,289 @@
+"""What has to be right before training and deploying, looked at without changing anything."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from packaging.version import Version
+
+from mlops.deployment.places import is_alive, known_names, places, read_server_state
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError
+from mlops.registry.stores import STORES, parse_location
+from mlops.registry.stores.probe import Step, probe
+from mlops.registry.tracking import Tracking, ask_tracking, is_server
+from mlops.settings.secrets import without_credentials
+
+if TYPE_CHECKING:
+    from mlops.settings import Settings
+
+State = Literal["ok", "warning", "failed", "skipped"]
+
+_MLFLOW = (Version("3.10"), Version("4"))
+_PYTHON = (3, 11)
+_PORTS = range(8080, 8180)
+_CLUSTER_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What it is.
+        state: `failed` is for what is needed, `warning` for what can be done without.
+        message: What was found, and what that means.
+        fix: The command or variable that mends it; empty if nothing is to be mended.
+        reason: A word for programs, where a check can fail in several ways.
+        duration_s: How long it took in seconds.
+        steps: What was done to a store, in order.
+    """
+
+    name: str
+    state: State
+    message: str
+    fix: str = ""
+    reason: str = ""
+    duration_s: float = 0.0
+    steps: tuple[Step, ...] = ()
+
+
+class _Skipped(Exception):  # noqa: N818 - no error
+    """There is nothing to look at; the text says why."""
+
+
+def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]:
+    """Look at everything; see `healthy`.
+
+    Args:
+        settings: The project's settings.
+        stores: URIs of stores to try beside the project's own.
+    """
+    tracking = _run("tracking", lambda: _tracking(settings))
+    return (
+        _run("python", _python),
+        _run("mlflow", _mlflow),
+        tracking,
+        _run("mlruns", lambda: _mlruns(settings), needed=False),
+        *check_stores(settings, stores),
+        _run("port", lambda: _port(settings), needed=False),
+        _run("uv", _uv, needed=False),
+        _run("kubectl", _kubectl, needed=False),
+        _run("cluster", _cluster, needed=False),
+    )
+
+
+def check_stores(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]:
+    """Put, get, list and delete a small file in each store: the project's own, and others."""
+    try:
+        own = _own_store(settings)
+    except MlopsError as error:
+        asked = _failed("store", error)
+        return (asked, *(_store(uri, settings) for uri in dict.fromkeys(stores)))
+    if own:
+        return tuple(_store(uri, settings) for uri in dict.fromkeys([own, *stores]))
+    message = "the MLflow server keeps the artifacts, and no client needs to reach their store"
+    nothing = Check("store", "skipped", message)
+    return (nothing, *(_store(uri, settings) for uri in dict.fromkeys(stores)))
+
+
+def _failed(name: str, error: MlopsError) -> Check:
+    return Check(name, "failed", error.message, error.hint or "", error.reason or error.code)
+
+
+def healthy(checks: Sequence[Check]) -> bool:
+    """Whether nothing that is needed failed."""
+    return all(check.state != "failed" for check in checks)
+
+
+def _own_store(settings: Settings) -> str:
+    """Return the root of the store that clients of this project bring artifacts to, or nothing."""
+    if settings.artifacts.root or not is_server(settings):
+        return settings.artifact_root
+    found = ask_tracking(settings).artifacts
+    scheme = parse_location(found).scheme if found else ""
+    return found if scheme in STORES and scheme != "file" else ""
+
+
+def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
+    started = time.monotonic()
+
+    def check(state: State, message: str, fix: str = "", reason: str = "") -> Check:
+        return Check(name, state, message, fix, reason, time.monotonic() - started)
+
+    try:
+        return check("ok", look())
+    except _Skipped as skipped:
+        return check("skipped", str(skipped))
+    except MlopsError as error:
+        state: State = "failed" if needed else "warning"
+        return check(state, error.message, error.hint or "", error.reason or error.code)
+
+
+def _store(uri: str, settings: Settings) -> Check:
+    started = time.monotonic()
+    name = f"store {without_credentials(uri)}"
+    if parse_location(uri).scheme not in STORES:
+        message = "left to MLflow's own client, so not tried"
+        return Check(name, "skipped", message)
+    if uri.startswith(str(settings.home)):
+        settings.make_home()
+    found = probe(uri, settings)
+    took = time.monotonic() - started
+    if found.error is None:
+        return Check(name, "ok", "can be written, read, listed", "", "", took, found.steps)
+    error = found.error
+    failed = f"{found.steps[-1].name} failed: {error.message}" if found.steps else error.message
+    fix, reason = error.hint or "", error.reason or error.code
+    return Check(name, "failed", failed, fix, reason, took, found.steps)
+
+
+def _python() -> str:
+    if sys.version_info < _PYTHON:
+        raise InvalidInputError(
+            f"Python {platform.python_version()} is too old.",
+            hint="Use Python 3.11 or newer: `uv venv --python 3.12`.",
+        )
+    return f"{platform.python_version()} at {sys.executable}"
+
+
+def _mlflow() -> str:
+    found = metadata.version("mlflow")
+    oldest, first_beyond = _MLFLOW
+    if not oldest <= Version(found) < first_beyond:
+        raise InvalidInputError(
+            f"MLflow {found} is installed; {oldest} or newer, below {first_beyond}, is needed.",
+            hint=f"pip install 'mlflow>={oldest},<{first_beyond}'",
+        )
+    return f"{found}"
+
+
+def _tracking(settings: Settings) -> str:
+    found = ask_tracking(settings)
+    if not found.version:
+        return f"{found.uri}"
+    return f"{found.uri}, MLflow {found.version}{_version_gap(found)}"
+
+
+def _version_gap(found: Tracking) -> str:
+    here = metadata.version("mlflow")
+    if Version(found.version).major == Version(here).major:
+        return ""
+    return f" there and {here} here: not everything will be understood"
+
+
+def _mlruns(settings: Settings) -> str:
+    """Look for a folder in which older versions of MLflow kept runs."""
+    for folder in dict.fromkeys([settings.project_dir, Path.cwd()]):
+        old = folder / "mlruns"
+        if old.is_dir() and any(old.glob("*/meta.yaml")):
+            raise InvalidInputError(
+                f"`{old}` has runs of an older MLflow, which are not seen here.",
+                hint=f"`mlflow migrate-filestore --source {old} --target "
+                f"sqlite:///{old.parent / 'old-runs.db'}` makes a database of them.",
+                reason="mlruns",
+            )
+    return "no runs are left behind in an old ./mlruns"
+
+
+def _port(settings: Settings) -> str:
+    host, wanted = settings.deploy.host, settings.deploy.port
+    ours = _our_ports(settings)
+    if not wanted:
+        free = next((port for port in _PORTS if _is_free(host, port)), 0)
+        if not free:
+            raise RemoteError("No port from 8080 to 8179 is free.", hint="`ss -ltnp`")
+        return f"{free} is free on {host}"
+    if wanted not in ours and not _is_free(host, wanted):
+        raise RemoteError(
+            f"Port {wanted} of {host} is taken.",
+            hint=f"`ss -ltnp 'sport = :{wanted}'` says by whom; or set `port` of [deploy], "
+            "`MLOPS_DEPLOY_PORT`.",
+            reason="port",
+        )
+    return f"{wanted} is {'our own' if wanted in ours else 'free'} on {host}"
+
+
+def _our_ports(settings: Settings) -> set[int]:
+    found = set()
+    for name in known_names(settings):
+        where = places(settings, name)
+        state = read_server_state(where)
+        if state is not None and is_alive(where):
+            found.add(int(state.url.rpartition(":")[2].strip("/") or 0))
+    return found
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _uv() -> str:
+    found = shutil.which("uv", path=os.pathsep.join(_program_folders()))
+    if found is None:
+        raise _Skipped("not installed; `pip install uv` makes `--env-manager uv` possible")
+    return found
+
+
+def _program_folders() -> Iterator[str]:
+    yield str(Path(sys.executable).parent)
+    yield os.environ.get("PATH", os.defpath)
+
+
+def _kubectl() -> str:
+    if not _cluster_is_configured():
+        raise _Skipped("no cluster is configured")
+    found = shutil.which("kubectl")
+    if found is None:
+        raise NotFoundError(
+            "A cluster is configured, and kubectl is not installed.",
+            hint="https://kubernetes.io/docs/tasks/tools/",
+            reason="kubectl",
+        )
+    return found
+
+
+def _cluster() -> str:
+    if not _cluster_is_configured() or shutil.which("kubectl") is None:
+        raise _Skipped("no cluster is configured")
+    words = ["kubectl", "get", "--raw", "/version", f"--request-timeout={_CLUSTER_S}s"]
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=2 * _CLUSTER_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise _no_cluster("no answer in time") from None
+    if done.returncode != 0:
+        raise _no_cluster((done.stderr.strip().splitlines() or ["no reason given"])[-1])
+    return "answers"
+
+
+def _no_cluster(why: str) -> MlopsError:
+    return RemoteError(
+        f"The cluster does not answer: {without_credentials(why)}",
+        hint="`kubectl config current-context` says which it is, `KUBECONFIG` names the file.",
+        reason="cluster",
+    )
+
+
+def _cluster_is_configured() -> bool:
+    named = os.environ.get("KUBECONFIG", "")
+    files = named.split(os.pathsep) if named else [str(Path.home() / ".kube" / "config")]
+    return any(Path(file).is_file() for file in files if file)
