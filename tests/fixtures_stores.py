@@ -108,7 +108,10 @@ def proxied_mlflow(
 def direct_mlflow(
     minio: Minio, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TrackingServer]:
-    """Return an MLflow server that only says where artifacts belong; clients bring them there."""
+    """Return an MLflow server that only says where artifacts belong; clients bring them there.
+
+    It answers to 127.0.0.1, and not to localhost.
+    """
     bucket = minio.bucket()
     folder = tmp_path_factory.mktemp("direct")
     shutil.copy(empty_database, folder / "mlflow.db")
@@ -116,6 +119,7 @@ def direct_mlflow(
         folder,
         f"sqlite:///{folder / 'mlflow.db'}",
         *("--no-serve-artifacts", "--default-artifact-root", f"s3://{bucket}/direct"),
+        *("--allowed-hosts", "127.0.0.1:*"),
     )
     server.start()
     yield TrackingServer(server.url, bucket)

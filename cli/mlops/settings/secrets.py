@@ -15,6 +15,8 @@ NO_SECRETS = (
     '`credentials = "environment"`, `"profile:NAME"` or `"file:PATH"` of [artifacts]'
 )
 
+# A secret may hold a slash, which ends the host for who reads a URI by the book.
+_PASTED = re.compile(r"://([^/@]*@|[^@]*:[^@]*@)")
 _SECRET_NAME = re.compile(r"secret|password|passwd|token|access_key|api_key|private_key", re.I)
 # As Amazon makes them: an id by its first letters, a secret by its length.
 _ACCESS_KEY = re.compile(r"\b(AKIA|ASIA|AROA)[A-Z0-9]{12,}")
@@ -69,7 +71,7 @@ def without_secret_parts(text: str) -> str:
         SecretError: A store's URI, or a server's, holds credentials.
     """
     scheme = text.partition("://")[0]
-    if scheme in ("s3", "gs", "http", "https") and _USERINFO.search(text):
+    if scheme in ("s3", "gs", "http", "https") and _PASTED.search(text):
         raise SecretError(f"holds credentials: {NO_SECRETS}")
     return text
 

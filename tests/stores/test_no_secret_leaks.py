@@ -1,0 +1,114 @@
+"""A planted credential is found nowhere: not in output, logs, manifests, argv, ledger, journal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import mlops
+from tests.fixtures_deployment import Shop
+from tests.minio import Minio
+from tests.training.projects import write_project
+from tests.training.test_train import LOGS_MODEL
+
+pytestmark = pytest.mark.usefixtures("clean_environ")
+
+
+@pytest.fixture
+def planted(minio: Minio) -> tuple[str, ...]:
+    return (minio.keys.access, minio.keys.secret)
+
+
+class _Watch:
+    """Runs `mlops` as a person does, and remembers all that it and its children showed."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        packages = str(Path(mlops.__file__).parent.parent)
+        self.folder = folder
+        self.seen: list[str] = []
+        self._environ = os.environ | environ | {"PYTHONPATH": packages, "MLOPS_DEBUG": "1"}
+
+    def run(self, *words: str, code: int = 0, **environ: str) -> str:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlops", *words],
+            cwd=self.folder,
+            env=self._environ | environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        while process.poll() is None:
+            self.seen += _command_lines()
+            time.sleep(0.05)
+        out, _ = process.communicate()
+        self.seen.append(out)
+        assert process.returncode == code, out
+        return out
+
+
+def _command_lines() -> Iterator[str]:
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            yield path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+
+
+@pytest.fixture
+def watch(wine_shop: Shop, minio: Minio, tmp_path: Path) -> Iterator[_Watch]:
+    (wine_shop.folder / "mlops.toml").write_text(
+        f"""
+[artifacts]
+root = "s3://{minio.bucket()}/models"
+endpoint_url = "{minio.url}"
+credentials = "environment"
+[feedback]
+reward = "squared-error"
+"""
+    )
+    environ = minio.environ | {"HOME": str(tmp_path)}
+    yield _Watch(wine_shop.folder, environ)
+
+
+def test_no_planted_secret_is_found(
+    watch: _Watch, wine_shop: Shop, planted: tuple[str, ...], tmp_path: Path
+) -> None:
+    project = str(write_project(tmp_path / "tiny", LOGS_MODEL))
+    watch.run("train", project)
+    said = watch.run("train", project, code=4, AWS_SECRET_ACCESS_KEY=f"{planted[1]}x")
+    assert "SignatureDoesNotMatch" in said
+    watch.run("train", project, "--no-preflight", code=1, AWS_SECRET_ACCESS_KEY=f"{planted[1]}x")
+    watch.run("models", "show", "tiny", "--json")
+    watch.run("config", "show", "--origin")
+    watch.run("doctor", "--json")
+    watch.run("stores", "check")
+    for platform in ("kserve", "seldon", "seldon2", "kubernetes"):
+        watch.run("stores", "secret", "--for", platform)
+    watch.run("deploy", "--model", "tiny", "--target", "seldon", "--render", "out", "--name", "t")
+    watch.run("deploy", "--ab", "modelA", "modelB", "--name", "wine")
+    wine_shop.ask()
+    request_id, _ = wine_shop.ask()
+    watch.run("feedback", "wine", "--request-id", request_id, "--truth", "6")
+    watch.run("history", "wine", "--json")
+    watch.seen += _command_lines()
+    watch.run("stop", "wine")
+
+    files = [path for path in wine_shop.folder.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    assert any(path.name.startswith("train-") for path in files)
+    assert (wine_shop.folder / "out").is_dir()
+    for secret in planted:
+        assert not [text for text in watch.seen if secret in text]
+        assert not [path for path in files if secret.encode() in path.read_bytes()]
+
+
+def test_asked_for_it_is_printed(watch: _Watch, planted: tuple[str, ...]) -> None:
+    """Else the test above could not fail."""
+    out = watch.run("stores", "secret", "--for", "kserve", "--with-values")
+    assert all(secret in out for secret in planted)
