@@ -73,8 +73,10 @@ def test_a_tools_variable_counts_for_its_own_kind_of_store(tmp_path: Path) -> No
         ("", {}),
         ('root = "s3://b"', {}),
         (
-            'root = "s3://b"\nendpoint_url = "http://m:9"\n'
-            'region = "eu"\ncredentials = "profile:p"',
+            (
+                'root = "s3://b"\nendpoint_url = "http://m:9"\n'
+                'region = "eu"\ncredentials = "profile:p"'
+            ),
             {
                 "MLFLOW_S3_ENDPOINT_URL": "http://m:9",
                 "AWS_DEFAULT_REGION": "eu",

@@ -73,7 +73,7 @@ reward = "squared-error"
 """
     )
     environ = minio.environ | {"HOME": str(tmp_path)}
-    yield _Watch(wine_shop.folder, environ)
+    return _Watch(wine_shop.folder, environ)
 
 
 def test_no_planted_secret_is_found(
