@@ -22,7 +22,7 @@ from tests.training.projects import write_project
 
 Capture = pytest.CaptureFixture[str]
 
-_SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "checks.json"
+_SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "checks.v1.json"
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,7 @@ def _command_lines() -> Iterator[str]:
 
 
 @pytest.fixture
-def watch(wine_shop: Shop, minio: Minio, tmp_path: Path) -> Iterator[_Watch]:
+def watch(wine_shop: Shop, minio: Minio, tmp_path: Path) -> _Watch:
     (wine_shop.folder / "mlops.toml").write_text(
         f"""
 [artifacts]
