@@ -22,7 +22,7 @@ from mlops.training import TrainRequest, TrainResult, train
 
 Cli = Callable[..., int]
 
-_FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_")
+_FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_", "STORAGE_", "API_ENDPOINT_", "NO_GCE_")
 
 
 @dataclass(frozen=True, slots=True)

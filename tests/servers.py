@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _ENOUGH_S = 120.0
+_FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_", "STORAGE_", "API_ENDPOINT_", "NO_GCE_")
 
 
 def unused_port() -> int:
@@ -30,7 +31,7 @@ class ServerProcess:
         folder: Its current folder; `log` in it gets the output.
         url: Its address.
         ready: Path that answers once the server does; any answer below 500 counts.
-        environ: Variables beside those of this process; one set to an empty text is left out.
+        environ: Variables beside those of this process that speak of no store and no MLflow.
     """
 
     def __init__(
@@ -46,7 +47,8 @@ class ServerProcess:
         self._command = [str(word) for word in command]
         self._folder = folder
         self._ready = ready
-        self._environ = {k: v for k, v in {**os.environ, **(environ or {})}.items() if v}
+        own = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
+        self._environ = own | dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:

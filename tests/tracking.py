@@ -28,7 +28,6 @@ def mlflow_server(
     ]
     quiet = {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_TRACKING_URI": "",
         # Eight more processes, each with its seconds of imports.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }

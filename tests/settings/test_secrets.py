@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mlops.errors import InvalidInputError
-from mlops.registry.stores.access import access_for, mlflow_environment
+from mlops.registry.stores.access import access_for, adopt_environment, mlflow_environment
 from mlops.settings import load_settings
 
 _KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -127,3 +128,19 @@ def test_settings_of_one_kind_of_store_do_not_reach_another(
     (tmp_path / "mlops.toml").write_text(text)
     access = access_for("gs", load_settings(tmp_path, environ={}))
     assert (access.endpoint, access.source) == ("http://localhost:4443", "default")
+
+
+@pytest.mark.usefixtures("clean_environ")
+def test_other_settings_find_the_environment_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    plain = load_settings(tmp_path, environ={})
+    text = '[artifacts]\nroot = "s3://b"\ncredentials = "profile:p"\n'
+    (tmp_path / "mlops.toml").write_text(text)
+    adopt_environment(load_settings(tmp_path, environ={}))
+    assert os.environ["AWS_PROFILE"] == "p"
+    assert "AWS_ACCESS_KEY_ID" not in os.environ
+    adopt_environment(plain)
+    assert "AWS_PROFILE" not in os.environ
+    assert os.environ["AWS_ACCESS_KEY_ID"] == "id"

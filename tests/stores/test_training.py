@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.registry import fetch
+from mlops.registry import experiment_id, fetch, open_registry
 from mlops.settings import load_settings
 from mlops.training import TrainRequest, TrainResult, train
 from mlops.training.progress import Silent
@@ -123,7 +123,8 @@ def test_through_a_server_that_alone_reaches_its_bucket(
 def test_an_experiment_that_lies_elsewhere_is_named(
     minio: Minio, ready_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _train(ready_folder, "")
+    plain = load_settings(ready_folder)
+    experiment_id(open_registry(plain), plain, "tiny")
     for name, value in minio.environ.items():
         monkeypatch.setenv(name, value)
     bucket = minio.bucket()

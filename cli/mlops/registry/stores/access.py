@@ -131,12 +131,31 @@ def mlflow_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
     return {name: value for name, value in merged.items() if value is not None}
 
 
+# What `adopt_environment` changed in this process: name to the value before and the one it set.
+_adopted: dict[str, tuple[str | None, str | None]] = {}
+
+
 def adopt_environment(settings: Settings) -> None:
-    """Let MLflow's clients in this process reach the store of `artifacts.root`."""
+    """Let MLflow's clients in this process reach the store of `[artifacts]`.
+
+    What was changed for other settings before is undone first, unless somebody changed it since.
+    """
+    for name, (before, ours) in _adopted.items():
+        if os.environ.get(name) == ours:
+            _set(name, before)
+    _adopted.clear()
     wanted = mlflow_environment(settings, os.environ)
-    for name in [name for name in os.environ if name not in wanted]:
-        del os.environ[name]
-    os.environ.update({k: v for k, v in wanted.items() if os.environ.get(k) != v})
+    for name in {*os.environ, *wanted}:
+        if os.environ.get(name) != wanted.get(name):
+            _adopted[name] = (os.environ.get(name), wanted.get(name))
+            _set(name, wanted.get(name))
+
+
+def _set(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
 
 
 def on_google() -> bool:
