@@ -18,6 +18,7 @@ from mlops.commands import (
     models,
     operate,
     predict,
+    project,
     promotion,
     report,
     stores,
@@ -66,6 +67,7 @@ app.command(rich_help_panel=_LOOK)(operate.stop)
 app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)
+app.add_typer(project.app, name="project", rich_help_panel=_LOOK)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(stores.app, name="stores", rich_help_panel=_LOOK)

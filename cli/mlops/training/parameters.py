@@ -1,117 +1,188 @@
-"""The `-P name=value` of a command line, checked against what the entry point declares."""
+"""The `-P` and `--grid` of a command line, checked against what the entry point declares."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from mlops.errors import InvalidInputError, did_you_mean
+from mlops.errors import InvalidInputError, NotFoundError, did_you_mean
+from mlops.training.axes import Axis, axis_of, grid_of, listed
+from mlops.training.kinds import Parameter, fault_in
+from mlops.training.marked import read_yaml
 from mlops.training.project import EntryPoint
 
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/\S+")
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """What an entry point shall run with.
+
+    Attributes:
+        given: One value each, by name, without the defaults.
+        axes: Several values each; not empty means a sweep.
+    """
+
+    given: Mapping[str, str]
+    axes: Mapping[str, Axis] = field(default_factory=dict)
 
 
-def check_parameters(entry_point: EntryPoint, words: Sequence[str]) -> dict[str, str]:
-    """Return the given parameters by name, without the defaults.
+def assign(
+    entry_point: EntryPoint,
+    words: Sequence[str],
+    grid: Sequence[str] = (),
+    usual: Mapping[str, str] | None = None,
+) -> Assignment:
+    """Return what the words of a command line mean.
 
     Args:
         entry_point: Declares names, types and defaults.
-        words: What followed each `-P`.
+        words: What followed each `-P`: name=value, or @ and a YAML or JSON file, over which
+            name=value wins.
+        grid: What followed each `--grid`: name=value,value.
+        usual: Values that everything else wins over.
 
     Raises:
         InvalidInputError: One or more are malformed, repeated, unknown, missing or of the wrong
             type; all are named in one message.
+        NotFoundError: There is no such file.
     """
-    given, faults = _split(words)
-    declared = entry_point.parameters
-    if not entry_point.any_parameter:
-        faults += [_unknown(name, declared) for name in given if name not in declared]
-    for name, parameter in declared.items():
-        if name in given:
-            faults += _wrong(name, parameter.type, given[name])
-        elif parameter.default is None:
-            faults.append(f"`{name}` ({parameter.type}) is missing")
+    reader = _Reader(entry_point)
+    reader.files([word[1:] for word in words if word.startswith("@")])
+    reader.words([word for word in words if not word.startswith("@")], grid)
+    for name, value in (usual or {}).items():
+        if name not in reader.axes:
+            reader.given.setdefault(name, value)
+    faults = reader.all_faults()
     if faults:
         raise InvalidInputError("\n".join(faults), hint=_usage(entry_point))
-    return given
+    return Assignment(reader.given, reader.axes)
 
 
 def all_values(entry_point: EntryPoint, given: Mapping[str, str]) -> dict[str, str]:
-    """Return every parameter of a run: the given ones and the defaults of the others."""
+    """Return every parameter of a run that has a value: the given ones and other defaults."""
     defaults = {
-        name: str(parameter.default)
+        name: parameter.default_text
         for name, parameter in entry_point.parameters.items()
-        if parameter.default is not None
+        if parameter.default_text is not None
     }
-    return defaults | dict(given)
+    values = defaults | dict(given)
+    absent = {n for n, p in entry_point.parameters.items() if p.optional and not values.get(n)}
+    return {name: value for name, value in values.items() if name not in absent}
 
 
-def _split(words: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    given: dict[str, str] = {}
-    faults = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals or not name:
-            faults.append(f"`{word}` is not of the form name=value")
-        elif name in given:
-            faults.append(f"`{name}` is given twice")
+class _Reader:
+    """Sorts words into single values and axes.
+
+    Attributes:
+        given: Single values.
+        axes: Several values.
+    """
+
+    def __init__(self, entry_point: EntryPoint) -> None:
+        self._point = entry_point
+        self._faults: list[str] = []
+        self._mentioned: set[str] = set()
+        self.given: dict[str, str] = {}
+        self.axes: dict[str, Axis] = {}
+
+    def files(self, names: Sequence[str]) -> None:
+        for name in names:
+            for key, value in _read_file(Path(name)).items():
+                self._forget(key)
+                self._take_from_file(name, key, value)
+
+    def words(self, words: Sequence[str], grid: Sequence[str]) -> None:
+        seen: set[str] = set()
+        for text, several in [*((w, False) for w in words), *((w, True) for w in grid)]:
+            name, equals, value = text.partition("=")
+            if not equals or not name:
+                self._faults.append(f"`{text}` is not of the form name=value")
+                continue
+            if name in seen:
+                self._faults.append(f"`{name}` is given twice")
+            elif self._known(name):
+                self._forget(name)
+                self._take(name, value, several=several)
+            seen.add(name)
+
+    def all_faults(self) -> list[str]:
+        faults = list(self._faults)
+        for name, parameter in self._point.parameters.items():
+            if name in self.given:
+                fault = fault_in(parameter, self.given[name])
+                faults += [fault] if fault else []
+            elif parameter.required and name not in self._mentioned:
+                faults.append(f"`{name}` ({parameter.type}) is missing")
+        return faults
+
+    def _take(self, name: str, value: str, *, several: bool) -> None:
+        parameter = self._point.parameters.get(name, Parameter(name))
+        try:
+            axis = grid_of(parameter, value) if several else axis_of(parameter, value)
+        except ValueError as error:
+            self._faults.append(str(error))
+            return
+        if axis is None:
+            self.given[name] = value.lower() if parameter.type == "bool" else value
         else:
-            given[name] = value
-    return given, faults
+            self.axes[name] = axis
 
+    def _take_from_file(self, file: str, name: str, value: Any) -> None:  # noqa: ANN401 - raw YAML
+        if not self._known(name):
+            return
+        parameter = self._point.parameters.get(name, Parameter(name))
+        if isinstance(value, list) and not any(isinstance(v, list | dict) for v in value):
+            words = [_as_word(item) for item in value]
+            if parameter.type == "list":
+                self.given[name] = ",".join(words)
+                return
+            try:
+                self.axes[name] = listed(parameter, words)
+            except ValueError as error:
+                self._faults.append(f"{file}: {error}")
+        elif isinstance(value, list | dict):
+            self._faults.append(f"{file}: `{name}` must be a value or a list of values")
+        else:
+            self._take(name, _as_word(value), several=False)
 
-def _unknown(name: str, declared: Mapping[str, object]) -> str:
-    closest = did_you_mean(name, declared)
-    return f"`{name}` is not a parameter" + (f". {closest}" if closest else "")
-
-
-def _wrong(name: str, kind: str, value: str) -> list[str]:
-    check, wanted = _CHECKS.get(kind, (None, ""))
-    return [] if check is None or check(value) else [f"`{name}` must be {wanted}, not `{value}`"]
-
-
-def _is_number(value: str) -> bool:
-    try:
-        float(value)
-    except ValueError:
+    def _known(self, name: str) -> bool:
+        if self._point.any_parameter or name in self._point.parameters:
+            return True
+        closest = did_you_mean(name, self._point.parameters)
+        self._faults.append(f"`{name}` is not a parameter" + (f". {closest}" if closest else ""))
         return False
-    return True
+
+    def _forget(self, name: str) -> None:
+        self._mentioned.add(name)
+        self.given.pop(name, None)
+        self.axes.pop(name, None)
 
 
-def _is_whole(value: str) -> bool:
-    return re.fullmatch(r"[+-]?[0-9]+", value) is not None
+def _read_file(file: Path) -> dict[str, Any]:
+    if not file.expanduser().is_file():
+        raise NotFoundError(
+            f"There is no file `{file}` of parameters.", hint="`-P @params.yaml` reads one."
+        )
+    # JSON is YAML as well.
+    content = read_yaml(file.expanduser()).content
+    if content is not None and not isinstance(content, dict):
+        raise InvalidInputError(f"`{file}` must be a mapping of names to values.")
+    return {str(name): value for name, value in (content or {}).items()}
 
 
-def _is_truth(value: str) -> bool:
-    return value.lower() in ("true", "false")
-
-
-def _is_uri(value: str) -> bool:
-    return _URI.fullmatch(value) is not None
-
-
-def _is_path(value: str) -> bool:
-    # MLflow downloads a URI and passes the path of the copy.
-    return _is_uri(value) or Path(value).exists()
-
-
-#: Type of an MLproject parameter to its check and its words. MLflow knows string, float, path and
-#: uri; int and bool are common in the wild. Any other word is left unchecked, as MLflow does.
-_CHECKS: Mapping[str, tuple[Callable[[str], bool], str]] = {
-    "float": (_is_number, "a number"),
-    "int": (_is_whole, "a whole number"),
-    "bool": (_is_truth, "true or false"),
-    "uri": (_is_uri, "a URI"),
-    "path": (_is_path, "an existing path or a URI"),
-}
+def _as_word(value: Any) -> str:  # noqa: ANN401 - raw YAML
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _usage(entry_point: EntryPoint) -> str:
     """Say what the entry point takes, ready to be copied."""
     words = []
     for name, parameter in entry_point.parameters.items():
-        text = f"-P {name}={parameter.type.upper()}"
-        words.append(text if parameter.default is None else f"[{text}]")
+        choices = "|".join(parameter.choices)
+        text = f"-P {name}={choices or parameter.type.upper()}"
+        words.append(text if parameter.required else f"[{text}]")
     entry = "" if entry_point.name == "main" else f" -e {entry_point.name}"
     return f"mlops train{entry} {' '.join(words)}".rstrip()

@@ -20,7 +20,7 @@ from mlops.training.environment import Difference, differences
 from mlops.training.environments import check_manager, resolve_manager
 from mlops.training.execution import Done, Job, execute
 from mlops.training.interrupts import signals_interrupt
-from mlops.training.parameters import all_values, check_parameters
+from mlops.training.parameters import all_values, assign
 from mlops.training.progress import Progress, Silent
 from mlops.training.project import read_project
 from mlops.training.provenance import HOW, collect, describe
@@ -178,7 +178,7 @@ def _prepare(
 ) -> tuple[Job, tuple[Difference, ...]]:
     project = read_project(folder)
     entry_point = project.entry_point(request.entry_point)
-    given = check_parameters(entry_point, request.parameters)
+    given = assign(entry_point, request.parameters).given
     wanted = request.env_manager or settings.training.env_manager
     check_manager(wanted)
     manager = resolve_manager(wanted, project)

@@ -1,0 +1,99 @@
+"""`mlops project`: look at an MLproject without running it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.output import Json, next_steps, plain, show
+from mlops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.training.inspection import EntryPointView, ProjectView, Validation
+
+app = typer.Typer(help="Check an MLproject, or show what it can run.", no_args_is_help=True)
+
+_Project = Annotated[
+    str, typer.Argument(help="Folder with an MLproject, or a git URI (#subfolder at will).")
+]
+
+
+@app.command()
+def validate(project: _Project = ".", as_json: Json = False) -> None:
+    """Check MLproject and mlops.toml: every fault with its file and line; exit code 3."""
+    from mlops.training.inspection import validate_project
+
+    found = validate_project(project)
+    show(plain(found), as_json=as_json, render=lambda out: _render_faults(out, found))
+    if not found.valid:
+        raise typer.Exit(InvalidInputError.exit_code)
+
+
+@app.command(name="show")
+def show_(
+    project: _Project = ".",
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-P", "--param", metavar="NAME=VALUE", help="Put a value into the command; repeatable."
+        ),
+    ] = None,
+    entry_point: Annotated[
+        str,
+        typer.Option("-e", "--entry", help="Only this entry point.", show_default=False),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Show entry points, their parameters, and the command as it would run."""
+    from mlops.training.inspection import show_project
+
+    found = show_project(project, entry_point, tuple(parameters or ()))
+    show(plain(found), as_json=as_json, render=lambda out: _render_project(out, found))
+
+
+def _render_faults(out: Console, found: Validation) -> None:
+    from rich.markup import escape
+
+    for fault in found.faults:
+        style = "red" if fault.severity == "error" else "yellow"
+        out.print(f"[{style}]{fault.severity}:[/] {escape(str(fault))}")
+    if found.valid:
+        count = len(found.entry_points)
+        points = ", ".join(found.entry_points) or "none"
+        out.print(
+            f"[green]{escape(found.project)} can run:[/] {count} entry "
+            f"point{'' if count == 1 else 's'}, {escape(points)}"
+        )
+        next_steps(out, ["mlops project show"])
+
+
+def _render_project(out: Console, found: ProjectView) -> None:
+    from rich.markup import escape
+
+    out.print(f"[bold]{escape(found.name)}[/]  {escape(str(found.folder))}")
+    file = f" {found.environment_file.name}" if found.environment_file else ""
+    out.print(f"[dim]environment[/] {found.environment}{escape(file)}")
+    for gap in found.differences:
+        out.print(f"  [yellow]{escape(str(gap))}[/]")
+    for point in found.entry_points:
+        _render_point(out, point)
+    next_steps(out, [point.train for point in found.entry_points[:1]])
+
+
+def _render_point(out: Console, point: EntryPointView) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    out.print(f"\n[bold]{escape(point.name)}[/]")
+    if point.parameters:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for title in ("parameter", "type", "default", "accepts"):
+            table.add_column(title, overflow="fold")
+        for each in point.parameters:
+            default = "[yellow]required[/]" if each.required else escape(each.default or "-")
+            table.add_row(escape(each.name), each.type, default, escape(each.accepts))
+        out.print(table, soft_wrap=False)
+    out.print(f"[dim]runs[/] {escape(point.command)}")
