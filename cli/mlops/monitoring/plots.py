@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mlops.monitoring.charts import (
+from mlops.charts import (
     SIZE,
     Scale,
     Tick,

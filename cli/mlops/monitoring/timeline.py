@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mlops.charts import nice_width_ms
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, TrafficSlice
-from mlops.monitoring.charts import nice_width_ms
 from mlops.monitoring.comparing import Look, difference, look
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.quality import Window, over_time

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.monitoring.charts import (
+from mlops.charts import (
     SIZE,
     Scale,
     band,
