@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.schemas import fits
 from tests.fixtures_training import Cli
 from tests.training.projects import write_project
 
@@ -32,6 +33,7 @@ def test_every_fault_is_named_with_its_line(cli: Cli, tmp_path: Path, capsys: Ca
 
     assert cli(tmp_path, "project", "validate", "--json") == 3
     document = json.loads(capsys.readouterr().out)
+    fits("project-validate", document)
     assert document["valid"] is False
     (fault,) = document["faults"]
     assert fault["line"] == 1
@@ -46,7 +48,7 @@ def test_show_as_json(cli: Cli, tmp_path: Path, capsys: Capture) -> None:
     write_project(tmp_path, "")
     assert cli(tmp_path, "project", "show", "--json") == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["schema_version"] == 1
+    fits("project-show", document)
     assert [point["name"] for point in document["entry_points"]] == ["main", "other"]
     assert document["entry_points"][0]["parameters"][0]["default"] == "1"
     assert document["entry_points"][1]["train"] == "mlops train -e other"

@@ -22,7 +22,10 @@ from mlops.registry.models import show_model
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
+from mlops.training import TrainRequest, train_or_sweep
+from mlops.training.sweep import SweepOptions, SweepResult
 from tests.fixtures_training import TrainedWine
+from tests.training.projects import write_project
 
 pytestmark = pytest.mark.usefixtures("clean_environ")
 
@@ -106,6 +109,30 @@ def test_what_a_server_does_not_have(remote: Settings) -> None:
     gone = ModelVersion("x", "x", "mlflow-artifacts:/99/nowhere")
     with pytest.raises(NotFoundError):
         fetch(gone, remote)
+
+
+def test_trials_side_by_side_lose_nothing(remote: Settings, tmp_path: Path) -> None:
+    script = """
+import sys, mlflow
+size = float(sys.argv[1])
+with mlflow.start_run():
+    for step in range(5):
+        mlflow.log_metric("loss", size + step, step=step)
+    mlflow.log_text(str(size), "size.txt")
+"""
+    write_project(tmp_path, script)
+    options = SweepOptions(metric="loss", jobs=3)
+    request = TrainRequest(str(tmp_path), ("size=lin:1..9:9",), sweep=options)
+    result = train_or_sweep(request, remote)
+    assert isinstance(result, SweepResult)
+    client = open_registry(remote)
+    assert [trial.value for trial in result.trials] == [size + 4.0 for size in range(1, 10)]
+    for trial in result.trials:
+        run = client.get_run(trial.run_id)
+        assert (run.info.status, run.data.params) == ("FINISHED", {"size": str(trial.number)})
+        steps = [metric.value for metric in client.get_metric_history(trial.run_id, "loss")]
+        assert sorted(steps) == [trial.number + step for step in range(5)]
+        assert [file.path for file in client.list_artifacts(trial.run_id)] == ["size.txt"]
 
 
 def _source(wine: TrainedWine) -> str:

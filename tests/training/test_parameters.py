@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from mlops.errors import InvalidInputError
+from mlops.training.command import all_values
 from mlops.training.kinds import Parameter
-from mlops.training.parameters import all_values, assign
+from mlops.training.parameters import assign
 from mlops.training.project import EntryPoint
 
 ENTRY = EntryPoint(

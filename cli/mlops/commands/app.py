@@ -55,7 +55,7 @@ def _program(
 
 app.command(rich_help_panel=_LOOP)(demo.demo)
 app.command(rich_help_panel=_LOOP)(init.init)
-app.command(rich_help_panel=_LOOP)(train.train)
+app.command(cls=train.TrainCommand, rich_help_panel=_LOOP)(train.train)
 app.command(rich_help_panel=_LOOP)(deploy.deploy)
 app.command(rich_help_panel=_LOOP)(feedback.feedback)
 app.command(rich_help_panel=_LOOP)(report.report)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
     from rich.status import Status
 
+    from mlops.commands.sweep import BoardView
+    from mlops.training.sweep import Board
+
 _SAY_EVERY_S = 2.0
 
 
@@ -31,6 +34,7 @@ class PhaseProgress:
         self.console = console(stderr=True)
         self._live = sys.stderr.isatty() and self.console.is_interactive
         self._status: Status | None = None
+        self._board: BoardView | None = None
         self._phase = ""
         self._start = self._since = time.monotonic()
 
@@ -46,6 +50,8 @@ class PhaseProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._board is not None:
+            self._board.stop()
         if self._status is not None:
             self._done("red" if error else "green", "✗" if error else "✓")
             self._status.stop()
@@ -74,6 +80,16 @@ class PhaseProgress:
 
         self.console.print(Text(text, style="yellow"))
 
+    def board(self, board: Board) -> None:
+        """Show how a sweep stands, in the place of the spinner."""
+        if self._board is None:
+            from mlops.commands.sweep import BoardView
+
+            if self._status is not None:
+                self._status.stop()
+            self._board = BoardView(self.console, live=self._live, start=self._start)
+        self._board.show(board)
+
     def _done(self, style: str, mark: str) -> None:
         if self._phase:
             from rich.text import Text
@@ -84,7 +100,7 @@ class PhaseProgress:
             )
 
     def _show(self, last_line: str) -> None:
-        if self._status is not None:
+        if self._status is not None and self._board is None:
             from rich.text import Text
 
             text = Text.assemble(self._phase, " ", (last_line, "dim"))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import itertools
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 from mlops.commands.arguments import NoPreflight
 from mlops.commands.output import Json, next_steps, plain, show
+from mlops.commands.sweep import render_sweep
+from mlops.errors import MlopsError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,6 +20,22 @@ if TYPE_CHECKING:
     from mlops.training import TrainResult
 
 _REGISTRY = "Registry"
+_SWEEP = "Sweep"
+_RUN_ID = re.compile(r"[0-9a-f]{32}|last")
+_NEWEST = "last"
+
+
+class TrainCommand(TyperCommand):
+    """`mlops train`, whose `--resume` may stand without a run id."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer's own
+        """Read the command line; a bare `--resume` means the newest sweep."""
+        words = []
+        for word, following in itertools.zip_longest(args, args[1:]):
+            words.append(word)
+            if word == "--resume" and not _RUN_ID.fullmatch(following or ""):
+                words.append(_NEWEST)
+        return super().parse_args(ctx, words)
 
 
 def train(
@@ -24,9 +45,20 @@ def train(
     parameters: Annotated[
         list[str] | None,
         typer.Option(
-            "-P", "--param", metavar="NAME=VALUE", help="Parameter of the entry point; repeatable."
+            "-P",
+            "--param",
+            metavar="NAME=VALUE",
+            help="Parameter of the entry point, or @FILE; repeatable. Several numbers or choices "
+            "(`0.1,0.5`, `lin:0..1:5`, `log:0.001..10:8`) are a sweep.",
         ),
     ] = None,
+    from_run: Annotated[
+        str,
+        typer.Option(
+            metavar="RUN_ID", show_default=False,
+            help="Repeat a run: its code version, and its parameters but for what `-P` says.",
+        ),
+    ] = "",
     entry_point: Annotated[
         str, typer.Option("-e", "--entry", help="Entry point, or a script in the project.")
     ] = "main",
@@ -76,18 +108,86 @@ def train(
             rich_help_panel=_REGISTRY,
         ),
     ] = "",
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--grid", metavar="NAME=A,B", rich_help_panel=_SWEEP,
+            help="Several values of a parameter of any type; repeatable.",
+        ),
+    ] = None,
+    sampler: Annotated[
+        Literal["grid", "random", "tpe"] | None,
+        typer.Option(
+            "--sweep", show_default=False, rich_help_panel=_SWEEP,
+            help="How points are chosen; a grid where a parameter has several values.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials", min=1, show_default=False, rich_help_panel=_SWEEP,
+            help="How many trials a sampler makes; 20.",
+        ),
+    ] = None,
+    minimize: Annotated[
+        str,
+        typer.Option(metavar="METRIC", show_default=False, rich_help_panel=_SWEEP,
+                     help="Less of it is better."),
+    ] = "",
+    maximize: Annotated[
+        str,
+        typer.Option(metavar="METRIC", show_default=False, rich_help_panel=_SWEEP,
+                     help="More of it is better."),
+    ] = "",
+    jobs: Annotated[
+        int,
+        typer.Option("-j", "--jobs", min=1, rich_help_panel=_SWEEP,
+                     help="How many trials run at a time."),
+    ] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, show_default=False, rich_help_panel=_SWEEP,
+                     help="Seed of the sampler, for the same trials again."),
+    ] = None,
+    prune: Annotated[
+        bool | None,
+        typer.Option(
+            "--prune/--no-prune", show_default=False, rich_help_panel=_SWEEP,
+            help="Stop trials whose metric is worse than the median at the same step; a sampler "
+            "does, a grid does not.",
+        ),
+    ] = None,
+    resume: Annotated[
+        str,
+        typer.Option(
+            metavar="[RUN_ID]", show_default=False, rich_help_panel=_SWEEP,
+            help="Go on with a sweep that was stopped: this one, or the newest.",
+        ),
+    ] = "",
+    best: Annotated[
+        bool,
+        typer.Option("--best", rich_help_panel=_SWEEP, help="Register the winner, and only it."),
+    ] = False,
+    html: Annotated[
+        str,
+        typer.Option(metavar="FILE", show_default=False, rich_help_panel=_SWEEP,
+                     help="Write a page with a picture of the sweep."),
+    ] = "",
     no_preflight: NoPreflight = False,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Run an MLproject, tracked in MLflow, and register the model it logs.
 
-    For example `mlops train -P alpha=0.5`.
+    For example `mlops train -P alpha=0.5`, or a sweep: `mlops train -P alpha=0.1,0.5,1.0`.
     """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
-    from mlops.training import TrainRequest
-    from mlops.training import train as run_training
+    from mlops.training import TrainRequest, TrainResult, train_or_sweep
+    from mlops.training.sweep import SweepOptions
     from mlops.workflows.preflight import preflight
+
+    if minimize and maximize:
+        raise UsageError("`--minimize` and `--maximize` contradict each other.")
 
     request = TrainRequest(
         project=project,
@@ -100,13 +200,34 @@ def train(
         model=model,
         alias=alias,
         require_clean=require_clean,
+        grid=tuple(grid or ()),
+        from_run=from_run,
+        sweep=SweepOptions(
+            sampler=sampler or "",
+            trials=trials or 0,
+            metric=minimize or maximize,
+            direction="maximize" if maximize else "minimize",
+            jobs=jobs,
+            seed=seed,
+            prune=prune,
+            resume=resume,
+            best=best,
+            html=html,
+        ),
     )
     settings = load_settings()
     with PhaseProgress() as progress:
         if not no_preflight:
             preflight(settings, write=True)
-        result = run_training(request, settings, progress)
-    show(plain(result), as_json=as_json, render=lambda out: _render(out, result))
+        result = train_or_sweep(request, settings, progress)
+    if isinstance(result, TrainResult):
+        single = result
+        show(plain(single), as_json=as_json, render=lambda out: _render(out, single))
+        return
+    swept = result
+    show(plain(swept), as_json=as_json, render=lambda out: render_sweep(out, swept))
+    if swept.failed:
+        raise typer.Exit(MlopsError.exit_code)
 
 
 def _render(out: Console, result: TrainResult) -> None:

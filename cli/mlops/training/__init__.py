@@ -6,6 +6,6 @@ did finish. (MLflow alone leaves a run RUNNING if the script is killed, and FINI
 fails after its last `with` block.)
 """
 
-from mlops.training.train import TrainRequest, TrainResult, train
+from mlops.training.train import TrainRequest, TrainResult, train, train_or_sweep
 
-__all__ = ["TrainRequest", "TrainResult", "train"]
+__all__ = ["TrainRequest", "TrainResult", "train", "train_or_sweep"]

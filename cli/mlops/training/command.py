@@ -22,6 +22,33 @@ if TYPE_CHECKING:
     from mlops.training.project import EntryPoint
 
 
+def all_values(entry_point: EntryPoint, given: Mapping[str, str]) -> dict[str, str]:
+    """Return every parameter of a run that has a value: the given ones and other defaults."""
+    defaults = {
+        name: parameter.default_text
+        for name, parameter in entry_point.parameters.items()
+        if parameter.default_text is not None
+    }
+    values = defaults | dict(given)
+    absent = {n for n, p in entry_point.parameters.items() if p.optional and not values.get(n)}
+    return {name: value for name, value in values.items() if name not in absent}
+
+
+def for_mlflow(entry_point: EntryPoint, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
+    """Return what MLflow needs to run an entry point: a settled command, and what to fill it with.
+
+    Args:
+        entry_point: What to run.
+        given: Parameters that differ from the defaults.
+
+    Returns:
+        The command, empty for a bare script, whose command is MLflow's own; and the values.
+    """
+    values = all_values(entry_point, given)
+    command = "" if entry_point.any_parameter else settle(entry_point, values)
+    return command, filling(entry_point, values)
+
+
 def settle(entry_point: EntryPoint, values: Mapping[str, str]) -> str:
     """Return the command with flags, lists and absent values settled, for MLflow to fill.
 

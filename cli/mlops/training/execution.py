@@ -5,16 +5,17 @@ from __future__ import annotations
 import signal
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import elsewhere
+from mlops.registry.logged import logged_models
 from mlops.training.progress import Progress
 from mlops.training.project import Project
-from mlops.training.provenance import Provenance, keep
+from mlops.training.provenance import HOW, Provenance, describe, keep
 from mlops.training.runner import SIGNALLED, Trial, Work, open_runner
 from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
 
@@ -40,6 +41,7 @@ class Job:
         env_manager: As `mlflow run` has it.
         experiment: Name of the experiment.
         provenance: Where it comes from.
+        tags: What else its runs are tagged with.
     """
 
     project: Project
@@ -50,6 +52,7 @@ class Job:
     env_manager: str
     experiment: str
     provenance: Provenance
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +89,8 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         progress.phase("opening MLflow")
         client = open_registry(settings)
         with mlflow_errors(settings):
-            experiment = _experiment(client, settings, job.experiment, progress)
-            tags = run_tags(job.source, job.entry_point) | job.provenance.tags
+            experiment = open_experiment(client, settings, job.experiment, progress)
+            tags = {**run_tags(job.source, job.entry_point), **job.provenance.tags, **job.tags}
         owned = OwnedRun(client, settings, experiment, tags, job.values)
         try:
             with owned as run_id:
@@ -105,7 +108,18 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         return Done(client, client.get_run(owned.run_id), outcome.log)
 
 
-def _experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
+def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress) -> str:
+    """Give every model of a run its reference profile; return why not if there is none."""
+    reason = ""
+    for model in logged_models(client, run.info.run_id):
+        reason = describe(client, run, model, job.provenance.data, job.project.folder)
+        if reason:
+            progress.note(f"no reference profile: {reason}. To have one, {HOW}")
+    return reason
+
+
+def open_experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
+    """Return an experiment's id, creating it if need be, and close runs that nobody owns."""
     experiment = experiment_id(client, settings, name)
     for run_id in close_abandoned(client, experiment):
         progress.note(f"run {run_id}: its `mlops train` died without a word, now KILLED")

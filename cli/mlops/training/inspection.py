@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops.training.checkout import local_copy
-from mlops.training.command import in_full
+from mlops.training.command import all_values, in_full
 from mlops.training.declarations import words_of
 from mlops.training.environment import Difference, differences
 from mlops.training.kinds import Parameter
 from mlops.training.marked import Fault
-from mlops.training.parameters import all_values, assign
+from mlops.training.parameters import assign
 from mlops.training.project import EntryPoint, EnvironmentKind, inspect_project, read_project
 
 

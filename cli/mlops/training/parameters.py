@@ -59,18 +59,6 @@ def assign(
     return Assignment(reader.given, reader.axes)
 
 
-def all_values(entry_point: EntryPoint, given: Mapping[str, str]) -> dict[str, str]:
-    """Return every parameter of a run that has a value: the given ones and other defaults."""
-    defaults = {
-        name: parameter.default_text
-        for name, parameter in entry_point.parameters.items()
-        if parameter.default_text is not None
-    }
-    values = defaults | dict(given)
-    absent = {n for n, p in entry_point.parameters.items() if p.optional and not values.get(n)}
-    return {name: value for name, value in values.items() if name not in absent}
-
-
 class _Reader:
     """Sorts words into single values and axes.
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from mlops.training.sweep.records import Board
 
 
 class Progress(Protocol):
@@ -17,6 +20,9 @@ class Progress(Protocol):
     def note(self, text: str) -> None:
         """Something the person should see even afterwards."""
 
+    def board(self, board: Board) -> None:
+        """A trial of a sweep began or ended."""
+
 
 class Silent:
     """Tells nobody."""
@@ -28,4 +34,7 @@ class Silent:
         """Ignore it."""
 
     def note(self, text: str) -> None:
+        """Ignore it."""
+
+    def board(self, board: Board) -> None:
         """Ignore it."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
+from mlops.registry.aliases import move_alias
 from mlops.registry.logged import Logged, logged_models
+from mlops.registry.refs import look_up_model, version_numbers
+from mlops.registry.versions import register
 from mlops.spec.model import ModelVersion
 
 if TYPE_CHECKING:
@@ -46,6 +50,72 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
             hint="The script must call `mlflow.<flavour>.log_model(…)`.",
         )
     return models[0] if models else None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What becomes of a run's model.
+
+    Attributes:
+        name: Registered model to make a version of.
+        model: Which of the run's models; empty means the only one.
+        alias: Alias to put on the new version; empty means none.
+        needed: Whether it is an error if the run logged none.
+        project: The model whose aliases stand alone.
+    """
+
+    name: str
+    model: str = ""
+    alias: str = ""
+    needed: bool = False
+    project: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What became of it.
+
+    Attributes:
+        model: The new version; None if there was nothing to register.
+        moved_from: The version that had the alias before, 0 if none.
+        next_commands: What to do with it, ready to be copied.
+    """
+
+    model: ModelVersion | None = None
+    moved_from: int = 0
+    next_commands: tuple[str, ...] = ()
+
+
+def register_run(
+    client: MlflowClient, run_id: str, wanted: Registration, source: str
+) -> Registered:
+    """Make a version of a run's model, and move the alias to it.
+
+    Args:
+        client: Where the run is.
+        run_id: The run.
+        wanted: As what.
+        source: Where the code came from, kept as a tag.
+
+    Raises:
+        NotFoundError: The run logged none, though one is needed, or none of that name.
+        UsageError: It logged several and none is named.
+    """
+    logged = choose_model(client, run_id, wanted.model, needed=wanted.needed)
+    if logged is None:
+        return Registered()
+    model = register(client, logged, wanted.name, source)
+    moved = move_alias(client, model.name, model.version, wanted.alias) if wanted.alias else None
+    return Registered(model, moved.before if moved else 0, _following(client, model, wanted))
+
+
+def _following(client: MlflowClient, model: ModelVersion, wanted: Registration) -> tuple[str, ...]:
+    registered = look_up_model(client, model.name)
+    if registered is None:
+        return ()
+    aliases = {name: int(number) for name, number in registered.aliases.items()}
+    numbers = version_numbers(client, model.name)
+    return next_commands(model, numbers, aliases, wanted.alias, wanted.project)
 
 
 def next_commands(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import signal
 from collections.abc import Mapping
 from types import TracebackType
@@ -23,6 +24,8 @@ Fate = Literal["FINISHED", "FAILED", "KILLED"]
 # A script that ends by one of these was stopped by somebody; SIGSEGV and its like are failures.
 _KILLING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _ENDED = ("FINISHED", "FAILED", "KILLED")
+#: Run tag with the parameters that the entry point was given, as JSON; a script may log others.
+PARAMETERS_TAG = "mlops.parameters"
 #: Longest value of an MLflow tag or parameter that every store takes.
 _MAX_VALUE = 5000
 
@@ -64,7 +67,8 @@ class OwnedRun:
         self._client = client
         self._settings = settings
         self._experiment = experiment
-        self._tags = dict(tags)
+        given = json.dumps(dict(values))
+        self._tags = {**tags, **({PARAMETERS_TAG: given} if len(given) <= _MAX_VALUE else {})}
         self._values = values
         self.run_id = ""
         self.fate: Fate = "KILLED"

@@ -1,35 +1,37 @@
-"""`mlops train`: one run of an MLproject, from its parameters to a registered model."""
+"""`mlops train`: a run of an MLproject, or a sweep of them, from parameters to a model."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import UsageError
 from mlops.registry import mlflow_errors
-from mlops.registry.aliases import check_alias, move_alias
-from mlops.registry.logged import logged_models
-from mlops.registry.refs import look_up_model, version_numbers
-from mlops.registry.versions import check_model_name, register
+from mlops.registry.aliases import check_alias
+from mlops.registry.versions import check_model_name
 from mlops.spec.model import ModelVersion
+from mlops.training.axes import Axis
 from mlops.training.checkout import local_copy
+from mlops.training.command import all_values
 from mlops.training.environment import Difference, differences
 from mlops.training.environments import check_manager, resolve_manager
-from mlops.training.execution import Done, Job, execute
+from mlops.training.execution import Job, describe_models, execute
 from mlops.training.interrupts import signals_interrupt
-from mlops.training.parameters import all_values, assign
+from mlops.training.origin import ORIGIN_TAG, Origin, code_of, read_origin
+from mlops.training.parameters import Assignment, assign
 from mlops.training.progress import Progress, Silent
 from mlops.training.project import read_project
-from mlops.training.provenance import HOW, collect, describe
-from mlops.training.registration import choose_model, next_commands
+from mlops.training.provenance import collect
+from mlops.training.registration import Registered, Registration, register_run
 from mlops.training.runs import Fate
+from mlops.training.sweep.records import SweepOptions, SweepResult
+from mlops.training.sweep.settling import SweepOrder
+from mlops.training.sweep.sweeping import sweep
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from mlops.settings import Settings
 
 
@@ -39,7 +41,7 @@ class TrainRequest:
 
     Attributes:
         project: Folder of an MLproject, a git URI or a zip.
-        parameters: Words of the form name=value.
+        parameters: Words of the form name=value, or @ and a YAML or JSON file.
         entry_point: Which entry point of the project, or a script in it.
         experiment: MLflow experiment; empty means the setting, else the project's name.
         env_manager: `auto`, `local`, `uv`, `virtualenv` or `conda`; empty means the setting.
@@ -48,6 +50,10 @@ class TrainRequest:
         model: Which of the run's models to register, where it logged several.
         alias: Alias to put on the new version; empty means none.
         require_clean: Refuse code that no commit describes.
+        grid: Words of the form name=value,value.
+        from_run: A run whose code and parameters are taken where nothing else is said; empty for
+            none.
+        sweep: How several runs are made.
     """
 
     project: str = "."
@@ -60,6 +66,9 @@ class TrainRequest:
     model: str = ""
     alias: str = ""
     require_clean: bool = False
+    grid: tuple[str, ...] = ()
+    from_run: str = ""
+    sweep: SweepOptions = field(default_factory=SweepOptions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,49 +124,90 @@ class TrainResult:
 def train(
     request: TrainRequest, settings: Settings, progress: Progress | None = None
 ) -> TrainResult:
-    """Run a project, give the run its final status, and register the model it logged.
+    """Run a project once: `train_or_sweep` for a request that is no sweep.
+
+    Raises:
+        UsageError: It is a sweep.
+    """
+    result = train_or_sweep(request, settings, progress, may_sweep=False)
+    assert isinstance(result, TrainResult)
+    return result
+
+
+def train_or_sweep(
+    request: TrainRequest,
+    settings: Settings,
+    progress: Progress | None = None,
+    *,
+    may_sweep: bool = True,
+) -> TrainResult | SweepResult:
+    """Run a project, give each run its final status, and register the model it logged.
 
     Args:
         request: What to train.
         settings: Where MLflow is.
         progress: Told of phases and of the script's output.
+        may_sweep: Whether several values of a parameter are welcome.
 
     Raises:
-        UsageError: The registration options contradict each other.
+        UsageError: The options contradict each other.
         InvalidInputError: MLproject or parameters are wrong, or the code is to be clean and is
             not; nothing was run.
         NotFoundError: There is no such project or entry point.
         MlopsError: The script failed or was killed; the run says so, and its last lines are in
             the message.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the run is KILLED and no process is left.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; runs are KILLED and no process is left.
     """
     started = time.monotonic()
     progress = progress or Silent()
     _check_options(request)
-    with local_copy(request.project) as folder, signals_interrupt():
-        job, gaps = _prepare(request, settings, folder, progress)
+    origin = read_origin(settings, request.from_run) if request.from_run else None
+    source = origin.project(request.project) if origin else request.project
+    with (
+        local_copy(source) as tree,
+        signals_interrupt(),
+        code_of(tree, origin, progress) as folder,
+    ):
+        named = str(tree) if Path(source).expanduser().is_dir() else source
+        job, axes, gaps = _prepare(request, settings, folder, named, origin, progress)
+        registration = Registration(
+            name=request.register or job.project.name,
+            model=request.model,
+            alias=request.alias,
+            needed=bool(request.register or request.alias or request.sweep.best),
+            project=settings.project_name,
+        )
+        if axes or request.sweep.asked_for:
+            if not may_sweep:
+                raise UsageError(f"`{next(iter(axes), 'sweep')}` has several values.")
+            _check_sweep(request)
+            order = SweepOrder(job, axes, request.sweep, registration, gaps)
+            return sweep(order, settings, progress)
+        _check_single(request)
         done = execute(job, settings, progress)
         progress.phase("registering")
         with mlflow_errors(settings):
-            profile = _describe(done, job, progress)
-            model = _register(request, job, done)
-            moved_from = _set_alias(done.client, model, request.alias)
-            following = _next(done.client, settings, model, request.alias)
+            profile = describe_models(done.client, done.run, job, progress)
+            registered = (
+                Registered()
+                if request.no_register
+                else register_run(done.client, done.run.info.run_id, registration, job.source)
+            )
     return TrainResult(
         run_id=done.run.info.run_id,
         experiment=job.experiment,
         status="FINISHED",
         params=dict(done.run.data.params),
         metrics=dict(done.run.data.metrics),
-        model=model,
-        alias=request.alias if model else "",
-        moved_from=moved_from,
+        model=registered.model,
+        alias=request.alias if registered.model else "",
+        moved_from=registered.moved_from,
         duration_s=time.monotonic() - started,
         log=done.log,
         environment=gaps,
         code=CodeFacts(job.provenance.code.commit, job.provenance.code.dirty),
         profile=profile,
-        next_commands=following,
+        next_commands=registered.next_commands,
     )
 
 
@@ -173,19 +223,53 @@ def _check_options(request: TrainRequest) -> None:
         check_model_name(request.register)
 
 
+def _check_sweep(request: TrainRequest) -> None:
+    if not request.sweep.best and (request.register or request.alias or request.model):
+        raise UsageError(
+            "A sweep registers nothing by itself.",
+            hint="Add `--best`, with `--minimize METRIC` or `--maximize METRIC`, to register the "
+            "winner.",
+        )
+    if request.sweep.resume and (request.parameters or request.grid or request.from_run):
+        raise UsageError(
+            "A sweep that goes on has its parameters already.",
+            hint="Leave them out, or begin a new sweep without `--resume`.",
+        )
+    if request.sweep.best and request.no_register:
+        raise UsageError("`--best` registers and `--no-register` does not.")
+
+
+def _check_single(request: TrainRequest) -> None:
+    if replace(request.sweep, jobs=1, seed=None) != SweepOptions():
+        raise UsageError(
+            "Those options are for a sweep, and no parameter has several values.",
+            hint="For example `-P alpha=0.1,0.5`, `--grid name=a,b`, or `-P alpha=log:0.001..10 "
+            "--sweep random`.",
+        )
+
+
 def _prepare(
-    request: TrainRequest, settings: Settings, folder: Path, progress: Progress
-) -> tuple[Job, tuple[Difference, ...]]:
+    request: TrainRequest,
+    settings: Settings,
+    folder: Path,
+    source: str,
+    origin: Origin | None,
+    progress: Progress,
+) -> tuple[Job, Mapping[str, Axis], tuple[Difference, ...]]:
     project = read_project(folder)
-    entry_point = project.entry_point(request.entry_point)
-    given = assign(entry_point, request.parameters).given
+    before = origin.entry_point if origin and request.entry_point == "main" else ""
+    entry_point = project.entry_point(before or request.entry_point)
+    assigned = Assignment({})
+    if not request.sweep.resume:
+        usual = origin.parameters(entry_point) if origin else None
+        assigned = assign(entry_point, request.parameters, request.grid, usual)
     wanted = request.env_manager or settings.training.env_manager
     check_manager(wanted)
     manager = resolve_manager(wanted, project)
     gaps = differences(project.environment_file) if manager == "local" else ()
     for gap in gaps:
         progress.note(f"environment: {gap}")
-    values = all_values(entry_point, given)
+    values = all_values(entry_point, assigned.given)
     provenance = collect(
         settings,
         folder,
@@ -196,51 +280,13 @@ def _prepare(
     )
     job = Job(
         project=project,
-        source=str(folder) if Path(request.project).expanduser().is_dir() else request.project,
+        source=source,
         entry_point=entry_point.name,
-        given=given,
+        given=assigned.given,
         values=values,
         env_manager=manager,
         experiment=request.experiment or settings.tracking.experiment or project.name,
         provenance=provenance,
+        tags={ORIGIN_TAG: origin.run_id} if origin else {},
     )
-    return job, gaps
-
-
-def _next(
-    client: MlflowClient, settings: Settings, model: ModelVersion | None, alias: str
-) -> tuple[str, ...]:
-    registered = look_up_model(client, model.name) if model is not None else None
-    if model is None or registered is None:
-        return ()
-    aliases = {name: int(number) for name, number in registered.aliases.items()}
-    numbers = version_numbers(client, model.name)
-    return next_commands(model, numbers, aliases, alias, settings.project_name)
-
-
-def _describe(done: Done, job: Job, progress: Progress) -> str:
-    """Give every model of the run its profile; say why not if there is none."""
-    reason = ""
-    for model in logged_models(done.client, done.run.info.run_id):
-        files, folder = job.provenance.data, job.project.folder
-        reason = describe(done.client, done.run, model, files, folder)
-        if reason:
-            progress.note(f"no reference profile: {reason}. To have one, {HOW}")
-    return reason
-
-
-def _set_alias(client: MlflowClient, model: ModelVersion | None, alias: str) -> int:
-    """Return the version that had the alias before."""
-    if model is None or not alias:
-        return 0
-    return move_alias(client, model.name, model.version, alias).before
-
-
-def _register(request: TrainRequest, job: Job, done: Done) -> ModelVersion | None:
-    if request.no_register:
-        return None
-    needed = bool(request.register or request.alias)
-    model = choose_model(done.client, done.run.info.run_id, request.model, needed=needed)
-    if model is None:
-        return None
-    return register(done.client, model, request.register or job.project.name, job.source)
+    return job, assigned.axes, gaps

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mlops.training.project import EntryPoint, Parameter
+from mlops.training.kinds import Parameter
+from mlops.training.project import EntryPoint
 from mlops.training.provenance import data as module
 from mlops.training.provenance.data import DataFile, data_files, data_input
 

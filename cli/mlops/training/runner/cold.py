@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from mlops.training.command import for_mlflow
 from mlops.training.runner.base import OnLine, Runner, Trial, Work
 from mlops.training.runner.child import Child
 from mlops.training.runner.tail import Tail
@@ -59,11 +60,14 @@ class ColdRunner(Runner):
     def _begin(self, trial: Trial) -> Path:
         child = self._spare or Child(self._environment, self._logs)
         self._spare = None
+        point = self._work.project.entry_point(self._work.entry_point)
+        command, values = for_mlflow(point, trial.parameters)
         child.begin(
             {
                 "folder": str(self._work.project.folder),
                 "entry_point": self._work.entry_point,
-                "parameters": dict(trial.parameters),
+                "command": command,
+                "parameters": values,
                 "env_manager": self._work.env_manager,
                 "run_id": trial.run_id,
                 "experiment_id": trial.experiment_id,

@@ -20,6 +20,8 @@ from mlops.registry.client import quieten
 from mlops.training.runner.base import SIGNALLED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mlflow.projects.backend.abstract_backend import AbstractBackend
 
 
@@ -42,6 +44,7 @@ def _run(backend: AbstractBackend, order: dict[str, Any]) -> int:
     from mlflow.exceptions import MlflowException
 
     os.environ.update(order["environment"])
+    _let_mlflow_fill(order["entry_point"], order["command"])
     set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     set_registry_uri(os.environ["MLFLOW_REGISTRY_URI"])
     config = {
@@ -68,6 +71,24 @@ def _run(backend: AbstractBackend, order: dict[str, Any]) -> int:
         return 1
     code: int = submitted.command_proc.wait()
     return code if code >= 0 else SIGNALLED - code
+
+
+def _let_mlflow_fill(entry_point: str, command: str) -> None:
+    """Have MLflow fill a command in which flags, lists and absent values are settled already.
+
+    MLflow reads the command from the MLproject, and offers no other way in.
+    """
+    from mlflow.projects._project_spec import EntryPoint, Project
+
+    read: Callable[[Project, str], EntryPoint] = Project.get_entry_point
+
+    def settled(project: Project, name: str) -> EntryPoint:
+        found = read(project, name)
+        if name == entry_point and command:
+            found.command = command
+        return found
+
+    Project.get_entry_point = settled
 
 
 def _die_with_parent() -> None:

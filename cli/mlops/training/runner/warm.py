@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from mlops.errors import InvalidInputError
+from mlops.training.command import for_mlflow
 from mlops.training.runner.base import SIGNALLED, OnLine, Runner, Trial, Work
 from mlops.training.runner.cold import ColdRunner
 from mlops.training.runner.command import PythonCommand, read_command, too_early
@@ -136,7 +137,10 @@ class WarmRunner(Runner):
         place = tempfile.mkdtemp(dir=self._downloads)
         try:
             point = project.get_entry_point(self._work.entry_point)
-            command = point.compute_command(dict(trial.parameters), place)
+            declared = self._work.project.entry_point(self._work.entry_point)
+            settled, values = for_mlflow(declared, trial.parameters)
+            point.command = settled or point.command
+            command = point.compute_command(values, place)
         except MlflowException as error:
             log.write_text(f"{error}\n", encoding="utf-8")
             return None
