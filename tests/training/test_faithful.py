@@ -36,7 +36,8 @@ print(sys.argv, sys.orig_argv[1:], sys.path, os.getcwd(), __file__, __name__)
 print(sorted(vars(__main__)), __spec__, __package__, type(__loader__).__name__, __doc__)
 print(sys.stdin.read(), sys.stdout.encoding, sys.stdout.errors, sys.stderr.errors)
 print(sys.stdout.write_through, sys.stderr.line_buffering, sys.stdout.name, sys.stdout.mode)
-print(sorted((k, v) for k, v in os.environ.items() if k not in ("_", "SHLVL", "PYTEST_CURRENT_TEST")))
+odd = ("_", "SHLVL", "PYTEST_CURRENT_TEST")
+print(sorted((k, v) for k, v in os.environ.items() if k not in odd))
 print(threading.current_thread().name, threading.active_count(), sys.warnoptions, sys.flags)
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP):
     print(number, signal.getsignal(number))
@@ -90,8 +91,8 @@ if __name__ == "__main__":
     print(Parallel(n_jobs=2, backend="threading")(delayed(double)(n) for n in range(4)))
 """,
     "forks": "import os\npid = os.fork()\nif pid:\n    os.waitpid(pid, 0)\nprint('one of two')",
-    "changes-itself": "import os, sys, builtins, json\nos.environ['LEFT'] = 'behind'\nos.chdir('/')\n"
-    "builtins.left = 1\nsys.path.insert(0, '/left')\njson.dumps = None",
+    "changes-itself": "import os, sys, builtins, json\nos.environ['LEFT'] = 'behind'\n"
+    "os.chdir('/')\nbuiltins.left = 1\nsys.path.insert(0, '/left')\njson.dumps = None",
     "sees-nothing-left": "import os, json\nprint(os.environ.get('LEFT'), os.getcwd())\n"
     "print(json.dumps([1]), hasattr(__builtins__, 'left'))",
     "imports-beside": "import beside, inner.deep\nprint(beside.__file__, inner.deep.__name__)",

@@ -89,6 +89,20 @@ class Project:
         )
 
 
+def project_folder(folder: Path) -> Path:
+    """Return the nearest folder upwards that has an MLproject; `folder` itself if none has."""
+    for place in (folder, *folder.parents):
+        if place.is_dir() and _mlproject(place) is not None:
+            return place
+    return folder
+
+
+def _mlproject(folder: Path) -> Path | None:
+    return next(
+        (f for f in folder.iterdir() if f.name.lower() == "mlproject" and f.is_file()), None
+    )
+
+
 def read_project(folder: Path) -> Project:
     """Read and check the MLproject of a folder.
 
@@ -114,7 +128,7 @@ def inspect_project(folder: Path) -> tuple[Project, list[Fault]]:
         NotFoundError: The folder has no MLproject.
         InvalidInputError: A file is not YAML or not TOML.
     """
-    file = next((f for f in folder.iterdir() if f.name.lower() == "mlproject"), None)
+    file = _mlproject(folder)
     if file is None:
         raise NotFoundError(
             f"`{folder}` has no `MLproject` file.",

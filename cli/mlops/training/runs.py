@@ -6,6 +6,7 @@ import getpass
 import json
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -107,7 +108,7 @@ def run_tags(source: str, entry_point: str) -> dict[str, str]:
     """
     return {
         "mlflow.user": _user(),
-        "mlflow.source.name": without_credentials(source),
+        "mlflow.source.name": without_credentials(_source_name(source)),
         "mlflow.source.type": "PROJECT",
         "mlflow.project.entryPoint": entry_point,
         "mlflow.project.backend": "local",
@@ -130,3 +131,10 @@ def _user() -> str:
     except (KeyError, OSError):
         # A container may run under a number that has no name.
         return "unknown"
+
+
+def _source_name(source: str) -> str:
+    """Return a source as MLflow writes it: a folder in a git repository as `file://REPO#FOLDER`."""
+    from mlflow.tracking._tracking_service.utils import _get_git_url_if_present
+
+    return str(_get_git_url_if_present(source)) if Path(source).is_dir() else source

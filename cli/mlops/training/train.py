@@ -23,7 +23,7 @@ from mlops.training.interrupts import signals_interrupt
 from mlops.training.origin import ORIGIN_TAG, Origin, code_of, read_origin
 from mlops.training.parameters import Assignment, assign
 from mlops.training.progress import Progress, Silent
-from mlops.training.project import read_project
+from mlops.training.project import project_folder, read_project
 from mlops.training.provenance import collect
 from mlops.training.registration import Registered, Registration, register_run
 from mlops.training.runs import Fate
@@ -40,7 +40,7 @@ class TrainRequest:
     """What to train.
 
     Attributes:
-        project: Folder of an MLproject, a git URI or a zip.
+        project: Folder of an MLproject or in one, a git URI or a zip.
         parameters: Words of the form name=value, or @ and a YAML or JSON file.
         entry_point: Which entry point of the project, or a script in it.
         experiment: MLflow experiment; empty means the setting, else the project's name.
@@ -168,7 +168,7 @@ def train_or_sweep(
         signals_interrupt(),
         code_of(tree, origin, progress) as folder,
     ):
-        named = str(tree) if Path(source).expanduser().is_dir() else source
+        named = str(project_folder(tree)) if Path(source).expanduser().is_dir() else source
         job, axes, gaps = _prepare(request, settings, folder, named, origin, progress)
         registration = Registration(
             name=request.register or job.project.name,
@@ -256,6 +256,7 @@ def _prepare(
     origin: Origin | None,
     progress: Progress,
 ) -> tuple[Job, Mapping[str, Axis], tuple[Difference, ...]]:
+    folder = project_folder(folder)
     project = read_project(folder)
     before = origin.entry_point if origin and request.entry_point == "main" else ""
     entry_point = project.entry_point(before or request.entry_point)

@@ -61,7 +61,6 @@ def open_streams() -> None:
             encoding=getattr(before, "encoding", None) or "utf-8",
             errors=errors or getattr(before, "errors", None) or "strict",
             newline="\n",
-            line_buffering=name == "stderr",
             write_through=True,
         )
         stream.mode = "w"
