@@ -57,7 +57,7 @@ def runner(settings: Settings, lines: list[tuple[str, str]]) -> Iterator[Runner]
 
 
 def _wait_for_pids(outcome_log: Path) -> list[int]:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not outcome_log.exists() or not outcome_log.read_text().endswith("\n"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
