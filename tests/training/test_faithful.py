@@ -6,15 +6,18 @@ it stands. None of them needs MLflow; the warm parent has it imported all the sa
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from difflib import unified_diff
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+import mlops
 from mlops.settings import load_settings
 from mlops.training.project import read_project
 from mlops.training.runner import Outcome, Runner, Trial, Work, open_runner
@@ -194,3 +197,50 @@ def test_a_module_runs_as_under_python_m(bench: Bench) -> None:
 def _with_command(folder: Path, command: str) -> Path:
     (folder / "MLproject").write_text(_PROJECT.replace("python {words}", command))
     return folder
+
+
+def test_the_warm_parent_needs_nothing_but_the_standard_library_of_us() -> None:
+    """It runs in the project's own environment, and before the threads of NumPy are limited."""
+    packages = str(Path(mlops.__file__).parent.parent)
+    code = (
+        f"import sys; sys.path.append({packages!r}); import mlops.training.warm.program\n"
+        "names = {name.partition('.')[0] for name in sys.modules} - {'mlops', '__main__'}\n"
+        "print(sorted(names - set(sys.stdlib_module_names)))"
+    )
+    # -S: without site-packages.
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_fork_of_the_command_is_as_faithful(ready_folder: Path, clean_environ: None) -> None:
+    """`mlops train` forks its runs from itself, where a notebook starts a program for that."""
+    (ready_folder / "MLproject").write_text(_PROJECT)
+    (ready_folder / "surroundings.py").write_text(SCRIPTS["surroundings"])
+    environ = os.environ | {"PYTHONPATH": str(Path(mlops.__file__).parent.parent)}
+    words = ["-m", "mlops", "train", "--no-register", "-P", "words=surroundings.py"]
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=ready_folder,
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "own runner" not in done.stderr
+    (log,) = (ready_folder / ".mlops" / "logs").glob("train-*.log")
+    variables = base_environment(load_settings(ready_folder, environ={}), Path(sys.executable))
+    variables["PYTHONPATH"] = environ["PYTHONPATH"]
+    run_id = log.stem.removeprefix("train-")
+    cold = subprocess.run(
+        ["bash", "-c", "python surroundings.py"],
+        cwd=ready_folder,
+        env=variables | {"MLFLOW_RUN_ID": run_id, "MLFLOW_EXPERIMENT_ID": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "\n".join(unified_diff(log.read_text().split(), cold.stdout.split())) == ""

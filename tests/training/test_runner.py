@@ -186,6 +186,8 @@ def test_leaving_ends_everything_and_an_import_that_starts_a_thread_is_refused(
     [
         ("python script.py", PythonCommand(False, "script.py", ())),
         ("python -u script.py 'a; b' \"c d\"", PythonCommand(False, "script.py", ("a; b", "c d"))),
+        ("python script.py \\\n  --x=1\n", PythonCommand(False, "script.py", ("--x=1",))),
+        ('python script.py \\\n  "x"', "the command has a `\\` for the shell"),
         ("python -m pkg.mod --x 1", PythonCommand(True, "pkg.mod", ("--x", "1"))),
         ("python script.py --name ''", PythonCommand(False, "script.py", ("--name", ""))),
         ("python script.py && date", "the command has a `&` for the shell"),

@@ -15,7 +15,7 @@ from mlops.registry.client import elsewhere
 from mlops.registry.logged import logged_models
 from mlops.training.progress import Progress
 from mlops.training.project import Project
-from mlops.training.provenance import HOW, Provenance, describe, keep
+from mlops.training.provenance import Provenance, keep
 from mlops.training.runner import SIGNALLED, Trial, Work, open_runner
 from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
 
@@ -110,6 +110,8 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
 
 def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress) -> str:
     """Give every model of a run its reference profile; return why not if there is none."""
+    from mlops.training.provenance.reference import HOW, describe
+
     reason = ""
     for model in logged_models(client, run.info.run_id):
         reason = describe(client, run, model, job.provenance.data, job.project.folder)

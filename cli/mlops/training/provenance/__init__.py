@@ -4,10 +4,10 @@ Three calls, whoever runs the project and however often:
 
     collect    once, before anything runs: refuses dirty code if asked to
     keep       for each run, as soon as it exists
-    describe   for each model of a run that finished: its reference profile
+    describe   for each model of a run that finished: its reference profile (in `reference`, which
+               needs NumPy: the warm parent must not get that before it has limited its threads)
 """
 
 from mlops.training.provenance.record import Provenance, collect, keep
-from mlops.training.provenance.reference import HOW, describe
 
-__all__ = ["HOW", "Provenance", "collect", "describe", "keep"]
+__all__ = ["Provenance", "collect", "keep"]

@@ -41,6 +41,7 @@ def read_command(text: str, folder: Path, python: Path, path: str) -> PythonComm
         python: The interpreter that `python` has to mean.
         path: Where a shell would look for programs.
     """
+    text = _joined(text)
     operator = _operator(text)
     if operator:
         return f"the command has a `{operator}` for the shell"
@@ -71,6 +72,23 @@ def _is_same(found: Path, python: Path) -> bool:
     """Whether two names mean one interpreter of one environment."""
     same_folder = os.path.realpath(found.parent) == os.path.realpath(python.parent)
     return same_folder and os.path.realpath(found) == os.path.realpath(python)
+
+
+def _joined(text: str) -> str:
+    r"""Return a command without line continuations, and without an end of line at its end.
+
+    >>> _joined("python train.py \\\n  --name 'a\\\nb'\n")
+    "python train.py   --name 'a\\\nb'"
+    """
+    text = text.strip()
+    if '"' in text:
+        # Which quote is inside which would have to be known; the backslash is refused then.
+        return text
+    # Every second piece stands between single quotes, where a shell leaves all as it is.
+    return "'".join(
+        piece if index % 2 else piece.replace("\\\n", "")
+        for index, piece in enumerate(text.split("'"))
+    )
 
 
 def _operator(text: str) -> str:
