@@ -70,7 +70,7 @@ def test_the_difference_of_environments_is_told(
 ) -> None:
     write_project(ready_folder, "")
     (ready_folder / "python_env.yaml").write_text("dependencies: [no-such-package>=1]\n")
-    assert cli(ready_folder, "train") == 0
+    assert cli(ready_folder, "train", "--env-manager", "local") == 0
     out, err = capsys.readouterr()
     assert "environment: no-such-package >=1 wanted, is not installed (missing)" in err
     assert out.startswith("nothing registered\n")
