@@ -93,8 +93,9 @@ def test_the_tree_fits_a_terminal(
     monkeypatch.setenv("COLUMNS", "80")
     assert cli(promoted.folder, "lineage", "wine/2") == 0
     out = capsys.readouterr().out
-    order = ["wine/2", "data", "run ", "model", "deployment", "revision 1", "promote", "revision 2"]
-    places = [out.index(word) for word in order]
+    order = ["data", "run", "model", "deployment shop", "revision 1", "evidence", "revision 2"]
+    places = [out.index(f"── {word}") for word in order]
+    assert out.startswith("wine/2 @modelB")
     assert places == sorted(places)
     assert max(map(len, out.splitlines())) <= 80
 

@@ -29,6 +29,7 @@ sys.exit(code)
         ("models", "--help"),
         ("models", "list", "--help"),
         ("init", "--help"),
+        ("lineage", "--help"),
         ("config", "show"),
     ],
 )

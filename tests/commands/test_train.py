@@ -29,8 +29,10 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     out, err = capsys.readouterr()
     assert out.startswith("tiny/1 @modelA\n")
     assert "rmse        0.5" in out
-    assert "next: mlops deploy --model tiny/1" in out
-    assert [line.split("s  ")[1].split(",")[0] for line in err.splitlines()] == [
+    assert "next: mlops deploy --model modelA" in out
+    *phases, note = err.splitlines()
+    assert note.startswith("no reference profile: the model has no signature")
+    assert [line.split("s  ")[1].split(",")[0] for line in phases] == [
         "opening MLflow",
         "training",
         "registering",
@@ -44,7 +46,7 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     assert document["status"] == "FINISHED"
     assert document["metrics"] == {"rmse": 0.5}
     assert document["params"] == {"size": "1"}
-    assert document["next_commands"] == ["mlops deploy --ab tiny/1 tiny/2"]
+    assert document["next_commands"] == ["mlops deploy --ab tiny/1 modelA"]
 
 
 def test_wrong_parameters_are_all_named(cli: Cli, tmp_path: Path, capsys: Capture) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -14,15 +15,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.entities import LoggedModelOutput
 
 from mlops.errors import NotFoundError
 from mlops.registry import experiment_id, fetch, open_registry, resolve
 from mlops.registry.fetching import local_path
+from mlops.registry.logged import logged_models
 from mlops.registry.models import show_model
+from mlops.registry.tracing import trace
+from mlops.registry.versions import register
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
+from mlops.stats.profile_document import PROFILE_FILE
 from mlops.training import TrainRequest, train_or_sweep
+from mlops.training.project import EntryPoint, Parameter
+from mlops.training.provenance import collect, describe, keep
 from mlops.training.sweep import SweepOptions, SweepResult
 from tests.fixtures_training import TrainedWine
 from tests.training.projects import write_project
@@ -98,6 +106,41 @@ def test_a_model_of_a_server_is_downloaded_once(
 
     assert show_model(remote, "wine/1").details.flavours == ("python_function", "sklearn")
     assert resolve(client, remote, parse_ref(f"runs:/{run_id}/model")).source
+
+
+def test_provenance_and_profile_go_through_a_server(
+    remote: Settings, trained_wine: TrainedWine, tmp_path: Path
+) -> None:
+    client = open_registry(remote)
+    experiment = experiment_id(client, remote, "traced")
+    run_id = client.create_run(experiment).info.run_id
+    files = local_path(_source(trained_wine))
+    assert files is not None
+    shutil.copytree(files, tmp_path / "model", ignore=shutil.ignore_patterns(PROFILE_FILE))
+    made = client.create_logged_model(experiment, name="model", source_run_id=run_id)
+    client.log_model_artifacts(made.model_id, str(tmp_path / "model"))
+    client.finalize_logged_model(made.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(made.model_id, step=0)])
+
+    point = EntryPoint("main", {"table": Parameter("table", "path")})
+    values = {"table": "data/train.csv"}
+    provenance = collect(remote, trained_wine.folder, point, values)
+    keep(client, run_id, provenance)
+    (model,) = logged_models(client, run_id)
+    run = client.get_run(run_id)
+    assert describe(client, run, model, provenance.data, trained_wine.folder) == ""
+
+    register(client, model, "traced", "")
+    found = trace(remote, "traced/1")
+    assert [item.name for item in found.data] == ["table"]
+    assert found.profile is not None
+    assert (found.profile.features, found.profile.rows) == (11, 1199)
+    assert found.profile.digest == found.data[0].digest
+    assert found.run is not None
+    assert [uri.rpartition("/")[2] for uri in found.run.records] == [
+        "environment.txt",
+        "provenance.json",
+    ]
 
 
 def test_what_a_server_does_not_have(remote: Settings) -> None:

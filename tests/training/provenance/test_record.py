@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,9 @@ from tests.fixtures_training import Cli, TrainedWine
 from tests.training.projects import write_project
 from tests.training.provenance.test_code import git
 
+SCHEMA = json.loads(
+    (Path(__file__).parents[3] / "docs" / "schemas" / "provenance.v1.json").read_text()
+)
 MLPROJECT = """
 name: tiny
 entry_points:
@@ -50,6 +54,7 @@ def test_the_wine_run_says_where_it_comes_from(trained_wine: TrainedWine) -> Non
     folder = Path(client.download_artifacts(run.info.run_id, "provenance"))
     assert (folder / "environment.txt").read_text() == environment_lock()
     document = json.loads((folder / "provenance.json").read_text())
+    jsonschema.validate(document, SCHEMA)
     assert document["project"] == str(trained_wine.folder)
     assert document["code"]["why_unknown"].startswith("fatal: not a git repository")
 
@@ -106,6 +111,7 @@ def test_code_data_and_profile_of_a_dirty_project(
     assert "+import sys, mlflow" in patch
     assert "hunter2" not in patch
     document = json.loads((kept / "provenance.json").read_text())
+    jsonschema.validate(document, SCHEMA)
     assert document["code"]["untracked"] == ["secret.txt"]
     assert document["data"][0]["sha256"].startswith(logged.dataset.digest)
     source = Path(result["model"]["source"].removeprefix("file://"))
