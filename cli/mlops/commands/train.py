@@ -73,6 +73,20 @@ def train(
             show_default=False,
         ),
     ] = "",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="local, or ray for a Ray cluster; by default the setting.", show_default=False
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Ray cluster, for example ray://head:10001; by default one on this machine.",
+            show_default=False,
+        ),
+    ] = None,
     require_clean: Annotated[
         bool,
         typer.Option("--require-clean", help="Refuse files that differ from the git commit."),
@@ -215,7 +229,8 @@ def train(
             html=html,
         ),
     )
-    settings = load_settings()
+    flags = {"training.backend": backend, "training.ray_address": ray_address}
+    settings = load_settings(flags=flags)
     with PhaseProgress() as progress:
         if not no_preflight:
             preflight(settings, write=True)

@@ -78,6 +78,13 @@ class TrainingSettings:
     warm: bool = setting(
         True, "fork runs from a process that has imported everything; false: MLflow's own runner"
     )
+    backend: str = setting("local", "where runs execute: local, or ray for a Ray cluster")
+    ray_address: str = setting(
+        "",
+        "Ray cluster, for example ray://head:10001; empty means one on this machine",
+        env=("RAY_ADDRESS",),
+    )
+    ray_cpus: int = setting(1, "processors of the cluster that a run takes")
     diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
 
 

@@ -276,7 +276,8 @@ def _prepare(
         folder,
         entry_point,
         values,
-        env_manager=manager,
+        # The packages here are not those of a cluster's nodes.
+        env_manager=manager if settings.training.backend == "local" else "",
         clean=request.require_clean,
     )
     job = Job(

@@ -9,16 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.training.environments import Environment, choose_environment
 from mlops.training.runner.base import OnLine, Runner, Work
 from mlops.training.runner.child import base_environment
 from mlops.training.runner.cold import ColdRunner
+from mlops.training.runner.ray import RayRunner, check_store
 from mlops.training.runner.warm import WarmRunner
 from mlops.training.warm.parent import Config
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
 
+#: What `--backend` takes.
+BACKENDS = ("local", "ray")
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 
 
@@ -41,8 +45,18 @@ def open_runner(
         InvalidInputError: The environment that was asked for cannot be had here.
     """
     say = note or _nobody
+    backend = settings.training.backend
+    if backend not in BACKENDS:
+        raise UsageError(
+            f"There is no backend `{backend}`.",
+            hint=did_you_mean(backend, BACKENDS) or f"It is {one_of(BACKENDS)}.",
+        )
+    if backend == "ray":
+        check_store(settings, settings.training.ray_address)
     logs = settings.make_home() / "logs"
     logs.mkdir(exist_ok=True)
+    if backend == "ray":
+        return RayRunner(work, settings, logs, say, on_line)
     environment = choose_environment(work.env_manager, work.project, settings.home, say)
 
     def cold() -> ColdRunner:
