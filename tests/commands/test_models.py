@@ -53,6 +53,20 @@ def test_compare(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:
     assert [row["name"] for row in document["metrics"]] == ["mae", "r2", "rmse"]
 
 
+def test_a_regression_is_an_exit_code(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:
+    words = ("models", "compare", "wine/2", "--against", "modelA", "--max-regression")
+    assert cli(trained_wine.folder, *words, "rmse=1%", "--json") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["schema_version"], document["passed"]) == (1, False)
+    assert [model["version"]["label"] for model in document["models"]] == ["wine/1", "wine/2"]
+    assert document["evaluation"]["rows"] == 400
+    assert document["judgements"][0]["candidate"] == "wine/2"
+    assert cli(trained_wine.folder, *words, "rmse=50%") == 0
+    out = capsys.readouterr().out
+    assert "all on the same 400 rows" in out
+    assert "ok wine/2 rmse" in out
+
+
 def test_alias(cli: Cli, own_wine: TrainedWine, capsys: Capture) -> None:
     said = []
     for words in (
