@@ -29,11 +29,14 @@ class File:
         key: Its name below the store's root, with slashes.
         size: In bytes.
         sha256: Checksum in hexadecimal; empty if nobody recorded one, and in lists.
+        tag: In lists what the store calls this state of the file, another whenever it is
+            written; else empty.
     """
 
     key: str
     size: int
     sha256: str = ""
+    tag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

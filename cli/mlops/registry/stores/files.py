@@ -74,7 +74,8 @@ class FileStore:
         keys = sorted((path.relative_to(self._root).as_posix(), path) for path in found)
         for key, path in keys:
             if key.startswith(prefix) and not path.name.startswith(_PART):
-                yield File(key, path.stat().st_size)
+                status = path.stat()
+                yield File(key, status.st_size, tag=str(status.st_mtime_ns))
 
     def delete(self, key: str) -> None:
         """See `Store.delete`; folders that are empty then go too, as a bucket has none."""

@@ -103,7 +103,7 @@ class GcsStore:
             ):
                 # A console makes empty objects to look like folders.
                 if not blob.name.endswith("/"):
-                    yield File(blob.name[len(root) :], blob.size)
+                    yield File(blob.name[len(root) :], blob.size, tag=str(blob.generation))
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +26,10 @@ from mlops.registry.stores.base import (
     file_checksum,
 )
 from mlops.registry.stores.faults import Reason, fault, network_reason
+from mlops.registry.stores.parts import PART_SIZE, PartsUpload
 
 _CONNECTIONS = 32
+_THREADS = 8
 _PART = ".part-"
 _PAGE = 1000
 
@@ -65,13 +68,16 @@ _BY_STATUS: Mapping[int, Reason] = {
 class S3Store:
     """Keys are keys of a bucket; our checksum is in a file's metadata.
 
-    A file of more than 8 MiB is sent in parts by several threads.
+    A file of more than 8 MiB is sent in parts by several threads. Parts that arrived before a push
+    was broken off are not sent again.
     """
 
     def __init__(self, location: Location, access: Access) -> None:
         self._location = location
         self.access = access
         self._bucket = location.bucket
+        # Of all files at once, so that many large ones open no more connections than one.
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mlops-s3")
         with self._faults(""):
             session = _session(access, str(location))
             keys = _check_credentials(session, access, str(location))
@@ -91,13 +97,10 @@ class S3Store:
         """See `Store.put`."""
         stored = File(key, source.stat().st_size, sha256 or file_checksum(source))
         with self._faults(key):
-            self._client.upload_file(
-                str(source),
-                self._bucket,
-                self._location.key(key),
-                ExtraArgs={"Metadata": {CHECKSUM_NAME: stored.sha256}},
-                Callback=on_bytes,
-            )
+            if stored.size > PART_SIZE:
+                self._put_parts(source, key, stored, on_bytes)
+            else:
+                self._put_whole(source, key, stored, on_bytes)
         return stored
 
     def get(self, key: str, target: Path, *, on_bytes: OnBytes | None = None) -> File:
@@ -142,7 +145,7 @@ class S3Store:
                 for entry in page.get("Contents", ()):
                     # A console makes empty objects to look like folders.
                     if not entry["Key"].endswith("/"):
-                        yield File(entry["Key"][len(root) :], entry["Size"])
+                        yield File(entry["Key"][len(root) :], entry["Size"], tag=entry["ETag"])
 
     def delete(self, key: str) -> None:
         """See `Store.delete`."""
@@ -151,7 +154,28 @@ class S3Store:
 
     def close(self) -> None:
         """See `Store.close`."""
+        self._threads.shutdown(cancel_futures=True)
         self._client.close()
+
+    def _put_whole(self, source: Path, key: str, stored: File, on_bytes: OnBytes | None) -> None:
+        self._client.put_object(
+            Bucket=self._bucket,
+            Key=self._location.key(key),
+            Body=source.read_bytes(),
+            Metadata={CHECKSUM_NAME: stored.sha256},
+        )
+        if on_bytes is not None:
+            on_bytes(stored.size)
+
+    def _put_parts(self, source: Path, key: str, stored: File, on_bytes: OnBytes | None) -> None:
+        upload = PartsUpload(
+            self._client,
+            self._threads,
+            self._bucket,
+            self._location.key(key),
+            on_bytes or (lambda count: None),
+        )
+        upload.send(source, stored.sha256)
 
     def _where(self, key: str) -> str:
         return f"{self._location}/{key}".rstrip("/")
