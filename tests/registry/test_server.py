@@ -99,10 +99,11 @@ def test_a_model_of_a_server_is_downloaded_once(
     assert local_path(version.source) is None
     folder = fetch(version, remote)
     assert (folder / "MLmodel").read_bytes() == (files / "MLmodel").read_bytes()
-    assert folder.parent == remote.home / "cache"
+    assert folder.parent == remote.home / "cache" / "models"
     (folder / "mark").touch()
     assert (fetch(version, remote) / "mark").exists()
-    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
+    assert list((remote.home / "cache" / "parts").iterdir()) == []
 
     assert show_model(remote, "wine/1").details.flavours == ("python_function", "sklearn")
     assert resolve(client, remote, parse_ref(f"runs:/{run_id}/model")).source

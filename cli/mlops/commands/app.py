@@ -8,6 +8,7 @@ import typer
 
 import mlops
 from mlops.commands import (
+    cache,
     config,
     demo,
     deploy,
@@ -71,4 +72,5 @@ app.add_typer(project.app, name="project", rich_help_panel=_LOOK)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(stores.app, name="stores", rich_help_panel=_LOOK)
+app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

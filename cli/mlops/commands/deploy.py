@@ -129,7 +129,7 @@ def deploy(
 
     For example `mlops deploy --ab modelA modelB`, or `--ab wine/1 wine/2 --split 90/10`.
     """
-    from mlops.commands.progress import PhaseProgress
+    from mlops.commands.progress import TransferProgress
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.local import stay
@@ -162,13 +162,13 @@ def deploy(
     )
     only_local = {"--host": host, "--port": port, "--foreground": foreground}
     if renders(target, render, only_local):
-        with PhaseProgress() as progress:
+        with TransferProgress() as progress:
             rendering = render_manifests(
                 settings, request, target, to=render, dry_run=dry_run, say=progress.phase
             )
         _show_rendering(rendering, as_json=as_json, whole=render == "-")
         return
-    with PhaseProgress() as progress:
+    with TransferProgress() as progress:
         result = make_deployment(
             settings,
             request,
@@ -176,6 +176,7 @@ def deploy(
             dry_run=dry_run,
             show_plan=lambda plan: _show_plan(progress.console, plan),
             say=progress.phase,
+            show=progress.update,
         )
     if isinstance(result, Deployed):
         show(_document(result), as_json=as_json, render=lambda out: _render(out, result))

@@ -130,6 +130,20 @@ def moment(time_ms: int) -> str:
     return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def in_bytes(size: int) -> str:
+    """Write a number of bytes in the unit a person would choose.
+
+    >>> in_bytes(0), in_bytes(5_300), in_bytes(20_000_000), in_bytes(1_250_000_000)
+    ('0 bytes', '5.3 kB', '20 MB', '1.25 GB')
+    """
+    for unit, name in ((1_000_000_000, "GB"), (1_000_000, "MB"), (1000, "kB")):
+        if size >= unit:
+            return (
+                f"{size / unit:,.3g} {name}" if size < 1000 * unit else f"{size // unit:,} {name}"
+            )
+    return f"{size} bytes"
+
+
 def program() -> str:
     """How to call this program from another folder: its name, or its path if it is not on PATH."""
     found = shutil.which("mlops")

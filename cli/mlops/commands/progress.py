@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from mlops.commands.output import console
+from mlops.commands.output import console, in_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -38,7 +38,7 @@ class PhaseProgress:
         self._phase = ""
         self._start = self._since = time.monotonic()
 
-    def __enter__(self) -> PhaseProgress:
+    def __enter__(self) -> Self:
         if self._live:
             # No spinner before the first phase: it needs a thread, and `mlops train` forks before.
             self.console.print("[dim]starting[/]", end="\r")
@@ -167,3 +167,76 @@ class CountProgress:
             of = f" of {total:,}" if total else ""
             elapsed = now - self._start
             self._console.print(f"{elapsed:6.1f} s  {done:,}{of} {self._things}", markup=False)
+
+
+class TransferProgress(PhaseProgress):
+    """Phases, and within one the bytes that are transferred; a context manager.
+
+    On a terminal a bar with speed and time left; elsewhere a line every few seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said = self._start
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._close_bar()
+        super().__exit__(kind, error, trace)
+
+    def phase(self, text: str) -> None:
+        """Begin a step, which ends a bar."""
+        self._close_bar()
+        self._said = time.monotonic()
+        super().phase(text)
+
+    def update(self, done: int, total: int) -> None:
+        """Show how many bytes are done, of how many."""
+        if self._live:
+            if self._bar is None:
+                self._open_bar()
+            if self._bar is not None and self._task is not None:
+                self._bar.update(self._task, completed=done, total=total)
+            return
+        now = time.monotonic()
+        if now - self._said > _SAY_EVERY_S:
+            self._said = now
+            elapsed = now - self._start
+            text = f"{elapsed:6.1f} s  {in_bytes(done)} of {in_bytes(total)}"
+            self.console.print(text, markup=False)
+
+    def _open_bar(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        # Two live displays cannot share a terminal.
+        if self._status is not None:
+            self._status.stop()
+        self._bar = Progress(
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task("bytes", total=None)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = self._task = None
+            if self._status is not None:
+                self._status.start()

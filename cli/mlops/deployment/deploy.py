@@ -5,15 +5,17 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlops.deployment.local import check_port, running, serve, settled
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.errors import ConflictError, MlopsError
-from mlops.registry import fetch, open_registry
+from mlops.registry import fetched, open_registry
 from mlops.registry.ledger import Entry, Intent, Ledger
+from mlops.registry.pushed import pin
+from mlops.registry.transfer import Show
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec, Revision, check
 from mlops.spec.server import Served, ServerState
@@ -93,6 +95,7 @@ def apply(
     *,
     foreground: bool = False,
     say: Say = lambda _: None,
+    show: Show = lambda done, total: None,
 ) -> Deployed:
     """Make a plan come true.
 
@@ -109,8 +112,10 @@ def apply(
     where = places(settings, spec.name)
     ledger = open_ledger(settings, spec.name)
     say("Fetching models")
-    paths = tuple("" if m.endpoint else str(fetch(m, settings)) for m in spec.models)
-    with changing(where):
+    files = [model for model in spec.models if not model.endpoint]
+    with fetched(files, settings, show) as folders, changing(where):
+        found = iter(folders)
+        paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
         _unchanged(ledger, prepared)
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
@@ -118,7 +123,7 @@ def apply(
             say("Writing the intent into the ledger")
             number = ledger.begin(intent, prepared.newest)
         say("Loading and checking models")
-        served = Served(Revision(number, spec), paths)
+        served = Served(Revision(number, spec), tuple(map(str, paths)))
         try:
             state, process = _serve(settings, where, served, prepared.plan, foreground)
         except MlopsError as error:
@@ -229,6 +234,7 @@ def deploy(
     dry_run: bool = False,
     show_plan: Callable[[Plan], None] = lambda _: None,
     say: Say = lambda _: None,
+    show: Show = lambda done, total: None,
 ) -> Deployed | Plan:
     """Make a deployment what the request wants, and return what it has become.
 
@@ -241,15 +247,23 @@ def deploy(
         dry_run: Stop at the plan and return it; nothing is written anywhere.
         show_plan: Called with the plan before anything is done.
         say: Called with each phase.
+        show: Told of the progress of a download.
 
     Raises:
         MlopsError: As `prepare` and `apply`.
     """
     say("Looking the models up")
-    spec = make_spec(settings, request)
+    spec = _pinned(settings, make_spec(settings, request))
     prepared = prepare(settings, spec, dry_run=dry_run)
     show_plan(prepared.plan)
     if dry_run:
         return prepared.plan
     intent = Intent(action="deploy", spec=spec)
-    return apply(settings, prepared, intent, foreground=foreground, say=say)
+    return apply(settings, prepared, intent, foreground=foreground, say=say, show=show)
+
+
+def _pinned(settings: Settings, spec: DeploymentSpec) -> DeploymentSpec:
+    """Note what lies at a URI now: a revision means the same model for ever."""
+    arms = tuple(replace(arm, model=pin(arm.model, settings)) for arm in spec.arms)
+    shadows = tuple(replace(each, model=pin(each.model, settings)) for each in spec.shadows)
+    return replace(spec, arms=arms, shadows=shadows)

@@ -61,7 +61,7 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         was = old.get(name)
         if was is None:
             lines.append(f"+ {text}")
-        elif (was.model.label, was.model.source) != (arm.model.label, arm.model.source):
+        elif was.model.identity != arm.model.identity:
             lines.append(f"~ {text}  (was {was.model.label}, {_percent(was.weight)})")
         elif was.weight != arm.weight:
             lines.append(f"~ {text}  (was {_percent(was.weight)})")
@@ -95,7 +95,7 @@ def _shadows(before: Sequence[Shadow], after: Sequence[Shadow]) -> list[str]:
         was = old.pop(shadow.name, None)
         if was is None:
             lines.append(f"+ {text}")
-        elif (was.model.source, was.share) != (shadow.model.source, shadow.share):
+        elif (was.model.identity, was.share) != (shadow.model.identity, shadow.share):
             lines.append(f"~ {text}  (was {was.model.label}, {_percent(was.share)})")
         else:
             lines.append(f"  {text}")

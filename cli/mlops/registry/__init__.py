@@ -6,13 +6,14 @@ frozen and free of MLflow types, except the client itself, which callers pass ba
 
 from mlops.registry.client import LEDGER_PREFIX, experiment_id, open_registry
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.fetching import fetch
+from mlops.registry.fetching import fetch, fetched
 from mlops.registry.refs import resolve, resolve_all
 
 __all__ = [
     "LEDGER_PREFIX",
     "experiment_id",
     "fetch",
+    "fetched",
     "mlflow_errors",
     "open_registry",
     "resolve",

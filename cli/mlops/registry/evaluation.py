@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, did_you_mean, one_of
-from mlops.registry.fetching import fetch
+from mlops.registry.fetching import fetched
 from mlops.registry.tables import read_frame
 
 if TYPE_CHECKING:
@@ -117,13 +117,16 @@ def _read(data: Path, target: str) -> tuple[pd.DataFrame, NDArray[Any]]:
 def _predict(settings: Settings, version: ModelVersion, features: pd.DataFrame) -> NDArray[Any]:
     import numpy as np
 
-    model = _load(settings, version)
-    try:
-        answer = np.asarray(model.predict(_as_signature(model, features)))
-    except Exception as error:
-        # A model may raise anything; the first line says what it did not like.
-        why = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidInputError(f"`{version.label}` cannot predict these rows: {why}") from error
+    with fetched([version], settings) as (folder,):
+        model = _load(version, folder)
+        try:
+            answer = np.asarray(model.predict(_as_signature(model, features)))
+        except Exception as error:
+            # A model may raise anything; the first line says what it did not like.
+            why = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InvalidInputError(
+                f"`{version.label}` cannot predict these rows: {why}"
+            ) from error
     if answer.size != len(features):
         raise InvalidInputError(
             f"`{version.label}` answers {len(features)} rows with an array of shape "
@@ -132,8 +135,7 @@ def _predict(settings: Settings, version: ModelVersion, features: pd.DataFrame) 
     return answer.reshape(-1)
 
 
-def _load(settings: Settings, version: ModelVersion) -> Any:  # noqa: ANN401 - MLflow is untyped
-    folder = fetch(version, settings)
+def _load(version: ModelVersion, folder: Path) -> Any:  # noqa: ANN401 - MLflow is untyped
     import mlflow
 
     try:

@@ -2,46 +2,108 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from mlops.errors import NotFoundError
+from mlops.errors import ConflictError, NotFoundError
+from mlops.registry.cache import open_cache
 from mlops.registry.client import open_registry
+from mlops.registry.content import copy_content, read_content
 from mlops.registry.faults import store_errors
-from mlops.registry.stores import check_credentials
+from mlops.registry.holding import Hold
+from mlops.registry.pushed import Place, check_unchanged, is_store, look, pin
+from mlops.registry.stores import check_credentials, open_store
+from mlops.registry.transfer import Meter, Show, download, download_listed
+from mlops.spec.content import MANIFEST, MLMODEL, Content
 
 if TYPE_CHECKING:
+    from mlops.registry.stores import Store
     from mlops.settings import Settings
     from mlops.spec.model import ModelVersion
 
+_TRIES = 3
 
-def fetch(version: ModelVersion, settings: Settings) -> Path:
-    """Return a local folder with the model's files.
 
-    A model that lies on this machine is used in place, without importing mlflow. Another is
-    downloaded once into `.mlops/cache`; a source is taken to be immutable, as registry versions
-    are. Safe to call from several processes: a folder appears there complete or not at all.
+def _unseen(done: int, total: int) -> None:
+    """Show nobody how far a download is."""
 
-    Args:
-        version: What `resolve` returned.
-        settings: The project's settings.
+
+@contextlib.contextmanager
+def fetched(
+    versions: Sequence[ModelVersion], settings: Settings, show: Show = _unseen
+) -> Iterator[tuple[Path, ...]]:
+    """Give a local folder of each model, which nobody removes from the cache meanwhile.
 
     Raises:
-        NotFoundError: The folder is missing or is no MLflow model.
-        RemoteError: The artifact store cannot be reached.
+        MlopsError: As `fetch`.
+    """
+    with Hold() as hold:
+        folders = tuple(_held(version, settings, hold, show) for version in versions)
+        # Now, and not before: what was just downloaded is in use.
+        open_cache(settings).prune(parts=False)
+        yield folders
+
+
+def fetch(version: ModelVersion, settings: Settings, show: Show = _unseen) -> Path:
+    """Return a local folder with the model's files.
+
+    A folder of this machine is used in place, without importing mlflow. Any other model, and one
+    that was pushed to a path, where the next push may replace it, is brought once into
+    `.mlops/cache`, where models of equal content share a folder. The source of a registered version
+    is taken to be immutable; another is compared with what was pinned. Safe to call from several
+    processes: a folder appears there complete or not at all.
+
+    Args:
+        version: What `resolve` returned, or `pin`; without a pin, what lies there now.
+        settings: The project's settings.
+        show: Told of the progress of a download.
+
+    Raises:
+        NotFoundError: The folder is missing, is no MLflow model, or a push to it is unfinished.
+        ConflictError: It holds another model than was pinned.
+        RemoteError: The artifact store cannot be reached, or sent something else.
     """
     local = local_path(version.source)
-    folder = _download(version.source, settings) if local is None else local
-    if not (folder / "MLmodel").is_file():
+    if local is None or (local / MANIFEST).is_file():
+        pinned = version if version.digest else pin(version, settings)
+        return _from_cache(pinned, settings, show)
+    if not (local / MLMODEL).is_file():
         raise NotFoundError(
-            f"`{version.label}` has no `MLmodel` file in `{folder}`.",
+            f"`{version.label}` has no `{MLMODEL}` file in `{local}`.",
             hint="Its files were moved or deleted, or the store is a folder of another machine.",
         )
-    return folder
+    return local
+
+
+def copy_to(
+    version: ModelVersion, settings: Settings, folder: Path, show: Show = _unseen
+) -> Content:
+    """Bring a model into a new folder of one's own, past the cache if it is not there.
+
+    Raises:
+        MlopsError: As `fetch`.
+    """
+    if is_store(version.source) and not is_at_hand(version, settings):
+        return _download(version, settings, folder, show)
+    with fetched([version], settings, show) as (source,):
+        content = read_content(source)
+        copy_content(source, content, folder)
+        return content
+
+
+def is_at_hand(version: ModelVersion, settings: Settings) -> bool:
+    """Whether a model is on this machine already, as a folder of its own or in the cache."""
+    local = local_path(version.source)
+    if local is not None and not (local / MANIFEST).is_file():
+        return True
+    cache = open_cache(settings)
+    digest = cache.digest_of(_key(version))
+    return bool(digest) and cache.find(digest) is not None
 
 
 def local_path(source: str) -> Path | None:
@@ -59,28 +121,88 @@ def local_path(source: str) -> Path | None:
     return Path(source) if len(parts.scheme) < 2 else None
 
 
-def _download(source: str, settings: Settings) -> Path:
-    cache = settings.make_home() / "cache"
-    folder = cache / hashlib.sha256(source.encode()).hexdigest()[:32]
-    if folder.is_dir():
-        return folder
-    cache.mkdir(exist_ok=True)
+def download_to(place: Place, store: Store, folder: Path, show: Show = _unseen) -> Content:
+    """Bring the model at a place into a folder, checked against its manifest if it has one.
+
+    Raises:
+        NotFoundError: There is no model, or not all of one.
+        ConflictError: It changed meanwhile.
+        RemoteError: The store sent something else.
+    """
+    before = place.digest
+    if place.manifest is not None:
+        content = place.whole()
+        download(store, content, folder, Meter(content.size, show))
+        return content
+    files = list(place.files.values())
+    meter = Meter(sum(file.size for file in files), show)
+    content = download_listed(store, files, folder, meter)
+    if look(store).digest != before:
+        raise ConflictError(f"`{place.where}` changed while it was downloaded.", hint="Try again.")
+    return content
+
+
+def _held(version: ModelVersion, settings: Settings, hold: Hold, show: Show) -> Path:
+    for _ in range(_TRIES):
+        folder = fetch(version, settings, show)
+        # Somebody may have removed it in between.
+        if hold.take(folder):
+            return folder
+    raise ConflictError(f"Somebody keeps removing `{version.label}` from the cache.")
+
+
+def _from_cache(version: ModelVersion, settings: Settings, show: Show) -> Path:
+    settings.make_home()
+    cache = open_cache(settings)
+    key = _key(version)
+    pinned = version.digest if version.digest.startswith("sha256:") else cache.digest_of(key)
+    found = cache.find(pinned) if pinned else None
+    if found is not None:
+        cache.remember(key, version.source, pinned)
+        return found
+    with cache.part(key) as part:
+        # Another process may have had it, and be done.
+        pinned = pinned or cache.digest_of(key)
+        found = cache.find(pinned) if pinned else None
+        if found is None:
+            content = _download(version, settings, part, show)
+            found, pinned = cache.add(part, content), content.digest
+        else:
+            shutil.rmtree(part)
+    cache.remember(key, version.source, pinned)
+    return found
+
+
+def _key(version: ModelVersion) -> str:
+    """Return what stands for a source in the cache: with other content it is another.
+
+    Without a pin the source cannot change.
+    """
+    return f"{version.source}\n{version.digest}" if version.digest else version.source
+
+
+def _download(version: ModelVersion, settings: Settings, part: Path, show: Show) -> Content:
+    if not is_store(version.source):
+        return _through_mlflow(version.source, settings, part)
+    store = open_store(version.source, settings)
+    try:
+        place = look(store)
+        check_unchanged(version, place.digest)
+        return download_to(place, store, part, show)
+    finally:
+        store.close()
+
+
+def _through_mlflow(source: str, settings: Settings, part: Path) -> Content:
     open_registry(settings)
     check_credentials(source, settings)
     import mlflow
 
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".part-") as part:
+    shutil.rmtree(part)
+    part.mkdir()
+    with tempfile.TemporaryDirectory(dir=part, prefix=".mlflow-") as folder:
         with store_errors(source):
-            got = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=part))
-        _publish(got, folder)
-    return folder
-
-
-def _publish(got: Path, folder: Path) -> None:
-    try:
-        got.replace(folder)
-    except OSError:
-        # Another process was faster with the same files.
-        if not folder.is_dir():
-            raise
-        shutil.rmtree(got, ignore_errors=True)
+            got = Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=folder))
+        for child in got.iterdir():
+            child.replace(part / child.name)
+    return read_content(part)

@@ -23,6 +23,7 @@ from mlops.journal.records import RevisionEvent, StoredOutcome
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.journal.writer import JournalWriter
+from mlops.registry.holding import Hold
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
@@ -64,6 +65,8 @@ class Process:
         key = _read_key(launch.key_file)
         self._token = _read_token(launch.token_file)
         self._journal: Journal = SqlJournal(journal_url(launch.journal_url, launch.name))
+        self._hold = Hold()
+        self._keep(launch.served)
         live = load_revision(launch.served)
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._gauges)
@@ -128,6 +131,20 @@ class Process:
         _LOG.info("stopped")
 
     async def _swap(self, served: Served) -> None:
+        self._keep(self._launch.served, served)
+        try:
+            await self._make_live(served)
+        finally:
+            self._keep(self._launch.served)
+
+    def _keep(self, *served: Served) -> None:
+        """Let nobody remove the folders of these, and of no others: models read on from them."""
+        folders = [Path(path) for each in served for path in each.paths if path]
+        for folder in folders:
+            self._hold.take(folder)
+        self._hold.keep(folders)
+
+    async def _make_live(self, served: Served) -> None:
         """Load beside the live revision, write it down, then move one pointer."""
         live = await asyncio.to_thread(load_revision, served, self._engine.live)
         # Before it answers anybody: a report could not read the evidence of a revision that the

@@ -89,6 +89,15 @@ class TrainingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CacheSettings:
+    """Models downloaded from a store, in `.mlops/cache`."""
+
+    max_mb: int = setting(
+        20_000, "megabytes it may hold; the least recently used goes, what is in use stays"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class JournalSettings:
     """The append-only record of decisions and outcomes."""
 
@@ -162,6 +171,7 @@ class Settings:
     tracking: TrackingSettings
     artifacts: ArtifactSettings
     training: TrainingSettings
+    cache: CacheSettings
     journal: JournalSettings
     deploy: DeploySettings
     feedback: FeedbackSettings
@@ -202,6 +212,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "tracking": TrackingSettings,
     "artifacts": ArtifactSettings,
     "training": TrainingSettings,
+    "cache": CacheSettings,
     "journal": JournalSettings,
     "deploy": DeploySettings,
     "feedback": FeedbackSettings,

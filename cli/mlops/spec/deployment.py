@@ -84,7 +84,7 @@ class DeploymentSpec:
     @property
     def experiment(self) -> str:
         """Identity of the experiment: revisions with the same arms and reward share evidence."""
-        arms = [(arm.name, arm.model.label, arm.model.source) for arm in self.arms]
+        arms = [(arm.name, *arm.model.identity) for arm in self.arms]
         promised = [list(self.reward_range)] if self.reward_range else []
         text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -22,6 +22,10 @@ class ModelVersion:
         run_id: The run that logged it, empty if unknown.
         chosen_by: Why this version, where the reference left it open, for example
             "alias champion" or "newest version"; else empty.
+        digest: What lies at the source, where that can change: `sha256:…` of a pushed model, else
+            `listing:…`, made from the names, sizes and tags of what a store lists. Empty where the
+            source means the same for ever, as that of a registered version, and where it was
+            not looked at yet.
     """
 
     ref: str
@@ -31,8 +35,15 @@ class ModelVersion:
     version: int = 0
     run_id: str = ""
     chosen_by: str = ""
+    digest: str = ""
 
     @property
     def endpoint(self) -> Endpoint | None:
         """Where the model is, if another server answers for it; None for a folder with files."""
         return parse_endpoint(self.source) if is_endpoint(self.source) else None
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """What makes it another model: two deployments of equal identity serve the same."""
+        named = (self.label, self.source)
+        return (*named, self.digest) if self.digest else named

@@ -1,0 +1,100 @@
+"""Reading what a model's folder on this machine holds.
+
+Code that Python compiled while somebody served from the folder is no part of the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mlops.errors import InvalidInputError, NotFoundError
+from mlops.spec.content import MANIFEST, MLMODEL, Content, ContentFile, make_content
+
+# hashlib lets go of the interpreter, so that threads do use several cores.
+_THREADS = 4
+_BLOCK = 1 << 20
+_COMPILED = "__pycache__"
+
+
+def read_content(folder: Path) -> Content:
+    """Read every file of a model's folder and return what it holds.
+
+    Raises:
+        NotFoundError: It is no model.
+        InvalidInputError: It holds what no store could: a link to a folder, a pipe, a link to
+            nothing; or a file changed while it was read.
+    """
+    if not (folder / MLMODEL).is_file():
+        raise NotFoundError(f"`{folder}` is not a model: it has no `{MLMODEL}` file.")
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return make_content(list(pool.map(lambda path: _read(folder, path), _files(folder))))
+
+
+def copy_content(source: Path, content: Content, target: Path) -> None:
+    """Copy the files of a model into a new folder, and check that they arrived.
+
+    Raises:
+        InvalidInputError: One changed meanwhile.
+    """
+    for file in content.files:
+        copy = target / file.path
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(source / file.path, copy)
+        fault = fault_of(copy, file)
+        if fault is not None:
+            raise InvalidInputError(f"`{source / file.path}` changed meanwhile: it {fault} now.")
+
+
+def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
+    """Return the SHA-256 of a file in hexadecimal.
+
+    Args:
+        path: The file.
+        on_bytes: Called with the size of each block that was read.
+    """
+    found = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            found.update(block)
+            on_bytes(len(block))
+    return found.hexdigest()
+
+
+def fault_of(path: Path, file: ContentFile) -> str | None:
+    """Say what is wrong with a file that should be `file`; None if nothing is."""
+    if not path.is_file():
+        return "is missing"
+    size = path.stat().st_size
+    if size != file.size:
+        return f"has {size:,} bytes, not {file.size:,}"
+    return None if sha256_of(path) == file.sha256 else "has other bytes"
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name != _COMPILED]
+        linked = next((name for name in folders if Path(place, name).is_symlink()), None)
+        if linked is not None:
+            raise InvalidInputError(
+                f"`{Path(place, linked)}` is a link to a folder, which no store can hold.",
+                hint="Put the folder itself there.",
+            )
+        yield from (Path(place, name) for name in names if Path(place, name) != folder / MANIFEST)
+
+
+def _read(folder: Path, path: Path) -> ContentFile:
+    if not path.is_file():
+        raise InvalidInputError(f"`{path}` is no file that a store can hold.")
+    before = path.stat()
+    found = ContentFile(path.relative_to(folder).as_posix(), before.st_size, sha256_of(path))
+    after = path.stat()
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InvalidInputError(
+            f"`{path}` changed while it was read.", hint="Try again when nobody writes to it."
+        )
+    return found
