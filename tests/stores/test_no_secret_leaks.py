@@ -84,6 +84,10 @@ def test_no_planted_secret_is_found(
     said = watch.run("train", project, code=4, AWS_SECRET_ACCESS_KEY=f"{planted[1]}x")
     assert "SignatureDoesNotMatch" in said
     watch.run("train", project, "--no-preflight", code=1, AWS_SECRET_ACCESS_KEY=f"{planted[1]}x")
+    uri = f"{wine_shop.settings.artifacts.root}/pushed"
+    watch.run("models", "push", "tiny", uri)
+    watch.run("models", "push", "tiny", uri, code=4, AWS_SECRET_ACCESS_KEY=f"{planted[1]}x")
+    watch.run("models", "pull", uri, "./pulled", "--json")
     watch.run("models", "show", "tiny", "--json")
     watch.run("config", "show", "--origin")
     watch.run("doctor", "--json")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.output import Json, plain, show
+from mlops.commands import transfers
+from mlops.commands.output import Json, age, plain, show
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
 
 _GATE = "Decide"
 
-app = typer.Typer(help="Registered models: list, show, compare, alias.", no_args_is_help=True)
+app = typer.Typer(
+    help="Registered models: list, show, compare, alias, push, pull.", no_args_is_help=True
+)
 
 _REF = "For example wine, wine/3, wine@champion, runs:/ID/model or ./folder."
 Ref = Annotated[str, typer.Argument(metavar="REF", help=_REF)]
@@ -132,6 +135,10 @@ def alias(
     show(plain(change), as_json=as_json, render=lambda out: _render_alias(out, change))
 
 
+app.command("push")(transfers.push)
+app.command("pull")(transfers.pull)
+
+
 def _render_list(out: Console, found: Sequence[RegisteredVersion]) -> None:
     from rich.table import Table
 
@@ -180,6 +187,8 @@ def _render_model(out: Console, model: Model) -> None:
         "trained with", escape(" ".join([f"python=={details.python}", *details.requirements]))
     )
     facts.add_row("source", escape(version.source))
+    for record in model.pushed:
+        facts.add_row("pushed to", f"{escape(record.uri)} [dim]{age(record.pushed_ms)}[/]")
     out.print(facts)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlops.registry.client import nothing_yet, open_registry
 from mlops.registry.details import Details, read_details
 from mlops.registry.faults import mlflow_errors
+from mlops.registry.push import PushRecord, push_records
 from mlops.registry.refs import (
     look_up_model,
     no_such_model,
@@ -77,12 +78,14 @@ class Model:
         aliases: What else it is called.
         run: The run that logged it, None if it is unknown or was deleted.
         details: What the model's own files say.
+        pushed: Where it was pushed to, last first.
     """
 
     version: ModelVersion
     aliases: tuple[str, ...]
     run: RunFacts | None
     details: Details
+    pushed: tuple[PushRecord, ...]
 
 
 def list_versions(settings: Settings, name: str = "") -> tuple[RegisteredVersion, ...]:
@@ -128,6 +131,7 @@ def load_model_record(client: MlflowClient, settings: Settings, version: ModelVe
             aliases=aliases_of(client, version.name, version.version) if version.name else (),
             run=_run_facts(client, version.run_id),
             details=read_details(version.source),
+            pushed=_pushed(client, version),
         )
 
 
@@ -149,6 +153,12 @@ def aliases_of(client: MlflowClient, name: str, number: int) -> tuple[str, ...]:
     model = look_up_model(client, name)
     aliases = model.aliases if model is not None else {}
     return tuple(sorted(alias for alias, version in aliases.items() if int(version) == number))
+
+
+def _pushed(client: MlflowClient, version: ModelVersion) -> tuple[PushRecord, ...]:
+    if not version.name:
+        return ()
+    return push_records(client.get_model_version(version.name, str(version.version)).tags)
 
 
 def _run_facts(client: MlflowClient, run_id: str) -> RunFacts | None:
