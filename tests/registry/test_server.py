@@ -29,8 +29,10 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
 from mlops.stats.profile_document import PROFILE_FILE
 from mlops.training import TrainRequest, train_or_sweep
-from mlops.training.project import EntryPoint, Parameter
-from mlops.training.provenance import collect, describe, keep
+from mlops.training.kinds import Parameter
+from mlops.training.project import EntryPoint
+from mlops.training.provenance import collect, keep
+from mlops.training.provenance.reference import describe
 from mlops.training.sweep import SweepOptions, SweepResult
 from tests.fixtures_training import TrainedWine
 from tests.training.projects import write_project

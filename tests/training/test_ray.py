@@ -13,7 +13,8 @@ import pytest
 from mlops.errors import InvalidInputError
 from mlops.registry import experiment_id, open_registry
 from mlops.settings import load_settings
-from mlops.training.project import EntryPoint, Parameter, read_project
+from mlops.training.kinds import Parameter
+from mlops.training.project import EntryPoint, read_project
 from mlops.training.runner import Trial, Work, open_runner
 from mlops.training.runner.parcel import pack
 from mlops.training.runner.ray import check_store
