@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from tests.servers import ServerProcess, unused_port
 VERSION = "v0.0.0-20260212201848-7aac2a2c5b7c"
 _MODULE = "github.com/minio/minio"
 REGION = "us-east-1"
+_ENOUGH_S = 60.0
 #: Programs that only tests need; read before a test says that home is elsewhere.
 _CACHE = Path(os.environ.get("MLOPS_TEST_CACHE") or Path.home() / ".cache" / "mlops-tests")
 
@@ -147,13 +149,26 @@ class Minio:
                 }
             ],
         }
-        answer = self.client("sts").assume_role(
-            RoleArn="arn:minio:iam:::role/any",
-            RoleSessionName="tests",
-            DurationSeconds=900,
-            Policy=json.dumps(policy),
-        )["Credentials"]
+        answer = self._assume_role(json.dumps(policy))["Credentials"]
         return Keys(answer["AccessKeyId"], answer["SecretAccessKey"], answer["SessionToken"])
+
+    def _assume_role(self, policy: str) -> Any:
+        """Ask again while it knows no users yet; it says that it is ready before."""
+        from botocore.exceptions import ClientError
+
+        deadline = time.monotonic() + _ENOUGH_S
+        while True:
+            try:
+                return self.client("sts").assume_role(
+                    RoleArn="arn:minio:iam:::role/any",
+                    RoleSessionName="tests",
+                    DurationSeconds=900,
+                    Policy=policy,
+                )
+            except ClientError as error:
+                if "not initialized" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Patience:
 #: For transfers, which a server that restarts shall not end.
 PATIENT = Patience(attempts=5, timeout_s=60.0, deadline_s=60.0)
 #: For checks, where a person waits.
-QUICK = Patience(attempts=1, timeout_s=5.0, deadline_s=5.0)
+QUICK = Patience(attempts=1, timeout_s=10.0, deadline_s=5.0)
 
 
 @dataclass(frozen=True, slots=True)
