@@ -40,7 +40,8 @@ def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
     os.close(output)
     open_streams()
     os.environ.clear()
-    os.environ.update(environment)
+    # MLflow gives the command to a shell, which notes where it is.
+    os.environ.update(environment, PWD=str(folder))
     os.chdir(folder)
     _forget_ours()
     numpy_random = sys.modules.get("numpy.random")
