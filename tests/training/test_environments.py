@@ -47,9 +47,10 @@ def test_a_run_executes_inside_the_environment_which_needs_mlflow(
     if manager == "uv":
         require("uv", shutil.which("uv"), "uv is not installed")
     project, settings = _project(tmp_path), load_settings(tmp_path, environ={})
-    with pytest.raises(InvalidInputError, match="No module named 'mlflow'") as caught:
+    with pytest.raises(InvalidInputError, match="has no `mlflow`") as caught:
         _prefix(project, settings, manager, "first")
-    assert "add that to the" in (caught.value.hint or "")
+    assert "python_env.yaml" in (caught.value.hint or "")
+    assert not list((settings.home / "logs").iterdir())
 
     (made,) = (settings.home / "environments").iterdir()
     assert made.name.startswith(manager)

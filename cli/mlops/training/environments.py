@@ -76,7 +76,7 @@ def choose_environment(
         note: Told when making it takes a while.
 
     Raises:
-        InvalidInputError: There is no such Python here.
+        InvalidInputError: There is no such Python here, or no MLflow among the packages.
         MlopsError: The packages could not be installed.
     """
     manager = resolve_manager(name, project)
@@ -84,6 +84,8 @@ def choose_environment(
     if manager == "conda":
         return Environment(manager, here, "conda", "conda makes its own environment")
     if manager == "local" or project.environment_file is None:
+        if manager != "local":
+            note(f"the project names no environment for {manager}: the one of this command is used")
         return Environment("local", here)
     file = project.environment_file
     python, requirements = _wants(file)
@@ -97,7 +99,18 @@ def choose_environment(
         make = _make_with_uv if manager == "uv" else _make_with_venv
         make(folder, version, requirements, file)
         (folder / ".complete").touch()
-    return Environment(manager, folder / "bin" / "python")
+    own = folder / "bin" / "python"
+    _need_mlflow(own, file)
+    return Environment(manager, own)
+
+
+def _need_mlflow(python: Path, file: Path) -> None:
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('mlflow') is None)"
+    if subprocess.run([str(python), "-c", look], cwd="/", check=False).returncode:
+        raise InvalidInputError(
+            f"The environment of `{file}` has no `mlflow`, so its runs could not be tracked.",
+            hint=f"Add `mlflow` to the dependencies in `{file.name}`.",
+        )
 
 
 def _make_with_uv(folder: Path, version: str, requirements: Sequence[str], file: Path) -> None:

@@ -90,7 +90,11 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
         client = open_registry(settings)
         with mlflow_errors(settings):
             experiment = open_experiment(client, settings, job.experiment, progress)
-            tags = {**run_tags(job.source, job.entry_point), **job.provenance.tags, **job.tags}
+            tags = {
+                **run_tags(job.source, job.entry_point, job.env_manager),
+                **job.provenance.tags,
+                **job.tags,
+            }
         owned = OwnedRun(client, settings, experiment, tags, job.values)
         try:
             with owned as run_id:

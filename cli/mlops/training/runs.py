@@ -99,19 +99,22 @@ class OwnedRun:
                 self.status = self.fate
 
 
-def run_tags(source: str, entry_point: str) -> dict[str, str]:
+def run_tags(source: str, entry_point: str, env_manager: str = "local") -> dict[str, str]:
     """Return the tags that MLflow's own runner sets, and those that name us.
 
     Args:
         source: The project as the person wrote it, if it is remote; else its folder.
         entry_point: What will be run.
+        env_manager: What makes its environment.
     """
+    own = env_manager in ("uv", "virtualenv", "conda")
     return {
         "mlflow.user": _user(),
         "mlflow.source.name": without_credentials(_source_name(source)),
         "mlflow.source.type": "PROJECT",
         "mlflow.project.entryPoint": entry_point,
         "mlflow.project.backend": "local",
+        **({"mlflow.project.env": env_manager} if own else {}),
         **owner_tags(),
     }
 

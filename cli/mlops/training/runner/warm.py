@@ -205,8 +205,7 @@ class WarmRunner(Runner):
         elif "refused" in message:
             raise InvalidInputError(
                 f"The project's environment cannot train: {message['refused']}.",
-                hint=f"Its interpreter is `{self._python}`; it needs `mlflow`, so add that to the "
-                "project's environment file.",
+                hint=f"Its interpreter is `{self._python}`.",
             )
         return None
 
