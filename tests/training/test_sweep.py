@@ -179,7 +179,7 @@ def test_a_killed_sweep_goes_on_where_it_was(ready_folder: Path) -> None:
     with pytest.raises(ConflictError, match="is running"):
         sweep(ready_folder, resume="last")
     command.kill()
-    command.communicate(timeout=30)
+    command.communicate(timeout=120)
     assert _is_gone(script)
 
     (ready_folder / "go").touch()
@@ -202,7 +202,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(ready_folder: Path) -> None:
     command = _start(ready_folder, "-P", "size=3,4", "--minimize", "loss")
     script = _wait_for(ready_folder / "waiting", command)
     command.send_signal(signal.SIGINT)
-    output, errors = command.communicate(timeout=30)
+    output, errors = command.communicate(timeout=120)
     assert command.returncode == 130
     assert _is_gone(script)
     assert not output
@@ -249,6 +249,7 @@ def test_what_makes_no_sense_is_said_before_anything_is_made(tmp_path: Path) -> 
         (lambda: sweep(tmp_path, "size=1,2", trials=4), UsageError, "--trials"),
         (lambda: sweep(tmp_path, "size=lin:0..1"), InvalidInputError, "needs a count"),
         (lambda: sweep(tmp_path, "size=1", metric="x"), UsageError, "for a sweep"),
+        (lambda: sweep(tmp_path, "size=1,2", html="no/such/page.html"), InvalidInputError, "page"),
         (lambda: sweep(tmp_path, "size=1", resume="last"), UsageError, "parameters already"),
         (lambda: train(TrainRequest(str(tmp_path), ("size=1,2",)), _settings(tmp_path)),
          UsageError, "several values"),
@@ -302,7 +303,7 @@ def _start(folder: Path, *words: str) -> subprocess.Popen[str]:
 
 
 def _wait_for(path: Path, command: subprocess.Popen[str]) -> int:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not path.exists():
         assert time.monotonic() < deadline, "the script did not start"
         assert command.poll() is None, command.communicate()[1]

@@ -13,13 +13,25 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 import mlops
-from mlops.errors import NotAllowedError
+from mlops.errors import InvalidInputError, NotAllowedError
 from mlops.resources import shipped
 from mlops.training.sweep import plots
 from mlops.training.sweep.records import SweepResult, SweepSpec, TrialRecord
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+
+
+def check_place(file: Path) -> None:
+    """Refuse a file that could not be written, before a night of training and not after it.
+
+    Raises:
+        InvalidInputError: It is a folder, its folder does not exist, or it is `-`.
+    """
+    if str(file) == "-" or file.is_dir() or not file.parent.is_dir():
+        raise InvalidInputError(
+            f"The page cannot be written to `{file}`.", hint="Name a file in a folder that exists."
+        )
 
 
 def write_page(result: SweepResult, spec: SweepSpec, file: Path) -> None:

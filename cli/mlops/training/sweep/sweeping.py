@@ -19,7 +19,7 @@ from mlops.training.runs import run_tags
 from mlops.training.sweep.choosers import Chooser, check_chooser, chooser_of
 from mlops.training.sweep.drive import Drive, ToDo
 from mlops.training.sweep.history import find_sweep, read_spec, steps_of, trials_of
-from mlops.training.sweep.page import write_page
+from mlops.training.sweep.page import check_place, write_page
 from mlops.training.sweep.parent import Parent, begin_parent, reopen_parent
 from mlops.training.sweep.records import (
     SETTLED,
@@ -88,6 +88,8 @@ def sweep(order: SweepOrder, settings: Settings, progress: Progress) -> SweepRes
         KeyboardInterrupt: We were asked to stop; the sweep can be gone on with.
     """
     started = time.monotonic()
+    if order.options.html:
+        check_place(Path(order.options.html))
     with ExitStack() as stack:
         begin = _go_on if order.options.resume else _begin
         begun = begin(order, settings, progress, stack)
