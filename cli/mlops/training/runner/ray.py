@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.registry.client import script_environment
 from mlops.settings.secrets import without_credentials
+from mlops.training.command import for_mlflow
 from mlops.training.runner import remote
 from mlops.training.runner.base import SIGNALLED, OnLine, Runner, Trial, Work
 from mlops.training.runner.parcel import pack
@@ -234,8 +235,11 @@ def _command(work: Work, parameters: Mapping[str, str]) -> str:
     from mlflow.projects import _project_spec
 
     project = _project_spec.load_project(str(work.project.folder))
+    point = project.get_entry_point(work.entry_point)
+    settled, values = for_mlflow(work.project.entry_point(work.entry_point), parameters)
+    point.command = settled or point.command
     # Without a folder to download to, MLflow leaves paths as they are.
-    command: str = project.get_entry_point(work.entry_point).compute_command(dict(parameters), None)
+    command: str = point.compute_command(values, None)
     return command
 
 
