@@ -35,7 +35,11 @@ _QUIET = {
 # into that one.
 _ONE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 # Seven tries, two minutes, are MLflow's answer to a refused connection; here a person waits.
-_IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
+# And where a run can be seen it prints to stdout, which is for our own data.
+_OURS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 
 
 def nothing_yet(settings: Settings) -> bool:
@@ -66,7 +70,7 @@ def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
             hint="`mlops train` registers what it trains; `mlops init` makes a project to train.",
         )
     quieten()
-    for variable, value in _IMPATIENT.items():
+    for variable, value in _OURS.items():
         os.environ.setdefault(variable, value)
     adopt_environment(settings)
     _make_place(settings)
@@ -101,10 +105,10 @@ def _same_environment() -> Iterator[None]:
 def script_environment(settings: Settings) -> dict[str, str]:
     """Return the environment in which a person's own script finds the same MLflow as we do.
 
-    It names no run, and has none of the impatience that suits a command line: a long training may
-    well wait for its server.
+    It names no run, and has neither the impatience nor the silence that suit a command line: a long
+    training may well wait for its server.
     """
-    ours = _IMPATIENT.items() | {(name, os.environ.get(name)) for name in _ONE_RUN}
+    ours = _OURS.items() | {(name, os.environ.get(name)) for name in _ONE_RUN}
     inherited = {k: v for k, v in os.environ.items() if (k, v) not in ours}
     return mlflow_environment(settings, inherited) | {
         "MLFLOW_TRACKING_URI": settings.tracking_uri,
