@@ -16,7 +16,7 @@ from mlops.settings import load_settings
 from mlops.training.kinds import Parameter
 from mlops.training.project import EntryPoint, read_project
 from mlops.training.runner import Trial, Work, open_runner
-from mlops.training.runner.parcel import pack
+from mlops.training.runner.parcel import local_inputs, pack
 from mlops.training.runner.ray import check_store
 from mlops.training.runner.remote import run_parcel
 from tests.fixtures_training import Cli
@@ -193,9 +193,11 @@ def test_a_parcel_holds_the_project_and_its_data_and_runs_anywhere(tmp_path: Pat
     (tmp_path / "t.csv").write_text("rows\n")
     point = EntryPoint("main", {"table": Parameter("table", "path"), "u": Parameter("u", "uri")})
     given = {"table": str(tmp_path / "t.csv"), "u": "s3://bucket/x"}
-    parcel = pack(folder, point, given)
-    assert parcel.parameters == {"table": "../inputs/table/t.csv", "u": "s3://bucket/x"}
-    assert pack(folder, point, given).content == parcel.content
+    inputs = local_inputs(point, given)
+    assert inputs == {"table": tmp_path / "t.csv"}
+    parcel = pack(folder, inputs)
+    assert parcel.names == {"table": "../inputs/table/t.csv"}
+    assert pack(folder, inputs).content == parcel.content
     code, output = run_parcel(parcel.content, "ls -a; bash run.sh; exit 3", {"WHO": "me"})
     assert (code, output.decode().split()) == (
         3,

@@ -30,26 +30,36 @@ class Parcel:
 
     Attributes:
         content: A zip with the folders `project` and `inputs`.
-        parameters: The trial's parameters, files among them named as seen from `project`.
+        names: The parameters that name files, with their values as seen from `project`.
     """
 
     content: bytes
-    parameters: Mapping[str, str]
+    names: Mapping[str, str]
 
 
-def pack(folder: Path, entry_point: EntryPoint, parameters: Mapping[str, str]) -> Parcel:
-    """Pack a project's folder and the local files that parameters of type `path` name.
+def local_inputs(entry_point: EntryPoint, parameters: Mapping[str, str]) -> dict[str, Path]:
+    """Return the files and folders of this machine that parameters of type `path` name."""
+    found = {}
+    for name, declared in entry_point.parameters.items():
+        value = parameters.get(name, "" if declared.default is None else str(declared.default))
+        if declared.type == "path" and value and "://" not in value:
+            path = Path(value.removeprefix("file:")).expanduser()
+            if path.exists():
+                found[name] = path.resolve()
+    return found
+
+
+def pack(folder: Path, inputs: Mapping[str, Path]) -> Parcel:
+    """Pack a project's folder, and the files and folders that its parameters name.
 
     Raises:
         InvalidInputError: It is larger than `MAX_BYTES`.
     """
-    inputs = dict(_inputs(entry_point, parameters))
+    names = {name: f"{INPUTS}/{name}/{path.name}" for name, path in inputs.items()}
     members = dict(_members(folder, PROJECT))
-    renamed = {}
     for name, path in inputs.items():
-        inside = f"{INPUTS}/{name}/{path.name}"
+        inside = names[name]
         members |= dict(_members(path, inside)) if path.is_dir() else {inside: path}
-        renamed[name] = f"../{inside}"
     _check_size(folder, members.values())
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -58,17 +68,7 @@ def pack(folder: Path, entry_point: EntryPoint, parameters: Mapping[str, str]) -
             info.external_attr = (members[name].stat().st_mode & 0o777) << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, members[name].read_bytes())
-    return Parcel(buffer.getvalue(), {**parameters, **renamed})
-
-
-def _inputs(entry_point: EntryPoint, parameters: Mapping[str, str]) -> Iterator[tuple[str, Path]]:
-    """Yield the parameters that name something on this machine; a URI is left to the script."""
-    for name, declared in entry_point.parameters.items():
-        value = parameters.get(name, "" if declared.default is None else str(declared.default))
-        if declared.type == "path" and value and "://" not in value:
-            path = Path(value.removeprefix("file:")).expanduser()
-            if path.exists():
-                yield name, path.resolve()
+    return Parcel(buffer.getvalue(), {name: f"../{inside}" for name, inside in names.items()})
 
 
 def _members(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:

@@ -22,7 +22,7 @@ from mlops.settings.secrets import without_credentials
 from mlops.training.command import for_mlflow
 from mlops.training.runner import remote
 from mlops.training.runner.base import SIGNALLED, OnLine, Runner, Trial, Work
-from mlops.training.runner.parcel import pack
+from mlops.training.runner.parcel import local_inputs, pack
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
@@ -87,7 +87,7 @@ class RayRunner(Runner):
         self._tasks: dict[str, Any] = {}
         self._attempts: dict[str, int] = {}
         self._cancelled: set[str] = set()
-        self._parcels: dict[tuple[tuple[str, str], ...], tuple[Any, Mapping[str, str]]] = {}
+        self._parcels: dict[tuple[tuple[str, Path], ...], tuple[Any, Mapping[str, str]]] = {}
         self._task: Any = None
 
     def __enter__(self) -> RayRunner:
@@ -143,13 +143,15 @@ class RayRunner(Runner):
     def _submit(self, trial: Trial) -> None:
         ray = _ray()
         self._attempts[trial.run_id] += 1
-        key = tuple(sorted(trial.parameters.items()))
+        point = self._work.project.entry_point(self._work.entry_point)
+        inputs = local_inputs(point, trial.parameters)
+        key = tuple(inputs.items())
         if key not in self._parcels:
-            point = self._work.project.entry_point(self._work.entry_point)
-            parcel = pack(self._work.project.folder, point, trial.parameters)
-            self._parcels[key] = ray.put(parcel.content), parcel.parameters
-        content, parameters = self._parcels[key]
-        command = _command(self._work, parameters)
+            parcel = pack(self._work.project.folder, inputs)
+            # Sent to each node once, however many trials share it.
+            self._parcels[key] = ray.put(parcel.content), parcel.names
+        content, names = self._parcels[key]
+        command = _command(self._work, {**trial.parameters, **names})
         environment = _environment(self._settings, trial)
         self._tasks[trial.run_id] = self._task.remote(content, command, environment)
 
