@@ -211,7 +211,8 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - a module without
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError) as error:
+    except Exception as error:
+        # Ray raises a bare Exception where its processes do not start in time.
         raise RemoteError(
             f"The Ray cluster `{without_credentials(address) or 'of this machine'}` cannot be "
             f"reached: {without_credentials(str(error))}",
