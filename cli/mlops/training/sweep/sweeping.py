@@ -141,7 +141,11 @@ def _open(
     client = open_registry(settings)
     with mlflow_errors(settings):
         experiment = open_experiment(client, settings, job.experiment, progress)
-        tags = {**run_tags(job.source, job.entry_point), **job.provenance.tags, **job.tags}
+        tags = {
+            **run_tags(job.source, job.entry_point, job.env_manager),
+            **job.provenance.tags,
+            **job.tags,
+        }
     return client, experiment, tags
 
 
