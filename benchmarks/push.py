@@ -150,7 +150,7 @@ def _compare(theirs: Sequence[Side], ours: Sequence[Side], mib: int) -> float:
     """Print one direction; return the ratio of our transfer's speed to boto3's."""
     their_s = statistics.median(float(side.said) for side in theirs)
     our_s = statistics.median(side.whole_s for side in ours)
-    transfer_s = statistics.median(json.loads(side.said)["took_s"] for side in ours)
+    transfer_s = statistics.median(float(json.loads(side.said)["took_s"]) for side in ours)
     peak = max(side.peak_mib for side in ours)
     theirs_peak = max(side.peak_mib for side in theirs)
     print(f"boto3 alone: {their_s:.2f} s, {mib / their_s:.0f} MiB/s, peak {theirs_peak:.0f} MiB")
