@@ -182,7 +182,8 @@ with mlflow.start_run():
         assert (run.info.status, run.data.params) == ("FINISHED", {"size": str(trial.number)})
         steps = [metric.value for metric in client.get_metric_history(trial.run_id, "loss")]
         assert sorted(steps) == [trial.number + step for step in range(5)]
-        assert [file.path for file in client.list_artifacts(trial.run_id)] == ["size.txt"]
+        files = [file.path for file in client.list_artifacts(trial.run_id)]
+        assert files == ["provenance", "size.txt"]
 
 
 def _source(wine: TrainedWine) -> str:
