@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,11 @@ def direct_mlflow(
     bucket = minio.bucket()
     folder = tmp_path_factory.mktemp("direct")
     shutil.copy(empty_database, folder / "mlflow.db")
+    with sqlite3.connect(folder / "mlflow.db") as database:
+        # Made elsewhere; a server's own has its default experiment where all others will be.
+        place = f"s3://{bucket}/direct/0"
+        database.execute("UPDATE experiments SET artifact_location = ?", [place])
+    database.close()
     server = mlflow_server(
         folder,
         f"sqlite:///{folder / 'mlflow.db'}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from mlops.errors import (
     NotFoundError,
     RemoteError,
 )
+from mlops.registry.stores.access import Access, access_for
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
@@ -69,6 +71,14 @@ def mlflow_errors(settings: Settings) -> Iterator[None]:
         raise _translate(error, without_credentials(settings.tracking_uri)) from error
     except (SQLAlchemyError, ConnectionError) as error:
         raise _unreachable(str(error), without_credentials(settings.tracking_uri)) from error
+    except _client_errors("s3") as error:
+        raise _from_client(
+            "s3", error, access_for("s3", settings), settings.artifact_root
+        ) from error
+    except _client_errors("gs") as error:
+        raise _from_client(
+            "gs", error, access_for("gs", settings), settings.artifact_root
+        ) from error
 
 
 @contextmanager
@@ -87,49 +97,60 @@ def store_errors(source: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     where = without_credentials(source)
+    scheme = source.partition(":")[0]
     try:
         yield
     except MlflowException as error:
         if error.message.startswith(_DOWNLOAD_FAILED):
-            raise _from_store(without_credentials(error.message), "", where) from error
+            raise _from_store(without_credentials(error.message), where) from error
         raise _translate(error, where) from error
     except ModuleNotFoundError as error:
         raise InvalidInputError(
             f"`{where}` needs the library `{error.name}`, which is not installed."
         ) from error
-    except _cloud_exceptions(source) as error:
-        raise _from_cloud(error, where) from error
+    except _client_errors(scheme) as error:
+        raise _from_client(scheme, error, Access(scheme), where) from error
 
 
-def _cloud_exceptions(source: str) -> tuple[type[Exception], ...]:
-    """Return what the store's own client raises; evaluated, and imported, only if something is."""
-    if source.startswith("s3:"):
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        return BotoCoreError, ClientError
-    if source.startswith("gs:"):
-        from google.api_core.exceptions import GoogleAPIError
-        from google.auth.exceptions import GoogleAuthError
-
-        return GoogleAPIError, GoogleAuthError
-    return (ConnectionError,)
+_CLIENTS = {"s3": "botocore", "gs": "google.cloud.storage"}
 
 
-def _from_cloud(error: Exception, where: str) -> MlopsError:
-    response = getattr(error, "response", None)
-    code = response.get("Error", {}).get("Code", "") if isinstance(response, dict) else ""
-    return _from_store(
-        without_credentials(str(error)), str(code or getattr(error, "code", "")), where
-    )
+def _client_errors(scheme: str) -> tuple[type[Exception], ...]:
+    """Return what the client of a kind of store raises: nothing, if it was never imported."""
+    if _CLIENTS.get(scheme) not in sys.modules:
+        return ()
+    if scheme == "s3":
+        from mlops.registry.stores.s3 import ERRORS as OF_S3
+
+        return OF_S3
+    from mlops.registry.stores.gcs import ERRORS as OF_GCS
+
+    return OF_GCS
 
 
-def _from_store(text: str, code: str, where: str) -> MlopsError:
-    """Sort what a store says by its code, or by the words for it where only a text is left."""
-    words = f"{code} {text}"
+def _of_artifacts(scheme: str, error: Exception, settings: Settings) -> MlopsError:
+    """Speak of the root of artifacts, or of the server that chose another."""
+    root = settings.artifact_root
+    where = root if root.startswith(f"{scheme}://") else settings.tracking_uri
+    return _from_client(scheme, error, access_for(scheme, settings), where)
+
+
+def _from_client(scheme: str, error: Exception, access: Access, where: str) -> MlopsError:
+    if scheme == "s3":
+        from mlops.registry.stores.s3 import s3_fault
+
+        return s3_fault(error, access, where)
+    from mlops.registry.stores.gcs import gcs_fault
+
+    return gcs_fault(error, access, where)
+
+
+def _from_store(text: str, where: str) -> MlopsError:
+    """Sort what a store said by the words for it, as MLflow leaves only a text."""
     reason = next((line for line in text.splitlines() if re.search(r"\w\(|Error", line)), text)
-    if re.search(r"\b404\b|NoSuch(Key|Bucket)", words):
+    if re.search(r"\b404\b|NoSuch(Key|Bucket)", text):
         return NotFoundError(f"`{where}` does not exist: {_first_line(reason)}")
-    if re.search(r"\b40[13]\b|AccessDenied|[Cc]redentials", words):
+    if re.search(r"\b40[13]\b|AccessDenied|[Cc]redentials", text):
         return NotAllowedError(
             f"The store refused `{where}`: {_first_line(reason)}",
             hint="`AWS_*` and `MLFLOW_S3_ENDPOINT_URL`, or `GOOGLE_APPLICATION_CREDENTIALS`, "

@@ -20,6 +20,7 @@ from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from mlops.errors import MlopsError
 from mlops.registry.stores.access import Access, on_google
 from mlops.registry.stores.base import (
     CHECKSUM_NAME,
@@ -33,6 +34,15 @@ from mlops.registry.stores.faults import Reason, fault, network_reason
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
+
+#: What google-cloud-storage raises.
+ERRORS = (
+    api.GoogleAPIError,
+    auth.GoogleAuthError,
+    requests.RequestException,
+    InvalidResponse,
+    DataCorruption,
+)
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _PART = ".part-"
@@ -132,15 +142,8 @@ class GcsStore:
     def _faults(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (
-            api.GoogleAPIError,
-            auth.GoogleAuthError,
-            requests.RequestException,
-            InvalidResponse,
-            DataCorruption,
-            json.JSONDecodeError,
-        ) as error:
-            cause = error.cause if isinstance(error, api.RetryError) and error.cause else error
+        except (*ERRORS, json.JSONDecodeError) as error:
+            cause = _cause(error)
             reason = self._reason(cause)
             raise fault(reason, self.access, self._where(key), _words(cause)) from error
 
@@ -159,6 +162,26 @@ class GcsStore:
         except (api.GoogleAPIError, auth.GoogleAuthError, requests.RequestException):
             return False
         return False
+
+
+def gcs_fault(error: Exception, access: Access, where: str) -> MlopsError:
+    """Return our error for one of google-cloud-storage's.
+
+    Args:
+        error: One of `ERRORS`.
+        access: How the store was reached.
+        where: URI of the thing asked for.
+    """
+    cause = _cause(error)
+    return fault(_reason(cause), access, where, _words(cause))
+
+
+def _cause(error: Exception) -> Exception:
+    """Return what was tried again in vain."""
+    cause: Exception = error
+    if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
+        cause = error.cause
+    return cause
 
 
 class _Counted:

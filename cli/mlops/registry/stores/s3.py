@@ -16,6 +16,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
+from mlops.errors import MlopsError
 from mlops.registry.stores.access import AWS_KEYS, Access
 from mlops.registry.stores.base import (
     CHECKSUM_NAME,
@@ -32,6 +33,9 @@ _CONNECTIONS = 32
 _THREADS = 8
 _PART = ".part-"
 _PAGE = 1000
+
+#: What boto3 raises.
+ERRORS = (boto.BotoCoreError, boto.ClientError, Boto3Error, ResponseParserError)
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html, and MinIO's own.
 _REASONS: Mapping[str, Reason] = {
@@ -184,12 +188,24 @@ class S3Store:
     def _faults(self, key: str) -> Iterator[None]:
         try:
             yield
-        except (boto.BotoCoreError, boto.ClientError, Boto3Error, ResponseParserError) as error:
-            cause = _cause(error)
+        except ERRORS as error:
             temporary = getattr(self, "_temporary", False)
-            raise fault(
-                _reason(cause, temporary=temporary), self.access, self._where(key), _words(cause)
-            ) from error
+            raise s3_fault(error, self.access, self._where(key), temporary=temporary) from error
+
+
+def s3_fault(
+    error: Exception, access: Access, where: str, *, temporary: bool = False
+) -> MlopsError:
+    """Return our error for one of boto3's.
+
+    Args:
+        error: One of `ERRORS`.
+        access: How the store was reached.
+        where: URI of the thing asked for.
+        temporary: Whether the keys have a session token.
+    """
+    cause = _cause(error)
+    return fault(_reason(cause, temporary=temporary), access, where, _words(cause))
 
 
 def _session(access: Access, where: str) -> boto3.Session:
