@@ -8,7 +8,8 @@ line never import each other:
     workflows                                  flows that cross parts: promote, rollback, demo
     training | deployment | serving | feedback | monitoring
     registry | journal                         models and ledger | decisions and outcomes
-    spec | protocols | policies | rewards | stats | charts   frozen records, pure functions
+    spec | protocols | policies | rewards | stats | charts | linting
+                                               frozen records, pure functions
     plugins                                    name -> implementation, imported on use
     settings | resources | lazy
     errors

@@ -16,6 +16,7 @@ from mlops.commands import (
     feedback,
     init,
     lineage,
+    lint,
     models,
     operate,
     predict,
@@ -69,6 +70,7 @@ app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)
 app.add_typer(project.app, name="project", rich_help_panel=_LOOK)
+app.command(rich_help_panel=_LOOK)(lint.lint)
 app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(stores.app, name="stores", rich_help_panel=_LOOK)

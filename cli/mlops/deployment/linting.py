@@ -1,0 +1,146 @@
+"""`mlops lint`: find the manifests, check them together."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from mlops.errors import InvalidInputError, NotFoundError, UsageError, did_you_mean, one_of
+from mlops.linting import Context, Finding, lint
+from mlops.linting.base import VERSIONS
+
+#: In place of a file: standard input.
+STDIN = "-"
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+@dataclass(frozen=True, slots=True)
+class LintReport:
+    """What is wrong with manifests.
+
+    Attributes:
+        files: What was read, as it was named.
+        findings: What is wrong, by file and line.
+        errors: How many of them a cluster would refuse, or cannot work.
+        warnings: How many are not that bad.
+    """
+
+    files: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    errors: int
+    warnings: int
+
+
+def lint_paths(
+    paths: Sequence[str], platforms: Sequence[str] = (), *, feedback: bool = False
+) -> LintReport:
+    """Check files and folders of manifests; those given at once belong together.
+
+    Args:
+        paths: Files, folders (searched for .yaml, .yml and .json), or `-` for standard input.
+        platforms: `PLATFORM=VERSION`, for what the cluster has.
+        feedback: Whether feedback will be sent to what they deploy.
+
+    Raises:
+        NotFoundError: A path does not exist, or a folder has no manifests.
+        InvalidInputError: A file is no text.
+        UsageError: A platform or version is not known.
+    """
+    versions = dict(_platform(text) for text in platforms)
+    texts = {name: text for path in paths for name, text in _read(path)}
+    findings = tuple(lint(texts, Context(versions=versions, feedback=feedback)))
+    errors = sum(finding.severity == "error" for finding in findings)
+    return LintReport(tuple(texts), findings, errors, len(findings) - errors)
+
+
+def github_annotations(report: LintReport) -> Iterator[str]:
+    """Yield a line for each finding as GitHub's runners read them.
+
+    Specification: "Workflow commands for GitHub Actions", setting an error or a warning message.
+    """
+    for finding in report.findings:
+        where = ",".join(
+            f"{key}={_property(value)}"
+            for key, value in (
+                ("file", finding.file),
+                ("line", str(finding.line)),
+                ("title", finding.rule),
+            )
+        )
+        place = f"{finding.path}: " if finding.path else ""
+        yield f"::{finding.severity} {where}::" + _data(
+            f"{place}{finding.message}. {finding.explanation}"
+        )
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _platform(text: str) -> tuple[str, str]:
+    platform, equals, version = text.partition("=")
+    if not equals or platform not in VERSIONS:
+        hint = did_you_mean(platform, VERSIONS) or f"Platforms are {one_of(VERSIONS)}."
+        raise UsageError(f"`{text}` is not PLATFORM=VERSION.", hint=hint)
+    try:
+        Version(version)
+    except InvalidVersion as error:
+        raise UsageError(
+            f"`{version}` is not a version.", hint=f"Such as `{VERSIONS[platform]}`."
+        ) from error
+    return platform, version
+
+
+def _read(path: str) -> Iterator[tuple[str, str]]:
+    if path == STDIN:
+        yield "<stdin>", sys.stdin.read()
+        return
+    found = Path(path)
+    if found.is_dir():
+        files = sorted(each for each in found.rglob("*") if _is_manifest(each, found))
+        if not files:
+            raise NotFoundError(
+                f"`{path}` has no manifests.", hint=f"They end in {one_of(_SUFFIXES)}."
+            )
+    else:
+        files = [found]
+    for file in files:
+        yield str(file), _text(file)
+
+
+def _is_manifest(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix in _SUFFIXES and not hidden and path.is_file()
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise NotFoundError(f"There is no file `{file}`.") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"`{file}` cannot be read: {error}.") from error
+
+
+def rules() -> list[Mapping[str, str]]:
+    """Return every rule as data, in the order in which they are applied."""
+    from mlops.linting import RULES
+
+    return [
+        {
+            "rule": rule.id,
+            "severity": rule.severity,
+            "kinds": ", ".join(rule.kinds) or "any",
+            "explanation": rule.explanation,
+            "reference": rule.reference,
+        }
+        for rule in RULES.values()
+    ]

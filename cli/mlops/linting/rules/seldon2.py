@@ -1,0 +1,278 @@
+"""Seldon Core v2: Models, Experiments, Servers and their Secrets.
+
+No admission webhook looks at these kinds; what the scheduler refuses shows only as a condition.
+Behaviour is that of SeldonIO/seldon-core v2.10.2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+
+import yaml
+from packaging.version import Version
+
+from mlops.linting.base import Context, Problem, Rule, maps, twice
+from mlops.linting.documents import Document
+
+_GROUP = "mlops.seldon.io"
+MODEL, EXPERIMENT = (f"{_GROUP}/Model",), (f"{_GROUP}/Experiment",)
+PIPELINE, SERVER = (f"{_GROUP}/Pipeline",), (f"{_GROUP}/Server",)
+ALL = (*MODEL, *EXPERIMENT, *PIPELINE, *SERVER)
+_CAPABILITIES = (
+    "mlserver", "alibi-detect", "alibi-explain", "huggingface", "lightgbm", "mlflow", "python",
+    "sklearn", "spark-mlib", "xgboost", "triton", "dali", "fil", "onnx", "openvino", "pytorch",
+    "tensorflow", "tensorrt",
+)  # fmt: skip
+_LAST_APACHE = Version("2.6.0")
+_LATER = {
+    "Model": ("dataflow", "llm"),
+    "Pipeline": ("allowCycles", "dataflow", "maxStepRevisits"),
+    "Server": ("deploymentStrategy", "statefulSetPersistentVolumeClaimRetentionPolicy"),
+}
+_VALIDATE = "SeldonIO/seldon-core v2.10.2 scheduler/pkg/store/experiment/validate.go"
+_ENVOY = "SeldonIO/seldon-core v2.10.2 scheduler/pkg/envoy/xdscache/resource.go"
+_TYPES = "SeldonIO/seldon-core v2.10.2 operator/apis/mlops/v1alpha1/"
+_STORAGE = "SeldonIO/seldon-core v2.10.2 docs-gb/kubernetes/storage-secrets.md"
+
+
+def name(document: Document, context: Context) -> Iterator[Problem]:
+    """Find names with dots, which headers and topics are split at."""
+    if "." in document.name:
+        yield Problem(("metadata", "name"), f"`{document.name}` has a dot")
+
+
+def default(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a default that is no candidate."""
+    wanted = document.at("spec", "default")
+    if wanted and wanted not in _candidates(document):
+        yield Problem(("spec", "default"), f"`{wanted}` is not among the candidates")
+
+
+def no_default(document: Document, context: Context) -> Iterator[Problem]:
+    """Find an Experiment that only a header reaches."""
+    if not document.at("spec", "default"):
+        yield Problem(("spec",), "there is no `default`")
+
+
+def shared_default(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a model that two Experiments take over."""
+    wanted = document.at("spec", "default")
+    for other in context.of_kind("Experiment"):
+        if other is document:
+            return
+        if (
+            wanted
+            and other.at("spec", "default") == wanted
+            and other.namespace == document.namespace
+        ):
+            yield Problem(("spec", "default"), f"is the default of `{other.name}` too")
+
+
+def candidates(document: Document, context: Context) -> Iterator[Problem]:
+    """Find an Experiment without anything to try, or with one thing twice."""
+    names = _candidates(document)
+    mirror = document.at("spec", "mirror", "name")
+    if not names and not mirror:
+        yield Problem(("spec",), "there is no candidate and no mirror")
+    for index, found in twice(names):
+        yield Problem(("spec", "candidates", index, "name"), f"`{found}` is there already")
+    if mirror in names:
+        yield Problem(("spec", "mirror", "name"), f"`{mirror}` is a candidate too")
+
+
+def weights(document: Document, context: Context) -> Iterator[Problem]:
+    """Find weights that give nobody anything, or less than nothing."""
+    found = [item.get("weight") or 0 for item in maps(document.at("spec", "candidates"))]
+    for index, weight in enumerate(found):
+        if weight < 0:
+            yield Problem(("spec", "candidates", index, "weight"), f"{weight} is negative")
+    if found and sum(found) <= 0:
+        yield Problem(("spec", "candidates"), "the weights sum to 0")
+
+
+def mirror(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a share of a mirror that is no percentage."""
+    percent = document.at("spec", "mirror", "percent")
+    if percent is not None and not 0 <= percent <= 100:
+        yield Problem(("spec", "mirror", "percent"), f"{percent} is no percentage")
+
+
+def resource_type(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a type that is taken for another."""
+    kind = document.at("spec", "resourceType")
+    if kind and kind not in ("model", "pipeline"):
+        yield Problem(("spec", "resourceType"), f"`{kind}` is taken for `model`")
+
+
+def known_candidates(document: Document, context: Context) -> Iterator[Problem]:
+    """Find candidates that none of the manifests makes."""
+    kind = "Pipeline" if document.at("spec", "resourceType") == "pipeline" else "Model"
+    made = {each.name for each in context.of_kind(kind)}
+    if not made:
+        return
+    for index, item in enumerate(maps(document.at("spec", "candidates"))):
+        if item.get("name") not in made:
+            yield Problem(
+                ("spec", "candidates", index, "name"), f"there is no {kind} `{item.get('name')}`"
+            )
+    wanted = document.at("spec", "mirror", "name")
+    if wanted and wanted not in made:
+        yield Problem(("spec", "mirror", "name"), f"there is no {kind} `{wanted}`")
+
+
+def exclusive(document: Document, context: Context) -> Iterator[Problem]:
+    """Find fields that exclude each other."""
+    explainer = document.at("spec", "explainer")
+    if isinstance(explainer, Mapping):
+        if explainer.get("modelRef") and explainer.get("pipelineRef"):
+            yield Problem(("spec", "explainer"), "`modelRef` and `pipelineRef`")
+        if document.at("spec", "llm"):
+            yield Problem(("spec", "llm"), "`explainer` and `llm`")
+
+
+def capability(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a requirement that no Server meets."""
+    servers = context.of_kind("Server")
+    known = set(_CAPABILITIES)
+    for server in servers:
+        known |= {str(each) for each in server.at("spec", "capabilities") or ()}
+        known |= {str(each) for each in server.at("spec", "extraCapabilities") or ()}
+    for index, wanted in enumerate(document.at("spec", "requirements") or ()):
+        if wanted not in known:
+            yield Problem(("spec", "requirements", index), f"no Server is known to have `{wanted}`")
+
+
+def memory(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a Model that says not what it needs."""
+    if document.at("spec", "memory") is None:
+        yield Problem(("spec",), "there is no `memory`")
+
+
+def secret(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a storage Secret that does not fit its Model."""
+    wanted = document.at("spec", "secretName")
+    held = context.named("Secret", str(wanted), document.namespace) if wanted else None
+    if held is None:
+        return
+    texts: dict[str, str] = {}
+    for table in ("data", "stringData"):
+        found = held.at(table)
+        texts |= found if isinstance(found, Mapping) else {}
+    if len(texts) != 1:
+        yield Problem(("spec", "secretName"), f"Secret `{wanted}` has {len(texts)} keys, not 1")
+        return
+    remote = _remote(next(iter(texts.values()))) if held.at("stringData") else None
+    scheme = str(document.at("spec", "storageUri")).partition("://")[0]
+    if remote and remote != scheme:
+        yield Problem(
+            ("spec", "storageUri"),
+            f"its scheme is `{scheme}`, and Secret `{wanted}` names the remote `{remote}`",
+        )
+
+
+def image(document: Document, context: Context) -> Iterator[Problem]:
+    """Find an MLflow Model on whatever Server the runtime has."""
+    requirements = document.at("spec", "requirements") or ()
+    if "mlflow" in requirements and not document.at("spec", "server"):
+        yield Problem(("spec",), "mlflow, and no `server` is named")
+
+
+def licence(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a platform under the Business Source License, or fields that only it has."""
+    if context.versions.get("seldon2") and context.version("seldon2") > _LAST_APACHE:
+        version = context.versions["seldon2"]
+        yield Problem(("apiVersion",), f"Seldon Core {version} is under BSL 1.1")
+    for key in _LATER.get(document.kind, ()):
+        if document.at("spec", key) is not None and context.version("seldon2") <= _LAST_APACHE:
+            yield Problem(("spec", key), f"2.6.0 does not have `{key}`")
+
+
+def full_image(document: Document, context: Context) -> Iterator[Problem]:
+    """Find MLServer's image with all runtimes."""
+    for index, container in enumerate(maps(document.at("spec", "podSpec", "containers"))):
+        match = re.match(
+            r"(docker\.io/)?seldonio/mlserver:(\d+\.\d+\.\d+)$", str(container.get("image"))
+        )
+        if match and Version(match[2]) >= Version("1.4.0"):
+            path = ("spec", "podSpec", "containers", index, "image")
+            yield Problem(path, f"`{container['image']}` has all runtimes")
+
+
+def feedback(document: Document, context: Context) -> Iterator[Problem]:
+    """Find feedback sent to a platform that takes none."""
+    if context.feedback:
+        yield Problem(("kind",), "Seldon Core v2 takes no feedback")
+
+
+def _candidates(document: Document) -> list[str]:
+    return [str(item.get("name")) for item in maps(document.at("spec", "candidates"))]
+
+
+def _remote(text: str) -> str:
+    try:
+        document = json.loads(text) if text.lstrip().startswith("{") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return ""
+    return str(document.get("name") or "") if isinstance(document, dict) else ""
+
+
+RULES = (
+    Rule("seldon2/name", "error", ALL, name,
+         "Names are joined with dots in the header `seldon-model` and in topics.", _ENVOY),
+    Rule("seldon2/default", "error", EXPERIMENT, default,
+         "The scheduler refuses it; the object applies and never gets ready.", _VALIDATE),
+    Rule("seldon2/no-default", "warning", EXPERIMENT, no_default,
+         "Clients reach it only with the header `seldon-model: NAME.experiment`; by path alone "
+         "they get "
+         "a 404.", _ENVOY),
+    Rule("seldon2/shared-default", "error", EXPERIMENT, shared_default,
+         "A model is the default of one Experiment only; the scheduler refuses the "
+         "second.", _VALIDATE),
+    Rule("seldon2/candidates", "error", EXPERIMENT, candidates,
+         "The scheduler refuses it; the object applies and never gets ready.", _VALIDATE),
+    Rule("seldon2/weights", "error", EXPERIMENT, weights,
+         "Nothing checks weights; Envoy refuses a total of 0 and the Experiment has no "
+         "route.", _ENVOY),
+    Rule("seldon2/mirror", "error", EXPERIMENT, mirror,
+         "Nothing checks it; it is the numerator of a fraction over 100.", _ENVOY),
+    Rule("seldon2/resource-type", "error", EXPERIMENT, resource_type,
+         "The field has no list of values: anything but `pipeline` means model.", _TYPES),
+    Rule("seldon2/unknown-candidate", "error", EXPERIMENT, known_candidates,
+         "Nothing checks it; the Experiment waits for ever.", _VALIDATE),
+    Rule("seldon2/exclusive", "error", MODEL, exclusive,
+         "Only one of the two can be meant.", _TYPES),
+    Rule("seldon2/capability", "error", MODEL, capability,
+         "Every requirement must be a capability of one Server, or the Model is never scheduled. "
+         "Mind "
+         "the spelling `spark-mlib`.", "SeldonIO/seldon-core v2.10.2 docs-gb/servers/servers.md"),
+    Rule("seldon2/memory", "warning", MODEL, memory,
+         "The scheduler packs models by memory; without it a server takes more than it can hold.",
+         _TYPES),
+    Rule("seldon2/storage-secret", "error", MODEL, secret,
+         "The agent reads exactly one key, with `type`, `name` and `parameters`; `name` is the "
+         "remote's "
+         "and must equal the scheme of `storageUri`.", _STORAGE),
+    Rule("seldon2/image", "warning", MODEL, image,
+         "It lands on a Server with MLServer's default image: Python 3.10 and MLflow 2.x, which "
+         "cannot "
+         "read what a current MLflow logs. Name a Server with an image of your own.",
+         "SeldonIO/MLServer Dockerfile"),
+    Rule("seldon2/licence", "warning", ALL, licence,
+         "From 2.7.0 on Seldon Core is under the Business Source License 1.1: no production use "
+         "without "
+         "a commercial licence. 2.6.0 is the last under Apache-2.0, and prunes fields it does "
+         "not have.",
+         "SeldonIO/seldon-core LICENSE at v2.6.0 and v2.7.0"),
+    Rule("seldon2/full-image", "warning", SERVER, full_image,
+         "From MLServer 1.4.0 on it carries alibi and alibi-detect, which are under the Business "
+         "Source "
+         "License 1.1. The `-mlflow` variant does not.",
+         "SeldonIO/MLServer licenses/license_info.csv"),
+    Rule("seldon2/feedback", "error", EXPERIMENT, feedback,
+         "There is no feedback endpoint, no reward metric, no router and no bandit. Put a router "
+         "in "
+         "front that takes feedback, such as `mlops deploy --target kubernetes`.",
+         "SeldonIO/seldon-core v2.10.2 apis/"),
+)  # fmt: skip

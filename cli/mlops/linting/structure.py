@@ -1,0 +1,180 @@
+"""Which fields a kind has, of which type: what the API server prunes or refuses.
+
+The schemas are the reduced ones of `schemas/kinds.json`. A CRD's server prunes an unknown field
+without a word; here it is an error. What is left after the check, `cleaned`, has only fields of the
+kind with values of the right type, so that a rule need not ask again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from mlops.errors import did_you_mean
+from mlops.linting.base import Problem
+from mlops.linting.documents import Document, Path
+from mlops.resources import shipped
+
+#: A parsed JSON Schema, of the reduced form that `schemas/README.md` describes.
+Schema: TypeAlias = Mapping[str, Any]
+
+_OPEN = "x-kubernetes-preserve-unknown-fields"
+_INT_OR_STRING = "x-kubernetes-int-or-string"
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+}
+_WORDS = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "boolean": "true or false",
+    "integer": "a whole number",
+    "number": "a number",
+}
+_EMPTY: Mapping[str, Any] = {"object": {}, "array": [], "string": "", "boolean": False}
+
+UNKNOWN, TYPE, MISSING, VALUE = "unknown-field", "wrong-type", "missing-field", "wrong-value"
+
+
+@lru_cache(maxsize=1)
+def _tables() -> Mapping[str, Schema]:
+    text = (shipped("schemas") / "kinds.json").read_text(encoding="utf-8")
+    tables: Mapping[str, Schema] = json.loads(text)
+    return tables
+
+
+def known_kinds() -> frozenset[str]:
+    """Return every `group/version/Kind` with a schema."""
+    return frozenset(_tables()["kinds"])
+
+
+def schema_of(document: Document) -> Schema | None:
+    """Return the schema of a document's kind, None if it is not known."""
+    found: Schema | None = _tables()["kinds"].get(f"{document.api_version}/{document.kind}")
+    return found
+
+
+def cleaned(document: Document, schema: Schema) -> tuple[Document, list[tuple[str, Problem]]]:
+    """Check a document against its schema.
+
+    Returns:
+        The document with nothing but what the schema knows, and what was wrong, each with the id
+        of its rule.
+    """
+    found: list[tuple[str, Problem]] = []
+    data = _clean(document.data, schema, (), found)
+    return replace(document, data=data if isinstance(data, dict) else {}), found
+
+
+def _clean(value: Any, schema: Schema, path: Path, found: list[tuple[str, Problem]]) -> Any:  # noqa: ANN401
+    schema = _tables()["definitions"][schema["$ref"]] if "$ref" in schema else schema
+    kind = schema.get("type", "")
+    if value is None:
+        # A key without a value is as good as no key; in a list it stands for something.
+        return _EMPTY.get(kind, 0)
+    if schema.get(_INT_OR_STRING):
+        kind_fits = isinstance(value, int | float | str) and not isinstance(value, bool)
+        if not kind_fits:
+            found.append((TYPE, Problem(path, f"must be a number or text, not {_said(value)}")))
+        return value if kind_fits else 0
+    if kind and not _fits(value, kind):
+        found.append((TYPE, Problem(path, _wrong(value, kind))))
+        return _EMPTY.get(kind, 0)
+    found += [(VALUE, Problem(path, text)) for text in _bounds(value, schema)]
+    if isinstance(value, dict):
+        return _mapping(value, schema, path, found)
+    if isinstance(value, list) and "items" in schema:
+        return [_clean(item, schema["items"], (*path, i), found) for i, item in enumerate(value)]
+    return value
+
+
+def _mapping(
+    value: dict[str, Any], schema: Schema, path: Path, found: list[tuple[str, Problem]]
+) -> dict[str, Any]:
+    properties, others = schema.get("properties"), schema.get("additionalProperties")
+    clean = {}
+    for key, item in value.items():
+        inner = (properties or {}).get(key, others)
+        if inner is not None:
+            if item is not None:
+                clean[key] = _clean(item, inner, (*path, key), found)
+        elif properties is not None and not schema.get(_OPEN):
+            hint = did_you_mean(key, properties) or ""
+            found.append(
+                (UNKNOWN, Problem((*path, key), f"`{key}` is no field here. {hint}".strip()))
+            )
+        else:
+            clean[key] = item
+    found += [
+        (MISSING, Problem(path, f"`{key}` is missing"))
+        for key in schema.get("required", ())
+        if value.get(key) is None
+    ]
+    return clean
+
+
+def _fits(value: object, kind: str) -> bool:
+    if isinstance(value, bool):
+        return kind == "boolean"
+    if kind == "integer" and isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, _TYPES[kind])
+
+
+def _wrong(value: object, kind: str) -> str:
+    text = f"must be {_WORDS[kind]}, not {_said(value)}"
+    if kind == "string" and not isinstance(value, dict | list):
+        text += "; write it in quotes"
+    return text
+
+
+def _said(value: object) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value}`"
+
+
+def _bounds(value: Any, schema: Schema) -> Iterator[str]:  # noqa: ANN401 - parsed YAML
+    if "enum" in schema and value not in schema["enum"]:
+        allowed = ", ".join(f"`{each}`" for each in schema["enum"])
+        yield f"must be one of {allowed}, not {_said(value)}"
+    if "pattern" in schema and isinstance(value, str) and not _matches(schema["pattern"], value):
+        yield f"`{value}` does not match `{schema['pattern']}`"
+    if isinstance(value, int | float):
+        if value < schema.get("minimum", value):
+            yield f"must be at least {schema['minimum']}, not {value}"
+        if value > schema.get("maximum", value):
+            yield f"must be at most {schema['maximum']}, not {value}"
+    for kind, key, word in ((str, "Length", "characters"), (list, "Items", "items")):
+        if isinstance(value, kind):
+            if len(value) < schema.get(f"min{key}", 0):
+                yield f"must have at least {schema[f'min{key}']} {word}"
+            if len(value) > schema.get(f"max{key}", len(value)):
+                yield f"must have at most {schema[f'max{key}']} {word}"
+
+
+@lru_cache(maxsize=512)
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    try:
+        return re.compile(pattern)
+    except re.error:
+        # Go's dialect differs in places; what Python cannot read is left to the API server.
+        return None
+
+
+def _matches(pattern: str, value: str) -> bool:
+    compiled = _compiled(pattern)
+    return compiled is None or compiled.search(value) is not None

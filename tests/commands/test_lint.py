@@ -1,0 +1,122 @@
+"""`mlops lint`, as a user and as a pipeline meet it."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mlops.__main__ import run
+
+THE_TALK = Path(__file__).parents[1] / "linting/the_talk.yaml"
+WELL = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: a\n"
+Lint = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def lint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Lint:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = run(["lint", *(str(word) for word in words)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+def test_what_is_well(lint: Lint, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(WELL)
+    assert lint("a.yaml") == (0, "1 file: nothing wrong\n", "")
+
+
+def test_errors_exit_with_3_and_warnings_only_if_strict(lint: Lint) -> None:
+    assert lint(THE_TALK, "--feedback")[0] == 3
+    assert lint(THE_TALK)[0] == 0
+    assert lint(THE_TALK, "--strict")[0] == 3
+
+
+def test_findings_are_explained_once(lint: Lint) -> None:
+    _, out, _ = lint(THE_TALK, "--feedback")
+    assert f"{THE_TALK}:12: error seldon/lost-feedback spec.predictors: feedback is sent" in out
+    words = " ".join(out.split())
+    assert words.count("half of all rewards are wrong") == 1
+    assert out.count("seldon/anonymous-gs") == 2
+    assert words.count("only public buckets can be read") == 1
+    assert out.endswith("1 file: 1 error, 11 warnings\n")
+
+
+def test_json_is_one_document(lint: Lint) -> None:
+    code, out, _ = lint(THE_TALK, "--feedback", "--json")
+    document = json.loads(out)
+    assert code == 3
+    assert document["schema_version"] == 1
+    assert (document["errors"], document["warnings"]) == (1, 11)
+    assert set(document["findings"][0]) == {
+        "rule", "severity", "file", "line", "object", "path", "message", "explanation", "reference",
+    }  # fmt: skip
+
+
+def test_annotations_for_github(lint: Lint) -> None:
+    code, out, _ = lint(THE_TALK, "--feedback", "--format", "github")
+    assert code == 3
+    lines = out.splitlines()
+    assert len(lines) == 12
+    for line in lines:
+        assert re.fullmatch(r"::(error|warning) file=[^,:]+,line=\d+,title=[a-z0-9/-]+::.+", line)
+    assert "100%25" not in lines[0]
+
+
+def test_a_folder_is_searched(lint: Lint, tmp_path: Path) -> None:
+    (tmp_path / "deploy/.git").mkdir(parents=True)
+    (tmp_path / "deploy/.git/x.yaml").write_text("a: [")
+    (tmp_path / "deploy/a.yml").write_text(WELL)
+    (tmp_path / "deploy/readme.md").write_text("# no")
+    assert lint("deploy")[:2] == (0, "1 file: nothing wrong\n")
+
+
+def test_standard_input(lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("a: ["))
+    code, out, _ = lint("-")
+    assert code == 3
+    assert out.startswith("<stdin>:1: error yaml")
+
+
+def test_a_version_of_the_platform(lint: Lint) -> None:
+    assert "BSL 1.1" in lint(THE_TALK, "--platform", "seldon=1.18.2")[1]
+
+
+def test_rules_are_listed(lint: Lint) -> None:
+    rules = json.loads(lint("--rules", "--json")[1])["rules"]
+    assert len(rules) > 100
+    assert {"seldon/traffic-sum", "kserve/canary-percent"} <= {rule["rule"] for rule in rules}
+    assert "kserve/canary-percent" in lint("--rules")[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "fault"),
+    [
+        ((), 2, "Say which manifests"),
+        (("nowhere.yaml",), 5, "no file `nowhere.yaml`"),
+        (("empty",), 5, "`empty` has no manifests"),
+        (("binary.yaml",), 3, "cannot be read"),
+        (("x.yaml", "--format", "xml"), 2, "no format `xml`"),
+        (("x.yaml", "--platform", "kserv=1"), 2, "Did you mean `kserve`?"),
+        (("x.yaml", "--platform", "kserve=new"), 2, "`new` is not a version"),
+    ],
+)
+def test_wrong_calls(
+    lint: Lint, tmp_path: Path, words: tuple[str, ...], code: int, fault: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "x.yaml").write_text(WELL)
+    got, out, err = lint(*words)
+    assert (got, out) == (code, "")
+    assert fault in err
