@@ -5,14 +5,14 @@ LOCK is the descriptor of the deployment's lock, if whoever starts the server ho
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
 from pathlib import Path
 
 from mlops.errors import MlopsError
-from mlops.spec.server import hold_lock, read_launch
+from mlops.serving.start import serve
+from mlops.spec.server import read_launch
 
 
 def main() -> int:
@@ -27,30 +27,15 @@ def main() -> int:
     )
     try:
         launch = read_launch(Path(sys.argv[1]))
-        if len(sys.argv) == 3:
+        locked = len(sys.argv) == 3
+        if locked:
             # Ours until we end, and nobody else's: not that of processes we start.
             os.set_inheritable(int(sys.argv[2]), False)
-        else:
-            hold_lock(Path(launch.lock_file))
-        from mlops.serving.process import Process
-
-        _run(Process(launch))
+        serve(launch, locked=locked)
     except MlopsError as error:
         logging.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
         return error.exit_code
     return 0
-
-
-def _run(process: object) -> None:
-    from mlops.serving.process import Process
-
-    assert isinstance(process, Process)
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(process.run())
-    else:
-        uvloop.run(process.run())
 
 
 if __name__ == "__main__":

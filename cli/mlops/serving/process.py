@@ -19,8 +19,8 @@ import uvicorn
 
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.base import Journal
+from mlops.journal.nothing import open_journal
 from mlops.journal.records import RevisionEvent, StoredOutcome
-from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.registry.holding import Hold
@@ -64,7 +64,7 @@ class Process:
         self._launch = replace(launch, port=self._socket.getsockname()[1])
         key = _read_key(launch.key_file)
         self._token = _read_token(launch.token_file)
-        self._journal: Journal = SqlJournal(journal_url(launch.journal_url, launch.name))
+        self._journal: Journal = open_journal(journal_url(launch.journal_url, launch.name))
         self._hold = Hold()
         self._keep(launch.served)
         live = load_revision(launch.served)

@@ -43,7 +43,12 @@ _NAMED = {
     "/v2/models/{model}/versions/{version}/infer": "open-inference",
     "/v1/models/{model}:predict": "kserve-v1",
 }
-#: Every path that takes a POST, as OpenAPI writes them.
+# What Seldon Core's executor calls where we are a node of its graph.
+_NODE = {
+    "/predict": Route("seldon-v1"),
+    "/send-feedback": Route("seldon-v1", feedback=True),
+}
+#: Every path that takes a POST from a client, as OpenAPI writes them.
 POST_PATHS = (*_FIXED, *_NAMED)
 
 _GATEWAY = re.compile(r"^/seldon/[^/]+(?:/[^/]+)?(?=/(?:api|v1|v2)/)")
@@ -59,6 +64,8 @@ def find_route(path: str) -> Route | None:
     path = strip_gateway(path)
     if path in _FIXED:
         return _FIXED[path]
+    if path in _NODE:
+        return _NODE[path]
     for pattern, protocol in _PATTERNS:
         match = pattern.fullmatch(path)
         if match:

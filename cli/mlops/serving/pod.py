@@ -1,0 +1,227 @@
+"""`python -m mlops.serving.pod fetch|serve|model`: the server in a pod.
+
+`fetch` pulls the models of a revision; `serve` serves it. Both read what `mlops deploy --target
+kubernetes` has put into a ConfigMap, and need nothing else of a project: no settings, no registry,
+no home, no entry in /etc/passwd, no place to write outside of what is mounted.
+
+`model` serves one model folder under one name, for a platform that splits traffic itself: as a
+ServingRuntime of KServe, or in place of MLServer's image in Seldon Core v1. It reads the variables
+that these platforms set for MLServer, and keeps no journal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import InvalidInputError, MlopsError
+from mlops.journal.nothing import URL as NO_JOURNAL
+from mlops.serving.start import serve
+from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
+from mlops.spec.model import ModelVersion
+from mlops.spec.request_id import KEY_BYTES
+from mlops.spec.server import Launch, Served
+
+_SCHEMA_VERSION = 1
+_JOURNAL_URL = "MLOPS_JOURNAL_URL"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where things are in the pod; the defaults are what the manifests mount.
+
+    Attributes:
+        config: Folder with `revision.json`.
+        key: Folder with `request-id-key`, and `token` if callers must send one.
+        models: Where models are pulled to.
+        run: Small files of the running server: lock, state, socket.
+        journal: Folder of a SQLite journal.
+        host: Address to listen on.
+        port: Port to listen on.
+    """
+
+    config: Path = Path("/etc/mlops")
+    key: Path = Path("/etc/mlops-key")
+    models: Path = Path("/models")
+    run: Path = Path("/run/mlops")
+    journal: Path = Path("/var/lib/mlops")
+    host: str = "0.0.0.0"  # noqa: S104 - a pod's own address; a NetworkPolicy says who may call
+    port: int = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a pod is to serve.
+
+    Attributes:
+        revision: The revision.
+        features: `all`, `none`, or the names of the features kept with each decision.
+    """
+
+    revision: Revision
+    features: str | tuple[str, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the container was started for; return the exit code."""
+    # As process 1 we have no default handler: without one, a pod that is deleted while it loads
+    # would stay until it is killed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
+    )
+    given = _parser().parse_args(arguments)
+    places = Places(**{field: getattr(given, field) for field in Places.__dataclass_fields__})
+    try:
+        if given.task == "fetch":
+            fetch(read_config(places.config), places)
+        elif given.task == "serve":
+            serve(launch(read_config(places.config), places, os.environ))
+        else:
+            serve(model_launch(places, os.environ))
+    except MlopsError as error:
+        logging.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")
+        return error.exit_code
+    return 0
+
+
+def read_config(folder: Path) -> Config:
+    """Read the mounted ConfigMap.
+
+    Raises:
+        InvalidInputError: It is missing or not of this version.
+    """
+    path = folder / "revision.json"
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        version = document["schema_version"]
+        if version != _SCHEMA_VERSION:
+            raise InvalidInputError(
+                f"`{path}` has version {version}; this image reads {_SCHEMA_VERSION}.",
+                hint="Render with the mlops that the image was built with.",
+            )
+        features = document["features"]
+        return Config(
+            Revision(int(document["revision"]), from_dict(document["spec"])),
+            features if isinstance(features, str) else tuple(features),
+        )
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
+
+
+def fetch(config: Config, places: Places) -> None:
+    """Pull every model that is not there yet; each appears complete or not at all.
+
+    Raises:
+        MlopsError: A model cannot be pulled.
+    """
+    for model in config.revision.spec.models:
+        if model.endpoint:
+            continue
+        folder = _folder(model, places)
+        if not (folder / "MLmodel").is_file():
+            logging.info("pulling %s from %s", model.label, model.source)
+            _pull(model, folder)
+    logging.info("models are in %s", places.models)
+
+
+def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch:
+    """Say how the server of a revision is started."""
+    models = config.revision.spec.models
+    paths = ["" if model.endpoint else str(_folder(model, places)) for model in models]
+    token = places.key / "token"
+    return Launch(
+        name=config.revision.spec.name,
+        served=Served(config.revision, tuple(paths)),
+        host=places.host,
+        port=places.port,
+        journal_url=_journal(places, environ),
+        features=config.features,
+        state_file=str(places.run / "state.json"),
+        lock_file=str(places.run / "lock"),
+        key_file=str(places.key / "request-id-key"),
+        token_file=str(token) if token.exists() else "",
+        socket=str(places.run / "admin.sock"),
+        log_file="",
+    )
+
+
+def _journal(places: Places, environ: Mapping[str, str]) -> str:
+    # By reference: what the server writes down of itself must not hold the password.
+    if environ.get(_JOURNAL_URL):
+        return f"env:{_JOURNAL_URL}"
+    return f"sqlite:///{places.journal / 'journal.db'}"
+
+
+def model_launch(places: Places, environ: Mapping[str, str]) -> Launch:
+    """Say how a server of one model is started, by the variables a platform sets for MLServer."""
+    name = environ.get("MLSERVER_MODEL_NAME") or environ.get("PREDICTIVE_UNIT_ID") or "model"
+    folder = Path(environ.get("MLSERVER_MODEL_URI") or "/mnt/models")
+    port = environ.get("MLSERVER_HTTP_PORT") or environ.get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT")
+    label = environ.get("MLOPS_MODEL_LABEL") or str(folder)
+    run = Path(tempfile.mkdtemp(prefix="mlops-"))
+    key = run / "request-id-key"
+    # Any pod of this model must know the ids that another one made. It keeps no secret: nothing
+    # that feedback says is stored here.
+    key.write_bytes(hashlib.blake2b(f"{name}\0{label}".encode(), digest_size=KEY_BYTES).digest())
+    arm = Arm(name, ModelVersion(ref=label, label=label, source=str(folder)), 1.0)
+    return Launch(
+        name=name,
+        served=Served(Revision(1, DeploymentSpec(name, (arm,))), (str(folder),)),
+        host=places.host,
+        port=int(port) if port else places.port,
+        journal_url=NO_JOURNAL,
+        features="none",
+        state_file=str(run / "state.json"),
+        lock_file=str(run / "lock"),
+        key_file=str(key),
+        token_file="",
+        socket=str(run / "admin.sock"),
+        log_file="",
+    )
+
+
+def _folder(model: ModelVersion, places: Places) -> Path:
+    return places.models / hashlib.sha256(model.source.encode()).hexdigest()[:32]
+
+
+def _pull(model: ModelVersion, folder: Path) -> None:
+    from mlops.registry.client import quieten
+    from mlops.registry.faults import store_errors
+
+    quieten()
+    import mlflow
+
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".part-") as part:
+        with store_errors(model.source):
+            got = mlflow.artifacts.download_artifacts(artifact_uri=model.source, dst_path=part)
+        if not (Path(got) / "MLmodel").is_file():
+            raise InvalidInputError(f"`{model.source}` has no `MLmodel` file.")
+        Path(got).replace(folder)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m mlops.serving.pod")
+    parser.add_argument("task", choices=["fetch", "serve", "model"])
+    defaults = Places()
+    for name in Places.__dataclass_fields__:
+        value = getattr(defaults, name)
+        parser.add_argument(
+            f"--{name}", type=type(value) if name in ("host", "port") else Path, default=value
+        )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
