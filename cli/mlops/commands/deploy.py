@@ -106,7 +106,7 @@ def deploy(
     target: Annotated[
         str,
         typer.Option(
-            metavar="local|seldon",
+            metavar="local|kubernetes|kserve|seldon|seldon2",
             help="This machine, or the platform to write manifests for.",
             rich_help_panel=_CLUSTER,
         ),
@@ -116,6 +116,45 @@ def deploy(
         typer.Option(
             metavar="DIR|-",
             help="Where manifests go; deploy/NAME by default, - prints them.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option(
+            "-n", "--namespace", help="Namespace of the objects.", rich_help_panel=_CLUSTER
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="Image of the model server; ours by default.", rich_help_panel=_CLUSTER),
+    ] = None,
+    model_server: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mlops|mlserver", help="What loads the models.", rich_help_panel=_CLUSTER
+        ),
+    ] = None,
+    platform_version: Annotated[
+        str | None,
+        typer.Option(
+            metavar="VERSION",
+            help="Version of KServe or Seldon Core in the cluster.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            help="plain|openshift, standard|knative or istio|ambassador, as the platform has it.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    traffic_by: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY",
+            help="Who splits: graph|canary|gateway on KServe, graph|predictors on Seldon.",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -133,8 +172,8 @@ def deploy(
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.local import stay
+    from mlops.deployment.render import of_platform, renders
     from mlops.deployment.render import render as render_manifests
-    from mlops.deployment.render import renders
     from mlops.deployment.request import read_request
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
@@ -145,6 +184,10 @@ def deploy(
         "deploy.port": port,
         "deploy.sticky_by": sticky_by,
         "feedback.reward": reward,
+        "cluster.namespace": namespace,
+        "cluster.image": image,
+        "cluster.model_server": model_server,
+        **of_platform(target, version=platform_version, mode=mode, split=traffic_by),
         "feedback.reward_range": reward_range,
     }
     settings = load_settings(flags=flags)
@@ -161,7 +204,13 @@ def deploy(
         file=file,
     )
     only_local = {"--host": host, "--port": port, "--foreground": foreground}
-    if renders(target, render, only_local):
+    only_cluster = {
+        "--render": render,
+        "--namespace": namespace,
+        "--image": image,
+        "--model-server": model_server,
+    }
+    if renders(target, only_local, only_cluster):
         with TransferProgress() as progress:
             rendering = render_manifests(
                 settings, request, target, to=render, dry_run=dry_run, say=progress.phase

@@ -10,12 +10,14 @@ import os
 import shlex
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from mlops.deployment.deploy import open_ledger
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
+from mlops.deployment.targets.names import models_of
 from mlops.errors import (
     ConflictError,
     InvalidInputError,
@@ -25,15 +27,22 @@ from mlops.errors import (
     did_you_mean,
     one_of,
 )
+from mlops.linting import Context, lint
+from mlops.linting.lint import errors
 from mlops.registry.details import Details, read_details
 from mlops.settings import Settings
+from mlops.settings.schema import SECTIONS, keys
+from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
 
 #: The target that is this machine, which renders nothing.
 LOCAL = "local"
 #: In place of a folder: standard output.
 STDOUT = "-"
+#: The file by which `kubectl apply -k` takes the manifests of a folder.
+KUSTOMIZATION = "kustomization.yaml"
 
+_FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
 _MARK = "# Rendered by `mlops deploy"
 
 Change = Literal["create", "update", "same"]
@@ -47,11 +56,13 @@ class RenderedFile:
         path: Where it is, or would be; only its name if it is not written anywhere.
         text: Its content.
         change: Whether it is new, or differs from what was rendered there before.
+        manifest: Whether it is to be applied; a Dockerfile is not.
     """
 
     path: str
     text: str
     change: Change
+    manifest: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,41 +88,66 @@ class Rendering:
     @property
     def stream(self) -> str:
         """All manifests as one YAML stream."""
-        return "---\n".join(file.text for file in self.files)
+        return "---\n".join(file.text for file in self.files if file.manifest)
 
 
-def renders(target: str, to: str | None, only_local: Mapping[str, object]) -> bool:
+def renders(
+    target: str, only_local: Mapping[str, object], only_cluster: Mapping[str, object]
+) -> bool:
     """Whether a target is one that renders; False for this machine.
 
     Args:
         target: Name of the target.
-        to: Folder or `-`, None if not given.
         only_local: Options that only this machine understands, with what was given; a false value
             was not.
+        only_cluster: Options that only a cluster understands, likewise.
 
     Raises:
         UsageError: There is no such target, or an option does not go with it.
     """
-    if target == LOCAL:
-        if to is not None:
-            raise UsageError(
-                "`--render` writes manifests, and `--target local` has none.",
-                hint=f"Add `--target {'|'.join(TARGETS)}`.",
-            )
-        return False
-    if target not in TARGETS:
+    if target != LOCAL and target not in TARGETS:
         known = (LOCAL, *TARGETS)
         raise UsageError(
             f"There is no target called `{target}`.",
             hint=did_you_mean(target, known) or f"Use {one_of(known)}.",
         )
-    given = [option for option, value in only_local.items() if value]
-    if given:
+    wrong = only_cluster if target == LOCAL else only_local
+    given = [option for option, value in wrong.items() if value]
+    if not given:
+        return target != LOCAL
+    if target == LOCAL:
         raise UsageError(
-            f"{one_of(given)} goes with `--target local` only, not with `{target}`.",
-            hint=f"Leave {one_of(given)} out.",
+            f"{one_of(given)} is about manifests, and `--target local` has none.",
+            hint=f"Add `--target {'|'.join(TARGETS)}`.",
         )
-    return True
+    raise UsageError(
+        f"{one_of(given)} goes with `--target local` only, not with `{target}`.",
+        hint=f"Leave {one_of(given)} out.",
+    )
+
+
+def of_platform(target: str, **given: str | None) -> dict[str, str]:
+    """Turn options about a platform into the settings of the target they are given with.
+
+    Args:
+        target: Name of the target.
+        given: Key of a setting (`version`, `mode`, `split`) to what was given for it.
+
+    Returns:
+        `section.key` to value, for those that were given.
+
+    Raises:
+        UsageError: The target has no such setting.
+    """
+    wanted = {key: value for key, value in given.items() if value is not None}
+    for key in wanted:
+        if target not in SECTIONS or key not in keys(target):
+            having = [each for each in TARGETS if each in SECTIONS and key in keys(each)]
+            raise UsageError(
+                f"`{_FLAGS[key]}` does not go with `--target {target}`.",
+                hint=f"It goes with {one_of(having)}.",
+            )
+    return {f"{target}.{key}": value for key, value in wanted.items()}
 
 
 def render(
@@ -143,10 +179,20 @@ def render(
     platform = TARGETS.load(target)()
     say("Looking the models up")
     spec = make_spec(settings, request)
-    platform.check(spec)
+    options = render_options(settings)
+    platform.check(spec, options)
     say("Reading signatures")
     details, unread = _details(spec, read)
-    rendered = platform.render(spec, RenderOptions(details, settings.seldon.env_secret))
+    options = replace(options, details=details)
+    if platform.numbered:
+        options = replace(options, revision=_revision(settings, spec))
+    rendered = platform.render(spec, options)
+    known = versions(target, settings)
+    check_manifests(rendered.files, known)
+    for name, text in rendered.beside.items():
+        if name.endswith(".yaml"):
+            # Applied later, over what the others made.
+            check_manifests({name: text}, known)
     folder = _folder(settings, spec, to)
     files = tuple(_files(rendered, folder))
     written = folder is not None and not dry_run
@@ -158,8 +204,67 @@ def render(
         files=files,
         notes=(*_chosen(spec), *unread, *rendered.notes),
         written=written,
-        next_commands=(_apply_command(files), *rendered.after_apply) if written else (),
+        next_commands=_commands(rendered, files, folder) if written else (),
     )
+
+
+def render_options(settings: Settings) -> RenderOptions:
+    """Return what the settings say about manifests."""
+    tracking = settings.tracking_uri
+    return RenderOptions(
+        postgresql=bool(settings.kubernetes.journal_secret)
+        # A reference is there for the sake of a password, which SQLite has none.
+        or settings.journal.url.startswith(("postgres", "env:", "file:")),
+        features=settings.journal.features,
+        # One with credentials in it has no place in a manifest.
+        tracking_uri=tracking
+        if tracking.startswith("http") and tracking == without_credentials(tracking)
+        else "",
+        cluster=settings.cluster,
+        kubernetes=settings.kubernetes,
+        kserve=settings.kserve,
+        seldon=settings.seldon,
+        seldon2=settings.seldon2,
+    )
+
+
+def versions(target: str, settings: Settings) -> dict[str, str]:
+    """Return the versions of platforms that a target's manifests are for."""
+    return {
+        "kserve": settings.kserve.version,
+        "gateway-api": settings.kserve.gateway_api if target == "kserve" else "",
+        "seldon": settings.seldon.version,
+        "seldon2": settings.seldon2.version,
+    }
+
+
+def check_manifests(files: Mapping[str, str], versions: Mapping[str, str]) -> None:
+    """Refuse manifests that a platform would refuse, prune or ignore.
+
+    Args:
+        files: File name to text; they are applied together.
+        versions: Platform to version.
+
+    Raises:
+        InvalidInputError: Something is wrong with them.
+    """
+    findings = errors(lint(files, Context(versions=versions)))
+    if findings:
+        raise InvalidInputError(
+            "The rendered manifests break the platform's rules: "
+            + "; ".join(f"{f.file}:{f.line}: {f.path}: {f.message}" for f in findings)
+            + ".",
+            hint="If you did not change a template, please report this.",
+        )
+
+
+def _revision(settings: Settings, spec: DeploymentSpec) -> int:
+    """Return the number that this spec has in the ledger, or would get next."""
+    ledger = open_ledger(settings, spec.name)
+    live = ledger.live()
+    if live is not None and live.intent.spec == spec:
+        return live.number
+    return max(ledger.numbers(), default=0) + 1
 
 
 def _details(
@@ -171,19 +276,19 @@ def _details(
     store: the cluster must.
     """
     found, unread = {}, []
-    for arm in spec.arms:
-        if arm.model.name or arm.model.run_id:
+    for name, model in models_of(spec).items():
+        if model.name or model.run_id:
             try:
-                found[arm.name] = read(arm.model.source)
+                found[name] = read(model.source)
             except (RemoteError, NotAllowedError) as error:
                 unread.append(error.message)
     return found, unread
 
 
 def _chosen(spec: DeploymentSpec) -> Iterator[str]:
-    for arm in spec.arms:
-        if arm.model.chosen_by:
-            yield f"`{arm.model.ref}` means {arm.model.label}: {arm.model.chosen_by}."
+    for model in spec.models:
+        if model.chosen_by:
+            yield f"`{model.ref}` means {model.label}: {model.chosen_by}."
 
 
 def _folder(settings: Settings, spec: DeploymentSpec, to: str | None) -> Path | None:
@@ -197,11 +302,13 @@ def _folder(settings: Settings, spec: DeploymentSpec, to: str | None) -> Path | 
 
 
 def _files(rendered: Rendered, folder: Path | None) -> Iterator[RenderedFile]:
-    for name, text in rendered.files.items():
-        if folder is None:
-            yield RenderedFile(name, text, "create")
-        else:
-            yield RenderedFile(str(folder / name), text, _change(folder / name, text))
+    for texts, manifest in ((rendered.files, True), (rendered.beside, False)):
+        for name, text in texts.items():
+            if folder is None:
+                yield RenderedFile(name, text, "create", manifest)
+            else:
+                path = folder / name
+                yield RenderedFile(str(path), text, _change(path, text), manifest)
 
 
 def _change(path: Path, text: str) -> Change:
@@ -248,6 +355,16 @@ def _unwritable(path: Path, error: OSError) -> InvalidInputError:
     )
 
 
-def _apply_command(files: tuple[RenderedFile, ...]) -> str:
-    # Each file by name: the folder may hold what another target or revision left there.
-    return shlex.join(["kubectl", "apply", *(word for f in files for word in ("-f", f.path))])
+def _commands(
+    rendered: Rendered, files: tuple[RenderedFile, ...], folder: Path | None
+) -> tuple[str, ...]:
+    where = shlex.quote(str(folder))
+    before = (command.format(folder=where) for command in rendered.before_apply)
+    if KUSTOMIZATION in rendered.beside:
+        apply = f"kubectl apply -k {where}"
+    else:
+        # Each file by name: the folder may hold what another target or revision left there.
+        named = (word for file in files if file.manifest for word in ("-f", file.path))
+        apply = shlex.join(["kubectl", "apply", *named])
+    after = (command.format(folder=where) for command in rendered.after_apply)
+    return (*before, apply, *after)

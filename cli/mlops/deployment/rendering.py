@@ -7,8 +7,11 @@ even from within a comment.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
 
 import yaml
 from jinja2 import FileSystemLoader, StrictUndefined, Undefined
@@ -17,27 +20,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from mlops.resources import shipped
 
 
-def render_template(name: str, values: Mapping[str, object]) -> str:
-    """Fill a manifest's template.
-
-    Args:
-        name: Path below `templates/`, without `.j2`.
-        values: What the template may name; records are read through their attributes.
-
-    Raises:
-        jinja2.UndefinedError: The template names something that is not there.
-        TypeError: The template writes something that is neither text nor a number nor a bool.
-    """
-    environment = SandboxedEnvironment(
-        loader=FileSystemLoader(shipped("templates")),
-        undefined=StrictUndefined,
-        finalize=yaml_scalar,
-        autoescape=False,  # HTML's escapes mean nothing in YAML
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(f"{name}.j2").render(values)
+class _Block(str):
+    """Text that is a YAML block scalar already."""
 
 
 def yaml_scalar(value: object) -> object:
@@ -46,8 +30,8 @@ def yaml_scalar(value: object) -> object:
     >>> yaml_scalar('a: "b"\n# c'), yaml_scalar("no"), yaml_scalar(True), yaml_scalar(3)
     ('"a: \\"b\\"\\n# c"', '"no"', 'true', '3')
     """
-    if isinstance(value, Undefined):
-        return value  # whose own complaint names the variable
+    if isinstance(value, Undefined | _Block):
+        return value  # Undefined's own complaint names the variable
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
@@ -56,3 +40,51 @@ def yaml_scalar(value: object) -> object:
         text: str = yaml.safe_dump(value, default_style='"', width=math.inf)
         return text.rstrip("\n")
     raise TypeError(f"A manifest cannot hold {value!r}.")
+
+
+def json_block(value: object, indent: int) -> str:
+    """Write JSON data as a literal block scalar, for people to read.
+
+    JSON in ASCII has no line break, tab or control character within a string, so nothing in it can
+    end the block.
+
+    Args:
+        value: JSON data.
+        indent: Columns before each line.
+    """
+    lines = json.dumps(value, indent=2, ensure_ascii=True).splitlines()
+    return _Block("|\n" + "\n".join(" " * indent + line for line in lines))
+
+
+def render_template(
+    name: str,
+    values: Mapping[str, Any],
+    finalize: Callable[[object], object] = yaml_scalar,
+) -> str:
+    """Fill a template.
+
+    Args:
+        name: Path below `templates/`, without `.j2`.
+        values: What the template may name; records are read through their attributes.
+        finalize: Writes a value down; the default is for YAML.
+
+    Raises:
+        jinja2.UndefinedError: The template names something that is not there.
+        TypeError: The template writes something that has no form in a manifest.
+    """
+    return _environment(finalize).get_template(f"{name}.j2").render(values)
+
+
+@lru_cache(maxsize=2)
+def _environment(finalize: Callable[[object], object]) -> SandboxedEnvironment:
+    environment = SandboxedEnvironment(
+        loader=FileSystemLoader(shipped("templates")),
+        undefined=StrictUndefined,
+        finalize=finalize,
+        autoescape=False,  # HTML's escapes mean nothing in YAML
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["json_block"] = json_block
+    return environment

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,8 @@ class Details:
         mlflow: MLflow version that saved it, empty if unknown.
         size_bytes: Size of the folder when it was saved, None if unknown.
         created: When it was saved, None if unknown.
+        serialization: How its parts were written down, for example `cloudpickle` or `skops`; empty
+            if the flavour has a format of its own.
     """
 
     inputs: tuple[Column, ...]
@@ -54,6 +56,7 @@ class Details:
     mlflow: str
     size_bytes: int | None
     created: dt.datetime | None
+    serialization: str = ""
 
 
 def read_details(source: str) -> Details:
@@ -90,6 +93,7 @@ def read_details(source: str) -> Details:
         mlflow=str(model.mlflow_version or ""),
         size_bytes=model.model_size_bytes,
         created=_time(model.utc_time_created),
+        serialization=_serialization(model.flavors or {}),
     )
 
 
@@ -129,6 +133,17 @@ def _column(item: ColSpec | TensorSpec) -> Column:
 def _requirements(text: str) -> Iterable[str]:
     lines = (line.strip() for line in text.splitlines())
     return (line for line in lines if line and not line.startswith("#"))
+
+
+def _serialization(flavours: Mapping[str, Mapping[str, object]]) -> str:
+    for name, flavour in flavours.items():
+        if name == "python_function":
+            if flavour.get("python_model"):
+                # A Python function of the user's own; MLflow writes it with cloudpickle.
+                return "cloudpickle"
+        elif flavour.get("serialization_format"):
+            return str(flavour["serialization_format"])
+    return ""
 
 
 def _time(text: str | None) -> dt.datetime | None:

@@ -165,6 +165,14 @@ def _names(raw: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - a TOML value or
     raise ValueError('must be "all", "none" or a list of names')
 
 
+def _list(raw: Any) -> tuple[str, ...]:  # noqa: ANN401 - a TOML value or text
+    if isinstance(raw, str):
+        return tuple(name.strip() for name in raw.split(",") if name.strip())
+    if isinstance(raw, list | tuple) and all(isinstance(name, str) for name in raw):
+        return tuple(raw)
+    raise ValueError("must be a list of names")
+
+
 def _source(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     return credential_source(_text(raw))
 
@@ -194,5 +202,6 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "bool": _truth,
     "float": _probability,
     "str | tuple[str, ...]": _names,
+    "tuple[str, ...]": _list,
     "tuple[float, float] | None": _range,
 }

@@ -149,10 +149,62 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What all manifests have in common, whatever the platform."""
+
+    namespace: str = setting("", "namespace of the objects; empty leaves it to kubectl")
+    image: str = setting("", "image of the model server; empty: ours, by the rendered Dockerfile")
+    model_server: str = setting("", "mlops (ours), mlserver, prepackaged; empty: ours if possible")
+    storage_secret: str = setting("", "Secret with the artifact store's credentials")
+    service_account: str = setting("", "ServiceAccount of the pods, with rights in the cloud")
+    cpu: str = setting("500m", "CPU that a server requests")
+    memory: str = setting("1Gi", "memory that a server requests, and may not exceed")
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesSettings:
+    """How `--target kubernetes` runs our server."""
+
+    mode: str = setting("plain", "plain or openshift, which chooses users and groups itself")
+    replicas: int = setting(2, "pods at least; needs a journal in PostgreSQL")
+    max_replicas: int = setting(10, "pods at most")
+    journal_secret: str = setting("", "Secret whose key `url` is the journal's PostgreSQL URL")
+    key_secret: str = setting("", "Secret with `request-id-key`, and `token`; empty: NAME-mlops")
+    volume: str = setting("10Gi", "size of the volume of a SQLite journal")
+    host: str = setting("", "host name under which the world calls; empty: nobody outside does")
+    gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")
+    ingress_class: str = setting("", "class of that Ingress; empty: the cluster's default")
+    allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")
+
+
+@dataclass(frozen=True, slots=True)
+class KServeSettings:
+    """The KServe that `--target kserve` renders for."""
+
+    version: str = setting("0.20", "version of KServe in the cluster")
+    mode: str = setting("standard", "standard or knative")
+    split: str = setting("graph", "graph, canary or gateway: who splits the traffic")
+    gateway: str = setting("kserve/kserve-ingress-gateway", "NAMESPACE/NAME, for `gateway`")
+    gateway_api: str = setting("1.5", "version of the Gateway API, for `gateway`")
+    host: str = setting("", "host name of the route, for `gateway`")
+
+
+@dataclass(frozen=True, slots=True)
 class SeldonSettings:
-    """What a Seldon cluster offers to the manifests rendered for it."""
+    """The Seldon Core v1 that `--target seldon` renders for."""
 
     env_secret: str = setting("", "name of the Secret with the RCLONE_CONFIG_* keys of the store")
+    version: str = setting("1.17.1", "version of Seldon Core in the cluster")
+    mode: str = setting("istio", "istio or ambassador: the gateway in front")
+    split: str = setting("auto", "graph, predictors, or auto: graph for two arms")
+
+
+@dataclass(frozen=True, slots=True)
+class Seldon2Settings:
+    """The Seldon Core v2 that `--target seldon2` renders for."""
+
+    version: str = setting("2.6.0", "version of Seldon Core in the cluster")
+    memory: str = setting("200Mi", "memory that one model needs, for scheduling")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +228,11 @@ class Settings:
     deploy: DeploySettings
     feedback: FeedbackSettings
     report: ReportSettings
+    cluster: ClusterSettings
+    kubernetes: KubernetesSettings
+    kserve: KServeSettings
     seldon: SeldonSettings
+    seldon2: Seldon2Settings
 
     @property
     def home(self) -> Path:
@@ -217,7 +273,11 @@ SECTIONS: Mapping[str, type[Any]] = {
     "deploy": DeploySettings,
     "feedback": FeedbackSettings,
     "report": ReportSettings,
+    "cluster": ClusterSettings,
+    "kubernetes": KubernetesSettings,
+    "kserve": KServeSettings,
     "seldon": SeldonSettings,
+    "seldon2": Seldon2Settings,
 }
 
 

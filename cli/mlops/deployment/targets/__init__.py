@@ -10,7 +10,13 @@ from mlops.deployment.targets.base import Rendered, RenderOptions, RenderTarget
 from mlops.plugins import Plugins
 
 TARGETS: Plugins[Callable[[], RenderTarget]] = Plugins(
-    "target", {"seldon": "mlops.deployment.targets.seldon:Seldon"}
+    "target",
+    {
+        "kubernetes": "mlops.deployment.targets.kubernetes:Kubernetes",
+        "kserve": "mlops.deployment.targets.kserve:KServe",
+        "seldon": "mlops.deployment.targets.seldon:Seldon",
+        "seldon2": "mlops.deployment.targets.seldon2:Seldon2",
+    },
 )
 
 __all__ = ["TARGETS", "RenderOptions", "RenderTarget", "Rendered"]

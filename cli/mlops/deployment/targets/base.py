@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
+from mlops.errors import InvalidInputError
 from mlops.registry.details import Details
+from mlops.settings.schema import (
+    ClusterSettings,
+    KServeSettings,
+    KubernetesSettings,
+    Seldon2Settings,
+    SeldonSettings,
+)
 from mlops.spec.deployment import DeploymentSpec
 
 
@@ -15,14 +23,29 @@ class RenderOptions:
     """What a target needs to know beside the spec.
 
     Attributes:
-        details: Arm name to what its model's files say; an arm is missing where they were not or
-            could not be read.
-        env_secret: Name of the Kubernetes secret with the artifact store's credentials, empty for
-            the platform's own default. Never the credentials themselves.
+        details: Name of an arm or shadow to what its model's files say; missing where they were not
+            or could not be read.
+        revision: Number of the revision.
+        postgresql: Whether the journal is in PostgreSQL.
+        features: What is kept of each decision's rows, as the setting `journal.features`.
+        tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
+        cluster: What all manifests have in common.
+        kubernetes: For `kubernetes`.
+        kserve: For `kserve`.
+        seldon: For `seldon`.
+        seldon2: For `seldon2`.
     """
 
     details: Mapping[str, Details] = field(default_factory=dict)
-    env_secret: str = ""
+    revision: int = 1
+    postgresql: bool = False
+    features: str | tuple[str, ...] = "all"
+    tracking_uri: str = ""
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
+    kserve: KServeSettings = field(default_factory=KServeSettings)
+    seldon: SeldonSettings = field(default_factory=SeldonSettings)
+    seldon2: Seldon2Settings = field(default_factory=Seldon2Settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +53,18 @@ class Rendered:
     """What a target has made of a spec.
 
     Attributes:
-        files: File name to text, in the order in which they are to be applied.
+        files: File name to manifest, in the order in which they are to be applied.
         notes: What the platform will not do or do differently, one sentence or two each.
-        after_apply: Commands for when the files were applied.
+        after_apply: Commands for when the manifests were applied.
+        beside: File name to text of what belongs to them and is not applied, such as a Dockerfile.
+        before_apply: Commands for before they are applied; `{folder}` stands for where they are.
     """
 
     files: Mapping[str, str]
     notes: tuple[str, ...]
     after_apply: tuple[str, ...]
+    beside: Mapping[str, str] = field(default_factory=dict)
+    before_apply: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +83,10 @@ class Refusal:
 class RenderTarget(Protocol):
     """Turns a spec into manifests. Pure: equal arguments, equal result, byte for byte."""
 
-    def check(self, spec: DeploymentSpec) -> None:
+    #: Whether the manifests hold the revision's number, so that the ledger must be asked for it.
+    numbered: ClassVar[bool]
+
+    def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what the platform cannot do, before any model is looked at.
 
         Raises:
@@ -65,9 +95,27 @@ class RenderTarget(Protocol):
         ...
 
     def render(self, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
-        """Return the manifests of `spec`, checked against the platform's rules.
+        """Return the manifests of `spec`.
 
         Raises:
-            InvalidInputError: As `check`, or an option is wrong.
+            InvalidInputError: As `check`, or the chosen image cannot load a model.
         """
         ...
+
+
+def refuse(what: str, refusals: Iterable[Refusal]) -> None:
+    """Raise all reasons against something as one error; do nothing if there are none.
+
+    Args:
+        what: For example "`wine` cannot be a SeldonDeployment".
+        refusals: The reasons.
+
+    Raises:
+        InvalidInputError: There are reasons.
+    """
+    found = list(refusals)
+    if found:
+        raise InvalidInputError(
+            f"{what}: {'; '.join(dict.fromkeys(refusal.fault for refusal in found))}.",
+            hint=" ".join(dict.fromkeys(refusal.hint for refusal in found)),
+        )

@@ -7,17 +7,13 @@ public buckets; `pvc` is handled by the operator itself.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlsplit
 
 from mlops.deployment.targets.base import Refusal
+from mlops.deployment.targets.sources import only_mlflow, remote_name
 
-_REACHABLE = (
-    "Keep artifacts where the cluster can reach them: set `root` of `[artifacts]` in mlops.toml to "
-    "an s3:// or gs:// URI and train again."
-)
-_ONLY_MLFLOW = ("models", "runs", "mlflow-artifacts", "dbfs", "databricks")
+_REACHABLE = "Keep models where rclone can reach them, in s3:// or gcs:// for example."
 _AZURE = ("wasb", "wasbs", "abfs", "abfss")
 _KEYS = {
     "s3": ("TYPE", "PROVIDER", "ENV_AUTH", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "ENDPOINT"),
@@ -26,48 +22,25 @@ _KEYS = {
 }
 
 
-def refusal(source: str) -> Refusal | None:
-    """Say why a model cannot be fetched from `source`, and what would help; None if it can.
-
-    >>> refusal("s3://bucket/wine/3") is None
-    True
-    >>> refusal("file:///srv/wine").fault
-    'is on this machine'
-    """
-    parts = _split(source)
-    if parts is None or not source.isprintable() or source != source.strip():
-        return Refusal("is no URI", _REACHABLE)
-    # A single letter is a drive, not a scheme.
-    if parts.scheme == "file" or len(parts.scheme) < 2:
-        return Refusal("is on this machine", _REACHABLE)
-    if parts.scheme in _ONLY_MLFLOW:
-        return Refusal(
-            f"can be fetched by MLflow only, as `{parts.scheme}:` is its own scheme", _REACHABLE
-        )
+def unfetchable(parts: SplitResult) -> Refusal | None:
+    """Say why rclone cannot fetch from a URI; None if it can."""
     if parts.scheme in _AZURE:
         return Refusal(
             f"has the scheme `{parts.scheme}`, whose form rclone does not know",
             "Name the model as `azureblob://CONTAINER/PATH`.",
         )
-    if "@" in parts.netloc or parts.query:
-        return Refusal(
-            "may carry a secret, which must not stand in a manifest",
-            "Leave out what comes before `@` and after `?`; credentials belong into a secret.",
-        )
-    if not re.fullmatch(r"[a-z][a-z0-9]*", parts.scheme):
+    if not remote_name(parts) and not only_mlflow(parts, _REACHABLE):
         return Refusal(
             f"has the scheme `{parts.scheme}`, which cannot name an rclone remote", _REACHABLE
         )
-    if not parts.netloc:
-        return Refusal("names no bucket", _REACHABLE)
-    return None
+    return only_mlflow(parts, _REACHABLE)
 
 
 def notes(sources: Iterable[str], secret: str) -> list[str]:
     """Say what the secret must hold, once for each scheme.
 
     Args:
-        sources: URIs that `refusal` has no objection to.
+        sources: URIs that `unfetchable` has no objection to.
         secret: Name of the secret, empty for the operator's default.
     """
     where = f"the secret `{secret}`" if secret else "the operator's default rclone secret"
@@ -92,10 +65,3 @@ def _note(scheme: str, where: str) -> str:
 
 def _listed(remote: str) -> str:
     return ", ".join(f"RCLONE_CONFIG_{remote.upper()}_{key}" for key in _KEYS[remote])
-
-
-def _split(source: str) -> SplitResult | None:
-    try:
-        return urlsplit(source)
-    except ValueError:
-        return None

@@ -1,0 +1,268 @@
+"""Plain Kubernetes: our own server as a Deployment, with everything the local target can do.
+
+The revision is a ConfigMap named after its content, the models are pulled by an init step, and the
+pod runs as any user with a read-only root, as OpenShift wants it. With the journal in PostgreSQL
+the server has replicas, a rolling update, an autoscaler and a disruption budget; with SQLite it is
+one pod that is replaced, because two cannot share the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import SplitResult
+
+from mlops.deployment.rendering import render_template
+from mlops.deployment.targets import sources
+from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.names import begins_with_letter, labels_of, models_of
+from mlops.deployment.targets.own_image import own_image
+from mlops.spec.deployment import DeploymentSpec, check, to_dict
+
+#: What the server reads in the pod: the revision and how to serve it.
+CONFIG_VERSION = 1
+_MODES = ("plain", "openshift")
+_FETCHED = ("s3", "gs")
+_QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_GATEWAY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
+_HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+
+
+class Kubernetes:
+    """Renders our own server for any Kubernetes."""
+
+    numbered = True
+
+    def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
+        """Refuse what no pod could fetch, and settings that are none."""
+        check(spec)
+        refuse(
+            f"`{spec.name}` cannot be deployed on Kubernetes",
+            [
+                *_name_refusals(spec),
+                *sources.refusals(spec, lambda parts: _unfetchable(parts, options)),
+                *_setting_refusals(options),
+            ],
+        )
+
+    def render(self, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
+        """Return the objects, the image's Dockerfile, and what the reader should know."""
+        self.check(spec, options)
+        image = own_image(spec, options)
+        values = _values(spec, options, image.name)
+        files = {
+            f"{kind}.yaml": render_template(f"kubernetes/{kind}.yaml", values)
+            for kind in _kinds(options)
+        }
+        beside = {**image.files, "kustomization.yaml": kustomization(list(files))}
+        return Rendered(
+            files=files,
+            notes=(*image.notes, *_notes(spec, options)),
+            before_apply=(*image.build, *_secrets(spec, options)),
+            after_apply=_after(spec, options),
+            beside=beside,
+        )
+
+
+def kustomization(files: list[str]) -> str:
+    """Return the file by which `kubectl apply -k` takes exactly these."""
+    return render_template("kubernetes/kustomization.yaml", {"files": files})
+
+
+def _kinds(options: RenderOptions) -> Iterator[str]:
+    yield "configmap"
+    if not options.postgresql:
+        yield "persistentvolumeclaim"
+    yield from ("deployment", "service", "networkpolicy", "poddisruptionbudget")
+    if options.postgresql:
+        yield "horizontalpodautoscaler"
+    if options.kubernetes.host:
+        yield "httproute" if options.kubernetes.gateway else "ingress"
+
+
+def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, Any]:
+    document = config(spec, options)
+    cluster, own = options.cluster, options.kubernetes
+    labels = labels_of(spec)
+    versions = {name: model.label for name, model in models_of(spec).items()}
+    gateway = _GATEWAY.fullmatch(own.gateway)
+    return {
+        "name": spec.name,
+        "namespace": cluster.namespace,
+        "revision": options.revision,
+        "experiment": spec.experiment,
+        "reward": spec.reward,
+        "arms": [{"label": labels[n], "version": version} for n, version in versions.items()],
+        "postgresql": options.postgresql,
+        "openshift": own.mode == "openshift",
+        "service_account": cluster.service_account,
+        "image": image,
+        "tracking_uri": options.tracking_uri if _needs_tracking(spec) else "",
+        "storage_secret": cluster.storage_secret,
+        "cpu": cluster.cpu,
+        "memory": cluster.memory,
+        "journal_secret": own.journal_secret or f"{spec.name}-journal",
+        "key_secret": own.key_secret or f"{spec.name}-mlops",
+        "config": f"{spec.name}-{_digest(document)}",
+        "document": document,
+        "claim": f"{spec.name}-journal",
+        "volume": own.volume,
+        "replicas": own.replicas,
+        "max_replicas": max(own.max_replicas, own.replicas),
+        "allow_from": _callers(options),
+        "host": own.host,
+        "gateway": {"namespace": gateway[1], "name": gateway[2]} if gateway else None,
+        "ingress_class": own.ingress_class,
+    }
+
+
+def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
+    """Return what the pod reads: the revision as JSON data, and how much of it is kept."""
+    features = options.features
+    return {
+        "schema_version": CONFIG_VERSION,
+        "revision": options.revision,
+        "features": features if isinstance(features, str) else list(features),
+        "spec": to_dict(spec),
+    }
+
+
+def _digest(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _needs_tracking(spec: DeploymentSpec) -> bool:
+    return any(model.source.startswith("mlflow-artifacts:") for model in spec.models)
+
+
+def _callers(options: RenderOptions) -> list[str]:
+    own = options.kubernetes
+    gateway = _GATEWAY.fullmatch(own.gateway) if own.host else None
+    return list(dict.fromkeys([*([gateway[1]] if gateway else []), *own.allow_from]))
+
+
+def _unfetchable(parts: SplitResult, options: RenderOptions) -> Refusal | None:
+    if parts.scheme in _FETCHED:
+        return None
+    if parts.scheme == "mlflow-artifacts" and options.tracking_uri:
+        return None
+    return sources.only_mlflow(parts, _REACHABLE) or Refusal(
+        f"has the scheme `{parts.scheme}`, for which our image has no client", _REACHABLE
+    )
+
+
+_REACHABLE = (
+    "Keep models in s3:// or gs://, or behind an MLflow server that serves artifacts "
+    "(`uri` of `[tracking]`)."
+)
+
+
+def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
+    if not begins_with_letter(spec.name):
+        yield Refusal(
+            f"its Service would be called `{spec.name}`, and a Service's name begins with a letter",
+            "Give another name with `--name`.",
+        )
+
+
+def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    own, cluster = options.kubernetes, options.cluster
+    if own.mode not in _MODES:
+        yield Refusal(f"there is no mode `{own.mode}` of Kubernetes", "Use `plain` or `openshift`.")
+    if cluster.model_server not in ("", "mlops"):
+        yield Refusal(
+            f"the model server `{cluster.model_server}` has no router, and this target is our own",
+            "Leave `--model-server` out, or use `--target kserve`.",
+        )
+    for key, value in (
+        ("cluster.cpu", cluster.cpu),
+        ("cluster.memory", cluster.memory),
+        ("kubernetes.volume", own.volume),
+    ):
+        if not _QUANTITY.fullmatch(value):
+            yield Refusal(f"`{key}` is `{value}`", "Write a quantity such as `500m` or `1Gi`.")
+    if own.gateway and not _GATEWAY.fullmatch(own.gateway):
+        yield Refusal(
+            f"`kubernetes.gateway` is `{own.gateway}`", "Write `NAMESPACE/NAME` of a Gateway."
+        )
+    if own.host and not _HOST.fullmatch(own.host):
+        yield Refusal(f"`kubernetes.host` is `{own.host}`", "Write a host name.")
+    if own.gateway and not own.host:
+        yield Refusal("a Gateway is named and no host", "Set `host` of `[kubernetes]` too.")
+    if own.replicas < 1:
+        yield Refusal("`kubernetes.replicas` is 0", "Ask for 1 or more.")
+    names = (
+        ("cluster.namespace", cluster.namespace),
+        ("cluster.storage_secret", cluster.storage_secret),
+        ("cluster.service_account", cluster.service_account),
+        ("kubernetes.key_secret", own.key_secret),
+        ("kubernetes.journal_secret", own.journal_secret),
+        *(("kubernetes.allow_from", namespace) for namespace in own.allow_from),
+    )
+    for key, value in names:
+        if value and not _OBJECT.fullmatch(value):
+            yield Refusal(
+                f"`{key}` is not a name that an object can have",
+                "Name the object; what a Secret holds never goes into a manifest.",
+            )
+
+
+def _notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+    if not options.postgresql:
+        yield (
+            "The journal is a SQLite file on a volume: one replica, strategy Recreate, and no "
+            "autoscaler, as two pods cannot share it. A new revision means some seconds without "
+            "answers. With PostgreSQL (`journal_secret` of `[kubernetes]`) it rolls and scales."
+        )
+    if not options.cluster.storage_secret and not options.cluster.service_account:
+        yield (
+            "The pods fetch models without credentials. Name a Secret (`storage_secret` of "
+            "`[cluster]`; `mlops stores secret --for kubernetes` prints one) or a ServiceAccount "
+            "with rights in the cloud (`service_account`)."
+        )
+    yield (
+        f"It is rendered as revision {options.revision}, the next of the ledger; rendering writes "
+        "nothing into it."
+    )
+    if options.kubernetes.host:
+        yield (
+            f"`{options.kubernetes.host}` is open to whoever reaches it unless the key's Secret "
+            f"has "
+            "a `token`, which every caller must then send."
+        )
+    if options.kubernetes.host and not options.kubernetes.gateway:
+        yield (
+            "The namespace of the Ingress controller must be in `allow_from` of `[kubernetes]`, or "
+            "the NetworkPolicy keeps it out."
+            if not options.kubernetes.allow_from
+            else "TLS is left to your Ingress controller."
+        )
+
+
+def _secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+    """Say how to make the Secrets; no value passes through an argument."""
+    own = options.kubernetes
+    namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
+    if not own.key_secret:
+        yield (
+            f"head -c 32 /dev/urandom | kubectl create secret generic {spec.name}-mlops{namespace} "
+            "--from-file=request-id-key=/dev/stdin"
+        )
+    if options.postgresql and not own.journal_secret:
+        yield (
+            f"kubectl create secret generic {spec.name}-journal{namespace} "
+            "--from-file=url=/dev/stdin  # then type the PostgreSQL URL and Ctrl-D"
+        )
+
+
+def _after(spec: DeploymentSpec, options: RenderOptions) -> tuple[str, ...]:
+    namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
+    commands = [f"kubectl rollout status{namespace} deployment/{spec.name}"]
+    if not options.kubernetes.host:
+        commands.append(f"kubectl port-forward{namespace} service/{spec.name} 8080:80")
+    return tuple(commands)

@@ -1,0 +1,119 @@
+"""What the targets of model-serving platforms have in common."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from packaging.version import InvalidVersion, Version
+
+from mlops.deployment.targets.base import Refusal, RenderOptions
+from mlops.deployment.targets.images import MLSERVER, contents, unable
+from mlops.errors import one_of
+from mlops.spec.deployment import DeploymentSpec
+
+_OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
+_BSL = (
+    "under the Business Source License 1.1, images and charts included: no production use "
+    "without a "
+    "commercial licence"
+)
+
+
+def one_among(setting: str, value: str, known: Sequence[str]) -> Iterator[Refusal]:
+    """Refuse a value that a setting does not have."""
+    if value not in known:
+        yield Refusal(f"`{setting}` is `{value}`", f"Use {one_of(known)}.")
+
+
+def version_of(setting: str, value: str, oldest: str) -> Iterator[Refusal]:
+    """Refuse what is no version, and versions older than we know."""
+    try:
+        old = Version(value) < Version(oldest)
+    except InvalidVersion:
+        yield Refusal(f"`{setting}` is `{value}`, which is no version", f"Write `{oldest}`.")
+        return
+    if old:
+        yield Refusal(f"version {value} of the platform is older than {oldest}", "Upgrade it.")
+
+
+def object_names(options: RenderOptions) -> Iterator[Refusal]:
+    """Refuse settings that name objects and hold something else, such as a secret's value."""
+    cluster = options.cluster
+    for setting, value in (
+        ("cluster.namespace", cluster.namespace),
+        ("cluster.storage_secret", cluster.storage_secret),
+        ("cluster.service_account", cluster.service_account),
+        ("seldon.env_secret", options.seldon.env_secret),
+    ):
+        if value and not _OBJECT.fullmatch(value):
+            yield Refusal(
+                f"`{setting}` cannot be the name of an object",
+                "Name the Secret; what it holds never goes into a manifest.",
+            )
+
+
+def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
+    """Refuse what only our own router can do, and models that others serve."""
+    if spec.sticky_by:
+        yield Refusal(
+            f"{platform} draws an arm anew for every request, so it cannot keep `{spec.sticky_by}` "
+            "on one",
+            "Leave `sticky_by` out; `--target kubernetes` has sticky arms.",
+        )
+    if spec.policy != "weighted":
+        yield Refusal(
+            f"{platform} knows fixed weights only, not the policy `{spec.policy}`",
+            "Use the policy `weighted`; `--target kubernetes` has others.",
+        )
+    for model in spec.models:
+        if model.endpoint:
+            yield Refusal(
+                f"`{model.label}` is a server that runs already, and {platform} starts its own",
+                "`--target kubernetes` calls other servers as arms.",
+            )
+
+
+def mlserver_image(options: RenderOptions) -> str:
+    """Return the image that runs MLServer."""
+    return options.cluster.image or MLSERVER
+
+
+def image_refusals(options: RenderOptions, image: str) -> Iterator[Refusal]:
+    """Say why an image cannot load the models whose files are known."""
+    known = contents(image)
+    if known is not None:
+        for name, details in options.details.items():
+            yield from unable(name, details, known)
+
+
+def image_notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator[str]:
+    """Say what is known of an image that others made."""
+    known = contents(image)
+    if known is None:
+        yield f"`{image}` is taken at its word: what it can load is not known here."
+        return
+    yield (
+        f"`{image}` has Python {known.python} and MLflow up to {known.mlflow}, and takes no notice "
+        "of a model's requirements."
+    )
+    if not known.apache:
+        yield (
+            f"`{image}` carries alibi and alibi-detect, which are {_BSL}. `{MLSERVER}` does not."
+        )
+    unread = [arm.name for arm in spec.arms if arm.name not in options.details]
+    if unread:
+        quoted = ", ".join(f"`{name}`" for name in unread)
+        yield f"The files of {quoted} were not read; whether the image can load them is not known."
+
+
+def licence_note(platform: str, version: str, last_apache: str) -> str:
+    """Say under which licence a version of a platform is.
+
+    >>> licence_note("Seldon Core", "1.17.1", "1.17.1")
+    'Seldon Core 1.17.1 is under Apache-2.0, the last version that is; later ones are not.'
+    """
+    if Version(version) <= Version(last_apache):
+        last = ", the last version that is" if version == last_apache else ""
+        return f"{platform} {version} is under Apache-2.0{last}; later ones are not."
+    return f"{platform} {version} is {_BSL}. {last_apache} is the last under Apache-2.0."

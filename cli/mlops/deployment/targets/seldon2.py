@@ -1,0 +1,201 @@
+"""Seldon Core v2: a Model for each arm, and an Experiment that splits between them.
+
+The scheduler loads and unloads models through MLServer's repository API, so the model server is
+MLServer here: ours has no such API. A Server of our own pins its Apache-only image.
+
+Behaviour is that of SeldonIO/seldon-core v2.10.2: `scheduler/pkg/store/experiment/validate.go` for
+refusals, `scheduler/pkg/envoy/` for routing. Only fields that 2.6.0 has are used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.deployment.rendering import render_template
+from mlops.deployment.targets import platform, rclone, sources
+from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.kubernetes import kustomization
+from mlops.deployment.targets.names import MAX_NAME, labels_of
+from mlops.deployment.targets.weights import finest, too_small
+from mlops.spec.deployment import DeploymentSpec, check
+
+LAST_APACHE = "2.6.0"
+_PLATFORM = "Seldon Core v2"
+_OLDEST = "2.4.0"
+_MOST_WEIGHT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """What the templates need of one arm or shadow.
+
+    Attributes:
+        label: Its name as a DNS label.
+        model: Its Model.
+        version: Label of its model version.
+        uri: Where the model is.
+        weight: Its relative weight.
+        percent: Percentage of the requests a mirror gets.
+    """
+
+    label: str
+    model: str
+    version: str
+    uri: str
+    weight: int = 0
+    percent: int = 100
+
+
+class Seldon2:
+    """Renders one model, an A/B test, A/B/n, a canary or a shadow for Seldon Core v2."""
+
+    numbered = False
+
+    def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
+        """Refuse what Seldon Core v2 cannot do."""
+        check(spec)
+        refuse(f"`{spec.name}` cannot be deployed on Seldon Core v2", _refusals(spec, options))
+
+    def render(self, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
+        """Return the objects and what their reader should know."""
+        self.check(spec, options)
+        image = platform.mlserver_image(options)
+        refuse(
+            f"`{spec.name}` cannot be deployed on Seldon Core v2",
+            platform.image_refusals(options, image),
+        )
+        files = _files(spec, options, image)
+        return Rendered(
+            files=files,
+            notes=tuple(_notes(spec, options, image)),
+            after_apply=tuple(_after(spec, options)),
+            beside={"kustomization.yaml": kustomization(list(files))},
+        )
+
+
+def _has_experiment(spec: DeploymentSpec) -> bool:
+    return len(spec.arms) > 1 or bool(spec.shadows)
+
+
+def _arms(spec: DeploymentSpec) -> list[_Arm]:
+    labels = labels_of(spec)
+    weights = finest([arm.weight for arm in spec.arms], _MOST_WEIGHT)
+    several = _has_experiment(spec)
+
+    def named(name: str) -> str:
+        return f"{spec.name}-{labels[name]}" if several else spec.name
+
+    arms = [
+        _Arm(labels[arm.name], named(arm.name), arm.model.label, arm.model.source, weight)
+        for arm, weight in zip(spec.arms, weights, strict=True)
+    ]
+    return arms + [
+        _Arm(
+            labels[shadow.name],
+            named(shadow.name),
+            shadow.model.label,
+            shadow.model.source,
+            percent=round(shadow.share * 100),
+        )
+        for shadow in spec.shadows
+    ]
+
+
+def _files(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, str]:
+    values: dict[str, Any] = {
+        "name": spec.name,
+        "namespace": options.cluster.namespace,
+        "experiment": spec.experiment,
+        "storage_secret": options.cluster.storage_secret,
+        "server": f"{spec.name}-mlserver",
+        "memory": options.seldon2.memory,
+        "image": image,
+    }
+    arms = _arms(spec)
+    files = {"server.yaml": render_template("seldon2/server.yaml", values)}
+    for arm in arms:
+        name = f"model-{arm.label}.yaml" if len(arms) > 1 else "model.yaml"
+        files[name] = render_template("seldon2/model.yaml", {**values, "arm": arm})
+    if _has_experiment(spec):
+        n = len(spec.arms)
+        mirror = arms[n] if spec.shadows else None
+        files["experiment.yaml"] = render_template(
+            "seldon2/experiment.yaml", {**values, "arms": arms[:n], "mirror": mirror}
+        )
+    return files
+
+
+def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    settings = [
+        *platform.version_of("seldon2.version", options.seldon2.version, _OLDEST),
+        *platform.object_names(options),
+    ]
+    yield from settings
+    if settings:
+        return
+    if options.cluster.model_server not in ("", "mlserver"):
+        yield Refusal(
+            f"its scheduler loads models through MLServer's repository API, which the model server "
+            f"`{options.cluster.model_server}` does not have",
+            "Leave `--model-server` out; `--target kserve` and `--target seldon` run our server.",
+        )
+    yield from platform.no_router(spec, _PLATFORM)
+    yield from sources.refusals(spec, rclone.unfetchable)
+    for index in too_small([arm.weight for arm in spec.arms], _MOST_WEIGHT):
+        yield Refusal(
+            f"the share of `{spec.arms[index].name}` is below one in a million",
+            "Give it more, or 0.",
+        )
+    if len(spec.shadows) > 1:
+        yield Refusal(
+            f"an Experiment has one mirror, and there are {len(spec.shadows)} shadows",
+            "Leave the others out; `--target kubernetes` takes several.",
+        )
+    for shadow in spec.shadows:
+        if round(shadow.share * 100) < 1:
+            yield Refusal(
+                f"the shadow `{shadow.name}` gets {shadow.share * 100:.3g} % of the requests, "
+                f"and a "
+                "mirror has whole percentages",
+                "Give it 1 % or more.",
+            )
+    if not any(True for _ in sources.refusals(spec, rclone.unfetchable)):
+        for arm in _arms(spec):
+            if len(arm.model) > MAX_NAME:
+                yield Refusal(
+                    f"the Model `{arm.model}` would have {len(arm.model)} characters, more than "
+                    f"{MAX_NAME}",
+                    "Give shorter names with `--name` and `--arm NAME=REF`.",
+                )
+
+
+def _notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator[str]:
+    yield platform.licence_note("Seldon Core", options.seldon2.version, LAST_APACHE)
+    yield from platform.image_notes(spec, options, image)
+    if not options.cluster.storage_secret:
+        yield (
+            "Models are fetched with what the runtime was set up with, public gs:// by default. "
+            "Name a Secret of the Server's namespace (`storage_secret` of `[cluster]`); `mlops "
+            "stores secret --for seldon2` prints one."
+        )
+    if _has_experiment(spec):
+        yield (
+            "Seldon Core v2 takes no feedback. Which arm answered is in the header "
+            "`x-seldon-route` "
+            "and in `model_name`; sent back, the header keeps a client on its arm. `--target "
+            "kubernetes` has feedback, sticky arms and the report."
+        )
+        yield (
+            "Weights that are edited in a live Experiment were added to the old ones instead of "
+            "replacing them (SeldonIO/seldon-core#5181): delete it and apply again."
+        )
+
+
+def _after(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+    namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
+    ready = f"kubectl wait{namespace} --for=condition=ready --timeout=10m"
+    yield f"{ready} {' '.join(f'model/{arm.model}' for arm in _arms(spec))}"
+    if _has_experiment(spec):
+        yield f"{ready} experiment/{spec.name}"

@@ -1,0 +1,73 @@
+"""Where a cluster can fetch a model from, and what to say of all other places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from mlops.deployment.targets.base import Refusal
+from mlops.settings.secrets import without_credentials
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.model import ModelVersion
+
+_ONLY_MLFLOW = ("models", "runs", "mlflow-artifacts", "dbfs", "databricks")
+
+#: Says why a platform cannot fetch from a URI that is otherwise well; None if it can.
+Fetcher = Callable[[SplitResult], Refusal | None]
+
+
+def push_hint(ref: str) -> str:
+    """Say how to get a model out of this machine."""
+    return (
+        f"`mlops models push {ref} s3://BUCKET/PATH` copies it to where the cluster can reach it."
+    )
+
+
+def refusals(spec: DeploymentSpec, fetch: Fetcher) -> Iterator[Refusal]:
+    """Say why models cannot be fetched, and what would help."""
+    for number, model in enumerate(spec.models, start=1):
+        found = refusal(model, fetch)
+        if found is not None:
+            shown = without_credentials(model.source).partition("?")[0]
+            yield Refusal(f"the model of arm {number}, `{shown}`, {found.fault}", found.hint)
+
+
+def refusal(model: ModelVersion, fetch: Fetcher) -> Refusal | None:
+    """Say why one model cannot be fetched; None if it can."""
+    source = model.source
+    hint = push_hint(without_credentials(model.ref).partition("?")[0])
+    parts = _split(source)
+    if parts is None or not source.isprintable() or source != source.strip():
+        return Refusal("is no URI", hint)
+    # A single letter is a drive, not a scheme.
+    if parts.scheme == "file" or len(parts.scheme) < 2:
+        return Refusal("is on this machine", hint)
+    if "@" in parts.netloc or parts.query:
+        return Refusal(
+            "may carry a secret, which must not stand in a manifest",
+            "Leave out what comes before `@` and after `?`; credentials belong into a secret.",
+        )
+    found = fetch(parts)
+    if found is None and not parts.netloc and parts.scheme != "mlflow-artifacts":
+        return Refusal("names no bucket", hint)
+    return found
+
+
+def only_mlflow(parts: SplitResult, hint: str) -> Refusal | None:
+    """Refuse schemes that mean something to MLflow's own client only."""
+    if parts.scheme not in _ONLY_MLFLOW:
+        return None
+    return Refusal(f"can be fetched by MLflow only, as `{parts.scheme}:` is its own scheme", hint)
+
+
+def remote_name(parts: SplitResult) -> bool:
+    """Whether a scheme can be the name of an rclone remote."""
+    return re.fullmatch(r"[a-z][a-z0-9]*", parts.scheme) is not None
+
+
+def _split(source: str) -> SplitResult | None:
+    try:
+        return urlsplit(source)
+    except ValueError:
+        return None

@@ -1,0 +1,112 @@
+"""Every combination of target, strategy, mode and version that renders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from mlops.deployment.targets import RenderOptions
+from mlops.spec.deployment import DeploymentSpec
+from tests.deployment.specs import OLD, known, spec
+
+Case: TypeAlias = tuple[str, DeploymentSpec, RenderOptions]
+
+STRATEGIES: Mapping[str, DeploymentSpec] = {
+    "one": spec(1.0),
+    "ab": spec(0.5, 0.5),
+    "abn": spec(0.5, 0.3, 0.2),
+    "canary": spec(0.9, 0.1),
+    "zero": spec(1.0, 0.0),
+    "shadow": spec(1.0, shadows=(0.2,)),
+    "ab-shadow": spec(0.5, 0.5, shadows=(1.0,)),
+}
+_SHADOWS = ("shadow", "ab-shadow")
+
+
+def options(
+    target: str = "", deployment: DeploymentSpec | None = None, **given: Any
+) -> RenderOptions:
+    """Return options with some settings of the target and of `cluster` changed."""
+    cluster = {
+        key.removeprefix("cluster_"): v for key, v in given.items() if key.startswith("cluster_")
+    }
+    own = {
+        key: v for key, v in given.items() if not key.startswith("cluster_") and key != "postgresql"
+    }
+    base = RenderOptions(postgresql=given.get("postgresql", False))
+    base = replace(base, cluster=replace(base.cluster, **cluster))
+    if own:
+        base = replace(base, **{target: replace(getattr(base, target), **own)})
+    if deployment is not None:
+        base = replace(base, details=known(deployment, OLD))
+    return base
+
+
+def _ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """Yield name, settings and strategies of each way to use a target."""
+    every = tuple(STRATEGIES)
+    without = tuple(name for name in every if name not in _SHADOWS)
+    if target == "kubernetes":
+        yield "sqlite", {}, every
+        yield "postgresql", {"postgresql": True}, every
+        yield "openshift", {"mode": "openshift"}, ("ab",)
+        yield "ingress", {"host": "wine.example.com", "ingress_class": "nginx"}, ("ab",)
+        yield (
+            "gateway",
+            {"host": "wine.example.com", "gateway": "edge/public", "postgresql": True},
+            ("ab",),
+        )
+        yield (
+            "named",
+            {
+                "cluster_namespace": "shop",
+                "cluster_storage_secret": "s3",
+                "cluster_service_account": "reader",
+                "allow_from": ("monitoring",),
+            },
+            ("ab",),
+        )
+    elif target == "kserve":
+        for server in ("mlops", "mlserver"):
+            for version in ("0.15", "0.20", "0.21"):
+                for mode in ("standard", "knative"):
+                    given = {"version": version, "mode": mode, "cluster_model_server": server}
+                    # Strategies do not depend on versions here, nor on the server.
+                    usual = (version, mode, server) == ("0.20", "standard", "mlops")
+                    yield f"graph-{server}-{version}-{mode}", given, without if usual else ("ab",)
+            gateway = {"split": "gateway", "host": "wine.example.com"}
+            given = {**gateway, "cluster_model_server": server}
+            yield f"gateway-{server}", given, every if server == "mlops" else ("ab-shadow",)
+        yield (
+            "canary-knative",
+            {"split": "canary", "mode": "knative"},
+            ("one", "ab", "canary", "zero"),
+        )
+        yield "canary-standard", {"split": "canary", "version": "0.21"}, without
+        yield "secret", {"cluster_storage_secret": "s3", "cluster_namespace": "shop"}, ("ab",)
+    elif target == "seldon":
+        for server in ("mlops", "prepackaged", "mlserver"):
+            for version in ("1.17.1", "1.18.2"):
+                given = {"version": version, "cluster_model_server": server}
+                yield f"{server}-{version}", given, every if version == "1.17.1" else ("ab",)
+        yield "predictors", {"split": "predictors"}, every
+        yield "ambassador", {"mode": "ambassador"}, every
+        yield "secret", {"env_secret": "store", "cluster_namespace": "shop"}, ("ab", "shadow")
+    elif target == "seldon2":
+        for version in ("2.6.0", "2.10.2"):
+            yield version, {"version": version}, every if version == "2.6.0" else ("ab",)
+        yield "secret", {"cluster_storage_secret": "s3", "cluster_namespace": "shop"}, ("ab",)
+
+
+def _cases() -> Iterator[tuple[str, Case]]:
+    for target in ("kubernetes", "kserve", "seldon", "seldon2"):
+        for way, given, strategies in _ways(target):
+            for strategy in strategies:
+                deployment = STRATEGIES[strategy]
+                case = target, deployment, options(target, deployment, **given)
+                yield f"{target}-{way}-{strategy}", case
+
+
+#: Name to target, spec and options.
+CASES: Mapping[str, Case] = dict(_cases())

@@ -1,0 +1,232 @@
+"""The target of our own server on plain Kubernetes, and its image."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mlops.deployment.targets.base import Rendered, RenderOptions
+from mlops.deployment.targets.kubernetes import Kubernetes
+from mlops.deployment.targets.own_image import DOCKERFILE, REQUIREMENTS, own_image
+from mlops.errors import InvalidInputError
+from mlops.serving.pod import read_config
+from mlops.spec.deployment import DeploymentSpec
+from tests.deployment.matrix import options
+from tests.deployment.specs import details, known, model, spec
+from tests.requirements import require
+
+
+def rendered(deployment: DeploymentSpec, **given: Any) -> Rendered:
+    return Kubernetes().render(deployment, options("kubernetes", **given))
+
+
+def objects(made: Rendered) -> dict[str, Any]:
+    found = [yaml.safe_load(text) for text in made.files.values()]
+    return {document["kind"]: document for document in found}
+
+
+def pod_of(made: Rendered) -> Any:
+    return objects(made)["Deployment"]["spec"]["template"]["spec"]
+
+
+# One pod or many
+
+
+def test_without_postgresql_one_pod_is_replaced_and_it_says_why() -> None:
+    made = rendered(spec(0.5, 0.5))
+    kinds = objects(made)
+    assert kinds["Deployment"]["spec"]["replicas"] == 1
+    assert kinds["Deployment"]["spec"]["strategy"] == {"type": "Recreate"}
+    assert "HorizontalPodAutoscaler" not in kinds
+    assert "PersistentVolumeClaim" in kinds
+    assert "two pods cannot share it" in " ".join(made.notes)
+    assert "two pods cannot share" in made.files["deployment.yaml"]
+
+
+def test_with_postgresql_it_rolls_and_scales() -> None:
+    made = rendered(spec(0.5, 0.5), postgresql=True, replicas=3, max_replicas=2)
+    kinds = objects(made)
+    assert "replicas" not in kinds["Deployment"]["spec"]
+    assert kinds["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 3
+    assert kinds["HorizontalPodAutoscaler"]["spec"]["maxReplicas"] == 3
+    assert "PersistentVolumeClaim" not in kinds
+    (server,) = pod_of(made)["containers"]
+    (url,) = server["env"]
+    assert url["valueFrom"]["secretKeyRef"] == {"name": "wine-journal", "key": "url"}
+
+
+# Security
+
+
+def test_it_runs_as_anybody_on_a_root_that_cannot_be_written() -> None:
+    pod = pod_of(rendered(spec(1.0)))
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert "runAsUser" not in pod["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    for container in (*pod["initContainers"], *pod["containers"]):
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert container["resources"]["limits"].keys() == {"memory"}
+
+
+def test_openshift_chooses_the_group_itself() -> None:
+    assert pod_of(rendered(spec(1.0)))["securityContext"]["fsGroup"] == 10001
+    assert "fsGroup" not in pod_of(rendered(spec(1.0), mode="openshift"))["securityContext"]
+
+
+def test_the_network_policy_lets_the_gateway_in() -> None:
+    made = rendered(
+        spec(1.0), host="w.example.com", gateway="edge/public", allow_from=("monitoring",)
+    )
+    (rule,) = objects(made)["NetworkPolicy"]["spec"]["ingress"]
+    namespaces = [
+        each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+        for each in rule["from"][1:]
+    ]
+    assert namespaces == ["edge", "monitoring"]
+
+
+# The revision
+
+
+def test_the_pod_reads_the_revision_it_was_rendered_from(tmp_path: Path) -> None:
+    deployment = replace(spec(0.5, 0.5, shadows=(0.2,)), sticky_by="header:X-Customer")
+    given = replace(options(), revision=7, features=("alcohol",))
+    text = Kubernetes().render(deployment, given).files["configmap.yaml"]
+    (tmp_path / "revision.json").write_text(yaml.safe_load(text)["data"]["revision.json"])
+    read = read_config(tmp_path)
+    assert read.revision.spec == deployment
+    assert (read.revision.number, read.features) == (7, ("alcohol",))
+
+
+def test_a_config_map_is_named_after_its_content() -> None:
+    names = {
+        objects(rendered(deployment))["ConfigMap"]["metadata"]["name"]
+        for deployment in (spec(0.5, 0.5), spec(0.5, 0.5), spec(0.9, 0.1))
+    }
+    assert len(names) == 2
+    made = rendered(spec(0.5, 0.5))
+    (volume,) = [v for v in pod_of(made)["volumes"] if v["name"] == "revision"]
+    assert volume["configMap"]["name"] == objects(made)["ConfigMap"]["metadata"]["name"]
+    assert objects(made)["ConfigMap"]["immutable"] is True
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"mode": "rancher"}, "no mode `rancher`"),
+        ({"volume": "lots"}, "`kubernetes.volume` is `lots`"),
+        ({"gateway": "public"}, "`kubernetes.gateway` is `public`"),
+        ({"gateway": "edge/public"}, "a Gateway is named and no host"),
+        ({"host": "-"}, "`kubernetes.host` is `-`"),
+        ({"replicas": 0}, "is 0"),
+        ({"cluster_memory": "1 GB"}, "`cluster.memory` is `1 GB`"),
+        ({"cluster_model_server": "mlserver"}, "has no router"),
+        ({"key_secret": "x=y"}, "not a name"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(given: dict[str, Any], fault: str) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be deployed on Kubernetes") as caught:
+        rendered(spec(1.0), **given)
+    assert fault in caught.value.message
+    assert caught.value.hint
+
+
+def test_artifacts_of_a_server_the_pods_can_reach() -> None:
+    source = "mlflow-artifacts:/1/models/m-1/artifacts"
+    deployment = replace(spec(1.0), arms=(replace(spec(1.0).arms[0], model=model(1, source)),))
+    given = replace(options(), tracking_uri="http://mlflow.shop:5000")
+    (fetch,) = pod_of(Kubernetes().render(deployment, given))["initContainers"]
+    assert fetch["env"] == [{"name": "MLFLOW_TRACKING_URI", "value": "http://mlflow.shop:5000"}]
+    with pytest.raises(InvalidInputError, match="by MLflow only"):
+        Kubernetes().render(deployment, options())
+
+
+def test_no_command_carries_a_secret() -> None:
+    made = rendered(spec(1.0), postgresql=True)
+    assert len(made.before_apply) == 3
+    assert all("from-literal" not in command for command in made.before_apply)
+
+
+# The image
+
+
+def image(*of: Any, postgresql: bool = False) -> tuple[str, str, str]:
+    deployment = spec(*[1 / len(of)] * len(of))
+    given = replace(
+        RenderOptions(postgresql=postgresql),
+        details={arm.name: each for arm, each in zip(deployment.arms, of, strict=True)},
+    )
+    made = own_image(deployment, given)
+    return made.files[DOCKERFILE], made.files[REQUIREMENTS], " ".join(made.notes)
+
+
+def test_the_image_has_what_the_models_were_trained_with() -> None:
+    dockerfile, requirements, notes = image(details())
+    assert "FROM docker.io/library/python:3.11-slim AS build" in dockerfile
+    assert "scikit-learn==1.8.0\n" in requirements
+    assert requirements.splitlines()[1].startswith("mlops-loop==")
+    assert "mlops-loop[postgres]==" in image(details(), postgresql=True)[1]
+    assert "--image" in notes
+
+
+def test_of_two_versions_the_newer_is_installed_and_it_is_said() -> None:
+    _, requirements, notes = image(
+        details(), details(requirements=("scikit-learn==1.7.0", "scikit_learn==1.7.0"))
+    )
+    assert requirements.count("scikit") == 1
+    assert "scikit-learn==1.8.0\n" in requirements
+    assert "`scikit-learn==1.7.0`" in notes
+
+
+@pytest.mark.parametrize(
+    ("pythons", "chosen"), [(("3.10.4",), "3.11"), (("3.12.1", "3.11.7"), "3.12")]
+)
+def test_python_is_the_newest_one(pythons: tuple[str, ...], chosen: str) -> None:
+    dockerfile, _, notes = image(*(details(python=python) for python in pythons))
+    assert f"python:{chosen}-slim" in dockerfile
+    assert f"The image runs Python {chosen}" in notes
+
+
+def test_a_version_cannot_write_into_the_dockerfile() -> None:
+    dockerfile, _, _ = image(details(python="3.11\nRUN rm -rf /"))
+    assert "rm -rf /\n" not in dockerfile.replace("rm -rf /var", "")
+
+
+@pytest.mark.parametrize("requirement", ["scikit-learn==1.8.0", "lightgbm==4.5.0"])
+def test_the_dockerfile_lints(requirement: str, tmp_path: Path) -> None:
+    hadolint = shutil.which("hadolint", path=str(Path(__import__("sys").executable).parent))
+    require("hadolint", hadolint, "hadolint is not installed here")
+    assert hadolint is not None
+    dockerfile, _, _ = image(details(requirements=(requirement,)))
+    (tmp_path / "Dockerfile").write_text(dockerfile)
+    said = subprocess.run(
+        [hadolint, "--format", "json", str(tmp_path / "Dockerfile")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert json.loads(said.stdout) == []
+    assert ("libgomp1" in dockerfile) == requirement.startswith("lightgbm")
+
+
+def test_the_tag_changes_with_the_content_only() -> None:
+    deployment = spec(0.5, 0.5)
+
+    def tag(**given: Any) -> str:
+        return own_image(deployment, replace(RenderOptions(), **given)).name
+
+    assert tag() == tag()
+    assert tag(details=known(deployment)) != tag()
