@@ -434,6 +434,37 @@ def test_revision_events_come_back_in_order(journal: Journal) -> None:
     assert journal.revision_events() == events
 
 
+def test_features_are_forgotten_and_statistics_stay(journal: SqlJournal, url: str) -> None:
+    """By a second reader, as `mlops journal prune` is one beside the server."""
+    features = {"columns": ["x"], "data": [[1.5]]}
+    numbers = range(12_000)
+    journal.append([decision(n, features=features) for n in numbers], [])
+    journal.append([], [outcome(n, truth=1.0) for n in range(0, 12_000, 1000)])
+    before = journal.traffic(), list(journal.observations())
+    other = SqlJournal(url)
+    old = T0 + 7_000
+    assert other.count_features(old) == 7_000
+    assert other.size_bytes() > 100_000
+    assert sum(other.forget_features(old)) == 7_000
+    assert other.count_features(old) == 0
+    assert sum(other.forget_features(old)) == 0
+    assert (journal.traffic(), list(journal.observations())) == before
+    assert len(list(journal.labelled_rows([1]))) == 5
+    other.give_back()
+    assert other.is_file == url.startswith("sqlite")
+    other.close()
+    # A retry of a request whose features are gone does not bring them back.
+    journal.append([decision(1, features=features)], [])
+    assert journal.count_features(old) == 0
+
+
+def test_a_prune_that_the_database_refuses(journal: SqlJournal, url: str) -> None:
+    journal.append([decision(1, features={"x": 1})], [])
+    _execute(url, "ALTER TABLE decisions RENAME TO gone")
+    with pytest.raises(JournalUnavailableError):
+        list(journal.forget_features(T0 + 10))
+
+
 def test_losses_add_up(journal: Journal) -> None:
     for kind, count in (("decision", 3), ("other", 1), ("decision", 4)):
         journal.record_loss(kind, count, T0)

@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import reading
+from mlops.journal import pruning, reading
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.joining import join, settle
@@ -103,9 +103,13 @@ class SqlJournal:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """Commit what the block does, or nothing of it."""
+        with self._writing(), self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            with self._engine.begin() as connection:
-                yield connection
+            yield
         except (DataError, IntegrityError):
             # The rows are at fault, not the database: trying again would fail for ever.
             raise
@@ -179,6 +183,39 @@ class SqlJournal:
         """See `Journal.losses`."""
         with self._reading() as connection:
             return reading.read_losses(connection)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, whose space can be given back."""
+        return self._engine.dialect.name == "sqlite"
+
+    def size_bytes(self) -> int:
+        """Return what it takes on disk."""
+        with self._reading() as connection:
+            return pruning.size_bytes(connection)
+
+    def count_features(self, before_ms: int) -> int:
+        """Count the decisions from before a time that still have features."""
+        with self._reading() as connection:
+            return pruning.count_features(connection, before_ms)
+
+    def forget_features(self, before_ms: int) -> Iterator[int]:
+        """Clear the features of decisions from before a time; yield how many, bit by bit.
+
+        Raises:
+            JournalUnavailableError: It could not go on; what was done is done.
+        """
+        with self._writing():
+            yield from pruning.forget_features(self._engine, before_ms)
+
+    def give_back(self) -> None:
+        """Give space that is not needed back to the disk; nobody may write meanwhile.
+
+        Raises:
+            JournalUnavailableError: Somebody does.
+        """
+        with self._writing():
+            pruning.give_back(self._engine)
 
     def close(self) -> None:
         """See `Journal.close`."""

@@ -109,6 +109,9 @@ class JournalSettings:
     features: str | tuple[str, ...] = setting(
         "all", '"all", "none", or a list of the features to keep with each decision'
     )
+    retention_days: int = setting(
+        0, "days after which `mlops journal prune` forgets features; 0 means it must be told"
+    )
 
 
 @dataclass(frozen=True, slots=True)

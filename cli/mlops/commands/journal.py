@@ -1,0 +1,74 @@
+"""`mlops journal`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.output import Json, moment, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.deployment.pruning import Pruned
+
+app = typer.Typer(help="The record of decisions and outcomes.", no_args_is_help=True)
+
+
+@app.callback()
+def _journal() -> None:
+    """The record of decisions and outcomes."""
+
+
+@app.command("prune")
+def prune_journal(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="Deployment; the only one by default.")
+    ] = None,
+    older_than: Annotated[
+        float | None,
+        typer.Option(
+            metavar="DAYS",
+            min=0,
+            help="Age of the requests; \\[journal] retention_days by default.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count them and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Forget the features of old requests, which cannot be undone; every statistic stays.
+
+    For example `mlops journal prune --older-than 30`.
+    """
+    from mlops.commands.progress import PhaseProgress
+    from mlops.deployment.pruning import prune
+    from mlops.settings import load_settings
+
+    settings = load_settings()
+    with PhaseProgress() as progress:
+        found = prune(
+            settings,
+            name,
+            older_than,
+            dry_run=dry_run,
+            on_progress=lambda count: progress.phase(f"Forgot the features of {count:,} requests"),
+        )
+    show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+
+
+def _render(out: Console, found: Pruned) -> None:
+    words = "would lose their features" if found.dry_run else "have lost their features"
+    out.print(
+        f"[bold]{found.name}[/]: {found.requests:,} requests from before "
+        f"{moment(found.before_ms)} {words}"
+    )
+    before, after = found.bytes_before / 1e6, found.bytes_after / 1e6
+    if found.dry_run or found.kept_space:
+        out.print(f"[dim]the journal takes {after:,.1f} MB[/]")
+    else:
+        out.print(f"[dim]the journal takes {after:,.1f} MB; it took {before:,.1f} MB[/]")
+    if found.kept_space and found.requests and not found.dry_run:
+        out.print("[dim]the space is kept for new requests[/]")

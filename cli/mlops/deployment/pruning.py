@@ -1,0 +1,86 @@
+"""`mlops journal prune`: forget the features of old requests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlops.deployment.journals import open_journal
+from mlops.deployment.places import is_alive, pick_name, places, read_server_state
+from mlops.errors import UsageError
+from mlops.settings import Settings
+
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What pruning did, or would do.
+
+    Attributes:
+        name: Name of the deployment.
+        before_ms: Requests from before this time, milliseconds since 1970 in UTC.
+        requests: How many lost their features.
+        bytes_before: What the journal took on disk.
+        bytes_after: What it takes now; the same where the space is kept for new requests.
+        kept_space: Whether the space is kept, because a server writes or a database decides.
+        dry_run: Whether nothing was changed.
+    """
+
+    name: str
+    before_ms: int
+    requests: int
+    bytes_before: int
+    bytes_after: int
+    kept_space: bool
+    dry_run: bool
+
+
+def prune(
+    settings: Settings,
+    name: str | None,
+    older_than_days: float | None,
+    *,
+    dry_run: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Pruned:
+    """Forget the features of requests older than so many days.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        older_than_days: Above 0; None for `[journal] retention_days`.
+        dry_run: Count, and change nothing.
+        on_progress: Called with the requests done so far.
+
+    Raises:
+        UsageError: Nothing says how many days.
+        RemoteError: The journal cannot be reached.
+    """
+    days = settings.journal.retention_days if older_than_days is None else older_than_days
+    if not days > 0:
+        raise UsageError(
+            "Say how old requests must be.",
+            hint="`--older-than DAYS`, or `[journal] retention_days` in `mlops.toml`.",
+        )
+    picked = pick_name(settings, name)
+    where = places(settings, picked)
+    before_ms = time.time_ns() // 1_000_000 - int(days * _DAY_MS)
+    journal = open_journal(settings, picked, read_server_state(where))
+    try:
+        size = journal.size_bytes()
+        if dry_run:
+            count = journal.count_features(before_ms)
+            return Pruned(picked, before_ms, count, size, size, kept_space=True, dry_run=True)
+        count = 0
+        for done in journal.forget_features(before_ms):
+            count += done
+            on_progress(count)
+        # A server that writes would be refused for as long as the file is rewritten.
+        busy = is_alive(where) or not journal.is_file
+        if count and not busy:
+            journal.give_back()
+        return Pruned(picked, before_ms, count, size, journal.size_bytes(), busy, dry_run=False)
+    finally:
+        journal.close()

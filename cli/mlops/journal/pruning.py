@@ -1,0 +1,66 @@
+"""Forgetting the features of old requests; every statistic of the report stays.
+
+Features are nearly all of a journal's size, and of what it knows about people. They serve
+`mlops report --paired` and drift only; decisions, outcomes and predictions are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, text, update
+
+from mlops.journal.schema import decisions, metadata
+
+# Small, so that a server that writes at the same time waits for moments only.
+_ROWS_AT_ONCE = 5_000
+
+
+def count_features(connection: Connection, before_ms: int) -> int:
+    """Count the decisions from before a time that still have features."""
+    found = connection.execute(select(func.count()).where(_old(before_ms)))
+    count: int = found.scalar_one()
+    return count
+
+
+def forget_features(engine: Engine, before_ms: int) -> Iterator[int]:
+    """Clear the features of decisions from before a time, bit by bit; yield how many each time."""
+    d = decisions.c
+    with engine.connect() as connection:
+        span = select(func.min(d.seq), func.max(d.seq)).where(_old(before_ms))
+        first, last = connection.execute(span).one()
+    for start in range(first or 0, (last or -1) + 1, _ROWS_AT_ONCE):
+        these = d.seq.between(start, start + _ROWS_AT_ONCE - 1)
+        with engine.begin() as connection:
+            done = connection.execute(
+                update(decisions).where(these, _old(before_ms)).values(features=None)
+            )
+        yield done.rowcount
+
+
+def size_bytes(connection: Connection) -> int:
+    """Return how much the database, or our part of it, takes on disk."""
+    if connection.dialect.name == "sqlite":
+        pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
+        return int(pages * size)
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    schema = translated.get(None)
+    total = 0
+    for table in metadata.tables.values():
+        name = f'"{schema}"."{table.name}"' if schema else f'"{table.name}"'
+        query = text("SELECT pg_total_relation_size(to_regclass(:name))")
+        total += connection.execute(query, {"name": name}).scalar_one() or 0
+    return total
+
+
+def give_back(engine: Engine) -> None:
+    """Give the space of what was forgotten back to the disk; nobody may write meanwhile."""
+    if engine.dialect.name == "sqlite":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _old(before_ms: int) -> ColumnElement[bool]:
+    return and_(decisions.c.time_ms < before_ms, decisions.c.features.is_not(None))
