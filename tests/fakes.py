@@ -28,6 +28,7 @@ class FakeJournal:
     Attributes:
         batches: How many decisions and outcomes each commit held.
         failure: Raised by the next commits, while it is set.
+        shadow_failure: The same for what shadows answered.
         gate: Commits wait until it is open.
         entered: Set whenever a commit begins.
     """
@@ -39,6 +40,7 @@ class FakeJournal:
         self.batches: list[tuple[int, int]] = []
         self.lost: dict[str, int] = {}
         self.failure: Exception | None = None
+        self.shadow_failure: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Event()
@@ -56,8 +58,8 @@ class FakeJournal:
         return [StoredOutcome(Fate.ACCEPTED, outcome) for outcome in outcomes]
 
     def append_shadows(self, decisions: Sequence[ShadowDecision]) -> None:
-        if self.failure is not None:
-            raise JournalUnavailableError("The journal is out of order.")
+        if self.shadow_failure is not None:
+            raise self.shadow_failure
         self.shadows += decisions
 
     def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:

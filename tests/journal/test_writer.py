@@ -17,7 +17,7 @@ from typing import TypeAlias, cast
 import pytest
 
 from mlops.journal.base import JournalFullError, JournalUnavailableError
-from mlops.journal.records import WHOLE_REQUEST, Fate, StoredOutcome
+from mlops.journal.records import WHOLE_REQUEST, Fate, ShadowDecision, StoredOutcome
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Outcome
@@ -25,12 +25,13 @@ from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal, until
-from tests.journal.rows import decision, nonce, outcome
+from tests.journal.rows import T0, decision, nonce, outcome
 from tests.requirements import require
 
 Answer: TypeAlias = "Future[list[StoredOutcome]]"
 
 _CHECKOUT = Path(__file__).parents[2]
+SHADOW = ShadowDecision(nonce(1), 1, 0, T0, 100, 200, [1.0])
 
 
 class House:
@@ -133,6 +134,34 @@ def test_decisions_are_shed_and_counted() -> None:
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in range(1, 11)]
     assert house.journal.losses() == {"decision": 4}
+
+
+def test_what_shadows_answered_comes_last_and_troubles_nobody(house: House) -> None:
+    house.writer.add_decision(decision(1))
+    house.writer.add_shadow(SHADOW)
+    until(lambda: house.journal.shadows)
+    # Its table is out of order; the others are not.
+    house.journal.shadow_failure = JournalUnavailableError("It is away.")
+    house.writer.add_shadow(SHADOW)
+    for number in range(5):
+        assert len(house.writer.add_outcomes([outcome(number)]).result(5)) == 1
+    assert house.writer.pending == 1
+    house.journal.shadow_failure = None
+    until(lambda: len(house.journal.shadows) == 2)
+
+
+def test_closing_ends_where_what_shadows_answered_cannot_be_written(house: House) -> None:
+    house.journal.shadow_failure = JournalUnavailableError("It is away.")
+    house.writer.add_shadow(SHADOW)
+    assert house.writer.close(10)
+
+
+def test_copies_that_were_dropped_are_written_down_by_kind(house: House) -> None:
+    house.writer.count_shed("shadow", 3)
+    house.writer.add_decision(decision(1))
+    until(lambda: house.journal.lost)
+    assert house.journal.losses() == {"shadow": 3}
+    assert house.writer.shed == 0
 
 
 def test_outcomes_beyond_the_queue_are_refused() -> None:

@@ -24,7 +24,7 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.server import Launch, Served, ServerState, read_state, served_to_dict, write_launch
 
 Json: TypeAlias = Any
-_START_TIMEOUT_S = 60.0
+_START_TIMEOUT_S = 240.0
 _STOP_TIMEOUT_S = 20.0
 # The server closes connections that idle for 30 s.
 _MAX_IDLE_S = 15.0

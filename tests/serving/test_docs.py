@@ -37,6 +37,7 @@ from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.serving.routes import POST_PATHS, find_route
+from mlops.serving.shadows import Shadows
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import ForgedRequestIdError, read
@@ -134,7 +135,8 @@ def build(signature: Signature, split: Json, *, secured: bool = False, sticky: s
         b"salt",
     )
     metrics = Metrics("wine", list)
-    engine = Engine(live, KEY, _NoWriter(), metrics, "all")  # type: ignore[arg-type] # not used
+    writer: Any = _NoWriter()
+    engine = Engine(live, KEY, writer, metrics, Shadows(KEY, writer, metrics), "all")
     example = None if split is None else {"dataframe_split": split}
     return House(live, model, Pages(engine, metrics, lambda: example, secured=secured), metrics)
 
@@ -150,7 +152,8 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     built = build(COLUMNS, NAMED)
     journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
     writer = JournalWriter(journal, lambda stored: None)
-    engine = Engine(built.live, KEY, writer, built.metrics, "all")
+    shadows = Shadows(KEY, writer, built.metrics)
+    engine = Engine(built.live, KEY, writer, built.metrics, shadows, "all")
     example = {"dataframe_split": NAMED}
     pages = Pages(engine, built.metrics, lambda: example, secured=bool(token))
     revision = built.live.served.revision

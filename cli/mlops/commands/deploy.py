@@ -310,9 +310,10 @@ def _render(out: Console, result: Deployed) -> None:
     spec, state = result.plan.after, result.state
     out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
     out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
-    for arm, notes in zip(spec.arms, state.notes, strict=True):
+    names = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
+    for name, notes in zip(names, state.notes, strict=True):
         for line in notes[:3]:
-            out.print(f"[yellow]  {arm.name}: {escape(line)}[/]")
+            out.print(f"[yellow]  {name}: {escape(line)}[/]")
     out.print(escape(curl(state)), soft_wrap=True)
     steps = ["mlops feedback", "mlops report"] if len(spec.arms) > 1 else ["mlops status"]
     next_steps(out, [*steps, f"mlops stop {spec.name}"])

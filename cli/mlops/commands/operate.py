@@ -97,6 +97,15 @@ def _render(out: Console, found: list[Status]) -> None:
                     f"{arm['rewards']:,}",
                 )
             out.print(table)
+            for arm in each.arms:
+                if arm.get("up") is False:
+                    out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")
+        for shadow in each.shadows:
+            out.print(
+                f"  [dim]shadow[/] {escape(shadow['name'])}  {escape(shadow['version'])}  "
+                f"{shadow['share'] * 100:.4g} %  {shadow['requests']:,} copies, "
+                f"{shadow['errors']:,} errors, {shadow['dropped']:,} dropped"
+            )
         if each.state == "crashed":
             next_steps(out, [f"mlops logs {each.name}"])
             out.print("      its `mlops deploy`, repeated, starts it again", markup=False)

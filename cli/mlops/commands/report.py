@@ -160,6 +160,9 @@ def _render(out: Console, found: Report, html: str) -> None:
         out.print()
         # Where it is narrow cells are folded; a soft wrap would cut them off.
         out.print(table, soft_wrap=False)
+    if found.shadows:
+        out.print()
+        out.print(_shadows(found), soft_wrap=False)
     for comparison, looks in zip(found.comparisons, found.looks, strict=True):
         out.print(
             f"\n[bold]{escape(comparison.arm)} minus {escape(comparison.baseline)}[/] mean reward, "
@@ -179,7 +182,7 @@ def _render(out: Console, found: Report, html: str) -> None:
         next_steps(out, [f"mlops feedback {found.name}"])
 
 
-def _table(*titles: str, caption: str | None = None) -> Table:
+def _table(*titles: str, caption: str | None = None, first: str = "arm") -> Table:
     from rich.table import Table
 
     table = Table(
@@ -189,7 +192,7 @@ def _table(*titles: str, caption: str | None = None) -> Table:
         caption=caption,
         caption_justify="left",
     )
-    table.add_column("arm")
+    table.add_column(first)
     for title in titles:
         table.add_column(title, justify="left" if title == "model" else "right")
     return table
@@ -250,6 +253,39 @@ def _quality(found: Report) -> Table:
         values = [_number(getattr(arm.quality, measure), ".4f") for measure in measures]
         trend = [_trend(found, index, measures[0])] if measures else []
         table.add_row(_name(arm), f"{arm.quality.n:,}", *values, *trend)
+    return table
+
+
+def _shadows(found: Report) -> Table:
+    """Each shadow, and below it what was served to the same requests."""
+    from rich.markup import escape
+
+    measures = [
+        measure
+        for measure in ("rmse", "accuracy")
+        if any(getattr(each.quality, measure) is not None for each in found.shadows)
+    ]
+    table = _table(
+        "model", "copies", "same", "difference", "errors", "ms", *measures,
+        caption="shadows: nobody gets their answers, and they decide nothing", first="shadow",
+    )  # fmt: skip
+    for each in found.shadows:
+        same = "-" if each.agreement is None else f"{each.agreement * 100:.4g} %"
+        values = [_number(getattr(each.quality, measure), ".4f") for measure in measures]
+        table.add_row(
+            f"[bold]{escape(each.name)}[/]",
+            escape(each.version),
+            f"{each.requests:,}",
+            same,
+            _number(each.difference, ".4g"),
+            f"{each.errors:,}",
+            _number(each.latency_ms, ".2f"),
+            *values,
+        )
+        values = [_number(getattr(each.served_quality, measure), ".4f") for measure in measures]
+        latency = _number(each.served_latency_ms, ".2f")
+        row = ["  served", "", "", "", "", f"{each.served_errors:,}", latency, *values]
+        table.add_row(*(f"[dim]{cell}[/]" if cell else "" for cell in row))
     return table
 
 

@@ -30,6 +30,7 @@ class Status:
         since_ms: When it became ready or stopped, milliseconds since 1970 in UTC; for a crash,
             whose time nobody wrote down, when it became ready.
         arms: What each arm did since the server started; empty if it does not run.
+        shadows: What each shadow did since then; empty likewise.
         feedback: Feedback since the server started, by what became of it.
         log: Its log file; empty if it runs in a terminal.
     """
@@ -43,6 +44,7 @@ class Status:
     arms: tuple[dict[str, Any], ...]
     feedback: dict[str, int]
     log: str
+    shadows: tuple[dict[str, Any], ...] = ()
 
 
 def statuses(settings: Settings) -> list[Status]:
@@ -80,6 +82,7 @@ def status(where: Places) -> Status:
         arms=tuple(answer.get("arms", ())),
         feedback=answer.get("feedback", {}),
         log=said.launch.log_file,
+        shadows=tuple(answer.get("shadows", ())),
     )
 
 

@@ -2,7 +2,8 @@
 
 Decisions wait a little and go in batches; outcomes go at once, and all that arrive while a commit
 is under way share the next one (group commit). A decision that finds the queue full is shed and
-counted; an outcome that finds it full is refused, which its sender is told.
+counted; an outcome that finds it full is refused, which its sender is told. What shadows answered
+goes last, in commits of its own: trouble with it is no trouble of others.
 
 A journal that cannot be written, say because the disk is full, is tried again now and then. Until
 it works decisions wait, and outcomes are refused at once: to try thousands of waiting decisions
@@ -15,18 +16,20 @@ import itertools
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from mlops.journal.base import Journal, JournalUnavailableError
-from mlops.journal.records import Decision, NewOutcome, StoredOutcome
+from mlops.journal.records import Decision, NewOutcome, ShadowDecision, StoredOutcome
 
 _LOG = logging.getLogger(__name__)
 _FLUSH_S = 0.1
 _RETRY_S = 0.5
 _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
+_SHADOWS = 1_000
+_SHADOWS_S = 1.0
 
 _Waiting = tuple[Sequence[NewOutcome], "Future[list[StoredOutcome]]"]
 
@@ -59,15 +62,18 @@ class JournalWriter:
         self._decisions: deque[tuple[Decision, int]] = deque()
         self._decision_bytes = 0
         self._outcomes: deque[_Waiting] = deque()
+        self._shadows: deque[ShadowDecision] = deque()
         self._waiting_outcomes = 0
         self._outcome_bytes = 0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._closing = False
-        self._shed_unwritten = 0
+        self._shed_unwritten: Counter[str] = Counter()
         self.shed = 0
         self._fault: JournalUnavailableError | None = None
         self._retry_at = 0.0
+        self._shadows_at = 0.0
+        self._shadows_not_before = 0.0
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
@@ -84,8 +90,15 @@ class JournalWriter:
                 self._decisions.append((decision, size))
                 self._decision_bytes += size
                 return True
-        self._count_shed(1)
+        self.count_shed("decision", 1)
         return False
+
+    def add_shadow(self, decision: ShadowDecision) -> None:
+        """Queue what a shadow answered; it is shed, and counted, if too many wait."""
+        if len(self._shadows) >= self._max_pending:
+            self.count_shed("shadow", 1)
+        else:
+            self._shadows.append(decision)
 
     def add_outcomes(self, outcomes: Sequence[NewOutcome]) -> Future[list[StoredOutcome]]:
         """Queue outcomes; the future is done once they are durable.
@@ -131,21 +144,22 @@ class JournalWriter:
 
     @property
     def pending(self) -> int:
-        """Decisions that wait to be written."""
-        return len(self._decisions)
+        """Decisions that wait to be written, those of shadows among them."""
+        return len(self._decisions) + len(self._shadows)
 
     def _run(self) -> None:
         while True:
             self._wake.wait(_FLUSH_S)
             self._wake.clear()
             written = self._write_batch()
-            if self._closing and not self._outcomes and (not written or not self._decisions):
+            written = written and self._write_shadows()
+            if self._closing and not self._outcomes and (not written or not self.pending):
                 break
             if self._outcomes or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
                 self._wake.set()
         self._record_shed()
-        if self._decisions:
-            _LOG.error("journal: %d decisions could not be written", len(self._decisions))
+        if self.pending:
+            _LOG.error("journal: %d decisions could not be written", self.pending)
 
     def _write_batch(self) -> bool:
         """Commit one batch; return False if the journal refused it."""
@@ -168,7 +182,7 @@ class JournalWriter:
         except Exception as error:  # noqa: BLE001 - the thread must live on; waiting senders are told
             _LOG.exception("journal: a batch failed")
             _tell(waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
-            self._count_shed(len(decisions))
+            self.count_shed("decision", len(decisions))
             return False
         if self._fault:
             _LOG.info("journal: written again")
@@ -187,6 +201,27 @@ class JournalWriter:
             taken = [self._decisions.popleft() for _ in range(count)]
             self._decision_bytes -= sum(size for _, size in taken)
         return taken
+
+    def _write_shadows(self) -> bool:
+        """Commit what shadows answered; return False if the journal refused it."""
+        now = time.monotonic()
+        # Feedback goes first, but not for ever.
+        wait_for = self._shadows_at if self._outcomes else self._shadows_not_before
+        if not self._shadows or (now < wait_for and not self._closing):
+            return True
+        taken = [self._shadows.popleft() for _ in range(min(len(self._shadows), _SHADOWS))]
+        self._shadows_at = now + _SHADOWS_S
+        try:
+            self._journal.append_shadows(taken)
+        except JournalUnavailableError as error:
+            _LOG.warning("journal: what shadows answered: %s", error.message)
+            self._shadows.extendleft(reversed(taken))
+            self._shadows_not_before = now + _RETRY_S
+            return False
+        except Exception:  # noqa: BLE001 - the thread must live on
+            _LOG.exception("journal: a batch of what shadows answered failed")
+            self.count_shed("shadow", len(taken))
+        return True
 
     def _take_outcomes(self) -> list[_Waiting]:
         taken: list[_Waiting] = []
@@ -215,22 +250,28 @@ class JournalWriter:
             kept = decisions[: min(room, max(fit, int(not self._decisions)))]
             self._decisions.extendleft(reversed(kept))
             self._decision_bytes += sum(size for _, size in kept)
-        self._count_shed(len(decisions) - len(kept))
+        self.count_shed("decision", len(decisions) - len(kept))
 
-    def _count_shed(self, count: int) -> None:
+    def count_shed(self, kind: str, count: int) -> None:
+        """Count rows of a kind that had to be let go; written down with the next batch.
+
+        Args:
+            kind: `decision`, or `shadow` for a copy of a request.
+            count: How many.
+        """
         with self._lock:
-            self.shed += count
-            self._shed_unwritten += count
+            self.shed += count if kind == "decision" else 0
+            self._shed_unwritten[kind] += count
 
     def _record_shed(self) -> None:
         with self._lock:
-            count, self._shed_unwritten = self._shed_unwritten, 0
-        if count:
+            unwritten, self._shed_unwritten = +self._shed_unwritten, Counter()
+        for kind, count in unwritten.items():
             try:
-                self._journal.record_loss("decision", count, time.time_ns() // 1_000_000)
+                self._journal.record_loss(kind, count, time.time_ns() // 1_000_000)
             except Exception:  # noqa: BLE001 - the count is kept and written with the next batch
                 with self._lock:
-                    self._shed_unwritten += count
+                    self._shed_unwritten[kind] += count
 
     @staticmethod
     def _answer(waiting: list[_Waiting], stored: list[StoredOutcome]) -> None:

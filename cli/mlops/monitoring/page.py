@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.report import Report, report_of
+from mlops.monitoring.shadows import shadow_reports
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.words import in_words, number, per_cent, reward_in_words
 from mlops.resources import shipped
@@ -67,7 +68,7 @@ def read_page(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> R
     """
     evidence = gather(journal, baseline=baseline)
     return ReportPage(
-        report_of(evidence, alpha),
+        replace(report_of(evidence, alpha), shadows=shadow_reports(journal)),
         evidence.spec,
         evidence.spec.arms[evidence.base].name,
         read_timeline(journal, evidence, alpha),

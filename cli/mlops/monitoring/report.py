@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.quality import Window, over_time
+from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.verdict import Comparison, Verdict, decide
 from mlops.rewards import REWARDS, Range
 from mlops.stats.sample_ratio import SampleRatio, sample_ratio
@@ -50,6 +51,7 @@ class Report:
         quality: Quality over time.
         verdict: What to do.
         notes: What a reader must know to judge all this.
+        shadows: Models that get copies of requests now; no part of the experiment.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Report:
     quality: tuple[Window, ...]
     verdict: Verdict
     notes: tuple[str, ...]
+    shadows: tuple[ShadowReport, ...] = ()
 
 
 def make_report(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> Report:
@@ -80,7 +83,8 @@ def make_report(journal: Journal, *, alpha: float = 0.05, baseline: str = "") ->
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
-    return report_of(gather(journal, baseline=baseline), alpha)
+    evidence = gather(journal, baseline=baseline)
+    return replace(report_of(evidence, alpha), shadows=shadow_reports(journal))
 
 
 def report_of(evidence: Evidence, alpha: float) -> Report:

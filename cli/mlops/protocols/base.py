@@ -141,6 +141,8 @@ class Kind(enum.Enum):
     TOO_LARGE = 413
     UNSUPPORTED_MEDIA = 415
     MODEL_FAILED = 500
+    UPSTREAM = 502
+    """The server that has the model cannot be reached, or answers nonsense."""
     NOT_READY = 503
     BUSY = 5031
     """Bodies under way take all the memory there is for them; the same may be sent again."""

@@ -13,8 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from mlops.journal.records import Decision
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import (
@@ -28,9 +26,11 @@ from mlops.protocols.base import (
     Records,
     Rows,
 )
+from mlops.serving.answers import rows_match, rows_of
 from mlops.serving.drawing import Draw, draw
 from mlops.serving.metrics import Metrics
 from mlops.serving.revision import LiveArm, LiveRevision
+from mlops.serving.shadows import Shadows
 from mlops.spec.request_id import mint
 
 _DEADLINE_S = 30.0
@@ -65,6 +65,7 @@ class Engine:
         key: The deployment's key.
         writer: Takes the decisions.
         metrics: Takes the counts.
+        shadows: Get copies of what was answered.
         features: `all`, `none` or the names of the features to keep with each decision.
     """
 
@@ -74,12 +75,14 @@ class Engine:
         key: bytes,
         writer: JournalWriter,
         metrics: Metrics,
+        shadows: Shadows,
         features: str | tuple[str, ...],
     ) -> None:
         self.live = live
         self.key = key
         self._writer = writer
         self._metrics = metrics
+        self._shadows = shadows
         self._features = features
         self._threads = ThreadPoolExecutor(_MODEL_THREADS, thread_name_prefix="model")
 
@@ -139,6 +142,9 @@ class Engine:
         self._write_down(
             drawn, request, kept, result, protocol, time_ms, started_ns, revision.number, size
         )
+        # A tester's request is in no statistic, of shadows neither.
+        if live.shadows and drawn.propensity > 0:
+            self._shadows.offer(live, request, drawn.nonce, drawn.unit, size)
         return Answer(result, request_id, drawn.arm.arm.name, revision.number)
 
     def score(self, rows: list[Any]) -> list[list[Any]]:
@@ -154,18 +160,20 @@ class Engine:
             ProtocolError: A model refuses the rows.
         """
         payload = Records(rows) if isinstance(rows[0], dict) else Rows(rows)
-        return [_rows_of(arm.loaded.model.predict(payload, {})) for arm in self.live.arms]
+        return [rows_of(arm.loaded.model.predict(payload, {})) for arm in self.live.arms]
 
     async def _predict(self, arm: LiveArm, request: InferenceRequest) -> Prediction:
         if arm.inline and request.n_rows <= _FEW_ROWS:
-            return _rows_match(
+            return rows_match(
                 arm.loaded.model.predict(request.payload, request.parameters), request
             )
+        if arm.remote is not None:
+            return rows_match(await arm.remote.ask(request.payload, request.parameters), request)
         work = asyncio.get_running_loop().run_in_executor(
             self._threads, arm.loaded.model.predict, request.payload, request.parameters
         )
         try:
-            return _rows_match(await asyncio.wait_for(work, _DEADLINE_S), request)
+            return rows_match(await asyncio.wait_for(work, _DEADLINE_S), request)
         except TimeoutError:
             raise ProtocolError(
                 Kind.DEADLINE, f"The model took longer than {_DEADLINE_S:g} s."
@@ -174,7 +182,7 @@ class Engine:
     def _keep(self, request: InferenceRequest, prediction: Prediction | None) -> _Kept:
         """What the journal keeps of the rows and of the answer."""
         features = _kept(request.payload, self._features)
-        return features, None if prediction is None else _rows_of(prediction)
+        return features, None if prediction is None else rows_of(prediction)
 
     def _write_down(
         self,
@@ -215,34 +223,8 @@ class Engine:
 
     def close(self) -> None:
         """Let go of the threads; predictions under way are not waited for."""
+        self._shadows.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _rows_match(prediction: Prediction, request: InferenceRequest) -> Prediction:
-    """Refuse an answer with another number of rows: feedback by row could not be joined to it."""
-    if isinstance(prediction, dict):
-        rows = len(next(iter(prediction.values()), ()))
-    else:
-        rows = len(prediction) if getattr(prediction, "shape", True) != () else 0
-    if rows != request.n_rows:
-        raise ProtocolError(
-            Kind.MODEL_FAILED, f"The model answered {rows} rows to a request of {request.n_rows}."
-        )
-    return prediction
-
-
-def _rows_of(prediction: Prediction) -> list[Any]:
-    """One JSON value per row."""
-    if isinstance(prediction, np.ndarray):
-        rows: list[Any] = prediction.tolist()
-        # One column is one number a row, whichever way the model shapes it.
-        return [row[0] if isinstance(row, list) and len(row) == 1 else row for row in rows]
-    if isinstance(prediction, dict):
-        columns = {name: np.asarray(values).tolist() for name, values in prediction.items()}
-        if len(columns) == 1:
-            return list(next(iter(columns.values())))
-        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return prediction
 
 
 def _kept(payload: Payload, features: str | tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON data

@@ -29,6 +29,7 @@ from mlops.rewards.exact import exact
 
 _BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ARM = ["deployment", "arm", "version"]
+_SHADOW = ["deployment", "shadow", "version"]
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class ArmCounters:
         absolute: Sum of absolute errors.
         labels: Truths of other kinds that met a prediction.
         correct: How many of them were equal to it.
+        dropped: For a shadow: copies that found its queue full.
     """
 
     codes: Counter[int] = field(default_factory=Counter)
@@ -64,6 +66,7 @@ class ArmCounters:
     absolute: float = 0.0
     labels: int = 0
     correct: int = 0
+    dropped: int = 0
 
     def count(self, status: int, rows: int, latency_s: float, *, forced: bool) -> None:
         """Add one answered request."""
@@ -98,8 +101,8 @@ class ArmCounters:
 class Metrics:
     """All counters of one server.
 
-    `arm` and `ArmCounters.count` are called on the event loop only; `lock` guards what the
-    journal's thread adds.
+    `arm` and its `ArmCounters.count` are called on the event loop only; `lock` guards what the
+    journal's thread adds, and what those of shadows count.
 
     Args:
         deployment: Name of the deployment, a label of every series.
@@ -110,6 +113,8 @@ class Metrics:
         self._deployment = deployment
         self._gauges = gauges
         self._arms: dict[tuple[str, str], ArmCounters] = {}
+        self._shadows: dict[tuple[str, str], ArmCounters] = {}
+        self.endpoints: dict[str, bool] = {}
         self.lock = threading.Lock()
         self.refused: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
@@ -119,6 +124,10 @@ class Metrics:
     def arm(self, name: str, version: str) -> ArmCounters:
         """Return the counters of an arm, the same object each time."""
         return self._arms.setdefault((name, version), ArmCounters())
+
+    def shadow(self, name: str, version: str) -> ArmCounters:
+        """Return the counters of a shadow, the same object each time."""
+        return self._shadows.setdefault((name, version), ArmCounters())
 
     def expose(self) -> bytes:
         """Write every series in Prometheus' text format."""
@@ -131,6 +140,9 @@ class Metrics:
             yield from _requests(arms)
             yield from _rewards(arms)
             yield from _quality(arms)
+            yield from _shadows(
+                [([self._deployment, *key], each) for key, each in self._shadows.items()]
+            )
             yield from self._server()
 
     def _server(self) -> Iterator[Metric]:
@@ -149,6 +161,14 @@ class Metrics:
         for protocol, count in sorted(self.refused.items()):
             family.add_metric([self._deployment, protocol], count)
         yield family
+        family_up = GaugeMetricFamily(
+            "mlops_endpoint_up",
+            "Whether the endpoint of an arm or shadow answered the last probe.",
+            labels=["deployment", "arm"],
+        )
+        for arm, up in sorted(self.endpoints.items()):
+            family_up.add_metric([self._deployment, arm], up)
+        yield family_up
         for name, text, value in self._gauges():
             gauge = GaugeMetricFamily(name, text, labels=["deployment"])
             gauge.add_metric([self._deployment], value)
@@ -159,27 +179,44 @@ _Arms = list[tuple[list[str], ArmCounters]]
 
 
 def _requests(arms: _Arms) -> Iterator[Metric]:
-    family = CounterMetricFamily(
-        "mlops_requests", "Answered prediction requests.", labels=[*_ARM, "code"]
-    )
-    for labels, arm in arms:
-        for code, count in sorted(arm.codes.items()):
-            family.add_metric([*labels, str(code)], count)
-    yield family
-    histogram = HistogramMetricFamily(
-        "mlops_request_duration_seconds", "From request read to answer written.", labels=_ARM
-    )
-    for labels, arm in arms:
-        total, buckets = 0, []
-        for bound, count in zip([*map(str, _BOUNDS_S), "+Inf"], arm.buckets, strict=True):
-            total += count
-            buckets.append((bound, float(total)))
-        histogram.add_metric(labels, buckets, arm.latency_s)
-    yield histogram
+    yield _by_code("mlops_requests", "Answered prediction requests.", _ARM, arms)
+    text = "From request read to answer written."
+    yield _latencies("mlops_request_duration_seconds", text, _ARM, arms)
     yield _counter("mlops_rows", "Rows predicted.", arms, lambda arm: arm.rows)
     yield _counter(
         "mlops_forced_requests", "Requests whose arm a tester chose.", arms, lambda arm: arm.forced
     )
+
+
+def _shadows(shadows: _Arms) -> Iterator[Metric]:
+    yield _by_code("mlops_shadow_requests", "Copies that a shadow answered.", _SHADOW, shadows)
+    text = "From a copy's turn to the shadow's answer."
+    yield _latencies("mlops_shadow_duration_seconds", text, _SHADOW, shadows)
+    family = CounterMetricFamily(
+        "mlops_shadow_dropped", "Copies that found a shadow's queue full.", labels=_SHADOW
+    )
+    for labels, shadow in shadows:
+        family.add_metric(labels, shadow.dropped)
+    yield family
+
+
+def _by_code(name: str, text: str, labels: list[str], arms: _Arms) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[*labels, "code"])
+    for values, arm in arms:
+        for code, count in sorted(arm.codes.items()):
+            family.add_metric([*values, str(code)], count)
+    return family
+
+
+def _latencies(name: str, text: str, labels: list[str], arms: _Arms) -> HistogramMetricFamily:
+    histogram = HistogramMetricFamily(name, text, labels=labels)
+    for values, arm in arms:
+        total, buckets = 0, []
+        for bound, count in zip([*map(str, _BOUNDS_S), "+Inf"], arm.buckets, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        histogram.add_metric(values, buckets, arm.latency_s)
+    return histogram
 
 
 def _rewards(arms: _Arms) -> Iterator[Metric]:

@@ -34,6 +34,9 @@ from mlops.serving.pages import Pages
 from mlops.serving.patience import PatientProtocol
 from mlops.serving.report import LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
+from mlops.serving.shadow_models import LiveShadow
+from mlops.serving.shadows import Shadows
+from mlops.serving.watching import Watch
 from mlops.spec.deployment import DeploymentSpec, Revision, from_dict, to_dict
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.server import Launch, Served, ServerState, write_state
@@ -70,7 +73,11 @@ class Process:
         live = load_revision(launch.served)
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._gauges)
-        self._engine = Engine(live, key, self._writer, self._metrics, launch.features)
+        self._shadows = Shadows(key, self._writer, self._metrics)
+        self._engine = Engine(
+            live, key, self._writer, self._metrics, self._shadows, launch.features
+        )
+        self._watch = Watch(self._engine, self._metrics)
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
         self._desk = OutcomeDesk(self._engine, self._metrics, self._specs)
@@ -102,6 +109,8 @@ class Process:
         admin = Admin(self._status, self._swap, self._note, self._engine.score)
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
+        self._adopt(self._engine.live)
+        watching = asyncio.create_task(self._watch.run())
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
             self._record("started", self._launch.served.revision)
@@ -110,6 +119,8 @@ class Process:
             try:
                 await asyncio.gather(public.serve([self._socket]), private.serve([control]))
             finally:
+                watching.cancel()
+                await self._watch.close()
                 self._finish()
 
     def _stop(self) -> None:
@@ -157,8 +168,17 @@ class Process:
         except MlopsError:
             # There was no await in between, so no request has seen it.
             self._engine.live, self._launch = before
+            self._watch.retire(live, before[0])
             raise
+        self._adopt(live)
+        self._watch.retire(before[0], live)
         _LOG.info("revision %d is live", served.revision.number)
+
+    def _adopt(self, live: LiveRevision) -> None:
+        """Let shadows and endpoints work for `live`, on this event loop."""
+        for remote in live.remotes:
+            remote.attach()
+        self._shadows.adopt(live)
 
     def _note(self, text: str) -> None:
         number = self._launch.served.revision.number
@@ -185,6 +205,7 @@ class Process:
             ("mlops_revision", "Number of the live revision.", self._launch.served.revision.number),
             ("mlops_journal_pending", "Decisions waiting to be written.", self._writer.pending),
             ("mlops_journal_shed", "Decisions shed since the start.", self._writer.shed),
+            ("mlops_shadow_waiting", "Copies waiting for a shadow.", self._shadows.waiting),
         ]
 
     def _status(self) -> dict[str, Any]:
@@ -198,6 +219,7 @@ class Process:
                     "version": arm.arm.model.label,
                     "weight": arm.arm.weight,
                     "path_taken": arm.loaded.path_taken,
+                    "up": arm.remote.up if arm.remote else None,
                     "requests": sum(counters.codes.values()),
                     "errors": sum(n for code, n in counters.codes.items() if code >= 500),
                     "rewards": counters.rewards,
@@ -210,10 +232,24 @@ class Process:
             "url": self._state(None).url,
             "started_ms": self._started_ms,
             "arms": arms,
+            "shadows": [self._shadow_status(shadow) for shadow in live.shadows],
             "feedback": dict(self._metrics.feedback),
             "pending": self._writer.pending,
             "shed": self._writer.shed,
         }
+
+    def _shadow_status(self, shadow: LiveShadow) -> dict[str, Any]:
+        spec = shadow.shadow
+        with self._metrics.lock:
+            counters = self._metrics.shadow(spec.name, spec.model.label)
+            return {
+                "name": spec.name,
+                "version": spec.model.label,
+                "share": spec.share,
+                "requests": sum(counters.codes.values()),
+                "errors": sum(n for code, n in counters.codes.items() if code >= 500),
+                "dropped": counters.dropped,
+            }
 
     def _state(self, stopped_ms: int | None) -> ServerState:
         live = self._engine.live
@@ -222,7 +258,10 @@ class Process:
             pid=os.getpid(),
             started_ms=self._started_ms,
             stopped_ms=stopped_ms,
-            notes=tuple(arm.loaded.notes for arm in live.arms),
+            notes=(
+                *(arm.loaded.notes for arm in live.arms),
+                *(shadow.notes for shadow in live.shadows),
+            ),
             request=self._request(live),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mlops.policies import POLICIES
 from mlops.policies.base import Policy
 from mlops.serving.models import load_model
 from mlops.serving.models.base import LoadedModel
+from mlops.serving.models.remote import RemoteModel, connect
+from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm
 from mlops.spec.server import Served
 
@@ -22,19 +25,21 @@ _INLINE_MS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class LiveArm:
-    """One arm with its model in memory.
+    """One arm with its model in memory, or with the way to it.
 
     Attributes:
         arm: What the spec says of it.
         index: Its position in the revision.
         loaded: Its model.
         inline: Whether predicting is quick enough to stay on the event loop.
+        remote: Its model, if another server answers for it.
     """
 
     arm: Arm
     index: int
     loaded: LoadedModel
     inline: bool
+    remote: RemoteModel | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +52,21 @@ class LiveRevision:
         policy: Draws among them.
         salt: Keeps the draws of one experiment apart from those of the next, so that a unit's
             arm in the last one does not decide its arm in this one.
+        shadows: Its shadows, ready.
     """
 
     served: Served
     arms: tuple[LiveArm, ...]
     policy: Policy
     salt: bytes
+    shadows: tuple[LiveShadow, ...] = ()
+
+    @property
+    def remotes(self) -> tuple[RemoteModel, ...]:
+        """Every model of it that another server answers for."""
+        shadows = (shadow.model for shadow in self.shadows)
+        found = (*(arm.remote for arm in self.arms), *shadows)
+        return tuple(each for each in found if isinstance(each, RemoteModel))
 
 
 def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveRevision:
@@ -61,30 +75,61 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
     Args:
         served: What to load.
         previous: The revision that answers now; its models are kept where the folder is the same,
-            so that a change of weights loads nothing.
+            so that a change of weights loads nothing. Without one, a server starts, and must come
+            up also while an endpoint is away.
 
     Raises:
-        InvalidInputError: A model cannot be loaded, warmed or does not fit the others.
+        InvalidInputError: A model cannot be loaded, warmed or does not fit the others; or, beside
+            a revision that answers, an endpoint does not.
     """
     spec = served.revision.spec
-    kept = dict(zip(previous.served.paths, previous.arms, strict=True)) if previous else {}
-    arms = []
-    for index, (arm, path) in enumerate(zip(spec.arms, served.paths, strict=True)):
-        if path in kept:
-            loaded = kept[path].loaded
-        else:
-            _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
-            loaded = load_model(Path(path))
-        # A model without an example was never timed; it may be slow.
-        inline = loaded.row_ms < _INLINE_MS
-        arms.append(LiveArm(arm, index, loaded, inline))
-    _check_agreement(arms)
+    running = previous.shadows if previous else ()
+    paths = served.paths[len(spec.arms) :]
+    # First, as their processes load while we do.
+    shadows = start_shadows(spec.shadows, paths, running, strict=previous is not None)
+    try:
+        arms = _load_arms(served, previous)
+        _check_agreement(arms)
+        wait_for(shadows, running)
+    except InvalidInputError:
+        end_shadows(shadows, running)
+        raise
     return LiveRevision(
         served=served,
         arms=tuple(arms),
         policy=POLICIES.load(spec.policy)([arm.weight for arm in spec.arms]),
         salt=hashlib.blake2b(spec.experiment.encode(), digest_size=16).digest(),
+        shadows=shadows,
     )
+
+
+def _load_arms(served: Served, previous: LiveRevision | None) -> list[LiveArm]:
+    kept = {_identity(arm.arm, path): arm for arm, path in _with_paths(previous)}
+    arms: list[LiveArm] = []
+    for index, (arm, path) in enumerate(zip(served.revision.spec.arms, served.paths, strict=False)):
+        endpoint = arm.model.endpoint
+        same = kept.get(_identity(arm, path))
+        if same is not None:
+            arms.append(LiveArm(arm, index, same.loaded, same.inline, same.remote))
+        elif endpoint is not None:
+            loaded, remote = connect(endpoint, arm.name, strict=previous is not None)
+            arms.append(LiveArm(arm, index, loaded, inline=False, remote=remote))
+        else:
+            _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
+            loaded = load_model(Path(path))
+            # A model without an example was never timed; it may be slow.
+            arms.append(LiveArm(arm, index, loaded, inline=loaded.row_ms < _INLINE_MS))
+    return arms
+
+
+def _with_paths(live: LiveRevision | None) -> Iterator[tuple[LiveArm, str]]:
+    # The folders of the shadows come after those of the arms.
+    return zip(live.arms, live.served.paths, strict=False) if live else iter(())
+
+
+def _identity(arm: Arm, path: str) -> tuple[str, str]:
+    """What two arms must have in common to share a model; an endpoint also speaks of its arm."""
+    return path, f"{arm.name} {arm.model.source}" if arm.model.endpoint else ""
 
 
 def _check_agreement(arms: list[LiveArm]) -> None:

@@ -34,7 +34,7 @@ class LoadedModel:
     Attributes:
         model: Calls the model.
         signature: What the model says it takes and gives.
-        path_taken: `native` or `pyfunc`, for status pages.
+        path_taken: `native`, `pyfunc` or `remote`, for status pages.
         example: A request the model takes, as (column names, rows); None if it has none.
         row_ms: Median time of a one-row prediction at warm-up in milliseconds; NaN without an
             example.

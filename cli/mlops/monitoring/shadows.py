@@ -1,0 +1,169 @@
+"""What shadows made of the requests they got copies of, against what was served.
+
+Descriptions, not evidence: nobody was given a shadow's answer, so nothing can be said about what
+people would have made of it. Where the truth is known both are measured on the same rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mlops.journal.base import Journal
+from mlops.journal.records import ShadowPair, ShadowTruth, Value
+from mlops.monitoring.evidence import Truth
+from mlops.monitoring.quality import Quality, measure
+from mlops.spec.deployment import DeploymentSpec, Shadow, from_dict
+
+# Two servers may sum in another order, and JSON writes what they differ in.
+_SAME = 1e-6
+_SHADOW, _SERVED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """One shadow of the live revision, over all revisions that had it.
+
+    Attributes:
+        name: Its name.
+        version: Its model version.
+        share: Share of the requests it gets a copy of, in (0, 1].
+        requests: Copies it was asked about.
+        errors: Those it answered with a status of 500 or more.
+        served_errors: The same for what was served to these requests.
+        latency_ms: Mean latency of its answers in milliseconds; NaN without any.
+        served_latency_ms: Mean latency of what was served to the same requests.
+        rows: Rows that both answered.
+        agreement: Share of those on which both said the same, in [0, 1]; None without any.
+        difference: Mean absolute difference of numbers; None if there are none.
+        quality: Its quality, on rows whose truth is known and that both answered.
+        served_quality: Quality of what was served, on the same rows.
+    """
+
+    name: str
+    version: str
+    share: float
+    requests: int
+    errors: int
+    served_errors: int
+    latency_ms: float
+    served_latency_ms: float
+    rows: int
+    agreement: float | None
+    difference: float | None
+    quality: Quality
+    served_quality: Quality
+
+
+def shadow_reports(journal: Journal) -> tuple[ShadowReport, ...]:
+    """Report on each shadow of the revision that is live, or was last."""
+    specs: dict[int, DeploymentSpec] = {}
+    live: DeploymentSpec | None = None
+    for event in journal.revision_events():
+        if event.event in ("live", "started") and event.spec:
+            live = specs[event.revision] = from_dict(event.spec)
+    if live is None or not live.shadows:
+        return ()
+    where = {
+        (number, index): _identity(shadow)
+        for number, spec in specs.items()
+        for index, shadow in enumerate(spec.shadows)
+    }
+    wanted = {_identity(shadow): _Sums() for shadow in live.shadows}
+    numbers = sorted({number for (number, _), each in where.items() if each in wanted})
+    _add_pairs(journal.shadow_pairs(numbers), where, wanted)
+    _add_truths(journal.shadow_truths(numbers), where, wanted)
+    return tuple(_report(shadow, wanted[_identity(shadow)]) for shadow in live.shadows)
+
+
+_Identity = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Sums:
+    requests: int = 0
+    errors: int = 0
+    served_errors: int = 0
+    latency_us: int = 0
+    answered: int = 0
+    served_latency_us: int = 0
+    served: int = 0
+    rows: int = 0
+    same: int = 0
+    numbers: int = 0
+    difference: float = 0.0
+    truths: list[Truth] = field(default_factory=list)
+
+
+def _identity(shadow: Shadow) -> _Identity:
+    return shadow.name, shadow.model.source
+
+
+def _add_pairs(
+    pairs: Iterable[ShadowPair],
+    where: dict[tuple[int, int], _Identity],
+    wanted: dict[_Identity, _Sums],
+) -> None:
+    for pair in pairs:
+        sums = wanted.get(where.get((pair.revision, pair.shadow), ("", "")))
+        if sums is None:
+            continue
+        sums.requests += 1
+        sums.errors += pair.status >= 500
+        if pair.status < 500:
+            sums.latency_us += pair.latency_us
+            sums.answered += 1
+        if pair.served_status is not None and pair.served_latency_us is not None:
+            sums.served_errors += pair.served_status >= 500
+            sums.served_latency_us += pair.served_latency_us
+            sums.served += 1
+        ours, theirs = pair.predictions, pair.served_predictions
+        if ours is not None and theirs is not None and len(ours) == len(theirs):
+            for one, other in zip(ours, theirs, strict=True):
+                _compare(sums, one, other)
+
+
+def _compare(sums: _Sums, one: Value, other: Value) -> None:
+    sums.rows += 1
+    if _is_number(one) and _is_number(other):
+        difference = abs(float(one) - float(other))  # type: ignore[arg-type]  # numbers
+        sums.numbers += 1
+        sums.difference += difference
+        sums.same += difference <= _SAME * max(1.0, abs(float(other)))  # type: ignore[arg-type]
+    else:
+        sums.same += one == other
+
+
+def _add_truths(
+    truths: Iterable[ShadowTruth],
+    where: dict[tuple[int, int], _Identity],
+    wanted: dict[_Identity, _Sums],
+) -> None:
+    for seen in truths:
+        sums = wanted.get(where.get((seen.revision, seen.shadow), ("", "")))
+        if sums is not None and seen.prediction is not None and seen.served is not None:
+            sums.truths.append(Truth(0, _SHADOW, seen.prediction, seen.truth))
+            sums.truths.append(Truth(0, _SERVED, seen.served, seen.truth))
+
+
+def _report(shadow: Shadow, sums: _Sums) -> ShadowReport:
+    return ShadowReport(
+        name=shadow.name,
+        version=shadow.model.label,
+        share=shadow.share,
+        requests=sums.requests,
+        errors=sums.errors,
+        served_errors=sums.served_errors,
+        latency_ms=sums.latency_us / sums.answered / 1000 if sums.answered else math.nan,
+        served_latency_ms=sums.served_latency_us / sums.served / 1000 if sums.served else math.nan,
+        rows=sums.rows,
+        agreement=sums.same / sums.rows if sums.rows else None,
+        difference=sums.difference / sums.numbers if sums.numbers else None,
+        quality=measure(sums.truths, _SHADOW),
+        served_quality=measure(sums.truths, _SERVED),
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

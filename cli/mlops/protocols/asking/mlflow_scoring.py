@@ -1,0 +1,43 @@
+"""Asking MLflow's scoring server, `POST /invocations`.
+
+Specification: https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/, "Accepted Input
+Formats".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlops.protocols.asking.base import as_table, nested, prediction_of, read_answer, strange
+from mlops.protocols.base import Payload, Prediction, Records, Tensor
+from mlops.protocols.json_body import write
+
+
+class MlflowAsking:
+    """See `Asking`."""
+
+    def encode(
+        self, payload: Payload, parameters: Mapping[str, Any], columns: Mapping[str, str]
+    ) -> bytes:
+        """See `Asking.encode`."""
+        document: dict[str, Any]
+        if isinstance(payload, Records):
+            document = {"dataframe_records": payload.values}
+        elif isinstance(payload, Tensor):
+            document = {"inputs": nested(payload.values)}
+        else:
+            names, rows = as_table(payload, columns)
+            split = {"columns": list(names), "data": rows} if names else {"data": rows}
+            document = {"dataframe_split": split}
+        return write({**document, "params": dict(parameters)} if parameters else document)
+
+    def decode(self, body: bytes) -> Prediction:
+        """See `Asking.decode`."""
+        document = read_answer(body)
+        if "predictions" not in document:
+            raise strange("it has no `predictions`")
+        return prediction_of(document["predictions"])
+
+
+ASKING = MlflowAsking()

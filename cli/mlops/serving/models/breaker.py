@@ -1,0 +1,49 @@
+"""When to stop asking a server that does not answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_FAILURES = 3
+_PAUSE_S = 1.0
+
+
+class Breaker:
+    """Refuses at once what would only wait: after several failures in a row, all but one a second.
+
+    Lives on one event loop.
+
+    Args:
+        clock: Seconds that only grow.
+
+    Attributes:
+        reason: Why the last question failed.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.reason = ""
+        self._clock = clock
+        self._failures = 0
+        self._next = 0.0
+
+    def allows(self) -> bool:
+        """Whether a question may be asked now; one that may is counted as the one of its second."""
+        if self._failures < _FAILURES:
+            return True
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + _PAUSE_S
+        return True
+
+    def fail(self, reason: str) -> None:
+        """A question found nobody, or no answer in time."""
+        self.reason = reason
+        self._failures += 1
+        if self._failures == _FAILURES:
+            self._next = self._clock() + _PAUSE_S
+
+    def close(self) -> None:
+        """The server has answered something: ask it as before."""
+        self._failures = 0

@@ -1,0 +1,69 @@
+"""Keeping an eye on what runs beside the server: endpoints, and the processes of shadows."""
+
+from __future__ import annotations
+
+import asyncio
+
+from mlops.serving.engine import Engine
+from mlops.serving.metrics import Metrics
+from mlops.serving.revision import LiveRevision
+from mlops.serving.shadow_models import end_shadows
+
+_PROBE_EVERY_S = 5.0
+# What was asked before a swap may take so long to be answered.
+_GRACE_S = 35.0
+
+
+class Watch:
+    """Probes every endpoint of the live revision, and closes what a revision leaves behind.
+
+    Lives on one event loop.
+
+    Args:
+        engine: Knows what is live.
+        metrics: Told which endpoints are up.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self._engine = engine
+        self._metrics = metrics
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Probe until cancelled."""
+        while True:
+            remotes = self._engine.live.remotes
+            await asyncio.gather(*(remote.probe() for remote in remotes))
+            self._metrics.endpoints = {
+                remote.arm: remote.up
+                for remote in self._engine.live.remotes
+                if remote.up is not None
+            }
+            await asyncio.sleep(_PROBE_EVERY_S)
+
+    def retire(self, over: LiveRevision, live: LiveRevision) -> None:
+        """Close what `over` has and `live` has not, once nobody can be waiting for it any more."""
+        task = asyncio.create_task(self._later(over, live))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def close(self) -> None:
+        """Let go of everything that is held beside the server."""
+        for task in list(self._retiring):
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await _close(self._engine.live, None)
+
+    async def _later(self, over: LiveRevision, live: LiveRevision) -> None:
+        try:
+            await asyncio.sleep(_GRACE_S if over.remotes else 0)
+        finally:
+            await _close(over, live)
+
+
+async def _close(over: LiveRevision, live: LiveRevision | None) -> None:
+    kept_remotes = set(map(id, live.remotes)) if live else set()
+    for remote in over.remotes:
+        if id(remote) not in kept_remotes:
+            await remote.close()
+    await asyncio.to_thread(end_shadows, over.shadows, live.shadows if live else ())

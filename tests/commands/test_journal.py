@@ -1,0 +1,82 @@
+"""`mlops journal prune`, and `report` and `status` where there are shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_training import TrainedWine
+
+
+@pytest.fixture(scope="module")
+def busy(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Model A serves, model B is its shadow; thirty requests, ten of them with their truth."""
+    shop = open_shop(trained_wine, tmp_path_factory.mktemp("shadowed") / "wine")
+    try:
+        said = shop.ok("deploy", "--model", "modelA", "--shadow", "modelB", "--json")
+        assert [each["share"] for each in said.document["shadows"]] == [1.0]
+        ids = [shop.ask()[0] for _ in range(30)]
+        for request_id in ids[:10]:
+            shop.post("/feedback", {"request_id": request_id, "truth": 6.0})
+        wait_until(lambda: _shadow(shop)["requests"] == 30)
+        yield shop
+    finally:
+        shop.close()
+
+
+def _shadow(shop: Shop) -> dict[str, object]:
+    (shadow,) = shop.ok("status", "--json").document["deployments"][0]["shadows"]
+    found: dict[str, object] = shadow
+    return found
+
+
+def test_a_shadow_in_status_and_report(busy: Shop) -> None:
+    assert "shadow modelB" in busy.ok("status").out
+    wait_until(
+        lambda: busy.ok("report", "--json").document["shadows"][0]["requests"] == 30, timeout_s=10
+    )
+    document = busy.ok("report", "--json").document
+    (shadow,) = document["shadows"]
+    assert (shadow["name"], shadow["rows"], shadow["errors"]) == ("modelB", 30, 0)
+    assert shadow["agreement"] == 0.0
+    assert shadow["difference"] > 0
+    assert shadow["quality"]["n"] == shadow["served_quality"]["n"] == 10
+    assert shadow["quality"]["rmse"] != shadow["served_quality"]["rmse"]
+    # It is no arm.
+    assert [arm["name"] for arm in document["arms"]] == ["modelA"]
+    assert document["arms"][0]["requests"] == 30
+    text = busy.ok("report").out
+    assert "nobody gets their answers" in text
+    page = busy.folder / "report.html"
+    busy.ok("report", "--html", str(page))
+    assert 'id="h-shadows"' in page.read_text()
+
+
+def test_the_same_again_changes_nothing(busy: Shop) -> None:
+    again = busy.ok("deploy", "--model", "modelA", "--shadow", "modelB", "--json")
+    assert again.document["change"] == "nothing"
+    without = busy.ok("deploy", "--model", "modelA", "--dry-run")
+    assert "- modelB" in without.err
+
+
+def test_pruning(busy: Shop) -> None:
+    """Last, as it cannot be undone."""
+    unsaid = busy.run("journal", "prune", "--json")
+    assert (unsaid.code, unsaid.error["code"]) == (2, "usage")
+    assert busy.run("journal", "prune", "--older-than", "0").code == 2
+    young = busy.ok("journal", "prune", "--older-than", "1", "--json").document
+    assert young["requests"] == 0
+    old = ("journal", "prune", "--older-than", "0.0000001")
+    dry = busy.ok(*old, "--dry-run", "--json").document
+    assert (dry["requests"], dry["dry_run"], dry["name"]) == (30, True, "wine")
+    assert "30 requests" in busy.ok(*old, "--dry-run").out
+    before = busy.ok("report", "--json").document["arms"]
+    done = busy.ok(*old, "--json").document
+    assert (done["requests"], done["kept_space"]) == (30, True)
+    assert busy.ok("report", "--json").document["arms"] == before
+    busy.ok("stop")
+    kept = replace(busy, environ={"MLOPS_JOURNAL_RETENTION_DAYS": "1"})
+    assert kept.ok("journal", "prune", "--json").document["requests"] == 0
