@@ -41,7 +41,7 @@ def imports(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The whole suite against an installed wheel."""
     session.install(".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or ("-n", "logical", "--dist", "loadfile")))
 
 
 @nox.session
