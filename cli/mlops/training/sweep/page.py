@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from markupsafe import Markup
-
 import mlops
 from mlops.errors import InvalidInputError, NotAllowedError
 from mlops.resources import shipped
@@ -20,6 +18,7 @@ from mlops.training.sweep.records import SweepResult, SweepSpec, TrialRecord
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 
 def check_place(file: Path) -> None:
@@ -113,6 +112,8 @@ def _templates() -> Environment:
 
 def _raw(name: str) -> Markup:
     """Our own style: not escaped, and nothing is put into it."""
+    from markupsafe import Markup
+
     text = _templates().get_template(name).render()
     return Markup(text)  # noqa: S704 - a file of ours without variables
 
