@@ -12,15 +12,19 @@ from typer.core import TyperCommand
 from mlops.commands.arguments import NoPreflight
 from mlops.commands.output import Json, next_steps, plain, show
 from mlops.commands.sweep import render_sweep
+from mlops.commands.training_elsewhere import render_remote, render_training
 from mlops.errors import MlopsError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
     from mlops.training import TrainResult
 
 _REGISTRY = "Registry"
 _SWEEP = "Sweep"
+_ELSEWHERE = "Kubernetes and Databricks"
 _RUN_ID = re.compile(r"[0-9a-f]{32}|last")
 _NEWEST = "last"
 
@@ -76,7 +80,9 @@ def train(
     backend: Annotated[
         str | None,
         typer.Option(
-            help="local, or ray for a Ray cluster; by default the setting.", show_default=False
+            metavar="local|ray|kubernetes|databricks",
+            help="Where runs execute; kubernetes only writes manifests. By default the setting.",
+            show_default=False,
         ),
     ] = None,
     ray_address: Annotated[
@@ -187,6 +193,33 @@ def train(
         typer.Option(metavar="FILE", show_default=False, rich_help_panel=_SWEEP,
                      help="Write a page with a picture of the sweep."),
     ] = "",
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="NAME=VALUE", help="Tag of every run; repeatable."),
+    ] = None,
+    render: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|-", show_default=False, rich_help_panel=_ELSEWHERE,
+            help="Where `--backend kubernetes` writes, or `-` for standard output; "
+            "by default train/NAME.",
+        ),
+    ] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(show_default=False, rich_help_panel=_ELSEWHERE,
+                     help="Image with the project, its packages and mlops."),
+    ] = None,
+    namespace: Annotated[
+        str | None,
+        typer.Option("-n", "--namespace", show_default=False, rich_help_panel=_ELSEWHERE,
+                     help="Namespace of the Job; by default kubectl's."),
+    ] = None,
+    backend_config: Annotated[
+        str,
+        typer.Option(metavar="FILE", show_default=False, rich_help_panel=_ELSEWHERE,
+                     help="JSON file with the cluster that `--backend databricks` starts."),
+    ] = "",
     no_preflight: NoPreflight = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -197,6 +230,7 @@ def train(
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
     from mlops.training import TrainRequest, TrainResult, train_or_sweep
+    from mlops.training.databricks import run_on_databricks
     from mlops.training.sweep import SweepOptions
     from mlops.workflows.preflight import preflight
 
@@ -216,6 +250,7 @@ def train(
         require_clean=require_clean,
         grid=tuple(grid or ()),
         from_run=from_run,
+        tags=tuple(tags or ()),
         sweep=SweepOptions(
             sampler=sampler or "",
             trials=trials or 0,
@@ -229,11 +264,28 @@ def train(
             html=html,
         ),
     )
-    flags = {"training.backend": backend, "training.ray_address": ray_address}
+    flags = {
+        "training.backend": backend,
+        "training.ray_address": ray_address,
+        "training.image": image,
+        "training.namespace": namespace,
+    }
     settings = load_settings(flags=flags)
+    only: dict[str, dict[str, object]] = {
+        "kubernetes": {"--render": render, "--image": image, "--namespace": namespace},
+        "databricks": {"--backend-config": backend_config},
+    }
+    _check_backend(settings.training.backend, only)
+    if settings.training.backend == "kubernetes":
+        render_training(request, settings, render, as_json=as_json)
+        return
     with PhaseProgress() as progress:
         if not no_preflight:
             preflight(settings, write=True)
+        if settings.training.backend == "databricks":
+            ran = run_on_databricks(request, settings, backend_config, progress)
+            show(plain(ran), as_json=as_json, render=lambda out: render_remote(out, ran))
+            return
         result = train_or_sweep(request, settings, progress)
     if isinstance(result, TrainResult):
         single = result
@@ -243,6 +295,17 @@ def train(
     show(plain(swept), as_json=as_json, render=lambda out: render_sweep(out, swept))
     if swept.failed:
         raise typer.Exit(MlopsError.exit_code)
+
+
+def _check_backend(backend: str, only: Mapping[str, Mapping[str, object]]) -> None:
+    """Refuse options that belong to another backend."""
+    for owner, options in only.items():
+        given = [option for option, value in options.items() if value]
+        if given and backend != owner:
+            raise UsageError(
+                f"`{'`, `'.join(given)}` goes with `--backend {owner}`, and this is `{backend}`.",
+                hint=f"Add `--backend {owner}`, or leave it out.",
+            )
 
 
 def _render(out: Console, result: TrainResult) -> None:

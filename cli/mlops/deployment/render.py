@@ -43,7 +43,7 @@ STDOUT = "-"
 KUSTOMIZATION = "kustomization.yaml"
 
 _FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
-_MARK = "# Rendered by `mlops deploy"
+_MARK = "# Rendered by `mlops "
 
 Change = Literal["create", "update", "same"]
 
@@ -363,8 +363,34 @@ def _commands(
     if KUSTOMIZATION in rendered.beside:
         apply = f"kubectl apply -k {where}"
     else:
-        # Each file by name: the folder may hold what another target or revision left there.
-        named = (word for file in files if file.manifest for word in ("-f", file.path))
-        apply = shlex.join(["kubectl", "apply", *named])
+        apply = apply_command(files)
     after = (command.format(folder=where) for command in rendered.after_apply)
     return (*before, apply, *after)
+
+
+def put_files(texts: Mapping[str, str], folder: Path | None) -> tuple[RenderedFile, ...]:
+    """Write manifests that begin as all of ours do.
+
+    Args:
+        texts: Manifests by the names of their files.
+        folder: Where they go; None writes none.
+
+    Raises:
+        InvalidInputError: The folder cannot be written.
+        ConflictError: A file in the folder was not rendered by us.
+    """
+    if folder is None:
+        return tuple(RenderedFile(name, text, "create") for name, text in texts.items())
+    files = tuple(
+        RenderedFile(str(folder / name), text, _change(folder / name, text))
+        for name, text in texts.items()
+    )
+    _write(files)
+    return files
+
+
+def apply_command(files: tuple[RenderedFile, ...]) -> str:
+    """Return the command that applies manifests."""
+    # Each file by name: the folder may hold what another target or revision left there.
+    named = (word for file in files if file.manifest for word in ("-f", file.path))
+    return shlex.join(["kubectl", "apply", *named])

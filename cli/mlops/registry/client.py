@@ -17,6 +17,7 @@ from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Experiment
 
     from mlops.settings import Settings
 
@@ -149,8 +150,7 @@ def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:
     with mlflow_errors(settings):
         found = client.get_experiment_by_name(name)
         if found is None:
-            place = _artifact_location(settings, name)
-            return str(client.create_experiment(name, artifact_location=place))
+            found = _create_experiment(client, settings, name)
     if found.lifecycle_stage == "deleted":
         raise ConflictError(
             f"The experiment `{name}` was deleted.",
@@ -158,6 +158,20 @@ def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:
             "`--experiment` with another name.",
         )
     return str(found.experiment_id)
+
+
+def _create_experiment(client: MlflowClient, settings: Settings, name: str) -> Experiment:
+    """Create an experiment, unless another process does so at the same moment."""
+    from mlflow.exceptions import MlflowException
+
+    place = _artifact_location(settings, name)
+    try:
+        return client.get_experiment(client.create_experiment(name, artifact_location=place))
+    except MlflowException as error:
+        found = client.get_experiment_by_name(name)
+        if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            raise
+        return found
 
 
 def elsewhere(client: MlflowClient, settings: Settings, experiment: str) -> str:

@@ -78,13 +78,19 @@ class TrainingSettings:
     warm: bool = setting(
         True, "fork runs from a process that has imported everything; false: MLflow's own runner"
     )
-    backend: str = setting("local", "where runs execute: local, or ray for a Ray cluster")
+    backend: str = setting("local", "where runs execute: local, ray, kubernetes or databricks")
     ray_address: str = setting(
         "",
         "Ray cluster, for example ray://head:10001; empty means one on this machine",
         env=("RAY_ADDRESS",),
     )
     ray_cpus: int = setting(1, "processors of the cluster that a run takes")
+    image: str = setting("", "image of a Kubernetes Job: the project, its packages, and mlops")
+    image_project: str = setting("/project", "folder in that image with the MLproject")
+    namespace: str = setting("", "namespace of the Job; empty leaves it to kubectl")
+    secret: str = setting("", "Secret with what the Job's pods need to reach MLflow and its store")
+    cpu: str = setting("1", "CPU that a trial in a Job requests")
+    memory: str = setting("2Gi", "memory that a trial in a Job requests, and may not exceed")
     diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
 
 

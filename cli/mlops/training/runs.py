@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import json
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
+from mlops.errors import UsageError
 from mlops.registry.faults import mlflow_errors
 from mlops.settings.secrets import without_credentials
 from mlops.training.processes import PID_TAG, owner_is_gone, owner_tags
@@ -97,6 +98,26 @@ class OwnedRun:
             if self.status not in _ENDED or self.fate != "FINISHED":
                 self._client.set_terminated(self.run_id, self.fate)
                 self.status = self.fate
+
+
+def read_tags(words: Sequence[str]) -> dict[str, str]:
+    """Return the tags that a command line gives to its runs.
+
+    Raises:
+        UsageError: A word is not name=value, or the name is MLflow's or ours.
+    """
+    tags = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise UsageError(f"`--tag {word}` is not of the form name=value.")
+        if name.startswith(("mlflow.", "mlops.")):
+            raise UsageError(
+                f"`--tag {word}` has a name that is not free.",
+                hint="`mlflow.` and `mlops.` begin the tags that MLflow and we set.",
+            )
+        tags[name] = value
+    return tags
 
 
 def run_tags(source: str, entry_point: str, env_manager: str = "local") -> dict[str, str]:

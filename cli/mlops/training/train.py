@@ -26,7 +26,7 @@ from mlops.training.progress import Progress, Silent
 from mlops.training.project import project_folder, read_project
 from mlops.training.provenance import collect
 from mlops.training.registration import Registered, Registration, register_run
-from mlops.training.runs import Fate
+from mlops.training.runs import Fate, read_tags
 from mlops.training.sweep.records import SweepOptions, SweepResult
 from mlops.training.sweep.settling import SweepOrder
 from mlops.training.sweep.sweeping import sweep
@@ -54,6 +54,7 @@ class TrainRequest:
         from_run: A run whose code and parameters are taken where nothing else is said; empty for
             none.
         sweep: How several runs are made.
+        tags: Words of the form name=value, for every run.
     """
 
     project: str = "."
@@ -69,6 +70,7 @@ class TrainRequest:
     grid: tuple[str, ...] = ()
     from_run: str = ""
     sweep: SweepOptions = field(default_factory=SweepOptions)
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,7 @@ def train_or_sweep(
     started = time.monotonic()
     progress = progress or Silent()
     _check_options(request)
+    read_tags(request.tags)
     origin = read_origin(settings, request.from_run) if request.from_run else None
     source = origin.project(request.project) if origin else request.project
     with (
@@ -289,6 +292,6 @@ def _prepare(
         env_manager=manager,
         experiment=request.experiment or settings.tracking.experiment or project.name,
         provenance=provenance,
-        tags={ORIGIN_TAG: origin.run_id} if origin else {},
+        tags=read_tags(request.tags) | ({ORIGIN_TAG: origin.run_id} if origin else {}),
     )
     return job, assigned.axes, gaps

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mlops.settings import Settings
 
 #: What `--backend` takes.
-BACKENDS = ("local", "ray")
+BACKENDS = ("local", "ray", "kubernetes", "databricks")
+# These run nothing from here.
+_ELSEWHERE = ("kubernetes", "databricks")
 _DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 
 
@@ -50,6 +52,11 @@ def open_runner(
         raise UsageError(
             f"There is no backend `{backend}`.",
             hint=did_you_mean(backend, BACKENDS) or f"It is {one_of(BACKENDS)}.",
+        )
+    if backend in _ELSEWHERE:
+        raise UsageError(
+            f"`{backend}` is a backend of `mlops train` alone.",
+            hint="Set `backend` of [training] to `local` or `ray`.",
         )
     if backend == "ray":
         check_store(settings, settings.training.ray_address)

@@ -23,6 +23,7 @@ from mlops.training.command import for_mlflow
 from mlops.training.runner import remote
 from mlops.training.runner.base import SIGNALLED, OnLine, Runner, Trial, Work
 from mlops.training.runner.parcel import local_inputs, pack
+from mlops.training.runner.shared import check_shared
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
@@ -33,7 +34,6 @@ _POLL_S = 0.2
 _FORGET_S = 10.0
 # What a script needs to find MLflow and its store; the rest of our environment is ours.
 _SENT = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_")
-_OWN_STORES = ("sqlite:", "file:", "/", ".")
 
 
 def check_store(settings: Settings, address: str) -> None:
@@ -46,20 +46,8 @@ def check_store(settings: Settings, address: str) -> None:
     Raises:
         InvalidInputError: Runs or artifacts are kept in files of this machine.
     """
-    if not address:
-        return
-    uri = settings.tracking_uri
-    shared = f"`{without_credentials(address)}` is a cluster, whose nodes do not see our files"
-    if uri.startswith(_OWN_STORES):
-        raise InvalidInputError(
-            f"{shared}, but MLflow is `{without_credentials(uri)}`.",
-            hint="Use an MLflow server or PostgreSQL: `tracking.uri` or MLFLOW_TRACKING_URI.",
-        )
-    if not uri.startswith("http") and not urlsplit(settings.artifact_root).scheme:
-        raise InvalidInputError(
-            f"{shared}, but artifacts go to `{settings.artifact_root}`.",
-            hint="Set `artifacts.root` to s3://… or gs://…, or use an MLflow server.",
-        )
+    if address:
+        check_shared(settings, f"`{without_credentials(address)}` is a cluster, whose nodes")
 
 
 class RayRunner(Runner):
