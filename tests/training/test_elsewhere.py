@@ -18,7 +18,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from mlops.registry import open_registry
+from mlops.registry import experiment_id, open_registry
 from mlops.settings import load_settings
 from mlops.training.elsewhere import plan_trials
 from mlops.training.train import TrainRequest
@@ -243,3 +243,15 @@ def test_databricks_is_refused_in_time(
     (project / "new.json").write_text('{"spark_version": "15.4.x-scala2.12", "num_workers": 1}')
     assert cli(project, "train", *words) == code
     assert said in capsys.readouterr().err
+
+
+def test_an_experiment_that_another_pod_has_just_made(
+    ready_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = load_settings(ready_folder, environ={})
+    client = open_registry(settings)
+    theirs = client.create_experiment("tiny")
+    look, answers = client.get_experiment_by_name, iter([None])
+    # Not there when we look, there when we create it.
+    monkeypatch.setattr(client, "get_experiment_by_name", lambda n: next(answers, look(n)))
+    assert experiment_id(client, settings, "tiny") == theirs
