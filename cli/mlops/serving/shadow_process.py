@@ -50,7 +50,7 @@ class ShadowProcess:
         self._path = path
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = threading.Event()
         self._not_before = 0.0
         self._child: subprocess.Popen[bytes] | None = self._start()
 
@@ -94,7 +94,7 @@ class ShadowProcess:
 
     def close(self) -> None:
         """End the process, also in the middle of a prediction."""
-        self._closed = True
+        self._closed.set()
         child = self._child
         if child is not None:
             child.kill()
@@ -105,10 +105,13 @@ class ShadowProcess:
                 self._child = None
 
     def _alive(self) -> subprocess.Popen[bytes]:
-        """Return the running process, started again if it is gone and the pause is over."""
+        """Return the running process, started again, after a pause, if it is gone.
+
+        Whoever asks waits meanwhile: to refuse thousands of copies would only fill the journal.
+        """
         if self._child is None:
-            if self._closed or time.monotonic() < self._not_before:
-                raise ProtocolError(Kind.NOT_READY, "The model's process is being started again.")
+            if self._closed.wait(max(0.0, self._not_before - time.monotonic())):
+                raise ProtocolError(Kind.NOT_READY, "The server no longer needs it.")
             try:
                 self._child = self._start()
                 self._greet(self._child)
@@ -121,7 +124,7 @@ class ShadowProcess:
         _end(child)
         self._child = None
         self._not_before = time.monotonic() + _RESTART_PAUSE_S
-        if not self._closed:
+        if not self._closed.is_set():
             _LOG.warning("the process of the shadow in %s has ended", self._path)
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -20,15 +20,17 @@ from typing import Any
 
 from mlops.journal.records import ShadowDecision
 from mlops.journal.writer import JournalWriter
-from mlops.protocols.base import InferenceRequest, ProtocolError
+from mlops.protocols.base import InferenceRequest, Kind, ProtocolError
 from mlops.serving.answers import rows_match, rows_of
-from mlops.serving.metrics import Metrics
+from mlops.serving.metrics import ArmCounters, Metrics
 from mlops.serving.revision import LiveRevision
 from mlops.serving.shadow_models import LiveShadow
 
 _LOG = logging.getLogger(__name__)
 _MAX_WAITING = 256
 _MAX_BYTES = 64 * 1024 * 1024
+# After an endpoint said that it is not ready.
+_PAUSE_S = 0.5
 _FULL = 2**64
 
 
@@ -44,9 +46,14 @@ class _Worker:
     """The queue of one shadow and the threads that empty it."""
 
     def __init__(
-        self, live: LiveShadow, answer: Callable[[LiveShadow, _Copy], None], max_waiting: int
+        self,
+        live: LiveShadow,
+        answer: Callable[[_Worker, _Copy], bool],
+        counters: ArmCounters,
+        max_waiting: int,
     ) -> None:
         self.live = live
+        self.counters = counters
         self._answer = answer
         self._queue: queue.Queue[_Copy | None] = queue.Queue(max_waiting)
         self._bytes = 0
@@ -84,7 +91,8 @@ class _Worker:
     def _run(self) -> None:
         while (copy := self._queue.get()) is not None and not self._ended.is_set():
             try:
-                self._answer(self.live, copy)
+                if not self._answer(self, copy):
+                    self._ended.wait(_PAUSE_S)
             except Exception:  # noqa: BLE001 - a fault of ours in a thread that must live on
                 _LOG.exception("shadow %s", self.live.shadow.name)
             with self._lock:
@@ -123,7 +131,8 @@ class Shadows:
             self._workers.pop(shadow).end()
         for shadow in live.shadows:
             if shadow not in self._workers:
-                self._workers[shadow] = _Worker(shadow, self._ask, self._max_waiting)
+                counters = self._metrics.shadow(shadow.shadow.name, shadow.shadow.model.label)
+                self._workers[shadow] = _Worker(shadow, self._ask, counters, self._max_waiting)
 
     def offer(
         self,
@@ -149,7 +158,7 @@ class Shadows:
             if worker is None or not self._falls_to(shadow, unit or nonce):
                 continue
             if not worker.offer(_Copy(nonce, live.served.revision.number, request, size)):
-                self._metrics.shadow(shadow.shadow.name, shadow.shadow.model.label).dropped += 1
+                worker.counters.dropped += 1
                 self._writer.count_shed("shadow", 1)
 
     @property
@@ -172,8 +181,13 @@ class Shadows:
         digest = hashlib.blake2b(identity, key=self._key, person=person, digest_size=8).digest()
         return int.from_bytes(digest, "big") < share * _FULL
 
-    def _ask(self, live: LiveShadow, copy: _Copy) -> None:
-        """Ask a shadow, in a thread of its own, and write down what it said."""
+    def _ask(self, worker: _Worker, copy: _Copy) -> bool:
+        """Ask a shadow, in a thread of its own, and write down what it said.
+
+        Returns:
+            Whether it may be asked again at once.
+        """
+        live = worker.live
         started_ns = time.perf_counter_ns()
         predictions: list[Any] | None = None
         status = 200
@@ -184,9 +198,7 @@ class Shadows:
             status = error.kind.status
         elapsed_ns = time.perf_counter_ns() - started_ns
         with self._metrics.lock:
-            self._metrics.shadow(live.shadow.name, live.shadow.model.label).count(
-                status, copy.request.n_rows, elapsed_ns / 1e9, forced=False
-            )
+            worker.counters.count(status, copy.request.n_rows, elapsed_ns / 1e9, forced=False)
         self._writer.add_shadow(
             ShadowDecision(
                 nonce=copy.nonce,
@@ -198,3 +210,4 @@ class Shadows:
                 predictions=predictions,
             )
         )
+        return status != Kind.NOT_READY.status

@@ -11,6 +11,7 @@ are limited in size.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 from types import SimpleNamespace
 
@@ -121,5 +122,7 @@ def _reason(error: aiohttp.ClientError) -> str:
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {error.certificate_error}"
     inner = getattr(error, "os_error", error)
-    text = str(getattr(inner, "strerror", "") or error) or type(error).__name__
-    return text.rstrip(".")
+    code = getattr(inner, "errno", None)
+    # A failed look-up of a name has negative codes of its own, and a text that says so.
+    text = os.strerror(code) if code and code > 0 else getattr(inner, "strerror", "") or str(error)
+    return (text or type(error).__name__).rstrip(".")
