@@ -1,6 +1,6 @@
-"""Write `schemas/kinds.json` anew: `python -m tests.linting.make_schemas CRD_FOLDER`.
+"""Write `kinds.json` of `mlops.linting` anew: `python -m tests.linting.make_schemas CRD_FOLDER`.
 
-Takes the schemas of CustomResourceDefinitions (one JSON file each, as `schemas/README.md` lists
+Takes the schemas of CustomResourceDefinitions (one JSON file each, as `README.md` beside it lists
 them) and those of Kubernetes itself, which the package `kubernetes-validate` brings, and keeps
 what a check of rendered manifests needs. What occurs twice, such as a pod, is written once.
 """
@@ -19,7 +19,7 @@ import kubernetes_validate
 Schema: TypeAlias = Any
 
 KUBERNETES = "1.34.0"
-OUTPUT = Path(__file__).parents[2] / "schemas" / "kinds.json"
+OUTPUT = Path(__file__).parents[2] / "cli" / "mlops" / "linting" / "schemas" / "kinds.json"
 
 #: Kubernetes' own kinds that manifests of models consist of.
 _CORE = {

@@ -12,12 +12,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from importlib.resources import files
 from typing import Any, TypeAlias
 
 from mlops.errors import did_you_mean
 from mlops.linting.base import Problem
 from mlops.linting.documents import Document, Path
-from mlops.resources import shipped
 
 #: A parsed JSON Schema, of the reduced form that `schemas/README.md` describes.
 Schema: TypeAlias = Mapping[str, Any]
@@ -47,7 +47,7 @@ UNKNOWN, TYPE, MISSING, VALUE = "unknown-field", "wrong-type", "missing-field", 
 
 @lru_cache(maxsize=1)
 def _tables() -> Mapping[str, Schema]:
-    text = (shipped("schemas") / "kinds.json").read_text(encoding="utf-8")
+    text = (files("mlops.linting") / "schemas" / "kinds.json").read_text(encoding="utf-8")
     tables: Mapping[str, Schema] = json.loads(text)
     return tables
 
