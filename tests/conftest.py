@@ -1,5 +1,8 @@
 """Fixtures that several folders share."""
 
+import os
+import signal
+
 from tests.fixtures_deployment import free_port, shop, wine_shop
 from tests.fixtures_stores import (
     direct_mlflow,
@@ -38,3 +41,11 @@ __all__ = [
     "trained_wine",
     "wine_shop",
 ]
+
+# Tests interrupt programs. A shell that starts pytest in the background has it ignore Ctrl-C, and
+# what it starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What runs tests side by side says how wide its terminal is; the commands under test have none.
+os.environ.pop("COLUMNS", None)

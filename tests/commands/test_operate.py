@@ -47,8 +47,6 @@ def test_logs_can_be_followed(shop: Shop) -> None:
         env=environ,
         stdout=subprocess.PIPE,
         text=True,
-        # A shell lets its background jobs ignore Ctrl-C, and they hand that down.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     done = threading.Event()

@@ -72,7 +72,7 @@ def test_forced_arms_are_in_no_statistic(shop: Shop) -> None:
     [
         (("--data", "nowhere.csv"), "", 2, "nowhere.csv"),
         (("--data", "-"), "", 3, "empty"),
-        (("--data", "-"), "a,b\n1\n", 3, "Row 2"),
+        (("--data", "-"), "a,b\n1\n", 3, "Line 2"),
         (("--data", "-"), "a,b\n", 3, "no rows"),
         (("--data", "-"), '{"a": ', 3, "neither JSON nor CSV"),
         (("--data", "-"), "alcohol\n9\n", 3, "fixed acidity"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlops.protocols import CODECS
@@ -169,6 +169,8 @@ def test_refuses_no_rows_and_ragged_rows(name: str, sample: Sample, fault: str) 
     assert caught.value.kind is Kind.MALFORMED
 
 
+# The kinds of bodies are learned on first use, which a busy machine does slowly.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(body=st.binary(max_size=200), data=st.data())
 @pytest.mark.parametrize("codec", NAMES)
 def test_any_bytes_are_read_or_refused(codec: str, body: bytes, data: st.DataObject) -> None:

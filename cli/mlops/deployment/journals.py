@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlops.journal.sql import SqlJournal
 from mlops.journal.url import has_password, journal_url
 from mlops.settings import Settings
 from mlops.settings.secrets import is_reference
 from mlops.spec.server import ServerState
+
+if TYPE_CHECKING:
+    from mlops.journal.sql import SqlJournal
 
 _VARIABLE = "MLOPS_JOURNAL_URL"
 _IN_ENVIRONMENT = f"env:{_VARIABLE}"
@@ -44,6 +47,8 @@ def open_journal(settings: Settings, name: str, state: ServerState | None) -> Sq
         InvalidInputError: Nothing says where it is.
         RemoteError: It cannot be reached.
     """
+    from mlops.journal.sql import SqlJournal
+
     reference = state.launch.journal_url if state else journal_reference(settings, name)
     if reference == _IN_ENVIRONMENT:
         reference = settings.journal.url or reference

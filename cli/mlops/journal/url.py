@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from typing import TYPE_CHECKING
 
 from mlops.settings.secrets import look_up
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 # PostgreSQL cuts longer names without a word.
 _MAX_NAME = 63
@@ -27,9 +28,8 @@ def journal_url(reference: str, deployment: str) -> str:
         InvalidInputError: The reference leads nowhere.
     """
     url = look_up(reference)
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
+    parsed = _parse(url)
+    if parsed is None:
         # Told in full by whoever opens it.
         return url
     if not parsed.drivername.startswith("postgres") or "schema" in parsed.query:
@@ -40,11 +40,21 @@ def journal_url(reference: str, deployment: str) -> str:
 
 def has_password(url: str) -> bool:
     """Whether a URL holds a password that must not be written anywhere."""
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
+    parsed = _parse(url)
+    if parsed is None:
         return "@" in url
     return bool(parsed.password) or "password" in parsed.query
+
+
+def _parse(url: str) -> URL | None:
+    # `status` and `stop` come by here and have no time for it.
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
 
 
 def _schema(deployment: str) -> str:
