@@ -2,6 +2,9 @@
 
 import os
 import signal
+from collections.abc import Iterator
+
+import pytest
 
 from tests.fixtures_deployment import free_port, shop, wine_shop
 from tests.fixtures_stores import (
@@ -49,3 +52,16 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What runs tests side by side says how wide its terminal is; the commands under test have none.
 os.environ.pop("COLUMNS", None)
+
+_OF_STORES = ("AWS_", "GOOGLE_", "MLFLOW_", "STORAGE_")
+
+
+@pytest.fixture(autouse=True)
+def variables_of_stores() -> Iterator[None]:
+    """Put back what a command sets for MLflow's clients, as the end of its process would."""
+    before = {name: value for name, value in os.environ.items() if name.startswith(_OF_STORES)}
+    yield
+    for name in [name for name in os.environ if name.startswith(_OF_STORES)]:
+        if name not in before:
+            del os.environ[name]
+    os.environ.update(before)

@@ -122,7 +122,8 @@ class Minio:
         import boto3
 
         keys = keys or self.keys
-        return boto3.client(
+        # The default session belongs to the code under test.
+        return boto3.session.Session().client(
             service,
             endpoint_url=self.url,
             region_name=REGION,

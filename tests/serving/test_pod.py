@@ -289,7 +289,7 @@ def test_one_model_under_the_platforms_names(
         with urllib.request.urlopen(f"http://127.0.0.1:{free_port}/metrics") as said:
             metrics = said.read().decode()
         # A reward of 0 is counted, and a negative one too.
-        assert re.search(r"^mlops_reward_count[^\n]* 2(\.0)?$", metrics, re.MULTILINE), metrics
+        assert re.search(r"^mlops_rewards_total[^\n]* 2(\.0)?$", metrics, re.MULTILINE), metrics
     assert list((pod.folder / "journal").iterdir()) == []
 
 

@@ -22,6 +22,7 @@ def answering(status: int, body: str, content_type: str = "text/html") -> Iterat
             self.send_response(status)
             self.send_header("Content-Type", content_type)
             self.send_header("Content-Length", str(len(content)))
+            self.send_header("Connection", "close")
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(content)

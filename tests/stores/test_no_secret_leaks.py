@@ -82,7 +82,7 @@ def test_no_planted_secret_is_found(
     project = str(write_project(tmp_path / "tiny", LOGS_MODEL))
     watch.run("train", project)
     wrong = {"AWS_SECRET_ACCESS_KEY": f"{planted[1]}x"}
-    watch.run("train", project, "--no-preflight", code=1, **wrong)
+    watch.run("train", project, "--no-preflight", code=4, **wrong)
     uri = f"{wine_shop.settings.artifacts.root}/pushed"
     watch.run("models", "push", "tiny", uri)
     watch.run("models", "push", "tiny", uri, code=4, **wrong)

@@ -86,7 +86,7 @@ def test_a_run_is_repeated_with_its_code_and_parameters(repository: Path) -> Non
     tags = open_registry(_settings(repository)).get_run(again.run_id).data.tags
     assert tags[ORIGIN_TAG] == first.run_id
     assert tags["mlflow.source.git.commit"] == commit
-    assert tags["mlflow.source.name"] == str(repository)
+    assert tags["mlflow.source.name"] == f"file://{repository}"
     assert _git(repository, "worktree", "list").count("\n") == 0
 
 
