@@ -14,15 +14,14 @@ from mlops.training.provenance.packages import environment_lock
 def test_the_lock_agrees_with_what_python_itself_knows() -> None:
     """`importlib.metadata` reads every METADATA file; we read the folders' names."""
     program = (
-        "import json; from importlib.metadata import distributions\n"
-        "print(json.dumps({d.name: d.version for d in distributions()}))"
+        "import json, sys; from importlib.metadata import distributions\n"
+        "print(json.dumps([sys.path, {d.name: d.version for d in distributions()}]))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-    known = {
-        name.replace("_", "-").replace(".", "-").lower(): v
-        for name, v in json.loads(done.stdout).items()
-    }
-    lines = environment_lock().splitlines()
+    # Not our own path: Ray, once imported, adds packages of its own to it.
+    path, found = json.loads(done.stdout)
+    known = {name.replace("_", "-").replace(".", "-").lower(): v for name, v in found.items()}
+    lines = environment_lock(path).splitlines()
     assert lines[0].startswith(f"# Python {sys.version.split()[0]} (")
     pinned = [Requirement(line) for line in lines if not line.startswith("#")]
     locked = {item.name: str(item.specifier).removeprefix("==") for item in pinned if not item.url}
