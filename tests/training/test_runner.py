@@ -64,6 +64,17 @@ def _wait_for_pids(outcome_log: Path) -> list[int]:
     return [int(word) for word in outcome_log.read_text().split()]
 
 
+def _pids(outcome: Outcome) -> list[int]:
+    return [int(word) for word in outcome.log.read_text().split()]
+
+
+def _children(parent: int) -> list[int]:
+    """Return the processes of a parent, which makes the next one a moment after a run began."""
+    time.sleep(0.5)
+    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(word) for word in found]
+
+
 def _log(settings: Settings, trial: Trial) -> Path:
     return settings.home / "logs" / f"train-{trial.run_id}.log"
 
@@ -155,6 +166,31 @@ def test_a_killed_parent_takes_its_runs_along_and_is_replaced(
     assert _is_gone(script)
     (outcome,) = runner.run([_trial("print('again')")])
     assert outcome.log.read_text() == "again\n"
+
+
+def test_the_next_run_has_its_process_already_and_can_do_without(
+    runner: Runner, settings: Settings
+) -> None:
+    both = [_trial("print(os.getpid(), os.getppid())") for _ in range(2)]
+    parent = [pids[1] for pids in map(_pids, runner.run(both))][-1]
+    (spare,) = _children(parent)
+    (outcome,) = runner.run([_trial("print(os.getpid(), os.getppid())")])
+    assert _pids(outcome) == [spare, parent]
+    (spare,) = _children(parent)
+    os.kill(spare, signal.SIGKILL)
+    (outcome,) = runner.run([_trial("print(os.getpid(), os.getppid())")])
+    assert _pids(outcome)[1] == parent
+    assert _pids(outcome)[0] != spare
+
+
+def test_one_run_makes_no_process_for_a_second_and_leaving_ends_it(settings: Settings) -> None:
+    with open_runner(Work(read_project(settings.project_dir)), settings) as runner:
+        (outcome,) = runner.run([_trial("print(os.getpid(), os.getppid())")])
+        parent = _pids(outcome)[1]
+        assert not _children(parent)
+        list(runner.run([_trial("pass")]))
+        (spare,) = _children(parent)
+    assert _is_gone(spare)
 
 
 def test_leaving_ends_everything_and_an_import_that_starts_a_thread_is_refused(

@@ -106,6 +106,8 @@ def _fork(ours: socket.socket, theirs: socket.socket, config: Config, output: in
     gc.disable()
     with threads.single_threaded():
         import_mlflow(database=config.database)
+    # Nor is it worth looking through all of it for garbage ever after, in either process.
+    gc.freeze()
     gc.enable()
     # A signal that arrives before the child has its own handlers would unwind our frames in it.
     stopping = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}

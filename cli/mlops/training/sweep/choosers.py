@@ -18,7 +18,12 @@ class Chooser(Protocol):
     """Chooses points and learns from what came of them; for one thread.
 
     Trials are known by number. Each is begun once, and told of once.
+
+    Attributes:
+        learns: Whether the point of a trial depends on what came of those before it.
     """
+
+    learns: bool
 
     def begin(self, number: int, point: Mapping[str, str] | None) -> Mapping[str, str]:
         """Return the point of a trial that begins now.
@@ -37,6 +42,8 @@ class Chooser(Protocol):
 
 class Grid:
     """Every combination, in order; learns nothing."""
+
+    learns = False
 
     def __init__(self, spec: SweepSpec) -> None:
         self._points = combinations(list(spec.axes.values()))

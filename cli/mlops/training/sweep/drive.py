@@ -114,18 +114,30 @@ class Drive:
             raise
 
     def _run(self, runner: Runner, todo: ToDo, jobs: int) -> None:
-        more = True
-        while more or self._open:
-            while more and len(self._open) < jobs:
-                following = next(todo, None)
-                more = following is not None
-                if following is not None:
-                    self._begin(runner, *following)
+        self._fill(runner, todo, jobs)
+        while self._open:
             outcome = runner.wait(_WATCH_S if self._spec.prune else None)
-            if outcome is not None:
+            if outcome is None:
+                if self._spec.prune:
+                    self._watch(runner)
+                continue
+            try:
+                # The next trial computes while this one is written down.
+                if self._is_under_way and not self._chooser.learns:
+                    self._fill(runner, todo, jobs)
+            finally:
                 self._end(outcome)
-            elif self._spec.prune:
-                self._watch(runner)
+            self._fill(runner, todo, jobs)
+
+    def _fill(self, runner: Runner, todo: ToDo, jobs: int) -> None:
+        """Begin trials while there is room."""
+        while len(runner.running) < jobs and (following := next(todo, None)) is not None:
+            self._begin(runner, *following)
+
+    @property
+    def _is_under_way(self) -> bool:
+        """Whether a trial has completed as it should; before that the next one has to wait."""
+        return any(trial.state == "complete" for trial in self._records.values())
 
     def _stop(self, runner: Runner) -> None:
         """End what runs, and mark it; a run is marked only when nobody writes to it any more."""

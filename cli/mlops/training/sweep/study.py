@@ -37,11 +37,15 @@ class Study:
 
     Args:
         spec: The sweep.
+
+    Attributes:
+        learns: Whether the point of a trial depends on what came of those before it.
     """
 
     def __init__(self, spec: SweepSpec) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._spec = spec
+        self.learns = spec.sampler == "tpe"
         self._space = {name: _distribution(axis) for name, axis in spec.axes.items()}
         self._grid = combinations(list(spec.axes.values())) if spec.sampler == "grid" else []
         self._study = optuna.create_study(

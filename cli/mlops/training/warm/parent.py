@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from mlops.training.warm import requirements, script, threads
 from mlops.training.warm.imports import Learned, preload, shadowed
+from mlops.training.warm.spare import Spare, read_order
 
 GRACE_S = 3.0
 _TICK_S = 0.02
@@ -67,6 +68,8 @@ class Parent:
     def __init__(self, connection: socket.socket, config: Config, base_path: list[str]) -> None:
         self._socket, self._config, self._base_path = connection, config, base_path
         self._children: dict[int, _Child] = {}
+        self._spare: Spare | None = None
+        self._runs = 0
         self._folder, self._place = Path(config.folder), Path(config.place)
         self._learned = Learned.read(self._place / f"imports-{config.key}.json")
         self._pools: Any = None
@@ -92,10 +95,10 @@ class Parent:
         self._reason = requirements.install(self._place / "requirements", self._folder)
         self._pools = threads.pools()
         self._known = frozenset(sys.modules)
-        gc.enable()
-        gc.collect()
-        # Objects that are never looked at by the collector stay on pages shared with the children.
+        # Objects that are never looked at by the collector stay on pages shared with the children;
+        # what little of them is garbage is not worth the time of looking at all.
         gc.freeze()
+        gc.enable()
         self._say({"ready": True, "note": self._reason})
         return ""
 
@@ -125,6 +128,8 @@ class Parent:
 
     def end(self) -> None:
         """Kill whatever still runs, politely and then not."""
+        if self._spare is not None:
+            self._spare.dismiss()
         for child in self._children.values():
             self._stop(child)
         while self._children:
@@ -145,14 +150,30 @@ class Parent:
             why = f"a thread `{extra[0]}` runs" if extra else f"`{hidden}` hides an imported module"
             self._say({"cold": order["run_id"], "why": why})
             return
+        spare = self._spare or self._fork_spare()
+        if not spare.give(order):
+            # Somebody killed it while it waited.
+            spare = self._fork_spare()
+            spare.give(order)
+        self._spare = None
+        self._children[spare.pid] = _Child(order["run_id"], spare.pid)
+        self._say({"started": order["run_id"], "pid": spare.pid})
+        self._runs += 1
+        if self._runs > 1:
+            # Where there was a second run there will be a third: its process is made meanwhile.
+            self._spare = self._fork_spare()
+
+    def _fork_spare(self) -> Spare:
         parent = os.getpid()
+        end, ours = os.pipe()
         pid = fork()
         if not pid:
-            self._be_run(order, parent)
-        self._children[pid] = _Child(order["run_id"], pid)
-        self._say({"started": order["run_id"], "pid": pid})
+            os.close(ours)
+            self._be_run(end, parent)
+        os.close(end)
+        return Spare(pid, ours)
 
-    def _be_run(self, order: dict[str, Any], parent: int) -> NoReturn:
+    def _be_run(self, orders: int, parent: int) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             self._socket.close()
@@ -160,6 +181,10 @@ class Parent:
             os.close(self._wake_write)
             os.setsid()
             _die_with(parent)
+            script.begin()
+            order = read_order(orders)
+            if order is None:
+                os._exit(0)
             environment = {**self._config.environment, **order["environment"]}
             script.become(environment, self._folder, Path(order["log"]))
             threads.restore(self._pools)

@@ -12,6 +12,7 @@ MLflow no longer has the place where we stand in (`missing_hook`).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -72,6 +73,9 @@ def install(place: Path, project: Path) -> str:
     from mlflow.utils import environment
 
     infer: Infer = environment._infer_requirements
+    # Thousands of modules are looked at here once, and not again in every fork.
+    before = Imported(project)
+    _installed()
 
     def remembered(
         model_uri: str,
@@ -83,7 +87,7 @@ def install(place: Path, project: Path) -> str:
             return infer(model_uri, flavor, raise_on_error, extra_env_vars)
 
         with suppress(OSError, ValueError, zipfile.BadZipFile):
-            found = digest(Path(model_uri), flavor, extra_env_vars, project)
+            found = digest(Path(model_uri), flavor, extra_env_vars, project, before)
             return _remembered(place / f"{found}.json", anew)
         return anew()
 
@@ -162,8 +166,21 @@ def _write(file: Path, content: object) -> None:
         part.replace(file)
 
 
-def digest(model: Path, flavor: str, extra: dict[str, str] | None, project: Path) -> str:
+def digest(
+    model: Path,
+    flavor: str,
+    extra: dict[str, str] | None,
+    project: Path,
+    before: Imported | None = None,
+) -> str:
     """Return a digest of everything that the answer depends on.
+
+    Args:
+        model: Folder or file of the model.
+        flavor: What logs it.
+        extra: Variables that its loading needs.
+        project: The project, whose own modules are code and not packages.
+        before: What was imported earlier, and need not be looked at again.
 
     Raises:
         ValueError: The model cannot be looked into.
@@ -173,7 +190,7 @@ def digest(model: Path, flavor: str, extra: dict[str, str] | None, project: Path
     files = list(_files(model))
     if not files or sum(file.stat().st_size for file in files) > _LARGEST:
         raise ValueError("not to be scanned")
-    packages = _imported(project)
+    packages = (before or Imported(project)).now()
     parts = {
         "format": _FORMAT,
         "mlflow": mlflow.__version__,
@@ -196,17 +213,30 @@ def _files(model: Path) -> Iterator[Path]:
             yield path
 
 
-def _imported(project: Path) -> set[str]:
-    """Names of modules that are neither the standard library's, nor the project's, nor ours."""
-    beside, found = f"{project}{os.sep}", set()
-    for name, module in list(sys.modules.items()):
+class Imported:
+    """Modules that are neither the standard library's, nor the project's, nor ours.
+
+    Args:
+        project: The project.
+    """
+
+    def __init__(self, project: Path) -> None:
+        self._beside = f"{project}{os.sep}"
+        self._seen: frozenset[str] = frozenset()
+        self._packages: frozenset[str] = frozenset()
+        self._packages, self._seen = self.now(), frozenset(sys.modules)
+
+    def now(self) -> frozenset[str]:
+        """Return the names of those that are imported now."""
+        fresh = (name for name in sys.modules.keys() - self._seen if self._counts(name))
+        return (self._packages & sys.modules.keys()).union(fresh)
+
+    def _counts(self, name: str) -> bool:
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names or top in OURS or top.startswith("__"):
-            continue
-        origin = getattr(getattr(module, "__spec__", None), "origin", None)
-        if not _within(origin, beside):
-            found.add(name)
-    return found
+            return False
+        origin = getattr(getattr(sys.modules.get(name), "__spec__", None), "origin", None)
+        return not _within(origin, self._beside)
 
 
 def _within(origin: object, folder: str) -> bool:
@@ -216,18 +246,25 @@ def _within(origin: object, folder: str) -> bool:
 
 def _installed() -> list[tuple[str, int]]:
     """What is installed: the names and times of its descriptions, which hold the versions."""
-    found = []
+    found: list[tuple[str, int]] = []
     for place in sys.path:
-        with suppress(OSError), os.scandir(place) as entries:
-            found += [
-                (entry.name, entry.stat().st_mtime_ns)
-                for entry in entries
-                if entry.name.endswith((".dist-info", ".egg-info", ".egg-link", ".pth"))
-            ]
+        with suppress(OSError):
+            # Whatever is installed or removed there changes the folder's own time.
+            found += _described(place, Path(place).stat().st_mtime_ns)
     return sorted(found)
 
 
-def _named(files: Iterable[Path], modules: set[str]) -> set[str]:
+@functools.cache
+def _described(place: str, _changed_ns: int) -> tuple[tuple[str, int], ...]:
+    with os.scandir(place) as entries:
+        return tuple(
+            (entry.name, entry.stat().st_mtime_ns)
+            for entry in entries
+            if entry.name.endswith((".dist-info", ".egg-info", ".egg-link", ".pth"))
+        )
+
+
+def _named(files: Iterable[Path], modules: frozenset[str]) -> set[str]:
     """Which imported modules a model's files name."""
     named = set()
     for file in files:

@@ -22,6 +22,19 @@ from typing import Any, NoReturn
 OURS = ("mlops", "typer", "rich", "shellingham", "markdown_it", "mdurl")
 
 
+def begin() -> None:
+    """Shed what a fork of the warm parent has from it, before it is known what is to be run."""
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    _forget_ours()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        # Python's own generator does this by itself after a fork; siblings must not draw alike.
+        numpy_random.seed()
+
+
 def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
     """Give this process the surroundings of a program of its own.
 
@@ -30,10 +43,6 @@ def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
         folder: Its working directory.
         log: Where standard output and error go; input is empty.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -43,11 +52,6 @@ def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
     # MLflow gives the command to a shell, which notes where it is.
     os.environ.update(environment, PWD=str(folder))
     os.chdir(folder)
-    _forget_ours()
-    numpy_random = sys.modules.get("numpy.random")
-    if numpy_random is not None:
-        # Python's own generator does this by itself after a fork; siblings must not draw alike.
-        numpy_random.seed()
 
 
 def open_streams() -> None:
