@@ -204,7 +204,10 @@ def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - a module without
         raise RemoteError(
             f"The Ray cluster `{without_credentials(address) or 'of this machine'}` cannot be "
             f"reached: {without_credentials(str(error))}",
-            hint="`ray status` tells whether it runs.",
+            # A cluster with a token does not answer a client without one, and Ray's error does not
+            # say so.
+            hint="`ray status` tells whether it runs. Where `ray start` made a token, set "
+            "RAY_AUTH_MODE=token here too.",
         ) from error
     finally:
         if threading.current_thread() is threading.main_thread():
