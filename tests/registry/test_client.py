@@ -46,6 +46,26 @@ def test_making_a_fresh_database_says_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [".mlops"]
 
 
+def test_commands_that_come_first_together_make_one_database(tmp_path: Path) -> None:
+    script = (
+        "from mlops.settings import load_settings\n"
+        "from mlops.registry import open_registry\n"
+        "print(len(open_registry(load_settings()).search_experiments()))\n"
+    )
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", script],
+            cwd=tmp_path,
+            env={"PATH": "/nowhere", "PYTHONPATH": str(Path(mlops.__file__).parent.parent)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert [process.communicate(timeout=180)[0] for process in both] == ["1\n", "1\n"]
+
+
 def test_an_experiment_keeps_its_artifacts_in_the_project(ready_folder: Path) -> None:
     settings = load_settings(ready_folder)
     client = open_registry(settings)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.registry.faults import mlflow_errors
+from mlops.registry.locks import locked
 from mlops.registry.stores.access import adopt_environment, mlflow_environment
 from mlops.registry.stores.base import parse_location
 from mlops.settings.secrets import without_credentials
@@ -82,7 +83,22 @@ def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
             registry = registry_uri(settings)
             mlflow.set_tracking_uri(settings.tracking_uri)
             mlflow.set_registry_uri(registry)
-        return mlflow.MlflowClient()
+        with _one_makes_it(settings):
+            return mlflow.MlflowClient()
+
+
+@contextmanager
+def _one_makes_it(settings: Settings) -> Iterator[None]:
+    """Keep other commands out while the project's own database may be made.
+
+    Two that make its tables at once would both fail (`duplicate column name`).
+    """
+    with ExitStack() as stack:
+        if not settings.tracking.uri:
+            # Where nothing can be written, nothing is made.
+            with suppress(OSError):
+                stack.enter_context(locked(settings.home / "mlflow.making"))
+        yield
 
 
 def registry_uri(settings: Settings) -> str:

@@ -129,7 +129,7 @@ def next_commands(
 
     Args:
         model: The version just registered.
-        numbers: All versions of that model, newest first.
+        numbers: All versions of that model.
         aliases: The model's aliases and the versions they name.
         given: The alias that was asked for, empty if none was.
         project: The model whose aliases stand alone.
@@ -139,16 +139,19 @@ def next_commands(
     ('mlops deploy --ab a b',)
     >>> next_commands(model, [2, 1], {"a": 1}, "", "wine")
     ('mlops deploy --ab wine/1 wine/2',)
+    >>> next_commands(model, [3, 2, 1], {}, "", "wine")
+    ('mlops deploy --ab wine/1 wine/2',)
     """
 
     def called(number: int, alias: str) -> str:
         short = alias if model.name == project else f"{model.name}@{alias}"
         return short if alias else f"{model.name}/{number}"
 
-    newest = called(model.version, given)
-    if len(numbers) < 2:
-        return (f"mlops deploy --model {newest}",)
-    before = numbers[1]
+    ours = called(model.version, given)
+    # Somebody else may have registered a newer one meanwhile.
+    before = max((number for number in numbers if number < model.version), default=0)
+    if not before:
+        return (f"mlops deploy --model {ours}",)
     # A person who gives aliases thinks in them; one who does not would wonder whose this is.
     alias = min((a for a, number in aliases.items() if given and number == before), default="")
-    return (f"mlops deploy --ab {called(before, alias)} {newest}",)
+    return (f"mlops deploy --ab {called(before, alias)} {ours}",)
