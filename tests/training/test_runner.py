@@ -69,10 +69,18 @@ def _pids(outcome: Outcome) -> list[int]:
 
 
 def _children(parent: int) -> list[int]:
-    """Return the processes of a parent, which makes the next one a moment after a run began."""
-    time.sleep(0.5)
-    found = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(word) for word in found]
+    return [
+        int(word) for word in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    ]
+
+
+def _spare(parent: int) -> int:
+    """Return the one that waits, which is made a moment after a run began."""
+    deadline = time.monotonic() + 60
+    while len(_children(parent)) != 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return _children(parent)[0]
 
 
 def _log(settings: Settings, trial: Trial) -> Path:
@@ -173,10 +181,10 @@ def test_the_next_run_has_its_process_already_and_can_do_without(
 ) -> None:
     both = [_trial("print(os.getpid(), os.getppid())") for _ in range(2)]
     parent = [pids[1] for pids in map(_pids, runner.run(both))][-1]
-    (spare,) = _children(parent)
+    spare = _spare(parent)
     (outcome,) = runner.run([_trial("print(os.getpid(), os.getppid())")])
     assert _pids(outcome) == [spare, parent]
-    (spare,) = _children(parent)
+    spare = _spare(parent)
     os.kill(spare, signal.SIGKILL)
     (outcome,) = runner.run([_trial("print(os.getpid(), os.getppid())")])
     assert _pids(outcome)[1] == parent
@@ -189,7 +197,7 @@ def test_one_run_makes_no_process_for_a_second_and_leaving_ends_it(settings: Set
         parent = _pids(outcome)[1]
         assert not _children(parent)
         list(runner.run([_trial("pass")]))
-        (spare,) = _children(parent)
+        spare = _spare(parent)
     assert _is_gone(spare)
 
 

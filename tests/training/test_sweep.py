@@ -159,6 +159,30 @@ def test_a_slip_in_the_metrics_name_stops_the_sweep_at_once(ready_folder: Path) 
     assert [run.info.status for run in runs] == ["KILLED", "FINISHED"]
 
 
+#: Two that log the same new data at the same moments.
+AT_ONCE = """
+import pathlib, sys, time, mlflow, pandas
+here = pathlib.Path(sys.argv[1])
+with mlflow.start_run():
+    here.touch()
+    while len(list(pathlib.Path().glob("[12]"))) < 2:
+        time.sleep(0.01)
+    for number in range(15):
+        data = mlflow.data.from_pandas(pandas.DataFrame({"a": [number]}), name=f"data{number}")
+        time.sleep(0.1 - time.time() % 0.1)
+        mlflow.log_input(data)
+    mlflow.log_metric("loss", 1)
+"""
+
+
+def test_trials_at_once_may_log_the_same_data(ready_folder: Path) -> None:
+    write_project(ready_folder, AT_ONCE)
+    result = sweep(ready_folder, "size=1,2", metric="loss", jobs=2)
+    assert [(trial.state, trial.note) for trial in result.trials] == [("complete", "")] * 2
+    runs = Swept(ready_folder, _settings(ready_folder), result).children()
+    assert [len(run.inputs.dataset_inputs) for run in runs] == [15, 15]
+
+
 #: Sizes from 3 on wait until they may go on.
 WAITS = """
 import os, sys, time, pathlib, mlflow

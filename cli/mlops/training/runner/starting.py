@@ -15,7 +15,8 @@ from typing import Protocol
 from mlops.registry.client import quiet_environment
 from mlops.training.runner.child import PACKAGES
 from mlops.training.warm import threads
-from mlops.training.warm.parent import Config, fork, import_mlflow
+from mlops.training.warm.parent import Config, import_mlflow
+from mlops.training.warm.processes import fork
 from mlops.training.warm.program import be_parent, command
 from mlops.training.warm.script import open_streams
 

@@ -11,15 +11,21 @@ import signal
 import socket
 import sys
 import time
-import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlops.training.warm import requirements, script, threads
+from mlops.training.warm import inputs, requirements, script, threads
 from mlops.training.warm.imports import Learned, preload, shadowed
+from mlops.training.warm.processes import (
+    die_with,
+    fork,
+    has_ended,
+    has_members,
+    signal_group,
+)
 from mlops.training.warm.spare import Spare, read_order
 
 GRACE_S = 3.0
@@ -93,6 +99,9 @@ class Parent:
         if refused:
             return refused
         self._reason = requirements.install(self._place / "requirements", self._folder)
+        if self._config.database:
+            with suppress(ImportError, AttributeError):
+                inputs.look_again()
         self._pools = threads.pools()
         self._known = frozenset(sys.modules)
         # Objects that are never looked at by the collector stay on pages shared with the children;
@@ -180,7 +189,7 @@ class Parent:
             os.close(self._wake)
             os.close(self._wake_write)
             os.setsid()
-            _die_with(parent)
+            die_with(parent)
             script.begin()
             order = read_order(orders)
             if order is None:
@@ -206,7 +215,7 @@ class Parent:
     def _stop(self, child: _Child) -> None:
         if not child.deadline:
             child.deadline = time.monotonic() + GRACE_S
-            _signal(child.pid, signal.SIGTERM)
+            signal_group(child.pid, signal.SIGTERM)
 
     def _reap(self) -> None:
         """Note who has ended, and end what they left behind.
@@ -215,15 +224,15 @@ class Parent:
         given to somebody else whom we then would kill.
         """
         for child in list(self._children.values()):
-            if not _has_ended(child.pid):
+            if not has_ended(child.pid):
                 if child.deadline and time.monotonic() > child.deadline:
-                    _signal(child.pid, signal.SIGKILL)
+                    signal_group(child.pid, signal.SIGKILL)
                 continue
-            if _has_members(child.pid):
+            if has_members(child.pid):
                 self._stop(child)
                 if time.monotonic() <= child.deadline:
                     continue
-                _signal(child.pid, signal.SIGKILL)
+                signal_group(child.pid, signal.SIGKILL)
             _, status = os.waitpid(child.pid, 0)
             del self._children[child.pid]
             code = os.waitstatus_to_exitcode(status)
@@ -257,54 +266,5 @@ def import_mlflow(*, database: bool) -> None:
             utils._get_latest_schema_revision = latest
 
 
-def fork() -> int:
-    """Fork this process, which has one Python thread.
-
-    Python 3.12 and later warn if the system counts more: the allocator of pyarrow keeps a native
-    thread, which holds no lock of ours and which it stops and restarts around a fork itself.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
-        return os.fork()
-
-
 def _first_on_path(order: Mapping[str, Any], folder: Path) -> Path:
     return folder if order["module"] else (folder / order["target"]).resolve().parent
-
-
-def _signal(group: int, number: int) -> bool:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
-
-
-def _has_ended(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _has_members(group: int) -> bool:
-    """Whether anybody but its dead leader is left in a process group."""
-    for name in os.listdir("/proc"):  # noqa: PTH208 - thousands of names, no paths needed
-        if name.isdigit() and int(name) != group:
-            with suppress(OSError):
-                stat = Path("/proc", name, "stat").read_text(encoding="utf-8", errors="replace")
-                fields = stat.rpartition(")")[2].split()
-                # Third field of proc(5) is the state, fifth the group.
-                if int(fields[2]) == group and fields[0] != "Z":
-                    return True
-    return False
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel kill this process when the warm parent is killed."""
-    with suppress(OSError, AttributeError):
-        import ctypes
-
-        set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
