@@ -22,6 +22,7 @@ from mlops.registry import experiment_id, open_registry
 from mlops.settings import load_settings
 from mlops.training.elsewhere import plan_trials
 from mlops.training.train import TrainRequest
+from tests.commands.schemas import fits
 from tests.fixtures_training import Cli
 from tests.registry.test_server import server
 from tests.training.projects import write_project
@@ -84,6 +85,7 @@ def test_a_grid_is_an_indexed_job(cli: Cli, project: Path, capsys: Capture) -> N
     assert not (project / ".mlops").exists()
     assert cli(project, *words, "--json") == 0
     document = json.loads(capsys.readouterr().out)
+    fits("training-job", document)
     assert [file["change"] for file in document["files"]] == ["same", "same"]
 
 
