@@ -134,7 +134,7 @@ def build(signature: Signature, split: Json, *, secured: bool = False, sticky: s
         POLICIES.load("weighted")([0.9, 0.1]),
         b"salt",
     )
-    metrics = Metrics("wine", list)
+    metrics = Metrics("wine", dict)
     writer: Any = _NoWriter()
     engine = Engine(live, KEY, writer, metrics, Shadows(KEY, writer, metrics), "all")
     example = None if split is None else {"dataframe_split": split}

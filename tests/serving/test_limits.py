@@ -35,7 +35,7 @@ class Door:
     def __init__(self) -> None:
         self.journal = FakeJournal()
         self.writer = JournalWriter(self.journal, lambda stored: None)
-        metrics, nobody = Metrics("wine", list), cast(Engine, None)
+        metrics, nobody = Metrics("wine", dict), cast(Engine, None)
         desk = OutcomeDesk(nobody, metrics, {})
         self.app = App(nobody, desk, self.writer, metrics, self._no_page, "", BodyRoom(0))
 

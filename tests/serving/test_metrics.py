@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mlops.spec.metrics import FAMILIES
+from mlops.spec.server import Launch
 from tests.serving.models import ROWS, records
-from tests.serving.server import Server
+from tests.serving.server import Server, make_launch, reweighted, served
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -95,6 +99,51 @@ def test_counters_are_counters(server: Server) -> None:
     assert buckets
     (revision,) = families["mlops_revision"].samples
     assert (revision.labels, revision.value) == ({"deployment": "wine"}, 1)
+
+
+def test_every_family_is_in_the_table(server: Server) -> None:
+    """What the table says of a family is what is exposed; nothing is exposed beside it."""
+    server.call("POST", "/invocations", b"nonsense")
+    text = server.get("/metrics").body.decode()
+    exposed = {family.name: family for family in text_string_to_metric_families(text)}
+    assert set(exposed) == {family.name for family in FAMILIES}
+    for family in FAMILIES:
+        found = exposed[family.name]
+        assert (found.type, found.documentation) == (family.kind, family.help)
+        for sample in found.samples:
+            assert set(sample.labels) - {"le"} == set(family.labels)
+            assert sample.name.startswith(family.series)
+
+
+def test_arms_are_there_before_their_first_request(
+    models: dict[str, Path], start: Callable[[Launch], Server], tmp_path: Path
+) -> None:
+    weights = {"a": 0.75, "b": 0.25}
+    found = start(make_launch(tmp_path, served(models, weights=weights))).metrics()
+    for arm, weight in weights.items():
+        assert _of(found, "mlops_arm_weight", arm) == weight
+        for name in ("drawn_requests", "expected_requests", "rewards", "forced_requests"):
+            assert (f"mlops_{name}_total", (("arm", arm), ("version", f"{arm}/1"))) in found
+    assert found[("mlops_feedback_total", (("outcome", "accepted"),))] == 0
+
+
+def test_shares_are_expected_under_the_weights_of_each_draw(
+    models: dict[str, Path], start: Callable[[Launch], Server], tmp_path: Path
+) -> None:
+    first = served(models, weights={"a": 0.75, "b": 0.25})
+    server = start(make_launch(tmp_path, first))
+    for _ in range(40):
+        server.predict(records(ROWS[:1]))
+    assert server.swap(reweighted(first, 0.0, 1.0)).status == 200
+    for _ in range(10):
+        server.predict(records(ROWS[:1]))
+        server.predict(records(ROWS[:1]), x_mlops_arm="a")
+    found = server.metrics()
+    assert [_of(found, "mlops_arm_weight", arm) for arm in "ab"] == [0.0, 1.0]
+    assert _of(found, "mlops_expected_requests_total", "a") == pytest.approx(30)
+    assert _of(found, "mlops_expected_requests_total", "b") == pytest.approx(20)
+    assert sum(_of(found, "mlops_drawn_requests_total", arm) for arm in "ab") == 50
+    assert _of(found, "mlops_forced_requests_total", "a") == 10
 
 
 def test_buckets_accumulate(server: Server) -> None:

@@ -202,6 +202,7 @@ class Engine:
         self._metrics.arm(arm.name, arm.model.label).count(
             status, request.n_rows, elapsed_ns / 1e9, forced=drawn.propensity == 0
         )
+        self._metrics.draws[revision] += drawn.propensity > 0
         self._writer.add_decision(
             Decision(
                 nonce=drawn.nonce,

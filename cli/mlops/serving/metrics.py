@@ -1,8 +1,10 @@
 """Counters of the server, exposed for Prometheus at `/metrics`.
 
-They are kept as plain numbers, because the request path adds to them, and turned into Prometheus
-families when scraped. A Prometheus counter must not fall and rewards may be negative, so rewards
-are exported as the sums of their positive and negative parts and a count.
+They are kept as plain numbers, because the request path adds to them, and turned into the families
+of `mlops.spec.metrics` when scraped. What can be counted is there from the start, at 0: of a
+series that appears with its first event, Prometheus would miss that event. A Prometheus counter
+must not fall and rewards may be negative, so rewards are exported as the sums of their positive
+and negative parts and a count.
 
 Text format: https://prometheus.io/docs/instrumenting/exposition_formats/
 """
@@ -13,7 +15,7 @@ import math
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -24,12 +26,16 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
+from mlops.journal.records import Fate
 from mlops.rewards.base import Value
 from mlops.rewards.exact import exact
+from mlops.spec import metrics as families
+from mlops.spec.deployment import Revision
+from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
 
-_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_ARM = ["deployment", "arm", "version"]
-_SHADOW = ["deployment", "shadow", "version"]
+#: Late feedback is stored as well, so it is counted beside what became of it.
+LATE = "late"
+_FATES = (*(fate.value for fate in Fate), LATE)
 
 
 @dataclass(slots=True)
@@ -41,7 +47,7 @@ class ArmCounters:
         forced: Requests whose arm a tester chose; they are in `codes` too.
         rows: Rows predicted.
         latency_s: Sum of latencies in seconds.
-        buckets: Requests by latency, one count per bound of `_BOUNDS_S` and one beyond.
+        buckets: Requests by latency, one count per bound of `LATENCY_BOUNDS_S` and one beyond.
         rewards: Rewards received.
         positive: Sum of the positive ones.
         negative: Sum of the negative ones, as a positive number.
@@ -53,11 +59,11 @@ class ArmCounters:
         dropped: For a shadow: copies that found its queue full.
     """
 
-    codes: Counter[int] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=lambda: Counter({200: 0, 500: 0}))
     forced: int = 0
     rows: int = 0
     latency_s: float = 0.0
-    buckets: list[int] = field(default_factory=lambda: [0] * (len(_BOUNDS_S) + 1))
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
     rewards: int = 0
     positive: float = 0.0
     negative: float = 0.0
@@ -74,7 +80,7 @@ class ArmCounters:
         self.forced += forced
         self.rows += rows
         self.latency_s += latency_s
-        self.buckets[bisect_left(_BOUNDS_S, latency_s)] += 1
+        self.buckets[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
 
     def reward(self, value: float) -> None:
         """Add one reward."""
@@ -106,20 +112,32 @@ class Metrics:
 
     Args:
         deployment: Name of the deployment, a label of every series.
-        gauges: Called at each scrape: name, help text and value of single numbers.
+        single: Called at each scrape: families of one series for the server, and their values.
     """
 
-    def __init__(self, deployment: str, gauges: Callable[[], list[tuple[str, str, float]]]) -> None:
+    def __init__(self, deployment: str, single: Callable[[], Mapping[Family, float]]) -> None:
         self._deployment = deployment
-        self._gauges = gauges
+        self._single = single
         self._arms: dict[tuple[str, str], ArmCounters] = {}
         self._shadows: dict[tuple[str, str], ArmCounters] = {}
+        self._weights: dict[int, dict[tuple[str, str], float]] = {}
+        self._live = 0
         self.endpoints: dict[str, bool] = {}
         self.lock = threading.Lock()
+        #: Requests whose arm was drawn, by the number of the revision.
+        self.draws: Counter[int] = Counter()
         self.refused: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+
+    def adopt(self, revision: Revision) -> None:
+        """Expect the arms of `revision` to get their shares from now on."""
+        weights = {(arm.name, arm.model.label): arm.weight for arm in revision.spec.arms}
+        for name, version in weights:
+            self.arm(name, version)
+        self._weights[revision.number] = weights
+        self._live = revision.number
 
     def arm(self, name: str, version: str) -> ArmCounters:
         """Return the counters of an arm, the same object each time."""
@@ -138,6 +156,7 @@ class Metrics:
         with self.lock:
             arms = [([self._deployment, *key], counters) for key, counters in self._arms.items()]
             yield from _requests(arms)
+            yield from self._shares()
             yield from _rewards(arms)
             yield from _quality(arms)
             yield from _shadows(
@@ -145,134 +164,105 @@ class Metrics:
             )
             yield from self._server()
 
+    def _shares(self) -> Iterator[Metric]:
+        expected = _counter(families.EXPECTED)
+        for key in self._arms:
+            # Of all revisions of this process: counts under other weights are not pooled.
+            total = sum(
+                self.draws[number] * weights.get(key, 0.0)
+                for number, weights in self._weights.items()
+            )
+            expected.add_metric([self._deployment, *key], total)
+        yield expected
+        weight = _gauge(families.WEIGHT)
+        for key, share in self._weights.get(self._live, {}).items():
+            weight.add_metric([self._deployment, *key], share)
+        yield weight
+
     def _server(self) -> Iterator[Metric]:
-        labels = ["deployment", "outcome"]
-        family = CounterMetricFamily(
-            "mlops_feedback", "Feedback by what became of it.", labels=labels
-        )
-        for fate, count in sorted(self.feedback.items()):
-            family.add_metric([self._deployment, fate], count)
+        family = _counter(families.FEEDBACK)
+        for fate in _FATES:
+            family.add_metric([self._deployment, fate], self.feedback[fate])
         yield family
-        family = CounterMetricFamily(
-            "mlops_refused_requests",
-            "Requests that could not be read, by protocol.",
-            labels=["deployment", "protocol"],
-        )
+        family = _counter(families.REFUSED)
         for protocol, count in sorted(self.refused.items()):
             family.add_metric([self._deployment, protocol], count)
         yield family
-        family_up = GaugeMetricFamily(
-            "mlops_endpoint_up",
-            "Whether the endpoint of an arm or shadow answered the last probe.",
-            labels=["deployment", "arm"],
-        )
+        family_up = _gauge(families.ENDPOINT_UP)
         for arm, up in sorted(self.endpoints.items()):
             family_up.add_metric([self._deployment, arm], up)
         yield family_up
-        for name, text, value in self._gauges():
-            gauge = GaugeMetricFamily(name, text, labels=["deployment"])
-            gauge.add_metric([self._deployment], value)
-            yield gauge
+        for single, value in self._single().items():
+            made = _counter(single) if single.kind == "counter" else _gauge(single)
+            made.add_metric([self._deployment], value)
+            yield made
 
 
 _Arms = list[tuple[list[str], ArmCounters]]
 
 
 def _requests(arms: _Arms) -> Iterator[Metric]:
-    yield _by_code("mlops_requests", "Answered prediction requests.", _ARM, arms)
-    text = "From request read to answer written."
-    yield _latencies("mlops_request_duration_seconds", text, _ARM, arms)
-    yield _counter("mlops_rows", "Rows predicted.", arms, lambda arm: arm.rows)
-    yield _counter(
-        "mlops_forced_requests", "Requests whose arm a tester chose.", arms, lambda arm: arm.forced
-    )
-
-
-def _shadows(shadows: _Arms) -> Iterator[Metric]:
-    yield _by_code("mlops_shadow_requests", "Copies that a shadow answered.", _SHADOW, shadows)
-    text = "From a copy's turn to the shadow's answer."
-    yield _latencies("mlops_shadow_duration_seconds", text, _SHADOW, shadows)
-    family = CounterMetricFamily(
-        "mlops_shadow_dropped", "Copies that found a shadow's queue full.", labels=_SHADOW
-    )
-    for labels, shadow in shadows:
-        family.add_metric(labels, shadow.dropped)
-    yield family
-
-
-def _by_code(name: str, text: str, labels: list[str], arms: _Arms) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=[*labels, "code"])
-    for values, arm in arms:
-        for code, count in sorted(arm.codes.items()):
-            family.add_metric([*values, str(code)], count)
-    return family
-
-
-def _latencies(name: str, text: str, labels: list[str], arms: _Arms) -> HistogramMetricFamily:
-    histogram = HistogramMetricFamily(name, text, labels=labels)
-    for values, arm in arms:
-        total, buckets = 0, []
-        for bound, count in zip([*map(str, _BOUNDS_S), "+Inf"], arm.buckets, strict=True):
-            total += count
-            buckets.append((bound, float(total)))
-        histogram.add_metric(values, buckets, arm.latency_s)
-    return histogram
+    yield _by_code(families.REQUESTS, arms)
+    yield _latencies(families.DURATION, arms)
+    yield _each(families.ROWS, arms, lambda arm: arm.rows)
+    yield _each(families.FORCED, arms, lambda arm: arm.forced)
+    yield _each(families.DRAWN, arms, lambda arm: arm.codes.total() - arm.forced)
 
 
 def _rewards(arms: _Arms) -> Iterator[Metric]:
-    yield _counter("mlops_rewards", "Rewards received.", arms, lambda arm: arm.rewards)
-    yield _counter(
-        "mlops_reward_positive", "Sum of positive rewards.", arms, lambda arm: arm.positive
-    )
-    yield _counter(
-        "mlops_reward_negative",
-        "Sum of negative rewards, sign dropped.",
-        arms,
-        lambda arm: arm.negative,
-    )
+    yield _each(families.REWARDS, arms, lambda arm: arm.rewards)
+    yield _each(families.REWARD_POSITIVE, arms, lambda arm: arm.positive)
+    yield _each(families.REWARD_NEGATIVE, arms, lambda arm: arm.negative)
 
 
 def _quality(arms: _Arms) -> Iterator[Metric]:
-    yield _counter("mlops_truths", "Numeric truths received.", arms, lambda arm: arm.truths)
-    yield _counter("mlops_squared_error", "Sum of squared errors.", arms, lambda arm: arm.squared)
-    yield _counter(
-        "mlops_absolute_error", "Sum of absolute errors.", arms, lambda arm: arm.absolute
-    )
+    yield _each(families.TRUTHS, arms, lambda arm: arm.truths)
+    yield _each(families.SQUARED_ERROR, arms, lambda arm: arm.squared)
+    yield _each(families.ABSOLUTE_ERROR, arms, lambda arm: arm.absolute)
     numeric = [item for item in arms if item[1].truths]
-    yield _gauge(
-        "mlops_rmse",
-        "Root mean squared error against the truth.",
-        numeric,
-        lambda arm: math.sqrt(arm.squared / arm.truths),
-    )
-    yield _gauge(
-        "mlops_mae",
-        "Mean absolute error against the truth.",
-        numeric,
-        lambda arm: arm.absolute / arm.truths,
-    )
+    yield _each(families.RMSE, numeric, lambda arm: math.sqrt(arm.squared / arm.truths))
+    yield _each(families.MAE, numeric, lambda arm: arm.absolute / arm.truths)
+    yield _each(families.LABELS, arms, lambda arm: arm.labels)
+    yield _each(families.CORRECT, arms, lambda arm: arm.correct)
     labelled = [item for item in arms if item[1].labels]
-    yield _gauge(
-        "mlops_accuracy",
-        "Share of predictions equal to the truth.",
-        labelled,
-        lambda arm: arm.correct / arm.labels,
-    )
+    yield _each(families.ACCURACY, labelled, lambda arm: arm.correct / arm.labels)
 
 
-def _counter(
-    name: str, text: str, arms: _Arms, value: Callable[[ArmCounters], float]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=_ARM)
+def _shadows(shadows: _Arms) -> Iterator[Metric]:
+    yield _by_code(families.SHADOW_REQUESTS, shadows)
+    yield _latencies(families.SHADOW_DURATION, shadows)
+    yield _each(families.SHADOW_DROPPED, shadows, lambda shadow: shadow.dropped)
+
+
+def _by_code(family: Family, arms: _Arms) -> Metric:
+    made = _counter(family)
+    for values, arm in arms:
+        for code, count in sorted(arm.codes.items()):
+            made.add_metric([*values, str(code)], count)
+    return made
+
+
+def _latencies(family: Family, arms: _Arms) -> Metric:
+    made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    for values, arm in arms:
+        total, buckets = 0, []
+        for bound, count in zip([*map(str, LATENCY_BOUNDS_S), "+Inf"], arm.buckets, strict=True):
+            total += count
+            buckets.append((bound, float(total)))
+        made.add_metric(values, buckets, arm.latency_s)
+    return made
+
+
+def _each(family: Family, arms: _Arms, value: Callable[[ArmCounters], float]) -> Metric:
+    made = _counter(family) if family.kind == "counter" else _gauge(family)
     for labels, arm in arms:
-        family.add_metric(labels, value(arm))
-    return family
+        made.add_metric(labels, value(arm))
+    return made
 
 
-def _gauge(
-    name: str, text: str, arms: _Arms, value: Callable[[ArmCounters], float]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, text, labels=_ARM)
-    for labels, arm in arms:
-        family.add_metric(labels, value(arm))
-    return family
+def _counter(family: Family) -> CounterMetricFamily:
+    return CounterMetricFamily(family.name, family.help, labels=family.labels)
+
+
+def _gauge(family: Family) -> GaugeMetricFamily:
+    return GaugeMetricFamily(family.name, family.help, labels=family.labels)

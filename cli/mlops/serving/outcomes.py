@@ -27,7 +27,7 @@ from mlops.protocols.base import (
 from mlops.protocols.json_body import shown
 from mlops.rewards import REWARDS, Range, capped, is_within, reward_range
 from mlops.serving.engine import Engine
-from mlops.serving.metrics import Metrics
+from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
@@ -186,7 +186,7 @@ class OutcomeDesk:
             for receipt in receipts:
                 self._metrics.feedback[receipt.fate] += 1
                 if receipt.late and receipt.fate in ("accepted", "unmatched"):
-                    self._metrics.feedback["late"] += 1
+                    self._metrics.feedback[LATE] += 1
 
     def learn(self, stored: Sequence[StoredOutcome]) -> None:
         """Add stored outcomes to the metrics; called in the journal's thread after the commit."""

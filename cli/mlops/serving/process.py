@@ -37,7 +37,9 @@ from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.shadow_models import LiveShadow
 from mlops.serving.shadows import Shadows
 from mlops.serving.watching import Watch
+from mlops.spec import metrics as families
 from mlops.spec.deployment import DeploymentSpec, Revision, from_dict, to_dict
+from mlops.spec.metrics import Family
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.server import Launch, Served, ServerState, write_state
 
@@ -72,7 +74,7 @@ class Process:
         self._keep(launch.served)
         live = load_revision(launch.served)
         self._writer = JournalWriter(self._journal, self._learn)
-        self._metrics = Metrics(launch.name, self._gauges)
+        self._metrics = Metrics(launch.name, self._numbers)
         self._shadows = Shadows(key, self._writer, self._metrics)
         self._engine = Engine(
             live, key, self._writer, self._metrics, self._shadows, launch.features
@@ -179,6 +181,7 @@ class Process:
         for remote in live.remotes:
             remote.attach()
         self._shadows.adopt(live)
+        self._metrics.adopt(live.served.revision)
 
     def _note(self, text: str) -> None:
         number = self._launch.served.revision.number
@@ -200,13 +203,13 @@ class Process:
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)
 
-    def _gauges(self) -> list[tuple[str, str, float]]:
-        return [
-            ("mlops_revision", "Number of the live revision.", self._launch.served.revision.number),
-            ("mlops_journal_pending", "Decisions waiting to be written.", self._writer.pending),
-            ("mlops_journal_shed", "Decisions shed since the start.", self._writer.shed),
-            ("mlops_shadow_waiting", "Copies waiting for a shadow.", self._shadows.waiting),
-        ]
+    def _numbers(self) -> dict[Family, float]:
+        return {
+            families.REVISION: self._launch.served.revision.number,
+            families.JOURNAL_PENDING: self._writer.pending,
+            families.JOURNAL_SHED: self._writer.shed,
+            families.SHADOW_WAITING: self._shadows.waiting,
+        }
 
     def _status(self) -> dict[str, Any]:
         live = self._engine.live
