@@ -158,6 +158,15 @@ def deploy(
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
+    extra: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="monitoring",
+            help="Alerts and a dashboard too, for Prometheus and Grafana.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
     ] = False,
@@ -187,6 +196,7 @@ def deploy(
         "cluster.namespace": namespace,
         "cluster.image": image,
         "cluster.model_server": model_server,
+        "cluster.extras": extra,
         **of_platform(target, version=platform_version, mode=mode, split=traffic_by),
         "feedback.reward_range": reward_range,
     }

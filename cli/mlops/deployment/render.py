@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from mlops.deployment.deploy import open_ledger
+from mlops.deployment.prometheus.files import MONITORING
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
 from mlops.deployment.targets.names import models_of
@@ -37,13 +38,16 @@ from mlops.spec.deployment import DeploymentSpec
 
 #: The target that is this machine, which renders nothing.
 LOCAL = "local"
+#: What `--with` and `extras` of `[cluster]` may name.
+EXTRAS = (MONITORING,)
 #: In place of a folder: standard output.
 STDOUT = "-"
 #: The file by which `kubectl apply -k` takes the manifests of a folder.
 KUSTOMIZATION = "kustomization.yaml"
 
 _FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
-_MARK = "# Rendered by `mlops "
+# How texts begin that we have written; JSON has no comments.
+_MARKS = (b"# Rendered by `mlops ", b'{\n  "description": "Rendered by `mlops ')
 
 Change = Literal["create", "update", "same"]
 
@@ -176,6 +180,7 @@ def render(
         InvalidInputError: The platform cannot do this, or the folder cannot be written.
         ConflictError: A file in the folder was not rendered by us.
     """
+    check_extras(settings)
     platform = TARGETS.load(target)()
     say("Looking the models up")
     spec = make_spec(settings, request)
@@ -208,6 +213,18 @@ def render(
     )
 
 
+def check_extras(settings: Settings) -> None:
+    """Refuse extras that are none.
+
+    Raises:
+        UsageError: There is no such extra.
+    """
+    for extra in settings.cluster.extras:
+        if extra not in EXTRAS:
+            hint = did_you_mean(extra, EXTRAS) or f"Use {one_of(EXTRAS)}."
+            raise UsageError(f"There is no extra called `{extra}`.", hint=hint)
+
+
 def render_options(settings: Settings) -> RenderOptions:
     """Return what the settings say about manifests."""
     tracking = settings.tracking_uri
@@ -221,6 +238,7 @@ def render_options(settings: Settings) -> RenderOptions:
         if tracking.startswith("http") and tracking == without_credentials(tracking)
         else "",
         cluster=settings.cluster,
+        monitoring=settings.monitoring,
         kubernetes=settings.kubernetes,
         kserve=settings.kserve,
         seldon=settings.seldon,
@@ -320,7 +338,7 @@ def _change(path: Path, text: str) -> Change:
         raise _unwritable(path, error) from error
     if before == text.encode():
         return "same"
-    if not before.startswith(_MARK.encode()):
+    if not before.startswith(_MARKS):
         raise ConflictError(
             f"`{path}` was not rendered by mlops; it would be overwritten.",
             hint="Move it away, or render elsewhere with `--render DIR`.",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -56,6 +57,35 @@ def json_block(value: object, indent: int) -> str:
     return _Block("|\n" + "\n".join(" " * indent + line for line in lines))
 
 
+def text_block(text: str, indent: int) -> str:
+    """Write lines of ASCII as a literal block scalar.
+
+    Args:
+        text: The lines.
+        indent: Columns before each line.
+    """
+    return _Block("|-\n" + _indented(text.splitlines(), text, indent))
+
+
+def folded_block(text: str, indent: int) -> str:
+    """Write one paragraph of ASCII as a folded block scalar, in lines of some 100 columns.
+
+    Args:
+        text: The paragraph, words parted by single spaces.
+        indent: Columns before each line.
+    """
+    lines = textwrap.wrap(text, 100 - indent, break_long_words=False, break_on_hyphens=False)
+    return _Block(">-\n" + _indented(lines, text, indent))
+
+
+def _indented(lines: list[str], text: str, indent: int) -> str:
+    # What begins with a space would end a folded line, or set another indentation.
+    plain = text.replace("\n", "").isprintable() and text.isascii() and not text.startswith(" ")
+    if not plain or "" in lines:
+        raise TypeError(f"A block of a manifest cannot hold {text!r}.")
+    return "\n".join(" " * indent + line for line in lines)
+
+
 def render_template(
     name: str,
     values: Mapping[str, Any],
@@ -87,4 +117,6 @@ def _environment(finalize: Callable[[object], object]) -> SandboxedEnvironment:
         keep_trailing_newline=True,
     )
     environment.filters["json_block"] = json_block
+    environment.filters["text_block"] = text_block
+    environment.filters["folded_block"] = folded_block
     return environment

@@ -168,6 +168,21 @@ class ClusterSettings:
     service_account: str = setting("", "ServiceAccount of the pods, with rights in the cloud")
     cpu: str = setting("500m", "CPU that a server requests")
     memory: str = setting("1Gi", "memory that a server requests, and may not exceed")
+    extras: tuple[str, ...] = setting((), "what is rendered too, as `--with`: monitoring")
+
+
+@dataclass(frozen=True, slots=True)
+class MonitoringSettings:
+    """What `--with monitoring` tells Prometheus and Grafana."""
+
+    monitor: str = setting("pod", "PodMonitor (pod) or ServiceMonitor (service)")
+    release: str = setting("", "label `release` by which a Prometheus selects objects, if it does")
+    namespace: str = setting("monitoring", "namespace of Prometheus, let in to the pods")
+    interval: str = setting("30s", "how often the servers are scraped")
+    secured: bool = setting(False, "whether callers must send the `token` of the key's Secret")
+    max_errors: float = setting(0.05, "share of failed requests of an arm that is too many")
+    max_latency_ms: int = setting(1000, "milliseconds beyond which 1 request in 100 is too slow")
+    feedback_within: str = setting("1d", "how long after its request feedback comes at the latest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +253,7 @@ class Settings:
     feedback: FeedbackSettings
     report: ReportSettings
     cluster: ClusterSettings
+    monitoring: MonitoringSettings
     kubernetes: KubernetesSettings
     kserve: KServeSettings
     seldon: SeldonSettings
@@ -283,6 +299,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "feedback": FeedbackSettings,
     "report": ReportSettings,
     "cluster": ClusterSettings,
+    "monitoring": MonitoringSettings,
     "kubernetes": KubernetesSettings,
     "kserve": KServeSettings,
     "seldon": SeldonSettings,

@@ -12,6 +12,7 @@ from mlops.settings.schema import (
     ClusterSettings,
     KServeSettings,
     KubernetesSettings,
+    MonitoringSettings,
     Seldon2Settings,
     SeldonSettings,
 )
@@ -30,6 +31,7 @@ class RenderOptions:
         features: What is kept of each decision's rows, as the setting `journal.features`.
         tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
         cluster: What all manifests have in common.
+        monitoring: For `--with monitoring`.
         kubernetes: For `kubernetes`.
         kserve: For `kserve`.
         seldon: For `seldon`.
@@ -42,6 +44,7 @@ class RenderOptions:
     features: str | tuple[str, ...] = "all"
     tracking_uri: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     kserve: KServeSettings = field(default_factory=KServeSettings)
     seldon: SeldonSettings = field(default_factory=SeldonSettings)

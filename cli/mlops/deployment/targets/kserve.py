@@ -33,6 +33,12 @@ from mlops.deployment.targets.weights import finest, too_small, whole
 from mlops.spec.deployment import DeploymentSpec, check
 
 _PLATFORM = "KServe"
+#: What the platform counts by itself, and how it is scraped.
+_METRICS = (
+    "KServe's pods tell requests and latency of their model only: scrape those with the label "
+    "`serving.kserve.io/inferenceservice` at `/metrics`, on port 8080 with our model server, and "
+    "8082 with MLServer."
+)
 _OLDEST = "0.15"
 # Since when the modes have their new names, `spec.canary` exists, and its shares have routes.
 _NEW_NAMES, _CANARY, _CANARY_ROUTES = Version("0.16"), Version("0.20"), Version("0.21")
@@ -255,6 +261,7 @@ def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]
     if settings:
         return
     yield from platform.no_router(spec, _PLATFORM)
+    yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
     yield from sources.refusals(spec, _unfetchable)
     yield from _name_refusals(spec)
     split = _split(spec, options)

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult
 
+from mlops.deployment.prometheus.files import MONITORING, faults, in_cluster
 from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
@@ -46,6 +47,7 @@ class Kubernetes:
                 *_name_refusals(spec),
                 *sources.refusals(spec, lambda parts: _unfetchable(parts, options)),
                 *_setting_refusals(options),
+                *(Refusal(*fault) for fault in faults(options.monitoring)),
             ],
         )
 
@@ -58,10 +60,18 @@ class Kubernetes:
             f"{kind}.yaml": render_template(f"kubernetes/{kind}.yaml", values)
             for kind in _kinds(options)
         }
-        beside = {**image.files, "kustomization.yaml": kustomization(list(files))}
+        beside, notes = dict(image.files), [*image.notes, *_notes(spec, options)]
+        if MONITORING in options.cluster.extras:
+            watching = in_cluster(
+                spec, options.monitoring, files["service.yaml"], values["key_secret"]
+            )
+            files |= watching.files
+            beside |= watching.beside
+            notes += watching.notes
+        beside["kustomization.yaml"] = kustomization(list(files))
         return Rendered(
             files=files,
-            notes=(*image.notes, *_notes(spec, options)),
+            notes=tuple(notes),
             before_apply=(*image.build, *_secrets(spec, options)),
             after_apply=_after(spec, options),
             beside=beside,
@@ -143,7 +153,10 @@ def _needs_tracking(spec: DeploymentSpec) -> bool:
 def _callers(options: RenderOptions) -> list[str]:
     own = options.kubernetes
     gateway = _GATEWAY.fullmatch(own.gateway) if own.host else None
-    return list(dict.fromkeys([*([gateway[1]] if gateway else []), *own.allow_from]))
+    found = [gateway[1]] if gateway else []
+    if MONITORING in options.cluster.extras and options.monitoring.namespace:
+        found.append(options.monitoring.namespace)
+    return list(dict.fromkeys([*found, *own.allow_from]))
 
 
 def _unfetchable(parts: SplitResult, options: RenderOptions) -> Refusal | None:

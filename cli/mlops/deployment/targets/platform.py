@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from packaging.version import InvalidVersion, Version
 
+from mlops.deployment.prometheus.files import MONITORING
 from mlops.deployment.targets.base import Refusal, RenderOptions
 from mlops.deployment.targets.images import MLSERVER, contents, unable
 from mlops.errors import one_of
@@ -72,6 +73,22 @@ def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
                 f"`{model.label}` is a server that runs already, and {platform} starts its own",
                 "`--target kubernetes` calls other servers as arms.",
             )
+
+
+def no_monitoring(options: RenderOptions, platform: str, own: str) -> Iterator[Refusal]:
+    """Refuse alerts and dashboards about what a platform does not count.
+
+    Args:
+        options: What is wanted.
+        platform: The platform's name.
+        own: What it has of its own, and how that is scraped.
+    """
+    if MONITORING in options.cluster.extras:
+        yield Refusal(
+            f"{platform} splits the traffic itself and counts neither rewards nor what each arm "
+            "should have got, so our alerts and dashboard would be empty",
+            f"`--target kubernetes` has all of it. {own}",
+        )
 
 
 def mlserver_image(options: RenderOptions) -> str:

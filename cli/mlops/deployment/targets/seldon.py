@@ -32,6 +32,12 @@ FILE = "seldondeployment.yaml"
 LAST_APACHE = "1.17.1"
 _OLDEST = "1.8.0"
 _PLATFORM = "Seldon Core v1"
+#: What the platform counts by itself, and how it is scraped.
+_METRICS = (
+    "Its executor tells requests, errors and latency by predictor and model "
+    "(`seldon_api_executor_client_requests_seconds`): scrape pods with the label "
+    "`app.kubernetes.io/managed-by: seldon-core`, port `metrics`, path `/prometheus`."
+)
 _ROUTER = "ab"
 _PREDICTOR = "default"
 # The operator adds a container of this name, and an init container to each model server.
@@ -266,6 +272,7 @@ def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]
     if settings:
         return
     yield from platform.no_router(spec, _PLATFORM)
+    yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
     yield from sources.refusals(spec, rclone.unfetchable)
     if not begins_with_letter(spec.name):
         yield Refusal(

@@ -23,6 +23,12 @@ from mlops.spec.deployment import DeploymentSpec, check
 
 LAST_APACHE = "2.6.0"
 _PLATFORM = "Seldon Core v2"
+#: What the platform counts by itself, and how it is scraped.
+_METRICS = (
+    "Its agent tells requests and mean latency by model (`seldon_model_infer_total`, "
+    "`seldon_model_infer_seconds_total`); the monitors are in Seldon's repository, in "
+    "`prometheus/monitors`."
+)
 _OLDEST = "2.4.0"
 _MOST_WEIGHT = 1_000_000
 
@@ -142,6 +148,7 @@ def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]
             "Leave `--model-server` out; `--target kserve` and `--target seldon` run our server.",
         )
     yield from platform.no_router(spec, _PLATFORM)
+    yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
     yield from sources.refusals(spec, rclone.unfetchable)
     for index in too_small([arm.weight for arm in spec.arms], _MOST_WEIGHT):
         yield Refusal(
