@@ -24,6 +24,7 @@ from tests.fixtures_training import (
     trained_wine,
 )
 from tests.postgresql import database, postgresql_url
+from tests.prometheus import promtool
 
 __all__ = [
     "clean_environ",
@@ -38,6 +39,7 @@ __all__ = [
     "own_minio",
     "own_wine",
     "postgresql_url",
+    "promtool",
     "proxied_mlflow",
     "ready_folder",
     "shop",
