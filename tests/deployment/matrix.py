@@ -31,11 +31,19 @@ def options(
     cluster = {
         key.removeprefix("cluster_"): v for key, v in given.items() if key.startswith("cluster_")
     }
+    watched = {
+        key.removeprefix("monitoring_"): v
+        for key, v in given.items()
+        if key.startswith("monitoring_")
+    }
     own = {
-        key: v for key, v in given.items() if not key.startswith("cluster_") and key != "postgresql"
+        key: v
+        for key, v in given.items()
+        if not key.startswith(("cluster_", "monitoring_")) and key != "postgresql"
     }
     base = RenderOptions(postgresql=given.get("postgresql", False))
     base = replace(base, cluster=replace(base.cluster, **cluster))
+    base = replace(base, monitoring=replace(base.monitoring, **watched))
     if own:
         base = replace(base, **{target: replace(getattr(base, target), **own)})
     if deployment is not None:
@@ -66,6 +74,21 @@ def _ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
                 "allow_from": ("monitoring",),
             },
             ("ab",),
+        )
+        yield (
+            "monitoring",
+            {"cluster_extras": ("monitoring",), "cluster_namespace": "shop", "postgresql": True},
+            ("ab", "abn", "zero", "ab-shadow"),
+        )
+        yield (
+            "servicemonitor",
+            {
+                "cluster_extras": ("monitoring",),
+                "monitoring_monitor": "service",
+                "monitoring_release": "prometheus",
+                "monitoring_secured": True,
+            },
+            ("one", "ab"),
         )
     elif target == "kserve":
         for server in ("mlops", "mlserver"):

@@ -33,7 +33,7 @@ WITHIN = "2h"
 def deployment() -> DeploymentSpec:
     """Two arms, one of them an endpoint, and a shadow."""
     made = spec(0.5, 0.5, shadows=(0.2,))
-    far = replace(model(9, "v2+http://10.0.0.7:8080/v2/models/wine"), name="", version=None)
+    far = replace(model(9, "v2+http://10.0.0.7:8080/v2/models/wine"), name="", version=0)
     return replace(made, arms=(made.arms[0], replace(made.arms[1], model=far)))
 
 
@@ -65,7 +65,7 @@ def constant(value: float) -> str:
 
 def healthy() -> dict[str, str]:
     """Two pods: 120 requests a minute, one in 1,000 fails, all are quick, feedback comes."""
-    found = {}
+    found: dict[str, str] = {}
     for pod in ("p1", "p2"):
         at = {"pod": pod}
         for which in "AB":
@@ -236,11 +236,11 @@ def test_the_evidence_is_the_formula_of_its_docstring(
 ) -> None:
     """Counts are spread over two pods, which are summed before they are squared."""
     series = {}
-    for which, (x, e) in zip("ABC", zip(counts, expected, strict=True), strict=False):
+    for which, drawn, due in zip("ABC", counts, expected, strict=False):
         for pod, share in (("p1", 0.25), ("p2", 0.75)):
             here = arm(which, pod)
-            series[name(m.DRAWN, **here)] = constant(x * share)
-            series[name(m.EXPECTED, **here)] = constant(e * share)
+            series[name(m.DRAWN, **here)] = constant(drawn * share)
+            series[name(m.EXPECTED, **here)] = constant(due * share)
     x, e = np.array(counts), np.array(expected)
     promtool.test(
         "groups: []",

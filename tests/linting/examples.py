@@ -561,4 +561,37 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "seldon2/no-output": Example("seldon2-pipeline", (("0.spec.output", GONE),)),
     "seldon2/batched-output": Example("seldon2-pipeline", (("0.spec.output.steps", ["drift"]),)),
+    # Prometheus and Grafana
+    "monitoring/selector": Example(
+        "monitoring",
+        (("3.spec.selector.matchLabels", {"app": "wein"}),),
+        (("1.metadata.labels", {"app": "wine", "tier": "front"}),),
+        path="spec.selector",
+    ),
+    "monitoring/port": Example(
+        "monitoring",
+        # The name of the container's port where that of the Service is meant.
+        (("3.spec.endpoints.0.port", "http"),),
+        (("2.spec.selector.matchLabels", {"app": "elsewhere"}),),
+        path="spec.endpoints[0].port",
+    ),
+    "monitoring/for": Example(
+        "monitoring", (("4.spec.groups.0.rules.1.for", GONE),), path="spec.groups[0].rules[1]"
+    ),
+    "monitoring/release": Example(
+        "monitoring",
+        (("4.metadata.labels", {}),),
+        tuple((f"{number}.metadata.labels", {}) for number in (2, 3, 4)),
+    ),
+    "monitoring/network": Example(
+        "monitoring",
+        (("5.spec.ingress.0.from.1", GONE),),
+        (("5.spec.ingress.0.from", GONE),),
+        path="spec.ingress",
+    ),
+    "monitoring/dashboard": Example(
+        "monitoring",
+        (("6.data", {"wine.json": "{panels: []}"}),),
+        (("6.data", {"wine.json": "{}"}), ("6.metadata.labels", {})),
+    ),
 }

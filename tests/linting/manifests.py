@@ -308,6 +308,68 @@ _ACCOUNT = {
     "secrets": [{"name": "s3"}],
 }
 
+
+def _monitoring(kind: str, name: str = "wine", **spec: Any) -> Object:
+    return {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": kind,
+        "metadata": {"name": name, "labels": {"release": "prometheus"}},
+        "spec": spec,
+    }
+
+
+_SEEN_SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "wine", "labels": _LABELS},
+    "spec": {"selector": _LABELS, "ports": [{"name": "web", "port": 80, "targetPort": "http"}]},
+}
+_POLICY = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "wine"},
+    "spec": {
+        "podSelector": {"matchLabels": _LABELS},
+        "ingress": [
+            {
+                "from": [
+                    {"podSelector": {}},
+                    {"namespaceSelector": {"matchLabels": {"name": "monitoring"}}},
+                ]
+            }
+        ],
+    },
+}
+_SEEN = [
+    _DEPLOYMENT,
+    _SEEN_SERVICE,
+    _monitoring(
+        "PodMonitor",
+        selector={"matchLabels": _LABELS},
+        podMetricsEndpoints=[{"port": "http", "path": "/metrics"}],
+    ),
+    _monitoring("ServiceMonitor", selector={"matchLabels": _LABELS}, endpoints=[{"port": "web"}]),
+    _monitoring(
+        "PrometheusRule",
+        groups=[
+            {
+                "name": "wine",
+                "rules": [
+                    {"record": "wine:up", "expr": "up"},
+                    {"alert": "Down", "expr": "up == 0", "for": "5m"},
+                ],
+            }
+        ],
+    ),
+    _POLICY,
+    {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "wine", "labels": {"grafana_dashboard": "1"}},
+        "data": {"wine.json": '{"panels": []}'},
+    },
+]
+
 #: Sets of manifests that belong together. The first document of a set is `0` in a path.
 SETS: Mapping[str, list[Object]] = {
     "seldon-ab": [_AB],
@@ -325,6 +387,7 @@ SETS: Mapping[str, list[Object]] = {
     ],
     "seldon2-pipeline": [_PIPELINE],
     "kubernetes": [_DEPLOYMENT, _SERVICE, _HPA, _PDB],
+    "monitoring": _SEEN,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from mlops.linting.rules import (
     kserve_graph,
     kserve_runtime,
     kubernetes,
+    monitoring,
     seldon1,
     seldon1_graph,
     seldon1_storage,
@@ -30,6 +31,7 @@ RULES: Mapping[str, Rule] = {
     for module in (
         general,
         kubernetes,
+        monitoring,
         gateway,
         kserve,
         kserve_canary,
