@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -184,6 +185,7 @@ def deploy(
     from mlops.deployment.render import of_platform, renders
     from mlops.deployment.render import render as render_manifests
     from mlops.deployment.request import read_request
+    from mlops.deployment.watching import check_watching, write_watching
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
 
@@ -227,6 +229,8 @@ def deploy(
             )
         _show_rendering(rendering, as_json=as_json, whole=render == "-")
         return
+    if extra:
+        check_watching(settings)
     with TransferProgress() as progress:
         result = make_deployment(
             settings,
@@ -238,7 +242,13 @@ def deploy(
             show=progress.update,
         )
     if isinstance(result, Deployed):
-        show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
+        files = write_watching(settings, result.plan.after, result.state) if extra else ()
+        paths = [file.path for file in files]
+        show(
+            _document(result) | {"monitoring": paths},
+            as_json=as_json,
+            render=lambda out: _render(out, result, paths),
+        )
         if result.process is not None:
             raise typer.Exit(stay(result.process))
         if foreground:
@@ -312,7 +322,7 @@ def _document(result: Deployed) -> dict[str, object]:
     }
 
 
-def _render(out: Console, result: Deployed) -> None:
+def _render(out: Console, result: Deployed, monitoring: Sequence[str]) -> None:
     from rich.markup import escape
 
     from mlops.deployment.calling import curl
@@ -325,5 +335,7 @@ def _render(out: Console, result: Deployed) -> None:
         for line in notes[:3]:
             out.print(f"[yellow]  {name}: {escape(line)}[/]")
     out.print(escape(curl(state)), soft_wrap=True)
+    for path in monitoring:
+        out.print(f"[dim]monitoring[/] {escape(path)}")
     steps = ["mlops feedback", "mlops report"] if len(spec.arms) > 1 else ["mlops status"]
     next_steps(out, [*steps, f"mlops stop {spec.name}"])

@@ -312,8 +312,11 @@ def _chosen(spec: DeploymentSpec) -> Iterator[str]:
 def _folder(settings: Settings, spec: DeploymentSpec, to: str | None) -> Path | None:
     if to == STDOUT:
         return None
-    if to is not None:
-        return Path(to)
+    return default_folder(settings, spec) if to is None else Path(to)
+
+
+def default_folder(settings: Settings, spec: DeploymentSpec) -> Path:
+    """Return the folder of a deployment's manifests, as short as it can be written here."""
     folder = settings.project_dir / "deploy" / spec.name
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import SplitResult
 
-from mlops.deployment.prometheus.files import MONITORING, faults, in_cluster
+from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
 from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
@@ -61,13 +61,10 @@ class Kubernetes:
             for kind in _kinds(options)
         }
         beside, notes = dict(image.files), [*image.notes, *_notes(spec, options)]
-        if MONITORING in options.cluster.extras:
-            watching = in_cluster(
-                spec, options.monitoring, files["service.yaml"], values["key_secret"]
-            )
-            files |= watching.files
-            beside |= watching.beside
-            notes += watching.notes
+        seen = watching(spec, options, files["service.yaml"])
+        files |= seen.files
+        beside |= seen.beside
+        notes += seen.notes
         beside["kustomization.yaml"] = kustomization(list(files))
         return Rendered(
             files=files,
@@ -81,6 +78,23 @@ class Kubernetes:
 def kustomization(files: list[str]) -> str:
     """Return the file by which `kubectl apply -k` takes exactly these."""
     return render_template("kubernetes/kustomization.yaml", {"files": files})
+
+
+def watching(spec: DeploymentSpec, options: RenderOptions, service: str) -> Watching:
+    """Return what `--with monitoring` adds about our server; nothing where nobody asked.
+
+    Args:
+        spec: What is deployed.
+        options: How.
+        service: Manifest of the Service in front of our server.
+    """
+    if MONITORING not in options.cluster.extras:
+        return Watching({}, {}, ())
+    return in_cluster(spec, options.monitoring, service, _key_secret(spec, options))
+
+
+def _key_secret(spec: DeploymentSpec, options: RenderOptions) -> str:
+    return options.kubernetes.key_secret or f"{spec.name}-mlops"
 
 
 def _kinds(options: RenderOptions) -> Iterator[str]:
@@ -116,7 +130,7 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "cpu": cluster.cpu,
         "memory": cluster.memory,
         "journal_secret": own.journal_secret or f"{spec.name}-journal",
-        "key_secret": own.key_secret or f"{spec.name}-mlops",
+        "key_secret": _key_secret(spec, options),
         "config": f"{spec.name}-{_digest(document)}",
         "document": document,
         "claim": f"{spec.name}-journal",
