@@ -13,6 +13,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from mlops.deployment.prometheus.alerts import alerts
 from mlops.deployment.prometheus.dashboard import dashboard
 from mlops.deployment.prometheus.files import DASHBOARD, PROMETHEUS, RULES, on_machine
 from mlops.deployment.prometheus.queries import Queries
@@ -25,6 +26,7 @@ from mlops.settings.schema import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.metrics import FAMILIES
+from tests.deployment.documented import DOCUMENT, written
 from tests.deployment.matrix import options
 from tests.deployment.specs import spec
 
@@ -279,3 +281,24 @@ def test_platforms_that_split_themselves_refuse(target: str, instead: str) -> No
         TARGETS.load(target)().check(spec(0.5, 0.5), given)
     assert instead in (caught.value.hint or "")
     assert "`--target kubernetes`" in (caught.value.hint or "")
+
+
+# Documentation
+
+
+def test_the_documented_metrics_are_those_of_the_table() -> None:
+    text = DOCUMENT.read_text()
+    assert text == written(text), "python -m tests.deployment.documented"
+
+
+def test_every_alert_is_documented_with_its_duration_and_severity() -> None:
+    far = replace(SPEC.arms[0].model, source="v2+http://10.0.0.7/v2/models/wine")
+    every = replace(SPEC, arms=(replace(SPEC.arms[0], model=far), SPEC.arms[1]))
+    found = alerts(every, Queries("wine"), MonitoringSettings())
+    rows = [
+        [cell.strip(" `") for cell in line.split("|")[1:-1]]
+        for line in DOCUMENT.read_text().splitlines()
+        if line.startswith("| `Mlops")
+    ]
+    documented = {(name, lasting, severity) for name, _, lasting, severity in rows}
+    assert documented == {(each.name, each.lasting, each.severity) for each in found}
