@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlops.deployment.local import running, stay
 from mlops.deployment.places import is_alive
@@ -40,6 +41,20 @@ def test_the_life_of_a_deployment(wine_shop: Shop) -> None:
     assert again.document["revision"] == 1
     assert "nothing to change" in again.err
     assert wine_shop.ledger.numbers() == [1]
+
+    # Files for a Prometheus and a Grafana of this machine.
+    watched = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--with", "monitoring", "--json")
+    paths = [wine_shop.folder / path for path in watched.document["monitoring"]]
+    assert {path.name for path in paths} == {"prometheus.yml", "rules.yml", "dashboard.json"}
+    (job,) = yaml.safe_load((paths[0].parent / "prometheus.yml").read_text())["scrape_configs"]
+    assert job["static_configs"] == [{"targets": [wine_shop.state.url.removeprefix("http://")]}]
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--with", "monitoring")
+    typo = wine_shop.run("deploy", "--model", "wine", "--with", "monitorin", "--json")
+    assert (typo.code, typo.error["hint"]) == (2, "Did you mean `monitoring`?")
+    paths[0].write_text("by hand")
+    kept = wine_shop.run("deploy", "--ab", "modelA", "modelB", "--with", "monitoring", "--json")
+    assert kept.code == 7
+    assert paths[0].read_text() == "by hand"
 
     # It does not stay for a server that runs elsewhere, and says so.
     stays = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--foreground")
