@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
@@ -17,10 +18,11 @@ from mlops.deployment.prometheus.alerts import alerts
 from mlops.deployment.prometheus.dashboard import dashboard
 from mlops.deployment.prometheus.files import DASHBOARD, PROMETHEUS, RULES, on_machine
 from mlops.deployment.prometheus.queries import Queries
+from mlops.deployment.render import put_files
 from mlops.deployment.targets import TARGETS
 from mlops.deployment.targets.base import Rendered
 from mlops.deployment.targets.kubernetes import Kubernetes
-from mlops.errors import InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError
 from mlops.linting import lint
 from mlops.settings.schema import MonitoringSettings
 from mlops.spec import metrics as m
@@ -117,6 +119,15 @@ def test_what_lies_beside_lints_too() -> None:
     made = rendered()
     texts = {**made.files, **made.beside}
     assert lint({name: texts[name] for name in (*made.files, RULES, DASHBOARD)}) == []
+
+
+def test_a_dashboard_of_ours_is_replaced_and_a_person_s_is_not(tmp_path: Path) -> None:
+    for deployment, change in ((spec(1.0), "create"), (SPEC, "update"), (SPEC, "same")):
+        (file,) = put_files({DASHBOARD: rendered(deployment).beside[DASHBOARD]}, tmp_path)
+        assert file.change == change
+    (tmp_path / DASHBOARD).write_text('{"title": "mine"}')
+    with pytest.raises(ConflictError):
+        put_files({DASHBOARD: rendered().beside[DASHBOARD]}, tmp_path)
 
 
 def test_sticky_arms_are_told_why_there_is_no_alert() -> None:
