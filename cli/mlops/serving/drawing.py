@@ -87,7 +87,7 @@ def _unit(
     if source == "header":
         value: Any = headers.get(name.lower())
     else:
-        value = _field(payload, name, live.arms[0].loaded.signature.names)
+        value = _field(payload, name, live.signature.names)
     if value is None or value == "":
         return None
     if isinstance(value, float | np.floating) and value.is_integer():

@@ -130,7 +130,7 @@ class Engine:
                 arm_index=drawn.arm.index,
                 version=drawn.arm.arm.model.label,
                 client_id=request.client_id,
-                output_names=drawn.arm.loaded.signature.outputs or None,
+                output_names=drawn.arm.signature.outputs or None,
             )
         except ProtocolError as error:
             prediction, result = None, error

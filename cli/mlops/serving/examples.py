@@ -224,7 +224,7 @@ def _answers(
                 arm=arm.arm.name,
                 arm_index=arm.index,
                 version=arm.arm.model.label,
-                output_names=arm.loaded.signature.outputs or None,
+                output_names=arm.signature.outputs or None,
             )
             encoded = CODECS.load(protocol).encode(response, request)
             answers[protocol] = orjson.loads(encoded.body)

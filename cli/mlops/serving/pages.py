@@ -145,7 +145,7 @@ class Pages:
 
     @property
     def _signature(self) -> Signature:
-        return self._engine.live.arms[0].loaded.signature
+        return self._engine.live.signature
 
     async def _home(self, request: Request) -> Response:
         # KServe's own client asks here whether a V1 server lives; people come with a browser.

@@ -14,6 +14,7 @@ from mlops.policies.base import Policy
 from mlops.serving.models import load_model
 from mlops.serving.models.base import LoadedModel
 from mlops.serving.models.remote import RemoteModel, connect
+from mlops.serving.models.signature import Signature
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm
 from mlops.spec.server import Served
@@ -41,6 +42,11 @@ class LiveArm:
     inline: bool
     remote: RemoteModel | None = None
 
+    @property
+    def signature(self) -> Signature:
+        """What it takes and gives; of another server's model only since that was up."""
+        return self.remote.signature if self.remote else self.loaded.signature
+
 
 @dataclass(frozen=True, slots=True)
 class LiveRevision:
@@ -60,6 +66,12 @@ class LiveRevision:
     policy: Policy
     salt: bytes
     shadows: tuple[LiveShadow, ...] = ()
+
+    @property
+    def signature(self) -> Signature:
+        """What requests are like: the signature of the first arm that has one."""
+        known = (arm.signature for arm in self.arms if arm.signature.columns)
+        return next(known, self.arms[0].signature)
 
     @property
     def remotes(self) -> tuple[RemoteModel, ...]:
@@ -129,14 +141,15 @@ def _with_paths(live: LiveRevision | None) -> Iterator[tuple[LiveArm, str]]:
 
 def _identity(arm: Arm, path: str) -> tuple[str, str]:
     """What two arms must have in common to share a model; an endpoint also speaks of its arm."""
-    return path, f"{arm.name} {arm.model.source}" if arm.model.endpoint else ""
+    endpoint = arm.model.endpoint
+    return path, f"{arm.name} {endpoint.ref}" if endpoint else ""
 
 
 def _check_agreement(arms: list[LiveArm]) -> None:
     """Refuse arms that no single request could serve."""
     first = arms[0]
     for other in arms[1:]:
-        ours, theirs = first.loaded.signature.columns, other.loaded.signature.columns
+        ours, theirs = first.signature.columns, other.signature.columns
         missing = sorted({c.name for c in theirs if c.required} - {c.name for c in ours})
         if ours and theirs and missing:
             names = ", ".join(f"`{name}`" for name in missing[:5])

@@ -46,7 +46,7 @@ class LiveShadow:
     @property
     def identity(self) -> tuple[str, str, str]:
         """What a shadow of another revision must have in common to share the model."""
-        return self.shadow.name, self.shadow.model.source, self.path
+        return _identity(self.shadow, self.path)
 
 
 def start_shadows(
@@ -69,7 +69,7 @@ def start_shadows(
     loaded: list[LiveShadow] = []
     try:
         for index, (shadow, path) in enumerate(zip(shadows, paths, strict=True)):
-            same = running.get((shadow.name, shadow.model.source, path))
+            same = running.get(_identity(shadow, path))
             if same is not None:
                 loaded.append(LiveShadow(shadow, index, path, same.model, same.notes))
             else:
@@ -99,6 +99,11 @@ def end_shadows(shadows: Sequence[LiveShadow], kept: Sequence[LiveShadow]) -> No
         # An endpoint has connections only once it was asked, and is closed on the event loop.
         if isinstance(shadow.model, ShadowProcess) and id(shadow.model) not in known:
             shadow.model.close()
+
+
+def _identity(shadow: Shadow, path: str) -> tuple[str, str, str]:
+    endpoint = shadow.model.endpoint
+    return shadow.name, endpoint.ref if endpoint else shadow.model.source, path
 
 
 def _load(shadow: Shadow, index: int, path: str, *, strict: bool) -> LiveShadow:

@@ -178,9 +178,10 @@ def _name_faults(spec: DeploymentSpec) -> list[str]:
 
 def _endpoint_faults(spec: DeploymentSpec) -> list[str]:
     faults = []
-    for source in sorted({model.source for model in spec.models if is_endpoint(model.source)}):
+    named = {where for model in spec.models for where in (model.source, model.remote)}
+    for where in sorted(filter(is_endpoint, named)):
         try:
-            parse_endpoint(source)
+            parse_endpoint(where)
         except UsageError as error:
             faults.append(error.message.rstrip("."))
     return faults

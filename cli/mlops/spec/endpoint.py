@@ -7,9 +7,11 @@ Written as a REF, the protocol stands before the URL's own scheme:
     seldon+http://host:9000                   Seldon Core v1
     mlflow+http://host:5000                   MLflow's scoring server
     v2+https://host/v2/models/wine#token=WINE_TOKEN
+    v2+http://seldon-mesh/v2/models/wine#seldon-model=wine
 
-The part after `#token=` names an environment variable of the server that holds a bearer token; the
-token itself stands nowhere. What comes after `#` is never sent.
+What comes after `#` is not part of the URL, and settings there are joined by `&`. `token` names an
+environment variable of the server that holds a bearer token; the token itself stands nowhere.
+`seldon-model` is what Seldon Core v2 routes by: its value is sent as the header of that name.
 """
 
 from __future__ import annotations
@@ -24,7 +26,11 @@ from mlops.errors import UsageError
 EndpointProtocol: TypeAlias = Literal["v2", "kserve", "seldon", "mlflow"]
 
 _PREFIX = re.compile(r"(v2|kserve|seldon|mlflow)\+(https?://.*)", re.DOTALL)
-_VARIABLE = re.compile(r"token=([A-Za-z_][A-Za-z0-9_]*)")
+_SETTINGS = {
+    "token": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+    # A model, or an experiment or pipeline with the suffix of its kind.
+    "seldon-model": re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"),
+}
 _AUTHORITY_ONLY = re.compile(r"(v2|kserve|seldon|mlflow)\+https?://(\[[^\]]*\]|[^/:\[\]]+)")
 # The end of a path may be written or left out.
 _PATHS = {
@@ -59,6 +65,7 @@ class Endpoint:
         base: The part of `url` before the protocol's own path, without a `/` at its end.
         model: The model's name in the path; empty where the protocol has none.
         token: Environment variable that holds a bearer token; empty for none.
+        seldon_model: Value of the header `Seldon-Model`; empty for none.
     """
 
     protocol: EndpointProtocol
@@ -66,12 +73,15 @@ class Endpoint:
     base: str
     model: str = ""
     token: str = ""
+    seldon_model: str = ""
 
     @property
     def ref(self) -> str:
         """The REF that means this endpoint."""
         url = self.url.removesuffix(_ENDS[self.protocol])
-        return f"{self.protocol}+{url}{f'#token={self.token}' if self.token else ''}"
+        settings = (("token", self.token), ("seldon-model", self.seldon_model))
+        written = "&".join(f"{name}={value}" for name, value in settings if value)
+        return f"{self.protocol}+{url}{'#' if written else ''}{written}"
 
 
 def is_endpoint(text: str) -> bool:
@@ -116,12 +126,7 @@ def parse_endpoint(text: str) -> Endpoint:
         raise UsageError(f"`{text}` is not a URL.", hint=example)
     if parts.query or "?" in text:
         raise UsageError(f"`{text.partition('?')[0]}` has a query after it.", hint=example)
-    token = _VARIABLE.fullmatch(parts.fragment)
-    if (parts.fragment or "#" in text) and token is None:
-        raise UsageError(
-            f"`{text.partition('#')[0]}` has something other than `token=VARIABLE` after the `#`.",
-            hint="VARIABLE is the name of an environment variable that holds the token.",
-        )
+    settings = _read_settings(text)
     path = _PATHS[protocol].fullmatch(parts.path.rstrip("/"))
     if path is None:
         raise UsageError(f"`{text}` does not name a model.", hint=example)
@@ -131,8 +136,28 @@ def parse_endpoint(text: str) -> Endpoint:
         url=base + path["path"] + _ENDS[protocol],
         base=base,
         model=path["model"],
-        token=token[1] if token else "",
+        token=settings.get("token", ""),
+        seldon_model=settings.get("seldon-model", ""),
     )
+
+
+def _read_settings(text: str) -> dict[str, str]:
+    url, mark, written = text.partition("#")
+    pairs = [part.partition("=") for part in written.split("&")] if mark else []
+    known = {
+        name: value
+        for name, _, value in pairs
+        if name in _SETTINGS and _SETTINGS[name].fullmatch(value)
+    }
+    # What is wrong may be a token that somebody took for the place to put it.
+    if len(known) < len(pairs):
+        raise UsageError(
+            f"`{url}` has something other than `token=VARIABLE` or `seldon-model=NAME` after the "
+            "`#`.",
+            hint="VARIABLE is the name of an environment variable that holds the token. Two "
+            "settings are joined by `&`.",
+        )
+    return known
 
 
 def _has_host(url: str) -> bool:

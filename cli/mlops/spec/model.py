@@ -26,6 +26,9 @@ class ModelVersion:
             `listing:…`, made from the names, sizes and tags of what a store lists. Empty where the
             source means the same for ever, as that of a registered version, and where it was
             not looked at yet.
+        remote: Endpoint of a server that has loaded the model from its source, where the
+            deployment's own server only asks it; else empty. Where a model is loaded does not
+            make it another one.
     """
 
     ref: str
@@ -36,11 +39,13 @@ class ModelVersion:
     run_id: str = ""
     chosen_by: str = ""
     digest: str = ""
+    remote: str = ""
 
     @property
     def endpoint(self) -> Endpoint | None:
         """Where the model is, if another server answers for it; None for a folder with files."""
-        return parse_endpoint(self.source) if is_endpoint(self.source) else None
+        where = self.remote or self.source
+        return parse_endpoint(where) if is_endpoint(where) else None
 
     @property
     def identity(self) -> tuple[str, ...]:

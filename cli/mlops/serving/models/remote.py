@@ -56,7 +56,7 @@ class RemoteModel:
         endpoint: As given.
         arm: As given.
         up: What the last probe found; None before the first.
-        signature: What its metadata says it takes; empty if it says nothing.
+        signature: What its metadata says it takes; empty if it says nothing, and until it is up.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class RemoteModel:
         self._asking = ASKINGS.load(endpoint.protocol)
         self._headers = _headers(endpoint, arm)
         self._columns: Mapping[str, str] = {}
+        self._has_learned = False
         self._breaker = Breaker()
         self._under_way = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -129,13 +130,17 @@ class RemoteModel:
         """Find out whether it is up, and let it be asked again at once if it is."""
         try:
             await self._check(self._open())
+            # On a cluster we are often up before the model is; and what comes up again may be
+            # another one.
+            if self.up is False or not self._has_learned:
+                await self._learn(self._open())
         except RemoteError as error:
             if self.up is not False:
                 _LOG.warning("%s", error.message)
             self.up = False
         else:
             if self.up is False:
-                _LOG.info("%s is up again", self._name)
+                _LOG.info("%s is up", self._name)
             self.up = True
             self._breaker.close()
 
@@ -204,8 +209,7 @@ class RemoteModel:
         pool = self._new_pool(_PROBE_S)
         try:
             await self._check(pool)
-            if self.endpoint.protocol == "v2":
-                await self._learn(pool)
+            await self._learn(pool)
         finally:
             await pool.close()
 
@@ -235,8 +239,11 @@ class RemoteModel:
         """Take the columns from a V2 server's metadata; what is no table says nothing."""
         from mlops.serving.models.pool import TooLargeError, UnreachableError
 
+        if self.endpoint.protocol != "v2":
+            return
         try:
-            _, body = await pool.ask("GET", self.endpoint.url.removesuffix("/infer"))
+            status, body = await pool.ask("GET", self.endpoint.url.removesuffix("/infer"))
+            self._has_learned = status == 200
             metadata = orjson.loads(body)
             inputs = {str(each["name"]): str(each["datatype"]) for each in metadata["inputs"]}
             tails = [list(each["shape"])[1:] for each in metadata["inputs"]]
@@ -289,6 +296,8 @@ def _headers(endpoint: Endpoint, arm: str) -> dict[str, str]:
                 hint=f"export {endpoint.token}=… before the server is started.",
             )
         headers["authorization"] = f"Bearer {token}"
+    if endpoint.seldon_model:
+        headers["seldon-model"] = endpoint.seldon_model
     return headers
 
 
