@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from mlops.deployment.targets import RenderOptions
 from mlops.spec.deployment import DeploymentSpec
-from tests.deployment.specs import OLD, known, spec
+from tests.deployment.specs import OLD, known, spec, with_endpoint
 
 Case: TypeAlias = tuple[str, DeploymentSpec, RenderOptions]
 
@@ -21,6 +21,11 @@ STRATEGIES: Mapping[str, DeploymentSpec] = {
     "shadow": spec(1.0, shadows=(0.2,)),
     "ab-shadow": spec(0.5, 0.5, shadows=(1.0,)),
 }
+# What no platform splits: sticky, shares below a percent, several shadows, an arm elsewhere.
+_ONLY_ROUTED: Mapping[str, DeploymentSpec] = {
+    "sticky": replace(spec(0.4985, 0.5, 0.0015, shadows=(0.001, 1.0)), sticky_by="field:alcohol"),
+    "elsewhere": with_endpoint(spec(0.5, 0.5), "mlflow+http://other:5000#token=OTHER_TOKEN"),
+}
 _SHADOWS = ("shadow", "ab-shadow")
 
 
@@ -28,22 +33,12 @@ def options(
     target: str = "", deployment: DeploymentSpec | None = None, **given: Any
 ) -> RenderOptions:
     """Return options with some settings of the target and of `cluster` changed."""
-    cluster = {
-        key.removeprefix("cluster_"): v for key, v in given.items() if key.startswith("cluster_")
-    }
-    watched = {
-        key.removeprefix("monitoring_"): v
-        for key, v in given.items()
-        if key.startswith("monitoring_")
-    }
-    own = {
-        key: v
-        for key, v in given.items()
-        if not key.startswith(("cluster_", "monitoring_")) and key != "postgresql"
-    }
-    base = RenderOptions(postgresql=given.get("postgresql", False))
-    base = replace(base, cluster=replace(base.cluster, **cluster))
-    base = replace(base, monitoring=replace(base.monitoring, **watched))
+    base = RenderOptions(postgresql=given.pop("postgresql", False))
+    for section in ("cluster", "kubernetes", "monitoring"):
+        named = [key for key in given if key.startswith(f"{section}_")]
+        values = {key.removeprefix(f"{section}_"): given.pop(key) for key in named}
+        base = replace(base, **{section: replace(getattr(base, section), **values)})
+    own = given
     if own:
         base = replace(base, **{target: replace(getattr(base, target), **own)})
     if deployment is not None:
@@ -120,13 +115,39 @@ def _ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
         for version in ("2.6.0", "2.10.2"):
             yield version, {"version": version}, every if version == "2.6.0" else ("ab",)
         yield "secret", {"cluster_storage_secret": "s3", "cluster_namespace": "shop"}, ("ab",)
+    if target != "kubernetes":
+        yield from _routed_ways(target)
+
+
+def _routed_ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
+    """Yield the ways to put our server in front."""
+    usual = {"cluster_router": True, "cluster_namespace": "shop"}
+    yield "router", usual, (*STRATEGIES, *_ONLY_ROUTED)
+    yield "router-here", {"cluster_router": True}, ("ab",)
+    yield "router-postgresql", {**usual, "postgresql": True}, ("ab-shadow",)
+    yield "router-host", {**usual, "kubernetes_host": "w.example.com"}, ("ab",)
+    if target == "kserve":
+        for version in ("0.15", "0.21"):
+            for mode in ("standard", "knative"):
+                given = {**usual, "version": version, "mode": mode}
+                yield f"router-{version}-{mode}", given, ("ab-shadow",)
+        yield "router-headless", {**usual, "headless": True}, ("ab",)
+        # What the settings say of KServe's own split means nothing then.
+        yield "router-canary", {**usual, "split": "canary"}, ("abn",)
+    if target == "seldon":
+        yield "router-prepackaged", {**usual, "cluster_model_server": "prepackaged"}, ("ab",)
+        yield "router-1.18.2", {**usual, "version": "1.18.2", "mode": "ambassador"}, ("zero",)
+    if target == "seldon2":
+        yield "router-2.10.2", {**usual, "version": "2.10.2"}, ("ab-shadow",)
+    else:
+        yield "router-mlserver", {**usual, "cluster_model_server": "mlserver"}, ("ab-shadow",)
 
 
 def _cases() -> Iterator[tuple[str, Case]]:
     for target in ("kubernetes", "kserve", "seldon", "seldon2"):
         for way, given, strategies in _ways(target):
             for strategy in strategies:
-                deployment = STRATEGIES[strategy]
+                deployment = {**STRATEGIES, **_ONLY_ROUTED}[strategy]
                 case = target, deployment, options(target, deployment, **given)
                 yield f"{target}-{way}-{strategy}", case
 

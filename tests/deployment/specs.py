@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 
 from mlops.registry.details import Column, Details
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow
@@ -28,6 +29,12 @@ def spec(*weights: float, shadows: tuple[float, ...] = (), name: str = "wine") -
         Shadow(f"try{i + 1}", model(len(arms) + i + 3), share) for i, share in enumerate(shadows)
     ]
     return DeploymentSpec(name, tuple(arms), shadows=tuple(tried))
+
+
+def with_endpoint(deployment: DeploymentSpec, ref: str) -> DeploymentSpec:
+    """Add an arm without traffic that a server which runs already answers for."""
+    there = ModelVersion(ref=ref, label=ref.partition("#")[0], source=ref)
+    return replace(deployment, arms=(*deployment.arms, Arm("there", there, 0.0)))
 
 
 def from_sources(*sources: str) -> DeploymentSpec:

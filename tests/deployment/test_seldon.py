@@ -247,7 +247,7 @@ def test_three_arms_do_not_fit_a_graph() -> None:
 def test_sticky_arms_are_refused() -> None:
     message, hint = refusal(replace(ab(), sticky_by="header:X-User"))
     assert "cannot keep `header:X-User` on one" in message
-    assert "`--target kubernetes` has sticky arms" in hint
+    assert "`--router` and `--target kubernetes` have sticky arms" in hint
 
 
 def test_other_policies_are_refused() -> None:
@@ -284,7 +284,7 @@ def test_what_rclone_cannot_fetch_is_refused(source: str, fault: str) -> None:
 def test_several_shadows_are_refused() -> None:
     message, hint = refusal(spec(1.0, shadows=(1.0, 1.0)))
     assert "one shadow, and there are 2" in message
-    assert "`--target kubernetes` takes several" in hint
+    assert "`--router` and `--target kubernetes` take several" in hint
 
 
 def test_a_shadow_of_less_than_a_percent_would_get_all() -> None:

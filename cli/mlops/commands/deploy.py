@@ -168,6 +168,14 @@ def deploy(
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
+    router: Annotated[
+        bool,
+        typer.Option(
+            "--router",
+            help="Our server in front of the platform's, with all that it can.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
     ] = False,
@@ -199,7 +207,8 @@ def deploy(
         "cluster.image": image,
         "cluster.model_server": model_server,
         "cluster.extras": extra,
-        **of_platform(target, version=platform_version, mode=mode, split=traffic_by),
+        "cluster.router": router or None,
+        **of_platform(target, router=router, version=platform_version, mode=mode, split=traffic_by),
         "feedback.reward_range": reward_range,
     }
     settings = load_settings(flags=flags)

@@ -45,6 +45,8 @@ STDOUT = "-"
 #: The file by which `kubectl apply -k` takes the manifests of a folder.
 KUSTOMIZATION = "kustomization.yaml"
 
+# Targets whose model servers our server can be in front of.
+_ROUTED = ("kserve", "seldon", "seldon2")
 _FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
 # How texts begin that we have written; JSON has no comments.
 _MARKS = (b"# Rendered by `mlops ", b'{\n  "description": "Rendered by `mlops ')
@@ -130,19 +132,31 @@ def renders(
     )
 
 
-def of_platform(target: str, **given: str | None) -> dict[str, str]:
+def of_platform(target: str, *, router: bool = False, **given: str | None) -> dict[str, str]:
     """Turn options about a platform into the settings of the target they are given with.
 
     Args:
         target: Name of the target.
+        router: Whether our server is to be in front of the platform's.
         given: Key of a setting (`version`, `mode`, `split`) to what was given for it.
 
     Returns:
         `section.key` to value, for those that were given.
 
     Raises:
-        UsageError: The target has no such setting.
+        UsageError: The target has no such setting, or two options contradict each other.
     """
+    if router and target not in _ROUTED:
+        raise UsageError(
+            f"`--router` does not go with `--target {target}`.",
+            hint=f"There our server is the router already; {one_of(_ROUTED)} have model servers "
+            "for it to be in front of.",
+        )
+    if router and given.get("split") is not None:
+        raise UsageError(
+            "`--router` does not go with `--traffic-by`: our server splits, or the platform does.",
+            hint="Leave one of them out.",
+        )
     wanted = {key: value for key, value in given.items() if value is not None}
     for key in wanted:
         if target not in SECTIONS or key not in keys(target):
@@ -189,7 +203,7 @@ def render(
     say("Reading signatures")
     details, unread = _details(spec, read)
     options = replace(options, details=details)
-    if platform.numbered:
+    if platform.numbered or options.cluster.router:
         options = replace(options, revision=_revision(settings, spec))
     rendered = platform.render(spec, options)
     known = versions(target, settings)

@@ -164,6 +164,10 @@ class ClusterSettings:
     namespace: str = setting("", "namespace of the objects; empty leaves it to kubectl")
     image: str = setting("", "image of the model server; empty: ours, by the rendered Dockerfile")
     model_server: str = setting("", "mlops (ours), mlserver, prepackaged; empty: ours if possible")
+    router: bool = setting(False, "put our server in front of the platform's model servers")
+    router_image: str = setting(
+        "", "image of that server where the model servers are not ours; empty: by the Dockerfile"
+    )
     storage_secret: str = setting("", "Secret with the artifact store's credentials")
     service_account: str = setting("", "ServiceAccount of the pods, with rights in the cloud")
     cpu: str = setting("500m", "CPU that a server requests")
@@ -211,6 +215,9 @@ class KServeSettings:
     gateway: str = setting("kserve/kserve-ingress-gateway", "NAMESPACE/NAME, for `gateway`")
     gateway_api: str = setting("1.5", "version of the Gateway API, for `gateway`")
     host: str = setting("", "host name of the route, for `gateway`")
+    headless: bool = setting(
+        False, "whether Services in Standard mode have no address of their own; for `router`"
+    )
 
 
 @dataclass(frozen=True, slots=True)

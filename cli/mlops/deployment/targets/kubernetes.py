@@ -22,6 +22,7 @@ from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refu
 from mlops.deployment.targets.names import begins_with_letter, labels_of, models_of
 from mlops.deployment.targets.own_image import own_image
 from mlops.spec.deployment import DeploymentSpec, check, to_dict
+from mlops.spec.model import ModelVersion
 
 #: What the server reads in the pod: the revision and how to serve it.
 CONFIG_VERSION = 1
@@ -44,10 +45,8 @@ class Kubernetes:
         refuse(
             f"`{spec.name}` cannot be deployed on Kubernetes",
             [
-                *_name_refusals(spec),
-                *sources.refusals(spec, lambda parts: _unfetchable(parts, options)),
-                *_setting_refusals(options),
-                *(Refusal(*fault) for fault in faults(options.monitoring)),
+                *refusals(spec, options),
+                *_model_server_refusals(options),
             ],
         )
 
@@ -55,24 +54,38 @@ class Kubernetes:
         """Return the objects, the image's Dockerfile, and what the reader should know."""
         self.check(spec, options)
         image = own_image(spec, options)
-        values = _values(spec, options, image.name)
-        files = {
-            f"{kind}.yaml": render_template(f"kubernetes/{kind}.yaml", values)
-            for kind in _kinds(options)
-        }
-        beside, notes = dict(image.files), [*image.notes, *_notes(spec, options)]
+        files = server_files(spec, options, image.name)
         seen = watching(spec, options, files["service.yaml"])
         files |= seen.files
-        beside |= seen.beside
-        notes += seen.notes
-        beside["kustomization.yaml"] = kustomization(list(files))
+        beside = {**image.files, **seen.beside, "kustomization.yaml": kustomization(list(files))}
         return Rendered(
             files=files,
-            notes=tuple(notes),
-            before_apply=(*image.build, *_secrets(spec, options)),
-            after_apply=_after(spec, options),
+            notes=(*image.notes, *notes(spec, options), *seen.notes),
+            before_apply=(*image.build, *secrets(spec, options)),
+            after_apply=after(spec, options),
             beside=beside,
         )
+
+
+def server_files(
+    spec: DeploymentSpec, options: RenderOptions, image: str, *, in_front: bool = False
+) -> dict[str, str]:
+    """Return the manifests of our server.
+
+    Args:
+        spec: What it serves.
+        options: How.
+        image: What it runs from.
+        in_front: Whether it is in front of another platform's model servers.
+
+    Returns:
+        File name to text.
+    """
+    values = {**_values(spec, options, image), "in_front": in_front}
+    return {
+        f"{kind}.yaml": render_template(f"kubernetes/{kind}.yaml", values)
+        for kind in _kinds(options)
+    }
 
 
 def kustomization(files: list[str]) -> str:
@@ -125,6 +138,8 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "openshift": own.mode == "openshift",
         "service_account": cluster.service_account,
         "image": image,
+        "fetches": bool(_fetched(spec)),
+        "tokens": _tokens(spec),
         "tracking_uri": options.tracking_uri if _needs_tracking(spec) else "",
         "storage_secret": cluster.storage_secret,
         "cpu": cluster.cpu,
@@ -160,8 +175,18 @@ def _digest(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
+def _fetched(spec: DeploymentSpec) -> list[ModelVersion]:
+    """Return the models that our server loads itself."""
+    return [model for model in spec.models if not model.endpoint]
+
+
+def _tokens(spec: DeploymentSpec) -> list[str]:
+    """Return the variables that endpoints have their tokens in."""
+    return sorted({model.endpoint.token for model in spec.models if model.endpoint} - {""})
+
+
 def _needs_tracking(spec: DeploymentSpec) -> bool:
-    return any(model.source.startswith("mlflow-artifacts:") for model in spec.models)
+    return any(model.source.startswith("mlflow-artifacts:") for model in _fetched(spec))
 
 
 def _callers(options: RenderOptions) -> list[str]:
@@ -189,6 +214,16 @@ _REACHABLE = (
 )
 
 
+def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    """Say why our server cannot be deployed."""
+    yield from _name_refusals(spec)
+    yield from sources.refusals(
+        spec, lambda parts: _unfetchable(parts, options), lambda model: not model.endpoint
+    )
+    yield from _setting_refusals(options)
+    yield from (Refusal(*fault) for fault in faults(options.monitoring))
+
+
 def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
     if not begins_with_letter(spec.name):
         yield Refusal(
@@ -197,15 +232,19 @@ def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
         )
 
 
+def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    server = options.cluster.model_server
+    if server not in ("", "mlops"):
+        yield Refusal(
+            f"the model server `{server}` has no router, and this target is our own",
+            "Leave `--model-server` out, or use `--target kserve --router`.",
+        )
+
+
 def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
     own, cluster = options.kubernetes, options.cluster
     if own.mode not in _MODES:
         yield Refusal(f"there is no mode `{own.mode}` of Kubernetes", "Use `plain` or `openshift`.")
-    if cluster.model_server not in ("", "mlops"):
-        yield Refusal(
-            f"the model server `{cluster.model_server}` has no router, and this target is our own",
-            "Leave `--model-server` out, or use `--target kserve`.",
-        )
     for key, value in (
         ("cluster.cpu", cluster.cpu),
         ("cluster.memory", cluster.memory),
@@ -239,18 +278,25 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
             )
 
 
-def _notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+def notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+    """Say what the reader should know about our server."""
     if not options.postgresql:
         yield (
             "The journal is a SQLite file on a volume: one replica, strategy Recreate, and no "
             "autoscaler, as two pods cannot share it. A new revision means some seconds without "
             "answers. With PostgreSQL (`journal_secret` of `[kubernetes]`) it rolls and scales."
         )
-    if not options.cluster.storage_secret and not options.cluster.service_account:
+    named = options.cluster.storage_secret or options.cluster.service_account
+    if _fetched(spec) and not named:
         yield (
             "The pods fetch models without credentials. Name a Secret (`storage_secret` of "
             "`[cluster]`; `mlops stores secret --for kubernetes` prints one) or a ServiceAccount "
             "with rights in the cloud (`service_account`)."
+        )
+    for token in _tokens(spec):
+        yield (
+            f"The token of an endpoint is read from the key `{token}` of the Secret "
+            f"`{_key_secret(spec, options)}`."
         )
     yield (
         f"It is rendered as revision {options.revision}, the next of the ledger; rendering writes "
@@ -271,7 +317,7 @@ def _notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
         )
 
 
-def _secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+def secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
     """Say how to make the Secrets; no value passes through an argument."""
     own = options.kubernetes
     namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
@@ -287,7 +333,8 @@ def _secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
         )
 
 
-def _after(spec: DeploymentSpec, options: RenderOptions) -> tuple[str, ...]:
+def after(spec: DeploymentSpec, options: RenderOptions) -> tuple[str, ...]:
+    """Return the commands for when the manifests were applied."""
     namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
     commands = [f"kubectl rollout status{namespace} deployment/{spec.name}"]
     if not options.kubernetes.host:

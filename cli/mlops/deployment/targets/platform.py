@@ -60,18 +60,18 @@ def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
         yield Refusal(
             f"{platform} draws an arm anew for every request, so it cannot keep `{spec.sticky_by}` "
             "on one",
-            "Leave `sticky_by` out; `--target kubernetes` has sticky arms.",
+            "Leave `sticky_by` out; `--router` and `--target kubernetes` have sticky arms.",
         )
     if spec.policy != "weighted":
         yield Refusal(
             f"{platform} knows fixed weights only, not the policy `{spec.policy}`",
-            "Use the policy `weighted`; `--target kubernetes` has others.",
+            "Use the policy `weighted`; `--router` and `--target kubernetes` have others.",
         )
     for model in spec.models:
         if model.endpoint:
             yield Refusal(
                 f"`{model.label}` is a server that runs already, and {platform} starts its own",
-                "`--target kubernetes` calls other servers as arms.",
+                "`--router` and `--target kubernetes` call other servers as arms.",
             )
 
 
@@ -87,7 +87,7 @@ def no_monitoring(options: RenderOptions, platform: str, own: str) -> Iterator[R
         yield Refusal(
             f"{platform} splits the traffic itself and counts neither rewards nor what each arm "
             "should have got, so our alerts and dashboard would be empty",
-            f"`--target kubernetes` has all of it. {own}",
+            f"`--router` and `--target kubernetes` have all of it. {own}",
         )
 
 

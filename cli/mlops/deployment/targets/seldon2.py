@@ -1,5 +1,8 @@
 """Seldon Core v2: a Model for each arm, and an Experiment that splits between them.
 
+With `--router` there is no Experiment: our server in front asks each Model, through the runtime's
+Envoy, by the header that routes there.
+
 The scheduler loads and unloads models through MLServer's repository API, so the model server is
 MLServer here: ours has no such API. A Server of our own pins its Apache-only image.
 
@@ -14,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops.deployment.rendering import render_template
-from mlops.deployment.targets import platform, rclone, sources
+from mlops.deployment.targets import platform, rclone, router, sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.kubernetes import kustomization
 from mlops.deployment.targets.names import MAX_NAME, labels_of
 from mlops.deployment.targets.weights import finest, too_small
 from mlops.spec.deployment import DeploymentSpec, check
+from mlops.spec.model import ModelVersion
 
 LAST_APACHE = "2.6.0"
 _PLATFORM = "Seldon Core v2"
@@ -31,6 +35,8 @@ _METRICS = (
 )
 _OLDEST = "2.4.0"
 _MOST_WEIGHT = 1_000_000
+# The Service of the runtime's Envoy, which lives in the namespace of the Models.
+_MESH = "seldon-mesh"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +44,22 @@ class _Arm:
     """What the templates need of one arm or shadow.
 
     Attributes:
-        label: Its name as a DNS label.
+        name: Its name.
+        label: That as a DNS label.
         model: Its Model.
         version: Label of its model version.
         uri: Where the model is.
+        digest: What tells it from others.
         weight: Its relative weight.
         percent: Percentage of the requests a mirror gets.
     """
 
+    name: str
     label: str
     model: str
     version: str
     uri: str
+    digest: str
     weight: int = 0
     percent: int = 100
 
@@ -73,58 +83,78 @@ class Seldon2:
             platform.image_refusals(options, image),
         )
         files = _files(spec, options, image)
-        return Rendered(
+        made = Rendered(
             files=files,
             notes=tuple(_notes(spec, options, image)),
             after_apply=tuple(_after(spec, options)),
             beside={"kustomization.yaml": kustomization(list(files))},
         )
+        if not options.cluster.router:
+            return made
+        endpoints = {arm.name: _endpoint(arm, options) for arm in _arms(spec, options)}
+        return router.put_in_front(
+            spec,
+            options,
+            router.Behind("Seldon Core", "models.mlops.seldon.io", endpoints, made, None),
+        )
 
 
-def _has_experiment(spec: DeploymentSpec) -> bool:
-    return len(spec.arms) > 1 or bool(spec.shadows)
+def _has_experiment(spec: DeploymentSpec, options: RenderOptions) -> bool:
+    return not options.cluster.router and (len(spec.arms) > 1 or bool(spec.shadows))
 
 
-def _arms(spec: DeploymentSpec) -> list[_Arm]:
+def _arms(spec: DeploymentSpec, options: RenderOptions) -> list[_Arm]:
+    """Return the arms, then the shadows, that Seldon is to run."""
     labels = labels_of(spec)
     weights = finest([arm.weight for arm in spec.arms], _MOST_WEIGHT)
-    several = _has_experiment(spec)
+    several = _has_experiment(spec, options)
+    behind = router.behind_names(spec) if options.cluster.router else {}
 
-    def named(name: str) -> str:
-        return f"{spec.name}-{labels[name]}" if several else spec.name
+    def arm_of(name: str, model: ModelVersion, **share: int) -> _Arm:
+        label = labels[name]
+        called = behind.get(name) or (f"{spec.name}-{label}" if several else spec.name)
+        return _Arm(name, label, called, model.label, model.source, router.digest(model), **share)
 
     arms = [
-        _Arm(labels[arm.name], named(arm.name), arm.model.label, arm.model.source, weight)
+        arm_of(arm.name, arm.model, weight=weight)
         for arm, weight in zip(spec.arms, weights, strict=True)
+        if router.is_on_platform(arm.model)
     ]
     return arms + [
-        _Arm(
-            labels[shadow.name],
-            named(shadow.name),
-            shadow.model.label,
-            shadow.model.source,
-            percent=round(shadow.share * 100),
-        )
+        arm_of(shadow.name, shadow.model, percent=round(shadow.share * 100))
         for shadow in spec.shadows
+        if router.is_on_platform(shadow.model)
     ]
+
+
+def _endpoint(arm: _Arm, options: RenderOptions) -> str:
+    """Return the REF by which our server asks a Model.
+
+    Its path alone would do for most requests; the header does for all, and no Experiment takes it
+    over.
+    """
+    host = router.address(_MESH, options)
+    return f"v2+http://{host}/v2/models/{arm.model}#seldon-model={arm.model}"
 
 
 def _files(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, str]:
     values: dict[str, Any] = {
         "name": spec.name,
         "namespace": options.cluster.namespace,
+        "in_front": options.cluster.router,
         "experiment": spec.experiment,
         "storage_secret": options.cluster.storage_secret,
         "server": f"{spec.name}-mlserver",
         "memory": options.seldon2.memory,
         "image": image,
     }
-    arms = _arms(spec)
+    arms = _arms(spec, options)
+    alone = len(arms) == 1 and not options.cluster.router
     files = {"server.yaml": render_template("seldon2/server.yaml", values)}
     for arm in arms:
-        name = f"model-{arm.label}.yaml" if len(arms) > 1 else "model.yaml"
+        name = "model.yaml" if alone else f"model-{arm.label}.yaml"
         files[name] = render_template("seldon2/model.yaml", {**values, "arm": arm})
-    if _has_experiment(spec):
+    if _has_experiment(spec, options):
         n = len(spec.arms)
         mirror = arms[n] if spec.shadows else None
         files["experiment.yaml"] = render_template(
@@ -147,35 +177,42 @@ def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]
             f"`{options.cluster.model_server}` does not have",
             "Leave `--model-server` out; `--target kserve` and `--target seldon` run our server.",
         )
-    yield from platform.no_router(spec, _PLATFORM)
-    yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
-    yield from sources.refusals(spec, rclone.unfetchable)
-    for index in too_small([arm.weight for arm in spec.arms], _MOST_WEIGHT):
-        yield Refusal(
-            f"the share of `{spec.arms[index].name}` is below one in a million",
-            "Give it more, or 0.",
-        )
-    if len(spec.shadows) > 1:
-        yield Refusal(
-            f"an Experiment has one mirror, and there are {len(spec.shadows)} shadows",
-            "Leave the others out; `--target kubernetes` takes several.",
-        )
-    for shadow in spec.shadows:
-        if round(shadow.share * 100) < 1:
-            yield Refusal(
-                f"the shadow `{shadow.name}` gets {shadow.share * 100:.3g} % of the requests, "
-                f"and a "
-                "mirror has whole percentages",
-                "Give it 1 % or more.",
-            )
-    if not any(True for _ in sources.refusals(spec, rclone.unfetchable)):
-        for arm in _arms(spec):
+    yield from sources.refusals(spec, rclone.unfetchable, router.is_on_platform)
+    if options.cluster.router:
+        yield from router.refusals(spec, options)
+    else:
+        yield from platform.no_router(spec, _PLATFORM)
+        yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
+        yield from _split_refusals(spec)
+    if not any(True for _ in sources.refusals(spec, rclone.unfetchable, router.is_on_platform)):
+        for arm in _arms(spec, options):
             if len(arm.model) > MAX_NAME:
                 yield Refusal(
                     f"the Model `{arm.model}` would have {len(arm.model)} characters, more than "
                     f"{MAX_NAME}",
                     "Give shorter names with `--name` and `--arm NAME=REF`.",
                 )
+
+
+def _split_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
+    """Say why an Experiment cannot split so."""
+    for index in too_small([arm.weight for arm in spec.arms], _MOST_WEIGHT):
+        yield Refusal(
+            f"the share of `{spec.arms[index].name}` is below one in a million",
+            "Give it more, or 0; `--router` takes any share.",
+        )
+    if len(spec.shadows) > 1:
+        yield Refusal(
+            f"an Experiment has one mirror, and there are {len(spec.shadows)} shadows",
+            "Leave the others out; `--router` and `--target kubernetes` take several.",
+        )
+    for shadow in spec.shadows:
+        if round(shadow.share * 100) < 1:
+            yield Refusal(
+                f"the shadow `{shadow.name}` gets {shadow.share * 100:.3g} % of the requests, "
+                "and a mirror has whole percentages",
+                "Give it 1 % or more; `--router` takes any share.",
+            )
 
 
 def _notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator[str]:
@@ -187,12 +224,13 @@ def _notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator
             "Name a Secret of the Server's namespace (`storage_secret` of `[cluster]`); `mlops "
             "stores secret --for seldon2` prints one."
         )
-    if _has_experiment(spec):
+    if _has_experiment(spec, options):
         yield (
             "Seldon Core v2 takes no feedback. Which arm answered is in the header "
             "`x-seldon-route` "
-            "and in `model_name`; sent back, the header keeps a client on its arm. `--target "
-            "kubernetes` has feedback, sticky arms and the report."
+            "and in `model_name`; sent back, the header keeps a client on its arm. With `--router` "
+            "our server in front has feedback, sticky arms and the report; so has `--target "
+            "kubernetes`."
         )
         yield (
             "Weights that are edited in a live Experiment were added to the old ones instead of "
@@ -203,6 +241,6 @@ def _notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator
 def _after(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
     namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
     ready = f"kubectl wait{namespace} --for=condition=ready --timeout=10m"
-    yield f"{ready} {' '.join(f'model/{arm.model}' for arm in _arms(spec))}"
-    if _has_experiment(spec):
+    yield f"{ready} {' '.join(f'model/{arm.model}' for arm in _arms(spec, options))}"
+    if _has_experiment(spec, options):
         yield f"{ready} experiment/{spec.name}"

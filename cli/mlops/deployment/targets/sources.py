@@ -24,10 +24,20 @@ def push_hint(ref: str) -> str:
     )
 
 
-def refusals(spec: DeploymentSpec, fetch: Fetcher) -> Iterator[Refusal]:
-    """Say why models cannot be fetched, and what would help."""
+def refusals(
+    spec: DeploymentSpec,
+    fetch: Fetcher,
+    among: Callable[[ModelVersion], bool] = lambda _: True,
+) -> Iterator[Refusal]:
+    """Say why models cannot be fetched, and what would help.
+
+    Args:
+        spec: Has the models.
+        fetch: Says why a URI cannot be fetched.
+        among: Whether a model is fetched at all.
+    """
     for number, model in enumerate(spec.models, start=1):
-        found = refusal(model, fetch)
+        found = refusal(model, fetch) if among(model) else None
         if found is not None:
             shown = without_credentials(model.source).partition("?")[0]
             yield Refusal(f"the model of arm {number}, `{shown}`, {found.fault}", found.hint)

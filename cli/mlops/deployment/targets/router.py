@@ -1,0 +1,173 @@
+"""Our server in front of a platform's model servers, as `--router` asks for.
+
+Our server, as the `kubernetes` target renders it, draws the arm, asks its model server by its
+address in the cluster, and has what it has everywhere: feedback that is credited to the arm that
+answered, sticky arms, policies, shadows off the path, any number of arms and any share, the report.
+
+Each arm and each shadow is one model on the platform, with no split of its own, and named after
+what it is: where an arm gets another model that is another object, and our server goes over to it
+with the new revision. Updated in place, it would answer for a while in the name of the old one.
+
+The revision our server reads names the models as they were named, and where each is asked. So the
+same models on another platform are the same experiment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from mlops.deployment.targets import kubernetes
+from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions
+from mlops.deployment.targets.names import labels_of, models_of
+from mlops.deployment.targets.own_image import OwnImage, own_image
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.model import ModelVersion
+
+#: The label that objects behind our server carry, with the digest of their model.
+LABEL = "mlops/model-digest"
+_DIGEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What a platform runs behind our server.
+
+    Attributes:
+        platform: Its name, for people.
+        kind: What its objects are to kubectl.
+        endpoints: Name of each arm and shadow on the platform to the REF by which it is asked.
+        rendered: Its objects; `after_apply` waits for them.
+        image: The image of the model servers, if our server is what they run.
+    """
+
+    platform: str
+    kind: str
+    endpoints: Mapping[str, str]
+    rendered: Rendered
+    image: OwnImage | None
+
+
+def is_on_platform(model: ModelVersion) -> bool:
+    """Whether the platform is to load a model; a server that runs already is only asked."""
+    return not model.endpoint
+
+
+def digest(model: ModelVersion) -> str:
+    """Return what tells a model from others that an arm of the same name has had."""
+    return hashlib.sha256("\0".join(model.identity).encode()).hexdigest()[:_DIGEST]
+
+
+def behind_names(spec: DeploymentSpec) -> dict[str, str]:
+    """Name the models that the platform is to run.
+
+    Returns:
+        Name of the arm or shadow to the name of its object, in the spec's order.
+    """
+    labels = labels_of(spec)
+    return {
+        name: f"{spec.name}-{labels[name]}-{digest(model)}"
+        for name, model in models_of(spec).items()
+        if is_on_platform(model)
+    }
+
+
+def address(service: str, options: RenderOptions) -> str:
+    """Return the host name by which pods of the deployment's namespace reach a Service.
+
+    Without the cluster's domain, which need not be `cluster.local`.
+
+    >>> address("wine", RenderOptions())
+    'wine'
+    """
+    namespace = options.cluster.namespace
+    return f"{service}.{namespace}.svc" if namespace else service
+
+
+def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    """Say why our server cannot be in front."""
+    if not any(map(is_on_platform, spec.models)):
+        yield Refusal(
+            "every arm is a server that runs already, so the platform has nothing to run",
+            "`--target kubernetes` calls them as arms.",
+        )
+    # Where its models are fetched from is the platform's business.
+    yield from kubernetes.refusals(_routed(spec, _asked(spec)), _its_own(options))
+
+
+def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -> Rendered:
+    """Return what the platform runs and our server in front of it."""
+    routed = _routed(spec, behind.endpoints)
+    own = _its_own(options)
+    image = behind.image or own_image(routed, own)
+    files = kubernetes.server_files(routed, own, image.name, in_front=True)
+    platform = behind.rendered
+    together = {**platform.files, **files}
+    named = " ".join(f"-f {{folder}}/{name}" for name in platform.files)
+    extra = {} if behind.image else image.files
+    return Rendered(
+        files=together,
+        notes=(
+            *platform.notes,
+            *(() if behind.image else image.notes),
+            *_notes(spec, behind),
+            *kubernetes.notes(routed, own),
+        ),
+        before_apply=(
+            *platform.before_apply,
+            *(() if behind.image else image.build),
+            *kubernetes.secrets(routed, own),
+            # A new arm gets traffic as soon as our server is there.
+            f"kubectl apply {named}",
+            *platform.after_apply,
+        ),
+        after_apply=(*kubernetes.after(routed, own), _tidy(spec, options, behind)),
+        beside={
+            **platform.beside,
+            **extra,
+            "kustomization.yaml": kubernetes.kustomization(list(together)),
+        },
+    )
+
+
+def _its_own(options: RenderOptions) -> RenderOptions:
+    """Return the options of our server: it has no models to fetch, and so no credentials."""
+    cluster = replace(
+        options.cluster,
+        image=options.cluster.router_image,
+        service_account="",
+        storage_secret="",
+    )
+    return replace(options, cluster=cluster, details={})
+
+
+def _routed(spec: DeploymentSpec, endpoints: Mapping[str, str]) -> DeploymentSpec:
+    def asked(name: str, model: ModelVersion) -> ModelVersion:
+        return replace(model, remote=endpoints[name]) if name in endpoints else model
+
+    return replace(
+        spec,
+        arms=tuple(replace(arm, model=asked(arm.name, arm.model)) for arm in spec.arms),
+        shadows=tuple(replace(each, model=asked(each.name, each.model)) for each in spec.shadows),
+    )
+
+
+def _asked(spec: DeploymentSpec) -> dict[str, str]:
+    """Say of every arm that it is asked somewhere, before it is known where."""
+    return dict.fromkeys(behind_names(spec), "seldon+http://arm")
+
+
+def _tidy(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -> str:
+    """Return the command that removes the models of earlier revisions."""
+    namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
+    models = sorted({digest(model) for model in spec.models if is_on_platform(model)})
+    wanted = f"app.kubernetes.io/part-of={spec.name},{LABEL},{LABEL} notin ({','.join(models)})"
+    return f"kubectl delete{namespace} {behind.kind} -l '{wanted}'  # models of earlier revisions"
+
+
+def _notes(spec: DeploymentSpec, behind: Behind) -> Iterator[str]:
+    yield (
+        f"Our server splits, in front of {behind.platform}: call the Service `{spec.name}`. What "
+        "is sent to a model server past it is in no statistic."
+    )

@@ -1,0 +1,125 @@
+"""What Seldon Core v1 would refuse or do otherwise, said before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mlops.deployment.targets import platform, rclone, router, sources
+from mlops.deployment.targets.base import Refusal, RenderOptions
+from mlops.deployment.targets.names import MAX_NAME, begins_with_letter
+from mlops.deployment.targets.seldon.graph import (
+    SERVERS,
+    behind_router,
+    by_gateway,
+    object_name,
+    predictors_of,
+    server_of,
+)
+from mlops.deployment.targets.weights import too_small, whole
+from mlops.spec.deployment import DeploymentSpec
+
+_OLDEST = "1.8.0"
+_PLATFORM = "Seldon Core v1"
+#: What the platform counts by itself, and how it is scraped.
+_METRICS = (
+    "Its executor tells requests, errors and latency by predictor and model "
+    "(`seldon_api_executor_client_requests_seconds`): scrape pods with the label "
+    "`app.kubernetes.io/managed-by: seldon-core`, port `metrics`, path `/prometheus`."
+)
+_GATEWAYS = ("istio", "ambassador")
+_SPLITS = ("auto", "graph", "predictors")
+
+
+def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    """Yield why a spec cannot be deployed so."""
+    own = options.seldon
+    settings = [
+        *platform.one_among("seldon.mode", own.mode, _GATEWAYS),
+        *platform.one_among("seldon.split", own.split, _SPLITS),
+        *platform.one_among("cluster.model_server", server_of(options), SERVERS),
+        *platform.version_of("seldon.version", own.version, _OLDEST),
+        *platform.object_names(options),
+    ]
+    yield from settings
+    if settings:
+        return
+    yield from sources.refusals(spec, rclone.unfetchable, router.is_on_platform)
+    if not begins_with_letter(spec.name):
+        yield Refusal(
+            f"its services would be named after `{spec.name}`, and a service's name begins with a "
+            "letter",
+            "Give another name with `--name`.",
+        )
+    if options.cluster.router:
+        yield from router.refusals(spec, options)
+        for one in behind_router(spec).values():
+            yield from _long_names(one, options)
+        return
+    yield from platform.no_router(spec, _PLATFORM)
+    yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
+    yield from _split_refusals(spec, options)
+    yield from _shadow_refusals(spec)
+    yield from _long_names(spec, options)
+
+
+def _split_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    count = len(spec.arms)
+    own, server = options.seldon, server_of(options)
+    if own.split == "graph" and count > 2:
+        yield Refusal(
+            f"its in-graph A/B test never calls a third child, and there are {count} arms",
+            "Leave `--traffic-by graph` out and the gateway splits; `--router` and `--target "
+            "kubernetes` take any number of arms, with feedback.",
+        )
+    if own.split == "graph" and server == "mlserver":
+        yield Refusal(
+            "an in-graph A/B test is there for feedback, which MLServer's protocol, V2, has none "
+            "of",
+            "Use `--model-server mlops`, `--traffic-by predictors`, or `--router`.",
+        )
+    if not by_gateway(spec, options):
+        return
+    weights = [arm.weight for arm in spec.arms]
+    for index in too_small(weights, 100):
+        yield Refusal(
+            f"`{spec.arms[index].name}` gets {weights[index] * 100:.3g} % of the traffic, and "
+            "predictors have whole percentages",
+            "Give it 1 % or 0; `--router` and `--target kubernetes` take any share.",
+        )
+    if own.mode == "ambassador" and 0 in whole(weights, 100):
+        yield Refusal(
+            "Ambassador leaves out a weight of 0, so that an arm that is to get nothing would get "
+            "an equal share",
+            "Leave the arm out, deploy behind Istio, or let our server split with `--router`.",
+        )
+
+
+def _shadow_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
+    if len(spec.shadows) > 1:
+        yield Refusal(
+            f"it takes one shadow, and there are {len(spec.shadows)}",
+            "Leave the others out; `--router` and `--target kubernetes` take several.",
+        )
+    for shadow in spec.shadows:
+        # A percentage of 0 would mean all requests.
+        if round(shadow.share * 100) < 1:
+            yield Refusal(
+                f"the shadow `{shadow.name}` gets {shadow.share * 100:.3g} % of the requests, and "
+                "predictors have whole percentages",
+                "Give it 1 % or more; `--router` takes any share.",
+            )
+
+
+def _long_names(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    # An arm is named after its URI; one that may carry a secret must not show up here.
+    if any(True for _ in sources.refusals(spec, rclone.unfetchable)):
+        return
+    for predictor in predictors_of(spec, options):
+        for index, arm in enumerate(predictor.arms):
+            name = object_name(spec.name, predictor.name, index, arm.container)
+            if len(name) > MAX_NAME:
+                yield Refusal(
+                    f"the operator would join names to `{name}`, which has {len(name)} characters, "
+                    f"and replace it by a hash because it is longer than {MAX_NAME}",
+                    "Give shorter names with `--name` and `--arm NAME=REF`.",
+                )

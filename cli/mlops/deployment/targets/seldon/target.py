@@ -1,0 +1,134 @@
+"""Seldon Core v1: one SeldonDeployment.
+
+Two arms are split inside the graph by the executor's RANDOM_ABTEST, because only then does an
+answer say which arm gave it (`meta.routing`) and feedback reach that arm. Three arms and more have
+a predictor each and are split by the gateway, which draws again for the feedback call: then there
+is no feedback, and the manifest says so. With `--router` each arm is a SeldonDeployment of its own,
+which our server in front asks.
+
+Behaviour is that of SeldonIO/seldon-core v1.17.1 and v1.18.2: `executor/predictor/` for routing,
+feedback and readiness, `operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go` for
+refusals, `operator/controllers/seldondeployment_prepackaged_servers.go` for how an image takes the
+place of a prepackaged server's, `servers/mlflowserver/` for that server.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlops.deployment.rendering import render_template
+from mlops.deployment.targets import platform, router
+from mlops.deployment.targets.base import Rendered, RenderOptions, refuse
+from mlops.deployment.targets.names import labels_of
+from mlops.deployment.targets.own_image import OwnImage, own_image
+from mlops.deployment.targets.seldon.graph import (
+    ROUTER,
+    Probe,
+    behind_router,
+    by_gateway,
+    endpoint_of,
+    predictors_of,
+    protocol_of,
+    server_of,
+)
+from mlops.deployment.targets.seldon.notes import notes
+from mlops.deployment.targets.seldon.refusals import refusals
+from mlops.spec.deployment import DeploymentSpec, check
+
+FILE = "seldondeployment.yaml"
+
+
+class Seldon:
+    """Renders one model, an A/B test, A/B/n, a canary or a shadow for Seldon Core v1."""
+
+    numbered = False
+
+    def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
+        """Refuse what Seldon Core v1 cannot do, or would do otherwise."""
+        check(spec)
+        refuse(f"`{spec.name}` cannot be a SeldonDeployment", refusals(spec, options))
+
+    def render(self, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
+        """Return one manifest, or one for each arm behind our server, and what to know."""
+        self.check(spec, options)
+        server = server_of(options)
+        own = own_image(spec, options) if server == "mlops" else None
+        image = own.name if own else platform.mlserver_image(options)
+        if server == "mlserver":
+            refuse(
+                f"`{spec.name}` cannot be a SeldonDeployment",
+                platform.image_refusals(options, image),
+            )
+        if options.cluster.router:
+            return _behind(spec, options, own, image)
+        return _rendered(spec, options, own, image, {FILE: _manifest(spec, spec, options, image)})
+
+
+def _behind(
+    spec: DeploymentSpec, options: RenderOptions, own: OwnImage | None, image: str
+) -> Rendered:
+    found = behind_router(spec)
+    labels = labels_of(spec)
+    files = {
+        f"seldondeployment-{labels[name]}.yaml": _manifest(spec, one, options, image)
+        for name, one in found.items()
+    }
+    made = _rendered(spec, options, own, image, files, *(one.name for one in found.values()))
+    endpoints = {name: endpoint_of(one.name, options) for name, one in found.items()}
+    return router.put_in_front(
+        spec, options, router.Behind("Seldon Core", "sdep", endpoints, made, own)
+    )
+
+
+def _rendered(
+    spec: DeploymentSpec,
+    options: RenderOptions,
+    own: OwnImage | None,
+    image: str,
+    files: dict[str, str],
+    *names: str,
+) -> Rendered:
+    namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
+    waited = " ".join(f"sdep/{name}" for name in names or (spec.name,))
+    return Rendered(
+        files=files,
+        notes=tuple(notes(spec, options, own, image)),
+        before_apply=own.build if own else (),
+        after_apply=(f"kubectl wait{namespace} --for=condition=ready --timeout=20m {waited}",),
+        beside=own.files if own else {},
+    )
+
+
+def _manifest(
+    whole: DeploymentSpec, spec: DeploymentSpec, options: RenderOptions, image: str
+) -> str:
+    """Return a SeldonDeployment of `spec`, which is the whole or one arm of it."""
+    values = {
+        **_values(spec, options, image),
+        "whole": whole.name,
+        "digest": router.digest(spec.arms[0].model),
+    }
+    return render_template("seldon/seldondeployment.yaml", values)
+
+
+def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, Any]:
+    predictors = predictors_of(spec, options)
+    return {
+        "name": spec.name,
+        "namespace": options.cluster.namespace,
+        "experiment": spec.experiment,
+        "in_front": options.cluster.router,
+        "reward": spec.reward,
+        "arms": [arm for predictor in predictors for arm in predictor.arms],
+        "split": by_gateway(spec, options),
+        "protocol": protocol_of(options),
+        "predictors": predictors,
+        "router": ROUTER,
+        "server": server_of(options),
+        "image": image,
+        "env_secret": options.seldon.env_secret or options.cluster.storage_secret,
+        "service_account": options.cluster.service_account,
+        "cpu": options.cluster.cpu,
+        "memory": options.cluster.memory,
+        "probe": Probe(),
+    }
