@@ -429,6 +429,19 @@ def test_a_kept_connection_that_was_closed_is_opened_again() -> None:
         assert asked.count(b"POST") == 30
 
 
+def test_what_it_takes_is_learned_when_it_comes_up(upstream: Server) -> None:
+    remote = RemoteModel(parse_endpoint(refs(upstream.port, "up")["v2"]), "late")
+    assert remote.signature.names == ()
+
+    async def probe() -> None:
+        await remote.probe()
+        await remote.close()
+
+    asyncio.run(probe())
+    assert remote.up
+    assert remote.signature.names == tuple(COLUMNS)
+
+
 def test_an_endpoint_may_be_a_shadow(router: Server, upstream: Server) -> None:
     expected = upstream.predict(records(ROWS)).json["predictions"]
 

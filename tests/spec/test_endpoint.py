@@ -47,9 +47,21 @@ def test_a_token_is_named_not_held() -> None:
     assert endpoint.ref == "mlflow+http://h#token=WINE_TOKEN"
 
 
+def test_seldon_routes_by_a_header() -> None:
+    ref = "v2+http://seldon-mesh/v2/models/wine#token=T&seldon-model=wine.experiment"
+    endpoint = parse_endpoint(ref)
+    assert (endpoint.token, endpoint.seldon_model) == ("T", "wine.experiment")
+    assert endpoint.url == "http://seldon-mesh/v2/models/wine/infer"
+    assert endpoint.ref == ref
+
+
 @pytest.mark.parametrize(
     ("ref", "part"),
     [
+        ("mlflow+http://h/#seldon-model=a\nb: hunter2", "not a URL"),
+        ("mlflow+http://h/#seldon-model=Hunter2", "seldon-model=NAME"),
+        ("mlflow+http://h/#token=T&hunter2", "seldon-model=NAME"),
+        ("mlflow+http://h/#token=T&token=Hunter", "seldon-model=NAME"),
         ("v2+http://h/", "does not name a model"),
         ("v2+http://h/v1/models/m", "does not name a model"),
         ("kserve+http://h/v2/models/m", "does not name a model"),

@@ -123,7 +123,8 @@ def parse_endpoint(text: str) -> Endpoint:
         )
     example = f"Write `{_EXAMPLES[protocol]}`."
     if not re.fullmatch(r"[\x21-\x7e]+", text) or not _has_host(prefix[2]):
-        raise UsageError(f"`{text}` is not a URL.", hint=example)
+        # What stands after the `#` may be a token, though it should not.
+        raise UsageError(f"`{text.partition('#')[0]}` is not a URL.", hint=example)
     if parts.query or "?" in text:
         raise UsageError(f"`{text.partition('?')[0]}` has a query after it.", hint=example)
     settings = _read_settings(text)
