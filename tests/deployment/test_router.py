@@ -11,6 +11,7 @@ import yaml
 
 from mlops.deployment.targets import TARGETS, Rendered
 from mlops.errors import InvalidInputError
+from mlops.linting import Context, lint
 from mlops.spec.deployment import DeploymentSpec, from_dict
 from tests.deployment.matrix import options
 from tests.deployment.specs import OLD, known, model, spec, with_endpoint
@@ -149,7 +150,7 @@ def test_a_change_of_weights_touches_no_model_server(target: str) -> None:
 @pytest.mark.parametrize("target", PLATFORMS)
 def test_what_earlier_revisions_had_can_be_removed(target: str) -> None:
     made = rendered(target, spec(0.5, 0.5), cluster_namespace="shop")
-    last = made.after_apply[-1]
+    (last,) = [command for command in made.after_apply if "delete" in command]
     kinds = ("InferenceService", "SeldonDeployment", "Model")
     digests = {each["metadata"]["labels"]["mlops/model-digest"] for each in objects(made, *kinds)}
     assert last.startswith("kubectl delete -n shop ")
@@ -165,6 +166,16 @@ def test_arms_are_there_before_traffic(target: str) -> None:
     assert wait.startswith("kubectl wait")
     for name in names(made):
         assert f"/{name}" in wait
+
+
+@pytest.mark.parametrize("target", PLATFORMS)
+def test_feedback_to_it_is_no_fault_of_the_platform(target: str) -> None:
+    made = rendered(target, spec(0.5, 0.5))
+    assert lint(made.files, Context(feedback=True)) == []
+    without = {name: text for name, text in made.files.items() if name != "deployment.yaml"}
+    found = {finding.rule for finding in lint(without, Context(feedback=True))}
+    wanted = {"kserve": {"kserve/feedback"}, "seldon": {"seldon/v2-feedback"}}
+    assert found == wanted.get(target, set())
 
 
 # Our server

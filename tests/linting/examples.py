@@ -35,6 +35,9 @@ class Example:
 _P = "0.spec.predictors"
 _ISVC = "0.spec.predictor"
 _MODE = "0.metadata.annotations.serving|kserve|io/deploymentMode"
+_SCALER = "0.metadata.annotations.serving|kserve|io/autoscalerClass"
+_QUERY = {"metric": {"query": "rate(x[1m])"}, "target": {"type": "Value", "value": "5"}}
+_BY_QUERY = {"metrics": [{"type": "External", "external": _QUERY}]}
 _LOGGER = {"url": "http://sink", "mode": "all"}
 _STOCK = (f"{_P}.0.componentSpecs.0.spec.containers.0.image", GONE)
 _CONTAINER = "0.spec.template.spec.containers.0"
@@ -189,6 +192,25 @@ EXAMPLES: Mapping[str, Example] = {
         "kserve",
         ((f"{_ISVC}.deploymentStrategy", {"type": "Recreate"}), (_MODE, "Knative")),
         ((f"{_ISVC}.deploymentStrategy", {"type": "Recreate"}),),
+    ),
+    "kserve/autoscaler-class": Example("kserve", ((_SCALER, "hba"),), ((_SCALER, "hpa"),)),
+    "kserve/autoscaler-ignored": Example(
+        "kserve", ((_SCALER, "hpa"), (_MODE, "Knative")), ((_SCALER, "hpa"),)
+    ),
+    "kserve/scale-metric": Example(
+        "kserve",
+        ((_SCALER, "hpa"), (f"{_ISVC}.scaleMetric", "rps")),
+        ((f"{_ISVC}.scaleMetric", "rps"), (_MODE, "Knative")),
+    ),
+    "kserve/scale-target": Example(
+        "kserve",
+        ((_SCALER, "hpa"), (f"{_ISVC}.scaleTarget", 101)),
+        ((_MODE, "Knative"), (f"{_ISVC}.scaleTarget", 101)),
+    ),
+    "kserve/autoscaling-metrics": Example(
+        "kserve",
+        ((_SCALER, "hpa"), (f"{_ISVC}.autoScaling", _BY_QUERY)),
+        ((_SCALER, "keda"), (f"{_ISVC}.autoScaling", _BY_QUERY)),
     ),
     "kserve/canary-percent": Example(
         "kserve",

@@ -106,6 +106,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
     together = {**platform.files, **files}
     named = " ".join(f"-f {{folder}}/{name}" for name in platform.files)
     extra = {} if behind.image else image.files
+    rolled_out, *call = kubernetes.after(routed, own)
     return Rendered(
         files=together,
         notes=(
@@ -122,7 +123,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
             f"kubectl apply {named}",
             *platform.after_apply,
         ),
-        after_apply=(*kubernetes.after(routed, own), _tidy(spec, options, behind)),
+        after_apply=(rolled_out, _tidy(spec, options, behind), *call),
         beside={
             **platform.beside,
             **extra,

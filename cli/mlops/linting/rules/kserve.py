@@ -149,7 +149,7 @@ def strategy(document: Document, context: Context) -> Iterator[Problem]:
 
 def feedback(document: Document, context: Context) -> Iterator[Problem]:
     """Find feedback sent to a platform that takes none."""
-    if context.feedback:
+    if context.feedback and not context.has_router:
         yield Problem(("kind",), "KServe takes no feedback")
 
 
@@ -287,7 +287,7 @@ RULES = (
         (*ISVC, "serving.kserve.io/InferenceGraph"),
         feedback,
         "There is no feedback endpoint, no reward metric and no bandit. Put a router in front that "
-        "takes feedback, such as `mlops deploy --target kubernetes`.",
+        "takes feedback, such as `mlops deploy --target kserve --router`.",
         "kserve/kserve v0.20.0 docs",
     ),
 )

@@ -82,7 +82,7 @@ def lost_feedback(document: Document, context: Context) -> Iterator[Problem]:
 
 def zero_reward(document: Document, context: Context) -> Iterator[Problem]:
     """Find rewards that Seldon's counters leave out or get wrong."""
-    if context.feedback and protocol_of(document) == "seldon":
+    if context.feedback and not context.has_router and protocol_of(document) == "seldon":
         for path, node in nodes(document):
             if str(node.get("implementation", "")).endswith("_SERVER") and not _image_of(
                 document, int(path[2]), node
@@ -99,7 +99,8 @@ def _image_of(document: Document, index: int, node: Mapping[str, Any]) -> str:
 
 def v2_feedback(document: Document, context: Context) -> Iterator[Problem]:
     """Find feedback where there is no endpoint for it."""
-    if context.feedback and protocol_of(document) in ("v2", "tensorflow"):
+    sent = context.feedback and not context.has_router
+    if sent and protocol_of(document) in ("v2", "tensorflow"):
         yield Problem(("spec", "protocol"), f"`{document.at('spec', 'protocol')}` has no feedback")
 
 
@@ -182,7 +183,7 @@ RULES = (
          "split of two arms half of all rewards are wrong, and the difference between the arms "
          "disappears. Put two arms into one graph with RANDOM_ABTEST and routing injection, send "
          "feedback to each arm's own Service, or put a router in front that knows request ids "
-         "(`mlops deploy --target kubernetes`).", CONTROLLER),
+         "(`mlops deploy --target seldon --router`).", CONTROLLER),
     Rule("seldon/lost-feedback", "error", SDEP, lost_feedback,
          "The gateway splits between predictors, and it draws again for the feedback call: a "
          "reward for "
@@ -191,7 +192,7 @@ RULES = (
          "split of two arms half of all rewards are wrong, and the difference between the arms "
          "disappears. Put two arms into one graph with RANDOM_ABTEST and routing injection, send "
          "feedback to each arm's own Service, or put a router in front that knows request ids "
-         "(`mlops deploy --target kubernetes`).", CONTROLLER),
+         "(`mlops deploy --target seldon --router`).", CONTROLLER),
     Rule("seldon/zero-reward", "warning", SDEP, zero_reward,
          "The wrapper returns early on a reward of 0: neither the feedback counter nor the "
          "reward counter "

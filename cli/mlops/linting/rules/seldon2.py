@@ -202,7 +202,7 @@ def full_image(document: Document, context: Context) -> Iterator[Problem]:
 
 def feedback(document: Document, context: Context) -> Iterator[Problem]:
     """Find feedback sent to a platform that takes none."""
-    if context.feedback:
+    if context.feedback and not context.has_router:
         yield Problem(("kind",), "Seldon Core v2 takes no feedback")
 
 
@@ -273,6 +273,6 @@ RULES = (
     Rule("seldon2/feedback", "error", EXPERIMENT, feedback,
          "There is no feedback endpoint, no reward metric, no router and no bandit. Put a router "
          "in "
-         "front that takes feedback, such as `mlops deploy --target kubernetes`.",
+         "front that takes feedback, such as `mlops deploy --target seldon2 --router`.",
          "SeldonIO/seldon-core v2.10.2 apis/"),
 )  # fmt: skip
