@@ -230,6 +230,37 @@ def test_the_image_of_the_model_servers_is_still_looked_at() -> None:
     TARGETS.load("seldon2")().render(deployment, replace(given, details=known(deployment, OLD)))
 
 
+@pytest.mark.parametrize(
+    ("target", "given", "to", "port"),
+    [
+        ("kserve", {}, {"podSelector": {}}, 8080),
+        ("kserve", {"mode": "knative"}, {"namespaceSelector": {}}, 8081),
+        ("seldon", {}, {"podSelector": {}}, 8000),
+        ("seldon2", {}, {"podSelector": {}}, 9000),
+    ],
+)
+def test_egress_can_be_limited_to_the_arms(
+    target: str, given: dict[str, Any], to: object, port: int
+) -> None:
+    usual = {"cluster_namespace": "shop", "kubernetes_limit_egress": True}
+    (policy,) = objects(rendered(target, spec(1.0), **usual, **given), "NetworkPolicy")
+    names_, arms = policy["spec"]["egress"]
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert {each["port"] for each in names_["ports"]} == {53, 5353}
+    assert arms == {"to": [to], "ports": [{"port": port}]}
+    (policy,) = objects(
+        rendered(target, spec(1.0), cluster_namespace="shop", **given), "NetworkPolicy"
+    )
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+
+
+def test_egress_is_not_limited_to_what_nobody_knows() -> None:
+    deployment = with_endpoint(spec(1.0), ELSEWHERE)
+    given = {"kubernetes_limit_egress": True}
+    assert "not known" in refusal("kserve", deployment, cluster_router=True, **given)[0]
+    assert "fetch models" in refusal("kubernetes", spec(1.0), **given)[0]
+
+
 # Servers that run already
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tests.deployment.the_talk import rendered
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests/golden"
-TARGETS = ("kubernetes", "kserve", "seldon")
+TARGETS = ("kubernetes", "kserve", "seldon", "kserve-router", "seldon-router", "seldon2-router")
 
 
 def steady(text: str) -> str:
@@ -41,9 +42,18 @@ def test_the_docs_show_what_is_rendered() -> None:
     text = (ROOT / "docs/kubernetes.md").read_text()
     shown = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     made = [steady(file) for target in TARGETS for file in rendered(target).files.values()]
-    assert len(shown) == 4
+    assert len(shown) == 5
     for block in shown:
         assert block in made
+
+
+@pytest.mark.parametrize("target", [name for name in TARGETS if name.endswith("-router")])
+def test_the_docs_say_where_arms_are(target: str) -> None:
+    text = (ROOT / "docs/kubernetes.md").read_text()
+    (revision,) = yaml.safe_load(rendered(target).files["configmap.yaml"])["data"].values()
+    for arm in json.loads(revision)["spec"]["arms"]:
+        if arm["name"] == "modelA":
+            assert f"`{arm['model']['remote']}`" in text
 
 
 def test_feedback_reaches_its_arm_where_the_platform_lets_it() -> None:

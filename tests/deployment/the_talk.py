@@ -8,7 +8,7 @@ from mlops.deployment.targets import TARGETS, Rendered
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
 from tests.deployment.matrix import options
-from tests.deployment.specs import known
+from tests.deployment.specs import NEW, OLD, known
 
 _SOURCE = "s3://models/wine/{}"
 _MODELS = {"modelA": 1, "modelB": 2}
@@ -28,10 +28,20 @@ SPEC = DeploymentSpec(
 )
 
 
-def rendered(target: str) -> Rendered:
-    """Render it with our own image."""
+def rendered(name: str) -> Rendered:
+    """Render it with our own image.
+
+    Args:
+        name: The target, with `-router` after it if our server is to be in front.
+    """
+    target = name.removesuffix("-router")
     given = options(
-        target, cluster_image="registry.example.com/wine:1", cluster_storage_secret="store"
+        target,
+        cluster_image="registry.example.com/wine:1",
+        cluster_router_image="registry.example.com/wine:1",
+        cluster_storage_secret="store",
+        cluster_router=name.endswith("-router"),
     )
-    found: Rendered = TARGETS.load(target)().render(SPEC, replace(given, details=known(SPEC)))
+    files = known(SPEC, OLD if target == "seldon2" else NEW)
+    found: Rendered = TARGETS.load(target)().render(SPEC, replace(given, details=files))
     return found

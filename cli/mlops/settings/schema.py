@@ -203,6 +203,9 @@ class KubernetesSettings:
     gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")
     ingress_class: str = setting("", "class of that Ingress; empty: the cluster's default")
     allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")
+    limit_egress: bool = setting(
+        False, "with `router`: pods call names, model servers and PostgreSQL at 5432, no more"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -47,6 +48,7 @@ class Kubernetes:
             [
                 *refusals(spec, options),
                 *_model_server_refusals(options),
+                *_egress_refusals(options),
             ],
         )
 
@@ -67,8 +69,21 @@ class Kubernetes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class ModelServers:
+    """Where the model servers are that our server is in front of.
+
+    Attributes:
+        port: At which their pods listen, or those of the gateway before them.
+        same_namespace: Whether these pods are in the namespace of our server.
+    """
+
+    port: int
+    same_namespace: bool = True
+
+
 def server_files(
-    spec: DeploymentSpec, options: RenderOptions, image: str, *, in_front: bool = False
+    spec: DeploymentSpec, options: RenderOptions, image: str, behind: ModelServers | None = None
 ) -> dict[str, str]:
     """Return the manifests of our server.
 
@@ -76,12 +91,16 @@ def server_files(
         spec: What it serves.
         options: How.
         image: What it runs from.
-        in_front: Whether it is in front of another platform's model servers.
+        behind: What it is in front of; None if it loads the models itself.
 
     Returns:
         File name to text.
     """
-    values = {**_values(spec, options, image), "in_front": in_front}
+    values = {
+        **_values(spec, options, image),
+        "in_front": behind is not None,
+        "egress": behind if options.kubernetes.limit_egress else None,
+    }
     return {
         f"{kind}.yaml": render_template(f"kubernetes/{kind}.yaml", values)
         for kind in _kinds(options)
@@ -238,6 +257,14 @@ def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:
         yield Refusal(
             f"the model server `{server}` has no router, and this target is our own",
             "Leave `--model-server` out, or use `--target kserve --router`.",
+        )
+
+
+def _egress_refusals(options: RenderOptions) -> Iterator[Refusal]:
+    if options.kubernetes.limit_egress:
+        yield Refusal(
+            "`kubernetes.limit_egress` is on, and where the pods fetch models is not known here",
+            "Leave it out; with `--router` another platform fetches them.",
         )
 
 

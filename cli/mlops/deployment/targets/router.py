@@ -37,6 +37,7 @@ class Behind:
     Attributes:
         platform: Its name, for people.
         kind: What its objects are to kubectl.
+        servers: Where its model servers are for a NetworkPolicy.
         endpoints: Name of each arm and shadow on the platform to the REF by which it is asked.
         rendered: Its objects; `after_apply` waits for them.
         image: The image of the model servers, if our server is what they run.
@@ -44,6 +45,7 @@ class Behind:
 
     platform: str
     kind: str
+    servers: kubernetes.ModelServers
     endpoints: Mapping[str, str]
     rendered: Rendered
     image: OwnImage | None
@@ -92,6 +94,11 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
             "every arm is a server that runs already, so the platform has nothing to run",
             "`--target kubernetes` calls them as arms.",
         )
+    if options.kubernetes.limit_egress and not all(map(is_on_platform, spec.models)):
+        yield Refusal(
+            "`kubernetes.limit_egress` is on, and an arm is a server whose place is not known here",
+            "Leave it out.",
+        )
     # Where its models are fetched from is the platform's business.
     yield from kubernetes.refusals(_routed(spec, _asked(spec)), _its_own(options))
 
@@ -101,7 +108,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
     routed = _routed(spec, behind.endpoints)
     own = _its_own(options)
     image = behind.image or own_image(routed, own)
-    files = kubernetes.server_files(routed, own, image.name, in_front=True)
+    files = kubernetes.server_files(routed, own, image.name, behind.servers)
     platform = behind.rendered
     together = {**platform.files, **files}
     named = " ".join(f"-f {{folder}}/{name}" for name in platform.files)

@@ -19,7 +19,7 @@ from typing import Any
 from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import platform, rclone, router, sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
-from mlops.deployment.targets.kubernetes import kustomization
+from mlops.deployment.targets.kubernetes import ModelServers, kustomization
 from mlops.deployment.targets.names import MAX_NAME, labels_of
 from mlops.deployment.targets.weights import finest, too_small
 from mlops.spec.deployment import DeploymentSpec, check
@@ -37,6 +37,7 @@ _OLDEST = "2.4.0"
 _MOST_WEIGHT = 1_000_000
 # The Service of the runtime's Envoy, which lives in the namespace of the Models.
 _MESH = "seldon-mesh"
+_ENVOY = ModelServers(9000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Seldon2:
         return router.put_in_front(
             spec,
             options,
-            router.Behind("Seldon Core", "models.mlops.seldon.io", endpoints, made, None),
+            router.Behind("Seldon Core", "models.mlops.seldon.io", _ENVOY, endpoints, made, None),
         )
 
 

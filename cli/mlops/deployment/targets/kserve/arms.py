@@ -8,6 +8,7 @@ from packaging.version import Version
 
 from mlops.deployment.targets import router
 from mlops.deployment.targets.base import RenderOptions
+from mlops.deployment.targets.kubernetes import ModelServers
 from mlops.deployment.targets.names import labels_of, models_of
 from mlops.spec.deployment import DeploymentSpec
 
@@ -18,6 +19,8 @@ _NEW_NAMES = Version("0.16")
 _SUFFIX = "-predictor"
 # Where a model server listens; a Service with an address of its own listens at 80.
 _PORT = 8080
+# Where the pods of Knative's local gateway listen, be they Istio's or Kourier's.
+_LOCAL_GATEWAY = 8081
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,13 @@ def arms_of(spec: DeploymentSpec, options: RenderOptions) -> list[Arm]:
                 )
             )
     return found
+
+
+def servers_of(options: RenderOptions) -> ModelServers:
+    """Return where the model servers are for a NetworkPolicy."""
+    if options.kserve.mode == "knative":
+        return ModelServers(_LOCAL_GATEWAY, same_namespace=False)
+    return ModelServers(_PORT)
 
 
 def endpoint_of(arm: Arm, spec: DeploymentSpec, options: RenderOptions) -> str:

@@ -28,6 +28,7 @@ from mlops.deployment.targets.kserve.arms import (
     endpoint_of,
     mode_of,
     server_of,
+    servers_of,
     split_of,
 )
 from mlops.deployment.targets.kserve.notes import after, notes
@@ -73,7 +74,9 @@ class KServe:
             return made
         endpoints = {arm.name: endpoint_of(arm, spec, options) for arm in arms_of(spec, options)}
         return router.put_in_front(
-            spec, options, router.Behind("KServe", "isvc", endpoints, made, own)
+            spec,
+            options,
+            router.Behind("KServe", "isvc", servers_of(options), endpoints, made, own),
         )
 
 

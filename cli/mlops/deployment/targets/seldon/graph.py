@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from mlops.deployment.targets import router
 from mlops.deployment.targets.base import RenderOptions
+from mlops.deployment.targets.kubernetes import ModelServers
 from mlops.deployment.targets.names import labels_of, models_of
 from mlops.deployment.targets.weights import whole
 from mlops.registry.details import Details
@@ -26,6 +27,8 @@ _INITIALIZER = "-model-initializer"
 _BEHIND = "model"
 # Where the executor listens.
 _PORT = 8000
+#: Where the model servers behind our server are: their executors.
+SERVERS_BEHIND = ModelServers(_PORT)
 
 
 @dataclass(frozen=True, slots=True)

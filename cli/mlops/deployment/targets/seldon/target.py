@@ -23,6 +23,7 @@ from mlops.deployment.targets.names import labels_of
 from mlops.deployment.targets.own_image import OwnImage, own_image
 from mlops.deployment.targets.seldon.graph import (
     ROUTER,
+    SERVERS_BEHIND,
     Probe,
     behind_router,
     by_gateway,
@@ -76,7 +77,7 @@ def _behind(
     made = _rendered(spec, options, own, image, files, *(one.name for one in found.values()))
     endpoints = {name: endpoint_of(one.name, options) for name, one in found.items()}
     return router.put_in_front(
-        spec, options, router.Behind("Seldon Core", "sdep", endpoints, made, own)
+        spec, options, router.Behind("Seldon Core", "sdep", SERVERS_BEHIND, endpoints, made, own)
     )
 
 
