@@ -39,6 +39,7 @@ class FakeJournal:
         self.shadows: list[ShadowDecision] = []
         self.batches: list[tuple[int, int]] = []
         self.lost: dict[str, int] = {}
+        self.size = 0
         self.failure: Exception | None = None
         self.shadow_failure: Exception | None = None
         self.gate = threading.Event()
@@ -93,6 +94,9 @@ class FakeJournal:
 
     def losses(self) -> dict[str, int]:
         return dict(self.lost)
+
+    def size_bytes(self) -> int:
+        return self.size
 
     def close(self) -> None:
         return

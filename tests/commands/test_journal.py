@@ -7,8 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
+from tests.journal.rows import decision
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def test_the_same_again_changes_nothing(busy: Shop) -> None:
 
 
 def test_pruning(busy: Shop) -> None:
-    """Last, as it cannot be undone."""
+    """After the others, as it cannot be undone."""
     unsaid = busy.run("journal", "prune", "--json")
     assert (unsaid.code, unsaid.error["code"]) == (2, "usage")
     assert busy.run("journal", "prune", "--older-than", "0").code == 2
@@ -80,3 +83,19 @@ def test_pruning(busy: Shop) -> None:
     busy.ok("stop")
     kept = replace(busy, environ={"MLOPS_JOURNAL_RETENTION_DAYS": "1"})
     assert kept.ok("journal", "prune", "--json").document["requests"] == 0
+
+
+def test_a_journal_that_is_too_large_is_told(busy: Shop) -> None:
+    journal = SqlJournal(journal_url(f"sqlite:///{busy.folder / '.mlops/journal/wine.db'}", "wine"))
+    rows = [decision(n, features=[{"note": "x" * 10_000}]) for n in range(200)]
+    journal.append(rows, [])
+    journal.close()
+    strict = replace(busy, environ={"MLOPS_JOURNAL_MAX_MB": "1"})
+    hint = "`mlops journal prune wine --older-than DAYS`"
+    (note,) = [each for each in strict.ok("report", "--json").document["notes"] if hint in each]
+    assert "more than `[journal] max_mb`, 1" in note
+    assert hint not in " ".join(busy.ok("report", "--json").document["notes"])
+    strict.ok("deploy", "--model", "modelA", "--shadow", "modelB")
+    wait_until(lambda: strict.ok("status", "--json").document["deployments"][0]["warnings"])
+    assert "journal takes" in strict.ok("status").out
+    assert "more than `[journal] max_mb`" in strict.ok("logs").out

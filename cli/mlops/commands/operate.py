@@ -106,6 +106,8 @@ def _render(out: Console, found: list[Status]) -> None:
                 f"{shadow['share'] * 100:.4g} %  {shadow['requests']:,} copies, "
                 f"{shadow['errors']:,} errors, {shadow['dropped']:,} dropped"
             )
+        for text in each.warnings:
+            out.print(f"[yellow]note: {escape(text)}[/]")
         if each.state == "crashed":
             next_steps(out, [f"mlops logs {each.name}"])
             out.print("      its `mlops deploy`, repeated, starts it again", markup=False)

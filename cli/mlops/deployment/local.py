@@ -137,6 +137,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         alpha=settings.report.alpha,
         baseline=settings.report.baseline,
         max_bodies_mib=settings.deploy.max_bodies_mib,
+        journal_max_mb=settings.journal.max_mb,
     )
 
 

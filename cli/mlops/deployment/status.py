@@ -33,6 +33,7 @@ class Status:
         shadows: What each shadow did since then; empty likewise.
         feedback: Feedback since the server started, by what became of it.
         log: Its log file; empty if it runs in a terminal.
+        warnings: What somebody should see to, as the server says; empty if it does not run.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Status:
     feedback: dict[str, int]
     log: str
     shadows: tuple[dict[str, Any], ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def statuses(settings: Settings) -> list[Status]:
@@ -83,6 +85,7 @@ def status(where: Places) -> Status:
         feedback=answer.get("feedback", {}),
         log=said.launch.log_file,
         shadows=tuple(answer.get("shadows", ())),
+        warnings=tuple(answer.get("warnings", ())),
     )
 
 

@@ -138,6 +138,10 @@ class Journal(Protocol):
         """Return how many rows of each kind were shed in all."""
         ...
 
+    def size_bytes(self) -> int:
+        """Return what it takes on disk."""
+        ...
+
     def close(self) -> None:
         """Let go of the database."""
         ...

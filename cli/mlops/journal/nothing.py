@@ -81,6 +81,10 @@ class NoJournal:
         """Return nothing."""
         return {}
 
+    def size_bytes(self) -> int:
+        """Return 0."""
+        return 0
+
     def close(self) -> None:
         """Do nothing."""
 

@@ -190,7 +190,7 @@ class SqlJournal:
         return self._engine.dialect.name == "sqlite"
 
     def size_bytes(self) -> int:
-        """Return what it takes on disk."""
+        """See `Journal.size_bytes`."""
         with self._reading() as connection:
             return pruning.size_bytes(connection)
 

@@ -28,6 +28,7 @@ from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.engine import Engine
+from mlops.serving.journal_size import JournalSize
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
@@ -80,6 +81,7 @@ class Process:
             live, key, self._writer, self._metrics, self._shadows, launch.features
         )
         self._watch = Watch(self._engine, self._metrics)
+        self._size = JournalSize(self._journal, launch.journal_max_mb, launch.name)
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
         self._desk = OutcomeDesk(self._engine, self._metrics, self._specs)
@@ -112,7 +114,7 @@ class Process:
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
         self._adopt(self._engine.live)
-        watching = asyncio.create_task(self._watch.run())
+        watching = asyncio.gather(self._watch.run(), self._size.run())
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
             self._record("started", self._launch.served.revision)
@@ -239,6 +241,7 @@ class Process:
             "feedback": dict(self._metrics.feedback),
             "pending": self._writer.pending,
             "shed": self._writer.shed,
+            "warnings": [self._size.warning] if self._size.warning else [],
         }
 
     def _shadow_status(self, shadow: LiveShadow) -> dict[str, Any]:

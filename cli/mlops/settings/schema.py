@@ -115,6 +115,9 @@ class JournalSettings:
     features: str | tuple[str, ...] = setting(
         "all", '"all", "none", or a list of the features to keep with each decision'
     )
+    max_mb: int = setting(
+        2_000, "megabytes from which status, report and the server's log warn; 0 never does"
+    )
     retention_days: int = setting(
         0, "days after which `mlops journal prune` forgets features; 0 means it must be told"
     )

@@ -56,6 +56,7 @@ class Launch:
         alpha: Probability of ever naming a false winner, for its report page.
         baseline: Arm that its report page compares with; empty for the first.
         max_bodies_mib: MiB that all large request bodies under way may have together.
+        journal_max_mb: Megabytes from which the journal is too large; 0 for never.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Launch:
     alpha: float = 0.05
     baseline: str = ""
     max_bodies_mib: int = 128
+    journal_max_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlops.deployment.deploy import Deployed, Prepared, apply, mend, open_ledger, prepare
 from mlops.deployment.journals import open_journal
 from mlops.deployment.places import pick_name, places, read_server_state
 from mlops.errors import ConflictError, NotFoundError, UsageError
+from mlops.journal.room import too_large
 from mlops.monitoring.report import Report, make_report
 from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.client import nothing_yet
@@ -64,7 +65,9 @@ def report_on(settings: Settings, name: str | None) -> Report:
     state = read_server_state(places(settings, picked))
     journal = open_journal(settings, picked, state)
     try:
-        return make_report(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
+        made = make_report(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
+        warning = too_large(journal.size_bytes(), settings.journal.max_mb, picked)
+        return replace(made, notes=(*made.notes, warning)) if warning else made
     finally:
         journal.close()
 

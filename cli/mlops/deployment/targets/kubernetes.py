@@ -185,6 +185,7 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         "schema_version": CONFIG_VERSION,
         "revision": options.revision,
         "features": features if isinstance(features, str) else list(features),
+        "journal_max_mb": options.journal_max_mb,
         "spec": to_dict(spec),
     }
 
