@@ -204,6 +204,8 @@ def test_an_image_of_its_own_where_model_servers_are_not_ours() -> None:
     assert any(server["image"] in command for command in made.before_apply)
     # It loads no model.
     assert "scikit-learn" not in made.beside["requirements.txt"]
+    assert "with `router_image` of `[cluster]`" in " ".join(made.notes)
+    assert "`--image`" not in " ".join(made.notes)
     given = {"cluster_image": "mlserver:1", "cluster_router_image": "registry/router:1"}
     made = rendered("seldon2", spec(0.5, 0.5), **given)
     (deployment,) = objects(made, "Deployment")

@@ -598,6 +598,9 @@ def test_a_refusal_comes_before_anything_is_written(cli: Cli, tmp_path: Path) ->
             ("--target", "kubernetes", "--platform-version", "1"),
             "`--platform-version` does not go with `--target kubernetes`",
         ),
+        (("--router",), "`--router` does not go with `--target local`"),
+        (("--target", "kubernetes", "--router"), "does not go with `--target kubernetes`"),
+        (("--target", "kserve", "--router", "--traffic-by", "graph"), "our server splits"),
         (("--target", "sledon"), "no target called `sledon`"),
         (("--target", "seldon", "--port", "80"), "`--port` goes with `--target local` only"),
         (("--target", "seldon", "--foreground"), "`--foreground` goes with `--target local` only"),
@@ -608,6 +611,23 @@ def test_wrong_calls(cli: Cli, words: tuple[str, ...], fault: str) -> None:
     assert (code, out) == (2, "")
     assert fault in err
     assert "hint:" in err
+
+
+def test_a_router_is_rendered_and_the_ledger_is_asked_for_its_revision(
+    cli: Cli, tmp_path: Path
+) -> None:
+    code, out, _ = cli(*SELDON, "--router", "--sticky-by", "header:X", "--render", tmp_path)
+    assert code == 0
+    text = yaml.safe_load((tmp_path / "configmap.yaml").read_text())["data"]["revision.json"]
+    revision = json.loads(text)
+    assert (revision["revision"], revision["spec"]["sticky_by"]) == (1, "header:X")
+    assert len(list(tmp_path.glob("seldondeployment-*.yaml"))) == 2
+    steps = [line for line in out.splitlines() if line.startswith("next: ")]
+    apply, wait, kustomize = (
+        next(i for i, step in enumerate(steps) if words in step)
+        for words in ("kubectl apply -f", "kubectl wait", "kubectl apply -k")
+    )
+    assert apply < wait < kustomize
 
 
 def test_targets_are_hinted_at(cli: Cli) -> None:

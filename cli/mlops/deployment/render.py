@@ -144,18 +144,13 @@ def of_platform(target: str, *, router: bool = False, **given: str | None) -> di
         `section.key` to value, for those that were given.
 
     Raises:
-        UsageError: The target has no such setting, or two options contradict each other.
+        UsageError: The target has no such setting, or no model servers to be in front of.
     """
     if router and target not in _ROUTED:
         raise UsageError(
             f"`--router` does not go with `--target {target}`.",
             hint=f"There our server is the router already; {one_of(_ROUTED)} have model servers "
             "for it to be in front of.",
-        )
-    if router and given.get("split") is not None:
-        raise UsageError(
-            "`--router` does not go with `--traffic-by`: our server splits, or the platform does.",
-            hint="Leave one of them out.",
         )
     wanted = {key: value for key, value in given.items() if value is not None}
     for key in wanted:
@@ -190,11 +185,17 @@ def render(
         read: Reads the files of the model at a URI.
 
     Raises:
+        UsageError: Both our server and the platform are to split.
         NotFoundError: A model does not exist, or its files are gone.
         InvalidInputError: The platform cannot do this, or the folder cannot be written.
         ConflictError: A file in the folder was not rendered by us.
     """
     check_extras(settings)
+    if settings.cluster.router and settings.origins.get(f"{target}.split") == "command line":
+        raise UsageError(
+            "`--traffic-by` does not go with `--router`: our server splits, or the platform does.",
+            hint="Leave one of them out; `router` of `[cluster]` counts as `--router`.",
+        )
     platform = TARGETS.load(target)()
     say("Looking the models up")
     spec = make_spec(settings, request)

@@ -47,8 +47,16 @@ class OwnImage:
     build: tuple[str, ...]
 
 
-def own_image(spec: DeploymentSpec, options: RenderOptions) -> OwnImage:
-    """Say which image runs our server with the models of a spec, and how to build it."""
+def own_image(
+    spec: DeploymentSpec, options: RenderOptions, named_by: str = "`--image`"
+) -> OwnImage:
+    """Say which image runs our server with the models of a spec, and how to build it.
+
+    Args:
+        spec: Has the models; those that another server answers for are not in the image.
+        options: `cluster.image` names one that somebody has built.
+        named_by: What names it, for people.
+    """
     known = [options.details[name] for name in _names(spec) if name in options.details]
     python, notes = _python(known)
     pins, clashes = _pins(known)
@@ -70,7 +78,7 @@ def own_image(spec: DeploymentSpec, options: RenderOptions) -> OwnImage:
     else:
         notes.append(
             f"The image `{name}` is to be built from the Dockerfile beside the manifests; name the "
-            "one in your registry with `--image`. Where your package index lacks mlops-loop "
+            f"one in your registry with {named_by}. Where your package index lacks mlops-loop "
             f"{__version__}, put its wheel beside the Dockerfile."
         )
     missing = [name for name in _names(spec) if name not in options.details]

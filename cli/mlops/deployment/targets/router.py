@@ -28,6 +28,7 @@ from mlops.spec.model import ModelVersion
 #: The label that objects behind our server carry, with the digest of their model.
 LABEL = "mlops/model-digest"
 _DIGEST = 6
+_IMAGE = "`router_image` of `[cluster]`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
     """Return what the platform runs and our server in front of it."""
     routed = _routed(spec, behind.endpoints)
     own = _its_own(options)
-    image = behind.image or own_image(routed, own)
+    image = behind.image or own_image(routed, own, _IMAGE)
     files = kubernetes.server_files(routed, own, image.name, behind.servers)
     platform = behind.rendered
     together = {**platform.files, **files}
