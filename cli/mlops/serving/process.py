@@ -114,7 +114,7 @@ class Process:
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
         self._adopt(self._engine.live)
-        watching = asyncio.gather(self._watch.run(), self._size.run())
+        watching = [asyncio.create_task(each.run()) for each in (self._watch, self._size)]
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
             self._record("started", self._launch.served.revision)
@@ -123,7 +123,8 @@ class Process:
             try:
                 await asyncio.gather(public.serve([self._socket]), private.serve([control]))
             finally:
-                watching.cancel()
+                for task in watching:
+                    task.cancel()
                 await self._watch.close()
                 self._finish()
 
