@@ -128,6 +128,7 @@ def _routed_ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, 
     yield "router-host", {**usual, "kubernetes_host": "w.example.com"}, ("ab",)
     limited = {**usual, "kubernetes_limit_egress": True, "postgresql": True}
     yield "router-limited", limited, ("ab",)
+    yield "router-monitoring", {**usual, "cluster_extras": ("monitoring",)}, ("ab-shadow",)
     if target == "kserve":
         yield "router-limited-knative", {**limited, "mode": "knative"}, ("ab",)
         for version in ("0.15", "0.21"):

@@ -110,8 +110,9 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
     own = _its_own(options)
     image = behind.image or own_image(routed, own, _IMAGE)
     files = kubernetes.server_files(routed, own, image.name, behind.servers)
+    seen = kubernetes.watching(routed, own, files["service.yaml"])
     platform = behind.rendered
-    together = {**platform.files, **files}
+    together = {**platform.files, **files, **seen.files}
     named = " ".join(f"-f {{folder}}/{name}" for name in platform.files)
     extra = {} if behind.image else image.files
     rolled_out, *call = kubernetes.after(routed, own)
@@ -122,6 +123,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
             *(() if behind.image else image.notes),
             *_notes(spec, behind),
             *kubernetes.notes(routed, own),
+            *seen.notes,
         ),
         before_apply=(
             *platform.before_apply,
@@ -135,6 +137,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
         beside={
             **platform.beside,
             **extra,
+            **seen.beside,
             "kustomization.yaml": kubernetes.kustomization(list(together)),
         },
     )
