@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fixtures_cluster import cluster_shop, kubernetes_api, namespace, platforms
 from tests.fixtures_deployment import free_port, shop, wine_shop
 from tests.fixtures_stores import (
     direct_mlflow,
@@ -29,15 +30,19 @@ from tests.prometheus import promtool
 __all__ = [
     "clean_environ",
     "cli",
+    "cluster_shop",
     "database",
     "direct_mlflow",
     "empty_database",
     "free_port",
     "gcs",
+    "kubernetes_api",
     "minio",
+    "namespace",
     "own_gcs",
     "own_minio",
     "own_wine",
+    "platforms",
     "postgresql_url",
     "promtool",
     "proxied_mlflow",

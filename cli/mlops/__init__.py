@@ -7,7 +7,7 @@ line never import each other:
     commands                                   parse, call, render
     workflows                                  flows that cross parts: promote, rollback, demo
     training | deployment | serving | feedback | monitoring
-    registry | journal                         models and ledger | decisions and outcomes
+    registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     spec | protocols | policies | rewards | stats | charts | linting
                                                frozen records, pure functions
     plugins                                    name -> implementation, imported on use
