@@ -81,11 +81,15 @@ def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) 
         check_port(settings, where)
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()
+    not_on_cluster(ledger, spec.name, live)
     serves = state.launch.served.revision.number if state else 0
     plan = make_plan(
         live.intent.spec if live else None, spec, running=live is not None and serves == live.number
     )
-    return Prepared(plan, _newest(ledger), live.number if live else 0)
+    if live is not None and live.intent.place is not None and plan.kind in ("nothing", "start"):
+        # It comes back from a cluster, and that is a revision.
+        plan = replace(plan, kind="update")
+    return Prepared(plan, newest(ledger), live.number if live else 0)
 
 
 def apply(
@@ -116,7 +120,7 @@ def apply(
     with fetched(files, settings, show) as folders, changing(where):
         found = iter(folders)
         paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
-        _unchanged(ledger, prepared)
+        unchanged(ledger, prepared.newest, spec)
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
         else:
@@ -161,18 +165,23 @@ def mend(settings: Settings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
     """
     ledger = open_ledger(settings, name)
     where = places(settings, name)
-    if not ledger.pending():
+    if not _pending_here(ledger):
         return []
     finished = []
     with changing(where, wait_s):
         settled(where)
-        for entry in ledger.pending():
+        for entry in _pending_here(ledger):
             if entry.state == "live" or _took(where, entry.number):
                 ledger.commit(entry.number, time.time_ns() // 1_000_000)
                 finished.append(ledger.entry(entry.number))
-            elif not _is_others(ledger, entry):
+            elif not is_others(ledger, entry):
                 ledger.abandon(entry.number, "interrupted before the server took it")
     return finished
+
+
+def _pending_here(ledger: Ledger) -> list[Entry]:
+    """Return what is pending on this machine; what is on a cluster is mended from there."""
+    return [entry for entry in ledger.pending() if entry.intent.place is None]
 
 
 def _took(where: Places, number: int) -> bool:
@@ -181,13 +190,14 @@ def _took(where: Places, number: int) -> bool:
     return said is not None and said.launch.served.revision.number == number
 
 
-def _is_others(ledger: Ledger, entry: Entry) -> bool:
+def is_others(ledger: Ledger, entry: Entry) -> bool:
     """Whether somebody elsewhere may still be at work on a pending revision."""
     age_ms = time.time_ns() // 1_000_000 - entry.created_ms
     return entry.place != ledger.place and age_ms < _OTHERS_MAY_TAKE_MS
 
 
-def _newest(ledger: Ledger) -> int:
+def newest(ledger: Ledger) -> int:
+    """Return the newest revision that is settled, 0 for none."""
     pending = {entry.number for entry in ledger.pending()}
     return max((number for number in ledger.numbers() if number not in pending), default=0)
 
@@ -212,16 +222,43 @@ def open_ledger(settings: Settings, name: str) -> Ledger:
     return Ledger(open_registry(settings), settings, name)
 
 
-def _unchanged(ledger: Ledger, prepared: Prepared) -> None:
+def not_on_cluster(ledger: Ledger, name: str, live: Entry | None) -> None:
+    """Refuse to serve here what is on a cluster: a name has one place.
+
+    Raises:
+        ConflictError: It is there, or somebody is about to put it there.
+    """
+    pending = [entry for entry in ledger.pending() if entry.intent.place is not None]
+    if live is not None and not live.stopped_ms:
+        pending.append(live)
+    for entry in pending:
+        if entry.intent.place is not None:
+            raise ConflictError(
+                f"`{name}` is in {entry.intent.place} (revision {entry.number}).",
+                hint=f"`mlops stop {name}` takes it out of there; or give this another `--name`.",
+            )
+
+
+def unchanged(ledger: Ledger, newest: int, spec: DeploymentSpec) -> None:
+    """Make sure that nobody wrote a revision since a plan was made.
+
+    Args:
+        ledger: Of the deployment.
+        newest: The newest settled revision when the plan was made.
+        spec: What the plan is about.
+
+    Raises:
+        ConflictError: Somebody did; with the difference.
+    """
     numbers = ledger.numbers()
-    newest = numbers[0] if numbers else 0
-    if newest == prepared.newest:
+    now = numbers[0] if numbers else 0
+    if now == newest:
         return
-    entry = ledger.entry(newest)
-    lines = "\n".join(difference(entry.intent.spec, prepared.plan.after))
+    entry = ledger.entry(now)
+    lines = "\n".join(difference(entry.intent.spec, spec))
     does = "is deploying" if entry.state == "pending" else "deployed"
     raise ConflictError(
-        f"{entry.author} {does} revision {newest} meanwhile. Yours against theirs:\n{lines}",
+        f"{entry.author} {does} revision {now} meanwhile. Yours against theirs:\n{lines}",
         hint="Repeat the command if yours shall replace theirs.",
     )
 

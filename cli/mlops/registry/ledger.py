@@ -23,6 +23,7 @@ from mlops.registry.client import LEDGER_PREFIX, experiment_id
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.refs import all_versions, look_up_model, version_numbers
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
+from mlops.spec.place import Place, place_from_dict, place_to_dict
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,6 +35,7 @@ _EXPERIMENT = "mlops.deployments"
 _FILE = "revision.json"
 _LIVE = "live"
 _STATE = "mlops.state"
+_STOPPED = "mlops.stopped_ms"
 _PENDING = "pending"
 # MLflow cuts long tag values off or refuses them, depending on its store.
 _MAX_TAG = 4_000
@@ -66,6 +68,7 @@ class Intent:
         reason: In the words of a person, or of the verdict.
         evidence: The report that led to it, as JSON data; None if there was none.
         aliases: Aliases to move with it.
+        place: Where it is to live; None for the machine that deploys it.
     """
 
     action: str
@@ -73,6 +76,7 @@ class Intent:
     reason: str = ""
     evidence: dict[str, Any] | None = None
     aliases: tuple[AliasMove, ...] = ()
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class Entry:
         created_ms: When it was written, milliseconds since 1970 in UTC.
         live_ms: When it went live; 0 if it never did.
         error: Why it failed, else empty.
+        stopped_ms: When it was taken out of its cluster; 0 if it was not. A server of this machine
+            says so itself.
     """
 
     number: int
@@ -98,6 +104,7 @@ class Entry:
     created_ms: int
     live_ms: int
     error: str
+    stopped_ms: int = 0
 
 
 class Ledger:
@@ -204,7 +211,14 @@ class Ledger:
                     self._move(move)
                 self._tag(number, "mlops.live_ms", str(now_ms))
                 self._client.set_registered_model_alias(self._model, _LIVE, str(number))
+            if entry.stopped_ms:
+                self._tag(number, _STOPPED, "0")
             self._tag(number, _STATE, "live")
+
+    def stopped(self, number: int, now_ms: int) -> None:
+        """Note that a revision was taken out of its cluster; `commit` undoes it."""
+        with mlflow_errors(self._settings):
+            self._tag(number, _STOPPED, str(now_ms))
 
     def abandon(self, number: int, error: str) -> None:
         """Give a pending revision up; it stays in the history with the reason. May be repeated."""
@@ -276,6 +290,7 @@ def summary(spec: DeploymentSpec) -> str:
 
 
 def _document(intent: Intent) -> dict[str, Any]:
+    where = {} if intent.place is None else {"place": place_to_dict(intent.place)}
     return {
         "action": intent.action,
         "spec": to_dict(intent.spec),
@@ -285,6 +300,7 @@ def _document(intent: Intent) -> dict[str, Any]:
             {"model": m.model, "alias": m.alias, "version": m.version, "before": m.before}
             for m in intent.aliases
         ],
+        **where,
     }
 
 
@@ -301,6 +317,8 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
             reason=document["reason"],
             evidence=document["evidence"],
             aliases=tuple(AliasMove(**move) for move in document["aliases"]),
+            # What was written before there were clusters has none.
+            place=place_from_dict(document["place"]) if "place" in document else None,
         ),
         state="live" if is_live else state,
         author=tags.get("mlops.author", ""),
@@ -308,4 +326,5 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
         created_ms=int(version.creation_timestamp),
         live_ms=int(tags.get("mlops.live_ms", 0)),
         error=tags.get("mlops.error", ""),
+        stopped_ms=int(tags.get(_STOPPED, 0)),
     )
