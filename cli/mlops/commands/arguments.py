@@ -21,3 +21,22 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change,
 NoPreflight = Annotated[
     bool, typer.Option("--no-preflight", help="Skip the checks of server and store.")
 ]
+
+#: Options by which a command finds a cluster, named as kubectl names them.
+Kubeconfig = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Kubeconfig; KUBECONFIG, else ~/.kube/config.",
+        rich_help_panel="Cluster",
+        show_default=False,
+    ),
+]
+Context = Annotated[
+    str | None,
+    typer.Option(
+        help="Context of the kubeconfig; its current one.",
+        rich_help_panel="Cluster",
+        show_default=False,
+    ),
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import NoPreflight
+from mlops.commands.arguments import Context, Kubeconfig, NoPreflight
 from mlops.commands.output import Json, console, next_steps, note, plain, show
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def deploy(
         str,
         typer.Option(
             metavar="local|kubernetes|kserve|seldon|seldon2",
-            help="This machine, or the platform to write manifests for.",
+            help="This machine, or the platform to write manifests for; with --apply, to run on.",
             rich_help_panel=_CLUSTER,
         ),
     ] = "local",
@@ -176,8 +176,40 @@ def deploy(
             rich_help_panel=_CLUSTER,
         ),
     ] = False,
+    apply: Annotated[
+        bool,
+        typer.Option(
+            "--apply",
+            help="Put it into the cluster, and wait until it is ready. Without, none is touched.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="With --apply: how long to wait; 600.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = None,
+    no_wait: Annotated[
+        bool,
+        typer.Option("--no-wait", help="With --apply: do not wait.", rich_help_panel=_CLUSTER),
+    ] = False,
+    force_conflicts: Annotated[
+        bool,
+        typer.Option(
+            "--force-conflicts",
+            help="With --apply: take over fields that others set.",
+            rich_help_panel=_CLUSTER,
+        ),
+    ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the plan and change nothing.")
+        bool,
+        typer.Option("--dry-run", help="Show the plan, with --apply the diff, and change nothing."),
     ] = False,
     no_preflight: NoPreflight = False,
     as_json: Json = False,
@@ -190,7 +222,7 @@ def deploy(
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.local import stay
-    from mlops.deployment.render import of_platform, renders
+    from mlops.deployment.render import applies, of_platform, renders
     from mlops.deployment.render import render as render_manifests
     from mlops.deployment.request import read_request
     from mlops.deployment.watching import check_watching, write_watching
@@ -203,6 +235,9 @@ def deploy(
         "deploy.port": port,
         "deploy.sticky_by": sticky_by,
         "feedback.reward": reward,
+        "cluster.kubeconfig": kubeconfig,
+        "cluster.context": context,
+        "cluster.timeout_s": timeout,
         "cluster.namespace": namespace,
         "cluster.image": image,
         "cluster.model_server": model_server,
@@ -230,8 +265,31 @@ def deploy(
         "--namespace": namespace,
         "--image": image,
         "--model-server": model_server,
+        "--apply": apply,
     }
-    if renders(target, only_local, only_cluster):
+    only_applied = {
+        "--kubeconfig": kubeconfig,
+        "--context": context,
+        "--timeout": timeout,
+        "--no-wait": no_wait,
+        "--force-conflicts": force_conflicts,
+    }
+    to_cluster = renders(target, only_local, {**only_cluster, **only_applied})
+    if applies(apply, only_applied, render):
+        from mlops.commands.clusters import deploy_there
+
+        deploy_there(
+            settings,
+            request,
+            target,
+            to=render,
+            dry_run=dry_run,
+            wait=not no_wait,
+            force=force_conflicts,
+            as_json=as_json,
+        )
+        return
+    if to_cluster:
         with TransferProgress() as progress:
             rendering = render_manifests(
                 settings, request, target, to=render, dry_run=dry_run, say=progress.phase

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -132,6 +132,31 @@ def renders(
     )
 
 
+def applies(apply: bool, only_applied: Mapping[str, object], to: str | None) -> bool:
+    """Whether manifests are to be applied too.
+
+    Args:
+        apply: Whether somebody said so.
+        only_applied: Options that nothing else understands, with what was given.
+        to: Folder for the manifests, `-` for standard output.
+
+    Raises:
+        UsageError: An option does not go with it.
+    """
+    given = [option for option, value in only_applied.items() if value]
+    if given and not apply:
+        raise UsageError(
+            f"{one_of(given)} is about a cluster, and none is touched without `--apply`.",
+            hint=f"Add `--apply`, or leave {one_of(given)} out.",
+        )
+    if apply and to == STDOUT:
+        raise UsageError(
+            "`--render -` prints manifests, and `--apply` prints what became of them.",
+            hint="Leave one of them out, or render to a folder.",
+        )
+    return apply
+
+
 def of_platform(target: str, *, router: bool = False, **given: str | None) -> dict[str, str]:
     """Turn options about a platform into the settings of the target they are given with.
 
@@ -190,29 +215,87 @@ def render(
         InvalidInputError: The platform cannot do this, or the folder cannot be written.
         ConflictError: A file in the folder was not rendered by us.
     """
+    check_choices(settings, target)
+    say("Looking the models up")
+    spec = make_spec(settings, request)
+    options = render_options(settings)
+    platform = TARGETS.load(target)()
+    platform.check(spec, options)
+    say("Reading signatures")
+    details, unread = read_models(spec, read)
+    options = replace(options, details=details)
+    if platform.numbered or options.cluster.router:
+        options = replace(options, revision=_revision(settings, spec))
+        unread.append(
+            f"It is rendered as revision {options.revision}, the next of the ledger; rendering "
+            "writes nothing into it."
+        )
+    rendered = render_checked(target, spec, options, versions(target, options))
+    return write(settings, spec, target, rendered, unread, to=to, dry_run=dry_run)
+
+
+def check_choices(settings: Settings, target: str) -> None:
+    """Refuse what cannot be chosen together.
+
+    Raises:
+        UsageError: There is no such extra, or both our server and the platform are to split.
+    """
     check_extras(settings)
     if settings.cluster.router and settings.origins.get(f"{target}.split") == "command line":
         raise UsageError(
             "`--traffic-by` does not go with `--router`: our server splits, or the platform does.",
             hint="Leave one of them out; `router` of `[cluster]` counts as `--router`.",
         )
-    platform = TARGETS.load(target)()
-    say("Looking the models up")
-    spec = make_spec(settings, request)
-    options = render_options(settings)
-    platform.check(spec, options)
-    say("Reading signatures")
-    details, unread = _details(spec, read)
-    options = replace(options, details=details)
-    if platform.numbered or options.cluster.router:
-        options = replace(options, revision=_revision(settings, spec))
-    rendered = platform.render(spec, options)
-    known = versions(target, settings)
+
+
+def render_checked(
+    target: str, spec: DeploymentSpec, options: RenderOptions, known: Mapping[str, str]
+) -> Rendered:
+    """Render a spec and check what came out.
+
+    Args:
+        target: Name of the target.
+        spec: What is wanted.
+        options: With the details of the models and the number of the revision.
+        known: As `versions` says.
+
+    Raises:
+        InvalidInputError: The platform cannot do this.
+    """
+    rendered = TARGETS.load(target)().render(spec, options)
     check_manifests(rendered.files, known)
     for name, text in rendered.beside.items():
         if name.endswith(".yaml"):
             # Applied later, over what the others made.
             check_manifests({name: text}, known)
+    return rendered
+
+
+def write(
+    settings: Settings,
+    spec: DeploymentSpec,
+    target: str,
+    rendered: Rendered,
+    unread: Sequence[str],
+    *,
+    to: str | None,
+    dry_run: bool,
+) -> Rendering:
+    """Write manifests into their folder, and say what they are.
+
+    Args:
+        settings: The project's settings.
+        spec: What they are made of.
+        target: Name of their target.
+        rendered: The manifests.
+        unread: What could not be read of the models, sentences.
+        to: Folder; `-` writes none; None means `deploy/NAME` of the project.
+        dry_run: Write nothing.
+
+    Raises:
+        InvalidInputError: The folder cannot be written.
+        ConflictError: A file in the folder was not rendered by us.
+    """
     folder = _folder(settings, spec, to)
     files = tuple(_files(rendered, folder))
     written = folder is not None and not dry_run
@@ -262,13 +345,13 @@ def render_options(settings: Settings) -> RenderOptions:
     )
 
 
-def versions(target: str, settings: Settings) -> dict[str, str]:
+def versions(target: str, options: RenderOptions) -> dict[str, str]:
     """Return the versions of platforms that a target's manifests are for."""
     return {
-        "kserve": settings.kserve.version,
-        "gateway-api": settings.kserve.gateway_api if target == "kserve" else "",
-        "seldon": settings.seldon.version,
-        "seldon2": settings.seldon2.version,
+        "kserve": options.kserve.version,
+        "gateway-api": options.kserve.gateway_api if target == "kserve" else "",
+        "seldon": options.seldon.version,
+        "seldon2": options.seldon2.version,
     }
 
 
@@ -301,7 +384,7 @@ def _revision(settings: Settings, spec: DeploymentSpec) -> int:
     return max(ledger.numbers(), default=0) + 1
 
 
-def _details(
+def read_models(
     spec: DeploymentSpec, read: Callable[[str], Details]
 ) -> tuple[dict[str, Details], list[str]]:
     """Read the files of models that MLflow knows, and say which could not be read.

@@ -164,7 +164,12 @@ class ReportSettings:
 class ClusterSettings:
     """What all manifests have in common, whatever the platform."""
 
-    namespace: str = setting("", "namespace of the objects; empty leaves it to kubectl")
+    kubeconfig: str = setting(
+        "", "kubeconfig that says where clusters are; empty: ~/.kube/config", env=("KUBECONFIG",)
+    )
+    context: str = setting("", "context of the kubeconfig; empty: its current one")
+    namespace: str = setting("", "namespace of the objects; empty: the context's, left to kubectl")
+    timeout_s: int = setting(600, "seconds to wait until what was applied is ready")
     image: str = setting("", "image of the model server; empty: ours, by the rendered Dockerfile")
     model_server: str = setting("", "mlops (ours), mlserver, prepackaged; empty: ours if possible")
     router: bool = setting(False, "put our server in front of the platform's model servers")

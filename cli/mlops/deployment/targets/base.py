@@ -63,6 +63,10 @@ class Rendered:
         after_apply: Commands for when the manifests were applied.
         beside: File name to text of what belongs to them and is not applied, such as a Dockerfile.
         before_apply: Commands for before they are applied; `{folder}` stands for where they are.
+        first: Which of `files` must be ready before the others are applied.
+        later: Which of `beside` are applied once all files are ready.
+        image: The image of the model server.
+        router_image: The image of our server in front of such, if it is another.
     """
 
     files: Mapping[str, str]
@@ -70,6 +74,10 @@ class Rendered:
     after_apply: tuple[str, ...]
     beside: Mapping[str, str] = field(default_factory=dict)
     before_apply: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
+    later: tuple[str, ...] = ()
+    image: str = ""
+    router_image: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,7 @@ class Kubernetes:
             before_apply=(*image.build, *secrets(spec, options)),
             after_apply=after(spec, options),
             beside=beside,
+            image=image.name,
         )
 
 
@@ -326,10 +327,6 @@ def notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
             f"The token of an endpoint is read from the key `{token}` of the Secret "
             f"`{_key_secret(spec, options)}`."
         )
-    yield (
-        f"It is rendered as revision {options.revision}, the next of the ledger; rendering writes "
-        "nothing into it."
-    )
     if options.kubernetes.host:
         yield (
             f"`{options.kubernetes.host}` is open to whoever reaches it unless the key's Secret "

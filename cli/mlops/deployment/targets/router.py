@@ -125,11 +125,14 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
             *kubernetes.notes(routed, own),
             *seen.notes,
         ),
+        # A new arm gets traffic as soon as our server is there.
+        first=tuple(platform.files),
+        image=platform.image,
+        router_image="" if behind.image else image.name,
         before_apply=(
             *platform.before_apply,
             *(() if behind.image else image.build),
             *kubernetes.secrets(routed, own),
-            # A new arm gets traffic as soon as our server is there.
             f"kubectl apply {named}",
             *platform.after_apply,
         ),

@@ -89,6 +89,7 @@ class Seldon2:
             notes=tuple(_notes(spec, options, image)),
             after_apply=tuple(_after(spec, options)),
             beside={"kustomization.yaml": kustomization(list(files))},
+            image=image,
         )
         if not options.cluster.router:
             return made

@@ -69,6 +69,8 @@ class KServe:
             before_apply=own.build if own else (),
             after_apply=tuple(after(spec, options, later)),
             beside=beside,
+            later=tuple(later),
+            image=image,
         )
         if not options.cluster.router:
             return made

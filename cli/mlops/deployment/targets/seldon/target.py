@@ -97,6 +97,7 @@ def _rendered(
         before_apply=own.build if own else (),
         after_apply=(f"kubectl wait{namespace} --for=condition=ready --timeout=20m {waited}",),
         beside=own.files if own else {},
+        image=image,
     )
 
 

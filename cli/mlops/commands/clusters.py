@@ -1,0 +1,149 @@
+"""`mlops deploy --apply`: how a deployment on a cluster is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mlops.commands.output import next_steps, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.deployment.clusters.deploy import Applied
+    from mlops.deployment.clusters.plan import ClusterPlan
+    from mlops.deployment.render import Rendering
+    from mlops.deployment.request import DeployRequest
+    from mlops.settings import Settings
+
+_WORDS = {
+    "create": "will be created",
+    "update": "will be updated",
+    "repair": "is not in the cluster as it was applied, and will be put right",
+    "nothing": "is as wanted; nothing to change",
+}
+_MARKS = {
+    "create": "[green]+[/]",
+    "update": "[yellow]~[/]",
+    "same": "[dim]=[/]",
+    "delete": "[red]-[/]",
+    "keep": "[dim]=[/]",
+    "later": "[dim]=[/]",
+}
+_SAID = {
+    "keep": "  (no longer needed, and kept: what is in it is yours)",
+    "later": "  (no longer needed; removed by the next deploy that waits)",
+}
+
+
+def deploy_there(
+    settings: Settings,
+    request: DeployRequest,
+    target: str,
+    *,
+    to: str | None,
+    dry_run: bool,
+    wait: bool,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Deploy to a cluster and show what became of it."""
+    from mlops.cluster import connect
+    from mlops.commands.progress import PhaseProgress
+    from mlops.deployment.clusters.deploy import Applied, deploy
+
+    own = settings.cluster
+    with PhaseProgress() as progress:
+        result = deploy(
+            settings,
+            request,
+            target,
+            connect(own.kubeconfig, own.context, own.namespace),
+            to=to,
+            dry_run=dry_run,
+            wait=wait,
+            force=force,
+            show_plan=lambda plan, rendering: _show_plan(progress.console, plan, rendering),
+            say=progress.phase,
+            on_wait=progress.line,
+        )
+    if isinstance(result, Applied):
+        show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
+    else:
+        show(
+            {"plan": _planned(result)},
+            as_json=as_json,
+            render=lambda out: _render_diff(out, result),
+        )
+
+
+def _show_plan(out: Console, plan: ClusterPlan, rendering: Rendering) -> None:
+    from rich.markup import escape
+    from rich.text import Text
+
+    for line in rendering.notes if plan.kind != "nothing" else ():
+        out.print(Text.assemble(("note: ", "yellow"), line))
+    where = escape(str(plan.place))
+    out.print(f"[bold]{escape(plan.after.name)}[/] {_WORDS[plan.kind]} in {where}")
+    styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
+    for line in plan.lines:
+        out.print(Text(f"  {line}", style=styles[line[0]]))
+    for change in plan.objects:
+        said = _SAID.get(change.action, "")
+        out.print(f"  {_MARKS[change.action]} {escape(str(change.ref))}[dim]{said}[/]")
+
+
+def _render_diff(out: Console, plan: ClusterPlan) -> None:
+    from rich.text import Text
+
+    styles = {"+": "green", "-": "red", "@": "cyan"}
+    for change in plan.objects:
+        for line in change.diff:
+            out.print(Text(line, style=styles.get(line[0], "")), soft_wrap=True)
+
+
+def _planned(plan: ClusterPlan) -> dict[str, Any]:
+    return {
+        "name": plan.after.name,
+        "change": plan.kind,
+        "revision": plan.revision,
+        "target": plan.place.target,
+        "context": plan.place.context,
+        "namespace": plan.place.namespace,
+        "lines": list(plan.lines),
+        "objects": [
+            {**plain(each.ref), "change": each.action, "diff": list(each.diff)}
+            for each in plan.objects
+        ],
+    }
+
+
+def _document(result: Applied) -> dict[str, Any]:
+    plan, place = result.plan, result.plan.place
+    return {
+        "name": plan.after.name,
+        "change": plan.kind,
+        "revision": result.revision,
+        "target": place.target,
+        "context": place.context,
+        "namespace": place.namespace,
+        "ready": result.ready,
+        "arms": plain(plan.after.arms),
+        "shadows": plain(plan.after.shadows),
+        "objects": [{**plain(each.ref), "change": each.action} for each in plan.objects],
+        "urls": list(result.urls),
+        "notes": list(result.notes),
+        "next_commands": list(result.next_commands),
+    }
+
+
+def _render(out: Console, result: Applied) -> None:
+    from rich.markup import escape
+
+    plan = result.plan
+    out.print(
+        f"[bold green]{escape(plan.after.name)}[/] revision {result.revision} in "
+        f"{escape(str(plan.place))}"
+    )
+    for url in result.urls:
+        out.print(f"[bold]{escape(url)}[/]")
+    next_steps(out, result.next_commands)

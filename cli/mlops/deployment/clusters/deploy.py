@@ -1,0 +1,232 @@
+"""`mlops deploy --apply`: plan by the server's dry run, write the intent, apply, wait, commit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from mlops.cluster import Cluster, apply, get
+from mlops.cluster.objects import ref_of
+from mlops.cluster.waiting import NOT_READY, remove, wait_ready
+from mlops.deployment.clusters.changes import prune
+from mlops.deployment.clusters.plan import ClusterPlan, Prepared, Say, prepare
+from mlops.deployment.clusters.requirements import make_key
+from mlops.deployment.clusters.urls import next_commands, urls
+from mlops.deployment.deploy import open_ledger, unchanged
+from mlops.deployment.places import changing, places
+from mlops.deployment.render import Rendering, check_choices, read_models, render_options, write
+from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.targets import TARGETS
+from mlops.errors import ConflictError, MlopsError
+from mlops.registry.details import Details, read_details
+from mlops.registry.ledger import Intent, Ledger
+from mlops.settings import Settings
+from mlops.spec.place import ObjectRef
+
+#: Kinds whose controllers add a change to what was there instead of replacing it, as Seldon Core
+#: v2 does with the weights of an Experiment (SeldonIO/seldon-core#5181).
+_MADE_ANEW = ("Experiment",)
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a deployment on a cluster has become.
+
+    Attributes:
+        plan: The change that was made.
+        revision: Number of the revision that is live.
+        ready: Whether it was waited for until it was ready.
+        urls: Where it answers, as far as the cluster says.
+        notes: What the reader should know.
+        next_commands: What to do now.
+    """
+
+    plan: ClusterPlan
+    revision: int
+    ready: bool
+    urls: tuple[str, ...]
+    notes: tuple[str, ...]
+    next_commands: tuple[str, ...]
+
+
+def apply_prepared(
+    settings: Settings,
+    cluster: Cluster,
+    prepared: Prepared,
+    intent: Intent,
+    *,
+    wait: bool = True,
+    force: bool = False,
+    say: Say = lambda _: None,
+    on_wait: Say = lambda _: None,
+) -> Applied:
+    """Make a plan come true.
+
+    Args:
+        settings: The project's settings.
+        cluster: Where, the one it was made for.
+        prepared: The plan.
+        intent: What a new revision is to do; its place is filled in.
+        wait: Return once it is ready, and remove what it no longer has. Without, nothing is
+            removed: the pods of the revision before may still need it.
+        force: Take over fields that others set.
+        say: Called with each phase.
+        on_wait: Told what is waited for.
+
+    Raises:
+        ConflictError: Somebody else deployed since the plan was made.
+        RemoteError: It did not become ready; with the reason.
+        MlopsError: The cluster refuses an object.
+    """
+    plan = prepared.plan
+    ledger = open_ledger(settings, plan.after.name)
+    with changing(places(settings, plan.after.name)):
+        unchanged(ledger, prepared.newest, plan.after)
+        if plan.revision != prepared.live:
+            say("Writing the intent into the ledger")
+            _begin(ledger, replace(intent, place=plan.place), prepared)
+        try:
+            _carry_out(settings, cluster, prepared, wait, force, say, on_wait)
+        except MlopsError as error:
+            if plan.revision != prepared.live:
+                ledger.abandon(plan.revision, error.message)
+            if error.reason == NOT_READY:
+                error.hint = _what_now(cluster, prepared)
+            raise
+        if plan.revision != prepared.live or (plan.kind == "repair"):
+            ledger.commit(plan.revision, time.time_ns() // 1_000_000)
+    return Applied(
+        plan=plan,
+        revision=plan.revision,
+        ready=wait,
+        urls=urls(cluster, plan.place),
+        notes=(),
+        next_commands=next_commands(plan.place, plan.after),
+    )
+
+
+def deploy(
+    settings: Settings,
+    request: DeployRequest,
+    target: str,
+    cluster: Cluster,
+    *,
+    to: str | None = None,
+    dry_run: bool = False,
+    wait: bool = True,
+    force: bool = False,
+    show_plan: Callable[[ClusterPlan, Rendering], None] = lambda *_: None,
+    say: Say = lambda _: None,
+    on_wait: Say = lambda _: None,
+    read: Callable[[str], Details] = read_details,
+) -> Applied | ClusterPlan:
+    """Make a deployment on a cluster what the request wants, and return what it has become.
+
+    The same request twice changes nothing the second time.
+
+    Args:
+        settings: The project's settings.
+        request: What is wanted.
+        target: Name of the target.
+        cluster: Where.
+        to: Folder for the manifests; None means `deploy/NAME` of the project.
+        dry_run: Stop at the plan and return it; nothing is written anywhere.
+        wait: Return once it is ready.
+        force: Take over fields that others set.
+        show_plan: Called with the plan and the manifests before anything is done.
+        say: Called with each phase.
+        on_wait: Told what is waited for.
+        read: Reads the files of the model at a URI.
+
+    Raises:
+        MlopsError: As `prepare` and `apply_prepared`.
+    """
+    check_choices(settings, target)
+    say("Looking the models up")
+    spec = make_spec(settings, request)
+    options = render_options(settings)
+    options = replace(options, cluster=replace(options.cluster, namespace=cluster.namespace))
+    TARGETS.load(target)().check(spec, options)
+    say("Reading signatures")
+    details, unread = read_models(spec, read)
+    options = replace(options, details=details)
+    prepared = prepare(
+        settings,
+        cluster,
+        target,
+        spec,
+        options,
+        wait=wait,
+        force=force,
+        dry_run=dry_run,
+        say=say,
+    )
+    rendered = prepared.manifests.rendered
+    rendering = write(settings, spec, target, rendered, unread, to=to, dry_run=dry_run)
+    show_plan(prepared.plan, rendering)
+    if dry_run:
+        return prepared.plan
+    intent = Intent(action="deploy", spec=spec)
+    return apply_prepared(
+        settings, cluster, prepared, intent, wait=wait, force=force, say=say, on_wait=on_wait
+    )
+
+
+def _begin(ledger: Ledger, intent: Intent, prepared: Prepared) -> None:
+    number = ledger.begin(intent, prepared.newest)
+    if number != prepared.plan.revision:
+        ledger.abandon(number, f"it was prepared as revision {prepared.plan.revision}")
+        raise ConflictError(
+            f"Somebody else deployed `{prepared.plan.after.name}` meanwhile.",
+            hint="Repeat the command.",
+        )
+
+
+def _what_now(cluster: Cluster, prepared: Prepared) -> str:
+    """Say how things stand after a rollout that did not come."""
+    name, live = prepared.plan.after.name, prepared.live
+    if not live or live == prepared.plan.revision:
+        return "Mend the cause and repeat the command."
+    deployment = get(cluster, ObjectRef("apps/v1", "Deployment", name))
+    answering = (deployment or {}).get("status", {}).get("availableReplicas", 0)
+    answers = f", and {answering} of its pods still answer" if answering else ""
+    return (
+        f"Revision {live} is still the live one in the ledger{answers}. Mend the cause and repeat "
+        f"the command; or repeat that of revision {live}, which puts it back."
+    )
+
+
+def _carry_out(
+    settings: Settings,
+    cluster: Cluster,
+    prepared: Prepared,
+    wait: bool,
+    force: bool,
+    say: Say,
+    on_wait: Say,
+) -> None:
+    plan, manifests = prepared.plan, prepared.manifests
+    make_key(cluster, plan.place.target, plan.after, manifests.options)
+    if plan.kind == "nothing" and not wait:
+        return
+    differs = {change.ref for change in plan.objects if change.action in ("create", "update")}
+    for number, stage in enumerate(manifests.stages):
+        touched = [each for each in stage if ref_of(each) in differs]
+        if touched:
+            say("Applying the rest" if number else "Applying")
+        changed = {}
+        for manifest in touched:
+            if manifest["kind"] in _MADE_ANEW:
+                remove(cluster, ref_of(manifest), settings.cluster.timeout_s)
+            applied = apply(cluster, manifest, force=force)
+            changed[ref_of(manifest)] = applied["metadata"]["resourceVersion"]
+        if wait:
+            say("Waiting until it is ready")
+            timeout_s = settings.cluster.timeout_s
+            wait_ready(
+                cluster, [ref_of(each) for each in stage], timeout_s, on_wait, changed=changed
+            )
+    if wait and plan.place.stale:
+        say("Removing what is no longer needed")
+        prune(cluster, plan.after.name, plan.place.stale)

@@ -1,0 +1,91 @@
+"""What a revision was rendered with, kept in the ledger such that it can be rendered again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from mlops.deployment.targets import Rendered, RenderOptions
+from mlops.settings.schema import SECTIONS
+from mlops.spec.place import Place
+
+_COMMON = "cluster"
+#: Settings of `cluster` that say how to get there, and not what is there.
+_NOT_KEPT = ("kubeconfig", "context", "timeout_s", "namespace")
+_IMAGE = "image"
+_ROUTER_IMAGE = "router_image"
+_BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri")
+
+
+def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:
+    """Return, as JSON data, the options that the manifests of a target depend on.
+
+    What the models' files say is not among them: the registry keeps it.
+
+    Args:
+        target: Name of the target.
+        options: What was rendered with.
+        rendered: What came out; another release of ours may call its images otherwise.
+    """
+    found: dict[str, Any] = {name: _plain(getattr(options, name)) for name in _BESIDE}
+    found |= {_IMAGE: rendered.image, _ROUTER_IMAGE: rendered.router_image}
+    for section in _sections(target, options):
+        record = getattr(options, section)
+        found |= {
+            f"{section}.{item.name}": _plain(getattr(record, item.name))
+            for item in fields(record)
+            if (section, item.name) not in [(_COMMON, key) for key in _NOT_KEPT]
+        }
+    return found
+
+
+def restored(place: Place) -> RenderOptions:
+    """Return the options that `kept` wrote; what did not exist then has its default."""
+    options = place.options
+    found = RenderOptions(**{name: _tuples(options[name]) for name in _BESIDE if name in options})
+    for section in {full.partition(".")[0] for full in options if "." in full} & set(SECTIONS):
+        known = {item.name for item in fields(SECTIONS[section])}
+        given = {
+            key: _tuples(value)
+            for full, value in options.items()
+            for name, _, key in [full.partition(".")]
+            if name == section and key in known
+        }
+        found = replace(found, **{section: replace(getattr(found, section), **given)})
+    cluster = replace(
+        found.cluster,
+        namespace=place.namespace,
+        image=found.cluster.image or str(options.get(_IMAGE, "")),
+        router_image=found.cluster.router_image or str(options.get(_ROUTER_IMAGE, "")),
+    )
+    return replace(found, cluster=cluster)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
+    """Tell what was kept of two revisions apart; each line begins with `~`."""
+    names = [name for name in after if before.get(name) != after[name]]
+    return tuple(
+        f"~ {name}  {_shown(after[name])}  (was {_shown(before.get(name))})" for name in names
+    )
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - JSON data
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value in ("", None) else str(value)
+
+
+def _sections(target: str, options: RenderOptions) -> tuple[str, ...]:
+    """Return the sections that the manifests depend on; others may change as they like."""
+    server = ("kubernetes",) if options.cluster.router else ()
+    monitoring = ("monitoring",) if options.cluster.extras else ()
+    return tuple(dict.fromkeys((_COMMON, target, *server, *monitoring)))
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _tuples(value: Any) -> Any:  # noqa: ANN401 - any setting
+    return tuple(value) if isinstance(value, list) else value

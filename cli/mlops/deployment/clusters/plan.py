@@ -1,0 +1,197 @@
+"""What a deployment on a cluster is to become, against what its server says it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from mlops.cluster import Cluster
+from mlops.cluster.objects import require_kinds
+from mlops.deployment.clusters.changes import (
+    Change,
+    changes,
+    removals,
+    stale_objects,
+)
+from mlops.deployment.clusters.manifests import Manifests, parsed
+from mlops.deployment.clusters.mending import mend
+from mlops.deployment.clusters.moving import check_place
+from mlops.deployment.clusters.options import differences, kept
+from mlops.deployment.clusters.requirements import check_namespace, check_references, key_secret
+from mlops.deployment.deploy import newest, open_ledger
+from mlops.deployment.plan import difference
+from mlops.deployment.render import render_checked, versions
+from mlops.deployment.targets import RenderOptions
+from mlops.registry.ledger import Entry, Ledger
+from mlops.settings import Settings
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.place import Place
+
+Say = Callable[[str], None]
+Kind = Literal["create", "update", "repair", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """A change of a cluster that has been thought out and not yet made.
+
+    Attributes:
+        kind: `create` a first revision, `update` to a new one, `repair` what is not as the live
+            one had it, or `nothing`.
+        revision: Number of the revision that is to be live.
+        before: What was live; None if nothing was.
+        after: What is to be live.
+        lines: The difference of the two, each line beginning with `+`, `-`, `~` or a space.
+        place: Where.
+        objects: What happens to each object.
+    """
+
+    kind: Kind
+    revision: int
+    before: DeploymentSpec | None
+    after: DeploymentSpec
+    lines: tuple[str, ...]
+    place: Place
+    objects: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan together with what it was made from.
+
+    Attributes:
+        plan: The change.
+        manifests: What is to be applied.
+        newest: Newest settled revision number in the ledger when it was made, 0 for none.
+        live: Live revision number then, 0 for none.
+    """
+
+    plan: ClusterPlan
+    manifests: Manifests
+    newest: int
+    live: int
+
+
+def prepare(
+    settings: Settings,
+    cluster: Cluster,
+    target: str,
+    spec: DeploymentSpec,
+    options: RenderOptions,
+    *,
+    anew: bool = False,
+    wait: bool = True,
+    force: bool = False,
+    dry_run: bool = False,
+    say: Say = lambda _: None,
+) -> Prepared:
+    """Compare what is wanted with what is live, after mending what a killed command left.
+
+    Args:
+        settings: The project's settings.
+        cluster: Where, with its namespace.
+        target: Name of the target.
+        spec: What is wanted.
+        options: What to render with, with the details of the models.
+        anew: Make a new revision also where nothing changes.
+        wait: Whether it will be waited for; else nothing is removed yet.
+        force: Take over fields that others set.
+        dry_run: Mend nothing, write nothing.
+        say: Called with each phase.
+
+    Raises:
+        InvalidInputError: The platform cannot do this, or the cluster would refuse an object.
+        ConflictError: The name is live elsewhere, or others set fields of the objects.
+        NotFoundError: The cluster lacks the namespace or a kind.
+        NotAllowedError: The cluster does not let us.
+    """
+    if not dry_run:
+        mend(settings, spec.name, cluster)
+    ledger = open_ledger(settings, spec.name)
+    live = ledger.live()
+    where = Place(target, cluster.context, cluster.server, cluster.namespace, {})
+    check_place(settings, ledger, spec.name, live, where)
+    say("Comparing with the cluster")
+    check_namespace(cluster)
+    number, lines, manifests = _candidate(ledger, live, where, spec, options, anew)
+    require_kinds(cluster, tuple(manifests.final), _groups(manifests))
+    check_references(
+        cluster,
+        manifests.final.values(),
+        key_secret(target, spec, manifests.options),
+        manifests.rendered.before_apply,
+    )
+    earlier = _since(ledger, live)
+    stale = tuple(stale_objects(cluster, spec.name, earlier, manifests.final))
+    replaced = [each for _, each in stale]
+    found = changes(cluster, manifests, stale=replaced, force=force)
+    gone = removals(stale, now=wait)
+    place = replace(
+        where,
+        options=kept(target, manifests.options, manifests.rendered),
+        objects=manifests.in_order,
+        stale=tuple(change.ref for change in gone if change.action != "keep"),
+    )
+    plan = ClusterPlan(
+        kind=_kind(live, number, (*found, *gone)),
+        revision=number,
+        before=live.intent.spec if live else None,
+        after=spec,
+        lines=lines,
+        place=place,
+        objects=(*found, *gone),
+    )
+    return Prepared(plan, manifests, newest(ledger), live.number if live else 0)
+
+
+def _candidate(
+    ledger: Ledger,
+    live: Entry | None,
+    where: Place,
+    spec: DeploymentSpec,
+    options: RenderOptions,
+    anew: bool,
+) -> tuple[int, tuple[str, ...], Manifests]:
+    """Return the number that this revision has or would get, the difference, and its objects."""
+    before = live.intent.place if live else None
+    lines = difference(live.intent.spec if live else None, spec)
+    if live is not None and before is not None and not anew and before.target == where.target:
+        again = _render(where.target, spec, replace(options, revision=live.number))
+        now = kept(where.target, again.options, again.rendered)
+        others = differences(before.options, now)
+        if not others and all(line.startswith(" ") for line in lines):
+            return live.number, lines, again
+        lines += others
+    number = max(ledger.numbers(), default=0) + 1
+    return number, lines, _render(where.target, spec, replace(options, revision=number))
+
+
+def _render(target: str, spec: DeploymentSpec, options: RenderOptions) -> Manifests:
+    known = versions(target, options)
+    return parsed(render_checked(target, spec, options, known), options)
+
+
+def _groups(manifests: Manifests) -> dict[str, str]:
+    """Return the version of the platform that brings an API group."""
+    options = manifests.options
+    return {
+        "serving.kserve.io": options.kserve.version,
+        "machinelearning.seldon.io": options.seldon.version,
+        "mlops.seldon.io": options.seldon2.version,
+    }
+
+
+def _since(ledger: Ledger, live: Entry | None) -> list[Entry]:
+    """Return the live revision and what was tried after it: what may have left objects."""
+    first = live.number if live else 1
+    return [ledger.entry(number) for number in ledger.numbers() if number >= first]
+
+
+def _kind(live: Entry | None, number: int, found: Sequence[Change]) -> Kind:
+    if live is None:
+        return "create"
+    if number != live.number:
+        return "update"
+    idle = all(each.action in ("same", "keep", "later") for each in found)
+    return "nothing" if idle else "repair"

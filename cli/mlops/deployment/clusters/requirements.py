@@ -1,0 +1,143 @@
+"""What must be in the namespace before a revision comes."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from mlops.cluster import Cluster, Manifest, get
+from mlops.cluster.objects import create, ref_of
+from mlops.deployment.targets import RenderOptions
+from mlops.errors import ConflictError, NotAllowedError, NotFoundError
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.place import ObjectRef
+from mlops.spec.request_id import KEY_BYTES
+
+_KEY = "request-id-key"
+#: Fields that name a Secret, and those that hold a reference to one.
+_NAMES = ("secretName", "envSecretRefName")
+_REFERENCES = ("secretRef", "secretKeyRef")
+
+
+def check_namespace(cluster: Cluster) -> None:
+    """Find out that the namespace exists, if we may.
+
+    Raises:
+        NotFoundError: It does not.
+    """
+    name = cluster.namespace
+    try:
+        found = get(cluster, ObjectRef("v1", "Namespace", name), metadata_only=True)
+    except NotAllowedError:
+        # Many may work in a namespace and not look at it.
+        return
+    if found is None:
+        raise NotFoundError(
+            f"The cluster has no namespace `{name}`.",
+            hint=f"`kubectl create namespace {name}`, or name another with `--namespace`.",
+        )
+
+
+def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions) -> None:
+    """Create the Secret with the key of the request ids unless it is there or somebody named one.
+
+    It is never replaced: with another key, feedback for what was answered before would be refused.
+    """
+    ref = key_secret(target, spec, options)
+    if ref is None or get(cluster, ref, metadata_only=True) is not None:
+        return
+    labels = {
+        "app.kubernetes.io/name": "mlops",
+        "app.kubernetes.io/instance": spec.name,
+        "app.kubernetes.io/managed-by": "mlops",
+    }
+    key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+    try:
+        create(
+            cluster,
+            {
+                "apiVersion": ref.api_version,
+                "kind": ref.kind,
+                "metadata": {"name": ref.name, "labels": labels},
+                "type": "Opaque",
+                "data": {_KEY: key},
+            },
+        )
+    except ConflictError:
+        # Somebody else was quicker, and theirs will do.
+        return
+
+
+def key_secret(target: str, spec: DeploymentSpec, options: RenderOptions) -> ObjectRef | None:
+    """Return the Secret that we make ourselves; None if there is none, or somebody named one."""
+    ours = target == "kubernetes" or options.cluster.router
+    if not ours or options.kubernetes.key_secret:
+        return None
+    return ObjectRef("v1", "Secret", f"{spec.name}-mlops")
+
+
+def check_references(
+    cluster: Cluster,
+    manifests: Iterable[Manifest],
+    ours: ObjectRef | None,
+    commands: Iterable[str],
+) -> None:
+    """Find out that Secrets and ServiceAccounts exist which pods would wait for.
+
+    Nobody reads what is in them.
+
+    Args:
+        cluster: Where.
+        manifests: What names them.
+        ours: The Secret that we make.
+        commands: Commands that would make some of them.
+
+    Raises:
+        NotFoundError: Some do not exist; all are named.
+    """
+    manifests = list(manifests)
+    made = {ref_of(each) for each in manifests}
+    needed = dict.fromkeys(ref for each in manifests for ref in _references(each))
+    lacking = [
+        ref for ref in needed if ref not in made and ref != ours and not _exists(cluster, ref)
+    ]
+    if not lacking:
+        return
+    hints = [
+        command
+        for command in commands
+        if any(f" {ref.name} " in command and ref.kind == "Secret" for ref in lacking)
+    ]
+    raise NotFoundError(
+        f"Pods would wait for what namespace `{cluster.namespace}` does not have: "
+        f"{', '.join(map(str, lacking))}.",
+        hint="\n".join(f"`{each}`" for each in hints)
+        or "`mlops stores secret` prints the Secret of an artifact store in a platform's form.",
+    )
+
+
+def _exists(cluster: Cluster, ref: ObjectRef) -> bool:
+    try:
+        return get(cluster, ref, metadata_only=True) is not None
+    except NotAllowedError:
+        # Many may deploy and not look at Secrets.
+        return True
+
+
+def _references(value: Any) -> Iterator[ObjectRef]:  # noqa: ANN401 - JSON data
+    if isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+    if not isinstance(value, Mapping):
+        return
+    for key, item in value.items():
+        if key in _NAMES and isinstance(item, str) and item and not value.get("optional"):
+            yield ObjectRef("v1", "Secret", item)
+        elif key in _REFERENCES and isinstance(item, Mapping) and not item.get("optional"):
+            yield ObjectRef("v1", "Secret", item["name"])
+        elif key == "serviceAccountName" and isinstance(item, str) and item:
+            yield ObjectRef("v1", "ServiceAccount", item)
+        else:
+            yield from _references(item)
