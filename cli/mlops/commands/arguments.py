@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from mlops.feedback.elsewhere import Elsewhere
 
 #: The deployment a command is about.
 Name = Annotated[
@@ -40,3 +43,99 @@ Context = Annotated[
         show_default=False,
     ),
 ]
+
+_ELSEWHERE = "A deployment elsewhere"
+
+#: Where a deployment is that this machine does not run.
+Url = Annotated[
+    str,
+    typer.Option(
+        help="Its URL, as on a cluster: http://HOST/seldon/NAMESPACE/NAME.",
+        show_default=False,
+        rich_help_panel=_ELSEWHERE,
+    ),
+]
+
+Protocol = Annotated[
+    str,
+    typer.Option(
+        metavar="mlops|seldon|v2|kserve|mlflow",
+        help="What it speaks; auto: as its URL says, else it is asked.",
+        rich_help_panel=_ELSEWHERE,
+    ),
+]
+
+Token = Annotated[
+    str,
+    typer.Option(
+        metavar="env:VARIABLE|file:PATH",
+        help="Where its bearer token is.",
+        show_default=False,
+        rich_help_panel=_ELSEWHERE,
+    ),
+]
+
+Header = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=VALUE",
+        help="Sent along; a secret as NAME=env:VARIABLE or NAME=file:PATH.",
+        rich_help_panel=_ELSEWHERE,
+    ),
+]
+
+CaFile = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE",
+        help="Authorities to trust for https.",
+        show_default=False,
+        rich_help_panel=_ELSEWHERE,
+    ),
+]
+
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Believe any certificate.", rich_help_panel=_ELSEWHERE),
+]
+
+Timeout = Annotated[
+    float,
+    typer.Option(
+        min=0.1, metavar="SECONDS", help="Wait so long for it.", rich_help_panel=_ELSEWHERE
+    ),
+]
+
+
+def elsewhere(
+    name: str | None,
+    url: str,
+    protocol: str,
+    token: str,
+    header: list[str] | None,
+    ca_file: str,
+    insecure: bool,
+    timeout: float,
+) -> Elsewhere | None:
+    """Make a record of these options, None where they name no URL.
+
+    Raises:
+        UsageError: They would be ignored, or there are two deployments.
+    """
+    from mlops.errors import UsageError
+    from mlops.feedback.elsewhere import Elsewhere
+
+    if url and name:
+        raise UsageError(
+            f"`{name}` is a deployment here, `--url` names one elsewhere.", hint="Say one of them."
+        )
+    if url:
+        return Elsewhere(url, protocol, token, tuple(header or ()), ca_file, insecure, timeout)
+    said = {"--protocol": protocol != "auto", "--token": token, "--header": header}
+    said |= {"--ca-file": ca_file, "--insecure": insecure}
+    unheard = [option for option, value in said.items() if value]
+    if unheard:
+        raise UsageError(
+            f"`{unheard[0]}` is for a deployment elsewhere, and none is named.", hint="`--url URL`"
+        )
+    return None

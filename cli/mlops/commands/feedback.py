@@ -7,19 +7,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mlops.commands.arguments import Name
+from mlops.commands.arguments import (
+    CaFile,
+    Header,
+    Insecure,
+    Name,
+    Protocol,
+    Timeout,
+    Token,
+    Url,
+    elsewhere,
+)
 from mlops.commands.output import Json, next_steps, note, plain, show
 from mlops.errors import InvalidInputError, UsageError
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Mapping
 
     from rich.console import Console
 
+    from mlops.feedback.elsewhere import Elsewhere
     from mlops.workflows.customers import Played
+    from mlops.workflows.elsewhere import SeldonTerms
 
 _PLAY = "Play customers from a file (the default)"
 _ONE = "Tell about one request"
+_SELDON = "Seldon Core v1"
 # Of a stream, so many refusals are told one by one.
 _SHOWN = 10
 
@@ -47,20 +61,6 @@ def feedback(
         float | None,
         typer.Option(min=0.001, help="At most so many visits a second.", rich_help_panel=_PLAY),
     ] = None,
-    url: Annotated[
-        str,
-        typer.Option(
-            help="A Seldon v1 endpoint instead of a deployment here.",
-            show_default=False,
-            rich_help_panel=_PLAY,
-        ),
-    ] = "",
-    token_file: Annotated[
-        str,
-        typer.Option(
-            help="File with that endpoint's token.", show_default=False, rich_help_panel=_PLAY
-        ),
-    ] = "",
     request_id: Annotated[
         str,
         typer.Option(
@@ -82,34 +82,77 @@ def feedback(
         int | None,
         typer.Option(min=0, help="Row of the request, from 0.", rich_help_panel=_ONE),
     ] = None,
+    response: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="Its answer, kept in a file, that --reward or --truth is about.",
+            show_default=False,
+            rich_help_panel=_SELDON,
+        ),
+    ] = "",
+    shift: Annotated[
+        float, typer.Option(help="Add to every reward.", rich_help_panel=_SELDON)
+    ] = 0.0,
+    one_model: Annotated[
+        bool,
+        typer.Option(
+            "--one-model",
+            help="There is one model: nobody has to be told apart.",
+            rich_help_panel=_SELDON,
+        ),
+    ] = False,
+    url: Url = "",
+    protocol: Protocol = "auto",
+    token: Token = "",
+    header: Header = None,
+    ca_file: CaFile = "",
+    insecure: Insecure = False,
+    timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
     """Tell a deployment how good its answers were, now or days later."""
     from mlops.settings import load_settings
+    from mlops.workflows.elsewhere import SeldonTerms
 
-    _check_one(request_id, reward, truth, row)
-    if request_id:
-        _send_one(name, request_id, row, reward, truth, as_json)
+    _check_one(request_id or response, reward, truth, row)
+    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout)
+    terms = SeldonTerms(shift, one_model)
+    if there is None and (response or terms != SeldonTerms()):
+        raise UsageError(
+            "`--response`, `--shift` and `--one-model` are for Seldon v1, which is elsewhere.",
+            hint="`--url http://HOST/seldon/NAMESPACE/NAME`",
+        )
+    if response and there:
+        _send_saved(there, response, row, reward, truth, terms, as_json)
+    elif request_id:
+        _send_one(name, there, request_id, row, reward, truth, as_json)
     elif data == "-":
-        _send_stream(name, as_json)
+        _send_stream(name, there, reward, terms, as_json)
     else:
         from mlops.workflows.customers import PlayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
-        request = PlayRequest(data, truth_column, once, limit, rate, url, token_file)
+        request = PlayRequest(data, truth_column, once, limit, rate, there, terms, _warn)
         _play(settings, name, request, as_json)
 
 
-def _check_one(request_id: str, reward: str, truth: str, row: int | None) -> None:
+def _check_one(which: str, reward: str, truth: str, row: int | None) -> None:
     """Refuse what would be ignored, and feedback that says nothing."""
-    if request_id and not reward and not truth:
+    if which and not reward and not truth:
         raise UsageError(
             "How good was the answer to this request?", hint="`--truth VALUE` or `--reward NUMBER`"
         )
-    if not request_id and (truth or row is not None or _is_number(reward)):
+    if not which and (truth or row is not None or _is_number(reward)):
         raise UsageError(
             "Which request is this about?", hint="`--request-id` as the prediction gave it"
         )
+
+
+def _warn(text: str) -> None:
+    from rich.markup import escape
+
+    note(f"[yellow]note:[/] {escape(text)}")
 
 
 def _is_number(text: str) -> bool:
@@ -134,28 +177,74 @@ def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:
 
 
 def _send_one(
-    name: str | None, request_id: str, row: int | None, reward: str, truth: str, as_json: bool
+    name: str | None,
+    there: Elsewhere | None,
+    request_id: str,
+    row: int | None,
+    reward: str,
+    truth: str,
+    as_json: bool,
 ) -> None:
     from mlops.settings import load_settings
     from mlops.workflows.customers import send_outcome
+    from mlops.workflows.elsewhere import send_outcome_there
 
-    answer = send_outcome(
-        load_settings(), name, request_id, row=row, reward=_number(reward), truth=truth or None
+    said: dict[str, Any] = {"row": row, "reward": _number(reward), "truth": truth or None}
+    answer = (
+        send_outcome_there(there, request_id, **said)
+        if there
+        else send_outcome(load_settings(), name, request_id, **said)
     )
     show(answer, as_json=as_json, render=lambda out: _render_one(out, answer))
 
 
-def _send_stream(name: str | None, as_json: bool) -> None:
+def _send_saved(
+    there: Elsewhere,
+    file: str,
+    row: int | None,
+    reward: str,
+    truth: str,
+    terms: SeldonTerms,
+    as_json: bool,
+) -> None:
+    from mlops.settings import load_settings
+    from mlops.workflows.elsewhere import send_saved_outcome
+
+    if row is not None:
+        raise UsageError(
+            "Seldon v1 takes one reward for the whole request, not for a row of it.",
+            hint="`--truth '[5, 6]'` has the truth of every row.",
+        )
+    named = reward if reward and not _is_number(reward) else None
+    counts = send_saved_outcome(
+        load_settings(flags={"feedback.reward": named}),
+        there,
+        file,
+        reward=None if named else _number(reward),
+        truth=truth or None,
+        terms=terms,
+        warn=_warn,
+    )
+    show({"counts": counts}, as_json=as_json, render=lambda out: _render_counts(out, counts))
+
+
+def _send_stream(
+    name: str | None, there: Elsewhere | None, reward: str, terms: SeldonTerms, as_json: bool
+) -> None:
     from mlops.commands.progress import CountProgress
     from mlops.settings import load_settings
     from mlops.workflows.customers import send_stream
+    from mlops.workflows.elsewhere import send_stream_there
 
+    def update(total: Counter[str]) -> None:
+        progress.update(sum(total.values()), None)
+
+    settings, lines = load_settings(flags={"feedback.reward": reward or None}), sys.stdin.buffer
     with CountProgress("outcomes") as progress:
-        sent = send_stream(
-            load_settings(),
-            name,
-            sys.stdin.buffer,
-            lambda total: progress.update(sum(total.values()), None),
+        sent = (
+            send_stream_there(settings, there, lines, terms, _warn, update)
+            if there
+            else send_stream(settings, name, lines, update)
         )
     document = {"counts": dict(sent.counts), "problems": plain(sent.problems)}
     show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))

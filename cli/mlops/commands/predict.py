@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import Name
+from mlops.commands.arguments import (
+    CaFile,
+    Header,
+    Insecure,
+    Name,
+    Protocol,
+    Timeout,
+    Token,
+    Url,
+    elsewhere,
+)
 from mlops.commands.output import Json, next_steps, note, plain, show
 
 if TYPE_CHECKING:
@@ -24,22 +34,42 @@ def predict(
     arm: Annotated[
         str, typer.Option(help="Force this arm; kept out of the statistics.", show_default=False)
     ] = "",
+    url: Url = "",
+    protocol: Protocol = "auto",
+    token: Token = "",
+    header: Header = None,
+    ca_file: CaFile = "",
+    insecure: Insecure = False,
+    timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
     """Ask a deployment for predictions."""
     from mlops.settings import load_settings
     from mlops.workflows.prediction import predict as ask
 
-    answer = ask(load_settings(), name, data.read(), arm=arm)
+    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout)
+    answer = ask(load_settings(), name, data.read(), arm=arm, elsewhere=there)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 
 
 def _render(out: Console, answer: Predicted) -> None:
     for value in answer.predictions:
         out.print(value if isinstance(value, str) else f"{value}", markup=False)
-    note(f"[dim]arm {answer.arm}, revision {answer.revision}, request {answer.request_id}[/]")
-    if len(answer.predictions) == 1:
+    note(f"[dim]{_source(answer)}[/]")
+    if len(answer.predictions) == 1 and (answer.revision or answer.response):
         from mlops.commands.output import console
 
-        command = f"mlops feedback {answer.name} --request-id {answer.request_id} --truth VALUE"
-        next_steps(console(stderr=True), [command])
+        next_steps(console(stderr=True), [_feedback(answer)])
+
+
+def _source(answer: Predicted) -> str:
+    said = {"arm": answer.arm, "revision": answer.revision, "request": answer.request_id}
+    return ", ".join(f"{name} {value}" for name, value in said.items() if value) or answer.name
+
+
+def _feedback(answer: Predicted) -> str:
+    """Say how to tell what the answer was worth."""
+    if answer.response is not None:
+        return f"mlops feedback --url {answer.name} --response FILE --truth VALUE"
+    where = f"--url {answer.name}" if "://" in answer.name else answer.name
+    return f"mlops feedback {where} --request-id {answer.request_id} --truth VALUE"

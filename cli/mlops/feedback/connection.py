@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import http
 import http.client
 import json
 import select
-from collections.abc import Mapping
+import ssl
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlops.errors import (
-    ConflictError,
-    InvalidInputError,
-    MlopsError,
-    NotAllowedError,
-    NotFoundError,
-    RemoteError,
-)
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.feedback.faults import Answer, no_answer, no_json, refusal
 
 _TIMEOUT_S = 60.0
-_MAX_DETAIL = 500
+# Between attempts of what may be sent twice.
+_PAUSES_S = (0.5, 2.0)
 
 
 class Connection:
@@ -30,24 +28,34 @@ class Connection:
     Args:
         url: Base URL, with a path prefix if the deployment is behind a gateway.
         token: Bearer token, empty for none.
+        headers: Sent with every request.
+        tls: How to check a server of `https`; None as the system does.
+        timeout_s: Seconds to wait for a connection, and for each part of an answer.
+        here: Whether the server is one of this machine that `mlops status` knows.
 
     Raises:
-        InvalidInputError: The URL is not http or https.
+        InvalidInputError: The URL is not http or https, or holds credentials.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise InvalidInputError(
-                f"`{url}` is not a URL of a server.", hint="Write `http://host:port/path`."
-            )
-        kind = (
-            http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        here: bool = True,
+    ) -> None:
+        host, port, secure = _host(url)
+        self._http: http.client.HTTPConnection = (
+            http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls)
+            if secure
+            else http.client.HTTPConnection(host, port, timeout=timeout_s)
         )
-        self._url = url
-        self._prefix = parts.path.rstrip("/")
-        self._http = kind(parts.hostname, parts.port, timeout=_TIMEOUT_S)
-        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._url, self._prefix = url.rstrip("/"), urlsplit(url).path.rstrip("/")
+        self._timeout_s, self._here = timeout_s, here
+        self._headers = {**({"authorization": f"Bearer {token}"} if token else {}), **headers}
 
     def post(
         self,
@@ -63,30 +71,46 @@ class Connection:
         it idled, is opened anew first.
 
         Raises:
-            RemoteError: The server does not answer, or says 5xx.
+            RemoteError: The server does not answer, says 5xx, or what it says is no JSON.
             NotAllowedError: It wants a token.
             NotFoundError: It says 404.
             ConflictError: It says 409.
             InvalidInputError: It refuses the request otherwise.
         """
-        try:
-            sent = {**self._headers, "content-type": content_type, **headers}
-            response = self._send(path, body, sent)
-            text = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            self._http.close()
-            raise RemoteError(
-                f"{self._url} does not answer: {error or type(error).__name__}.",
-                hint="`mlops status` shows whether it runs.",
-            ) from error
-        except BaseException:
-            # Interrupted in the middle: what is left on this connection is nobody's answer.
-            self._http.close()
-            raise
-        if response.status >= http.HTTPStatus.BAD_REQUEST:
-            raise _fault(response.status, text, f"{self._prefix}{path}")
-        fields = {name.lower(): value for name, value in response.getheaders()}
-        return _json(text, self._url), fields
+        answer = self._request("POST", path, body, {"content-type": content_type, **headers})
+        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+            raise refusal(answer)
+        return _json(answer), answer.headers
+
+    def post_harmless(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        content_type: str = "application/json",
+        wait: Callable[[float], None] = time.sleep,
+    ) -> tuple[Any, Mapping[str, str]]:
+        """Send a body that changes nothing if it comes twice.
+
+        Elsewhere it is tried again where nobody answered, or a gateway spoke for a server that is
+        not there. Raises as `post` does.
+        """
+        for pause in () if self._here else _PAUSES_S:
+            try:
+                return self.post(path, body, content_type=content_type)
+            except RemoteError as error:
+                if error.reason not in ("unanswered", "gateway"):
+                    raise
+                wait(pause)
+        return self.post(path, body, content_type=content_type)
+
+    def get(self, path: str) -> Answer:
+        """Ask for a page; return whatever the answer is.
+
+        Raises:
+            RemoteError: The server does not answer.
+        """
+        return self._request("GET", path, None, {})
 
     def __enter__(self) -> Connection:
         return self
@@ -99,12 +123,31 @@ class Connection:
     ) -> None:
         self._http.close()
 
-    def _send(self, path: str, body: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        try:
+            response = self._send(method, path, body, {**self._headers, **headers})
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            raise no_answer(self._url, error, self._timeout_s, here=self._here) from error
+        except BaseException:
+            # Interrupted in the middle: what is left on this connection is nobody's answer.
+            self._http.close()
+            raise
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        where = f"{self._prefix}{path}"
+        return Answer(response.status, fields, text, self._url, where, self._here)
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
         idle = self._http.sock
         # Between two answers a server says nothing; if there is something to read, it is the end.
         if idle is not None and select.select([idle], [], [], 0)[0]:
             self._http.close()
-        self._http.request("POST", f"{self._prefix}{path}", body, dict(headers))
+        self._http.request(method, f"{self._prefix}{path}", body, dict(headers))
         return self._http.getresponse()
 
 
@@ -120,37 +163,26 @@ def read_token(path: str) -> str:
         raise InvalidInputError(f"The token file `{path}` cannot be read: {error}.") from error
 
 
-def _json(text: bytes, url: str) -> Any:  # noqa: ANN401 - a JSON value
+def _host(url: str) -> tuple[str, int | None, bool]:
+    """Return host, port and whether it is https."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        raise RemoteError(f"{url} answered something that is not JSON: {text[:80]!r}.") from error
-
-
-def _fault(status: int, text: bytes, path: str) -> MlopsError:
-    detail = _detail(text)
-    if status in (401, 403):
-        return NotAllowedError(f"{path}: {status} {detail}", hint="Give `--token-file FILE`.")
-    if status == http.HTTPStatus.NOT_FOUND:
-        return NotFoundError(f"{path}: {detail}")
-    if status == http.HTTPStatus.CONFLICT:
-        return ConflictError(f"{path}: {detail}")
-    if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
-        return RemoteError(f"{path}: {status} {detail}", hint="`mlops logs` may say more.")
-    return InvalidInputError(f"{path}: {detail}")
-
-
-def _detail(text: bytes) -> str:
-    """What the server said, whichever protocol's error shape it used."""
-    try:
-        document = json.loads(text)
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
     except ValueError:
-        return text[:_MAX_DETAIL].decode(errors="replace")
-    if isinstance(document, dict):
-        for problem in document.get("problems") or ():
-            return str(problem.get("error"))
-        status = document.get("status")
-        if isinstance(status, dict):
-            return str(status.get("info"))
-        return str(document.get("error") or document.get("message") or document)[:_MAX_DETAIL]
-    return str(document)[:_MAX_DETAIL]
+        parts, host, port = urlsplit(""), None, None
+    if "@" in parts.netloc:
+        raise InvalidInputError(
+            f"The URL of `{host}` holds credentials.", hint="`--token env:VARIABLE` sends a token."
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise InvalidInputError(
+            f"`{url}` is not a URL of a server.", hint="Write `http://host:port/path`."
+        )
+    return host, port, parts.scheme == "https"
+
+
+def _json(answer: Answer) -> Any:  # noqa: ANN401 - a JSON value
+    try:
+        return json.loads(answer.text)
+    except ValueError as error:
+        raise no_json(answer) from error

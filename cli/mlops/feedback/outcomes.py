@@ -35,8 +35,8 @@ def send_one(
     if reward is not None:
         outcome["reward"] = reward
     if truth is not None:
-        outcome["truth"] = _value(truth)
-    answer: dict[str, Any] = connection.post("/feedback", json.dumps(outcome).encode())[0]
+        outcome["truth"] = read_truth(truth)
+    answer: dict[str, Any] = connection.post_harmless("/feedback", json.dumps(outcome).encode())[0]
     return answer
 
 
@@ -107,7 +107,7 @@ def _post(connection: Connection, batch: list[tuple[int, bytes]], sent: Sent) ->
         return
     body = b"\n".join(line for _, line in batch)
     try:
-        answer, _ = connection.post("/feedback", body, content_type="application/x-ndjson")
+        answer, _ = connection.post_harmless("/feedback", body, content_type="application/x-ndjson")
     except (InvalidInputError, NotFoundError, ConflictError) as error:
         # Of a single outcome the server tells by its status that it was refused.
         if len(batch) > 1:
@@ -149,10 +149,14 @@ def _checked(line: bytes, number: int) -> bytes:
     return line.strip()
 
 
-def _value(text: str) -> float | str | bool:
-    """Read a truth from the command line: a number or boolean if it looks like one."""
+def read_truth(text: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Read a truth from the command line: what it looks like, else text.
+
+    >>> read_truth("6"), read_truth("red"), read_truth("[5, 6]")
+    (6, 'red', [5, 6])
+    """
     try:
         value = json.loads(text)
     except ValueError:
         return text
-    return value if isinstance(value, int | float | bool) else text
+    return value if isinstance(value, int | float | bool | list) else text

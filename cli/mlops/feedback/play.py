@@ -44,7 +44,7 @@ class Endpoint(Protocol):
         ...
 
 
-class LocalEndpoint:
+class OwnEndpoint:
     """Our own server: MLflow's protocol for predictions, bulk feedback with the truth.
 
     Args:
@@ -73,7 +73,9 @@ class LocalEndpoint:
         if not self._waiting:
             return Counter()
         body = b"\n".join(self._waiting)
-        answer, _ = self._connection.post("/feedback", body, content_type="application/x-ndjson")
+        answer, _ = self._connection.post_harmless(
+            "/feedback", body, content_type="application/x-ndjson"
+        )
         # Forgotten only now: an interrupted post can be repeated, and duplicates are harmless.
         self._waiting.clear()
         return Counter(answer["counts"])

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,12 +17,14 @@ from mlops.deployment.places import Places, known_names, pick_name, places
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError, UsageError
 from mlops.feedback.connection import Connection, read_token
 from mlops.feedback.customers import Customers, blamed, read_customers, visits
+from mlops.feedback.elsewhere import Elsewhere
 from mlops.feedback.outcomes import Sent, send_lines, send_one
-from mlops.feedback.play import Endpoint, LocalEndpoint, Tally, play
+from mlops.feedback.play import Endpoint, OwnEndpoint, Tally, play
 from mlops.feedback.reward import is_own, load_reward
 from mlops.feedback.seldon import SeldonEndpoint
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
+from mlops.workflows.elsewhere import SeldonTerms, visited
 
 _HERE = ("127.0.0.1", "::1", "localhost")
 # Rewards that need numbers.
@@ -39,8 +41,9 @@ class PlayRequest:
         once: Let each customer come once, whatever the settings say of draws.
         limit: At most so many visits; None for all.
         rate: At most so many visits a second; None for as fast as possible.
-        url: A Seldon v1 endpoint; empty for the deployment on this machine.
-        token_file: File with a bearer token for that endpoint; empty for none.
+        elsewhere: Where the deployment is, if not on this machine.
+        terms: What Seldon v1 has to be told besides.
+        warn: Told what a person should know.
     """
 
     data: str = ""
@@ -48,8 +51,9 @@ class PlayRequest:
     once: bool = False
     limit: int | None = None
     rate: float | None = None
-    url: str = ""
-    token_file: str = ""
+    elsewhere: Elsewhere | None = None
+    terms: SeldonTerms = field(default_factory=SeldonTerms)
+    warn: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +116,8 @@ def play_customers(
         if state and draws:
             # Before the first visit: whoever interrupts us leaves simulated visits too.
             add_note(state.launch.socket, _label(len(customers), simulated=True))
-        here = state if not request.url else None
-        its = here.launch.served.revision.spec.reward if here else settings.feedback.reward
         file = request.data or settings.feedback.data
-        if its in _NUMERIC:
+        if _reward_of(settings, request, state, endpoint) in _NUMERIC:
             _check_truths(settings, request, customers)
         try:
             tally = play(
@@ -126,7 +128,7 @@ def play_customers(
         except InvalidInputError as error:
             raise blamed(error, customers.strays, file) from error
     return Played(
-        name=request.url or (state.launch.name if state else ""),
+        name=request.elsewhere.url if request.elsewhere else state.launch.name if state else "",
         deployment=state.launch.name if state else "",
         visits=tally.visits,
         customers=len(customers),
@@ -211,6 +213,15 @@ def _customers(settings: Settings, request: PlayRequest) -> Customers:
     return read_customers(path, column)
 
 
+def _reward_of(
+    settings: Settings, request: PlayRequest, state: ServerState | None, endpoint: Endpoint
+) -> str:
+    """Name the reward, empty for that of a server elsewhere, which it does not tell."""
+    if state and not request.elsewhere:
+        return state.launch.served.revision.spec.reward
+    return settings.feedback.reward if isinstance(endpoint, SeldonEndpoint) else ""
+
+
 def _check_truths(settings: Settings, request: PlayRequest, customers: Customers) -> None:
     """Refuse texts where errors are to be computed, before anybody is asked.
 
@@ -235,10 +246,9 @@ def _endpoint(
 ) -> Iterator[tuple[ServerState | None, Endpoint]]:
     """Connect to where the customers go; the state is that of a deployment here."""
     wanted = settings.feedback.reward
-    if request.url:
-        reward = (load_reward(wanted), wanted)
-        with Connection(request.url, read_token(request.token_file)) as connection:
-            yield _served_at(settings, request.url), SeldonEndpoint(connection, reward)
+    if request.elsewhere:
+        with visited(settings, request.elsewhere, request.terms, request.warn) as (url, endpoint):
+            yield _served_at(settings, url), endpoint
         return
     where = places(settings, pick_name(settings, name))
     state = require_running(where)
@@ -250,4 +260,4 @@ def _endpoint(
         )
     own = (load_reward(its), its) if is_own(its) else None
     with connect(state) as connection:
-        yield state, LocalEndpoint(connection, own)
+        yield state, OwnEndpoint(connection, own)

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlops.deployment.places import pick_name, places
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, RemoteError, UsageError
 from mlops.feedback.customers import Stray, blamed, find_strays, typed_columns
+from mlops.feedback.elsewhere import Elsewhere, Reached
+from mlops.feedback.seldon_answer import answered_by
+from mlops.protocols import CODECS
+from mlops.protocols.asking import ASKINGS
+from mlops.protocols.base import Kind, ProtocolError
+from mlops.protocols.json_body import write
+from mlops.protocols.predictions import as_rows
 from mlops.settings import Settings
 from mlops.workflows.customers import connect, require_running
+from mlops.workflows.elsewhere import reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +30,13 @@ class Predicted:
     """An answer.
 
     Attributes:
-        name: Deployment that answered.
+        name: Deployment that answered, or its URL.
         predictions: One value per row.
-        request_id: Names this request in feedback.
-        arm: Arm that answered.
-        revision: Revision that answered.
+        request_id: Names this request in feedback; empty where nothing does.
+        arm: Arm that answered; empty if the answer does not tell.
+        revision: Revision that answered; 0 if the answer does not tell.
+        request: What Seldon v1 was asked, for its feedback; None for others.
+        response: What Seldon v1 answered, which its feedback has to send back; None for others.
     """
 
     name: str
@@ -32,9 +44,18 @@ class Predicted:
     request_id: str
     arm: str
     revision: int
+    request: dict[str, Any] | None = None
+    response: dict[str, Any] | None = None
 
 
-def predict(settings: Settings, name: str | None, text: str, *, arm: str = "") -> Predicted:
+def predict(
+    settings: Settings,
+    name: str | None,
+    text: str,
+    *,
+    arm: str = "",
+    elsewhere: Elsewhere | None = None,
+) -> Predicted:
     """Ask for predictions of every row, in one request.
 
     Args:
@@ -43,28 +64,73 @@ def predict(settings: Settings, name: str | None, text: str, *, arm: str = "") -
         text: CSV with a header, or JSON: a list of objects or of lists, or a body of MLflow's
             scoring protocol.
         arm: Arm to force; such a request stays out of the statistics. Empty to let it be drawn.
+        elsewhere: Where the deployment is, if not on this machine.
 
     Raises:
         InvalidInputError: The rows cannot be read, or the model refuses them.
         NotFoundError: The deployment does not run.
     """
-    where = places(settings, pick_name(settings, name))
-    state = require_running(where)
     document, strays = _document(text)
     body = json.dumps(document).encode()
     extra = {"x-mlops-arm": arm} if arm else {}
-    with connect(state) as connection:
+    with contextlib.ExitStack() as stack:
+        if elsewhere is None:
+            where = places(settings, pick_name(settings, name))
+            connection = stack.enter_context(connect(require_running(where)))
+        else:
+            found = stack.enter_context(reached(elsewhere))
+            connection = found.connection
         try:
-            answer, headers = connection.post("/invocations", body, headers=extra)
+            if elsewhere is None or found.protocol == "mlops":
+                answer, headers = connection.post("/invocations", body, headers=extra)
+                return _predicted(elsewhere.url if elsewhere else where.name, answer, headers)
+            if arm:
+                raise UsageError(
+                    f"`--arm` is for a server of ours; {found.url} speaks `{found.protocol}`."
+                )
+            return _ask_there(found, body)
         except InvalidInputError as error:
             raise blamed(error, strays, "CSV") from error
-    predictions = answer["predictions"]
+
+
+def _ask_there(found: Reached, body: bytes) -> Predicted:
+    """Ask a server that is not ours, in its own protocol."""
+    asking = ASKINGS.load(found.protocol)
+    try:
+        payload = CODECS.load("mlflow").decode(body, {"content-type": "application/json"}).payload
+        question = asking.encode(payload, {}, {})
+        answer, headers = found.connection.post(found.predictions, question)
+        decoded = asking.decode(json.dumps(answer).encode())
+        predictions = json.loads(write(as_rows(decoded)))
+    except ProtocolError as error:
+        kind = RemoteError if error.kind is Kind.UPSTREAM else InvalidInputError
+        raise kind(f"{found.url}: {error.message}") from error
+    if found.protocol != "seldon":
+        return _predicted(found.url, {"predictions": predictions}, headers)
+    meta = answer.get("meta") or {}
+    tags = meta.get("tags") or {}
     return Predicted(
-        name=where.name,
+        name=found.url,
+        predictions=predictions,
+        request_id=str(tags.get("mlops_request_id") or meta.get("puid") or ""),
+        arm=str(tags.get("mlops_arm") or answered_by(answer)),
+        revision=int(tags.get("mlops_revision") or 0),
+        request=json.loads(question),
+        response=answer,
+    )
+
+
+def _predicted(name: str, answer: Any, headers: Mapping[str, str]) -> Predicted:  # noqa: ANN401 - a JSON value
+    try:
+        predictions = answer["predictions"]
+    except (KeyError, TypeError) as error:
+        raise RemoteError(f"{name} answered no prediction: {str(answer)[:200]}.") from error
+    return Predicted(
+        name=name,
         predictions=predictions if isinstance(predictions, list) else [predictions],
-        request_id=headers["x-mlops-request-id"],
-        arm=headers["x-mlops-arm"],
-        revision=int(headers["x-mlops-revision"]),
+        request_id=headers.get("x-mlops-request-id", ""),
+        arm=headers.get("x-mlops-arm", ""),
+        revision=int(headers.get("x-mlops-revision", 0)),
     )
 
 

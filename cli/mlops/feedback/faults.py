@@ -1,0 +1,188 @@
+"""What a refusal means: of the deployment, or of whatever stands in front of it.
+
+A cluster answers through a gateway, and the gateway has words of its own: Istio's Envoy says 404
+without a body where it has no route, a login page is HTML with status 200, a moved host redirects.
+"""
+
+from __future__ import annotations
+
+import http
+import json
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    MlopsError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+)
+
+#: What a gateway says when it did not hand the request on, or got no answer to it.
+GATEWAY_STATUSES = (502, 503, 504)
+_MAX_DETAIL = 500
+_TITLE = re.compile(r"<title>([^<]*)", re.IGNORECASE)
+_SELDON = re.compile(r"/seldon/(?P<namespace>[^/]+)/(?P<name>[^/]+)")
+# The Go executor's router speaks so; no gateway does.
+_GO_NOT_FOUND = "404 page not found"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer.
+
+    Attributes:
+        status: Its status.
+        headers: Names in lower case.
+        text: Its body.
+        url: Base URL that was asked, without credentials.
+        path: Path of the request, with the prefix of the base URL.
+        here: Whether the server is one of this machine.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    text: bytes
+    url: str
+    path: str
+    here: bool
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is HTML, which no deployment answers a request with."""
+        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        return kind == "text/html" or self.text.lstrip()[:1] == b"<"
+
+
+def refusal(answer: Answer) -> MlopsError:
+    """Return the error for an answer that is not of success."""
+    detail = _detail(answer)
+    said = f"{answer.path}: {answer.status} {detail}".rstrip()
+    match answer.status:
+        case status if status < http.HTTPStatus.BAD_REQUEST:
+            return _redirected(answer)
+        case 401 | 403:
+            return NotAllowedError(said, hint=_credentials(answer))
+        case http.HTTPStatus.NOT_FOUND:
+            where = f"{answer.path}: {detail}" if answer.here else f"{answer.url}: 404 {detail}"
+            return NotFoundError(where.rstrip(), hint=_right_path(answer, detail))
+        case http.HTTPStatus.CONFLICT:
+            return ConflictError(f"{answer.path}: {detail}")
+        case status if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
+            reason = "gateway" if status in GATEWAY_STATUSES else ""
+            return RemoteError(said, hint=_server_side(answer), reason=reason)
+        case _:
+            return InvalidInputError(f"{answer.path}: {detail}")
+
+
+def no_json(answer: Answer) -> RemoteError:
+    """Return the error for an answer of success that is not JSON."""
+    if answer.is_page:
+        return RemoteError(
+            f"{answer.url} answered {_detail(answer)}, not JSON.",
+            hint="A proxy or a login page stands in front of it; `--token` or `--header` get past.",
+        )
+    return RemoteError(f"{answer.url} answered something that is not JSON: {answer.text[:80]!r}.")
+
+
+def no_answer(url: str, error: Exception, timeout_s: float, *, here: bool) -> RemoteError:
+    """Return the error for a request that nobody answered."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return RemoteError(
+            f"{url} shows a certificate that is not trusted: {error.verify_message}.",
+            hint="Name the file with its authority: `--ca-file FILE`.",
+        )
+    if isinstance(error, ssl.SSLError):
+        return RemoteError(
+            f"{url} speaks no TLS: {error.reason or error}.",
+            hint="Is it `http://`?",
+        )
+    if isinstance(error, TimeoutError):
+        why, hint = f"within {timeout_s:g} s", "`--timeout SECONDS` waits longer."
+    else:
+        why, hint = str(error) or type(error).__name__, "Is it the right host and port?"
+    return RemoteError(
+        f"{url} does not answer{' ' if why.startswith('within') else ': '}{why}.",
+        hint="`mlops status` shows whether it runs." if here else hint,
+        reason="unanswered",
+    )
+
+
+def _detail(answer: Answer) -> str:
+    """What was said, whichever protocol's error shape it used."""
+    if answer.is_page:
+        title = _TITLE.search(answer.text[:100_000].decode(errors="replace"))
+        return f"an HTML page titled `{title[1].strip()[:80]}`" if title else "an HTML page"
+    try:
+        document = json.loads(answer.text)
+    except ValueError:
+        return answer.text[:_MAX_DETAIL].decode(errors="replace").strip()
+    if isinstance(document, dict):
+        for problem in document.get("problems") or ():
+            return str(problem.get("error"))
+        status = document.get("status")
+        if isinstance(status, dict):
+            return str(status.get("info"))
+        return str(document.get("error") or document.get("message") or document)[:_MAX_DETAIL]
+    return str(document)[:_MAX_DETAIL]
+
+
+def _redirected(answer: Answer) -> RemoteError:
+    # What follows `?` may be a login's state, which is nobody else's business.
+    target = urlsplit(answer.headers.get("location", ""))
+    place = f"{target.scheme}://{target.hostname}" if target.hostname else ""
+    port = f":{target.port}" if target.hostname and target.port else ""
+    return RemoteError(
+        f"{answer.url} sends callers elsewhere ({answer.status}): to `{place}{port}{target.path}`.",
+        hint="If that is the deployment write its URL; redirects are not followed, since rows and "
+        "token would go there too. If it is a login page, send what it wants with `--header`.",
+    )
+
+
+def _credentials(answer: Answer) -> str:
+    give = "Give `--token env:VARIABLE` or `--token file:PATH`"
+    if answer.here or answer.status == http.HTTPStatus.UNAUTHORIZED:
+        return f"{give}; one that was given is not valid there."
+    return (
+        f"{give}, or ask who runs the gateway: it may know this caller and refuse it still, as "
+        "Istio's AuthorizationPolicy does."
+    )
+
+
+def _server_side(answer: Answer) -> str:
+    if answer.here:
+        return "`mlops logs` may say more."
+    if answer.status in GATEWAY_STATUSES:
+        return "The gateway answers and the deployment behind it does not: are its pods ready?"
+    return "Its pods' logs may say more."
+
+
+def _right_path(answer: Answer, detail: str) -> str | None:
+    """Say what the URL should have been."""
+    if answer.here:
+        return None
+    parts = urlsplit(answer.url)
+    root, prefix = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    if detail == _GO_NOT_FOUND:
+        return (
+            "Seldon's executor was reached and does not know this path. It is there with "
+            "`protocol: seldon` only; with `v2` Seldon Core v1 has no feedback at all."
+        )
+    found = _SELDON.fullmatch(prefix)
+    if found:
+        return (
+            f"The gateway has no such route: `kubectl -n {found['namespace']} get "
+            f"seldondeployments {found['name']}` shows whether it is there. A port-forward goes "
+            f"past the gateway: `{root}` without a path."
+        )
+    if prefix:
+        return f"A SeldonDeployment is at `{root}/seldon/NAMESPACE/NAME`, not under `{prefix}`."
+    return (
+        f"Behind Istio or Ambassador a SeldonDeployment is at `{root}/seldon/NAMESPACE/NAME`; a "
+        "gateway that tells hosts apart wants `--header Host=NAME.example.com`."
+    )
