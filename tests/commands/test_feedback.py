@@ -221,7 +221,7 @@ def test_any_seldon_endpoint(shop: Shop) -> None:
         (("--truth-column", "qualiti"), 3),
         (("--url", "ftp://host"), 3),
         (("--url", "http://127.0.0.1:9", "--once"), 6),
-        (("--url", "http://127.0.0.1:9", "--token-file", "nowhere"), 3),
+        (("--url", "http://127.0.0.1:9", "--token", "file:nowhere"), 3),
         (("beer",), 5),
     ],
 )

@@ -112,6 +112,10 @@ class Connection:
         """
         return self._request("GET", path, None, {})
 
+    def close(self) -> None:
+        """Hang up; the next request calls again."""
+        self._http.close()
+
     def __enter__(self) -> Connection:
         return self
 
@@ -121,7 +125,7 @@ class Connection:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._http.close()
+        self.close()
 
     def _request(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]

@@ -6,6 +6,7 @@ of V2 and KServe do; else the server is asked, since ours names itself at `/v2`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import ssl
@@ -16,7 +17,7 @@ from urllib.parse import urlsplit
 
 from mlops.errors import InvalidInputError, UsageError, one_of
 from mlops.feedback.connection import Connection
-from mlops.feedback.faults import refusal
+from mlops.feedback.faults import Answer, refusal
 from mlops.settings.secrets import is_reference, look_up, names_a_secret
 from mlops.spec.endpoint import is_endpoint
 
@@ -150,8 +151,15 @@ def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | Non
 
 
 def _ask(connection: Connection, url: str) -> Protocol:
-    """Ask the server what it is."""
-    answer = connection.get("/v2")
+    """Ask the server what it is; on a failure the connection is closed."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(connection.close)
+        protocol = _named(connection.get("/v2"), url)
+        stack.pop_all()
+    return protocol
+
+
+def _named(answer: Answer, url: str) -> Protocol:
     if answer.status in _NOT_ALLOWED or answer.status // 100 == _REDIRECTED:
         raise refusal(answer)
     try:
