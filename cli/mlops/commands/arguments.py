@@ -50,7 +50,7 @@ _ELSEWHERE = "A deployment elsewhere"
 Url = Annotated[
     str,
     typer.Option(
-        help="Its URL, as on a cluster: http://HOST/seldon/NAMESPACE/NAME.",
+        help="Its URL, with the path of the gateway before it.",
         show_default=False,
         rich_help_panel=_ELSEWHERE,
     ),
@@ -59,8 +59,7 @@ Url = Annotated[
 Protocol = Annotated[
     str,
     typer.Option(
-        metavar="mlops|seldon|v2|kserve|mlflow",
-        help="What it speaks; auto: as its URL says, else it is asked.",
+        help="mlops, seldon, v2, kserve, mlflow; auto: as its URL says, else it is asked.",
         rich_help_panel=_ELSEWHERE,
     ),
 ]
