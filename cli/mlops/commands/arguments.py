@@ -138,3 +138,21 @@ def elsewhere(
             f"`{unheard[0]}` is for a deployment elsewhere, and none is named.", hint="`--url URL`"
         )
     return None
+
+
+def its_server(
+    url: str, token: str, header: list[str] | None, ca_file: str, insecure: bool, timeout: float
+) -> Elsewhere | None:
+    """Make a record of the options about a deployment's own server, None without a URL.
+
+    Raises:
+        UsageError: They would be ignored.
+    """
+    return elsewhere(
+        None, url, "mlops" if url else "auto", token, header, ca_file, insecure, timeout
+    )
+
+
+def flags_of(kubeconfig: str | None, context: str | None) -> dict[str, str | None]:
+    """Return the settings that the options about a cluster stand for."""
+    return {"cluster.kubeconfig": kubeconfig, "cluster.context": context}

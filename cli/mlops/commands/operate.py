@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import Name
+from mlops.commands.arguments import Context, DryRun, Kubeconfig, Name, flags_of
 from mlops.commands.output import Json, age, next_steps, note, plain, show
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from mlops.deployment.clusters.status import ClusterStatus
+    from mlops.deployment.clusters.stop import StoppedThere
     from mlops.deployment.status import Status
 
 _STYLES = {
@@ -21,18 +25,26 @@ _STYLES = {
     "stopped": "dim",
     "crashed": "red",
     "unresponsive": "red",
+    "ready": "green",
+    "progressing": "yellow",
+    "failing": "red",
+    "missing": "red",
+    "unreachable": "red",
 }
 
 
-def status(name: Name = None, as_json: Json = False) -> None:
-    """Show what is deployed here and how it is doing."""
-    from mlops.deployment.places import pick_name, places
-    from mlops.deployment.status import status as one
-    from mlops.deployment.status import statuses
+def status(
+    name: Name = None,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is deployed, here and on clusters, and how it is doing."""
     from mlops.settings import load_settings
+    from mlops.workflows.operation import statuses
 
-    settings = load_settings()
-    found = [one(places(settings, pick_name(settings, name)))] if name else statuses(settings)
+    settings = load_settings(flags=flags_of(kubeconfig, context))
+    found = statuses(settings, name)
     show({"deployments": plain(found)}, as_json=as_json, render=lambda out: _render(out, found))
 
 
@@ -40,74 +52,151 @@ def logs(
     name: Name = None,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
     last: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines to show.")] = 50,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
 ) -> None:
-    """Print a server's log."""
-    from mlops.deployment.places import pick_name, places
-    from mlops.deployment.status import log_lines
+    """Print a server's log; of a deployment on a cluster that of all its pods."""
     from mlops.settings import load_settings
+    from mlops.workflows.operation import logs as lines
 
-    settings = load_settings()
-    for line in log_lines(places(settings, pick_name(settings, name)), last=last, follow=follow):
+    settings = load_settings(flags=flags_of(kubeconfig, context))
+    for line in lines(settings, name, last=last, follow=follow):
         sys.stdout.write(line)
         sys.stdout.flush()
 
 
-def stop(name: Name = None, as_json: Json = False) -> None:
-    """Stop a server; what it was and all evidence stay."""
-    from mlops.deployment.local import stop as stop_server
-    from mlops.deployment.places import pick_name, places
+def stop(
+    name: Name = None,
+    delete_journal: Annotated[
+        bool,
+        typer.Option(
+            "--delete-journal",
+            help="Delete the volume with its journal, and all evidence in it, too.",
+            rich_help_panel="Cluster",
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
+    as_json: Json = False,
+) -> None:
+    """Stop a deployment; what it was and all evidence stay."""
     from mlops.settings import load_settings
+    from mlops.workflows.operation import Stopped
+    from mlops.workflows.operation import stop as stop_deployment
 
-    settings = load_settings()
-    picked = pick_name(settings, name)
-    ran = stop_server(places(settings, picked))
-    if not as_json:
-        note(f"[bold]{picked}[/] {'stopped' if ran else 'was not running; nothing to change'}")
-    show({"name": picked, "stopped": ran}, as_json=as_json)
+    settings = load_settings(flags=flags_of(kubeconfig, context))
+    result = stop_deployment(settings, name, with_journal=delete_journal, dry_run=dry_run)
+    if as_json:
+        show(plain(result), as_json=True)
+        return
+    if isinstance(result, Stopped):
+        ran = "would be stopped" if dry_run else "stopped"
+        words = ran if result.stopped else "was not running; nothing to change"
+        note(f"[bold]{result.name}[/] {words}")
+    else:
+        _tell_stopped(result, dry_run)
 
 
-def _render(out: Console, found: list[Status]) -> None:
+def _tell_stopped(result: StoppedThere, dry_run: bool) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
+    where = escape(str(result.place))
+    if not result.stopped:
+        note(f"[bold]{escape(result.name)}[/] is not in {where}; nothing to change")
+    for ref in result.deleted:
+        note(f"  [red]-[/] {escape(str(ref))} {'would be deleted' if dry_run else 'deleted'}")
+    for ref in result.kept:
+        note(f"  [dim]=[/] {escape(str(ref))} stays")
+    if result.stopped:
+        words = "would be stopped" if dry_run else "stopped"
+        note(f"[bold]{escape(result.name)}[/] in {where} {words}; the ledger keeps what it was")
+
+
+def _render(out: Console, found: Sequence[Status | ClusterStatus]) -> None:
     if not found:
         out.print("Nothing is deployed here yet.")
         next_steps(out, ["mlops deploy --ab modelA modelB"])
         return
+    from mlops.deployment.status import Status
+
     for each in found:
-        style = _STYLES[each.state]
-        since = f"started {age(each.since_ms)}" if each.state != "stopped" else age(each.since_ms)
-        out.print(
-            f"[bold]{each.name}[/] [{style}]{each.state}[/]  {since}  revision "
-            f"{each.revision}  {each.url}{f'  pid {each.pid}' if each.pid else ''}"
-        )
-        if each.arms:
-            table = Table(box=None, padding=(0, 2), header_style="dim")
-            table.add_column("arm")
-            table.add_column("model")
-            for title in ("weight", "requests", "errors", "rewards"):
-                table.add_column(title, justify="right")
-            for arm in each.arms:
-                table.add_row(
-                    escape(arm["name"]),
-                    escape(arm["version"]),
-                    f"{arm['weight'] * 100:.4g} %",
-                    f"{arm['requests']:,}",
-                    f"{arm['errors']:,}",
-                    f"{arm['rewards']:,}",
-                )
-            out.print(table)
-            for arm in each.arms:
-                if arm.get("up") is False:
-                    out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")
-        for shadow in each.shadows:
-            out.print(
-                f"  [dim]shadow[/] {escape(shadow['name'])}  {escape(shadow['version'])}  "
-                f"{shadow['share'] * 100:.4g} %  {shadow['requests']:,} copies, "
-                f"{shadow['errors']:,} errors, {shadow['dropped']:,} dropped"
+        if isinstance(each, Status):
+            _render_here(out, each)
+        else:
+            _render_there(out, each)
+
+
+def _render_here(out: Console, each: Status) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    style = _STYLES[each.state]
+    since = f"started {age(each.since_ms)}" if each.state != "stopped" else age(each.since_ms)
+    out.print(
+        f"[bold]{each.name}[/] [{style}]{each.state}[/]  {since}  revision "
+        f"{each.revision}  {each.url}{f'  pid {each.pid}' if each.pid else ''}"
+    )
+    if each.arms:
+        table = Table(box=None, padding=(0, 2), header_style="dim")
+        table.add_column("arm")
+        table.add_column("model")
+        for title in ("weight", "requests", "errors", "rewards"):
+            table.add_column(title, justify="right")
+        for arm in each.arms:
+            table.add_row(
+                escape(arm["name"]),
+                escape(arm["version"]),
+                f"{arm['weight'] * 100:.4g} %",
+                f"{arm['requests']:,}",
+                f"{arm['errors']:,}",
+                f"{arm['rewards']:,}",
             )
-        for text in each.warnings:
-            out.print(f"[yellow]note: {escape(text)}[/]")
-        if each.state == "crashed":
-            next_steps(out, [f"mlops logs {each.name}"])
-            out.print("      its `mlops deploy`, repeated, starts it again", markup=False)
+        out.print(table)
+        for arm in each.arms:
+            if arm.get("up") is False:
+                out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")
+    for shadow in each.shadows:
+        out.print(
+            f"  [dim]shadow[/] {escape(shadow['name'])}  {escape(shadow['version'])}  "
+            f"{shadow['share'] * 100:.4g} %  {shadow['requests']:,} copies, "
+            f"{shadow['errors']:,} errors, {shadow['dropped']:,} dropped"
+        )
+    for text in each.warnings:
+        out.print(f"[yellow]note: {escape(text)}[/]")
+    if each.state == "crashed":
+        next_steps(out, [f"mlops logs {each.name}"])
+        out.print("      its `mlops deploy`, repeated, starts it again", markup=False)
+
+
+def _render_there(out: Console, each: ClusterStatus) -> None:
+    from rich.markup import escape
+
+    style = _STYLES[each.state]
+    where = f"namespace {each.namespace}" + (f" of {each.context}" if each.context else "")
+    when = age(each.since_ms) if each.since_ms else "never live"
+    out.print(
+        f"[bold]{escape(each.name)}[/] [{style}]{each.state}[/]  {when}  revision "
+        f"{each.revision}  {escape(each.target)} in {escape(where)}"
+    )
+    for url in each.urls:
+        out.print(f"  {escape(url)}")
+    if each.message:
+        out.print(f"  [{style}]{escape(each.message)}[/]")
+    for one in each.objects:
+        mark = "[green]✓[/]" if one.ready else "[red]✗[/]" if one.missing else "[yellow]…[/]"
+        differs = "  [yellow]differs from the revision[/]" if one.ref in (each.drift or ()) else ""
+        said = f"  [dim]{escape(one.message)}[/]" if one.message else ""
+        out.print(f"  {mark} {escape(str(one.ref))}{said}{differs}")
+    for pod in each.pods:
+        style = "green" if pod.ready else "yellow"
+        more = f"  {escape(pod.reason)}" if pod.reason else ""
+        restarts = f"  {pod.restarts} restarts" if pod.restarts else ""
+        state = "ready" if pod.ready else pod.phase
+        out.print(f"  [dim]pod[/] {escape(pod.name)}  [{style}]{state}[/]{restarts}{more}")
+    if each.drift is None and each.objects:
+        out.print("  [dim]whether it differs from the revision is not known[/]")
+    if each.state == "failing":
+        next_steps(out, [f"mlops logs {each.name}"])
+    elif each.state == "missing" or each.drift:
+        out.print("      its `mlops deploy`, repeated, puts it right", markup=False)

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import DryRun, Name
+from mlops.commands.arguments import (
+    CaFile,
+    Context,
+    DryRun,
+    Header,
+    Insecure,
+    Kubeconfig,
+    Name,
+    Timeout,
+    Token,
+    Url,
+    flags_of,
+    its_server,
+)
 from mlops.commands.output import Json, moment, next_steps, plain, show
 
 if TYPE_CHECKING:
@@ -32,6 +45,14 @@ def promote(
             show_default=False,
         ),
     ] = "",
+    url: Url = "",
+    token: Token = "",
+    header: Header = None,
+    ca_file: CaFile = "",
+    insecure: Insecure = False,
+    timeout: Timeout = 60.0,
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -40,9 +61,17 @@ def promote(
     from mlops.settings import load_settings
     from mlops.workflows.promotion import promote as move
 
+    there = its_server(url, token, header, ca_file, insecure, timeout)
     with PhaseProgress() as progress:
         moved = move(
-            load_settings(), name, arm=arm, force=force, dry_run=dry_run, say=progress.phase
+            load_settings(flags=flags_of(kubeconfig, context)),
+            name,
+            arm=arm,
+            force=force,
+            dry_run=dry_run,
+            elsewhere=there,
+            say=progress.phase,
+            on_wait=progress.line,
         )
     show(plain(moved), as_json=as_json, render=lambda out: _render_moved(out, moved, dry_run))
 
@@ -53,6 +82,8 @@ def rollback(
         int | None, typer.Option(min=1, help="Revision to return to; by default the one before.")
     ] = None,
     reason: Annotated[str, typer.Option(help="Why, for the history.", show_default=False)] = "",
+    kubeconfig: Kubeconfig = None,
+    context: Context = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +94,13 @@ def rollback(
 
     with PhaseProgress() as progress:
         moved = move(
-            load_settings(), name, to=to, reason=reason, dry_run=dry_run, say=progress.phase
+            load_settings(flags=flags_of(kubeconfig, context)),
+            name,
+            to=to,
+            reason=reason,
+            dry_run=dry_run,
+            say=progress.phase,
+            on_wait=progress.line,
         )
     show(plain(moved), as_json=as_json, render=lambda out: _render_moved(out, moved, dry_run))
 
@@ -90,6 +127,8 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
         f"[bold green]{moved.name}[/] {number}{head} "
         f"[bold]{escape(summary(moved.spec))}[/]  {moved.url}"
     )
+    if moved.place:
+        out.print(f"  in {escape(moved.place)}")
     for move in moved.aliases:
         target = f"version {move.version}" if move.version else "nothing"
         before = f"version {move.before}" if move.before else "nothing"
@@ -111,8 +150,11 @@ def _render_history(out: Console, entries: Sequence[Entry]) -> None:
             f"[{styles[entry.state]}]{entry.number:>4}  {entry.state:<8}[/]  {when}  "
             f"{entry.intent.action:<8}  {escape(entry.author)}"
         )
-        spec = entry.intent.spec
+        spec, place = entry.intent.spec, entry.intent.place
         out.print(f"      {escape(summary(spec))}  [dim]reward {escape(_reward(spec))}[/]")
+        if place is not None:
+            stopped = f", stopped {moment(entry.stopped_ms)}" if entry.stopped_ms else ""
+            out.print(f"      [dim]{escape(f'{place.target} in {place}{stopped}')}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
                 target = move.version or "none"

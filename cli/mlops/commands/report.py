@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import Name
+from mlops.commands.arguments import (
+    CaFile,
+    Header,
+    Insecure,
+    Name,
+    Timeout,
+    Token,
+    Url,
+    its_server,
+)
 from mlops.commands.output import Json, moment, next_steps, note, plain, show
 from mlops.errors import UsageError
 
@@ -62,6 +71,8 @@ def report(
         bool,
         typer.Option("--paired", help="Ask every arm about the rows whose truth is known."),
     ] = False,
+    url: Url = "", token: Token = "", header: Header = None, ca_file: CaFile = "",
+    insecure: Insecure = False, timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Say which arm is best, with a guarantee that survives looking at it all the time."""
@@ -76,13 +87,20 @@ def report(
         )
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
+    there = its_server(url, token, header, ca_file, insecure, timeout)
+    if there and (paired or html or alpha is not None or baseline):
+        raise UsageError(
+            "Its server reports as it was told to: `--url` goes with none of `--paired`, `--html`, "
+            "`--alpha` and `--baseline`.",
+            hint=f"The page is at {url.rstrip('/')}/report." if html else None,
+        )
     settings = load_settings(flags={"report.alpha": alpha, "report.baseline": baseline or None})
     if paired:
         decision = _paired(settings, name, as_json)
         if exit_code:
             raise typer.Exit(EXIT_CODES[decision])
         return
-    found = write_report(settings, name, html) if html else report_on(settings, name)
+    found = write_report(settings, name, html) if html else report_on(settings, name, there)
     document = {**plain(found), "html": html} if html else plain(found)
     show(document, as_json=as_json, render=lambda out: _render(out, found, html))
     if exit_code:

@@ -40,6 +40,11 @@ class Places:
         return self.folder / f"{self.name}.json"
 
     @property
+    def cluster(self) -> Path:
+        """There if this project put the deployment into a cluster; the ledger knows where."""
+        return self.folder / f"{self.name}.cluster"
+
+    @property
     def launch(self) -> Path:
         """How the server is started."""
         return self.folder / f"{self.name}.launch"
@@ -86,6 +91,17 @@ def known_names(settings: Settings) -> list[str]:
     return sorted(path.stem for path in (settings.home / "run").glob("*.json"))
 
 
+def cluster_names(settings: Settings) -> list[str]:
+    """Names of the deployments that this project put into a cluster, in alphabetical order."""
+    return sorted(path.stem for path in (settings.home / "run").glob("*.cluster"))
+
+
+def note_cluster(where: Places) -> None:
+    """Remember that a deployment is on a cluster, so that the ledger is asked only if one is."""
+    where.folder.mkdir(parents=True, exist_ok=True)
+    where.cluster.touch()
+
+
 def pick_name(settings: Settings, name: str | None) -> str:
     """Return the deployment a command means.
 
@@ -96,7 +112,7 @@ def pick_name(settings: Settings, name: str | None) -> str:
     Raises:
         NotFoundError: There is none of that name, none at all, or several to choose from.
     """
-    known = known_names(settings)
+    known = sorted({*known_names(settings), *cluster_names(settings)})
     wanted = name or settings.deploy.name or (known[0] if len(known) == 1 else "")
     if wanted not in known and not name and deployment_name(settings) in known:
         wanted = deployment_name(settings)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlops.deployment.control import get_status
-from mlops.deployment.places import Places, is_alive, known_names, places, read_server_state
+from mlops.deployment.places import Places, is_alive, read_server_state
 from mlops.errors import NotFoundError, RemoteError
-from mlops.settings import Settings
 
 State = Literal["running", "starting", "unresponsive", "stopped", "crashed"]
 _FOLLOW_S = 0.2
@@ -47,11 +46,6 @@ class Status:
     log: str
     shadows: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def statuses(settings: Settings) -> list[Status]:
-    """Return the status of every deployment of this project, in alphabetical order."""
-    return [status(places(settings, name)) for name in known_names(settings)]
 
 
 def status(where: Places) -> Status:

@@ -80,6 +80,7 @@ class Pages:
         example: Gives a request that works, for `/invocations`, or None.
         secured: Whether callers must send a bearer token.
         report: Writes the page of the report; without it there is none.
+        evidence: Writes the report as JSON; likewise.
     """
 
     def __init__(
@@ -90,12 +91,14 @@ class Pages:
         *,
         secured: bool = False,
         report: Callable[[], Awaitable[str]] | None = None,
+        evidence: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._example = example
         self._secured = secured
         self._report = report
+        self._evidence = evidence
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
             loader=FileSystemLoader(shipped("templates") / "serving"),
@@ -133,6 +136,8 @@ class Pages:
         }
         if self._report is not None:
             paths["/report"] = self._live_report
+        if self._evidence is not None:
+            paths["/report.json"] = self._live_evidence
         routes = [Route(path, endpoint, methods=get) for path, endpoint in paths.items()]
         application = Starlette(routes=routes, middleware=[Middleware(_Gateway)])
         # A redirect from `/ping/` would lead to whatever host the caller names.
@@ -213,12 +218,11 @@ class Pages:
 
     async def _live_report(self, request: Request) -> Response:
         assert self._report is not None
-        try:
-            page = await self._report()
-        except MlopsError as error:
-            status = 404 if isinstance(error, NotFoundError) else 409
-            return PlainTextResponse(f"{error.message} {error.hint or ''}", status_code=status)
-        return HTMLResponse(page, headers={"cache-control": "no-store"})
+        return await _fresh(self._report, "text/html")
+
+    async def _live_evidence(self, request: Request) -> Response:
+        assert self._evidence is not None
+        return await _fresh(self._evidence, "application/json")
 
     async def _document(self) -> dict[str, Any]:
         """Return the OpenAPI document of what is live."""
@@ -233,6 +237,7 @@ class Pages:
             metadata=json.loads(self._metadata().body),
             secured=self._secured,
             report=self._report is not None,
+            evidence=self._evidence is not None,
         )
         document: dict[str, Any] = json.loads(text)
         return document
@@ -245,6 +250,16 @@ class Pages:
             )
             self._examples = (live, made)
         return self._examples[1]
+
+
+async def _fresh(write: Callable[[], Awaitable[str]], media_type: str) -> Response:
+    """Answer with what is written now, for nobody to keep."""
+    try:
+        text = await write()
+    except MlopsError as error:
+        status = 404 if isinstance(error, NotFoundError) else 409
+        return PlainTextResponse(f"{error.message} {error.hint or ''}", status_code=status)
+    return Response(text, media_type=media_type, headers={"cache-control": "no-store"})
 
 
 def _response(encoded: Encoded) -> Response:

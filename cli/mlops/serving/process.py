@@ -33,7 +33,7 @@ from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.patience import PatientProtocol
-from mlops.serving.report import LiveReport
+from mlops.serving.report import PAGES, LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.shadow_models import LiveShadow
 from mlops.serving.shadows import Shadows
@@ -89,6 +89,11 @@ class Process:
         self._started_ms = 0
         self._servers: list[uvicorn.Server] = []
 
+    def _live(self, name: str) -> LiveReport:
+        """Return what writes a page about the journal."""
+        alpha, baseline = self._launch.alpha, self._launch.baseline
+        return LiveReport(self._journal, alpha, baseline, load=lambda: PAGES.load(name))
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is under way."""
         loop = asyncio.get_running_loop()
@@ -99,7 +104,8 @@ class Process:
             self._metrics,
             lambda: self._request(self._engine.live),
             secured=bool(self._token),
-            report=LiveReport(self._journal, self._launch.alpha, self._launch.baseline),
+            report=self._live("report"),
+            evidence=self._live("evidence"),
         )
         app = App(
             self._engine,

@@ -26,7 +26,7 @@ class Page(Protocol):
     """Writes a page about what a journal holds."""
 
     def __call__(self, journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
-        """Return HTML; `live` pages renew themselves.
+        """Return HTML, or JSON; `live` pages renew themselves.
 
         Called in a thread of its own; only reads.
 
@@ -37,7 +37,14 @@ class Page(Protocol):
         ...
 
 
-PAGES: Plugins[Page] = Plugins("page", {"report": "mlops.monitoring.page:report_page"})
+#: What is written about a journal: the report for people, and the same for programs.
+PAGES: Plugins[Page] = Plugins(
+    "page",
+    {
+        "report": "mlops.monitoring.page:report_page",
+        "evidence": "mlops.monitoring.document:report_json",
+    },
+)
 
 
 class LiveReport:

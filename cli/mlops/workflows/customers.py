@@ -172,6 +172,13 @@ def require_running(where: Places) -> ServerState:
         NotFoundError: Its server does not run.
     """
     state = running(where)
+    if state is None and where.cluster.exists():
+        raise NotFoundError(
+            f"No server of `{where.name}` runs on this machine; it was put into a cluster.",
+            hint=f"`mlops status {where.name}` says where it answers: `--url URL` instead of "
+            "the name. An address within the cluster wants `kubectl port-forward`, as "
+            "`mlops deploy --apply` printed it.",
+        )
     if state is None:
         raise NotFoundError(
             f"The server of `{where.name}` does not run.",

@@ -6,21 +6,25 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlops.deployment.clusters.again import serve_there
+from mlops.deployment.clusters.deploy import Applied
+from mlops.deployment.clusters.known import Found, locate, open_place
+from mlops.deployment.clusters.mending import mend as mend_there
 from mlops.deployment.deploy import Deployed, Prepared, apply, mend, open_ledger, prepare
-from mlops.deployment.journals import open_journal
-from mlops.deployment.places import pick_name, places, read_server_state
-from mlops.errors import ConflictError, NotFoundError, UsageError
-from mlops.journal.room import too_large
-from mlops.monitoring.report import Report, make_report
+from mlops.deployment.places import places, read_server_state
+from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError
+from mlops.feedback.elsewhere import Elsewhere
+from mlops.monitoring.report import Report
 from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import AliasMove, Entry, Intent
 from mlops.registry.refs import CHAMPION, look_up_model
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
+from mlops.workflows.evidence import report_from, report_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +45,8 @@ class Moved:
         aliases: Aliases that moved.
         reason: Why.
         changed: False for a dry run, or where everything was as wanted.
-        url: Where it is served; empty for a dry run.
+        url: Where it is served; empty for a dry run, and where nothing says so.
+        place: The cluster and namespace; empty for this machine.
     """
 
     name: str
@@ -53,23 +58,23 @@ class Moved:
     reason: str
     changed: bool
     url: str
+    place: str = ""
 
 
-def report_on(settings: Settings, name: str | None) -> Report:
+def report_on(settings: Settings, name: str | None, elsewhere: Elsewhere | None = None) -> Report:
     """Report on a deployment, running or not.
 
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        elsewhere: Its server, to be asked for the report; None to read the journal.
+
     Raises:
-        NotFoundError: There is no such deployment.
+        NotFoundError: There is no such deployment, or nothing to read its evidence from.
     """
-    picked = pick_name(settings, name)
-    state = read_server_state(places(settings, picked))
-    journal = open_journal(settings, picked, state)
-    try:
-        made = make_report(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
-        warning = too_large(journal.size_bytes(), settings.journal.max_mb, picked)
-        return replace(made, notes=(*made.notes, warning)) if warning else made
-    finally:
-        journal.close()
+    if elsewhere is not None and name is None:
+        return report_from(elsewhere)
+    return report_of(settings, locate(settings, name), elsewhere)
 
 
 def promote(
@@ -79,7 +84,9 @@ def promote(
     arm: str = "",
     force: str = "",
     dry_run: bool = False,
+    elsewhere: Elsewhere | None = None,
     say: Say = lambda _: None,
+    on_wait: Say = lambda _: None,
 ) -> Moved:
     """Give all traffic and the alias `champion` to the winner.
 
@@ -89,7 +96,9 @@ def promote(
         arm: The arm to promote; empty for the verdict's winner.
         force: Why to promote `arm` although the verdict does not say so; empty for not at all.
         dry_run: Say what would be done, and do nothing.
+        elsewhere: The deployment's server, to be asked for the report; None to read the journal.
         say: Called with each phase.
+        on_wait: Told what is waited for, on a cluster.
 
     Raises:
         ConflictError: The verdict names no winner, or another one, and `force` is empty.
@@ -97,28 +106,44 @@ def promote(
     """
     if force and not arm:
         raise UsageError("`--force REASON` needs `--arm NAME`: what shall be promoted?")
-    picked = pick_name(settings, name)
-    interrupted = None if dry_run else _interrupted(settings, picked, "promote")
+    found = locate(settings, name)
+    interrupted = None if dry_run else _interrupted(settings, found, "promote")
     if interrupted is not None:
         return interrupted
     say("Reading the evidence")
-    report = report_on(settings, picked)
-    winner = arm or report.verdict.winner
-    if winner is None or (winner != report.verdict.winner and not force):
+    report = _report(settings, found, elsewhere, forced=bool(force))
+    winner = arm or (report.verdict.winner if report else None)
+    if report and (winner is None or (winner != report.verdict.winner and not force)):
         raise _refusal(report, arm)
-    ledger = open_ledger(settings, report.name)
-    live = _live(ledger.live(), report.name)
+    assert winner is not None
+    ledger = open_ledger(settings, found.name)
+    live = _live(ledger.live(), found.name)
     spec = live.intent.spec.only(winner)
     say("Looking at the registry")
     moves = champion_moves(open_registry(settings), settings, live.intent.spec, winner)
     intent = Intent(
         action="promote",
         spec=spec,
-        reason=force or report.verdict.reason,
-        evidence=_evidence(report),
+        reason=force or (report.verdict.reason if report else ""),
+        evidence=_evidence(report) if report else None,
         aliases=moves,
     )
-    return _move(settings, live, intent, dry_run, say)
+    return _move(settings, live, live, intent, dry_run, say, on_wait)
+
+
+def _report(
+    settings: Settings, found: Found, elsewhere: Elsewhere | None, *, forced: bool
+) -> Report | None:
+    """Return the report; None where there is none and somebody takes the responsibility.
+
+    On this machine evidence can always be read, so what cannot be is an error even then.
+    """
+    try:
+        return report_of(settings, found, elsewhere)
+    except MlopsError:
+        if not forced or found.place is None or elsewhere is not None:
+            raise
+        return None
 
 
 def rollback(
@@ -129,6 +154,7 @@ def rollback(
     reason: str = "",
     dry_run: bool = False,
     say: Say = lambda _: None,
+    on_wait: Say = lambda _: None,
 ) -> Moved:
     """Serve an earlier revision again, as a new one, and put aliases back where they were then.
 
@@ -139,18 +165,19 @@ def rollback(
         reason: Why, for the history.
         dry_run: Say what would be done, and do nothing.
         say: Called with each phase.
+        on_wait: Told what is waited for, on a cluster.
 
     Raises:
         NotFoundError: There is no earlier revision, or none of that number that ever was live.
     """
-    picked = pick_name(settings, name)
-    interrupted = None if dry_run else _interrupted(settings, picked, "rollback")
+    found = locate(settings, name)
+    interrupted = None if dry_run else _interrupted(settings, found, "rollback")
     if interrupted is not None:
         return interrupted
     say("Reading the history")
-    ledger = open_ledger(settings, picked)
+    ledger = open_ledger(settings, found.name)
     entries = ledger.history()
-    live = _live(next((e for e in entries if e.state == "live"), None), picked)
+    live = _live(next((e for e in entries if e.state == "live"), None), found.name)
     target = _target(entries, live, to)
     undone = [e for e in entries if target.number < e.number <= live.number and _was_live(e)]
     intent = Intent(
@@ -159,7 +186,7 @@ def rollback(
         reason=reason or f"back to revision {target.number}",
         aliases=_undo(undone),
     )
-    return _move(settings, live, intent, dry_run, say)
+    return _move(settings, live, target, intent, dry_run, say, on_wait)
 
 
 def champion_moves(
@@ -187,11 +214,16 @@ def _was_live(entry: Entry) -> bool:
     return entry.state in ("live", "replaced")
 
 
-def _interrupted(settings: Settings, name: str, action: str) -> Moved | None:
+def _interrupted(settings: Settings, found: Found, action: str) -> Moved | None:
     """Finish what was killed, and return it if it is what is asked for now: once is enough."""
-    for entry in mend(settings, name):
+    name = found.name
+    if found.place is None:
+        finished = mend(settings, name)
+    else:
+        finished = mend_there(settings, name, open_place(settings, found.place))
+    for entry in finished:
         if entry.intent.action == action:
-            state = read_server_state(places(settings, name))
+            state = read_server_state(places(settings, name)) if found.place is None else None
             earlier = (e for e in open_ledger(settings, name).history() if e.state == "replaced")
             return Moved(
                 name=name,
@@ -203,6 +235,7 @@ def _interrupted(settings: Settings, name: str, action: str) -> Moved | None:
                 reason=entry.intent.reason,
                 changed=True,
                 url=state.url if state else "",
+                place=str(entry.intent.place or ""),
             )
     return None
 
@@ -216,7 +249,26 @@ def _champion(client: MlflowClient, model: str) -> int:
     return int(found.aliases.get(CHAMPION, 0)) if found else 0
 
 
-def _move(settings: Settings, live: Entry, intent: Intent, dry_run: bool, say: Say) -> Moved:
+def _move(
+    settings: Settings,
+    live: Entry,
+    like: Entry,
+    intent: Intent,
+    dry_run: bool,
+    say: Say,
+    on_wait: Say,
+) -> Moved:
+    """Make an intent the live revision, where the deployment is.
+
+    Args:
+        settings: The project's settings.
+        live: The live revision.
+        like: The revision whose options it has, on a cluster.
+        intent: What the new one is to do.
+        dry_run: Say what would be done, and do nothing.
+        say: Called with each phase.
+        on_wait: Told what is waited for.
+    """
     spec = intent.spec
     changed = _real(intent.aliases)
     result = Moved(
@@ -229,7 +281,22 @@ def _move(settings: Settings, live: Entry, intent: Intent, dry_run: bool, say: S
         reason=intent.reason,
         changed=False,
         url="",
+        place=str(live.intent.place or ""),
     )
+    if live.intent.place is not None:
+        done = serve_there(
+            *(settings, live, like, intent),
+            anew=bool(changed),
+            dry_run=dry_run,
+            say=say,
+            on_wait=on_wait,
+        )
+        if not isinstance(done, Applied):
+            return result
+        moved = done.revision != live.number
+        url = done.urls[0] if done.urls else ""
+        return dataclasses.replace(result, revision=done.revision, changed=moved, url=url)
+    _require_here(like, spec.name)
     if dry_run:
         return result
     prepared = prepare(settings, spec)
@@ -249,6 +316,19 @@ def _move(settings: Settings, live: Entry, intent: Intent, dry_run: bool, say: S
         changed=deployed.revision != live.number,
         url=deployed.state.url,
     )
+
+
+def _require_here(like: Entry, name: str) -> None:
+    """Refuse to bring to this machine what was on a cluster: its models may be out of reach.
+
+    Raises:
+        ConflictError: The revision was there.
+    """
+    if like.intent.place is not None:
+        raise ConflictError(
+            f"Revision {like.number} was in {like.intent.place}; `{name}` is on this machine now.",
+            hint=f"`mlops stop {name}`, then deploy it there with `--apply`.",
+        )
 
 
 def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:
@@ -342,7 +422,7 @@ def history(settings: Settings, name: str | None) -> list[Entry]:
     Raises:
         NotFoundError: There is no such deployment.
     """
-    wanted = name or pick_name(settings, name)
+    wanted = name or locate(settings, name).name
     if nothing_yet(settings):
         raise NotFoundError(
             "Nothing is deployed here yet.", hint="`mlops deploy --ab modelA modelB`"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mlops.deployment.clusters.known import locate
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import pick_name, places, read_server_state
+from mlops.deployment.places import places, read_server_state
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
+from mlops.workflows.evidence import check_readable
 
 #: Stands for standard output instead of a file.
 STDOUT = "-"
@@ -33,9 +35,11 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
     """
     if target != STDOUT:
         _check(Path(target))
-    picked = pick_name(settings, name)
-    state = read_server_state(places(settings, picked))
-    journal = open_journal(settings, picked, state)
+    found = locate(settings, name)
+    if found.place is not None:
+        check_readable(settings, found.name, found.place)
+    state = None if found.place else read_server_state(places(settings, found.name))
+    journal = open_journal(settings, found.name, state)
     try:
         page = read_page(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
     finally:

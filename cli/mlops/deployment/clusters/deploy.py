@@ -14,7 +14,7 @@ from mlops.deployment.clusters.plan import ClusterPlan, Prepared, Say, prepare
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
 from mlops.deployment.deploy import open_ledger, unchanged
-from mlops.deployment.places import changing, places
+from mlops.deployment.places import changing, note_cluster, places
 from mlops.deployment.render import Rendering, check_choices, read_models, render_options, write
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.deployment.targets import TARGETS
@@ -81,9 +81,11 @@ def apply_prepared(
     """
     plan = prepared.plan
     ledger = open_ledger(settings, plan.after.name)
-    with changing(places(settings, plan.after.name)):
+    where = places(settings, plan.after.name)
+    with changing(where):
         unchanged(ledger, prepared.newest, plan.after)
         if plan.revision != prepared.live:
+            note_cluster(where)
             say("Writing the intent into the ledger")
             _begin(ledger, replace(intent, place=plan.place), prepared)
         try:

@@ -1,0 +1,92 @@
+"""Take a deployment out of its cluster. What it was, and its evidence, stay."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mlops.cluster import Cluster, delete
+from mlops.deployment.clusters.changes import removals, stale_objects
+from mlops.deployment.clusters.known import open_place
+from mlops.deployment.deploy import open_ledger
+from mlops.deployment.places import changing, places
+from mlops.registry.ledger import Entry
+from mlops.settings import Settings
+from mlops.spec.place import ObjectRef, Place
+
+# What holds a journal that nobody can make again.
+_JOURNAL = "PersistentVolumeClaim"
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedThere:
+    """What was taken out of a cluster.
+
+    Attributes:
+        name: Name of the deployment.
+        stopped: Whether anything of it was there.
+        place: Where.
+        deleted: What was deleted, or would be.
+        kept: What stays: the journal's volume, and Secrets.
+    """
+
+    name: str
+    stopped: bool
+    place: Place
+    deleted: tuple[ObjectRef, ...]
+    kept: tuple[ObjectRef, ...]
+
+
+def stop_there(
+    settings: Settings,
+    entry: Entry,
+    *,
+    with_journal: bool = False,
+    dry_run: bool = False,
+    connected: Callable[[Settings, Place], Cluster] = open_place,
+) -> StoppedThere:
+    """Delete what our revisions put into a namespace, and note in the ledger that it is gone.
+
+    Only what the ledger says we applied, and what still has our labels, is deleted.
+
+    Args:
+        settings: The project's settings.
+        entry: The revision that is there.
+        with_journal: Delete the volume of its journal too.
+        dry_run: Delete nothing.
+        connected: Opens the cluster.
+
+    Raises:
+        ConflictError: Another command of this machine is at work on it.
+        MlopsError: The cluster cannot be reached, or does not let us.
+    """
+    place, name = entry.intent.place, entry.intent.spec.name
+    assert place is not None
+    cluster = connected(settings, place)
+    ledger = open_ledger(settings, name)
+    with changing(places(settings, name)):
+        entries = [each for each in ledger.history() if _is_there(each, place)]
+        found = list(stale_objects(cluster, name, entries, ()))
+        kept = [
+            change.ref
+            for change in removals(found, now=True)
+            if change.action == "keep" and not (with_journal and change.ref.kind == _JOURNAL)
+        ]
+        # The last applied first, so that nothing works on what is half gone.
+        gone = [(ref, live) for ref, live in reversed(found) if ref not in kept]
+        result = StoppedThere(name, bool(gone), place, tuple(ref for ref, _ in gone), tuple(kept))
+        if dry_run:
+            return result
+        for ref, live in gone:
+            delete(cluster, ref, uid=live["metadata"]["uid"])
+        for each in entries:
+            if each.state == "pending":
+                ledger.abandon(each.number, "stopped before it was ready")
+        if entry.state == "live" and not entry.stopped_ms:
+            ledger.stopped(entry.number, time.time_ns() // 1_000_000)
+    return result
+
+
+def _is_there(entry: Entry, place: Place) -> bool:
+    return entry.intent.place is not None and entry.intent.place.is_at(place)

@@ -1,0 +1,86 @@
+"""A report as JSON data and back: how it comes from a server that nobody else can read.
+
+JSON has no NaN and no infinity. They are written as null and read as what the field means by it:
+an unknown lower bound is minus infinity, an upper one infinity, any other number NaN.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from typing import Any
+
+from mlops.errors import InvalidInputError
+from mlops.journal.base import Journal
+from mlops.monitoring.report import Report, make_report
+
+SCHEMA_VERSION = 1
+_UNKNOWN = {"lower": -math.inf, "upper": math.inf}
+
+
+def report_json(journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
+    """Write the report that a journal gives as JSON; see `mlops.serving.report.Page`."""
+    report = make_report(journal, alpha=alpha, baseline=baseline)
+    return json.dumps({"schema_version": SCHEMA_VERSION, **report_document(report)})
+
+
+def report_document(report: Report) -> dict[str, Any]:
+    """Return a report as JSON data."""
+    document: dict[str, Any] = _finite(dataclasses.asdict(report))
+    return document
+
+
+def read_report(document: Any) -> Report:  # noqa: ANN401 - JSON data
+    """Read what `report_document` wrote; what a later release adds is left out.
+
+    Raises:
+        InvalidInputError: It is of another form.
+    """
+    try:
+        found: Report = _record(Report, document)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"This is no report that can be read: {error!r}.",
+            hint="Is the server of the same release as this program?",
+        ) from error
+    return found
+
+
+def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _record(kind: Any, document: Any) -> Any:  # noqa: ANN401 - any record
+    hints = typing.get_type_hints(kind)
+    values = {
+        field.name: _value(hints[field.name], document[field.name], field.name)
+        for field in dataclasses.fields(kind)
+        if field.name in document or field.default is dataclasses.MISSING
+    }
+    return kind(**values)
+
+
+def _value(kind: Any, value: Any, name: str) -> Any:  # noqa: ANN401 - any value of a record
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        rest = [each for each in arguments if each is not type(None)]
+        return None if value is None else _value(rest[0], value, name)
+    if origin is tuple:
+        kinds = [arguments[0]] * len(value) if arguments[-1] is Ellipsis else arguments
+        return tuple(_value(k, v, name) for k, v in zip(kinds, value, strict=True))
+    if origin is dict:
+        return dict(value)
+    if dataclasses.is_dataclass(kind):
+        return _record(kind, value)
+    if kind is float:
+        return _UNKNOWN.get(name, math.nan) if value is None else float(value)
+    if isinstance(kind, type) and not isinstance(value, kind):
+        raise TypeError(f"`{name}` is {value!r}")
+    return value

@@ -1,0 +1,143 @@
+"""Where the evidence about a deployment is, and the report on it.
+
+On this machine it is in a journal that this machine reads. On a cluster it is in PostgreSQL, which
+is read directly where the settings name it, or in a file of the pod, which only its server reads:
+that one is asked for its report over HTTP. A platform's own model servers keep none.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from mlops.deployment.clusters.known import Found
+from mlops.deployment.clusters.urls import port_forward
+from mlops.deployment.journals import open_journal
+from mlops.deployment.places import places, read_server_state
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
+from mlops.feedback.elsewhere import Elsewhere, Reached
+from mlops.feedback.faults import refusal
+from mlops.journal.room import too_large
+from mlops.monitoring.document import read_report
+from mlops.monitoring.report import Report, make_report
+from mlops.settings import Settings
+from mlops.spec.place import Place
+from mlops.workflows.elsewhere import reached
+
+#: The target whose server is ours and keeps a journal.
+_OURS = "kubernetes"
+_NO_SERVER = "no server of ours"
+
+
+def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = None) -> Report:
+    """Report on a deployment that was located.
+
+    Raises:
+        NotFoundError: Nothing says where the evidence is.
+        ConflictError: There is none, or that server is another deployment's.
+    """
+    if elsewhere is not None:
+        return _checked(report_from(elsewhere), found, elsewhere.url)
+    if found.place is not None:
+        check_readable(settings, found.name, found.place)
+    state = None if found.place else read_server_state(places(settings, found.name))
+    journal = open_journal(settings, found.name, state)
+    try:
+        report = make_report(
+            journal, alpha=settings.report.alpha, baseline=settings.report.baseline
+        )
+        warning = too_large(journal.size_bytes(), settings.journal.max_mb, found.name)
+    finally:
+        journal.close()
+    report = replace(report, notes=(*report.notes, warning)) if warning else report
+    return report if found.place is None else _checked(report, found, "the journal")
+
+
+def report_from(elsewhere: Elsewhere) -> Report:
+    """Ask a server of ours for its report.
+
+    Raises:
+        InvalidInputError: It is no server of ours, or one of another release.
+        MlopsError: It does not answer, or not us.
+    """
+    with reached(elsewhere) as found:
+        _require_ours(found)
+        answer = found.connection.get("/report.json")
+        if answer.status != 200:
+            raise refusal(answer)
+        try:
+            document = json.loads(answer.text)
+        except ValueError as error:
+            raise InvalidInputError(f"{found.url} answered no report.") from error
+    return read_report(document)
+
+
+def check_readable(settings: Settings, name: str, place: Place) -> None:
+    """Refuse to read a journal that is not here.
+
+    Raises:
+        ConflictError: The platform keeps no evidence.
+        NotFoundError: It is in the pod, or the settings do not say where.
+    """
+    if place.target != _OURS:
+        raise ConflictError(
+            f"`{name}` runs on the model servers of `{place.target}`, which keep no evidence: "
+            "neither decisions nor outcomes are written down there.",
+            hint="`--target kubernetes` does. To promote without a verdict: "
+            f'`mlops promote {name} --arm ARM --force "why"`.',
+            reason=_NO_SERVER,
+        )
+    if place.options.get("postgresql"):
+        if not settings.journal.url.startswith(("postgres", "env:", "file:")):
+            raise NotFoundError(
+                f"The journal of `{name}` is in PostgreSQL, and the settings do not say where.",
+                hint='`[journal] url = "env:VARIABLE"` names it, and VARIABLE holds the URL; or '
+                f"ask its server: `{_forward(name, place)}` and {_asking(name)}.",
+            )
+        return
+    raise NotFoundError(
+        f"The journal of `{name}` is a file in its pod, which only its server reads.",
+        hint=f"Ask that: `{_forward(name, place)}` and, in another terminal, {_asking(name)}.",
+    )
+
+
+def keeps_none(error: ConflictError | NotFoundError) -> bool:
+    """Whether a platform keeps no evidence at all."""
+    return error.reason == _NO_SERVER
+
+
+def _forward(name: str, place: Place) -> str:
+    return port_forward(place, f"service/{name}", "8080:80")
+
+
+def _asking(name: str) -> str:
+    return f"`mlops report {name} --url http://localhost:8080`"
+
+
+def _require_ours(found: Reached) -> None:
+    if found.protocol != "mlops":
+        raise InvalidInputError(
+            f"{found.url} is no server of ours, and has no report.",
+            hint="If it is, say `--protocol mlops`.",
+        )
+
+
+def _checked(report: Report, found: Found, source: str) -> Report:
+    """Make sure that a report is about what is live: a port-forward is soon to another one.
+
+    Raises:
+        ConflictError: It is not.
+    """
+    entry = found.entry
+    if report.name != found.name:
+        raise ConflictError(
+            f"{source} is of `{report.name}`, not of `{found.name}`.",
+            hint="Is a port-forward of another deployment still there?",
+        )
+    if entry is not None and entry.number not in report.revisions:
+        raise ConflictError(
+            f"{source} knows of revision {max(report.revisions, default=0)} of `{report.name}`; by "
+            f"the ledger revision {entry.number} is live.",
+            hint="A port-forward ends with its pod: start it anew.",
+        )
+    return report

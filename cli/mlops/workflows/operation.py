@@ -1,0 +1,85 @@
+"""Status, logs and stop of a deployment, wherever it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mlops.deployment import local
+from mlops.deployment.clusters.known import in_cluster, locate, open_place
+from mlops.deployment.clusters.logs import pod_logs
+from mlops.deployment.clusters.status import ClusterStatus, cluster_status, unknown_status
+from mlops.deployment.clusters.stop import StoppedThere, stop_there
+from mlops.deployment.places import cluster_names, is_alive, known_names, places
+from mlops.deployment.status import Status, log_lines, status
+from mlops.errors import MlopsError, UsageError
+from mlops.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A server of this machine that was asked to end.
+
+    Attributes:
+        name: Name of the deployment.
+        stopped: Whether it ran.
+    """
+
+    name: str
+    stopped: bool
+
+
+def statuses(settings: Settings, name: str | None) -> list[Status | ClusterStatus]:
+    """Return how one deployment is doing, or all that this project knows, in alphabetical order.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    if name:
+        found = locate(settings, name)
+        if found.entry is not None:
+            return [cluster_status(settings, found.entry)]
+        return [status(places(settings, found.name))]
+    here, there = known_names(settings), cluster_names(settings)
+    result: list[Status | ClusterStatus] = []
+    for each in sorted({*here, *there}):
+        try:
+            entry = in_cluster(settings, each) if each in there else None
+        except MlopsError as error:
+            # Without the ledger nobody knows where it is; the others are told all the same.
+            result.append(unknown_status(each, error))
+            continue
+        if entry is not None:
+            result.append(cluster_status(settings, entry))
+        elif each in here:
+            result.append(status(places(settings, each)))
+    return result
+
+
+def logs(settings: Settings, name: str | None, *, last: int, follow: bool) -> Iterator[str]:
+    """Yield the last lines of a deployment's log, and then, if asked, each new one."""
+    found = locate(settings, name)
+    if found.place is None:
+        return log_lines(places(settings, found.name), last=last, follow=follow)
+    return pod_logs(open_place(settings, found.place), found.place, last=last, follow=follow)
+
+
+def stop(
+    settings: Settings, name: str | None, *, with_journal: bool, dry_run: bool
+) -> Stopped | StoppedThere:
+    """Stop a deployment; the ledger and all evidence stay.
+
+    Raises:
+        UsageError: It is of this machine, whose journal is a file of the project.
+    """
+    found = locate(settings, name)
+    if found.entry is not None:
+        return stop_there(settings, found.entry, with_journal=with_journal, dry_run=dry_run)
+    where = places(settings, found.name)
+    if with_journal:
+        raise UsageError(
+            f"`{found.name}` is on this machine: its journal is not a volume of a cluster.",
+            hint="`--delete-journal` is left out.",
+        )
+    ran = is_alive(where) if dry_run else local.stop(where)
+    return Stopped(found.name, ran)
