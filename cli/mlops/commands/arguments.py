@@ -25,6 +25,19 @@ NoPreflight = Annotated[
     bool, typer.Option("--no-preflight", help="Skip the checks of server and store.")
 ]
 
+#: How long a command waits for a cluster.
+ClusterTimeout = Annotated[
+    int | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=1,
+        help="How long to wait until it is ready; 600.",
+        rich_help_panel="Cluster",
+        show_default=False,
+    ),
+]
+
 #: Options by which a command finds a cluster, named as kubectl names them.
 Kubeconfig = Annotated[
     str | None,
@@ -141,7 +154,12 @@ def elsewhere(
 
 
 def its_server(
-    url: str, token: str, header: list[str] | None, ca_file: str, insecure: bool, timeout: float
+    url: str,
+    token: str,
+    header: list[str] | None,
+    ca_file: str,
+    insecure: bool,
+    timeout: float = 60.0,
 ) -> Elsewhere | None:
     """Make a record of the options about a deployment's own server, None without a URL.
 
@@ -153,6 +171,12 @@ def its_server(
     )
 
 
-def flags_of(kubeconfig: str | None, context: str | None) -> dict[str, str | None]:
+def flags_of(
+    kubeconfig: str | None, context: str | None, timeout: int | None = None
+) -> dict[str, object]:
     """Return the settings that the options about a cluster stand for."""
-    return {"cluster.kubeconfig": kubeconfig, "cluster.context": context}
+    return {
+        "cluster.kubeconfig": kubeconfig,
+        "cluster.context": context,
+        "cluster.timeout_s": timeout,
+    }

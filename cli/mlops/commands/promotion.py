@@ -10,13 +10,13 @@ import typer
 
 from mlops.commands.arguments import (
     CaFile,
+    ClusterTimeout,
     Context,
     DryRun,
     Header,
     Insecure,
     Kubeconfig,
     Name,
-    Timeout,
     Token,
     Url,
     flags_of,
@@ -50,9 +50,9 @@ def promote(
     header: Header = None,
     ca_file: CaFile = "",
     insecure: Insecure = False,
-    timeout: Timeout = 60.0,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    timeout: ClusterTimeout = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -61,10 +61,10 @@ def promote(
     from mlops.settings import load_settings
     from mlops.workflows.promotion import promote as move
 
-    there = its_server(url, token, header, ca_file, insecure, timeout)
+    there = its_server(url, token, header, ca_file, insecure)
     with PhaseProgress() as progress:
         moved = move(
-            load_settings(flags=flags_of(kubeconfig, context)),
+            load_settings(flags=flags_of(kubeconfig, context, timeout)),
             name,
             arm=arm,
             force=force,
@@ -84,6 +84,7 @@ def rollback(
     reason: Annotated[str, typer.Option(help="Why, for the history.", show_default=False)] = "",
     kubeconfig: Kubeconfig = None,
     context: Context = None,
+    timeout: ClusterTimeout = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -94,7 +95,7 @@ def rollback(
 
     with PhaseProgress() as progress:
         moved = move(
-            load_settings(flags=flags_of(kubeconfig, context)),
+            load_settings(flags=flags_of(kubeconfig, context, timeout)),
             name,
             to=to,
             reason=reason,

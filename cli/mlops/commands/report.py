@@ -102,7 +102,7 @@ def report(
         return
     found = write_report(settings, name, html) if html else report_on(settings, name, there)
     document = {**plain(found), "html": html} if html else plain(found)
-    show(document, as_json=as_json, render=lambda out: _render(out, found, html))
+    show(document, as_json=as_json, render=lambda out: _render(out, found, html, url))
     if exit_code:
         raise typer.Exit(EXIT_CODES[found.verdict.decision])
 
@@ -155,7 +155,7 @@ def _render_paired(out: Console, found: PairedReport) -> None:
         next_steps(out, [f"mlops feedback {found.name}"])
 
 
-def _render(out: Console, found: Report, html: str) -> None:
+def _render(out: Console, found: Report, html: str, url: str) -> None:
     from rich.markup import escape
 
     if html:
@@ -195,9 +195,9 @@ def _render(out: Console, found: Report, html: str) -> None:
         out.print(f"[yellow]note: {escape(text)}[/]")
     _render_verdict(out, found.verdict)
     if found.verdict.winner:
-        next_steps(out, [f"mlops promote {found.name}"])
+        next_steps(out, [f"mlops promote {found.name}{f' --url {url}' if url else ''}"])
     elif found.verdict.decision == "continue" and len(found.arms) > 1:
-        next_steps(out, [f"mlops feedback {found.name}"])
+        next_steps(out, [f"mlops feedback {f'--url {url}' if url else found.name}"])
 
 
 def _table(*titles: str, caption: str | None = None, first: str = "arm") -> Table:

@@ -124,11 +124,17 @@ class _Follower:
                     continue
                 self._reading.add(key)
                 if container.state == "waiting":
-                    for line in _last_lines(self._cluster, pod, container, last):
-                        self._lines.put(line)
+                    self._tell_waiting(pod, container, last)
                 elif (*key[:3], "running") not in self._reading - {key}:
                     arguments = (pod, container, last)
                     threading.Thread(target=self._read, args=arguments, daemon=True).start()
+
+    def _tell_waiting(self, pod: Pod, container: Container, last: int) -> None:
+        """Tell why a container waits, and what it wrote before unless that was read already."""
+        before = (pod.uid, container.name, container.restarts - 1, "running")
+        lines = 0 if before in self._reading else last
+        for line in _last_lines(self._cluster, pod, container, lines):
+            self._lines.put(line)
 
     def _read(self, pod: Pod, container: Container, last: int) -> None:
         while True:

@@ -156,7 +156,8 @@ def _candidate(
     """Return the number that this revision has or would get, the difference, and its objects."""
     before = live.intent.place if live else None
     lines = difference(live.intent.spec if live else None, spec)
-    if live is not None and before is not None and not anew and before.target == where.target:
+    same = before is not None and before.target == where.target and before.is_at(where)
+    if live is not None and before is not None and same and not anew:
         again = _render(where.target, spec, replace(options, revision=live.number))
         now = kept(where.target, again.options, again.rendered)
         others = differences(before.options, now)

@@ -233,7 +233,8 @@ def _drift(settings: Settings, cluster: Cluster, entry: Entry) -> tuple[ObjectRe
     if entry.state != "live":
         return None
     try:
-        found = changes(cluster, manifests_of(settings, entry))
+        # What others took over differs too, so that must not be a conflict here.
+        found = changes(cluster, manifests_of(settings, entry), force=True)
     except MlopsError:
         # Whoever may look may not always apply, also not as a trial.
         return None
