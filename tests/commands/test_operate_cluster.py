@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.commands.test_deploy_apply import AB
 from tests.fixtures_cluster import Namespace
 from tests.fixtures_deployment import Shop, wait_until
 from tests.gateway import open_gateway
+from tests.operators import operators_stand_in
 from tests.serving.models import ROWS, records, save_linear
 from tests.serving.server import make_launch, running, served
 
@@ -212,7 +214,7 @@ def _rolled_out(namespace: Namespace) -> bool:
 
 
 @contextmanager
-def _server(folder: Path, number: int) -> Iterator[str]:
+def _server(folder: Path, number: int, journal: str = "") -> Iterator[str]:
     """Our own server in place of the pod's, with evidence that arm `a` is better."""
     models = {
         "a": save_linear(folder / "a", [1.0, 2.0, 3.0]),
@@ -221,7 +223,10 @@ def _server(folder: Path, number: int) -> Iterator[str]:
     what = served(models, number=number, reward="given", reward_range=(0.0, 1.0))
     home = folder / "server"
     home.mkdir()
-    with running(make_launch(home, what), home) as server:
+    launch = make_launch(home, what)
+    if journal:
+        launch = replace(launch, journal_url=journal)
+    with running(launch, home) as server:
         for _ in range(120):
             answer = server.predict(records(ROWS[:1]))
             reward = 1.0 if answer.arm == "a" else 0.0
@@ -269,10 +274,52 @@ def test_the_winner_of_the_servers_own_report_is_promoted(
     assert (forced["revision"], forced["reason"]) == (4, "everybody says so")
     assert shop.ledger.entry(4).intent.evidence is None
     # Pods that do not come leave the ledger as it was.
-    namespace.fate("no-image")
+    namespace.fate("crash")
     failed = shop.run("rollback", "--json")
     assert failed.code == 6
-    assert "ImagePullBackOff" in failed.error["message"]
+    assert "CrashLoopBackOff" in failed.error["message"]
     live = shop.ledger.live()
     assert live is not None
     assert live.number == 4
+
+
+@pytest.mark.usefixtures("platforms")
+def test_a_platform_keeps_no_evidence(cluster_shop: Shop, namespace: Namespace) -> None:
+    shop = cluster_shop
+    words = [*AB[: AB.index("kubernetes")], "seldon", *AB[AB.index("kubernetes") + 1 :]]
+    with operators_stand_in(namespace.api, namespace.name):
+        shop.ok(*words, "--apply")
+        assert (status(shop)["state"], status(shop)["target"]) == ("ready", "seldon")
+        for asked in (("report",), ("promote",), ("promote", "--arm", "b")):
+            refused = shop.run(*asked, "--json")
+            assert refused.code == 7
+            assert "keep no evidence" in refused.error["message"]
+            assert "--force" in refused.error["hint"]
+        said = shop.ok("promote", "--arm", "b", "--force", "it is newer", "--json").document
+        assert [arm["name"] for arm in said["spec"]["arms"]] == ["b"]
+        path = "/apis/machinelearning.seldon.io/v1/namespaces/{}/seldondeployments/wine"
+        graph = namespace.ask("GET", path)["spec"]["predictors"][0]["graph"]
+        assert graph.get("implementation") != "RANDOM_ABTEST"
+        assert status(shop)["drift"] == []
+        shop.ok("rollback")
+        shop.ok("stop")
+    assert namespace.names("/apis/machinelearning.seldon.io/v1", "seldondeployments") == []
+
+
+def test_a_journal_in_postgresql_is_read_from_here(
+    cluster_shop: Shop,
+    namespace: Namespace,
+    postgresql_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    url = f"{postgresql_url}"
+    secret = {"metadata": {"name": "wine-journal"}, "stringData": {"url": "postgresql://x"}}
+    namespace.ask("POST", "/api/v1/namespaces/{}/secrets", secret)
+    shop = Shop(cluster_shop.folder, "wine", {**cluster_shop.environ, "SHOP_DB": url})
+    shop.environ["MLOPS_JOURNAL_URL"] = "env:SHOP_DB"
+    shop.ok(*AB, "--apply")
+    with _server(tmp_path_factory.mktemp("pod"), 1, url):
+        assert shop.ok("report", "--json").document["verdict"]["winner"] == "a"
+        del shop.environ["MLOPS_JOURNAL_URL"]
+        refused = shop.run("report", "--json")
+        assert (refused.code, "[journal] url" in refused.error["hint"]) == (5, True)

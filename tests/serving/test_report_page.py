@@ -12,6 +12,7 @@ import pytest
 from mlops.errors import NotFoundError
 from mlops.journal.base import Journal
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring.document import read_report
 from mlops.serving.report import LiveReport
 from tests.monitoring.journals import Stage, fill, numbers
 from tests.serving.models import ROWS, records
@@ -35,12 +36,20 @@ def test_the_server_shows_what_it_has_just_been_told(server: Server) -> None:
     assert 'data-refresh="30"' in html
     assert re.search(r"<h1>.+</h1>", html)
     assert "b minus a" in html
+    # And programs too.
+    reply = server.get("/report.json")
+    assert (reply.status, reply.headers["content-type"]) == (200, "application/json")
+    assert reply.headers["cache-control"] == "no-store"
+    assert read_report(reply.json).name == "wine"
+    assert reply.json["schema_version"] == 1
 
 
 def test_the_page_is_documented(server: Server) -> None:
     document = json.loads(server.get("/openapi.json").body)
     answer = document["paths"]["/report"]["get"]["responses"]["200"]
     assert list(answer["content"]) == ["text/html"]
+    answer = document["paths"]["/report.json"]["get"]["responses"]["200"]
+    assert list(answer["content"]) == ["application/json"]
 
 
 def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:

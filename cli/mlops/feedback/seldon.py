@@ -33,8 +33,6 @@ from mlops.rewards import Reward
 _PREDICTIONS = "/api/v1.0/predictions"
 _FEEDBACK = "/api/v1.0/feedback"
 _FAILURES = (1, "FAILURE")
-# What our own server, which speaks this too, tells in `meta.tags`.
-_OURS = "mlops_request_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ class SeldonDesk:
     def _check_credit(self, response: dict[str, Any]) -> None:
         """Refuse what would be credited to another model, or to all."""
         meta = response.get("meta") or {}
-        if (meta.get("tags") or {}).get(_OURS) or chosen(response):
+        if chosen(response):
             return
         leaf = answered_by(response)
         if leaf and self._answered_by not in ("", leaf):

@@ -10,11 +10,22 @@ from mlops.errors import RemoteError
 def chosen(response: dict[str, Any]) -> dict[str, int]:
     """Return the routers that chose one child, and which.
 
+    Our own server names itself there. One of a single model, as behind Seldon's executor, has
+    nothing to choose: it is called as its arm.
+
     >>> chosen({"meta": {"routing": {"ab": 1, "model-b": -1}}})
     {'ab': 1}
+    >>> chosen({"meta": {"routing": {"model-b": 0}, "tags": {"mlops_arm": "model-b"}}})
+    {}
     """
-    routing = (response.get("meta") or {}).get("routing") or {}
-    return {name: child for name, child in routing.items() if type(child) is int and child >= 0}
+    meta = response.get("meta") or {}
+    arm = (meta.get("tags") or {}).get("mlops_arm")
+    routing = meta.get("routing") or {}
+    return {
+        name: child
+        for name, child in routing.items()
+        if type(child) is int and child >= 0 and name != arm
+    }
 
 
 def answered_by(response: dict[str, Any]) -> str:
