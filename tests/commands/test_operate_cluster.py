@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlops.deployment.clusters import deploy as deploy_module
+from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
 from mlops.workflows.operation import logs
 from tests.commands.test_deploy_apply import AB
 from tests.fixtures_cluster import Namespace
 from tests.fixtures_deployment import Shop, wait_until
 from tests.gateway import open_gateway
+from tests.monitoring.journals import Stage, fill, numbers
 from tests.operators import operators_stand_in
 from tests.serving.models import ROWS, records, save_linear
 from tests.serving.server import make_launch, running, served
@@ -214,7 +216,7 @@ def _rolled_out(namespace: Namespace) -> bool:
 
 
 @contextmanager
-def _server(folder: Path, number: int, journal: str = "") -> Iterator[str]:
+def _server(folder: Path, number: int) -> Iterator[str]:
     """Our own server in place of the pod's, with evidence that arm `a` is better."""
     models = {
         "a": save_linear(folder / "a", [1.0, 2.0, 3.0]),
@@ -223,10 +225,7 @@ def _server(folder: Path, number: int, journal: str = "") -> Iterator[str]:
     what = served(models, number=number, reward="given", reward_range=(0.0, 1.0))
     home = folder / "server"
     home.mkdir()
-    launch = make_launch(home, what)
-    if journal:
-        launch = replace(launch, journal_url=journal)
-    with running(launch, home) as server:
+    with running(make_launch(home, what), home) as server:
         for _ in range(120):
             answer = server.predict(records(ROWS[:1]))
             reward = 1.0 if answer.arm == "a" else 0.0
@@ -307,19 +306,19 @@ def test_a_platform_keeps_no_evidence(cluster_shop: Shop, namespace: Namespace) 
 
 
 def test_a_journal_in_postgresql_is_read_from_here(
-    cluster_shop: Shop,
-    namespace: Namespace,
-    postgresql_url: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    cluster_shop: Shop, namespace: Namespace, postgresql_url: str
 ) -> None:
-    url = f"{postgresql_url}"
     secret = {"metadata": {"name": "wine-journal"}, "stringData": {"url": "postgresql://x"}}
     namespace.ask("POST", "/api/v1/namespaces/{}/secrets", secret)
-    shop = Shop(cluster_shop.folder, "wine", {**cluster_shop.environ, "SHOP_DB": url})
-    shop.environ["MLOPS_JOURNAL_URL"] = "env:SHOP_DB"
+    shop = cluster_shop
+    shop.environ.update(SHOP_DB=postgresql_url, MLOPS_JOURNAL_URL="env:SHOP_DB")
     shop.ok(*AB, "--apply")
-    with _server(tmp_path_factory.mktemp("pod"), 1, url):
-        assert shop.ok("report", "--json").document["verdict"]["winner"] == "a"
-        del shop.environ["MLOPS_JOURNAL_URL"]
-        refused = shop.run("report", "--json")
-        assert (refused.code, "[journal] url" in refused.error["hint"]) == (5, True)
+    journal = SqlJournal(journal_url(postgresql_url, "wine"))
+    # In place of what the pods would write.
+    fill(journal, ["a", "b"], [Stage((0.5, 0.5), 400)], numbers([0.0, 1.0]))
+    journal.close()
+    assert shop.ok("report", "--json").document["verdict"]["winner"] == "a"
+    assert shop.ok("promote", "--json").document["spec"]["arms"][0]["name"] == "a"
+    del shop.environ["MLOPS_JOURNAL_URL"]
+    refused = shop.run("report", "--json")
+    assert (refused.code, "[journal] url" in refused.error["hint"]) == (5, True)
