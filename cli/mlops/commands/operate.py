@@ -174,7 +174,8 @@ def _render_there(out: Console, each: ClusterStatus) -> None:
 
     style = _STYLES[each.state]
     where = f"namespace {each.namespace}" + (f" of {each.context}" if each.context else "")
-    when = age(each.since_ms) if each.since_ms else "never live"
+    since = "stopped" if each.state == "stopped" else "live since"
+    when = f"{since} {age(each.since_ms)}" if each.since_ms else "never live"
     out.print(
         f"[bold]{escape(each.name)}[/] [{style}]{each.state}[/]  {when}  revision "
         f"{each.revision}  {escape(each.target)} in {escape(where)}"
