@@ -83,6 +83,14 @@ def test_what_is_there_is_told(cluster_shop: Shop, namespace: Namespace, tmp_pat
     bob = namespace.user("bob")
     assert status(shop, "--kubeconfig", str(bob))["state"] == "unreachable"
 
+    # Who shares the ledger finds it from another folder, and is told of it by name.
+    (tmp_path / "other-folder").mkdir()
+    ledger = f"sqlite:///{shop.folder / '.mlops' / 'mlflow.db'}"
+    environ = {**shop.environ, "MLFLOW_TRACKING_URI": ledger}
+    colleague = Shop(tmp_path / "other-folder", "wine", environ)
+    assert status(colleague, "wine")["state"] == "ready"
+    assert colleague.run("status", "beer").code == 5
+
     # A cluster that is away is one line, and another is not mistaken for it.
     away = namespace.api.kubeconfig(tmp_path / "away", namespace.name, url="https://127.0.0.1:9")
     found = status(shop, "--kubeconfig", str(away))

@@ -219,6 +219,13 @@ def test_certificates(tmp_path: Path) -> None:
             reach(Elsewhere(url, ca_file=str(tmp_path / "empty.pem")))
 
 
+def test_a_token_of_two_lines_is_not_shown(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret\nand more")
+    with pytest.raises(InvalidInputError) as caught:
+        reach(Elsewhere(_SELDON, token=f"file:{tmp_path / 'token'}"))
+    assert "s3cret" not in caught.value.message
+
+
 def test_plain_http_is_not_tls(gateway: Gateway) -> None:
     url = gateway.url.replace("http:", "https:")
     with Connection(url, here=False) as connection, pytest.raises(RemoteError) as caught:

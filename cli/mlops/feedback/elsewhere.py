@@ -181,7 +181,7 @@ def _token(text: str) -> str:
             "A token has no place on a command line: others see it, and the shell keeps it.",
             hint="`--token env:VARIABLE` or `--token file:PATH` names where it is.",
         )
-    return look_up(text) if text else ""
+    return _one_line(look_up(text), "authorization") if text else ""
 
 
 def _headers(texts: Iterable[str]) -> dict[str, str]:

@@ -100,4 +100,5 @@ def open_place(settings: Settings, place: Place) -> Cluster:
 
 
 def _shared(settings: Settings) -> bool:
-    return settings.tracking_uri.startswith(("http:", "https:", "databricks"))
+    """Whether the ledger is not the project's own file, so that others may write it too."""
+    return bool(settings.tracking.uri)
