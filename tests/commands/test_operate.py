@@ -11,6 +11,7 @@ import time
 import pytest
 
 from mlops.deployment.places import is_alive
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 
 _HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "sqlalchemy")
@@ -18,7 +19,9 @@ _HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "sqlalchemy")
 
 def test_status_tells_what_each_arm_did(shop: Shop) -> None:
     def requests() -> int:
-        (found,) = shop.ok("status", "wine", "--json").document["deployments"]
+        document = shop.ok("status", "wine", "--json").document
+        fits("status", document)
+        (found,) = document["deployments"]
         assert (found["state"], found["pid"]) == ("running", shop.state.pid)
         assert [arm["name"] for arm in found["arms"]] == ["modelA", "modelB"]
         return sum(int(arm["requests"]) for arm in found["arms"])

@@ -14,6 +14,7 @@ from mlops.deployment.clusters import deploy as deploy_module
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.workflows.operation import logs
+from tests.commands.schemas import fits
 from tests.commands.test_deploy_apply import AB
 from tests.fixtures_cluster import Namespace
 from tests.fixtures_deployment import Shop, wait_until
@@ -28,7 +29,9 @@ _MERGE = "application/merge-patch+json"
 
 
 def status(shop: Shop, *words: str) -> dict[str, Any]:
-    (found,) = shop.ok("status", "--json", *words).document["deployments"]
+    document = shop.ok("status", "--json", *words).document
+    fits("status", document)
+    (found,) = document["deployments"]
     return dict(found)
 
 
@@ -140,6 +143,7 @@ def test_stop_takes_out_what_we_put_in(cluster_shop: Shop, namespace: Namespace)
     assert namespace.names("/apis/apps/v1", "deployments") == ["wine"]
     assert [each["kind"] for each in planned["kept"]] == ["PersistentVolumeClaim"]
     done = shop.ok("stop", "--json").document
+    fits("stop", done)
     assert done == {**planned, "schema_version": 1}
     assert namespace.names("/apis/apps/v1", "deployments") == []
     assert namespace.names("/api/v1", "services") == []
