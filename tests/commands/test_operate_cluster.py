@@ -20,7 +20,6 @@ from tests.fixtures_cluster import Namespace
 from tests.fixtures_deployment import Shop, wait_until
 from tests.gateway import open_gateway
 from tests.monitoring.journals import Stage, fill, numbers
-from tests.operators import operators_stand_in
 from tests.serving.models import ROWS, records, save_linear
 from tests.serving.server import make_launch, running, served
 
@@ -292,29 +291,6 @@ def test_the_winner_of_the_servers_own_report_is_promoted(
     live = shop.ledger.live()
     assert live is not None
     assert live.number == 4
-
-
-@pytest.mark.usefixtures("platforms")
-def test_a_platform_keeps_no_evidence(cluster_shop: Shop, namespace: Namespace) -> None:
-    shop = cluster_shop
-    words = [*AB[: AB.index("kubernetes")], "seldon", *AB[AB.index("kubernetes") + 1 :]]
-    with operators_stand_in(namespace.api, namespace.name):
-        shop.ok(*words, "--apply")
-        assert (status(shop)["state"], status(shop)["target"]) == ("ready", "seldon")
-        for asked in (("report",), ("promote",), ("promote", "--arm", "b")):
-            refused = shop.run(*asked, "--json")
-            assert refused.code == 7
-            assert "keep no evidence" in refused.error["message"]
-            assert "--force" in refused.error["hint"]
-        said = shop.ok("promote", "--arm", "b", "--force", "it is newer", "--json").document
-        assert [arm["name"] for arm in said["spec"]["arms"]] == ["b"]
-        path = "/apis/machinelearning.seldon.io/v1/namespaces/{}/seldondeployments/wine"
-        graph = namespace.ask("GET", path)["spec"]["predictors"][0]["graph"]
-        assert graph.get("implementation") != "RANDOM_ABTEST"
-        assert status(shop)["drift"] == []
-        shop.ok("rollback")
-        shop.ok("stop")
-    assert namespace.names("/apis/machinelearning.seldon.io/v1", "seldondeployments") == []
 
 
 def test_a_journal_in_postgresql_is_read_from_here(

@@ -90,3 +90,27 @@ def test_seldon2_weights_make_the_experiment_anew(cluster_shop: Shop, namespace:
         weights = [each["weight"] for each in after["spec"]["candidates"]]
         assert weights[0] == 9 * weights[1]
         assert namespace.names(SELDON2, "models") == models
+
+
+@pytest.mark.usefixtures("platforms")
+def test_a_platform_keeps_no_evidence(cluster_shop: Shop, namespace: Namespace) -> None:
+    shop = cluster_shop
+    with operators_stand_in(namespace.api, namespace.name):
+        shop.ok(*DEPLOY, *IMAGE, "--target", "seldon")
+        (found,) = shop.ok("status", "--json").document["deployments"]
+        assert (found["state"], found["target"], found["drift"]) == ("ready", "seldon", [])
+        for asked in (("report",), ("promote",), ("promote", "--arm", "b")):
+            refused = shop.run(*asked, "--json")
+            assert refused.code == 7
+            assert "keep no evidence" in refused.error["message"]
+            assert "--force" in refused.error["hint"]
+        said = shop.ok("promote", "--arm", "b", "--force", "it is newer", "--json").document
+        assert [arm["name"] for arm in said["spec"]["arms"]] == ["b"]
+        group = "/apis/machinelearning.seldon.io/v1"
+        live = namespace.ask("GET", f"{group}/namespaces/{{}}/seldondeployments/wine")
+        assert "children" not in live["spec"]["predictors"][0]["graph"]
+        (found,) = shop.ok("status", "--json").document["deployments"]
+        assert found["drift"] == []
+        assert len(shop.ok("rollback", "--json").document["spec"]["arms"]) == 2
+        shop.ok("stop")
+    assert namespace.names(group, "seldondeployments") == []
