@@ -185,7 +185,8 @@ class SeldonDesk:
 
 
 _INSTEAD = (
-    "`mlops deploy --target seldon --traffic-by graph` lets a router inside Seldon's graph choose."
+    "`mlops deploy --target seldon --traffic-by graph` lets a router inside Seldon's graph choose, "
+    "`--router` puts our server in front, which knows its answers by their id."
 )
 
 

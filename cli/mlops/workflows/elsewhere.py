@@ -109,8 +109,8 @@ def _desk(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) ->
     if found.protocol != "seldon":
         raise InvalidInputError(
             f"{found.url} speaks `{found.protocol}`, which has no feedback.",
-            hint="`mlops deploy --target kubernetes` has: our server in front of the models takes "
-            "rewards and truths, and knows whom to credit.",
+            hint="`mlops deploy … --router` has: our server in front of the models takes rewards "
+            "and truths, and knows whom to credit.",
         )
     name = settings.feedback.reward
     rewards = Terms((load_reward(name), name), terms.shift, terms.one_model)

@@ -26,7 +26,6 @@ from mlops.workflows.elsewhere import reached
 
 #: The target whose server is ours and keeps a journal.
 _OURS = "kubernetes"
-_NO_SERVER = "no server of ours"
 
 
 def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = None) -> Report:
@@ -79,13 +78,12 @@ def check_readable(settings: Settings, name: str, place: Place) -> None:
         ConflictError: The platform keeps no evidence.
         NotFoundError: It is in the pod, or the settings do not say where.
     """
-    if place.target != _OURS:
+    if not _keeps_journal(place):
         raise ConflictError(
             f"`{name}` runs on the model servers of `{place.target}`, which keep no evidence: "
             "neither decisions nor outcomes are written down there.",
-            hint="`--target kubernetes` does. To promote without a verdict: "
+            hint="With `--router` our server in front does. To promote without a verdict: "
             f'`mlops promote {name} --arm ARM --force "why"`.',
-            reason=_NO_SERVER,
         )
     if place.options.get("postgresql"):
         if not settings.journal.url.startswith(("postgres", "env:", "file:")):
@@ -101,9 +99,9 @@ def check_readable(settings: Settings, name: str, place: Place) -> None:
     )
 
 
-def keeps_none(error: ConflictError | NotFoundError) -> bool:
-    """Whether a platform keeps no evidence at all."""
-    return error.reason == _NO_SERVER
+def _keeps_journal(place: Place) -> bool:
+    """Whether a server of ours is there, alone or in front of a platform's."""
+    return place.target == _OURS or bool(place.options.get("cluster.router"))
 
 
 def _forward(name: str, place: Place) -> str:
