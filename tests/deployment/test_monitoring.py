@@ -14,11 +14,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
+from mlops.deployment.manifest_files import put_files
 from mlops.deployment.prometheus.alerts import alerts
 from mlops.deployment.prometheus.dashboard import dashboard
 from mlops.deployment.prometheus.files import DASHBOARD, PROMETHEUS, RULES, on_machine
 from mlops.deployment.prometheus.queries import Queries
-from mlops.deployment.render import put_files
 from mlops.deployment.targets import TARGETS
 from mlops.deployment.targets.base import Rendered
 from mlops.deployment.targets.kubernetes import Kubernetes

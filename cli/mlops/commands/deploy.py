@@ -219,10 +219,10 @@ def deploy(
     For example `mlops deploy --ab modelA modelB`, or `--ab wine/1 wine/2 --split 90/10`.
     """
     from mlops.commands.progress import TransferProgress
+    from mlops.deployment.choices import applies, of_platform, renders
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.local import stay
-    from mlops.deployment.render import applies, of_platform, renders
     from mlops.deployment.render import render as render_manifests
     from mlops.deployment.request import read_request
     from mlops.deployment.watching import check_watching, write_watching

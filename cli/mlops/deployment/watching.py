@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from mlops.deployment.choices import check_extras
+from mlops.deployment.manifest_files import RenderedFile, put_files
 from mlops.deployment.prometheus.files import faults, on_machine
-from mlops.deployment.render import RenderedFile, check_extras, default_folder, put_files
+from mlops.deployment.render import default_folder
 from mlops.deployment.targets.base import Refusal, refuse
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec

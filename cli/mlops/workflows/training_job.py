@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mlops.deployment.render import STDOUT, RenderedFile, apply_command, put_files
+from mlops.deployment.choices import STDOUT
+from mlops.deployment.manifest_files import RenderedFile, apply_command, put_files
 from mlops.deployment.rendering import render_template
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings.project import as_name

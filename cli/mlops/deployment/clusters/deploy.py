@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from mlops.cluster import Cluster, apply, get
 from mlops.cluster.objects import ref_of
 from mlops.cluster.waiting import NOT_READY, remove, wait_ready
+from mlops.deployment.choices import check_choices
 from mlops.deployment.clusters.changes import prune
 from mlops.deployment.clusters.plan import ClusterPlan, Prepared, Say, prepare
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
 from mlops.deployment.deploy import open_ledger, unchanged
 from mlops.deployment.places import changing, note_cluster, places
-from mlops.deployment.render import Rendering, check_choices, read_models, render_options, write
+from mlops.deployment.render import Rendering, read_models, render_options, write
 from mlops.deployment.request import DeployRequest, make_spec
 from mlops.deployment.targets import TARGETS
 from mlops.errors import ConflictError, MlopsError

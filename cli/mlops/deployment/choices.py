@@ -1,0 +1,143 @@
+"""Which options of `mlops deploy` go together: of targets, of extras, of applying."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlops.deployment.prometheus.files import MONITORING
+from mlops.deployment.targets import TARGETS
+from mlops.errors import (
+    UsageError,
+    did_you_mean,
+    one_of,
+)
+from mlops.settings import Settings
+from mlops.settings.schema import SECTIONS, keys
+
+#: The target that is this machine, which renders nothing.
+LOCAL = "local"
+#: What `--with` and `extras` of `[cluster]` may name.
+EXTRAS = (MONITORING,)
+#: In place of a folder: standard output.
+STDOUT = "-"
+
+# Targets whose model servers our server can be in front of.
+_ROUTED = ("kserve", "seldon", "seldon2")
+_FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
+
+
+def renders(
+    target: str, only_local: Mapping[str, object], only_cluster: Mapping[str, object]
+) -> bool:
+    """Whether a target is one that renders; False for this machine.
+
+    Args:
+        target: Name of the target.
+        only_local: Options that only this machine understands, with what was given; a false value
+            was not.
+        only_cluster: Options that only a cluster understands, likewise.
+
+    Raises:
+        UsageError: There is no such target, or an option does not go with it.
+    """
+    if target != LOCAL and target not in TARGETS:
+        known = (LOCAL, *TARGETS)
+        raise UsageError(
+            f"There is no target called `{target}`.",
+            hint=did_you_mean(target, known) or f"Use {one_of(known)}.",
+        )
+    wrong = only_cluster if target == LOCAL else only_local
+    given = [option for option, value in wrong.items() if value]
+    if not given:
+        return target != LOCAL
+    if target == LOCAL:
+        raise UsageError(
+            f"{one_of(given)} is about manifests, and `--target local` has none.",
+            hint=f"Add `--target {'|'.join(TARGETS)}`.",
+        )
+    raise UsageError(
+        f"{one_of(given)} goes with `--target local` only, not with `{target}`.",
+        hint=f"Leave {one_of(given)} out.",
+    )
+
+
+def applies(apply: bool, only_applied: Mapping[str, object], to: str | None) -> bool:
+    """Whether manifests are to be applied too.
+
+    Args:
+        apply: Whether somebody said so.
+        only_applied: Options that nothing else understands, with what was given.
+        to: Folder for the manifests, `-` for standard output.
+
+    Raises:
+        UsageError: An option does not go with it.
+    """
+    given = [option for option, value in only_applied.items() if value]
+    if given and not apply:
+        raise UsageError(
+            f"{one_of(given)} is about a cluster, and none is touched without `--apply`.",
+            hint=f"Add `--apply`, or leave {one_of(given)} out.",
+        )
+    if apply and to == STDOUT:
+        raise UsageError(
+            "`--render -` prints manifests, and `--apply` prints what became of them.",
+            hint="Leave one of them out, or render to a folder.",
+        )
+    return apply
+
+
+def of_platform(target: str, *, router: bool = False, **given: str | None) -> dict[str, str]:
+    """Turn options about a platform into the settings of the target they are given with.
+
+    Args:
+        target: Name of the target.
+        router: Whether our server is to be in front of the platform's.
+        given: Key of a setting (`version`, `mode`, `split`) to what was given for it.
+
+    Returns:
+        `section.key` to value, for those that were given.
+
+    Raises:
+        UsageError: The target has no such setting, or no model servers to be in front of.
+    """
+    if router and target not in _ROUTED:
+        raise UsageError(
+            f"`--router` does not go with `--target {target}`.",
+            hint=f"There our server is the router already; {one_of(_ROUTED)} have model servers "
+            "for it to be in front of.",
+        )
+    wanted = {key: value for key, value in given.items() if value is not None}
+    for key in wanted:
+        if target not in SECTIONS or key not in keys(target):
+            having = [each for each in TARGETS if each in SECTIONS and key in keys(each)]
+            raise UsageError(
+                f"`{_FLAGS[key]}` does not go with `--target {target}`.",
+                hint=f"It goes with {one_of(having)}.",
+            )
+    return {f"{target}.{key}": value for key, value in wanted.items()}
+
+
+def check_choices(settings: Settings, target: str) -> None:
+    """Refuse what cannot be chosen together.
+
+    Raises:
+        UsageError: There is no such extra, or both our server and the platform are to split.
+    """
+    check_extras(settings)
+    if settings.cluster.router and settings.origins.get(f"{target}.split") == "command line":
+        raise UsageError(
+            "`--traffic-by` does not go with `--router`: our server splits, or the platform does.",
+            hint="Leave one of them out; `router` of `[cluster]` counts as `--router`.",
+        )
+
+
+def check_extras(settings: Settings) -> None:
+    """Refuse extras that are none.
+
+    Raises:
+        UsageError: There is no such extra.
+    """
+    for extra in settings.cluster.extras:
+        if extra not in EXTRAS:
+            hint = did_you_mean(extra, EXTRAS) or f"Use {one_of(EXTRAS)}."
+            raise UsageError(f"There is no extra called `{extra}`.", hint=hint)
