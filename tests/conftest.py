@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -72,3 +73,6 @@ def variables_of_stores() -> Iterator[None]:
         if name not in before:
             del os.environ[name]
     os.environ.update(before)
+    if "boto3" in sys.modules:
+        # The session that all of MLflow's clients share has read the profiles of this test's home.
+        sys.modules["boto3"].DEFAULT_SESSION = None
