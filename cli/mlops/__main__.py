@@ -20,14 +20,28 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    # A reader that goes away (`mlops models list | head`) ends us quietly, as it does other tools.
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGPIPE, _end_with_our_reader)
     code = run(words)
     # The end of Python looks through everything for cycles; after `import mlflow` that is a million
     # objects and half a second, to free memory that the system frees anyway.
     gc.freeze()
     sys.exit(code)
+
+
+def _end_with_our_reader(number: int, _frame: object) -> None:
+    """End as other tools do when a reader goes away (`mlops models list | head`): quietly.
+
+    The signal comes for sockets too. There the call that sends fails as well, and is told of.
+    """
+    import select
+
+    ours = select.poll()
+    for output in (1, 2):
+        ours.register(output, 0)
+    if any(event & (select.POLLERR | select.POLLHUP) for _, event in ours.poll(0)):
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
 
 
 def run(words: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
 import http.client
 import json
@@ -151,7 +152,12 @@ class Connection:
         # Between two answers a server says nothing; if there is something to read, it is the end.
         if idle is not None and select.select([idle], [], [], 0)[0]:
             self._http.close()
-        self._http.request(method, f"{self._prefix}{path}", body, dict(headers))
+        if self._http.sock is None:
+            self._http.connect()
+        # Who refuses a body for its size answers before all of it is sent; where nothing was
+        # answered, reading fails as well.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._http.request(method, f"{self._prefix}{path}", body, dict(headers))
         return self._http.getresponse()
 
 
