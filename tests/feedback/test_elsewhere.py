@@ -60,6 +60,12 @@ def test_what_is_said_goes_before_what_is_guessed() -> None:
         (Elsewhere("seldon+http://h"), InvalidInputError, "`seldon+`"),
         (Elsewhere("h:80"), InvalidInputError, "not a URL"),
         (Elsewhere("http://h:port"), InvalidInputError, "not a URL"),
+        (Elsewhere("http://[::1"), InvalidInputError, "not a URL"),
+        (Elsewhere("http://a..b/feedback"), InvalidInputError, "not a URL"),
+        (Elsewhere("http://h/na\u00efve"), InvalidInputError, "not a URL"),
+        (Elsewhere("http://h/my wine"), InvalidInputError, "not a URL"),
+        (Elsewhere("ann:s3cret@h"), InvalidInputError, "credentials"),
+        (Elsewhere("http://ann:s3cret@h:port"), InvalidInputError, "credentials"),
         (Elsewhere("http://h", "grpc"), UsageError, "`grpc`"),
         (Elsewhere(_SELDON, token="s3cret"), UsageError, "command line"),
         (Elsewhere(_SELDON, token="env:NO_SUCH_VARIABLE"), InvalidInputError, "NO_SUCH_VARIABLE"),
@@ -67,6 +73,8 @@ def test_what_is_said_goes_before_what_is_guessed() -> None:
         (Elsewhere(_SELDON, headers=("Authorization=s3cret",)), UsageError, "`Authorization`"),
         (Elsewhere(_SELDON, headers=("Cookie=s3cret",)), UsageError, "`Cookie`"),
         (Elsewhere(_SELDON, headers=("X-Api-Key=s3cret",)), UsageError, "`X-Api-Key`"),
+        (Elsewhere(_SELDON, headers=("apikey=s3cret",)), UsageError, "`apikey`"),
+        (Elsewhere(_SELDON, headers=("X-Auth=s3cret",)), UsageError, "`X-Auth`"),
         (Elsewhere(_SELDON, headers=("s3cret",)), UsageError, "no header"),
         (Elsewhere(_SELDON, headers=("X-A=a\r\nX-B: b",)), InvalidInputError, "`X-A`"),
         (Elsewhere("https://h/feedback", ca_file="/no/ca"), InvalidInputError, "/no/ca"),
@@ -126,6 +134,15 @@ def test_redirects_are_told_and_not_followed(gateway: Gateway) -> None:
     assert "`https://login.example.com/auth`" in said.message
     assert "s3cret" not in f"{said.message}{said.hint}"
     assert len(gateway.seen) == 1
+    for odd in ("http://[::1/x", "http://h:abc/x", ""):
+        gateway.says = (302, {"location": odd}, b"")
+        assert f"`{odd}`" in ask(gateway).message
+
+
+@pytest.mark.parametrize("problems", [3, "x", ["x"], [{}], {}])
+def test_an_error_of_an_unknown_form_is_shown_as_it_is(gateway: Gateway, problems: object) -> None:
+    gateway.says = (400, {}, json.dumps({"problems": problems}).encode())
+    assert f"{{'problems': {problems!r}}}" in ask(gateway).message
 
 
 def test_who_may_not(gateway: Gateway) -> None:
@@ -185,6 +202,15 @@ def test_a_server_of_several_models_has_to_be_told_which(gateway: Gateway) -> No
     assert f"{gateway.url}/v2/models/NAME" in (caught.value.hint or "")
     gateway.says = (401, {}, b"")
     with pytest.raises(NotAllowedError):
+        reach(Elsewhere(gateway.url))
+
+
+def test_a_gateway_alone_does_not_tell_what_is_behind_it(gateway: Gateway) -> None:
+    gateway.says = (503, {}, b"no healthy upstream")
+    with pytest.raises(RemoteError, match="no healthy upstream"):
+        reach(Elsewhere(gateway.url))
+    gateway.says = (200, {}, b"<title>Log in</title>")
+    with pytest.raises(RemoteError, match="titled `Log in`"):
         reach(Elsewhere(gateway.url))
 
 

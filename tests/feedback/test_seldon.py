@@ -131,6 +131,22 @@ def test_a_stream_of_kept_answers(
         assert "go on from line 2" in (caught.value.hint or "")
 
 
+@pytest.mark.parametrize(
+    ("response", "says"),
+    [
+        ({"meta": "x"}, "`meta`"),
+        ({"meta": {"routing": [1]}}, "`meta.routing`"),
+        ({"meta": {"tags": "x"}}, "`meta.tags`"),
+        ({"data": {"tensor": 3}}, "`data.tensor`"),
+    ],
+)
+def test_what_only_looks_like_an_answer(response: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInputError, match=f"{says} is not an object"):
+        read_saved("answer.json", json.dumps({"response": response}))
+    with pytest.raises(InvalidInputError, match="is not an object"):
+        truths({"data": {"tensor": 3}})
+
+
 def test_without_injected_routing_nobody_can_be_credited(
     models: list[ModelServer], executor: ExecutorStandIn, connection: Connection
 ) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import http
 import http.client
 import json
+import re
 import select
 import ssl
 import time
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.feedback.faults import Answer, no_answer, no_json, refusal
@@ -21,6 +22,8 @@ from mlops.feedback.faults import Answer, no_answer, no_json, refusal
 _TIMEOUT_S = 60.0
 # Between attempts of what may be sent twice.
 _PAUSES_S = (0.5, 2.0)
+# What a path may hold as it is; anything else is written `%20` and such.
+_PATH = re.compile(r"[!-~]*")
 
 
 class Connection:
@@ -48,13 +51,14 @@ class Connection:
         timeout_s: float = _TIMEOUT_S,
         here: bool = True,
     ) -> None:
-        host, port, secure = _host(url)
+        parts = split_url(url)
+        host, port = parts.hostname or "", parts.port
         self._http: http.client.HTTPConnection = (
             http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls)
-            if secure
+            if parts.scheme == "https"
             else http.client.HTTPConnection(host, port, timeout=timeout_s)
         )
-        self._url, self._prefix = url.rstrip("/"), urlsplit(url).path.rstrip("/")
+        self._url, self._prefix = url.rstrip("/"), parts.path.rstrip("/")
         self._timeout_s, self._here = timeout_s, here
         self._headers = {**({"authorization": f"Bearer {token}"} if token else {}), **headers}
 
@@ -173,22 +177,32 @@ def read_token(path: str) -> str:
         raise InvalidInputError(f"The token file `{path}` cannot be read: {error}.") from error
 
 
-def _host(url: str) -> tuple[str, int | None, bool]:
-    """Return host, port and whether it is https."""
+def split_url(url: str) -> SplitResult:
+    """Take the URL of a server apart.
+
+    Raises:
+        InvalidInputError: It is not http or https, holds credentials, or cannot be sent anywhere.
+    """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
+        host, _ = parts.hostname, parts.port
+        # As it will be looked up.
+        can_be_asked = bool((host or "").encode("idna")) and _PATH.fullmatch(parts.path)
     except ValueError:
-        parts, host, port = urlsplit(""), None, None
-    if "@" in parts.netloc:
+        parts, host, can_be_asked = urlsplit(""), None, None
+    is_url = parts.scheme in ("http", "https") and bool(can_be_asked)
+    # In what is no URL it is not known where a password ends.
+    if "@" in (parts.netloc if is_url else url):
         raise InvalidInputError(
-            f"The URL of `{host}` holds credentials.", hint="`--token env:VARIABLE` sends a token."
+            f"The URL{f' of `{host}`' if host else ''} holds credentials.",
+            hint="`--token env:VARIABLE` sends a token.",
         )
-    if parts.scheme not in ("http", "https") or not host:
+    if not is_url:
         raise InvalidInputError(
-            f"`{url}` is not a URL of a server.", hint="Write `http://host:port/path`."
+            f"`{re.split('[?#]', url)[0]}` is not a URL of a server.",
+            hint="Write `http://host:port/path`.",
         )
-    return host, port, parts.scheme == "https"
+    return parts
 
 
 def _json(answer: Answer) -> Any:  # noqa: ANN401 - a JSON value

@@ -7,17 +7,17 @@ of V2 and KServe do; else the server is asked, since ours names itself at `/v2`.
 from __future__ import annotations
 
 import contextlib
+import http
 import json
 import re
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast, get_args
-from urllib.parse import urlsplit
 
 from mlops.errors import InvalidInputError, UsageError, one_of
-from mlops.feedback.connection import Connection
-from mlops.feedback.faults import Answer, refusal
+from mlops.feedback.connection import Connection, split_url
+from mlops.feedback.faults import GATEWAY_STATUSES, Answer, no_json, refusal
 from mlops.settings.secrets import is_reference, look_up, names_a_secret
 from mlops.spec.endpoint import is_endpoint
 
@@ -130,7 +130,7 @@ def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | Non
             f"`{said}+` is for arms of a deployment.",
             hint=f"`--url {rest.partition('#')[0]} --protocol {said}`",
         )
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.query or parts.fragment or "?" in url or "#" in url:
         raise InvalidInputError(
             f"`{re.split('[?#]', url)[0]}` has something after its path.",
@@ -160,8 +160,11 @@ def _ask(connection: Connection, url: str) -> Protocol:
 
 
 def _named(answer: Answer, url: str) -> Protocol:
-    if answer.status in _NOT_ALLOWED or answer.status // 100 == _REDIRECTED:
+    unknown = (*_NOT_ALLOWED, *GATEWAY_STATUSES)
+    if answer.status in unknown or answer.status // 100 == _REDIRECTED:
         raise refusal(answer)
+    if answer.status == http.HTTPStatus.OK and answer.is_page:
+        raise no_json(answer)
     try:
         name = json.loads(answer.text)["name"]
     except (ValueError, KeyError, TypeError):
@@ -192,7 +195,7 @@ def _headers(texts: Iterable[str]) -> dict[str, str]:
             raise UsageError(
                 f"`--header {name[:40]}` names no header.", hint="Write `--header NAME=VALUE`."
             )
-        secret = names_a_secret(name.replace("-", "_")) or name.lower() in _SECRET_HEADERS
+        secret = names_a_secret(name.replace("-", "_")) or _SECRET_HEADER.search(name)
         if secret and not is_reference(value):
             raise UsageError(
                 f"The header `{name}` may hold a secret, which others would see here.",
@@ -202,7 +205,8 @@ def _headers(texts: Iterable[str]) -> dict[str, str]:
     return headers
 
 
-_SECRET_HEADERS = ("authorization", "proxy-authorization", "cookie")
+# `Apikey` and `Ocp-Apim-Subscription-Key` are what gateways call theirs.
+_SECRET_HEADER = re.compile(r"auth(?!ority)|cookie|key$|session|credential", re.IGNORECASE)
 
 
 def _one_line(value: str, name: str) -> str:

@@ -22,6 +22,7 @@ from mlops.errors import (
     NotFoundError,
     RemoteError,
 )
+from mlops.settings.secrets import without_credentials
 
 #: What a gateway says when it did not hand the request on, or got no answer to it.
 GATEWAY_STATUSES = (502, 503, 504)
@@ -123,8 +124,9 @@ def _detail(answer: Answer) -> str:
     except ValueError:
         return answer.text[:_MAX_DETAIL].decode(errors="replace").strip()
     if isinstance(document, dict):
-        for problem in document.get("problems") or ():
-            return str(problem.get("error"))
+        match document.get("problems"):
+            case [{"error": problem}, *_]:
+                return str(problem)
         status = document.get("status")
         if isinstance(status, dict):
             return str(status.get("info"))
@@ -134,11 +136,9 @@ def _detail(answer: Answer) -> str:
 
 def _redirected(answer: Answer) -> RemoteError:
     # What follows `?` may be a login's state, which is nobody else's business.
-    target = urlsplit(answer.headers.get("location", ""))
-    place = f"{target.scheme}://{target.hostname}" if target.hostname else ""
-    port = f":{target.port}" if target.hostname and target.port else ""
+    target = without_credentials(re.split("[?#]", answer.headers.get("location", ""))[0])
     return RemoteError(
-        f"{answer.url} sends callers elsewhere ({answer.status}): to `{place}{port}{target.path}`.",
+        f"{answer.url} sends callers elsewhere ({answer.status}): to `{target}`.",
         hint="If that is the deployment write its URL; redirects are not followed, since rows and "
         "token would go there too. If it is a login page, send what it wants with `--header`.",
     )

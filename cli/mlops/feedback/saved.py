@@ -16,6 +16,7 @@ from typing import Any
 from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.feedback.outcomes import Sent
 from mlops.feedback.seldon import Outcome, SeldonDesk
+from mlops.feedback.seldon_answer import malformed
 
 _EVERY = 100
 # What `mlops predict --json` says besides is no mistake.
@@ -105,6 +106,9 @@ def _outcome(document: Any, where: str, *, told: bool = False) -> Outcome:  # no
             hint="Keep the whole answer with its `meta`: Seldon credits a reward by "
             f"`meta.routing`. Write `{_FORM}`.",
         )
+    wrong = malformed(response)
+    if wrong:
+        raise InvalidInputError(f"{where}: `{wrong}` is not an object.")
     if not isinstance(request, dict | None):
         raise InvalidInputError(f"{where}: `request` is not an object.")
     if not told:
@@ -116,8 +120,14 @@ def _outcome(document: Any, where: str, *, told: bool = False) -> Outcome:  # no
 
 
 def truths(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a JSON value
-    """Return the truth of each row: a value, a list of them, or a message of Seldon's."""
+    """Return the truth of each row: a value, a list of them, or a message of Seldon's.
+
+    Raises:
+        InvalidInputError: It looks like such a message and is none.
+    """
     if isinstance(value, dict):
+        if malformed(value):
+            raise InvalidInputError(f"In the truth `{malformed(value)}` is not an object.")
         data: Any = value.get("data") or {}
         tensor = data.get("tensor") or {}
         value = data.get("ndarray", tensor.get("values", value.get("jsonData")))

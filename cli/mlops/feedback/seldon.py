@@ -27,7 +27,7 @@ from typing import Any
 from mlops.errors import ConflictError, InvalidInputError, RemoteError
 from mlops.feedback.connection import Connection
 from mlops.feedback.reward import compute
-from mlops.feedback.seldon_answer import answered_by, chosen, predictions
+from mlops.feedback.seldon_answer import answered_by, chosen, malformed, predictions
 from mlops.rewards import Reward
 
 _PREDICTIONS = "/api/v1.0/predictions"
@@ -211,7 +211,7 @@ class SeldonEndpoint:
 
 
 def _succeeded(response: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON value
-    if not isinstance(response, dict):
+    if not isinstance(response, dict) or malformed(response):
         raise RemoteError(f"The endpoint does not speak Seldon v1: {str(response)[:80]}.")
     status = response.get("status")
     if isinstance(status, dict) and status.get("status") in _FAILURES:

@@ -6,6 +6,24 @@ from typing import Any
 
 from mlops.errors import RemoteError
 
+# What is an object in every message of Seldon's, if it is there.
+_OBJECTS = ("meta", "meta.tags", "meta.routing", "meta.requestPath", "data", "data.tensor")
+
+
+def malformed(message: dict[str, Any]) -> str:
+    """Name a part of a message that nothing here could read, empty if there is none.
+
+    >>> malformed({"meta": {"routing": [1]}, "data": {"ndarray": [[6]]}})
+    'meta.routing'
+    """
+    for path in _OBJECTS:
+        value: Any = message
+        for name in path.split("."):
+            value = value.get(name) or {}
+        if not isinstance(value, dict):
+            return path
+    return ""
+
 
 def chosen(response: dict[str, Any]) -> dict[str, int]:
     """Return the routers that chose one child, and which.
