@@ -144,6 +144,22 @@ def test_settings_that_mean_nothing_are_refused(given: dict[str, Any], fault: st
     assert caught.value.hint
 
 
+def test_names_that_fit_into_no_annotation_are_refused() -> None:
+    """An annotation's name has 63 characters at most, and an arm's own name may have more."""
+    for length, fits in ((59, True), (60, False)):
+        first, second = spec(0.5, 0.5).arms
+        long = replace(spec(0.5, 0.5), arms=(replace(first, name="a" * length), second))
+        if fits:
+            (manifest,) = yaml.safe_load_all(
+                Kubernetes().render(long, options("kubernetes")).files["deployment.yaml"]
+            )
+            names = [key.partition("/")[2] for key in manifest["metadata"]["annotations"]]
+            assert max(map(len, names)) == 63
+        else:
+            with pytest.raises(InvalidInputError, match="more than the 59 characters"):
+                Kubernetes().check(long, options("kubernetes"))
+
+
 def test_artifacts_of_a_server_the_pods_can_reach() -> None:
     source = "mlflow-artifacts:/1/models/m-1/artifacts"
     deployment = replace(spec(1.0), arms=(replace(spec(1.0).arms[0], model=model(1, source)),))

@@ -20,7 +20,7 @@ from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_c
 from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
-from mlops.deployment.targets.names import begins_with_letter, labels_of, models_of
+from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
 from mlops.deployment.targets.own_image import own_image
 from mlops.spec.deployment import DeploymentSpec, check, to_dict
 from mlops.spec.model import ModelVersion
@@ -32,6 +32,7 @@ _FETCHED = ("s3", "gs")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _GATEWAY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+")
+_ARM = "arm-"
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -251,6 +252,14 @@ def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
             f"its Service would be called `{spec.name}`, and a Service's name begins with a letter",
             "Give another name with `--name`.",
         )
+    for name, label in labels_of(spec).items():
+        # Which model an arm has stands in an annotation that is named after it.
+        if len(f"{_ARM}{label}") > MAX_NAME:
+            yield Refusal(
+                f"the name `{name}` has more than the {MAX_NAME - len(_ARM)} characters that fit "
+                "into an annotation",
+                "Give it a shorter one with `--arm NAME=REF`.",
+            )
 
 
 def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:
