@@ -266,6 +266,8 @@ def test_dashboards_of_two_deployments_do_not_replace_each_other() -> None:
     [
         ({"monitor": "node"}, "`monitoring.monitor` is `node`"),
         ({"interval": "30"}, "`monitoring.interval` is `30`"),
+        ({"interval": "121s"}, "`monitoring.interval` is `121s`, too rare"),
+        ({"interval": "1h"}, "`monitoring.interval` is `1h`, too rare"),
         ({"feedback_within": "1 day"}, "`monitoring.feedback_within` is `1 day`"),
         ({"max_latency_ms": 10_000}, "`monitoring.max_latency_ms` is 10000"),
         ({"release": "a b"}, "`monitoring.release` is no name"),

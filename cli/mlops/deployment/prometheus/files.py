@@ -25,6 +25,9 @@ MONITORS = ("pod", "service")
 #: The files for a Prometheus and a Grafana outside of a cluster.
 RULES, DASHBOARD, PROMETHEUS = "rules.yml", "dashboard.json", "prometheus.yml"
 _DURATION = re.compile(r"[1-9][0-9]{0,5}[smhdw]")
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+# Rates are taken over 5 minutes, in which there must be two scrapes, also if one fails.
+_SLOWEST_S = 120
 _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
@@ -109,6 +112,11 @@ def faults(options: MonitoringSettings) -> Iterator[tuple[str, str]]:
         value = getattr(options, key)
         if not _DURATION.fullmatch(value):
             yield f"`monitoring.{key}` is `{value}`", "Write a duration such as `30s` or `1d`."
+        elif key == "interval" and int(value[:-1]) * _SECONDS[value[-1]] > _SLOWEST_S:
+            yield (
+                f"`monitoring.interval` is `{value}`, too rare for the alerts",
+                "They take rates over 5 minutes: scrape at least every 2.",
+            )
     slowest = int(LATENCY_BOUNDS_S[-1] * 1000)
     if not 0 < options.max_latency_ms < slowest:
         yield (
