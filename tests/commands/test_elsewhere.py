@@ -56,6 +56,9 @@ def test_seldon_behind_istio(shop: Shop, gateway: Gateway, tmp_path: Path) -> No
     url = f"{gateway.url}{_SELDON}"
     before = outcomes(shop)
     # The whole URL of a prediction does too.
+    ours = ("--url", f"{gateway.url}/invocations", "--once", "--limit", "1", "--json")
+    assert shop.ok("feedback", *ours).document["counts"] == {"accepted": 1}
+    before += 1
     whole = f"{url}/api/v1.0/predictions"
     said = shop.ok("feedback", "--url", whole, "--once", "--limit", "3", "--json")
     assert said.document["counts"] == {"sent": 3}
@@ -86,17 +89,18 @@ def test_seldon_behind_istio(shop: Shop, gateway: Gateway, tmp_path: Path) -> No
 def test_other_protocols_predict_and_take_no_feedback(
     shop: Shop, gateway: Gateway, path: str
 ) -> None:
-    url = f"{gateway.url}{path}"
+    # Ours names itself where MLflow's protocol is not said.
+    said_so = ("--protocol", "mlflow") if path == "/invocations" else ()
+    where = ("--url", f"{gateway.url}{path}", *said_so)
     forced = shop.ok("predict", "--data", "-", "--arm", "modelA", "--json", stdin=_CSV).document
     answers = [
-        shop.ok("predict", "--url", url, "--data", "-", "--json", stdin=_CSV).document
-        for _ in range(8)
+        shop.ok("predict", *where, "--data", "-", "--json", stdin=_CSV).document for _ in range(8)
     ]
     by_arm = [each for each in answers if each["arm"] == "modelA"]
     for each in by_arm:
         assert each["predictions"] == pytest.approx(forced["predictions"])
     assert by_arm
-    said = shop.run("feedback", "--url", url, "--once", "--json")
+    said = shop.run("feedback", *where, "--once", "--json")
     assert said.code == 3
     assert "no feedback" in said.error["message"]
 

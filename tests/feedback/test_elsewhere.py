@@ -205,6 +205,21 @@ def test_a_server_of_several_models_has_to_be_told_which(gateway: Gateway) -> No
         reach(Elsewhere(gateway.url))
 
 
+def test_who_answers_invocations_is_asked_whether_it_is_ours(gateway: Gateway) -> None:
+    for answer, protocol in (
+        (b'{"name": "mlops"}', "mlops"),
+        (b'{"name": "mlserver"}', "mlflow"),
+        (b'{"detail": "Not Found"}', "mlflow"),
+    ):
+        gateway.says = (200, {}, answer)
+        found = reach(Elsewhere(f"{gateway.url}/invocations"))
+        assert (found.protocol, found.url) == (protocol, gateway.url)
+        found.connection.close()
+    gateway.seen.clear()
+    reach(Elsewhere(f"{gateway.url}/invocations", "mlflow")).connection.close()
+    assert not gateway.seen
+
+
 def test_a_gateway_alone_does_not_tell_what_is_behind_it(gateway: Gateway) -> None:
     gateway.says = (503, {}, b"no healthy upstream")
     with pytest.raises(RemoteError, match="no healthy upstream"):

@@ -107,8 +107,10 @@ def reach(where: Elsewhere) -> Reached:
         timeout_s=where.timeout_s,
         here=False,
     )
-    protocol = sign or _ask(connection, base)
-    return Reached(base, protocol, path + _ENDS[protocol], connection)
+    if sign is None or (sign == "mlflow" and where.protocol == _GUESS):
+        # Ours answers at MLflow's path too.
+        sign = _ask(connection, base, sign or "seldon")
+    return Reached(base, sign, path + _ENDS[sign], connection)
 
 
 def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | None]:
@@ -150,16 +152,16 @@ def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | Non
     return root + path, "", known
 
 
-def _ask(connection: Connection, url: str) -> Protocol:
-    """Ask the server what it is; on a failure the connection is closed."""
+def _ask(connection: Connection, url: str, otherwise: Protocol) -> Protocol:
+    """Ask the server whether it is ours; on a failure the connection is closed."""
     with contextlib.ExitStack() as stack:
         stack.callback(connection.close)
-        protocol = _named(connection.get("/v2"), url)
+        protocol = _named(connection.get("/v2"), url, otherwise)
         stack.pop_all()
     return protocol
 
 
-def _named(answer: Answer, url: str) -> Protocol:
+def _named(answer: Answer, url: str, otherwise: Protocol) -> Protocol:
     unknown = (*_NOT_ALLOWED, *GATEWAY_STATUSES)
     if answer.status in unknown or answer.status // 100 == _REDIRECTED:
         raise refusal(answer)
@@ -169,9 +171,12 @@ def _named(answer: Answer, url: str) -> Protocol:
         name = json.loads(answer.text)["name"]
     except (ValueError, KeyError, TypeError):
         # Seldon's executor and wrapper have no `/v2` with the protocol that takes feedback.
-        return "seldon"
+        return otherwise
     if name == "mlops":
         return "mlops"
+    if otherwise == "mlflow":
+        # MLServer has that path, for the model that it serves.
+        return otherwise
     raise InvalidInputError(
         f"{url} is a server of several models, `{str(name)[:40]}`.",
         hint=f"Name one: `--url {url}/v2/models/NAME`.",
