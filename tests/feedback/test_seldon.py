@@ -131,6 +131,24 @@ def test_a_stream_of_kept_answers(
         assert "go on from line 2" in (caught.value.hint or "")
 
 
+def test_who_interrupts_a_stream_is_told_where_it_was() -> None:
+    class Interrupted(SeldonDesk):
+        """A person presses Ctrl-C while the third outcome is sent."""
+
+        def tell(self, outcome: Outcome) -> None:
+            if outcome.reward == 3:
+                raise KeyboardInterrupt
+
+    said: list[str] = []
+    terms = Terms((load_reward("exact"), "exact"))
+    bench = Interrupted(Connection("http://127.0.0.1:9"), terms, said.append)
+    lines = [json.dumps({"response": {"meta": {}}, "reward": n}).encode() for n in (1, 2, 3)]
+    with pytest.raises(KeyboardInterrupt):
+        send_saved(bench, lines, lambda _: None)
+    (told,) = said
+    assert told.startswith("2 sent before count, and would count again: go on from line 3, which ")
+
+
 @pytest.mark.parametrize(
     ("response", "says"),
     [

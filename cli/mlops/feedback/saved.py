@@ -59,6 +59,9 @@ def send_saved(
             desk.tell(_outcome(_object(line), f"Line {number}", told=True))
         except MlopsError as error:
             raise _at(error, number, sent.counts["sent"]) from error
+        except KeyboardInterrupt:
+            desk.say(f"{_go_on(number, sent.counts['sent'])}, which may have been counted too.")
+            raise
         sent.counts["sent"] += 1
         if sent.counts["sent"] % _EVERY == 0:
             on_progress(sent.counts)
@@ -72,10 +75,14 @@ def _at(error: MlopsError, number: int, sent: int) -> MlopsError:
     message = error.message.removeprefix(f"Line {number} ")
     # Whoever did not hear an answer does not know whether it counts.
     unsure = isinstance(error, RemoteError) and error.reason == "unanswered"
-    rest = f"{sent} sent before count, and would count again: go on from line {number}"
     doubt = ", which may have been counted too." if unsure else "."
-    hint = " ".join(part for part in (error.hint, rest + doubt if sent or unsure else "") if part)
+    rest = _go_on(number, sent) + doubt if sent or unsure else ""
+    hint = " ".join(part for part in (error.hint, rest) if part)
     return type(error)(prefix + message, hint=hint or None, reason=error.reason)
+
+
+def _go_on(number: int, sent: int) -> str:
+    return f"{sent} sent before count, and would count again: go on from line {number}"
 
 
 def _object(line: bytes) -> Any:  # noqa: ANN401 - a JSON value

@@ -178,6 +178,10 @@ class SeldonDesk:
             hint=f"{_INSTEAD} Where there is one model, say `--one-model`.",
         )
 
+    def say(self, text: str) -> None:
+        """Tell the person something."""
+        self._warn(text)
+
     def _once(self, what: str, text: str) -> None:
         if what not in self._warned:
             self._warned.add(what)
