@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from mlops.serving.metrics import Metrics
 from mlops.spec.metrics import FAMILIES
 from mlops.spec.server import Launch
 from tests.serving.models import ROWS, records
@@ -125,6 +126,13 @@ def test_arms_are_there_before_their_first_request(
         for name in ("drawn_requests", "expected_requests", "rewards", "forced_requests"):
             assert (f"mlops_{name}_total", (("arm", arm), ("version", f"{arm}/1"))) in found
     assert found[("mlops_feedback_total", (("outcome", "accepted"),))] == 0
+
+
+def test_a_request_makes_no_counters_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = Metrics("wine", dict)
+    there = [metrics.arm("a", "a/1"), metrics.shadow("a", "a/1")]
+    monkeypatch.delattr("mlops.serving.metrics.ArmCounters")
+    assert [metrics.arm("a", "a/1"), metrics.shadow("a", "a/1")] == there
 
 
 def test_shares_are_expected_under_the_weights_of_each_draw(

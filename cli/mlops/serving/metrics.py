@@ -141,11 +141,11 @@ class Metrics:
 
     def arm(self, name: str, version: str) -> ArmCounters:
         """Return the counters of an arm, the same object each time."""
-        return self._arms.setdefault((name, version), ArmCounters())
+        return _of(self._arms, (name, version))
 
     def shadow(self, name: str, version: str) -> ArmCounters:
         """Return the counters of a shadow, the same object each time."""
-        return self._shadows.setdefault((name, version), ArmCounters())
+        return _of(self._shadows, (name, version))
 
     def expose(self) -> bytes:
         """Write every series in Prometheus' text format."""
@@ -196,6 +196,11 @@ class Metrics:
             made = _counter(single) if single.kind == "counter" else _gauge(single)
             made.add_metric([self._deployment], value)
             yield made
+
+
+def _of(counters: dict[tuple[str, str], ArmCounters], key: tuple[str, str]) -> ArmCounters:
+    # Every request asks: nothing is made only to be thrown away.
+    return counters.get(key) or counters.setdefault(key, ArmCounters())
 
 
 _Arms = list[tuple[list[str], ArmCounters]]
