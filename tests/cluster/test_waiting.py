@@ -109,6 +109,26 @@ def test_pods_of_before_are_not_blamed(namespace: Namespace) -> None:
     assert old.name not in [pod.name for pod in newest_pods(cluster, "app=a")]
 
 
+def test_pods_that_failed_before_the_change_are_not_blamed_for_it(namespace: Namespace) -> None:
+    namespace.fate("crash")
+    cluster = connect(str(namespace.kubeconfig))
+    apply(cluster, deployment())
+    with pytest.raises(RemoteError, match="CrashLoopBackOff"):
+        wait_ready(cluster, [REF], 30)
+    # The controller takes its time: until it has made new pods only the old ones are there.
+    changed = deployment("r.example/a:2")
+    changed["spec"]["paused"] = True
+    version = apply(cluster, changed)["metadata"]["resourceVersion"]
+    with pytest.raises(RemoteError, match="after 1 s"):
+        wait_ready(cluster, [REF], 0.6, changed={REF: version})
+    # Where nothing was changed they are the ones that keep it from being ready.
+    with pytest.raises(RemoteError, match="does not become ready: container `server`"):
+        wait_ready(cluster, [REF], 5)
+    namespace.fate("ready")
+    version = apply(cluster, deployment("r.example/a:2"))["metadata"]["resourceVersion"]
+    wait_ready(cluster, [REF], 30, changed={REF: version})
+
+
 def _status(name: str, state: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,

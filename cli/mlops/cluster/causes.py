@@ -21,7 +21,8 @@ PATIENCE_S: Mapping[str, float] = {
     "CreateContainerConfigError": 15.0,
     "CreateContainerError": 15.0,
     "RunContainerError": 15.0,
-    "Unschedulable": 60.0,
+    # A cluster that adds nodes by itself takes minutes.
+    "Unschedulable": 300.0,
 }
 _LINES = 10
 _EVENTS = 5

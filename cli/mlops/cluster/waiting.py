@@ -18,7 +18,7 @@ from mlops.spec.place import ObjectRef
 NOT_READY = "not ready"
 #: Seconds between two looks: few at first, as what changes little is there at once.
 _POLL_S = (0.2, 2.0)
-#: Seconds in which a controller that does not say which generation it speaks of has looked.
+#: Seconds in which a controller has looked at what changed, whether or not it says so.
 _UNSEEN_S = 10.0
 
 
@@ -44,6 +44,7 @@ class _Watched:
         self._begun = time.monotonic()
         self._patience_s = patience_s
         self._since: dict[tuple[str, str], float] = {}
+        self._before: frozenset[str] | None = None if version else frozenset()
 
     def look(self) -> None:
         """See how it is now.
@@ -94,6 +95,11 @@ class _Watched:
         except (NotAllowedError, RemoteError):
             return None
         now = time.monotonic()
+        if self._before is None:
+            self._before = frozenset(cause.pod.uid for cause in found)
+        if now - self._begun < _UNSEEN_S:
+            # What failed before the change is not what it brought, and will soon be replaced.
+            found = [cause for cause in found if cause.pod.uid not in self._before]
         seen = {(cause.pod.uid, cause.reason): cause for cause in found}
         self._since = {key: self._since.get(key, now) for key in seen}
         for key, cause in seen.items():
