@@ -13,6 +13,7 @@ from mlops.cluster import connect, get
 from mlops.errors import InvalidInputError, NotAllowedError, NotFoundError, RemoteError
 from mlops.spec.place import ObjectRef
 from tests.fixtures_cluster import Namespace
+from tests.gateway import open_gateway
 
 CONFIG_MAP = ObjectRef("v1", "ConfigMap", "kube-root-ca.crt")
 
@@ -126,3 +127,11 @@ def test_an_insecure_cluster_is_taken_without_a_word(namespace: Namespace) -> No
     path = namespace.kubeconfig.with_name("insecure")
     path.write_text(json.dumps(document))
     assert get(connect(str(path)), ObjectRef("v1", "Namespace", namespace.name)) is not None
+
+
+def test_what_answers_and_is_no_cluster(tmp_path: Path, namespace: Namespace) -> None:
+    with open_gateway({}) as gateway:
+        gateway.says = (200, {"content-type": "text/html"}, b"<p>Log in</p>")
+        config = namespace.api.kubeconfig(tmp_path / "proxy", namespace.name, url=gateway.url)
+        with pytest.raises(RemoteError, match="is no Kubernetes API"):
+            get(connect(str(config)), CONFIG_MAP)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mlops.cluster.faults import cluster_errors
+from mlops.cluster.faults import cluster_errors, no_cluster
 from mlops.errors import InvalidInputError, NotFoundError, did_you_mean, one_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,11 @@ class Cluster:
         Raises:
             MlopsError: It cannot be reached, or it says no; see `faults`.
         """
-        return json.loads(self._send(method, path, body, query, content_type, accept).data)
+        answer = self._send(method, path, body, query, content_type, accept).data
+        try:
+            return json.loads(answer)
+        except ValueError as error:
+            raise no_cluster(self.server, "what answers there is no Kubernetes API") from error
 
     def lines(self, path: str, *, query: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
         """Yield the lines of a text as they come, each with its end.

@@ -52,10 +52,10 @@ def cluster_errors(server: str, context: str = "") -> Iterator[None]:
     except ApiException as error:
         if not error.status:
             # The client's own way to pass on that TLS did not come about.
-            raise _unreached(server, _CERTIFICATE) from error
+            raise no_cluster(server, _CERTIFICATE) from error
         raise refusal(error.status, _status(error.body), server, context) from error
     except urllib3.exceptions.HTTPError as error:
-        raise _unreached(server, _why(error)) from error
+        raise no_cluster(server, _why(error)) from error
 
 
 def _status(body: Any) -> Mapping[str, Any]:  # noqa: ANN401 - bytes, text or nothing
@@ -67,7 +67,8 @@ def _status(body: Any) -> Mapping[str, Any]:  # noqa: ANN401 - bytes, text or no
     return found if isinstance(found, dict) else {}
 
 
-def _unreached(server: str, why: str) -> RemoteError:
+def no_cluster(server: str, why: str) -> RemoteError:
+    """Return the error that there is no cluster where one was looked for."""
     return RemoteError(
         f"No cluster answers at `{server}`: {why}.",
         hint="Is it running, and is the context right? `kubectl config get-contexts`",
