@@ -137,3 +137,17 @@ def test_names_do_not_mix(ledger: Ledger, ready_folder: Path) -> None:
     ledger.begin(deploy(), 0)
     assert other.numbers() == []
     assert other.begin(deploy(), 0) == 1
+
+
+def test_what_others_gave_up_or_replaced_does_not_go_live(ledger: Ledger) -> None:
+    assert ledger.begin(deploy(), 0) == 1
+    ledger.abandon(1, "stopped before it was ready")
+    with pytest.raises(ConflictError, match="was given up: stopped before it was ready"):
+        ledger.commit(1, 5_000)
+    assert ledger.live_number() == 0
+    for number in (2, 3):
+        assert ledger.begin(deploy(), number - 1) == number
+        ledger.commit(number, number)
+    with pytest.raises(ConflictError, match=r"Revision 2 of .* was replaced"):
+        ledger.commit(2, 9)
+    assert ledger.live_number() == 3

@@ -202,8 +202,14 @@ class Ledger:
         return number
 
     def commit(self, number: int, now_ms: int) -> None:
-        """Move the intent's aliases, then call the revision live. May be repeated."""
+        """Move the intent's aliases, then call the revision live. May be repeated.
+
+        Raises:
+            ConflictError: Somebody gave it up meanwhile, or replaced it.
+        """
         entry = self.entry(number)
+        if entry.state in ("failed", "replaced"):
+            raise self._lost(entry)
         with mlflow_errors(self._settings):
             # Where `live` points here already, the rest was done, and names may have moved since.
             if entry.state != "live":
@@ -264,6 +270,13 @@ class Ledger:
 
     def _tag(self, number: int, key: str, value: str) -> None:
         self._client.set_model_version_tag(self._model, str(number), key, value)
+
+    def _lost(self, entry: Entry) -> ConflictError:
+        does = f"was given up: {entry.error}" if entry.state == "failed" else "was replaced"
+        return ConflictError(
+            f"Revision {entry.number} of `{self._name}` {does} while this command was at work.",
+            hint=f"`mlops history {self._name}` shows what others did; repeat yours to replace it.",
+        )
 
     def _difference(self, theirs: int, ours: Intent) -> str:
         entry = self.entry(theirs)
