@@ -60,9 +60,11 @@ def of(kind: str, **status: Any) -> dict[str, Any]:
         ),
         (of("InferenceService", conditions=TRUE), Standing(True)),
         (
-            of("InferenceService", conditions=TRUE, observedGeneration=1),
+            of("Model", conditions=TRUE, observedGeneration=1),
             Standing(False, "its controller has not seen it yet"),
         ),
+        # It is the generation of its Deployment.
+        (of("InferenceService", conditions=TRUE, observedGeneration=1), Standing(True)),
         (
             of(
                 "InferenceService",

@@ -129,6 +129,34 @@ def test_pods_that_failed_before_the_change_are_not_blamed_for_it(namespace: Nam
     wait_ready(cluster, [REF], 30, changed={REF: version})
 
 
+@pytest.mark.usefixtures("platforms")
+def test_an_inference_service_is_ready_once_its_new_pods_are(namespace: Namespace) -> None:
+    """KServe says Ready while old pods answer, and speaks of the Deployment's generation."""
+    namespace.fate("slow")
+    cluster = connect(str(namespace.kubeconfig))
+    model = {"modelFormat": {"name": "mlflow"}, "storageUri": "s3://models/1"}
+    service = {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "a"},
+        "spec": {"predictor": {"model": model}},
+    }
+    apply(cluster, service)
+    model["storageUri"] = "s3://models/2"
+    assert apply(cluster, service)["metadata"]["generation"] == 2
+    behind = deployment()
+    behind["metadata"]["labels"] = {"serving.kserve.io/inferenceservice": "a"}
+    apply(cluster, behind)
+    ready = {"conditions": [{"type": "Ready", "status": "True"}], "observedGeneration": 1}
+    path = "/apis/serving.kserve.io/v1beta1/namespaces/{}/inferenceservices/a/status"
+    namespace.ask("PATCH", path, {"status": ready}, content_type="application/merge-patch+json")
+    ref = ObjectRef("serving.kserve.io/v1beta1", "InferenceService", "a")
+    with pytest.raises(RemoteError, match="after 1 s, 0 of 1 pods are ready"):
+        wait_ready(cluster, [ref], 1)
+    namespace.fate("ready")
+    wait_ready(cluster, [ref], 30)
+
+
 def _status(name: str, state: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": name,

@@ -1,7 +1,7 @@
 """Whether an object does what it was asked for, by what its controller says. Pure.
 
 A controller that has not seen the newest generation speaks of an older one, so what it says counts
-only once `status.observedGeneration` has caught up.
+only once `status.observedGeneration` has caught up, where that is the object's own.
 """
 
 from __future__ import annotations
@@ -33,11 +33,18 @@ def standing(live: Manifest) -> Standing:
     judge = _JUDGES.get(live["kind"])
     if judge is None:
         return Standing(True)
-    generation = live["metadata"].get("generation", 0)
-    observed = live.get("status", {}).get("observedGeneration")
-    if observed is not None and observed < generation:
+    seen = observed(live)
+    if seen is not None and seen < live["metadata"].get("generation", 0):
         return Standing(False, "its controller has not seen it yet")
     return judge(live)
+
+
+def observed(live: Manifest) -> int | None:
+    """Return the generation that an object's controller speaks of, None if it does not say so."""
+    if live["kind"] in _OF_ANOTHER:
+        return None
+    found: int | None = live.get("status", {}).get("observedGeneration")
+    return found
 
 
 def takes_time(kind: str) -> bool:
@@ -109,6 +116,9 @@ def _seldon_deployment(live: Manifest) -> Standing:
     return Standing(False, str(status.get("description") or "its operator is creating it"))
 
 
+#: Kinds whose `observedGeneration` is that of the Deployment or Knative Service behind them, which
+#: has been changed more often, by an autoscaler, or less often than they were.
+_OF_ANOTHER = ("InferenceService", "InferenceGraph")
 _JUDGES: Mapping[str, Callable[[Manifest], Standing]] = {
     "Deployment": _deployment,
     "InferenceService": _inference_service,

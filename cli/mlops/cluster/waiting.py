@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 from mlops.cluster.causes import PATIENCE_S, Cause, causes, explained, selector
 from mlops.cluster.connect import Cluster
-from mlops.cluster.objects import Manifest, delete, get
+from mlops.cluster.objects import Manifest, delete, get, list_objects
 from mlops.cluster.pods import newest_pods
-from mlops.cluster.readiness import standing, takes_time
+from mlops.cluster.readiness import observed, standing, takes_time
 from mlops.errors import NotAllowedError, RemoteError
 from mlops.spec.place import ObjectRef
 
@@ -20,6 +20,9 @@ NOT_READY = "not ready"
 _POLL_S = (0.2, 2.0)
 #: Seconds in which a controller has looked at what changed, whether or not it says so.
 _UNSEEN_S = 10.0
+#: Kinds that are ready before the pods of a change are.
+_ROLLS = ("InferenceService", "InferenceGraph")
+_KNATIVE = "serving.knative.dev/revision"
 
 
 class _Watched:
@@ -66,6 +69,8 @@ class _Watched:
             self.ready, self.message = False, "its controller has not seen it yet"
         if found.fault:
             raise self.failed(found.fault)
+        if self.ready:
+            self.ready, self.message = self._behind(self.live)
         if not self.ready:
             cause = self._lasting()
             if cause is not None:
@@ -74,10 +79,29 @@ class _Watched:
     def _unseen(self, live: Manifest) -> bool:
         """Whether what the object says of itself may be about what it was before."""
         return (
-            "observedGeneration" not in live.get("status", {})
+            observed(live) is None
             and live["metadata"]["resourceVersion"] == self._version
             and time.monotonic() - self._begun < _UNSEEN_S
         )
+
+    def _behind(self, live: Manifest) -> tuple[bool, str]:
+        """Say whether the Deployments behind an object have only pods of its newest state.
+
+        KServe calls an object ready as long as pods of before answer.
+        """
+        label = selector(live) if live["kind"] in _ROLLS else ""
+        try:
+            found = (
+                list_objects(self._cluster, "apps/v1", "Deployment", labels=label) if label else []
+            )
+        except (NotAllowedError, RemoteError):
+            return True, self.message
+        for each in found:
+            # Knative has one for each of its revisions, and sends no one to a new one too early.
+            behind = standing(each)
+            if _KNATIVE not in (each["metadata"].get("labels") or {}) and not behind.ready:
+                return False, behind.fault or behind.message
+        return True, self.message
 
     def failed(self, fault: str, cause: Cause | None = None) -> RemoteError:
         """Return the error that says why it is not ready."""
