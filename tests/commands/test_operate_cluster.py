@@ -172,6 +172,38 @@ def test_stop_takes_out_what_we_put_in(cluster_shop: Shop, namespace: Namespace)
     namespace.api.ask("DELETE", f"/api/v1/namespaces/{other}")
 
 
+def test_a_log_that_is_away_does_not_hide_the_others(
+    cluster_shop: Shop, namespace: Namespace
+) -> None:
+    shop = cluster_shop
+    namespace.fate("ready", "serving wine\n")
+    shop.ok(*AB, "--apply")
+    labels = {"app.kubernetes.io/name": "mlops", "app.kubernetes.io/instance": "wine"}
+    container = {"name": "server", "image": "r.example/wine:1"}
+    # A node whose kubelet does not answer.
+    node = f"away-{namespace.name}"
+    namespace.ask("POST", "/api/v1/nodes", {"metadata": {"name": node}})
+    address = {
+        "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": 9}},
+    }
+    path = f"/api/v1/nodes/{node}"
+    namespace.ask("PATCH", f"{path}/status", {"status": address}, content_type=_MERGE)
+    lost = {
+        "metadata": {"name": "lost", "labels": labels},
+        "spec": {"nodeName": node, "containers": [container]},
+    }
+    pods = "/api/v1/namespaces/{}/pods"
+    namespace.ask("POST", pods, lost)
+    ran = {**container, "imageID": "", "ready": False, "restartCount": 0, "state": {"running": {}}}
+    said = {"status": {"containerStatuses": [ran]}}
+    namespace.ask("PATCH", f"{pods}/lost/status", said, content_type=_MERGE)
+    out = shop.ok("logs").out
+    assert "/server: serving wine" in out
+    assert "lost: (The cluster at" in out
+    namespace.ask("DELETE", path)
+
+
 class _Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from mlops.cluster import Cluster, get
 from mlops.cluster.causes import selector
 from mlops.cluster.pods import Container, Pod, log_lines, pods
-from mlops.errors import MlopsError, NotFoundError, RemoteError
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError
 from mlops.spec.place import Place
 
 # How often new pods are looked for while somebody follows, in seconds.
@@ -83,6 +83,9 @@ def _prefixed(pod: Pod, container: Container, lines: Iterator[str]) -> Iterator[
     except NotFoundError:
         # A pod may go while it is read.
         yield f"{prefix}(it is gone)\n"
+    except (InvalidInputError, RemoteError) as error:
+        # Its node is away, or has thrown the log away; that of the others is wanted all the more.
+        yield f"{prefix}({error.message})\n"
 
 
 def _prefix(pod: Pod, container: Container) -> str:
@@ -142,7 +145,8 @@ class _Follower:
                 lines = log_lines(self._cluster, pod.name, container.name, last=last, follow=True)
                 for line in lines:
                     self._lines.put(_prefix(pod, container) + line)
-            except NotFoundError:
+            except (NotFoundError, InvalidInputError):
+                # It went, or its log did.
                 return
             except RemoteError:
                 # It was silent for so long that the connection ended.
