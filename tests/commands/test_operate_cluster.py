@@ -172,6 +172,20 @@ def test_stop_takes_out_what_we_put_in(cluster_shop: Shop, namespace: Namespace)
     namespace.api.ask("DELETE", f"/api/v1/namespaces/{other}")
 
 
+def test_what_never_was_live_is_stopped_too(cluster_shop: Shop, namespace: Namespace) -> None:
+    shop = cluster_shop
+    namespace.fate("crash")
+    assert shop.run(*AB, "--apply").code == 6
+    assert status(shop)["state"] == "failing"
+    shop.ok("stop")
+    assert namespace.names("/apis/apps/v1", "deployments") == []
+    assert status(shop)["state"] == "stopped"
+    assert "never live" not in shop.ok("status").out
+    namespace.fate("ready")
+    assert shop.ok(*AB, "--apply", "--json").document["revision"] == 2
+    assert status(shop)["state"] == "ready"
+
+
 def test_a_log_that_is_away_does_not_hide_the_others(
     cluster_shop: Shop, namespace: Namespace
 ) -> None:

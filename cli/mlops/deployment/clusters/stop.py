@@ -83,7 +83,7 @@ def stop_there(
         for each in entries:
             if each.state == "pending":
                 ledger.abandon(each.number, "stopped before it was ready")
-        if entry.state == "live" and not entry.stopped_ms:
+        if not entry.stopped_ms:
             ledger.stopped(entry.number, time.time_ns() // 1_000_000)
     return result
 
