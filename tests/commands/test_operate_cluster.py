@@ -218,6 +218,32 @@ def test_a_log_that_is_away_does_not_hide_the_others(
     namespace.ask("DELETE", path)
 
 
+def _without_finalizers(namespace: Namespace, path: str) -> None:
+    namespace.ask("PATCH", path, {"metadata": {"finalizers": None}}, content_type=_MERGE)
+
+
+def test_a_volume_on_its_way_out_is_not_taken_for_one(
+    cluster_shop: Shop, namespace: Namespace
+) -> None:
+    shop = cluster_shop
+    settings = shop.folder / "mlops.toml"
+    settings.write_text('[kubernetes]\nvolume = "1Gi"\n')
+    shop.ok(*AB, "--apply")
+    claim = "/api/v1/namespaces/{}/persistentvolumeclaims/wine-journal"
+    held = {"metadata": {"finalizers": ["example.com/held"]}}
+    namespace.ask("PATCH", claim, held, content_type=_MERGE)
+    shop.ok("stop", "--delete-journal")
+    refused = shop.run(*AB, "--apply", "--json")
+    assert refused.code == 7
+    assert "is being deleted and not gone yet: it waits for example.com/held" in str(refused.error)
+    _without_finalizers(namespace, claim)
+    # A volume that has grown does not keep an earlier revision from coming back.
+    settings.write_text('[kubernetes]\nvolume = "5Gi"\n')
+    shop.ok(*AB, "--split", "90/10", "--apply")
+    assert shop.ok("rollback", "--json").document["spec"]["arms"][0]["weight"] == 0.5
+    assert namespace.ask("GET", claim)["spec"]["resources"]["requests"]["storage"] == "5Gi"
+
+
 class _Killed(BaseException):
     """Nothing catches it, as nothing catches SIGKILL."""
 

@@ -70,6 +70,11 @@ def serve_there(
         options,
         details=details,
         cluster=replace(options.cluster, namespace=cluster.namespace),
+        # A volume never gets smaller again, and a server refuses to try.
+        kubernetes=replace(
+            options.kubernetes,
+            volume=place.options.get("kubernetes.volume", options.kubernetes.volume),
+        ),
     )
     prepared = prepare(
         settings,

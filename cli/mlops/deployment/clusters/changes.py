@@ -10,6 +10,7 @@ from mlops.cluster import Cluster, Manifest, apply, get
 from mlops.cluster.diff import difference, same
 from mlops.cluster.objects import delete, ref_of
 from mlops.deployment.clusters.manifests import Manifests
+from mlops.errors import ConflictError
 from mlops.registry.ledger import Entry
 from mlops.spec.place import ObjectRef
 
@@ -53,12 +54,15 @@ def changes(
         force: Take over fields that others set.
 
     Raises:
+        ConflictError: An object is being deleted, and would take with it what is applied to it.
         MlopsError: The server would refuse an object.
     """
     found = []
     gone = list(stale)
     for ref, manifest in manifests.final.items():
         live = get(cluster, ref)
+        if live is not None and "deletionTimestamp" in live["metadata"]:
+            raise _going(ref, live)
         after = apply(cluster, manifest, dry_run=True, force=force)
         if live is None:
             before = next((each for each in gone if each["kind"] == ref.kind), None)
@@ -69,6 +73,14 @@ def changes(
         else:
             found.append(Change(ref, "update", difference(live, after)))
     return tuple(found)
+
+
+def _going(ref: ObjectRef, live: Manifest) -> ConflictError:
+    waits = ", ".join(live["metadata"].get("finalizers") or []) or "its owner"
+    return ConflictError(
+        f"{ref} is being deleted and not gone yet: it waits for {waits}.",
+        hint="Repeat the command once it is gone.",
+    )
 
 
 def stale_objects(

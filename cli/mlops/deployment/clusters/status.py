@@ -173,6 +173,8 @@ def _status(
 def _object(ref: ObjectRef, live: Manifest | None) -> ObjectStatus:
     if live is None:
         return ObjectStatus(ref, ready=False, message="it is gone", missing=True)
+    if "deletionTimestamp" in live["metadata"]:
+        return ObjectStatus(ref, ready=False, message="it is being deleted")
     found = standing(live)
     return ObjectStatus(ref, found.ready, found.fault or found.message)
 
