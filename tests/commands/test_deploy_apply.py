@@ -264,6 +264,24 @@ def test_somebody_without_permission(cluster_shop: Shop, namespace: Namespace) -
 
 
 def test_a_role_with_what_is_needed_and_no_more(cluster_shop: Shop, namespace: Namespace) -> None:
+    bob = ("--kubeconfig", str(_deployer(namespace)))
+    cluster_shop.ok(*APPLY, *bob)
+    assert deployment(namespace)["status"]["availableReplicas"] == 1
+    # Who may not delete deploys all the same: what cannot be removed does not undo what is ready.
+    said = cluster_shop.run(*APPLY, "--split", "90/10", *bob, "--json")
+    assert said.code == 4
+    assert "`bob` may not delete configmaps" in said.error["message"]
+    assert "Revision 2 is live" in said.error["hint"]
+    assert deployment(namespace)["metadata"]["annotations"]["mlops/revision"] == "2"
+    assert cluster_shop.ledger.live_number() == 2
+    assert len(config_maps(namespace)) == 2
+    # Somebody who may clears up.
+    assert cluster_shop.ok(*APPLY, "--split", "90/10", "--json").document["change"] == "repair"
+    assert len(config_maps(namespace)) == 1
+
+
+def _deployer(namespace: Namespace) -> Path:
+    """Return the kubeconfig of somebody who may do what applying needs, and not delete."""
     rules = [
         {"apiGroups": [group], "resources": resources, "verbs": ["get", "create", "patch"]}
         for group, resources in (
@@ -274,9 +292,7 @@ def test_a_role_with_what_is_needed_and_no_more(cluster_shop: Shop, namespace: N
         )
     ]
     secrets = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "create"]}
-    config = namespace.user("bob", *rules, secrets)
-    cluster_shop.ok(*APPLY, "--kubeconfig", str(config))
-    assert deployment(namespace)["status"]["availableReplicas"] == 1
+    return namespace.user("bob", *rules, secrets)
 
 
 def test_a_name_has_one_place(
@@ -316,13 +332,13 @@ _LEDGER = "mlops.registry.ledger:Ledger"
 
 
 @pytest.mark.parametrize(
-    ("target", "when", "call", "taken"),
+    ("target", "when", "call", "change"),
     [
-        pytest.param(f"{_LEDGER}.begin", "after", 1, False, id="after the intent"),
-        pytest.param(f"{_DEPLOY}:apply", "after", 1, False, id="in the midst"),
-        pytest.param(f"{_DEPLOY}:wait_ready", "before", 1, True, id="before waiting"),
-        pytest.param(f"{_DEPLOY}:prune", "before", 1, True, id="before pruning"),
-        pytest.param(f"{_LEDGER}._tag", "before", 2, True, id="before the state"),
+        pytest.param(f"{_LEDGER}.begin", "after", 1, "update", id="after the intent"),
+        pytest.param(f"{_DEPLOY}:apply", "after", 1, "update", id="in the midst"),
+        pytest.param(f"{_DEPLOY}:wait_ready", "before", 1, "nothing", id="before waiting"),
+        pytest.param(f"{_DEPLOY}:prune", "before", 1, "repair", id="before pruning"),
+        pytest.param(f"{_LEDGER}._tag", "before", 2, "nothing", id="before the state"),
     ],
 )
 def test_killed(
@@ -332,18 +348,19 @@ def test_killed(
     target: str,
     when: str,
     call: int,
-    taken: bool,
+    change: str,
 ) -> None:
     cluster_shop.ok(*APPLY)
     config = ("--kubeconfig", str(namespace.kubeconfig))
     words = (*APPLY, "--split", "90/10", *config)
     status = dying.run(cluster_shop.folder, *words, target=target, when=when, call=call)
     assert status == -signal.SIGKILL
+    taken = change != "update"
     if taken:
         wait_until(lambda: deployment(namespace)["status"].get("availableReplicas") == 1)
         wait_until(lambda: deployment(namespace)["status"].get("updatedReplicas") == 1)
     again = cluster_shop.ok(*words, "--json").document
-    assert again["change"] == ("nothing" if taken else "update")
+    assert again["change"] == change
     assert again["revision"] == (2 if taken else 3)
     assert cluster_shop.ledger.pending() == []
     assert cluster_shop.ledger.live_number() == again["revision"]

@@ -99,6 +99,9 @@ def apply_prepared(
             raise
         if plan.revision != prepared.live or (plan.kind == "repair"):
             ledger.commit(plan.revision, time.time_ns() // 1_000_000)
+        if wait and plan.place.stale:
+            say("Removing what is no longer needed")
+            _clear_away(cluster, plan)
     return Applied(
         plan=plan,
         revision=plan.revision,
@@ -191,7 +194,11 @@ def _what_now(cluster: Cluster, prepared: Prepared) -> str:
     name, live = prepared.plan.after.name, prepared.live
     if not live or live == prepared.plan.revision:
         return "Mend the cause and repeat the command."
-    deployment = get(cluster, ObjectRef("apps/v1", "Deployment", name))
+    try:
+        deployment = get(cluster, ObjectRef("apps/v1", "Deployment", name))
+    except MlopsError:
+        # Why it is not ready is what the reader has to know.
+        deployment = None
     answering = (deployment or {}).get("status", {}).get("availableReplicas", 0)
     answers = f", and {answering} of its pods still answer" if answering else ""
     return (
@@ -230,6 +237,13 @@ def _carry_out(
             wait_ready(
                 cluster, [ref_of(each) for each in stage], timeout_s, on_wait, changed=changed
             )
-    if wait and plan.place.stale:
-        say("Removing what is no longer needed")
+
+
+def _clear_away(cluster: Cluster, plan: ClusterPlan) -> None:
+    """Remove what the revision no longer has; what cannot be removed does not make it less live."""
+    try:
         prune(cluster, plan.after.name, plan.place.stale)
+    except MlopsError as error:
+        said = f"Revision {plan.revision} is live; repeat the command to remove the rest."
+        error.hint = f"{said} {error.hint}" if error.hint else said
+        raise

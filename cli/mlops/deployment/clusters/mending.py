@@ -18,8 +18,8 @@ from mlops.settings import Settings
 def mend(settings: Settings, name: str, cluster: Cluster, *, wait_s: float = 60.0) -> list[Entry]:
     """Finish or give up what killed commands left pending in a cluster; return what was finished.
 
-    A revision whose objects are all there and ready is finished: what it no longer has is removed
-    and the ledger moves. Any other is given up; its objects are removed by the next revision.
+    A revision whose objects are all there and ready is finished: the ledger moves, and what it no
+    longer has is removed. Any other is given up; its objects are removed by the next revision.
 
     Args:
         settings: The project's settings.
@@ -40,11 +40,11 @@ def mend(settings: Settings, name: str, cluster: Cluster, *, wait_s: float = 60.
                 if not is_others(ledger, entry):
                     ledger.abandon(entry.number, "interrupted before it was ready")
                 continue
-            if entry.intent.place is not None:
-                prune(cluster, name, entry.intent.place.stale)
             ledger.commit(entry.number, time.time_ns() // 1_000_000)
             finished.append(ledger.entry(entry.number))
     return finished
+            if entry.intent.place is not None:
+                prune(cluster, name, entry.intent.place.stale)
 
 
 def _pending(entries: list[Entry]) -> list[Entry]:
