@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 
 from mlops.cluster import Cluster, connect
+from mlops.registry.ledger import Intent
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.model import ModelVersion
+from mlops.spec.place import Place
 from tests.commands.schemas import fits
 from tests.commands.test_deploy import fingerprint
 from tests.fixtures_cluster import Namespace
@@ -327,6 +331,15 @@ def test_a_name_has_one_place(
     local.close()
 
 
+def test_a_cluster_that_was_made_anew_is_the_same(cluster_shop: Shop, namespace: Namespace) -> None:
+    """What was killed before its address changed is given up, not asked for at the old one."""
+    place = Place("kubernetes", namespace.name, "https://127.0.0.1:9", namespace.name, {})
+    spec = DeploymentSpec("wine", (Arm("a", ModelVersion("s3://m", "s3://m", "s3://m"), 1.0),))
+    cluster_shop.ledger.begin(Intent("deploy", spec, place=place), 0)
+    assert cluster_shop.ok(*APPLY, "--json").document["revision"] == 2
+    assert cluster_shop.ledger.entry(1).state == "failed"
+
+
 _DEPLOY = "mlops.deployment.clusters.deploy"
 _LEDGER = "mlops.registry.ledger:Ledger"
 
@@ -387,7 +400,6 @@ def test_two_at_once(cluster_shop: Shop, namespace: Namespace) -> None:
 
     from mlops.deployment.clusters.deploy import apply_prepared
     from mlops.errors import ConflictError
-    from mlops.registry.ledger import Intent
 
     with pytest.raises(ConflictError, match="deployed revision 2 meanwhile"):
         apply_prepared(settings, cluster, prepared, Intent("deploy", spec))

@@ -89,14 +89,18 @@ def open_place(settings: Settings, place: Place) -> Cluster:
             raise
         # Others may call the same cluster otherwise.
         cluster = connect(own.kubeconfig, "", place.namespace)
-    here = Place(place.target, cluster.context, cluster.server, place.namespace, {})
-    if not place.is_at(here):
+    if not place.is_at(here(cluster, place.target)):
         raise ConflictError(
             f"The deployment is in {place} ({place.server}); the kubeconfig leads to "
             f"`{cluster.server}`.",
             hint="Name the context that leads there: `--context NAME`.",
         )
     return cluster
+
+
+def here(cluster: Cluster, target: str) -> Place:
+    """Return the namespace that a connection leads to, as a place with nothing in it yet."""
+    return Place(target, cluster.context, cluster.server, cluster.namespace, {})
 
 
 def _shared(settings: Settings) -> bool:

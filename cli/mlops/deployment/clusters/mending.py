@@ -7,6 +7,7 @@ import time
 from mlops.cluster import Cluster, get
 from mlops.cluster.readiness import standing
 from mlops.deployment.clusters.changes import changes, prune
+from mlops.deployment.clusters.known import here
 from mlops.deployment.clusters.manifests import manifests_of
 from mlops.deployment.deploy import is_others, open_ledger
 from mlops.deployment.places import changing, places
@@ -42,9 +43,9 @@ def mend(settings: Settings, name: str, cluster: Cluster, *, wait_s: float = 60.
                 continue
             ledger.commit(entry.number, time.time_ns() // 1_000_000)
             finished.append(ledger.entry(entry.number))
-    return finished
             if entry.intent.place is not None:
                 prune(cluster, name, entry.intent.place.stale)
+    return finished
 
 
 def _pending(entries: list[Entry]) -> list[Entry]:
@@ -55,7 +56,7 @@ def _arrived(settings: Settings, cluster: Cluster, entry: Entry) -> bool:
     """Whether all of a revision is in the cluster and ready."""
     place = entry.intent.place
     assert place is not None
-    if place.server != cluster.server or place.namespace != cluster.namespace:
+    if not place.is_at(here(cluster, place.target)):
         raise ConflictError(
             f"A command that put revision {entry.number} into {place} did not end well.",
             hint="Repeat it there, which finishes it or gives it up.",
