@@ -331,6 +331,27 @@ def test_a_name_has_one_place(
     local.close()
 
 
+def test_what_another_ledger_put_there_is_not_overwritten(
+    cluster_shop: Shop, namespace: Namespace, tmp_path: Path
+) -> None:
+    cluster_shop.ok(*APPLY)
+    before = deployment(namespace)
+    (tmp_path / "other").mkdir()
+    other = Shop(tmp_path / "other", "wine", cluster_shop.environ)
+    other.settings.make_home()
+    said = other.run(*APPLY, "--split", "90/10", "--json")
+    assert said.code == 7
+    assert "Deployment/wine" in said.error["message"]
+    assert "does not know" in said.error["message"]
+    assert deployment(namespace) == before
+    assert other.ledger.numbers() == []
+    # Its own volume, which a stopped one left, it knows.
+    cluster_shop.ok("stop")
+    cluster_shop.ok(*APPLY)
+    taken = other.ok(*APPLY, "--split", "90/10", "--force-conflicts", "--json").document
+    assert (taken["change"], taken["revision"]) == ("create", 1)
+
+
 def test_a_cluster_that_was_made_anew_is_the_same(cluster_shop: Shop, namespace: Namespace) -> None:
     """What was killed before its address changed is given up, not asked for at the old one."""
     place = Place("kubernetes", namespace.name, "https://127.0.0.1:9", namespace.name, {})

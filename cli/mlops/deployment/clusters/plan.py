@@ -14,9 +14,10 @@ from mlops.deployment.clusters.changes import (
     removals,
     stale_objects,
 )
+from mlops.deployment.clusters.known import here
 from mlops.deployment.clusters.manifests import Manifests, parsed
 from mlops.deployment.clusters.mending import mend
-from mlops.deployment.clusters.moving import check_place
+from mlops.deployment.clusters.moving import check_place, check_strangers
 from mlops.deployment.clusters.options import differences, kept
 from mlops.deployment.clusters.requirements import check_namespace, check_references, key_secret
 from mlops.deployment.deploy import newest, open_ledger
@@ -110,7 +111,7 @@ def prepare(
         mend(settings, spec.name, cluster)
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()
-    where = Place(target, cluster.context, cluster.server, cluster.namespace, {})
+    where = here(cluster, target)
     check_place(settings, ledger, spec.name, live, where)
     say("Comparing with the cluster")
     check_namespace(cluster)
@@ -122,7 +123,9 @@ def prepare(
         key_secret(target, spec, manifests.options),
         manifests.rendered.before_apply,
     )
-    earlier = _since(ledger, live)
+    earlier = _since(ledger, live, where)
+    if not force:
+        check_strangers(cluster, ledger, earlier, manifests.final, where)
     stale = tuple(stale_objects(cluster, spec.name, earlier, manifests.final))
     replaced = [each for _, each in stale]
     found = changes(cluster, manifests, stale=replaced, force=force)
@@ -183,10 +186,11 @@ def _groups(manifests: Manifests) -> dict[str, str]:
     }
 
 
-def _since(ledger: Ledger, live: Entry | None) -> list[Entry]:
-    """Return the live revision and what was tried after it: what may have left objects."""
+def _since(ledger: Ledger, live: Entry | None, where: Place) -> list[Entry]:
+    """Return the live revision and what was tried here after it: what may have left objects."""
     first = live.number if live else 1
-    return [ledger.entry(number) for number in ledger.numbers() if number >= first]
+    since = (ledger.entry(number) for number in ledger.numbers() if number >= first)
+    return [each for each in since if each.intent.place and each.intent.place.is_at(where)]
 
 
 def _kind(live: Entry | None, number: int, found: Sequence[Change]) -> Kind:
