@@ -75,4 +75,4 @@ def variables_of_stores() -> Iterator[None]:
     os.environ.update(before)
     if "boto3" in sys.modules:
         # The session that all of MLflow's clients share has read the profiles of this test's home.
-        sys.modules["boto3"].DEFAULT_SESSION = None
+        vars(sys.modules["boto3"])["DEFAULT_SESSION"] = None

@@ -218,7 +218,7 @@ def test_models_out_of_reach_are_refused(target: str, source: str, fault: str) -
     assert "hunter2" not in caught.value.message + (caught.value.hint or "")
     assert caught.value.hint
     if fault == "is on this machine":
-        assert "`mlops models push wine/2 s3://BUCKET/PATH`" in caught.value.hint
+        assert "`mlops models push wine/2 s3://BUCKET/wine-2`" in caught.value.hint
 
 
 @pytest.mark.parametrize("target", [*TARGETS])

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from mlops.deployment.choices import STDOUT, check_choices
 from mlops.deployment.deploy import open_ledger
+from mlops.deployment.fetchable import make_fetchable, read_models
 from mlops.deployment.manifest_files import RenderedFile, apply_command, files_of, write_files
-from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.request import DeployRequest
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
-from mlops.deployment.targets.names import models_of
-from mlops.errors import InvalidInputError, NotAllowedError, RemoteError
+from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from mlops.linting.lint import errors
 from mlops.registry.details import Details, read_details
@@ -84,12 +84,12 @@ def render(
     """
     check_choices(settings, target)
     say("Looking the models up")
-    spec = make_spec(settings, request)
+    spec, copies = make_fetchable(settings, request)
     options = render_options(settings)
     platform = TARGETS.load(target)()
     platform.check(spec, options)
     say("Reading signatures")
-    details, unread = read_models(spec, read)
+    details, unread = read_models(settings, spec, read)
     options = replace(options, details=details)
     if platform.numbered or options.cluster.router:
         options = replace(options, revision=_revision(settings, spec))
@@ -98,7 +98,7 @@ def render(
             "writes nothing into it."
         )
     rendered = render_checked(target, spec, options, versions(target, options))
-    return write(settings, spec, target, rendered, unread, to=to, dry_run=dry_run)
+    return write(settings, spec, target, rendered, [*copies, *unread], to=to, dry_run=dry_run)
 
 
 def render_checked(
@@ -223,24 +223,6 @@ def _revision(settings: Settings, spec: DeploymentSpec) -> int:
     if live is not None and live.intent.spec == spec:
         return live.number
     return max(ledger.numbers(), default=0) + 1
-
-
-def read_models(
-    spec: DeploymentSpec, read: Callable[[str], Details]
-) -> tuple[dict[str, Details], list[str]]:
-    """Read the files of models that MLflow knows, and say which could not be read.
-
-    A bare URI is taken at its word, and whoever renders need not have access to the artifact
-    store: the cluster must.
-    """
-    found, unread = {}, []
-    for name, model in models_of(spec).items():
-        if model.name or model.run_id:
-            try:
-                found[name] = read(model.source)
-            except (RemoteError, NotAllowedError) as error:
-                unread.append(error.message)
-    return found, unread
 
 
 def _chosen(spec: DeploymentSpec) -> Iterator[str]:

@@ -179,6 +179,11 @@ def make_plan(content: Content, place: Place, checksums: Mapping[str, str]) -> P
     return PushPlan(_change(content, place, mends=bool(transfer)), transfer, remove)
 
 
+def push_tag(uri: str) -> str:
+    """Name the tag of a model version that says when it was pushed to a place."""
+    return PUSHED_TAG + hashlib.sha256(uri.encode()).hexdigest()[:12]
+
+
 def push_records(tags: Mapping[str, str]) -> tuple[PushRecord, ...]:
     """Read from a model version's tags where it was pushed to, last first."""
     found = []
@@ -263,7 +268,7 @@ def _record(settings: Settings, version: ModelVersion, uri: str, content: Conten
     if not version.name:
         return False
     client = open_registry(settings)
-    tag = PUSHED_TAG + hashlib.sha256(uri.encode()).hexdigest()[:12]
+    tag = push_tag(uri)
     with mlflow_errors(settings):
         tags = client.get_model_version(version.name, str(version.version)).tags
         known = push_records({tag: tags[tag]} if tag in tags else {})

@@ -10,7 +10,7 @@ from mlops.deployment.clusters.deploy import Applied, apply_prepared
 from mlops.deployment.clusters.known import open_place
 from mlops.deployment.clusters.options import restored
 from mlops.deployment.clusters.plan import ClusterPlan, prepare
-from mlops.deployment.render import read_models
+from mlops.deployment.fetchable import read_models
 from mlops.errors import ConflictError
 from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Entry, Intent
@@ -64,7 +64,7 @@ def serve_there(
         )
     cluster = connected(settings, place)
     say("Reading signatures")
-    details, _ = read_models(intent.spec, read)
+    details, _ = read_models(settings, intent.spec, read)
     options = restored(before)
     options = replace(
         options,

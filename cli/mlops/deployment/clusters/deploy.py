@@ -15,9 +15,10 @@ from mlops.deployment.clusters.plan import ClusterPlan, Prepared, Say, prepare
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
 from mlops.deployment.deploy import open_ledger, unchanged
+from mlops.deployment.fetchable import make_fetchable, read_models
 from mlops.deployment.places import changing, note_cluster, places
-from mlops.deployment.render import Rendering, read_models, render_options, write
-from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.render import Rendering, render_options, write
+from mlops.deployment.request import DeployRequest
 from mlops.deployment.targets import TARGETS
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.details import Details, read_details
@@ -150,12 +151,12 @@ def deploy(
     """
     check_choices(settings, target)
     say("Looking the models up")
-    spec = make_spec(settings, request)
+    spec, copies = make_fetchable(settings, request)
     options = render_options(settings)
     options = replace(options, cluster=replace(options.cluster, namespace=cluster.namespace))
     TARGETS.load(target)().check(spec, options)
     say("Reading signatures")
-    details, unread = read_models(spec, read)
+    details, unread = read_models(settings, spec, read)
     options = replace(options, details=details)
     prepared = prepare(
         settings,
@@ -169,7 +170,7 @@ def deploy(
         say=say,
     )
     rendered = prepared.manifests.rendered
-    rendering = write(settings, spec, target, rendered, unread, to=to, dry_run=dry_run)
+    rendering = write(settings, spec, target, rendered, [*copies, *unread], to=to, dry_run=dry_run)
     show_plan(prepared.plan, rendering)
     if dry_run:
         return prepared.plan

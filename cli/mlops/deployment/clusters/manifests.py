@@ -10,7 +10,8 @@ import yaml
 from mlops.cluster import Manifest
 from mlops.cluster.objects import ref_of
 from mlops.deployment.clusters.options import restored
-from mlops.deployment.render import read_models, render_checked, versions
+from mlops.deployment.fetchable import read_models
+from mlops.deployment.render import render_checked, versions
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Entry
@@ -76,7 +77,7 @@ def rendered_again(
         InvalidInputError: The platform cannot do this.
     """
     options = restored(place)
-    details, _ = read_models(spec, read)
+    details, _ = read_models(settings, spec, read)
     options = replace(options, details=details, revision=number)
     known = versions(place.target, options)
     return parsed(render_checked(place.target, spec, options, known), options)

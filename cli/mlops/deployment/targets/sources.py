@@ -19,8 +19,10 @@ Fetcher = Callable[[SplitResult], Refusal | None]
 
 def push_hint(ref: str) -> str:
     """Say how to get a model out of this machine."""
+    place = re.sub(r"[^A-Za-z0-9._-]+", "-", ref).strip("-")
     return (
-        f"`mlops models push {ref} s3://BUCKET/PATH` copies it to where the cluster can reach it."
+        f"`mlops models push {ref} s3://BUCKET/{place}` copies it to where the cluster can reach "
+        "it; then this command finds it there."
     )
 
 
@@ -50,8 +52,7 @@ def refusal(model: ModelVersion, fetch: Fetcher) -> Refusal | None:
     parts = _split(source)
     if parts is None or not source.isprintable() or source != source.strip():
         return Refusal("is no URI", hint)
-    # A single letter is a drive, not a scheme.
-    if parts.scheme == "file" or len(parts.scheme) < 2:
+    if _is_local(parts):
         return Refusal("is on this machine", hint)
     if "@" in parts.netloc or parts.query:
         return Refusal(
@@ -62,6 +63,17 @@ def refusal(model: ModelVersion, fetch: Fetcher) -> Refusal | None:
     if found is None and not parts.netloc and parts.scheme != "mlflow-artifacts":
         return Refusal("names no bucket", hint)
     return found
+
+
+def stays_here(source: str) -> bool:
+    """Whether no cluster can fetch from a URI: it is on this machine, or MLflow's own."""
+    parts = _split(source)
+    return parts is not None and (_is_local(parts) or parts.scheme in _ONLY_MLFLOW)
+
+
+def _is_local(parts: SplitResult) -> bool:
+    # A single letter is a drive, not a scheme.
+    return parts.scheme == "file" or len(parts.scheme) < 2
 
 
 def only_mlflow(parts: SplitResult, hint: str) -> Refusal | None:

@@ -1,0 +1,61 @@
+"""A spec whose models a cluster can fetch, and what their files say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.targets.names import models_of
+from mlops.deployment.targets.sources import stays_here
+from mlops.errors import NotAllowedError, RemoteError
+from mlops.registry.copies import pushed_copy, readable_source
+from mlops.registry.details import Details, read_details
+from mlops.settings import Settings
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.model import ModelVersion
+
+
+def make_fetchable(settings: Settings, request: DeployRequest) -> tuple[DeploymentSpec, list[str]]:
+    """Put a spec together, with pushed copies in the place of what no cluster can fetch.
+
+    Returns:
+        The spec, and a sentence for each copy.
+
+    Raises:
+        NotFoundError: A model does not exist.
+        InvalidInputError: The whole cannot be deployed.
+    """
+    spec, notes = make_spec(settings, request), []
+
+    def fetchable(model: ModelVersion) -> ModelVersion:
+        copy = pushed_copy(settings, model) if stays_here(model.source) else None
+        if copy is None:
+            return model
+        notes.append(f"`{model.ref}` is fetched from `{copy.uri}`, where {model.label} was pushed.")
+        return replace(model, source=copy.uri, digest=copy.digest)
+
+    arms = tuple(replace(each, model=fetchable(each.model)) for each in spec.arms)
+    shadows = tuple(replace(each, model=fetchable(each.model)) for each in spec.shadows)
+    return replace(spec, arms=arms, shadows=shadows), notes
+
+
+def read_models(
+    settings: Settings, spec: DeploymentSpec, read: Callable[[str], Details] = read_details
+) -> tuple[dict[str, Details], list[str]]:
+    """Read the files of models that the registry knows, and say which could not be read.
+
+    A bare URI that it does not know is taken at its word, and whoever renders need not have access
+    to the artifact store: the cluster must.
+    """
+    found, unread = {}, []
+    for name, model in models_of(spec).items():
+        if model.endpoint and not model.remote:
+            continue
+        try:
+            source = readable_source(settings, model)
+            if source:
+                found[name] = read(source)
+        except (RemoteError, NotAllowedError) as error:
+            unread.append(error.message)
+    return found, unread
