@@ -32,7 +32,12 @@ def test_the_context_says_where(namespace: Namespace) -> None:
     assert (found.context, found.namespace) == (namespace.name, namespace.name)
     assert found.server == namespace.api.url
     assert get(found, ObjectRef("v1", "Namespace", namespace.name)) is not None
-    assert connect(str(namespace.kubeconfig), namespace="other").namespace == "other"
+    its = namespace.ask("GET", "/api/v1/namespaces/{}")["metadata"]["uid"]
+    assert found.uid == its
+    other = connect(str(namespace.kubeconfig), namespace="other")
+    assert (other.namespace, other.uid) == ("other", "")
+    # Whoever may not look at it goes by names and addresses.
+    assert connect(str(namespace.user("ann"))).uid == ""
 
 
 def test_files_are_merged_as_kubectl_does(namespace: Namespace, tmp_path: Path) -> None:

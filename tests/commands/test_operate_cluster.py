@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mlops.cluster import Cluster
 from mlops.deployment.clusters import deploy as deploy_module
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
@@ -169,6 +170,29 @@ def test_stop_takes_out_what_we_put_in(cluster_shop: Shop, namespace: Namespace)
     refused = shop.run(*AB, "--apply", "--json")
     assert refused.code == 7
     assert shop.run("rollback", "--json").code == 7
+    namespace.api.ask("DELETE", f"/api/v1/namespaces/{other}")
+
+
+def test_a_cluster_is_not_taken_for_its_namesake(
+    cluster_shop: Shop, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = cluster_shop
+    shop.ok(*AB, "--apply", "--no-wait")
+    # Another cluster behind the same context and address; only what it says of itself is played.
+    monkeypatch.setattr(Cluster, "uid", "another")
+    for words in (("stop",), (*AB, "--apply")):
+        refused = shop.run(*words, "--json")
+        assert refused.code == 7
+        assert "--forget" in refused.error["hint"]
+    assert shop.ok("stop", "--forget", "--dry-run", "--json").document["stopped"]
+    gone = shop.ok("stop", "--forget", "--json").document
+    fits("stop", gone)
+    assert gone["stopped"]
+    assert gone["deleted"] == []
+    assert namespace.names("/apis/apps/v1", "deployments") == ["wine"]
+    assert shop.run("stop", "--forget", "--delete-journal", "--json").code == 2
+    other = namespace.api.namespace()
+    shop.ok(*AB, "--namespace", other, "--apply", "--no-wait")
     namespace.api.ask("DELETE", f"/api/v1/namespaces/{other}")
 
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mlops.cluster.faults import cluster_errors, no_cluster
-from mlops.errors import InvalidInputError, NotFoundError, did_you_mean, one_of
+from mlops.errors import (
+    InvalidInputError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+    did_you_mean,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -57,6 +64,18 @@ class Cluster:
         # Its own discovery asks for all there is and keeps a file of it in /tmp.
         self._client = DynamicClient(client, discoverer=lambda *_: None)
         self._resources: dict[str, dict[str, Resource]] = {}
+        self._uid: str | None = None
+
+    @property
+    def uid(self) -> str:
+        """UID of the namespace; empty if there is none, or nobody tells us."""
+        if self._uid is None:
+            try:
+                found = self.ask("get", f"/api/v1/namespaces/{self.namespace}")
+            except (NotFoundError, NotAllowedError, RemoteError):
+                return ""
+            self._uid = str(found["metadata"]["uid"])
+        return self._uid
 
     def ask(
         self,

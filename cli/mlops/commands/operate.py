@@ -9,6 +9,7 @@ import typer
 
 from mlops.commands.arguments import Context, DryRun, Kubeconfig, Name, flags_of
 from mlops.commands.output import Json, age, next_steps, note, plain, show
+from mlops.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,6 +76,14 @@ def stop(
             rich_help_panel="Cluster",
         ),
     ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Its cluster or namespace is gone for good: only write that down.",
+            rich_help_panel="Cluster",
+        ),
+    ] = False,
     dry_run: DryRun = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -86,7 +95,11 @@ def stop(
     from mlops.workflows.operation import stop as stop_deployment
 
     settings = load_settings(flags=flags_of(kubeconfig, context))
-    result = stop_deployment(settings, name, with_journal=delete_journal, dry_run=dry_run)
+    if forget and delete_journal:
+        raise UsageError("`--forget` deletes nothing.", hint="Leave `--delete-journal` out.")
+    result = stop_deployment(
+        settings, name, with_journal=delete_journal, dry_run=dry_run, forgotten=forget
+    )
     if as_json:
         show(plain(result), as_json=True)
         return
@@ -95,6 +108,8 @@ def stop(
         words = ran if result.stopped else "was not running; nothing to change"
         note(f"[bold]{result.name}[/] {words}")
     else:
+        if forget:
+            note("nothing is asked of the cluster")
         _tell_stopped(result, dry_run)
 
 

@@ -37,6 +37,7 @@ class Place:
         options: `section.key` to the value that the manifests were rendered with, as JSON data.
         objects: What was applied, in this order.
         stale: What earlier revisions applied and this one no longer has.
+        uid: What the cluster calls this namespace, and no other ever; empty where it did not say.
     """
 
     target: str
@@ -46,13 +47,16 @@ class Place:
     options: Mapping[str, Any]
     objects: tuple[ObjectRef, ...] = ()
     stale: tuple[ObjectRef, ...] = ()
+    uid: str = ""
 
     def is_at(self, other: Place) -> bool:
         """Whether two places are one namespace of one cluster, whatever runs there.
 
-        A cluster is known by the address of its API; and by the name that its user gave it, as one
-        that was made anew often has another address.
+        The namespace's UID tells: two clusters often have the same name in two kubeconfigs. Where
+        one is not known, the address of the API does, or the name that its user gave it.
         """
+        if self.uid and other.uid:
+            return self.uid == other.uid
         same_cluster = self.server == other.server or (
             bool(self.context) and self.context == other.context
         )
@@ -70,6 +74,7 @@ def place_to_dict(place: Place) -> dict[str, Any]:
         "context": place.context,
         "server": place.server,
         "namespace": place.namespace,
+        "uid": place.uid,
         "options": dict(place.options),
         "objects": [[ref.api_version, ref.kind, ref.name] for ref in place.objects],
         "stale": [[ref.api_version, ref.kind, ref.name] for ref in place.stale],
@@ -83,6 +88,7 @@ def place_from_dict(document: Mapping[str, Any]) -> Place:
         context=document["context"],
         server=document["server"],
         namespace=document["namespace"],
+        uid=document.get("uid", ""),
         options=document["options"],
         objects=tuple(ObjectRef(*words) for words in document["objects"]),
         stale=tuple(ObjectRef(*words) for words in document["stale"]),

@@ -9,7 +9,7 @@ from mlops.deployment import local
 from mlops.deployment.clusters.known import in_cluster, locate, open_place
 from mlops.deployment.clusters.logs import pod_logs
 from mlops.deployment.clusters.status import ClusterStatus, cluster_status, unknown_status
-from mlops.deployment.clusters.stop import StoppedThere, stop_there
+from mlops.deployment.clusters.stop import StoppedThere, forget, stop_there
 from mlops.deployment.places import cluster_names, is_alive, known_names, places
 from mlops.deployment.status import Status, log_lines, status
 from mlops.errors import MlopsError, UsageError
@@ -65,21 +65,36 @@ def logs(settings: Settings, name: str | None, *, last: int, follow: bool) -> It
 
 
 def stop(
-    settings: Settings, name: str | None, *, with_journal: bool, dry_run: bool
+    settings: Settings,
+    name: str | None,
+    *,
+    with_journal: bool,
+    dry_run: bool,
+    forgotten: bool = False,
 ) -> Stopped | StoppedThere:
     """Stop a deployment; the ledger and all evidence stay.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        with_journal: Delete the volume of its journal too.
+        dry_run: Change nothing.
+        forgotten: Its cluster is gone: change the ledger only.
 
     Raises:
         UsageError: It is of this machine, whose journal is a file of the project.
     """
     found = locate(settings, name)
+    if found.entry is not None and forgotten:
+        return forget(settings, found.entry, dry_run=dry_run)
     if found.entry is not None:
         return stop_there(settings, found.entry, with_journal=with_journal, dry_run=dry_run)
     where = places(settings, found.name)
-    if with_journal:
+    if with_journal or forgotten:
+        option = "--delete-journal" if with_journal else "--forget"
         raise UsageError(
-            f"`{found.name}` is on this machine: its journal is not a volume of a cluster.",
-            hint="`--delete-journal` is left out.",
+            f"`{found.name}` is on this machine, and `{option}` is about a cluster.",
+            hint=f"Leave `{option}` out.",
         )
     ran = is_alive(where) if dry_run else local.stop(where)
     return Stopped(found.name, ran)

@@ -91,16 +91,17 @@ def open_place(settings: Settings, place: Place) -> Cluster:
         cluster = connect(own.kubeconfig, "", place.namespace)
     if not place.is_at(here(cluster, place.target)):
         raise ConflictError(
-            f"The deployment is in {place} ({place.server}); the kubeconfig leads to "
-            f"`{cluster.server}`.",
-            hint="Name the context that leads there: `--context NAME`.",
+            f"The deployment is in {place} ({place.server}); the kubeconfig leads to another "
+            f"one at `{cluster.server}`.",
+            hint="Name the context that leads there: `--context NAME`. If it is gone for good, "
+            "`mlops stop NAME --forget`.",
         )
     return cluster
 
 
 def here(cluster: Cluster, target: str) -> Place:
     """Return the namespace that a connection leads to, as a place with nothing in it yet."""
-    return Place(target, cluster.context, cluster.server, cluster.namespace, {})
+    return Place(target, cluster.context, cluster.server, cluster.namespace, {}, uid=cluster.uid)
 
 
 def _shared(settings: Settings) -> bool:

@@ -59,7 +59,8 @@ def _arrived(settings: Settings, cluster: Cluster, entry: Entry) -> bool:
     if not place.is_at(here(cluster, place.target)):
         raise ConflictError(
             f"A command that put revision {entry.number} into {place} did not end well.",
-            hint="Repeat it there, which finishes it or gives it up.",
+            hint="Repeat it there, which finishes it or gives it up; or, if that cluster or "
+            f"namespace is gone, `mlops stop {entry.intent.spec.name} --forget`.",
         )
     try:
         found = changes(cluster, manifests_of(settings, entry))

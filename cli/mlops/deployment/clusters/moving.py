@@ -38,8 +38,10 @@ def check_place(
         return
     if not live.intent.place.is_at(wanted):
         raise ConflictError(
-            f"`{name}` is in {live.intent.place} (revision {live.number}), and not in {wanted}.",
-            hint=f"`mlops stop {name}` takes it out of there; or give this another `--name`.",
+            f"`{name}` is in {live.intent.place} of `{live.intent.place.server}` (revision "
+            f"{live.number}), and not in {wanted} of `{wanted.server}`.",
+            hint=f"`mlops stop {name}` takes it out of there; with `--forget` if that cluster or "
+            "namespace is gone. Or give this another `--name`.",
         )
 
 

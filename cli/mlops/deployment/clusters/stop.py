@@ -11,7 +11,7 @@ from mlops.deployment.clusters.changes import removals, stale_objects
 from mlops.deployment.clusters.known import open_place
 from mlops.deployment.deploy import open_ledger
 from mlops.deployment.places import changing, places
-from mlops.registry.ledger import Entry
+from mlops.registry.ledger import Entry, Ledger
 from mlops.settings import Settings
 from mlops.spec.place import ObjectRef, Place
 
@@ -80,12 +80,39 @@ def stop_there(
             return result
         for ref, live in gone:
             delete(cluster, ref, uid=live["metadata"]["uid"])
-        for each in entries:
-            if each.state == "pending":
-                ledger.abandon(each.number, "stopped before it was ready")
-        if not entry.stopped_ms:
-            ledger.stopped(entry.number, time.time_ns() // 1_000_000)
+        _write_down(ledger, entry, entries)
     return result
+
+
+def forget(settings: Settings, entry: Entry, *, dry_run: bool = False) -> StoppedThere:
+    """Note in the ledger that a deployment is gone, together with its cluster or namespace.
+
+    Nothing is asked of the cluster. What may still be there is nobody's afterwards.
+
+    Args:
+        settings: The project's settings.
+        entry: The revision that was there.
+        dry_run: Write nothing.
+
+    Raises:
+        ConflictError: Another command of this machine is at work on it.
+    """
+    place, name = entry.intent.place, entry.intent.spec.name
+    assert place is not None
+    ledger = open_ledger(settings, name)
+    with changing(places(settings, name)):
+        if not dry_run:
+            entries = [each for each in ledger.history() if _is_there(each, place)]
+            _write_down(ledger, entry, entries)
+    return StoppedThere(name, not entry.stopped_ms, place, (), ())
+
+
+def _write_down(ledger: Ledger, entry: Entry, entries: list[Entry]) -> None:
+    for each in entries:
+        if each.state == "pending":
+            ledger.abandon(each.number, "stopped before it was ready")
+    if not entry.stopped_ms:
+        ledger.stopped(entry.number, time.time_ns() // 1_000_000)
 
 
 def _is_there(entry: Entry, place: Place) -> bool:
