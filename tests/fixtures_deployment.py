@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -30,6 +29,7 @@ from mlops.registry.ledger import Ledger
 from mlops.settings import Settings, load_settings
 from mlops.spec.server import ServerState
 from tests.fixtures_training import TrainedWine
+from tests.servers import unused_port
 
 _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_")
 _ENOUGH_S = 30.0
@@ -197,6 +197,4 @@ def shop(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture
 def free_port() -> int:
     """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    return unused_port()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -17,10 +18,18 @@ _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_", "STORAGE_", "API_ENDPOINT_",
 
 
 def unused_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+    """Return a port of loopback that nobody listens on.
+
+    It is below those that the system gives to outgoing connections (32768 and up on Linux), as one
+    of these could take it before the server does.
+    """
+    while True:
+        port = secrets.randbelow(12_000) + 20_000
+        try:
+            with socket.create_server(("127.0.0.1", port)):
+                return port
+        except OSError:
+            continue
 
 
 class ServerProcess:

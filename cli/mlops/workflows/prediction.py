@@ -114,7 +114,7 @@ def _ask_there(found: Reached, body: bytes) -> Predicted:
         predictions=predictions,
         request_id=str(tags.get("mlops_request_id") or meta.get("puid") or ""),
         arm=str(tags.get("mlops_arm") or answered_by(answer)),
-        revision=int(tags.get("mlops_revision") or 0),
+        revision=_number(tags.get("mlops_revision")),
         request=json.loads(question),
         response=answer,
     )
@@ -130,8 +130,14 @@ def _predicted(name: str, answer: Any, headers: Mapping[str, str]) -> Predicted:
         predictions=predictions if isinstance(predictions, list) else [predictions],
         request_id=headers.get("x-mlops-request-id", ""),
         arm=headers.get("x-mlops-arm", ""),
-        revision=int(headers.get("x-mlops-revision", 0)),
+        revision=_number(headers.get("x-mlops-revision")),
     )
+
+
+def _number(said: object) -> int:
+    """Read a revision's number; a server of somebody else may send what it likes."""
+    text = str(said)
+    return int(text) if text.isascii() and text.isdecimal() else 0
 
 
 def _document(text: str) -> tuple[dict[str, Any], tuple[Stray, ...]]:
