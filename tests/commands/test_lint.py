@@ -81,6 +81,26 @@ def test_a_folder_is_searched(lint: Lint, tmp_path: Path) -> None:
     assert lint("deploy")[:2] == (0, "1 file: nothing wrong\n")
 
 
+@pytest.mark.parametrize("text", ["a,b\n1,2\n", "", "replicas: 3\n", "# only a word\n"])
+def test_a_named_file_holds_a_manifest(
+    lint: Lint, tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/values.yaml").write_text(text)
+    code, out, _ = lint("data/values.yaml")
+    assert code == 3
+    assert out.startswith("data/values.yaml:1: error no-manifest no manifest in this file\n")
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    assert lint("-")[0] == 3
+    # In a folder it may be a chart's values, a dashboard, a project's settings.
+    assert lint("data")[:2] == (0, "1 file: nothing wrong\n")
+
+
+def test_a_kustomization_is_read_by_its_name(lint: Lint, tmp_path: Path) -> None:
+    (tmp_path / "kustomization.yaml").write_text("resources: [a.yaml]\n")
+    assert lint("kustomization.yaml")[0] == 0
+
+
 def test_standard_input(lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("a: ["))
     code, out, _ = lint("-")

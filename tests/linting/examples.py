@@ -61,6 +61,7 @@ EXAMPLES: Mapping[str, Example] = {
     "unknown-kind": Example(
         "kserve", (("0.apiVersion", "serving.kserve.io/v1"),), path="apiVersion"
     ),
+    "not-a-manifest": Example("kubernetes", (("1.kind", GONE),)),
     "name": Example("kubernetes", (("1.metadata.name", "Wine_1"),)),
     "repeated-object": Example(
         "seldon2",

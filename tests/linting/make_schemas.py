@@ -8,6 +8,7 @@ what a check of rendered manifests needs. What occurs twice, such as a pod, is w
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -63,7 +64,7 @@ _PREFIX = "io.k8s.api."
 
 
 def kinds(crds: Path) -> dict[str, Schema]:
-    """Return `{"kinds": {"group/version/Kind": schema}, "definitions": {…}}`."""
+    """Return `{"kinds": {"group/version/Kind": schema}, "definitions": {…}, "builtin": {…}}`."""
     core = _core_definitions()
     metadata = _reduce(core, core["io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"])
     found = {
@@ -80,7 +81,19 @@ def kinds(crds: Path) -> dict[str, Schema]:
         schema["properties"]["metadata"] = metadata
     for kind, fields in _LATER.items():
         found[kind]["properties"]["spec"]["properties"] |= {key: {_OPEN: True} for key in fields}
-    return _shared(found)
+    return _shared(found) | {"builtin": _builtin(core)}
+
+
+def _builtin(core: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Name every kind of Kubernetes' own stable groups, by `group/version`."""
+    found: dict[str, set[str]] = {"v1": {"List"}}
+    for schema in core.values():
+        names = schema.get("x-kubernetes-group-version-kind", ())
+        # What belongs to every group, such as DeleteOptions, is no object.
+        if len(names) == 1 and re.fullmatch(r"v[0-9]+", names[0]["version"]):
+            group, version, kind = (names[0][key] for key in ("group", "version", "kind"))
+            found.setdefault(f"{group}/{version}".removeprefix("/"), set()).add(kind)
+    return {version: sorted(names) for version, names in sorted(found.items())}
 
 
 def _core_definitions() -> Mapping[str, Schema]:

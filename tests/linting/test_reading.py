@@ -78,6 +78,59 @@ def test_what_is_no_manifest_is_left_alone(text: str) -> None:
     assert rules(text) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("apiVersion: v1\nmetadata: {name: a}\n", "it has no `kind`"),
+        ("apiversion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", "it has no `apiVersion`"),
+    ],
+)
+def test_what_was_meant_as_one_is_not(text: str, message: str) -> None:
+    (finding,) = lint_text(text)
+    assert (finding.rule, finding.severity) == ("no-manifest", "error")
+    assert message in finding.message
+
+
+def test_a_document_beside_manifests_is_one() -> None:
+    text = f"{WELL}---\n# nothing\n---\nfoo: 1\n"
+    (finding,) = lint_text(text)
+    assert (finding.rule, finding.line) == ("not-a-manifest", 8)
+    assert finding.message == "this document has no `apiVersion` and `kind`"
+
+
+@pytest.mark.parametrize(
+    ("version", "kind", "hint"),
+    [
+        ("apps/v1", "Deploymnt", ". Did you mean `Deployment`?"),
+        ("v1", "Deployment", ". Did you mean `apps/v1/Deployment`?"),
+        ("batch/v1", "Jobb", ". Did you mean `Job`?"),
+        ("apps/v1", "InferenceServise", ". Did you mean `InferenceService`?"),
+        ("policy/v1", "Xyz", ""),
+    ],
+)
+def test_kubernetes_own_kinds_are_known(version: str, kind: str, hint: str) -> None:
+    (finding,) = lint_text(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n")
+    assert (finding.rule, finding.line) == ("unknown-kind", 2)
+    assert finding.message == f"there is no `{version}/{kind}`{hint}"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "v1/Namespace",
+        "v1/Config",
+        "apps/v1/DaemonSet",
+        "batch/v1/CronJob",
+        "apps/v1beta1/Deploymnt",
+        "rbac.authorization.k8s.io/v1/RoleBinding",
+        "cert-manager.io/v1/Certificat",
+    ],
+)
+def test_kinds_without_fields_are_kinds(kind: str) -> None:
+    version, _, name = kind.rpartition("/")
+    assert rules(f"apiVersion: {version}\nkind: {name}\nmetadata: {{name: a}}\n") == []
+
+
 def test_kinds_of_others_are_left_alone() -> None:
     assert rules("apiVersion: argoproj.io/v1\nkind: Rollout\nspec: {}\n") == []
     assert rules("apiVersion: v1\nkind: Pod\nmetadata: {}\n") == []

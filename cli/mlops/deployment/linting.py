@@ -51,8 +51,10 @@ def lint_paths(
         UsageError: A platform or version is not known.
     """
     versions = dict(_platform(text) for text in platforms)
-    texts = {name: text for path in paths for name, text in _read(path)}
-    findings = tuple(lint(texts, Context(versions=versions, feedback=feedback)))
+    read = {path: dict(_read(path)) for path in paths}
+    texts = {name: text for found in read.values() for name, text in found.items()}
+    named = {name for path, found in read.items() if _is_named(path) for name in found}
+    findings = tuple(lint(texts, Context(versions=versions, feedback=feedback), named))
     errors = sum(finding.severity == "error" for finding in findings)
     return LintReport(tuple(texts), findings, errors, len(findings) - errors)
 
@@ -114,6 +116,11 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
         files = [found]
     for file in files:
         yield str(file), _text(file)
+
+
+def _is_named(path: str) -> bool:
+    """Whether a path has to be a manifest; a kustomization is known by its name."""
+    return not Path(path).is_dir() and Path(path).stem.lower() != "kustomization"
 
 
 def _is_manifest(path: Path, folder: Path) -> bool:

@@ -55,6 +55,11 @@ class Document:
         return str(self.data.get("kind") or "")
 
     @property
+    def is_object(self) -> bool:
+        """Whether it says which kind it is, as every object of a cluster does."""
+        return bool(self.api_version and self.kind)
+
+    @property
     def group_kind(self) -> str:
         """`group/Kind` without the version; the kind alone for Kubernetes' core."""
         group, slash, _ = self.api_version.rpartition("/")

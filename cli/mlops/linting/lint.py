@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mlops.linting.base import Context, Finding, Problem, Rule
@@ -55,12 +55,15 @@ def lint_text(text: str, file: str = "-", context: Context | None = None) -> lis
     return lint({file: text}, context)
 
 
-def lint(texts: Mapping[str, str], context: Context | None = None) -> list[Finding]:
+def lint(
+    texts: Mapping[str, str], context: Context | None = None, named: Collection[str] = ()
+) -> list[Finding]:
     """Check manifests that belong together.
 
     Args:
         texts: File name to YAML.
         context: Versions and purpose; its documents are those of `texts`.
+        named: Files that have to hold a manifest; others may be anything.
 
     Returns:
         What is wrong, by file and line, errors before warnings of the same line.
@@ -69,9 +72,12 @@ def lint(texts: Mapping[str, str], context: Context | None = None) -> list[Findi
     documents: list[Document] = []
     for file, text in texts.items():
         try:
-            documents += read_documents(text, file)
+            read = read_documents(text, file)
         except UnreadableError as error:
             findings.append(_unreadable(file, text, error))
+            continue
+        findings += _objects(file, read, named=file in named)
+        documents += read
     clean: list[Document] = []
     for document in documents:
         kept, found = _structure(document)
@@ -83,6 +89,20 @@ def lint(texts: Mapping[str, str], context: Context | None = None) -> list[Findi
         findings += _rules(document, context)
     order = {file: index for index, file in enumerate(texts)}
     return sorted(findings, key=lambda f: (order[f.file], f.line, f.severity, f.rule, f.path))
+
+
+def _objects(file: str, documents: Sequence[Document], *, named: bool) -> Iterator[Finding]:
+    """Check that a file holds objects, and nothing else beside them."""
+    problem = general.no_manifest(documents, named=named)
+    if problem is not None:
+        blank = Document(file, {}, {})
+        yield _finding(RULES[general.NO_MANIFEST], blank, problem)
+    if not any(document.is_object for document in documents):
+        return
+    for document in documents:
+        problem = general.stray(document)
+        if problem is not None:
+            yield _finding(RULES[general.STRAY], document, problem)
 
 
 def _structure(document: Document) -> tuple[Document | None, list[Finding]]:

@@ -57,6 +57,11 @@ def known_kinds() -> frozenset[str]:
     return frozenset(_tables()["kinds"])
 
 
+def builtin_kinds() -> Mapping[str, tuple[str, ...]]:
+    """Return all kinds of Kubernetes' own stable groups, by `group/version`."""
+    return {version: tuple(kinds) for version, kinds in _tables()["builtin"].items()}
+
+
 def schema_of(document: Document) -> Schema | None:
     """Return the schema of a document's kind, None if it is not known."""
     found: Schema | None = _tables()["kinds"].get(f"{document.api_version}/{document.kind}")

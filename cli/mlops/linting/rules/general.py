@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlops.errors import did_you_mean
 from mlops.linting.base import Context, Problem, Rule
 from mlops.linting.documents import Document, Path
-from mlops.linting.structure import MISSING, TYPE, UNKNOWN, VALUE
+from mlops.linting.structure import MISSING, TYPE, UNKNOWN, VALUE, builtin_kinds
 
 YAML, REPEATED, KIND = "yaml", "repeated-key", "unknown-kind"
+NO_MANIFEST, STRAY = "no-manifest", "not-a-manifest"
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY)")
@@ -28,8 +29,10 @@ def nothing(document: Document, context: Context) -> Iterator[Problem]:
 
 def unknown_kind(document: Document, known: frozenset[str]) -> Problem | None:
     """Say that a group we know has no such kind or version; None for groups we do not know."""
-    if not document.api_version or not document.kind:
+    if not document.is_object:
         return None
+    if document.api_version in builtin_kinds():
+        return _unknown_builtin(document, known)
     name = f"{document.api_version}/{document.kind}"
     group = document.api_version.rpartition("/")[0]
     ours = sorted(
@@ -39,6 +42,49 @@ def unknown_kind(document: Document, known: frozenset[str]) -> Problem | None:
         return None
     hint = did_you_mean(name, ours) or f"Known: {', '.join(ours)}."
     return Problem(("apiVersion",), f"there is no `{name}`. {hint}")
+
+
+def _unknown_builtin(document: Document, known: frozenset[str]) -> Problem | None:
+    """Say that Kubernetes has no such kind in this group; all of its own kinds are known."""
+    version, kind = document.api_version, document.kind
+    # A kubeconfig is written like an object and is none.
+    if kind in builtin_kinds()[version] or (version, kind) == ("v1", "Config"):
+        return None
+    every = {f"{v}/{k}" for v, kinds in builtin_kinds().items() for k in kinds} | known
+    elsewhere = sorted(each for each in every if each.endswith(f"/{kind}"))
+    # Kinds alone are compared: what they share with their group would make all of them close.
+    hint = (
+        f"Did you mean `{elsewhere[-1]}`?"
+        if elsewhere
+        else did_you_mean(kind, builtin_kinds()[version])
+        or did_you_mean(kind, sorted(each.rpartition("/")[2] for each in every))
+    )
+    return Problem(("kind",), f"there is no `{version}/{kind}`{f'. {hint}' if hint else ''}")
+
+
+def no_manifest(documents: Sequence[Document], *, named: bool) -> Problem | None:
+    """Say that a file has no object, if it should have: it was named, or it has parts of one."""
+    if any(document.is_object for document in documents):
+        return None
+    partly = next((document for document in documents if _is_partly(document)), None)
+    if partly is not None:
+        missing = "kind" if partly.api_version else "apiVersion"
+        return Problem((), f"no manifest in this file: it has no `{missing}`")
+    return Problem((), "no manifest in this file") if named else None
+
+
+def _is_partly(document: Document) -> bool:
+    """Whether it is meant as an object: Helm's charts and values have no such two things."""
+    meant = isinstance(document.at("metadata"), Mapping) or isinstance(document.at("spec"), Mapping)
+    return meant and bool(document.api_version or document.kind)
+
+
+def stray(document: Document) -> Problem | None:
+    """Say that a document beside manifests is none, for it has no `apiVersion` or no `kind`."""
+    if document.is_object:
+        return None
+    missing = " and ".join(f"`{key}`" for key in ("apiVersion", "kind") if not document.at(key))
+    return Problem((), f"this document has no {missing}")
 
 
 def name(document: Document, context: Context) -> Iterator[Problem]:
@@ -137,7 +183,26 @@ RULES = (
         "error",
         (),
         nothing,
-        "The platform serves no such kind in this version, so the API server refuses it.",
+        "Kubernetes or the platform serves no such kind in this version, so the API server "
+        "refuses it.",
+    ),
+    Rule(
+        NO_MANIFEST,
+        "error",
+        (),
+        nothing,
+        "Every object of a cluster says its `apiVersion` and `kind`; here nothing does, so nothing "
+        "was checked. Name the rendered manifests; of a folder, files of another sort are skipped.",
+        "https://kubernetes.io/docs/concepts/overview/working-with-objects/#required-fields",
+    ),
+    Rule(
+        STRAY,
+        "warning",
+        (),
+        nothing,
+        "`kubectl apply` refuses a document without `apiVersion` and `kind`, and takes those "
+        "before it.",
+        "https://kubernetes.io/docs/concepts/overview/working-with-objects/#required-fields",
     ),
     Rule(
         UNKNOWN,
