@@ -123,14 +123,47 @@ def test_a_stream(shop: Shop) -> None:
     assert "1 outcomes were refused" in said.err
     alone = shop.run("feedback", "--data", "-", "--json", stdin=f"\n{json.dumps(lines[3])}\n")
     assert alone.code == 3
-    assert alone.error["message"].startswith("Line 2: ")
-    # The number of a broken line is the person's.
+    assert alone.document["problems"] == [{"line": 2, "fate": "forged", "error": why}]
     good = json.dumps({"request_id": ids[3], "truth": 6})
-    broken = shop.run("feedback", "--data", "-", "--json", stdin=f"{good}\n\n[1]\n")
-    assert broken.code == 3
-    assert broken.error["message"].startswith("Line 3 ")
     assert shop.ok("feedback", "--data", "-", stdin=good).out == "feedback: accepted 1\n"
     assert shop.ok("feedback", "--data", "-", stdin="").out == "feedback: none\n"
+
+
+def test_malformed_lines_are_named_and_the_others_stored(shop: Shop, tmp_path: Path) -> None:
+    ids = [shop.ask()[0] for _ in range(2)]
+    good = [json.dumps({"request_id": each, "truth": 6}) for each in ids]
+    bad = {
+        2: ("{", "not JSON: "),
+        4: ("[1]", "an object is expected, not a list"),
+        5: ('{"truth": 6}', "`request_id` is missing"),
+        6: ('{"request_id": "x", "truht": 6}', "unknown key 'truht'"),
+        7: ('{"request_id": "x", "reward": "good"}', "a reward must be a finite number"),
+        8: ("x" * 100_001, "longer than 100,000 bytes"),
+    }
+    file = tmp_path / "late.ndjson"
+    rest = "\n".join(text for text, _ in bad.values() if text != "{")
+    file.write_text(f"{good[0]}\n{{\n\n{rest}\n{good[1]}\n")
+    said = shop.run("feedback", "--data", str(file), "--json")
+    assert said.code == 3
+    assert said.document["counts"] == {"accepted": 2, "malformed": 6}
+    assert [each["line"] for each in said.document["problems"]] == list(bad)
+    for problem, (_, why) in zip(said.document["problems"], bad.values(), strict=True):
+        assert problem["fate"] == "malformed"
+        assert why in problem["error"]
+        assert "b'" not in problem["error"]
+    again = shop.run("feedback", "--data", str(file))
+    assert again.out == "feedback: duplicate 2, malformed 6\n"
+    assert "line 4: malformed: an object is expected, not a list" in again.err
+    assert shop.run("feedback", "--data", str(tmp_path / "none.ndjson")).code == 3
+
+
+def test_many_rows_a_line_go_in_several_requests(shop: Shop) -> None:
+    # 20,010 outcomes; a request takes 10,000.
+    line = json.dumps({"request_id": "A" * 48, "truth": [5] * 6_670})
+    said = shop.run("feedback", "--data", "-", "--json", stdin="\n".join([line] * 3))
+    assert said.code == 3
+    assert said.document["counts"] == {"forged": 20_010}
+    assert {each["line"] for each in said.document["problems"]} == {1, 2, 3}
 
 
 def test_a_bad_cell_is_named_and_not_the_first_row(shop: Shop, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -43,7 +42,7 @@ def feedback(
     data: Annotated[
         str,
         typer.Option(
-            help="CSV file of customers; - for NDJSON outcomes on standard input.",
+            help="CSV file of customers; a .ndjson file, or - for standard input, of outcomes.",
             show_default=False,
             rich_help_panel=_PLAY,
         ),
@@ -112,6 +111,7 @@ def feedback(
     as_json: Json = False,
 ) -> None:
     """Tell a deployment how good its answers were, now or days later."""
+    from mlops.feedback.outcomes import is_stream
     from mlops.settings import load_settings
     from mlops.workflows.elsewhere import SeldonTerms
 
@@ -127,8 +127,8 @@ def feedback(
         _send_saved(there, response, row, reward, truth, terms, as_json)
     elif request_id:
         _send_one(name, there, request_id, row, reward, truth, as_json)
-    elif data == "-":
-        _send_stream(name, there, reward, terms, as_json)
+    elif is_stream(data):
+        _send_stream(name, there, data, reward, terms, as_json)
     else:
         from mlops.workflows.customers import PlayRequest
 
@@ -229,9 +229,15 @@ def _send_saved(
 
 
 def _send_stream(
-    name: str | None, there: Elsewhere | None, reward: str, terms: SeldonTerms, as_json: bool
+    name: str | None,
+    there: Elsewhere | None,
+    data: str,
+    reward: str,
+    terms: SeldonTerms,
+    as_json: bool,
 ) -> None:
     from mlops.commands.progress import CountProgress
+    from mlops.feedback.outcomes import open_lines
     from mlops.settings import load_settings
     from mlops.workflows.customers import send_stream
     from mlops.workflows.elsewhere import send_stream_there
@@ -239,8 +245,10 @@ def _send_stream(
     def update(total: Counter[str]) -> None:
         progress.update(sum(total.values()), None)
 
-    settings, lines = load_settings(flags={"feedback.reward": reward or None}), sys.stdin.buffer
-    with CountProgress("outcomes") as progress:
+    from rich.markup import escape
+
+    settings = load_settings(flags={"feedback.reward": reward or None})
+    with open_lines(data) as lines, CountProgress("outcomes") as progress:
         sent = (
             send_stream_there(settings, there, lines, terms, _warn, update)
             if there
@@ -249,7 +257,9 @@ def _send_stream(
     document = {"counts": dict(sent.counts), "problems": plain(sent.problems)}
     show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))
     for problem in sent.problems[:_SHOWN]:
-        note(f"[red]line {problem.line}:[/] {problem.fate}: {problem.error}")
+        note(f"[red]line {problem.line}:[/] {problem.fate}: {escape(problem.error)}")
+    if len(sent.problems) > _SHOWN:
+        note(f"and {len(sent.problems) - _SHOWN:,} more; `--json` names every line.")
     _end(sent.counts)
 
 

@@ -69,8 +69,12 @@ class Connection:
         *,
         content_type: str = "application/json",
         headers: Mapping[str, str] = MappingProxyType({}),
+        fates: bool = False,
     ) -> tuple[Any, Mapping[str, str]]:
         """Send a body; return the JSON answer and the headers, names in lower case.
+
+        With `fates` an answer that says what became of each outcome is none to raise for: of a
+        single one our server tells by its status too that it was refused.
 
         Nothing is ever sent twice. A connection that the server closed in the meantime, because
         it idled, is opened anew first.
@@ -83,7 +87,7 @@ class Connection:
             InvalidInputError: It refuses the request otherwise.
         """
         answer = self._request("POST", path, body, {"content-type": content_type, **headers})
-        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES:
+        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES and not (fates and answer.has_fates):
             raise refusal(answer)
         return _json(answer), answer.headers
 
@@ -93,6 +97,7 @@ class Connection:
         body: bytes,
         *,
         content_type: str = "application/json",
+        fates: bool = False,
         wait: Callable[[float], None] = time.sleep,
     ) -> tuple[Any, Mapping[str, str]]:
         """Send a body that changes nothing if it comes twice.
@@ -102,12 +107,12 @@ class Connection:
         """
         for pause in () if self._here else _PAUSES_S:
             try:
-                return self.post(path, body, content_type=content_type)
+                return self.post(path, body, content_type=content_type, fates=fates)
             except RemoteError as error:
                 if error.reason not in ("unanswered", "gateway"):
                     raise
                 wait(pause)
-        return self.post(path, body, content_type=content_type)
+        return self.post(path, body, content_type=content_type, fates=fates)
 
     def get(self, path: str) -> Answer:
         """Ask for a page; return whatever the answer is.

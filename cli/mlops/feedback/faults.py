@@ -54,6 +54,15 @@ class Answer:
     here: bool
 
     @property
+    def has_fates(self) -> bool:
+        """Whether it says what became of each outcome, as our server does."""
+        try:
+            document = json.loads(self.text)
+        except ValueError:
+            return False
+        return isinstance(document, dict) and {"counts", "problems"} <= document.keys()
+
+    @property
     def is_page(self) -> bool:
         """Whether it is HTML, which no deployment answers a request with."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from mlops.errors import ConflictError, InvalidInputError, NotFoundError
+from mlops.errors import InvalidInputError
 from mlops.feedback.connection import Connection
+from mlops.protocols.base import MAX_OUTCOMES, Kind, ProtocolError
+from mlops.protocols.outcomes import read_line
 
 _BATCH = 1_000
 _MAX_LINE = 100_000
+_MALFORMED = "malformed"
 _TAKEN = ("accepted", "unmatched", "duplicate", "late", "sent")
 
 
@@ -61,7 +67,7 @@ class Sent:
 
     Attributes:
         counts: Outcomes by fate.
-        problems: Some of those that were not stored, the first ones of each batch.
+        problems: Those that were not stored, by line; of each batch the first thousand.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -77,76 +83,100 @@ def refused(counts: Mapping[str, int]) -> int:
     return sum(count for fate, count in counts.items() if fate not in _TAKEN)
 
 
+def is_stream(data: str) -> bool:
+    """Whether `--data` names outcomes: standard input, or a file of NDJSON.
+
+    >>> is_stream("-"), is_stream("late.ndjson"), is_stream("rows.csv")
+    (True, True, False)
+    """
+    return data == "-" or data.lower().endswith((".ndjson", ".jsonl"))
+
+
+@contextlib.contextmanager
+def open_lines(data: str) -> Iterator[Iterable[bytes]]:
+    """Open what `is_stream` says is a stream.
+
+    Raises:
+        InvalidInputError: The file cannot be read.
+    """
+    if data == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(data).open("rb")  # noqa: SIM115 - it ends below
+    except OSError as error:
+        raise InvalidInputError(f"`{data}` cannot be read: {error.strerror}.") from error
+    with file:
+        yield file
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Lines to send at once, and how many outcomes the server makes of each."""
+
+    lines: list[bytes] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    def has_room(self, outcomes: int) -> bool:
+        return len(self.lines) < _BATCH and len(self.numbers) + outcomes <= MAX_OUTCOMES
+
+    def add(self, number: int, line: bytes, outcomes: int) -> None:
+        self.lines.append(line)
+        # The server counts each row of a list.
+        self.numbers += [number] * outcomes
+
+
 def send_lines(
     connection: Connection, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
 ) -> Sent:
-    """Send NDJSON, one outcome a line, in batches.
+    """Send NDJSON, one outcome a line, in batches; a line that is none is told and not sent.
 
-    Lines before a bad one have been sent when it is found; sending all of them again is harmless,
-    since feedback that came before is a duplicate.
-
-    Raises:
-        InvalidInputError: A line is not an outcome; its number is named.
+    Sending all of them again is harmless, since feedback that came before is a duplicate.
     """
-    sent = Sent()
-    batch: list[tuple[int, bytes]] = []
+    sent, batch = Sent(), _Batch()
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
-        batch.append((number, _checked(line, number)))
-        if len(batch) == _BATCH:
+        try:
+            outcomes = outcomes_in(line.strip())
+        except ProtocolError as error:
+            sent.counts[_MALFORMED] += 1
+            sent.problems.append(Problem(number, _MALFORMED, str(error)))
+            continue
+        if not batch.has_room(outcomes):
             _post(connection, batch, sent)
             on_progress(sent.counts)
+            batch = _Batch()
+        batch.add(number, line.strip(), outcomes)
     _post(connection, batch, sent)
     on_progress(sent.counts)
+    sent.problems.sort(key=lambda problem: problem.line)
     return sent
 
 
-def _post(connection: Connection, batch: list[tuple[int, bytes]], sent: Sent) -> None:
-    if not batch:
+def _post(connection: Connection, batch: _Batch, sent: Sent) -> None:
+    if not batch.lines:
         return
-    body = b"\n".join(line for _, line in batch)
-    try:
-        answer, _ = connection.post_harmless("/feedback", body, content_type="application/x-ndjson")
-    except (InvalidInputError, NotFoundError, ConflictError) as error:
-        # Of a single outcome the server tells by its status that it was refused.
-        if len(batch) > 1:
-            raise
-        raise type(error)(f"Line {batch[0][0]}: {error.message}", hint=error.hint) from error
+    body = b"\n".join(batch.lines)
+    answer, _ = connection.post_harmless(
+        "/feedback", body, content_type="application/x-ndjson", fates=True
+    )
     sent.counts += Counter(answer["counts"])
-    problems = answer.get("problems", ())
-    if problems:
-        # The server counts each row of a list.
-        number_of = [number for number, line in batch for _ in range(outcomes_in(line))]
-        sent.problems += [
-            Problem(number_of[each["index"]], each["fate"], each["error"]) for each in problems
-        ]
-    batch.clear()
+    sent.problems += [
+        Problem(batch.numbers[each["index"]], each["fate"], each["error"])
+        for each in answer.get("problems", ())
+    ]
 
 
 def outcomes_in(line: bytes) -> int:
-    """How many outcomes the server makes of a line."""
-    document = json.loads(line)
-    values = [document.get(key) for key in ("reward", "truth")]
-    lists = [value for value in values if isinstance(value, list)]
-    if not lists:
-        return 1
-    rows = zip(*(v if isinstance(v, list) else [v] * len(lists[0]) for v in values), strict=True)
-    return sum(any(value is not None for value in row) for row in rows)
+    """How many outcomes the server makes of a line.
 
-
-def _checked(line: bytes, number: int) -> bytes:
-    """Find a broken line here, where its number in the whole stream is known."""
-    try:
-        document = json.loads(line) if len(line) <= _MAX_LINE else None
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        raise InvalidInputError(
-            f"Line {number} is not a JSON object: {line[:80]!r}.",
-            hint='Write `{"request_id": "…", "reward": 1}` or `{"request_id": "…", "truth": 6}`.',
-        )
-    return line.strip()
+    Raises:
+        ProtocolError: It would refuse the line, and with it all that is sent at once.
+    """
+    if len(line) > _MAX_LINE:
+        raise ProtocolError(Kind.TOO_LARGE, f"longer than {_MAX_LINE:,} bytes")
+    return len(read_line(line))
 
 
 def read_truth(text: str) -> Any:  # noqa: ANN401 - a JSON value

@@ -30,14 +30,17 @@ from mlops.protocols.base import (
     ProtocolError,
     is_client_id,
 )
+from mlops.protocols.outcomes import read_outcomes
 from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, read_outcomes
+from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# As many as `mlops feedback` sends lines at once.
+_MAX_PROBLEMS = 1_000
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
@@ -168,7 +171,7 @@ class App:
         if len(receipts) == 1 and not problems:
             document["outcome"] = receipts[0]
         if problems:
-            document["problems"] = problems[:100]
+            document["problems"] = problems[:_MAX_PROBLEMS]
         return Encoded(status, orjson.dumps(document))
 
     async def _seldon_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:

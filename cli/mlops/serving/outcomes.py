@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import orjson
 
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import (
-    MAX_OUTCOMES,
-    MAX_TRUTH,
-    Kind,
     Outcome,
-    ProtocolError,
     is_client_id,
 )
-from mlops.protocols.json_body import shown
 from mlops.rewards import REWARDS, Range, capped, is_within, reward_range
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import LATE, Metrics
@@ -33,8 +25,6 @@ from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
 # A database that neither answers nor refuses must not hold its senders for ever.
 _PATIENCE_S = 20.0
-_MAX_ROW = 1_000_000
-_MAX_ID = 10_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
 #: Statuses by which a single piece of feedback tells its sender that it was not stored.
@@ -234,119 +224,4 @@ def counts(receipts: Sequence[Receipt]) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
-    """Read feedback in our own form.
-
-    One JSON object with `request_id` (or `client_id`), `reward` or `truth` or both, and
-    optionally `row`; or an object with a list of them in `outcomes`; or, as
-    `application/x-ndjson`, one object a line. A `truth` or `reward` that is a list holds one
-    value per row of the request.
-
-    Raises:
-        ProtocolError: `MALFORMED` or `TOO_LARGE`; nothing of the body may be used.
-    """
-    outcomes: list[Outcome] = []
-    for number, document in enumerate(_documents(body, content_type)):
-        outcomes += _outcomes(document, number)
-        _check_count(len(outcomes))
-    if not outcomes:
-        raise ProtocolError(Kind.MALFORMED, "There is no feedback in this request.")
-    return outcomes
-
-
-def _documents(body: bytes, content_type: str) -> Iterator[Any]:
-    """Yield the JSON value of each outcome."""
-    if "ndjson" in content_type:
-        for number, line in enumerate(io.BytesIO(body), 1):
-            if line.strip():
-                yield _json(line, number)
-        return
-    document = _json(body, 0)
-    if not isinstance(document, dict) or "outcomes" not in document:
-        yield document
-    elif isinstance(document["outcomes"], list):
-        yield from document["outcomes"]
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_OUTCOMES:
-        raise ProtocolError(
-            Kind.TOO_LARGE, f"More than {MAX_OUTCOMES} outcomes in one request; send fewer."
-        )
-
-
-def _json(text: bytes, line: int) -> Any:  # noqa: ANN401 - a JSON value
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        where = f"line {line}: " if line else ""
-        raise ProtocolError(Kind.MALFORMED, f"{where}not JSON: {error}") from None
-
-
-def _outcomes(document: Any, number: int) -> list[Outcome]:  # noqa: ANN401 - a JSON value
-    def fault(text: str) -> ProtocolError:
-        return ProtocolError(Kind.MALFORMED, f"feedback {number}: {text}")
-
-    if not isinstance(document, dict):
-        raise fault(f"an object is expected, not {shown(document)}")
-    unknown = set(document) - {"request_id", "client_id", "row", "reward", "truth"}
-    if unknown:
-        raise fault(f"unknown key {shown(min(unknown))}")
-    ids = {name: document.get(name) for name in ("request_id", "client_id")}
-    for name, value in ids.items():
-        if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_ID):
-            raise fault(f"`{name}` must be text, not {shown(value)}")
-    if all(value is None for value in ids.values()):
-        raise fault("`request_id` is missing")
-    row = document.get("row")
-    if row is not None and (
-        isinstance(row, bool) or not isinstance(row, int) or not 0 <= row < _MAX_ROW
-    ):
-        raise fault(f"`row` must be a whole number from 0, not {shown(row)}")
-    try:
-        pairs = _pairs(document.get("reward"), document.get("truth"), row)
-    except ValueError as error:
-        raise fault(str(error)) from None
-    # An id of our own decides; the client's is then only its label.
-    client_id = None if ids["request_id"] else ids["client_id"]
-    return [Outcome(ids["request_id"], client_id, *pair) for pair in pairs]
-
-
-def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, float | None, Any]]:  # noqa: ANN401 - JSON values
-    if reward is None and truth is None:
-        raise ValueError("`reward` or `truth` is needed")
-    if not isinstance(reward, list) and not isinstance(truth, list):
-        return [(row, _reward(reward), _truth(truth))]
-    if row is not None:
-        raise ValueError("a list holds one value per row and goes without `row`")
-    size = len(reward if isinstance(reward, list) else truth)
-    _check_count(size)
-    rewards = reward if isinstance(reward, list) else [reward] * size
-    truths = truth if isinstance(truth, list) else [truth] * size
-    if len(rewards) != len(truths) or not size:
-        raise ValueError("`reward` and `truth` must have one value per row")
-    pairs: list[tuple[int | None, float | None, Any]] = [
-        (i, _reward(r), _truth(t)) for i, (r, t) in enumerate(zip(rewards, truths, strict=True))
-    ]
-    # Null says that a row is not known yet; stored, it would make the real one a duplicate.
-    known = [pair for pair in pairs if pair[1] is not None or pair[2] is not None]
-    if not known:
-        raise ValueError("every row is null")
-    return known
-
-
-def _reward(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"a reward must be a finite number, not {shown(value)}")
-    return float(value)
-
-
-def _truth(value: Any) -> Any:  # noqa: ANN401 - a JSON value
-    if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > MAX_TRUTH):
-        raise ValueError("a truth must be a number, a text or a boolean")
-    return value
-
-
-__all__ = ["JournalUnavailableError", "OutcomeDesk", "Receipt", "counts", "read_outcomes"]
+__all__ = ["JournalUnavailableError", "OutcomeDesk", "Receipt", "counts"]
