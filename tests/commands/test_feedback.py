@@ -204,6 +204,19 @@ def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
     assert (document["label"], document["simulated"]) == (label, True)
     once = wine_shop.ok("feedback", "--once", "--limit", "1", "--json").document
     assert "simulated" not in once["label"]
+    # The project's draws are for the project's file, by whatever path it is named.
+    own = wine_shop.folder / "data" / "customers.csv"
+    lines = own.read_text().splitlines()
+    (wine_shop.folder / "three.csv").write_text("\n".join(lines[:4]))
+    words = ("--truth-column", "quality", "--json")
+    for place in ((), ("--url", wine_shop.state.url)):
+        three = wine_shop.ok("feedback", "--data", "three.csv", *place, *words).document
+        assert (three["visits"], three["simulated"]) == (3, False)
+    document = wine_shop.ok("feedback", "--data", str(own), "--limit", "2", *words).document
+    assert document["simulated"] is True
+    wine_shop.environ["MLOPS_FEEDBACK_DRAWS"] = "7"
+    seven = wine_shop.ok("feedback", "--data", "three.csv", *words).document
+    assert (seven["visits"], seven["simulated"]) == (7, True)
 
 
 def test_a_reward_of_ones_own(wine_shop: Shop) -> None:

@@ -36,7 +36,7 @@ class PlayRequest:
     """Customers to play.
 
     Attributes:
-        data: CSV file; empty for the setting.
+        data: CSV file; empty for the setting. Draws of the project file are not meant for another.
         truth_column: Column with the truth; empty for the setting.
         once: Let each customer come once, whatever the settings say of draws.
         limit: At most so many visits; None for all.
@@ -109,7 +109,7 @@ def play_customers(
         ConflictError: The reward is not that of the deployment.
     """
     customers = _customers(settings, request)
-    draws = 0 if request.once else settings.feedback.draws
+    draws = _draws(settings, request)
     total = min(draws or len(customers), request.limit or draws or len(customers))
     rows = itertools.islice(visits(customers, draws, settings.feedback.seed), total)
     with _endpoint(settings, name, request) as (state, endpoint):
@@ -218,6 +218,14 @@ def _customers(settings: Settings, request: PlayRequest) -> Customers:
     if not column:
         raise UsageError("The column with the truth is not named.", hint="`--truth-column NAME`")
     return read_customers(path, column)
+
+
+def _draws(settings: Settings, request: PlayRequest) -> int:
+    """How many customers are drawn; those of the project file are drawn from its data only."""
+    own, feedback = settings.project_dir / settings.feedback.data, settings.feedback
+    other = request.data and feedback.data and Path(request.data).resolve() != own.resolve()
+    by_file = settings.origins["feedback.draws"] == str(settings.project_file)
+    return 0 if request.once or (other and by_file) else feedback.draws
 
 
 def _reward_of(
