@@ -384,11 +384,9 @@ def _refusal(report: Report, arm: str) -> ConflictError:
 
 
 def _most_promising(report: Report) -> str:
-    """Name an arm that somebody may want to promote: not the baseline, if there is another."""
-    if not report.comparisons:
-        return report.arms[0].name
-    known = [c for c in report.comparisons if math.isfinite(c.estimate)]
-    return max(known or report.comparisons, key=lambda c: c.estimate).arm
+    """Name the arm with the best estimate; a placeholder where none is better than the baseline."""
+    better = [c for c in report.comparisons if math.isfinite(c.estimate) and c.estimate > 0]
+    return max(better, key=lambda c: c.estimate).arm if better else "NAME"
 
 
 def _evidence(report: Report) -> dict[str, Any]:
