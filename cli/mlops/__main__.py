@@ -66,7 +66,8 @@ def run(words: list[str]) -> int:
 
 
 def _usage(error: typer.TyperException, words: list[str]) -> UsageError:
-    command = [word for word in words[:1] if not word.startswith("-")]
+    # A word that is no command has no help.
+    command = [word for word in words[:1] if word in typer.main.get_group(app).commands]
     return UsageError(error.format_message(), hint=f"`{' '.join(['mlops', *command, '--help'])}`")
 
 

@@ -263,6 +263,8 @@ def test_any_seldon_endpoint(shop: Shop) -> None:
         (("--row", "1"), 2),
         (("--request-id", "x"), 2),
         (("--request-id", "x", "--reward", "good"), 2),
+        (("--request-id", "x", "--reward", "nan"), 2),
+        (("--request-id", "x", "--reward", "-inf"), 2),
         (("--limit", "0"), 2),
         (("--data", "nowhere.csv"), 3),
         (("--truth-column", "qualiti"), 3),
@@ -276,6 +278,36 @@ def test_exit_codes(shop: Shop, words: tuple[str, ...], code: int) -> None:
     said = shop.run("feedback", *words, "--json")
     assert said.code == code
     assert said.error["message"]
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8080", "localhost:8080/x", "wine.example.com"])
+def test_a_url_without_a_scheme(shop: Shop, url: str) -> None:
+    error = shop.run("feedback", "--url", url, "--json").error
+    assert error["message"] == f"`{url}` has no `http://` or `https://` before it."
+    assert error["hint"] == f"`--url http://{url}`"
+    assert "hunter2" not in shop.run("feedback", "--url", f"me:hunter2@{url}").err
+
+
+@pytest.mark.parametrize("text", ["nan", "inf"])
+def test_a_reward_is_finite(shop: Shop, text: str) -> None:
+    said = shop.run("feedback", "--request-id", "x", "--reward", text, "--json")
+    assert said.error["message"] == f"`--reward {text}` is not a finite number."
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        (("nosuch",), "No such command", "`mlops --help`"),
+        (("deplyo",), "Did you mean 'deploy'", "`mlops --help`"),
+        (("models", "lst"), "Did you mean 'list'", "`mlops models --help`"),
+        (("deploy", "--nope"), "No such option", "`mlops deploy --help`"),
+        (("--nope",), "No such option", "`mlops --help`"),
+    ],
+)
+def test_help_that_there_is(shop: Shop, words: tuple[str, ...], message: str, hint: str) -> None:
+    error = shop.run(*words, "--json").error
+    assert message in error["message"]
+    assert error["hint"] == hint
 
 
 def test_the_closest_column_is_named(shop: Shop) -> None:

@@ -58,7 +58,7 @@ def test_what_is_said_goes_before_what_is_guessed() -> None:
         (Elsewhere("http://h/#s3cret"), InvalidInputError, "`http://h/`"),
         (Elsewhere("http://ann:s3cret@h"), InvalidInputError, "credentials"),
         (Elsewhere("seldon+http://h"), InvalidInputError, "`seldon+`"),
-        (Elsewhere("h:80"), InvalidInputError, "not a URL"),
+        (Elsewhere("h:80"), InvalidInputError, "has no `http://`"),
         (Elsewhere("http://h:port"), InvalidInputError, "not a URL"),
         (Elsewhere("http://[::1"), InvalidInputError, "not a URL"),
         (Elsewhere("http://a..b/feedback"), InvalidInputError, "not a URL"),

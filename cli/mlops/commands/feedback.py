@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -273,9 +274,14 @@ def _end(counts: Mapping[str, int]) -> None:
 
 
 def _number(text: str) -> float | None:
-    if text and not _is_number(text):
-        raise UsageError(f"`--reward {text}` is not a number.")
-    return float(text) if text else None
+    if not text:
+        return None
+    if not _is_number(text) or not math.isfinite(float(text)):
+        raise UsageError(
+            f"`--reward {text}` is not a finite number.",
+            hint="A reward is a number, higher is better.",
+        )
+    return float(text)
 
 
 def _render_played(out: Console, played: Played) -> None:

@@ -203,9 +203,14 @@ def split_url(url: str) -> SplitResult:
             hint="`--token env:VARIABLE` sends a token.",
         )
     if not is_url:
+        bare = re.split("[?#]", url)[0]
+        if bare and "://" not in url:
+            raise InvalidInputError(
+                f"`{bare}` has no `http://` or `https://` before it.",
+                hint=f"`--url http://{bare}`",
+            )
         raise InvalidInputError(
-            f"`{re.split('[?#]', url)[0]}` is not a URL of a server.",
-            hint="Write `http://host:port/path`.",
+            f"`{bare}` is not a URL of a server.", hint="Write `http://host:port/path`."
         )
     return parts
 

@@ -117,7 +117,7 @@ def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | Non
     """Return the base URL, the model's path, and the protocol, None where nothing says it.
 
     Raises:
-        InvalidInputError: It has a query or a fragment, or a protocol before its scheme.
+        InvalidInputError: It is no URL, has a query or a fragment, or a protocol before its scheme.
 
     >>> read_url("http://gateway/seldon/shops/wine/api/v1.0/feedback")
     ('http://gateway/seldon/shops/wine', '', 'seldon')
