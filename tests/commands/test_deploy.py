@@ -33,6 +33,7 @@ def test_the_life_of_a_deployment(wine_shop: Shop) -> None:
     assert "+ modelA  wine/1  50 %" in said.err
     assert "`modelA` means wine/1: alias of wine" in said.err
     assert said.out.startswith(f"wine revision 1 at {wine_shop.state.url}\n")
+    assert "mlops feedback\n" in said.out + said.err
     pid = wine_shop.state.pid
 
     # Twice is once.
@@ -148,11 +149,16 @@ def test_a_first_model_that_fails(wine_shop: Shop, free_port: int) -> None:
 
 def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
     named = Shop(wine_shop.folder, "tasting")
-    said = named.ok(
+    words = (
         *("deploy", "--ab", "modelA", "modelB", "--name", "tasting"),
-        *("--sticky-by", "header:X-Customer", "--reward", "absolute-error", "--json"),
+        *("--sticky-by", "header:X-Customer", "--reward", "absolute-error"),
     )
+    said = named.ok(*words, "--json")
     assert said.document["name"] == "tasting"
+    # Beside the project's own deployment a bare `mlops feedback` would mean that one.
+    again = named.ok(*words)
+    for step in ("mlops feedback tasting", "mlops report tasting", "mlops stop tasting"):
+        assert step in again.out + again.err
     spec = named.state.launch.served.revision.spec
     assert (spec.sticky_by, spec.reward) == ("header:X-Customer", "absolute-error")
     for customer in ("ann", "bob", "eve", "joe"):

@@ -393,6 +393,8 @@ def _render(out: Console, result: Deployed, monitoring: Sequence[str]) -> None:
     from rich.markup import escape
 
     from mlops.deployment.calling import curl
+    from mlops.deployment.places import deployment_name
+    from mlops.settings import load_settings
 
     spec, state = result.plan.after, result.state
     out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
@@ -404,5 +406,7 @@ def _render(out: Console, result: Deployed, monitoring: Sequence[str]) -> None:
     out.print(escape(curl(state)), soft_wrap=True)
     for path in monitoring:
         out.print(f"[dim]monitoring[/] {escape(path)}")
+    # The project's own deployment is meant where none is named.
+    name = "" if spec.name == deployment_name(load_settings()) else f" {spec.name}"
     steps = ["mlops feedback", "mlops report"] if len(spec.arms) > 1 else ["mlops status"]
-    next_steps(out, [*steps, f"mlops stop {spec.name}"])
+    next_steps(out, [*(f"{step}{name}" for step in steps), f"mlops stop {spec.name}"])
