@@ -210,6 +210,28 @@ def test_what_never_was_live_is_stopped_too(cluster_shop: Shop, namespace: Names
     assert status(shop)["state"] == "ready"
 
 
+def test_a_move_from_this_machine_that_failed_can_be_taken_back(
+    cluster_shop: Shop, namespace: Namespace, tmp_path: Path
+) -> None:
+    shop = cluster_shop
+    model = str(save_linear(tmp_path / "model", [1.0, 2.0, 3.0]))
+    here = ("deploy", "--name", "wine", "--model", model)
+    shop.ok(*here)
+    shop.ok("stop")
+    namespace.fate("crash")
+    assert shop.run(*AB, "--apply").code == 6
+    assert status(shop)["state"] == "failing"
+    shop.ok("stop")
+    assert namespace.names("/apis/apps/v1", "deployments") == []
+    # Then this machine is where it is again.
+    assert status(shop)["state"] == "stopped"
+    try:
+        shop.ok(*here)
+        assert status(shop)["state"] == "running"
+    finally:
+        shop.close()
+
+
 def test_a_log_that_is_away_does_not_hide_the_others(
     cluster_shop: Shop, namespace: Namespace
 ) -> None:

@@ -63,15 +63,22 @@ def locate(settings: Settings, name: str | None) -> Found:
 def in_cluster(settings: Settings, name: str) -> Entry | None:
     """Return the live revision if it is in a cluster, or what was last put there if none is live.
 
+    Also a revision that was to move a stopped deployment of this machine there, and did not get
+    ready: its objects are there all the same.
+
     None if the deployment is on this machine, or there is no such deployment.
     """
     if nothing_yet(settings):
         return None
     ledger = open_ledger(settings, name)
     live = ledger.live()
-    if live is not None:
-        return live if live.intent.place else None
-    return next((entry for entry in ledger.history() if entry.intent.place), None)
+    if live is not None and live.intent.place:
+        return live
+    last = next((entry for entry in ledger.history() if entry.intent.place), None)
+    if live is None or last is None:
+        return last
+    moves = last.number > live.number and not last.stopped_ms
+    return last if moves and not is_alive(places(settings, name)) else None
 
 
 def open_place(settings: Settings, place: Place) -> Cluster:
