@@ -133,7 +133,9 @@ def deploy(
     model_server: Annotated[
         str | None,
         typer.Option(
-            metavar="mlops|mlserver", help="What loads the models.", rich_help_panel=_CLUSTER
+            metavar="mlops|mlserver|prepackaged",
+            help="What loads the models.",
+            rich_help_panel=_CLUSTER,
         ),
     ] = None,
     platform_version: Annotated[
