@@ -131,12 +131,13 @@ class _Kubelet:
             target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
             self._ask("POST", f"{path}/binding", {"metadata": {"name": name}, "target": target})
         status = _status(pod, fate)
-        # `reason` remembers what was done; no controller reads it of a Pod that is not failed.
-        self._ask("PATCH", f"{path}/status", {"status": {**status, "reason": fate}}, _PATCH)
+        # First, so that whoever sees the state finds its events.
         for reason, message in _EVENTS.get(fate, ()):
             self._ask(
                 "POST", f"/api/v1/namespaces/{namespace}/events", _event(pod, reason, message)
             )
+        # `reason` remembers what was done; no controller reads it of a Pod that is not failed.
+        self._ask("PATCH", f"{path}/status", {"status": {**status, "reason": fate}}, _PATCH)
 
 
 _EVENTS: Mapping[str, Sequence[tuple[str, str]]] = {

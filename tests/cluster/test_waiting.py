@@ -11,6 +11,7 @@ from mlops.cluster.waiting import remove, wait_ready
 from mlops.errors import RemoteError
 from mlops.spec.place import ObjectRef
 from tests.fixtures_cluster import Namespace
+from tests.fixtures_deployment import wait_until
 
 REF = ObjectRef("apps/v1", "Deployment", "a")
 LABELS = {"app": "a"}
@@ -103,6 +104,8 @@ def test_pods_of_before_are_not_blamed(namespace: Namespace) -> None:
         content_type="application/merge-patch+json",
     )
     apply(cluster, deployment("r.example/a:2"))
+    # The controller takes its time to make the new one.
+    wait_until(lambda: old.name not in [pod.name for pod in newest_pods(cluster, "app=a")])
     with pytest.raises(RemoteError) as caught:
         wait_ready(cluster, [REF], 1.5, patience_s=NO_PATIENCE)
     assert "CrashLoopBackOff" not in caught.value.message
