@@ -102,6 +102,7 @@ def test_the_life_of_a_deployment(cluster_shop: Shop, namespace: Namespace) -> N
     old = config_maps(namespace)
     changed = cluster_shop.ok(*APPLY, "--split", "90/10", "--json").document
     assert (changed["change"], changed["revision"]) == ("update", 2)
+    assert any("SQLite file on a volume" in note for note in changed["notes"])
     assert changes(changed)["Deployment"] == "update"
     assert changes(changed)["Service"] == "same"
     assert len(config_maps(namespace)) == 1

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
-from mlops.registry import fetch, open_registry, resolve
+from mlops.registry import fetch, mlflow_errors, open_registry, resolve
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
@@ -93,6 +93,22 @@ def test_a_folder_that_does_not_exist_is_told_at_once(tmp_path: Path) -> None:
 
 def test_an_address_of_no_known_kind(tmp_path: Path) -> None:
     assert isinstance(_failure(tmp_path, "quatsch://x"), MlopsError)
+
+
+@pytest.mark.parametrize(
+    ("root", "named"), [("s3://shop/models", "s3://shop/models"), ("", "http://mlflow.example")]
+)
+def test_a_store_that_the_server_chose_is_spoken_of_by_the_server(
+    tmp_path: Path, root: str, named: str
+) -> None:
+    from botocore.exceptions import NoCredentialsError
+
+    flags = {"tracking.uri": "http://ann:hunter2@mlflow.example", "artifacts.root": root}
+    settings = load_settings(tmp_path, flags=flags, environ={})
+    with pytest.raises(NotAllowedError) as caught, mlflow_errors(settings):
+        raise NoCredentialsError
+    assert f"`{named}`" in caught.value.message
+    assert "hunter2" not in caught.value.message
 
 
 def test_a_store_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

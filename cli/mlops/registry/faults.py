@@ -72,13 +72,9 @@ def mlflow_errors(settings: Settings) -> Iterator[None]:
     except (SQLAlchemyError, ConnectionError) as error:
         raise _unreachable(str(error), without_credentials(settings.tracking_uri)) from error
     except _client_errors("s3") as error:
-        raise _from_client(
-            "s3", error, access_for("s3", settings), settings.artifact_root
-        ) from error
+        raise _of_artifacts("s3", error, settings) from error
     except _client_errors("gs") as error:
-        raise _from_client(
-            "gs", error, access_for("gs", settings), settings.artifact_root
-        ) from error
+        raise _of_artifacts("gs", error, settings) from error
 
 
 @contextmanager
@@ -131,7 +127,8 @@ def _client_errors(scheme: str) -> tuple[type[Exception], ...]:
 def _of_artifacts(scheme: str, error: Exception, settings: Settings) -> MlopsError:
     """Speak of the root of artifacts, or of the server that chose another."""
     root = settings.artifact_root
-    where = root if root.startswith(f"{scheme}://") else settings.tracking_uri
+    is_there = root.startswith(f"{scheme}://")
+    where = root if is_there else without_credentials(settings.tracking_uri)
     return _from_client(scheme, error, access_for(scheme, settings), where)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from mlops.errors import ConflictError
 from mlops.registry.content import read_content
 from mlops.registry.fetching import copy_to
+from mlops.registry.push import Say
 from mlops.registry.pushed import pin, shorten
 from mlops.registry.refs import resolve_all
 from mlops.registry.transfer import Show
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mlops.settings import Settings
     from mlops.spec.model import ModelVersion
 
-Say = Callable[[str], None]
 Change = Literal["create", "replace", "nothing"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from mlops.deployment.clusters.again import serve_there
 from mlops.deployment.clusters.deploy import Applied
 from mlops.deployment.clusters.known import Found, locate, open_place
 from mlops.deployment.clusters.mending import mend as mend_there
-from mlops.deployment.deploy import Deployed, Prepared, apply, mend, open_ledger, prepare
+from mlops.deployment.deploy import Deployed, Prepared, Say, apply, mend, open_ledger, prepare
 from mlops.deployment.places import places, read_server_state
 from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError
 from mlops.feedback.elsewhere import Elsewhere
@@ -28,8 +27,6 @@ from mlops.workflows.evidence import report_from, report_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

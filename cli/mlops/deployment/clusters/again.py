@@ -10,14 +10,13 @@ from mlops.deployment.clusters.deploy import Applied, apply_prepared
 from mlops.deployment.clusters.known import open_place
 from mlops.deployment.clusters.options import restored
 from mlops.deployment.clusters.plan import ClusterPlan, prepare
+from mlops.deployment.deploy import Say
 from mlops.deployment.fetchable import read_models
 from mlops.errors import ConflictError
 from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings import Settings
 from mlops.spec.place import Place
-
-Say = Callable[[str], None]
 
 
 def serve_there(

@@ -11,10 +11,10 @@ from mlops.cluster.objects import ref_of
 from mlops.cluster.waiting import NOT_READY, remove, wait_ready
 from mlops.deployment.choices import check_choices
 from mlops.deployment.clusters.changes import prune
-from mlops.deployment.clusters.plan import ClusterPlan, Prepared, Say, prepare
+from mlops.deployment.clusters.plan import ClusterPlan, Prepared, prepare
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
-from mlops.deployment.deploy import open_ledger, unchanged
+from mlops.deployment.deploy import Say, open_ledger, unchanged
 from mlops.deployment.fetchable import make_fetchable, read_models
 from mlops.deployment.places import changing, note_cluster, places
 from mlops.deployment.render import Rendering, render_options, write
@@ -40,7 +40,7 @@ class Applied:
         revision: Number of the revision that is live.
         ready: Whether it was waited for until it was ready.
         urls: Where it answers, as far as the cluster says.
-        notes: What the reader should know.
+        notes: What the platform will not do or do differently, as the rendering says.
         next_commands: What to do now.
     """
 
@@ -48,8 +48,8 @@ class Applied:
     revision: int
     ready: bool
     urls: tuple[str, ...]
-    notes: tuple[str, ...]
     next_commands: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def apply_prepared(
@@ -108,7 +108,6 @@ def apply_prepared(
         revision=plan.revision,
         ready=wait,
         urls=urls(cluster, plan.place),
-        notes=(),
         next_commands=next_commands(plan.place, plan.after),
     )
 
@@ -175,9 +174,10 @@ def deploy(
     if dry_run:
         return prepared.plan
     intent = Intent(action="deploy", spec=spec)
-    return apply_prepared(
+    applied = apply_prepared(
         settings, cluster, prepared, intent, wait=wait, force=force, say=say, on_wait=on_wait
     )
+    return replace(applied, notes=rendering.notes)
 
 
 def _begin(ledger: Ledger, intent: Intent, prepared: Prepared) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ from mlops.deployment.clusters.mending import mend
 from mlops.deployment.clusters.moving import check_place, check_strangers
 from mlops.deployment.clusters.options import differences, kept
 from mlops.deployment.clusters.requirements import check_namespace, check_references, key_secret
-from mlops.deployment.deploy import newest, open_ledger
+from mlops.deployment.deploy import Say, newest, open_ledger
 from mlops.deployment.plan import difference
 from mlops.deployment.render import render_checked, versions
 from mlops.deployment.targets import RenderOptions
@@ -29,7 +29,6 @@ from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.place import Place
 
-Say = Callable[[str], None]
 Kind = Literal["create", "update", "repair", "nothing"]
 
 
