@@ -36,6 +36,8 @@ from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
 #: Late feedback is stored as well, so it is counted beside what became of it.
 LATE = "late"
 _FATES = (*(fate.value for fate in Fate), LATE)
+#: Good answers, and what alerts are about: our own fault, or an endpoint's.
+_USUAL_CODES = (200, 500, 502, 503, 504)
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class ArmCounters:
         dropped: For a shadow: copies that found its queue full.
     """
 
-    codes: Counter[int] = field(default_factory=lambda: Counter({200: 0, 500: 0}))
+    codes: Counter[int] = field(default_factory=lambda: Counter(dict.fromkeys(_USUAL_CODES, 0)))
     forced: int = 0
     rows: int = 0
     latency_s: float = 0.0
