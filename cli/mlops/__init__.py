@@ -10,6 +10,7 @@ line never import each other:
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     spec | protocols | policies | rewards | stats | charts | linting
                                                frozen records, pure functions
+    tables                                     CSV, JSON, Parquet, typed by a signature
     plugins                                    name -> implementation, imported on use
     settings | resources | lazy
     errors

@@ -121,11 +121,11 @@ def test_missing_cells_of_csv() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"", "has no rows"),
+        (b"", "is empty"),
         (b"a,b\n", "has no rows"),
         (b"a,b\n1,2\n3\n", "Line 3 of the CSV has 1 cells, but the header has 2"),
         (b",a\n0,1\n", "`index=False`"),
-        (b"a,a\n0,1\n", "the name 'a' twice"),
+        (b"a,a\n0,1\n", "the name `a` twice"),
         (b'a\n"x\n', "not valid CSV"),
         (b"a\n\xff\n", "not valid CSV in UTF-8"),
         (b"a\n" + b"x" * 200_000, "field larger than field limit"),

@@ -323,7 +323,8 @@ def test_errors(kind: Kind) -> None:
 
 
 def test_metadata() -> None:
-    metadata = model_metadata("wine", ["wine/7"], [("alcohol", "FP64", (-1, 1))], [])
+    known = {"inputs": "[]"}
+    metadata = model_metadata("wine", ["wine/7"], [("alcohol", "FP64", (-1, 1))], [], known)
 
     assert orjson.loads(server_metadata().body)["extensions"] == ["binary_tensor_data"]
     assert orjson.loads(metadata.body) == {
@@ -332,6 +333,7 @@ def test_metadata() -> None:
         "platform": "mlops",
         "inputs": [{"name": "alcohol", "datatype": "FP64", "shape": [-1, 1]}],
         "outputs": [],
+        "parameters": {"mlflow_signature": known},
     }
 
 

@@ -32,7 +32,6 @@ from mlops.serving.bodies import BodyRoom
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.models.base import LoadedModel
-from mlops.serving.models.signature import Column, Signature
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.revision import LiveArm, LiveRevision
@@ -42,6 +41,7 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import ForgedRequestIdError, read
 from mlops.spec.server import Served
+from mlops.tables.signature import Column, Signature
 from tests.requirements import require
 
 if TYPE_CHECKING:

@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from mlops.tables.signature import Signature
+
 if TYPE_CHECKING:
     import numpy as np
 
 #: One cell of a request, as JSON has it.
 Cell: TypeAlias = bool | int | float | str | None
+#: The signature of a model that has none.
+UNSIGNED = Signature()
 #: Longest id of a caller's own, in characters. It is indexed, and echoed in headers.
 MAX_CLIENT_ID = 256
 #: Longest truth that is a text, in characters.
@@ -218,12 +222,15 @@ def is_client_id(text: str) -> bool:
 class Codec(Protocol):
     """Reads requests and writes answers of one protocol. Stateless, thread-safe."""
 
-    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+    def decode(
+        self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
+    ) -> InferenceRequest:
         """Read a request.
 
         Args:
             body: The whole body, at most the server's size limit.
             headers: Header names in lower case.
+            signature: What the live models take: cells of CSV are text, and have no type but that.
 
         Raises:
             ProtocolError: `MALFORMED` or `UNSUPPORTED_MEDIA`; any bytes whatever give this or a

@@ -12,16 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlops.protocols.base import Encoded, InferenceRequest, InferenceResponse, ProtocolError
+from mlops.protocols.base import (
+    UNSIGNED,
+    Encoded,
+    InferenceRequest,
+    InferenceResponse,
+    ProtocolError,
+)
 from mlops.protocols.json_body import malformed, plain, read_object, write
 from mlops.protocols.payloads import read_payload
 from mlops.protocols.predictions import as_rows
+from mlops.tables.signature import Signature
 
 
 class KServeV1Codec:
     """Reads and writes KServe V1; the protocol has no request id, so `X-Request-Id` is taken."""
 
-    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+    def decode(
+        self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
+    ) -> InferenceRequest:
         """Read `{"instances": ...}` or `{"inputs": ...}`; other keys are ignored."""
         document = read_object(body)
         keys = [key for key in ("instances", "inputs") if key in document]

@@ -16,7 +16,10 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+from mlops.errors import InvalidInputError
 from mlops.protocols.base import (
+    UNSIGNED,
+    Columns,
     Encoded,
     InferenceRequest,
     InferenceResponse,
@@ -25,7 +28,6 @@ from mlops.protocols.base import (
     ProtocolError,
     Rows,
 )
-from mlops.protocols.csv_table import read_csv
 from mlops.protocols.json_body import (
     kind_of,
     malformed,
@@ -38,6 +40,8 @@ from mlops.protocols.json_body import (
 from mlops.protocols.payloads import check_rows, read_names, read_payload, read_records, read_rows
 from mlops.protocols.predictions import as_rows
 from mlops.protocols.shapes import check_depth, check_rectangle, check_width
+from mlops.tables.delimited import read_delimited
+from mlops.tables.signature import Signature
 
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
 _SPLIT_KEYS = {"columns", "index", "data"}
@@ -59,11 +63,13 @@ _ERROR_CODES = {
 class MlflowScoringCodec:
     """Reads and writes MLflow's scoring; it has no request id, so `X-Request-Id` is taken."""
 
-    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+    def decode(
+        self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
+    ) -> InferenceRequest:
         """Read JSON or CSV, as the header `content-type` says; without one, JSON."""
         client_id = headers.get("x-request-id")
         if _media_type(headers.get("content-type")) == "text/csv":
-            return InferenceRequest(read_csv(body), client_id)
+            return InferenceRequest(_read_csv(body, signature), client_id)
         document = read_object(body)
         forms = [form for form in _FORMS if form in document]
         if len(forms) != 1:
@@ -111,6 +117,19 @@ def _media_type(header: str | None) -> str:
         message = f"Only `application/json` and `text/csv` are read, not {shown(media)}."
         raise ProtocolError(Kind.UNSUPPORTED_MEDIA, message)
     return media.lower()
+
+
+def _read_csv(body: bytes, signature: Signature) -> Columns:
+    """Read CSV; a comma separates, as MLflow reads it."""
+    try:
+        table = read_delimited(body.decode("utf-8-sig"), ",")
+    except UnicodeDecodeError as error:
+        raise malformed(f"The body is not valid CSV in UTF-8: {error}.") from error
+    except InvalidInputError as error:
+        raise malformed(error.message) from error
+    if not table.rows:
+        raise malformed("The CSV has no rows; a header line and at least one row were expected.")
+    return Columns(table.typed(signature).columns)
 
 
 def _read_form(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value

@@ -17,12 +17,19 @@ from typing import Any
 
 import numpy as np
 
-from mlops.protocols.base import Encoded, InferenceRequest, InferenceResponse, ProtocolError
+from mlops.protocols.base import (
+    UNSIGNED,
+    Encoded,
+    InferenceRequest,
+    InferenceResponse,
+    ProtocolError,
+)
 from mlops.protocols.binary_tensors import HEADER, binary_elements, split_body
 from mlops.protocols.json_body import kind_of, malformed, plain, read_object, write
 from mlops.protocols.open_inference_inputs import read_content_type, read_inputs, read_parameters
 from mlops.protocols.open_inference_outputs import outputs_of
 from mlops.protocols.open_inference_types import OpenInferenceTensor
+from mlops.tables.signature import Signature
 
 #: Parameters of the request that speak to the codec; the model gets the others.
 _OURS = frozenset({"content_type", "binary_data_output", "headers"})
@@ -42,7 +49,9 @@ _ANYTHING = Wanted({}, binary=False)
 class OpenInferenceCodec:
     """Reads inference requests and writes inference responses."""
 
-    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+    def decode(
+        self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
+    ) -> InferenceRequest:
         """Read a request; keys that the specification does not know are ignored."""
         json_part, binary = split_body(body, headers)
         document = read_object(json_part)

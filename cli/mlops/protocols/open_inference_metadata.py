@@ -6,7 +6,7 @@ kserve/open-inference-protocol; the bodies of health calls as KServe has them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from mlops import __version__
@@ -28,6 +28,7 @@ def model_metadata(
     versions: Sequence[str],
     inputs: Sequence[TensorMetadata],
     outputs: Sequence[TensorMetadata],
+    signature: Mapping[str, str | None],
 ) -> Encoded:
     """Answer `GET /v2/models/NAME`.
 
@@ -36,6 +37,8 @@ def model_metadata(
         versions: Model versions of its arms.
         inputs: What the model takes; empty if its signature is not known.
         outputs: What it answers; likewise.
+        signature: As MLflow has it, which knows more types; under `parameters.mlflow_signature`,
+            where MLServer has parameters of its own. Empty if it is not known.
     """
     metadata = {
         "name": name,
@@ -43,6 +46,7 @@ def model_metadata(
         "platform": "mlops",
         "inputs": [_tensor(tensor) for tensor in inputs],
         "outputs": [_tensor(tensor) for tensor in outputs],
+        **({"parameters": {"mlflow_signature": dict(signature)}} if signature else {}),
     }
     return _ok(metadata)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops.protocols.base import (
+    UNSIGNED,
     Encoded,
     InferenceRequest,
     InferenceResponse,
@@ -34,6 +35,7 @@ from mlops.protocols.payloads import read_names, read_payload, read_rows
 from mlops.protocols.seldon_v1_answer import Form, answer_content
 from mlops.protocols.seldon_v1_tensor import read_tensor
 from mlops.protocols.shapes import check_depth
+from mlops.tables.signature import Signature
 
 _MESSAGE_KEYS = {"data", "jsonData", "strData", "binData", "customData", "meta", "status"}
 _DATA_KEYS = {"names", "ndarray", "tensor", "tftensor"}
@@ -57,7 +59,9 @@ class Wanted:
 class SeldonV1Codec:
     """Reads and writes `SeldonMessage` as JSON."""
 
-    def decode(self, body: bytes, headers: Mapping[str, str]) -> InferenceRequest:
+    def decode(
+        self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
+    ) -> InferenceRequest:
         """Read a message; the media type is not looked at, as clients send several."""
         message = read_object(body)
         puid, tags = _read_meta(message.get("meta"))

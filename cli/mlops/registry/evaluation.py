@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, did_you_mean, one_of
 from mlops.registry.fetching import fetched
-from mlops.registry.tables import read_frame
+from mlops.tables.fit import check
+from mlops.tables.frames import read_frame, values_of
+from mlops.tables.signature import Signature, signature_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
 
     from mlops.settings import Settings
     from mlops.spec.model import ModelVersion
-
-_CASTS = {"double": "float64", "float": "float32"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,8 @@ def evaluate(
             does not take its columns.
         MlopsError: A model could not be loaded or failed.
     """
-    features, truth = _read(data, target)
-    metrics = [measure(truth, _predict(settings, version, features)) for version in versions]
+    truth, known = _truth(data, target)
+    metrics = [measure(truth, _predict(settings, v, data, target, known)) for v in versions]
     return Evaluation(data, target, len(truth), tuple(metrics))
 
 
@@ -95,7 +95,8 @@ def measure(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
     return found
 
 
-def _read(data: Path, target: str) -> tuple[pd.DataFrame, NDArray[Any]]:
+def _truth(data: Path, target: str) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the (m,) known true values, and which of the (n,) rows have one."""
     if not data.is_file():
         raise NotFoundError(f"There is no file `{data}`.", hint="Give one with `--data`.")
     try:
@@ -108,24 +109,28 @@ def _read(data: Path, target: str) -> tuple[pd.DataFrame, NDArray[Any]]:
             f"`{data}` has no column `{target}`; its columns are {one_of(names[:20])}.",
             hint=did_you_mean(target, names) or "Name the truth with `--target`.",
         )
-    known = frame[frame[target].notna()]
-    if known.empty:
+    known = frame[target].notna()
+    if not known.any():
         raise InvalidInputError(f"`{data}` has no row with a `{target}`.")
-    return known.drop(columns=target), known[target].to_numpy()
+    return frame[target][known].to_numpy(), known.to_numpy()
 
 
-def _predict(settings: Settings, version: ModelVersion, features: pd.DataFrame) -> NDArray[Any]:
+def _predict(
+    settings: Settings, version: ModelVersion, data: Path, target: str, known: NDArray[Any]
+) -> NDArray[Any]:
     import numpy as np
 
     with fetched([version], settings) as (folder,):
         model = _load(version, folder)
+        signature = _signature(model)
+        frame = read_frame(data, signature)[known].reset_index(drop=True).drop(columns=target)
+        # A model without a signature is shown everything, as it was in training.
+        features = frame[[name for name in signature.names if name in frame] or frame.columns]
         try:
-            answer = np.asarray(model.predict(_as_signature(model, features)))
+            answer = np.asarray(model.predict(features))
         except Exception as error:
-            # A model may raise anything; the first line says what it did not like.
-            why = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InvalidInputError(
-                f"`{version.label}` cannot predict these rows: {why}"
+                f"`{version.label}` cannot predict these rows: {_why(error, signature, features)}"
             ) from error
     if answer.size != len(features):
         raise InvalidInputError(
@@ -147,19 +152,19 @@ def _load(version: ModelVersion, folder: Path) -> Any:  # noqa: ANN401 - MLflow 
         ) from error
 
 
-def _as_signature(model: Any, features: pd.DataFrame) -> pd.DataFrame:  # noqa: ANN401 - as above
-    """Make floats of whole numbers where the signature wants floats: a file cannot tell them."""
-    schema = model.metadata.get_input_schema()
-    if schema is None or not schema.has_input_names():
-        return features
-    wanted = {item.name: getattr(item.type, "name", "") for item in schema.inputs}
-    casts = {
-        name: _CASTS[kind]
-        for name, kind in wanted.items()
-        if kind in _CASTS and name in features and features[name].dtype.kind in "iu"
-    }
-    names = [name for name in wanted if name in features]
-    return features[names].astype(casts)
+def _signature(model: Any) -> Signature:  # noqa: ANN401 - as above
+    signature = model.metadata.signature
+    return signature_of(signature.to_dict()) if signature else Signature()
+
+
+def _why(error: Exception, signature: Signature, features: pd.DataFrame) -> str:
+    """Say which cell a model does not take; else what it says itself, in one line."""
+    misfit = check(signature.columns, {name: values_of(features[name]) for name in features})
+    if misfit is not None:
+        return str(misfit)
+    # MLflow shows the rows first, and gives the reason in the end.
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("Error: ") if lines else type(error).__name__
 
 
 def _classes(values: NDArray[Any]) -> list[str]:

@@ -131,13 +131,14 @@ class App:
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
     ) -> tuple[Encoded, _Headers]:
         started_ns = time.perf_counter_ns()
-        name = self._engine.live.served.revision.spec.name
+        live = self._engine.live
+        name = live.served.revision.spec.name
         if route.model and route.model != name:
             raise ProtocolError(
                 Kind.UNKNOWN_MODEL, f"Model {route.model} not found; this is {name}."
             )
         size = len(body)
-        request = await _off_the_loop(size, codec.decode, body, headers)
+        request = await _off_the_loop(size, codec.decode, body, headers, live.signature)
         _check_client_id(request.client_id)
         answer = await self._engine.answer(request, headers, route.protocol, started_ns, size)
         if isinstance(answer.result, ProtocolError):

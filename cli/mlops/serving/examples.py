@@ -27,6 +27,7 @@ from mlops.protocols.open_inference_metadata import TensorMetadata
 from mlops.rewards import REWARDS
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.spec.request_id import KEY_BYTES, mint
+from mlops.tables.signature import Signature
 
 _JSON = "application/json"
 
@@ -91,14 +92,16 @@ def make_examples(
     # To JSON and back: NaN, which a file may hold and JSON may not, becomes null.
     split = orjson.loads(write(document["dataframe_split"]))
     forms = {
-        protocol: [form for form in candidates if _read(protocol, form) is not None]
-        for protocol, candidates in _candidates(split, inputs).items()
+        protocol: [form for form in candidates if _read(protocol, form, live.signature) is not None]
+        for protocol, candidates in _candidates(split, inputs, live.signature).items()
     }
     answers = _answers(live, arm, request_id, forms)
     return Examples(request_id, forms, answers, _first(answers.get("mlflow")))
 
 
-def _candidates(split: dict[str, Any], inputs: Sequence[TensorMetadata]) -> dict[str, list[Form]]:
+def _candidates(
+    split: dict[str, Any], inputs: Sequence[TensorMetadata], signature: Signature
+) -> dict[str, list[Form]]:
     """Return the rows in every form, the most telling one of each protocol first."""
     rows, names = split["data"], split.get("columns")
     if not names or not all(isinstance(name, str) for name in names):
@@ -115,7 +118,7 @@ def _candidates(split: dict[str, Any], inputs: Sequence[TensorMetadata]) -> dict
             _form("dataframe_split", {"columns": names, "data": rows}),
             _form("dataframe_records", records),
             _form("inputs", columns),
-            *_csv(columns),
+            *_csv(columns, signature),
         ],
         "open-inference": _columns(columns, inputs),
         "seldon-v1": [
@@ -183,22 +186,22 @@ def _datatype(cells: Sequence[Any]) -> str | None:
     return "BYTES" if kinds <= {str, type(None)} else None
 
 
-def _csv(columns: dict[str, list[Any]]) -> list[Form]:
+def _csv(columns: dict[str, list[Any]], signature: Signature) -> list[Form]:
     """Return the columns as CSV, unless they would be read as something else."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     form = Form("csv", "text/csv", text.getvalue())
-    request = _read("mlflow", form)
+    request = _read("mlflow", form, signature)
     same = request and isinstance(request.payload, Columns) and request.payload.values == columns
     return [form] if same else []
 
 
-def _read(protocol: str, form: Form) -> InferenceRequest | None:
+def _read(protocol: str, form: Form, signature: Signature) -> InferenceRequest | None:
     """Read a form as the server would; None if it is refused."""
     try:
-        return CODECS.load(protocol).decode(form.encoded(), {"content-type": form.media})
+        return CODECS.load(protocol).decode(form.encoded(), {"content-type": form.media}, signature)
     except ProtocolError:
         return None
 
@@ -207,7 +210,7 @@ def _answers(
     live: LiveRevision, arm: LiveArm, request_id: str, forms: dict[str, list[Form]]
 ) -> dict[str, Any]:
     """Return the answer to the first form of each protocol, as JSON data."""
-    firsts = {name: _read(name, some[0]) for name, some in forms.items() if some}
+    firsts = {name: _read(name, some[0], live.signature) for name, some in forms.items() if some}
     requests = {name: request for name, request in firsts.items() if request is not None}
     prediction: Prediction | None = None
     answers: dict[str, Any] = {}

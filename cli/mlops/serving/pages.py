@@ -38,9 +38,9 @@ from mlops.resources import shipped
 from mlops.serving.engine import Engine
 from mlops.serving.examples import Examples, example_outcome, make_examples
 from mlops.serving.metrics import Metrics
-from mlops.serving.models.signature import Signature
 from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import strip_gateway
+from mlops.tables.signature import Signature
 
 # Prometheus' text format, version 0.0.4.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -198,7 +198,8 @@ class Pages:
     def _metadata(self) -> Encoded:
         versions = [arm.arm.model.label for arm in self._engine.live.arms]
         signature = self._signature
-        return model_metadata(self._name, versions, _inputs(signature), _outputs(signature))
+        inputs, outputs = _inputs(signature), _outputs(signature)
+        return model_metadata(self._name, versions, inputs, outputs, signature.document)
 
     def _if_known(self, request: Request, encoded: Encoded) -> Response:
         model = request.path_params["model"]

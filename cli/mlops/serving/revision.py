@@ -14,10 +14,10 @@ from mlops.policies.base import Policy
 from mlops.serving.models import load_model
 from mlops.serving.models.base import LoadedModel
 from mlops.serving.models.remote import RemoteModel, connect
-from mlops.serving.models.signature import Signature
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm
 from mlops.spec.server import Served
+from mlops.tables.signature import Signature
 
 _LOG = logging.getLogger(__name__)
 # Below this a prediction costs less than handing it to a thread and back.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mlops.protocols.base import Payload, Prediction
-from mlops.serving.models.signature import Signature
+from mlops.tables.signature import Signature
 
 
 class ServableModel(Protocol):

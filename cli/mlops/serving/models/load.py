@@ -17,7 +17,7 @@ from mlops.protocols.base import Payload, Prediction, ProtocolError, Rows
 from mlops.serving.models.base import LoadedModel, ServableModel
 from mlops.serving.models.matrix import MatrixBuilder, is_numeric
 from mlops.serving.models.requirements import differences
-from mlops.serving.models.signature import Signature, read_signature
+from mlops.tables.signature import Signature, read_signature
 
 _WARM_UP_CALLS = 20
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
-from mlops.serving.models.signature import Column
+from mlops.tables.signature import Column
 
 _FLOATS = frozenset({"double", "float"})
 _WHOLES = frozenset({"integer", "long"})

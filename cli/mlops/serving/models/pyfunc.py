@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.protocols.base import Columns, Kind, Payload, Prediction, ProtocolError, Records, Rows
 from mlops.serving.models.base import first_line
-from mlops.serving.models.signature import Signature
+from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
     import pandas as pd

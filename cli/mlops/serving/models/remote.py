@@ -22,8 +22,8 @@ from mlops.protocols.asking.base import refusal
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
 from mlops.serving.models.base import LoadedModel
 from mlops.serving.models.breaker import Breaker
-from mlops.serving.models.signature import Column, Signature
 from mlops.spec.endpoint import Endpoint
+from mlops.tables.signature import Column, Signature
 
 if TYPE_CHECKING:
     from mlops.serving.models.pool import Pool

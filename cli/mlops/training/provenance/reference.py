@@ -22,8 +22,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
 from mlops.registry.details import read_details
-from mlops.registry.tables import is_table, missing_columns, read_table
 from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
+from mlops.tables.frames import read_frame, values_of
+from mlops.tables.reading import is_table
+from mlops.tables.signature import Column, Signature
 from mlops.training.provenance.data import DataFile, local_file, sha256_of
 
 if TYPE_CHECKING:
@@ -64,13 +66,14 @@ def describe(
     Returns:
         Why there is no profile; empty if there is one.
     """
-    features = [column.name for column in read_details(model.source).inputs]
-    if not features or not all(features):
+    inputs = read_details(model.source).inputs
+    if not inputs or not all(column.name for column in inputs):
         return "the model has no signature with named columns"
+    signature = Signature(tuple(Column(column.name, column.type) for column in inputs))
     reasons = []
     for candidate in candidates(run, files, folder):
         try:
-            profile = _profile(candidate, features)
+            profile = _profile(candidate, signature)
         except InvalidInputError as error:
             reasons.append(f"`{candidate.path}`: {error.message}")
         else:
@@ -109,20 +112,21 @@ def _source_file(source: str, folder: Path) -> Path | None:
     return local_file(uri, folder) if isinstance(uri, str) else None
 
 
-def _profile(candidate: Candidate, features: Sequence[str]) -> Profile:
+def _profile(candidate: Candidate, signature: Signature) -> Profile:
     from mlops.stats.profiles import profile_feature
 
-    table = read_table(candidate.path)
-    missing = missing_columns(table, features)
+    frame = read_frame(candidate.path, signature)
+    features = signature.names
+    missing = [name for name in features if name not in frame]
     if missing:
         raise InvalidInputError(f"it lacks the column `{missing[0]}` of the model's signature")
     return Profile(
         name=candidate.name,
         digest=sha256_of(candidate.path)[:_DIGITS],
         source=str(candidate.path),
-        rows=table.rows,
-        profiled_rows=table.rows,
-        features={name: profile_feature(table.columns[name]) for name in features},
+        rows=len(frame),
+        profiled_rows=len(frame),
+        features={name: profile_feature(values_of(frame[name])) for name in features},
     )
 
 

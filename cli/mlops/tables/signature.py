@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -30,12 +30,23 @@ class Signature:
         tensor: (datatype, shape) of an unnamed input tensor, -1 for the rows; else None.
         outputs: Names of the output columns, where the model names them.
         output_type: MLflow's type name or NumPy's dtype of the first output; empty if unknown.
+        unnamed: MLflow's type names of input columns without names.
+        hinted: Whether it comes from a type hint of `predict`, which then gets JSON values.
+        document: As MLflow has it: `inputs`, `outputs` and `params`, each JSON in a text.
     """
 
     columns: tuple[Column, ...] = ()
     tensor: tuple[str, tuple[int, ...]] | None = None
     outputs: tuple[str, ...] = ()
     output_type: str = ""
+    unnamed: tuple[str, ...] = ()
+    hinted: bool = False
+    document: Mapping[str, str | None] = field(default_factory=dict, compare=False)
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """MLflow's type name of each input column."""
+        return {column.name: column.type for column in self.columns}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,7 +56,17 @@ class Signature:
 
 def read_signature(mlmodel: Mapping[str, Any]) -> Signature:
     """Read the signature of a parsed MLmodel file; one without a signature gives an empty one."""
-    document = mlmodel.get("signature") or {}
+    hinted = mlmodel.get("is_signature_from_type_hint") is True
+    return signature_of(mlmodel.get("signature") or {}, hinted=hinted)
+
+
+def signature_of(document: Mapping[str, Any], *, hinted: bool = False) -> Signature:
+    """Read a signature as MLflow writes it into an MLmodel file.
+
+    Args:
+        document: Has `inputs`, `outputs` and `params`, each JSON in a text, or lacks them.
+        hinted: Whether it comes from a type hint.
+    """
     inputs = json.loads(document.get("inputs") or "[]")
     outputs = json.loads(document.get("outputs") or "[]")
     columns = tuple(
@@ -53,11 +74,19 @@ def read_signature(mlmodel: Mapping[str, Any]) -> Signature:
         for item in inputs
         if item.get("name") is not None and item.get("type") != "tensor"
     )
+    unnamed = tuple(
+        _type_name(item["type"])
+        for item in inputs
+        if item.get("name") is None and item.get("type") != "tensor"
+    )
     return Signature(
         columns=columns if len(columns) == len(inputs) else (),
         tensor=_tensor(inputs),
         outputs=tuple(item["name"] for item in outputs if item.get("name") is not None),
         output_type=_output_type(outputs),
+        unnamed=unnamed if len(unnamed) == len(inputs) else (),
+        hinted=hinted,
+        document={k: v for k, v in document.items() if k in ("inputs", "outputs", "params")},
     )
 
 

@@ -1,0 +1,144 @@
+"""Which cells a column of a model's signature takes.
+
+MLflow casts: a number written as text is a number, and true is 1. So do we, where the cast loses
+nothing. Where MLflow's server would change a value without a word (1.5 to 1 in a column of whole
+numbers, "no" to true in one of booleans, an integer of 40 bits to its lower 32, 20240101 to a
+nanosecond of 1970), the cell is refused here.
+
+Specification: `cast_df_types_according_to_schema` in `mlflow/utils/proto_json_utils.py` and
+`_enforce_schema` in `mlflow/models/utils.py` of MLflow 3.17.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.tables.signature import Column
+
+#: Limits of MLflow's types of whole numbers.
+LIMITS = {"long": (-(2**63), 2**63 - 1), "integer": (-(2**31), 2**31 - 1)}
+_EXPECTED = {
+    "double": "numbers",
+    "float": "numbers",
+    "long": "whole numbers of up to 64 bits",
+    "integer": "whole numbers of up to 32 bits",
+    "boolean": "true or false",
+    "string": "text",
+    "binary": "base64",
+    "datetime": "dates in ISO 8601, such as 2024-05-01 or 2024-05-01T12:00:00",
+}
+_ABSENT = type(None)
+# Cells of these types alone fit without a look at each.
+_FITTING: dict[str, frozenset[type]] = {
+    "double": frozenset({float, int, bool, _ABSENT}),
+    "float": frozenset({float, int, bool, _ABSENT}),
+    "long": frozenset({bool}),
+    "integer": frozenset({bool}),
+    "boolean": frozenset({bool}),
+    "string": frozenset({str, int, float, bool, _ABSENT}),
+}
+_DATE = re.compile(r"\s*[0-9]{4}-?[0-9]{2}(-?[0-9]{2})?([T ].*)?\s*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """The first cell of a column that does not fit.
+
+    Attributes:
+        column: Name of the column.
+        row: Its row, from 0.
+        value: What stands there.
+        expected: What the column takes, for a message.
+    """
+
+    column: str
+    row: int
+    value: Any
+    expected: str
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        shown = "null" if self.value is None else f"`{str(self.value)[:80]}`"
+        return f"Column `{self.column}` takes {self.expected}; row {self.row} has {shown}."
+
+
+def check(columns: Iterable[Column], table: Mapping[str, Any]) -> Misfit | None:
+    """Return the first misfit of a table, or None. Columns that are not in it are left out.
+
+    Args:
+        columns: Those of a signature.
+        table: Name to (n,) cells, JSON values.
+    """
+    for column in columns:
+        cells = table.get(column.name)
+        if cells is None or column.type not in _EXPECTED:
+            continue
+        # NumPy's scalars are not Python's.
+        cells = cells.tolist() if hasattr(cells, "tolist") else cells
+        if set(map(type, cells)) <= _FITTING.get(column.type, frozenset()):
+            continue
+        fits = _FITS[column.type]
+        for row, cell in enumerate(cells):
+            if not fits(cell):
+                return Misfit(column.name, row, cell, _EXPECTED[column.type])
+    return None
+
+
+def is_number(cell: object) -> bool:
+    """Whether a cell can be made a double; null is a missing one."""
+    if cell is None or isinstance(cell, float):
+        return True
+    try:
+        if isinstance(cell, int | str):
+            float(cell)
+            return not isinstance(cell, str) or "_" not in cell
+    except (ValueError, OverflowError):
+        return False
+    return False
+
+
+def is_whole(cell: object, kind: str) -> bool:
+    """Whether a cell can be made a whole number of MLflow's type `kind` without a loss."""
+    low, high = LIMITS[kind]
+    try:
+        if isinstance(cell, str):
+            return "_" not in cell and low <= int(cell) <= high
+        # 2.0**63 is the first double beyond: as a number of Python it compares exactly.
+        return isinstance(cell, int | float) and cell % 1 == 0 and low <= cell <= high
+    except ValueError:
+        return False
+
+
+def _is_base64(cell: object) -> bool:
+    if not isinstance(cell, str):
+        return False
+    try:
+        base64.decodebytes(cell.encode())
+    except (binascii.Error, UnicodeEncodeError):
+        return False
+    return True
+
+
+def _is_date(cell: object) -> bool:
+    if isinstance(cell, dt.date):
+        return True
+    # pandas reads more than ISO 8601, and guesses at the order of day and month.
+    return cell is None or (isinstance(cell, str) and _DATE.fullmatch(cell) is not None)
+
+
+_FITS: dict[str, Callable[[Any], bool]] = {
+    "double": is_number,
+    "float": is_number,
+    "long": lambda cell: is_whole(cell, "long"),
+    "integer": lambda cell: is_whole(cell, "integer"),
+    "boolean": lambda cell: isinstance(cell, bool | int | float) and cell in (0, 1),
+    "string": lambda cell: not isinstance(cell, list | dict),
+    "binary": _is_base64,
+    "datetime": _is_date,
+}

@@ -1,0 +1,75 @@
+"""Parquet, by pyarrow: columns with types of their own.
+
+Specification: Apache Parquet; `index_columns` in the metadata that pandas adds.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+import io
+import math
+from typing import Any
+
+from mlops.errors import InvalidInputError
+from mlops.tables.table import Table
+
+#: Most cells of one table: a column that repeats one value has any number of them in a few bytes.
+MAX_CELLS = 20_000_000
+
+
+def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
+    """Read a Parquet file; the index that pandas keeps in it is left out.
+
+    Args:
+        data: The file.
+        max_cells: Most cells that are read.
+
+    Raises:
+        InvalidInputError: It is no Parquet file, or too large.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(io.BytesIO(data))
+        cells = file.metadata.num_rows * max(1, file.metadata.num_columns)
+        if cells > max_cells:
+            raise InvalidInputError(f"It has {cells:,} cells; at most {max_cells:,} are read.")
+        content = file.read()
+        told = (content.schema.pandas_metadata or {}).get("index_columns", [])
+        index = {name for name in told if isinstance(name, str)}
+        names = [name for name in content.schema.names if name not in index]
+        columns = {name: _cells(content.column(name)) for name in names}
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise InvalidInputError(f"it cannot be read: this is no Parquet file: {error}") from error
+    return Table(columns)
+
+
+def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow is untyped
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+        # Python's own times end at microseconds.
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    cells: list[Any] = column.to_pylist()
+    kinds = set(map(type, cells))
+    return cells if kinds <= {int, str, bool, type(None)} else [_json(cell) for cell in cells]
+
+
+def _json(cell: Any) -> Any:  # noqa: ANN401 - any value of Parquet
+    match cell:
+        case float():
+            return None if math.isnan(cell) else cell
+        case bytes():
+            return base64.b64encode(cell).decode()
+        case dt.date() | dt.time():
+            return cell.isoformat()
+        case decimal.Decimal():
+            return float(cell)
+        case list() | tuple():
+            return [_json(item) for item in cell]
+        case dict():
+            return {key: _json(item) for key, item in cell.items()}
+    return cell
