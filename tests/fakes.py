@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import (
     Decision,
+    DrawnRequest,
     Fate,
     LabelledRow,
     NewOutcome,
@@ -78,6 +79,9 @@ class FakeJournal:
         raise NotImplementedError
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
+        raise NotImplementedError
+
+    def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
         raise NotImplementedError
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:

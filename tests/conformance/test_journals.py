@@ -149,8 +149,8 @@ def test_an_outcome_meets_its_decision(journal: Journal) -> None:
     assert (stored.fate, stored.prediction) == (Fate.ACCEPTED, 2.5)
     # The only row of a request and the whole of it are one.
     assert stored.outcome == outcome(1, row=0, truth=3.0)
-    again = [outcome(1, truth=4.0), outcome(1, row=0, truth=4.0)]
-    assert fates(journal, again) == [Fate.DUPLICATE, Fate.DUPLICATE]
+    again = [outcome(1, truth=3.0), outcome(1, row=0, truth=3.0), outcome(1, truth=4.0)]
+    assert fates(journal, again) == [Fate.DUPLICATE, Fate.DUPLICATE, Fate.CONFLICT]
 
 
 def test_an_outcome_may_name_a_decision_of_its_own_batch(journal: Journal) -> None:
@@ -159,9 +159,46 @@ def test_an_outcome_may_name_a_decision_of_its_own_batch(journal: Journal) -> No
 
 def test_the_first_outcome_stands(journal: Journal) -> None:
     batch = [outcome(1, reward=1), outcome(1, reward=2)]
-    assert fates(journal, batch, [decision(1)]) == [Fate.ACCEPTED, Fate.DUPLICATE]
-    assert fates(journal, [outcome(1, reward=3)]) == [Fate.DUPLICATE]
+    assert fates(journal, batch, [decision(1)]) == [Fate.ACCEPTED, Fate.CONFLICT]
+    assert fates(journal, [outcome(1, reward=3)]) == [Fate.CONFLICT]
+    assert fates(journal, [outcome(1, reward=1)]) == [Fate.DUPLICATE]
     assert [seen.reward for seen in journal.observations()] == [1]
+
+
+def test_a_row_may_have_several_outcomes(journal: Journal) -> None:
+    def several(reward: float, outcome_id: str | None = None) -> NewOutcome:
+        return replace(outcome(1, reward=reward), outcome_id=outcome_id, repeatable=True)
+
+    batch = [several(1), several(2), several(2), several(1)]
+    stored = journal.append([decision(1)], batch)
+    assert [(item.fate, item.ordinal) for item in stored] == [
+        (Fate.ACCEPTED, 0),
+        (Fate.ACCEPTED, 1),
+        (Fate.DUPLICATE, 0),
+        (Fate.ACCEPTED, 2),
+    ]
+    # An id tells a retry from a second purchase of the same price.
+    batch = [several(5, "order-1"), several(5, "order-2"), several(5, "order-1")]
+    assert fates(journal, batch) == [Fate.ACCEPTED, Fate.ACCEPTED, Fate.DUPLICATE]
+    seen = [(o.reward, o.ordinal) for o in journal.observations()]
+    assert seen == [(1, 0), (2, 1), (1, 2), (5, 3), (5, 4)]
+
+
+def test_a_corrected_truth_is_read_once(journal: Journal) -> None:
+    journal.append([decision(1, features={"records": [{"a": 1}]}, arm=1, propensity=0.25)], [])
+    for truth in (3.0, 4.0):
+        told = outcome(1, arm=1, propensity=0.25, reward=None, truth=truth)
+        journal.append([], [replace(told, repeatable=True)])
+    (row,) = journal.labelled_rows([1])
+    assert (row.truth, row.arm, row.propensity) == (4.0, 1, 0.25)
+
+
+def test_requests_are_read_in_the_order_of_the_draws(journal: Journal) -> None:
+    unit = b"ann-----"
+    drawn = [decision(3, time_ms=T0, unit=unit, status=500), decision(1), decision(2, revision=2)]
+    journal.append([*drawn, decision(4, propensity=0.0)], [])
+    found = [(r.nonce, r.status, r.unit) for r in journal.drawn_requests([1])]
+    assert found == [(nonce(3), 500, unit), (nonce(1), 200, None)]
 
 
 def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) -> None:
@@ -172,7 +209,8 @@ def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) ->
     journal.append([decision(1, predictions=[2.5], unit=b"unit----")], [])
     (seen,) = journal.observations()
     assert (seen.prediction, seen.decided_ms, seen.unit) == (2.5, T0 + 1, b"unit----")
-    assert fates(journal, [outcome(1), outcome(1, row=0)]) == [Fate.DUPLICATE] * 2
+    again = [outcome(1, truth=3.0), outcome(1, row=0, truth=3.0), outcome(1)]
+    assert fates(journal, again) == [Fate.DUPLICATE, Fate.DUPLICATE, Fate.CONFLICT]
 
 
 def test_a_row_that_turns_out_not_to_be_there_is_not_read(journal: Journal) -> None:

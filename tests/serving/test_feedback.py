@@ -80,14 +80,15 @@ def test_an_unknown_truth_in_a_list_may_come_later(server: Server) -> None:
 
 def test_the_first_feedback_stands(server: Server) -> None:
     reply = predict(server)
-    first, second = (
+    first, again, other = (
         server.post("/feedback", {"request_id": reply.request_id, "reward": reward})
-        for reward in (1.0, 0.0)
+        for reward in (1.0, 1.0, 0.0)
     )
     assert first.json["counts"] == {"accepted": 1}
-    assert second.status == 200
-    assert second.json["counts"] == {"duplicate": 1}
-    assert second.json["outcome"]["arm"] == reply.arm
+    assert (again.status, again.json["counts"]) == (200, {"duplicate": 1})
+    assert again.json["outcome"]["arm"] == reply.arm
+    assert (other.status, other.json["counts"]) == (409, {"conflict": 1})
+    assert "another outcome" in other.json["problems"][0]["error"]
     (seen,) = observations(server, reply)
     assert seen.reward == 1.0
 
@@ -112,7 +113,7 @@ def test_a_client_id_is_enough_where_it_is_unique(server: Server) -> None:
         "late": False,
     }
     again = server.post("/feedback", {"request_id": reply.request_id, "reward": 3})
-    assert again.json["counts"] == {"duplicate": 1}
+    assert again.json["counts"] == {"conflict": 1}
 
 
 def test_a_client_id_that_names_several_is_refused(server: Server) -> None:
@@ -150,8 +151,8 @@ def test_bulk_answers_for_each(server: Server) -> None:
     outcomes.append({"request_id": replies[0].request_id, "reward": 9})
     answer = server.post("/feedback", {"outcomes": outcomes})
     assert answer.status == 200
-    assert answer.json["counts"] == {"accepted": 3, "forged": 1, "duplicate": 1}
-    assert [problem["index"] for problem in answer.json["problems"]] == [1]
+    assert answer.json["counts"] == {"accepted": 3, "forged": 1, "conflict": 1}
+    assert [problem["index"] for problem in answer.json["problems"]] == [1, 4]
     assert [observations(server, reply)[0].reward for reply in replies] == [0, 1, 2]
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 from mlops.errors import RemoteError
 from mlops.journal.records import (
     Decision,
+    DrawnRequest,
     LabelledRow,
     NewOutcome,
     Observation,
@@ -87,6 +88,14 @@ class Journal(Protocol):
 
         Args:
             revisions: Only outcomes of these revisions; all by default.
+        """
+        ...
+
+    def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
+        """Read every request for which the policy drew an arm, in the order of the draws.
+
+        Args:
+            revisions: Only requests that these answered.
         """
         ...
 

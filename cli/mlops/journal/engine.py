@@ -13,6 +13,7 @@ from sqlalchemy.schema import CreateSchema
 
 from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.journal import schema
+from mlops.journal.migration import migrate
 from mlops.settings.secrets import without_credentials
 
 _EXAMPLES = "Write `sqlite:////folder/file.db` or `postgresql+psycopg://user@host/db`."
@@ -134,7 +135,7 @@ def _create_tables(engine: Engine) -> None:
         found = connection.execute(select(schema.meta.c.version)).scalar_one_or_none()
         if found is None:
             connection.execute(insert(schema.meta).values(version=schema.VERSION))
-        elif found != schema.VERSION:
+        elif found != schema.VERSION and not migrate(connection, found):
             raise InvalidInputError(
                 f"The journal has tables of version {found}; this mlops reads {schema.VERSION}.",
                 hint="pip install --upgrade mlops-loop",

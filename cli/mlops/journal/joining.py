@@ -1,4 +1,4 @@
-"""Joining outcomes to the decisions they speak of, and telling each one's fate."""
+"""Joining outcomes to the decisions they speak of."""
 
 from __future__ import annotations
 
@@ -30,23 +30,7 @@ def join(connection: Connection, batch: Sequence[NewOutcome]) -> list[StoredOutc
     named = _by_client_id(connection, {o.client_id for o in batch if o.nonce is None})
     joined = [_join(outcome, matches, named) for outcome in batch]
     early = _whole_requests(connection, {o.nonce for o in batch if o.nonce is not None})
-    return [_not_again(item, early) for item in joined]
-
-
-def settle(item: StoredOutcome, fresh: set[tuple[bytes | None, int]]) -> StoredOutcome:
-    """Turn what was already there, or came twice in the batch, into a duplicate.
-
-    Args:
-        item: A joined outcome.
-        fresh: Nonce and row of what the batch has newly stored; those told of are taken out.
-    """
-    if item.fate not in (Fate.ACCEPTED, Fate.UNMATCHED):
-        return item
-    key = (item.outcome.nonce, item.outcome.row)
-    if key in fresh:
-        fresh.discard(key)
-        return item
-    return replace(item, fate=Fate.DUPLICATE)
+    return [_as_before(item, early) for item in joined]
 
 
 def same_decision() -> ColumnElement[bool]:
@@ -126,13 +110,14 @@ def _whole_requests(connection: Connection, nonces: set[bytes]) -> set[bytes | N
     return found
 
 
-def _not_again(item: StoredOutcome, early: set[bytes | None]) -> StoredOutcome:
-    """Turn feedback about the only row of a request into a duplicate of that about the whole.
+def _as_before(item: StoredOutcome, early: set[bytes | None]) -> StoredOutcome:
+    """Let feedback about the only row of a request meet that about the whole of it.
 
     Feedback about the whole came before its decision was known to have a single row.
     """
-    again = item.fate is Fate.ACCEPTED and item.single_row and item.outcome.nonce in early
-    return replace(item, fate=Fate.DUPLICATE) if again else item
+    if not (item.fate is Fate.ACCEPTED and item.single_row and item.outcome.nonce in early):
+        return item
+    return replace(item, outcome=replace(item.outcome, row=WHOLE_REQUEST))
 
 
 def _prediction(decision: Row, index: int) -> Value:

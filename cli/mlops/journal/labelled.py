@@ -27,6 +27,8 @@ def labelled_row(row: Any) -> LabelledRow | None:  # noqa: ANN401 - a result row
         unit=None if row.unit is None else bytes(row.unit),
         features=features,
         truth=truth,
+        arm=row.arm,
+        propensity=row.propensity,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mlops.journal.base import Journal
 from mlops.journal.records import (
     Decision,
+    DrawnRequest,
     Fate,
     LabelledRow,
     NewOutcome,
@@ -50,6 +51,10 @@ class NoJournal:
         """Forget it."""
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
+        """Yield nothing."""
+        return iter(())
+
+    def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
         """Yield nothing."""
         return iter(())
 

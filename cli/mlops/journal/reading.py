@@ -14,6 +14,7 @@ from sqlalchemy import (
     and_,
     case,
     distinct,
+    exists,
     func,
     literal_column,
     select,
@@ -22,6 +23,7 @@ from sqlalchemy import (
 from mlops.journal.joining import same_decision
 from mlops.journal.labelled import labelled_row
 from mlops.journal.records import (
+    DrawnRequest,
     LabelledRow,
     Observation,
     RevisionEvent,
@@ -44,7 +46,7 @@ def read_observations(
     query = (
         select(
             o.seq, o.nonce, o.row, o.time_ms, o.revision, o.arm, o.propensity, o.reward,
-            o.truth, o.truth_json, d.prediction, d.predictions, d.unit,
+            o.truth, o.truth_json, o.ordinal, d.prediction, d.predictions, d.unit,
             d.time_ms.label("decided_ms"),
         )
         .select_from(outcomes.outerjoin(decisions, same_decision()))
@@ -57,14 +59,32 @@ def read_observations(
     yield from map(observation_of, _stream(connection, query))
 
 
+def read_drawn_requests(connection: Connection, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
+    """See `Journal.drawn_requests`."""
+    d = decisions.c
+    # Within a batch `seq` follows the nonce; the clock of the draw comes first.
+    query = (
+        select(d.nonce, d.time_ms, d.revision, d.arm, d.propensity, d.status, d.unit)
+        .where(d.propensity > 0, d.revision.in_(list(revisions)))
+        .order_by(d.time_ms, d.seq)
+    )
+    for nonce, time_ms, revision, arm, propensity, status, unit in _stream(connection, query):
+        yield DrawnRequest(
+            bytes(nonce), time_ms, revision, arm, propensity, status,
+            None if unit is None else bytes(unit),
+        )  # fmt: skip
+
+
 def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iterator[LabelledRow]:
     """See `Journal.labelled_rows`."""
     o, d = outcomes.c, decisions.c
     query = (
-        select(d.nonce, d.unit, d.features, d.n_rows, o.row, o.truth, o.truth_json)
+        select(
+            d.nonce, d.unit, d.features, d.n_rows, d.arm, d.propensity, o.row, o.truth, o.truth_json
+        )
         .select_from(outcomes.join(decisions, same_decision()))
         .where(d.revision.in_(list(revisions)), d.features.is_not(None))
-        .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows)
+        .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows, ~_corrected())
         .order_by(o.seq)
     )
     for row in _stream(connection, query):
@@ -190,7 +210,7 @@ def read_shadow_truths(connection: Connection, revisions: Iterable[int]) -> Iter
             outcomes.join(decisions, same_decision()).join(shadow_decisions, _same_request())
         )
         .where(s.revision.in_(list(revisions)), o.row < d.n_rows)
-        .where(o.truth.is_not(None) | o.truth_json.is_not(None))
+        .where(o.truth.is_not(None) | o.truth_json.is_not(None), ~_corrected())
         .order_by(o.seq)
     )  # fmt: skip
     for row in _stream(connection, query):
@@ -202,6 +222,17 @@ def read_shadow_truths(connection: Connection, revisions: Iterable[int]) -> Iter
             served=prediction_of(row.served_prediction, row.served_predictions, row.row),
             truth=truth_of(row),
         )
+
+
+def _corrected() -> ColumnElement[bool]:
+    """Whether the truth of an outcome was replaced by a later one about the same row."""
+    later = outcomes.alias("later")
+    return exists().where(
+        later.c.nonce == outcomes.c.nonce,
+        later.c.row == outcomes.c.row,
+        later.c.ordinal > outcomes.c.ordinal,
+        later.c.truth.is_not(None) | later.c.truth_json.is_not(None),
+    )
 
 
 def _same_request() -> ColumnElement[bool]:

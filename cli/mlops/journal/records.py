@@ -132,6 +132,9 @@ class NewOutcome:
         propensity: From the request id.
         reward: Finite, higher is better; None if only the truth is known.
         truth: The true value; None if only a reward is given.
+        outcome_id: The sender's own id of this outcome; sent again with it, it is a duplicate.
+        repeatable: Whether its row may have several outcomes, which correct the ones before or add
+            to them.
     """
 
     nonce: bytes | None
@@ -143,6 +146,8 @@ class NewOutcome:
     propensity: float
     reward: float | None
     truth: Value
+    outcome_id: str | None = None
+    repeatable: bool = False
 
 
 class Fate(enum.Enum):
@@ -153,7 +158,9 @@ class Fate(enum.Enum):
     UNMATCHED = "unmatched"
     """Stored and credited to its arm; the decision's row is not in the journal (yet)."""
     DUPLICATE = "duplicate"
-    """This row of this request had feedback before; the first one stands."""
+    """This very outcome was stored before."""
+    CONFLICT = "conflict"
+    """This row of this request has another outcome, which stands; not stored."""
     UNKNOWN = "unknown"
     """No request has this client id; not stored."""
     AMBIGUOUS = "ambiguous"
@@ -172,12 +179,14 @@ class StoredOutcome:
         prediction: What was predicted for its row; None if unknown or for a whole request.
         single_row: Whether its request is known to have a single row; feedback about the whole of
             it is then stored as about row 0.
+        ordinal: 0 for the first outcome of its row, else how many were stored before it.
     """
 
     fate: Fate
     outcome: NewOutcome
     prediction: Value = None
     single_row: bool = False
+    ordinal: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +206,7 @@ class Observation:
         prediction: What was predicted for the row, if the decision is known.
         unit: Keyed hash of the sticky unit, if there is one.
         decided_ms: When the arm was drawn, if the decision is known.
+        ordinal: 0 for the first outcome of its row, else how many were stored before it.
     """
 
     seq: int
@@ -211,6 +221,30 @@ class Observation:
     prediction: Value
     unit: bytes | None
     decided_ms: int | None
+    ordinal: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnRequest:
+    """One request for which the policy drew an arm, whether or not there is feedback about it.
+
+    Attributes:
+        nonce: Identity of the decision, 12 bytes.
+        time_ms: When the arm was drawn, milliseconds since 1970 in UTC.
+        revision: Revision that answered.
+        arm: Position of the arm in it.
+        propensity: Probability in (0, 1] with which it was drawn.
+        status: HTTP status of the answer.
+        unit: Keyed hash of the sticky unit, 8 bytes, if there is one.
+    """
+
+    nonce: bytes
+    time_ms: int
+    revision: int
+    arm: int
+    propensity: float
+    status: int
+    unit: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +256,16 @@ class LabelledRow:
         unit: Keyed hash of the sticky unit, if there is one.
         features: Column name to cell; or the cells in order, where the request had no names.
         truth: The true value.
+        arm: Position of the arm that was served.
+        propensity: Probability with which it was drawn; 0 if forced.
     """
 
     nonce: bytes
     unit: bytes | None
     features: dict[str, Any] | list[Any]
     truth: Value
+    arm: int = 0
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

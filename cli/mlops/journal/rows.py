@@ -74,7 +74,7 @@ def shadow_row(decision: ShadowDecision) -> dict[str, Any]:
     }
 
 
-def outcome_row(outcome: NewOutcome) -> dict[str, Any]:
+def outcome_row(outcome: NewOutcome, ordinal: int = 0) -> dict[str, Any]:
     """Return the columns of an outcome."""
     is_number = isinstance(outcome.truth, float)
     return {
@@ -87,6 +87,8 @@ def outcome_row(outcome: NewOutcome) -> dict[str, Any]:
         "reward": outcome.reward,
         "truth": outcome.truth if is_number else None,
         "truth_json": None if is_number or outcome.truth is None else as_json(outcome.truth),
+        "ordinal": ordinal,
+        "outcome_id": outcome.outcome_id,
     }
 
 
@@ -134,6 +136,7 @@ def observation_of(row: Row) -> Observation:
         prediction=prediction_of(row.prediction, row.predictions, row.row),
         unit=None if row.unit is None else bytes(row.unit),
         decided_ms=row.decided_ms,
+        ordinal=row.ordinal,
     )
 
 

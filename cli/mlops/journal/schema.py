@@ -20,8 +20,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-#: Version of these tables, stored in `journal_meta`.
-VERSION = 1
+#: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
+VERSION = 2
 
 metadata = MetaData()
 
@@ -69,7 +69,11 @@ outcomes = Table(
     Column("reward", Float(53)),
     Column("truth", Float(53)),
     Column("truth_json", Text),
-    UniqueConstraint("nonce", "row"),
+    # 0 for the first outcome of a row; corrections and additions count on.
+    Column("ordinal", Integer, nullable=False, server_default="0"),
+    # The sender's own id of this outcome, by which a retry is known.
+    Column("outcome_id", Text),
+    UniqueConstraint("nonce", "row", "ordinal"),
 )
 
 # Apart from the decisions, so that no count of an arm can ever take one for the other.

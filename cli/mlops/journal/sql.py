@@ -15,10 +15,9 @@ from mlops.errors import RemoteError
 from mlops.journal import pruning, reading
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
-from mlops.journal.joining import join, settle
 from mlops.journal.records import (
     Decision,
-    Fate,
+    DrawnRequest,
     LabelledRow,
     NewOutcome,
     Observation,
@@ -30,8 +29,9 @@ from mlops.journal.records import (
     Traffic,
     TrafficSlice,
 )
-from mlops.journal.rows import as_json, decision_row, outcome_row, shadow_row
+from mlops.journal.rows import as_json, decision_row, shadow_row
 from mlops.journal.schema import decisions, losses, outcomes, revisions, shadow_decisions
+from mlops.journal.storing import store
 
 # PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _DISK_FULL = "53100"
@@ -83,22 +83,7 @@ class SqlJournal:
         with self._transaction() as connection:
             if rows:
                 connection.execute(self._insert_decisions, rows)
-            return self._store(connection, outcomes) if outcomes else []
-
-    def _store(self, connection: Connection, batch: Sequence[NewOutcome]) -> list[StoredOutcome]:
-        """Join a batch to its decisions, insert what can be stored, and tell each one's fate."""
-        joined = join(connection, batch)
-        rows: dict[tuple[bytes | None, int], dict[str, Any]] = {}
-        for item in joined:
-            if item.fate in (Fate.ACCEPTED, Fate.UNMATCHED):
-                rows.setdefault((item.outcome.nonce, item.outcome.row), outcome_row(item.outcome))
-        fresh: set[tuple[bytes | None, int]] = set()
-        if rows:
-            fresh = {
-                (bytes(nonce), row)
-                for nonce, row in connection.execute(self._insert_outcomes, list(rows.values()))
-            }
-        return [settle(item, fresh) for item in joined]
+            return store(connection, self._insert_outcomes, outcomes) if outcomes else []
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -148,6 +133,11 @@ class SqlJournal:
         """See `Journal.observations`."""
         with self._reading() as connection:
             yield from reading.read_observations(connection, revisions)
+
+    def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
+        """See `Journal.drawn_requests`."""
+        with self._reading() as connection:
+            yield from reading.read_drawn_requests(connection, revisions)
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
         """See `Journal.labelled_rows`."""

@@ -201,6 +201,7 @@ class Outcome:
         row: Row of the request it speaks of, from 0; None for the whole request.
         reward: Higher is better; finite. None if only the truth is known.
         truth: The true value (number, string or bool). None if only a reward is given.
+        outcome_id: The client's own id of this piece of feedback, by which a retry is known.
     """
 
     request_id: str | None
@@ -208,6 +209,7 @@ class Outcome:
     row: int | None = None
     reward: float | None = None
     truth: Cell = None
+    outcome_id: str | None = None
 
 
 def is_client_id(text: str) -> bool:

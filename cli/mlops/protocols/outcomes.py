@@ -20,7 +20,7 @@ def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
     """Read feedback in our own form.
 
     One JSON object with `request_id` (or `client_id`), `reward` or `truth` or both, and
-    optionally `row`; or an object with a list of them in `outcomes`; or, as
+    optionally `row` and `outcome_id`; or an object with a list of them in `outcomes`; or, as
     `application/x-ndjson`, one object a line. A `truth` or `reward` that is a list holds one
     value per row of the request.
 
@@ -83,14 +83,14 @@ def _outcomes(document: Any, where: str) -> list[Outcome]:  # noqa: ANN401 - a J
 
     if not isinstance(document, dict):
         raise fault(f"an object is expected, not {shown(document)}")
-    unknown = set(document) - {"request_id", "client_id", "row", "reward", "truth"}
+    unknown = set(document) - {"request_id", "client_id", "outcome_id", "row", "reward", "truth"}
     if unknown:
         raise fault(f"unknown key {shown(min(unknown))}")
-    ids = {name: document.get(name) for name in ("request_id", "client_id")}
+    ids = {name: document.get(name) for name in ("request_id", "client_id", "outcome_id")}
     for name, value in ids.items():
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_ID):
             raise fault(f"`{name}` must be text, not {shown(value)}")
-    if all(value is None for value in ids.values()):
+    if ids["request_id"] is None and ids["client_id"] is None:
         raise fault("`request_id` is missing")
     row = document.get("row")
     if row is not None and (
@@ -103,7 +103,7 @@ def _outcomes(document: Any, where: str) -> list[Outcome]:  # noqa: ANN401 - a J
         raise fault(str(error)) from None
     # An id of our own decides; the client's is then only its label.
     client_id = None if ids["request_id"] else ids["client_id"]
-    return [Outcome(ids["request_id"], client_id, *pair) for pair in pairs]
+    return [Outcome(ids["request_id"], client_id, *pair, ids["outcome_id"]) for pair in pairs]
 
 
 def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, float | None, Any]]:  # noqa: ANN401 - JSON values

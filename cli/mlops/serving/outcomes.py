@@ -32,6 +32,7 @@ REFUSALS = {
     "forged": 400,
     "unknown": 404,
     "ambiguous": 409,
+    "conflict": 409,
     "no_such_row": 422,
     "out_of_range": 422,
 }
@@ -40,6 +41,8 @@ _ADVICE = {
     "unknown": "no request has this client id",
     "ambiguous": "several requests have this client id; name the request id instead",
     "no_such_row": "the request has fewer rows",
+    "conflict": "this row has another outcome, which stands; deploy with "
+    '`[feedback] repeated = "last"` to let later ones correct it',
 }
 
 
@@ -138,7 +141,15 @@ class OutcomeDesk:
             propensity=rid.propensity if rid else 0.0,
             reward=outcome.reward,
             truth=_normal(outcome.truth),
+            outcome_id=outcome.outcome_id,
+            repeatable=self._is_repeatable(rid),
         )
+
+    def _is_repeatable(self, rid: RequestId | None) -> bool:
+        """Whether the revision that answered lets a row have several outcomes."""
+        live = self._engine.live.served.revision.spec
+        spec = live if rid is None else self._specs.get(rid.revision, live)
+        return spec.attribution.repeated != "first"
 
     def _is_out_of_range(self, reward: float | None, rid: RequestId | None) -> bool:
         """Whether no revision that this may be about takes such a reward."""
@@ -192,8 +203,13 @@ class OutcomeDesk:
                     counters.truth(item.prediction, outcome.truth)
                     if value is None:
                         value = _derived(self._specs[outcome.revision], item)
-                if value is not None:
+                # A counter cannot take back what a correction replaces.
+                if value is not None and not (item.ordinal and _corrects(self._specs, outcome)):
                     counters.reward(value)
+
+
+def _corrects(specs: Mapping[int, DeploymentSpec], outcome: NewOutcome) -> bool:
+    return specs[outcome.revision].attribution.repeated == "last"
 
 
 def _derived(spec: DeploymentSpec, item: StoredOutcome) -> float | None:

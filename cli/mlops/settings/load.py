@@ -127,6 +127,10 @@ def _text(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     return raw
 
 
+def _number_or_text(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+    return str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _text(raw)
+
+
 def _whole(raw: Any) -> int:  # noqa: ANN401 - a TOML value or text
     if isinstance(raw, bool) or not isinstance(raw, int | str):
         raise ValueError("must be a whole number")
@@ -196,6 +200,7 @@ def _range(raw: Any) -> tuple[float, float] | None:  # noqa: ANN401 - a TOML val
 
 _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
+    "number or text": _number_or_text,
     "source": _source,
     "place": _place,
     "int": _whole,

@@ -148,6 +148,22 @@ class FeedbackSettings:
     reward_range: tuple[float, float] | None = setting(
         None, "[low, high]: no reward is ever outside; exact verdicts in return. Empty: no promise"
     )
+    window: str = setting(
+        "", "attribution window, as `7d`: feedback counts this long after its request; empty: none"
+    )
+    missing: str = setting(
+        "",
+        "reward of a request whose window closed without feedback, or `left-out`; empty: none",
+        form="number or text",
+    )
+    failed: str = setting(
+        "",
+        "reward of a request that its model failed or refused; empty: none",
+        form="number or text",
+    )
+    repeated: str = setting(
+        "first", "several outcomes of one row: the first stands, the last corrects, or they sum"
+    )
     draws: int = setting(0, "draw so many rows with replacement; 0 plays each row once")
     seed: int = setting(0, "seed of the draws")
 

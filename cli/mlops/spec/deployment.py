@@ -7,10 +7,12 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mlops.errors import InvalidInputError, UsageError
+from mlops.spec import attribution
+from mlops.spec.attribution import Attribution
 from mlops.spec.endpoint import is_endpoint, parse_endpoint
 from mlops.spec.model import ModelVersion
 
@@ -71,6 +73,7 @@ class DeploymentSpec:
         reward_range: Lowest and highest reward that may come, declared before looking; None for
             no promise. Another range is another experiment.
         shadows: Models that are tried on copies of requests; no part of the experiment.
+        attribution: Which feedback counts for a request, and what silence means.
     """
 
     name: str
@@ -80,12 +83,18 @@ class DeploymentSpec:
     reward: str = "squared-error"
     reward_range: tuple[float, float] | None = None
     shadows: tuple[Shadow, ...] = ()
+    attribution: Attribution = field(default_factory=Attribution)
 
     @property
     def experiment(self) -> str:
-        """Identity of the experiment: revisions with the same arms and reward share evidence."""
+        """Identity of the experiment: revisions with the same arms and reward share evidence.
+
+        So do those with the same rules of attribution, since these decide what a reward is.
+        """
         arms = [(arm.name, *arm.model.identity) for arm in self.arms]
-        promised = [list(self.reward_range)] if self.reward_range else []
+        promised: list[Any] = [list(self.reward_range)] if self.reward_range else []
+        if not self.attribution.is_default:
+            promised.append(asdict(self.attribution))
         text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -159,6 +168,7 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         for shadow in spec.shadows
         if not 0 < shadow.share <= 1
     ]
+    faults += attribution.faults(spec.attribution)
     faults += _endpoint_faults(spec)
     if faults:
         raise InvalidInputError("This cannot be deployed: " + "; ".join(faults) + ".")
@@ -260,6 +270,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             reward=document["reward"],
             reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             shadows=shadows,
+            attribution=Attribution(**document.get("attribution", {})),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

@@ -1,0 +1,48 @@
+"""Bringing the tables of an older release to today's form.
+
+Version 2 lets a row have several outcomes: `ordinal` and `outcome_id` joined the table `outcomes`,
+and `ordinal` its unique key. SQLite cannot change a key, so the table is copied there.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, inspect, text, update
+
+from mlops.journal import schema
+
+_KEPT = 'seq, nonce, "row", time_ms, revision, arm, propensity, reward, truth, truth_json'
+
+
+def migrate(connection: Connection, version: int) -> bool:
+    """Bring tables of `version` up to date, in the caller's transaction.
+
+    Returns:
+        Whether that version can be brought up to date.
+    """
+    if version != 1:
+        return False
+    if connection.dialect.name == "sqlite":
+        _copy_outcomes(connection)
+    else:
+        _alter_outcomes(connection)
+    connection.execute(update(schema.meta).values(version=schema.VERSION))
+    return True
+
+
+def _copy_outcomes(connection: Connection) -> None:
+    connection.execute(text("ALTER TABLE outcomes RENAME TO outcomes_1"))
+    schema.outcomes.create(connection)
+    connection.execute(text(f"INSERT INTO outcomes ({_KEPT}) SELECT {_KEPT} FROM outcomes_1"))  # noqa: S608 - constants
+    connection.execute(text("DROP TABLE outcomes_1"))
+
+
+def _alter_outcomes(connection: Connection) -> None:
+    found = inspect(connection)
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    name = translated.get(None)
+    table = f'"{name}".outcomes' if name else "outcomes"
+    for key in found.get_unique_constraints("outcomes", schema=name):
+        connection.execute(text(f'ALTER TABLE {table} DROP CONSTRAINT "{key["name"]}"'))
+    connection.execute(text(f"ALTER TABLE {table} ADD COLUMN ordinal INTEGER NOT NULL DEFAULT 0"))
+    connection.execute(text(f"ALTER TABLE {table} ADD COLUMN outcome_id TEXT"))
+    connection.execute(text(f'ALTER TABLE {table} ADD UNIQUE (nonce, "row", ordinal)'))

@@ -1,0 +1,55 @@
+"""A journal that an older release has written is brought up to date when it is opened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from mlops.journal.records import Fate
+from mlops.journal.sql import SqlJournal
+from tests.conformance.test_journals import JOURNALS
+from tests.journal.rows import decision, outcome
+
+
+def _turn_back(url: str) -> None:
+    """Give the outcomes the columns and the key they had in version 1."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        bytes_, double = ("BLOB", "FLOAT") if "sqlite" in url else ("BYTEA", "DOUBLE PRECISION")
+        seq = "INTEGER PRIMARY KEY" if "sqlite" in url else "BIGSERIAL PRIMARY KEY"
+        kept = 'seq, nonce, "row", time_ms, revision, arm, propensity, reward, truth, truth_json'
+        connection.execute(text("ALTER TABLE outcomes RENAME TO newer"))
+        connection.execute(
+            text(
+                f"CREATE TABLE outcomes (seq {seq}, nonce {bytes_} NOT NULL,"
+                f' "row" INTEGER NOT NULL, time_ms BIGINT NOT NULL, revision INTEGER NOT NULL,'
+                f" arm SMALLINT NOT NULL, propensity {double} NOT NULL, reward {double},"
+                f' truth {double}, truth_json TEXT, UNIQUE (nonce, "row"))'
+            )
+        )
+        connection.execute(text(f"INSERT INTO outcomes ({kept}) SELECT {kept} FROM newer"))
+        connection.execute(text("DROP TABLE newer"))
+        if "sqlite" not in url:
+            counter = "pg_get_serial_sequence('outcomes', 'seq')"
+            connection.execute(text(f"SELECT setval({counter}, 100)"))
+        connection.execute(text("UPDATE journal_meta SET version = 1"))
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_of_version_1(request: pytest.FixtureRequest, kind: str) -> None:
+    url = JOURNALS[kind](request)
+    first = SqlJournal(url)
+    first.append([decision(1), decision(2)], [outcome(1, reward=1), outcome(2, reward=2)])
+    before = list(first.observations())
+    first.close()
+    _turn_back(url)
+    journal = SqlJournal(url)
+    assert list(journal.observations()) == before
+    again = [outcome(1, reward=1), replace(outcome(1, reward=5), repeatable=True)]
+    assert [item.fate for item in journal.append([], again)] == [Fate.DUPLICATE, Fate.ACCEPTED]
+    assert [seen.reward for seen in journal.observations()] == [1, 2, 5]
+    journal.close()
+    SqlJournal(url).close()
