@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ from collections.abc import Sequence
 import typer
 
 from mlops.commands.app import app
+from mlops.commands.encoding import tolerate_narrow_encodings
+from mlops.commands.output import start_afresh
 from mlops.errors import MlopsError, UsageError
 
 _INTERRUPTED = 130
@@ -22,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, _end_with_our_reader)
+    tolerate_narrow_encodings()
     code = run(words)
     # The end of Python looks through everything for cycles; after `import mlflow` that is a million
     # objects and half a second, to free memory that the system frees anyway.
@@ -46,15 +50,14 @@ def _end_with_our_reader(number: int, _frame: object) -> None:
 
 def run(words: list[str]) -> int:
     """Run one command and return its exit code; 0 ok, others as in `mlops.errors`."""
+    start_afresh()
     try:
         result = app(words, standalone_mode=False, prog_name="mlops")
     except MlopsError as error:
         return _fail(error, words)
     except typer.TyperException as error:
         # Without a message it has been said: a group without a command has shown its help.
-        return (
-            _fail(_usage(error, words), words) if error.format_message() else UsageError.exit_code
-        )
+        return _fail(_usage(error), words) if error.format_message() else UsageError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         result = _INTERRUPTED
     if result == _INTERRUPTED:
@@ -65,14 +68,14 @@ def run(words: list[str]) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _usage(error: typer.TyperException, words: list[str]) -> UsageError:
-    # A word that is no command has no help.
-    command = [word for word in words[:1] if word in typer.main.get_group(app).commands]
-    return UsageError(error.format_message(), hint=f"`{' '.join(['mlops', *command, '--help'])}`")
+def _usage(error: typer.TyperException) -> UsageError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "mlops"
+    return UsageError(error.format_message(), hint=f"`{command} --help`")
 
 
 def _fail(error: MlopsError, words: list[str]) -> int:
-    if os.environ.get("MLOPS_DEBUG"):
+    if os.environ.get("MLOPS_DEBUG") or logging.getLogger("mlops").level:
         import traceback
 
         traceback.print_exc()

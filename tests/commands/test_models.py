@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mlops.registry import open_registry
 from tests.fixtures_training import Cli, TrainedWine
 
 Capture = pytest.CaptureFixture[str]
@@ -51,6 +52,42 @@ def test_compare(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:
     assert cli(trained_wine.folder, "models", "compare", "wine/1", "wine/2", "--json") == 0
     document = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in document["metrics"]] == ["mae", "r2", "rmse"]
+
+
+def test_parameters_with_brackets_and_control_characters(
+    cli: Cli, own_wine: TrainedWine, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = open_registry(own_wine.settings)
+    for number in range(9):
+        client.log_param(own_wine.second.run_id, f"auto{number}", "x")
+    client.log_param(own_wine.second.run_id, "layers", "[relu, tanh]")
+    client.log_param(own_wine.second.run_id, "paths", "[/data/a.csv, \x1b[2Jb]")
+    client.log_param(own_wine.second.run_id, "slash", "\\")
+    assert cli(own_wine.folder, "models", "compare", "wine/1", "wine/2") == 0
+    out = capsys.readouterr().out
+    header, *lines = out.splitlines()
+    assert header.split() == ["wine/1", "@modelA", "(baseline)", "wine/2", "@modelB"]
+    rows = {line.split()[0]: line for line in lines if line}
+    assert rows["layers"].endswith("[relu, tanh]")
+    assert rows["paths"].endswith("[/data/a.csv, \\x1b[2Jb]")
+    assert list(rows).index("rmse") < list(rows).index("alpha")
+    assert "l1_ratio" not in rows
+    assert "`--all` shows them" in out
+    assert cli(own_wine.folder, "models", "compare", "wine/1", "wine/2", "--all") == 0
+    assert "l1_ratio" in capsys.readouterr().out
+
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli(own_wine.folder, "models", "list") == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) < 12
+    assert "rmse=" in out
+    assert "alpha=" in out
+    assert "layers" not in out
+    for words in (("list", "--all"), ("show", "wine/2")):
+        assert cli(own_wine.folder, "models", *words) == 0
+        out = capsys.readouterr().out
+        assert "layers=[relu," in out
+        assert "\x1b" not in out
 
 
 def test_a_regression_is_an_exit_code(cli: Cli, trained_wine: TrainedWine, capsys: Capture) -> None:

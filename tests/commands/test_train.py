@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -28,18 +29,31 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     assert cli(ready_folder, "train", "-P", "size=2", "--alias", "modelA") == 0
     out, err = capsys.readouterr()
     assert out.startswith("tiny/1 @modelA\n")
-    assert "rmse        0.5" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert lines.index(["metrics"]) < lines.index(["rmse", "0.5"]) < lines.index(["parameters"])
+    assert lines.index(["parameters"]) < lines.index(["size", "2"])
+    log = next(words[1] for words in lines if words[:1] == ["log"])
+    assert "done [bold]well[/]" in (ready_folder / log).read_text()
+    assert out.splitlines()[-1] == "next: mlops ui"
     assert "next: mlops deploy --model modelA" in out
     *phases, note = err.splitlines()
-    assert note.startswith("no reference profile: the model has no signature")
-    assert [line.split("s  ")[1].split(",")[0] for line in phases] == [
-        "opening MLflow",
-        "training",
-        "registering",
+    assert note.startswith("no reference profile, the record of the training data")
+    assert [line.split("  ")[1].split(",")[0] for line in phases] == [
+        "Opening MLflow",
+        "Training",
+        "Registering",
     ]
+    assert all(re.match(r"\d\d:\d\d:\d\d  ", line) for line in phases)
 
-    assert cli(ready_folder, "train", "--alias", "modelA", "--json") == 0
-    document = json.loads(capsys.readouterr().out)
+    assert cli(ready_folder, "train", "--no-register", "--follow", "--quiet") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("nothing registered: `--no-register`\n")
+    assert err == ""
+
+    assert cli(ready_folder, "train", "--alias", "modelA", "--follow", "--json") == 0
+    out, err = capsys.readouterr()
+    assert "\ndone [bold]well[/]\n" in err
+    document = json.loads(out)
     assert document["schema_version"] == 1
     assert document["model"]["label"] == "tiny/2"
     assert document["moved_from"] == 1

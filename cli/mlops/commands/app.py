@@ -27,11 +27,13 @@ from mlops.commands import (
     stores,
     train,
 )
+from mlops.commands.command_line import App, Root
 
 _LOOP = "The loop"
 _LOOK = "Look and operate"
 
-app = typer.Typer(
+app = App(
+    cls=Root,
     name="mlops",
     help="From an MLflow project to a sound A/B test in production.",
     no_args_is_help=True,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import typer
-
 from mlops.commands.arguments import DryRun
+from mlops.commands.command_line import App
 from mlops.commands.output import Json, age, in_bytes, show
 
 if TYPE_CHECKING:
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
     from mlops.registry.cache import Cache, Cached, Removed
 
-app = typer.Typer(help="Models downloaded from a store: list, prune, clear.", no_args_is_help=True)
+app = App(help="Models downloaded from a store: list, prune, clear.", no_args_is_help=True)
 
 
 @app.command("list")

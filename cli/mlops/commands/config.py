@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands.command_line import App
 from mlops.commands.output import Json, plain, show
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlops.settings import SettingLine, Settings
 
-app = typer.Typer(help="The settings in force.", no_args_is_help=True)
+app = App(help="The settings in force.", no_args_is_help=True)
 
 
 @app.callback()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands.command_line import App
 from mlops.commands.output import Json, moment, plain, show
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
     from mlops.deployment.pruning import Pruned
 
-app = typer.Typer(help="The record of decisions and outcomes.", no_args_is_help=True)
+app = App(help="The record of decisions and outcomes.", no_args_is_help=True)
 
 
 @app.callback()

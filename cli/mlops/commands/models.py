@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mlops.commands import transfers
+from mlops.commands.command_line import App
+from mlops.commands.model_tables import gate_tables, pairs, versions_table
 from mlops.commands.output import Json, age, plain, show
 
 if TYPE_CHECKING:
@@ -16,32 +18,41 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlops.registry.aliases import AliasChange
-    from mlops.registry.comparison import Comparison
     from mlops.registry.details import Column
-    from mlops.registry.gate import Gate
-    from mlops.registry.models import Model, RegisteredVersion, RunFacts
+    from mlops.registry.models import Model, RunFacts
 
 _GATE = "Decide"
 
-app = typer.Typer(
-    help="Registered models: list, show, compare, alias, push, pull.", no_args_is_help=True
-)
+app = App(help="Registered models: list, show, compare, alias, push, pull.", no_args_is_help=True)
 
 _REF = "For example wine, wine/3, wine@champion, runs:/ID/model or ./folder."
+All = Annotated[
+    bool, typer.Option("--all", help="Show every parameter and metric.", rich_help_panel="Output")
+]
 Ref = Annotated[str, typer.Argument(metavar="REF", help=_REF)]
 
 
 @app.command("list")
 def list_models(
-    name: Annotated[str, typer.Argument(help="Only this model's versions.")] = "",
+    name: Annotated[
+        str, typer.Argument(help="Only the versions of this model.", show_default=False)
+    ] = "",
+    every: All = False,
     as_json: Json = False,
 ) -> None:
-    """List registered versions, newest first."""
+    """List registered versions, newest first.
+
+    For example `mlops models list wine`.
+    """
     from mlops.registry.models import list_versions
     from mlops.settings import load_settings
 
     found = list_versions(load_settings(), name)
-    show({"models": found}, as_json=as_json, render=lambda out: _render_list(out, found))
+    show(
+        {"models": found},
+        as_json=as_json,
+        render=lambda out: versions_table(out, found, every=every),
+    )
 
 
 @app.command("show")
@@ -101,9 +112,15 @@ def compare(
             "--allow-missing", help="Pass while there is no baseline.", rich_help_panel=_GATE
         ),
     ] = False,
+    every: All = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two or more models; differences are to the first, or to --against."""
+    """Compare models: metrics, then what differs, against the first or --against.
+
+    For example `mlops models compare wine/1 wine/2`, or as a gate in CI:
+    `mlops models compare wine --against champion --data held-out.csv --target quality
+    --max-regression rmse=1%`.
+    """
     from mlops.registry.gate import CompareRequest, run_gate
     from mlops.settings import load_settings
 
@@ -113,7 +130,7 @@ def compare(
     found = run_gate(load_settings(), request)
     document = {**plain(found.comparison), **plain(found)}
     del document["comparison"]
-    show(document, as_json=as_json, render=lambda out: _render_gate(out, found))
+    show(document, as_json=as_json, render=lambda out: gate_tables(out, found, every=every))
     if found.passed is False:
         raise typer.Exit(1)
 
@@ -139,29 +156,6 @@ app.command("push")(transfers.push)
 app.command("pull")(transfers.pull)
 
 
-def _render_list(out: Console, found: Sequence[RegisteredVersion]) -> None:
-    from rich.table import Table
-
-    if not found:
-        out.print("Nothing is registered yet. `mlops train` registers what it trains.")
-        return
-    table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-    table.add_column("MODEL", no_wrap=True, style="bold")
-    table.add_column("ALIASES", style="cyan")
-    table.add_column("CREATED (UTC)", no_wrap=True)
-    table.add_column("PARAMETERS")
-    table.add_column("METRICS")
-    for version in found:
-        table.add_row(
-            version.label,
-            "\n".join(version.aliases),
-            _time(version.created),
-            _params(version.run),
-            _metrics(version.run),
-        )
-    out.print(table)
-
-
 def _render_model(out: Console, model: Model) -> None:
     from rich.markup import escape
     from rich.table import Table
@@ -177,7 +171,7 @@ def _render_model(out: Console, model: Model) -> None:
         facts.add_row("run", f"{run.run_id} [dim]{escape(run.name)}, {run.status}[/]")
         facts.add_row("parameters", escape(_params(run)))
         facts.add_row("metrics", escape(_metrics(run)))
-        facts.add_row("data", escape(_pairs(run.datasets)))
+        facts.add_row("data", escape(pairs(run.datasets)))
     facts.add_row("created", _time(details.created) + " UTC" if details.created else "")
     facts.add_row("flavours", ", ".join(details.flavours))
     facts.add_row("size", _size(details.size_bytes))
@@ -190,69 +184,6 @@ def _render_model(out: Console, model: Model) -> None:
     for record in model.pushed:
         facts.add_row("pushed to", f"{escape(record.uri)} [dim]{age(record.pushed_ms)}[/]")
     out.print(facts)
-
-
-def _render_gate(out: Console, found: Gate) -> None:
-    from rich.markup import escape
-
-    _render_comparison(out, found.comparison)
-    evaluation = found.evaluation
-    if evaluation is not None:
-        out.print(
-            f"\nall on the same {evaluation.rows:,} rows of {escape(str(evaluation.data))}, "
-            f"truth {escape(evaluation.target)}"
-        )
-        _render_evaluation(out, found)
-    for note in found.notes:
-        out.print(f"[dim]note: {escape(note)}[/]")
-    for each in found.judgements:
-        mark = "[green]ok[/]" if each.passed else "[bold red]worse[/]"
-        value = "no number" if each.value is None else f"{each.value:.6g}"
-        out.print(
-            f"{mark} {escape(each.candidate)} {escape(each.metric)} {value}, "
-            f"allowed {each.allowed:.6g}, baseline {each.baseline:.6g}"
-        )
-
-
-def _render_evaluation(out: Console, found: Gate) -> None:
-    from rich.table import Table
-
-    assert found.evaluation is not None
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for model in found.comparison.models:
-        table.add_column(model.version.label, justify="right", overflow="fold")
-    metrics = found.evaluation.metrics
-    for name in dict.fromkeys(name for each in metrics for name in each):
-        base = metrics[0].get(name)
-        cells = [
-            _with_difference(v, None if v is None or base is None else v - base, first=i == 0)
-            for i, v in enumerate(each.get(name) for each in metrics)
-        ]
-        table.add_row(name, *cells)
-    out.print(table)
-
-
-def _render_comparison(out: Console, found: Comparison) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    table.add_column("")
-    for model in found.models:
-        table.add_column(model.version.label, justify="right", overflow="fold")
-    for row in found.params:
-        style = "dim" if row.same else "yellow"
-        table.add_row(row.name, *[f"[{style}]{value or '-'}[/]" for value in row.values])
-    table.add_section()
-    for metric in found.metrics:
-        pairs = zip(metric.values, metric.differences, strict=True)
-        cells = [_with_difference(value, gap, first=i == 0) for i, (value, gap) in enumerate(pairs)]
-        table.add_row(metric.name, *cells)
-    for row in found.datasets:
-        style = "dim" if row.same else "yellow"
-        cells = [f"[{style}]{value or '-'}[/]" for value in row.values]
-        table.add_row(f"data {row.name}", *cells)
-    out.print(table)
 
 
 def _render_alias(out: Console, change: AliasChange) -> None:
@@ -271,15 +202,11 @@ def _time(moment: dt.datetime) -> str:
 
 
 def _params(run: RunFacts | None) -> str:
-    return _pairs(run.params) if run is not None else ""
+    return pairs(run.params) if run is not None else ""
 
 
 def _metrics(run: RunFacts | None) -> str:
-    return _pairs({n: f"{v:.4g}" for n, v in run.metrics.items()}) if run is not None else ""
-
-
-def _pairs(values: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={value}" for name, value in values.items())
+    return pairs({n: f"{v:.4g}" for n, v in run.metrics.items()}) if run is not None else ""
 
 
 def _columns(columns: Sequence[Column]) -> str:
@@ -289,10 +216,3 @@ def _columns(columns: Sequence[Column]) -> str:
 
 def _size(size: int | None) -> str:
     return "unknown" if size is None else f"{size / 1000:,.1f} kB"
-
-
-def _with_difference(value: float | None, difference: float | None, *, first: bool) -> str:
-    if value is None:
-        return "-"
-    gap = "" if first or difference is None else f" [yellow]({difference:+.4g})[/]"
-    return f"{value:.4g}{gap}"

@@ -9,6 +9,7 @@ import dataclasses
 import datetime as dt
 import enum
 import json
+import logging
 import math
 import os
 import shlex
@@ -16,7 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import IO, TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 
+# What `-q` has silenced in this process.
+_SILENCED: set[str] = set()
+_LOGGERS = ("mlops", "mlflow")
+
 #: The option every command that prints data takes.
 Json = Annotated[
     bool,
@@ -34,19 +39,65 @@ Json = Annotated[
 ]
 
 
-def console(*, stderr: bool = False) -> Console:
-    """Return a console for data (stdout) or for notes (stderr)."""
-    from rich.console import Console
+def be_quiet(wanted: bool) -> None:
+    """Print results and errors only, from here on."""
+    if wanted:
+        _SILENCED.add("notes")
+
+
+def be_verbose(level: int) -> None:
+    """Show log messages, and the traceback of an error.
+
+    Args:
+        level: 0 for neither, 1 for information, 2 for debugging too.
+    """
+    if level:
+        logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        for name in _LOGGERS:
+            logging.getLogger(name).setLevel(logging.INFO if level == 1 else logging.DEBUG)
+
+
+def without_color(wanted: bool) -> None:
+    """Print without colour, here and in what this process starts."""
+    if wanted:
+        os.environ["NO_COLOR"] = "1"
+
+
+def start_afresh() -> None:
+    """Forget what options of an earlier command in this process said."""
+    _SILENCED.clear()
+    logging.getLogger("mlops").setLevel(logging.NOTSET)
+
+
+def console(*, stderr: bool = False, always: bool = False) -> Console:
+    """Return a console for data (stdout) or for notes (stderr).
+
+    Args:
+        stderr: Whether it is for notes, which `-q` silences.
+        always: Whether it writes even so.
+    """
+    from mlops.commands.terminal import SafeConsole, Trimmed
 
     # Piped output must not be wrapped to a width nobody asked for.
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    live = stream.isatty()
+    return SafeConsole(
+        file=stream if live else cast("IO[str]", Trimmed(stream)),
+        width=None if live or os.environ.get("COLUMNS") else 120,
+        highlight=False,
+        soft_wrap=not live,
+        quiet=stderr and not always and "notes" in _SILENCED,
+    )
 
 
-def note(message: str) -> None:
-    """Tell the person something that is not data; rich markup is understood."""
-    console(stderr=True).print(message)
+def note(message: str, *, always: bool = False) -> None:
+    """Tell the person something that is not data; rich markup is understood.
+
+    Args:
+        message: One or more lines.
+        always: Whether it is said even with `-q`.
+    """
+    console(stderr=True, always=always).print(message)
 
 
 def show(
@@ -92,7 +143,7 @@ def print_error(error: MlopsError) -> None:
     """Print what happened and what to do, on stderr."""
     from rich.markup import escape
 
-    out = console(stderr=True)
+    out = console(stderr=True, always=True)
     out.print(f"[bold red]error:[/] {escape(error.message)}")
     if error.hint:
         out.print(f"[bold cyan] hint:[/] {escape(error.hint)}")

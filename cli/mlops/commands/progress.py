@@ -23,15 +23,20 @@ class PhaseProgress:
     """Shows phases with their time on stderr; a context manager.
 
     On a terminal the current phase spins, with the last line of output beside it, and what is done
-    stays as one line. Anywhere else each phase is one line with the seconds since the start.
+    stays as one line with the seconds that it took. Anywhere else each phase is one line with the
+    time of day at which it began.
+
+    Args:
+        follow: Whether every line that a script writes stays, not only the last one for a moment.
 
     Attributes:
         console: Where anything else that is to be shown meanwhile goes; on another it would run
             into the spinner.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, follow: bool = False) -> None:
         self.console = console(stderr=True)
+        self._follow = follow
         self._live = sys.stderr.isatty() and self.console.is_interactive
         self._status: Status | None = None
         self._board: BoardView | None = None
@@ -41,7 +46,11 @@ class PhaseProgress:
     def __enter__(self) -> Self:
         if self._live:
             # No spinner before the first phase: it needs a thread, and `mlops train` forks before.
-            self.console.print("[dim]starting[/]", end="\r")
+            from rich.control import Control
+            from rich.segment import ControlType
+
+            self.console.print("[dim]starting[/]", end="")
+            self.console.control(Control(ControlType.CARRIAGE_RETURN))
         return self
 
     def __exit__(
@@ -58,9 +67,9 @@ class PhaseProgress:
 
     def phase(self, text: str) -> None:
         """Begin a step."""
+        text = text[:1].upper() + text[1:]
         if not self._live:
-            elapsed = time.monotonic() - self._start
-            self.console.print(f"{elapsed:6.1f} s  {text}", markup=False)
+            self.console.print(f"{clock()}  {text}", markup=False)
         elif self._phase:
             self._done("green", "✓")
         self._phase, self._since = text, time.monotonic()
@@ -70,8 +79,10 @@ class PhaseProgress:
         self._show("")
 
     def line(self, text: str) -> None:
-        """Show the last line that a script wrote."""
-        if text.strip():
+        """Show a line that a script wrote."""
+        if self._follow:
+            self.console.print(text, markup=False, soft_wrap=True)
+        elif text.strip():
             self._show(text.strip())
 
     def note(self, text: str) -> None:
@@ -123,7 +134,7 @@ class CountProgress:
         self._live = sys.stderr.isatty() and self._console.is_interactive
         self._bar: Progress | None = None
         self._task: TaskID | None = None
-        self._said = self._start = time.monotonic()
+        self._said = time.monotonic()
         self._last = -1
 
     def __enter__(self) -> CountProgress:
@@ -165,8 +176,7 @@ class CountProgress:
         elif done != self._last and (now - self._said > _SAY_EVERY_S or done == total):
             self._said, self._last = now, done
             of = f" of {total:,}" if total else ""
-            elapsed = now - self._start
-            self._console.print(f"{elapsed:6.1f} s  {done:,}{of} {self._things}", markup=False)
+            self._console.print(f"{clock()}  {done:,}{of} {self._things}", markup=False)
 
 
 class TransferProgress(PhaseProgress):
@@ -207,8 +217,7 @@ class TransferProgress(PhaseProgress):
         now = time.monotonic()
         if now - self._said > _SAY_EVERY_S:
             self._said = now
-            elapsed = now - self._start
-            text = f"{elapsed:6.1f} s  {in_bytes(done)} of {in_bytes(total)}"
+            text = f"{clock()}  {in_bytes(done)} of {in_bytes(total)}"
             self.console.print(text, markup=False)
 
     def _open_bar(self) -> None:
@@ -240,3 +249,8 @@ class TransferProgress(PhaseProgress):
             self._bar = self._task = None
             if self._status is not None:
                 self._status.start()
+
+
+def clock() -> str:
+    """Return the time of day, as log lines begin with it."""
+    return time.strftime("%H:%M:%S")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands.command_line import App
 from mlops.commands.output import Json, next_steps, plain, show
 from mlops.errors import InvalidInputError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from mlops.training.inspection import EntryPointView, ProjectView, Validation
 
-app = typer.Typer(help="Check an MLproject, or show what it can run.", no_args_is_help=True)
+app = App(help="Check an MLproject, or show what it can run.", no_args_is_help=True)
 
 _Project = Annotated[
     str, typer.Argument(help="Folder with an MLproject, or a git URI (#subfolder at will).")

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from mlops.commands.command_line import App
 from mlops.commands.doctor import show_checks
 from mlops.commands.output import Json, console, next_steps, note, plain, show
 
-app = typer.Typer(help="Artifact stores: check, secret.", no_args_is_help=True)
+app = App(help="Artifact stores: check, secret.", no_args_is_help=True)
 
 
 @app.callback()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlops.commands.output import next_steps, note
+from mlops.commands.progress import clock
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -60,10 +61,7 @@ class BoardView:
         self._board = board
         if not self._wanted:
             if board.changed is not None:
-                elapsed = time.monotonic() - self._start
-                self._console.print(
-                    f"{elapsed:6.1f} s  {_line(board, board.changed)}", markup=False
-                )
+                self._console.print(f"{clock()}  {_line(board, board.changed)}", markup=False)
             return
         if self._live is None:
             from rich.live import Live
@@ -81,7 +79,9 @@ def render_sweep(out: Console, found: SweepResult) -> None:
     """Print what came of a sweep, the best first."""
     from rich.markup import escape
 
-    out.print(f"[bold]{escape(found.sampler)} sweep[/]  {found.run_id}  in {found.experiment}")
+    out.print(
+        f"[bold]{escape(found.sampler)} sweep[/]  {found.run_id}  in {escape(found.experiment)}"
+    )
     shown = _ranked(found.trials, found)
     out.print(trial_table(shown[:_FINAL_ROWS], found.metric, found.best), soft_wrap=False)
     if len(shown) > _FINAL_ROWS:
@@ -93,8 +93,8 @@ def render_sweep(out: Console, found: SweepResult) -> None:
         value = f"{found.metric} {found.best.value:.6g}"
         out.print(f"best [bold green]{escape(found.best.name)}[/]  {escape(value)}")
     if found.model is not None:
-        alias = f" [cyan]@{found.alias}[/]" if found.alias else ""
-        out.print(f"[bold green]{found.model.label}[/]{alias}")
+        alias = f" [cyan]@{escape(found.alias)}[/]" if found.alias else ""
+        out.print(f"[bold green]{escape(found.model.label)}[/]{alias}")
     if found.html is not None:
         out.print(str(found.html), markup=False, soft_wrap=True)
     next_steps(out, found.next_commands)
@@ -110,9 +110,9 @@ def trial_table(trials: Sequence[TrialRecord], metric: str, best: TrialRecord | 
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("trial", justify="right")
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(name), justify="right", overflow="fold")
     for name in metrics:
-        table.add_column(name, justify="right")
+        table.add_column(escape(name), justify="right")
     table.add_column("s", justify="right")
     table.add_column("state", no_wrap=True)
     for trial in trials:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-from typer.core import TyperCommand
 
 from mlops.commands.arguments import NoPreflight
+from mlops.commands.command_line import Command
 from mlops.commands.output import Json, next_steps, plain, show
 from mlops.commands.sweep import render_sweep
 from mlops.commands.training_elsewhere import render_remote, render_training
@@ -29,7 +30,7 @@ _RUN_ID = re.compile(r"[0-9a-f]{32}|last")
 _NEWEST = "last"
 
 
-class TrainCommand(TyperCommand):
+class TrainCommand(Command):
     """`mlops train`, whose `--resume` may stand without a run id."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer's own
@@ -220,6 +221,11 @@ def train(
         typer.Option(metavar="FILE", show_default=False, rich_help_panel=_ELSEWHERE,
                      help="JSON file with the cluster that `--backend databricks` starts."),
     ] = "",
+    follow: Annotated[
+        bool,
+        typer.Option("--follow", rich_help_panel="Output",
+                     help="Show everything the script prints, as it prints it; not of sweeps."),
+    ] = False,
     no_preflight: NoPreflight = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -279,7 +285,7 @@ def train(
     if settings.training.backend == "kubernetes":
         render_training(request, settings, render, as_json=as_json)
         return
-    with PhaseProgress() as progress:
+    with PhaseProgress(follow=follow) as progress:
         if not no_preflight:
             preflight(settings, write=True)
         if settings.training.backend == "databricks":
@@ -289,7 +295,12 @@ def train(
         result = train_or_sweep(request, settings, progress)
     if isinstance(result, TrainResult):
         single = result
-        show(plain(single), as_json=as_json, render=lambda out: _render(out, single))
+        why = "`--no-register`" if no_register else "the script logged no model"
+        show(
+            plain(single),
+            as_json=as_json,
+            render=lambda out: _render(out, single, unregistered=why),
+        )
         return
     swept = result
     show(plain(swept), as_json=as_json, render=lambda out: render_sweep(out, swept))
@@ -308,23 +319,38 @@ def _check_backend(backend: str, only: Mapping[str, Mapping[str, object]]) -> No
             )
 
 
-def _render(out: Console, result: TrainResult) -> None:
+def _render(out: Console, result: TrainResult, *, unregistered: str) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
-    label = result.model.label if result.model is not None else "nothing registered"
-    alias = f" [cyan]@{result.alias}[/]" if result.alias else ""
+    label = (
+        result.model.label if result.model is not None else f"nothing registered: {unregistered}"
+    )
+    alias = f" [cyan]@{escape(result.alias)}[/]" if result.alias else ""
     moved = f" [dim](was version {result.moved_from})[/]" if result.moved_from else ""
-    out.print(f"[bold green]{label}[/]{alias}{moved}")
+    out.print(f"[bold green]{escape(label)}[/]{alias}{moved}")
     facts = Table.grid(padding=(0, 2))
-    facts.add_column(style="dim")
+    facts.add_column(style="dim", overflow="fold")
+    facts.add_column(overflow="fold")
     facts.add_row("run", result.run_id)
-    facts.add_row("experiment", result.experiment)
+    facts.add_row("experiment", escape(result.experiment))
     if result.code.commit:
         dirty = " [yellow]and uncommitted changes[/]" if result.code.dirty else ""
         facts.add_row("commit", f"{result.code.commit[:12]}{dirty}")
-    for name, value in result.params.items():
-        facts.add_row(name, value)
-    for metric, number in sorted(result.metrics.items()):
-        facts.add_row(metric, f"[bold]{number:.6g}[/]")
-    out.print(facts)
-    next_steps(out, result.next_commands)
+    for title, values in (
+        ("metrics", {name: f"{number:.6g}" for name, number in sorted(result.metrics.items())}),
+        ("parameters", result.params),
+    ):
+        if values:
+            facts.add_row(f"[bold]{title}[/]", "")
+        for name, value in values.items():
+            text = escape(value)
+            facts.add_row(f"  {escape(name)}", f"[bold]{text}[/]" if title == "metrics" else text)
+    out.print(facts, soft_wrap=False)
+    out.print(f"[dim]log[/] {escape(_from_here(result.log))}", soft_wrap=True)
+    next_steps(out, [*result.next_commands, "mlops ui"])
+
+
+def _from_here(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -148,6 +148,8 @@ def quieten() -> None:
     quiet_environment()
     import mlflow  # noqa: F401 - it sets its loggers' levels when it is imported
 
+    if logging.getLogger("mlops").isEnabledFor(logging.INFO):
+        return
     # Alembic tells of each of 60 migrations.
     for name in ("mlflow", "alembic", "git"):
         logging.getLogger(name).setLevel(logging.ERROR)

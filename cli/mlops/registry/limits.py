@@ -18,14 +18,19 @@ from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 Better = Literal["lower", "higher"]
 
 _LIMIT = re.compile(r"(?P<name>[^=]+?)(:(?P<better>lower|higher))?=(?P<amount>[^=%]+)(?P<unit>%?)")
+_ADDED = re.compile(r"^(training|train|validation|valid|val|test|eval|cv)_|_score$")
 _BETTER: Mapping[str, Better] = {
     **dict.fromkeys(
-        ("rmse", "mse", "mae", "mape", "max_error", "log_loss", "loss", "brier", "error"), "lower"
+        (
+            "rmse", "mse", "mae", "mape", "max_error", "log_loss", "loss", "brier", "error",
+            "root_mean_squared_error", "mean_squared_error", "mean_absolute_error",
+        ),
+        "lower",
     ),
     **dict.fromkeys(
         ("r2", "accuracy", "f1", "f1_macro", "precision", "recall", "auc", "roc_auc"), "higher"
     ),
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,20 @@ def parse_limit(text: str) -> Limit:
         amount / (100 if relative else 1),
         relative,
     )
+
+
+def better_of(metric: str) -> Better | None:
+    """Whether lower or higher values of a metric are better, None if its name does not say.
+
+    Prefixes and suffixes as autologging adds them are looked through.
+
+    >>> better_of("training_accuracy_score"), better_of("val_rmse"), better_of("uplift")
+    ('higher', 'lower', None)
+    """
+    name = re.sub(
+        r"^(training|train|validation|valid|val|test|eval|cv)_|_score$", "", metric.lower()
+    )
+    return _BETTER.get(name)
 
 
 def judge(

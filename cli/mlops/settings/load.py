@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,6 +21,8 @@ from mlops.settings.secrets import (
     names_a_secret,
     without_secret_parts,
 )
+
+_LOG = logging.getLogger(__name__)
 
 # Other tools own these tables of the file; they are checked where they are used.
 _FREE_TABLES = frozenset({"parameters"})
@@ -64,6 +67,7 @@ def load_settings(
         raise InvalidInputError(
             "\n".join(faults), hint="`mlops config show --origin` lists every setting."
         )
+    _LOG.info("project folder %s, settings of %s", project_dir, path or "no file")
     return Settings(project_dir=project_dir, project_file=path, origins=origins, **sections)
 
 

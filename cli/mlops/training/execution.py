@@ -116,12 +116,16 @@ def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress
     """Give every model of a run its reference profile; return why not if there is none."""
     from mlops.training.provenance.reference import HOW, describe
 
-    reason = ""
-    for model in logged_models(client, run.info.run_id):
-        reason = describe(client, run, model, job.provenance.data, job.project.folder)
-        if reason:
-            progress.note(f"no reference profile: {reason}. To have one, {HOW}")
-    return reason
+    reasons = [
+        describe(client, run, model, job.provenance.data, job.project.folder)
+        for model in logged_models(client, run.info.run_id)
+    ]
+    for reason in dict.fromkeys(filter(None, reasons)):
+        progress.note(
+            f"no reference profile, the record of the training data that later data can be "
+            f"compared with: {reason}. To have one, {HOW}"
+        )
+    return next(filter(None, reversed(reasons)), "")
 
 
 def open_experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
@@ -142,11 +146,23 @@ def _failure(owned: OwnedRun, code: int, log: Path, tail: Iterable[str]) -> Mlop
     if code == 0:
         what = "The script marked its run FAILED"
     elif owned.status == "KILLED":
-        what = f"The script was killed by signal {code - SIGNALLED}"
+        what = f"The script was killed by {_signal(code)}"
     else:
-        what = f"The script failed with exit code {code}"
+        by = f" (killed by {_signal(code)})" if code > SIGNALLED else ""
+        what = f"The script failed with exit code {code}{by}"
     lines = "\n".join(f"  | {line}" for line in tail)
     hint = f"All of its output: {log}"
     if code == SIGNALLED + signal.SIGKILL:
         hint += ". A kill that nobody asked for often means that memory ran out."
     return MlopsError(f"{what}; run {owned.run_id} is {owned.status}.\n{lines}".rstrip(), hint=hint)
+
+
+def _signal(code: int) -> str:
+    """Name the signal that an exit code above 128 speaks of.
+
+    >>> _signal(139), _signal(255)
+    ('SIGSEGV', 'signal 127')
+    """
+    number = code - SIGNALLED
+    known = {each.value: each.name for each in signal.Signals}
+    return known.get(number, f"signal {number}")
