@@ -8,6 +8,7 @@ listing names costs no import.
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
@@ -23,17 +24,28 @@ class Plugins(Generic[T]):
         family: The noun used in messages, for example "reward".
         table: Name to location. An entry may name the extra that brings its libraries as
             `module:attribute [extra]`.
+        group: Group of entry points by which other packages add to the family; a name of the
+            table is not overridden. Looked at when a name is not in the table.
     """
 
-    def __init__(self, family: str, table: Mapping[str, str]) -> None:
+    def __init__(self, family: str, table: Mapping[str, str], *, group: str = "") -> None:
         self._family = family
         self._table = dict(table)
+        self._group = group
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._table)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._table
+        return name in self._table or name in self._added()
+
+    def _added(self) -> dict[str, str]:
+        """Return what other packages add, name to location."""
+        if not self._group:
+            return {}
+        return {
+            each.name: each.value for each in importlib.metadata.entry_points(group=self._group)
+        }
 
     def load(self, name: str) -> T:
         """Import and return the strategy called `name`.
@@ -42,9 +54,10 @@ class Plugins(Generic[T]):
             InvalidInputError: The name is unknown (the closest is offered), or its extra is
                 not installed.
         """
-        location = self._table.get(name)
+        location = self._table.get(name) or self._added().get(name)
         if location is None:
-            hint = did_you_mean(name, self._table) or f"Use {one_of(self._table)}."
+            known = [*self._table, *self._added()]
+            hint = did_you_mean(name, known) or f"Use {one_of(known)}."
             raise InvalidInputError(f"There is no {self._family} called `{name}`.", hint=hint)
         path, _, extra = location.partition(" ")
         module, _, attribute = path.partition(":")

@@ -13,7 +13,8 @@ from mlops.errors import InvalidInputError, MlopsError
 from mlops.feedback.customers import Customers, blamed, read_customers, visits
 from mlops.feedback.outcomes import outcomes_in
 from mlops.feedback.play import Tally, first_prediction, play
-from mlops.feedback.reward import compute, load_reward
+from mlops.feedback.reward import compute
+from mlops.rewards.own import load_reward
 
 CUSTOMERS = Customers(("x",), ((1.0,), (2.0,), (3.0,)), (5.0, 6.0, 7.0))
 

@@ -14,10 +14,10 @@ from mlops.errors import ConflictError, InvalidInputError, RemoteError
 from mlops.feedback.connection import Connection
 from mlops.feedback.customers import Customers, visits
 from mlops.feedback.play import play
-from mlops.feedback.reward import load_reward
 from mlops.feedback.saved import read_saved, send_saved, truths
 from mlops.feedback.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
 from mlops.feedback.seldon_answer import answered_by, chosen, predictions
+from mlops.rewards.own import load_reward
 from tests.gateway import open_gateway
 from tests.requirements import require
 from tests.seldon_graph import (

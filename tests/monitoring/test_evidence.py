@@ -13,6 +13,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, Truth, gather
 from mlops.monitoring.quality import measure, over_time
 from mlops.monitoring.report import make_report
+from mlops.rewards import NO_TERMS
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 
@@ -112,9 +113,12 @@ def test_the_reward_is_derived_from_the_truth_or_sent(diary: Diary) -> None:
     assert found.arms.tolist() == [0, 1, 1]
     assert found.rewards.tolist() == [-1.0, 3.0, 4.0]
     assert found.propensities.tolist() == [0.5, 0.5, 0.5]
-    assert found.underived == 2
+    assert [each.count for each in found.underived] == [1, 1]
     assert len(found.truths) == 3
-    assert any("2 outcomes have no reward" in note for note in make_report(diary.journal).notes)
+    notes = make_report(diary.journal).notes
+    assert any(
+        "1 outcomes: no reward can be derived: prediction is text, truth" in n for n in notes
+    )
 
 
 def test_rows_of_one_request_are_one_unit(diary: Diary) -> None:
@@ -128,7 +132,7 @@ def test_rows_of_one_request_are_one_unit(diary: Diary) -> None:
     # One about the whole request has no single prediction.
     other = diary.decide(1, 1.0, 2.0)
     diary.rate(other, 1.0, row=WHOLE_REQUEST)
-    assert diary.read().underived == 1
+    assert [each.count for each in diary.read().underived] == [1]
 
 
 def test_requests_of_one_sticky_unit_are_one_unit(diary: Diary) -> None:
@@ -311,13 +315,13 @@ def test_traffic_that_did_not_split_as_promised(crowd: SqlJournal) -> None:
 
 def test_quality_in_windows_of_equal_count() -> None:
     truths = [Truth(time, time % 2, 5.0, 5.0 + (time >= 50)) for time in range(100)]
-    windows = over_time(truths, 2)
+    windows = over_time(truths, [NO_TERMS] * 2)
     assert len(windows) == 8
     assert [(each.start_ms, each.end_ms) for each in windows][:2] == [(0, 12), (13, 25)]
     assert windows[-1].end_ms == 99
     assert [each.arms[0].rmse for each in windows][::7] == [0.0, 1.0]
     assert sum(arm.n for each in windows for arm in each.arms) == 100
-    assert over_time([], 2) == ()
+    assert over_time([], [NO_TERMS] * 2) == ()
 
 
 def test_quality_of_numbers_and_of_labels() -> None:

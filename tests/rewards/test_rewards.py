@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops.rewards import REWARDS
-from mlops.rewards.base import Value
+from mlops.errors import InvalidInputError
+from mlops.rewards import NO_TERMS, REWARDS, Answer, AnswerKind, Terms, Value
+from mlops.rewards.brier import BRIER
+from mlops.rewards.choosing import default_reward, misfit
+from mlops.rewards.log_loss import LOG_LOSS
+from mlops.rewards.own import load_reward
 
 values = (
     st.none()
@@ -21,11 +27,12 @@ values = (
     | st.sampled_from(["6", "1e400", "nan", "-0"])
     | st.just(10**400)
 )
+answers = values | st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values)
 
 
 @pytest.mark.parametrize("name", list(REWARDS))
-@given(prediction=values, truth=values)
-def test_a_reward_is_finite_or_says_why_not(name: str, prediction: Value, truth: Value) -> None:
+@given(prediction=answers, truth=values)
+def test_a_reward_is_finite_or_says_why_not(name: str, prediction: Answer, truth: Value) -> None:
     reward = 0.0
     with contextlib.suppress(ValueError):
         reward = REWARDS.load(name)(prediction, truth)
@@ -82,3 +89,135 @@ def test_less_error_is_more_reward(truth: float, one: float, other: float) -> No
 def test_there_is_no_reward(name: str, prediction: Value, truth: Value) -> None:
     with pytest.raises(ValueError, match=r"\w"):
         REWARDS.load(name)(prediction, truth)
+
+
+def test_everything_a_reward_says_of_itself_holds_together() -> None:
+    for name in REWARDS:
+        reward = REWARDS.load(name)
+        assert reward.name == name
+        filled = reward.gain.format(winner="`b`", amount="0.1", unit="request", than="`a`")
+        assert "`b`" in filled
+        assert "`a`" in filled
+        assert reward.meaning
+        assert reward.compares >= reward.default_for - {""}
+
+
+@given(probabilities=st.lists(st.floats(0.001, 1), min_size=2, max_size=5), truth=st.integers(0, 5))
+def test_a_reward_stays_in_its_natural_range(probabilities: list[float], truth: int) -> None:
+    total = sum(probabilities)
+    prediction = [p / total for p in probabilities]
+    for name in REWARDS:
+        reward = REWARDS.load(name)
+        bounds = reward.natural_range(Terms(tuple(range(len(prediction)))))
+        with contextlib.suppress(ValueError):
+            value = reward(prediction, truth)
+            assert bounds is not None
+            assert bounds[0] <= value <= bounds[1]
+
+
+CLASSES = Terms(("ham", "spam"))
+COSTS = Terms.of(costs=[("spam", "ham", 5.0), ("ham", "spam", 1.0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction", "truth", "terms", "reward"),
+    [
+        ("log-loss", [0.2, 0.3, 0.5], 2, NO_TERMS, math.log(0.5)),
+        ("log-loss", [0.2, 0.3, 0.5], "1", NO_TERMS, math.log(0.3)),
+        ("log-loss", [1.0, 0.0], 1, NO_TERMS, math.log(1e-4)),
+        ("log-loss", [0.25, 0.75], "spam", CLASSES, math.log(0.75)),
+        ("log-loss", {"ham": 0.25, "spam": 0.75}, "ham", NO_TERMS, math.log(0.25)),
+        ("log-loss", 0.75, True, NO_TERMS, math.log(0.75)),
+        ("log-loss", 0.75, 0, NO_TERMS, math.log(0.25)),
+        ("brier", [0.25, 0.75], 1, NO_TERMS, -0.0625),
+        ("brier", 0.75, 1, NO_TERMS, -0.0625),
+        ("brier", [0.0, 0.25, 0.75], 1, NO_TERMS, -(0.75**2 + 0.75**2)),
+        ("exact", [0.25, 0.75], "spam", CLASSES, 1.0),
+        ("exact", [0.25, 0.75], "ham", CLASSES, 0.0),
+        ("exact", [0.2, 0.3, 0.5], 2, NO_TERMS, 1.0),
+        ("cost", "ham", "spam", COSTS, -5.0),
+        ("cost", "spam", "ham", COSTS, -1.0),
+        ("cost", "ham", "ham", COSTS, 0.0),
+        ("cost", 1, 2, Terms.of(costs=[("2", "1", 3.0)]), -3.0),
+    ],
+)
+def test_rewards_of_classes(
+    name: str, prediction: Answer, truth: Value, terms: Terms, reward: float
+) -> None:
+    assert REWARDS.load(name)(prediction, truth, terms) == pytest.approx(reward)
+
+
+def test_losses_are_those_of_scikit_learn() -> None:
+    from sklearn.metrics import brier_score_loss, log_loss
+
+    rng = np.random.default_rng(1)
+    raw = rng.random((200, 3)) + 0.01
+    several = raw / raw.sum(axis=1, keepdims=True)
+    truth = rng.integers(0, 3, 200)
+    ours = [LOG_LOSS(row.tolist(), int(t)) for row, t in zip(several, truth, strict=True)]
+    assert -np.mean(ours) == pytest.approx(log_loss(truth, several))
+    of_two = rng.random(200)
+    binary = rng.integers(0, 2, 200)
+    ours = [BRIER(float(p), int(t)) for p, t in zip(of_two, binary, strict=True)]
+    assert -np.mean(ours) == pytest.approx(brier_score_loss(binary, of_two))
+
+
+@pytest.mark.parametrize(
+    ("name", "prediction", "truth", "reason"),
+    [
+        ("squared-error", [0.1, 0.2, 0.7], 1, "prediction is a list of 3, truth is a number"),
+        ("exact", [1.4, 0.2], 1, "prediction is a list of 2, truth is a number"),
+        ("exact", {"score": 1.0}, 1, "prediction is an object with 1 key, truth is a number"),
+        ("log-loss", [0.5, 0.5], 2, "the truth is none of the classes `0`, `1`"),
+        ("log-loss", [3.0, 4.0], 1, "not a probability per class"),
+        ("brier", "spam", "ham", "prediction is text, truth is text"),
+        ("cost", "ham", "egg", "none of those that the cost matrix names"),
+    ],
+)
+def test_a_missing_reward_says_why(
+    name: str, prediction: Answer, truth: Value, reason: str
+) -> None:
+    with pytest.raises(ValueError, match=reason):
+        REWARDS.load(name)(prediction, truth, COSTS if name == "cost" else NO_TERMS)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("text", "exact"), ("boolean", "exact"), ("whole", "exact"), ("number", "squared-error"),
+        ("probabilities", "log-loss"), ("several", "given"), ("", "squared-error"),
+    ],
+)  # fmt: skip
+def test_the_reward_follows_from_what_a_model_answers(kind: AnswerKind, name: str) -> None:
+    assert default_reward(kind) == name
+    assert not misfit(REWARDS.load(name), kind)
+
+
+def test_another_package_may_add_a_reward(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "shop.py").write_text(
+        "from mlops.rewards import Reward\n"
+        "MARGIN = Reward('margin', lambda p, t, terms: float(t) - float(p), 'the margin')\n"
+    )
+    info = tmp_path / "shop-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: shop\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[mlops.rewards]\nmargin = shop:MARGIN\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert REWARDS.load("margin")(2, 5) == 3
+    with pytest.raises(InvalidInputError) as caught:
+        REWARDS.load("margn")
+    assert caught.value.hint == "Did you mean `margin`?"
+
+
+def test_a_reward_of_ones_own_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "profits.py").write_text("def margin(prediction, truth):\n    return 1.0\n")
+    monkeypatch.chdir(tmp_path)
+    assert load_reward("profits:margin")(1, 2) == 1.0
+    with pytest.raises(InvalidInputError, match="has no `margn`") as caught:
+        load_reward("profits:margn")
+    assert caught.value.hint == "Did you mean `margin`?"
+    with pytest.raises(InvalidInputError, match="No module named 'profit'") as caught:
+        load_reward("profit:margin")
+    assert caught.value.hint == "Did you mean `profits`?"

@@ -54,7 +54,11 @@ def test_a_reward_is_credited_to_its_arm(server: Server) -> None:
 def test_truths_by_row_meet_their_predictions(server: Server) -> None:
     reply = predict(server, rows=3)
     body = {"request_id": reply.request_id, "truth": [5, 6.5, "red"]}
-    assert server.post("/feedback", body).json == {"counts": {"accepted": 3}}
+    reason = "prediction is a number, truth is text; use --reward exact"
+    assert server.post("/feedback", body).json == {
+        "counts": {"accepted": 3},
+        "warnings": [f"no reward can be derived: {reason}"],
+    }
     seen = observations(server, reply)
     assert [(o.row, o.truth) for o in seen] == [(0, 5), (1, 6.5), (2, "red")]
     assert [o.prediction for o in seen] == pytest.approx(reply.json["predictions"])
@@ -161,7 +165,9 @@ def test_ndjson_answers_for_each(server: Server) -> None:
     lines = [json.dumps({"request_id": r.request_id, "truth": "red"}) for r in replies]
     body = ("\n".join(lines) + "\n\n").encode()
     answer = server.call("POST", "/feedback", body, {"content-type": "application/x-ndjson"})
-    assert answer.json == {"counts": {"accepted": 3}}
+    assert answer.json["counts"] == {"accepted": 3}
+    # The same for all of them, said once.
+    assert len(answer.json["warnings"]) == 1
 
 
 def test_a_bad_line_spoils_the_whole_body(server: Server) -> None:

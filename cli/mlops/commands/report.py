@@ -260,16 +260,14 @@ def _rewards(found: Report) -> Table:
 
 def _quality(found: Report) -> Table:
     """What the truth says, in those measures that it has, in all and over time."""
-    measures = [
-        measure
-        for measure in ("rmse", "mae", "accuracy")
-        if any(getattr(arm.quality, measure) is not None for arm in found.arms)
-    ]
-    over_time = f"{measures[0]} over time" if measures else ""
-    table = _table("truths", *measures, *[over_time] * bool(over_time))
+    from mlops.monitoring.quality import measures_of
+
+    measures = measures_of(arm.quality for arm in found.arms)
+    over_time = [f"{measure.label} over time" for measure in measures[:1]]
+    table = _table("labels", *(measure.label for measure in measures), *over_time)
     for index, arm in enumerate(found.arms):
-        values = [_number(getattr(arm.quality, measure), ".4f") for measure in measures]
-        trend = [_trend(found, index, measures[0])] if measures else []
+        values = [_number(getattr(arm.quality, measure.field), ".4f") for measure in measures]
+        trend = [_trend(found, index, measure.field) for measure in measures[:1]]
         table.add_row(_name(arm), f"{arm.quality.n:,}", *values, *trend)
     return table
 
@@ -278,18 +276,16 @@ def _shadows(found: Report) -> Table:
     """Each shadow, and below it what was served to the same requests."""
     from rich.markup import escape
 
-    measures = [
-        measure
-        for measure in ("rmse", "accuracy")
-        if any(getattr(each.quality, measure) is not None for each in found.shadows)
-    ]
+    from mlops.monitoring.quality import measures_of
+
+    measures = measures_of(each.quality for each in found.shadows)[:2]
     table = _table(
-        "model", "copies", "same", "difference", "errors", "ms", *measures,
+        "model", "copies", "same", "difference", "errors", "ms", *(each.label for each in measures),
         caption="shadows: nobody gets their answers, and they decide nothing", first="shadow",
     )  # fmt: skip
     for each in found.shadows:
         same = "-" if each.agreement is None else f"{each.agreement * 100:.4g} %"
-        values = [_number(getattr(each.quality, measure), ".4f") for measure in measures]
+        values = [_number(getattr(each.quality, measure.field), ".4f") for measure in measures]
         table.add_row(
             f"[bold]{escape(each.name)}[/]",
             escape(each.version),
@@ -300,7 +296,9 @@ def _shadows(found: Report) -> Table:
             _number(each.latency_ms, ".2f"),
             *values,
         )
-        values = [_number(getattr(each.served_quality, measure), ".4f") for measure in measures]
+        values = [
+            _number(getattr(each.served_quality, measure.field), ".4f") for measure in measures
+        ]
         latency = _number(each.served_latency_ms, ".2f")
         row = ["  served", "", "", "", "", f"{each.served_errors:,}", latency, *values]
         table.add_row(*(f"[dim]{cell}[/]" if cell else "" for cell in row))

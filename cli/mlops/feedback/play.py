@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from mlops.feedback.connection import Connection
 from mlops.feedback.customers import Customers
 from mlops.feedback.reward import compute
-from mlops.rewards import Reward
+from mlops.rewards.own import Function
 
 _BATCH = 200
 
@@ -53,7 +53,7 @@ class OwnEndpoint:
     """
 
     def __init__(
-        self, connection: Connection, own_reward: tuple[Reward, str] | None = None
+        self, connection: Connection, own_reward: tuple[Function, str] | None = None
     ) -> None:
         self._connection = connection
         self._own_reward = own_reward

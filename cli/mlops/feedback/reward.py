@@ -1,49 +1,16 @@
-"""Which reward the client has to compute, and which the deployment derives itself."""
+"""The reward that the client has to compute."""
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import sys
+import traceback
 
-from mlops.errors import InvalidInputError, MlopsError
-from mlops.rewards import REWARDS, Reward
-from mlops.rewards.base import Value
-
-
-def load_reward(name: str) -> Reward:
-    """Return the reward function called `name`: a built-in, or the user's `module:function`.
-
-    The user's module is looked for in the current folder first, as a script would be.
-
-    Raises:
-        InvalidInputError: There is no such reward.
-    """
-    if ":" not in name:
-        return REWARDS.load(name)
-    module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - sys.path holds text
-        sys.path.insert(0, os.getcwd())  # noqa: PTH109
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInputError(
-            f"The reward `{name}` cannot be loaded: {error}.",
-            hint="It must be `module:function`, importable from the current folder.",
-        ) from error
-    if not callable(found):
-        raise InvalidInputError(f"The reward `{name}` is not a function.")
-    reward: Reward = found
-    return reward
+from mlops.errors import MlopsError
+from mlops.rewards import Answer, Value, is_own
+from mlops.rewards.own import Function
 
 
-def is_own(name: str) -> bool:
-    """Whether `name` is the user's function, which runs in the client only."""
-    return ":" in name
-
-
-def compute(reward: Reward, name: str, prediction: Value, truth: Value) -> float:
+def compute(reward: Function, name: str, prediction: Answer, truth: Value) -> float:
     """Call a reward and check what it returns.
 
     Raises:
@@ -53,8 +20,15 @@ def compute(reward: Reward, name: str, prediction: Value, truth: Value) -> float
         value = float(reward(prediction, truth))
     except Exception as error:
         raise MlopsError(
-            f"The reward `{name}` failed for prediction {prediction!r} and truth {truth!r}: {error}"
+            f"The reward `{name}` failed for prediction {prediction!r} and truth {truth!r}: "
+            f"{type(error).__name__}: {error}{_place(error) if is_own(name) else ''}",
         ) from error
     if not math.isfinite(value):
         raise MlopsError(f"The reward `{name}` returned {value} for {prediction!r}, {truth!r}.")
     return value
+
+
+def _place(error: Exception) -> str:
+    """Say where in the user's file it was raised; empty if not in one."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

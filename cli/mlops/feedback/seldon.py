@@ -28,7 +28,7 @@ from mlops.errors import ConflictError, InvalidInputError, RemoteError
 from mlops.feedback.connection import Connection
 from mlops.feedback.reward import compute
 from mlops.feedback.seldon_answer import answered_by, chosen, malformed, predictions
-from mlops.rewards import Reward
+from mlops.rewards.own import Function
 
 _PREDICTIONS = "/api/v1.0/predictions"
 _FEEDBACK = "/api/v1.0/feedback"
@@ -45,7 +45,7 @@ class Terms:
         one_model: The person says that there is only one model to credit.
     """
 
-    reward: tuple[Reward, str]
+    reward: tuple[Function, str]
     shift: float = 0.0
     one_model: bool = False
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlops.monitoring.comparing import importance
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.quality import Quality, measure
+from mlops.rewards import reward_called
 from mlops.stats.arm_mean import arm_sequence
 from mlops.stats.bayes import posterior
 
@@ -63,6 +64,7 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
         alpha: One minus the level of each arm's own interval, in (0, 1).
     """
     beliefs = _beliefs(evidence)
+    measures = reward_called(evidence.spec.reward).measures
     weight = importance(evidence, range(len(evidence.spec.arms)))
     total = sum(t.drawn for t in evidence.traffic)
     reports = []
@@ -87,7 +89,7 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
                 mean=mean,
                 lower=lower,
                 upper=upper,
-                quality=measure(evidence.truths, index),
+                quality=measure(evidence.truths, index, measures, evidence.terms[index]),
                 p_best=beliefs[index][0] if beliefs else None,
                 expected_loss=beliefs[index][1] if beliefs else None,
             )

@@ -12,6 +12,7 @@ propensity, never pooled: pooling 90/10 with 50/50 while the base rate moves rej
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,17 @@ from numpy.typing import NDArray
 from mlops.errors import NotFoundError
 from mlops.journal.base import Journal
 from mlops.journal.records import Observation, RevisionEvent, Traffic, Value
-from mlops.rewards import REWARDS, Range, Reward, capped, is_within, reward_range
+from mlops.rewards import (
+    Answer,
+    Range,
+    Reward,
+    Terms,
+    capped,
+    is_within,
+    reward_called,
+    reward_range,
+)
+from mlops.rewards.choosing import fitting_reward
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
 
@@ -31,8 +42,23 @@ class Truth:
 
     time_ms: int
     arm: int
-    prediction: Value
+    prediction: Answer
     truth: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Underived:
+    """Outcomes without a reward, for one reason.
+
+    Attributes:
+        reason: What prediction and truth are, or what else stands in the way.
+        count: How many outcomes.
+        instead: A built-in reward that the first of them has; empty if none does.
+    """
+
+    reason: str
+    count: int
+    instead: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +77,10 @@ class Evidence:
         propensities: Probability with which its arm was drawn, (n,).
         strata: Position in `revisions` of each unit's first decision, (n,).
         times_ms: When each unit's first outcome arrived, (n,), milliseconds since 1970 in UTC.
+        terms: What the reward needs to know of each arm.
         truths: Truths that met their predictions.
-        underived: Outcomes whose reward could not be derived.
+        outcomes: Outcomes with a reward, of each arm; units have one or more.
+        underived: Outcomes whose reward could not be derived, the most frequent reason first.
         capped: Outcomes whose reward was outside the range, and counts as its nearest end.
         late: Outcomes that arrived when their revision was no longer live.
         notes: What was written into the journal for readers of the report.
@@ -70,8 +98,10 @@ class Evidence:
     propensities: NDArray[np.float64]
     strata: NDArray[np.int64]
     times_ms: NDArray[np.int64]
+    terms: tuple[Terms, ...]
     truths: tuple[Truth, ...]
-    underived: int
+    outcomes: tuple[int, ...]
+    underived: tuple[Underived, ...]
     capped: int
     late: int
     notes: tuple[str, ...]
@@ -105,10 +135,12 @@ def gather(journal: Journal, *, baseline: str = "") -> Evidence:
     experiment = specs[newest].experiment
     revisions = tuple(sorted(n for n, spec in specs.items() if spec.experiment == experiment))
     ended = _ends(events)
-    bounds = reward_range(specs[newest].reward, specs[newest].reward_range)
+    terms = _terms(events, specs[newest])
+    bounds = bounds_of(specs[newest], terms)
     units = _fold(
         (o for o in journal.observations(revisions) if o.propensity > 0),
-        _deriving(specs[newest].reward),
+        reward_called(specs[newest].reward),
+        terms,
         bounds,
         lambda o: o.time_ms > ended.get(o.revision, o.time_ms),
     )
@@ -126,8 +158,10 @@ def gather(journal: Journal, *, baseline: str = "") -> Evidence:
         propensities=np.array([u.propensity for u in order], dtype=np.float64),
         strata=np.array([position[u.revision] for u in order], dtype=np.int64),
         times_ms=np.array([u.time_ms for u in order], dtype=np.int64),
+        terms=terms,
         truths=tuple(units.truths),
-        underived=units.underived,
+        outcomes=tuple(units.outcomes[arm] for arm in range(len(specs[newest].arms))),
+        underived=units.underived(),
         capped=units.capped,
         late=units.late,
         notes=over + _notes(events, revisions),
@@ -149,14 +183,23 @@ class _Unit:
 class _Units:
     values: dict[tuple[bytes, int], _Unit] = field(default_factory=dict)
     truths: list[Truth] = field(default_factory=list)
-    underived: int = 0
+    outcomes: Counter[int] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    instead: dict[str, str] = field(default_factory=dict)
     capped: int = 0
     late: int = 0
+
+    def underived(self) -> tuple[Underived, ...]:
+        return tuple(
+            Underived(reason, count, self.instead[reason])
+            for reason, count in self.reasons.most_common()
+        )
 
 
 def _fold(
     observations: Iterable[Observation],
-    derive: Reward | None,
+    reward: Reward,
+    terms: Sequence[Terms],
     bounds: Range | None,
     is_late: Callable[[Observation], bool],
 ) -> _Units:
@@ -165,9 +208,10 @@ def _fold(
         units.late += is_late(seen)
         if seen.truth is not None and seen.prediction is not None:
             units.truths.append(Truth(seen.time_ms, seen.arm, seen.prediction, seen.truth))
-        reward = _reward(seen, derive)
-        if reward is None:
-            units.underived += 1
+        try:
+            value = _value(seen, reward, terms[seen.arm])
+        except ValueError as error:
+            _note_reason(units, seen, str(error), terms[seen.arm])
             continue
         # A unit that a change of weights moved to another arm is another unit there.
         key = (seen.unit or seen.nonce, seen.arm)
@@ -175,25 +219,50 @@ def _fold(
         if unit is None:
             unit = _Unit(seen.arm, seen.revision, seen.propensity, seen.time_ms)
             units.values[key] = unit
-        unit.total += capped(reward, bounds)
-        units.capped += not is_within(reward, bounds)
+        unit.total += capped(value, bounds)
+        units.capped += not is_within(value, bounds)
+        units.outcomes[seen.arm] += 1
         unit.count += 1
     return units
 
 
-def _reward(seen: Observation, derive: Reward | None) -> float | None:
+def _value(seen: Observation, reward: Reward, terms: Terms) -> float:
+    """Return the reward of an outcome.
+
+    Raises:
+        ValueError: It has none; the message says why.
+    """
     if seen.reward is not None:
         return seen.reward
-    if derive is None or seen.truth is None or seen.prediction is None:
-        return None
-    try:
-        return derive(seen.prediction, seen.truth)
-    except ValueError:
-        return None
+    if seen.prediction is None:
+        raise ValueError("their prediction is not in the journal")
+    return reward(seen.prediction, seen.truth, terms)
 
 
-def _deriving(reward: str) -> Reward | None:
-    return REWARDS.load(reward) if reward in REWARDS else None
+def _note_reason(units: _Units, seen: Observation, reason: str, terms: Terms) -> None:
+    if reason not in units.reasons:
+        units.instead[reason] = fitting_reward(seen.prediction, seen.truth, terms)
+    units.reasons[reason] += 1
+
+
+def _terms(events: Sequence[RevisionEvent], spec: DeploymentSpec) -> tuple[Terms, ...]:
+    """What the reward needs to know of each arm: its classes, as its server has found them."""
+    known: dict[str, Sequence[Value]] = {}
+    for event in events:
+        if event.spec is not None and _is_spec(event):
+            its = from_dict(event.spec)
+            if its.experiment == spec.experiment:
+                known.update(event.spec.get("classes") or {})
+    return tuple(Terms.of(known.get(arm.name, ()), spec.costs) for arm in spec.arms)
+
+
+def bounds_of(spec: DeploymentSpec, terms: Sequence[Terms]) -> Range | None:
+    """Return the range of the reward, declared or its own; the widest of those of the arms."""
+    ranges = [reward_range(spec.reward, spec.reward_range, each) for each in terms]
+    known = [each for each in ranges if each is not None]
+    if len(known) < len(ranges):
+        return None
+    return min(low for low, _ in known), max(high for _, high in known)
 
 
 def _is_spec(event: RevisionEvent) -> bool:

@@ -23,6 +23,7 @@ import mlops
 from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.evidence import gather
+from mlops.monitoring.quality import measures_of
 from mlops.monitoring.report import Report, report_of
 from mlops.monitoring.shadows import shadow_reports
 from mlops.monitoring.timeline import Timeline, read_timeline
@@ -101,6 +102,10 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
         differences=plots.differences(timeline.courses),
         traffic=plots.traffic(timeline, len(report.arms)),
         quality=plots.quality(timeline, len(report.arms)),
+        measures=measures_of(arm.quality for arm in report.arms),
+        shadow_measures=measures_of(
+            one for each in report.shadows for one in (each.quality, each.served_quality)
+        ),
         style=_raw("report.css.j2"),
         script=_raw("report.js.j2"),
         policy=_policy(live),

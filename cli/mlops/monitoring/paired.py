@@ -15,9 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.journal.records import LabelledRow, Value
+from mlops.journal.records import LabelledRow
+from mlops.monitoring.evidence import bounds_of
 from mlops.monitoring.verdict import Comparison, Method, Verdict, decide
-from mlops.rewards import REWARDS, Range, Reward, capped, reward_range
+from mlops.rewards import Answer, Range, Reward, Terms, Value, capped, reward_called
 from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.difference import bonferroni
 from mlops.stats.paired import paired_sequence
@@ -59,8 +60,9 @@ class PairedReport:
 def compare_paired(
     spec: DeploymentSpec,
     rows: Sequence[LabelledRow],
-    predictions: Sequence[Sequence[Value]],
+    predictions: Sequence[Sequence[Answer]],
     *,
+    terms: Sequence[Terms] = (),
     alpha: float,
     baseline: int = 0,
     notes: tuple[str, ...] = (),
@@ -71,15 +73,21 @@ def compare_paired(
         spec: The experiment's newest spec; its reward must be a built-in.
         rows: (n,) rows in order of arrival.
         predictions: (k, n) predictions, one list per arm.
+        terms: What the reward needs to know of each arm; empty for nothing.
         alpha: Probability of ever naming a false winner, over all comparisons.
         baseline: Position of the baseline.
         notes: Added to the report.
 
     Rows whose truth has no reward for some arm are left out, and counted in a note.
     """
-    derive = REWARDS.load(spec.reward)
+    derive = reward_called(spec.reward)
+    terms = terms or [Terms.of(costs=spec.costs)] * len(spec.arms)
+    bounds = bounds_of(spec, terms)
     usable = [
-        all(_has_reward(derive, values[index], row.truth) for values in predictions)
+        all(
+            _has_reward(derive, values[index], row.truth, its)
+            for values, its in zip(predictions, terms, strict=True)
+        )
         for index, row in enumerate(rows)
     ]
     left_out = usable.count(False)
@@ -89,8 +97,12 @@ def compare_paired(
     predictions = [
         [value for value, use in zip(values, usable, strict=True) if use] for values in predictions
     ]
-    bounds = reward_range(spec.reward, spec.reward_range)
-    rewards = np.array([_rewards(derive, bounds, rows, values) for values in predictions])
+    rewards = np.array(
+        [
+            _rewards(derive, bounds, rows, values, its)
+            for values, its in zip(predictions, terms, strict=True)
+        ]
+    )
     means = tuple(float(arm.mean()) for arm in rewards) if rows else ()
     units = _by_unit(rows, rewards)
     others = [index for index in range(len(spec.arms)) if index != baseline]
@@ -137,9 +149,9 @@ def _compared(
     )
 
 
-def _has_reward(derive: Reward, prediction: Value, truth: Value) -> bool:
+def _has_reward(derive: Reward, prediction: Answer, truth: Value, terms: Terms) -> bool:
     try:
-        derive(prediction, truth)
+        derive(prediction, truth, terms)
     except ValueError:
         return False
     return True
@@ -149,10 +161,11 @@ def _rewards(
     derive: Reward,
     bounds: Range | None,
     rows: Sequence[LabelledRow],
-    predictions: Sequence[Value],
+    predictions: Sequence[Answer],
+    terms: Terms,
 ) -> list[float]:
     return [
-        capped(derive(prediction, row.truth), bounds)
+        capped(derive(prediction, row.truth, terms), bounds)
         for row, prediction in zip(rows, predictions, strict=True)
     ]
 

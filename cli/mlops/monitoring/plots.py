@@ -5,7 +5,7 @@ Positions of texts are in per cent of a plot, paths in units of its square, see 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlops.charts import (
@@ -22,7 +22,7 @@ from mlops.charts import (
     y_ticks,
 )
 from mlops.monitoring.comparing import Look
-from mlops.monitoring.quality import Quality, Window
+from mlops.monitoring.quality import MeasureName, Window, measures_of
 from mlops.monitoring.timeline import Change, Course, Timeline
 
 __all__ = ["differences", "duration", "quality", "span_of_time", "traffic"]
@@ -146,16 +146,14 @@ class QualityPlot:
     """Quality of every arm over time.
 
     Attributes:
-        measure: What is drawn, `RMSE` or `accuracy`.
-        lower_is_better: Which way is good.
+        measure: What is drawn.
         x: Ticks of time.
         y: Ticks of the measure.
         lines: One per arm.
         windows: What the values belong to.
     """
 
-    measure: str
-    lower_is_better: bool
+    measure: MeasureName
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
     lines: tuple[QualityLine, ...]
@@ -206,18 +204,17 @@ def quality(timeline: Timeline, arms: int) -> QualityPlot | None:
     windows = timeline.quality
     if not windows:
         return None
-    numeric = any(one.rmse is not None for window in windows for one in window.arms)
-    value: Callable[[Quality], float | None] = (
-        (lambda one: one.rmse) if numeric else (lambda one: one.accuracy)
-    )
-    values = [[value(window.arms[arm]) for window in windows] for arm in range(arms)]
+    measures = measures_of(one for window in windows for one in window.arms)
+    if not measures:
+        return None
+    field = measures[0].field
+    values = [[getattr(window.arms[arm], field) for window in windows] for arm in range(arms)]
     middles = [(window.start_ms + window.end_ms) / 2 for window in windows]
     x = Scale(windows[0].start_ms, windows[-1].end_ms)
     known = [v for row in values for v in row if v is not None]
     y = covering(known, zero=False, margin=0.15)
     return QualityPlot(
-        measure="RMSE" if numeric else "accuracy",
-        lower_is_better=numeric,
+        measure=measures[0],
         x=time_ticks(x, 7) if x.high > x.low else (),
         y=y_ticks(y, 4),
         lines=tuple(_quality_line(middles, row, x, y) for row in values),

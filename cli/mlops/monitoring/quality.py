@@ -1,33 +1,90 @@
-"""Quality from truth: how far predictions are off, in all and over time."""
+"""Quality from truth: how far predictions are off, in all and over time.
+
+    rmse, mae   of numbers, in units of the truth
+    accuracy    share of labels equal to the truth; of probabilities the most likely class counts
+    log_loss    mean negative logarithm of the probability of the true class, capped as the reward
+    brier       mean squared distance of the probabilities from the truth, as the reward has it
+    auc         probability that an answer about the second of two classes ranks above one about
+                the first, ties counting half (Mann-Whitney U / (n1 n0))
+
+They describe the labelled rows. None has an interval, and none decides anything.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from mlops.monitoring.evidence import Truth
-from mlops.rewards.exact import exact
+from mlops.rewards.base import NO_TERMS, Measure, Reward, Terms
+from mlops.rewards.brier import BRIER
+from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
+from mlops.rewards.exact import EXACT
+from mlops.rewards.kinds import is_number, is_single, same
+from mlops.rewards.log_loss import LOG_LOSS
+from mlops.rewards.probabilities import probabilities
 
 #: Windows of a report, unless more are asked for.
 WINDOWS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Quality:
-    """How good one arm's predictions were against the truth.
+class MeasureName:
+    """How a measure is called.
 
     Attributes:
-        n: Truths that met a prediction.
-        rmse: Root mean squared error in units of the truth; None if the truths are no numbers.
-        mae: Mean absolute error; None likewise.
-        accuracy: Share of predictions equal to the truth; None if the truths are numbers.
+        field: Its name in `Quality`.
+        label: For tables.
+        title: In full.
+        lower_is_better: Which way is good.
+    """
+
+    field: Measure
+    label: str
+    title: str
+    lower_is_better: bool
+
+
+#: Every measure, in the order in which reports show them.
+MEASURES = (
+    MeasureName("rmse", "RMSE", "root mean squared error", lower_is_better=True),
+    MeasureName("mae", "MAE", "mean absolute error", lower_is_better=True),
+    MeasureName("log_loss", "log loss", "mean log loss in nats", lower_is_better=True),
+    MeasureName("brier", "Brier", "mean Brier score", lower_is_better=True),
+    MeasureName("accuracy", "accuracy", "share of right answers", lower_is_better=False),
+    MeasureName("auc", "AUC", "area under the ROC curve", lower_is_better=False),
+)
+_MEANS: dict[Measure, Reward] = {
+    "mae": ABSOLUTE_ERROR,
+    "accuracy": EXACT,
+    "log_loss": LOG_LOSS,
+    "brier": BRIER,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """How good one arm's predictions were against the truth; None for what does not fit them.
+
+    Attributes:
+        n: Truths that met a prediction; of numbers only those that are numbers.
+        rmse: Root mean squared error in units of the truth.
+        mae: Mean absolute error.
+        accuracy: Share of predictions equal to the truth.
+        log_loss: Mean log loss in nats.
+        brier: Mean Brier score.
+        auc: Area under the ROC curve.
     """
 
     n: int
-    rmse: float | None
-    mae: float | None
-    accuracy: float | None
+    rmse: float | None = None
+    mae: float | None = None
+    accuracy: float | None = None
+    log_loss: float | None = None
+    brier: float | None = None
+    auc: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,36 +102,113 @@ class Window:
     arms: tuple[Quality, ...]
 
 
-def measure(truths: Sequence[Truth], arm: int) -> Quality:
-    """Measure one arm."""
-    errors, correct, n = [], 0, 0
-    for seen in truths:
-        if seen.arm != arm:
-            continue
-        n += 1
-        correct += exact(seen.prediction, seen.truth) == 1
-        if _is_number(seen.prediction) and _is_number(seen.truth):
-            errors.append(float(seen.prediction) - float(seen.truth))  # type: ignore[arg-type]  # numbers
-    if not n:
-        return Quality(0, None, None, None)
-    if len(errors) * 2 < n:
-        return Quality(n, None, None, correct / n)
+def measure(
+    truths: Sequence[Truth], arm: int, wanted: Sequence[Measure] = (), terms: Terms = NO_TERMS
+) -> Quality:
+    """Measure one arm.
+
+    Args:
+        truths: Of all arms.
+        arm: Position of the arm.
+        wanted: What the reward says to measure; empty for what fits the data, as where no such
+            measure does.
+        terms: Classes of the arm.
+    """
+    own = [seen for seen in truths if seen.arm == arm]
+    values = _values(wanted, own, terms)
+    if not any(value is not None for value in values.values()):
+        values = _values(_fitting(own), own, terms)
     # A stray word among numbers cannot be withdrawn, and must not hide the rest.
-    n = len(errors)
-    mean_square = sum(error * error for error in errors) / n
-    return Quality(n, math.sqrt(mean_square), sum(map(abs, errors)) / n, None)
+    n = len(_scores(SQUARED_ERROR, own, terms)) if "rmse" in values else len(own)
+    return Quality(n, **values)
 
 
-def over_time(truths: Sequence[Truth], arms: int, windows: int = WINDOWS) -> tuple[Window, ...]:
-    """Split the truths into so many stretches of equal count and measure each."""
+def measures_of(qualities: Iterable[Quality]) -> list[MeasureName]:
+    """Name the measures that some of these have."""
+    known = list(qualities)
+    return [name for name in MEASURES if any(getattr(one, name.field) is not None for one in known)]
+
+
+def over_time(
+    truths: Sequence[Truth],
+    terms: Sequence[Terms],
+    wanted: Sequence[Measure] = (),
+    windows: int = WINDOWS,
+) -> tuple[Window, ...]:
+    """Split the truths into so many stretches of equal count and measure each.
+
+    Args:
+        truths: In order of arrival.
+        terms: Those of each arm.
+        wanted: As in `measure`.
+        windows: How many.
+    """
     size = math.ceil(len(truths) / windows)
     found = []
     for start in range(0, len(truths), size or 1):
         part = truths[start : start + size]
-        qualities = tuple(measure(part, arm) for arm in range(arms))
+        qualities = tuple(measure(part, arm, wanted, its) for arm, its in enumerate(terms))
         found.append(Window(part[0].time_ms, part[-1].time_ms, qualities))
     return tuple(found)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _values(
+    names: Iterable[Measure], truths: Sequence[Truth], terms: Terms
+) -> dict[Measure, float | None]:
+    return {name: _value(name, truths, terms) for name in names}
+
+
+def _value(name: Measure, truths: Sequence[Truth], terms: Terms) -> float | None:
+    if name == "auc":
+        return _auc(truths, terms)
+    scores = _scores(_MEANS.get(name, SQUARED_ERROR), truths, terms)
+    if not scores:
+        return None
+    mean = fmean(scores)
+    return math.sqrt(-mean) if name == "rmse" else mean if name == "accuracy" else -mean
+
+
+def _scores(reward: Reward, truths: Sequence[Truth], terms: Terms) -> list[float]:
+    """Rewards of those truths that have one; a text is no number here, whatever it looks like."""
+    numeric = reward.needs_numbers
+    found = []
+    for seen in truths:
+        if numeric and not (is_number(seen.prediction) and is_number(seen.truth)):
+            continue
+        try:
+            found.append(reward(seen.prediction, seen.truth, terms))
+        except ValueError:
+            continue
+    return found
+
+
+def _fitting(truths: Sequence[Truth]) -> tuple[Measure, ...]:
+    """Say what can be measured of most of these."""
+    numbers = sum(is_number(seen.prediction) and is_number(seen.truth) for seen in truths)
+    if numbers * 2 >= len(truths):
+        return "rmse", "mae"
+    several = sum(not is_single(seen.prediction) for seen in truths)
+    return LOG_LOSS.measures if several * 2 > len(truths) else ("accuracy",)
+
+
+def _auc(truths: Sequence[Truth], terms: Terms) -> float | None:
+    """Area under the ROC curve of two classes; None for more, or while one has no truth."""
+    from scipy.stats import rankdata
+
+    scores, positive = [], []
+    for seen in truths:
+        try:
+            found = probabilities(seen.prediction, terms)
+        except ValueError:
+            continue
+        is_class = [same(name, seen.truth) for name, _ in found]
+        if len(found) == 2 and is_class.count(True) == 1:
+            scores.append(found[1][1])
+            positive.append(is_class[1])
+    ones = sum(positive)
+    zeros = len(positive) - ones
+    if not ones or not zeros:
+        return None
+    ranks = rankdata(scores)
+    total = float(sum(rank for rank, one in zip(ranks, positive, strict=True) if one))
+    return (total - ones * (ones + 1) / 2) / (ones * zeros)

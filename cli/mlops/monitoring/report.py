@@ -9,11 +9,12 @@ import numpy as np
 from mlops.journal.base import Journal
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
-from mlops.monitoring.evidence import Evidence, gather
+from mlops.monitoring.evidence import Evidence, Underived, gather
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.verdict import Comparison, Verdict, decide
-from mlops.rewards import REWARDS, Range
+from mlops.rewards import Range, reward_called
+from mlops.rewards.choosing import no_reward
 from mlops.stats.sample_ratio import SampleRatio, sample_ratio
 
 
@@ -118,7 +119,7 @@ def report_of(evidence: Evidence, alpha: float) -> Report:
         comparisons=comparisons,
         looks=looks,
         sample_ratio=ratio,
-        quality=over_time(evidence.truths, len(spec.arms)),
+        quality=over_time(evidence.truths, evidence.terms, reward_called(spec.reward).measures),
         verdict=verdict,
         notes=_notes(evidence) + _pairable(evidence, verdict),
     )
@@ -149,10 +150,7 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         notes.append(
             f"{evidence.lost:,} decisions were shed under load; their feedback still counts."
         )
-    if evidence.underived:
-        notes.append(
-            f"{evidence.underived:,} outcomes have no reward: no prediction fits their truth."
-        )
+    notes += [_underived(each) for each in evidence.underived]
     if evidence.capped and evidence.bounds:
         low, high = evidence.bounds
         notes.append(
@@ -165,9 +163,13 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _underived(each: Underived) -> str:
+    return f"{each.count:,} outcomes: {no_reward(each.reason, each.instead)}."
+
+
 def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
     """Say so where asking every arm about the same rows would decide with fewer of them."""
-    derived = evidence.spec.reward in REWARDS and evidence.spec.reward != "given"
+    derived = reward_called(evidence.spec.reward).is_derived
     known = derived and len(evidence.truths) >= evidence.arms.size > 0
     if verdict.decision != "continue" or len(evidence.spec.arms) < 2 or not known:
         return ()

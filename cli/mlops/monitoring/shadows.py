@@ -7,13 +7,15 @@ people would have made of it. Where the truth is known both are measured on the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mlops.journal.base import Journal
 from mlops.journal.records import ShadowPair, ShadowTruth, Value
 from mlops.monitoring.evidence import Truth
 from mlops.monitoring.quality import Quality, measure
+from mlops.rewards import reward_called
+from mlops.rewards.base import Measure
 from mlops.spec.deployment import DeploymentSpec, Shadow, from_dict
 
 # Two servers may sum in another order, and JSON writes what they differ in.
@@ -74,7 +76,8 @@ def shadow_reports(journal: Journal) -> tuple[ShadowReport, ...]:
     numbers = sorted({number for (number, _), each in where.items() if each in wanted})
     _add_pairs(journal.shadow_pairs(numbers), where, wanted)
     _add_truths(journal.shadow_truths(numbers), where, wanted)
-    return tuple(_report(shadow, wanted[_identity(shadow)]) for shadow in live.shadows)
+    measures = reward_called(live.reward).measures
+    return tuple(_report(shadow, wanted[_identity(shadow)], measures) for shadow in live.shadows)
 
 
 _Identity = tuple[str, str]
@@ -147,7 +150,7 @@ def _add_truths(
             sums.truths.append(Truth(0, _SERVED, seen.served, seen.truth))
 
 
-def _report(shadow: Shadow, sums: _Sums) -> ShadowReport:
+def _report(shadow: Shadow, sums: _Sums, measures: Sequence[Measure]) -> ShadowReport:
     return ShadowReport(
         name=shadow.name,
         version=shadow.model.label,
@@ -160,8 +163,8 @@ def _report(shadow: Shadow, sums: _Sums) -> ShadowReport:
         rows=sums.rows,
         agreement=sums.same / sums.rows if sums.rows else None,
         difference=sums.difference / sums.numbers if sums.numbers else None,
-        quality=measure(sums.truths, _SHADOW),
-        served_quality=measure(sums.truths, _SERVED),
+        quality=measure(sums.truths, _SHADOW, measures),
+        served_quality=measure(sums.truths, _SERVED, measures),
     )
 
 

@@ -13,6 +13,7 @@ from mlops.journal.records import RevisionEvent, TrafficSlice
 from mlops.monitoring.comparing import Look, difference, look
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.quality import Window, over_time
+from mlops.rewards import reward_called
 from mlops.stats.difference import bonferroni
 
 #: About how many looks a curve has: most evenly spread, the rest where it moves fastest.
@@ -94,6 +95,7 @@ def read_timeline(journal: Journal, evidence: Evidence, alpha: float) -> Timelin
     first_ms = min((t.first_ms for t in busy), default=0)
     last_ms = max((t.last_ms for t in busy), default=0)
     width_ms = nice_width_ms(last_ms - first_ms, _SLICES)
+    measures = reward_called(evidence.spec.reward).measures
     windows = min(_WINDOWS, max(1, len(evidence.truths) // (_TRUTHS_PER_WINDOW * len(arms))))
     return Timeline(
         courses=tuple(_course(evidence, arm, alpha) for arm in arms if arm != evidence.base),
@@ -101,7 +103,7 @@ def read_timeline(journal: Journal, evidence: Evidence, alpha: float) -> Timelin
         width_ms=width_ms,
         changes=_changes(journal.revision_events(), evidence),
         promised=_promised(evidence),
-        quality=over_time(evidence.truths, len(arms), windows),
+        quality=over_time(evidence.truths, evidence.terms, measures, windows),
     )
 
 

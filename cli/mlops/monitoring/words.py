@@ -8,18 +8,7 @@ from dataclasses import dataclass
 
 from mlops.monitoring.report import Report
 from mlops.monitoring.verdict import Comparison
-
-#: What a reward is, for each one that we know; others are described by `_OTHER_REWARD`.
-_REWARDS = {
-    "squared-error": "minus the squared difference of prediction and truth: 0 is perfect, and "
-    "less error is more reward",
-    "absolute-error": "minus the absolute difference of prediction and truth: 0 is perfect, and "
-    "less error is more reward",
-    "exact": "1 for a prediction equal to the truth, else 0, so its mean is the share of right "
-    "answers",
-    "given": "what clients send as feedback; higher is better",
-}
-_OTHER_REWARD = "computed by your own function, in the client that sends feedback; higher is better"
+from mlops.rewards import reward_called
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +49,7 @@ def in_words(report: Report, unit: str = "request") -> Words:
 
 def reward_in_words(reward: str) -> str:
     """Say what a reward is."""
-    return _REWARDS.get(reward, _OTHER_REWARD)
+    return reward_called(reward).meaning
 
 
 def number(value: float | None, *, signed: bool = False) -> str:
@@ -204,20 +193,13 @@ def _outlook(nearest: Comparison, unit: str) -> str:
 
 def _gain(report: Report, effect: float, than: str, unit: str) -> str:
     """Say by how much the winner is better, in terms of its reward, and how far that may be off."""
-    verdict = report.verdict
-    winner, more = f"`{verdict.winner}`", number(effect)
-    scale = 100 if report.reward == "exact" else 1
+    verdict, reward = report.verdict, reward_called(report.reward)
+    scale = reward.scale
     bounds = [scale * abs(bound) for bound in (verdict.lower, verdict.upper) if bound is not None]
     plausible = f"The true gain lies between {' and '.join(map(number, sorted(bounds)))}."
-    if report.reward == "squared-error":
-        found = f"The squared error of {winner} is {more} lower per {unit} than that of {than}."
-    elif report.reward == "absolute-error":
-        found = f"The absolute error of {winner} is {more} lower per {unit} than that of {than}."
-    elif report.reward == "exact":
-        points = number(100 * effect)
-        found = f"{winner} is right {points} percentage points more often than {than}."
-    else:
-        found = f"{winner} earns {more} more reward per {unit} than {than}."
+    found = reward.gain.format(
+        winner=f"`{verdict.winner}`", amount=number(scale * effect), unit=unit, than=than
+    )
     return f"{found} {plausible}"
 
 

@@ -3,20 +3,28 @@
 A built-in reward is derived from the truth and the prediction when evidence is read, so the raw
 truth stays in the journal. `module:function` is the user's own: it runs in the client that sends
 feedback, never in the server, and the client sends its result beside the truth.
+
+All that is known of a reward stands in one `Reward`; help, words, ranges and checks read it there.
+A new one is a file with such a record and a line in `REWARDS`; one of another package is an entry
+point in the group `mlops.rewards`.
 """
 
-from mlops.plugins import Plugins
-from mlops.rewards.base import Reward
-from mlops.rewards.ranges import Range, capped, is_within, reward_range
+from mlops.rewards.base import NO_TERMS, Answer, AnswerKind, Range, Reward, Terms, Value
+from mlops.rewards.ranges import capped, is_within
+from mlops.rewards.table import REWARDS, is_own, reward_called, reward_range
 
-REWARDS: Plugins[Reward] = Plugins(
-    "reward",
-    {
-        "squared-error": "mlops.rewards.errors:squared_error",
-        "absolute-error": "mlops.rewards.errors:absolute_error",
-        "exact": "mlops.rewards.exact:exact",
-        "given": "mlops.rewards.exact:given",
-    },
-)
-
-__all__ = ["REWARDS", "Range", "Reward", "capped", "is_within", "reward_range"]
+__all__ = [
+    "NO_TERMS",
+    "REWARDS",
+    "Answer",
+    "AnswerKind",
+    "Range",
+    "Reward",
+    "Terms",
+    "Value",
+    "capped",
+    "is_own",
+    "is_within",
+    "reward_called",
+    "reward_range",
+]

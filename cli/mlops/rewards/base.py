@@ -1,20 +1,106 @@
-"""The contract of a reward."""
+"""The contract of a reward: one record that holds all that is known about it."""
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 #: One value as JSON has it.
 Value: TypeAlias = bool | int | float | str | None
+#: What a model answered for one row: a value, or several by position or by name.
+Answer: TypeAlias = Value | Sequence[Any] | Mapping[str, Any]
+#: Lowest and highest reward.
+Range: TypeAlias = tuple[float, float]
+#: What a model answers for a row, as far as its files say: `several` values that are not said to
+#: be probabilities, `other` for what no built-in reward compares, empty if unknown.
+AnswerKind = Literal[
+    "number", "whole", "boolean", "text", "probabilities", "several", "other", ""
+]  # fmt: skip
+#: What is measured of an arm besides its reward.
+Measure = Literal["rmse", "mae", "accuracy", "log_loss", "brier", "auc"]
 
 
-class Reward(Protocol):
-    """A pure function of one row's prediction and truth."""
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a reward needs to know besides prediction and truth.
 
-    def __call__(self, prediction: Value, truth: Value) -> float:
-        """Return the reward, finite, higher is better.
+    Attributes:
+        classes: Class of each probability that the model answers, by position; empty if it does
+            not say, and then they count as 0, 1, ….
+        costs: For each truth, what each prediction costs, both as text.
+    """
+
+    classes: tuple[Value, ...] = ()
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, classes: Iterable[Value] = (), costs: Iterable[tuple[str, str, float]] = ()
+    ) -> Terms:
+        """Make terms of classes, and of costs as (truth, prediction, cost)."""
+        rows: dict[str, dict[str, float]] = {}
+        for truth, prediction, cost in costs:
+            rows.setdefault(truth, {})[prediction] = cost
+        return cls(tuple(classes), rows)
+
+
+NO_TERMS = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class Reward:
+    """How good an answer was, as one number; higher is better.
+
+    Attributes:
+        name: As in `--reward`.
+        derive: Pure function of one row's prediction and truth; None where only clients know the
+            reward and send it. Raises `ValueError` with the reason where there is none.
+        meaning: What it is, as a clause for after "the reward is".
+        gain: Sentence for a report, with `{winner}`, `{amount}`, `{unit}` and `{than}`.
+        scale: `{amount}` is the difference of rewards times this.
+        unit: Unit of the reward, for people.
+        span: Values it can have at all; infinite where nothing bounds it.
+        spans: The same where it depends on the terms; None where it does not.
+        compares: Kinds of answers that it can be derived from.
+        default_for: Kinds of answers whose reward it is unless somebody says otherwise.
+        measures: What a report shows of predictions and truths beside it; empty: what fits them.
+    """
+
+    name: str
+    derive: Callable[[Answer, Value, Terms], float] | None
+    meaning: str
+    gain: str = "{winner} earns {amount} more reward per {unit} than {than}."
+    scale: float = 1.0
+    unit: str = ""
+    span: Range = (-math.inf, math.inf)
+    spans: Callable[[Terms], Range] | None = None
+    compares: frozenset[AnswerKind] = frozenset()
+    default_for: frozenset[AnswerKind] = frozenset()
+    measures: tuple[Measure, ...] = ()
+
+    def __call__(self, prediction: Answer, truth: Value, terms: Terms = NO_TERMS) -> float:
+        """Return the reward of one row, finite.
 
         Raises:
-            ValueError: These two values have none; the message says why.
+            ValueError: These two have none; the message says why, without the values.
         """
-        ...
+        if self.derive is None:
+            raise ValueError(f"the reward `{self.name}` is sent by clients, not derived from truth")
+        return self.derive(prediction, truth, terms)
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the server derives it from prediction and truth."""
+        return self.derive is not None
+
+    @property
+    def needs_numbers(self) -> bool:
+        """Whether the truth must be a number."""
+        return self.is_derived and not self.compares & {"text", "probabilities"}
+
+    def natural_range(self, terms: Terms = NO_TERMS) -> Range | None:
+        """Return the range it keeps by itself; None if it has none."""
+        low, high = self.spans(terms) if self.spans else self.span
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None

@@ -4,37 +4,62 @@ from __future__ import annotations
 
 import math
 
-from mlops.rewards.base import Value
+from mlops.rewards.base import Answer, Reward, Terms, Value
+from mlops.rewards.kinds import is_single, pair_of
+
+_ERROR = "minus the {} difference of prediction and truth: 0 is perfect, and less error is more "
+_GAIN = "The {} error of {{winner}} is {{amount}} lower per {{unit}} than that of {{than}}."
 
 
-def squared_error(prediction: Value, truth: Value) -> float:
-    """Return -(prediction - truth)**2, in (-inf, 0], in squared units of the truth.
+def difference(prediction: Answer, truth: Value) -> float:
+    """Return prediction - truth.
 
-    >>> squared_error(5.5, 6)
-    -0.25
+    Raises:
+        ValueError: They are no numbers, or too far apart.
     """
-    difference = _difference(prediction, truth)
-    return -_finite(difference * difference, prediction, truth)
-
-
-def absolute_error(prediction: Value, truth: Value) -> float:
-    """Return -|prediction - truth|, in (-inf, 0], in units of the truth.
-
-    >>> absolute_error(5.5, 6)
-    -0.5
-    """
-    return -abs(_difference(prediction, truth))
-
-
-def _difference(prediction: Value, truth: Value) -> float:
     try:
-        difference = float(prediction) - float(truth)  # type: ignore[arg-type]  # None raises TypeError
+        if not is_single(prediction):
+            raise TypeError
+        found = float(prediction) - float(truth)  # type: ignore[arg-type]  # None raises TypeError
     except (TypeError, ValueError, OverflowError):
-        raise ValueError(f"no error between `{prediction}` and `{truth}`: not numbers") from None
-    return _finite(difference, prediction, truth)
+        raise ValueError(pair_of(prediction, truth)) from None
+    return _finite(found)
 
 
-def _finite(error: float, prediction: Value, truth: Value) -> float:
+def _squared(prediction: Answer, truth: Value, terms: Terms) -> float:
+    found = difference(prediction, truth)
+    return -_finite(found * found)
+
+
+def _absolute(prediction: Answer, truth: Value, terms: Terms) -> float:
+    return -abs(difference(prediction, truth))
+
+
+def _finite(error: float) -> float:
     if not math.isfinite(error):
-        raise ValueError(f"the error between `{prediction}` and `{truth}` is not finite")
+        raise ValueError("the error between prediction and truth is not finite")
     return error
+
+
+SQUARED_ERROR = Reward(
+    name="squared-error",
+    derive=_squared,
+    meaning=_ERROR.format("squared") + "reward",
+    gain=_GAIN.format("squared"),
+    unit="squared units of the truth",
+    span=(-math.inf, 0.0),
+    compares=frozenset({"number", "whole", "boolean"}),
+    default_for=frozenset({"number", ""}),
+    measures=("rmse", "mae"),
+)
+
+ABSOLUTE_ERROR = Reward(
+    name="absolute-error",
+    derive=_absolute,
+    meaning=_ERROR.format("absolute") + "reward",
+    gain=_GAIN.format("absolute"),
+    unit="units of the truth",
+    span=(-math.inf, 0.0),
+    compares=frozenset({"number", "whole", "boolean"}),
+    measures=("rmse", "mae"),
+)

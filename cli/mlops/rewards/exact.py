@@ -1,32 +1,29 @@
-"""Rewards of classes and labels, and of feedback that already is a reward."""
+"""Reward of classes and labels: right or not."""
 
 from __future__ import annotations
 
-from mlops.rewards.base import Value
-
-_BOOLEANS = {"true": True, "false": False}
-
-
-def exact(prediction: Value, truth: Value) -> float:
-    """Return 1 if prediction and truth are equal, else 0; a number or boolean equals its text.
-
-    >>> exact("6", 6), exact(True, "true"), exact("red", "white")
-    (1.0, 1.0, 0.0)
-    """
-    if isinstance(prediction, str) != isinstance(truth, str):
-        prediction, truth = _read(prediction), _read(truth)
-    return float(prediction == truth)
+from mlops.rewards.base import Answer, Reward, Terms, Value
+from mlops.rewards.kinds import pair_of, same
+from mlops.rewards.probabilities import label_of
 
 
-def given(prediction: Value, truth: Value) -> float:
-    """Never derive a reward: only what clients send counts."""
-    raise ValueError("rewards of this deployment are sent by clients, not derived from the truth")
-
-
-def _read(value: Value) -> Value:
-    if isinstance(value, str) and value.lower() in _BOOLEANS:
-        return _BOOLEANS[value.lower()]
+def _exact(prediction: Answer, truth: Value, terms: Terms) -> float:
     try:
-        return float(value)  # type: ignore[arg-type]  # None raises TypeError
-    except (TypeError, ValueError, OverflowError):
-        return value
+        return float(same(label_of(prediction, terms), truth))
+    except ValueError:
+        raise ValueError(pair_of(prediction, truth)) from None
+
+
+EXACT = Reward(
+    name="exact",
+    derive=_exact,
+    meaning="1 for a prediction equal to the truth, else 0, so its mean is the share of right "
+    "answers; of several probabilities the most likely class counts",
+    gain="{winner} is right {amount} percentage points more often than {than}.",
+    scale=100.0,
+    unit="share of right answers",
+    span=(0.0, 1.0),
+    compares=frozenset({"number", "whole", "boolean", "text", "probabilities"}),
+    default_for=frozenset({"whole", "boolean", "text"}),
+    measures=("accuracy",),
+)

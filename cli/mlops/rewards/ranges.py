@@ -13,19 +13,7 @@ right up to there, has spent its share of the error already.
 
 from __future__ import annotations
 
-#: Lowest and highest reward.
-Range = tuple[float, float]
-
-_NATURAL: dict[str, Range] = {"exact": (0.0, 1.0)}
-
-
-def reward_range(reward: str, declared: Range | None) -> Range | None:
-    """Return the range that a reward has: the declared one, else its own; None for no range.
-
-    >>> reward_range("exact", None), reward_range("given", (0, 5)), reward_range("given", None)
-    ((0.0, 1.0), (0, 5), None)
-    """
-    return declared or _NATURAL.get(reward)
+from mlops.rewards.base import Range
 
 
 def is_within(value: float, bounds: Range | None) -> bool:

@@ -34,7 +34,7 @@ from mlops.protocols.outcomes import read_outcomes
 from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts
+from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, warnings
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -170,7 +170,15 @@ class App:
             status = REFUSALS[receipts[0].fate]
         document: dict[str, Any] = {"counts": counts(receipts)}
         if len(receipts) == 1 and not problems:
-            document["outcome"] = receipts[0]
+            first = receipts[0]
+            document["outcome"] = {
+                "fate": first.fate,
+                "arm": first.arm,
+                "revision": first.revision,
+                "late": first.late,
+            }
+        if found := warnings(receipts):
+            document["warnings"] = found
         if problems:
             document["problems"] = problems[:_MAX_PROBLEMS]
         return Encoded(status, orjson.dumps(document))

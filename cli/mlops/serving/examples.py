@@ -24,7 +24,7 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.json_body import write
 from mlops.protocols.open_inference_metadata import TensorMetadata
-from mlops.rewards import REWARDS
+from mlops.rewards import is_own, reward_called
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.spec.request_id import KEY_BYTES, mint
 from mlops.tables.signature import Signature
@@ -260,7 +260,8 @@ def example_outcome(
     >>> example_outcome("shop:margin", "red")
     {'reward': 1.0, 'truth': 'red'}
     """
-    if prediction is None or reward == "given":
+    derived = reward_called(reward).is_derived
+    if prediction is None or not (derived or is_own(reward)):
         return {"reward": 1.0}
     truth = round(prediction) if isinstance(prediction, float) else prediction
-    return {"truth": truth} if reward in REWARDS else {"reward": 1.0, "truth": truth}
+    return {"truth": truth} if derived else {"reward": 1.0, "truth": truth}

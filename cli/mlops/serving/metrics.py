@@ -28,7 +28,7 @@ from prometheus_client.metrics_core import (
 
 from mlops.journal.records import Fate
 from mlops.rewards.base import Value
-from mlops.rewards.exact import exact
+from mlops.rewards.kinds import same
 from mlops.spec import metrics as families
 from mlops.spec.deployment import Revision
 from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
@@ -103,7 +103,7 @@ class ArmCounters:
             self.absolute += abs(error)
         else:
             self.labels += 1
-            self.correct += exact(prediction, truth) == 1
+            self.correct += same(prediction, truth)
 
 
 class Metrics:

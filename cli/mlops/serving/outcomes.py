@@ -17,7 +17,8 @@ from mlops.protocols.base import (
     Outcome,
     is_client_id,
 )
-from mlops.rewards import REWARDS, Range, capped, is_within, reward_range
+from mlops.rewards import Range, Terms, capped, is_within, reward_called, reward_range
+from mlops.rewards.choosing import fitting_reward, no_reward
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
@@ -25,6 +26,7 @@ from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
 # A database that neither answers nor refuses must not hold its senders for ever.
 _PATIENCE_S = 20.0
+_MAX_WARNINGS = 5
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
 #: Statuses by which a single piece of feedback tells its sender that it was not stored.
@@ -55,12 +57,14 @@ class Receipt:
         arm: Name of the arm that is credited, where it is known.
         revision: Number of its revision, 0 if unknown.
         late: Whether that revision is no longer live.
+        warning: Why its truth has no reward, and what to do; empty if it has one.
     """
 
     fate: str
     arm: str = ""
     revision: int = 0
     late: bool = False
+    warning: str = ""
 
 
 class OutcomeDesk:
@@ -175,7 +179,26 @@ class OutcomeDesk:
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
         late = revision != self._engine.live.served.revision.number
-        return Receipt(stored.fate.value, arm.name if arm else "", revision, late)
+        warning = self._warning(stored) if stored.fate is Fate.ACCEPTED else ""
+        return Receipt(stored.fate.value, arm.name if arm else "", revision, late, warning)
+
+    def _warning(self, stored: StoredOutcome) -> str:
+        """Say why there will be no reward, while its sender can still do something about it."""
+        spec, outcome = self._specs.get(stored.outcome.revision), stored.outcome
+        if spec is None or outcome.reward is not None or stored.prediction is None:
+            return ""
+        terms = self._terms(spec, outcome.arm)
+        try:
+            reward_called(spec.reward)(stored.prediction, outcome.truth, terms)
+        except ValueError as error:
+            return no_reward(str(error), fitting_reward(stored.prediction, outcome.truth, terms))
+        return ""
+
+    def _terms(self, spec: DeploymentSpec, arm: int) -> Terms:
+        """What the reward needs to know of an arm; its classes only while it is loaded."""
+        name = spec.arms[arm].name if arm < len(spec.arms) else ""
+        loaded = (a.loaded.classes for a in self._engine.live.arms if a.arm.name == name)
+        return Terms.of(next(loaded, ()), spec.costs)
 
     def _arm(self, outcome: NewOutcome) -> Arm | None:
         """Return the arm an outcome is credited to; None if its revision is not known here."""
@@ -202,33 +225,38 @@ class OutcomeDesk:
                 if outcome.truth is not None and item.prediction is not None:
                     counters.truth(item.prediction, outcome.truth)
                     if value is None:
-                        value = _derived(self._specs[outcome.revision], item)
+                        value = self._derived(item)
                 # A counter cannot take back what a correction replaces.
                 if value is not None and not (item.ordinal and _corrects(self._specs, outcome)):
                     counters.reward(value)
+
+    def _derived(self, item: StoredOutcome) -> float | None:
+        spec = self._specs[item.outcome.revision]
+        terms = self._terms(spec, item.outcome.arm)
+        try:
+            reward = reward_called(spec.reward)(item.prediction, item.outcome.truth, terms)
+        except ValueError:
+            return None
+        return capped(reward, _range(spec, terms))
 
 
 def _corrects(specs: Mapping[int, DeploymentSpec], outcome: NewOutcome) -> bool:
     return specs[outcome.revision].attribution.repeated == "last"
 
 
-def _derived(spec: DeploymentSpec, item: StoredOutcome) -> float | None:
-    if spec.reward not in REWARDS:
-        return None
-    try:
-        reward = REWARDS.load(spec.reward)(item.prediction, item.outcome.truth)
-    except ValueError:
-        return None
-    return capped(reward, _range(spec))
-
-
-def _range(spec: DeploymentSpec) -> Range | None:
-    return reward_range(spec.reward, spec.reward_range)
+def _range(spec: DeploymentSpec, terms: Terms | None = None) -> Range | None:
+    return reward_range(spec.reward, spec.reward_range, terms or Terms.of(costs=spec.costs))
 
 
 def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value
     """Write whole numbers as doubles, so that 6 and 6.0 are one truth in the journal."""
     return float(truth) if isinstance(truth, int) and not isinstance(truth, bool) else truth
+
+
+def warnings(receipts: Sequence[Receipt]) -> list[str]:
+    """Return the different warnings among receipts, the first few."""
+    found = dict.fromkeys(receipt.warning for receipt in receipts if receipt.warning)
+    return list(found)[:_MAX_WARNINGS]
 
 
 def counts(receipts: Sequence[Receipt]) -> dict[str, int]:
@@ -240,4 +268,4 @@ def counts(receipts: Sequence[Receipt]) -> dict[str, int]:
     return {name: count for name, count in found.items() if count}
 
 
-__all__ = ["JournalUnavailableError", "OutcomeDesk", "Receipt", "counts"]
+__all__ = ["JournalUnavailableError", "OutcomeDesk", "Receipt", "counts", "warnings"]

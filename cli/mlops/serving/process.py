@@ -39,7 +39,7 @@ from mlops.serving.shadow_models import LiveShadow
 from mlops.serving.shadows import Shadows
 from mlops.serving.watching import Watch
 from mlops.spec import metrics as families
-from mlops.spec.deployment import DeploymentSpec, Revision, from_dict, to_dict
+from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.metrics import Family
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.server import Launch, Served, ServerState, write_state
@@ -123,7 +123,7 @@ class Process:
         watching = [asyncio.create_task(each.run()) for each in (self._watch, self._size)]
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
-            self._record("started", self._launch.served.revision)
+            self._record("started", self._engine.live)
             write_state(self._state(None), Path(self._launch.state_file))
             _LOG.info("serving %s at %s", self._launch.name, self._state(None).url)
             try:
@@ -171,7 +171,7 @@ class Process:
         live = await asyncio.to_thread(load_revision, served, self._engine.live)
         # Before it answers anybody: a report could not read the evidence of a revision that the
         # journal does not know.
-        await asyncio.to_thread(self._record, "live", served.revision)
+        await asyncio.to_thread(self._record, "live", live)
         before = self._engine.live, self._launch
         self._engine.live, self._launch = live, replace(self._launch, served=served)
         try:
@@ -196,11 +196,14 @@ class Process:
         number = self._launch.served.revision.number
         self._journal.record_revision(RevisionEvent(number, _now_ms(), "note", {"text": text}))
 
-    def _record(self, event: str, revision: Revision) -> None:
-        """Write into the journal what serves from now on."""
-        self._journal.record_revision(
-            RevisionEvent(revision.number, _now_ms(), event, to_dict(revision.spec))
-        )
+    def _record(self, event: str, live: LiveRevision) -> None:
+        """Write into the journal what serves from now on, and the classes of its models."""
+        revision = live.served.revision
+        classes = {
+            arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes
+        }
+        document = {**to_dict(revision.spec), "classes": classes}
+        self._journal.record_revision(RevisionEvent(revision.number, _now_ms(), event, document))
         self._specs[revision.number] = revision.spec
 
     def _remember_past(self) -> None:

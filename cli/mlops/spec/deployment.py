@@ -74,6 +74,8 @@ class DeploymentSpec:
             no promise. Another range is another experiment.
         shadows: Models that are tried on copies of requests; no part of the experiment.
         attribution: Which feedback counts for a request, and what silence means.
+        costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
+            Others are another experiment.
     """
 
     name: str
@@ -84,6 +86,7 @@ class DeploymentSpec:
     reward_range: tuple[float, float] | None = None
     shadows: tuple[Shadow, ...] = ()
     attribution: Attribution = field(default_factory=Attribution)
+    costs: tuple[tuple[str, str, float], ...] = ()
 
     @property
     def experiment(self) -> str:
@@ -95,6 +98,7 @@ class DeploymentSpec:
         promised: list[Any] = [list(self.reward_range)] if self.reward_range else []
         if not self.attribution.is_default:
             promised.append(asdict(self.attribution))
+        promised += [self.costs] if self.costs else []
         text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -271,6 +275,10 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             shadows=shadows,
             attribution=Attribution(**document.get("attribution", {})),
+            costs=tuple(
+                (str(truth), str(prediction), float(cost))
+                for truth, prediction, cost in document.get("costs", ())
+            ),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

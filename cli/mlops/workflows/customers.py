@@ -20,15 +20,14 @@ from mlops.feedback.customers import Customers, blamed, read_customers, visits
 from mlops.feedback.elsewhere import Elsewhere
 from mlops.feedback.outcomes import Sent, send_lines, send_one
 from mlops.feedback.play import Endpoint, OwnEndpoint, Tally, play
-from mlops.feedback.reward import is_own, load_reward
 from mlops.feedback.seldon import SeldonEndpoint
+from mlops.rewards import is_own, reward_called
+from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
 from mlops.workflows.elsewhere import SeldonTerms, visited
 
 _HERE = ("127.0.0.1", "::1", "localhost")
-# Rewards that need numbers.
-_NUMERIC = ("squared-error", "absolute-error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,8 @@ def play_customers(
             # Before the first visit: whoever interrupts us leaves simulated visits too.
             add_note(state.launch.socket, _label(len(customers), simulated=True))
         file = request.data or settings.feedback.data
-        if _reward_of(settings, request, state, endpoint) in _NUMERIC:
+        reward = _reward_of(settings, request, state, endpoint)
+        if reward and reward_called(reward).needs_numbers:
             _check_truths(settings, request, customers)
         try:
             tally = play(

@@ -12,9 +12,10 @@ from mlops.errors import InvalidInputError, UsageError
 from mlops.feedback.elsewhere import Elsewhere, Reached, reach
 from mlops.feedback.outcomes import Sent, read_truth, send_lines, send_one
 from mlops.feedback.play import Endpoint, OwnEndpoint
-from mlops.feedback.reward import is_own, load_reward
 from mlops.feedback.saved import read_saved, send_saved, truths
 from mlops.feedback.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
+from mlops.rewards import is_own
+from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 
 Warn = Callable[[str], None]

@@ -8,10 +8,10 @@ from mlops.deployment.control import score
 from mlops.deployment.journals import open_journal
 from mlops.deployment.places import pick_name, places
 from mlops.errors import InvalidInputError, NotFoundError
-from mlops.journal.records import LabelledRow, Value
+from mlops.journal.records import LabelledRow
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.paired import PairedReport, compare_paired
-from mlops.rewards import REWARDS
+from mlops.rewards import REWARDS, Answer, reward_called
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
 from mlops.workflows.customers import require_running
@@ -30,11 +30,11 @@ def paired_report(settings: Settings, name: str | None) -> PairedReport:
     spec = state.launch.served.revision.spec
     if len(spec.arms) < 2:
         raise InvalidInputError(f"`{spec.name}` has one arm, so there is nothing to compare.")
-    if spec.reward not in REWARDS or spec.reward == "given":
+    if not reward_called(spec.reward).is_derived:
         raise InvalidInputError(
             f"The reward `{spec.reward}` is not derived from the truth, so other arms' answers "
             "have none.",
-            hint="A paired comparison needs squared-error, absolute-error or exact.",
+            hint=f"A paired comparison needs one of {_derived()}.",
         )
     journal = open_journal(settings, state.launch.name, state)
     try:
@@ -50,11 +50,15 @@ def paired_report(settings: Settings, name: str | None) -> PairedReport:
     return _compare(settings, state, evidence, rows)
 
 
+def _derived() -> str:
+    return ", ".join(name for name in REWARDS if REWARDS.load(name).is_derived)
+
+
 def _compare(
     settings: Settings, state: ServerState, evidence: Evidence, rows: Sequence[LabelledRow]
 ) -> PairedReport:
     spec = state.launch.served.revision.spec
-    predictions: list[list[Value]] = [[] for _ in spec.arms]
+    predictions: list[list[Answer]] = [[] for _ in spec.arms]
     for start in range(0, len(rows), _BATCH):
         batch = [row.features for row in rows[start : start + _BATCH]]
         for arm, values in zip(predictions, score(state.launch.socket, batch), strict=True):
@@ -63,6 +67,7 @@ def _compare(
         spec,
         rows,
         predictions,
+        terms=evidence.terms,
         alpha=settings.report.alpha,
         baseline=evidence.base,
         notes=evidence.notes,

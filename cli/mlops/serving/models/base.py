@@ -39,6 +39,7 @@ class LoadedModel:
         row_ms: Median time of a one-row prediction at warm-up in milliseconds; NaN without an
             example.
         notes: What a person should know, most severe first: packages that differ from training.
+        classes: Classes that it chooses from, in the order of its probabilities; empty if unknown.
     """
 
     model: ServableModel
@@ -47,6 +48,7 @@ class LoadedModel:
     example: tuple[tuple[str, ...] | None, list[list[Any]]] | None
     row_ms: float
     notes: tuple[str, ...]
+    classes: tuple[bool | int | float | str | None, ...] = ()
 
 
 def first_line(error: Exception) -> str:

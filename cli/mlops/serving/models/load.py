@@ -8,16 +8,20 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mlops.errors import InvalidInputError
 from mlops.protocols.base import Payload, Prediction, ProtocolError, Rows
 from mlops.serving.models.base import LoadedModel, ServableModel
+from mlops.serving.models.classes import read_classes
 from mlops.serving.models.matrix import MatrixBuilder, is_numeric
 from mlops.serving.models.requirements import differences
 from mlops.tables.signature import Signature, read_signature
+
+if TYPE_CHECKING:
+    from mlops.serving.models.pyfunc import PyfuncModel
 
 _WARM_UP_CALLS = 20
 
@@ -53,6 +57,7 @@ def load_model(path: Path) -> LoadedModel:
         example=example,
         row_ms=_warm_up(model, example),
         notes=tuple(notes),
+        classes=read_classes(pyfunc.raw),
     )
 
 
@@ -69,7 +74,7 @@ def _read_mlmodel(path: Path) -> dict[str, Any]:
     return document
 
 
-def _load_pyfunc(path: Path, signature: Signature, notes: list[str]) -> ServableModel:
+def _load_pyfunc(path: Path, signature: Signature, notes: list[str]) -> PyfuncModel:
     import mlflow.pyfunc
 
     from mlops.serving.models.pyfunc import PyfuncModel

@@ -35,6 +35,11 @@ class PyfuncModel:
         self._model = model
         self._signature = signature
 
+    @property
+    def raw(self) -> Any:  # noqa: ANN401 - MLflow is untyped
+        """The model as MLflow has loaded it."""
+        return self._model
+
     def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> Prediction:
         """See `ServableModel.predict`."""
         from mlflow.exceptions import MlflowException

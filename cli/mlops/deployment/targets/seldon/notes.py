@@ -9,6 +9,7 @@ from mlops.deployment.targets import platform, rclone, router
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.own_image import OwnImage
 from mlops.deployment.targets.seldon.graph import by_gateway, in_graph, ratio_a, server_of
+from mlops.rewards import reward_called
 from mlops.spec.deployment import DeploymentSpec
 
 LAST_APACHE = "1.17.1"
@@ -99,12 +100,13 @@ def _reward_notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]
         "Feedback moves only Seldon's Prometheus counters, and a reward of 0 not even those: "
         "reward divided by feedback leaves such answers out."
     )
-    if spec.reward in ("squared-error", "absolute-error"):
+    low, high = reward_called(spec.reward).span
+    if high <= 0:
         yield (
             f"The reward `{spec.reward}` is negative. It makes Seldon's reward counter fall, which "
             "Prometheus takes for a restart: rate() of it means nothing."
         )
-    elif spec.reward != "exact":
+    elif low < 0:
         yield (
             f"If the reward `{spec.reward}` can be negative, Seldon's reward counter falls, which "
             "Prometheus takes for a restart."
