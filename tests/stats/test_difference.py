@@ -161,7 +161,9 @@ def test_a_third_arm_widens_but_does_not_move_the_estimate() -> None:
     arms = rng.integers(0, 3, (runs, n))
     rewards = rng.normal(np.array([1.0, 1.2, 9.0])[arms])
 
-    found = difference_sequence(arms, rewards, 1 / 3, candidate=1, baseline=0)
+    found = difference_sequence(
+        arms, rewards, 1 / 3, candidate=1, baseline=0, shares=(1 / 3, 1 / 3)
+    )
 
     last = found.estimate[:, -1]
     assert abs(last.mean() - 0.2) < 3 * last.std() / np.sqrt(runs)
@@ -225,8 +227,9 @@ def test_a_stretch_with_one_arm_off_counts_for_nothing() -> None:
     found = compare(arms, rewards, share, overlap(share, 1 - share))
 
     np.testing.assert_allclose(found.lower[off], found.lower[n // 2 - 1], atol=1e-9)
-    baseline = found.progress[1]
-    assert baseline.outcomes[-1] == baseline.outcomes[n // 2 - 1]
+    assert found.opening is not None
+    baseline = found.opening.outcomes[1]
+    assert baseline[-1] == baseline[n // 2 - 1]
 
 
 def test_power_is_at_least_seven_tenths_of_the_planned_z_test() -> None:

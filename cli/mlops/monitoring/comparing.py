@@ -55,7 +55,8 @@ def difference(evidence: Evidence, candidate: int, alpha: float) -> ConfidenceSe
         return difference_sequence(
             evidence.arms, evidence.rewards, evidence.propensities,
             candidate=candidate, baseline=evidence.base,
-            importance=importance(evidence, pair), alpha=alpha,
+            importance=importance(evidence, pair),
+            shares=(_share(evidence, candidate), _share(evidence, evidence.base)), alpha=alpha,
         )  # fmt: skip
     return bounded_difference_sequence(
         evidence.arms, evidence.rewards, evidence.propensities,
@@ -84,6 +85,11 @@ def importance(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64] |
 
 def _overlap(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64]:
     return overlap(*(evidence.weights[:, arm] for arm in arms))[evidence.strata]
+
+
+def _share(evidence: Evidence, arm: int) -> NDArray[np.float64]:
+    share: NDArray[np.float64] = evidence.weights[evidence.strata, arm]
+    return share
 
 
 def compare(

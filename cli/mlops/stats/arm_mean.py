@@ -9,6 +9,7 @@ two intervals is not the test; `difference` is.
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.burn_in import MIN_EFFECTIVE, Opening, effective_outcomes
 from mlops.stats.scores import arm_scores, observations
 from mlops.stats.sequence import ConfidenceSequence, sequence
 
@@ -41,7 +42,11 @@ def arm_sequence(
     seen = observations(arms, rewards, propensities, importance)
     own = arm_scores(seen, arm)
     scores = own.plug_in + own.residuals
-    return sequence(scores, own.residuals, seen.importance, (own.progress,), alpha)
+    added = (seen.importance * own.residuals) ** 2
+    raw = np.where(seen.arms == arm, (seen.importance * seen.rewards / seen.propensities) ** 2, 0.0)
+    effective = effective_outcomes(added, raw)
+    opening = Opening((arm,), (own.outcomes,), effective, MIN_EFFECTIVE)
+    return sequence(scores, np.cumsum(added, axis=-1), seen.importance, opening, alpha)
 
 
 def mean_sequence(values: NDArray[np.floating], *, alpha: float = 0.05) -> ConfidenceSequence:

@@ -1,12 +1,14 @@
 """Anytime-valid difference between two arms of a live experiment: the method behind the verdict.
 
 Symbols as in `scores`: the score of the pair is phi = (m_k - m_b) + r_k - r_b, and V sums
-(h r_k - h r_b)^2. Under equal arms phi has conditional mean 0 whatever the weights and the base
-rate do, so S is a martingale, and the curve of `boundary` bounds it at all looks together (arXiv
-2103.06476; opening late as in arXiv 2212.14411).
+(h r_k - h r_b)^2, or the same with the arms' rewards exchanged where that is more (`exchanged` in
+`scores`: rare losses at unequal splits). Under equal arms phi has conditional mean 0 whatever the
+weights and the base rate do, so S is a martingale, and the curve of `boundary` bounds it at all
+looks together (arXiv 2103.06476; opening late as in arXiv 2212.14411).
 
 Assumes: one observation per independent unit, in order of arrival; propensities are the true ones;
-rewards have a finite variance of which the burn-in has seen enough. When units return, pass one
+rewards have a finite variance, which some arm has seen (`weakest` says what else would turn the
+verdict). When units return, pass one
 observation per unit.
 
 The estimate is the average, by importance, of the difference that held at each observation. Pass
@@ -16,7 +18,8 @@ The estimate is the average, by importance, of the difference that held at each 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.stats.scores import arm_scores, observations
+from mlops.stats.burn_in import MIN_EFFECTIVE_PAIR, Opening, effective_outcomes
+from mlops.stats.scores import arm_scores, exchanged, observations
 from mlops.stats.sequence import ConfidenceSequence, sequence
 
 
@@ -28,6 +31,7 @@ def difference_sequence(
     candidate: int,
     baseline: int,
     importance: NDArray[np.floating] | float = 1.0,
+    shares: tuple[NDArray[np.floating] | float, NDArray[np.floating] | float] | None = None,
     alpha: float = 0.05,
 ) -> ConfidenceSequence:
     """Confidence sequence of mean reward of the candidate minus that of the baseline.
@@ -43,6 +47,8 @@ def difference_sequence(
         importance: Importance of each observation in the average, known before its draw, of any
             scale: 1 for the plain average, `scores.overlap` of the two weights where weights
             changed, 0 where an arm was off.
+        shares: Probability of choosing the candidate, and the baseline, at each observation, of
+            which the chosen arm's is `propensities`; None if there are no other arms.
         alpha: Probability that any interval, ever, misses; divide it with `bonferroni` for several
             candidates.
 
@@ -66,8 +72,17 @@ def difference_sequence(
     ours, theirs = arm_scores(seen, candidate), arm_scores(seen, baseline)
     residuals = ours.residuals - theirs.residuals
     scores = ours.plug_in - theirs.plug_in + residuals
-    progress = (ours.progress, theirs.progress)
-    return sequence(scores, residuals, seen.importance, progress, alpha)
+    lent = exchanged(seen, residuals, shares)
+    raw = np.where(residuals == 0, 0.0, (seen.importance * seen.rewards) ** 2)
+    opening = Opening(
+        (candidate, baseline),
+        (ours.outcomes, theirs.outcomes),
+        effective_outcomes(lent, raw),
+        MIN_EFFECTIVE_PAIR,
+    )
+    own = np.cumsum((seen.importance * residuals) ** 2, axis=-1)
+    variance = np.maximum(own, np.cumsum(lent, axis=-1))
+    return sequence(scores, variance, seen.importance, opening, alpha)
 
 
 def bonferroni(alpha: float, comparisons: int) -> float:

@@ -15,7 +15,10 @@ together, where pooled arm means do not. Without m_k, rewards with a large mean 
 noise of it.
 
 V is at or above the conditional variance of S in expectation: the plug-in's error counts as noise
-and nothing is fitted to the outcome it judges.
+and nothing is fitted to the outcome it judges. Its weakness is a small arm with rare, large rewards
+that it has not met: V knows only the harmless part. `exchanged` adds up the variance that S would
+have if the two arms had each other's rewards; equal arms have, so that the larger of the two sums
+is no larger than V should be, and the large arm lends the small one its tail.
 
 m_k is the arm's past mean, pulled towards the past mean of all arms with the weight of
 `PRIOR_OUTCOMES` outcomes: that keeps the first scores of a rare arm sane. The first `WARM_UP`
@@ -31,8 +34,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mlops.stats.burn_in import Progress, effective_outcomes
 
 WARM_UP = 10
 PRIOR_OUTCOMES = 10.0
@@ -62,12 +63,12 @@ class ArmScores:
     Attributes:
         plug_in: m_k, shape (..., n), 0 during warm-up.
         residuals: r_k, shape (..., n), 0 during warm-up.
-        progress: Outcomes and effective outcomes so far.
+        outcomes: Its outcomes of any importance so far, shape (..., n).
     """
 
     plug_in: NDArray[np.float64]
     residuals: NDArray[np.float64]
-    progress: Progress
+    outcomes: NDArray[np.float64]
 
 
 def observations(
@@ -118,8 +119,45 @@ def overlap(*shares: NDArray[np.floating] | float) -> NDArray[np.float64]:
     return total
 
 
+def exchanged(
+    seen: Observations,
+    residuals: NDArray[np.float64],
+    shares: tuple[NDArray[np.floating] | float, NDArray[np.floating] | float] | None,
+) -> NDArray[np.float64]:
+    """What each observation adds to the variance of S if the two arms exchanged their rewards.
+
+    Args:
+        seen: The observations.
+        residuals: r_k - r_b, shape (..., n), 0 for other arms.
+        shares: Probability of choosing arm k, and arm b, at each observation, broadcast to
+            (..., n); None if the two share all traffic.
+
+    Returns:
+        (h d)^2 / (p_k p_b) for the residual d = R - m, shape (..., n). Its conditional mean is
+        h^2 (s_k / p_b + s_b / p_k) for variances s, where that of (h r)^2 is
+        h^2 (s_k / p_k + s_b / p_b): the same at 50/50, or if s_k = s_b.
+
+    Raises:
+        ValueError: If there are more than two arms and no shares, or the shares do not fit.
+    """
+    if shares is None:
+        if len(np.unique(seen.arms)) > 2:
+            raise ValueError("with more than two arms, give the shares of the two compared")
+        ours, theirs = seen.propensities, 1 - seen.propensities
+    else:
+        ours, theirs = (np.asarray(share, dtype=np.float64) for share in shares)
+    product = np.broadcast_to(ours * theirs, seen.rewards.shape)
+    weighed = (seen.importance * residuals * seen.propensities) ** 2
+    used = weighed > 0
+    if (product[used] < 0).any():
+        raise ValueError("shares must be probabilities")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        added: NDArray[np.float64] = np.where(used, weighed / product, 0.0)
+    return added
+
+
 def arm_scores(seen: Observations, arm: int) -> ArmScores:
-    """Plug-ins, residuals and progress of one arm, in O(n)."""
+    """Plug-ins, residuals and outcomes of one arm, in O(n)."""
     mask = seen.arms == arm
     n = seen.rewards.shape[-1]
     position = np.arange(n, dtype=np.float64)
@@ -130,10 +168,8 @@ def arm_scores(seen: Observations, arm: int) -> ArmScores:
     residuals = np.where(mask, seen.rewards - plug_in, 0.0) / seen.propensities
     plug_in[..., :WARM_UP] = 0.0
     residuals[..., :WARM_UP] = 0.0
-    centred = seen.rewards - seen.rewards[..., :WARM_UP].mean(axis=-1, keepdims=True) if n else own
-    effective = effective_outcomes(centred, seen.importance / seen.propensities, mask)
     counted = np.cumsum(mask & (seen.importance > 0), axis=-1, dtype=np.float64)
-    return ArmScores(plug_in, residuals, Progress(arm, counted, effective))
+    return ArmScores(plug_in, residuals, counted)
 
 
 def _before(values: NDArray[np.float64]) -> NDArray[np.float64]:

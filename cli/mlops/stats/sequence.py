@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.stats.boundary import p_value, radius, tightest_time
-from mlops.stats.burn_in import Progress
+from mlops.stats.burn_in import Opening
 from mlops.stats.scores import WARM_UP
 
 TIGHTEST_AT = 2500
@@ -37,11 +37,11 @@ class ConfidenceSequence:
         n: Observations seen at each look, shape (n,).
         estimate: Running average of the scores by importance, shape (..., n); nan during the
             warm-up.
-        lower: Lower bound, -inf until the burn-in is over.
-        upper: Upper bound, inf until the burn-in is over.
-        p_value: Anytime-valid p-value against 0; 1 until the burn-in is over, shape (..., n).
+        lower: Lower bound, -inf while the sequence is not open.
+        upper: Upper bound, inf while it is not.
+        p_value: Anytime-valid p-value against 0; 1 while it is not open, shape (..., n).
         ready: Whether the bounds are finite at each look, shape (..., n).
-        progress: What each arm involved has gathered; empty where no burn-in is needed.
+        opening: What the arms involved have gathered; None where no burn-in is needed.
         alpha: Probability that any look's interval misses.
     """
 
@@ -51,7 +51,7 @@ class ConfidenceSequence:
     upper: NDArray[np.float64]
     p_value: NDArray[np.float64]
     ready: NDArray[np.bool_]
-    progress: tuple[Progress, ...]
+    opening: Opening | None
     alpha: float
 
     @property
@@ -62,8 +62,7 @@ class ConfidenceSequence:
     @property
     def waiting_for(self) -> str | None:
         """Why the bounds are still infinite at the last look, in words, or None. One run only."""
-        needs = [need for each in self.progress if (need := each.shortfall()) is not None]
-        return "; ".join(needs) if needs else None
+        return self.opening.shortfall() if self.opening else None
 
     def excludes(self, value: float = 0.0) -> NDArray[np.bool_]:
         """Whether each look's interval leaves the value out, shape (..., n)."""
@@ -72,18 +71,18 @@ class ConfidenceSequence:
 
 def sequence(
     scores: NDArray[np.float64],
-    residuals: NDArray[np.float64],
+    variance: NDArray[np.float64],
     importance: NDArray[np.float64],
-    progress: tuple[Progress, ...],
+    opening: Opening,
     alpha: float,
 ) -> ConfidenceSequence:
     """The confidence sequence of the running average of scores.
 
     Args:
         scores: phi, shape (..., n), 0 during the warm-up.
-        residuals: r, shape (..., n), 0 during the warm-up.
+        variance: V, shape (..., n).
         importance: h, shape (n,) or (..., n).
-        progress: Of every arm that takes part.
+        opening: Of the arms that take part.
         alpha: Error probability over all looks, in (0, 1).
 
     Raises:
@@ -93,9 +92,8 @@ def sequence(
         raise ValueError(f"alpha must be in (0, 1), got {alpha}")
     n = np.arange(1, scores.shape[-1] + 1)
     mass = scored_mass(importance)
-    variance = np.cumsum((importance * residuals) ** 2, axis=-1)
-    ready = np.logical_and.reduce([each.done() for each in progress]) & (n > WARM_UP)
-    rho2 = _tuned(variance, ready, progress, alpha)
+    ready = opening.ready() & (n > WARM_UP)
+    rho2 = _tuned(variance, ready, opening, alpha)
     total = np.cumsum(importance * scores, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = total / mass
@@ -103,7 +101,7 @@ def sequence(
         lower = np.where(ready, estimate - width, -np.inf)
         upper = np.where(ready, estimate + width, np.inf)
         p = np.where(ready, p_value(total, variance, rho2), 1.0)
-    return ConfidenceSequence(n, estimate, lower, upper, p, ready, progress, alpha)
+    return ConfidenceSequence(n, estimate, lower, upper, p, ready, opening, alpha)
 
 
 def scored_mass(importance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -118,17 +116,16 @@ def scored_mass(importance: NDArray[np.float64]) -> NDArray[np.float64]:
 def _tuned(
     variance: NDArray[np.float64],
     ready: NDArray[np.bool_],
-    progress: tuple[Progress, ...],
+    opening: Opening,
     alpha: float,
 ) -> NDArray[np.float64]:
-    """rho2 of each run from what was known when its burn-in ended, shape (..., 1)."""
+    """rho2 of each run from what was known when it first opened, shape (..., 1)."""
     if not ready.shape[-1]:
         return np.full((*ready.shape[:-1], 1), np.nan)
     first = np.argmax(ready, axis=-1)[..., None]
-    smallest = np.minimum.reduce([each.outcomes for each in progress])
-    outcomes = np.take_along_axis(smallest, first, axis=-1)
+    outcomes = np.take_along_axis(opening.smallest(), first, axis=-1)
     known = np.take_along_axis(variance, first, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
         rho2 = tightest_time(alpha) * outcomes / (TIGHTEST_AT * known)
-    kept: NDArray[np.float64] = np.where(ready[..., -1:], rho2, np.nan)
+    kept: NDArray[np.float64] = np.where(ready.any(axis=-1, keepdims=True), rho2, np.nan)
     return kept
