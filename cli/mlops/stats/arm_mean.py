@@ -22,6 +22,7 @@ def arm_sequence(
     arm: int,
     importance: NDArray[np.floating] | float = 1.0,
     alpha: float = 0.05,
+    horizon: float | None = None,
 ) -> ConfidenceSequence:
     """Confidence sequence of the mean reward of one arm.
 
@@ -32,6 +33,7 @@ def arm_sequence(
         arm: The arm in question.
         importance: As in `difference_sequence`; give both the same for estimates that agree.
         alpha: Probability that any interval, ever, misses.
+        horizon: As in `difference_sequence`.
 
     Returns:
         One interval per observation, in units of reward.
@@ -46,15 +48,18 @@ def arm_sequence(
     raw = np.where(seen.arms == arm, (seen.importance * seen.rewards / seen.propensities) ** 2, 0.0)
     effective = effective_outcomes(added, raw)
     opening = Opening((arm,), (own.outcomes,), effective, MIN_EFFECTIVE)
-    return sequence(scores, np.cumsum(added, axis=-1), seen.importance, opening, alpha)
+    return sequence(scores, np.cumsum(added, axis=-1), seen.importance, opening, alpha, horizon)
 
 
-def mean_sequence(values: NDArray[np.floating], *, alpha: float = 0.05) -> ConfidenceSequence:
+def mean_sequence(
+    values: NDArray[np.floating], *, alpha: float = 0.05, horizon: float | None = None
+) -> ConfidenceSequence:
     """Confidence sequence of the running mean of a stream, e.g. latencies or paired differences.
 
     Args:
         values: In order of arrival, shape (..., n); leading axes are independent runs.
         alpha: Probability that any interval, ever, misses.
+        horizon: Number of values planned, declared beforehand; None for no end.
 
     Raises:
         ValueError: If a value is not finite or alpha is not in (0, 1).
@@ -65,4 +70,6 @@ def mean_sequence(values: NDArray[np.floating], *, alpha: float = 0.05) -> Confi
     True
     """
     stream = np.asarray(values, dtype=np.float64)
-    return arm_sequence(np.zeros(stream.shape, dtype=np.int64), stream, 1.0, arm=0, alpha=alpha)
+    return arm_sequence(
+        np.zeros(stream.shape, dtype=np.int64), stream, 1.0, arm=0, alpha=alpha, horizon=horizon
+    )

@@ -33,6 +33,7 @@ def difference_sequence(
     importance: NDArray[np.floating] | float = 1.0,
     shares: tuple[NDArray[np.floating] | float, NDArray[np.floating] | float] | None = None,
     alpha: float = 0.05,
+    horizon: float | None = None,
 ) -> ConfidenceSequence:
     """Confidence sequence of mean reward of the candidate minus that of the baseline.
 
@@ -51,6 +52,9 @@ def difference_sequence(
             which the chosen arm's is `propensities`; None if there are no other arms.
         alpha: Probability that any interval, ever, misses; divide it with `bonferroni` for several
             candidates.
+        horizon: Planned sum of importance at the end of the test, declared before the first
+            outcome: N units at importance 1, N times `overlap` of the planned shares with that;
+            None for a sequence without an end. Past it the bounds stay what they were.
 
     Returns:
         One interval per observation, in units of reward. A candidate wins when `lower` exceeds 0.
@@ -82,7 +86,7 @@ def difference_sequence(
     )
     own = np.cumsum((seen.importance * residuals) ** 2, axis=-1)
     variance = np.maximum(own, np.cumsum(lent, axis=-1))
-    return sequence(scores, variance, seen.importance, opening, alpha)
+    return sequence(scores, variance, seen.importance, opening, alpha, horizon)
 
 
 def bonferroni(alpha: float, comparisons: int) -> float:

@@ -16,7 +16,11 @@ from mlops.stats.sequence import ConfidenceSequence
 
 
 def paired_sequence(
-    candidate: NDArray[np.floating], baseline: NDArray[np.floating], *, alpha: float = 0.05
+    candidate: NDArray[np.floating],
+    baseline: NDArray[np.floating],
+    *,
+    alpha: float = 0.05,
+    horizon: float | None = None,
 ) -> ConfidenceSequence:
     """Anytime-valid confidence sequence of the mean of d.
 
@@ -24,11 +28,12 @@ def paired_sequence(
         candidate: Rewards of the candidate, one per row, shape (n,).
         baseline: Rewards of the baseline on the same rows, shape (n,).
         alpha: Probability that any interval, ever, misses.
+        horizon: Number of rows planned, declared beforehand; None for no end.
 
     Raises:
         ValueError: If shapes differ or a reward is not finite.
     """
-    return mean_sequence(_differences(candidate, baseline), alpha=alpha)
+    return mean_sequence(_differences(candidate, baseline), alpha=alpha, horizon=horizon)
 
 
 def _differences(

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from mlops.stats.boundary import p_value, radius, tightest_time
 from mlops.stats.burn_in import Opening
+from mlops.stats.horizon import crossing_probability, final_level, until
 from mlops.stats.scores import WARM_UP
 
 TIGHTEST_AT = 2500
@@ -75,6 +76,7 @@ def sequence(
     importance: NDArray[np.float64],
     opening: Opening,
     alpha: float,
+    horizon: float | None = None,
 ) -> ConfidenceSequence:
     """The confidence sequence of the running average of scores.
 
@@ -84,23 +86,39 @@ def sequence(
         importance: h, shape (n,) or (..., n).
         opening: Of the arms that take part.
         alpha: Error probability over all looks, in (0, 1).
+        horizon: Planned sum of importance, declared beforehand (see `horizon`); None for no end.
 
     Raises:
-        ValueError: If alpha is not in (0, 1).
+        ValueError: If alpha is not in (0, 1), or the horizon is not positive.
     """
     if not 0 < alpha < 1:
         raise ValueError(f"alpha must be in (0, 1), got {alpha}")
+    if horizon is not None and not horizon > 0:
+        raise ValueError(f"the horizon must be positive, got {horizon}")
     n = np.arange(1, scores.shape[-1] + 1)
     mass = scored_mass(importance)
     ready = opening.ready() & (n > WARM_UP)
-    rho2 = _tuned(variance, ready, opening, alpha)
     total = np.cumsum(importance * scores, axis=-1)
+    if horizon is not None and n.size:
+        at = until(np.broadcast_to(importance, scores.shape), horizon)
+        mass = np.broadcast_to(mass, scores.shape)
+        total, variance, mass, ready = (
+            np.take_along_axis(each, at, axis=-1) for each in (total, variance, mass, ready)
+        )
+    rho2 = _tuned(variance, ready, opening, alpha)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = total / mass
-        width = radius(variance, rho2, alpha) / mass
+        if horizon is None:
+            width, p = radius(variance, rho2, alpha) / mass, p_value(total, variance, rho2)
+        else:
+            at_end = np.sqrt(variance * np.maximum(horizon / mass, 1.0))
+            width, p = (
+                final_level(alpha) * at_end / mass,
+                crossing_probability(np.abs(total) / at_end),
+            )
         lower = np.where(ready, estimate - width, -np.inf)
         upper = np.where(ready, estimate + width, np.inf)
-        p = np.where(ready, p_value(total, variance, rho2), 1.0)
+        p = np.where(ready, p, 1.0)
     return ConfidenceSequence(n, estimate, lower, upper, p, ready, opening, alpha)
 
 
