@@ -9,9 +9,12 @@ from scipy import stats
 from mlops.stats.sample_ratio import (
     ALPHA,
     CONCENTRATIONS,
+    TILTS,
+    latched_sample_ratio,
     log_evidence,
     sample_ratio,
     sample_ratio_path,
+    tilted_evidence,
 )
 from tests.stats.tolerance import fewest, most
 
@@ -122,3 +125,47 @@ def test_shapes_must_match() -> None:
         sample_ratio([1, 1, 1], HALF)
     with pytest.raises(ValueError, match="one shape"):
         sample_ratio_path(np.array([0]), np.array([0, 0]), [HALF])
+
+
+def test_a_mismatch_stays_when_later_counts_hide_it() -> None:
+    history = [[[300, 200]], [[600, 400]], [[6000, 5900]]]
+
+    assert latched_sample_ratio(history, [[0.5, 0.5]]).mismatch
+    assert not sample_ratio(history[-1], [[0.5, 0.5]]).mismatch
+    assert latched_sample_ratio(history[-1:], [[0.5, 0.5]]).p_value == pytest.approx(
+        sample_ratio(history[-1], [[0.5, 0.5]]).p_value
+    )
+
+
+def test_betting_is_the_likelihood_ratio_of_tilted_odds() -> None:
+    arms, p = np.array([0, 1]), np.array([[0.8, 0.2], [0.5, 0.5]])
+    expected = []
+    for tilt in TILTS:
+        for arm in (0, 1):
+            odds = np.exp(tilt * (arms == arm)) / (1 - p[:, arm] + p[:, arm] * np.exp(tilt))
+            expected.append(odds.prod())
+
+    assert tilted_evidence(arms, p)[-1] == pytest.approx(np.log(np.mean(expected)))
+
+
+def test_a_learning_policy_rarely_alarms_and_a_broken_one_does() -> None:
+    runs, n = 200, 2000
+    rng = np.random.default_rng(0)
+    alarms = found = 0
+    for _ in range(runs):
+        share = np.clip(0.5 + 0.4 * np.sin(np.arange(n) / 150 + rng.random()), 0.05, 0.95)
+        p = np.stack([1 - share, share], axis=1)
+        fair = (rng.random(n) < share) * 1
+        broken = (rng.random(n) < 0.85 * share) * 1
+        alarms += tilted_evidence(fair, p).max() >= np.log(100)
+        found += tilted_evidence(broken, p).max() >= np.log(100)
+
+    assert alarms <= most(runs, 0.01)
+    assert found >= fewest(runs, 0.9)
+
+
+def test_an_impossible_arm_is_certain() -> None:
+    assert tilted_evidence(np.array([0, 1]), np.array([[1.0, 0.0], [1.0, 0.0]])).tolist() == [
+        0.0,
+        np.inf,
+    ]

@@ -105,7 +105,10 @@ def bounded_difference_sequence(
     log_e = log_mixture(np.abs(total), variance, high - low, rho)
     p = np.where(ready, np.exp(np.minimum(np.log(2) - log_e, 0.0)), 1.0)
     n = np.arange(1, total.shape[-1] + 1)
-    return ConfidenceSequence(n, estimate, lower, upper, p, ready, None, alpha)
+    unused = np.full((*total.shape[:-1], 1), np.nan)
+    return ConfidenceSequence(
+        n, estimate, lower, upper, p, ready, None, alpha, total, variance, unused
+    )
 
 
 def planned_precision(scale: float, alpha: float) -> float:

@@ -19,6 +19,16 @@ Prior: the mean of two E, c = 1000 for small drifts (tightest near 10,000 observ
 for gross faults seen within dozens. The mean of martingales is one, at the cost of a factor 2 at
 most.
 
+Where probabilities change with every decision (a policy that learns), counts say nothing, and
+`tilted_evidence` bets on each draw: that the odds of an arm are e^t times what they should be,
+
+    E = product over i of e^(t 1{A_i = k}) / (1 - p_ik + p_ik e^t)
+
+a martingale of mean 1 whatever the past did to p (cf. Waudby-Smith, Ramdas, arXiv 2010.09686);
+averaged over arms and over t in `TILTS`.
+
+A mismatch stays one: `latched_sample_ratio` takes the largest E so far.
+
 The verdict uses the value of the counts at each look. `sample_ratio_path` gives it after every
 observation, to measure how often continuous watching raises a false alarm.
 
@@ -35,6 +45,7 @@ from scipy.special import gammaln
 
 ALPHA = 0.01
 CONCENTRATIONS = (10.0, 1000.0)
+TILTS = tuple(sign * size for size in (0.03, 0.1, 0.3, 1.0) for sign in (-1, 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,61 @@ def sample_ratio_path(
             # After inf, inf - inf is no gain.
             gains[members] = np.nan_to_num(np.diff(log_e, prepend=0.0), nan=0.0, posinf=np.inf)
     return np.cumsum(gains)
+
+
+def latched_sample_ratio(
+    counts: ArrayLike, weights: ArrayLike, *, alpha: float = ALPHA
+) -> SampleRatio:
+    """The test over a history of counts: once a mismatch was seen, it stays.
+
+    Args:
+        counts: Counts up to each of t moments, per stratum and arm, shape (t, s, k), none falling.
+            For sticky units, those that each revision met first (`units.new_units`).
+        weights: Promised probabilities, shape (s, k).
+        alpha: Probability of a false alarm, ever.
+
+    Raises:
+        ValueError: If shapes differ, or a row of weights is no distribution.
+    """
+    rows, shares = np.asarray(counts, dtype=np.int64), _checked(weights)
+    if rows.ndim != 3 or rows.shape[1:] != shares.shape:
+        raise ValueError(f"counts {rows.shape} must be (t, s, k) for weights {shares.shape}")
+    paths = [log_evidence(rows[:, index], share) for index, share in enumerate(shares)]
+    largest = float(np.max(np.sum(paths, axis=0), initial=0.0))
+    p_value = float(np.exp(-largest))
+    return SampleRatio(p_value, p_value <= alpha, alpha)
+
+
+def tilted_evidence(
+    arms: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Log e-value that arms are not drawn by the probabilities in force, after each decision.
+
+    Args:
+        arms: Chosen arm of each decision, shape (n,).
+        probabilities: Probability of every arm at each decision, shape (n, k).
+
+    Returns:
+        Log E, shape (n,); inf once an arm of probability 0 was chosen. `exp(-max)` is an
+        anytime-valid p-value.
+
+    Raises:
+        ValueError: If shapes differ or a row is no distribution.
+
+    >>> arms = np.tile([0, 1, 1], 400)
+    >>> bool(tilted_evidence(arms, np.full((1200, 2), 0.5))[-1] > np.log(100))
+    True
+    """
+    p = _checked(probabilities)
+    if arms.ndim != 1 or p.shape[0] != arms.size:
+        raise ValueError(f"arms {arms.shape} need probabilities (n, k), got {p.shape}")
+    chosen = arms[:, None] == np.arange(p.shape[1])
+    paths = [np.cumsum(tilt * chosen - np.log1p(p * np.expm1(tilt)), axis=0) for tilt in TILTS]
+    bets = np.concatenate(paths, axis=1)
+    log_e = np.logaddexp.reduce(bets, axis=1) - np.log(bets.shape[1])
+    impossible = np.logical_or.accumulate((chosen & (p == 0)).any(axis=1))
+    evidence: NDArray[np.float64] = np.where(impossible, np.inf, log_e)
+    return evidence
 
 
 def log_evidence(counts: NDArray[np.integer], share: NDArray[np.float64]) -> NDArray[np.float64]:

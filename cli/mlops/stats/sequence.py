@@ -44,6 +44,9 @@ class ConfidenceSequence:
         ready: Whether the bounds are finite at each look, shape (..., n).
         opening: What the arms involved have gathered; None where no burn-in is needed.
         alpha: Probability that any look's interval misses.
+        total: S at each look, shape (..., n).
+        variance: V at each look, shape (..., n).
+        precision: rho2 of each run, shape (..., 1); nan with a horizon and where never open.
     """
 
     n: NDArray[np.int64]
@@ -54,6 +57,9 @@ class ConfidenceSequence:
     ready: NDArray[np.bool_]
     opening: Opening | None
     alpha: float
+    total: NDArray[np.float64]
+    variance: NDArray[np.float64]
+    precision: NDArray[np.float64]
 
     @property
     def started(self) -> int | None:
@@ -101,10 +107,10 @@ def sequence(
     total = np.cumsum(importance * scores, axis=-1)
     if horizon is not None and n.size:
         at = until(np.broadcast_to(importance, scores.shape), horizon)
-        mass = np.broadcast_to(mass, scores.shape)
-        total, variance, mass, ready = (
-            np.take_along_axis(each, at, axis=-1) for each in (total, variance, mass, ready)
-        )
+        mass = np.take_along_axis(np.broadcast_to(mass, scores.shape), at, axis=-1)
+        total = np.take_along_axis(total, at, axis=-1)
+        variance = np.take_along_axis(variance, at, axis=-1)
+        ready = np.take_along_axis(ready, at, axis=-1)
     rho2 = _tuned(variance, ready, opening, alpha)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = total / mass
@@ -119,7 +125,9 @@ def sequence(
         lower = np.where(ready, estimate - width, -np.inf)
         upper = np.where(ready, estimate + width, np.inf)
         p = np.where(ready, p, 1.0)
-    return ConfidenceSequence(n, estimate, lower, upper, p, ready, opening, alpha)
+    return ConfidenceSequence(
+        n, estimate, lower, upper, p, ready, opening, alpha, total, variance, rho2
+    )
 
 
 def scored_mass(importance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,0 +1,174 @@
+"""Feedback that is missing: is it missing alike in all arms, and what if the silent ones differ?
+
+Symbols, per stratum (revision) and arm k:
+    a_k, c_k   requests asked, and answered, once their time to answer is over
+    w_k        probability with which the arm was drawn
+
+The test. If whether a request is answered does not depend on its arm, the arms of the answered ones
+are drawn by w, and so are those of the silent ones, whatever the rate of answers is and however it
+moves. Each set has the e-value of `sample_ratio` (Lindon, Malek, arXiv 2011.03567), martingales on
+disjoint requests, so that their product is one too; the mean of the three is taken. Answered
+requests alone see nothing where most answer (100 against 98 %), silent ones alone nothing where few
+do. The idea of betting on two groups' rates is that of Turner, Ly, Grunwald (arXiv 2106.02693); the
+known draw replaces their unknown common rate. Ever an alarm without cause: at most alpha.
+
+Pass only requests whose window has closed: an arm that answers late looks like one that does not,
+and while answers still come the counts of silent ones are no martingale. Where arms are not drawn
+by w at all this alarms as well; `sample_ratio` says which it is.
+
+The bounds. Means of those who answer compare all requests only if the silent ones are like them.
+    Manski (AER 80, 1990): silent rewards anywhere in [lo, hi].
+    Lee (RES 76, 2009): answers of the arm that gets more of them are trimmed at the top, or the
+        bottom, until the rates agree; bounds for those who answer in either arm. Assumes that the
+        arm moves everybody's answering in one direction, and a randomised draw.
+    Tipping share: the part of one arm's silent requests which must have earned a bad reward for
+        the verdict to be open again.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlops.stats.sample_ratio import ALPHA, log_evidence
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFeedback:
+    """Evidence that arms get answers at different rates.
+
+    Attributes:
+        p_value: Anytime-valid, in (0, 1].
+        differs: Whether `p_value` is at most alpha.
+        alpha: Probability of a false alarm, ever.
+        rates: Answered over asked, of each arm over all strata; nan where none was asked, (k,).
+    """
+
+    p_value: float
+    differs: bool
+    alpha: float
+    rates: NDArray[np.float64]
+
+
+def missing_feedback(
+    asked: ArrayLike, answered: ArrayLike, weights: ArrayLike, *, alpha: float = ALPHA
+) -> MissingFeedback:
+    """Test whether answers are missing in all arms alike.
+
+    Args:
+        asked: Requests whose window has closed, per stratum and arm, shape (s, k) or (k,).
+        answered: Those of them that were answered, same shape.
+        weights: Probabilities of the arms, same shape, each row a distribution.
+        alpha: Probability of a false alarm, ever.
+
+    Returns:
+        The test at this moment; it may be repeated at any time.
+
+    Raises:
+        ValueError: If shapes differ or counts are impossible.
+
+    >>> missing_feedback([10_000, 10_000], [10_000, 9_800], [0.5, 0.5]).differs
+    True
+    >>> missing_feedback([10_000, 10_000], [510, 490], [0.5, 0.5]).differs
+    False
+    """
+    all_of, some = (np.atleast_2d(each).astype(np.int64) for each in (asked, answered))
+    shares = np.atleast_2d(np.asarray(weights, dtype=np.float64))
+    if not all_of.shape == some.shape == shares.shape or (some < 0).any() or (some > all_of).any():
+        raise ValueError(f"answered {some.tolist()} must be among asked {all_of.tolist()}")
+    spoke, silent = (
+        sum(float(log_evidence(row, share)) for row, share in zip(rows, shares, strict=True))
+        for rows in (some, all_of - some)
+    )
+    log_e = np.logaddexp.reduce([spoke, silent, spoke + silent]) - np.log(3)
+    p_value = float(np.exp(-max(log_e, 0.0)))
+    total, answers = all_of.sum(axis=0), some.sum(axis=0)
+    with np.errstate(invalid="ignore"):
+        rates = answers / np.where(total > 0, total, np.nan)
+    return MissingFeedback(p_value, p_value <= alpha, alpha, rates)
+
+
+def manski_bounds(
+    means: tuple[float, float], rates: tuple[float, float], reward_range: tuple[float, float]
+) -> tuple[float, float]:
+    """Bounds of candidate minus baseline over all requests, whatever the silent ones earned.
+
+    Args:
+        means: Mean reward of the answered requests of the candidate and of the baseline.
+        rates: Share of requests answered, of each, in [0, 1].
+        reward_range: lo and hi.
+
+    Returns:
+        Lower and upper bound of the difference of means; no sampling error in them.
+
+    >>> lower, upper = manski_bounds((0.5, 0.5), (0.9, 1.0), (0.0, 1.0))
+    >>> round(lower, 3), round(upper, 3)
+    (-0.05, 0.05)
+    """
+    low, high = reward_range
+    if not all(0 <= rate <= 1 for rate in rates) or not low <= high:
+        raise ValueError(f"rates must be in [0, 1] and the range in order: {rates}, {reward_range}")
+    (ours, theirs), (r, s) = means, rates
+    return (
+        (ours * r + low * (1 - r)) - (theirs * s + high * (1 - s)),
+        (ours * r + high * (1 - r)) - (theirs * s + low * (1 - s)),
+    )
+
+
+def lee_bounds(
+    candidate: NDArray[np.floating], baseline: NDArray[np.floating], rates: tuple[float, float]
+) -> tuple[float, float]:
+    """Bounds of candidate minus baseline among those who answer in either arm.
+
+    Args:
+        candidate: Rewards of its answered requests, shape (n,), n > 0.
+        baseline: Rewards of the baseline's, shape (m,), m > 0.
+        rates: Share of requests answered, of the candidate and the baseline, in (0, 1].
+
+    Returns:
+        Lower and upper bound; no sampling error in them. Equal rates give the difference twice.
+
+    Raises:
+        ValueError: If an arm has no answer.
+    """
+    if not candidate.size or not baseline.size or min(rates) <= 0:
+        raise ValueError("every arm needs an answer")
+    kept = min(rates) / max(rates)
+    low, high = _trimmed(candidate if rates[0] >= rates[1] else baseline, kept)
+    if rates[0] >= rates[1]:
+        other = float(np.mean(baseline))
+        return low - other, high - other
+    other = float(np.mean(candidate))
+    return other - high, other - low
+
+
+def _trimmed(values: NDArray[np.floating], kept: float) -> tuple[float, float]:
+    """Mean of the lowest, and of the highest, share of the values."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    weight = np.clip(kept * ordered.size - np.arange(ordered.size), 0.0, 1.0)
+    return (
+        float(weight @ ordered / weight.sum()),
+        float(weight @ ordered[::-1] / weight.sum()),
+    )
+
+
+def tipping_share(lead: float, mean: float, rate: float, bad: float) -> float | None:
+    """The share of the leading arm's silent requests that must be bad for the lead to vanish.
+
+    Args:
+        lead: Distance of the verdict's bound from 0, in units of reward, not negative.
+        mean: Mean reward of the leading arm's answered requests.
+        rate: Share of its requests answered, in (0, 1].
+        bad: Reward of a silent request that was bad; those that were not earned `mean`. Below
+            `mean` where the candidate leads and its lower bound is asked about.
+
+    Returns:
+        A share in [0, 1], or None if not even all of them would do.
+
+    >>> round(tipping_share(lead=0.01, mean=0.8, rate=0.5, bad=0.0), 3)
+    0.025
+    """
+    if not 0 < rate <= 1 or lead < 0:
+        raise ValueError(f"rate must be in (0, 1] and lead not negative: {rate}, {lead}")
+    most = (1 - rate) * abs(mean - bad)
+    return lead / most if lead <= most and most > 0 else None
