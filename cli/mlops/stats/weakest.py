@@ -89,9 +89,8 @@ def turning_loss(
     enough = total * share / importance
     loss = float(brentq(left, 0.0, enough)) if left(0.0) > 0 else 0.0
     lent = _closing(found.opening) * variance * shares[0] * shares[1]
-    return TurningLoss(
-        min(loss, closing), within, min(3 / float(found.opening.smallest()[-1]), 1.0)
-    )
+    unseen = min(3 / float(found.opening.smallest()[-1]), 1.0)
+    return TurningLoss(min(loss, math.sqrt(lent) / importance), within, unseen)
 
 
 def _closing(opening: Opening) -> float:
