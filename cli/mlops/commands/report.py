@@ -174,7 +174,8 @@ def _render(out: Console, found: Report, html: str, url: str) -> None:
         f"[bold]{found.name}[/]  revision {revisions}  reward {escape(found.reward)}\n"
         f"[dim]{span}[/]"
     )
-    for table in (_traffic(found), _rewards(found), _quality(found)):
+    tables = (_traffic(found), _rewards(found), _quality(found), _posterior(found))
+    for table in filter(None, tables):
         out.print()
         # Where it is narrow cells are folded; a soft wrap would cut them off.
         out.print(table, soft_wrap=False)
@@ -225,7 +226,9 @@ def _name(arm: ArmReport) -> str:
 def _traffic(found: Report) -> Table:
     from rich.markup import escape
 
-    table = _table("model", "weight", "requests", "share", "errors", "ms")
+    refused = any(arm.refused for arm in found.arms)
+    titles = ["refused (4xx)"] * refused + ["errors (5xx)", "ms"]
+    table = _table("model", "weight", "requests", "share", *titles)
     for arm in found.arms:
         table.add_row(
             _name(arm),
@@ -233,28 +236,48 @@ def _traffic(found: Report) -> Table:
             f"{arm.weight * 100:.4g} %",
             f"{arm.requests:,}",
             f"{arm.share * 100:.1f} %",
+            *[f"{arm.refused:,}"] * refused,
             f"{arm.errors:,}",
-            _number(arm.latency_ms, ".2f"),
+            _number(arm.latency_ms),
         )
     return table
 
 
 def _rewards(found: Report) -> Table:
-    """What was earned; and beliefs, which decide nothing."""
-    level = f"{100 * (1 - found.verdict.alpha):.4g} % anytime"
-    table = _table(
-        "n", "mean reward", level, "P(best)*", "expected loss*",
-        caption="* beliefs, not a stopping rule",
-    )  # fmt: skip
+    """What was earned: the mean as it is, and the estimate with its interval."""
+    level = f"{100 * (1 - found.verdict.alpha):.4g} % CI"
+    what = (
+        f"a unit is one value of `{found.sticky_by}`; its reward is the mean of its outcomes"
+        if found.sticky_by
+        else None
+    )
+    table = _table(_units(found), "mean", "estimate (AIPW)", level, caption=what)
     for arm in found.arms:
+        interval = _range(arm.lower, arm.upper)
         table.add_row(
             _name(arm),
             f"{arm.n:,}",
-            _number(arm.mean, ".4g"),
-            _range(arm.lower, arm.upper),
-            _number(arm.p_best, ".3f"),
-            _number(arm.expected_loss, ".2g"),
+            _number(arm.mean),
+            _number(arm.estimate),
+            f"[dim]{arm.needs}[/]" if interval == "-" and arm.needs else interval,
         )
+    return table
+
+
+def _units(found: Report) -> str:
+    """What is counted, as a heading: requests with a reward, or what arms stick to."""
+    return "units" if found.sticky_by else "with reward"
+
+
+def _posterior(found: Report) -> Table | None:
+    """Bayesian numbers, which decide nothing; None where they were not computed."""
+    if all(arm.p_best is None for arm in found.arms):
+        return None
+    table = _table(
+        "P(best)", "expected loss", caption="Bayesian posterior; not a stopping rule"
+    )  # fmt: skip
+    for arm in found.arms:
+        table.add_row(_name(arm), _number(arm.p_best), _number(arm.expected_loss))
     return table
 
 
@@ -266,7 +289,7 @@ def _quality(found: Report) -> Table:
     over_time = [f"{measure.label} over time" for measure in measures[:1]]
     table = _table("labels", *(measure.label for measure in measures), *over_time)
     for index, arm in enumerate(found.arms):
-        values = [_number(getattr(arm.quality, measure.field), ".4f") for measure in measures]
+        values = [_number(getattr(arm.quality, measure.field)) for measure in measures]
         trend = [_trend(found, index, measure.field) for measure in measures[:1]]
         table.add_row(_name(arm), f"{arm.quality.n:,}", *values, *trend)
     return table
@@ -285,21 +308,19 @@ def _shadows(found: Report) -> Table:
     )  # fmt: skip
     for each in found.shadows:
         same = "-" if each.agreement is None else f"{each.agreement * 100:.4g} %"
-        values = [_number(getattr(each.quality, measure.field), ".4f") for measure in measures]
+        values = [_number(getattr(each.quality, measure.field)) for measure in measures]
         table.add_row(
             f"[bold]{escape(each.name)}[/]",
             escape(each.version),
             f"{each.requests:,}",
             same,
-            _number(each.difference, ".4g"),
+            _number(each.difference),
             f"{each.errors:,}",
-            _number(each.latency_ms, ".2f"),
+            _number(each.latency_ms),
             *values,
         )
-        values = [
-            _number(getattr(each.served_quality, measure.field), ".4f") for measure in measures
-        ]
-        latency = _number(each.served_latency_ms, ".2f")
+        values = [_number(getattr(each.served_quality, measure.field)) for measure in measures]
+        latency = _number(each.served_latency_ms)
         row = ["  served", "", "", "", "", f"{each.served_errors:,}", latency, *values]
         table.add_row(*(f"[dim]{cell}[/]" if cell else "" for cell in row))
     return table
@@ -340,9 +361,15 @@ def _render_verdict(out: Console, verdict: Verdict) -> None:
     )
 
 
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None or not math.isfinite(value) else format(value, form)
+def _number(value: float | None) -> str:
+    """Write a number with four digits, in one way wherever it stands."""
+    from mlops.monitoring.words import number
+
+    if value is None or not math.isfinite(value):
+        return "-"
+    return number(value, digits=4).replace("\N{MINUS SIGN}", "-")
 
 
 def _range(lower: float, upper: float) -> str:
-    return f"{lower:.4g} … {upper:.4g}" if math.isfinite(lower) and math.isfinite(upper) else "-"
+    known = math.isfinite(lower) and math.isfinite(upper)
+    return f"{_number(lower)} … {_number(upper)}" if known else "-"

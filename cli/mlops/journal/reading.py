@@ -97,19 +97,23 @@ def read_traffic(connection: Connection) -> list[Traffic]:
     """See `Journal.traffic`."""
     d = decisions.c
     drawn = d.propensity > 0
+    refused = and_(drawn, d.status >= 400, d.status < 500)
+    unit = func.coalesce(d.unit, d.nonce)
     query = (
         select(
             d.revision,
             d.arm,
             _count(drawn),
             # A decision without a sticky unit is its own unit.
-            func.count(distinct(case((drawn, func.coalesce(d.unit, d.nonce))))),
+            func.count(distinct(case((drawn, unit)))),
             _count(d.propensity == 0),
             _count(d.status >= 500),
             func.sum(d.n_rows),
             func.coalesce(func.avg(case((drawn, d.latency_us))), 0.0),
             func.min(d.time_ms),
             func.max(d.time_ms),
+            _count(refused),
+            func.count(distinct(case((refused, unit)))),
         )
         .group_by(d.revision, d.arm)
         .order_by(d.revision, d.arm)
@@ -127,6 +131,8 @@ def read_traffic(connection: Connection) -> list[Traffic]:
             latency_us_mean=float(row[7]),
             first_ms=row[8],
             last_ms=row[9],
+            refused=row[10],
+            refused_units=row[11],
         )
         for row in rows
     ]

@@ -283,6 +283,8 @@ class Traffic:
         latency_us_mean: Mean latency of drawn requests in microseconds.
         first_ms: Time of the first decision, milliseconds since 1970 in UTC.
         last_ms: Time of the last.
+        refused: Drawn requests answered with a status of 400 to 499: the model refused the rows.
+        refused_units: Distinct sticky units among those; equal to `refused` where there are none.
     """
 
     revision: int
@@ -295,6 +297,8 @@ class Traffic:
     latency_us_mean: float
     first_ms: int
     last_ms: int
+    refused: int = 0
+    refused_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from mlops.monitoring.quality import Quality, measure
 from mlops.rewards import reward_called
 from mlops.stats.arm_mean import arm_sequence
 from mlops.stats.bayes import posterior
+from mlops.stats.burn_in import MIN_OUTCOMES, Opening
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,17 @@ class ArmReport:
         errors: Requests answered with 5xx.
         latency_ms: Mean latency in milliseconds; NaN without requests.
         n: Units with a reward.
-        mean: Propensity-weighted mean reward; NaN before the burn-in is over.
-        lower: Anytime-valid lower bound of the mean.
+        mean: Mean reward of those units, as it is; NaN without any.
+        estimate: Propensity-weighted estimate (AIPW) of the mean reward if the arm had answered
+            everything; NaN during the warm-up.
+        lower: Anytime-valid lower bound of that mean.
         upper: Upper bound.
         quality: Against the truth.
         p_best: Posterior probability of being best; not a stopping rule. None if not computed.
         expected_loss: Expected reward given up by choosing it; None likewise.
+        refused: Drawn requests answered with 4xx: the model refused the rows.
+        outcomes: Outcomes with a reward; a unit has one or more.
+        needs: What its interval still waits for; empty once it has one.
     """
 
     name: str
@@ -49,11 +55,15 @@ class ArmReport:
     latency_ms: float
     n: int
     mean: float
+    estimate: float
     lower: float
     upper: float
     quality: Quality
     p_best: float | None
     expected_loss: float | None
+    refused: int = 0
+    outcomes: int = 0
+    needs: str = ""
 
 
 def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
@@ -74,7 +84,8 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
         latency = (
             sum(t.latency_us_mean * t.drawn for t in rows) / drawn / 1000 if drawn else math.nan
         )
-        mean, lower, upper = _mean(evidence, index, alpha, weight)
+        own = evidence.rewards[evidence.arms == index]
+        estimate, lower, upper, needs = _estimate(evidence, index, alpha, weight)
         reports.append(
             ArmReport(
                 name=arm.name,
@@ -85,28 +96,45 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
                 forced=sum(t.forced for t in rows),
                 errors=sum(t.errors for t in rows),
                 latency_ms=latency,
-                n=int((evidence.arms == index).sum()),
-                mean=mean,
+                n=own.size,
+                mean=float(own.mean()) if own.size else math.nan,
+                estimate=estimate,
                 lower=lower,
                 upper=upper,
                 quality=measure(evidence.truths, index, measures, evidence.terms[index]),
                 p_best=beliefs[index][0] if beliefs else None,
                 expected_loss=beliefs[index][1] if beliefs else None,
+                refused=sum(t.refused for t in rows),
+                outcomes=evidence.outcomes[index],
+                needs=needs,
             )
         )
     return tuple(reports)
 
 
-def _mean(
+def _estimate(
     evidence: Evidence, arm: int, alpha: float, weight: NDArray[np.float64] | float
-) -> tuple[float, float, float]:
+) -> tuple[float, float, float, str]:
+    """Return estimate, bounds, and what the bounds still wait for."""
     if not evidence.arms.size:
-        return math.nan, -math.inf, math.inf
+        return math.nan, -math.inf, math.inf, f"needs {MIN_OUTCOMES} more"
     found = arm_sequence(
         evidence.arms, evidence.rewards, evidence.propensities,
         arm=arm, importance=weight, alpha=alpha,
     )  # fmt: skip
-    return float(found.estimate[-1]), float(found.lower[-1]), float(found.upper[-1])
+    bounds = float(found.estimate[-1]), float(found.lower[-1]), float(found.upper[-1])
+    return (*bounds, "" if found.ready[-1] else _needs(found.opening))
+
+
+def _needs(opening: Opening | None) -> str:
+    """Say in a few words what an interval waits for.
+
+    It may need yet more than is said: how many alike outcomes there will be is not known.
+    """
+    missing = MIN_OUTCOMES - float(opening.smallest()[-1]) if opening else 0
+    if missing > 0:
+        return f"needs {missing:.0f} more"
+    return "needs outcomes that differ"
 
 
 def _beliefs(evidence: Evidence) -> Sequence[tuple[float, float]]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, Comparison, Method
 from mlops.stats.bounded import bounded_difference_sequence
+from mlops.stats.burn_in import MIN_OUTCOMES
 from mlops.stats.difference import bonferroni, difference_sequence
 from mlops.stats.remaining import remaining_observations
 from mlops.stats.scores import WARM_UP, overlap
@@ -136,7 +137,21 @@ def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:
         return f"needs more than {WARM_UP} outcomes, and has {evidence.arms.size}"
     for index in reversed(range(len(evidence.spec.arms))):
         waiting_for = waiting_for.replace(f"arm {index}", f"`{evidence.spec.arms[index].name}`")
-    return waiting_for
+    return waiting_for + _cure(found, evidence)
+
+
+def _cure(found: ConfidenceSequence, evidence: Evidence) -> str:
+    """Say what helps where an arm's outcomes are many and alike, as those of a perfect one."""
+    opening = found.opening
+    if opening is None or evidence.bounds is not None or not evidence.arms.size:
+        return ""
+    if float(opening.smallest()[-1]) < MIN_OUTCOMES:
+        return ""
+    unit = bool(((evidence.rewards >= 0) & (evidence.rewards <= 1)).all())
+    return (
+        f". If the reward has a range, declare it: `mlops deploy … --reward-range "
+        f"{'0..1' if unit else 'LOW..HIGH'}` begins an experiment that needs no such wait"
+    )
 
 
 def _looks_at(n: int) -> list[int]:

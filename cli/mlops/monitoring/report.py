@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlops.journal.base import Journal
+from mlops.journal.records import Traffic
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.evidence import Evidence, Underived, gather
@@ -53,6 +55,8 @@ class Report:
         verdict: What to do.
         notes: What a reader must know to judge all this.
         shadows: Models that get copies of requests now; no part of the experiment.
+        sticky_by: What a unit is, `header:NAME` or `field:NAME`; empty where it is a request.
+        no_reward: Why no reward at all can be derived from the feedback there is; else empty.
     """
 
     name: str
@@ -70,6 +74,8 @@ class Report:
     verdict: Verdict
     notes: tuple[str, ...]
     shadows: tuple[ShadowReport, ...] = ()
+    sticky_by: str = ""
+    no_reward: str = ""
 
 
 def make_report(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> Report:
@@ -106,6 +112,9 @@ def report_of(evidence: Evidence, alpha: float) -> Report:
         alpha=alpha,
         n=evidence.arms.size,
     )
+    stuck = _no_reward(evidence)
+    if stuck and verdict.decision == "continue":
+        verdict = replace(verdict, reason=f"{stuck[:1].upper()}{stuck[1:]}.")
     times = [t for t in evidence.traffic if t.drawn or t.forced]
     return Report(
         name=spec.name,
@@ -122,18 +131,33 @@ def report_of(evidence: Evidence, alpha: float) -> Report:
         quality=over_time(evidence.truths, evidence.terms, reward_called(spec.reward).measures),
         verdict=verdict,
         notes=_notes(evidence) + _pairable(evidence, verdict),
+        sticky_by=spec.sticky_by,
+        no_reward=stuck,
     )
+
+
+def _no_reward(evidence: Evidence) -> str:
+    """Say why feedback came and no reward with it; empty if there is some, or no feedback."""
+    if evidence.arms.size or not evidence.underived:
+        return ""
+    most = evidence.underived[0]
+    return no_reward(most.reason, most.instead)
 
 
 def _sample_ratio(evidence: Evidence) -> SampleRatioReport | None:
     """Test decisions, or distinct units where arms stick, against the promised shares."""
-    arms, sticky = len(evidence.spec.arms), bool(evidence.spec.sticky_by)
+    sticky = bool(evidence.spec.sticky_by)
+    return _split(evidence, lambda t: t.units if sticky else t.drawn)
+
+
+def _split(evidence: Evidence, count: Callable[[Traffic], int]) -> SampleRatioReport | None:
+    """Test whether something counted by arm has the promised shares."""
+    arms = len(evidence.spec.arms)
     counts = np.zeros((len(evidence.revisions), arms), dtype=np.int64)
     for traffic in evidence.traffic:
-        row = evidence.revisions.index(traffic.revision)
-        counts[row, traffic.arm] = traffic.units if sticky else traffic.drawn
+        counts[evidence.revisions.index(traffic.revision), traffic.arm] = count(traffic)
     weights = evidence.weights
-    if sticky:
+    if evidence.spec.sticky_by:
         # A unit that returns under new weights was not drawn again, so revisions are not
         # independent; the newest with traffic speaks for itself.
         busy = np.flatnonzero(counts.sum(axis=1))
@@ -159,8 +183,32 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.late:
         notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")
+    notes += _refusals(evidence)
     notes += _coverage(evidence)
     return tuple(notes)
+
+
+def _refusals(evidence: Evidence) -> list[str]:
+    """Warn if models of some arms refuse more of their requests than others.
+
+    Arms are drawn without regard to what is in a request. So if all arms refuse alike, refused
+    requests have the promised shares, whatever their number: the sample-ratio test of those.
+    """
+    ratio = _split(evidence, lambda t: t.refused_units)
+    if ratio is None or not ratio.mismatch:
+        return []
+    parts = []
+    for index, arm in enumerate(evidence.spec.arms):
+        own = [t for t in evidence.traffic if t.arm == index]
+        refused, drawn = sum(t.refused for t in own), sum(t.drawn for t in own)
+        share = f" ({100 * refused / drawn:.3g} %)" if drawn else ""
+        parts.append(f"`{arm.name}` {refused:,} of {drawn:,}{share}")
+    text = (
+        f"The models refuse their requests (4xx) at different rates: {', '.join(parts)}; "
+        f"sample-ratio test of the refused, p = {ratio.p_value:.2g}. Rewards compare only what "
+        "each arm accepts; `mlops logs` has the reasons."
+    )
+    return [text]
 
 
 def _underived(each: Underived) -> str:

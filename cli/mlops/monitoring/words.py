@@ -52,8 +52,8 @@ def reward_in_words(reward: str) -> str:
     return reward_called(reward).meaning
 
 
-def number(value: float | None, *, signed: bool = False) -> str:
-    """Write a number with three significant digits; a dash for none.
+def number(value: float | None, *, signed: bool = False, digits: int = 3) -> str:
+    """Write a number with so many significant digits, more if it is longer; a dash for none.
 
     >>> number(0.073324, signed=True), number(1234567.0), number(0.0, signed=True)
     ('+0.0733', '1,234,567', '0')
@@ -62,10 +62,10 @@ def number(value: float | None, *, signed: bool = False) -> str:
         return "\N{EN DASH}"
     size = abs(value)
     if size >= 1e9 or 0 < size < 1e-4:
-        text = f"{value:+.2e}"
+        text = f"{value:+.{digits - 1}e}"
     else:
-        digits = max(0, 2 - math.floor(math.log10(size))) if size else 0
-        text = f"{value:+,.{digits}f}"
+        places = max(0, digits - 1 - math.floor(math.log10(size))) if size else 0
+        text = f"{value:+,.{places}f}"
     if not size or not signed:
         text = text.removeprefix("+")
     return text.replace("-", "\N{MINUS SIGN}")
@@ -172,6 +172,14 @@ def _nothing_yet(report: Report, unit: str) -> Words:
             "",
             "Send it requests; the same command also brings the feedback:",
             f"mlops feedback {report.name}",
+        )
+    if report.no_reward:
+        return Words(
+            "No reward can be derived",
+            f"Feedback has come, and {report.no_reward}.",
+            "",
+            "The reward belongs to the deployment: deploy again with another one, or send rewards.",
+            "",
         )
     return Words(
         "No feedback yet",
