@@ -100,12 +100,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     'Did you mean `alpha`?'
     >>> did_you_mean("l1", ["alpha", "l1_ratio"])
     'Did you mean `l1_ratio`?'
+    >>> did_you_mean("storageURI", ["storage", "storageUri"])
+    'Did you mean `storageUri`?'
     >>> did_you_mean("x", ["alpha"]) is None
     True
     """
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1) or [k for k in known if k.startswith(name)]
-    return f"Did you mean `{close[0]}`?" if name and close else None
+    folded = {each.casefold(): each for each in known}
+    wanted = name.casefold()
+    close = difflib.get_close_matches(wanted, folded, n=1) or [
+        each for each in folded if each.startswith(wanted)
+    ]
+    return f"Did you mean `{folded[close[0]]}`?" if name and close else None
 
 
 def one_of(known: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ def lint(
 
 def test_what_is_well(lint: Lint, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(WELL)
-    assert lint("a.yaml") == (0, "1 file: nothing wrong\n", "")
+    assert lint("a.yaml") == (0, "1 file: no problems found\n", "")
 
 
 def test_errors_exit_with_3_and_warnings_only_if_strict(lint: Lint) -> None:
@@ -78,7 +78,7 @@ def test_a_folder_is_searched(lint: Lint, tmp_path: Path) -> None:
     (tmp_path / "deploy/.git/x.yaml").write_text("a: [")
     (tmp_path / "deploy/a.yml").write_text(WELL)
     (tmp_path / "deploy/readme.md").write_text("# no")
-    assert lint("deploy")[:2] == (0, "1 file: nothing wrong\n")
+    assert lint("deploy")[:2] == (0, "1 file: no problems found\n")
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "", "replicas: 3\n", "# only a word\n"])
@@ -93,7 +93,7 @@ def test_a_named_file_holds_a_manifest(
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert lint("-")[0] == 3
     # In a folder it may be a chart's values, a dashboard, a project's settings.
-    assert lint("data")[:2] == (0, "1 file: nothing wrong\n")
+    assert lint("data")[:2] == (0, "1 file: no problems found\n")
 
 
 def test_a_kustomization_is_read_by_its_name(lint: Lint, tmp_path: Path) -> None:
@@ -101,11 +101,37 @@ def test_a_kustomization_is_read_by_its_name(lint: Lint, tmp_path: Path) -> None
     assert lint("kustomization.yaml")[0] == 0
 
 
+def test_a_template_and_a_patch_are_notes(lint: Lint, tmp_path: Path) -> None:
+    (tmp_path / "chart").mkdir()
+    (tmp_path / "chart/a.yaml").write_text("kind: Pod\n{{- if .Values.x }}\nspec: {}\n{{- end }}\n")
+    code, out, _ = lint("chart", "--strict")
+    assert code == 0
+    assert out.startswith(
+        "chart/a.yaml:2: note template this is a template, so it was not checked\n"
+    )
+    assert out.endswith("1 file: 0 errors, 0 warnings, 1 note\n")
+    assert lint("chart", "--format", "github")[1].startswith("::notice file=chart/a.yaml,line=2,")
+    document = json.loads(lint("chart", "--json")[1])
+    assert (document["errors"], document["notes"]) == (0, 1)
+
+
+def test_a_patch_is_one_where_it_is_named_alone(lint: Lint, tmp_path: Path) -> None:
+    (tmp_path / "k/p").mkdir(parents=True)
+    (tmp_path / "k/kustomization.yaml").write_text("patches:\n- path: p/a.yaml\n")
+    (tmp_path / "k/p/a.yaml").write_text(
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\nspec: {replicas: 2}\n"
+    )
+    code, out, _ = lint("k/p/a.yaml")
+    assert (code, "note partial-object" in out) == (0, True)
+    (tmp_path / "k/kustomization.yaml").unlink()
+    assert lint("k/p/a.yaml")[0] == 3
+
+
 def test_standard_input(lint: Lint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("a: ["))
     code, out, _ = lint("-")
     assert code == 3
-    assert out.startswith("<stdin>:1: error yaml")
+    assert re.match(r"<stdin>:[12]: error yaml", out)
 
 
 def test_a_version_of_the_platform(lint: Lint) -> None:
@@ -122,7 +148,7 @@ def test_rules_are_listed(lint: Lint) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "fault"),
     [
-        ((), 2, "Say which manifests"),
+        ((), 2, "No manifests are named"),
         (("nowhere.yaml",), 5, "no file `nowhere.yaml`"),
         (("empty",), 5, "`empty` has no manifests"),
         (("binary.yaml",), 3, "cannot be read"),

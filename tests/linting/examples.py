@@ -44,6 +44,11 @@ _CONTAINER = "0.spec.template.spec.containers.0"
 _ROUTE = "0.spec.rules.0"
 _SHADOW = ((f"{_P}.1.shadow", True), (f"{_P}.0.traffic", 100), (f"{_P}.1.traffic", 20))
 
+_SELDON_HPA = {
+    "maxReplicas": 3,
+    "metrics": [{"type": "Resource", "resource": {"name": "cpu", "targetAverageUtilization": 50}}],
+}
+
 EXAMPLES: Mapping[str, Example] = {
     # general
     "unknown-field": Example(
@@ -67,6 +72,111 @@ EXAMPLES: Mapping[str, Example] = {
         "seldon2",
         (("2.metadata.name", "wine-a"),),
         (("2.metadata.name", "wine-a"), ("2.metadata.namespace", "other")),
+    ),
+    "local-path": Example(
+        "kserve",
+        ((f"{_ISVC}.model.storageUri", "/home/me/model"),),
+        ((f"{_ISVC}.model.storageUri", "/mnt/models"),),
+        path="spec.predictor.model.storageUri",
+    ),
+    "kubernetes/requests": Example(
+        "kubernetes",
+        ((f"{_CONTAINER}.resources.limits", {"cpu": "0.4"}),),
+        ((f"{_CONTAINER}.resources.limits", {"cpu": 1}),),
+        path="spec.template.spec.containers[0].resources.requests.cpu",
+    ),
+    "kubernetes/memory-unit": Example(
+        "kubernetes",
+        ((f"{_CONTAINER}.resources.requests.memory", "512m"),),
+        ((f"{_CONTAINER}.resources.requests.memory", "512M"),),
+    ),
+    "kubernetes/volumes": Example(
+        "kubernetes",
+        ((f"{_CONTAINER}.volumeMounts", [{"name": "data", "mountPath": "/data"}]),),
+        (
+            (f"{_CONTAINER}.volumeMounts", [{"name": "data", "mountPath": "/data"}]),
+            ("0.spec.template.spec.volumes", [{"name": "data", "emptyDir": {}}]),
+        ),
+    ),
+    "kubernetes/probe-port": Example(
+        "kubernetes",
+        ((f"{_CONTAINER}.readinessProbe", {"httpGet": {"port": "web"}}),),
+        ((f"{_CONTAINER}.readinessProbe", {"httpGet": {"port": "http"}}),),
+    ),
+    "kubernetes/labels": Example(
+        "kubernetes",
+        (("0.metadata.labels", {"model": "org/wine"}),),
+        (("0.metadata.annotations", {"model": "org/wine"}),),
+        path="metadata.labels.model",
+    ),
+    "kubernetes/secret-data": Example(
+        "seldon-store",
+        (("1.data", {"user": "admin"}),),
+        (("1.data", {"user": "YWRtaW4="}),),
+        path="data.user",
+    ),
+    "kserve/model-format": Example(
+        "kserve",
+        ((f"{_ISVC}.model.runtime", GONE), (f"{_ISVC}.model.modelFormat.name", "sklaern")),
+        ((f"{_ISVC}.model.runtime", GONE), (f"{_ISVC}.model.modelFormat.name", "sklearn")),
+        path="spec.predictor.model.modelFormat.name",
+    ),
+    "kserve/s3-endpoint": Example(
+        "kserve-s3",
+        (("2.metadata.annotations.serving|kserve|io/s3-endpoint", "s3://bucket/wine"),),
+        (("2.metadata.annotations.serving|kserve|io/s3-endpoint", "http://minio:9000"),),
+    ),
+    "kserve/s3-annotation": Example(
+        "kserve-s3",
+        (("3.metadata.annotations", {"serving.kserve.io/s3-region": "eu-west-1"}),),
+        (
+            (
+                "3.metadata.annotations",
+                {
+                    "serving.kserve.io/s3-region": "eu-west-1",
+                    "eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/reader",
+                },
+            ),
+        ),
+    ),
+    "kserve/system-namespace": Example("kserve", (("0.metadata.namespace", "kserve"),)),
+    "kserve/long-name": Example(
+        "kserve", (("0.metadata.name", "w" * 54),), (("0.metadata.name", "w" * 53),)
+    ),
+    "kserve/container-name": Example(
+        "kserve",
+        (
+            ("1.spec.containers.+", {"name": "log", "image": "log:1"}),
+            ("1.spec.containers.0.name", "a"),
+        ),
+        (("1.spec.containers.+", {"name": "log", "image": "log:1"}),),
+    ),
+    "kserve/parallel-size": Example(
+        "kserve",
+        ((f"{_ISVC}.workerSpec", {"tensorParallelSize": 0}),),
+        ((f"{_ISVC}.workerSpec", {"tensorParallelSize": 1}),),
+    ),
+    "kserve/llm-scaling": Example(
+        "kserve-llm",
+        (("0.spec.replicas", 2),),
+        path="spec.scaling",
+    ),
+    "seldon/hpa-requests": Example(
+        "seldon-one",
+        ((f"{_P}.0.componentSpecs.0.hpaSpec", _SELDON_HPA),),
+        (
+            (f"{_P}.0.componentSpecs.0.hpaSpec", _SELDON_HPA),
+            (
+                f"{_P}.0.componentSpecs.0.spec.containers.0.resources",
+                {"requests": {"cpu": "100m"}},
+            ),
+        ),
+    ),
+    "seldon2/storage": Example("seldon2", (("1.spec.storageUri", "pvc://models/wine"),)),
+    "seldon2/replicas": Example(
+        "seldon2",
+        (("1.spec.replicas", 2),),
+        (("1.spec.replicas", 2), ("4.spec.maxReplicas", 3)),
     ),
     "secret-value": Example(
         "kubernetes",
@@ -241,8 +351,8 @@ EXAMPLES: Mapping[str, Example] = {
     "kserve/protocol": Example("kserve", ((f"{_ISVC}.model.protocolVersion", "V2"),)),
     "kserve/runtime": Example(
         "kserve",
-        ((f"{_ISVC}.model.runtime", "theirs"),),
-        ((f"{_ISVC}.model.runtime", "kserve-mlserver"),),
+        ((f"{_ISVC}.model.runtime", "kserve-mlservr"),),
+        ((f"{_ISVC}.model.runtime", "another-teams"),),
     ),
     "kserve/stock-image": Example("kserve", ((f"{_ISVC}.model.runtime", GONE),)),
     "kserve/s3-secret": Example(
@@ -436,7 +546,7 @@ EXAMPLES: Mapping[str, Example] = {
     ),
     "seldon/no-methods": Example(
         "seldon-one",
-        ((f"{_P}.0.graph.type", "UNKNOWN_TYPE"),),
+        ((f"{_P}.0.graph.type", "UNKNOWN_TYPE"), (f"{_P}.0.graph.implementation", GONE)),
         ((f"{_P}.0.graph.type", "UNKNOWN_TYPE"), (f"{_P}.0.graph.methods", ["TRANSFORM_INPUT"])),
     ),
     "seldon/no-model-uri": Example("seldon-one", ((f"{_P}.0.graph.modelUri", GONE),)),

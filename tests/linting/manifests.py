@@ -138,6 +138,15 @@ _RUNTIME = {
         ],
     },
 }
+_LLM = {
+    "apiVersion": "serving.kserve.io/v1alpha2",
+    "kind": "LLMInferenceService",
+    "metadata": {"name": "llm"},
+    "spec": {
+        "model": {"uri": "hf://org/model", "name": "org/model"},
+        "scaling": {"maxReplicas": 4, "wva": {"hpa": {}}},
+    },
+}
 _GRAPH = {
     "apiVersion": "serving.kserve.io/v1alpha1",
     "kind": "InferenceGraph",
@@ -382,6 +391,7 @@ SETS: Mapping[str, list[Object]] = {
     "kserve-graph": [_GRAPH, _isvc("wine-a"), _isvc("wine-b"), _RUNTIME],
     "kserve-route": [_ROUTE, _isvc("wine-a"), _isvc("wine-b"), _RUNTIME],
     "kserve-s3": [_isvc(), _RUNTIME, _S3, _ACCOUNT],
+    "kserve-llm": [_LLM],
     "seldon2": [
         _EXPERIMENT, _model("wine-a"), _model("wine-b"), _model("wine-c"), _SERVER, _STORE,
     ],

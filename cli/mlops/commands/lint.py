@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from mlops.deployment.linting import LintReport
     from mlops.linting import Finding
 
+_STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan"}
 _PLATFORM = (
-    "What the cluster has, such as kserve=0.21, seldon=1.18.2, seldon2=2.10, gateway-api=1.2."
+    "Version of a platform in the cluster, such as kserve=0.21, seldon=1.18.2, seldon2=2.10, "
+    "gateway-api=1.2."
 )
 
 
@@ -24,31 +26,31 @@ def lint(
     paths: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE|DIR|-…", help="Manifests, ours or anybody's.", show_default=False
+            metavar="FILE|DIR|-…", help="Manifests, rendered by mlops or not.", show_default=False
         ),
     ] = None,
     platform: Annotated[
         list[str] | None, typer.Option(metavar="PLATFORM=VERSION", help=_PLATFORM)
     ] = None,
     feedback: Annotated[
-        bool, typer.Option("--feedback", help="Feedback will be sent to what they deploy.")
+        bool, typer.Option("--feedback", help="Feedback will be sent to what the manifests deploy.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 for warnings too.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 on warnings too.")] = False,
     form: Annotated[
         str,
         typer.Option(
-            "--format", metavar="text|github", help="For people, or for GitHub's annotations."
+            "--format",
+            metavar="text|github",
+            help="Text for people, or annotations for GitHub Actions.",
         ),
     ] = "text",
-    list_rules: Annotated[
-        bool, typer.Option("--rules", help="List what is looked at, and stop.")
-    ] = False,
+    list_rules: Annotated[bool, typer.Option("--rules", help="List all rules and exit.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Say what is wrong with manifests for Kubernetes, KServe and Seldon Core.
+    """Lint manifests for Kubernetes, KServe and Seldon Core.
 
-    Fields that a cluster would drop without a word, splits that do not split, feedback that lands
-    on the wrong arm. Exits with 3 if there are errors. Nothing is sent anywhere.
+    Finds fields that a cluster would drop silently, traffic splits that do not split, feedback that
+    reaches the wrong arm. Exits with 3 if there are errors. Nothing is sent anywhere.
     """
     from mlops.deployment.linting import github_annotations, lint_paths, rules
     from mlops.errors import UsageError
@@ -60,7 +62,7 @@ def lint(
         show({"rules": found}, as_json=as_json, render=lambda out: _render_rules(out, found))
         return
     if not paths:
-        raise UsageError("Say which manifests to check.", hint="`mlops lint deploy/`")
+        raise UsageError("No manifests are named.", hint="Try `mlops lint deploy/`.")
     report = lint_paths(paths, platform or (), feedback=feedback)
     if form == "github" and not as_json:
         for line in github_annotations(report):
@@ -81,12 +83,13 @@ def _render(out: Console, report: LintReport) -> None:
         _indented(out, finding.explanation)
         _indented(out, finding.reference)
     files = f"{len(report.files)} file{'s' if len(report.files) != 1 else ''}"
+    counts = [_count(report.errors, "error"), _count(report.warnings, "warning")]
+    if report.notes:
+        counts.append(_count(report.notes, "note"))
     if report.findings:
-        out.print(
-            f"{files}: {_count(report.errors, 'error')}, {_count(report.warnings, 'warning')}"
-        )
+        out.print(f"{files}: {', '.join(counts)}")
     else:
-        out.print(f"[green]{files}: nothing wrong[/]")
+        out.print(f"[green]{files}: no problems found[/]")
 
 
 def _indented(out: Console, text: str) -> None:
@@ -101,7 +104,7 @@ def _indented(out: Console, text: str) -> None:
 def _headline(finding: Finding) -> str:
     from rich.markup import escape
 
-    style = "bold red" if finding.severity == "error" else "yellow"
+    style = _STYLES[finding.severity]
     place = f"{finding.path}: " if finding.path else ""
     return (
         f"{escape(finding.file)}:{finding.line}: [{style}]{finding.severity}[/] "
@@ -115,6 +118,6 @@ def _count(number: int, noun: str) -> str:
 
 def _render_rules(out: Console, rules: Sequence[Mapping[str, str]]) -> None:
     for rule in rules:
-        style = "bold red" if rule["severity"] == "error" else "yellow"
+        style = _STYLES[rule["severity"]]
         out.print(f"[bold]{rule['rule']}[/] [{style}]{rule['severity']}[/]")
         _indented(out, rule["explanation"])

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from mlops.errors import InvalidInputError, NotFoundError, UsageError, did_you_mean, one_of
+from mlops.errors import (
+    InvalidInputError,
+    MlopsError,
+    NotFoundError,
+    UsageError,
+    did_you_mean,
+    one_of,
+)
 from mlops.linting import Context, Finding, lint
 from mlops.linting.base import VERSIONS
+from mlops.linting.documents import UnreadableError, read_documents
+from mlops.linting.kustomize import PATCHES
+from mlops.linting.kustomize import named as named_by
 
 #: In place of a file: standard input.
 STDIN = "-"
 _SUFFIXES = (".yaml", ".yml", ".json")
+#: How many folders up a kustomization is looked for that may name a file as a patch.
+_LEVELS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +40,14 @@ class LintReport:
         findings: What is wrong, by file and line.
         errors: How many of them a cluster would refuse, or cannot work.
         warnings: How many are not that bad.
+        notes: How many files or objects were not, or not wholly, checked: templates and patches.
     """
 
     files: tuple[str, ...]
     findings: tuple[Finding, ...]
     errors: int
     warnings: int
+    notes: int
 
 
 def lint_paths(
@@ -54,9 +69,22 @@ def lint_paths(
     read = {path: dict(_read(path)) for path in paths}
     texts = {name: text for found in read.values() for name, text in found.items()}
     named = {name for path, found in read.items() if _is_named(path) for name in found}
-    findings = tuple(lint(texts, Context(versions=versions, feedback=feedback), named))
-    errors = sum(finding.severity == "error" for finding in findings)
-    return LintReport(tuple(texts), findings, errors, len(findings) - errors)
+    context = Context(versions=versions, feedback=feedback)
+    findings = tuple(lint(texts, context, named, set(_patches_near(named))))
+    counts = Counter(finding.severity for finding in findings)
+    return LintReport(tuple(texts), findings, counts["error"], counts["warning"], counts["note"])
+
+
+def _patches_near(files: Iterable[str]) -> Iterator[str]:
+    """Yield the patches that kustomizations beside some files, or above them, name."""
+    folders = {each for file in files for each in list(Path(file).parents)[:_LEVELS]}
+    for folder in folders:
+        for kustomization in folder.glob("[kK]ustomization*"):
+            try:
+                documents = read_documents(_text(kustomization), str(kustomization))
+            except (UnreadableError, MlopsError):
+                continue
+            yield from named_by(documents, *PATCHES)
 
 
 def github_annotations(report: LintReport) -> Iterator[str]:
@@ -74,9 +102,8 @@ def github_annotations(report: LintReport) -> Iterator[str]:
             )
         )
         place = f"{finding.path}: " if finding.path else ""
-        yield f"::{finding.severity} {where}::" + _data(
-            f"{place}{finding.message}. {finding.explanation}"
-        )
+        kind = "notice" if finding.severity == "note" else finding.severity
+        yield f"::{kind} {where}::" + _data(f"{place}{finding.message}. {finding.explanation}")
 
 
 def _data(text: str) -> str:
@@ -107,7 +134,7 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
         return
     found = Path(path)
     if found.is_dir():
-        files = sorted(each for each in found.rglob("*") if _is_manifest(each, found))
+        files = manifests_below(found)
         if not files:
             raise NotFoundError(
                 f"`{path}` has no manifests.", hint=f"They end in {one_of(_SUFFIXES)}."
@@ -121,6 +148,11 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
 def _is_named(path: str) -> bool:
     """Whether a path has to be a manifest; a kustomization is known by its name."""
     return not Path(path).is_dir() and Path(path).stem.lower() != "kustomization"
+
+
+def manifests_below(folder: Path) -> list[Path]:
+    """Return the files of a folder and of those in it that may be manifests, sorted."""
+    return sorted(each for each in folder.rglob("*") if _is_manifest(each, folder))
 
 
 def _is_manifest(path: Path, folder: Path) -> bool:

@@ -10,7 +10,7 @@ from packaging.version import Version
 
 from mlops.linting.documents import Document, Path
 
-Severity: TypeAlias = Literal["error", "warning"]
+Severity: TypeAlias = Literal["error", "warning", "note"]
 
 #: The version of each platform that is assumed where the caller names none.
 VERSIONS: Mapping[str, str] = {
@@ -38,8 +38,11 @@ class Problem:
 class Context:
     """What a rule may know beside its document.
 
+    Files of one folder belong together, as for `kubectl apply -f FOLDER`. What another folder has
+    may be of another environment: it answers whether something exists, and no more.
+
     Attributes:
-        documents: All documents that are checked together, the rule's own among them.
+        documents: All documents that are checked, the rule's own among them.
         versions: Platform to version, for those the caller knows; see `VERSIONS`.
         feedback: Whether feedback is meant to be sent to what is deployed.
     """
@@ -47,6 +50,17 @@ class Context:
     documents: Sequence[Document] = ()
     versions: Mapping[str, str] = field(default_factory=dict)
     feedback: bool = False
+    by_kind: Mapping[str, Sequence[Document]] = field(init=False, repr=False)
+    by_place: Mapping[tuple[str, str], Sequence[Document]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        by_kind: dict[str, list[Document]] = {}
+        by_place: dict[tuple[str, str], list[Document]] = {}
+        for each in self.documents:
+            by_kind.setdefault(each.kind, []).append(each)
+            by_place.setdefault((each.folder, each.kind), []).append(each)
+        object.__setattr__(self, "by_kind", by_kind)
+        object.__setattr__(self, "by_place", by_place)
 
     @property
     def has_router(self) -> bool:
@@ -64,12 +78,16 @@ class Context:
 
     def of_kind(self, *kinds: str) -> list[Document]:
         """Return the documents of some kinds."""
-        return [document for document in self.documents if document.kind in kinds]
+        return [each for kind in kinds for each in self.by_kind.get(kind, ())]
 
-    def named(self, kind: str, name: str, namespace: str) -> Document | None:
-        """Return the document of a kind, name and namespace, None if it is not among them."""
-        for document in self.of_kind(kind):
-            if (document.name, document.namespace) == (name, namespace):
+    def beside(self, document: Document, *kinds: str) -> list[Document]:
+        """Return the documents of some kinds that are applied together with one."""
+        return [each for kind in kinds for each in self.by_place.get((document.folder, kind), ())]
+
+    def named(self, kind: str, name: str, beside: Document) -> Document | None:
+        """Return the document of a kind and name in the namespace of one beside it, if any."""
+        for document in self.beside(beside, kind):
+            if (document.name, document.namespace) == (name, beside.namespace):
                 return document
         return None
 
@@ -83,7 +101,8 @@ class Rule:
 
     Attributes:
         id: Its name, `platform/what`.
-        severity: `error` for what a cluster refuses or what cannot work, else `warning`.
+        severity: `error` for what a cluster refuses or what cannot work, `note` for what was not
+            checked, else `warning`.
         kinds: Kinds of documents it looks at, `group/Kind` without the version.
         check: Yields what is wrong.
         explanation: Why it matters and what to do.

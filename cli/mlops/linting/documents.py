@@ -1,10 +1,14 @@
-"""YAML as Kubernetes reads it, with the line of every field."""
+"""YAML and JSON as Kubernetes reads them, with the line of every field."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
@@ -12,10 +16,24 @@ Path: TypeAlias = tuple[str | int, ...]
 
 # More than any manifest has; aliases can make a few lines grow without end.
 _MAX_NODES = 200_000
+# The schemas in CustomResourceDefinitions are most of an install file, and nothing checks them.
+_LARGE_CHUNK = 4_000
+_CRD = re.compile(r"^kind:\s*[\"']?CustomResourceDefinition\b", re.MULTILINE)
+_SEPARATOR = re.compile(r"^---(?=\s)", re.MULTILINE)
+_CRD_STUB = "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition}"
+_DIRECTIVE = re.compile(
+    r"^\s*(?:- +)*(?:[\"']?[\w./-]+[\"']?\s*:\s*)?(?:\{\{|\{%|<%|\{[\w -]+\}[\w/.:-])",
+    re.MULTILINE,
+)
+_PLACEHOLDER = re.compile(
+    r"\{\{.*\}\}|\$\{[^}]*\}|\$\([A-Za-z_][\w.\-]*\)|^\$[A-Za-z_]\w*$"
+    r"|<(?:[A-Za-z][^<>]*)?>|\{%|^%\w+%$|^__\w+__$|^@\w+@$",
+    re.DOTALL,
+)
 
 
 class UnreadableError(Exception):
-    """Text that is no YAML, or none that Kubernetes takes.
+    """Text that is not YAML, or not what Kubernetes accepts.
 
     Args:
         message: What is wrong.
@@ -28,21 +46,48 @@ class UnreadableError(Exception):
         self.line = line
 
 
+class TemplateError(UnreadableError):
+    """Text that becomes a manifest only when a template engine has rendered it."""
+
+
+class Spot(NamedTuple):
+    """Where a value stands.
+
+    Attributes:
+        line: Its line, from 1; for the value of a key, that of the key.
+        inside: The spots of its fields or items.
+    """
+
+    line: int
+    inside: Mapping[str | int, Spot]
+
+
+_NOTHING: Mapping[str | int, Spot] = {}
+_TOP = Spot(1, _NOTHING)
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
     """One object of a manifest.
 
     Attributes:
         file: The file it is in, as it was named.
-        data: What it says; `structure.cleaned` leaves out what has no place in its kind.
-        lines: Path of every field and item to its line, from 1.
+        data: What it says; `structure.cleaned` leaves out what is not a field of its kind.
+        spot: Where it and its fields stand.
         repeated: Paths of keys that were given before in the same mapping.
+        filled_in: Paths of numbers, lists and mappings that another program puts in.
     """
 
     file: str
     data: Mapping[str, Any]
-    lines: Mapping[Path, int]
+    spot: Spot = _TOP
     repeated: tuple[Path, ...] = field(default=())
+    filled_in: tuple[Path, ...] = field(default=())
+
+    @property
+    def folder(self) -> str:
+        """The folder of its file; empty for standard input."""
+        return self.file.rpartition("/")[0]
 
     @property
     def api_version(self) -> str:
@@ -95,47 +140,76 @@ class Document:
 
     def line(self, path: Path) -> int:
         """Return the line of a path, or of the nearest thing around it."""
-        while path not in self.lines:
-            if not path:
-                return 1
-            path = path[:-1]
-        return self.lines[path]
+        spot = self.spot
+        for step in path:
+            if step not in spot.inside:
+                break
+            spot = spot.inside[step]
+        return spot.line
 
 
-class _Loader(yaml.SafeLoader):
+class _Resolver(yaml.SafeLoader):
     """PyYAML without dates: Kubernetes knows none, and reads them as text."""
 
 
-_Loader.yaml_implicit_resolvers = {
+_Resolver.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_EXPONENT = re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+")
+
+
+@lru_cache(maxsize=20_000)
+def _scalar(text: str, tag: str | None) -> Hashable:
+    """Return the value of a scalar, resolved as Kubernetes does if it has no tag."""
+    loader: Any = _Resolver("")
+    if tag is None and ":" in text:
+        # YAML 1.1 has numbers to the base of 60; Go's parser does not.
+        return text
+    if tag is None and _EXPONENT.fullmatch(text):
+        return float(text)
+    tag = tag or loader.resolve(yaml.ScalarNode, text, (True, False))
+    if tag not in _Resolver.yaml_constructors:
+        return text
+    value: Hashable = loader.construct_object(yaml.ScalarNode(tag, text))
+    return value
 
 
 def read_documents(text: str, file: str) -> list[Document]:
-    """Read every object of a YAML stream; a `List` becomes its items.
+    """Read every object of a YAML stream, or of JSON; a `List` becomes its items.
 
-    What is no mapping is left out, and so is an empty document.
+    What is not a mapping is left out, and so is an empty document.
 
     Raises:
-        UnreadableError: It is no YAML.
+        TemplateError: It has to be rendered first.
+        UnreadableError: It is not YAML.
     """
-    loader = _Loader(text)
+    if text.lstrip()[:1] in ("{", "["):
+        data = _json(text)
+        if data is not None and not (isinstance(data, dict) and "kind" in data):
+            return [Document(file, data)] if isinstance(data, dict) else []
+        # A tab may stand between the tokens of JSON, and nowhere else in it.
+        text = text.replace("\t", " ")
     found: list[Document] = []
     try:
-        while loader.check_node():
-            node = loader.get_node()
-            assert node is not None
-            found += _split(_Builder(loader).document(node, file))
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        told = " ".join(part for part in (error.context, error.problem) if part)
-        raise UnreadableError(told, mark.line + 1 if mark else 1) from error
+        for data, spot, repeated in _Reader(_without_crds(text)).documents():
+            if isinstance(data, dict):
+                found += _split(Document(file, data, spot, repeated))
     except (yaml.YAMLError, RecursionError) as error:
-        raise UnreadableError(str(error) or type(error).__name__, 1) from error
-    finally:
-        loader.dispose()
+        raise _unreadable(text, error) from error
     return found
+
+
+def is_placeholder(value: object) -> bool:
+    """Return whether a value is put in by another program: Helm, envsubst, Jinja, a reader.
+
+    >>> [is_placeholder(each) for each in ("v{{ .Values.tag }}", "${TAG}", "<your name>", "v1")]
+    [True, True, True, False]
+    """
+    if isinstance(value, dict) and len(value) == 1:
+        # `{name}` without quotes, which is a mapping for YAML.
+        return next(iter(value.values())) is None
+    return isinstance(value, str) and _PLACEHOLDER.search(value) is not None
 
 
 def shown(path: Path) -> str:
@@ -150,64 +224,163 @@ def shown(path: Path) -> str:
     return text.removeprefix(".")
 
 
-class _Builder:
-    """Turns the nodes of one document into plain data, and notes their lines."""
+def _json(text: str) -> Any:  # noqa: ANN401 - parsed JSON
+    """Return what a text says as JSON, None if it is not JSON."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
-    def __init__(self, loader: _Loader) -> None:
-        self._loader = loader
-        self._lines: dict[Path, int] = {}
+
+def _unreadable(text: str, error: Exception) -> UnreadableError:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    parts = (getattr(error, "context", None), getattr(error, "problem", None))
+    told = " ".join(part for part in parts if part) or str(error) or type(error).__name__
+    directive = _DIRECTIVE.search(text)
+    if directive:
+        return TemplateError(told, text.count("\n", 0, directive.end()) + 1)
+    return UnreadableError(told, mark.line + 1 if mark else 1)
+
+
+def _without_crds(text: str) -> str:
+    """Put a stub for each large CustomResourceDefinition; lines keep their numbers."""
+    if len(text) < _LARGE_CHUNK or not _CRD.search(text):
+        return text
+    starts = [0, *(match.end() for match in _SEPARATOR.finditer(text)), len(text)]
+    parts = []
+    for start, end in pairwise(starts):
+        part = text[start:end]
+        if len(part) > _LARGE_CHUNK and _CRD.search(part):
+            separator = "---" if part.endswith("---") else ""
+            part = f" {_CRD_STUB}" + "\n" * part.count("\n") + separator
+        parts.append(part)
+    return "".join(parts)
+
+
+class _Built(NamedTuple):
+    data: Any
+    spot: Spot
+    nodes: int
+
+
+class _Reader:
+    """Turns the events of a YAML stream into plain data, and notes lines.
+
+    The events are those of libyaml where PyYAML has it, several times faster than PyYAML's own.
+    """
+
+    def __init__(self, text: str) -> None:
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        self._events: Iterator[Any] = yaml.parse(text, loader)
+        self._anchors: dict[str, _Built | None] = {}
         self._repeated: list[Path] = []
-        self._open: set[int] = set()
         self._count = 0
 
-    def document(self, node: yaml.Node, file: str) -> Document | None:
-        data = self._build(node, ())
-        if not isinstance(data, dict):
-            return None
-        return Document(file, data, self._lines, tuple(self._repeated))
+    def documents(self) -> Iterator[tuple[Any, Spot, tuple[Path, ...]]]:
+        """Yield each document's data, where it stands, and the keys that it repeats."""
+        for event in self._events:
+            if isinstance(event, yaml.DocumentStartEvent):
+                self._anchors, self._repeated, self._count = {}, [], 0
+                built = self._build(next(self._events), ())
+                yield built.data, built.spot, tuple(self._repeated)
 
-    def _build(self, node: yaml.Node, path: Path) -> Any:  # noqa: ANN401 - parsed YAML
-        self._lines.setdefault(path, node.start_mark.line + 1)
-        self._count += 1
-        if self._count > _MAX_NODES or id(node) in self._open:
-            raise UnreadableError("aliases make it grow without end", node.start_mark.line + 1)
-        self._open.add(id(node))
-        try:
-            if isinstance(node, yaml.MappingNode):
-                return self._mapping(node, path)
-            if isinstance(node, yaml.SequenceNode):
-                return [self._build(item, (*path, i)) for i, item in enumerate(node.value)]
-            return self._loader.construct_object(node)
-        finally:
-            self._open.discard(id(node))
-
-    def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
-        own = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        self._loader.flatten_mapping(node)
-        built: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            here = (*path, key)
-            if key in built and own.count(key) > 1:
-                self._repeated.append(here)
-            self._lines[here] = key_node.start_mark.line + 1
-            built[key] = self._build(value_node, here)
+    def _build(self, event: Any, path: Path) -> _Built:  # noqa: ANN401 - PyYAML has no types
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent):
+            anchor = str(event.anchor)
+            built = self._anchors.get(anchor)
+            if built is None:
+                raise UnreadableError(_alias_fault(anchor, self._anchors), line)
+            self._counted(built.nodes, line)
+            return built
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        before = self._count
+        self._counted(1, line)
+        data: Any
+        spot = Spot(line, _NOTHING)
+        if isinstance(event, yaml.MappingStartEvent):
+            data, spot = self._mapping(line, path)
+        elif isinstance(event, yaml.SequenceStartEvent):
+            items = self._items(path)
+            data = [item.data for item in items]
+            spot = Spot(line, {index: item.spot for index, item in enumerate(items)})
+        else:
+            plain = event.implicit[0] and not event.tag
+            tag = event.tag if event.tag and event.tag.startswith("tag:yaml.org") else None
+            data = _scalar(event.value, tag) if plain or tag else event.value
+        built = _Built(data, spot, self._count - before)
+        if event.anchor:
+            self._anchors[event.anchor] = built
         return built
 
+    def _counted(self, nodes: int, line: int) -> None:
+        self._count += nodes
+        if self._count > _MAX_NODES:
+            raise UnreadableError("aliases make it grow without end", line)
 
-def _split(document: Document | None) -> Iterator[Document]:
-    if document is None:
-        return
+    def _items(self, path: Path) -> list[_Built]:
+        items: list[_Built] = []
+        for event in self._events:
+            if isinstance(event, yaml.SequenceEndEvent):
+                break
+            items.append(self._build(event, (*path, len(items))))
+        return items
+
+    def _mapping(self, line: int, path: Path) -> tuple[dict[str, Any], Spot]:
+        data: dict[str, Any] = {}
+        spots: dict[str | int, Spot] = {}
+        merged: list[_Built] = []
+        for event in self._events:
+            if isinstance(event, yaml.MappingEndEvent):
+                break
+            if isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+                mark: Any = event.start_mark
+                raise yaml.MarkedYAMLError(problem="found a mapping as a key", problem_mark=mark)
+            aliased = isinstance(event, yaml.AliasEvent)
+            key = str(self._build(event, path).data) if aliased else event.value
+            here = (*path, key)
+            value = self._build(next(self._events), here)
+            if key == "<<" and isinstance(value.data, dict | list):
+                merged.append(value)
+                continue
+            if key in data:
+                self._repeated.append(here)
+            data[key] = value.data
+            spots[key] = Spot(event.start_mark.line + 1, value.spot.inside)
+        for each in merged:
+            _merge(data, spots, each)
+        return data, Spot(line, spots)
+
+
+def _alias_fault(anchor: str, anchors: Mapping[str, object]) -> str:
+    if anchor in anchors:
+        return "aliases make it grow without end"
+    return f"found undefined alias '{anchor}'"
+
+
+def _merge(data: dict[str, Any], spots: dict[str | int, Spot], merged: _Built) -> None:
+    """Add what a merge key brings, and nothing that is there already."""
+    if isinstance(merged.data, list):
+        for index, item in enumerate(merged.data):
+            _merge(data, spots, _Built(item, merged.spot.inside[index], 0))
+    elif isinstance(merged.data, dict):
+        for key, value in merged.data.items():
+            if key not in data:
+                data[key] = value
+                spots[key] = merged.spot.inside[key]
+
+
+def _split(document: Document) -> Iterator[Document]:
     items = document.data.get("items")
     if document.kind != "List" or not isinstance(items, list):
         yield document
         return
     for index, item in enumerate(items):
         if isinstance(item, Mapping):
-            start: Path = ("items", index)
             yield Document(
                 document.file,
                 item,
-                {p[2:]: line for p, line in document.lines.items() if p[:2] == start},
-                tuple(p[2:] for p in document.repeated if p[:2] == start),
+                document.spot.inside["items"].inside[index],
+                tuple(p[2:] for p in document.repeated if p[:2] == ("items", index)),
             )

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mlops.linting.base import Context, Finding, Problem, Rule
-from mlops.linting.documents import Document, Path, UnreadableError, read_documents, shown
+from mlops.linting.documents import (
+    Document,
+    Path,
+    Spot,
+    TemplateError,
+    UnreadableError,
+    is_placeholder,
+    read_documents,
+    shown,
+)
+from mlops.linting.kustomize import FILLED_IN, PATCHES, patches
+from mlops.linting.kustomize import named as named_by
 from mlops.linting.rules import (
     gateway,
     general,
@@ -15,8 +27,10 @@ from mlops.linting.rules import (
     kserve_graph,
     kserve_runtime,
     kserve_scaling,
+    kserve_storage,
     kubernetes,
     monitoring,
+    pods,
     seldon1,
     seldon1_graph,
     seldon1_storage,
@@ -24,7 +38,13 @@ from mlops.linting.rules import (
     seldon2,
     seldon2_pipeline,
 )
-from mlops.linting.structure import cleaned, known_kinds, schema_of
+from mlops.linting.structure import MISSING, cleaned, known_kinds, schema_of
+
+#: What every file with an object has, or with a part of one.
+_MAYBE = re.compile(r"apiversion|kind|metadata|spec|patch|resources", re.IGNORECASE)
+
+#: What a file that cannot be read has, if it is meant as a manifest.
+_MEANT = re.compile(r"^[\s{,]*[\"']?(apiVersion|kind)[\"']?\s*:", re.MULTILINE)
 
 #: Every rule by its id. Those of `general` stand for checks made while a document is read.
 RULES: Mapping[str, Rule] = {
@@ -32,6 +52,7 @@ RULES: Mapping[str, Rule] = {
     for module in (
         general,
         kubernetes,
+        pods,
         monitoring,
         gateway,
         kserve,
@@ -39,6 +60,7 @@ RULES: Mapping[str, Rule] = {
         kserve_graph,
         kserve_runtime,
         kserve_scaling,
+        kserve_storage,
         seldon1,
         seldon1_graph,
         seldon1_storage,
@@ -56,14 +78,19 @@ def lint_text(text: str, file: str = "-", context: Context | None = None) -> lis
 
 
 def lint(
-    texts: Mapping[str, str], context: Context | None = None, named: Collection[str] = ()
+    texts: Mapping[str, str],
+    context: Context | None = None,
+    named: Collection[str] = (),
+    partial: Collection[str] = (),
 ) -> list[Finding]:
-    """Check manifests that belong together.
+    """Check manifests; those in files of one folder belong together.
 
     Args:
-        texts: File name to YAML.
+        texts: File name to YAML or JSON.
         context: Versions and purpose; its documents are those of `texts`.
         named: Files that have to hold a manifest; others may be anything.
+        partial: Files that are known to hold parts of objects, beside those that a kustomization
+            among `texts` names as patches.
 
     Returns:
         What is wrong, by file and line, errors before warnings of the same line.
@@ -71,17 +98,22 @@ def lint(
     findings: list[Finding] = []
     documents: list[Document] = []
     for file, text in texts.items():
+        if file not in named and not _MAYBE.search(text):
+            continue
         try:
             read = read_documents(text, file)
         except UnreadableError as error:
-            findings.append(_unreadable(file, text, error))
+            if file in named or _MEANT.search(text):
+                findings.append(_unreadable(file, error))
             continue
         findings += _objects(file, read, named=file in named)
         documents += read
+    parts = {*partial, *named_by(documents, *PATCHES)}
+    built = {*named_by(documents, "resources", "bases")}
     clean: list[Document] = []
     for document in documents:
-        kept, found = _structure(document)
-        findings += found
+        kept, found = _structure(document, partial=document.file in parts)
+        findings += (each for each in found if document.file not in built or not _filled_in(each))
         if kept is not None:
             clean.append(kept)
     context = replace(context or Context(), documents=tuple(clean))
@@ -95,8 +127,7 @@ def _objects(file: str, documents: Sequence[Document], *, named: bool) -> Iterat
     """Check that a file holds objects, and nothing else beside them."""
     problem = general.no_manifest(documents, named=named)
     if problem is not None:
-        blank = Document(file, {}, {})
-        yield _finding(RULES[general.NO_MANIFEST], blank, problem)
+        yield _finding(RULES[general.NO_MANIFEST], Document(file, {}), problem)
     if not any(document.is_object for document in documents):
         return
     for document in documents:
@@ -105,28 +136,52 @@ def _objects(file: str, documents: Sequence[Document], *, named: bool) -> Iterat
             yield _finding(RULES[general.STRAY], document, problem)
 
 
-def _structure(document: Document) -> tuple[Document | None, list[Finding]]:
-    """Check the fields of a document; None in place of one of a kind we know nothing about."""
+def _structure(document: Document, *, partial: bool) -> tuple[Document | None, list[Finding]]:
+    """Check the fields of a document; None in place of one that no rule can judge."""
     found = [
         _finding(RULES[general.REPEATED], document, Problem(path, f"`{path[-1]}` is given twice"))
         for path in document.repeated
     ]
     schema = schema_of(document)
     if schema is None:
-        problem = general.unknown_kind(document, known_kinds())
-        if problem is not None:
-            found.append(_finding(RULES[general.KIND], document, problem))
+        for rule, problem in (
+            (general.REMOVED, general.removed_version(document)),
+            (general.KIND, general.unknown_kind(document, known_kinds())),
+        ):
+            if problem is not None:
+                found.append(_finding(RULES[rule], document, problem))
         return None, found
     kept, problems = cleaned(document, schema)
+    partial = partial or patches(document)
+    if partial:
+        problems = [
+            (rule, problem)
+            for rule, problem in problems
+            if rule != MISSING and not is_placeholder(document.at(*problem.path))
+        ]
+        told = f"this is a patch of {document.kind} `{document.name}`, not the whole object"
+        found.append(_finding(RULES[general.PARTIAL], document, Problem((), told)))
     found += [_finding(RULES[rule], kept, problem) for rule, problem in problems]
-    return kept, found
+    return None if partial else kept, found
+
+
+def _depends(document: Document, path: Path) -> bool:
+    """Whether what stands at a path is not known before another program has put it in."""
+    filled_in = any(each[: len(path)] == path for each in document.filled_in)
+    return filled_in or is_placeholder(document.at(*path))
+
+
+def _filled_in(finding: Finding) -> bool:
+    """Whether a kustomization that names the file may add what is missing."""
+    return finding.rule == MISSING and finding.message.split("`")[1] in FILLED_IN
 
 
 def _rules(document: Document, context: Context) -> Iterator[Finding]:
     for rule in RULES.values():
         if not rule.kinds or document.group_kind in rule.kinds:
             for problem in rule.check(document, context):
-                yield _finding(rule, document, problem)
+                if not _depends(document, problem.path):
+                    yield _finding(rule, document, problem)
 
 
 def _finding(rule: Rule, document: Document, problem: Problem) -> Finding:
@@ -136,31 +191,20 @@ def _finding(rule: Rule, document: Document, problem: Problem) -> Finding:
         file=document.file,
         line=document.line(problem.path),
         object=f"{document.kind} {document.name}".strip(),
-        path=_shown(problem.path),
+        path=shown(problem.path),
         message=problem.message,
         explanation=rule.explanation,
         reference=rule.reference,
     )
 
 
-def _shown(path: Path) -> str:
-    return shown(path)
-
-
-def _unreadable(file: str, text: str, error: UnreadableError) -> Finding:
-    rule = RULES[general.YAML]
-    template = "; it looks like a template, so render it first" if "{{" in text else ""
-    return Finding(
-        rule=rule.id,
-        severity=rule.severity,
-        file=file,
-        line=error.line,
-        object="",
-        path="",
-        message=f"this is no YAML: {error.message}{template}",
-        explanation=rule.explanation,
-        reference=rule.reference,
-    )
+def _unreadable(file: str, error: UnreadableError) -> Finding:
+    if isinstance(error, TemplateError):
+        rule, message = RULES[general.TEMPLATE], "this is a template, so it was not checked"
+    else:
+        rule, message = RULES[general.YAML], f"this is not YAML: {error.message}"
+    blank = Document(file, {}, Spot(error.line, {}))
+    return _finding(rule, blank, Problem((), message))
 
 
 def errors(findings: Iterable[Finding]) -> list[Finding]:

@@ -17,13 +17,16 @@ from typing import Any, TypeAlias
 
 from mlops.errors import did_you_mean
 from mlops.linting.base import Problem
-from mlops.linting.documents import Document, Path
+from mlops.linting.documents import Document, Path, is_placeholder
 
 #: A parsed JSON Schema, of the reduced form that `schemas/README.md` describes.
 Schema: TypeAlias = Mapping[str, Any]
 
 _OPEN = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING = "x-kubernetes-int-or-string"
+_QUANTITY = re.compile(
+    r"[+-]?(\d+(\.\d*)?|\.\d+)([KMGTPE]i|[numkMGTPE]|[eE][+-]?(\d+(\.\d*)?|\.\d+))?"
+)
 _TYPES: Mapping[str, tuple[type, ...]] = {
     "object": (dict,),
     "array": (list,),
@@ -35,12 +38,17 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 _WORDS = {
     "object": "a mapping",
     "array": "a list",
-    "string": "text",
+    "string": "a string",
     "boolean": "true or false",
     "integer": "a whole number",
     "number": "a number",
 }
 _EMPTY: Mapping[str, Any] = {"object": {}, "array": [], "string": "", "boolean": False}
+
+#: A value that another program puts in, where the kind has something else than text.
+_FILLED_IN = "filled-in"
+#: In place of such a value: the field is as good as not there.
+_ABSENT = object()
 
 UNKNOWN, TYPE, MISSING, VALUE = "unknown-field", "wrong-type", "missing-field", "wrong-value"
 
@@ -77,20 +85,29 @@ def cleaned(document: Document, schema: Schema) -> tuple[Document, list[tuple[st
     """
     found: list[tuple[str, Problem]] = []
     data = _clean(document.data, schema, (), found)
-    return replace(document, data=data if isinstance(data, dict) else {}), found
+    filled_in = tuple(problem.path for rule, problem in found if rule == _FILLED_IN)
+    kept = replace(document, data=data if isinstance(data, dict) else {}, filled_in=filled_in)
+    return kept, [each for each in found if each[0] != _FILLED_IN]
 
 
 def _clean(value: Any, schema: Schema, path: Path, found: list[tuple[str, Problem]]) -> Any:  # noqa: ANN401
     schema = _tables()["definitions"][schema["$ref"]] if "$ref" in schema else schema
     kind = schema.get("type", "")
+    if isinstance(value, str if kind in ("", "object") else str | dict) and is_placeholder(value):
+        if kind in ("", "string") and isinstance(value, str):
+            return value
+        found.append((_FILLED_IN, Problem(path, "")))
+        return _EMPTY.get(kind, _ABSENT)
     if value is None:
         # A key without a value is as good as no key; in a list it stands for something.
         return _EMPTY.get(kind, 0)
     if schema.get(_INT_OR_STRING):
         kind_fits = isinstance(value, int | float | str) and not isinstance(value, bool)
         if not kind_fits:
-            found.append((TYPE, Problem(path, f"must be a number or text, not {_said(value)}")))
-        return value if kind_fits else 0
+            found.append((TYPE, Problem(path, f"must be a number or a string, not {_said(value)}")))
+            return 0
+        found += [(VALUE, Problem(path, text)) for text in _quantity(value, schema)]
+        return value
     if kind and not _fits(value, kind):
         found.append((TYPE, Problem(path, _wrong(value, kind))))
         return _EMPTY.get(kind, 0)
@@ -98,7 +115,8 @@ def _clean(value: Any, schema: Schema, path: Path, found: list[tuple[str, Proble
     if isinstance(value, dict):
         return _mapping(value, schema, path, found)
     if isinstance(value, list) and "items" in schema:
-        return [_clean(item, schema["items"], (*path, i), found) for i, item in enumerate(value)]
+        items = [_clean(item, schema["items"], (*path, i), found) for i, item in enumerate(value)]
+        return [0 if item is _ABSENT else item for item in items]
     return value
 
 
@@ -110,13 +128,15 @@ def _mapping(
     for key, item in value.items():
         inner = (properties or {}).get(key, others)
         if inner is not None:
-            if item is not None:
-                clean[key] = _clean(item, inner, (*path, key), found)
+            kept = None if item is None else _clean(item, inner, (*path, key), found)
+            if kept is not None and kept is not _ABSENT:
+                clean[key] = kept
         elif properties is not None and not schema.get(_OPEN):
-            hint = did_you_mean(key, properties) or ""
-            found.append(
-                (UNKNOWN, Problem((*path, key), f"`{key}` is no field here. {hint}".strip()))
-            )
+            # Without a value it changes nothing; a patch takes a field away like this.
+            if item is not None and key != "$patch":
+                hint = did_you_mean(key, properties) or ""
+                told = f"there is no field `{key}` here. {hint}".strip()
+                found.append((UNKNOWN, Problem((*path, key), told)))
         else:
             clean[key] = item
     found += [
@@ -150,6 +170,11 @@ def _said(value: object) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     return f"`{value}`"
+
+
+def _quantity(value: Any, schema: Schema) -> Iterator[str]:  # noqa: ANN401 - parsed YAML
+    if schema.get("format") == "quantity" and not _QUANTITY.fullmatch(str(value)):
+        yield f"`{value}` is not a quantity such as `500m`, `2`, `512Mi` or `2G`"
 
 
 def _bounds(value: Any, schema: Schema) -> Iterator[str]:  # noqa: ANN401 - parsed YAML

@@ -50,9 +50,9 @@ def weights(document: Document, context: Context) -> Iterator[Problem]:
 
 def backend(document: Document, context: Context) -> Iterator[Problem]:
     """Find a backend that none of the manifests makes."""
-    made = _services(context)
-    if not made:
+    if not context.beside(document, "Service", "InferenceService"):
         return
+    made = _services(context)
     for path, reference in _backends(document):
         if reference.get("kind", "Service") != "Service" or reference.get("namespace"):
             continue
@@ -68,7 +68,7 @@ def served_names(document: Document, context: Context) -> Iterator[Problem]:
     """Find backends of one rule that answer to different model names."""
     named = {
         service: name
-        for isvc in context.of_kind("InferenceService")
+        for isvc in context.beside(document, "InferenceService")
         for service, name in [(_service(isvc), _served(isvc))]
     }
     for index, rule in enumerate(maps(document.at("spec", "rules"))):

@@ -13,18 +13,76 @@ from mlops.linting.structure import MISSING, TYPE, UNKNOWN, VALUE, builtin_kinds
 
 YAML, REPEATED, KIND = "yaml", "repeated-key", "unknown-kind"
 NO_MANIFEST, STRAY = "no-manifest", "not-a-manifest"
+TEMPLATE, PARTIAL, REMOVED = "template", "partial-object", "removed-version"
+#: Kinds (all if there is none), the release that dropped the version, and what to write instead.
+_REMOVED: Mapping[str, tuple[tuple[tuple[str, ...], str, str], ...]] = {
+    "extensions/v1beta1": (
+        (("Ingress",), "1.22", "networking.k8s.io/v1"),
+        (("NetworkPolicy",), "1.16", "networking.k8s.io/v1"),
+        (("PodSecurityPolicy",), "1.16", ""),
+        (("Deployment", "DaemonSet", "ReplicaSet"), "1.16", "apps/v1"),
+    ),
+    "apps/v1beta1": (((), "1.16", "apps/v1"),),
+    "apps/v1beta2": (((), "1.16", "apps/v1"),),
+    "admissionregistration.k8s.io/v1beta1": (
+        (
+            ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"),
+            "1.22",
+            "admissionregistration.k8s.io/v1",
+        ),
+    ),
+    "apiextensions.k8s.io/v1beta1": (((), "1.22", "apiextensions.k8s.io/v1"),),
+    "apiregistration.k8s.io/v1beta1": (((), "1.22", "apiregistration.k8s.io/v1"),),
+    "networking.k8s.io/v1beta1": ((("Ingress", "IngressClass"), "1.22", "networking.k8s.io/v1"),),
+    "rbac.authorization.k8s.io/v1beta1": (((), "1.22", "rbac.authorization.k8s.io/v1"),),
+    "scheduling.k8s.io/v1beta1": (((), "1.22", "scheduling.k8s.io/v1"),),
+    "batch/v1beta1": (((), "1.25", "batch/v1"),),
+    "policy/v1beta1": (
+        (("PodDisruptionBudget",), "1.25", "policy/v1"),
+        (("PodSecurityPolicy",), "1.25", ""),
+    ),
+    "autoscaling/v2beta1": (((), "1.25", "autoscaling/v2"),),
+    "autoscaling/v2beta2": (((), "1.26", "autoscaling/v2"),),
+}
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-_SECRET = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY|CREDENTIAL|PRIVATE_KEY)")
-_SWITCHES = ("true", "false")
+_SECRET = re.compile(
+    r"(^|_)(PASSWORD|PASSWD|SECRET|TOKEN|SECRET_KEY|SECRET_ACCESS_KEY|PRIVATE_KEY|API_KEY)$"
+)
+#: Called tokens, and no secrets: etcd's members find each other by them.
+_PUBLIC = re.compile(r"(CLUSTER|DISCOVERY)_TOKEN$")
+#: Written in templates for a name to be filled in.
+_CAPITALS = re.compile(r"[A-Z]{2,}[_-][A-Z]{2,}")
+#: Files of other programs that are written like objects of Kubernetes, or were OpenShift's.
+_NO_OBJECTS = (
+    "Config", "Policy", "Template", "DeploymentConfig", "BuildConfig", "ImageStream", "Route",
+)  # fmt: skip
+#: `…_SECRET` may hold a secret or name one; these values name something or switch something.
+_NO_SECRET = re.compile(
+    r"(true|false|yes|no|none|null|\d)|[/$].*|[a-z0-9-]*-secret[a-z0-9-]*", re.I
+)
 _USERINFO = re.compile(r"^[a-z][a-z0-9+.]*://[^/@\s]*:[^/@\s]+@", re.IGNORECASE)
-_URI_FIELDS = ("storageUri", "modelUri", "uri")
+_URI_FIELDS = ("storageUri", "modelUri")
 _ONLY_MLFLOW = ("models:", "runs:", "mlflow-artifacts:", "mlflow:")
 
 
 def nothing(document: Document, context: Context) -> Iterator[Problem]:
     """Stand in for a check that is made while the document is read."""
     yield from ()
+
+
+def removed_version(document: Document) -> Problem | None:
+    """Say that Kubernetes serves this version of its API no longer."""
+    for kinds, since, now in _REMOVED.get(document.api_version, ()):
+        if not kinds or document.kind in kinds:
+            told = f"Kubernetes {since} removed `{document.api_version}/{document.kind}`"
+            return Problem(
+                ("apiVersion",), f"{told}; {f'use `{now}`' if now else 'nothing replaces it'}"
+            )
+    if document.api_version.startswith("serving.kubeflow.org/"):
+        told = f"`{document.api_version}` is KFServing's; KServe serves `serving.kserve.io/v1beta1`"
+        return Problem(("apiVersion",), told)
+    return None
 
 
 def unknown_kind(document: Document, known: frozenset[str]) -> Problem | None:
@@ -40,15 +98,15 @@ def unknown_kind(document: Document, known: frozenset[str]) -> Problem | None:
     )
     if not ours or not group.endswith((".seldon.io", ".kserve.io")) or name in known:
         return None
-    hint = did_you_mean(name, ours) or f"Known: {', '.join(ours)}."
+    same = [kind for kind in ours if kind.endswith(f"/{document.kind}")]
+    hint = did_you_mean(name, same or ours) or f"Known: {', '.join(ours)}."
     return Problem(("apiVersion",), f"there is no `{name}`. {hint}")
 
 
 def _unknown_builtin(document: Document, known: frozenset[str]) -> Problem | None:
     """Say that Kubernetes has no such kind in this group; all of its own kinds are known."""
     version, kind = document.api_version, document.kind
-    # A kubeconfig is written like an object and is none.
-    if kind in builtin_kinds()[version] or (version, kind) == ("v1", "Config"):
+    if kind in builtin_kinds()[version] or (version == "v1" and kind in _NO_OBJECTS):
         return None
     every = {f"{v}/{k}" for v, kinds in builtin_kinds().items() for k in kinds} | known
     elsewhere = sorted(each for each in every if each.endswith(f"/{kind}"))
@@ -92,6 +150,13 @@ def name(document: Document, context: Context) -> Iterator[Problem]:
     if not document.name:
         if not document.at("metadata", "generateName"):
             yield Problem(("metadata",), "it has no name")
+    elif document.api_version.startswith("rbac.authorization.k8s.io/"):
+        # Roles may be called anything that fits in a path.
+        if re.search(r"[/%]", document.name):
+            told = f"`{document.name}` contains `/` or `%`"
+            yield Problem(("metadata", "name"), told)
+    elif _CAPITALS.search(document.name):
+        return
     elif not _NAME.fullmatch(document.name) or len(document.name) > 253:
         yield Problem(
             ("metadata", "name"),
@@ -101,15 +166,21 @@ def name(document: Document, context: Context) -> Iterator[Problem]:
 
 def repeated_object(document: Document, context: Context) -> Iterator[Problem]:
     """Find an object that is given twice: the later one wins, silently."""
-    same = [
-        other
-        for other in context.documents
-        if (other.group_kind, other.namespace, other.name)
-        == (document.group_kind, document.namespace, document.name)
-    ]
-    if len(same) > 1 and same[0] is not document:
-        where = f"{same[0].file}:{same[0].line(('kind',))}"
-        yield Problem(("metadata", "name"), f"{document.kind} `{document.name}` is in {where} too")
+    for other in context.beside(document, document.kind):
+        if other is document:
+            return
+        if (
+            other.file == document.file
+            and document.name
+            and _identity(other) == _identity(document)
+        ):
+            told = f"{document.kind} `{document.name}` is also in line {other.line(('kind',))}"
+            yield Problem(("metadata", "name"), told)
+            return
+
+
+def _identity(document: Document) -> tuple[str, str, str]:
+    return document.group_kind, document.namespace, document.name
 
 
 def secret_value(document: Document, context: Context) -> Iterator[Problem]:
@@ -118,17 +189,14 @@ def secret_value(document: Document, context: Context) -> Iterator[Problem]:
         return
     for path, value in _walk(document.data, ()):
         if isinstance(value, str) and _USERINFO.match(value):
-            yield Problem(path, "the URI carries a user name and a password")
+            yield Problem(path, "the URI contains a user name and a password")
         if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
             continue
         held = value.get("value")
-        if isinstance(held, str) and _SECRET.search(value["name"].upper()) and _is_secret(held):
-            yield Problem((*path, "value"), f"the value of `{value['name']}` stands in plain text")
-
-
-def _is_secret(value: str) -> bool:
-    """Whether a value is not a file's name, a reference or a switch."""
-    return bool(value) and not value.startswith(("/", "$(")) and value.lower() not in _SWITCHES
+        called = value["name"].upper()
+        secret = _SECRET.search(called) and not _PUBLIC.search(called)
+        if secret and isinstance(held, str) and held and not _NO_SECRET.fullmatch(held):
+            yield Problem((*path, "value"), f"the value of `{value['name']}` is in plain text")
 
 
 def mlflow_uri(document: Document, context: Context) -> Iterator[Problem]:
@@ -137,9 +205,20 @@ def mlflow_uri(document: Document, context: Context) -> Iterator[Problem]:
         if not path or path[-1] not in _URI_FIELDS or not isinstance(value, str):
             continue
         if value.startswith(_ONLY_MLFLOW):
-            yield Problem(path, f"`{value}` can be read by MLflow only")
-        elif value.startswith(("file:", "/", "./", "../")):
-            yield Problem(path, f"`{value}` is a folder of one machine")
+            yield Problem(path, f"only MLflow can read `{value}`")
+
+
+def local_path(document: Document, context: Context) -> Iterator[Problem]:
+    """Find model URIs that are paths, where models are fetched from a store."""
+    if document.api_version.startswith("mlops.seldon.io/"):
+        # Servers of Seldon Core 2 may have volumes of models mounted.
+        return
+    for path, value in _walk(document.data, ()):
+        if not path or path[-1] not in _URI_FIELDS or not isinstance(value, str) or not value:
+            continue
+        local = value.startswith("file:") or ":" not in value
+        if local and not value.startswith("/mnt/models"):
+            yield Problem(path, f"`{value}` is a path in the container, not the URI of a store")
 
 
 def image_tag(document: Document, context: Context) -> Iterator[Problem]:
@@ -185,6 +264,32 @@ RULES = (
         nothing,
         "Kubernetes or the platform serves no such kind in this version, so the API server "
         "refuses it.",
+    ),
+    Rule(
+        TEMPLATE,
+        "note",
+        (),
+        nothing,
+        "It is not a manifest until it is rendered, so it was not checked: `helm template CHART | "
+        "mlops lint -`, `envsubst`, or the engine it is for.",
+    ),
+    Rule(
+        PARTIAL,
+        "note",
+        (),
+        nothing,
+        "What a patch leaves out comes from the object it changes, so only its fields were "
+        "checked: `kubectl kustomize FOLDER | mlops lint -` checks the whole.",
+        "https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/patches/",
+    ),
+    Rule(
+        REMOVED,
+        "warning",
+        (),
+        nothing,
+        "Current clusters do not serve this version, so `kubectl apply` finds no such kind. The "
+        "fields may have changed too: read the guide before you replace the version.",
+        "https://kubernetes.io/docs/reference/using-api/deprecation-guide/",
     ),
     Rule(
         NO_MANIFEST,
@@ -234,7 +339,7 @@ RULES = (
     ),
     Rule(
         "secret-value",
-        "error",
+        "warning",
         (),
         secret_value,
         "Manifests are kept in repositories and shown by `kubectl get -o yaml`. Keep the value "
@@ -247,10 +352,20 @@ RULES = (
         "error",
         (),
         mlflow_uri,
-        "No storage initializer knows MLflow's own schemes, nor the folders of your machine; some "
+        "No storage initializer knows MLflow's own schemes; some "
         "take `models:/x` for a path and fail in the pod. Write the artifact URI, which "
         "`mlops deploy --target … --render` looks up in the registry; `mlops models push` copies a "
         "local model to a store the cluster can reach.",
+        "kserve/kserve v0.20.0 pkg/controller/v1beta1/inferenceservice/utils/utils.go",
+    ),
+    Rule(
+        "local-path",
+        "warning",
+        (),
+        local_path,
+        "No storage initializer copies it: the path must be in the image, or on a volume that is "
+        "mounted there. To have the model fetched, write the URI of a store, such as `s3://…`; "
+        "`mlops models push` copies a local model to one.",
         "kserve/kserve v0.20.0 pkg/controller/v1beta1/inferenceservice/utils/utils.go",
     ),
     Rule(

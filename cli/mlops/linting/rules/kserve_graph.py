@@ -102,9 +102,9 @@ def cycles(document: Document, context: Context) -> Iterator[Problem]:
 
 def service_names(document: Document, context: Context) -> Iterator[Problem]:
     """Find a step to an InferenceService that none of the manifests makes."""
-    made = {each.name for each in context.of_kind("InferenceService")}
-    if not made:
+    if not context.beside(document, "InferenceService"):
         return
+    made = {each.name for each in context.of_kind("InferenceService")}
     for name, node in _nodes(document).items():
         for index, step in enumerate(maps(node.get("steps"))):
             wanted = step.get("serviceName")

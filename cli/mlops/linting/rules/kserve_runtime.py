@@ -19,18 +19,26 @@ from mlops.linting.rules.kserve import (
     VALIDATION,
     components,
     mlflow_models,
+    mode_of,
     models,
 )
 
+_RUNTIMES = ("ServingRuntime", "ClusterServingRuntime")
 _RUNTIME = ("serving.kserve.io/ServingRuntime", "serving.kserve.io/ClusterServingRuntime")
 _SCHEMES = (
-    "gs", "s3", "hdfs", "webhdfs", "hf", "http", "https", "pvc", "oci", "oci+fetch",
+    "gs", "s3", "hdfs", "webhdfs", "hf", "http", "https", "pvc", "file", "oci", "oci+fetch",
+    "oci+modelcar", "oci+native",
 )  # fmt: skip
 _BUILT_IN = (
     "kserve-lgbserver", "kserve-mlserver", "kserve-paddleserver", "kserve-pmmlserver",
     "kserve-predictiveserver", "kserve-sklearnserver", "kserve-tensorflow-serving",
     "kserve-torchserve", "kserve-tritonserver", "kserve-xgbserver", "kserve-huggingfaceserver",
-    "kserve-huggingfaceserver-multinode",
+    "kserve-huggingfaceserver-multinode", "kserve-autogluonserver", "kserve-openvino",
+    "kserve-vllmserver",
+)  # fmt: skip
+_FORMATS = (
+    "autogluon", "huggingface", "lightgbm", "mlflow", "onnx", "openvino", "paddle", "pmml",
+    "pytorch", "sklearn", "tensorflow", "tensorrt", "triton", "vLLM", "xgboost",
 )  # fmt: skip
 _MLSERVER = re.compile(r"(docker\.io/)?seldonio/mlserver:(\d+\.\d+\.\d+)$")
 
@@ -95,18 +103,38 @@ def protocol(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def runtime(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a runtime that none of the manifests makes and no installation brings."""
-    made = {each.name for each in context.of_kind("ServingRuntime", "ClusterServingRuntime")}
-    if not made:
-        return
+    """Find a runtime that is not here, with a name that is close to one that is."""
+    known = {each.name for each in context.of_kind(*_RUNTIMES)} | set(_BUILT_IN)
     for path, spec in components(document):
         for key in ("model", *FRAMEWORKS):
-            named = (spec.get(key) or {}).get("runtime")
-            if named and named not in made and named not in _BUILT_IN:
-                known = ", ".join(f"`{each}`" for each in sorted(made))
-                yield Problem(
-                    (*path, key, "runtime"), f"there is no runtime `{named}`; made here: {known}"
-                )
+            named = str((spec.get(key) or {}).get("runtime") or "")
+            hint = did_you_mean(named, known)
+            if named not in known and hint:
+                told = f"no runtime is called `{named}` here or in a stock installation. {hint}"
+                yield Problem((*path, key, "runtime"), told)
+
+
+def model_format(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a format for which no runtime is known, or only one that has to be named."""
+    if mode_of(document) == "ModelMesh":
+        return
+    for path, model in models(document):
+        wanted = (model.get("modelFormat") or {}).get("name")
+        if not wanted or model.get("runtime") or wanted in _FORMATS:
+            continue
+        serving = [
+            (runtime, supported)
+            for runtime in context.of_kind(*_RUNTIMES)
+            for supported in maps(runtime.at("spec", "supportedModelFormats"))
+            if supported.get("name") == wanted
+        ]
+        if not serving:
+            hint = did_you_mean(wanted, _FORMATS) or ""
+            told = f"no stock runtime, and none here, serves `{wanted}`. {hint}".strip()
+            yield Problem((*path, "modelFormat", "name"), told)
+        elif not any(supported.get("autoSelect") for _, supported in serving):
+            name = serving[0][0].name
+            yield Problem((*path, "modelFormat"), f"runtime `{name}` has no `autoSelect` for it")
 
 
 def stock_image(document: Document, context: Context) -> Iterator[Problem]:
@@ -120,14 +148,14 @@ def s3_secret(document: Document, context: Context) -> Iterator[Problem]:
     """Find a ServiceAccount that does not name the Secret with the store's credentials."""
     stores = [
         secret
-        for secret in context.of_kind("Secret")
+        for secret in context.beside(document, "Secret")
         if any(key.startswith("serving.kserve.io/s3-") for key in secret.annotations)
     ]
     account = document.at("spec", "predictor", "serviceAccountName")
     uris = [model.get("storageUri") for _, model in models(document)]
     if not stores or not any(str(uri).startswith("s3://") for uri in uris):
         return
-    known = context.named("ServiceAccount", str(account), document.namespace) if account else None
+    known = context.named("ServiceAccount", str(account), document) if account else None
     if account and known is None:
         return
     named = {each.get("name") for each in maps(known.at("secrets"))} if known else set()
@@ -201,11 +229,21 @@ RULES = (
         "kserve/kserve v0.20.0 pkg/constants/constants.go",
     ),
     Rule(
+        "kserve/model-format",
+        "warning",
+        ISVC,
+        model_format,
+        "Without `runtime`, KServe takes one that lists the format with `autoSelect: true`. If the "
+        'cluster has none, the predictor ends with "no runtime found to support predictor with '
+        'model type". Name the runtime, or correct the format.',
+        "kserve/kserve v0.20.0 config/runtimes/",
+    ),
+    Rule(
         "kserve/runtime",
-        "error",
+        "warning",
         ISVC,
         runtime,
-        "The InferenceService waits for ever for a runtime that does not exist.",
+        "Until the cluster has a runtime of this name, the InferenceService is never ready.",
         "kserve/kserve v0.20.0 config/runtimes/kustomization.yaml",
     ),
     Rule(

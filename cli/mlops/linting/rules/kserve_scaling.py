@@ -71,7 +71,8 @@ def target(document: Document, context: Context) -> Iterator[Problem]:
 
 def autoscaling(document: Document, context: Context) -> Iterator[Problem]:
     """Find an entry of `autoScaling` that the autoscaler in force refuses."""
-    scaler = scaler_of(document)
+    # Without an annotation, Standard mode scales by HPA; the webhook does not look then.
+    scaler = scaler_of(document) or "hpa"
     if scaler not in ("hpa", "keda"):
         return
     for path, spec in components(document):
@@ -142,8 +143,9 @@ RULES = (
         "error",
         ISVC,
         autoscaling,
-        "The webhook refuses it: HPA takes metrics of the type Resource, and KEDA wants a query "
-        "for what is external.",
+        "HPA takes metrics of the type Resource, and KEDA needs a query for external ones. The "
+        "webhook refuses it if the annotation names the autoscaler; without the annotation the "
+        "controller panics (kserve/kserve#4548). Set `serving.kserve.io/autoscalerClass: keda`.",
         VALIDATION,
     ),
 )

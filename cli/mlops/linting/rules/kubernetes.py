@@ -9,6 +9,11 @@ from mlops.linting.base import Context, Problem, Rule, maps
 from mlops.linting.documents import Document
 
 _DEPLOYMENT = ("apps/Deployment",)
+_SELECTING = (*_DEPLOYMENT, "apps/DaemonSet", "apps/ReplicaSet", "apps/StatefulSet")
+_WORKLOADS = (
+    "Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Pod", "Job",
+)  # fmt: skip
+_SET_BY_CONTROLLERS = ("statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index")
 
 
 def selector(document: Document, context: Context) -> Iterator[Problem]:
@@ -25,11 +30,16 @@ def selector(document: Document, context: Context) -> Iterator[Problem]:
 
 def service_selector(document: Document, context: Context) -> Iterator[Problem]:
     """Find a Service that selects no pods of the Deployments beside it."""
-    wanted = document.at("spec", "selector")
-    deployments = context.of_kind("Deployment", "StatefulSet")
-    if not wanted or not deployments:
+    wanted = {
+        key: value
+        for key, value in (document.at("spec", "selector") or {}).items()
+        if key not in _SET_BY_CONTROLLERS
+    }
+    if not wanted or not context.beside(document, *_WORKLOADS):
         return
-    if not any(wanted.items() <= _pod_labels(each).items() for each in deployments):
+    if not any(
+        wanted.items() <= _pod_labels(each).items() for each in context.of_kind(*_WORKLOADS)
+    ):
         yield Problem(("spec", "selector"), "no pods of these manifests have these labels")
 
 
@@ -38,7 +48,7 @@ def service_port(document: Document, context: Context) -> Iterator[Problem]:
     wanted = document.at("spec", "selector")
     if not wanted:
         return
-    for deployment in context.of_kind("Deployment", "StatefulSet"):
+    for deployment in context.beside(document, *_WORKLOADS):
         if not wanted.items() <= _pod_labels(deployment).items():
             continue
         named = {
@@ -57,7 +67,7 @@ def service_port(document: Document, context: Context) -> Iterator[Problem]:
 
 def hpa_replicas(document: Document, context: Context) -> Iterator[Problem]:
     """Find a Deployment that fixes the replicas an autoscaler is to choose."""
-    for hpa in context.of_kind("HorizontalPodAutoscaler"):
+    for hpa in context.beside(document, "HorizontalPodAutoscaler"):
         if _scales(hpa, document) and document.at("spec", "replicas") is not None:
             yield Problem(
                 ("spec", "replicas"), f"HorizontalPodAutoscaler `{hpa.name}` sets the replicas"
@@ -66,7 +76,7 @@ def hpa_replicas(document: Document, context: Context) -> Iterator[Problem]:
 
 def hpa_requests(document: Document, context: Context) -> Iterator[Problem]:
     """Find an autoscaler by utilization whose pods request nothing."""
-    for deployment in context.of_kind("Deployment"):
+    for deployment in context.beside(document, "Deployment"):
         if not _scales(document, deployment):
             continue
         for index, metric in enumerate(maps(document.at("spec", "metrics"))):
@@ -96,7 +106,7 @@ def disruption(document: Document, context: Context) -> Iterator[Problem]:
     if most in (0, "0%") or least == "100%":
         yield Problem(("spec",), "no pod may ever be evicted")
     wanted = document.at("spec", "selector", "matchLabels") or {}
-    for deployment in context.of_kind("Deployment"):
+    for deployment in context.beside(document, "Deployment"):
         replicas = _fewest(deployment, context)
         matches = wanted and wanted.items() <= _pod_labels(deployment).items()
         if matches and isinstance(least, int) and least >= replicas:
@@ -113,7 +123,8 @@ def shared_sqlite(document: Document, context: Context) -> Iterator[Problem]:
         ours = any(str(word).startswith("mlops.serving") for word in container.get("command") or ())
         if not ours or "MLOPS_JOURNAL_URL" in environment:
             continue
-        hpa = any(_scales(each, document) for each in context.of_kind("HorizontalPodAutoscaler"))
+        scalers = context.beside(document, "HorizontalPodAutoscaler")
+        hpa = any(_scales(each, document) for each in scalers)
         if hpa or (document.at("spec", "replicas") or 1) > 1:
             yield Problem(("spec", "replicas"), "several replicas, and no `MLOPS_JOURNAL_URL`")
         elif document.at("spec", "strategy", "type") != "Recreate":
@@ -123,12 +134,14 @@ def shared_sqlite(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def _pod_labels(document: Document) -> Mapping[str, str]:
-    found = document.at("spec", "template", "metadata", "labels")
+    place = () if document.kind == "Pod" else ("spec", "template")
+    found = document.at(*place, "metadata", "labels")
     return found if isinstance(found, Mapping) else {}
 
 
 def _containers(document: Document) -> list[Mapping[str, Any]]:
-    return maps(document.at("spec", "template", "spec", "containers"))
+    place = () if document.kind == "Pod" else ("spec", "template")
+    return maps(document.at(*place, "spec", "containers"))
 
 
 def _scales(hpa: Document, deployment: Document) -> bool:
@@ -141,7 +154,7 @@ def _scales(hpa: Document, deployment: Document) -> bool:
 
 
 def _fewest(deployment: Document, context: Context) -> int:
-    for hpa in context.of_kind("HorizontalPodAutoscaler"):
+    for hpa in context.beside(deployment, "HorizontalPodAutoscaler"):
         if _scales(hpa, deployment):
             return int(hpa.at("spec", "minReplicas") or 1)
     found = deployment.at("spec", "replicas")
@@ -152,7 +165,7 @@ RULES = (
     Rule(
         "kubernetes/selector",
         "error",
-        _DEPLOYMENT,
+        _SELECTING,
         selector,
         "The API server refuses a Deployment that does not select its own pods.",
         "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector",
@@ -167,7 +180,7 @@ RULES = (
     ),
     Rule(
         "kubernetes/service-port",
-        "error",
+        "warning",
         ("Service",),
         service_port,
         "A named `targetPort` is looked up in the pods; without it there are no endpoints.",

@@ -67,9 +67,12 @@ def network(document: Document, context: Context) -> Iterator[Problem]:
     """Find a policy that keeps a Prometheus of another namespace away from pods it scrapes."""
     wanted = document.at("spec", "podSelector", "matchLabels") or {}
     policies = document.at("spec", "policyTypes") or ["Ingress"]
-    if "Ingress" not in policies or not context.of_kind("PodMonitor", "ServiceMonitor"):
+    if "Ingress" not in policies or not context.beside(document, "PodMonitor", "ServiceMonitor"):
         return
-    if not any(wanted.items() <= _pod_labels(each).items() for each in _pods(context)):
+    if not any(
+        wanted.items() <= _pod_labels(each).items()
+        for each in context.beside(document, *_WITH_PODS)
+    ):
         return
     peers = [maps(rule.get("from")) for rule in maps(document.at("spec", "ingress"))]
     # A rule without `from` lets everybody in.
@@ -97,7 +100,7 @@ def dashboard(document: Document, context: Context) -> Iterator[Problem]:
 
 def _beside(document: Document, context: Context) -> list[Document]:
     kinds = _SERVICE if document.kind == "ServiceMonitor" else _WITH_PODS
-    return context.of_kind(*kinds)
+    return context.beside(document, *kinds)
 
 
 def _selected(document: Document, context: Context) -> list[Document]:
@@ -119,10 +122,6 @@ def _labels(document: Document) -> Mapping[str, str]:
 def _pod_labels(document: Document) -> Mapping[str, str]:
     found = document.at("spec", "template", "metadata", "labels")
     return found if isinstance(found, Mapping) else {}
-
-
-def _pods(context: Context) -> list[Document]:
-    return context.of_kind(*_WITH_PODS)
 
 
 def _ports(document: Document) -> Iterator[str]:

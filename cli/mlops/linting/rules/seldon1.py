@@ -230,6 +230,29 @@ def replicas(document: Document, context: Context) -> Iterator[Problem]:
                 )
 
 
+def hpa_requests(document: Document, context: Context) -> Iterator[Problem]:
+    """Find an autoscaler by utilization of containers that request nothing."""
+    for i, predictor in enumerate(predictors(document)):
+        for j, component in enumerate(maps(predictor.get("componentSpecs"))):
+            path: Path = ("spec", "predictors", i, "componentSpecs", j, "hpaSpec")
+            named = maps((component.get("spec") or {}).get("containers"))
+            for key, index, name in _utilization(component.get("hpaSpec") or {}):
+                for container in named:
+                    if name not in ((container.get("resources") or {}).get("requests") or {}):
+                        told = f"container `{container.get('name')}` requests no {name}"
+                        yield Problem((*path, key, index, "resource"), told)
+
+
+def _utilization(hpa: Mapping[str, Any]) -> Iterator[tuple[str, int, str]]:
+    """Yield the key, the position and the resource of metrics that are shares of a request."""
+    for key in ("metrics", "metricsv2"):
+        for index, metric in enumerate(maps(hpa.get(key))):
+            resource = metric.get("resource") or {}
+            target = resource.get("target") or {}
+            if resource.get("targetAverageUtilization") or target.get("type") == "Utilization":
+                yield key, index, str(resource.get("name"))
+
+
 def licence(document: Document, context: Context) -> Iterator[Problem]:
     """Find images under the Business Source License, or a platform under it."""
     if context.versions.get("seldon") and context.version("seldon") > LAST_APACHE:
@@ -291,6 +314,10 @@ RULES = (
          "SeldonIO/seldon-core v1.18.2 executor/api/metric/"),
     Rule("seldon/ignored-replicas", "warning", SDEP, replicas,
          "`hpaSpec` and `kedaSpec` win over it.", CONTROLLER),
+    Rule("seldon/hpa-requests", "warning", SDEP, hpa_requests,
+         "Utilization is a share of what containers request. Unless a LimitRange of the namespace "
+         "sets a request, the autoscaler does nothing (SeldonIO/seldon-core#1676).",
+         "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"),
     Rule("seldon/licence", "warning", SDEP, licence,
          "From 1.18.0 on Seldon Core, images and charts included, is under the Business Source "
          "License "

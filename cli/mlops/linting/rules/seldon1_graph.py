@@ -70,7 +70,8 @@ def container(document: Document, context: Context) -> Iterator[Problem]:
 def methods(document: Document, context: Context) -> Iterator[Problem]:
     """Find a node of unknown type that says not what it does."""
     for path, node in nodes(document):
-        if node.get("type") == "UNKNOWN_TYPE" and not node.get("methods"):
+        typed = node.get("type") != "UNKNOWN_TYPE" or node.get("methods")
+        if not typed and node.get("implementation") in _UNSET:
             yield Problem((*path, "type"), "UNKNOWN_TYPE without `methods`")
 
 
@@ -198,7 +199,7 @@ def abtest_ratio(document: Document, context: Context) -> Iterator[Problem]:
 def abtest_type(document: Document, context: Context) -> Iterator[Problem]:
     """Find a built-in router with the type of a router."""
     for path, node in _abtests(document):
-        if node.get("type"):
+        if node.get("type") not in (None, "UNKNOWN_TYPE"):
             yield Problem((*path, "type"), f"RANDOM_ABTEST with type {node['type']}")
 
 

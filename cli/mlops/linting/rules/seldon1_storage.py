@@ -19,8 +19,10 @@ def remote(document: Document, context: Context) -> Iterator[Problem]:
     for path, node in nodes(document):
         uri, name = str(node.get("modelUri") or ""), node.get("envSecretRefName")
         scheme, found, _ = uri.partition("://")
-        secret = context.named("Secret", str(name), document.namespace) if name else None
-        if not found or secret is None or scheme in ("gs", "pvc"):
+        secret = context.named("Secret", str(name), document) if name else None
+        # KFServing's initializer, which wants other keys, can be chosen for each node.
+        other = node.get("storageInitializerImage")
+        if not found or secret is None or other or scheme in ("gs", "pvc"):
             continue
         keys: set[str] = set()
         for table in ("data", "stringData"):

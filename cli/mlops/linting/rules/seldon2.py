@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 import yaml
 from packaging.version import Version
 
+from mlops.errors import did_you_mean
 from mlops.linting.base import Context, Problem, Rule, maps, twice
 from mlops.linting.documents import Document
 
@@ -59,7 +60,7 @@ def no_default(document: Document, context: Context) -> Iterator[Problem]:
 def shared_default(document: Document, context: Context) -> Iterator[Problem]:
     """Find a model that two Experiments take over."""
     wanted = document.at("spec", "default")
-    for other in context.of_kind("Experiment"):
+    for other in context.beside(document, "Experiment"):
         if other is document:
             return
         if (
@@ -109,9 +110,9 @@ def resource_type(document: Document, context: Context) -> Iterator[Problem]:
 def known_candidates(document: Document, context: Context) -> Iterator[Problem]:
     """Find candidates that none of the manifests makes."""
     kind = "Pipeline" if document.at("spec", "resourceType") == "pipeline" else "Model"
-    made = {each.name for each in context.of_kind(kind)}
-    if not made:
+    if not context.beside(document, kind):
         return
+    made = {each.name for each in context.of_kind(kind)}
     for index, item in enumerate(maps(document.at("spec", "candidates"))):
         if item.get("name") not in made:
             yield Problem(
@@ -133,15 +134,38 @@ def exclusive(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def capability(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a requirement that no Server meets."""
-    servers = context.of_kind("Server")
+    """Find a requirement that the named Server does not meet, or that is nearly a known one."""
     known = set(_CAPABILITIES)
-    for server in servers:
-        known |= {str(each) for each in server.at("spec", "capabilities") or ()}
-        known |= {str(each) for each in server.at("spec", "extraCapabilities") or ()}
+    for server in context.of_kind("Server"):
+        known |= _capabilities(server)
     for index, wanted in enumerate(document.at("spec", "requirements") or ()):
-        if wanted not in known:
-            yield Problem(("spec", "requirements", index), f"no Server is known to have `{wanted}`")
+        hint = did_you_mean(wanted, known)
+        if wanted not in known and hint:
+            path = ("spec", "requirements", index)
+            yield Problem(path, f"no Server is known to have `{wanted}`. {hint}")
+
+
+def _capabilities(server: Document) -> set[str]:
+    keys = ("capabilities", "extraCapabilities")
+    return {str(each) for key in keys for each in server.at("spec", key) or ()}
+
+
+def storage(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a URI of a volume claim, which rclone does not know."""
+    uri = str(document.at("spec", "storageUri") or "")
+    if uri.startswith("pvc://"):
+        yield Problem(("spec", "storageUri"), f"`{uri}` cannot be read by rclone")
+
+
+def replicas(document: Document, context: Context) -> Iterator[Problem]:
+    """Find a Model with more replicas than the Server it names."""
+    for server in context.beside(document, "Server"):
+        if server.name != document.at("spec", "server") or server.at("spec", "maxReplicas"):
+            continue
+        wanted, there = document.at("spec", "replicas"), server.at("spec", "replicas") or 1
+        if wanted and wanted > there:
+            told = f"{wanted} replicas, and Server `{server.name}` has {there}"
+            yield Problem(("spec", "replicas"), told)
 
 
 def memory(document: Document, context: Context) -> Iterator[Problem]:
@@ -153,7 +177,7 @@ def memory(document: Document, context: Context) -> Iterator[Problem]:
 def secret(document: Document, context: Context) -> Iterator[Problem]:
     """Find a storage Secret that does not fit its Model."""
     wanted = document.at("spec", "secretName")
-    held = context.named("Secret", str(wanted), document.namespace) if wanted else None
+    held = context.named("Secret", str(wanted), document) if wanted else None
     if held is None:
         return
     texts: dict[str, str] = {}
@@ -227,7 +251,7 @@ RULES = (
          "Clients reach it only with the header `seldon-model: NAME.experiment`; by path alone "
          "they get "
          "a 404.", _ENVOY),
-    Rule("seldon2/shared-default", "error", EXPERIMENT, shared_default,
+    Rule("seldon2/shared-default", "warning", EXPERIMENT, shared_default,
          "A model is the default of one Experiment only; the scheduler refuses the "
          "second.", _VALIDATE),
     Rule("seldon2/candidates", "error", EXPERIMENT, candidates,
@@ -243,7 +267,13 @@ RULES = (
          "Nothing checks it; the Experiment waits for ever.", _VALIDATE),
     Rule("seldon2/exclusive", "error", MODEL, exclusive,
          "Only one of the two can be meant.", _TYPES),
-    Rule("seldon2/capability", "error", MODEL, capability,
+    Rule("seldon2/storage", "error", MODEL, storage,
+         "The agent fetches models with rclone, which has no volume claims. Mount the claim in the "
+         "Server's `podSpec` and write the path in the agent's container.", _STORAGE),
+    Rule("seldon2/replicas", "error", MODEL, replicas,
+         "Each replica of a Model needs a replica of its Server; the Model is not scheduled.",
+         "SeldonIO/seldon-core v2.10.2 docs-gb/models/scheduling.md"),
+    Rule("seldon2/capability", "warning", MODEL, capability,
          "Every requirement must be a capability of one Server, or the Model is never scheduled. "
          "Mind "
          "the spelling `spark-mlib`.", "SeldonIO/seldon-core v2.10.2 docs-gb/servers/servers.md"),

@@ -1,0 +1,239 @@
+"""Pods, wherever they are described, and the labels of objects."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from mlops.linting.base import Context, Problem, Rule, maps, twice
+from mlops.linting.documents import Document, Path, is_placeholder
+
+_RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/"
+_LABELS = "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/"
+#: Kinds whose pods are as they are written; operators add volumes and ports to theirs.
+_WITH_PODS = (
+    "Pod", "ReplicationController", "apps/Deployment", "apps/DaemonSet", "apps/ReplicaSet",
+    "apps/StatefulSet", "batch/Job", "batch/CronJob",
+)  # fmt: skip
+_NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
+_KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}")
+_LABEL = re.compile(rf"({_NAME})?")
+_SUFFIXES = {
+    "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
+    "k": Decimal("1e3"), "M": Decimal("1e6"), "G": Decimal("1e9"), "T": Decimal("1e12"),
+    "P": Decimal("1e15"), "E": Decimal("1e18"),
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
+}  # fmt: skip
+_QUANTITY = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]+)?)([numkMGTPE]|[KMGTPE]i)?")
+
+
+def amount(quantity: object) -> Decimal | None:
+    """Return a quantity as a number, None if it is not one.
+
+    >>> amount("512Mi") == 512 * 1024**2, amount("100m") == Decimal("0.1"), amount("2GB")
+    (True, True, None)
+    """
+    match = _QUANTITY.fullmatch(str(quantity))
+    try:
+        return Decimal(match[1]) * _SUFFIXES[match[2] or ""] if match else None
+    except ArithmeticError:
+        return None
+
+
+def requests(document: Document, context: Context) -> Iterator[Problem]:
+    """Find containers that request more than they may use, or another number of devices."""
+    for path, resources in _resources(document.data, ()):
+        limits = resources.get("limits") or {}
+        for name, quantity in (resources.get("requests") or {}).items():
+            wanted, limit = amount(quantity), amount(limits.get(name))
+            if wanted is None or limit is None:
+                continue
+            if wanted > limit:
+                told = f"`{quantity}` is more than the limit, `{limits[name]}`"
+            elif wanted < limit and _is_device(name):
+                told = f"`{quantity}` is not the limit, `{limits[name]}`"
+            else:
+                continue
+            yield Problem((*path, "requests", name), told)
+
+
+def _is_device(name: str) -> bool:
+    """Whether a resource cannot be shared: requests and limits must agree."""
+    return "/" in name and not name.startswith(("kubernetes.io/", "requests."))
+
+
+def memory_unit(document: Document, context: Context) -> Iterator[Problem]:
+    """Find memory in thousandths of a byte."""
+    for path, resources in _resources(document.data, ()):
+        for key in ("requests", "limits"):
+            for name, quantity in (resources.get(key) or {}).items():
+                if name in ("memory", "ephemeral-storage") and str(quantity).endswith("m"):
+                    meant = str(quantity).removesuffix("m")
+                    told = (
+                        f"`{quantity}` is {meant} thousandths of a byte; did you mean `{meant}Mi`?"
+                    )
+                    yield Problem((*path, key, name), told)
+
+
+def volumes(document: Document, context: Context) -> Iterator[Problem]:
+    """Find mounts of volumes that the pod does not have, and volumes of one name."""
+    claims = {
+        str((claim.get("metadata") or {}).get("name"))
+        for claim in maps(document.at("spec", "volumeClaimTemplates"))
+    }
+    for path, pod in _pods(document):
+        names = [str(volume.get("name")) for volume in maps(pod.get("volumes"))]
+        for index, name in twice(names):
+            yield Problem((*path, "volumes", index, "name"), f"`{name}` is already taken")
+        for place, container in _containers(path, pod):
+            for index, mount in enumerate(maps(container.get("volumeMounts"))):
+                if mount.get("name") not in {*names, *claims}:
+                    told = f"the pod has no volume `{mount.get('name')}`"
+                    yield Problem((*place, "volumeMounts", index, "name"), told)
+
+
+def probe_ports(document: Document, context: Context) -> Iterator[Problem]:
+    """Find probes of a named port that the container does not have."""
+    for path, pod in _pods(document):
+        for place, container in _containers(path, pod):
+            named = {port.get("name") for port in maps(container.get("ports"))}
+            for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+                for way in ("httpGet", "tcpSocket"):
+                    port = ((container.get(probe) or {}).get(way) or {}).get("port")
+                    if isinstance(port, str) and not port.isdigit() and port not in named:
+                        told = f"the container has no port called `{port}`"
+                        yield Problem((*place, probe, way, "port"), told)
+
+
+def labels(document: Document, context: Context) -> Iterator[Problem]:
+    """Find labels and annotations that the API server refuses."""
+    for path, table in _tables(document.data, ()):
+        for key, value in table.items():
+            if not is_placeholder(key) and not _KEY.fullmatch(key):
+                yield Problem(
+                    (*path, key), f"`{key}` cannot be the key of a label or an annotation"
+                )
+            elif path[-1] != "annotations" and not _LABEL.fullmatch(str(value)):
+                told = "is longer than 63 characters" if len(str(value)) > 63 else "is not a label"
+                yield Problem((*path, key), f"`{value}` {told}")
+
+
+def secret_data(document: Document, context: Context) -> Iterator[Problem]:
+    """Find data of a Secret that is not in base64."""
+    for key, value in (document.at("data") or {}).items():
+        try:
+            base64.b64decode(re.sub(r"[\r\n]", "", str(value)), validate=True)
+        except (binascii.Error, ValueError):
+            yield Problem(("data", key), f"the value of `{key}` is not base64")
+
+
+def _resources(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:  # noqa: ANN401
+    """Yield what containers ask for, wherever it is."""
+    if isinstance(value, Mapping):
+        given = value.get("resources")
+        if isinstance(given, Mapping) and all(
+            isinstance(given.get(key) or {}, Mapping) for key in ("requests", "limits")
+        ):
+            yield (*path, "resources"), given
+        for key, item in value.items():
+            yield from _resources(item, (*path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _resources(item, (*path, index))
+
+
+def _tables(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:  # noqa: ANN401
+    """Yield the labels and annotations of the object and of what it makes."""
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _tables(item, (*path, index))
+    if not isinstance(value, Mapping):
+        return
+    for key, item in value.items():
+        here = (*path, key)
+        named = key in ("labels", "annotations") and path[-1:] == ("metadata",)
+        if isinstance(item, Mapping) and (named or key == "matchLabels"):
+            yield here, item
+        elif key != "data":
+            yield from _tables(item, here)
+
+
+def _pods(document: Document) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for path in (
+        ("spec",),
+        ("spec", "template", "spec"),
+        ("spec", "jobTemplate", "spec", "template", "spec"),
+    ):
+        pod = document.at(*path)
+        if isinstance(pod, Mapping) and pod.get("containers"):
+            yield path, pod
+
+
+def _containers(path: Path, pod: Mapping[str, Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+    for kind in ("initContainers", "containers"):
+        for index, container in enumerate(maps(pod.get(kind))):
+            yield (*path, kind, index), container
+
+
+RULES = (
+    Rule(
+        "kubernetes/requests",
+        "error",
+        (),
+        requests,
+        "The API server refuses pods that request more than their limit, and devices (GPUs) whose "
+        "request is not their limit. In a resource of KServe or Seldon Core this shows only when "
+        "the pod should be made.",
+        _RESOURCES,
+    ),
+    Rule(
+        "kubernetes/memory-unit",
+        "warning",
+        (),
+        memory_unit,
+        "`m` means a thousandth. Kubernetes accepts it and rounds up to one byte: the container "
+        "does not start, or is scheduled as if it needed no memory. Write `Mi` or `M`.",
+        _RESOURCES,
+    ),
+    Rule(
+        "kubernetes/volumes",
+        "error",
+        _WITH_PODS,
+        volumes,
+        "The API server refuses a pod that mounts a volume it does not have, or that has two "
+        "volumes of one name.",
+        "https://kubernetes.io/docs/concepts/storage/volumes/",
+    ),
+    Rule(
+        "kubernetes/probe-port",
+        "error",
+        _WITH_PODS,
+        probe_ports,
+        "A named port is looked up among the container's `ports`. Without it every probe fails, "
+        "and the container is restarted or gets no traffic.",
+        "https://kubernetes.io/docs/tasks/configure-pod-container/"
+        "configure-liveness-readiness-startup-probes/",
+    ),
+    Rule(
+        "kubernetes/labels",
+        "error",
+        (),
+        labels,
+        "The API server refuses it. A key is an optional DNS name and `/`, then up to 63 letters, "
+        "digits, `-`, `_` and `.`; the value of a label is empty or like the second part. Keep "
+        "URIs and names of models in annotations.",
+        _LABELS,
+    ),
+    Rule(
+        "kubernetes/secret-data",
+        "error",
+        ("Secret",),
+        secret_data,
+        "The API server refuses it. Plain text belongs under `stringData`.",
+        "https://kubernetes.io/docs/concepts/configuration/secret/",
+    ),
+)
