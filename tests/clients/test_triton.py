@@ -43,7 +43,8 @@ def test_health_and_metadata(client: Client) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("wine")
-    assert client.is_model_ready("wine", "1")
+    assert client.is_model_ready("wine", "a")
+    assert not client.is_model_ready("wine", "1")
     assert not client.is_model_ready("beer")
     assert "binary_tensor_data" in client.get_server_metadata()["extensions"]
     metadata = client.get_model_metadata("wine")
@@ -72,10 +73,9 @@ def test_columns_and_a_named_output(
     result = client.infer(
         "wine",
         columns(binary_data=binary_in),
-        model_version="1",
+        model_version="a",
         outputs=[http.InferRequestedOutput(name, binary_data=binary_out)],
         request_id="mine",
-        headers={"X-Mlops-Arm": "a"},
     )
     assert result.get_response()["id"] == "mine"
     assert ("data" in result.get_output(name)) is not binary_out
@@ -106,6 +106,32 @@ def test_the_id_of_the_answer_takes_feedback(server: Server, client: Client) -> 
     assert server.post("/feedback", {"request_id": document["id"], "reward": 1}).json["counts"] == {
         "accepted": 1
     }
+
+
+def test_what_triton_alone_has(client: Client) -> None:
+    assert client.get_model_repository_index() == [
+        {"name": "wine", "version": version, "state": "READY", "reason": ""} for version in "ab"
+    ]
+    config = client.get_model_config("wine")
+    assert config == client.get_model_config("wine", "b")
+    assert [(item["name"], item["data_type"]) for item in config["input"]] == [
+        (name, "TYPE_FP64") for name in COLUMNS
+    ]
+    calls = (
+        client.get_inference_statistics,
+        client.get_trace_settings,
+        client.get_log_settings,
+        client.get_system_shared_memory_status,
+        lambda: client.load_model("wine"),
+        lambda: client.get_model_metadata("wine", "1"),
+        lambda: client.get_model_config("beer"),
+    )
+    for call in calls:
+        with pytest.raises(
+            utils.InferenceServerException, match=r"There is no|not found"
+        ) as caught:
+            call()
+        assert caught.value.status() == "404"
 
 
 def test_errors_are_told(client: Client) -> None:

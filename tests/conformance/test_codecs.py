@@ -58,7 +58,7 @@ SAMPLES = {
                 },
                 {"name": "b", "shape": [2], "datatype": "BYTES", "data": ["x", "y"]},
             ],
-            "outputs": [{"name": "output-1", "parameters": {"binary_data": False}}],
+            "outputs": [],
         },
         ("inputs", 0, "data"),
         [],

@@ -127,13 +127,13 @@ def test_an_output_says_for_itself_whether_it_is_binary() -> None:
     assert result.get_output("high")["data"] == [2.5]
 
 
-def test_a_client_that_names_unknown_outputs_gets_ours_as_it_asked() -> None:
+def test_the_only_output_may_be_called_as_mlserver_does() -> None:
     for binary in (True, False):
         asked = [triton.InferRequestedOutput("predict", binary_data=binary)]
 
         encoded = CODEC.encode(answer(np.array([1.5])), question(outputs=asked))
 
-        assert received(encoded).as_numpy("output-1").tolist() == [[1.5]]
+        assert received(encoded).as_numpy("predict").tolist() == [[1.5]]
         assert (encoded.content_type == b"application/octet-stream") is binary
 
 

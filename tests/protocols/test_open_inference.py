@@ -218,16 +218,22 @@ def test_says_what_is_wrong_with_a_request(document: object, reason: str) -> Non
 
 
 def test_answers_rows_of_one_value_as_mlserver_does() -> None:
-    document = reply(CODEC, SPECIFIED, answer(np.array([1.5, 2.5]), client_id="42"))
+    response = answer(np.array([1.5, 2.5]), client_id="42", output_names=("output0",))
+    document = reply(CODEC, SPECIFIED, response)
 
     assert document == {
         "model_name": "wine",
-        "model_version": "wine/7",
+        "model_version": "b",
         "id": "42",
-        "parameters": {"mlops_request_id": REQUEST_ID, "mlops_arm": "b", "mlops_revision": 3},
+        "parameters": {
+            "mlops_request_id": REQUEST_ID,
+            "mlops_arm": "b",
+            "mlops_revision": 3,
+            "mlops_version": "wine/7",
+        },
         "outputs": [
             {
-                "name": "output-1",
+                "name": "output0",
                 "shape": [2, 1],
                 "datatype": "FP64",
                 "parameters": {"content_type": "np"},
@@ -305,14 +311,22 @@ def test_answers_with_every_sort_of_value(
     assert (output["datatype"], output["data"]) == (datatype, data)
 
 
-def test_answers_the_outputs_asked_for_if_they_are_known() -> None:
-    table = {"low": [1.0], "high": [2.0]}
+TABLE: Prediction = {"low": [1.0], "high": [2.0]}
 
-    known = reply(CODEC, FRAME | {"outputs": [{"name": "high"}]}, answer(table))
-    unknown = reply(CODEC, FRAME | {"outputs": [{"name": "nope"}]}, answer(table))
 
-    assert [output["name"] for output in known["outputs"]] == ["high"]
-    assert [output["name"] for output in unknown["outputs"]] == ["low", "high"]
+def test_answers_the_outputs_asked_for() -> None:
+    document = reply(CODEC, FRAME | {"outputs": [{"name": "high"}]}, answer(TABLE))
+    assert [output["name"] for output in document["outputs"]] == ["high"]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "names"), [(TABLE, "`low`, `high`"), (np.array([1.5]), "`output-1`")]
+)
+def test_an_output_that_is_not_there_is_an_error(prediction: Prediction, names: str) -> None:
+    document = FRAME | {"outputs": [{"name": "high"}, {"name": "nope"}]}
+    with pytest.raises(ProtocolError, match=f"no output '.*'; outputs are {names}") as caught:
+        reply(CODEC, document, answer(prediction))
+    assert caught.value.kind.status == 400
 
 
 @pytest.mark.parametrize("kind", [Kind.MALFORMED, Kind.UNKNOWN_MODEL, Kind.MODEL_FAILED])
@@ -326,7 +340,10 @@ def test_metadata() -> None:
     known = {"inputs": "[]"}
     metadata = model_metadata("wine", ["wine/7"], [("alcohol", "FP64", (-1, 1))], [], known)
 
-    assert orjson.loads(server_metadata().body)["extensions"] == ["binary_tensor_data"]
+    assert orjson.loads(server_metadata().body)["extensions"] == [
+        "binary_tensor_data",
+        "model_configuration",
+    ]
     assert orjson.loads(metadata.body) == {
         "name": "wine",
         "versions": ["wine/7"],

@@ -1,12 +1,15 @@
 """Seldon v1 predictions; literal bodies are from the upstream documentation or seen on its wire."""
 
+import dataclasses
+from urllib.parse import quote_plus
+
 import numpy as np
 import orjson
 import pytest
 
 from mlops.protocols.base import Columns, Kind, ProtocolError, Records, Rows, Tensor
 from mlops.protocols.seldon_v1 import CODEC
-from tests.protocols.answers import REQUEST_ID, answer, read, refusal, reply
+from tests.protocols.answers import REQUEST_ID, Json, answer, read, refusal, reply
 
 NDARRAY = {"data": {"names": ["a", "b"], "ndarray": [[1.0, 2.0], [3.0, 4.0]]}}
 
@@ -80,8 +83,8 @@ def test_the_id_of_the_client_is_the_body_s_else_the_header_s() -> None:
         ({}, "exactly one of `data`"),
         ({"meta": {}}, "exactly one of `data`"),
         (NDARRAY | {"jsonData": [1]}, "exactly one of `data`"),
-        ({"strData": "x"}, "`strData` holds no rows"),
-        ({"binData": "eA=="}, "`binData` holds no rows"),
+        ({"strData": ["x"]}, "`strData` must be a string, not a list"),
+        ({"binData": "x"}, "not base64"),
         ({"nmaes": [], "data": {}}, "no key `nmaes`"),
         ({"data": [[1]]}, "`data` must be an object, not a list"),
         ({"data": {"names": ["a"]}}, "exactly one of `ndarray` and `tensor`"),
@@ -176,6 +179,38 @@ def test_names_the_columns_as_the_model_does() -> None:
     assert table["data"] == {"names": ["low", "word"], "ndarray": [[1, "x"], [2, None]]}
 
 
+@pytest.mark.parametrize(
+    ("message", "cell"), [({"strData": "a wine"}, "a wine"), ({"binData": "/w=="}, b"\xff")]
+)
+def test_text_and_bytes_are_one_cell(message: Json, cell: object) -> None:
+    assert read(CODEC, message).payload == Rows([[cell]])
+    assert reply(CODEC, message, answer(np.array([1.5])))["data"]["tensor"]["values"] == [1.5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"json=" + quote_plus('{"data": {"ndarray": [["a+b", 1]]}}').encode(),
+        b'{"data": {"ndarray": [["a+b", 1]]}}',
+    ],
+    ids=["a form", "curl's --data"],
+)
+def test_reads_a_form_as_the_wrapper_does(body: bytes) -> None:
+    request = CODEC.decode(body, {"content-type": "application/x-www-form-urlencoded"})
+    assert request.payload == Rows([["a+b", 1]])
+
+
+def test_a_request_id_stands_beside_a_clients_own_puid() -> None:
+    response = answer(np.array([1.5]), client_id="mine")
+    meta = reply(CODEC, NDARRAY | {"meta": {"puid": "mine"}}, response)["meta"]
+    assert meta["requestPath"] == {"b": "wine/7", "mlops_request_id": REQUEST_ID}
+
+
+def test_a_model_behind_a_router_routes_to_nothing() -> None:
+    response = dataclasses.replace(answer(np.array([1.5])), deployment="b", arm_index=0)
+    assert reply(CODEC, NDARRAY, response)["meta"]["routing"] == {}
+
+
 def test_meta_identifies_the_prediction_and_echoes_tags() -> None:
     question = NDARRAY | {"meta": {"tags": {"shop": 4, "mlops_arm": "forged"}}}
 
@@ -185,10 +220,7 @@ def test_meta_identifies_the_prediction_and_echoes_tags() -> None:
         "puid": REQUEST_ID,
         "tags": {
             "shop": 4,
-            "mlops_request_id": REQUEST_ID,
-            "mlops_arm": "b",
-            "mlops_revision": 3,
-            "mlops_version": "wine/7",
+            "mlops_arm": "forged",
         },
         "routing": {"wine": 1},
         "requestPath": {"b": "wine/7"},

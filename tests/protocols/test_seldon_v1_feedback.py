@@ -9,7 +9,7 @@ from mlops.protocols.base import Kind, Outcome, ProtocolError
 from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 from tests.protocols.answers import REQUEST_ID, Json
 
-RESPONSE = {"meta": {"puid": "mine", "tags": {"mlops_request_id": REQUEST_ID}}}
+RESPONSE = {"meta": {"puid": "mine", "requestPath": {"mlops_request_id": REQUEST_ID}}}
 
 
 def outcomes(document: Json, **headers: str) -> list[Outcome]:
@@ -25,7 +25,7 @@ def refusal(document: Json) -> str:
     return caught.value.message
 
 
-def test_the_tag_of_the_answer_names_the_prediction() -> None:
+def test_the_answers_meta_names_the_prediction() -> None:
     feedback = {
         "request": {"data": {"ndarray": [[1.0, 2.0, 5.0]]}},
         "response": {"data": {"ndarray": [1.5]}} | RESPONSE,
@@ -118,8 +118,11 @@ def test_nan_is_no_truth() -> None:
         ({"response": RESPONSE, "rewrad": 1}, "no key 'rewrad'"),
         ({"response": []}, "`response` must be an object"),
         ({"response": {"meta": 1}}, "`response.meta` must be an object"),
-        ({"response": {"meta": {"tags": [1]}}}, "`response.meta.tags` must be an object"),
-        ({"response": {"meta": {"tags": {"mlops_request_id": 7}}}}, "must be a string"),
+        (
+            {"response": {"meta": {"requestPath": [1]}}},
+            "`response.meta.requestPath` must be an object",
+        ),
+        ({"response": {"meta": {"requestPath": {"mlops_request_id": 7}}}}, "must be a string"),
         ({"response": RESPONSE, "truth": 6}, "`truth` must be an object"),
         ({"response": RESPONSE, "truth": {"strData": "x", "jsonData": 1}}, "exactly one of"),
         (
@@ -153,7 +156,7 @@ WORDS = st.sampled_from(
         "truth",
         "meta",
         "puid",
-        "tags",
+        "requestPath",
         "mlops_request_id",
         "data",
         "ndarray",

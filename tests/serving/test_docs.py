@@ -377,7 +377,7 @@ def test_bad_bodies_are_answered_as_documented(
 ) -> None:
     document = json.loads(house.call("/openapi.json")[2])
     for path, method, operation in operations(document):
-        if method == "post":
+        if method == "post" and operation["requestBody"].get("required"):
             _documented(document, house, path, operation, body, headers)
 
 

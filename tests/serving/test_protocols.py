@@ -91,7 +91,7 @@ DOORS = {
         lambda d: d["outputs"][0]["data"],
     ),
     "v2 array": Door(
-        "/v2/models/wine/versions/3/infer",
+        "/v2/models/wine/infer/",
         lambda r: {"inputs": [{"name": "x", "shape": [len(r), 3], "datatype": "FP64", "data": r}]},
         lambda d: d["outputs"][0]["data"],
     ),
@@ -166,12 +166,10 @@ def test_seldon_answers_in_meta(server: Server) -> None:
     meta = reply.json["meta"]
     assert meta["puid"] == reply.headers["seldon-puid"] == "mine"
     assert meta["routing"] == {"wine": ARMS.index(reply.arm)}
-    assert meta["tags"] == {
-        "colour": "red",
+    assert meta["tags"] == {"colour": "red"}
+    assert meta["requestPath"] == {
+        reply.arm: f"{reply.arm}/1",
         "mlops_request_id": reply.request_id,
-        "mlops_arm": reply.arm,
-        "mlops_revision": 1,
-        "mlops_version": f"{reply.arm}/1",
     }
 
 
@@ -184,11 +182,12 @@ def test_open_inference_answers_in_parameters(server: Server) -> None:
     reply = server.post("/v2/models/wine/infer", {"id": "mine", "inputs": _columns(ROWS)})
     document = reply.json
     assert (document["model_name"], document["id"]) == ("wine", "mine")
-    assert document["model_version"] == f"{reply.arm}/1"
+    assert document["model_version"] == reply.arm
     assert document["parameters"] == {
         "mlops_request_id": reply.request_id,
         "mlops_arm": reply.arm,
         "mlops_revision": 1,
+        "mlops_version": f"{reply.arm}/1",
     }
     assert document["outputs"][0]["datatype"] == "FP64"
 
@@ -330,9 +329,42 @@ def test_an_unknown_media_type_is_refused_as_mlflow_does(server: Server) -> None
     assert reply.headers["content-type"].startswith("text/plain")
 
 
-def test_an_unknown_path_is_not_found(server: Server) -> None:
-    assert server.post("/v3/models/wine/infer", {}).status == 404
-    assert server.get("/nothing").status == 404
+@pytest.mark.parametrize("path", ["/v3/models/wine/infer", "/nothing", "/v2/models/wine/stats"])
+def test_an_unknown_path_is_not_found(server: Server, path: str) -> None:
+    for reply in (server.post(path, {}), server.get(path)):
+        assert reply.status == 404
+        assert path in _error_message(reply.json)
+
+
+@pytest.mark.parametrize("version", ["1", "a%2F1", "A"])
+def test_an_unknown_version_is_not_found(server: Server, version: str) -> None:
+    path = f"/v2/models/wine/versions/{version}"
+    for reply in (server.post(f"{path}/infer", {"inputs": _columns(ROWS)}), server.get(path)):
+        assert reply.status == 404
+        assert "version" in _error_message(reply.json) or version == "a%2F1"
+
+
+def test_a_version_is_an_arm_and_a_choice_of_it(server: Server, expected: Expected) -> None:
+    body = {"inputs": _columns(ROWS)}
+    for _ in range(3):
+        reply = server.post("/v2/models/wine/versions/b/infer", body)
+        assert reply.json["outputs"][0]["data"] == pytest.approx(expected("b", ROWS))
+        assert read(KEY, reply.request_id).forced
+    assert server.get("/v2/models/wine/versions/b/ready").status == 200
+
+
+def test_an_unknown_output_is_refused(server: Server) -> None:
+    body = {"inputs": _columns(ROWS), "outputs": [{"name": "nope"}]}
+    reply = server.post(V2, body)
+    assert reply.status == 400
+    assert "`output-1`" in _error_message(reply.json)
+
+
+@pytest.mark.parametrize("path", ["/v1/models/wine:explain", "/seldon/prod/wine/api/v1.0/explain"])
+def test_nothing_is_explained(server: Server, path: str) -> None:
+    reply = server.post(path, {"instances": ROWS})
+    assert reply.status == 501
+    assert "no explainer" in _error_message(reply.json)
 
 
 @pytest.mark.parametrize("path", [*MESSAGES, "/feedback", "/api/v1.0/feedback"])
@@ -379,7 +411,7 @@ def test_the_version_is_mlflows(server: Server) -> None:
 def test_model_metadata_is_the_signature(server: Server) -> None:
     document = server.get("/v2/models/wine").json
     assert document["name"] == "wine"
-    assert document["versions"] == ["a/1", "b/1"]
+    assert document["versions"] == ["a", "b"]
     assert [item["name"] for item in document["inputs"]] == list(COLUMNS)
     assert {item["datatype"] for item in document["inputs"]} == {"FP64"}
     assert server.get("/v2/models/beer").status == 404

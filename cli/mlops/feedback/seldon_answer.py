@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops.errors import RemoteError
+from mlops.protocols.seldon_v1 import REQUEST_ID_KEY
 
 # What is an object in every message of Seldon's, if it is there.
 _OBJECTS = ("meta", "meta.tags", "meta.routing", "meta.requestPath", "data", "data.tensor")
@@ -28,22 +29,11 @@ def malformed(message: dict[str, Any]) -> str:
 def chosen(response: dict[str, Any]) -> dict[str, int]:
     """Return the routers that chose one child, and which.
 
-    Our own server names itself there. One of a single model, as behind Seldon's executor, has
-    nothing to choose: it is called as its arm.
-
     >>> chosen({"meta": {"routing": {"ab": 1, "model-b": -1}}})
     {'ab': 1}
-    >>> chosen({"meta": {"routing": {"model-b": 0}, "tags": {"mlops_arm": "model-b"}}})
-    {}
     """
-    meta = response.get("meta") or {}
-    arm = (meta.get("tags") or {}).get("mlops_arm")
-    routing = meta.get("routing") or {}
-    return {
-        name: child
-        for name, child in routing.items()
-        if type(child) is int and child >= 0 and name != arm
-    }
+    routing = (response.get("meta") or {}).get("routing") or {}
+    return {name: child for name, child in routing.items() if type(child) is int and child >= 0}
 
 
 def answered_by(response: dict[str, Any]) -> str:
@@ -54,7 +44,7 @@ def answered_by(response: dict[str, Any]) -> str:
     """
     meta = response.get("meta") or {}
     names = set(meta.get("requestPath") or {}) | set(meta.get("routing") or {})
-    return ", ".join(sorted(names - set(chosen(response))))
+    return ", ".join(sorted(names - set(chosen(response)) - {REQUEST_ID_KEY}))
 
 
 def predictions(response: dict[str, Any]) -> list[Any]:

@@ -117,7 +117,7 @@ class InferenceResponse:
         revision: Number of the revision that answered, from 1.
         arm: Name of the arm that answered.
         arm_index: Its position in the revision, from 0.
-        version: The model version of the arm, for people, for example `wine/3`.
+        version: The model version of the arm, for whoever calls, for example `wine/3`.
         client_id: The caller's own id, if it sent one.
         output_names: Names of the k output columns, if the model's signature has them.
     """

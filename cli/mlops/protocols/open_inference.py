@@ -1,7 +1,8 @@
 """The Open Inference Protocol (V2) over REST, with its binary tensor data extension.
 
-The answer names the deployment as `model_name` and the arm's model version as `model_version`;
-its `parameters` tell the router's request id, the arm and the revision. `id` is the client's, else
+The deployment is the model, and its arms are the model's versions: names that are unique and can
+stand in a path, as those of registered models (`wine/3`) and folders cannot. `parameters` of the
+answer tell the router's request id, arm, revision and model version. `id` is the client's, else
 the router's. Failures are `{"error": "..."}` with a status of 4xx or 5xx, as the specification and
 KServe have it; MLServer's 422 with `detail` is not imitated.
 
@@ -22,10 +23,11 @@ from mlops.protocols.base import (
     Encoded,
     InferenceRequest,
     InferenceResponse,
+    Kind,
     ProtocolError,
 )
 from mlops.protocols.binary_tensors import HEADER, binary_elements, split_body
-from mlops.protocols.json_body import kind_of, malformed, plain, read_object, write
+from mlops.protocols.json_body import kind_of, malformed, plain, read_object, shown, write
 from mlops.protocols.open_inference_inputs import read_content_type, read_inputs, read_parameters
 from mlops.protocols.open_inference_outputs import outputs_of
 from mlops.protocols.open_inference_types import OpenInferenceTensor
@@ -33,6 +35,9 @@ from mlops.tables.signature import Signature
 
 #: Parameters of the request that speak to the codec; the model gets the others.
 _OURS = frozenset({"content_type", "binary_data_output", "headers"})
+#: What MLServer's runtimes for scikit-learn and XGBoost call their only output, and the requests of
+#: their documentation ask for.
+_MLSERVER_OUTPUT = "predict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +72,19 @@ class OpenInferenceCodec:
         return InferenceRequest(payload, client_id or None, parameters, wanted)
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
-        """Write the outputs that were asked for; all of them if none of those is known."""
+        """Write the outputs that were asked for, or all if the request names none.
+
+        Raises:
+            ProtocolError: `MISMATCH`: it asks for one that the model does not have.
+        """
         wanted: Wanted = request.wanted
         outputs = outputs_of(response.prediction, response.output_names)
         if wanted.outputs:
-            asked = tuple(tensor for tensor in outputs if tensor.name in wanted.outputs)
-            outputs = asked or outputs
+            outputs = _asked(outputs, wanted.outputs)
         chunks: list[bytes] = []
         document = {
             "model_name": response.deployment,
-            "model_version": response.version,
+            "model_version": response.arm,
             "id": response.client_id or response.request_id,
             "parameters": _response_parameters(response),
             "outputs": [_output(tensor, wanted, chunks) for tensor in outputs],
@@ -105,8 +113,21 @@ def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:
             raise malformed(f"`outputs[{index}]` must be an object with a `name`.")
         own = read_parameters(output.get("parameters"))
         wanted[output["name"]] = own.get("binary_data", binary) is True
-    # A client that names outputs by a model's own names still gets ours, in the form it can read.
-    return Wanted(wanted, binary or all(wanted.values()))
+    return Wanted(wanted, binary)
+
+
+def _asked(
+    outputs: tuple[OpenInferenceTensor, ...], wanted: Mapping[str, bool]
+) -> tuple[OpenInferenceTensor, ...]:
+    """Return the outputs of these names."""
+    if len(outputs) == 1 and wanted.keys() == {_MLSERVER_OUTPUT}:
+        return (outputs[0]._replace(name=_MLSERVER_OUTPUT),)
+    unknown = wanted.keys() - {tensor.name for tensor in outputs}
+    if unknown:
+        names = ", ".join(f"`{tensor.name}`" for tensor in outputs)
+        message = f"There is no output {shown(min(unknown))}; outputs are {names}."
+        raise ProtocolError(Kind.MISMATCH, message)
+    return tuple(tensor for tensor in outputs if tensor.name in wanted)
 
 
 def _response_parameters(response: InferenceResponse) -> dict[str, str | int]:
@@ -115,6 +136,7 @@ def _response_parameters(response: InferenceResponse) -> dict[str, str | int]:
         "mlops_request_id": response.request_id,
         "mlops_arm": response.arm,
         "mlops_revision": response.revision,
+        "mlops_version": response.version,
     }
     if isinstance(response.prediction, dict):
         parameters["content_type"] = "pd"

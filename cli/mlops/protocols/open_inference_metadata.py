@@ -1,7 +1,9 @@
-"""Health and metadata of the Open Inference Protocol: answers to its GET calls.
+"""Health and metadata of the Open Inference Protocol, and what Triton's clients ask besides.
 
 Specification: "Health", "Server Metadata" and "Model Metadata" in `inference_rest.md` of
-kserve/open-inference-protocol; the bodies of health calls as KServe has them.
+kserve/open-inference-protocol; the bodies of health calls as KServe has them; for the configuration
+and the index of the repository `extension_model_configuration.md` and
+`extension_model_repository.md` of triton-inference-server/server.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from typing import TypeAlias
 
 from mlops import __version__
 from mlops.protocols.base import Encoded
-from mlops.protocols.json_body import write
+from mlops.protocols.json_body import shown, write
 
 #: Name, datatype, and shape with -1 for an axis of any size.
 TensorMetadata: TypeAlias = tuple[str, str, Sequence[int]]
@@ -19,7 +21,7 @@ TensorMetadata: TypeAlias = tuple[str, str, Sequence[int]]
 
 def server_metadata() -> Encoded:
     """Answer `GET /v2`."""
-    extensions = ["binary_tensor_data"]
+    extensions = ["binary_tensor_data", "model_configuration"]
     return _ok({"name": "mlops", "version": __version__, "extensions": extensions})
 
 
@@ -34,7 +36,7 @@ def model_metadata(
 
     Args:
         name: The deployment, which is the model's name in this protocol.
-        versions: Model versions of its arms.
+        versions: Its arms.
         inputs: What the model takes; empty if its signature is not known.
         outputs: What it answers; likewise.
         signature: As MLflow has it, which knows more types; under `parameters.mlflow_signature`,
@@ -49,6 +51,35 @@ def model_metadata(
         **({"parameters": {"mlflow_signature": dict(signature)}} if signature else {}),
     }
     return _ok(metadata)
+
+
+def model_configuration(
+    name: str, inputs: Sequence[TensorMetadata], outputs: Sequence[TensorMetadata]
+) -> Encoded:
+    """Answer `GET /v2/models/NAME/config`; arguments as for `model_metadata`.
+
+    `max_batch_size` is 0, as shapes include the axis of rows.
+    """
+    configuration = {
+        "name": name,
+        "platform": "mlops",
+        "backend": "mlops",
+        "max_batch_size": 0,
+        "input": [_configured(tensor) for tensor in inputs],
+        "output": [_configured(tensor) for tensor in outputs],
+    }
+    return _ok(configuration)
+
+
+def repository_index(name: str, versions: Sequence[str]) -> Encoded:
+    """Answer `POST /v2/repository/index`: every version of the only model is ready."""
+    ready = {"state": "READY", "reason": ""}
+    return _ok([{"name": name, "version": version, **ready} for version in versions])
+
+
+def unknown_version(version: str, versions: Sequence[str]) -> str:
+    """Say that the model has no such version."""
+    return f"There is no version {shown(version)} of the model; versions are {', '.join(versions)}."
 
 
 def server_live() -> Encoded:
@@ -70,6 +101,13 @@ def _tensor(tensor: TensorMetadata) -> dict[str, object]:
     """Return one tensor's metadata."""
     name, datatype, shape = tensor
     return {"name": name, "datatype": datatype, "shape": list(shape)}
+
+
+def _configured(tensor: TensorMetadata) -> dict[str, object]:
+    """Return one tensor's configuration."""
+    name, datatype, shape = tensor
+    kind = "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}"
+    return {"name": name, "data_type": kind, "dims": list(shape)}
 
 
 def _ok(document: object) -> Encoded:

@@ -4,11 +4,15 @@ A `SeldonMessage` holds `meta` and exactly one of `data`, `jsonData`, `strData`,
 `customData`; `data` holds `names` and one of `ndarray`, `tensor` and `tftensor`. The answer is in
 the form of the question, as Seldon's Python wrapper gives it, with these differences:
 
-- `meta.tags` tells request id, arm, revision and version, `meta.routing` the arm: feedback that
-  sends `response.meta` back, as Seldon's clients do, names the prediction by that alone;
-- `meta.puid` is always there; the router's request id if the client sent none;
+- `meta.puid` is always there, the router's request id if the client sent none: feedback that
+  sends `response.meta` back, as Seldon's clients do, names the prediction by that alone. Beside a
+  client's own puid the request id is in `meta.requestPath`, under `mlops_request_id`;
+- `meta.routing` tells the arm, `meta.requestPath` its version. `meta.tags` has only what the client
+  sent: `SeldonClient.feedback` with its default, `client_return_type="dict"`, builds a `Feedback`
+  from the answer and raises a `TypeError` for any tag (protobuf 3.12 to 3.20), as it can fill maps
+  of numbers and strings (`routing`, `requestPath`) and none of `Value`;
 - integers stay integers, which the wrapper turns into doubles on their way through protobuf;
-- strings and binary data are refused: the models behind this door take rows.
+- `strData` and `binData` are one row of one cell.
 
 Specification: `proto/prediction.proto`, `executor/api/rest` and `python/seldon_core` (`utils.py`,
 `flask_utils.py`) of seldon-core 1.18.2.
@@ -16,9 +20,12 @@ Specification: `proto/prediction.proto`, `executor/api/rest` and `python/seldon_
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from mlops.protocols.base import (
     UNSIGNED,
@@ -39,11 +46,8 @@ from mlops.tables.signature import Signature
 
 _MESSAGE_KEYS = {"data", "jsonData", "strData", "binData", "customData", "meta", "status"}
 _DATA_KEYS = {"names", "ndarray", "tensor", "tftensor"}
-_NO_ROWS = {
-    "strData": "`strData` holds no rows; send `data` or `jsonData`.",
-    "binData": "`binData` holds no rows; send `data` or `jsonData`.",
-    "customData": "`customData` needs the sender's protobuf types; send `data` or `jsonData`.",
-}
+#: Where `meta.requestPath` has the router's request id, beside a client's own `puid`.
+REQUEST_ID_KEY = "mlops_request_id"
 #: A longer id is kept and echoed in the body; header lines have limits of their own.
 _MAX_HEADER = 256
 
@@ -63,7 +67,7 @@ class SeldonV1Codec:
         self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED
     ) -> InferenceRequest:
         """Read a message; the media type is not looked at, as clients send several."""
-        message = read_object(body)
+        message = read_message_object(body, headers)
         puid, tags = _read_meta(message.get("meta"))
         form, payload = read_message(message)
         puid = puid or headers.get("seldon-puid")
@@ -76,16 +80,12 @@ class SeldonV1Codec:
         message = answer_content(response.prediction, response.output_names, wanted.form)
         message["meta"] = {
             "puid": puid,
-            "tags": {
-                **wanted.tags,
-                "mlops_request_id": response.request_id,
-                "mlops_arm": response.arm,
-                "mlops_revision": response.revision,
-                "mlops_version": response.version,
-            },
-            "routing": {response.deployment: response.arm_index},
+            "tags": wanted.tags,
+            "routing": _routing(response),
             "requestPath": {response.arm: response.version},
         }
+        if response.client_id:
+            message["meta"]["requestPath"][REQUEST_ID_KEY] = response.request_id
         echo = puid if _fits_header(puid) else response.request_id
         return Encoded(200, write(message), headers=((b"seldon-puid", echo.encode()),))
 
@@ -106,6 +106,21 @@ class SeldonV1Codec:
         return Encoded(error.kind.status, write({"status": status}))
 
 
+def read_message_object(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
+    """Read a body: a JSON object, or a form with one in its only field, `json`.
+
+    `SeldonClient.microservice` sends such a form, and Seldon's wrapper reads both.
+
+    Raises:
+        ProtocolError: `MALFORMED`.
+    """
+    if headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+        # Without the field it is JSON: curl's `--data` calls everything a form.
+        name, _, value = body.partition(b"=")
+        body = unquote_to_bytes(value.replace(b"+", b" ")) if name == b"json" else body
+    return read_object(body)
+
+
 def read_message(message: Mapping[str, Any]) -> tuple[Form, Payload]:
     """Read the rows of a `SeldonMessage`, and the form they have.
 
@@ -119,12 +134,26 @@ def read_message(message: Mapping[str, Any]) -> tuple[Form, Payload]:
     if len(contents) != 1:
         keys = "`data`, `jsonData`, `strData`, `binData` and `customData`"
         raise malformed(f"A Seldon message must have exactly one of {keys}.")
-    key = contents[0]
-    if key == "data":
-        return _read_data(message["data"])
-    if key == "jsonData":
-        return "jsonData", read_payload(message["jsonData"], "jsonData")
-    raise malformed(_NO_ROWS[key])
+    (key,) = contents
+    value = message[key]
+    match key:
+        case "data":
+            return _read_data(value)
+        case "jsonData":
+            return "jsonData", read_payload(value, key)
+        case "customData":
+            raise malformed("`customData` needs the sender's own types; send `data` or `jsonData`.")
+    if type(value) is not str:
+        raise malformed(f"`{key}` must be a string, not {kind_of(value)}.")
+    return "jsonData", Rows([[value if key == "strData" else _from_base64(value)]])
+
+
+def _from_base64(text: str) -> bytes:
+    """Return the bytes of `binData`, which JSON has in base64."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise malformed("`binData` is not base64.") from error
 
 
 def _read_data(data: Any) -> tuple[Form, Rows | Tensor]:  # noqa: ANN401 - a JSON value
@@ -158,6 +187,17 @@ def _read_meta(meta: Any) -> tuple[str | None, Mapping[str, Any]]:  # noqa: ANN4
     if tags:
         check_depth([tags], "meta.tags")
     return puid or None, tags or {}
+
+
+def _routing(response: InferenceResponse) -> dict[str, int]:
+    """Return which child the deployment chose as a router.
+
+    A server of a single model inside a graph of Seldon's has one name for deployment and arm. A
+    name means one node of the graph, and a model routes to nothing.
+    """
+    if response.arm == response.deployment:
+        return {}
+    return {response.deployment: response.arm_index}
 
 
 def _fits_header(text: str) -> bool:

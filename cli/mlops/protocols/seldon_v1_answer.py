@@ -13,7 +13,8 @@ import numpy as np
 from mlops.protocols.base import Prediction
 from mlops.protocols.predictions import as_nested, table_rows
 
-#: The form of the question; `jsonData` is answered with a tensor if the answer is numeric.
+#: The form of the question; `jsonData`, and text or bytes read as such, are answered with a tensor
+#: if the answer is numeric.
 Form: TypeAlias = Literal["ndarray", "tensor", "jsonData"]
 
 

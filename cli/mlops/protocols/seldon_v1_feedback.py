@@ -1,9 +1,9 @@
 """Seldon Core v1, protocol `seldon`: feedback.
 
 `Feedback` is `{request, response, reward, truth}`. Upstream finds the model by
-`response.meta.routing`; here `response.meta` names the prediction itself, by the tag
-`mlops_request_id` or the `puid` that the answer carried, so a reward reaches the arm that earned
-it however often the gateway draws again. Unlike upstream, a reward of 0 counts.
+`response.meta.routing`; here `response.meta` names the prediction itself, by the `puid` that the
+answer carried or, beside a client's own, by `requestPath.mlops_request_id`. So a reward reaches the
+arm that earned it however often the gateway draws again. Unlike upstream, a reward of 0 counts.
 
 Specification: `proto/prediction.proto`, `python/seldon_core/seldon_methods.py` and `metrics.py`
 of seldon-core 1.18.2.
@@ -17,7 +17,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops.protocols.base import Encoded, Outcome
-from mlops.protocols.json_body import kind_of, malformed, read_object, shown, write
+from mlops.protocols.json_body import kind_of, malformed, shown, write
+from mlops.protocols.seldon_v1 import REQUEST_ID_KEY, read_message_object
 from mlops.protocols.seldon_v1_truth import read_truths
 
 #: The form of the ids that the router mints; whether it minted this one is for it to tell.
@@ -43,7 +44,7 @@ def decode_feedback(body: bytes, headers: Mapping[str, str]) -> list[Outcome]:
     Raises:
         ProtocolError: `MALFORMED`: it names no prediction, or reward or truth cannot be read.
     """
-    document = read_object(body)
+    document = read_message_object(body, headers)
     if not document.keys() <= _KEYS:
         raise malformed(f"Feedback has no key {shown(min(document.keys() - _KEYS))}.")
     request_id, client_id = _read_id(document, headers)
@@ -72,15 +73,16 @@ def _read_id(
 ) -> tuple[str | None, str | None]:
     """Find the router's id of the prediction, else the client's.
 
-    The tag is the router's for certain. A puid is whichever of the two the answer carried.
+    What `requestPath` has is the router's for certain. A puid is whichever of the two the answer
+    carried.
     """
     meta = _meta(document, "response")
-    tags = meta.get("tags") or {}
-    if type(tags) is not dict:
-        raise malformed(f"`response.meta.tags` must be an object, not {kind_of(tags)}.")
-    tag = _id(tags.get("mlops_request_id"), "response.meta.tags.mlops_request_id")
-    if tag is not None:
-        return tag, None
+    path = meta.get("requestPath") or {}
+    if type(path) is not dict:
+        raise malformed(f"`response.meta.requestPath` must be an object, not {kind_of(path)}.")
+    ours = _id(path.get(REQUEST_ID_KEY), f"response.meta.requestPath.{REQUEST_ID_KEY}")
+    if ours is not None:
+        return ours, None
     puid = (
         _id(meta.get("puid"), "response.meta.puid")
         or _id(_meta(document, "request").get("puid"), "request.meta.puid")

@@ -30,8 +30,10 @@ from mlops.protocols.base import (
     ProtocolError,
     is_client_id,
 )
+from mlops.protocols.open_inference_metadata import unknown_version
 from mlops.protocols.outcomes import read_outcomes
 from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
+from mlops.serving.drawing import FORCED_ARM
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, warnings
@@ -137,6 +139,8 @@ class App:
             raise ProtocolError(
                 Kind.UNKNOWN_MODEL, f"Model {route.model} not found; this is {name}."
             )
+        if route.version:
+            headers = {**headers, FORCED_ARM: self._version(route)}
         size = len(body)
         request = await _off_the_loop(size, codec.decode, body, headers, live.signature)
         _check_client_id(request.client_id)
@@ -150,6 +154,13 @@ class App:
             (b"x-mlops-arm", answer.arm.encode()),
             (b"x-mlops-revision", b"%d" % answer.revision),
         )
+
+    def _version(self, route: Route) -> str:
+        """Return the arm that the path asks for as a version of the model."""
+        arms = [arm.arm.name for arm in self._engine.live.arms]
+        if route.version not in arms:
+            raise ProtocolError(Kind.UNKNOWN_MODEL, unknown_version(route.version, arms))
+        return route.version
 
     async def _feedback(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
         if route.protocol == "seldon-v1":

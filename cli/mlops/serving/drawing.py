@@ -27,6 +27,8 @@ from mlops.protocols.base import (
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.spec.request_id import NONCE_BYTES, nonce_of
 
+#: Header by which a tester chooses the arm.
+FORCED_ARM = "x-mlops-arm"
 _FULL = 2.0**64
 
 
@@ -55,7 +57,7 @@ def draw(
     Raises:
         ProtocolError: `MALFORMED` if `X-Mlops-Arm` names no arm.
     """
-    forced = headers.get("x-mlops-arm")
+    forced = headers.get(FORCED_ARM)
     retry = headers.get("idempotency-key")
     # A forced request must not take the place of the real one that has the same key.
     identity = f"{retry}\0{forced}" if retry and forced else retry

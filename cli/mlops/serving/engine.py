@@ -128,7 +128,7 @@ class Engine:
                 revision=revision.number,
                 arm=drawn.arm.arm.name,
                 arm_index=drawn.arm.index,
-                version=drawn.arm.arm.model.label,
+                version=drawn.arm.arm.model.public_label,
                 client_id=request.client_id,
                 output_names=drawn.arm.signature.outputs or None,
             )

@@ -226,7 +226,7 @@ def _answers(
                 revision=live.served.revision.number,
                 arm=arm.arm.name,
                 arm_index=arm.index,
-                version=arm.arm.model.label,
+                version=arm.arm.model.public_label,
                 output_names=arm.signature.outputs or None,
             )
             encoded = CODECS.load(protocol).encode(response, request)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import (
@@ -25,13 +26,17 @@ from starlette.routing import Route
 import mlops
 from mlops.errors import MlopsError, NotFoundError
 from mlops.protocols.base import Encoded
+from mlops.protocols.json_body import shown
 from mlops.protocols.open_inference_metadata import (
     TensorMetadata,
+    model_configuration,
     model_metadata,
     model_ready,
+    repository_index,
     server_live,
     server_metadata,
     server_ready,
+    unknown_version,
 )
 from mlops.protocols.open_inference_types import DATATYPES
 from mlops.resources import shipped
@@ -39,7 +44,7 @@ from mlops.serving.engine import Engine
 from mlops.serving.examples import Examples, example_outcome, make_examples
 from mlops.serving.metrics import Metrics
 from mlops.serving.revision import LiveRevision
-from mlops.serving.routes import strip_gateway
+from mlops.serving.routes import plain_path
 from mlops.tables.signature import Signature
 
 # Prometheus' text format, version 0.0.4.
@@ -60,14 +65,14 @@ _POLICY = (
 
 
 class _Gateway:
-    """Takes a Seldon gateway's prefix off the path."""
+    """Takes a Seldon gateway's prefix off the path, and a protocol's slash at its end."""
 
     def __init__(self, app: Any) -> None:  # noqa: ANN401 - an ASGI application
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
         if scope["type"] == "http":
-            scope = {**scope, "path": strip_gateway(scope["path"])}
+            scope = {**scope, "path": plain_path(scope["path"])}
         await self._app(scope, receive, send)
 
 
@@ -127,8 +132,10 @@ class Pages:
             "/v2/health/ready": self._v2_ready,
             "/v2/models/{model}": self._v2_model,
             "/v2/models/{model}/ready": self._v2_model_ready,
+            "/v2/models/{model}/config": self._v2_config,
             "/v2/models/{model}/versions/{version}": self._v2_model,
             "/v2/models/{model}/versions/{version}/ready": self._v2_model_ready,
+            "/v2/models/{model}/versions/{version}/config": self._v2_config,
             "/metrics": self._expose,
             "/prometheus": self._expose,
             "/openapi.json": self._openapi,
@@ -139,7 +146,12 @@ class Pages:
         if self._evidence is not None:
             paths["/report.json"] = self._live_evidence
         routes = [Route(path, endpoint, methods=get) for path, endpoint in paths.items()]
-        application = Starlette(routes=routes, middleware=[Middleware(_Gateway)])
+        routes.append(Route("/v2/repository/index", self._v2_index, methods=["POST"]))
+        application = Starlette(
+            routes=routes,
+            middleware=[Middleware(_Gateway)],
+            exception_handlers={HTTPException: _unserved},
+        )
         # A redirect from `/ping/` would lead to whatever host the caller names.
         application.router.redirect_slashes = False
         return application
@@ -195,16 +207,33 @@ class Pages:
     async def _v2_model(self, request: Request) -> Response:
         return self._if_known(request, self._metadata())
 
+    async def _v2_config(self, request: Request) -> Response:
+        return self._if_known(request, self._configuration())
+
+    async def _v2_index(self, request: Request) -> Response:
+        return _response(repository_index(self._name, self._versions))
+
+    @property
+    def _versions(self) -> list[str]:
+        return [arm.arm.name for arm in self._engine.live.arms]
+
     def _metadata(self) -> Encoded:
-        versions = [arm.arm.model.label for arm in self._engine.live.arms]
         signature = self._signature
         inputs, outputs = _inputs(signature), _outputs(signature)
+        versions = self._versions
         return model_metadata(self._name, versions, inputs, outputs, signature.document)
 
+    def _configuration(self) -> Encoded:
+        signature = self._signature
+        return model_configuration(self._name, _inputs(signature), _outputs(signature))
+
     def _if_known(self, request: Request, encoded: Encoded) -> Response:
-        model = request.path_params["model"]
+        model, version = request.path_params["model"], request.path_params.get("version")
         if model != self._name:
             return JSONResponse({"error": f"Model {model} not found"}, status_code=404)
+        if version is not None and version not in self._versions:
+            reason = unknown_version(version, self._versions)
+            return JSONResponse({"error": reason}, status_code=404)
         return _response(encoded)
 
     async def _openapi(self, request: Request) -> Response:
@@ -236,6 +265,8 @@ class Pages:
             examples=examples,
             outcome=example_outcome(revision.spec.reward, examples.prediction),
             metadata=json.loads(self._metadata().body),
+            configuration=json.loads(self._configuration().body),
+            index=json.loads(repository_index(self._name, self._versions).body),
             secured=self._secured,
             report=self._report is not None,
             evidence=self._evidence is not None,
@@ -251,6 +282,20 @@ class Pages:
             )
             self._examples = (live, made)
         return self._examples[1]
+
+
+def _unserved(request: Request, error: Exception) -> Response:
+    """Answer what no route takes, in JSON: Triton's client parses the body of every error."""
+    assert isinstance(error, HTTPException)
+    path, status = request.url.path, error.status_code
+    if path.endswith((":explain", "/explain", "/explanations")):
+        # A call of KServe V1 and of Seldon v1 that is known, and answered by neither here.
+        status, reason = 501, "This server predicts; it has no explainer."
+    elif status == 404:
+        reason = f"There is no {shown(path)} here; `/docs` lists what there is."
+    else:
+        reason = f"{shown(path)} does not take {request.method}."
+    return JSONResponse({"error": reason}, status, error.headers)
 
 
 async def _fresh(write: Callable[[], Awaitable[str]], media_type: str) -> Response:

@@ -20,11 +20,13 @@ class Route:
     Attributes:
         protocol: Name of the codec; `mlops` for our own feedback route.
         model: Model the path names; empty if it names none.
+        version: Version of it that the path names, likewise.
         feedback: Whether it brings feedback rather than rows.
     """
 
     protocol: str
     model: str = ""
+    version: str = ""
     feedback: bool = False
 
 
@@ -51,9 +53,10 @@ _NODE = {
 #: Every path that takes a POST from a client, as OpenAPI writes them.
 POST_PATHS = (*_FIXED, *_NAMED)
 
-_GATEWAY = re.compile(r"^/seldon/[^/]+(?:/[^/]+)?(?=/(?:api|v1|v2)/)")
+_GATEWAY = re.compile(r"^/seldon/[^/]+(?:/[^/]+)?(?=/(?:api|v1|v2)(?:/|$))")
+_PROTOCOLS = ("/api/", "/v1/", "/v2/", "/invocations/")
 _PATTERNS = [
-    (re.compile(path.format(model="(?P<model>[^/]+)", version="[^/]+")), protocol)
+    (re.compile(path.format(model="(?P<model>[^/]+)", version="(?P<version>[^/]+)")), protocol)
     for path, protocol in _NAMED.items()
 ]
 
@@ -61,7 +64,7 @@ _PATTERNS = [
 @lru_cache(maxsize=256)
 def find_route(path: str) -> Route | None:
     """Return where a POST to `path` goes, or None if it is a page's business."""
-    path = strip_gateway(path)
+    path = plain_path(path)
     if path in _FIXED:
         return _FIXED[path]
     if path in _NODE:
@@ -69,14 +72,17 @@ def find_route(path: str) -> Route | None:
     for pattern, protocol in _PATTERNS:
         match = pattern.fullmatch(path)
         if match:
-            return Route(protocol, match["model"])
+            named = match.groupdict()
+            return Route(protocol, named["model"], named.get("version", ""))
     return None
 
 
-def strip_gateway(path: str) -> str:
-    """Return `path` without a Seldon gateway's prefix.
+def plain_path(path: str) -> str:
+    """Return `path` without a Seldon gateway's prefix, and without a protocol's slash at its end.
 
-    >>> strip_gateway("/seldon/prod/wine/api/v1.0/predictions")
+    >>> plain_path("/seldon/prod/wine/api/v1.0/predictions/")
     '/api/v1.0/predictions'
     """
-    return _GATEWAY.sub("", path, count=1)
+    path = _GATEWAY.sub("", path, count=1)
+    # Not of pages, whose links are relative.
+    return path.rstrip("/") if path.startswith(_PROTOCOLS) else path

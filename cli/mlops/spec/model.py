@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from mlops.spec.endpoint import Endpoint, is_endpoint, parse_endpoint
 
@@ -46,6 +47,16 @@ class ModelVersion:
         """Where the model is, if another server answers for it; None for a folder with files."""
         where = self.remote or self.source
         return parse_endpoint(where) if is_endpoint(where) else None
+
+    @property
+    def public_label(self) -> str:
+        """The label for whoever calls a deployment: of a folder its name, not where it is.
+
+        >>> ModelVersion("./m", "/home/ann/models/good", "/home/ann/models/good").public_label
+        'good'
+        """
+        is_path = not self.name and "://" not in self.label
+        return PurePath(self.label).name if is_path else self.label
 
     @property
     def identity(self) -> tuple[str, ...]:

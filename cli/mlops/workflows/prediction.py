@@ -20,6 +20,7 @@ from mlops.protocols.asking import ASKINGS
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.protocols.json_body import write
 from mlops.protocols.predictions import as_rows
+from mlops.protocols.seldon_v1 import REQUEST_ID_KEY
 from mlops.settings import Settings
 from mlops.workflows.customers import connect, require_running
 from mlops.workflows.elsewhere import reached
@@ -108,13 +109,13 @@ def _ask_there(found: Reached, body: bytes) -> Predicted:
     if found.protocol != "seldon":
         return _predicted(found.url, {"predictions": predictions}, headers)
     meta = answer.get("meta") or {}
-    tags = meta.get("tags") or {}
+    ours = (meta.get("requestPath") or {}).get(REQUEST_ID_KEY)
     return Predicted(
         name=found.url,
         predictions=predictions,
-        request_id=str(tags.get("mlops_request_id") or meta.get("puid") or ""),
-        arm=str(tags.get("mlops_arm") or answered_by(answer)),
-        revision=_number(tags.get("mlops_revision")),
+        request_id=str(ours or meta.get("puid") or ""),
+        arm=headers.get("x-mlops-arm", "") or answered_by(answer),
+        revision=_number(headers.get("x-mlops-revision")),
         request=json.loads(question),
         response=answer,
     )
