@@ -107,7 +107,7 @@ class House:
             request.add_header("Authorization", f"Bearer {self.token}")
         opener = urllib.request.build_opener(_StayHere)
         try:
-            with opener.open(request, timeout=10) as reply:
+            with opener.open(request, timeout=60) as reply:
                 return reply.status, reply.headers, reply.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -303,15 +303,16 @@ def test_the_id_in_the_examples_is_of_our_form_but_refused() -> None:
 def test_every_example_is_answered_as_documented(house: House) -> None:
     document = json.loads(house.call("/openapi.json")[2])
     predict = encoded({"dataframe_split": NAMED})
-    _, headers, _ = house.call("/invocations", predict, {"Content-Type": "application/json"})
-    request_id = headers["X-Mlops-Request-Id"]
     placeholder = document["components"]["headers"]["RequestId"]["example"]
     tried = 0
     for path, method, operation in operations(document):
         for media, value in bodies(operation) if method == "post" else [("", None)]:
             body = None if value is None else encoded(value)
-            if body is not None:
-                body = body.replace(placeholder.encode(), request_id.encode())
+            if body is not None and placeholder.encode() in body:
+                # Of one request each: a second outcome would contradict the first.
+                media_type = {"Content-Type": "application/json"}
+                _, headers, _ = house.call("/invocations", predict, media_type)
+                body = body.replace(placeholder.encode(), headers["X-Mlops-Request-Id"].encode())
             status, headers, answer = house.call(filled(path), body, {"Content-Type": media})
             expected = next(iter(operation["responses"]))
             assert str(status) == expected, (path, media, answer)
