@@ -198,7 +198,7 @@ def check(document: Json, schema: Json, value: Json) -> None:
 
 
 def filled(path: str) -> str:
-    return path.replace("{model}", "wine").replace("{version}", "1")
+    return path.replace("{model}", "wine").replace("{version}", "old")
 
 
 def bodies(operation: Json) -> list[tuple[str, Json]]:
