@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +21,10 @@ def require(name: str, available: object, reason: str) -> None:
     if name in required:
         pytest.fail(f"MLOPS_REQUIRE names `{name}`, but {reason}.")
     pytest.skip(reason)
+
+
+def uv_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test find uv, of `MLOPS_TEST_UV` or on the path; skip it where there is none."""
+    uv = os.environ.get("MLOPS_TEST_UV") or shutil.which("uv")
+    require("uv", uv, "uv is not installed")
+    monkeypatch.setenv("PATH", f"{Path(str(uv)).parent}{os.pathsep}{os.environ['PATH']}")

@@ -62,3 +62,21 @@ def test_exit_codes(cli: Cli, tmp_path: Path, command: str) -> None:
     write_project(tmp_path, "")
     assert cli(tmp_path, "project", "show", "-e", "mian") == 5
     assert cli(tmp_path, "project", "show", "-P", "size=big") == 3
+
+
+def test_a_script_that_is_not_there_is_a_fault(cli: Cli, tmp_path: Path, capsys: Capture) -> None:
+    write_project(tmp_path, "")
+    (tmp_path / "MLproject").write_text(
+        "name: odd\nentry_points:\n"
+        '  main: {command: "python -u scrpt.py"}\n'
+        '  away: {command: "cd elsewhere && python gone.py"}\n'
+        '  here: {command: "python script.py"}\n'
+        '  part: {command: "python -m gone.py"}\n'
+    )
+    assert cli(tmp_path, "project", "validate") == 3
+    out = capsys.readouterr().out
+    assert out.count("error:") == 1
+    assert "MLproject:3: the command of `main` starts `scrpt.py`, which is not there" in out
+    assert "Did you mean `script.py`?" in out
+    # Another entry point runs all the same.
+    assert cli(tmp_path, "project", "show", "-e", "here") == 0

@@ -36,8 +36,8 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     assert "done [bold]well[/]" in (ready_folder / log).read_text()
     assert out.splitlines()[-1] == "next: mlops ui"
     assert "next: mlops deploy --model modelA" in out
-    *phases, note = err.splitlines()
-    assert note.startswith("no reference profile, the record of the training data")
+    # Who names no table is not told that there is no profile of it.
+    phases = err.splitlines()
     assert [line.split("  ")[1].split(",")[0] for line in phases] == [
         "Opening MLflow",
         "Training",
@@ -98,3 +98,40 @@ def test_the_difference_of_environments_is_told(
 )
 def test_exit_codes(cli: Cli, tmp_path: Path, words: tuple[str, ...], code: int) -> None:
     assert cli(tmp_path, "train", *words) == code
+
+
+def test_state_lies_beside_the_project_from_outside_too(
+    cli: Cli, ready_folder: Path, capsys: Capture
+) -> None:
+    outside, project = ready_folder.parent, write_project(ready_folder, _MODEL)
+    name = project.name
+    assert cli(outside, "train", f"./{name}") == 0
+    said = capsys.readouterr()
+    assert f"state is kept beside the project, in {name}/.mlops" in said.err
+    assert f"next: cd {name} && mlops deploy --model tiny/1" in said.out
+    assert not (outside / ".mlops").exists()
+    assert cli(project, "models", "list") == 0
+    assert "tiny/1" in capsys.readouterr().out
+    # Who asks from outside learns where to go.
+    assert cli(outside, "models", "list") == 5
+    assert f"`cd {name}`" in capsys.readouterr().err
+
+
+_REFUSED = """
+raise ValueError("set the 'skops_trusted_types' parameter when calling 'log_model'")
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "hint"),
+    [
+        (_REFUSED, 'serialization_format="cloudpickle"'),
+        ("import no_such_package", "`no_such_package` is not installed beside `mlops`"),
+    ],
+)
+def test_a_failure_whose_message_does_not_help_gets_a_hint(
+    cli: Cli, ready_folder: Path, capsys: Capture, script: str, hint: str
+) -> None:
+    write_project(ready_folder, script)
+    assert cli(ready_folder, "train") == 1
+    assert hint in " ".join(capsys.readouterr().err.split())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sysconfig
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from mlops.training.environments import check_manager, choose_environment, resol
 from mlops.training.project import Project, read_project
 from mlops.training.runner import Trial, Work, open_runner
 from tests.fixtures_training import Cli
-from tests.requirements import require
+from tests.requirements import uv_on_path
 from tests.training.projects import write_project
 
 _PROJECT = """
@@ -42,10 +41,10 @@ def _prefix(project: Project, settings: Settings, manager: str, run_id: str) -> 
 
 @pytest.mark.parametrize("manager", ["uv", "virtualenv"])
 def test_a_run_executes_inside_the_environment_which_needs_mlflow(
-    tmp_path: Path, manager: str
+    tmp_path: Path, manager: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if manager == "uv":
-        require("uv", shutil.which("uv"), "uv is not installed")
+        uv_on_path(monkeypatch)
     project, settings = _project(tmp_path), load_settings(tmp_path, environ={})
     with pytest.raises(InvalidInputError, match="has no `mlflow`") as caught:
         _prefix(project, settings, manager, "first")
@@ -69,11 +68,13 @@ def test_a_run_executes_inside_the_environment_which_needs_mlflow(
 
 
 @pytest.mark.parametrize("manager", ["uv", "virtualenv"])
-def test_a_python_that_is_not_here_is_refused(tmp_path: Path, manager: str) -> None:
+def test_a_python_that_is_not_here_is_refused(
+    tmp_path: Path, manager: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if manager == "uv":
-        require("uv", shutil.which("uv"), "uv is not installed")
+        uv_on_path(monkeypatch)
     _project(tmp_path, "python: '3.2'")
-    with pytest.raises(InvalidInputError, match=r"wants Python 3\.2, and there is none here"):
+    with pytest.raises(InvalidInputError, match=r"asks for Python 3\.2, which is not installed"):
         train(TrainRequest(str(tmp_path), env_manager=manager), load_settings(tmp_path, environ={}))
 
 
@@ -87,7 +88,9 @@ def test_auto_is_uv_where_it_is_and_the_project_names_an_environment(
     (tmp_path / "uv").symlink_to("/bin/true")
     assert resolve_manager("auto", named) == "uv"
     assert resolve_manager("auto", silent) == "local"
-    assert resolve_manager("conda", silent) == "conda"
+    # There is nothing that conda could make.
+    assert resolve_manager("conda", silent) == "local"
+    assert resolve_manager("conda", named) == "conda"
 
 
 def test_an_unknown_manager_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:

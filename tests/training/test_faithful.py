@@ -19,6 +19,7 @@ import pytest
 
 import mlops
 from mlops.settings import load_settings
+from mlops.training.nested import VARIABLE
 from mlops.training.project import read_project
 from mlops.training.runner import Outcome, Runner, Trial, Work, open_runner
 from mlops.training.runner.child import base_environment
@@ -109,6 +110,9 @@ print(pyarrow.cpu_count(), (numpy.ones((300, 300)) @ numpy.ones((300, 300))).sum
     "os.kill(os.getpid(), 15)\nprint('went on')",
 }
 
+# What nested runs get.
+_LOCAL = {VARIABLE: "local"}
+
 
 @dataclass(frozen=True, slots=True)
 class Bench:
@@ -158,7 +162,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     notes: list[str] = []
     work = Work(read_project(folder))
     with open_runner(work, settings, note=notes.append) as runner:
-        environment = base_environment(settings, Path(sys.executable))
+        environment = base_environment(settings, Path(sys.executable), _LOCAL)
         yield Bench(runner, folder, environment, notes, count())
 
 
@@ -236,7 +240,9 @@ def test_a_fork_of_the_command_is_as_faithful(ready_folder: Path, clean_environ:
     assert done.returncode == 0, done.stderr
     assert "own runner" not in done.stderr
     (log,) = (ready_folder / ".mlops" / "logs").glob("train-*.log")
-    variables = base_environment(load_settings(ready_folder, environ={}), Path(sys.executable))
+    variables = base_environment(
+        load_settings(ready_folder, environ={}), Path(sys.executable), _LOCAL
+    )
     variables["PYTHONPATH"] = environ["PYTHONPATH"]
     run_id = log.stem.removeprefix("train-")
     cold = subprocess.run(

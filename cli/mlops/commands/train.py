@@ -235,6 +235,7 @@ def train(
     """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
+    from mlops.settings.project import way_to
     from mlops.training import TrainRequest, TrainResult, train_or_sweep
     from mlops.training.databricks import run_on_databricks
     from mlops.training.sweep import SweepOptions
@@ -276,7 +277,8 @@ def train(
         "training.image": image,
         "training.namespace": namespace,
     }
-    settings = load_settings(flags=flags)
+    folder = Path(project).expanduser()
+    settings = load_settings(folder if folder.is_dir() else None, flags=flags)
     only: dict[str, dict[str, object]] = {
         "kubernetes": {"--render": render, "--image": image, "--namespace": namespace},
         "databricks": {"--backend-config": backend_config},
@@ -286,6 +288,8 @@ def train(
         render_training(request, settings, render, as_json=as_json)
         return
     with PhaseProgress(follow=follow) as progress:
+        if way := way_to(settings.project_dir):
+            progress.note(f"state is kept beside the project, in {way}/.mlops")
         if not no_preflight:
             preflight(settings, write=True)
         if settings.training.backend == "databricks":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -69,7 +70,8 @@ def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
     if reading and nothing_yet(settings):
         raise NotFoundError(
             f"Nothing is registered in `{settings.project_dir}` yet.",
-            hint="`mlops train` registers what it trains; `mlops init` makes a project to train.",
+            hint=_other_project(settings.project_dir)
+            or "`mlops train` registers what it trains; `mlops init` makes a project to train.",
         )
     quieten()
     for variable, value in _OURS.items():
@@ -99,6 +101,13 @@ def _one_makes_it(settings: Settings) -> Iterator[None]:
             with suppress(OSError):
                 stack.enter_context(locked(settings.home / "mlflow.making"))
         yield
+
+
+def _other_project(folder: Path) -> str:
+    """Return where a project inside this folder keeps its state, as advice."""
+    stores = sorted(folder.glob("*/.mlops/mlflow.db"))
+    names = ", ".join(f"`cd {shlex.quote(store.parents[1].name)}`" for store in stores)
+    return f"State lies beside a project's own file: {names}." if stores else ""
 
 
 def registry_uri(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from pathlib import Path
@@ -24,6 +25,17 @@ def find_project(start: Path) -> Path:
         if (folder / "MLproject").is_file():
             return folder
     return folders[0]
+
+
+def way_to(project_dir: Path) -> str:
+    """Return the folder to change to for commands about a project; empty if they find it from here.
+
+    State lies beside the project's file, and a command looks for that from the current folder.
+    """
+    here = Path.cwd()
+    if find_project(here) == project_dir.resolve():
+        return ""
+    return os.path.relpath(project_dir.resolve(), here.resolve())
 
 
 def read_project_file(project_dir: Path) -> tuple[Path | None, dict[str, Any]]:

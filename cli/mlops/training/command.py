@@ -92,6 +92,20 @@ def placeholders(command: str) -> list[str]:
     return [name for _, name, _, _ in Formatter().parse(command) if name is not None]
 
 
+def script_of(command: str) -> str:
+    """Return the script that a command starts, empty where a shell has more to say about it.
+
+    >>> script_of("python -u train.py --alpha {alpha}"), script_of("cd src && python train.py")
+    ('train.py', '')
+    """
+    words = command.split()
+    if not words or not re.fullmatch(r"python[\d.]*|bash|sh|Rscript", words[0]):
+        return ""
+    script = next((word for word in words[1:] if not word.startswith("-")), "")
+    plain = re.fullmatch(r"[\w./-]+\.(py|sh|R)", script) and not script.startswith("/")
+    return script if plain and not {"-m", "-c"} & set(words[1 : words.index(script)]) else ""
+
+
 def _settle(command: str, parameter: Parameter, value: str) -> str:
     place = re.compile(
         rf"(?P<space>\s*)(?P<option>(?<!\S)-{{1,2}}[\w-]+)?(?P<gap>=|\s+|)"

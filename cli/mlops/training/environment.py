@@ -64,12 +64,13 @@ def _wanted(file: Path) -> Iterator[str]:
     import yaml
 
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        # All as text: an unquoted `python: 3.10` would be the number 3.1.
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"`{file}` is not valid YAML: {error}") from error
     content = content if isinstance(content, dict) else {}
-    if content.get("python"):
-        yield f"python=={content['python']}.*"
+    if python := str(content.get("python") or ""):
+        yield f"python=={python}.*" if python[0].isdigit() else f"python{python}"
     for item in content.get("dependencies") or []:
         if isinstance(item, dict):
             yield from _from_pip(item.get("pip") or [], file)

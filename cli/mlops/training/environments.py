@@ -1,29 +1,50 @@
 """The environment that a project's runs get.
 
 `local` is the interpreter of this command. `uv` and `virtualenv` make an environment from the
-project's file once, under `.mlops/environments`, from a Python that is there: nothing is compiled
-and no interpreter downloaded. `conda` is left to MLflow.
+project's file once, under `.mlops/environments`, from a Python that is installed
+(`mlops.training.interpreters`). `conda` is left to MLflow.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError, MlopsError, UsageError, did_you_mean, one_of
+from mlops.training.interpreters import find_python
 from mlops.training.project import Project
 
 #: What `--env-manager` takes.
 MANAGERS = ("auto", "local", "uv", "virtualenv", "conda")
 
 _LAST_LINES = 15
+#: The oldest Python that our own code, which forks the runs, is written for.
+_OLDEST = (3, 11)
+# Written for Pythons as old as MLflow 1's.
+_LOOK = """
+import importlib.util, json, sys
+try:
+    from importlib.metadata import PackageNotFoundError, version
+except ImportError:
+    from importlib_metadata import PackageNotFoundError, version
+has = bool(importlib.util.find_spec("mlflow"))
+found = {"python": sys.version_info[:2], "has": has, "mlflow": ""}
+for name in ("mlflow", "mlflow-skinny"):
+    try:
+        found["mlflow"] = found["mlflow"] or version(name) + name[len("mlflow"):]
+    except PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +54,15 @@ class Environment:
     Attributes:
         manager: `local`, `uv`, `virtualenv` or `conda`.
         python: Its interpreter; for `conda` the one of this command.
+        mlflow: The version of MLflow in it, with `-skinny` where only that is installed, which
+            opens no database; empty for `conda`, where it is not known.
         mlflow_manager: What MLflow's own runner has to be told, if it is used.
         not_ours: Why only MLflow's own runner can use it; empty if ours can.
     """
 
     manager: str
     python: Path
+    mlflow: str
     mlflow_manager: str = "local"
     not_ours: str = ""
 
@@ -57,11 +81,16 @@ def check_manager(name: str) -> None:
 
 
 def resolve_manager(name: str, project: Project) -> str:
-    """Return the manager that a name means for a project: `auto` becomes `uv` or `local`."""
-    if name != "auto":
-        return name
-    wanted = project.environment_file is not None
-    return "uv" if wanted and shutil.which("uv") else "local"
+    """Return the manager that a name means for a project.
+
+    `auto` is `uv` where that is installed, else `local`. A project that names no environment runs
+    in the one of this command, whatever was asked for.
+    """
+    if project.environment_file is None:
+        return "local"
+    if name == "auto":
+        return "uv" if shutil.which("uv") else "local"
+    return name
 
 
 def choose_environment(
@@ -73,7 +102,7 @@ def choose_environment(
         name: One of `MANAGERS`.
         project: Names the environment that it wants.
         home: Folder of the project's state.
-        note: Told when making it takes a while.
+        note: Told when making it takes a while, and which Python is taken for one that is not here.
 
     Raises:
         InvalidInputError: There is no such Python here, or no MLflow among the packages.
@@ -81,90 +110,58 @@ def choose_environment(
     """
     manager = resolve_manager(name, project)
     here = Path(sys.executable)
-    if manager == "conda":
-        return Environment(manager, here, "conda", "conda makes its own environment")
-    if manager == "local" or project.environment_file is None:
-        if manager != "local":
-            note(f"the project names no environment for {manager}: the one of this command is used")
-        return Environment("local", here)
     file = project.environment_file
+    if manager == "conda":
+        return Environment(manager, here, "", "conda", "conda makes its own environment")
+    if manager == "local" or file is None:
+        return Environment("local", here, metadata.version("mlflow"))
     python, requirements = _wants(file)
-    version = python or f"{sys.version_info.major}.{sys.version_info.minor}"
-    digest = hashlib.sha256(repr((manager, version, requirements, _included(file))).encode())
+    wanted = python or f"{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.sha256(repr((manager, wanted, requirements, _included(file))).encode())
     folder = home / "environments" / f"{manager}-{digest.hexdigest()[:16]}"
     if not (folder / ".complete").is_file():
+        interpreter = find_python(wanted, file, note)
         note(f"making the environment of `{file.name}` with {manager}; this is done once")
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
         make = _make_with_uv if manager == "uv" else _make_with_venv
-        make(folder, version, requirements, file)
+        make(folder, interpreter, requirements, file)
         (folder / ".complete").touch()
-    own = folder / "bin" / "python"
-    _need_mlflow(own, file)
-    return Environment(manager, own)
+    return _inspect(manager, folder / "bin" / "python", file)
 
 
-def _need_mlflow(python: Path, file: Path) -> None:
-    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('mlflow') is None)"
-    if subprocess.run([str(python), "-c", look], cwd="/", check=False).returncode:
+def _inspect(manager: str, python: Path, file: Path) -> Environment:
+    """Return what an environment of the project's own holds."""
+    words = [str(python), "-c", _LOOK]
+    said = subprocess.run(words, cwd="/", stdout=subprocess.PIPE, text=True, check=False)
+    found: dict[str, Any] = json.loads(said.stdout) if said.returncode == 0 else {"has": False}
+    if not found["has"]:
         raise InvalidInputError(
             f"The environment of `{file}` has no `mlflow`, so its runs could not be tracked.",
             hint=f"Add `mlflow` to the dependencies in `{file.name}`.",
         )
+    old = tuple(found["python"]) < _OLDEST
+    version, ours = ".".join(map(str, found["python"])), ".".join(map(str, _OLDEST))
+    reason = f"the environment has Python {version}, and forks need {ours}" if old else ""
+    return Environment(manager, python, found["mlflow"], not_ours=reason)
 
 
-def _make_with_uv(folder: Path, version: str, requirements: Sequence[str], file: Path) -> None:
+def _make_with_uv(folder: Path, python: str, requirements: Sequence[str], file: Path) -> None:
     uv = shutil.which("uv")
     if uv is None:
         raise InvalidInputError(
             "`--env-manager uv` needs `uv`, which is not on the path.",
             hint="`pip install uv`, or `--env-manager local` to use what is installed here.",
         )
-    offered = subprocess.run(
-        [uv, "python", "find", "--no-python-downloads", "--system", version],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    python = offered.stdout.strip() or _python(version)
-    if not python:
-        raise _no_python(version, file)
     _call([uv, "venv", "--quiet", "--no-python-downloads", "--python", python, str(folder)], file)
     target = str(folder / "bin" / "python")
     _install([uv, "pip", "install", "--quiet", "--python", target], folder, requirements, file)
 
 
-def _make_with_venv(folder: Path, version: str, requirements: Sequence[str], file: Path) -> None:
-    python = _python(version)
-    if not python:
-        raise _no_python(version, file)
+def _make_with_venv(folder: Path, python: str, requirements: Sequence[str], file: Path) -> None:
     _call([python, "-m", "venv", str(folder)], file)
     target = str(folder / "bin" / "python")
     _install([target, "-m", "pip", "install", "--quiet"], folder, requirements, file)
-
-
-def _python(version: str) -> str:
-    """Return an interpreter of a version, or of its minor version, that is installed here."""
-    short = ".".join(version.split(".")[:2])
-    candidates = [sys.executable, shutil.which(f"python{short}"), shutil.which("python3")]
-    for python in filter(None, candidates):
-        says = subprocess.run(
-            [python, "-c", "import platform; print(platform.python_version())"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
-        if f"{says}.".startswith(f"{version}."):
-            return python
-    return ""
-
-
-def _no_python(version: str, file: Path) -> InvalidInputError:
-    return InvalidInputError(
-        f"`{file}` wants Python {version}, and there is none here. None is downloaded or compiled.",
-        hint=f"Install it (`uv python install {version}`), ask for another in `{file.name}`, or use"
-        " `--env-manager local`.",
-    )
 
 
 def _install(
@@ -199,7 +196,8 @@ def _wants(file: Path) -> tuple[str, list[str]]:
     """Return the Python and the requirements that a python_env.yaml or conda.yaml asks for."""
     import yaml
 
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # All as text: an unquoted `python: 3.10` would be the number 3.1.
+    content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
     content = content if isinstance(content, dict) else {}
     items: list[Any] = [*(content.get("build_dependencies") or [])]
     items += content.get("dependencies") or []
@@ -207,7 +205,7 @@ def _wants(file: Path) -> tuple[str, list[str]]:
     for item in items:
         if isinstance(item, dict):
             requirements += [str(inner) for inner in item.get("pip") or []]
-        elif match := re.fullmatch(r"python\s*[=<>]*\s*([0-9.]+).*", str(item)):
+        elif match := re.fullmatch(r"python(?![\w-])\s*(.*)", str(item)):
             python = match[1]
         elif "channels" in content or "conda" in file.name:
             requirements.append(

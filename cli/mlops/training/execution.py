@@ -18,6 +18,7 @@ from mlops.training.project import Project
 from mlops.training.provenance import Provenance, keep
 from mlops.training.runner import SIGNALLED, Trial, Work, open_runner
 from mlops.training.runs import OwnedRun, close_abandoned, fate_of, run_tags
+from mlops.training.script_hints import hint_for
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,25 +108,27 @@ def execute(job: Job, settings: Settings, progress: Progress) -> Done:
             progress.note(f"interrupted: run {owned.run_id or '(none yet)'} is KILLED")
             raise
     if owned.status != "FINISHED":
-        raise _failure(owned, outcome.code, outcome.log, tail)
+        raise _failure(owned, outcome.code, outcome.log, tail, job.env_manager)
     with mlflow_errors(settings):
         return Done(client, client.get_run(owned.run_id), outcome.log)
 
 
 def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress) -> str:
-    """Give every model of a run its reference profile; return why not if there is none."""
-    from mlops.training.provenance.reference import HOW, describe
+    """Give every model of a run its reference profile; return why not if there is none.
 
-    reasons = [
-        describe(client, run, model, job.provenance.data, job.project.folder)
+    A person is told, once, where a table is named and cannot be used. Who names none may not want a
+    profile: `mlops lineage` says how to have one.
+    """
+    from mlops.training.provenance.reference import NO_COLUMNS, NO_TABLE, PURPOSE, describe
+
+    reasons = {
+        model.name: describe(client, run, model, job.provenance.data, job.project.folder)
         for model in logged_models(client, run.info.run_id)
-    ]
-    for reason in dict.fromkeys(filter(None, reasons)):
-        progress.note(
-            f"no reference profile, the record of the training data that later data can be "
-            f"compared with: {reason}. To have one, {HOW}"
-        )
-    return next(filter(None, reversed(reasons)), "")
+    }
+    for reason in dict.fromkeys(reasons.values()):
+        if reason and reason not in (NO_COLUMNS, NO_TABLE):
+            progress.note(f"no reference profile ({PURPOSE}): {reason}")
+    return next(filter(None, reversed(reasons.values())), "")
 
 
 def open_experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
@@ -142,7 +145,9 @@ def open_experiment(client: MlflowClient, settings: Settings, name: str, progres
     return experiment
 
 
-def _failure(owned: OwnedRun, code: int, log: Path, tail: Iterable[str]) -> MlopsError:
+def _failure(
+    owned: OwnedRun, code: int, log: Path, tail: Iterable[str], env_manager: str
+) -> MlopsError:
     if code == 0:
         what = "The script marked its run FAILED"
     elif owned.status == "KILLED":
@@ -151,7 +156,8 @@ def _failure(owned: OwnedRun, code: int, log: Path, tail: Iterable[str]) -> Mlop
         by = f" (killed by {_signal(code)})" if code > SIGNALLED else ""
         what = f"The script failed with exit code {code}{by}"
     lines = "\n".join(f"  | {line}" for line in tail)
-    hint = f"All of its output: {log}"
+    known = hint_for(tail, env_manager)
+    hint = f"{known}. All of its output: {log}" if known else f"All of its output: {log}"
     if code == SIGNALLED + signal.SIGKILL:
         hint += ". A kill that nobody asked for often means that memory ran out."
     return MlopsError(f"{what}; run {owned.run_id} is {owned.status}.\n{lines}".rstrip(), hint=hint)

@@ -6,14 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops.errors import did_you_mean
 from mlops.training.checkout import local_copy
-from mlops.training.command import all_values, in_full
+from mlops.training.command import all_values, in_full, script_of
 from mlops.training.declarations import words_of
 from mlops.training.environment import Difference, differences
 from mlops.training.kinds import Parameter
-from mlops.training.marked import Fault
+from mlops.training.marked import Fault, read_yaml
 from mlops.training.parameters import assign
-from mlops.training.project import EntryPoint, EnvironmentKind, inspect_project, read_project
+from mlops.training.project import (
+    EntryPoint,
+    EnvironmentKind,
+    Project,
+    inspect_project,
+    read_project,
+)
+
+_SUFFIXES = (".py", ".sh", ".R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,7 @@ def validate_project(uri: str) -> Validation:
     """
     with local_copy(uri) as folder:
         project, faults = inspect_project(folder)
+        faults += missing_scripts(project, faults)
     return Validation(
         project=project.name,
         file=project.file,
@@ -117,6 +127,33 @@ def validate_project(uri: str) -> Validation:
         entry_points=tuple(project.entry_points),
         faults=tuple(faults),
     )
+
+
+def missing_scripts(project: Project, faults: Sequence[Fault]) -> list[Fault]:
+    """Name the scripts that commands start and that are not there, where a command is plain.
+
+    Only validation asks: other entry points of the project run all the same.
+
+    Args:
+        project: The project.
+        faults: What is known already; an entry point with a fault is not looked into.
+    """
+    marked = read_yaml(project.file)
+    known = {fault.line for fault in faults if fault.severity == "error"}
+    found = []
+    for point in project.entry_points.values():
+        keys = ("entry_points", point.name, "command")
+        script = script_of(point.command)
+        if script and marked.line(*keys) not in known and not (project.folder / script).is_file():
+            found.append(
+                marked.fault(f"the command of `{point.name}` starts `{script}`, which is not there",
+                             *keys, hint=did_you_mean(script, _scripts(project.folder)))
+            )  # fmt: skip
+    return found
+
+
+def _scripts(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.suffix in _SUFFIXES]
 
 
 def show_project(uri: str, entry_point: str = "", words: Sequence[str] = ()) -> ProjectView:

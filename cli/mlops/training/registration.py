@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
@@ -11,6 +13,7 @@ from mlops.registry.aliases import move_alias
 from mlops.registry.logged import Logged, logged_models
 from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import register
+from mlops.settings.project import way_to
 from mlops.spec.model import ModelVersion
 
 if TYPE_CHECKING:
@@ -155,3 +158,9 @@ def next_commands(
     # A person who gives aliases thinks in them; one who does not would wonder whose this is.
     alias = min((a for a, number in aliases.items() if given and number == before), default="")
     return (f"mlops deploy --ab {called(before, alias)} {ours}",)
+
+
+def from_here(commands: Sequence[str], project_dir: Path) -> tuple[str, ...]:
+    """Return commands about a project such that they work in the current folder."""
+    way = way_to(project_dir)
+    return tuple(f"cd {shlex.quote(way)} && {command}" if way else command for command in commands)

@@ -25,7 +25,7 @@ from mlops.training.parameters import Assignment, assign
 from mlops.training.progress import Progress, Silent
 from mlops.training.project import project_folder, read_project
 from mlops.training.provenance import collect
-from mlops.training.registration import Registered, Registration, register_run
+from mlops.training.registration import Registered, Registration, from_here, register_run
 from mlops.training.runs import Fate, read_tags
 from mlops.training.sweep.records import SweepOptions, SweepResult
 from mlops.training.sweep.settling import SweepOrder
@@ -210,7 +210,7 @@ def train_or_sweep(
         environment=gaps,
         code=CodeFacts(job.provenance.code.commit, job.provenance.code.dirty),
         profile=profile,
-        next_commands=registered.next_commands,
+        next_commands=from_here(registered.next_commands, settings.project_dir),
     )
 
 
@@ -270,6 +270,8 @@ def _prepare(
     wanted = request.env_manager or settings.training.env_manager
     check_manager(wanted)
     manager = resolve_manager(wanted, project)
+    if wanted not in ("auto", manager) and project.environment == "none":
+        progress.note(f"the project names no environment for {wanted}; it runs in this one")
     gaps = differences(project.environment_file) if manager == "local" else ()
     for gap in gaps:
         progress.note(f"environment: {gap}")

@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 
     from mlops.registry.logged import Logged
 
-HOW = 'log it in the script: mlflow.log_input(mlflow.data.from_pandas(table, source="train.csv"))'
+#: What a profile is for, in a few words.
+PURPOSE = "a summary of the training data, to compare live requests with"
+NO_COLUMNS = "the model has no signature with named columns"
+NO_TABLE = "the run names no table it was trained on"
 _DIGITS = 32
 
 
@@ -68,7 +71,7 @@ def describe(
     """
     inputs = read_details(model.source).inputs
     if not inputs or not all(column.name for column in inputs):
-        return "the model has no signature with named columns"
+        return NO_COLUMNS
     signature = Signature(tuple(Column(column.name, column.type) for column in inputs))
     reasons = []
     for candidate in candidates(run, files, folder):
@@ -79,7 +82,7 @@ def describe(
         else:
             _store(client, model, to_json(profile))
             return ""
-    return "; ".join(reasons) or "the run names no table it was trained on"
+    return "; ".join(reasons) or NO_TABLE
 
 
 def candidates(run: Run, files: Sequence[DataFile], folder: Path) -> Iterator[Candidate]:

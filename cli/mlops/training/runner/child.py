@@ -116,9 +116,17 @@ class Child:
         return True
 
 
-def base_environment(settings: Settings, python: Path) -> dict[str, str]:
-    """Return the environment of a script, where `python` means that interpreter."""
-    environment = script_environment(settings)
+def base_environment(
+    settings: Settings, python: Path, reach: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return the environment of a script, where `python` means that interpreter.
+
+    Args:
+        settings: Where MLflow is.
+        python: The interpreter.
+        reach: Variables by which the script reaches MLflow, where it cannot open the store.
+    """
+    environment = script_environment(settings) | dict(reach or {})
     return environment | {
         "PATH": os.pathsep.join([str(python.parent), environment.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import UsageError, did_you_mean, one_of
+from mlops.training import nested
 from mlops.training.environments import Environment, choose_environment
 from mlops.training.runner.base import OnLine, Runner, Work
 from mlops.training.runner.child import base_environment
 from mlops.training.runner.cold import ColdRunner
 from mlops.training.runner.ray import RayRunner, check_store
 from mlops.training.runner.warm import WarmRunner
+from mlops.training.store import reach_store
+from mlops.training.store.serving import DATABASES
 from mlops.training.warm.parent import Config
 
 if TYPE_CHECKING:
@@ -25,16 +30,16 @@ if TYPE_CHECKING:
 BACKENDS = ("local", "ray", "kubernetes", "databricks")
 # These run nothing from here.
 _ELSEWHERE = ("kubernetes", "databricks")
-_DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
 
 
+@contextmanager
 def open_runner(
     work: Work,
     settings: Settings,
     on_line: OnLine | None = None,
     note: Callable[[str], None] | None = None,
-) -> Runner:
-    """Return a runner for a piece of work, not yet entered.
+) -> Iterator[Runner]:
+    """Give a runner for a piece of work, entered, and what it needs beside it.
 
     Args:
         work: What to run.
@@ -63,19 +68,39 @@ def open_runner(
     logs = settings.make_home() / "logs"
     logs.mkdir(exist_ok=True)
     if backend == "ray":
-        return RayRunner(work, settings, logs, say, on_line)
+        with RayRunner(work, settings, logs, say, on_line) as ray:
+            yield ray
+        return
     environment = choose_environment(work.env_manager, work.project, settings.home, say)
+    with (
+        reach_store(settings, environment, logs, say) as reach,
+        _local(work, settings, environment, reach, logs, say, on_line) as runner,
+    ):
+        yield runner
+
+
+def _local(
+    work: Work,
+    settings: Settings,
+    environment: Environment,
+    reach: Mapping[str, str],
+    logs: Path,
+    say: Callable[[str], None],
+    on_line: OnLine | None,
+) -> Runner:
+    extra = {**reach, nested.VARIABLE: environment.manager}
+    variables = base_environment(settings, environment.python, extra)
 
     def cold() -> ColdRunner:
         ready = replace(work, env_manager=environment.mlflow_manager)
-        variables = base_environment(settings, environment.python)
-        return ColdRunner(ready, variables, logs, on_line)
+        path = os.pathsep.join(filter(None, [str(nested.FOLDER), variables.get("PYTHONPATH")]))
+        return ColdRunner(ready, variables | {"PYTHONPATH": path}, logs, on_line)
 
     reason = _unsuitable(work, settings, environment)
     if reason:
         say(f"MLflow's own runner is used: {reason}")
         return cold()
-    config = _config(work, settings, environment.python)
+    config = _config(work, settings, environment.python, variables)
     return WarmRunner(work, config, environment.python, logs, cold, say, on_line)
 
 
@@ -89,7 +114,7 @@ def _unsuitable(work: Work, settings: Settings, environment: Environment) -> str
     return environment.not_ours
 
 
-def _config(work: Work, settings: Settings, python: Path) -> Config:
+def _config(work: Work, settings: Settings, python: Path, variables: Mapping[str, str]) -> Config:
     place = settings.home / "warm"
     place.mkdir(exist_ok=True)
     identity = f"{python}\n{work.project.folder.name}\n{work.entry_point}"
@@ -97,8 +122,8 @@ def _config(work: Work, settings: Settings, python: Path) -> Config:
         folder=str(work.project.folder),
         place=str(place),
         key=hashlib.sha256(identity.encode()).hexdigest()[:16],
-        environment=base_environment(settings, python),
-        database=settings.tracking_uri.startswith(_DATABASES),
+        environment=variables,
+        database=variables["MLFLOW_TRACKING_URI"].startswith(DATABASES),
     )
 
 

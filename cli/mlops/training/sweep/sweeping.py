@@ -13,7 +13,7 @@ from mlops.registry import mlflow_errors, open_registry
 from mlops.training.execution import Job, describe_models, open_experiment
 from mlops.training.progress import Progress
 from mlops.training.project import Project
-from mlops.training.registration import Registered, register_run
+from mlops.training.registration import Registered, from_here, register_run
 from mlops.training.runner import OnLine, Runner, Work, open_runner
 from mlops.training.runs import run_tags
 from mlops.training.sweep.choosers import Chooser, check_chooser, chooser_of
@@ -97,7 +97,8 @@ def sweep(order: SweepOrder, settings: Settings, progress: Progress) -> SweepRes
         begun.parent.fate = "FINISHED" if _any_result(trials) else "FAILED"
     best = best_of(begun.spec, trials)
     registered = _register(order, begun.client, settings, best, progress)
-    result = _result(order, begun, trials, best, registered, time.monotonic() - started)
+    took = time.monotonic() - started
+    result = _result(order, begun, trials, best, registered, took, settings.project_dir)
     if result.html is not None:
         write_page(result, begun.spec, result.html)
     return result
@@ -156,6 +157,7 @@ def _result(
     best: TrialRecord | None,
     registered: Registered,
     duration_s: float,
+    project_dir: Path,
 ) -> SweepResult:
     spec, run_id = begun.spec, begun.parent.run_id
     return SweepResult(
@@ -177,7 +179,7 @@ def _result(
         duration_s=duration_s,
         html=Path(order.options.html) if order.options.html else None,
         environment=order.environment,
-        next_commands=registered.next_commands or _next(run_id, spec, best),
+        next_commands=from_here(registered.next_commands or _next(run_id, spec, best), project_dir),
     )
 
 

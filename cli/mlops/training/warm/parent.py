@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mlops.training.nested import sitecustomize
 from mlops.training.warm import inputs, requirements, script, threads
 from mlops.training.warm.imports import Learned, preload, shadowed
 from mlops.training.warm.processes import (
@@ -201,6 +202,7 @@ class Parent:
             packages = None if self._reason else requirements.InstalledPackages(self._place)
             if packages is not None:
                 packages.recall()
+            sitecustomize.install()
             code = script.execute(order["module"], order["target"], order["arguments"])
             script.finish(code, lambda: self._learn(packages))
         finally:

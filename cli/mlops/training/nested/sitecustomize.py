@@ -1,0 +1,83 @@
+"""Have `mlflow.projects.run` use the environment manager of the run around it, unless told.
+
+Runs in the project's interpreter, which may be as old as Python 3.6 and has no `mlops`.
+"""
+
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from typing import Any
+
+_BACKEND = "mlflow.projects.backend.local"
+_VARIABLE = "MLOPS_TRAINING_ENV_MANAGER"
+
+
+def install() -> None:
+    """Change MLflow's local backend, now or when it is imported."""
+    manager = os.environ.get(_VARIABLE)
+    if not manager:
+        return
+    if _BACKEND in sys.modules:
+        _change(sys.modules[_BACKEND], manager)
+    else:
+        sys.meta_path.insert(0, _Finder(manager))
+
+
+class _Finder:
+    """Finds the backend as others do, and changes it once it is loaded."""
+
+    def __init__(self, manager: str) -> None:
+        self.manager = manager
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        if name != _BACKEND:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        loader: Any = spec.loader
+        execute, manager = loader.exec_module, self.manager
+
+        def exec_module(module: Any) -> None:
+            execute(module)
+            _change(module, manager)
+
+        loader.exec_module = exec_module
+        return spec
+
+
+def _change(module: Any, manager: str) -> None:
+    backend: Any = getattr(module, "LocalBackend", None)
+    run = getattr(backend, "run", None)
+    if run is None or run.__module__ == __name__:
+        return
+    own = os.path.realpath(os.getcwd())
+
+    def with_manager(
+        self: Any, uri: Any, entry: Any, params: Any, version: Any, config: Any, *rest: Any
+    ) -> Any:
+        if config.get("ENV_MANAGER") is None:
+            # This very project's environment is the one that we are in.
+            chosen = "local" if os.path.realpath(str(uri)) == own else manager
+            config = dict(config, ENV_MANAGER=chosen)
+        return run(self, uri, entry, params, version, config, *rest)
+
+    backend.run = with_manager
+
+
+def _stand_aside() -> None:
+    """Leave `sys.path`, and let the `sitecustomize` run that we stood before."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != folder]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)
+    if spec is not None and spec.loader is not None:
+        theirs = importlib.util.module_from_spec(spec)
+        sys.modules["sitecustomize"] = theirs
+        spec.loader.exec_module(theirs)
+
+
+if __name__ == "sitecustomize":
+    _stand_aside()
+    install()
