@@ -113,7 +113,7 @@ def test_state_lies_beside_the_project_from_outside_too(
     assert cli(project, "models", "list") == 0
     assert "tiny/1" in capsys.readouterr().out
     # Who asks from outside learns where to go.
-    assert cli(outside, "models", "list") == 5
+    assert cli(outside, "models", "show", "tiny") == 5
     assert f"`cd {name}`" in capsys.readouterr().err
 
 
