@@ -352,7 +352,7 @@ def _render(out: Console, result: TrainResult, *, unregistered: str) -> None:
             facts.add_row(f"  {escape(name)}", f"[bold]{text}[/]" if title == "metrics" else text)
     out.print(facts, soft_wrap=False)
     out.print(f"[dim]log[/] {escape(_from_here(result.log))}", soft_wrap=True)
-    next_steps(out, [*result.next_commands, "mlops ui"])
+    next_steps(out, [*result.next_commands, *from_here(["mlops ui"], project_dir)])
 
 
 def _from_here(path: Path) -> str:
