@@ -303,7 +303,7 @@ def train(
         show(
             plain(single),
             as_json=as_json,
-            render=lambda out: _render(out, single, unregistered=why),
+            render=lambda out: _render(out, single, settings.project_dir, unregistered=why),
         )
         return
     swept = result
@@ -323,7 +323,7 @@ def _check_backend(backend: str, only: Mapping[str, Mapping[str, object]]) -> No
             )
 
 
-def _render(out: Console, result: TrainResult, *, unregistered: str) -> None:
+def _render(out: Console, result: TrainResult, project_dir: Path, *, unregistered: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
@@ -352,6 +352,8 @@ def _render(out: Console, result: TrainResult, *, unregistered: str) -> None:
             facts.add_row(f"  {escape(name)}", f"[bold]{text}[/]" if title == "metrics" else text)
     out.print(facts, soft_wrap=False)
     out.print(f"[dim]log[/] {escape(_from_here(result.log))}", soft_wrap=True)
+    from mlops.training.registration import from_here
+
     next_steps(out, [*result.next_commands, *from_here(["mlops ui"], project_dir)])
 
 
