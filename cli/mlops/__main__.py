@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import typer
 
 from mlops.commands.app import app
+from mlops.commands.completion import words_of_bash
 from mlops.commands.encoding import tolerate_narrow_encodings
 from mlops.commands.output import start_afresh
 from mlops.errors import MlopsError, UsageError
@@ -26,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, _end_with_our_reader)
     tolerate_narrow_encodings()
-    code = run(words)
+    with words_of_bash():
+        code = run(words)
     # The end of Python looks through everything for cycles; after `import mlflow` that is a million
     # objects and half a second, to free memory that the system frees anyway.
     gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from mlops.journal.sql import SqlJournal
@@ -65,6 +66,38 @@ def test_the_same_again_changes_nothing(busy: Shop) -> None:
     assert "- modelB" in without.err
 
 
+def test_export(busy: Shop) -> None:
+    request_id, arm = busy.ask()
+    wait_until(lambda: busy.ok("report", "--json").document["arms"][0]["requests"] == 31)
+    frames = {}
+    for form, read in (("csv", pd.read_csv), ("json", pd.read_json), ("parquet", pd.read_parquet)):
+        said = busy.ok("journal", "export", "--out", f"x.{form}", "--json").document
+        assert (said["lines"], said["format"]) == (31, form)
+        frames[form] = frame = read(busy.folder / f"x.{form}")
+        assert list(frame.columns) == said["columns"]
+        assert frame["request_id"].iloc[-1] == request_id
+        assert set(frame["arm"]) == {arm}
+        told = frame[frame["truth"].notna()]
+        assert len(told) == 10
+        squared = (told["prediction"] - told["truth"]) ** 2
+        assert told["reward"].to_numpy() == pytest.approx(-squared.to_numpy())
+        quality = busy.ok("report", "--json").document["arms"][0]["quality"]
+        assert quality["rmse"] == pytest.approx(squared.mean() ** 0.5)
+        for name, value in zip(*_asked(busy), strict=True):
+            assert frame[name].iloc[-1] == value
+    assert str(frames["parquet"]["time"].dtype) == "datetime64[ms, UTC]"
+    assert frames["parquet"]["alcohol"].dtype == "float64"
+    assert busy.run("journal", "export", "--out", "x.txt").code == 2
+    assert busy.run("journal", "export", "--out", "no/x.csv").code == 3
+    assert not list(busy.folder.glob(".x*"))
+
+
+def _asked(busy: Shop) -> tuple[list[str], list[float]]:
+    assert busy.state.request is not None
+    split = busy.state.request["dataframe_split"]
+    return split["columns"], split["data"][0]
+
+
 def test_pruning(busy: Shop) -> None:
     """After the others, as it cannot be undone."""
     unsaid = busy.run("journal", "prune", "--json")
@@ -74,11 +107,11 @@ def test_pruning(busy: Shop) -> None:
     assert young["requests"] == 0
     old = ("journal", "prune", "--older-than", "0.0000001")
     dry = busy.ok(*old, "--dry-run", "--json").document
-    assert (dry["requests"], dry["dry_run"], dry["name"]) == (30, True, "wine")
-    assert "30 requests" in busy.ok(*old, "--dry-run").out
+    assert (dry["requests"], dry["dry_run"], dry["name"]) == (31, True, "wine")
+    assert "31 requests" in busy.ok(*old, "--dry-run").out
     before = busy.ok("report", "--json").document["arms"]
     done = busy.ok(*old, "--json").document
-    assert (done["requests"], done["kept_space"]) == (30, True)
+    assert (done["requests"], done["kept_space"]) == (31, True)
     assert busy.ok("report", "--json").document["arms"] == before
     busy.ok("stop")
     kept = replace(busy, environ={"MLOPS_JOURNAL_RETENTION_DAYS": "1"})

@@ -63,6 +63,34 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     assert document["next_commands"] == ["mlops deploy --ab tiny/1 modelA"]
 
 
+def test_registering_afterwards(cli: Cli, ready_folder: Path, capsys: Capture) -> None:
+    second = "    mlflow.pyfunc.log_model(name='line', python_model=Same(), pip_requirements=[])\n"
+    write_project(ready_folder, _MODEL.replace("print(", f"    pass\n{second}print("))
+    assert cli(ready_folder, "train", "--json") == 2
+    hint = json.loads(capsys.readouterr().out)["error"]["hint"]
+    words = re.match(r"`mlops (models register (\w+) --model model)`", hint)
+    assert words is not None
+    run_id = words[2]
+    register = ("models", "register", run_id, "--model", "line", "--alias", "a", "--alias", "b")
+    assert cli(ready_folder, *register) == 0
+    assert capsys.readouterr().out == "tiny/1\n\nnext: mlops deploy --model b\n"
+    # Again is no second version.
+    assert cli(ready_folder, *register, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["model"]["label"] == "tiny/1"
+    assert cli(ready_folder, *words[1].split(), "--name", "other", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["model"]["label"] == "other/1"
+    assert cli(ready_folder, "models", "register", f"runs:/{run_id}/line") == 0
+    assert capsys.readouterr().out.startswith("tiny/1\n")
+    for wrong, code in (
+        ((run_id,), 2),
+        (("0" * 32,), 5),
+        ((run_id, "--model", "lien"), 5),
+        ((run_id, "--model", "line", "--alias", "v1"), 3),
+    ):
+        assert cli(ready_folder, "models", "register", *wrong) == code
+        assert "error:" in capsys.readouterr().err
+
+
 def test_wrong_parameters_are_all_named(cli: Cli, tmp_path: Path, capsys: Capture) -> None:
     write_project(tmp_path, "")
     assert cli(tmp_path, "train", "-P", "sise=1", "-P", "size=big") == 3

@@ -26,6 +26,7 @@ from mlops.commands import (
     report,
     stores,
     train,
+    ui,
 )
 from mlops.commands.command_line import App, Root
 
@@ -69,6 +70,7 @@ app.command(rich_help_panel=_LOOP)(promotion.rollback)
 app.command(rich_help_panel=_LOOK)(operate.status)
 app.command(rich_help_panel=_LOOK)(operate.logs)
 app.command(rich_help_panel=_LOOK)(operate.stop)
+app.command(rich_help_panel=_LOOK)(ui.ui)
 app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)

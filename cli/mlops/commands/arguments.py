@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands import completion
+
 if TYPE_CHECKING:
     from mlops.feedback.elsewhere import Elsewhere
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 Name = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]", help="Deployment; may be left out where there is one.", show_default=False
+        metavar="NAME",
+        help="Deployment; may be left out where there is one.",
+        show_default=False,
+        autocompletion=completion.deployments,
     ),
 ]
 
@@ -72,6 +77,7 @@ Url = Annotated[
 Protocol = Annotated[
     str,
     typer.Option(
+        autocompletion=completion.one_of("auto", "mlops", "seldon", "v2", "kserve", "mlflow"),
         help="mlops, seldon, v2, kserve, mlflow; auto: as its URL says, else it is asked.",
         rich_help_panel=_ELSEWHERE,
     ),

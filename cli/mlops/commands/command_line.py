@@ -164,10 +164,20 @@ def _show_type(option: TyperOption) -> None:
     if not shown:
         shown = _NUMBERS.get(described.annotation, name.rpartition("_")[2])
     choices = shown.split("|")
+    if len(choices) > 1 and all(choice.isalnum() and choice.islower() for choice in choices):
+        _complete_with(option, choices)
     if len(choices) > 1 and len(shown) > _LONGEST_CHOICE:
         option.help = f"{option.help or ''} One of {', '.join(choices[:-1])} or {choices[-1]}."
         shown = name.rpartition("_")[2]
     option.metavar = shown
+
+
+def _complete_with(option: TyperOption, choices: list[str]) -> None:
+    """Have a shell complete the choices that an option's help names."""
+    if option._custom_shell_complete is None:
+        option._custom_shell_complete = lambda _context, _parameter, incomplete: [
+            choice for choice in choices if choice.startswith(incomplete)
+        ]
 
 
 def _flag(parameter: Any) -> Any:  # noqa: ANN401 - Typer's own

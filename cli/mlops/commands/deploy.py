@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands import completion
 from mlops.commands.arguments import Context, Kubeconfig, NoPreflight
 from mlops.commands.output import Json, console, next_steps, note, plain, show
 
@@ -28,17 +29,30 @@ def deploy(
     ab: Annotated[
         tuple[str, str] | None,
         typer.Option(
-            "--ab", metavar="REF REF", help="Two models, traffic split.", rich_help_panel=_MODELS
+            "--ab",
+            metavar="REF REF",
+            help="Two models that share the traffic.",
+            autocompletion=completion.refs,
+            rich_help_panel=_MODELS,
         ),
     ] = None,
     arm: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=REF[:WEIGHT]", help="One of several arms.", rich_help_panel=_MODELS
+            metavar="NAME=REF[:WEIGHT]",
+            help="One arm of several; repeatable.",
+            autocompletion=completion.refs,
+            rich_help_panel=_MODELS,
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="REF", help="One model.", rich_help_panel=_MODELS)
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="A single model.",
+            autocompletion=completion.refs,
+            rich_help_panel=_MODELS,
+        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -47,14 +61,18 @@ def deploy(
     canary: Annotated[
         str | None,
         typer.Option(
-            metavar="REF=PERCENT", help="Beside --model: its small rival.", rich_help_panel=_TRAFFIC
+            metavar="REF=PERCENT",
+            help="With --model: a second model and its share of the traffic.",
+            autocompletion=completion.refs,
+            rich_help_panel=_TRAFFIC,
         ),
     ] = None,
     shadow: Annotated[
         list[str] | None,
         typer.Option(
             metavar="REF[=PERCENT]",
-            help="A model that gets copies of requests; nobody sees its answers.",
+            help="Model that gets a copy of requests; its answers are recorded, never returned.",
+            autocompletion=completion.refs,
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
@@ -74,6 +92,7 @@ def deploy(
         str | None,
         typer.Option(
             metavar="NAME",
+            autocompletion=completion.rewards,
             help="What counts as good: squared-error, absolute-error, exact, given.",
             rich_help_panel=_TRAFFIC,
         ),
@@ -107,7 +126,8 @@ def deploy(
     target: Annotated[
         str,
         typer.Option(
-            metavar="local|kubernetes|kserve|seldon|seldon2",
+            metavar="TARGET",
+            autocompletion=completion.one_of("local", "kubernetes", "kserve", "seldon", "seldon2"),
             help="This machine, or the platform to write manifests for; with --apply, to run on.",
             rich_help_panel=_CLUSTER,
         ),

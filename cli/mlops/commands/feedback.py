@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mlops.commands import completion
 from mlops.commands.arguments import (
     CaFile,
     Header,
@@ -70,6 +71,7 @@ def feedback(
     reward: Annotated[
         str,
         typer.Option(
+            autocompletion=completion.rewards,
             help="A number, higher is better; when playing: squared-error, absolute-error, exact "
             "or module:function.",
             show_default=False,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mlops.commands.arguments import Name
 from mlops.commands.command_line import App
 from mlops.commands.output import Json, moment, plain, show
+from mlops.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mlops.deployment.pruning import Pruned
+    from mlops.workflows.journal_export import Exported
 
 app = App(help="The record of decisions and outcomes.", no_args_is_help=True)
 
@@ -24,15 +27,13 @@ def _journal() -> None:
 
 @app.command("prune")
 def prune_journal(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Deployment; the only one by default.")
-    ] = None,
+    name: Name = None,
     older_than: Annotated[
         float | None,
         typer.Option(
             metavar="DAYS",
             min=0,
-            help="Age of the requests; \\[journal] retention_days by default.",
+            help="Age of the requests; [journal] retention_days by default.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -58,6 +59,42 @@ def prune_journal(
             on_progress=lambda count: progress.phase(f"Forgot the features of {count:,} requests"),
         )
     show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+
+
+@app.command("export")
+def export(
+    name: Name = None,
+    out: Annotated[
+        str,
+        typer.Option("--out", "-o", metavar="FILE|-", help="Where to write; - is standard output."),
+    ] = "-",
+    form: Annotated[
+        Literal["csv", "json", "parquet"] | None,
+        typer.Option("--format", help="Form; by default as FILE ends.", show_default="csv"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write decisions joined with their outcomes as a table, one line per row of a request.
+
+    For example `mlops journal export --out wine.parquet`.
+    """
+    from mlops.commands.progress import CountProgress
+    from mlops.settings import load_settings
+    from mlops.workflows.journal_export import export_journal
+
+    if as_json and out == "-":
+        raise UsageError("`--json` and the table both want stdout.", hint="`--out FILE`")
+    with CountProgress("lines") as progress:
+        found = export_journal(load_settings(), name, out, form, progress.update)
+    if out != "-":
+        show(plain(found), as_json=as_json, render=lambda out: _render_export(out, found))
+
+
+def _render_export(out: Console, found: Exported) -> None:
+    from rich.markup import escape
+
+    out.print(f"[bold]{found.name}[/]: {found.lines:,} lines of {len(found.columns)} columns")
+    out.print(escape(found.out), soft_wrap=True)
 
 
 def _render(out: Console, found: Pruned) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands import completion
 from mlops.commands.output import Json, next_steps, plain, show
 
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
 
 def lineage(
     ref: Annotated[
-        str, typer.Argument(metavar="MODEL", help="For example wine, wine/3 or wine@champion.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            autocompletion=completion.refs,
+            help="For example wine, wine/3 or wine@champion.",
+        ),
     ],
     as_json: Json = False,
 ) -> None:

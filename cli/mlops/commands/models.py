@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands import transfers
+from mlops.commands import completion, transfers
 from mlops.commands.command_line import App
 from mlops.commands.model_tables import gate_tables, pairs, versions_table
-from mlops.commands.output import Json, age, plain, show
+from mlops.commands.output import Json, age, next_steps, plain, show
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -20,22 +20,31 @@ if TYPE_CHECKING:
     from mlops.registry.aliases import AliasChange
     from mlops.registry.details import Column
     from mlops.registry.models import Model, RunFacts
+    from mlops.training.registration import Registered
 
 _GATE = "Decide"
 
-app = App(help="Registered models: list, show, compare, alias, push, pull.", no_args_is_help=True)
+app = App(
+    help="Registered models: list, show, compare, register, alias, push, pull.",
+    no_args_is_help=True,
+)
 
 _REF = "For example wine, wine/3, wine@champion, runs:/ID/model or ./folder."
 All = Annotated[
     bool, typer.Option("--all", help="Show every parameter and metric.", rich_help_panel="Output")
 ]
-Ref = Annotated[str, typer.Argument(metavar="REF", help=_REF)]
+Ref = Annotated[str, typer.Argument(metavar="REF", help=_REF, autocompletion=completion.refs)]
 
 
 @app.command("list")
 def list_models(
     name: Annotated[
-        str, typer.Argument(help="Only the versions of this model.", show_default=False)
+        str,
+        typer.Argument(
+            help="Only the versions of this model.",
+            show_default=False,
+            autocompletion=completion.models,
+        ),
     ] = "",
     every: All = False,
     as_json: Json = False,
@@ -68,12 +77,16 @@ def show_model(ref: Ref, as_json: Json = False) -> None:
 @app.command("compare")
 def compare(
     refs: Annotated[
-        list[str] | None, typer.Argument(metavar="[REF]…", help=_REF, show_default=False)
+        list[str] | None,
+        typer.Argument(
+            metavar="REF", help=_REF, show_default=False, autocompletion=completion.refs
+        ),
     ] = None,
     against: Annotated[
         str,
         typer.Option(
             metavar="REF",
+            autocompletion=completion.refs,
             help="Baseline; REF is then by default the newest version.",
             show_default=False,
             rich_help_panel=_GATE,
@@ -135,6 +148,33 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command("register")
+def register(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run that logged it.")],
+    model: Annotated[
+        str, typer.Option(help="Which of its models, if it logged several.", show_default=False)
+    ] = "",
+    name: Annotated[
+        str, typer.Option(help="Registered model.", show_default="the project's name")
+    ] = "",
+    aliases: Annotated[
+        list[str] | None, typer.Option("--alias", help="Alias of the version; repeatable.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Register a model that a run logged, without training again.
+
+    For example `mlops models register 4d8765b374f6449cb0768a2c8a99868e --model forest --alias
+    candidate`. What is registered already stays the version it is.
+    """
+    from mlops.settings import load_settings
+    from mlops.training.registration import register_finished
+
+    made = register_finished(load_settings(), run, model, name, tuple(aliases or ()))
+    document = {"model": plain(made.model), "next_commands": list(made.next_commands)}
+    show(document, as_json=as_json, render=lambda out: _render_registered(out, made))
+
+
 @app.command("alias")
 def alias(
     ref: Ref,
@@ -184,6 +224,14 @@ def _render_model(out: Console, model: Model) -> None:
     for record in model.pushed:
         facts.add_row("pushed to", f"{escape(record.uri)} [dim]{age(record.pushed_ms)}[/]")
     out.print(facts)
+
+
+def _render_registered(out: Console, made: Registered) -> None:
+    from rich.markup import escape
+
+    assert made.model is not None
+    out.print(f"[bold green]{escape(made.model.label)}[/]")
+    next_steps(out, made.next_commands)
 
 
 def _render_alias(out: Console, change: AliasChange) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mlops.commands import completion
 from mlops.commands.arguments import DryRun
 from mlops.commands.output import Json, in_bytes, next_steps, plain, show
 
@@ -27,7 +28,12 @@ _PUSHED = {
 
 def push(
     ref: Annotated[
-        str, typer.Argument(metavar="REF", help="The model, for example wine, wine/3 or ./folder.")
+        str,
+        typer.Argument(
+            metavar="REF",
+            help="The model, for example wine, wine/3 or ./folder.",
+            autocompletion=completion.refs,
+        ),
     ],
     uri: Annotated[str, typer.Argument(metavar="URI", help="Where to: s3://…, gs://…, or a path.")],
     force: Annotated[
@@ -60,7 +66,11 @@ def push(
 def pull(
     ref: Annotated[
         str,
-        typer.Argument(metavar="REF|URI", help="For example wine/3, s3://bucket/wine or ./folder."),
+        typer.Argument(
+            metavar="REF|URI",
+            autocompletion=completion.refs,
+            help="For example wine/3, s3://bucket/wine or ./folder.",
+        ),
     ],
     folder: Annotated[
         Path | None,

@@ -18,7 +18,7 @@ def labelled_row(row: Any) -> LabelledRow | None:  # noqa: ANN401 - a result row
     """
     if row.row == WHOLE_REQUEST and row.n_rows > 1:
         return None
-    features = _pick(orjson.loads(row.features), max(row.row, 0))
+    features = pick_row(orjson.loads(row.features), max(row.row, 0))
     if features is None:
         return None
     truth = row.truth if row.truth_json is None else orjson.loads(row.truth_json)
@@ -32,8 +32,11 @@ def labelled_row(row: Any) -> LabelledRow | None:  # noqa: ANN401 - a result row
     )
 
 
-def _pick(kept: Mapping[str, Any], index: int) -> dict[str, Any] | list[Any] | None:
-    """Take one row out of `{columns, data}`, `{records}` or `{values}`."""
+def pick_row(kept: Mapping[str, Any], index: int) -> dict[str, Any] | list[Any] | None:
+    """Take one row out of `{columns, data}`, `{records}` or `{values}`.
+
+    None if they were kept in a form without rows.
+    """
     if "records" in kept:
         record: dict[str, Any] = kept["records"][index]
         return record

@@ -15,6 +15,7 @@ from mlops.errors import RemoteError
 from mlops.journal import pruning, reading
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
+from mlops.journal.exporting import JoinedRow, read_joined_rows
 from mlops.journal.records import (
     Decision,
     DrawnRequest,
@@ -138,6 +139,11 @@ class SqlJournal:
         """See `Journal.drawn_requests`."""
         with self._reading() as connection:
             yield from reading.read_drawn_requests(connection, revisions)
+
+    def joined_rows(self) -> Iterator[JoinedRow]:
+        """Read every row of every request with its outcomes; see `read_joined_rows`."""
+        with self._reading() as connection:
+            yield from read_joined_rows(connection)
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
         """See `Journal.labelled_rows`."""

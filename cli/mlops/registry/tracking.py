@@ -54,8 +54,8 @@ def ask_tracking(settings: Settings) -> Tracking:
     """
     uri = without_credentials(settings.tracking_uri)
     if is_server(settings):
-        version = _get(settings, "/version").decode(errors="replace").strip()
-        answer = _get(settings, "/api/2.0/mlflow/experiments/get?experiment_id=0")
+        version = ask(settings, "/version").decode(errors="replace").strip()
+        answer = ask(settings, "/api/2.0/mlflow/experiments/get?experiment_id=0")
         return Tracking(uri, version, _artifacts(uri, answer))
     if uri.startswith("sqlite:///"):
         folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
@@ -76,7 +76,14 @@ def _artifacts(uri: str, answer: bytes) -> str:
     return str(experiment.get("artifact_location", ""))
 
 
-def _get(settings: Settings, path: str) -> bytes:
+def ask(settings: Settings, path: str, timeout_s: float = _TIMEOUT_S) -> bytes:
+    """Get a path of the MLflow server.
+
+    Raises:
+        NotAllowedError: It refuses us.
+        RemoteError: Nobody answers in time.
+        InvalidInputError: What answers is no MLflow.
+    """
     parts = urlsplit(settings.tracking_uri)
     host = parts.netloc.rpartition("@")[2]
     base = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
@@ -86,7 +93,7 @@ def _get(settings: Settings, path: str) -> bytes:
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S, context=context) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:  # noqa: S310
             content: bytes = answer.read()
             return content
     except urllib.error.HTTPError as error:

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
-from mlops.registry.aliases import move_alias
+from mlops.registry.aliases import check_alias, move_alias
+from mlops.registry.client import open_registry
+from mlops.registry.faults import mlflow_errors
 from mlops.registry.logged import Logged, logged_models
 from mlops.registry.refs import look_up_model, version_numbers
-from mlops.registry.versions import register
+from mlops.registry.versions import check_model_name, register
 from mlops.settings.project import way_to
 from mlops.spec.model import ModelVersion
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from mlops.settings import Settings
 
 
 def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool) -> Logged | None:
@@ -43,9 +47,10 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
     if wanted:
         return models[names.index(wanted)]
     if len(models) > 1:
+        command = f"mlops models register {run_id} --model {shlex.quote(names[0])}"
         raise UsageError(
-            f"The run `{run_id}` logged {len(models)} models, {one_of(names)}.",
-            hint="Say which to register with `--model NAME`, or use `--no-register`.",
+            f"The run `{run_id}` logged {len(models)} models: {', '.join(names)}.",
+            hint=f"`{command}` registers one of them.",
         )
     if not models and needed:
         raise NotFoundError(
@@ -110,6 +115,53 @@ def register_run(
     model = register(client, logged, wanted.name, source)
     moved = move_alias(client, model.name, model.version, wanted.alias) if wanted.alias else None
     return Registered(model, moved.before if moved else 0, _following(client, model, wanted))
+
+
+def register_finished(
+    settings: Settings, run: str, model: str = "", name: str = "", aliases: Sequence[str] = ()
+) -> Registered:
+    """Make a version of a model that a run logged, if none is made of it yet.
+
+    Args:
+        settings: Where MLflow is.
+        run: Id of the run, or `runs:/ID` with or without the name of its model.
+        model: Which of its models; empty means the only one.
+        name: Registered model; empty means the project's name.
+        aliases: Moved to the version.
+
+    Raises:
+        NotFoundError: There is no such run, or it logged no such model.
+        UsageError: It logged several and none is named.
+        InvalidInputError: An alias or the name cannot be one.
+    """
+    run_id, _, path = run.removeprefix("runs:/").partition("/")
+    name = name or settings.project_name
+    check_model_name(name)
+    for alias in aliases:
+        check_alias(alias)
+    client = open_registry(settings, reading=True)
+    with mlflow_errors(settings):
+        source = client.get_run(run_id).data.tags.get("mlflow.source.name", "")
+        logged = choose_model(client, run_id, model or path, needed=True)
+        assert logged is not None
+        version = _registered_before(client, logged, name) or register(client, logged, name, source)
+        for alias in aliases:
+            move_alias(client, name, version.version, alias)
+        last = aliases[-1] if aliases else ""
+        wanted = Registration(name, alias=last, project=settings.project_name)
+        return Registered(version, next_commands=_following(client, version, wanted))
+
+
+def _registered_before(client: MlflowClient, logged: Logged, name: str) -> ModelVersion | None:
+    """Return the version that was made of a logged model already."""
+    for found in client.search_model_versions(f"run_id = '{logged.run_id}'"):
+        same = found.source in (logged.source, f"models:/{logged.model_id}")
+        if found.name == name and same:
+            label = f"{name}/{found.version}"
+            return ModelVersion(
+                label, label, logged.source, name, int(found.version), logged.run_id
+            )
+    return None
 
 
 def _following(client: MlflowClient, model: ModelVersion, wanted: Registration) -> tuple[str, ...]:
