@@ -89,7 +89,7 @@ def test_a_named_file_holds_a_manifest(
     (tmp_path / "data/values.yaml").write_text(text)
     code, out, _ = lint("data/values.yaml")
     assert code == 3
-    assert out.startswith("data/values.yaml:1: error no-manifest no manifest in this file\n")
+    assert out.startswith("data/values.yaml:1: error no-manifest this file contains no manifest\n")
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     assert lint("-")[0] == 3
     # In a folder it may be a chart's values, a dashboard, a project's settings.

@@ -169,8 +169,8 @@ def test_what_is_no_manifest_is_left_alone(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("apiVersion: v1\nmetadata: {name: a}\n", "it has no `kind`"),
-        ("apiversion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", "it has no `apiVersion`"),
+        ("apiVersion: v1\nmetadata: {name: a}\n", "`kind` is missing"),
+        ("apiversion: v1\nkind: ConfigMap\nmetadata: {name: a}\n", "`apiVersion` is missing"),
     ],
 )
 def test_what_was_meant_as_one_is_not(text: str, message: str) -> None:
@@ -199,7 +199,7 @@ def test_a_document_beside_manifests_is_one() -> None:
 def test_kubernetes_own_kinds_are_known(version: str, kind: str, hint: str) -> None:
     (finding,) = lint_text(f"apiVersion: {version}\nkind: {kind}\nmetadata: {{name: a}}\n")
     assert (finding.rule, finding.line) == ("unknown-kind", 2)
-    assert finding.message == f"there is no `{version}/{kind}`{hint}"
+    assert finding.message == f"`{version}/{kind}` does not exist{hint}"
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def _mapping(
             # Without a value it changes nothing; a patch takes a field away like this.
             if item is not None and key != "$patch":
                 hint = did_you_mean(key, properties) or ""
-                told = f"there is no field `{key}` here. {hint}".strip()
+                told = f"unknown field `{key}`. {hint}".strip().removesuffix(".")
                 found.append((UNKNOWN, Problem((*path, key), told)))
         else:
             clean[key] = item

@@ -26,7 +26,7 @@ def mirror_share(document: Document, context: Context) -> Iterator[Problem]:
         if percent is not None and not 0 <= percent <= 100:
             yield Problem((*path, "percent"), f"must be in 0 to 100, not {percent}")
         if fraction.get("numerator", 0) > fraction.get("denominator", 100):
-            yield Problem((*path, "fraction"), "is more than the whole")
+            yield Problem((*path, "fraction"), "is more than 1")
 
 
 def mirror_version(document: Document, context: Context) -> Iterator[Problem]:
@@ -45,7 +45,7 @@ def weights(document: Document, context: Context) -> Iterator[Problem]:
     for index, rule in enumerate(maps(document.at("spec", "rules"))):
         backends = maps(rule.get("backendRefs"))
         if backends and all(backend.get("weight", 1) == 0 for backend in backends):
-            yield Problem(("spec", "rules", index, "backendRefs"), "all weights are 0")
+            yield Problem(("spec", "rules", index, "backendRefs"), "every weight is 0")
 
 
 def backend(document: Document, context: Context) -> Iterator[Problem]:
@@ -60,7 +60,7 @@ def backend(document: Document, context: Context) -> Iterator[Problem]:
             known = ", ".join(f"`{each}`" for each in sorted(made))
             yield Problem(
                 (*path, "name"),
-                f"no Service `{reference.get('name')}` comes of these manifests; they make {known}",
+                f"these manifests have no Service `{reference.get('name')}`, but {known}",
             )
 
 
@@ -140,7 +140,7 @@ RULES = (
         "error",
         _ROUTE,
         weights,
-        "With no weight anywhere there is nowhere to go, and every request gets a 500.",
+        "If all weights are 0, every request gets a 500.",
         _SOURCE,
     ),
     Rule(
@@ -159,8 +159,7 @@ RULES = (
         _ROUTE,
         served_names,
         "Clients of the V2 protocol name the model in the path. Set MLSERVER_MODEL_NAME of every "
-        "arm "
-        "to one value, or half of the calls get a 404.",
+        "arm to one value, or some of the requests get a 404.",
         "kserve/kserve v0.20.0 pkg/apis/serving/v1beta1/inference_service_defaults.go",
     ),
 )

@@ -100,7 +100,7 @@ def unknown_kind(document: Document, known: frozenset[str]) -> Problem | None:
         return None
     same = [kind for kind in ours if kind.endswith(f"/{document.kind}")]
     hint = did_you_mean(name, same or ours) or f"Known: {', '.join(ours)}."
-    return Problem(("apiVersion",), f"there is no `{name}`. {hint}")
+    return Problem(("apiVersion",), f"`{name}` does not exist. {hint}")
 
 
 def _unknown_builtin(document: Document, known: frozenset[str]) -> Problem | None:
@@ -117,7 +117,7 @@ def _unknown_builtin(document: Document, known: frozenset[str]) -> Problem | Non
         else did_you_mean(kind, builtin_kinds()[version])
         or did_you_mean(kind, sorted(each.rpartition("/")[2] for each in every))
     )
-    return Problem(("kind",), f"there is no `{version}/{kind}`{f'. {hint}' if hint else ''}")
+    return Problem(("kind",), f"`{version}/{kind}` does not exist{f'. {hint}' if hint else ''}")
 
 
 def no_manifest(documents: Sequence[Document], *, named: bool) -> Problem | None:
@@ -127,8 +127,8 @@ def no_manifest(documents: Sequence[Document], *, named: bool) -> Problem | None
     partly = next((document for document in documents if _is_partly(document)), None)
     if partly is not None:
         missing = "kind" if partly.api_version else "apiVersion"
-        return Problem((), f"no manifest in this file: it has no `{missing}`")
-    return Problem((), "no manifest in this file") if named else None
+        return Problem((), f"this file contains no manifest: `{missing}` is missing")
+    return Problem((), "this file contains no manifest") if named else None
 
 
 def _is_partly(document: Document) -> bool:
@@ -149,7 +149,7 @@ def name(document: Document, context: Context) -> Iterator[Problem]:
     """Find objects without a name, or with one that no object can have."""
     if not document.name:
         if not document.at("metadata", "generateName"):
-            yield Problem(("metadata",), "it has no name")
+            yield Problem(("metadata",), "`name` is missing")
     elif document.api_version.startswith("rbac.authorization.k8s.io/"):
         # Roles may be called anything that fits in a path.
         if re.search(r"[/%]", document.name):
@@ -160,7 +160,7 @@ def name(document: Document, context: Context) -> Iterator[Problem]:
     elif not _NAME.fullmatch(document.name) or len(document.name) > 253:
         yield Problem(
             ("metadata", "name"),
-            f"`{document.name}` is no name: use lower-case letters, digits, `-` and `.`",
+            f"`{document.name}` is not a valid name: use lower-case letters, digits, `-` and `.`",
         )
 
 
@@ -228,7 +228,7 @@ def image_tag(document: Document, context: Context) -> Iterator[Problem]:
             continue
         last = value.rpartition("/")[2]
         if "@" not in last and (":" not in last or last.endswith(":latest")):
-            yield Problem(path, f"`{value}` names no version")
+            yield Problem(path, f"`{value}` has no version")
 
 
 def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - parsed YAML
@@ -255,23 +255,22 @@ RULES = (
         "error",
         (),
         nothing,
-        "Of two equal keys in one mapping the last one wins, without a word.",
+        "If a key is repeated in a mapping, the last one wins silently.",
     ),
     Rule(
         KIND,
         "error",
         (),
         nothing,
-        "Kubernetes or the platform serves no such kind in this version, so the API server "
-        "refuses it.",
+        "The API server refuses a kind or a version that it does not serve.",
     ),
     Rule(
         TEMPLATE,
         "note",
         (),
         nothing,
-        "It is not a manifest until it is rendered, so it was not checked: `helm template CHART | "
-        "mlops lint -`, `envsubst`, or the engine it is for.",
+        "It is not a manifest until it is rendered, so it was not checked: `helm template CHART |"
+        " mlops lint -`, `envsubst`, or the engine it is for.",
     ),
     Rule(
         PARTIAL,
@@ -296,8 +295,8 @@ RULES = (
         "error",
         (),
         nothing,
-        "Every object of a cluster says its `apiVersion` and `kind`; here nothing does, so nothing "
-        "was checked. Name the rendered manifests; of a folder, files of another sort are skipped.",
+        "Every object of a cluster says its `apiVersion` and `kind`; here no document does, so "
+        "nothing was checked. Name rendered manifests; in a folder, other files are skipped.",
         "https://kubernetes.io/docs/concepts/overview/working-with-objects/#required-fields",
     ),
     Rule(
@@ -305,7 +304,7 @@ RULES = (
         "warning",
         (),
         nothing,
-        "`kubectl apply` refuses a document without `apiVersion` and `kind`, and takes those "
+        "`kubectl apply` refuses a document without `apiVersion` and `kind` after applying those "
         "before it.",
         "https://kubernetes.io/docs/concepts/overview/working-with-objects/#required-fields",
     ),
@@ -314,12 +313,11 @@ RULES = (
         "error",
         (),
         nothing,
-        "The API server drops fields that the kind does not have, without a word: what was meant "
-        "does not happen. `kubectl apply --validate=strict` refuses it, but only where the "
-        "cluster's CRDs are complete.",
+        "The API server silently drops fields that the kind does not have. `kubectl apply "
+        "--validate=strict` refuses it, but only where the cluster's CRDs are complete.",
         "https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#field-pruning",
     ),
-    Rule(TYPE, "error", (), nothing, "The API server refuses a value of another type."),
+    Rule(TYPE, "error", (), nothing, "The API server refuses a value of the wrong type."),
     Rule(MISSING, "error", (), nothing, "The API server refuses the object without it."),
     Rule(VALUE, "error", (), nothing, "The API server refuses the value."),
     Rule(
@@ -335,16 +333,15 @@ RULES = (
         "error",
         (),
         repeated_object,
-        "`kubectl apply` takes both, one after the other; the later one wins.",
+        "`kubectl apply` applies both, one after the other; the later one wins.",
     ),
     Rule(
         "secret-value",
         "warning",
         (),
         secret_value,
-        "Manifests are kept in repositories and shown by `kubectl get -o yaml`. Keep the value "
-        "in a "
-        "Secret and refer to it with `secretKeyRef`, `envFrom` or the platform's own field.",
+        "Manifests are kept in repositories and shown by `kubectl get -o yaml`. Keep the value in"
+        " a Secret and refer to it with `secretKeyRef`, `envFrom` or the platform's own field.",
         "https://kubernetes.io/docs/concepts/configuration/secret/",
     ),
     Rule(
@@ -352,10 +349,10 @@ RULES = (
         "error",
         (),
         mlflow_uri,
-        "No storage initializer knows MLflow's own schemes; some "
-        "take `models:/x` for a path and fail in the pod. Write the artifact URI, which "
-        "`mlops deploy --target … --render` looks up in the registry; `mlops models push` copies a "
-        "local model to a store the cluster can reach.",
+        "No storage initializer knows MLflow's own schemes; some take `models:/x` for a path and "
+        "fail in the pod. Write the artifact URI, which `mlops deploy --target … --render` looks "
+        "up in the registry; `mlops models push` copies a local model to a store the cluster can "
+        "reach.",
         "kserve/kserve v0.20.0 pkg/controller/v1beta1/inferenceservice/utils/utils.go",
     ),
     Rule(
@@ -373,7 +370,8 @@ RULES = (
         "warning",
         (),
         image_tag,
-        "`latest` is another image tomorrow, and each node may have its own. Name a version.",
+        "`latest` changes over time, and nodes may have different images under that tag. Name a "
+        "version.",
         "https://kubernetes.io/docs/concepts/containers/images/",
     ),
 )

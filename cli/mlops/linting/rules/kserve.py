@@ -36,13 +36,13 @@ def mode_of(document: Document) -> str:
 def name(document: Document, context: Context) -> Iterator[Problem]:
     """Find names that the webhook refuses."""
     if document.name and not re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", document.name):
-        yield Problem(("metadata", "name"), f"`{document.name}` does not fit")
+        yield Problem(("metadata", "name"), f"`{document.name}` is not a valid name")
 
 
 def mode_missing(document: Document, context: Context) -> Iterator[Problem]:
     """Find an InferenceService that leaves its mode to how KServe was installed."""
     if MODE not in document.annotations:
-        yield Problem(("metadata",), f"there is no annotation `{MODE}`")
+        yield Problem(("metadata",), f"the annotation `{MODE}` is missing")
 
 
 def mode_known(document: Document, context: Context) -> Iterator[Problem]:
@@ -50,7 +50,7 @@ def mode_known(document: Document, context: Context) -> Iterator[Problem]:
     mode = document.annotations.get(MODE)
     if mode is not None and mode not in (*_MODES, *_OLD_MODES):
         hint = did_you_mean(str(mode), _MODES) or f"Known: {', '.join(_MODES)}."
-        yield Problem(("metadata", "annotations", MODE), f"there is no mode `{mode}`. {hint}")
+        yield Problem(("metadata", "annotations", MODE), f"unknown mode `{mode}`. {hint}")
 
 
 def mode_old(document: Document, context: Context) -> Iterator[Problem]:
@@ -78,7 +78,7 @@ def one_implementation(document: Document, context: Context) -> Iterator[Problem
             given.remove("containers")
         if len(given) != 1:
             said = " and ".join(f"`{each}`" for each in given) or "none"
-            yield Problem(("spec", component), f"wants exactly one model server and has {said}")
+            yield Problem(("spec", component), f"must have exactly one model server, not {said}")
 
 
 def replicas(document: Document, context: Context) -> Iterator[Problem]:
@@ -87,7 +87,7 @@ def replicas(document: Document, context: Context) -> Iterator[Problem]:
         low, high = spec.get("minReplicas"), spec.get("maxReplicas")
         for key in ("minReplicas", "maxReplicas", "containerConcurrency"):
             if (spec.get(key) or 0) < 0:
-                yield Problem((*path, key), f"must not be negative, as {spec[key]} is")
+                yield Problem((*path, key), f"must not be negative, not {spec[key]}")
         if low is not None and high and low > high:
             yield Problem((*path, "minReplicas"), f"{low} is more than `maxReplicas`, {high}")
 
@@ -98,7 +98,7 @@ def zero_replicas(document: Document, context: Context) -> Iterator[Problem]:
         return
     for path, spec in components(document):
         if spec.get("minReplicas") == 0:
-            yield Problem((*path, "minReplicas"), "0 replicas, in Standard mode")
+            yield Problem((*path, "minReplicas"), "0 replicas are not possible in Standard mode")
 
 
 def logger_mode(document: Document, context: Context) -> Iterator[Problem]:
@@ -107,8 +107,8 @@ def logger_mode(document: Document, context: Context) -> Iterator[Problem]:
         logger = spec.get("logger")
         if isinstance(logger, Mapping) and logger.get("mode") not in ("all", "request", "response"):
             said = logger.get("mode")
-            told = f"`{said}` is no mode" if said else "`mode` is missing"
-            yield Problem((*path, "logger"), f"{told}: all, request or response")
+            told = f"unknown mode `{said}`" if said else "`mode` is missing"
+            yield Problem((*path, "logger"), f"{told}; use all, request or response")
 
 
 def logger_storage(document: Document, context: Context) -> Iterator[Problem]:
@@ -118,7 +118,7 @@ def logger_storage(document: Document, context: Context) -> Iterator[Problem]:
         if isinstance(storage, Mapping):
             missing = [key for key in ("path", "parameters", "key") if not storage.get(key)]
             if missing:
-                yield Problem((*path, "logger", "storage"), f"lacks {', '.join(missing)}")
+                yield Problem((*path, "logger", "storage"), f"{', '.join(missing)} missing")
 
 
 def model_name(document: Document, context: Context) -> Iterator[Problem]:
@@ -144,13 +144,13 @@ def strategy(document: Document, context: Context) -> Iterator[Problem]:
         return
     for path, spec in components(document):
         if spec.get("deploymentStrategy"):
-            yield Problem((*path, "deploymentStrategy"), "is for Standard mode")
+            yield Problem((*path, "deploymentStrategy"), "works in Standard mode only")
 
 
 def feedback(document: Document, context: Context) -> Iterator[Problem]:
     """Find feedback sent to a platform that takes none."""
     if context.feedback and not context.has_router:
-        yield Problem(("kind",), "KServe takes no feedback")
+        yield Problem(("kind",), "KServe has no feedback endpoint")
 
 
 def components(document: Document) -> Iterator[tuple[Path, Mapping[str, Any]]]:
@@ -185,8 +185,7 @@ RULES = (
         (*ISVC, "serving.kserve.io/InferenceGraph"),
         name,
         "Names begin with a lower-case letter and have letters, digits and `-`; the webhook "
-        "refuses "
-        "others.",
+        "refuses others.",
         VALIDATION,
     ),
     Rule(
@@ -203,7 +202,7 @@ RULES = (
         "error",
         ISVC,
         mode_known,
-        "The controller does not know it.",
+        "The controller does not know this mode.",
         "kserve/kserve v0.20.0 pkg/constants/constants.go",
     ),
     Rule(
@@ -211,7 +210,7 @@ RULES = (
         "warning",
         ISVC,
         mode_old,
-        "KServe still takes the old spelling, and rewrites it.",
+        "KServe still accepts the old name and rewrites it.",
         "kserve/kserve v0.20.0 pkg/constants/constants.go",
     ),
     Rule(
@@ -236,7 +235,7 @@ RULES = (
         "warning",
         ISVC,
         zero_replicas,
-        "Only Knative starts a pod when a request comes; in Standard mode nobody would answer.",
+        "Only Knative starts a pod when a request arrives; in Standard mode no pod would answer.",
         "kserve/kserve v0.20.0 pkg/apis/serving/v1beta1/component.go",
     ),
     Rule(
@@ -261,8 +260,8 @@ RULES = (
         "error",
         ISVC,
         model_name,
-        "The webhook refuses it: \"the 'name' field is not allowed in standard predictor\". Under "
-        "`spec.canary` alone the CRD asks for it.",
+        "The webhook refuses it: \"the 'name' field is not allowed in standard predictor\". Only "
+        "under `spec.canary` the CRD requires it.",
         VALIDATION,
     ),
     Rule(
@@ -286,8 +285,8 @@ RULES = (
         "error",
         (*ISVC, "serving.kserve.io/InferenceGraph"),
         feedback,
-        "There is no feedback endpoint, no reward metric and no bandit. Put a router in front that "
-        "takes feedback, such as `mlops deploy --target kserve --router`.",
+        "There is no feedback endpoint, no reward metric and no bandit. Put a router in front "
+        "that takes feedback, such as `mlops deploy --target kserve --router`.",
         "kserve/kserve v0.20.0 docs",
     ),
 )

@@ -31,7 +31,7 @@ def canary_percent(document: Document, context: Context) -> Iterator[Problem]:
         if percent is not None and mode_of(document) == "Standard":
             yield Problem((*path, "canaryTrafficPercent"), "is ignored in Standard mode")
         if percent is not None and not 0 <= percent <= 100:
-            yield Problem((*path, "canaryTrafficPercent"), f"{percent} is no percentage")
+            yield Problem((*path, "canaryTrafficPercent"), f"must be from 0 to 100, not {percent}")
 
 
 def canary_mode(document: Document, context: Context) -> Iterator[Problem]:
@@ -54,7 +54,7 @@ def canary_list(document: Document, context: Context) -> Iterator[Problem]:
     names = [str((canary.get("predictor") or {}).get("name") or "") for canary in canaries]
     for index, found in twice(names):
         if found:
-            yield Problem(("spec", "canary", index), f"`{found}` is there already")
+            yield Problem(("spec", "canary", index), f"the name `{found}` is already used")
     total = sum(canary.get("trafficPercent") or 0 for canary in canaries)
     if total > 100:
         yield Problem(("spec", "canary"), f"the percentages sum to {total}")
@@ -64,12 +64,14 @@ def canary_list(document: Document, context: Context) -> Iterator[Problem]:
         if not names[index]:
             yield Problem((*path, "predictor"), "`name` is missing")
         elif names[index] == stable.get("name"):
-            yield Problem((*path, "predictor", "name"), "is the stable predictor's name too")
+            yield Problem((*path, "predictor", "name"), "is also the name of the stable predictor")
         if not 0 <= (canary.get("trafficPercent") or 0) <= 100:
-            yield Problem((*path, "trafficPercent"), f"{canary['trafficPercent']} is no percentage")
+            yield Problem(
+                (*path, "trafficPercent"), f"must be from 0 to 100, not {canary['trafficPercent']}"
+            )
         for key in _NO_CANARY_FIELDS:
             if predictor.get(key) is not None:
-                yield Problem((*path, "predictor", key), "is not for canaries")
+                yield Problem((*path, "predictor", key), "is not allowed in a canary")
         low, most = predictor.get("minReplicas"), stable.get("minReplicas", 1)
         if low is not None and low > most:
             yield Problem(
@@ -83,11 +85,9 @@ RULES = (
         "error",
         ISVC,
         canary_percent,
-        "Standard mode ignores `canaryTrafficPercent` without a word, and all traffic goes to "
-        "the new "
+        "Standard mode ignores `canaryTrafficPercent` silently, and all traffic goes to the new "
         "model at once (kserve/kserve#5335). Use an InferenceGraph, an HTTPRoute, or Knative "
-        "mode. A "
-        "value outside 0 to 100 is not refused by the webhook.",
+        "mode. A value outside 0 to 100 is not refused by the webhook.",
         "kserve/kserve v0.20.0 "
         "pkg/controller/v1beta1/inferenceservice/reconcilers/knative/ksvc_reconciler.go",
     ),
@@ -105,8 +105,8 @@ RULES = (
         "warning",
         ISVC,
         canary_version,
-        "0.20 knows the field and starts the pods, but no route of its uses the percentages; that "
-        "came later (kserve/kserve#5912). Before 0.20 the field is pruned.",
+        "0.20 knows the field and starts the pods, but its routes do not use the percentages; "
+        "that came later (kserve/kserve#5912). Before 0.20 the field is pruned.",
         "kserve/kserve v0.20.0 "
         "pkg/controller/v1beta1/inferenceservice/reconcilers/ingress/httproute_reconciler.go",
     ),
@@ -115,9 +115,8 @@ RULES = (
         "error",
         ISVC,
         canary_list,
-        "The webhook refuses it: names are unique and unlike the stable one's, percentages sum "
-        "to 100 "
-        "at most, and canaries have fixed replicas.",
+        "The webhook refuses it: names are unique and unlike the stable one's, percentages sum to"
+        " 100 at most, and canaries have fixed replicas.",
         VALIDATION,
     ),
 )

@@ -31,7 +31,7 @@ def step_names(document: Document, context: Context) -> Iterator[Problem]:
         steps = maps(node.get("steps"))
         for index, step in twice(str(step.get("name") or f"\0{i}") for i, step in enumerate(steps)):
             yield Problem(
-                ("spec", "nodes", name, "steps", index), f"a step is called `{step}` already"
+                ("spec", "nodes", name, "steps", index), f"the name `{step}` is already used"
             )
 
 
@@ -44,7 +44,7 @@ def targets(document: Document, context: Context) -> Iterator[Problem]:
                 said = " and ".join(f"`{key}`" for key in given) or "none"
                 yield Problem(
                     ("spec", "nodes", name, "steps", index),
-                    f"wants one of nodeName, serviceName and serviceUrl, and has {said}",
+                    f"must have one of nodeName, serviceName and serviceUrl, not {said}",
                 )
 
 
@@ -60,7 +60,7 @@ def weights(document: Document, context: Context) -> Iterator[Problem]:
             elif not 0 <= step["weight"] <= 100:
                 yield Problem(
                     ("spec", "nodes", name, "steps", index, "weight"),
-                    f"{step['weight']} is no percentage",
+                    f"must be from 0 to 100, not {step['weight']}",
                 )
         total = sum(step.get("weight") or 0 for step in steps)
         if total != 100:
@@ -76,7 +76,7 @@ def node_names(document: Document, context: Context) -> Iterator[Problem]:
             if wanted and wanted not in nodes:
                 yield Problem(
                     ("spec", "nodes", name, "steps", index, "nodeName"),
-                    f"there is no node `{wanted}`",
+                    f"node `{wanted}` does not exist",
                 )
 
 
@@ -93,7 +93,7 @@ def cycles(document: Document, context: Context) -> Iterator[Problem]:
         while waiting:
             found = waiting.pop()
             if found == name:
-                yield Problem(("spec", "nodes", name), "leads back to itself")
+                yield Problem(("spec", "nodes", name), "is part of a cycle")
                 break
             if found not in seen:
                 seen.add(found)
@@ -112,7 +112,7 @@ def service_names(document: Document, context: Context) -> Iterator[Problem]:
                 known = ", ".join(f"`{each}`" for each in sorted(made))
                 yield Problem(
                     ("spec", "nodes", name, "steps", index, "serviceName"),
-                    f"there is no InferenceService `{wanted}`; made here: {known}",
+                    f"InferenceService `{wanted}` is not among these manifests; they make {known}",
                 )
 
 
@@ -149,7 +149,7 @@ RULES = (
         "error",
         _GRAPH,
         node_names,
-        "The webhook does not look; requests that come there fail.",
+        "The webhook does not check this; requests that reach the step fail.",
         _ROUTER,
     ),
     Rule(
@@ -157,7 +157,7 @@ RULES = (
         "error",
         _GRAPH,
         cycles,
-        "The webhook does not look; a request that comes there never ends.",
+        "The webhook does not check this; a request that reaches the cycle never ends.",
         _ROUTER,
     ),
     Rule(
@@ -165,9 +165,8 @@ RULES = (
         "error",
         _GRAPH,
         service_names,
-        "The webhook does not look; the graph is never ready. A `serviceName` is an "
-        "InferenceService "
-        "of the same namespace.",
+        "The webhook does not check this; the graph never becomes ready. A `serviceName` is an "
+        "InferenceService of the same namespace.",
         "kserve/kserve v0.20.0 pkg/controller/v1alpha1/inferencegraph/controller.go",
     ),
     Rule(

@@ -52,11 +52,11 @@ def storage_ways(document: Document, context: Context) -> Iterator[Problem]:
                 continue
             uri = model.get("storageUri")
             if uri and spec.get("storageUris"):
-                yield Problem((*path, key, "storageUri"), "`storageUris` is given too")
+                yield Problem((*path, key, "storageUri"), "`storageUris` is also set")
             scheme = str(uri or "").partition("://")[0]
             if uri and model.get("storage") and scheme not in ("s3", "hdfs", "webhdfs"):
                 yield Problem(
-                    (*path, key, "storageUri"), f"`{scheme}://` does not go with `storage`"
+                    (*path, key, "storageUri"), f"`{scheme}://` cannot be combined with `storage`"
                 )
 
 
@@ -69,14 +69,14 @@ def storage_scheme(document: Document, context: Context) -> Iterator[Problem]:
             uri = (spec.get(key) or {}).get("storageUri")
             scheme, found, _ = str(uri or "").partition("://")
             if uri and found and scheme not in _SCHEMES:
-                yield Problem((*path, key, "storageUri"), f"nothing here fetches `{scheme}://`")
+                yield Problem((*path, key, "storageUri"), f"unknown scheme `{scheme}://`")
 
 
 def mlflow_protocol(document: Document, context: Context) -> Iterator[Problem]:
     """Find an MLflow model for which no runtime will be found."""
     for path, model in mlflow_models(document):
         if model.get("protocolVersion") != "v2" and not model.get("runtime"):
-            yield Problem((*path, "modelFormat"), "mlflow without `protocolVersion: v2`")
+            yield Problem((*path, "modelFormat"), "`protocolVersion: v2` is missing")
 
 
 def mlflow_version(document: Document, context: Context) -> Iterator[Problem]:
@@ -88,7 +88,9 @@ def mlflow_version(document: Document, context: Context) -> Iterator[Problem]:
             and version not in ("1", "2")
             and model.get("runtime") in (None, "kserve-mlserver")
         ):
-            yield Problem((*path, "modelFormat", "version"), f"there is no mlflow `{version}`")
+            yield Problem(
+                (*path, "modelFormat", "version"), f"the stock runtime has no mlflow `{version}`"
+            )
 
 
 def protocol(document: Document, context: Context) -> Iterator[Problem]:
@@ -99,7 +101,9 @@ def protocol(document: Document, context: Context) -> Iterator[Problem]:
             version = (spec.get(key) or {}).get("protocolVersion")
             if version is not None and version not in known:
                 hint = did_you_mean(version, known) or f"Known: {', '.join(known)}."
-                yield Problem((*path, key, "protocolVersion"), f"there is no `{version}`. {hint}")
+                yield Problem(
+                    (*path, key, "protocolVersion"), f"unknown protocol `{version}`. {hint}"
+                )
 
 
 def runtime(document: Document, context: Context) -> Iterator[Problem]:
@@ -141,7 +145,7 @@ def stock_image(document: Document, context: Context) -> Iterator[Problem]:
     """Find an MLflow model on the stock runtime."""
     for path, model in mlflow_models(document):
         if model.get("runtime") in (None, "kserve-mlserver"):
-            yield Problem((*path, "modelFormat"), "the stock runtime runs MLServer's full image")
+            yield Problem((*path, "modelFormat"), "the stock runtime uses MLServer's full image")
 
 
 def s3_secret(document: Document, context: Context) -> Iterator[Problem]:
@@ -160,8 +164,8 @@ def s3_secret(document: Document, context: Context) -> Iterator[Problem]:
         return
     named = {each.get("name") for each in maps(known.at("secrets"))} if known else set()
     if not named & {secret.name for secret in stores}:
-        said = f"ServiceAccount `{account}` does not name" if account else "nothing leads to"
-        yield Problem(("spec", "predictor"), f"{said} Secret `{stores[0].name}`")
+        said = f"ServiceAccount `{account}`" if account else "no ServiceAccount"
+        yield Problem(("spec", "predictor"), f"{said} lists Secret `{stores[0].name}`")
 
 
 def full_image(document: Document, context: Context) -> Iterator[Problem]:
@@ -170,7 +174,8 @@ def full_image(document: Document, context: Context) -> Iterator[Problem]:
         match = _MLSERVER.match(str(container.get("image", "")))
         if match and Version(match[2]) >= Version("1.4.0"):
             yield Problem(
-                ("spec", "containers", index, "image"), f"`{container['image']}` has all runtimes"
+                ("spec", "containers", index, "image"),
+                f"`{container['image']}` contains all runtimes",
             )
 
 
@@ -180,7 +185,8 @@ def metrics_port(document: Document, context: Context) -> Iterator[Problem]:
     port = document.at("spec", "annotations", "prometheus.kserve.io/port")
     if "seldonio/mlserver" in image and port == "8080":
         yield Problem(
-            ("spec", "annotations", "prometheus.kserve.io/port"), "MLServer has no metrics on 8080"
+            ("spec", "annotations", "prometheus.kserve.io/port"),
+            "MLServer's metrics are not on port 8080",
         )
 
 
@@ -198,7 +204,7 @@ RULES = (
         "error",
         ISVC,
         storage_scheme,
-        "The controller refuses it later, unless a ClusterStorageContainer of yours knows it.",
+        "The controller refuses it unless a ClusterStorageContainer in the cluster supports it.",
         "kserve/kserve v0.20.0 config/storagecontainers/default.yaml",
     ),
     Rule(
@@ -206,7 +212,7 @@ RULES = (
         "error",
         ISVC,
         mlflow_protocol,
-        'Without it the protocol is v1, which no runtime of mlflow speaks: "no runtime found to '
+        'Without it the protocol is v1, which no mlflow runtime supports: "no runtime found to '
         'support predictor with model type" (kserve/kserve#5029).',
         "kserve/kserve v0.20.0 config/runtimes/kserve-mlserver.yaml",
     ),
@@ -224,8 +230,7 @@ RULES = (
         "error",
         ISVC,
         protocol,
-        "The CRD has no list of protocols and the webhook does not look: a misspelt one matches no "
-        "runtime.",
+        "Neither the CRD nor the webhook checks protocols: a misspelt one matches no runtime.",
         "kserve/kserve v0.20.0 pkg/constants/constants.go",
     ),
     Rule(
@@ -233,9 +238,9 @@ RULES = (
         "warning",
         ISVC,
         model_format,
-        "Without `runtime`, KServe takes one that lists the format with `autoSelect: true`. If the "
-        'cluster has none, the predictor ends with "no runtime found to support predictor with '
-        'model type". Name the runtime, or correct the format.',
+        "Without `runtime`, KServe takes one that lists the format with `autoSelect: true`. If "
+        'the cluster has none, the predictor ends with "no runtime found to support predictor '
+        'with model type". Name the runtime, or correct the format.',
         "kserve/kserve v0.20.0 config/runtimes/",
     ),
     Rule(
@@ -252,9 +257,8 @@ RULES = (
         ISVC,
         stock_image,
         "It has Python 3.10 and MLflow 2.x (2.10 by the Helm chart, which sets MLServer 1.5.0), "
-        "so it "
-        "cannot read what a current MLflow logs; and it carries alibi and alibi-detect, which are "
-        "under the Business Source License. Name a runtime of your own.",
+        "so it cannot read what a current MLflow logs; and it carries alibi and alibi-detect, "
+        "which are under the Business Source License. Name a runtime of your own.",
         "kserve/kserve v0.20.0 config/runtimes/kustomization.yaml, "
         "charts/kserve-runtime-configs/values.yaml",
     ),
@@ -273,8 +277,7 @@ RULES = (
         _RUNTIME,
         full_image,
         "From MLServer 1.4.0 on it carries alibi and alibi-detect, which are under the Business "
-        "Source "
-        "License 1.1. The `-mlflow` variant does not.",
+        "Source License 1.1. The `-mlflow` variant does not.",
         "SeldonIO/MLServer licenses/license_info.csv",
     ),
     Rule(

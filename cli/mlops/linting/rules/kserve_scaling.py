@@ -34,13 +34,13 @@ def known_class(document: Document, context: Context) -> Iterator[Problem]:
     given = document.annotations.get(CLASS)
     if given is not None and given not in _CLASSES:
         hint = did_you_mean(str(given), _CLASSES) or f"Known: {', '.join(_CLASSES)}."
-        yield Problem(("metadata", "annotations", CLASS), f"there is no `{given}`. {hint}")
+        yield Problem(("metadata", "annotations", CLASS), f"unknown autoscaler `{given}`. {hint}")
 
 
 def class_ignored(document: Document, context: Context) -> Iterator[Problem]:
     """Find an autoscaler of Standard mode in Knative mode."""
     if CLASS in document.annotations and mode_of(document) == "Knative":
-        yield Problem(("metadata", "annotations", CLASS), "Knative scales itself")
+        yield Problem(("metadata", "annotations", CLASS), "has no effect in Knative mode")
 
 
 def metric(document: Document, context: Context) -> Iterator[Problem]:
@@ -49,10 +49,10 @@ def metric(document: Document, context: Context) -> Iterator[Problem]:
     for path, spec in components(document):
         given = spec.get("scaleMetric")
         if given and scaler == "keda":
-            yield Problem((*path, "scaleMetric"), "KEDA takes `autoScaling.metrics` in its place")
+            yield Problem((*path, "scaleMetric"), "KEDA uses `autoScaling.metrics` instead")
         elif given and given not in _METRICS.get(scaler, (given,)):
             wanted = " or ".join(_METRICS[scaler])
-            yield Problem((*path, "scaleMetric"), f"`{given}` here; it takes {wanted}")
+            yield Problem((*path, "scaleMetric"), f"must be {wanted}, not `{given}`")
 
 
 def target(document: Document, context: Context) -> Iterator[Problem]:
@@ -64,9 +64,9 @@ def target(document: Document, context: Context) -> Iterator[Problem]:
             continue
         least = 1 if scaler == "hpa" or spec.get("scaleMetric") == "rps" else None
         if scaler in ("hpa", "kpa") and least is not None and wanted < least:
-            yield Problem((*path, "scaleTarget"), f"{wanted} is less than {least}")
+            yield Problem((*path, "scaleTarget"), f"must be at least {least}, not {wanted}")
         elif scaler == "hpa" and wanted > 100:
-            yield Problem((*path, "scaleTarget"), f"{wanted} is more than 100")
+            yield Problem((*path, "scaleTarget"), f"must be at most 100, not {wanted}")
 
 
 def autoscaling(document: Document, context: Context) -> Iterator[Problem]:
@@ -84,8 +84,8 @@ def autoscaling(document: Document, context: Context) -> Iterator[Problem]:
 
 def _hpa_fault(entry: Mapping[str, Any]) -> str:
     if entry.get("type") != "Resource":
-        return f"type `{entry.get('type')}`; the autoscaler hpa takes `Resource` only"
-    return "" if entry.get("resource") else "lacks `resource`"
+        return f"HPA takes metrics of type `Resource` only, not `{entry.get('type')}`"
+    return "" if entry.get("resource") else "`resource` is missing"
 
 
 def _keda_fault(entry: Mapping[str, Any]) -> str:
@@ -93,12 +93,12 @@ def _keda_fault(entry: Mapping[str, Any]) -> str:
         resource = entry.get("resource") or {}
         of = (resource.get("target") or {}).get("type")
         if resource.get("name") == "cpu" and of != "Utilization":
-            return f"its target is of the type `{of}`; for cpu it must be `Utilization`"
-        return "" if resource else "lacks `resource`"
+            return f"the type of the target for cpu must be `Utilization`, not `{of}`"
+        return "" if resource else "`resource` is missing"
     source = {"External": "external", "PodMetric": "podmetric"}.get(str(entry.get("type")), "")
     found = entry.get(source) or {}
     if source and not (found.get("metric") or {}).get("query"):
-        return f"lacks `{source}.metric.query`"
+        return f"`{source}.metric.query` is missing"
     return ""
 
 
@@ -116,8 +116,8 @@ RULES = (
         "warning",
         ISVC,
         class_ignored,
-        "The annotation is for Standard mode. In Knative mode `autoscaling.knative.dev/class` says "
-        "which of Knative's autoscalers is in force.",
+        "The annotation is for Standard mode. In Knative mode `autoscaling.knative.dev/class` "
+        "says which of Knative's autoscalers is in force.",
         VALIDATION,
     ),
     Rule(

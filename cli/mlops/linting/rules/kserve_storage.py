@@ -135,7 +135,7 @@ RULES = (
         "warning",
         ("Secret", "ServiceAccount", *ISVC),
         s3_annotation,
-        "It has no effect, and the storage initializer asks AWS with the defaults.",
+        "It has no effect, and the storage initializer contacts AWS with its defaults.",
         f"{_CREDENTIALS}service_account_credentials.go",
     ),
     Rule(
@@ -143,9 +143,9 @@ RULES = (
         "warning",
         ISVC,
         system_namespace,
-        "The webhook that adds the storage initializer leaves namespaces with the label "
-        '`control-plane` alone, so the model is not fetched: "/mnt/models not found". Use a '
-        "namespace of your own.",
+        "The webhook that adds the storage initializer skips namespaces with the label "
+        '`control-plane`, so the model is not fetched: "/mnt/models not found". Use a namespace '
+        "of your own.",
         "kserve/kserve v0.20.0 config/webhook/manifests.yaml",
     ),
     Rule(

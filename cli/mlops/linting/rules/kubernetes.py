@@ -40,7 +40,7 @@ def service_selector(document: Document, context: Context) -> Iterator[Problem]:
     if not any(
         wanted.items() <= _pod_labels(each).items() for each in context.of_kind(*_WORKLOADS)
     ):
-        yield Problem(("spec", "selector"), "no pods of these manifests have these labels")
+        yield Problem(("spec", "selector"), "no pod of these manifests has these labels")
 
 
 def service_port(document: Document, context: Context) -> Iterator[Problem]:
@@ -104,7 +104,7 @@ def disruption(document: Document, context: Context) -> Iterator[Problem]:
     least = document.at("spec", "minAvailable")
     most = document.at("spec", "maxUnavailable")
     if most in (0, "0%") or least == "100%":
-        yield Problem(("spec",), "no pod may ever be evicted")
+        yield Problem(("spec",), "no pod can be evicted")
     wanted = document.at("spec", "selector", "matchLabels") or {}
     for deployment in context.beside(document, "Deployment"):
         replicas = _fewest(deployment, context)
@@ -112,7 +112,7 @@ def disruption(document: Document, context: Context) -> Iterator[Problem]:
         if matches and isinstance(least, int) and least >= replicas:
             yield Problem(
                 ("spec", "minAvailable"),
-                f"Deployment `{deployment.name}` may have {replicas} pods, and {least} must stay",
+                f"{least} pods must stay, and Deployment `{deployment.name}` may have {replicas}",
             )
 
 
@@ -126,10 +126,10 @@ def shared_sqlite(document: Document, context: Context) -> Iterator[Problem]:
         scalers = context.beside(document, "HorizontalPodAutoscaler")
         hpa = any(_scales(each, document) for each in scalers)
         if hpa or (document.at("spec", "replicas") or 1) > 1:
-            yield Problem(("spec", "replicas"), "several replicas, and no `MLOPS_JOURNAL_URL`")
+            yield Problem(("spec", "replicas"), "several replicas need `MLOPS_JOURNAL_URL`")
         elif document.at("spec", "strategy", "type") != "Recreate":
             yield Problem(
-                ("spec", "strategy"), "the old pod would still hold the journal of the new one"
+                ("spec", "strategy"), "must be `Recreate`: the old pod still holds the journal"
             )
 
 
@@ -167,7 +167,7 @@ RULES = (
         "error",
         _SELECTING,
         selector,
-        "The API server refuses a Deployment that does not select its own pods.",
+        "The API server refuses a workload that does not select its own pods.",
         "https://kubernetes.io/docs/concepts/workloads/controllers/deployment/#selector",
     ),
     Rule(
@@ -191,9 +191,8 @@ RULES = (
         "warning",
         _DEPLOYMENT,
         hpa_replicas,
-        "Every apply would set the replicas back to this number, whatever the load. Leave the "
-        "field "
-        "out where an autoscaler is at work.",
+        "Every apply would set the replicas back to this number, regardless of load. Leave the "
+        "field out if there is an autoscaler.",
         "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/",
     ),
     Rule(
@@ -201,7 +200,7 @@ RULES = (
         "error",
         ("autoscaling/HorizontalPodAutoscaler",),
         hpa_requests,
-        "Utilization is a share of what the pods request; without requests the autoscaler does "
+        "Utilization is relative to what the pods request; without requests the autoscaler does "
         "nothing.",
         "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/",
     ),
@@ -217,7 +216,7 @@ RULES = (
         "warning",
         ("policy/PodDisruptionBudget",),
         disruption,
-        "Draining a node waits for ever: a cluster upgrade hangs at this pod.",
+        "Draining a node never finishes: a cluster upgrade hangs at this pod.",
         "https://kubernetes.io/docs/tasks/run-application/configure-pdb/",
     ),
     Rule(
@@ -225,7 +224,7 @@ RULES = (
         "error",
         _DEPLOYMENT,
         shared_sqlite,
-        "Without a PostgreSQL URL the server keeps its journal in a SQLite file on its own volume: "
-        "one pod, replaced and not rolled (`strategy: Recreate`), and no autoscaler.",
+        "Without a PostgreSQL URL the server keeps its journal in a SQLite file on its own "
+        "volume: one pod, replaced and not rolled (`strategy: Recreate`), and no autoscaler.",
     ),
 )

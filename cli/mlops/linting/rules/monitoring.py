@@ -81,7 +81,7 @@ def network(document: Document, context: Context) -> Iterator[Problem]:
         for each in peers
         for peer in each
     ):
-        yield Problem(("spec", "ingress"), "it lets in nobody from another namespace")
+        yield Problem(("spec", "ingress"), "it blocks all other namespaces")
 
 
 def dashboard(document: Document, context: Context) -> Iterator[Problem]:
@@ -92,10 +92,10 @@ def dashboard(document: Document, context: Context) -> Iterator[Problem]:
         try:
             found = json.loads(text)
         except ValueError as error:
-            yield Problem(("data", key), f"this is no JSON: {error}")
+            yield Problem(("data", key), f"this is not JSON: {error}")
             continue
         if not isinstance(found, Mapping) or "panels" not in found:
-            yield Problem(("data", key), "this is no dashboard: it has no `panels`")
+            yield Problem(("data", key), "this is not a dashboard: `panels` is missing")
 
 
 def _beside(document: Document, context: Context) -> list[Document]:
@@ -145,8 +145,8 @@ RULES = (
         _MONITORS,
         selector,
         "A ServiceMonitor selects Services by their own labels, not pods by theirs, and a "
-        "PodMonitor selects pods. What selects nothing is no error anywhere: there are just no "
-        "metrics.",
+        "PodMonitor selects pods. A selector without a match is not reported anywhere: there are "
+        "just no metrics.",
         _OPERATOR,
     ),
     Rule(
@@ -155,7 +155,7 @@ RULES = (
         _MONITORS,
         port,
         "`port` is the name of a port, of the Service or of the container, and never a number. "
-        "With a name that is not there, nothing is scraped and nobody says so.",
+        "With an unknown name nothing is scraped, and nothing is reported.",
         "https://prometheus-operator.dev/docs/platform/troubleshooting/",
     ),
     Rule(
@@ -163,8 +163,8 @@ RULES = (
         "warning",
         (_RULE,),
         lasting,
-        "One scrape that failed, or one slow minute, wakes somebody up. Say how long the "
-        "condition must hold.",
+        "One scrape that failed, or one slow minute, pages someone. Say how long the condition "
+        "must hold.",
         "https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules/",
     ),
     Rule(
@@ -173,7 +173,7 @@ RULES = (
         (*_MONITORS, _RULE),
         release,
         "The Prometheus of kube-prometheus-stack takes only objects with the label of its "
-        "release, and leaves the others alone without a word.",
+        "release, and silently ignores the others.",
         "https://github.com/prometheus-community/helm-charts/tree/main/charts/kube-prometheus-stack",
     ),
     Rule(

@@ -55,7 +55,7 @@ def requests(document: Document, context: Context) -> Iterator[Problem]:
             if wanted > limit:
                 told = f"`{quantity}` is more than the limit, `{limits[name]}`"
             elif wanted < limit and _is_device(name):
-                told = f"`{quantity}` is not the limit, `{limits[name]}`"
+                told = f"must equal the limit, `{limits[name]}`, not `{quantity}`"
             else:
                 continue
             yield Problem((*path, "requests", name), told)
@@ -88,7 +88,7 @@ def volumes(document: Document, context: Context) -> Iterator[Problem]:
     for path, pod in _pods(document):
         names = [str(volume.get("name")) for volume in maps(pod.get("volumes"))]
         for index, name in twice(names):
-            yield Problem((*path, "volumes", index, "name"), f"`{name}` is already taken")
+            yield Problem((*path, "volumes", index, "name"), f"the name `{name}` is already used")
         for place, container in _containers(path, pod):
             for index, mount in enumerate(maps(container.get("volumeMounts"))):
                 if mount.get("name") not in {*names, *claims}:
@@ -114,11 +114,13 @@ def labels(document: Document, context: Context) -> Iterator[Problem]:
     for path, table in _tables(document.data, ()):
         for key, value in table.items():
             if not is_placeholder(key) and not _KEY.fullmatch(key):
-                yield Problem(
-                    (*path, key), f"`{key}` cannot be the key of a label or an annotation"
-                )
+                yield Problem((*path, key), f"`{key}` is not a valid key")
             elif path[-1] != "annotations" and not _LABEL.fullmatch(str(value)):
-                told = "is longer than 63 characters" if len(str(value)) > 63 else "is not a label"
+                told = (
+                    "has more than 63 characters"
+                    if len(str(value)) > 63
+                    else "is not a valid value"
+                )
                 yield Problem((*path, key), f"`{value}` {told}")
 
 
@@ -185,9 +187,9 @@ RULES = (
         "error",
         (),
         requests,
-        "The API server refuses pods that request more than their limit, and devices (GPUs) whose "
-        "request is not their limit. In a resource of KServe or Seldon Core this shows only when "
-        "the pod should be made.",
+        "The API server refuses pods that request more than their limit, and devices (GPUs) whose"
+        " request is not their limit. In a resource of KServe or Seldon Core this shows only when"
+        " the pod is created.",
         _RESOURCES,
     ),
     Rule(
@@ -223,8 +225,8 @@ RULES = (
         "error",
         (),
         labels,
-        "The API server refuses it. A key is an optional DNS name and `/`, then up to 63 letters, "
-        "digits, `-`, `_` and `.`; the value of a label is empty or like the second part. Keep "
+        "The API server refuses it. A key is an optional DNS name and `/`, then up to 63 letters,"
+        " digits, `-`, `_` and `.`; the value of a label is empty or like the second part. Keep "
         "URIs and names of models in annotations.",
         _LABELS,
     ),

@@ -92,14 +92,14 @@ def annotated(document: Document) -> Mapping[Path, tuple[str, str]]:
 def no_predictors(document: Document, context: Context) -> Iterator[Problem]:
     """Find a deployment of nothing."""
     if document.at("spec", "predictors") == []:
-        yield Problem(("spec", "predictors"), "there is no predictor")
+        yield Problem(("spec", "predictors"), "must have at least one predictor")
 
 
 def repeated_predictor(document: Document, context: Context) -> Iterator[Problem]:
     """Find two predictors of one name."""
     names = [str(p.get("name") or f"\0{i}") for i, p in enumerate(predictors(document))]
     for index, name in twice(names):
-        yield Problem(("spec", "predictors", index, "name"), f"`{name}` is there already")
+        yield Problem(("spec", "predictors", index, "name"), f"the name `{name}` is already used")
 
 
 def values(document: Document, context: Context) -> Iterator[Problem]:
@@ -131,7 +131,7 @@ def values(document: Document, context: Context) -> Iterator[Problem]:
 def _unknown(path: Path, value: object, known: tuple[str, ...]) -> Iterator[Problem]:
     if value and value not in known:
         hint = did_you_mean(str(value), known) or f"Known: {', '.join(known)}."
-        yield Problem(path, f"there is no `{value}`. {hint}")
+        yield Problem(path, f"unknown value `{value}`. {hint}")
 
 
 def service_names(document: Document, context: Context) -> Iterator[Problem]:
@@ -142,7 +142,7 @@ def service_names(document: Document, context: Context) -> Iterator[Problem]:
         if key == "seldon.io/svc-name" and path[1] == "predictors"
     ]
     for index, name in twice(value for _, value in found):
-        yield Problem(found[index][0], f"`{name}` is taken already")
+        yield Problem(found[index][0], f"the name `{name}` is already used")
 
 
 def kafka(document: Document, context: Context) -> Iterator[Problem]:
@@ -153,7 +153,9 @@ def kafka(document: Document, context: Context) -> Iterator[Problem]:
         given = {e.get("name") for e in maps((predictor.get("svcOrchSpec") or {}).get("env"))}
         missing = [name for name in _KAFKA if name not in given]
         if missing:
-            yield Problem(("spec", "predictors", index), f"svcOrchSpec lacks {', '.join(missing)}")
+            yield Problem(
+                ("spec", "predictors", index), f"svcOrchSpec must set {', '.join(missing)}"
+            )
 
 
 def endpoints(document: Document, context: Context) -> Iterator[Problem]:
@@ -166,9 +168,14 @@ def endpoints(document: Document, context: Context) -> Iterator[Problem]:
     transport = str(document.at("spec", "transport") or "").upper()
     for path, kind in found:
         if kind != found[0][1]:
-            yield Problem((*path, "endpoint", "type"), f"`{kind}` beside `{found[0][1]}`")
+            yield Problem(
+                (*path, "endpoint", "type"), f"`{kind}` cannot be combined with `{found[0][1]}`"
+            )
         elif transport and kind != transport:
-            yield Problem((*path, "endpoint", "type"), f"`{kind}` with transport {transport}")
+            yield Problem(
+                (*path, "endpoint", "type"),
+                f"`{kind}` cannot be combined with transport {transport}",
+            )
 
 
 def long_names(document: Document, context: Context) -> Iterator[Problem]:
@@ -191,32 +198,32 @@ def java_engine(document: Document, context: Context) -> Iterator[Problem]:
         for number, item in enumerate(given):
             if item.get("name") in _JAVA_ENGINE:
                 path: Path = ("spec", "predictors", index, "svcOrchSpec", "env", number)
-                yield Problem(path, f"`{item['name']}` is ignored")
+                yield Problem(path, f"`{item['name']}` has no effect")
 
 
 def api_version(document: Document, context: Context) -> Iterator[Problem]:
     """Find an old version of the API."""
     if not document.api_version.endswith("/v1"):
-        yield Problem(("apiVersion",), f"`{document.api_version}` is old")
+        yield Problem(("apiVersion",), f"`{document.api_version}` is an old version")
 
 
 def kfserving(document: Document, context: Context) -> Iterator[Problem]:
     """Find the old name of a protocol."""
     if document.at("spec", "protocol") == "kfserving":
-        yield Problem(("spec", "protocol"), "`kfserving` is called `v2` now")
+        yield Problem(("spec", "protocol"), "`kfserving` is now called `v2`")
 
 
 def spec_name(document: Document, context: Context) -> Iterator[Problem]:
     """Find a deprecated field."""
     if document.at("spec", "name") is not None:
-        yield Problem(("spec", "name"), "the field is deprecated")
+        yield Problem(("spec", "name"), "this field is deprecated")
 
 
 def version_annotation(document: Document, context: Context) -> Iterator[Problem]:
     """Find predictors whose metrics have no version."""
     for index, predictor in enumerate(predictors(document)):
         if "version" not in (predictor.get("annotations") or {}):
-            yield Problem(("spec", "predictors", index), "there is no annotation `version`")
+            yield Problem(("spec", "predictors", index), "the annotation `version` is missing")
 
 
 def replicas(document: Document, context: Context) -> Iterator[Problem]:
@@ -226,7 +233,8 @@ def replicas(document: Document, context: Context) -> Iterator[Problem]:
             scaled = component.get("hpaSpec") or component.get("kedaSpec")
             if scaled and component.get("replicas") is not None:
                 yield Problem(
-                    ("spec", "predictors", i, "componentSpecs", j, "replicas"), "is ignored"
+                    ("spec", "predictors", i, "componentSpecs", j, "replicas"),
+                    "has no effect beside an autoscaler",
                 )
 
 
@@ -278,50 +286,46 @@ RULES = (
     Rule("seldon/repeated-predictor", "error", SDEP, repeated_predictor,
          'The webhook refuses it: "Duplicate predictor name".', WEBHOOK),
     Rule("seldon/unknown-value", "error", SDEP, values,
-         "The CRD has no lists of allowed values, so a misspelt word gets through the API "
-         "server. Some "
-         "the webhook refuses; others are taken for something else, without a word.", WEBHOOK),
+         "The CRD has no lists of allowed values, so the API server accepts a misspelt value. The"
+         " webhook refuses some; others are silently read as something else.", WEBHOOK),
     Rule("seldon/repeated-service", "error", SDEP, service_names,
          'The webhook refuses it: "Found duplicate service name".', WEBHOOK),
     Rule("seldon/kafka", "error", SDEP, kafka,
          'The webhook refuses it: "For kafka please supply".', WEBHOOK),
     Rule("seldon/endpoints", "error", SDEP, endpoints,
-         'The webhook refuses it: "Multiple endpoint.types found", "Mixed transport '
-         'types".', WEBHOOK),
+         'The webhook refuses it: "Multiple endpoint.types found", "Mixed transport types".',
+         WEBHOOK),
     Rule("seldon/long-names", "warning", SDEP, long_names,
          "The operator joins deployment, predictor and containers to a name and replaces one of "
-         "more "
-         "than 63 characters by `seldon-` and a hash, which nobody finds again.",
+         "more than 63 characters by `seldon-` and a hash, which is hard to find again.",
          "SeldonIO/seldon-core v1.18.2 "
          "operator/apis/machinelearning.seldon.io/v1/seldondeployment_types.go"),
     Rule("seldon/java-engine", "warning", SDEP, java_engine,
-         "The Java engine read it, and is gone since 1.3. Use `graph.logger`.",
+         "Only the Java engine read it, which was removed in 1.3. Use `graph.logger`.",
          "SeldonIO/seldon-core v1.18.2 executor/logger/worker.go"),
     Rule("seldon/api-version", "warning", SDEP, api_version,
          "v1alpha2 and v1alpha3 are still served with the same schema, and stored as v1. Write "
          "`machinelearning.seldon.io/v1`.",
          "SeldonIO/seldon-core v1.18.2 helm-charts/seldon-core-operator"),
     Rule("seldon/kfserving", "warning", SDEP, kfserving,
-         "Both are understood for now.", WEBHOOK),
+         "Both names are still accepted.", WEBHOOK),
     Rule("seldon/spec-name", "warning", SDEP, spec_name,
-         "Nothing reads it: the deployment's name is `metadata.name`. Leave it out.",
+         "It has no effect: the name of the deployment is `metadata.name`. Leave it out.",
          "SeldonIO/seldon-core v1.18.2 "
          "operator/apis/machinelearning.seldon.io/v1/seldondeployment_types.go"),
     Rule("seldon/version-annotation", "warning", SDEP, version_annotation,
          "The executor's metrics take their label predictor_version from this annotation (the "
-         "docs say "
-         "from a label); without it they cannot tell one revision from the next.",
+         "docs say from a label); without it they cannot tell one revision from the next.",
          "SeldonIO/seldon-core v1.18.2 executor/api/metric/"),
     Rule("seldon/ignored-replicas", "warning", SDEP, replicas,
-         "`hpaSpec` and `kedaSpec` win over it.", CONTROLLER),
+         "`hpaSpec` and `kedaSpec` take precedence.", CONTROLLER),
     Rule("seldon/hpa-requests", "warning", SDEP, hpa_requests,
-         "Utilization is a share of what containers request. Unless a LimitRange of the namespace "
-         "sets a request, the autoscaler does nothing (SeldonIO/seldon-core#1676).",
+         "Utilization is a share of what containers request. Unless a LimitRange of the namespace"
+         " sets a request, the autoscaler does nothing (SeldonIO/seldon-core#1676).",
          "https://kubernetes.io/docs/concepts/workloads/autoscaling/horizontal-pod-autoscale/"),
     Rule("seldon/licence", "warning", SDEP, licence,
          "From 1.18.0 on Seldon Core, images and charts included, is under the Business Source "
-         "License "
-         "1.1: no production use without a commercial licence. 1.17.1 is the last under "
+         "License 1.1: no production use without a commercial licence. 1.17.1 is the last under "
          "Apache-2.0.",
          "SeldonIO/seldon-core LICENSE at v1.17.1 and v1.18.0"),
 )  # fmt: skip

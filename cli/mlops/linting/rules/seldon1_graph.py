@@ -54,7 +54,7 @@ def node_names(document: Document, context: Context) -> Iterator[Problem]:
 
 def _label(path: Path, name: object) -> Iterator[Problem]:
     if name is not None and not (_LABEL.fullmatch(str(name)) and len(str(name)) <= 63):
-        yield Problem(path, f"`{name}` is no DNS label: lower-case letters, digits and `-`")
+        yield Problem(path, f"`{name}` is not a DNS label: use lower-case letters, digits and `-`")
 
 
 def container(document: Document, context: Context) -> Iterator[Problem]:
@@ -72,7 +72,7 @@ def methods(document: Document, context: Context) -> Iterator[Problem]:
     for path, node in nodes(document):
         typed = node.get("type") != "UNKNOWN_TYPE" or node.get("methods")
         if not typed and node.get("implementation") in _UNSET:
-            yield Problem((*path, "type"), "UNKNOWN_TYPE without `methods`")
+            yield Problem((*path, "type"), "UNKNOWN_TYPE needs `methods`")
 
 
 def model_uri(document: Document, context: Context) -> Iterator[Problem]:
@@ -82,7 +82,7 @@ def model_uri(document: Document, context: Context) -> Iterator[Problem]:
         if implementation in (*_UNSET, *_BUILT_IN, "HUGGINGFACE_SERVER"):
             continue
         if not node.get("modelUri"):
-            yield Problem((*path, "implementation"), f"`{implementation}` without `modelUri`")
+            yield Problem((*path, "implementation"), f"`{implementation}` needs `modelUri`")
 
 
 def implementation(document: Document, context: Context) -> Iterator[Problem]:
@@ -92,7 +92,8 @@ def implementation(document: Document, context: Context) -> Iterator[Problem]:
         if named not in (*_UNSET, *_BUILT_IN, *_SERVERS):
             hint = did_you_mean(str(named), (*_SERVERS, *_BUILT_IN)) or ""
             yield Problem(
-                (*path, "implementation"), f"`{named}` comes not with Seldon. {hint}".strip()
+                (*path, "implementation"),
+                f"`{named}` is not a server that Seldon Core has. {hint}".strip(),
             )
 
 
@@ -139,7 +140,7 @@ def shadow_logger(document: Document, context: Context) -> Iterator[Problem]:
     for path, node in nodes(document):
         shadow = predictors(document)[int(path[2])].get("shadow")
         if shadow and node.get("logger") and node["logger"].get("url") in urls:
-            yield Problem((*path, "logger"), "goes where the main predictor's goes")
+            yield Problem((*path, "logger"), "logs to the same URL as the main predictor")
 
 
 def parameter(document: Document, context: Context) -> Iterator[Problem]:
@@ -149,7 +150,7 @@ def parameter(document: Document, context: Context) -> Iterator[Problem]:
             text = str(item.get("value", ""))
             if not _parses(text, str(item.get("type"))):
                 yield Problem(
-                    (*path, "parameters", index, "value"), f"`{text}` is no {item['type']}"
+                    (*path, "parameters", index, "value"), f"`{text}` is not of type {item['type']}"
                 )
 
 
@@ -169,7 +170,7 @@ def abtest_children(document: Document, context: Context) -> Iterator[Problem]:
     for path, node in _abtests(document):
         count = len(maps(node.get("children")))
         if count != 2:
-            yield Problem(path, f"RANDOM_ABTEST has two children, not {count}")
+            yield Problem(path, f"RANDOM_ABTEST must have two children, not {count}")
 
 
 def abtest_parameter(document: Document, context: Context) -> Iterator[Problem]:
@@ -178,9 +179,11 @@ def abtest_parameter(document: Document, context: Context) -> Iterator[Problem]:
         given = [item.get("name") for item in maps(node.get("parameters"))]
         if given and given != ["ratioA"]:
             said = ", ".join(f"`{name}`" for name in given)
-            yield Problem((*path, "parameters"), f"only a lone `ratioA` is read, not {said}")
+            yield Problem(
+                (*path, "parameters"), f"RANDOM_ABTEST takes one parameter, `ratioA`, not {said}"
+            )
         elif not given:
-            yield Problem(path, "there is no `ratioA`")
+            yield Problem(path, "the parameter `ratioA` is missing")
 
 
 def abtest_ratio(document: Document, context: Context) -> Iterator[Problem]:
@@ -193,14 +196,16 @@ def abtest_ratio(document: Document, context: Context) -> Iterator[Problem]:
                 and _parses(text, "FLOAT")
                 and not 0 <= float(text) <= 1
             ):
-                yield Problem((*path, "parameters", index, "value"), f"{text} is not in [0, 1]")
+                yield Problem(
+                    (*path, "parameters", index, "value"), f"must be from 0 to 1, not {text}"
+                )
 
 
 def abtest_type(document: Document, context: Context) -> Iterator[Problem]:
     """Find a built-in router with the type of a router."""
     for path, node in _abtests(document):
         if node.get("type") not in (None, "UNKNOWN_TYPE"):
-            yield Problem((*path, "type"), f"RANDOM_ABTEST with type {node['type']}")
+            yield Problem((*path, "type"), f"RANDOM_ABTEST must have no type, not {node['type']}")
 
 
 def branches(document: Document, context: Context) -> Iterator[Problem]:
@@ -212,7 +217,8 @@ def branches(document: Document, context: Context) -> Iterator[Problem]:
             count = len(maps(node.get("children")))
             if int(str(item["value"])) != count:
                 yield Problem(
-                    (*path, "parameters", index, "value"), f"{item['value']}, for {count} children"
+                    (*path, "parameters", index, "value"),
+                    f"must be the number of children, {count}, not {item['value']}",
                 )
 
 
@@ -226,7 +232,9 @@ def epsilon(document: Document, context: Context) -> Iterator[Problem]:
                 and _parses(text, "FLOAT")
                 and not 0 <= float(text) <= 1
             ):
-                yield Problem((*path, "parameters", index, "value"), f"{text} is not in [0, 1]")
+                yield Problem(
+                    (*path, "parameters", index, "value"), f"must be from 0 to 1, not {text}"
+                )
 
 
 def bandit_replicas(document: Document, context: Context) -> Iterator[Problem]:
@@ -237,7 +245,9 @@ def bandit_replicas(document: Document, context: Context) -> Iterator[Problem]:
         )
         count = predictor.get("replicas") or document.at("spec", "replicas") or 1
         if routes and count > 1:
-            yield Problem(("spec", "predictors", index), f"{count} replicas of a router")
+            yield Problem(
+                ("spec", "predictors", index), f"{count} replicas of a router that learns"
+            )
 
 
 def probes(document: Document, context: Context) -> Iterator[Problem]:
@@ -255,7 +265,7 @@ def probes(document: Document, context: Context) -> Iterator[Problem]:
             liveness.get("periodSeconds") or 10
         ) * (liveness.get("failureThreshold") or 3)
         if not liveness or patience < _LONG_S:
-            said = f"gives up after {patience} s" if liveness else "is the default"
+            said = f"gives up after {patience} s" if liveness else "is the default one"
             yield Problem(path, f"the liveness probe of `{node.get('name')}` {said}")
 
 
@@ -292,25 +302,24 @@ RULES = (
          "Names of predictors, nodes and containers become names of containers and Services.",
          "https://kubernetes.io/docs/concepts/overview/working-with-objects/names/"),
     Rule("seldon/no-container", "error", SDEP, container,
-         'The webhook refuses it: "Can\'t find container for Predictive Unit".', WEBHOOK),
+         "The webhook refuses it: \"Can't find container for Predictive Unit\".", WEBHOOK),
     Rule("seldon/no-methods", "error", SDEP, methods,
          'The webhook refuses it: "no implementation methods defined".', WEBHOOK),
     Rule("seldon/no-model-uri", "error", SDEP, model_uri,
          'The webhook refuses it: "modelUri required".', WEBHOOK),
     Rule("seldon/implementation", "warning", SDEP, implementation,
-         'The webhook refuses it, "No entry in predictors map", unless the operator\'s '
-         'configuration has '
-         "a server of this name.", WEBHOOK),
+         "The webhook refuses it, \"No entry in predictors map\", unless the operator's "
+         "configuration has a server of this name.", WEBHOOK),
     Rule("seldon/dead-implementation", "error", SDEP, dead,
-         "It died with the Java engine. CRD and webhook still take it, and the executor does not "
-         "implement it.", _PROCESS),
+         "Only the Java engine implemented it. The CRD and the webhook still accept it; the "
+         "executor does not know it.", _PROCESS),
     Rule("seldon/server-protocol", "error", SDEP, protocol,
-         "The webhook refuses it or there is no image for it.",
+         "The webhook refuses it, or no image exists for it.",
          "SeldonIO/seldon-core v1.18.2 helm-charts/seldon-core-operator/values.yaml"),
     Rule("seldon/logger-mode", "error", SDEP, logger_mode,
          'The webhook refuses it: "No logger mode specified".', WEBHOOK),
     Rule("seldon/logger-url", "warning", SDEP, logger_url,
-         "Payloads go to `http://default-broker`, which is hardly there; after 10,000 they are "
+         "Payloads go to `http://default-broker`, which rarely exists; after 10,000 they are "
          "dropped.",
          "SeldonIO/seldon-core v1.18.2 executor/logger/worker.go"),
     Rule("seldon/shadow-logger", "warning", SDEP, shadow_logger,
@@ -320,37 +329,34 @@ RULES = (
          "The microservice ends with MICROSERVICE_BAD_PARAMETER; the executor takes its default.",
          "SeldonIO/seldon-core v1.18.2 python/seldon_core/microservice.py"),
     Rule("seldon/abtest-children", "error", SDEP, abtest_children,
-         "A third child is never called; with one, the executor panics half of the time.",
+         "A third child is never called; with a single child the executor panics on half of the "
+         "requests.",
          _PROCESS),
     Rule("seldon/abtest-parameter", "error", SDEP, abtest_parameter,
          "The executor reads `ratioA` only if it is the sole parameter and is called exactly so; "
-         "else "
-         "it splits 50:50.", _PROCESS),
+         "else it splits 50:50.", _PROCESS),
     Rule("seldon/abtest-ratio", "error", SDEP, abtest_ratio,
          "It is the probability of the first child.", _PROCESS),
     Rule("seldon/abtest-type", "error", SDEP, abtest_type,
-         "With a type the executor calls a service of the router, which does not exist.", _PROCESS),
+         "With a type, the executor calls a router service that does not exist.", _PROCESS),
     Rule("seldon/branches", "error", SDEP, branches,
          "The bandit draws among `n_branches`; one more than there are children panics the "
          "executor.",
          _ROUTERS),
     Rule("seldon/epsilon", "error", SDEP, epsilon, "It is a probability.", _ROUTERS),
     Rule("seldon/bandit-replicas", "warning", SDEP, bandit_replicas,
-         "Seldon's bandits learn in the memory of their process: each replica learns from its own "
-         "share "
-         "of the feedback, and forgets all when it restarts.", _ROUTERS),
+         "Seldon's bandits learn in the memory of their process: each replica learns from its own"
+         " share of the feedback, and loses its state when it restarts.", _ROUTERS),
     Rule("seldon/short-probes", "warning", SDEP, probes,
          "The server creates the model's conda environment before it answers, which takes "
-         "minutes. The "
-         "default probe (60 s, then 3 times 5 s) kills it first, again and again "
-         "(SeldonIO/seldon-core#1922, #4378, #4751). Give its container a long liveness probe, "
-         "or an "
-         "image that has the packages.",
+         "minutes. The default probe (60 s, then 3 times 5 s) kills it first, repeatedly "
+         "(SeldonIO/seldon-core#1922, #4378, #4751). Give its container a long liveness probe, or"
+         " an image that has the packages.",
          "SeldonIO/seldon-core v1.18.2 servers/mlflowserver/"),
     Rule("seldon/stock-server", "warning", SDEP, stock_server,
-         "Under protocol seldon it needs the internet and some minutes at every start, and an "
-         "old Python "
-         "wrapper around the model's packages; under v2 it has Python 3.8 and an MLflow from 2023, "
-         "which cannot read what a current MLflow logs. Set `image` on the container of the node's "
-         "name.", "SeldonIO/seldon-core v1.18.2 helm-charts/seldon-core-operator/values.yaml"),
+         "Under protocol seldon it needs the internet and some minutes at every start, and an old"
+         " Python wrapper around the model's packages; under v2 it has Python 3.8 and an MLflow "
+         "from 2023, which cannot read what a current MLflow logs. Set `image` on the container "
+         "of the node's name.",
+         "SeldonIO/seldon-core v1.18.2 helm-charts/seldon-core-operator/values.yaml"),
 )  # fmt: skip

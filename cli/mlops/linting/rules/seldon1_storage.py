@@ -47,8 +47,8 @@ RULES = (
         SDEP,
         remote,
         "The scheme of the URI is the name of an rclone remote: without its keys the init "
-        "container "
-        'ends with "didn\'t find section in config file". Secrets for KServe do not work here.',
+        'container ends with "didn\'t find section in config file". Secrets for KServe do not work'
+        " here.",
         _SOURCE,
     ),
     Rule(
@@ -56,9 +56,8 @@ RULES = (
         "warning",
         SDEP,
         anonymous,
-        "The remote `gs` is set up beforehand, without credentials: only public buckets can be "
-        "read. "
-        "For a private one define another remote in the Secret, `RCLONE_CONFIG_GCS_*`, and write "
+        "The remote `gs` is configured without credentials: only public buckets can be read. For "
+        "a private one define another remote in the Secret, `RCLONE_CONFIG_GCS_*`, and write "
         "`gcs://` (SeldonIO/seldon-core#3839).",
         _SOURCE,
     ),

@@ -38,7 +38,8 @@ def traffic_sum(document: Document, context: Context) -> Iterator[Problem]:
         traffic = answering[0][1].get("traffic") or 0
         if 0 < traffic < 100:
             yield Problem(
-                ("spec", "predictors", 0, "traffic"), f"the only predictor has {traffic}, not 100"
+                ("spec", "predictors", 0, "traffic"),
+                f"must be 100 for the only predictor, not {traffic}",
             )
 
 
@@ -47,16 +48,23 @@ def traffic_range(document: Document, context: Context) -> Iterator[Problem]:
     for index, predictor in enumerate(predictors(document)):
         traffic = predictor.get("traffic") or 0
         if not 0 <= traffic <= 100:
-            yield Problem(("spec", "predictors", index, "traffic"), f"{traffic} is no percentage")
+            yield Problem(
+                ("spec", "predictors", index, "traffic"), f"must be from 0 to 100, not {traffic}"
+            )
 
 
 def shadows(document: Document, context: Context) -> Iterator[Problem]:
     """Find several shadows, or nothing but one."""
     found = [i for i, p in enumerate(predictors(document)) if p.get("shadow")]
     if len(found) > 1:
-        yield Problem(("spec", "predictors", found[1], "shadow"), f"there are {len(found)} shadows")
+        yield Problem(
+            ("spec", "predictors", found[1], "shadow"),
+            f"only one shadow is allowed, not {len(found)}",
+        )
     if found and len(predictors(document)) == len(found):
-        yield Problem(("spec", "predictors", found[0], "shadow"), "there is nothing but a shadow")
+        yield Problem(
+            ("spec", "predictors", found[0], "shadow"), "a shadow needs a predictor that answers"
+        )
 
 
 def split_feedback(document: Document, context: Context) -> Iterator[Problem]:
@@ -66,7 +74,7 @@ def split_feedback(document: Document, context: Context) -> Iterator[Problem]:
     if len(answering) > 1 and protocol_of(document) == "seldon" and not (context.feedback or told):
         yield Problem(
             ("spec", "predictors"),
-            f"feedback to {len(answering)} predictors would land on any of them",
+            f"feedback would reach any of {len(answering)} predictors",
         )
 
 
@@ -76,7 +84,7 @@ def lost_feedback(document: Document, context: Context) -> Iterator[Problem]:
     if context.feedback and len(answering) > 1 and protocol_of(document) == "seldon":
         yield Problem(
             ("spec", "predictors"),
-            f"feedback is sent, and lands on any of {len(answering)} predictors, whoever answered",
+            f"feedback is sent, and reaches any of {len(answering)} predictors, whichever answered",
         )
 
 
@@ -113,7 +121,9 @@ def routing(document: Document, context: Context) -> Iterator[Problem]:
         index = path[2]
         given = maps(document.at("spec", "predictors", index, "svcOrchSpec", "env"))
         if not any(item.get("name") == _INJECTION and item.get("value") for item in given):
-            yield Problem(path, f"`{node.get('name')}` routes, and `{_INJECTION}` is not set")
+            yield Problem(
+                path, f"`{node.get('name')}` routes requests, and `{_INJECTION}` is not set"
+            )
 
 
 def no_engine(document: Document, context: Context) -> Iterator[Problem]:
@@ -132,7 +142,7 @@ def executor_off(document: Document, context: Context) -> Iterator[Problem]:
         if key == "seldon.io/no-engine" and value.lower() == "true":
             yield Problem(path, "the predictors run without the executor")
         if key == "seldon.io/executor" and value.lower() == "false":
-            yield Problem(path, "the executor cannot be switched off in this way any more")
+            yield Problem(path, "this annotation has no effect any more")
 
 
 def v2_names(document: Document, context: Context) -> Iterator[Problem]:
@@ -161,7 +171,7 @@ def regex_header(document: Document, context: Context) -> Iterator[Problem]:
     found = {key: path for path, (key, _) in annotated(document).items()}
     if "seldon.io/ambassador-regex-header" in found and "seldon.io/ambassador-header" not in found:
         yield Problem(
-            found["seldon.io/ambassador-regex-header"], "there is no `seldon.io/ambassador-header`"
+            found["seldon.io/ambassador-regex-header"], "`seldon.io/ambassador-header` is missing"
         )
 
 
@@ -169,67 +179,58 @@ RULES = (
     Rule("seldon/traffic-sum", "error", SDEP, traffic_sum,
          'The webhook refuses it: "Traffic must sum to 100 for multiple predictors".', WEBHOOK),
     Rule("seldon/traffic-range", "error", SDEP, traffic_range,
-         "The webhook refuses it for shadows, and does not look elsewhere: 150 and -50 sum to 100.",
+         "The webhook refuses it for shadows, and does not check other predictors: 150 and -50 "
+         "sum to 100.",
          WEBHOOK),
     Rule("seldon/shadows", "error", SDEP, shadows,
          'The webhook refuses it: "Multiple shadows are not allowed", "Shadow can not exist as '
-         'only '
-         'predictor".', WEBHOOK),
+         'only predictor".', WEBHOOK),
     Rule("seldon/split-feedback", "warning", SDEP, split_feedback,
          "The gateway splits between predictors, and it draws again for the feedback call: a "
-         "reward for "
-         "one arm's answer is counted for whichever arm the feedback happens to reach. With an "
-         "even "
-         "split of two arms half of all rewards are wrong, and the difference between the arms "
-         "disappears. Put two arms into one graph with RANDOM_ABTEST and routing injection, send "
-         "feedback to each arm's own Service, or put a router in front that knows request ids "
-         "(`mlops deploy --target seldon --router`).", CONTROLLER),
+         "reward for one arm's answer is counted for whichever arm the feedback reaches. With an "
+         "even split of two arms half of all rewards are wrong, and the difference between the "
+         "arms disappears. Put two arms into one graph with RANDOM_ABTEST and routing injection, "
+         "send feedback to each arm's own Service, or put a router in front that knows request "
+         "ids (`mlops deploy --target seldon --router`).", CONTROLLER),
     Rule("seldon/lost-feedback", "error", SDEP, lost_feedback,
          "The gateway splits between predictors, and it draws again for the feedback call: a "
-         "reward for "
-         "one arm's answer is counted for whichever arm the feedback happens to reach. With an "
-         "even "
-         "split of two arms half of all rewards are wrong, and the difference between the arms "
-         "disappears. Put two arms into one graph with RANDOM_ABTEST and routing injection, send "
-         "feedback to each arm's own Service, or put a router in front that knows request ids "
-         "(`mlops deploy --target seldon --router`).", CONTROLLER),
+         "reward for one arm's answer is counted for whichever arm the feedback reaches. With an "
+         "even split of two arms half of all rewards are wrong, and the difference between the "
+         "arms disappears. Put two arms into one graph with RANDOM_ABTEST and routing injection, "
+         "send feedback to each arm's own Service, or put a router in front that knows request "
+         "ids (`mlops deploy --target seldon --router`).", CONTROLLER),
     Rule("seldon/zero-reward", "warning", SDEP, zero_reward,
-         "The wrapper returns early on a reward of 0: neither the feedback counter nor the "
-         "reward counter "
-         "moves, so reward divided by feedback leaves failures out. A negative reward makes the "
-         "counter "
-         "fall, which Prometheus takes for a restart, and rewards are cut to single precision.",
+         "The wrapper returns early on a reward of 0: neither the feedback counter nor the reward"
+         " counter moves, so reward divided by feedback leaves failures out. A negative reward "
+         "makes the counter fall, which Prometheus takes for a restart, and rewards are cut to "
+         "single precision.",
          "SeldonIO/seldon-core v1.18.2 python/seldon_core/metrics.py"),
     Rule("seldon/v2-feedback", "error", SDEP, v2_feedback,
-         "Under protocol v2 `/api/v1.0/feedback` is not there (404); under tensorflow it answers "
-         "and "
-         "does nothing. Use protocol seldon.", _EXECUTOR),
+         "Under protocol v2 `/api/v1.0/feedback` does not exist (404); under tensorflow it "
+         "answers and does nothing. Use protocol seldon.", _EXECUTOR),
     Rule("seldon/routing-injection", "warning", SDEP, routing,
          "Without the variable answers have no `meta.routing`; feedback then goes to all "
-         "children, and "
-         "a bandit fails with a 500. Any text that is not empty switches it on, `false` too.",
+         "children, and a bandit fails with a 500. Any value but the empty string enables it, "
+         "even `false`.",
          "SeldonIO/seldon-core v1.18.2 executor/predictor/predictor_process.go"),
     Rule("seldon/no-engine", "error", SDEP, no_engine,
          'The webhook refuses it: "Running without engine only valid for single element graphs".',
          WEBHOOK),
     Rule("seldon/executor-off", "warning", SDEP, executor_off,
-         "With `seldon.io/no-engine: \"true\"` there is no executor: no request metrics "
+         'With `seldon.io/no-engine: "true"` there is no executor: no request metrics '
          "(seldon_api_executor_*), no request id in the header, no payload logging, no "
-         "`meta.routing`, and the model server's own port answers. `seldon.io/executor: "
-         "\"false\"` chose "
-         "the Java engine of 1.0 to 1.2; the operator knows neither it nor that engine any more "
-         "and "
-         "runs the executor whatever it says.", CONTROLLER),
+         "`meta.routing`, and the model server's own port answers. `seldon.io/executor: \"false\"` "
+         "chose the Java engine of 1.0 to 1.2; the operator knows neither it nor that engine any "
+         "more and always runs the executor.", CONTROLLER),
     Rule("seldon/v2-names", "error", SDEP, v2_names,
          "Clients of the V2 protocol name the model in the path, and the executor passes that "
-         "name to "
-         "whichever predictor the gateway picked: the others answer 404. Give every predictor's "
-         "graph "
-         "one name.", "SeldonIO/seldon-core v1.18.2 executor/predictor/predictor_process.go"),
+         "name to whichever predictor the gateway picked: the others answer 404. Give every "
+         "predictor's graph one name.",
+         "SeldonIO/seldon-core v1.18.2 executor/predictor/predictor_process.go"),
     Rule("seldon/zero-traffic", "warning", SDEP, ambassador,
-         "Ambassador never sees the first predictor's weight and drops a weight of 0, so 100:0 "
-         "becomes "
-         "50:50 (SeldonIO/seldon-core#4067). Behind Istio 0 means 0. Leave the predictor out.",
+         "Ambassador is not given the first predictor's weight and drops a weight of 0, so 100:0 "
+         "becomes 50:50 (SeldonIO/seldon-core#4067). Behind Istio 0 means 0. Leave the predictor "
+         "out.",
          _AMBASSADOR),
     Rule("seldon/regex-header", "error", SDEP, regex_header,
          "The operator reads past the end of a list and panics.", _AMBASSADOR),

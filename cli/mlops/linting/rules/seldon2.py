@@ -41,7 +41,7 @@ _STORAGE = "SeldonIO/seldon-core v2.10.2 docs-gb/kubernetes/storage-secrets.md"
 def name(document: Document, context: Context) -> Iterator[Problem]:
     """Find names with dots, which headers and topics are split at."""
     if "." in document.name:
-        yield Problem(("metadata", "name"), f"`{document.name}` has a dot")
+        yield Problem(("metadata", "name"), f"`{document.name}` contains a dot")
 
 
 def default(document: Document, context: Context) -> Iterator[Problem]:
@@ -54,7 +54,7 @@ def default(document: Document, context: Context) -> Iterator[Problem]:
 def no_default(document: Document, context: Context) -> Iterator[Problem]:
     """Find an Experiment that only a header reaches."""
     if not document.at("spec", "default"):
-        yield Problem(("spec",), "there is no `default`")
+        yield Problem(("spec",), "`default` is missing")
 
 
 def shared_default(document: Document, context: Context) -> Iterator[Problem]:
@@ -68,7 +68,7 @@ def shared_default(document: Document, context: Context) -> Iterator[Problem]:
             and other.at("spec", "default") == wanted
             and other.namespace == document.namespace
         ):
-            yield Problem(("spec", "default"), f"is the default of `{other.name}` too")
+            yield Problem(("spec", "default"), f"is also the default of `{other.name}`")
 
 
 def candidates(document: Document, context: Context) -> Iterator[Problem]:
@@ -76,11 +76,11 @@ def candidates(document: Document, context: Context) -> Iterator[Problem]:
     names = _candidates(document)
     mirror = document.at("spec", "mirror", "name")
     if not names and not mirror:
-        yield Problem(("spec",), "there is no candidate and no mirror")
+        yield Problem(("spec",), "must have a candidate or a mirror")
     for index, found in twice(names):
-        yield Problem(("spec", "candidates", index, "name"), f"`{found}` is there already")
+        yield Problem(("spec", "candidates", index, "name"), f"the name `{found}` is already used")
     if mirror in names:
-        yield Problem(("spec", "mirror", "name"), f"`{mirror}` is a candidate too")
+        yield Problem(("spec", "mirror", "name"), f"`{mirror}` is also a candidate")
 
 
 def weights(document: Document, context: Context) -> Iterator[Problem]:
@@ -88,7 +88,9 @@ def weights(document: Document, context: Context) -> Iterator[Problem]:
     found = [item.get("weight") or 0 for item in maps(document.at("spec", "candidates"))]
     for index, weight in enumerate(found):
         if weight < 0:
-            yield Problem(("spec", "candidates", index, "weight"), f"{weight} is negative")
+            yield Problem(
+                ("spec", "candidates", index, "weight"), f"must not be negative, not {weight}"
+            )
     if found and sum(found) <= 0:
         yield Problem(("spec", "candidates"), "the weights sum to 0")
 
@@ -97,14 +99,14 @@ def mirror(document: Document, context: Context) -> Iterator[Problem]:
     """Find a share of a mirror that is no percentage."""
     percent = document.at("spec", "mirror", "percent")
     if percent is not None and not 0 <= percent <= 100:
-        yield Problem(("spec", "mirror", "percent"), f"{percent} is no percentage")
+        yield Problem(("spec", "mirror", "percent"), f"must be from 0 to 100, not {percent}")
 
 
 def resource_type(document: Document, context: Context) -> Iterator[Problem]:
     """Find a type that is taken for another."""
     kind = document.at("spec", "resourceType")
     if kind and kind not in ("model", "pipeline"):
-        yield Problem(("spec", "resourceType"), f"`{kind}` is taken for `model`")
+        yield Problem(("spec", "resourceType"), f"must be `model` or `pipeline`, not `{kind}`")
 
 
 def known_candidates(document: Document, context: Context) -> Iterator[Problem]:
@@ -116,11 +118,12 @@ def known_candidates(document: Document, context: Context) -> Iterator[Problem]:
     for index, item in enumerate(maps(document.at("spec", "candidates"))):
         if item.get("name") not in made:
             yield Problem(
-                ("spec", "candidates", index, "name"), f"there is no {kind} `{item.get('name')}`"
+                ("spec", "candidates", index, "name"),
+                f"{kind} `{item.get('name')}` is not among these manifests",
             )
     wanted = document.at("spec", "mirror", "name")
     if wanted and wanted not in made:
-        yield Problem(("spec", "mirror", "name"), f"there is no {kind} `{wanted}`")
+        yield Problem(("spec", "mirror", "name"), f"{kind} `{wanted}` is not among these manifests")
 
 
 def exclusive(document: Document, context: Context) -> Iterator[Problem]:
@@ -128,9 +131,9 @@ def exclusive(document: Document, context: Context) -> Iterator[Problem]:
     explainer = document.at("spec", "explainer")
     if isinstance(explainer, Mapping):
         if explainer.get("modelRef") and explainer.get("pipelineRef"):
-            yield Problem(("spec", "explainer"), "`modelRef` and `pipelineRef`")
+            yield Problem(("spec", "explainer"), "`modelRef` and `pipelineRef` exclude each other")
         if document.at("spec", "llm"):
-            yield Problem(("spec", "llm"), "`explainer` and `llm`")
+            yield Problem(("spec", "llm"), "`explainer` and `llm` exclude each other")
 
 
 def capability(document: Document, context: Context) -> Iterator[Problem]:
@@ -164,14 +167,14 @@ def replicas(document: Document, context: Context) -> Iterator[Problem]:
             continue
         wanted, there = document.at("spec", "replicas"), server.at("spec", "replicas") or 1
         if wanted and wanted > there:
-            told = f"{wanted} replicas, and Server `{server.name}` has {there}"
+            told = f"must be at most {there}, the replicas of Server `{server.name}`, not {wanted}"
             yield Problem(("spec", "replicas"), told)
 
 
 def memory(document: Document, context: Context) -> Iterator[Problem]:
     """Find a Model that says not what it needs."""
     if document.at("spec", "memory") is None:
-        yield Problem(("spec",), "there is no `memory`")
+        yield Problem(("spec",), "`memory` is missing")
 
 
 def secret(document: Document, context: Context) -> Iterator[Problem]:
@@ -192,7 +195,7 @@ def secret(document: Document, context: Context) -> Iterator[Problem]:
     if remote and remote != scheme:
         yield Problem(
             ("spec", "storageUri"),
-            f"its scheme is `{scheme}`, and Secret `{wanted}` names the remote `{remote}`",
+            f"the scheme is `{scheme}`, and the remote in Secret `{wanted}` is `{remote}`",
         )
 
 
@@ -200,7 +203,7 @@ def image(document: Document, context: Context) -> Iterator[Problem]:
     """Find an MLflow Model on whatever Server the runtime has."""
     requirements = document.at("spec", "requirements") or ()
     if "mlflow" in requirements and not document.at("spec", "server"):
-        yield Problem(("spec",), "mlflow, and no `server` is named")
+        yield Problem(("spec",), "`server` is missing for a model that requires mlflow")
 
 
 def licence(document: Document, context: Context) -> Iterator[Problem]:
@@ -221,13 +224,13 @@ def full_image(document: Document, context: Context) -> Iterator[Problem]:
         )
         if match and Version(match[2]) >= Version("1.4.0"):
             path = ("spec", "podSpec", "containers", index, "image")
-            yield Problem(path, f"`{container['image']}` has all runtimes")
+            yield Problem(path, f"`{container['image']}` contains all runtimes")
 
 
 def feedback(document: Document, context: Context) -> Iterator[Problem]:
     """Find feedback sent to a platform that takes none."""
     if context.feedback and not context.has_router:
-        yield Problem(("kind",), "Seldon Core v2 takes no feedback")
+        yield Problem(("kind",), "Seldon Core v2 has no feedback endpoint")
 
 
 def _candidates(document: Document) -> list[str]:
@@ -246,63 +249,58 @@ RULES = (
     Rule("seldon2/name", "error", ALL, name,
          "Names are joined with dots in the header `seldon-model` and in topics.", _ENVOY),
     Rule("seldon2/default", "error", EXPERIMENT, default,
-         "The scheduler refuses it; the object applies and never gets ready.", _VALIDATE),
+         "The scheduler refuses it; the object is created and never becomes ready.", _VALIDATE),
     Rule("seldon2/no-default", "warning", EXPERIMENT, no_default,
          "Clients reach it only with the header `seldon-model: NAME.experiment`; by path alone "
-         "they get "
-         "a 404.", _ENVOY),
+         "they get a 404.", _ENVOY),
     Rule("seldon2/shared-default", "warning", EXPERIMENT, shared_default,
-         "A model is the default of one Experiment only; the scheduler refuses the "
-         "second.", _VALIDATE),
+         "A model can be the default of one Experiment only; if both are applied, the scheduler "
+         "refuses the second.", _VALIDATE),
     Rule("seldon2/candidates", "error", EXPERIMENT, candidates,
-         "The scheduler refuses it; the object applies and never gets ready.", _VALIDATE),
+         "The scheduler refuses it; the object is created and never becomes ready.", _VALIDATE),
     Rule("seldon2/weights", "error", EXPERIMENT, weights,
-         "Nothing checks weights; Envoy refuses a total of 0 and the Experiment has no "
-         "route.", _ENVOY),
+         "Weights are not checked; Envoy refuses a total of 0, and the Experiment has no route.",
+         _ENVOY),
     Rule("seldon2/mirror", "error", EXPERIMENT, mirror,
-         "Nothing checks it; it is the numerator of a fraction over 100.", _ENVOY),
+         "It is not checked; Envoy uses it as the numerator of a fraction over 100.", _ENVOY),
     Rule("seldon2/resource-type", "error", EXPERIMENT, resource_type,
-         "The field has no list of values: anything but `pipeline` means model.", _TYPES),
+         "The CRD has no list of values: anything but `pipeline` is read as `model`.", _TYPES),
     Rule("seldon2/unknown-candidate", "error", EXPERIMENT, known_candidates,
-         "Nothing checks it; the Experiment waits for ever.", _VALIDATE),
+         "It is not checked; until the model exists, the Experiment is not ready.", _VALIDATE),
     Rule("seldon2/exclusive", "error", MODEL, exclusive,
-         "Only one of the two can be meant.", _TYPES),
+         "Only one of the two is allowed.", _TYPES),
     Rule("seldon2/storage", "error", MODEL, storage,
-         "The agent fetches models with rclone, which has no volume claims. Mount the claim in the "
-         "Server's `podSpec` and write the path in the agent's container.", _STORAGE),
+         "The agent fetches models with rclone, which has no volume claims. Mount the claim in "
+         "the Server's `podSpec` and write the path in the agent's container.", _STORAGE),
     Rule("seldon2/replicas", "error", MODEL, replicas,
          "Each replica of a Model needs a replica of its Server; the Model is not scheduled.",
          "SeldonIO/seldon-core v2.10.2 docs-gb/models/scheduling.md"),
     Rule("seldon2/capability", "warning", MODEL, capability,
          "Every requirement must be a capability of one Server, or the Model is never scheduled. "
-         "Mind "
-         "the spelling `spark-mlib`.", "SeldonIO/seldon-core v2.10.2 docs-gb/servers/servers.md"),
+         "Note the spelling `spark-mlib`.",
+         "SeldonIO/seldon-core v2.10.2 docs-gb/servers/servers.md"),
     Rule("seldon2/memory", "warning", MODEL, memory,
-         "The scheduler packs models by memory; without it a server takes more than it can hold.",
+         "The scheduler packs models by memory; without it a server is given more models than "
+         "fit.",
          _TYPES),
     Rule("seldon2/storage-secret", "error", MODEL, secret,
-         "The agent reads exactly one key, with `type`, `name` and `parameters`; `name` is the "
-         "remote's "
-         "and must equal the scheme of `storageUri`.", _STORAGE),
+         "The agent reads a Secret with exactly one key, with `type`, `name` and `parameters`; "
+         "`name` is the remote's and must equal the scheme of `storageUri`.", _STORAGE),
     Rule("seldon2/image", "warning", MODEL, image,
-         "It lands on a Server with MLServer's default image: Python 3.10 and MLflow 2.x, which "
-         "cannot "
-         "read what a current MLflow logs. Name a Server with an image of your own.",
+         "It is scheduled on a Server with MLServer's default image: Python 3.10 and MLflow 2.x, "
+         "which cannot read what a current MLflow logs. Name a Server with an image of your own.",
          "SeldonIO/MLServer Dockerfile"),
     Rule("seldon2/licence", "warning", ALL, licence,
          "From 2.7.0 on Seldon Core is under the Business Source License 1.1: no production use "
-         "without "
-         "a commercial licence. 2.6.0 is the last under Apache-2.0, and prunes fields it does "
-         "not have.",
+         "without a commercial licence. 2.6.0 is the last under Apache-2.0, and prunes fields it "
+         "does not have.",
          "SeldonIO/seldon-core LICENSE at v2.6.0 and v2.7.0"),
     Rule("seldon2/full-image", "warning", SERVER, full_image,
          "From MLServer 1.4.0 on it carries alibi and alibi-detect, which are under the Business "
-         "Source "
-         "License 1.1. The `-mlflow` variant does not.",
+         "Source License 1.1. The `-mlflow` variant does not.",
          "SeldonIO/MLServer licenses/license_info.csv"),
     Rule("seldon2/feedback", "error", EXPERIMENT, feedback,
          "There is no feedback endpoint, no reward metric, no router and no bandit. Put a router "
-         "in "
-         "front that takes feedback, such as `mlops deploy --target seldon2 --router`.",
+         "in front that takes feedback, such as `mlops deploy --target seldon2 --router`.",
          "SeldonIO/seldon-core v2.10.2 apis/"),
 )  # fmt: skip

@@ -24,14 +24,14 @@ def steps(document: Document, context: Context) -> Iterator[Problem]:
     """Find a Pipeline without steps, or with steps that cannot be told apart."""
     found = _steps(document)
     if document.at("spec", "steps") == []:
-        yield Problem(("spec", "steps"), "there is no step")
+        yield Problem(("spec", "steps"), "must have at least one step")
     for index, name in twice(str(step.get("name")) for step in found):
-        yield Problem(("spec", "steps", index, "name"), f"`{name}` is there already")
+        yield Problem(("spec", "steps", index, "name"), f"the name `{name}` is already used")
     for index, step in enumerate(found):
         if step.get("name") == document.name:
-            yield Problem(("spec", "steps", index, "name"), "is the Pipeline's own name")
+            yield Problem(("spec", "steps", index, "name"), "must not be the name of the Pipeline")
     if document.name and not _NAME.fullmatch(document.name):
-        yield Problem(("metadata", "name"), f"`{document.name}` does not fit")
+        yield Problem(("metadata", "name"), f"`{document.name}` is not a valid name")
 
 
 def references(document: Document, context: Context) -> Iterator[Problem]:
@@ -42,7 +42,7 @@ def references(document: Document, context: Context) -> Iterator[Problem]:
         if len(parts) > 3 or (len(parts) > 1 and parts[1] not in ("inputs", "outputs")):
             yield Problem(path, f"`{text}`: write STEP, STEP.outputs or STEP.outputs.TENSOR")
         elif parts[0] not in known and parts[0] != document.name:
-            yield Problem(path, f"there is no step `{parts[0]}`")
+            yield Problem(path, f"step `{parts[0]}` does not exist")
 
 
 def triggers(document: Document, context: Context) -> Iterator[Problem]:
@@ -53,7 +53,7 @@ def triggers(document: Document, context: Context) -> Iterator[Problem]:
             if str(text).partition(".")[0] not in known:
                 yield Problem(
                     ("spec", "steps", index, "triggers", number),
-                    f"there is no step `{str(text).partition('.')[0]}`",
+                    f"step `{str(text).partition('.')[0]}` does not exist",
                 )
 
 
@@ -74,7 +74,7 @@ def cycles(document: Document, context: Context) -> Iterator[Problem]:
         while waiting:
             found = waiting.pop()
             if found == name:
-                yield Problem(("spec", "steps", index), f"`{name}` waits for itself")
+                yield Problem(("spec", "steps", index), f"`{name}` is part of a cycle")
                 break
             if found not in seen:
                 seen.add(found)
@@ -100,7 +100,7 @@ def external(document: Document, context: Context) -> Iterator[Problem]:
 def output(document: Document, context: Context) -> Iterator[Problem]:
     """Find a Pipeline that answers nothing."""
     if len(_steps(document)) > 1 and not document.at("spec", "output", "steps"):
-        yield Problem(("spec",), "several steps, and no `output`")
+        yield Problem(("spec",), "`output` is missing")
 
 
 def drift(document: Document, context: Context) -> Iterator[Problem]:
@@ -112,7 +112,7 @@ def drift(document: Document, context: Context) -> Iterator[Problem]:
     }
     for index, text in enumerate(document.at("spec", "output", "steps") or ()):
         if str(text).partition(".")[0] in batched:
-            yield Problem(("spec", "output", "steps", index), f"`{text}` collects a batch first")
+            yield Problem(("spec", "output", "steps", index), f"`{text}` waits for a whole batch")
 
 
 def _steps(document: Document) -> list[Mapping[str, Any]]:
@@ -133,7 +133,7 @@ RULES = (
         "error",
         PIPELINE,
         steps,
-        "The scheduler refuses it; the object applies and never gets ready.",
+        "The scheduler refuses it; the object is created and never becomes ready.",
         _VALIDATE,
     ),
     Rule(
@@ -141,7 +141,7 @@ RULES = (
         "error",
         PIPELINE,
         references,
-        "The scheduler refuses it; the object applies and never gets ready.",
+        "The scheduler refuses it; the object is created and never becomes ready.",
         _VALIDATE,
     ),
     Rule(
@@ -149,8 +149,8 @@ RULES = (
         "error",
         PIPELINE,
         triggers,
-        "The scheduler looks at inputs only, and its search for cycles then follows a step that is "
-        "not there.",
+        "The scheduler looks at inputs only, and its search for cycles then follows a step that "
+        "does not exist.",
         _VALIDATE,
     ),
     Rule(
@@ -166,7 +166,7 @@ RULES = (
         "error",
         PIPELINE,
         external,
-        "The scheduler refuses it; the object applies and never gets ready.",
+        "The scheduler refuses it; the object is created and never becomes ready.",
         _VALIDATE,
     ),
     Rule(
@@ -174,7 +174,7 @@ RULES = (
         "warning",
         PIPELINE,
         output,
-        "Such a Pipeline is for side effects: whoever calls it gets no answer.",
+        "Without an output, clients of the Pipeline get no answer.",
         _VALIDATE,
     ),
     Rule(
