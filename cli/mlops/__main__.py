@@ -16,7 +16,7 @@ from mlops.commands.app import app
 from mlops.commands.completion import words_of_bash
 from mlops.commands.encoding import tolerate_narrow_encodings
 from mlops.commands.output import start_afresh
-from mlops.errors import MlopsError, UsageError
+from mlops.errors import MlopsError, UsageError, of_system
 
 _INTERRUPTED = 130
 
@@ -60,6 +60,11 @@ def run(words: list[str]) -> int:
     except typer.TyperException as error:
         # Without a message it has been said: a group without a command has shown its help.
         return _fail(_usage(error), words) if error.format_message() else UsageError.exit_code
+    except OSError as error:
+        known = of_system(error)
+        if known is None:
+            raise
+        return _fail(known, words)
     except (KeyboardInterrupt, typer.Abort):
         result = _INTERRUPTED
     if result == _INTERRUPTED:

@@ -16,8 +16,17 @@ programmer's mistake is not an `MlopsError` and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from typing import ClassVar
+
+_OF_SYSTEM = frozenset(
+    {
+        errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST,
+        errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE,
+    }
+)  # fmt: skip
 
 
 class MlopsError(Exception):
@@ -79,6 +88,37 @@ class ConflictError(MlopsError):
 
     exit_code = 7
     code = "conflict"
+
+
+def of_system(error: OSError) -> MlopsError | None:
+    """Return what an error of the file system means to a person, None if it is a programmer's.
+
+    A folder that cannot be written, a disk that is full: no traceback helps there.
+    """
+    if error.errno not in _OF_SYSTEM or not error.filename:
+        return None
+    reason = error.strerror or os.strerror(error.errno)
+    return InvalidInputError(
+        f"`{os.fsdecode(error.filename)}` cannot be used: {reason[:1].lower()}{reason[1:]}.",
+        hint="Use a folder that you may write, on a disk with space; `mlops doctor` looks at it."
+        if error.errno != errno.EMFILE
+        else "Raise the limit of open files: `ulimit -n`.",
+        reason="file",
+    )
+
+
+def unreadable(path: object, error: Exception) -> MlopsError:
+    """Return what to tell of a file that cannot be read: 5 if it is not there, else 3.
+
+    >>> unreadable("a.csv", FileNotFoundError(2, "No such file or directory", "a.csv")).exit_code
+    5
+    >>> unreadable("a.csv", PermissionError(13, "Permission denied")).message
+    '`a.csv` cannot be read: permission denied.'
+    """
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"There is no file `{path}`.")
+    reason = (error.strerror or "") if isinstance(error, OSError) else str(error)
+    return InvalidInputError(f"`{path}` cannot be read: {reason[:1].lower()}{reason[1:]}.")
 
 
 def kind_of(*, code: str = "", exit_code: int = 0) -> type[MlopsError]:

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 def predict(
     data: Annotated[
-        typer.FileText,
-        typer.Option("--data", help="CSV with a header, or JSON; - for standard input."),
+        str,
+        typer.Option(
+            "--data", metavar="FILE|-", help="CSV with a header, or JSON; - for standard input."
+        ),
     ],
     name: Name = None,
     arm: Annotated[
@@ -46,9 +48,10 @@ def predict(
     """Ask a deployment for predictions."""
     from mlops.settings import load_settings
     from mlops.workflows.prediction import predict as ask
+    from mlops.workflows.prediction import read_text
 
     there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout)
-    answer = ask(load_settings(), name, data.read(), arm=arm, elsewhere=there)
+    answer = ask(load_settings(), name, read_text(data), arm=arm, elsewhere=there)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 
 

@@ -19,7 +19,7 @@ from mlops.deployment.wanted import (
     read_split,
     shares,
 )
-from mlops.errors import InvalidInputError, UsageError, did_you_mean
+from mlops.errors import InvalidInputError, UsageError, did_you_mean, unreadable
 from mlops.registry import resolve_all
 from mlops.rewards import REWARDS
 from mlops.settings import Settings
@@ -152,7 +152,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
     try:
         document = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidInputError(f"`{file}` cannot be read: {error}.") from error
+        raise unreadable(file, error) from error
     faults = _faults(document)
     if faults:
         raise InvalidInputError(

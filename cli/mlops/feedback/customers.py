@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.errors import InvalidInputError, MlopsError, did_you_mean
+from mlops.errors import InvalidInputError, MlopsError, did_you_mean, unreadable
 
 Cell = float | str | None
 
@@ -66,7 +66,7 @@ def read_customers(path: Path, truth_column: str) -> Customers:
             reader = csv.reader(file)
             table = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInputError(f"`{path}` cannot be read: {error}.") from error
+        raise unreadable(path, error) from error
     header, numbered = (table[0][1], table[1:]) if table else ([], [])
     if truth_column not in header:
         known = ", ".join(f"`{name}`" for name in header[:20]) or "none"

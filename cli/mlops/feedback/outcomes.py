@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError
+from mlops.errors import unreadable
 from mlops.feedback.connection import Connection
 from mlops.protocols.base import MAX_OUTCOMES, Kind, ProtocolError
 from mlops.protocols.outcomes import read_line
@@ -105,7 +105,7 @@ def open_lines(data: str) -> Iterator[Iterable[bytes]]:
     try:
         file = Path(data).open("rb")  # noqa: SIM115 - it ends below
     except OSError as error:
-        raise InvalidInputError(f"`{data}` cannot be read: {error.strerror}.") from error
+        raise unreadable(data, error) from error
     with file:
         yield file
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError, MlopsError, RemoteError
+from mlops.errors import InvalidInputError, MlopsError, RemoteError, unreadable
 from mlops.feedback.outcomes import Sent
 from mlops.feedback.seldon import Outcome, SeldonDesk
 from mlops.feedback.seldon_answer import malformed
@@ -38,7 +38,7 @@ def read_saved(path: str, text: str | None = None) -> Outcome:
     try:
         document = json.loads(Path(path).read_text(encoding="utf-8") if text is None else text)
     except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidInputError(f"`{path}` cannot be read: {error}.") from error
+        raise unreadable(path, error) from error
     return _outcome(document, f"`{path}`")
 
 

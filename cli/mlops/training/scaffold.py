@@ -80,7 +80,7 @@ def init(request: InitRequest) -> InitResult:
         for name in created:
             _write(folder / name, files[name])
     except (PermissionError, NotADirectoryError) as error:
-        raise NotAllowedError(f"`{folder}` cannot be written: {error}") from error
+        raise NotAllowedError(f"`{folder}` cannot be written: {error.strerror}.") from error
     here = folder.resolve() == Path.cwd()
     step = () if here else (f"cd {folder}",)
     return InitResult(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 from packaging.version import Version
 
 from mlops.deployment.places import is_alive, known_names, places, read_server_state
-from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, of_system
 from mlops.registry.stores import STORES, parse_location
 from mlops.registry.stores.probe import Step, probe
 from mlops.registry.tracking import Tracking, ask_tracking, is_server
@@ -137,7 +137,10 @@ def _store(uri: str, settings: Settings) -> Check:
         message = "left to MLflow's own client, so not tried"
         return Check(name, "skipped", message)
     if uri.startswith(str(settings.home)):
-        settings.make_home()
+        try:
+            settings.make_home()
+        except OSError as refused:
+            return _failed(name, of_system(refused) or MlopsError(f"{settings.home}: {refused}"))
     found = probe(uri, settings)
     took = time.monotonic() - started
     if found.error is None:

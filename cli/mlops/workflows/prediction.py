@@ -6,12 +6,14 @@ import contextlib
 import csv
 import io
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlops.deployment.places import pick_name, places
-from mlops.errors import InvalidInputError, RemoteError, UsageError
+from mlops.errors import InvalidInputError, RemoteError, UsageError, unreadable
 from mlops.feedback.customers import Stray, blamed, find_strays, typed_columns
 from mlops.feedback.elsewhere import Elsewhere, Reached
 from mlops.feedback.seldon_answer import answered_by
@@ -47,6 +49,21 @@ class Predicted:
     revision: int
     request: dict[str, Any] | None = None
     response: dict[str, Any] | None = None
+
+
+def read_text(data: str) -> str:
+    """Return the text of a file, or of standard input for `-`.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidInputError: It cannot be read.
+    """
+    if data == "-":
+        return sys.stdin.read()
+    try:
+        return Path(data).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise unreadable(data, error) from error
 
 
 def predict(

@@ -42,7 +42,7 @@ def write_page(result: SweepResult, spec: SweepSpec, file: Path) -> None:
     try:
         file.write_text(render_page(result, spec), encoding="utf-8")
     except OSError as error:
-        raise NotAllowedError(f"`{file}` cannot be written: {error}") from error
+        raise NotAllowedError(f"`{file}` cannot be written: {error.strerror}.") from error
 
 
 def render_page(result: SweepResult, spec: SweepSpec, *, now: dt.datetime | None = None) -> str:
