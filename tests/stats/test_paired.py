@@ -5,8 +5,13 @@ import pytest
 from scipy import stats
 
 from mlops.stats.arm_mean import mean_sequence
-from mlops.stats.paired import paired_sequence
-from tests.stats.tolerance import most
+from mlops.stats.paired import (
+    TIGHTEST_AT,
+    labels_depend,
+    paired_sequence,
+    weighted_differences,
+)
+from tests.stats.tolerance import fewest, most
 
 
 def test_is_the_sequence_of_differences() -> None:
@@ -14,7 +19,8 @@ def test_is_the_sequence_of_differences() -> None:
     ours, theirs = rng.normal(size=300), rng.normal(size=300)
 
     np.testing.assert_array_equal(
-        paired_sequence(ours, theirs).lower, mean_sequence(ours - theirs).lower
+        paired_sequence(ours, theirs).lower,
+        mean_sequence(ours - theirs, tightest_at=TIGHTEST_AT).lower,
     )
 
 
@@ -31,7 +37,7 @@ def test_pairing_removes_what_rows_share() -> None:
 
 
 def test_equal_models_rarely_win() -> None:
-    runs, n = 200, 4000
+    runs, n = 200, 2000
     rng = np.random.default_rng(2)
 
     found = paired_sequence(rng.lognormal(size=(runs, n)), rng.lognormal(size=(runs, n)))
@@ -48,3 +54,55 @@ def test_the_same_model_twice_never_opens() -> None:
 def test_rows_must_pair() -> None:
     with pytest.raises(ValueError, match="pair"):
         paired_sequence(np.zeros(3), np.zeros(4))
+
+
+def selective(
+    runs: int, n: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Two equally good guesses of a profit, which is made and known only if the served one acts."""
+    rng = np.random.default_rng(seed)
+    truth = rng.normal(0.5, 1.0, (runs, n))
+    guesses = truth[..., None] + rng.normal(size=(runs, n, 2))
+    arms = (rng.random((runs, n)) < 0.1) * 1
+    acts = guesses > 0
+    labelled = np.take_along_axis(acts, arms[..., None], axis=2)[..., 0]
+    profit = acts * truth[..., None]
+    return arms, profit[..., 1] - profit[..., 0], labelled, acts, guesses
+
+
+def test_selective_labels_are_weighted_and_noticed() -> None:
+    runs, n = 60, 3000
+    shares = np.tile([0.9, 0.1], (n, 1))
+    plain = weighed = noticed = 0
+    for arms, gap, labelled, acts, guesses in zip(*selective(runs, n, 4), strict=True):
+        plain += mean_sequence(gap[labelled], tightest_at=TIGHTEST_AT).excludes().any().item()
+        values = weighted_differences(gap, labelled, shares, acts)
+        weighed += mean_sequence(values, tightest_at=TIGHTEST_AT).excludes().any().item()
+        pattern = np.where(labelled, np.sign(guesses[:, 1] - guesses[:, 0]), 0).astype(int)
+        noticed += labels_depend(arms, shares, labelled, pattern).depend
+
+    assert plain > runs / 2
+    assert weighed <= most(runs, 0.05)
+    assert noticed >= fewest(runs, 0.9)
+
+
+def test_labels_that_come_to_all_alike_rarely_alarm() -> None:
+    runs, n = 200, 1000
+    rng = np.random.default_rng(5)
+    shares = np.tile([0.9, 0.1], (n, 1))
+
+    alarms = sum(
+        labels_depend(
+            (rng.random(n) < 0.1) * 1, shares, rng.random(n) < 0.3, rng.integers(-1, 2, n)
+        ).depend
+        for _ in range(runs)
+    )
+
+    assert alarms <= most(runs, 0.01)
+
+
+def test_a_label_without_a_cause_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no arm acts"):
+        weighted_differences(
+            np.ones(1), np.array([True]), np.array([[0.5, 0.5]]), np.array([[False, False]])
+        )

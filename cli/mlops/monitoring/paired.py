@@ -21,7 +21,7 @@ from mlops.monitoring.verdict import Comparison, Method, Verdict, decide
 from mlops.rewards import Answer, Range, Reward, Terms, Value, capped, reward_called
 from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.difference import bonferroni
-from mlops.stats.paired import paired_sequence
+from mlops.stats.paired import TIGHTEST_AT, paired_sequence
 from mlops.stats.remaining import remaining_observations
 
 PAIRED = Method(
@@ -143,7 +143,14 @@ def _compared(
         alpha=alpha,
         waiting_for=found.waiting_for and found.waiting_for.replace("arm 0", "this pair"),
         # One stream of differences is one arm that gets everything, against one that never varies.
-        remaining=remaining_observations(estimate, (variance, 0.0), (1.0, 1.0), n, alpha=alpha)
+        remaining=remaining_observations(
+            estimate,
+            (variance, 0.0),
+            (1.0, 1.0),
+            n,
+            alpha=alpha,
+            tightest_at=TIGHTEST_AT,
+        )
         if known
         else None,
     )

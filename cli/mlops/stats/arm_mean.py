@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mlops.stats.burn_in import MIN_EFFECTIVE, Opening, effective_outcomes
 from mlops.stats.scores import arm_scores, observations
-from mlops.stats.sequence import ConfidenceSequence, sequence
+from mlops.stats.sequence import TIGHTEST_AT, ConfidenceSequence, sequence
 
 
 def arm_sequence(
@@ -23,6 +23,7 @@ def arm_sequence(
     importance: NDArray[np.floating] | float = 1.0,
     alpha: float = 0.05,
     horizon: float | None = None,
+    tightest_at: float = TIGHTEST_AT,
 ) -> ConfidenceSequence:
     """Confidence sequence of the mean reward of one arm.
 
@@ -34,6 +35,7 @@ def arm_sequence(
         importance: As in `difference_sequence`; give both the same for estimates that agree.
         alpha: Probability that any interval, ever, misses.
         horizon: As in `difference_sequence`.
+        tightest_at: Outcomes of the arm for which the curve is tuned.
 
     Returns:
         One interval per observation, in units of reward.
@@ -48,11 +50,17 @@ def arm_sequence(
     raw = np.where(seen.arms == arm, (seen.importance * seen.rewards / seen.propensities) ** 2, 0.0)
     effective = effective_outcomes(added, raw)
     opening = Opening((arm,), (own.outcomes,), effective, MIN_EFFECTIVE)
-    return sequence(scores, np.cumsum(added, axis=-1), seen.importance, opening, alpha, horizon)
+    return sequence(
+        scores, np.cumsum(added, axis=-1), seen.importance, opening, alpha, horizon, tightest_at
+    )
 
 
 def mean_sequence(
-    values: NDArray[np.floating], *, alpha: float = 0.05, horizon: float | None = None
+    values: NDArray[np.floating],
+    *,
+    alpha: float = 0.05,
+    horizon: float | None = None,
+    tightest_at: float = TIGHTEST_AT,
 ) -> ConfidenceSequence:
     """Confidence sequence of the running mean of a stream, e.g. latencies or paired differences.
 
@@ -60,6 +68,7 @@ def mean_sequence(
         values: In order of arrival, shape (..., n); leading axes are independent runs.
         alpha: Probability that any interval, ever, misses.
         horizon: Number of values planned, declared beforehand; None for no end.
+        tightest_at: Number of values for which the curve is tuned.
 
     Raises:
         ValueError: If a value is not finite or alpha is not in (0, 1).
@@ -71,5 +80,6 @@ def mean_sequence(
     """
     stream = np.asarray(values, dtype=np.float64)
     return arm_sequence(
-        np.zeros(stream.shape, dtype=np.int64), stream, 1.0, arm=0, alpha=alpha, horizon=horizon
-    )
+        np.zeros(stream.shape, dtype=np.int64), stream, 1.0,
+        arm=0, alpha=alpha, horizon=horizon, tightest_at=tightest_at,
+    )  # fmt: skip

@@ -19,6 +19,10 @@ Posteriors:
     E[max]           = sum over k of integral of F_k^-1(u) prod_{j != k} F_j(F_k^-1(u)) du
     expected loss k  = E[max] - E[theta_k], in units of reward: what choosing k costs on average
 
+Shown only where calibrated: `calibrated` asks for so many outcomes of the smallest arm that its
+mean is nearly normal whatever the tail that all arms together have shown. At 95/5 with 20 squared
+errors in the small arm, P(best) said 0.998 and was right in 62 %.
+
 The integrals use the midpoint rule: no seed, error about 1e-4. Propensities are ignored: pass
 statistics of one stratum, or of weighted rewards, where weights changed.
 """
@@ -30,6 +34,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 _POINTS = 8192
+
+MIN_OUTCOMES = 50
+MIN_EFFECTIVE = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,24 @@ def posterior(n: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, binary: boo
     )
 
 
+def calibrated(n: ArrayLike, kurtosis: float) -> bool:
+    """Whether P(best) may be shown.
+
+    Args:
+        n: Outcomes per arm, shape (k,).
+        kurtosis: Fourth central moment over the squared variance, of all arms' rewards around
+            their own means: 3 for normal ones, 1 / rate for rare conversions.
+
+    Returns:
+        Whether each arm has `MIN_OUTCOMES` outcomes, and `MIN_EFFECTIVE` times the kurtosis.
+
+    >>> calibrated([1000, 40], 3.0), calibrated([1000, 400], 3.0), calibrated([9000, 400], 100.0)
+    (False, True, False)
+    """
+    smallest = float(np.min(n))
+    return smallest >= MIN_OUTCOMES and smallest >= MIN_EFFECTIVE * kurtosis
+
+
 def _beta(n: NDArray[np.float64], mean: NDArray[np.float64]) -> stats.rv_continuous:
     """Beta posteriors under a uniform prior, one per arm."""
     return stats.beta(1 + n * mean, 1 + n * (1 - mean))
@@ -116,7 +141,8 @@ def _normal(
     # Rewards that never varied: a spread too small to matter, in their own units.
     pooled = pooled or (1e-9 * max(abs(pooled_mean), 1.0)) ** 2
     # An arm of one outcome, or of equal outcomes, knows no variance of its own.
-    own = np.where((n > 1) & (variance > 0), variance, pooled)
+    # A small arm has not met its rare outcomes; a large one lends what it knows of them.
+    own = np.where(n > 1, np.maximum(variance, pooled), pooled)
     precision = 1 / pooled + n / own
     centre = (pooled_mean / pooled + n * mean / own) / precision
     return stats.norm(centre, 1 / np.sqrt(precision))

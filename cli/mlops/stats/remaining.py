@@ -24,11 +24,12 @@ import numpy as np
 from scipy.optimize import brentq
 
 from mlops.stats.boundary import radius, tightest_time
-from mlops.stats.bounded import log_mixture, planned_precision
+from mlops.stats.capital import log_capital
 from mlops.stats.scores import overlap
 from mlops.stats.sequence import TIGHTEST_AT
 
 _LONGEST = 1e10
+_NORMAL_90 = 1.2815515655446004
 
 
 def remaining_observations(
@@ -39,6 +40,7 @@ def remaining_observations(
     *,
     reward_range: tuple[float, float] | None = None,
     alpha: float = 0.05,
+    tightest_at: float = TIGHTEST_AT,
 ) -> int | None:
     """Observations still needed until the confidence sequence decides, if estimates were true.
 
@@ -50,6 +52,7 @@ def remaining_observations(
         reward_range: As given to `bounded_difference_sequence`; None forecasts
             `difference_sequence`.
         alpha: As given to the sequence.
+        tightest_at: As given to it; `paired.TIGHTEST_AT` for pairs.
 
     Returns:
         Observations of all arms, 0 if already enough; None where the difference is about 0 (more
@@ -67,7 +70,7 @@ def remaining_observations(
         raise ValueError(f"variances {variances} and shares {shares} must be positive")
     per_score = sum(each / share for each, share in zip(variances, shares, strict=True))
     short = (
-        _asymptotic(abs(difference), per_score, min(shares), alpha)
+        _asymptotic(abs(difference), per_score, min(shares), alpha, tightest_at)
         if reward_range is None
         else _bounded(abs(difference), per_score, float(overlap(*shares)), reward_range, alpha)
     )
@@ -79,11 +82,74 @@ def remaining_observations(
     return max(math.ceil(enough) - observed, 0)
 
 
+def remaining_range(
+    difference: float,
+    variances: tuple[float, float],
+    shares: tuple[float, float],
+    observed: int,
+    *,
+    reward_range: tuple[float, float] | None = None,
+    alpha: float = 0.05,
+    tightest_at: float = TIGHTEST_AT,
+) -> tuple[int, int | None]:
+    """Range of the observations still needed, given how little the difference is known yet.
+
+    Args:
+        difference: Estimated d, in units of reward.
+        variances: As in `remaining_observations`.
+        shares: As there.
+        observed: As there, positive.
+        reward_range: As there.
+        alpha: As there.
+        tightest_at: As there.
+
+    Returns:
+        Fewest and most observations, from a difference 1.28 standard errors larger, and smaller,
+        than estimated: about 80 % of what comes. The most is None where such a difference is 0 or
+        points the other way: it may never decide.
+    """
+    per_score = sum(each / share for each, share in zip(variances, shares, strict=True))
+    error = _NORMAL_90 * math.sqrt(per_score / max(observed, 1))
+    most, least = abs(difference) + error, abs(difference) - error
+    forecasts = [
+        remaining_observations(
+            d,
+            variances,
+            shares,
+            observed,
+            reward_range=reward_range,
+            alpha=alpha,
+            tightest_at=tightest_at,
+        )
+        for d in (most, max(least, 0.0))
+    ]
+    return forecasts[0] or 0, forecasts[1]
+
+
+def shrunken(estimate: float, variance: float, precision: float) -> float:
+    """A difference without most of what made it look large when it was named.
+
+    The verdict comes when chance helps: the difference named then is too large, twice over for a
+    small lift. This is the posterior mean under the prior that the sequence itself bets on, normal
+    around 0.
+
+    Args:
+        estimate: Estimated difference.
+        variance: V at the look.
+        precision: rho2 of the sequence.
+
+    Returns:
+        estimate times V rho2 / (1 + V rho2).
+    """
+    time = variance * precision
+    return estimate * time / (1 + time)
+
+
 def _asymptotic(
-    effect: float, per_score: float, share: float, alpha: float
+    effect: float, per_score: float, share: float, alpha: float, tightest_at: float
 ) -> Callable[[float], float]:
     """How far the curve lies above the expected mean, by log n."""
-    rho2 = np.asarray(tightest_time(alpha) * share / (TIGHTEST_AT * per_score))
+    rho2 = np.asarray(tightest_time(alpha) * share / (tightest_at * per_score))
 
     def short(log_n: float) -> float:
         n = math.exp(log_n)
@@ -97,11 +163,12 @@ def _bounded(
 ) -> Callable[[float], float]:
     """How much the logarithm of the expected evidence lacks, by log n."""
     scale = reward_range[1] - reward_range[0]
-    rho = planned_precision(scale, alpha)
+    # Higher moments are not forecast: they matter where the interval is wide.
+    none = np.zeros(())
 
     def short(log_n: float) -> float:
         n = math.exp(log_n)
         total, variance = np.asarray(n * h * effect), np.asarray(n * h**2 * per_score)
-        return -math.log(alpha / 2) - float(log_mixture(total, variance, scale, rho))
+        return -math.log(alpha / 2) - float(log_capital(total, (variance, none, none), scale))
 
     return short

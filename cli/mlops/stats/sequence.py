@@ -83,6 +83,7 @@ def sequence(
     opening: Opening,
     alpha: float,
     horizon: float | None = None,
+    tightest_at: float = TIGHTEST_AT,
 ) -> ConfidenceSequence:
     """The confidence sequence of the running average of scores.
 
@@ -93,6 +94,7 @@ def sequence(
         opening: Of the arms that take part.
         alpha: Error probability over all looks, in (0, 1).
         horizon: Planned sum of importance, declared beforehand (see `horizon`); None for no end.
+        tightest_at: Outcomes of the smallest arm for which the curve is tuned.
 
     Raises:
         ValueError: If alpha is not in (0, 1), or the horizon is not positive.
@@ -111,7 +113,7 @@ def sequence(
         total = np.take_along_axis(total, at, axis=-1)
         variance = np.take_along_axis(variance, at, axis=-1)
         ready = np.take_along_axis(ready, at, axis=-1)
-    rho2 = _tuned(variance, ready, opening, alpha)
+    rho2 = _tuned(variance, ready, opening, alpha, tightest_at)
     with np.errstate(invalid="ignore", divide="ignore"):
         estimate = total / mass
         if horizon is None:
@@ -144,6 +146,7 @@ def _tuned(
     ready: NDArray[np.bool_],
     opening: Opening,
     alpha: float,
+    tightest_at: float,
 ) -> NDArray[np.float64]:
     """rho2 of each run from what was known when it first opened, shape (..., 1)."""
     if not ready.shape[-1]:
@@ -152,6 +155,6 @@ def _tuned(
     outcomes = np.take_along_axis(opening.smallest(), first, axis=-1)
     known = np.take_along_axis(variance, first, axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        rho2 = tightest_time(alpha) * outcomes / (TIGHTEST_AT * known)
+        rho2 = tightest_time(alpha) * outcomes / (tightest_at * known)
     kept: NDArray[np.float64] = np.where(ready.any(axis=-1, keepdims=True), rho2, np.nan)
     return kept

@@ -1,0 +1,82 @@
+"""Metrics that must not get worse, beside the reward that should get better.
+
+Symbols, per guardrail:
+    lower, upper   anytime-valid bounds of candidate minus baseline, oriented so that higher is
+                   better, each at the level of the experiment
+    margin         the loss that would be accepted, positive
+
+A guardrail passes (non-inferiority) when lower > -margin, fails (inferiority) when upper < 0 by
+more than chance, and is open otherwise. The rule over all metrics is that of Schultzberg, Ankargren
+and Franberg (arXiv 2402.11609): ship if some success metric is better and every guardrail passes.
+All must pass, an intersection-union test, so alpha is not divided among guardrails; each of g of
+them may miss by bad luck, so the power of each must be 1 - beta / (g + 1) (`guardrail_power`).
+Stopping for inferiority asks whether any fails, so there alpha is divided.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["passes", "fails", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Guardrail:
+    """Bounds of one guardrail's difference.
+
+    Attributes:
+        name: Of the metric.
+        lower: Lower bound at alpha; -inf while unknown.
+        upper: Upper bound at alpha divided by the number of guardrails; inf while unknown.
+        margin: Accepted loss, positive, in units of the metric.
+    """
+
+    name: str
+    lower: float
+    upper: float
+    margin: float
+
+    def state(self) -> State:
+        """Whether the metric is shown not to be worse, to be worse, or neither.
+
+        A metric may be both: worse, and by less than the margin. It then passes.
+        """
+        if not self.margin > 0:
+            raise ValueError(f"the margin of {self.name} must be positive, got {self.margin}")
+        if self.lower > -self.margin:
+            return "passes"
+        return "fails" if self.upper < 0 else "open"
+
+
+def may_ship(success: bool, guardrails: Iterable[Guardrail]) -> State:
+    """Combine the reward's verdict with the guardrails.
+
+    Args:
+        success: Whether the reward is shown to be better.
+        guardrails: All that were declared.
+
+    Returns:
+        "fails" if any guardrail does; "passes" if the reward is better and all pass; else "open".
+
+    >>> may_ship(True, [Guardrail("latency", -0.2, 0.4, margin=1.0)])
+    'passes'
+    """
+    states = [each.state() for each in guardrails]
+    if "fails" in states:
+        return "fails"
+    return "passes" if success and all(state == "passes" for state in states) else "open"
+
+
+def guardrail_power(power: float, guardrails: int) -> float:
+    """Power that each metric needs for all to come out right with the wanted power.
+
+    Args:
+        power: Wanted for the decision, in (0, 1).
+        guardrails: Number of guardrails, not negative; the success metric is one more.
+
+    >>> round(guardrail_power(0.8, 3), 3)
+    0.95
+    """
+    if not 0 < power < 1 or guardrails < 0:
+        raise ValueError(f"power must be in (0, 1) and guardrails not negative: {power}")
+    return 1 - (1 - power) / (guardrails + 1)
