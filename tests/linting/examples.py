@@ -98,6 +98,12 @@ EXAMPLES: Mapping[str, Example] = {
             ("0.spec.template.spec.volumes", [{"name": "data", "emptyDir": {}}]),
         ),
     ),
+    "kubernetes/names": Example(
+        "kubernetes",
+        ((f"{_CONTAINER}.ports.+", {"name": "http", "containerPort": 81}),),
+        ((f"{_CONTAINER}.ports.+", {"name": "http-2", "containerPort": 81}),),
+        path="spec.template.spec.containers[0].ports[1].name",
+    ),
     "kubernetes/probe-port": Example(
         "kubernetes",
         ((f"{_CONTAINER}.readinessProbe", {"httpGet": {"port": "web"}}),),

@@ -169,7 +169,8 @@ def _said(value: object) -> str:
         return "a list"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value}`"
+    first, _, rest = str(value).partition("\n")
+    return f"`{first[:57]}…`" if rest or len(first) > 60 else f"`{first}`"
 
 
 def _quantity(value: Any, schema: Schema) -> Iterator[str]:  # noqa: ANN401 - parsed YAML

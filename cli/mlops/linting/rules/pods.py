@@ -21,6 +21,7 @@ _WITH_PODS = (
 )  # fmt: skip
 _NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]"
 _KEY = re.compile(rf"([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?{_NAME}")
+_PORT = re.compile(r"(?=.*[a-z])(?!.*--)(?=.{1,15}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _LABEL = re.compile(rf"({_NAME})?")
 _SUFFIXES = {
     "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "": Decimal(1),
@@ -94,6 +95,23 @@ def volumes(document: Document, context: Context) -> Iterator[Problem]:
                 if mount.get("name") not in {*names, *claims}:
                     told = f"the pod has no volume `{mount.get('name')}`"
                     yield Problem((*place, "volumeMounts", index, "name"), told)
+
+
+def names(document: Document, context: Context) -> Iterator[Problem]:
+    """Find containers and ports of one name, and names that no port can have."""
+    for path, pod in _pods(document):
+        places = list(_containers(path, pod))
+        for index, name in twice(str(container.get("name")) for _, container in places):
+            yield Problem((*places[index][0], "name"), f"the name `{name}` is already used")
+        for place, container in places:
+            ports = [port.get("name") for port in maps(container.get("ports"))]
+            for index, name in twice(str(port or f"\0{i}") for i, port in enumerate(ports)):
+                told = f"the name `{name}` is already used"
+                yield Problem((*place, "ports", index, "name"), told)
+            for index, port in enumerate(ports):
+                if port and not _PORT.fullmatch(str(port)):
+                    told = f"`{port}` is not a valid name of a port"
+                    yield Problem((*place, "ports", index, "name"), told)
 
 
 def probe_ports(document: Document, context: Context) -> Iterator[Problem]:
@@ -209,6 +227,15 @@ RULES = (
         "The API server refuses a pod that mounts a volume it does not have, or that has two "
         "volumes of one name.",
         "https://kubernetes.io/docs/concepts/storage/volumes/",
+    ),
+    Rule(
+        "kubernetes/names",
+        "error",
+        _WITH_PODS,
+        names,
+        "The API server refuses containers of one name in a pod and ports of one name in a "
+        "container. The name of a port has up to 15 lower-case letters, digits and `-`.",
+        "https://kubernetes.io/docs/concepts/services-networking/service/#field-spec-ports",
     ),
     Rule(
         "kubernetes/probe-port",
