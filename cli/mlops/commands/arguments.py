@@ -23,7 +23,7 @@ Name = Annotated[
 ]
 
 #: Say what would be done.
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, do nothing.")]
 
 #: Do not look at servers and stores before the work.
 NoPreflight = Annotated[
@@ -37,9 +37,9 @@ ClusterTimeout = Annotated[
         "--timeout",
         metavar="SECONDS",
         min=1,
-        help="How long to wait until it is ready; 600.",
+        help="Time to wait until it is ready.",
         rich_help_panel="Cluster",
-        show_default=False,
+        show_default="600",
     ),
 ]
 
@@ -48,27 +48,27 @@ Kubeconfig = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Kubeconfig; KUBECONFIG, else ~/.kube/config.",
+        help="Kubeconfig.",
         rich_help_panel="Cluster",
-        show_default=False,
+        show_default="KUBECONFIG, else ~/.kube/config",
     ),
 ]
 Context = Annotated[
     str | None,
     typer.Option(
-        help="Context of the kubeconfig; its current one.",
+        help="Context of the kubeconfig.",
         rich_help_panel="Cluster",
-        show_default=False,
+        show_default="the current one",
     ),
 ]
 
-_ELSEWHERE = "A deployment elsewhere"
+_ELSEWHERE = "Remote deployment"
 
 #: Where a deployment is that this machine does not run.
 Url = Annotated[
     str,
     typer.Option(
-        help="Its URL, with the path of the gateway before it.",
+        help="URL of the deployment, including the path of a gateway.",
         show_default=False,
         rich_help_panel=_ELSEWHERE,
     ),
@@ -78,7 +78,7 @@ Protocol = Annotated[
     str,
     typer.Option(
         autocompletion=completion.one_of("auto", "mlops", "seldon", "v2", "kserve", "mlflow"),
-        help="mlops, seldon, v2, kserve, mlflow; auto: as its URL says, else it is asked.",
+        help="Protocol: mlops, seldon, v2, kserve or mlflow; auto detects it.",
         rich_help_panel=_ELSEWHERE,
     ),
 ]
@@ -87,7 +87,7 @@ Token = Annotated[
     str,
     typer.Option(
         metavar="env:VARIABLE|file:PATH",
-        help="Where its bearer token is.",
+        help="Source of the bearer token.",
         show_default=False,
         rich_help_panel=_ELSEWHERE,
     ),
@@ -97,7 +97,7 @@ Header = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME=VALUE",
-        help="Sent along; a secret as NAME=env:VARIABLE or NAME=file:PATH.",
+        help="Header to send; a secret as NAME=env:VARIABLE or NAME=file:PATH. Repeatable.",
         rich_help_panel=_ELSEWHERE,
     ),
 ]
@@ -106,7 +106,7 @@ CaFile = Annotated[
     str,
     typer.Option(
         metavar="FILE",
-        help="Authorities to trust for https.",
+        help="CA certificates to verify the server with.",
         show_default=False,
         rich_help_panel=_ELSEWHERE,
     ),
@@ -114,14 +114,14 @@ CaFile = Annotated[
 
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Believe any certificate.", rich_help_panel=_ELSEWHERE),
+    typer.Option(
+        "--insecure", help="Skip TLS certificate verification.", rich_help_panel=_ELSEWHERE
+    ),
 ]
 
 Timeout = Annotated[
     float,
-    typer.Option(
-        min=0.1, metavar="SECONDS", help="Wait so long for it.", rich_help_panel=_ELSEWHERE
-    ),
+    typer.Option(min=0.1, metavar="SECONDS", help="Request timeout.", rich_help_panel=_ELSEWHERE),
 ]
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="[DIR]", help="Folder of the project.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="Folder of the project.", show_default=False)
     ] = Path(),
     template: Annotated[
         Literal["wine", "minimal"] | None,

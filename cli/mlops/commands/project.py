@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = App(help="Check an MLproject, or show what it can run.", no_args_is_help=True)
 
 _Project = Annotated[
-    str, typer.Argument(help="Folder with an MLproject, or a git URI (#subfolder at will).")
+    str, typer.Argument(help="Folder with an MLproject, or a git URI, optionally with #SUBFOLDER.")
 ]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from mlops.commands import completion
 from mlops.commands.command_line import App
 from mlops.commands.doctor import show_checks
 from mlops.commands.output import Json, console, next_steps, note, plain, show
@@ -38,21 +39,25 @@ def check(
 @app.command("secret")
 def secret(
     platform: Annotated[
-        str, typer.Option("--for", metavar="kserve|seldon|seldon2|kubernetes", help="Whose shape.")
+        str,
+        typer.Option(
+            "--for",
+            metavar="PLATFORM",
+            help="Target platform: kserve, seldon, seldon2 or kubernetes.",
+            autocompletion=completion.one_of("kserve", "seldon", "seldon2", "kubernetes"),
+        ),
     ],
     with_values: Annotated[
         bool,
         typer.Option(
             "--with-values",
-            help="Put the credentials in, from the source that `credentials` of [artifacts] names.",
+            help="Include the credentials, from where `credentials` of [artifacts] says.",
         ),
     ] = False,
     store: Annotated[
-        str, typer.Option(metavar="URI", help="Another store than the project's.")
+        str, typer.Option(metavar="URI", help="Store, instead of the project's.")
     ] = "",
-    name: Annotated[
-        str, typer.Option(help="The Secret's name; by default the usual one.", show_default=False)
-    ] = "",
+    name: Annotated[str, typer.Option(help="Name of the Secret.", show_default=False)] = "",
     namespace: Annotated[str, typer.Option(help="Its namespace.", show_default=False)] = "",
     as_json: Json = False,
 ) -> None:

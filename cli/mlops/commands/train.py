@@ -45,7 +45,8 @@ class TrainCommand(Command):
 
 def train(
     project: Annotated[
-        str, typer.Argument(help="Folder with an MLproject, or a git URI (#subfolder at will).")
+        str,
+        typer.Argument(help="Folder with an MLproject, or a git URI, optionally with #SUBFOLDER."),
     ] = ".",
     parameters: Annotated[
         list[str] | None,
@@ -61,7 +62,7 @@ def train(
         str,
         typer.Option(
             metavar="RUN_ID", show_default=False,
-            help="Repeat a run: its code version, and its parameters but for what `-P` says.",
+            help="Repeat a run: its code version and its parameters, except those of `-P`.",
         ),
     ] = "",
     entry_point: Annotated[
@@ -69,29 +70,30 @@ def train(
     ] = "main",
     experiment: Annotated[
         str,
-        typer.Option(help="MLflow experiment; by default the project's name.", show_default=False),
+        typer.Option(help="MLflow experiment.", show_default="the project's name"),
     ] = "",
     env_manager: Annotated[
         str,
         typer.Option(
-            help="auto, local, uv, virtualenv or conda; by default the setting, which is auto.",
-            show_default=False,
+            metavar="auto|local|uv|virtualenv|conda",
+            help="Environment of the run.",
+            show_default="auto",
         ),
     ] = "",
     backend: Annotated[
         str | None,
         typer.Option(
             metavar="local|ray|kubernetes|databricks",
-            help="Where runs execute; kubernetes only writes manifests. By default the setting.",
-            show_default=False,
+            help="Where runs execute; kubernetes only writes manifests.",
+            show_default="local",
         ),
     ] = None,
     ray_address: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Ray cluster, for example ray://head:10001; by default one on this machine.",
-            show_default=False,
+            help="Ray cluster, for example ray://head:10001.",
+            show_default="one on this machine",
         ),
     ] = None,
     require_clean: Annotated[
@@ -102,8 +104,8 @@ def train(
         str,
         typer.Option(
             metavar="NAME",
-            help="Registered model to make a version of; by default the project's name.",
-            show_default=False,
+            help="Registered model to make a version of.",
+            show_default="the project's name",
             rich_help_panel=_REGISTRY,
         ),
     ] = "",
@@ -140,59 +142,59 @@ def train(
         Literal["grid", "random", "tpe"] | None,
         typer.Option(
             "--sweep", show_default=False, rich_help_panel=_SWEEP,
-            help="How points are chosen; a grid where a parameter has several values.",
+            help="How points are chosen; several values of a parameter make a grid.",
         ),
     ] = None,
     trials: Annotated[
         int | None,
         typer.Option(
-            "--trials", min=1, show_default=False, rich_help_panel=_SWEEP,
-            help="How many trials a sampler makes; 20.",
+            "--trials", min=1, show_default="20", rich_help_panel=_SWEEP,
+            help="Number of trials of a sampler.",
         ),
     ] = None,
     minimize: Annotated[
         str,
         typer.Option(metavar="METRIC", show_default=False, rich_help_panel=_SWEEP,
-                     help="Less of it is better."),
+                     help="Metric to minimise."),
     ] = "",
     maximize: Annotated[
         str,
         typer.Option(metavar="METRIC", show_default=False, rich_help_panel=_SWEEP,
-                     help="More of it is better."),
+                     help="Metric to maximise."),
     ] = "",
     jobs: Annotated[
         int,
         typer.Option("-j", "--jobs", min=1, rich_help_panel=_SWEEP,
-                     help="How many trials run at a time."),
+                     help="Number of trials that run at a time."),
     ] = 1,
     seed: Annotated[
         int | None,
         typer.Option(min=0, show_default=False, rich_help_panel=_SWEEP,
-                     help="Seed of the sampler, for the same trials again."),
+                     help="Seed of the sampler, to repeat the same trials."),
     ] = None,
     prune: Annotated[
         bool | None,
         typer.Option(
             "--prune/--no-prune", show_default=False, rich_help_panel=_SWEEP,
-            help="Stop trials whose metric is worse than the median at the same step; a sampler "
-            "does, a grid does not.",
+            help="Stop trials whose metric is worse than the median at the same step. By default "
+            "on for a sampler, off for a grid.",
         ),
     ] = None,
     resume: Annotated[
         str,
         typer.Option(
             metavar="[RUN_ID]", show_default=False, rich_help_panel=_SWEEP,
-            help="Go on with a sweep that was stopped: this one, or the newest.",
+            help="Resume a sweep that was stopped; the newest if no run is named.",
         ),
     ] = "",
     best: Annotated[
         bool,
-        typer.Option("--best", rich_help_panel=_SWEEP, help="Register the winner, and only it."),
+        typer.Option("--best", rich_help_panel=_SWEEP, help="Register the best trial only."),
     ] = False,
     html: Annotated[
         str,
         typer.Option(metavar="FILE", show_default=False, rich_help_panel=_SWEEP,
-                     help="Write a page with a picture of the sweep."),
+                     help="Write the sweep as a page with charts."),
     ] = "",
     tags: Annotated[
         list[str] | None,
@@ -201,9 +203,8 @@ def train(
     render: Annotated[
         str | None,
         typer.Option(
-            metavar="DIR|-", show_default=False, rich_help_panel=_ELSEWHERE,
-            help="Where `--backend kubernetes` writes, or `-` for standard output; "
-            "by default train/NAME.",
+            metavar="DIR|-", show_default="train/NAME", rich_help_panel=_ELSEWHERE,
+            help="Where `--backend kubernetes` writes; - is standard output.",
         ),
     ] = None,
     image: Annotated[
@@ -213,8 +214,8 @@ def train(
     ] = None,
     namespace: Annotated[
         str | None,
-        typer.Option("-n", "--namespace", show_default=False, rich_help_panel=_ELSEWHERE,
-                     help="Namespace of the Job; by default kubectl's."),
+        typer.Option("-n", "--namespace", show_default="kubectl's", rich_help_panel=_ELSEWHERE,
+                     help="Namespace of the Job."),
     ] = None,
     backend_config: Annotated[
         str,
@@ -229,7 +230,7 @@ def train(
     no_preflight: NoPreflight = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Run an MLproject, tracked in MLflow, and register the model it logs.
+    """Run an MLproject, or a sweep, tracked in MLflow; register the model it logs.
 
     For example `mlops train -P alpha=0.5`, or a sweep: `mlops train -P alpha=0.1,0.5,1.0`.
     """

@@ -74,7 +74,7 @@ def pull(
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="[DIR]", help="Where to; named after the model by default."),
+        typer.Argument(metavar="DIR", help="Where to.", show_default="named after the model"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace another model that lies there.")

@@ -124,7 +124,7 @@ def apply(
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
         else:
-            say("Writing the intent into the ledger")
+            say("Recording the revision")
             number = ledger.begin(intent, prepared.newest)
         say("Loading and checking models")
         served = Served(Revision(number, spec), tuple(map(str, paths)))
@@ -259,7 +259,7 @@ def unchanged(ledger: Ledger, newest: int, spec: DeploymentSpec) -> None:
     does = "is deploying" if entry.state == "pending" else "deployed"
     raise ConflictError(
         f"{entry.author} {does} revision {now} meanwhile. Yours against theirs:\n{lines}",
-        hint="Repeat the command if yours shall replace theirs.",
+        hint="Run it again to overwrite their change.",
     )
 
 

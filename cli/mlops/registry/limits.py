@@ -95,7 +95,8 @@ def parse_limit(text: str) -> Limit:
     better = match["better"] or _BETTER.get(name.lower())
     if better is None:
         raise UsageError(
-            f"Is less or more of `{name}` better?", hint=f"`{name}:lower=…` or `{name}:higher=…`"
+            f"Unknown direction for metric `{name}`: is lower or higher better?",
+            hint=f"`{name}:lower=…` or `{name}:higher=…`",
         )
     return Limit(
         name,

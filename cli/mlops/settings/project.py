@@ -81,7 +81,7 @@ def _named_in_mlproject(path: Path) -> str:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(
-            f"`{path}` is not valid YAML: {error}", hint="Mend that line and try again."
+            f"`{path}` is not valid YAML: {error}", hint="Fix that line and try again."
         ) from error
     return str(content.get("name") or "") if isinstance(content, dict) else ""
 
@@ -100,5 +100,5 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInputError(
-            f"`{path}` is not valid TOML: {error}.", hint="Mend that line and try again."
+            f"`{path}` is not valid TOML: {error}.", hint="Fix that line and try again."
         ) from error

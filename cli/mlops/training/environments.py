@@ -188,7 +188,7 @@ def _call(words: Sequence[str], file: Path) -> None:
         last = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-_LAST_LINES:])
         raise MlopsError(
             f"The environment of `{file}` could not be made.\n{last}",
-            hint="Mend that file, or use `--env-manager local`.",
+            hint="Fix that file, or use `--env-manager local`.",
         )
 
 

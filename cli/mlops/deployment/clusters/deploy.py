@@ -88,7 +88,7 @@ def apply_prepared(
         unchanged(ledger, prepared.newest, plan.after)
         if plan.revision != prepared.live:
             note_cluster(where)
-            say("Writing the intent into the ledger")
+            say("Recording the revision")
             _begin(ledger, replace(intent, place=plan.place), prepared)
         try:
             _carry_out(settings, cluster, prepared, wait, force, say, on_wait)
@@ -194,7 +194,7 @@ def _what_now(cluster: Cluster, prepared: Prepared) -> str:
     """Say how things stand after a rollout that did not come."""
     name, live = prepared.plan.after.name, prepared.live
     if not live or live == prepared.plan.revision:
-        return "Mend the cause and repeat the command."
+        return "Fix the cause and repeat the command."
     try:
         deployment = get(cluster, ObjectRef("apps/v1", "Deployment", name))
     except MlopsError:
@@ -203,7 +203,7 @@ def _what_now(cluster: Cluster, prepared: Prepared) -> str:
     answering = (deployment or {}).get("status", {}).get("availableReplicas", 0)
     answers = f", and {answering} of its pods still answer" if answering else ""
     return (
-        f"Revision {live} is still the live one in the ledger{answers}. Mend the cause and repeat "
+        f"Revision {live} is still the live one in the ledger{answers}. Fix the cause and repeat "
         f"the command; or repeat that of revision {live}, which puts it back."
     )
 

@@ -88,7 +88,7 @@ def require_clean(code: Code, folder: Path) -> None:
         listed += [f"  untracked  {name}" for name in code.untracked]
         more = [f"  … and {len(listed) - MAX_NAMES} more"] if len(listed) > MAX_NAMES else []
         raise InvalidInputError(
-            f"The code is not what commit {code.commit[:12]} says:\n"
+            f"Working tree has uncommitted changes since commit {code.commit[:12]}:\n"
             + "\n".join([*listed[:MAX_NAMES], *more]),
             hint="Commit, stash or ignore them; or leave `--require-clean` out: the run then "
             "says that it is dirty.",
