@@ -198,7 +198,7 @@ def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
     said = wine_shop.ok("feedback", "--limit", "6", "--rate", "4")
     assert time.monotonic() - start >= 5 / 4
     assert label in said.out
-    assert "6 visits" in said.out
+    assert "6 requests" in said.out
     assert label in wine_shop.ok("report", "--json").document["notes"]
     assert f"note: {label}" in wine_shop.ok("report").out
     document = wine_shop.ok("feedback", "--limit", "1", "--json").document

@@ -81,7 +81,9 @@ def test_export(busy: Shop) -> None:
         assert len(told) == 10
         squared = (told["prediction"] - told["truth"]) ** 2
         assert told["reward"].to_numpy() == pytest.approx(-squared.to_numpy())
-        quality = busy.ok("report", "--json").document["arms"][0]["quality"]
+        reported = busy.ok("report", "--json").document["arms"][0]
+        assert reported["mean"] == pytest.approx(told["reward"].mean())
+        quality = reported["quality"]
         assert quality["rmse"] == pytest.approx(squared.mean() ** 0.5)
         for name, value in zip(*_asked(busy), strict=True):
             assert frame[name].iloc[-1] == value

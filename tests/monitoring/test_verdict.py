@@ -43,7 +43,7 @@ EARLY = compared("b", -math.inf, math.inf, waiting="needs 50 outcomes per arm, `
         ([compared("b", -0.3, 0.0)], False, "continue", None, "contains 0"),
         ([], False, "continue", None, "one arm"),
         ([BETTER], True, "invalid", None, "p = 0.001"),
-        ([], True, "invalid", None, "did not split"),
+        ([], True, "invalid", None, "did not follow the weights"),
     ],
 )
 def test_decisions(

@@ -32,7 +32,7 @@ def demo(
         ),
     ] = None,
 ) -> None:
-    """Train two models, deploy them, play customers, decide: the whole loop in two minutes."""
+    """Train two models, deploy them, simulate traffic, decide: the whole loop in two minutes."""
     from mlops.workflows.demo import new_folder, story_end
 
     place = new_folder(folder)

@@ -56,7 +56,9 @@ def deploy(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("-f", "--file", metavar="SPEC", help="A spec file.", rich_help_panel=_MODELS),
+        typer.Option(
+            "-f", "--file", metavar="SPEC", help="Deployment spec in YAML.", rich_help_panel=_MODELS
+        ),
     ] = None,
     canary: Annotated[
         str | None,
@@ -78,13 +80,15 @@ def deploy(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(metavar="50/50", help="Share of each arm.", rich_help_panel=_TRAFFIC),
+        typer.Option(
+            metavar="50/50", help="Share of each arm, in per cent.", rich_help_panel=_TRAFFIC
+        ),
     ] = None,
     sticky_by: Annotated[
         str | None,
         typer.Option(
             metavar="header:NAME|field:NAME",
-            help="The same value gets the same arm.",
+            help="Send requests with the same value to the same arm.",
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
@@ -93,7 +97,7 @@ def deploy(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.rewards,
-            help="What counts as good: squared-error, absolute-error, exact, given.",
+            help="Reward function: squared-error, absolute-error, exact, given.",
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
@@ -101,34 +105,41 @@ def deploy(
         str | None,
         typer.Option(
             metavar="LOW..HIGH",
-            help="No reward is ever outside; buys a verdict without a burn-in.",
+            help="Range of every reward; gives exact intervals from the first outcome.",
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the deployment; by default the project's.", show_default=False),
+        typer.Option(help="Name of the deployment.", show_default="the project's name"),
     ] = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Address to listen on; 127.0.0.1.", rich_help_panel=_SERVER),
+        typer.Option(
+            help="Address to listen on.", show_default="127.0.0.1", rich_help_panel=_SERVER
+        ),
     ] = None,
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65_535, help="Port; the first free one from 8080.", rich_help_panel=_SERVER
+            min=0,
+            max=65_535,
+            help="Port to listen on.",
+            show_default="the first free from 8080",
+            rich_help_panel=_SERVER,
         ),
     ] = None,
     foreground: Annotated[
         bool,
-        typer.Option("--foreground", help="Stay, and log here.", rich_help_panel=_SERVER),
+        typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
     ] = False,
     target: Annotated[
         str,
         typer.Option(
             metavar="TARGET",
             autocompletion=completion.one_of("local", "kubernetes", "kserve", "seldon", "seldon2"),
-            help="This machine, or the platform to write manifests for; with --apply, to run on.",
+            help="Where to run: local, kubernetes, kserve, seldon or seldon2. For a platform, "
+            "manifests are written; --apply applies them.",
             rich_help_panel=_CLUSTER,
         ),
     ] = "local",
@@ -136,7 +147,8 @@ def deploy(
         str | None,
         typer.Option(
             metavar="DIR|-",
-            help="Where manifests go; deploy/NAME by default, - prints them.",
+            help="Folder for the manifests; - prints them.",
+            show_default="deploy/NAME",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -148,13 +160,17 @@ def deploy(
     ] = None,
     image: Annotated[
         str | None,
-        typer.Option(help="Image of the model server; ours by default.", rich_help_panel=_CLUSTER),
+        typer.Option(
+            help="Image of the model server.",
+            show_default="the bundled server",
+            rich_help_panel=_CLUSTER,
+        ),
     ] = None,
     model_server: Annotated[
         str | None,
         typer.Option(
             metavar="mlops|mlserver|prepackaged",
-            help="What loads the models.",
+            help="Server that loads the models.",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -169,15 +185,17 @@ def deploy(
     mode: Annotated[
         str | None,
         typer.Option(
-            help="plain|openshift, standard|knative or istio|ambassador, as the platform has it.",
+            help="Mode of the platform: plain or openshift (kubernetes), standard or knative "
+            "(kserve), istio or ambassador (seldon).",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
     traffic_by: Annotated[
         str | None,
         typer.Option(
-            metavar="WAY",
-            help="Who splits: graph|canary|gateway on KServe, graph|predictors on Seldon.",
+            metavar="METHOD",
+            help="What splits the traffic: graph, canary or gateway on KServe; graph or predictors "
+            "on Seldon.",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -186,7 +204,7 @@ def deploy(
         typer.Option(
             "--with",
             metavar="monitoring",
-            help="Alerts and a dashboard too, for Prometheus and Grafana.",
+            help="Also write alerts for Prometheus and a dashboard for Grafana.",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -194,7 +212,7 @@ def deploy(
         bool,
         typer.Option(
             "--router",
-            help="Our server in front of the platform's, with all that it can.",
+            help="Put the bundled server in front of the platform's, for journal and reports.",
             rich_help_panel=_CLUSTER,
         ),
     ] = False,
@@ -202,7 +220,7 @@ def deploy(
         bool,
         typer.Option(
             "--apply",
-            help="Put it into the cluster, and wait until it is ready. Without, none is touched.",
+            help="Apply the manifests to the cluster and wait until they are ready.",
             rich_help_panel=_CLUSTER,
         ),
     ] = False,
@@ -213,7 +231,8 @@ def deploy(
         typer.Option(
             metavar="SECONDS",
             min=1,
-            help="With --apply: how long to wait; 600.",
+            help="With --apply: time to wait.",
+            show_default="600",
             rich_help_panel=_CLUSTER,
         ),
     ] = None,
@@ -225,7 +244,7 @@ def deploy(
         bool,
         typer.Option(
             "--force-conflicts",
-            help="With --apply: take over fields that others set.",
+            help="With --apply: take over fields that other managers set.",
             rich_help_panel=_CLUSTER,
         ),
     ] = False,

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 Stores = Annotated[
     list[str] | None,
-    typer.Option("--store", metavar="URI", help="Another store to try; repeatable."),
+    typer.Option("--store", metavar="URI", help="Another store to check; repeatable."),
 ]
 
 
 def doctor(store: Stores = None, as_json: Json = False) -> None:
-    """Find trouble before training does: versions, servers, stores, ports, cluster.
+    """Check versions, servers, stores, ports and cluster.
 
     Each store is really written to, read and cleaned up. The exit code is 0 unless something that
     is needed fails.

@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from mlops.workflows.customers import Played
     from mlops.workflows.elsewhere import SeldonTerms
 
-_PLAY = "Play customers from a file (the default)"
-_ONE = "Tell about one request"
+_PLAY = "Replay labelled data (the default)"
+_ONE = "One request"
 _SELDON = "Seldon Core v1"
 # Of a stream, so many refusals are told one by one.
 _SHOWN = 10
+# Words of the protocol, as people say them.
+_FATES = {"forged": "invalid id", "no_such_row": "no such row", "out_of_range": "out of range"}
 
 
 def feedback(
@@ -44,23 +46,36 @@ def feedback(
     data: Annotated[
         str,
         typer.Option(
-            help="CSV file of customers; a .ndjson file, or - for standard input, of outcomes.",
+            metavar="FILE|-",
+            help="CSV of labelled rows to replay as requests; or outcomes, as .ndjson or on "
+            "standard input.",
             show_default=False,
             rich_help_panel=_PLAY,
         ),
     ] = "",
     truth_column: Annotated[
-        str, typer.Option(help="Column with the truth.", show_default=False, rich_help_panel=_PLAY)
+        str,
+        typer.Option(
+            metavar="COLUMN",
+            help="Column with the label.",
+            show_default=False,
+            rich_help_panel=_PLAY,
+        ),
     ] = "",
     once: Annotated[
-        bool, typer.Option("--once", help="Play each row once, no draws.", rich_help_panel=_PLAY)
+        bool,
+        typer.Option(
+            "--once", help="Send each row once, without random draws.", rich_help_panel=_PLAY
+        ),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="At most so many visits.", rich_help_panel=_PLAY)
+        int | None, typer.Option(min=1, help="Maximum number of requests.", rich_help_panel=_PLAY)
     ] = None,
     rate: Annotated[
         float | None,
-        typer.Option(min=0.001, help="At most so many visits a second.", rich_help_panel=_PLAY),
+        typer.Option(
+            min=0.001, help="Maximum number of requests per second.", rich_help_panel=_PLAY
+        ),
     ] = None,
     request_id: Annotated[
         str,
@@ -72,13 +87,16 @@ def feedback(
         str,
         typer.Option(
             autocompletion=completion.rewards,
-            help="A number, higher is better; when playing: squared-error, absolute-error, exact "
-            "or module:function.",
+            help="Reward of the request, higher is better; or, for labelled data, a reward "
+            "function: squared-error, absolute-error, exact or module:function.",
             show_default=False,
         ),
     ] = "",
     truth: Annotated[
-        str, typer.Option(help="The true value.", show_default=False, rich_help_panel=_ONE)
+        str,
+        typer.Option(
+            help="Label of the request: the true value.", show_default=False, rich_help_panel=_ONE
+        ),
     ] = "",
     row: Annotated[
         int | None,
@@ -88,7 +106,7 @@ def feedback(
         str,
         typer.Option(
             metavar="FILE",
-            help="Its answer, kept in a file, that --reward or --truth is about.",
+            help="File with the response that --reward or --truth is about.",
             show_default=False,
             rich_help_panel=_SELDON,
         ),
@@ -100,7 +118,7 @@ def feedback(
         bool,
         typer.Option(
             "--one-model",
-            help="There is one model: nobody has to be told apart.",
+            help="Single model; routing information not required.",
             rich_help_panel=_SELDON,
         ),
     ] = False,
@@ -113,7 +131,11 @@ def feedback(
     timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Tell a deployment how good its answers were, now or days later."""
+    """Send labels or rewards of earlier predictions, now or days later; or replay labelled data.
+
+    For example `mlops feedback --request-id ID --truth 6.0`, or
+    `mlops feedback --data labelled.csv --truth-column quality`.
+    """
     from mlops.feedback.outcomes import is_stream
     from mlops.settings import load_settings
     from mlops.workflows.elsewhere import SeldonTerms
@@ -170,7 +192,7 @@ def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:
     from mlops.commands.progress import CountProgress
     from mlops.workflows.customers import play_customers
 
-    with CountProgress("customers") as progress:
+    with CountProgress("requests") as progress:
         played = play_customers(
             settings, name, request, lambda tally, total: progress.update(tally.visits, total)
         )
@@ -289,7 +311,7 @@ def _number(text: str) -> float | None:
 def _render_played(out: Console, played: Played) -> None:
     speed = played.visits / played.seconds if played.seconds else 0.0
     out.print(
-        f"[bold]{played.visits:,}[/] visits to [bold]{played.name}[/] in {played.seconds:.1f} s "
+        f"[bold]{played.visits:,}[/] requests to [bold]{played.name}[/] in {played.seconds:.1f} s "
         f"({speed:,.0f}/s)  [yellow]{played.label}[/]"
     )
     _render_counts(out, played.counts)
@@ -297,7 +319,7 @@ def _render_played(out: Console, played: Played) -> None:
 
 
 def _render_counts(out: Console, counts: Mapping[str, int]) -> None:
-    words = [f"{fate} {count:,}" for fate, count in sorted(counts.items())]
+    words = [f"{_FATES.get(fate, fate)} {count:,}" for fate, count in sorted(counts.items())]
     out.print("feedback: " + (", ".join(words) or "none"))
 
 

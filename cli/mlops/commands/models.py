@@ -87,7 +87,7 @@ def compare(
         typer.Option(
             metavar="REF",
             autocompletion=completion.refs,
-            help="Baseline; REF is then by default the newest version.",
+            help="Baseline; REF defaults to the newest version.",
             show_default=False,
             rich_help_panel=_GATE,
         ),
@@ -96,7 +96,7 @@ def compare(
         str,
         typer.Option(
             metavar="FILE",
-            help="CSV or Parquet that all models predict.",
+            help="Table that all models predict, as CSV or Parquet.",
             show_default=False,
             rich_help_panel=_GATE,
         ),
@@ -105,7 +105,7 @@ def compare(
         str,
         typer.Option(
             metavar="COLUMN",
-            help="Its column with the truth.",
+            help="Column of FILE with the label.",
             show_default=False,
             rich_help_panel=_GATE,
         ),
@@ -115,7 +115,7 @@ def compare(
         typer.Option(
             "--max-regression",
             metavar="METRIC=AMOUNT",
-            help="Exit with 1 if a model is worse than that; for example rmse=1%. Repeatable.",
+            help="Exit with 1 if a model is worse by more, for example rmse=1%. Repeatable.",
             rich_help_panel=_GATE,
         ),
     ] = None,
@@ -179,12 +179,13 @@ def register(
 def alias(
     ref: Ref,
     name: Annotated[str, typer.Argument(metavar="ALIAS", help="For example champion.")],
-    delete: Annotated[
-        bool, typer.Option("--delete", help="Take the alias off the model instead.")
-    ] = False,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the alias instead.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Let an alias name a version."""
+    """Set or remove the alias of a version.
+
+    For example `mlops models alias wine/3 champion`.
+    """
     from mlops.registry.aliases import change_alias
     from mlops.settings import load_settings
 

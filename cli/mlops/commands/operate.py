@@ -51,12 +51,14 @@ def status(
 
 def logs(
     name: Name = None,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with new lines.")] = False,
-    last: Annotated[int, typer.Option("-n", "--lines", min=0, help="Last lines to show.")] = 50,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Print new lines as they come.")
+    ] = False,
+    last: Annotated[int, typer.Option("-n", "--lines", min=0, help="Number of last lines.")] = 50,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Print a server's log; of a deployment on a cluster that of all its pods."""
+    """Print the log of a server; on a cluster, of all its pods."""
     from mlops.settings import load_settings
     from mlops.workflows.operation import logs as lines
 
@@ -89,7 +91,7 @@ def stop(
     context: Context = None,
     as_json: Json = False,
 ) -> None:
-    """Stop a deployment; what it was and all evidence stay."""
+    """Stop a deployment; its history and journal stay."""
     from mlops.settings import load_settings
     from mlops.workflows.operation import Stopped
     from mlops.workflows.operation import stop as stop_deployment

@@ -34,7 +34,10 @@ def predict(
     ],
     name: Name = None,
     arm: Annotated[
-        str, typer.Option(help="Force this arm; kept out of the statistics.", show_default=False)
+        str,
+        typer.Option(
+            help="Arm to use; the request is left out of the statistics.", show_default=False
+        ),
     ] = "",
     url: Url = "",
     protocol: Protocol = "auto",
@@ -45,7 +48,10 @@ def predict(
     timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
-    """Ask a deployment for predictions."""
+    """Request predictions from a deployment.
+
+    For example `mlops predict --data rows.csv`.
+    """
     from mlops.settings import load_settings
     from mlops.workflows.prediction import predict as ask
     from mlops.workflows.prediction import read_text

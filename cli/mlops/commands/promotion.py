@@ -56,7 +56,10 @@ def promote(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Give all traffic and the alias champion to the winner of the verdict."""
+    """Give all traffic and the alias champion to the winner of the verdict.
+
+    For example `mlops promote wine`.
+    """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
     from mlops.workflows.promotion import promote as move
@@ -107,7 +110,7 @@ def rollback(
 
 
 def history(name: Name = None, as_json: Json = False) -> None:
-    """Show what was live when, who did it, why, and on what evidence."""
+    """Show the revisions of a deployment: what was live when, who did it, and why."""
     from mlops.settings import load_settings
     from mlops.workflows.promotion import history as read_history
 

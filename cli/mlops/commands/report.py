@@ -44,13 +44,13 @@ def report(
     name: Name = None,
     baseline: Annotated[
         str,
-        typer.Option(help="Arm to compare with; by default the first.", show_default=False),
+        typer.Option(help="Arm to compare with.", show_default="the first"),
     ] = "",
     alpha: Annotated[
         float | None,
         typer.Option(
-            min=0.0001, max=0.5, help="Probability of ever naming a false winner; 0.05.",
-            show_default=False,
+            min=0.0001, max=0.5, help="Probability of ever naming a false winner.",
+            show_default="0.05",
         ),
     ] = None,
     exit_code: Annotated[
@@ -64,18 +64,21 @@ def report(
         str,
         typer.Option(
             metavar="FILE", show_default=False, rich_help_panel="Output",
-            help="Write the report as a page of its own, and print where; `-` is stdout.",
+            help="Write the report as an HTML page, and print its path; - is stdout.",
         ),
     ] = "",
     paired: Annotated[
         bool,
-        typer.Option("--paired", help="Ask every arm about the rows whose truth is known."),
+        typer.Option("--paired", help="Have every arm predict the labelled rows, and compare."),
     ] = False,
     url: Url = "", token: Token = "", header: Header = None, ca_file: CaFile = "",
     insecure: Insecure = False, timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Say which arm is best, with a guarantee that survives looking at it all the time."""
+    """Report which arm is best, with error guarantees that hold at every look.
+
+    For example `mlops report`, or as a gate in CI: `mlops report --exit-code`.
+    """
     from mlops.monitoring.verdict import EXIT_CODES
     from mlops.settings import load_settings
     from mlops.workflows.promotion import report_on
@@ -132,7 +135,7 @@ def _render_paired(out: Console, found: PairedReport) -> None:
             style = "green" if each.lower > 0 else "red" if each.upper < 0 else "yellow"
             out.print(
                 f"[{style}]{line} [{each.lower:+.4g}, {each.upper:+.4g}][/]  n = {each.n:,}, "
-                f"{100 * (1 - each.alpha):.4g} % at every look together"
+                f"{100 * (1 - each.alpha):.4g} % CI at every look together"
             )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
@@ -185,13 +188,15 @@ def _render(out: Console, found: Report, html: str, url: str) -> None:
     for comparison, looks in zip(found.comparisons, found.looks, strict=True):
         out.print(
             f"\n[bold]{escape(comparison.arm)} minus {escape(comparison.baseline)}[/] mean reward, "
-            f"{100 * (1 - comparison.alpha):.4g} % at every look together"
+            f"{100 * (1 - comparison.alpha):.4g} % CI at every look together"
         )
         for line in forest(looks, out.width):
             out.print(line)
     if found.sample_ratio:
-        state = "[red]mismatch[/]" if found.sample_ratio.mismatch else "[green]as promised[/]"
-        out.print(f"\nsplit of traffic: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]")
+        state = "[red]mismatch[/]" if found.sample_ratio.mismatch else "[green]passed[/]"
+        out.print(
+            f"\nsample ratio (SRM) check: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]"
+        )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
     _render_verdict(out, found.verdict)

@@ -136,8 +136,8 @@ def decide(
     if mismatch:
         return say(
             "invalid",
-            f"Traffic did not split as promised (sample ratio, p = {mismatch_p:.2g}): find out why "
-            "before you compare anything.",
+            "Sample ratio mismatch (SRM): traffic did not follow the weights, "
+            f"p = {mismatch_p:.2g}. Find out why before you compare anything.",
         )
     if not comparisons:
         return say("continue", "There is one arm, so nothing to compare.")

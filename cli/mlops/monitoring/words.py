@@ -113,9 +113,9 @@ def _keep(report: Report, unit: str) -> Words:
 def _invalid(report: Report, unit: str) -> Words:
     return Words(
         "Do not compare: the split is broken",
-        "Traffic did not split as promised, so whatever differs between the arms may come from "
+        "Sample ratio mismatch (SRM): whatever differs between the arms may come from "
         "who was sent to them, and no comparison below can be trusted.",
-        f"A split as promised would ever look like this in at most "
+        f"A correct split would ever look like this in at most "
         f"{per_cent(report.sample_ratio.alpha)} of tests." if report.sample_ratio else "",
         "Find out what happens between the draw and the journal: retries, clients that choose "
         "their arm, decisions that were shed, several writers.",
