@@ -11,6 +11,7 @@ import typer
 from mlops.commands import completion
 from mlops.commands.arguments import Context, Kubeconfig, NoPreflight
 from mlops.commands.output import Json, console, next_steps, note, plain, show
+from mlops.rewards import REWARDS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -97,7 +98,9 @@ def deploy(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.rewards,
-            help="Reward function: squared-error, absolute-error, exact, given.",
+            help=f"Reward function: {', '.join(REWARDS)} or module:function. By default what fits the "
+            "models' answers.",
+            show_default=False,
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
@@ -384,6 +387,8 @@ def _show_plan(out: Console, plan: Plan) -> None:
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
     for line in plan.lines:
         out.print(Text(f"  {line}", style=styles[line[0]]))
+    for text in plan.notes if plan.kind != "nothing" else ():
+        out.print(Text(f"  {text}", style="yellow" if "cannot" in text else "dim"))
     for model in plan.after.models:
         if model.chosen_by:
             text = f"  `{model.ref}` means {model.label}: {model.chosen_by}"
@@ -425,6 +430,8 @@ def _document(result: Deployed) -> dict[str, object]:
         "url": result.state.url,
         "arms": plain(spec.arms),
         "shadows": plain(spec.shadows),
+        "reward": spec.reward,
+        "warnings": result.plan.notes,
         "notes": result.state.notes,
         "curl": curl(result.state),
     }

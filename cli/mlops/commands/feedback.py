@@ -87,8 +87,7 @@ def feedback(
         str,
         typer.Option(
             autocompletion=completion.rewards,
-            help="Reward of the request, higher is better; or, for labelled data, a reward "
-            "function: squared-error, absolute-error, exact or module:function.",
+            help="Reward of the request, higher is better; or, for labelled data, the name of the reward.",
             show_default=False,
         ),
     ] = "",

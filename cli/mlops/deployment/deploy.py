@@ -11,6 +11,7 @@ from mlops.deployment.local import check_port, running, serve, settled
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
 from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.rewarding import settle_reward
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry import fetched, open_registry
 from mlops.registry.ledger import Entry, Intent, Ledger
@@ -290,8 +291,9 @@ def deploy(
         MlopsError: As `prepare` and `apply`.
     """
     say("Looking the models up")
-    spec = _pinned(settings, make_spec(settings, request))
+    spec, notes = settle_reward(_pinned(settings, make_spec(settings, request)))
     prepared = prepare(settings, spec, dry_run=dry_run)
+    prepared = replace(prepared, plan=replace(prepared.plan, notes=notes))
     show_plan(prepared.plan)
     if dry_run:
         return prepared.plan

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.rewarding import settle_reward
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.targets.sources import stays_here
 from mlops.errors import NotAllowedError, RemoteError
@@ -26,7 +27,8 @@ def make_fetchable(settings: Settings, request: DeployRequest) -> tuple[Deployme
         NotFoundError: A model does not exist.
         InvalidInputError: The whole cannot be deployed.
     """
-    spec, notes = make_spec(settings, request), []
+    spec, said = settle_reward(make_spec(settings, request))
+    notes = list(said)
 
     def fetchable(model: ModelVersion) -> ModelVersion:
         copy = pushed_copy(settings, model) if stays_here(model.source) else None

@@ -21,12 +21,14 @@ class Plan:
         before: What was live, None for `create`.
         after: What is to be live.
         lines: The difference, each line beginning with `+`, `-`, `~` or a space.
+        notes: What a person should know about the reward.
     """
 
     kind: Kind
     before: DeploymentSpec | None
     after: DeploymentSpec
     lines: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: bool) -> Plan:
@@ -74,6 +76,8 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
             was_value, value = getattr(before, field), getattr(after, field)
             if was_value != value:
                 lines.append(f"~ {field}  {value or 'none'}  (was {was_value or 'none'})")
+        if before.costs != after.costs:
+            lines.append("~ costs of the reward")
         if before.reward_range != after.reward_range:
             was_range, its = _range(before.reward_range), _range(after.reward_range)
             lines.append(f"~ reward_range  {its}  (was {was_range})")

@@ -21,7 +21,7 @@ from mlops.deployment.wanted import (
 )
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, unreadable
 from mlops.registry import resolve_all
-from mlops.rewards import REWARDS
+from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, arm_name, check, unique_names
 
@@ -39,7 +39,7 @@ class DeployRequest:
         arms: At least one.
         name: Name of the deployment, empty for the project's.
         sticky_by: `header:NAME`, `field:NAME` or empty.
-        reward: Name of the reward.
+        reward: Name of the reward; empty for what follows from what the models answer.
         reward_range: Lowest and highest reward; None for no promise.
         shadows: Models that get copies of requests.
     """
@@ -99,10 +99,10 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
 
     Raises:
         NotFoundError: A model does not exist.
-        InvalidInputError: The whole cannot be deployed.
+        InvalidInputError: The whole cannot be deployed, or there is no such reward.
     """
-    if ":" not in request.reward:
-        REWARDS.load(request.reward)
+    if request.reward:
+        load_reward(request.reward)
     wanted: list[WantedArm | WantedShadow] = [*request.arms, *request.shadows]
     models = resolve_all(settings, [each.ref for each in wanted])
     _check_names([each.name for each in wanted if each.name])

@@ -15,7 +15,7 @@ _IN_WORDS: dict[AnswerKind, str] = {
     "probabilities": "probabilities",
     "several": "several values a row",
     "other": "no plain values",
-    "": "nobody knows what, without a signature",
+    "": "something that no signature names, so this is a guess",
 }
 
 
@@ -35,11 +35,11 @@ def default_reward(kind: AnswerKind) -> str:
 
 def misfit(reward: Reward, kind: AnswerKind) -> str:
     """Say why a reward cannot be derived from what a model answers; empty if it can, or may."""
-    if not kind or kind in reward.compares:
+    if not kind or kind in reward.compares or not reward.is_derived:
         return ""
     return (
-        f"no reward `{reward.name}` can be derived where the model answers "
-        f"{answers_in_words(kind)}; use `--reward {default_reward(kind)}`"
+        f"it answers {answers_in_words(kind)}, and `{reward.name}` cannot be derived from that; "
+        f"`--reward {default_reward(kind)}` fits"
     )
 
 

@@ -43,15 +43,6 @@ def load_reward(name: str) -> Function:
     return function
 
 
-def check_reward(name: str) -> None:
-    """Refuse a reward that does not exist.
-
-    Raises:
-        InvalidInputError: As `load_reward`.
-    """
-    load_reward(name)
-
-
 def _import(reward: str, module: str) -> ModuleType:
     folder = os.getcwd()  # noqa: PTH109 - sys.path holds text
     if folder not in sys.path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import math
 import os
@@ -11,7 +12,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError, did_you_mean
+from mlops.errors import InvalidInputError, did_you_mean, one_of
 from mlops.settings.project import find_project, read_project_file
 from mlops.settings.schema import SECTIONS, Settings
 from mlops.settings.secrets import (
@@ -202,9 +203,21 @@ def _range(raw: Any) -> tuple[float, float] | None:  # noqa: ANN401 - a TOML val
     return low, high
 
 
+def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+    """Hold a reward to the names there are. The table is found by name, as it lies above here."""
+    text = _text(raw)
+    rewards = importlib.import_module("mlops.rewards").REWARDS
+    if text and ":" not in text and text not in rewards:
+        closest = did_you_mean(text, rewards)
+        what = f" ({closest.rstrip('?').lower()}?)" if closest else ""
+        raise ValueError(f"must be {one_of(rewards)} or `module:function`{what}")
+    return text
+
+
 _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
     "number or text": _number_or_text,
+    "reward": _reward,
     "source": _source,
     "place": _place,
     "int": _whole,

@@ -143,7 +143,10 @@ class FeedbackSettings:
     data: str = setting("", "CSV file of customers with the truth in one column")
     truth_column: str = setting("", "column of `data` that holds the truth")
     reward: str = setting(
-        "squared-error", "squared-error, absolute-error, exact, given, or module:function"
+        "",
+        "a built-in reward (`mlops deploy --help` names them), or module:function; empty: what "
+        "follows from what the models answer",
+        form="reward",
     )
     reward_range: tuple[float, float] | None = setting(
         None, "[low, high]: no reward is ever outside; exact verdicts in return. Empty: no promise"

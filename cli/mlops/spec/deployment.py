@@ -69,7 +69,8 @@ class DeploymentSpec:
         policy: How an arm is drawn; a name of `mlops.policies.POLICIES`.
         sticky_by: `header:NAME`, `field:NAME` or empty; requests with the same value get the
             same arm.
-        reward: A name of `mlops.rewards.REWARDS`, or `module:function`.
+        reward: A name of `mlops.rewards.REWARDS`, or `module:function`; empty only until the
+            models have been looked at.
         reward_range: Lowest and highest reward that may come, declared before looking; None for
             no promise. Another range is another experiment.
         shadows: Models that are tried on copies of requests; no part of the experiment.

@@ -15,6 +15,7 @@ from mlops.feedback.play import Endpoint, OwnEndpoint
 from mlops.feedback.saved import read_saved, send_saved, truths
 from mlops.feedback.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
 from mlops.rewards import is_own
+from mlops.rewards.choosing import default_reward
 from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 
@@ -113,7 +114,8 @@ def _desk(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) ->
             hint="`mlops deploy … --router` has: our server in front of the models takes rewards "
             "and truths, and knows whom to credit.",
         )
-    name = settings.feedback.reward
+    # Only the client computes it here, and knows no signature.
+    name = settings.feedback.reward or default_reward("")
     rewards = Terms((load_reward(name), name), terms.shift, terms.one_model)
     return SeldonDesk(found.connection, rewards, warn)
 

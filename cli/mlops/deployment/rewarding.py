@@ -1,0 +1,32 @@
+"""Which reward a deployment has: the one that was asked for, else what its models answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlops.registry.answers import read_answer_kind
+from mlops.rewards import AnswerKind, reward_called
+from mlops.rewards.choosing import answers_in_words, default_reward, misfit
+from mlops.spec.deployment import DeploymentSpec
+
+
+def settle_reward(spec: DeploymentSpec) -> tuple[DeploymentSpec, tuple[str, ...]]:
+    """Give a spec the reward that follows from its models, unless it has one; say why.
+
+    Returns:
+        The spec with a reward, and what a person should know about that.
+    """
+    kinds = {arm.name: read_answer_kind(arm.model) for arm in spec.arms}
+    known = [kind for kind in kinds.values() if kind]
+    if not spec.reward:
+        kind: AnswerKind = known[0] if known else ""
+        spec = replace(spec, reward=default_reward(kind))
+        said = f"the reward is `{spec.reward}`: the models answer {answers_in_words(kind)}"
+        return spec, (said, *_misfits(spec, kinds))
+    return spec, _misfits(spec, kinds)
+
+
+def _misfits(spec: DeploymentSpec, kinds: dict[str, AnswerKind]) -> tuple[str, ...]:
+    reward = reward_called(spec.reward)
+    found = {name: misfit(reward, kind) for name, kind in kinds.items()}
+    return tuple(f"`{name}`: {text}" for name, text in found.items() if text)

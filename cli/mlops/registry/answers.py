@@ -1,0 +1,78 @@
+"""What a model answers, as far as its MLmodel file says: by its signature and its `predict_fn`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from mlops.errors import MlopsError
+from mlops.registry.details import read_model_file
+from mlops.rewards import AnswerKind
+from mlops.spec.model import ModelVersion
+
+_KINDS: Mapping[str, AnswerKind] = {
+    "double": "number",
+    "float": "number",
+    "long": "whole",
+    "integer": "whole",
+    "boolean": "boolean",
+    "string": "text",
+}
+#: Of NumPy's type names, their beginnings.
+_TENSORS: tuple[tuple[str, AnswerKind], ...] = (
+    ("float", "number"),
+    ("int", "whole"),
+    ("uint", "whole"),
+    ("bool", "boolean"),
+    ("str", "text"),
+    ("object", "text"),
+)
+
+
+def read_answer_kind(model: ModelVersion) -> AnswerKind:
+    """Say what a model answers for a row; empty if nothing says so, or it cannot be read."""
+    if model.endpoint is not None:
+        return ""
+    try:
+        document = yaml.safe_load(read_model_file(model.source, "MLmodel") or "")
+    except (MlopsError, OSError, yaml.YAMLError):
+        # Whoever fetches the model says what is wrong with it.
+        return ""
+    return answer_kind(document) if isinstance(document, Mapping) else ""
+
+
+def answer_kind(mlmodel: Mapping[str, Any]) -> AnswerKind:
+    """Say what the model of a parsed MLmodel file answers for a row; empty if it does not say.
+
+    Several unnamed numbers a row are taken for probabilities: nothing tells them from other
+    vectors, and the first feedback does.
+
+    >>> answer_kind({"flavors": {"python_function": {"predict_fn": "predict_proba"}}})
+    'probabilities'
+    >>> answer_kind({"signature": {"outputs": '[{"type": "string"}]'}}), answer_kind({})
+    ('text', '')
+    """
+    function = (mlmodel.get("flavors") or {}).get("python_function") or {}
+    if function.get("predict_fn") == "predict_proba":
+        return "probabilities"
+    outputs = json.loads((mlmodel.get("signature") or {}).get("outputs") or "[]")
+    kinds = [_kind(output) for output in outputs]
+    if len(kinds) < 2:
+        return kinds[0] if kinds else ""
+    return "several" if set(kinds) <= {"number", "whole"} else "other"
+
+
+def _kind(output: Mapping[str, Any]) -> AnswerKind:
+    if output.get("type") == "tensor":
+        spec = output["tensor-spec"]
+        named = (kind for name, kind in _TENSORS if str(spec["dtype"]).startswith(name))
+        kind: AnswerKind = next(named, "other")
+        wide = len(spec["shape"]) > 2 or (len(spec["shape"]) == 2 and spec["shape"][1] != 1)
+        if not wide:
+            return kind
+        return "probabilities" if kind == "number" and len(spec["shape"]) == 2 else "several"
+    name = output.get("type")
+    return _KINDS.get(name, "other") if isinstance(name, str) else "other"
