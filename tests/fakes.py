@@ -99,6 +99,9 @@ class FakeJournal:
     def losses(self) -> dict[str, int]:
         return dict(self.lost)
 
+    def totals(self) -> dict[str, int]:
+        return {}
+
     def size_bytes(self) -> int:
         return self.size
 

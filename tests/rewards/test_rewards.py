@@ -171,6 +171,7 @@ def test_losses_are_those_of_scikit_learn() -> None:
         ("log-loss", [0.5, 0.5], 2, "the truth is none of the classes `0`, `1`"),
         ("log-loss", [3.0, 4.0], 1, "not a probability per class"),
         ("brier", "spam", "ham", "prediction is text, truth is text"),
+        ("exact", [0.5, 0.5], "setosa", "the truth is none of the classes"),
         ("cost", "ham", "egg", "none of those that the cost matrix names"),
     ],
 )

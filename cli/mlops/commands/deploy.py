@@ -98,8 +98,8 @@ def deploy(
         typer.Option(
             metavar="NAME",
             autocompletion=completion.rewards,
-            help=f"Reward function: {', '.join(REWARDS)} or module:function. By default what fits the "
-            "models' answers.",
+            help=f"Reward function: {', '.join(REWARDS)} or module:function. By default what "
+            "fits the models' answers.",
             show_default=False,
             rich_help_panel=_TRAFFIC,
         ),

@@ -87,7 +87,8 @@ def feedback(
         str,
         typer.Option(
             autocompletion=completion.rewards,
-            help="Reward of the request, higher is better; or, for labelled data, the name of the reward.",
+            help="Reward of the request, higher is better; or, for labelled data, the name of "
+            "the reward.",
             show_default=False,
         ),
     ] = "",
@@ -219,6 +220,8 @@ def _send_one(
         if there
         else send_outcome(load_settings(), name, request_id, **said)
     )
+    for text in answer.get("warnings", ()):
+        _warn(text)
     show(answer, as_json=as_json, render=lambda out: _render_one(out, answer))
 
 
@@ -278,7 +281,13 @@ def _send_stream(
             if there
             else send_stream(settings, name, lines, update)
         )
-    document = {"counts": dict(sent.counts), "problems": plain(sent.problems)}
+    document = {
+        "counts": dict(sent.counts),
+        "problems": plain(sent.problems),
+        "warnings": list(sent.warnings),
+    }
+    for text in sent.warnings:
+        _warn(text)
     show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))
     for problem in sent.problems[:_SHOWN]:
         note(f"[red]line {problem.line}:[/] {problem.fate}: {escape(problem.error)}")

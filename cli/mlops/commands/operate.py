@@ -158,7 +158,7 @@ def _render_here(out: Console, each: Status) -> None:
         table = Table(box=None, padding=(0, 2), header_style="dim")
         table.add_column("arm")
         table.add_column("model")
-        for title in ("weight", "requests", "errors", "rewards"):
+        for title in ("weight", "requests", "refused (4xx)", "errors (5xx)", "rewards"):
             table.add_column(title, justify="right")
         for arm in each.arms:
             table.add_row(
@@ -166,10 +166,12 @@ def _render_here(out: Console, each: Status) -> None:
                 escape(arm["version"]),
                 f"{arm['weight'] * 100:.4g} %",
                 f"{arm['requests']:,}",
+                f"{arm.get('refused', 0):,}",
                 f"{arm['errors']:,}",
                 f"{arm['rewards']:,}",
             )
         out.print(table)
+        out.print(f"  [dim]since the start {age(each.since_ms)}{_in_journal(each)}[/]")
         for arm in each.arms:
             if arm.get("up") is False:
                 out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")
@@ -184,6 +186,16 @@ def _render_here(out: Console, each: Status) -> None:
     if each.state == "crashed":
         next_steps(out, [f"mlops logs {each.name}"])
         out.print("      its `mlops deploy`, repeated, starts it again", markup=False)
+
+
+def _in_journal(each: Status) -> str:
+    """Say how much there is in all, beside what was counted since the start."""
+    if each.journal is None:
+        return ""
+    return (
+        f"; in the journal {each.journal['requests']:,} requests, "
+        f"{each.journal['outcomes']:,} outcomes"
+    )
 
 
 def _render_there(out: Console, each: ClusterStatus) -> None:

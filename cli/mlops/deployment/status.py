@@ -33,6 +33,7 @@ class Status:
         feedback: Feedback since the server started, by what became of it.
         log: Its log file; empty if it runs in a terminal.
         warnings: What somebody should see to, as the server says; empty if it does not run.
+        journal: `requests` and `outcomes` that the journal holds, of all times; None if unknown.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Status:
     log: str
     shadows: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
+    journal: dict[str, int] | None = None
 
 
 def status(where: Places) -> Status:
@@ -80,6 +82,7 @@ def status(where: Places) -> Status:
         log=said.launch.log_file,
         shadows=tuple(answer.get("shadows", ())),
         warnings=tuple(answer.get("warnings", ())),
+        journal=answer.get("journal") or None,
     )
 
 

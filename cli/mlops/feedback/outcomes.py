@@ -68,10 +68,12 @@ class Sent:
     Attributes:
         counts: Outcomes by fate.
         problems: Those that were not stored, by line; of each batch the first thousand.
+        warnings: What the server warns of, each thing once.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
 
 
 def refused(counts: Mapping[str, int]) -> int:
@@ -162,6 +164,7 @@ def _post(connection: Connection, batch: _Batch, sent: Sent) -> None:
         "/feedback", body, content_type="application/x-ndjson", fates=True
     )
     sent.counts += Counter(answer["counts"])
+    sent.warnings.update(dict.fromkeys(answer.get("warnings", ())))
     sent.problems += [
         Problem(batch.numbers[each["index"]], each["fate"], each["error"])
         for each in answer.get("problems", ())

@@ -50,13 +50,19 @@ class OwnEndpoint:
     Args:
         connection: To the server.
         own_reward: The user's reward with its name, if it runs here; else the server derives it.
+        warn: Told what the server warns of, each thing once.
     """
 
     def __init__(
-        self, connection: Connection, own_reward: tuple[Function, str] | None = None
+        self,
+        connection: Connection,
+        own_reward: tuple[Function, str] | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._connection = connection
         self._own_reward = own_reward
+        self._warn = warn
+        self._warned: set[str] = set()
         self._waiting: list[bytes] = []
 
     def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
@@ -78,6 +84,10 @@ class OwnEndpoint:
         )
         # Forgotten only now: an interrupted post can be repeated, and duplicates are harmless.
         self._waiting.clear()
+        for text in answer.get("warnings", ()):
+            if text not in self._warned:
+                self._warned.add(text)
+                self._warn(text)
         return Counter(answer["counts"])
 
 

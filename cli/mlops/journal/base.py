@@ -147,6 +147,10 @@ class Journal(Protocol):
         """Return how many rows of each kind were shed in all."""
         ...
 
+    def totals(self) -> dict[str, int]:
+        """Count all decisions as `requests`, and all `outcomes`."""
+        ...
+
     def size_bytes(self) -> int:
         """Return what it takes on disk."""
         ...

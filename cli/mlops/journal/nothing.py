@@ -86,6 +86,10 @@ class NoJournal:
         """Return nothing."""
         return {}
 
+    def totals(self) -> dict[str, int]:
+        """Return nothing."""
+        return {}
+
     def size_bytes(self) -> int:
         """Return 0."""
         return 0

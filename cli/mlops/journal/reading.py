@@ -176,6 +176,15 @@ def read_losses(connection: Connection) -> dict[str, int]:
     return {kind: int(count) for kind, count in connection.execute(query)}
 
 
+def read_totals(connection: Connection) -> dict[str, int]:
+    """See `Journal.totals`."""
+    found = {"requests": decisions, "outcomes": outcomes}
+    return {
+        name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+        for name, table in found.items()
+    }
+
+
 def read_shadow_pairs(connection: Connection, revisions: Iterable[int]) -> Iterator[ShadowPair]:
     """See `Journal.shadow_pairs`."""
     s, d = shadow_decisions.c, decisions.c

@@ -180,6 +180,11 @@ class SqlJournal:
         with self._reading() as connection:
             return reading.read_losses(connection)
 
+    def totals(self) -> dict[str, int]:
+        """See `Journal.totals`."""
+        with self._reading() as connection:
+            return reading.read_totals(connection)
+
     @property
     def is_file(self) -> bool:
         """Whether it is a file of this machine, whose space can be given back."""

@@ -65,9 +65,13 @@ def kind_of_answer(prediction: Answer) -> AnswerKind:
 def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) -> str:
     """Name the built-in reward that these two have; empty if none does.
 
+    Probabilities have log loss, also where this truth is none of their classes: it says so then.
+
     >>> fitting_reward([0.1, 0.9], 1), fitting_reward("a", "b"), fitting_reward([3.0, 4.0], 1)
     ('log-loss', 'exact', '')
     """
+    if kind_of_answer(prediction) == "probabilities":
+        return default_reward("probabilities")
     names: list[str] = [default_reward(kind_of_answer(prediction)), *list(REWARDS)]
     for name in names:
         reward = reward_called(name)

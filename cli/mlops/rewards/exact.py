@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from mlops.rewards.base import Answer, Reward, Terms, Value
-from mlops.rewards.kinds import pair_of, same
-from mlops.rewards.probabilities import label_of
+from mlops.rewards.kinds import is_single, pair_of, same
+from mlops.rewards.probabilities import label_of, split_by_truth
 
 
 def _exact(prediction: Answer, truth: Value, terms: Terms) -> float:
+    if is_single(prediction):
+        return float(same(prediction, truth))
     try:
-        return float(same(label_of(prediction, terms), truth))
+        label = label_of(prediction, terms)
     except ValueError:
         raise ValueError(pair_of(prediction, truth)) from None
+    # A truth that is none of the classes is not a wrong answer but another language.
+    split_by_truth(prediction, truth, terms)
+    return float(same(label, truth))
 
 
 EXACT = Reward(

@@ -27,6 +27,7 @@ class Admin:
             that fails.
         note: Writes a sentence into the journal, for whoever reads the report.
         score: Asks every arm about the same rows, off the books.
+        totals: Counts what the journal holds; called in a thread.
     """
 
     def __init__(
@@ -35,8 +36,10 @@ class Admin:
         swap: Callable[[Served], Awaitable[None]],
         note: Callable[[str], None],
         score: Callable[[list[Any]], list[list[Any]]],
+        totals: Callable[[], dict[str, int]],
     ) -> None:
         self._status = status
+        self._totals = totals
         self._swap = swap
         self._note = note
         self._score = score
@@ -54,7 +57,8 @@ class Admin:
         )
 
     async def _get_status(self, request: Request) -> Response:
-        return JSONResponse(self._status())
+        totals = await asyncio.to_thread(self._totals)
+        return JSONResponse({**self._status(), "journal": totals})
 
     async def _post_revision(self, request: Request) -> Response:
         try:

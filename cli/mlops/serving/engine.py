@@ -29,6 +29,7 @@ from mlops.protocols.base import (
 from mlops.serving.answers import rows_match, rows_of
 from mlops.serving.drawing import Draw, draw
 from mlops.serving.metrics import Metrics
+from mlops.serving.refusals import RefusalLog
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.serving.shadows import Shadows
 from mlops.spec.request_id import mint
@@ -84,6 +85,7 @@ class Engine:
         self._metrics = metrics
         self._shadows = shadows
         self._features = features
+        self._refusals = RefusalLog()
         self._threads = ThreadPoolExecutor(_MODEL_THREADS, thread_name_prefix="model")
 
     async def answer(
@@ -134,6 +136,8 @@ class Engine:
             )
         except ProtocolError as error:
             prediction, result = None, error
+            if 400 <= error.kind.status < 500:
+                self._refusals.note(drawn.arm.arm.name, error)
         if request.n_rows <= _FEW_ROWS:
             kept = self._keep(request, prediction)
         else:

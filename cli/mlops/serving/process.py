@@ -17,7 +17,7 @@ from typing import Any
 
 import uvicorn
 
-from mlops.errors import ConflictError, InvalidInputError, MlopsError
+from mlops.errors import ConflictError, InvalidInputError, MlopsError, RemoteError
 from mlops.journal.base import Journal
 from mlops.journal.nothing import open_journal
 from mlops.journal.records import RevisionEvent, StoredOutcome
@@ -116,7 +116,7 @@ class Process:
             self._token,
             BodyRoom(self._launch.max_bodies_mib * 1024 * 1024),
         )
-        admin = Admin(self._status, self._swap, self._note, self._engine.score)
+        admin = Admin(self._status, self._swap, self._note, self._engine.score, self._totals)
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
         self._adopt(self._engine.live)
@@ -236,6 +236,7 @@ class Process:
                     "path_taken": arm.loaded.path_taken,
                     "up": arm.remote.up if arm.remote else None,
                     "requests": sum(counters.codes.values()),
+                    "refused": sum(n for code, n in counters.codes.items() if 400 <= code < 500),
                     "errors": sum(n for code, n in counters.codes.items() if code >= 500),
                     "rewards": counters.rewards,
                 }
@@ -253,6 +254,13 @@ class Process:
             "shed": self._writer.shed,
             "warnings": [self._size.warning] if self._size.warning else [],
         }
+
+    def _totals(self) -> dict[str, int]:
+        """Count what the journal holds; nothing where it cannot be read."""
+        try:
+            return self._journal.totals()
+        except RemoteError:
+            return {}
 
     def _shadow_status(self, shadow: LiveShadow) -> dict[str, Any]:
         spec = shadow.shadow

@@ -209,8 +209,8 @@ def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     rewards = importlib.import_module("mlops.rewards").REWARDS
     if text and ":" not in text and text not in rewards:
         closest = did_you_mean(text, rewards)
-        what = f" ({closest.rstrip('?').lower()}?)" if closest else ""
-        raise ValueError(f"must be {one_of(rewards)} or `module:function`{what}")
+        what = f" ({closest[:1].lower()}{closest[1:]})" if closest else ""
+        raise ValueError(f"must be {one_of([*rewards, 'module:function'])}{what}")
     return text
 
 

@@ -275,4 +275,4 @@ def _endpoint(
         )
     own = (load_reward(its), its) if is_own(its) else None
     with connect(state) as connection:
-        yield state, OwnEndpoint(connection, own)
+        yield state, OwnEndpoint(connection, own, request.warn)

@@ -55,7 +55,7 @@ def visited(
     with reached(where) as found:
         if found.protocol == "mlops":
             _only_seldon(terms)
-            yield found.url, OwnEndpoint(found.connection, _own_reward(settings))
+            yield found.url, OwnEndpoint(found.connection, _own_reward(settings), warn)
         else:
             yield found.url, SeldonEndpoint(_desk(settings, found, terms, warn))
 

@@ -1,0 +1,223 @@
+"""Models that are not wine: probabilities, labels, and one that refuses half of its requests.
+
+One server for all, since its start costs seconds: every test deploys what it needs.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+
+from tests.fixtures_deployment import Shop
+
+COLUMNS = ["a", "b", "c", "d"]
+
+
+PICKY = """
+import mlflow.pyfunc
+import numpy as np
+
+class Model(mlflow.pyfunc.PythonModel):
+    def predict(self, context, model_input, params=None):
+        if LIMIT and (model_input["a"] > LIMIT).any():
+            raise ValueError("too wide for me")
+        return np.array(["setosa"] * len(model_input))
+
+mlflow.models.set_model(Model())
+"""
+
+
+def iris() -> tuple[pd.DataFrame, np.ndarray[Any, Any]]:
+    bunch = load_iris()
+    return pd.DataFrame(bunch.data, columns=COLUMNS), bunch.target_names[bunch.target]
+
+
+@pytest.fixture(scope="module")
+def garden(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """Return a project with two classifiers that answer probabilities, and two of labels."""
+    folder = tmp_path_factory.mktemp("garden")
+    (folder / ".mlops").mkdir()
+    shutil.copy(empty_database, folder / ".mlops" / "mlflow.db")
+    (folder / "mlops.toml").write_text('[deploy]\nname = "garden"\n')
+    rows, names = iris()
+    for name, strength in (("strong", 1.0), ("weak", 1e-3)):
+        model = LogisticRegression(C=strength, max_iter=1000).fit(rows, names)
+        mlflow.sklearn.save_model(
+            model,
+            folder / name,
+            pyfunc_predict_fn="predict_proba",
+            serialization_format="cloudpickle",
+            # MLflow starts a process to find them out otherwise.
+            pip_requirements=["scikit-learn"],
+            signature=mlflow.models.infer_signature(rows, model.predict_proba(rows)),
+            input_example=rows[:2],
+        )
+    text = mlflow.models.infer_signature(rows, np.array(["setosa"]))
+    for label, limit in (("picky", 5.8), ("easy", 0)):
+        script = folder / f"{label}.py"
+        script.write_text(f"LIMIT = {limit}\n{PICKY}")
+        mlflow.pyfunc.save_model(
+            folder / label, python_model=str(script), signature=text, input_example=rows[:2],
+            pip_requirements=["scikit-learn"],
+        )  # fmt: skip
+    rows.assign(kind=names).to_csv(folder / "iris.csv", index=False)
+    shop = Shop(folder, "garden")
+    yield shop
+    shop.close()
+
+
+def test_probabilities_earn_log_loss(garden: Shop) -> None:
+    said = garden.ok("deploy", "--ab", "./strong", "./weak", "--json")
+    assert said.document["reward"] == "log-loss"
+    assert said.document["warnings"] == [
+        "the reward is `log-loss`: the models answer probabilities"
+    ]
+    garden.ok("feedback", "--data", "iris.csv", "--truth-column", "kind")
+    report = garden.ok("report", "--json").document
+    names = iris()[1]
+    seen: dict[str, list[tuple[Any, str]]] = {"strong": [], "weak": []}
+    # From the raw rows, not through anything that the report uses.
+    with sqlite3.connect(garden.folder / ".mlops" / "journal" / "garden.db") as connection:
+        raw = connection.execute(
+            "select d.arm, d.predictions, o.truth_json from outcomes o join decisions d "
+            "on d.nonce = o.nonce"
+        ).fetchall()
+    for arm, predictions, truth in raw:
+        seen[("strong", "weak")[arm]].append((json.loads(predictions)[0], json.loads(truth)))
+    assert sum(map(len, seen.values())) == 150
+    for arm in report["arms"]:
+        own = seen[arm["name"]]
+        # Classes by their names, as the model has them, not by position.
+        by_sklearn = log_loss([t for _, t in own], [p for p, _ in own], labels=sorted(set(names)))
+        assert -arm["mean"] == pytest.approx(by_sklearn)
+        assert arm["quality"]["log_loss"] == pytest.approx(by_sklearn)
+        right = np.mean([sorted(set(names))[int(np.argmax(p))] == t for p, t in own])
+        assert arm["quality"]["accuracy"] == pytest.approx(right)
+        assert arm["quality"]["rmse"] is None
+    out = garden.ok("report").out
+    assert "estimate (AIPW)" in out
+    assert "log loss" in out
+
+
+def test_a_reward_that_does_not_fit_is_said_three_times(garden: Shop) -> None:
+    words = ("deploy", "--ab", "./strong", "./weak", "--reward", "squared-error")
+    said = garden.ok(*words, "--json").document
+    assert said["warnings"] == [
+        f"`{arm}`: it answers probabilities, and `squared-error` cannot be derived from that; "
+        "`--reward log-loss` fits"
+        for arm in ("strong", "weak")
+    ]
+    request_id, _ = garden.ask()
+    why = "prediction is a list of 3, truth is a number; use --reward log-loss"
+    one = garden.ok("feedback", "--request-id", request_id, "--truth", "1")
+    assert f"no reward can be derived: {why}" in " ".join(one.err.split())
+    line = json.dumps({"request_id": garden.ask()[0], "truth": 2})
+    document = garden.ok("feedback", "--data", "-", "--json", stdin=line + "\n").document
+    assert document["counts"] == {"accepted": 1}
+    assert document["warnings"] == [f"no reward can be derived: {why}"]
+    report = garden.ok("report", "--json").document
+    assert report["verdict"]["reason"] == f"No reward can be derived: {why}."
+    assert all(arm["quality"]["accuracy"] != 0 for arm in report["arms"] if arm["quality"]["n"])
+
+
+def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
+    garden.ok("deploy", "--ab", "./easy", "./picky")
+    rows, _ = iris()
+    codes: dict[str, list[int]] = {"easy": [], "picky": []}
+    for row in rows.to_numpy().tolist() * 2:
+        arm, code = send(garden, row)
+        codes[arm].append(code)
+    refused = codes["picky"].count(400)
+    assert refused > 20
+    assert set(codes["easy"]) == {200}
+    # Nobody's arm is drawn for what no model could read.
+    assert send(garden, None)[1] == 400
+
+    (status,) = garden.ok("status", "garden", "--json").document["deployments"]
+    assert {arm["name"]: arm["refused"] for arm in status["arms"]} == {"easy": 0, "picky": refused}
+    assert [arm["errors"] for arm in status["arms"]] == [0, 0]
+    assert status["journal"]["requests"] >= 300
+    shown = garden.ok("status", "garden").out
+    assert "refused (4xx)" in shown
+    assert "since the start" in shown
+
+    report = garden.ok("report", "--json").document
+    assert report["reward"] == "exact"
+    assert [arm["refused"] for arm in report["arms"]] == [0, refused]
+    (note,) = [text for text in report["notes"] if "refuse" in text]
+    assert f"`picky` {refused} of {len(codes['picky'])}" in note
+    with urllib.request.urlopen(f"{garden.state.url}/report") as page:
+        assert f"<td>0</td><td>{refused}</td>" in page.read().decode()
+    with urllib.request.urlopen(f"{garden.state.url}/metrics") as metrics:
+        (line,) = [
+            text
+            for text in metrics.read().decode().splitlines()
+            if text.startswith("mlops_requests_total") and 'code="400"' in text
+        ]
+    assert 'arm="picky"' in line
+    assert float(line.split()[-1]) == refused
+    log = garden.where.log.read_text()
+    told = [text for text in log.splitlines() if "arm picky refused a request (400)" in text]
+    assert "ValueError" in told[0]
+    assert "too wide for me" in told[0]
+    # Some lines, not one for each.
+    assert len(told) < refused
+
+
+def test_a_reward_that_is_not_there_is_refused_at_once(garden: Shop) -> None:
+    words = ("deploy", "--ab", "./easy", "./picky", "--json", "--reward")
+    assert "did you mean `exact`" in garden.run(*words, "exat").error["message"]
+    missing = garden.run(*words, "nomod:f")
+    assert missing.code == 3
+    assert "No module named 'nomod'" in missing.error["message"]
+    toml = garden.folder / "mlops.toml"
+    before = toml.read_text()
+    toml.write_text(before + '\n[feedback]\nreward = "log-los"\n')
+    try:
+        wrong = garden.run("status", "--json")
+    finally:
+        toml.write_text(before)
+    assert wrong.code == 3
+    assert "did you mean `log-loss`" in wrong.error["message"]
+
+
+def test_a_reward_that_raises_shows_where(garden: Shop) -> None:
+    (garden.folder / "profit.py").write_text(
+        "def margin(prediction, truth):\n    return {}['hello']\n"
+    )
+    garden.ok("deploy", "--ab", "./easy", "./picky", "--reward", "profit:margin")
+    words = ("feedback", "--data", "iris.csv", "--truth-column", "kind", "--limit", "1", "--json")
+    message = garden.run(*words).error["message"]
+    assert "KeyError: 'hello'" in message
+    assert "profit.py:2" in message
+
+
+def send(garden: Shop, row: list[float] | None) -> tuple[str, int]:
+    """Post one row, or nonsense; return the arm and the status."""
+    body = b"{" if row is None else json.dumps(
+        {"dataframe_split": {"columns": COLUMNS, "data": [row]}}
+    ).encode()  # fmt: skip
+    request = urllib.request.Request(
+        f"{garden.state.url}/invocations", body, {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return answer.headers["x-mlops-arm"], answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.headers.get("x-mlops-arm", ""), error.code
