@@ -141,6 +141,19 @@ def test_aliases_are_followed_and_do_not_grow_without_end() -> None:
         read_documents("a: &a [*a]\n", "f")
 
 
+@pytest.mark.parametrize("depth", [110, 400, 490, 600, 50_000])
+@pytest.mark.parametrize("opening", ["[", "{a: "])
+def test_what_is_nested_too_deep_is_not_read(depth: int, opening: str) -> None:
+    closing = "]" if opening == "[" else "}"
+    text = f"{WELL}x: {opening * depth}1{closing * depth}\n"
+    assert [rule for rule, _ in rules(text)] == ["yaml"]
+
+
+def test_aliases_do_not_nest_too_deep() -> None:
+    chain = "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 400))
+    assert [rule for rule, _ in rules(f"{WELL}a0: &a0 [x]\n{chain}")] == ["yaml"]
+
+
 def test_a_list_is_its_items() -> None:
     text = "apiVersion: v1\nkind: List\nitems:\n" + "".join(
         f"- apiVersion: v1\n  kind: ConfigMap\n  metadata:\n    name: {name}\n"

@@ -98,7 +98,7 @@ def _indented(out: Console, text: str) -> None:
     from rich.text import Text
 
     for line in wrap(text, out.width - 4, break_long_words=False, break_on_hyphens=False):
-        out.print(Text(f"    {line}", style="dim"))
+        out.print(Text(f"    {line}", style="dim"), soft_wrap=True)
 
 
 def _headline(finding: Finding) -> str:

@@ -16,6 +16,8 @@ Path: TypeAlias = tuple[str | int, ...]
 
 # More than any manifest has; aliases can make a few lines grow without end.
 _MAX_NODES = 200_000
+# Deeper than any manifest is, and far less than Python's functions may call themselves.
+_MAX_DEPTH = 100
 # The schemas in CustomResourceDefinitions are most of an install file, and nothing checks them.
 _LARGE_CHUNK = 4_000
 _CRD = re.compile(r"^kind:\s*[\"']?CustomResourceDefinition\b", re.MULTILINE)
@@ -258,9 +260,12 @@ def _without_crds(text: str) -> str:
 
 
 class _Built(NamedTuple):
+    """A value that has been read, with its number of nodes and of levels below it."""
+
     data: Any
     spot: Spot
     nodes: int
+    levels: int
 
 
 class _Reader:
@@ -274,13 +279,14 @@ class _Reader:
         self._events: Iterator[Any] = yaml.parse(text, loader)
         self._anchors: dict[str, _Built | None] = {}
         self._repeated: list[Path] = []
-        self._count = 0
+        self._count = self._deepest = 0
 
     def documents(self) -> Iterator[tuple[Any, Spot, tuple[Path, ...]]]:
         """Yield each document's data, where it stands, and the keys that it repeats."""
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                self._anchors, self._repeated, self._count = {}, [], 0
+                self._anchors, self._repeated = {}, []
+                self._count = self._deepest = 0
                 built = self._build(next(self._events), ())
                 yield built.data, built.spot, tuple(self._repeated)
 
@@ -291,12 +297,12 @@ class _Reader:
             built = self._anchors.get(anchor)
             if built is None:
                 raise UnreadableError(_alias_fault(anchor, self._anchors), line)
-            self._counted(built.nodes, line)
+            self._counted(built.nodes, len(path) + built.levels, line)
             return built
         if event.anchor:
             self._anchors[event.anchor] = None
-        before = self._count
-        self._counted(1, line)
+        before, deepest, self._deepest = self._count, self._deepest, len(path)
+        self._counted(1, len(path), line)
         data: Any
         spot = Spot(line, _NOTHING)
         if isinstance(event, yaml.MappingStartEvent):
@@ -309,13 +315,17 @@ class _Reader:
             plain = event.implicit[0] and not event.tag
             tag = event.tag if event.tag and event.tag.startswith("tag:yaml.org") else None
             data = _scalar(event.value, tag) if plain or tag else event.value
-        built = _Built(data, spot, self._count - before)
+        built = _Built(data, spot, self._count - before, self._deepest - len(path))
+        self._deepest = max(self._deepest, deepest)
         if event.anchor:
             self._anchors[event.anchor] = built
         return built
 
-    def _counted(self, nodes: int, line: int) -> None:
+    def _counted(self, nodes: int, depth: int, line: int) -> None:
         self._count += nodes
+        self._deepest = max(self._deepest, depth)
+        if depth > _MAX_DEPTH:
+            raise UnreadableError(f"it is nested more than {_MAX_DEPTH} levels deep", line)
         if self._count > _MAX_NODES:
             raise UnreadableError("aliases make it grow without end", line)
 
@@ -363,7 +373,7 @@ def _merge(data: dict[str, Any], spots: dict[str | int, Spot], merged: _Built) -
     """Add what a merge key brings, and nothing that is there already."""
     if isinstance(merged.data, list):
         for index, item in enumerate(merged.data):
-            _merge(data, spots, _Built(item, merged.spot.inside[index], 0))
+            _merge(data, spots, _Built(item, merged.spot.inside[index], 0, 0))
     elif isinstance(merged.data, dict):
         for key, value in merged.data.items():
             if key not in data:

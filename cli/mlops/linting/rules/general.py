@@ -269,8 +269,8 @@ RULES = (
         "note",
         (),
         nothing,
-        "It is not a manifest until it is rendered, so it was not checked: `helm template CHART |"
-        " mlops lint -`, `envsubst`, or the engine it is for.",
+        "It becomes a manifest when it is rendered: `helm template CHART | mlops lint -`, "
+        "`envsubst`, or the engine it is written for.",
     ),
     Rule(
         PARTIAL,
