@@ -31,7 +31,7 @@ def test_the_life_of_a_deployment(wine_shop: Shop) -> None:
     said = wine_shop.ok("deploy", "--ab", "modelA", "modelB")
     assert "wine will be created" in said.err
     assert "+ modelA  wine/1  50 %" in said.err
-    assert "`modelA` means wine/1: alias of wine" in said.err
+    assert "modelA is wine/1: alias of wine" in said.err
     assert said.out.startswith(f"wine revision 1 at {wine_shop.state.url}\n")
     assert "mlops feedback\n" in said.out + said.err
     pid = wine_shop.state.pid

@@ -117,7 +117,7 @@ def test_the_difference_of_environments_is_told(
     assert cli(ready_folder, "train", "--env-manager", "local") == 0
     out, err = capsys.readouterr()
     assert "environment: no-such-package >=1 wanted, is not installed (missing)" in err
-    assert out.startswith("nothing registered\n")
+    assert out.startswith("nothing registered: the script logged no model\n")
 
 
 @pytest.mark.parametrize(

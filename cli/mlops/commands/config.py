@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,21 +53,28 @@ def _render(
 ) -> None:
     from rich.markup import escape
 
-    out.print(f"[dim]project[/] {escape(str(settings.project_dir))}")
+    out.print(f"[dim]# project {escape(str(settings.project_dir))}[/]", soft_wrap=True)
     section = ""
     for line in lines:
         head, _, key = line.key.partition(".")
         if head != section:
             section = head
-            out.print(f"\n[bold]\\[{head}][/]  ")
+            out.print(f"\n[bold]\\[{head}][/]")
         given = line.origin != "default"
         value = escape(_as_toml(line.value))
-        out.print(f"{key} = [bold green]{value}[/]" if given else f"{key} = {value}")
-        if with_origin:
-            out.print(f"  [dim]{escape(line.origin)}[/]")
+        where = f"  [dim]# {escape(line.origin)}[/]" if with_origin else ""
+        if line.value is None:
+            # TOML has no word for it.
+            out.print(f"[dim]# {key} is not set[/]{where}", soft_wrap=True)
+            continue
+        shown = f"[bold green]{value}[/]" if given else value
+        out.print(f"{key} = {shown}{where}", soft_wrap=True)
 
 
 def _as_toml(value: object) -> str:
     if isinstance(value, tuple):
         return "[" + ", ".join(_as_toml(item) for item in value) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # A basic string of TOML has the escapes of JSON.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _STORY = (
-    ("A wine shop wants to know how good a wine is before it is tasted.", "init --template wine"),
-    ("Two models, alike but for one number.", "train -P alpha=0.1 --alias modelA"),
+    ("A wine shop wants to predict how a wine will be rated.", "init --template wine"),
+    ("Two models that differ in one parameter.", "train -P alpha=0.1 --alias modelA"),
     ("", "train -P alpha=1.0 --alias modelB"),
-    ("Offline they are close. Let customers decide.", "deploy --ab modelA modelB"),
-    ("Customers come, taste, and rate.", "feedback"),
+    ("Offline they are close. Compare them on traffic.", "deploy --ab modelA modelB"),
+    ("Simulate requests, and send their labels.", "feedback"),
     ("Which is better?", "report"),
 )
 
@@ -27,9 +27,7 @@ _STORY = (
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[DIR]", help="New folder for it; mlops-demo here.", show_default=False
-        ),
+        typer.Argument(metavar="DIR", help="New folder for it.", show_default="mlops-demo"),
     ] = None,
 ) -> None:
     """Train two models, deploy them, simulate traffic, decide: the whole loop in two minutes."""
@@ -52,7 +50,9 @@ def demo(
     for line in (
         f"cd {shlex.quote(str(place))}",
         end.curl,
-        f"open {end.url}/report, {end.url}/docs and {end.url}/metrics",
+        f"open {end.url}/report",
+        f"open {end.url}/docs",
+        f"open {end.url}/metrics",
         f"{mlops} report",
         f"{mlops} status",
         f"{mlops} rollback {end.name}",

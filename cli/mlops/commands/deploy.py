@@ -391,7 +391,7 @@ def _show_plan(out: Console, plan: Plan) -> None:
         out.print(Text(f"  {text}", style="yellow" if "cannot" in text else "dim"))
     for model in plan.after.models:
         if model.chosen_by:
-            text = f"  `{model.ref}` means {model.label}: {model.chosen_by}"
+            text = f"  {model.ref} is {model.label}: {model.chosen_by}"
             out.print(Text(text, style="dim"))
 
 

@@ -109,6 +109,8 @@ def stop(
         ran = "would be stopped" if dry_run else "stopped"
         words = ran if result.stopped else "was not running; nothing to change"
         note(f"[bold]{result.name}[/] {words}")
+        for other in result.running:
+            note(f"{other} is running: `mlops stop {other}` stops it")
     else:
         if forget:
             note("nothing is asked of the cluster")

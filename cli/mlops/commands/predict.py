@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -63,7 +64,8 @@ def predict(
 
 def _render(out: Console, answer: Predicted) -> None:
     for value in answer.predictions:
-        out.print(value if isinstance(value, str) else f"{value}", markup=False)
+        text = value if isinstance(value, str) else json.dumps(plain(value), ensure_ascii=False)
+        out.print(text, markup=False)
     note(f"[dim]{_source(answer)}[/]")
     if len(answer.predictions) == 1 and (answer.revision or answer.response):
         from mlops.commands.output import console

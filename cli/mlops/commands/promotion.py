@@ -147,6 +147,8 @@ def _render_history(out: Console, entries: Sequence[Entry]) -> None:
 
     from mlops.registry.ledger import summary
 
+    if entries:
+        out.print("[dim] REV  STATE     LIVE SINCE (UTC)      ACTION    BY[/]")
     styles = {"live": "bold green", "failed": "red", "pending": "yellow", "replaced": "dim"}
     for entry in entries:
         when = moment(entry.live_ms or entry.created_ms)
@@ -161,7 +163,7 @@ def _render_history(out: Console, entries: Sequence[Entry]) -> None:
             out.print(f"      [dim]{escape(f'{place.target} in {place}{stopped}')}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
-                target = move.version or "none"
+                target = f"version {move.version}" if move.version else "nothing"
                 out.print(f"      {escape(move.model)}@{move.alias} → {target}")
         why = entry.error or entry.intent.reason
         if why:

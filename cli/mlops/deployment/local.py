@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -19,8 +20,10 @@ from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.places import (
     Places,
     is_alive,
+    known_names,
     make_key,
     make_token,
+    places,
     read_server_state,
     socket_path,
 )
@@ -166,12 +169,33 @@ def check_port(settings: Settings, where: Places) -> None:
                 f"`{where.name}` cannot listen on {host}, port {port}: {error.strerror}.",
                 hint="Choose others with `--host` and `--port`.",
             ) from error
-        with socket.create_server((host, 0), family=family) as probe:
-            free = probe.getsockname()[1]
+        other = _own_at(settings, port)
+        by = f"your deployment `{other}`" if other else "another program"
+        first = f"`mlops stop {other}`" if other else "Stop that program"
         raise ConflictError(
-            f"Port {port} on {host}, which `{where.name}` is to have, is taken by another program.",
-            hint=f"Stop that program, or add `--port {free}`: callers then need the new URL.",
+            f"Port {port} on {host}, which `{where.name}` is to have, is taken by {by}.",
+            hint=f"{first}, or add `--port {_free_port(host, family)}`: callers then need the new "
+            "URL.",
         ) from error
+
+
+def _own_at(settings: Settings, port: int) -> str:
+    """Return the deployment of this project that listens on a port, empty if none does."""
+    for name in known_names(settings):
+        where = places(settings, name)
+        state = read_server_state(where)
+        if state is not None and is_alive(where) and state.url.endswith(f":{port}"):
+            return name
+    return ""
+
+
+def _free_port(host: str, family: socket.AddressFamily) -> int:
+    """Return a port like those that servers take by themselves."""
+    for port in (*range(8080, 8181), 0):
+        with contextlib.suppress(OSError), socket.create_server((host, port), family=family) as own:
+            found: int = own.getsockname()[1]
+            return found
+    return 0
 
 
 def stop(where: Places) -> bool:

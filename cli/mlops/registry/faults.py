@@ -182,7 +182,7 @@ def _translate(error: MlflowException, uri: str) -> MlopsError:
 
 def _unreachable(text: str, uri: str) -> RemoteError:
     return RemoteError(
-        f"MLflow at `{uri}` cannot be used: {_first_line(without_credentials(text))}",
+        f"MLflow at `{uri}` cannot be used: {_reason(without_credentials(text))}",
         hint="Is it running, and is the address right? `mlops config show --origin` says where "
         "it comes from.",
     )
@@ -192,3 +192,11 @@ def _first_line(text: str) -> str:
     """Return what a person needs of MLflow's often very long messages."""
     line = text.strip().splitlines()[0] if text.strip() else "no reason given"
     return line if len(line) <= 400 else line[:400] + "…"
+
+
+def _reason(text: str) -> str:
+    """Return why nobody was reached; urllib3 wraps it into its whole history."""
+    found = re.findall(r"\[Errno -?\d+\] ([A-Z][\w ]+)|(timed out)", text)
+    if "Max retries exceeded" in text and found:
+        return "".join(found[-1]).lower() + "."
+    return _first_line(text)

@@ -310,6 +310,11 @@ def _spare_the_collector() -> None:
     gc.set_threshold(*_COLLECT_AFTER)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether uvicorn says something; of its start and end we tell once for both servers."""
+    return not record.getMessage().startswith(("Started server", "Finished server"))
+
+
 class _Quiet(uvicorn.Server):
     """A server that leaves the process's signals to us: two of them share one loop."""
 
@@ -319,6 +324,7 @@ class _Quiet(uvicorn.Server):
 
 
 def _server(app: Application) -> uvicorn.Server:
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     return _Quiet(
         uvicorn.Config(
             app,

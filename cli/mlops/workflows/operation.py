@@ -23,10 +23,12 @@ class Stopped:
     Attributes:
         name: Name of the deployment.
         stopped: Whether it ran.
+        running: If it did not: the other deployments that run here.
     """
 
     name: str
     stopped: bool
+    running: tuple[str, ...] = ()
 
 
 def statuses(settings: Settings, name: str | None) -> list[Status | ClusterStatus]:
@@ -97,4 +99,6 @@ def stop(
             hint=f"Leave `{option}` out.",
         )
     ran = is_alive(where) if dry_run else local.stop(where)
-    return Stopped(found.name, ran)
+    others = [] if ran else [each for each in known_names(settings) if each != found.name]
+    running = tuple(each for each in others if is_alive(places(settings, each)))
+    return Stopped(found.name, ran, running)
