@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from mlops.stats.missing import lee_bounds, manski_bounds, missing_feedback, tipping_share
+from mlops.stats.missing import (
+    lee_bounds,
+    manski_bounds,
+    missing_feedback,
+    robust_interval,
+    tipping_share,
+)
 from mlops.stats.sample_ratio import log_evidence
 from tests.stats.tolerance import most
 
@@ -99,3 +105,18 @@ def test_tipping_share() -> None:
     assert tipping_share(lead=0.1, mean=1.0, rate=0.5, bad=0.0) == pytest.approx(0.2)
     assert tipping_share(lead=0.6, mean=1.0, rate=0.5, bad=0.0) is None
     assert tipping_share(lead=0.1, mean=1.0, rate=1.0, bad=0.0) is None
+
+
+def test_an_effect_made_by_who_is_missing_does_not_stand() -> None:
+    rng = np.random.default_rng(3)
+    ours, theirs = -(rng.normal(size=800) ** 2), -(rng.normal(size=800) ** 2)
+    left = ours[ours > np.quantile(ours, 0.04)]
+    gap = left.mean() - theirs.mean()
+
+    low, high = robust_interval((gap - 0.1, gap + 0.1), left, theirs, (0.96, 1.0))
+
+    assert gap - 0.1 > 0
+    assert low < 0
+    assert high > gap + 0.1
+    assert robust_interval((0.1, 0.2), left, theirs, (0.5, 0.5)) == pytest.approx((0.1, 0.2))
+    assert robust_interval((0.1, 0.2), left[:0], theirs, (0.0, 0.5)) == (0.1, 0.2)

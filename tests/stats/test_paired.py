@@ -9,7 +9,7 @@ from mlops.stats.paired import (
     TIGHTEST_AT,
     labels_depend,
     paired_sequence,
-    weighted_differences,
+    weighted_sequence,
 )
 from tests.stats.tolerance import fewest, most
 
@@ -76,8 +76,7 @@ def test_selective_labels_are_weighted_and_noticed() -> None:
     plain = weighed = noticed = 0
     for arms, gap, labelled, acts, guesses in zip(*selective(runs, n, 4), strict=True):
         plain += mean_sequence(gap[labelled], tightest_at=TIGHTEST_AT).excludes().any().item()
-        values = weighted_differences(gap, labelled, shares, acts)
-        weighed += mean_sequence(values, tightest_at=TIGHTEST_AT).excludes().any().item()
+        weighed += weighted_sequence(gap, labelled, shares, acts).excludes().any().item()
         pattern = np.where(labelled, np.sign(guesses[:, 1] - guesses[:, 0]), 0).astype(int)
         noticed += labels_depend(arms, shares, labelled, pattern).depend
 
@@ -103,6 +102,18 @@ def test_labels_that_come_to_all_alike_rarely_alarm() -> None:
 
 def test_a_label_without_a_cause_is_an_error() -> None:
     with pytest.raises(ValueError, match="no arm acts"):
-        weighted_differences(
+        weighted_sequence(
             np.ones(1), np.array([True]), np.array([[0.5, 0.5]]), np.array([[False, False]])
         )
+
+
+def test_weights_are_those_of_horvitz_and_thompson() -> None:
+    _, gap, labelled, acts, _ = (each[0] for each in selective(1, 4000, 6))
+    shares = np.tile([0.9, 0.1], (4000, 1))
+    chance = (acts * shares).sum(axis=1)
+
+    found = weighted_sequence(np.where(labelled, gap, np.nan), labelled, shares, acts)
+
+    values = (np.where(labelled, gap, 0.0)[chance > 0] / chance[chance > 0])[10:]
+    assert found.estimate[-1] == pytest.approx(values.mean())
+    assert found.ready[-1]

@@ -21,6 +21,9 @@ The bounds. Means of those who answer compare all requests only if the silent on
     Lee (RES 76, 2009): answers of the arm that gets more of them are trimmed at the top, or the
         bottom, until the rates agree; bounds for those who answer in either arm. Assumes that the
         arm moves everybody's answering in one direction, and a randomised draw.
+    Robust interval: the verdict's interval, moved outwards by what Lee's bounds leave open. The
+        test takes some dozen silent requests to speak, an effect made by them may need fewer:
+        a verdict stands only if it stands so.
     Tipping share: the part of one arm's silent requests which must have earned a bad reward for
         the verdict to be open again.
 """
@@ -140,6 +143,31 @@ def lee_bounds(
         return low - other, high - other
     other = float(np.mean(candidate))
     return other - high, other - low
+
+
+def robust_interval(
+    bounds: tuple[float, float],
+    candidate: NDArray[np.floating],
+    baseline: NDArray[np.floating],
+    rates: tuple[float, float],
+) -> tuple[float, float]:
+    """The interval of a difference, allowing for who may be missing.
+
+    Args:
+        bounds: Lower and upper bound from those who answered.
+        candidate: Rewards of the candidate's answered requests, shape (n,).
+        baseline: Rewards of the baseline's, shape (m,).
+        rates: Share of requests answered, of the candidate and the baseline.
+
+    Returns:
+        Bounds further out by how far Lee's bounds lie from the plain difference of means; the same
+        bounds where the rates agree, and where an arm has no answer yet.
+    """
+    if not candidate.size or not baseline.size or not min(rates) > 0:
+        return bounds
+    low, high = lee_bounds(candidate, baseline, rates)
+    plain = float(np.mean(candidate)) - float(np.mean(baseline))
+    return bounds[0] - max(plain - low, 0.0), bounds[1] + max(high - plain, 0.0)
 
 
 def _trimmed(values: NDArray[np.floating], kept: float) -> tuple[float, float]:
