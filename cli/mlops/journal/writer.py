@@ -24,7 +24,8 @@ from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.records import Decision, NewOutcome, ShadowDecision, StoredOutcome
 
 _LOG = logging.getLogger(__name__)
-_FLUSH_S = 0.1
+#: Longest that a decision waits to be written with others, seconds.
+FLUSH_S = 0.1
 _RETRY_S = 0.5
 _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
@@ -149,7 +150,7 @@ class JournalWriter:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(_FLUSH_S)
+            self._wake.wait(FLUSH_S)
             self._wake.clear()
             written = self._write_batch()
             written = written and self._write_shadows()

@@ -1,8 +1,9 @@
 """Which arm a request gets, repeatably.
 
 The number that decides is drawn from a keyed hash: of the sticky unit if the deployment has one,
-else of the idempotency key, else from the fresh nonce of the request. The key is the
-deployment's, so nobody outside can choose units that all fall on one arm.
+else of the idempotency key, else from the fresh nonce of the request. A unit that came under an
+earlier revision of the experiment keeps the arm it had first, see `mlops.serving.first_arms`. The
+key is the deployment's, so nobody outside can choose units that all fall on one arm.
 """
 
 from __future__ import annotations
@@ -65,6 +66,11 @@ def draw(
     unit = _unit(live, key, request.payload, headers)
     if forced:
         return Draw(_named(live, forced), 0.0, nonce, unit)
+    if unit is not None and live.first_arms is not None:
+        first = live.first_arms.of(unit)
+        # An arm that gets no traffic any more keeps nobody.
+        if first is not None and live.arms[first.arm].arm.weight > 0:
+            return Draw(live.arms[first.arm], first.propensity, nonce, unit)
     number = int.from_bytes(unit or nonce[:8], "big") / _FULL
     choice = live.policy.choose(number)
     return Draw(live.arms[choice.arm], choice.propensity, nonce, unit)

@@ -22,12 +22,13 @@ from mlops.journal.base import Journal
 from mlops.journal.nothing import open_journal
 from mlops.journal.records import RevisionEvent, StoredOutcome
 from mlops.journal.url import journal_url
-from mlops.journal.writer import JournalWriter
+from mlops.journal.writer import FLUSH_S, JournalWriter
 from mlops.registry.holding import Hold
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.engine import Engine
+from mlops.serving.first_arms import first_arms
 from mlops.serving.journal_size import JournalSize
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
@@ -84,6 +85,7 @@ class Process:
         self._size = JournalSize(self._journal, launch.journal_max_mb, launch.name)
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
+        self._engine.live = self._with_first_arms(live)
         self._desk = OutcomeDesk(self._engine, self._metrics, self._specs)
         _spare_the_collector()
         self._started_ms = 0
@@ -169,6 +171,7 @@ class Process:
     async def _make_live(self, served: Served) -> None:
         """Load beside the live revision, write it down, then move one pointer."""
         live = await asyncio.to_thread(load_revision, served, self._engine.live)
+        live = await asyncio.to_thread(self._with_first_arms, live)
         # Before it answers anybody: a report could not read the evidence of a revision that the
         # journal does not know.
         await asyncio.to_thread(self._record, "live", live)
@@ -183,6 +186,10 @@ class Process:
             raise
         self._adopt(live)
         self._watch.retire(before[0], live)
+        if live.first_arms is not None:
+            # Units that came while the revision was loading are not in the journal yet.
+            await asyncio.sleep(2 * FLUSH_S)
+            self._engine.live = await asyncio.to_thread(self._with_first_arms, live)
         _LOG.info("revision %d is live", served.revision.number)
 
     def _adopt(self, live: LiveRevision) -> None:
@@ -211,6 +218,18 @@ class Process:
         for event in self._journal.revision_events():
             if event.spec is not None and event.event != "note":
                 self._specs[event.revision] = from_dict(event.spec)
+
+    def _with_first_arms(self, live: LiveRevision) -> LiveRevision:
+        """Let sticky units keep the arms that they had before this revision."""
+        spec, number = live.served.revision.spec, live.served.revision.number
+        earlier = [
+            other
+            for other, its in self._specs.items()
+            if other != number and its.experiment == spec.experiment
+        ]
+        if not spec.sticky_by or spec.redraw or not earlier:
+            return live
+        return replace(live, first_arms=first_arms(self._journal.drawn_requests(earlier)))
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlops.errors import InvalidInputError
 from mlops.policies import POLICIES
 from mlops.policies.base import Policy
+from mlops.serving.first_arms import FirstArms
 from mlops.serving.models import load_model
 from mlops.serving.models.base import LoadedModel
 from mlops.serving.models.remote import RemoteModel, connect
@@ -59,6 +60,8 @@ class LiveRevision:
         salt: Keeps the draws of one experiment apart from those of the next, so that a unit's
             arm in the last one does not decide its arm in this one.
         shadows: Its shadows, ready.
+        first_arms: Arms that sticky units had under earlier revisions of the experiment; None where
+            units do not stick, or are drawn again.
     """
 
     served: Served
@@ -66,6 +69,7 @@ class LiveRevision:
     policy: Policy
     salt: bytes
     shadows: tuple[LiveShadow, ...] = ()
+    first_arms: FirstArms | None = None
 
     @property
     def signature(self) -> Signature:

@@ -74,6 +74,8 @@ class DeploymentSpec:
         reward_range: Lowest and highest reward that may come, declared before looking; None for
             no promise. Another range is another experiment.
         shadows: Models that are tried on copies of requests; no part of the experiment.
+        redraw: Whether sticky units that came before are drawn again with these weights, instead of
+            keeping the arm they had first.
         attribution: Which feedback counts for a request, and what silence means.
         costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
             Others are another experiment.
@@ -86,6 +88,7 @@ class DeploymentSpec:
     reward: str = "squared-error"
     reward_range: tuple[float, float] | None = None
     shadows: tuple[Shadow, ...] = ()
+    redraw: bool = False
     attribution: Attribution = field(default_factory=Attribution)
     costs: tuple[tuple[str, str, float], ...] = ()
 
@@ -275,6 +278,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             reward=document["reward"],
             reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             shadows=shadows,
+            redraw=bool(document.get("redraw", False)),
             attribution=Attribution(**document.get("attribution", {})),
             costs=tuple(
                 (str(truth), str(prediction), float(cost))
