@@ -147,13 +147,14 @@ def test_requests_of_one_sticky_unit_are_one_unit(diary: Diary) -> None:
     # In the order in which units first sent any.
     assert found.arms.tolist() == [1, 0, 0]
     assert found.rewards.tolist() == [-1.0, -2.0, 0.0]
-    # A change of weights moved her: another unit there.
+    # A change of weights moved her; she counts once, in the revision that she met first.
     diary.live(0.1, 0.9)
     diary.rate(diary.decide(1, 5.0, unit=ann), 5.0)
     found = diary.read()
-    assert found.arms.tolist() == [1, 0, 0, 1]
-    assert found.strata.tolist() == [0, 0, 0, 1]
-    assert found.propensities.tolist() == [0.5, 0.5, 0.5, 0.9]
+    assert (found.arms.tolist(), found.left_out) == ([1, 0, 0], (1, 0, 0))
+    assert found.asked.arms.tolist() == [0, 1, 0]
+    assert found.strata.tolist() == [0, 0, 0]
+    assert found.propensities.tolist() == [0.5, 0.5, 0.5]
     # Traffic counts her once.
     assert [(t.arm, t.drawn, t.units) for t in found.traffic if t.revision == 1] == [
         (0, 3, 2),
@@ -188,14 +189,14 @@ def test_late_feedback_is_credited_to_its_revision_and_counted(diary: Diary) -> 
 
 
 def test_a_retry_that_another_arm_answered(diary: Diary) -> None:
-    """The decision that stands is the first; the outcome keeps the arm of its own request id."""
+    """The decision that stands is the first, and its unit counts there or nowhere."""
     diary.live(0.5, 0.5)
     nonce = diary.decide(0, 5.0)
     diary.live(0.0, 1.0)
     diary.decide(1, 9.0, nonce=nonce)
     diary.rate(nonce, 6.0, reward=-1.0)
     found = diary.read()
-    assert (found.arms.tolist(), found.strata.tolist()) == ([1], [1])
+    assert (found.arms.tolist(), found.left_out) == ([], (1, 0, 0))
     # It is joined to no prediction: that of the other arm would be wrong.
     assert found.truths == ()
 

@@ -71,4 +71,12 @@ def test_decisions(
 
 
 def test_a_script_can_tell_them_apart() -> None:
-    assert EXIT_CODES == {"promote": 0, "keep": 10, "continue": 11, "invalid": 12}
+    assert EXIT_CODES == {
+        "promote": 0,
+        "keep": 10,
+        "continue": 11,
+        "invalid": 12,
+        "withheld": 13,
+        "equal": 14,
+        "not-worse": 15,
+    }

@@ -30,13 +30,24 @@ if TYPE_CHECKING:
     from mlops.monitoring.verdict import Decision, Verdict
     from mlops.settings import Settings
 
-_STYLES = {"promote": "green", "keep": "green", "continue": "yellow", "invalid": "red"}
+_STYLES = {
+    "promote": "green",
+    "keep": "green",
+    "equal": "green",
+    "not-worse": "green",
+    "continue": "yellow",
+    "withheld": "red",
+    "invalid": "red",
+}
 _BARS = "▁▂▃▄▅▆▇█"
 _TITLES = {
     "promote": "a better arm was found",
     "keep": "the baseline stays best",
     "continue": "inconclusive, go on",
     "invalid": "invalid",
+    "withheld": "decided, and not to be acted on",
+    "equal": "no difference worth having",
+    "not-worse": "no loss worth having",
 }
 
 
@@ -57,7 +68,8 @@ def report(
         bool,
         typer.Option(
             "--exit-code",
-            help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid.",
+            help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid, 13 withheld, "
+            "14 equal, 15 not worse.",
         ),
     ] = False,
     html: Annotated[
@@ -196,6 +208,17 @@ def _render(out: Console, found: Report, html: str, url: str) -> None:
         state = "[red]mismatch[/]" if found.sample_ratio.mismatch else "[green]passed[/]"
         out.print(
             f"\nsample ratio (SRM) check: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]"
+        )
+    for gate in found.gates:
+        colour = "dim" if gate.passed else "red"
+        p = "" if gate.p_value is None else f" p = {gate.p_value:.3g}"
+        out.print(f"[{colour}]{escape(gate.text)}{p}[/]")
+    if found.judged_ms is not None:
+        out.print(
+            f"judged up to {moment(found.judged_ms)}; the feedback window of {found.open:,} "
+            f"{_units(found)} is still open"
+            if found.open
+            else f"judged up to {moment(found.judged_ms)}"
         )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
@@ -356,7 +379,8 @@ def _render_verdict(out: Console, verdict: Verdict) -> None:
         Panel(
             f"{escape(verdict.reason)}\n[dim]n = {verdict.n:,}, false winner at most "
             f"{verdict.alpha:.2g} however often you look\nmethod: {escape(verdict.method)}, "
-            f"because {escape(verdict.because)}[/]",
+            f"because {escape(verdict.because)}[/]"
+            + "".join(f"\n{escape(text)}" for text in (verdict.weakest, *verdict.hints) if text),
             title=f"[bold]{verdict.decision}[/]{winner} ({title})",
             title_align="left",
             border_style=_STYLES[verdict.decision],

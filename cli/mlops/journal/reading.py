@@ -113,7 +113,6 @@ def read_traffic(connection: Connection) -> list[Traffic]:
             func.min(d.time_ms),
             func.max(d.time_ms),
             _count(refused),
-            func.count(distinct(case((refused, unit)))),
         )
         .group_by(d.revision, d.arm)
         .order_by(d.revision, d.arm)
@@ -132,7 +131,6 @@ def read_traffic(connection: Connection) -> list[Traffic]:
             first_ms=row[8],
             last_ms=row[9],
             refused=row[10],
-            refused_units=row[11],
         )
         for row in rows
     ]

@@ -284,7 +284,6 @@ class Traffic:
         first_ms: Time of the first decision, milliseconds since 1970 in UTC.
         last_ms: Time of the last.
         refused: Drawn requests answered with a status of 400 to 499: the model refused the rows.
-        refused_units: Distinct sticky units among those; equal to `refused` where there are none.
     """
 
     revision: int
@@ -298,7 +297,6 @@ class Traffic:
     first_ms: int
     last_ms: int
     refused: int = 0
-    refused_units: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
-from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, Comparison, Method
+from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, PLANNED, Comparison, Method
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES
 from mlops.stats.difference import bonferroni, difference_sequence
 from mlops.stats.remaining import remaining_observations
 from mlops.stats.scores import WARM_UP, overlap
 from mlops.stats.sequence import ConfidenceSequence
+from mlops.stats.weakest import turning_loss
+from mlops.stats.worth import conclude
 
 _LOOKS = 9
 
@@ -41,7 +43,12 @@ class Look:
 
 
 def method_of(evidence: Evidence) -> Method:
-    """Say how the arms of an experiment are compared: exactly where the reward has a range."""
+    """Say how the arms of an experiment are compared.
+
+    To a planned end where there is one, else exactly where the reward has a range.
+    """
+    if evidence.spec.horizon:
+        return Method(PLANNED, f"a horizon of {evidence.spec.horizon:,} was declared at deployment")
     if evidence.bounds is None:
         return Method(ASYMPTOTIC, f"the reward `{evidence.spec.reward}` has no declared range")
     low, high = evidence.bounds
@@ -52,12 +59,13 @@ def method_of(evidence: Evidence) -> Method:
 def difference(evidence: Evidence, candidate: int, alpha: float) -> ConfidenceSequence:
     """Compare an arm of an experiment, given by position, with the baseline at every look."""
     pair = (candidate, evidence.base)
-    if evidence.bounds is None:
+    if evidence.bounds is None or evidence.spec.horizon:
         return difference_sequence(
             evidence.arms, evidence.rewards, evidence.propensities,
             candidate=candidate, baseline=evidence.base,
             importance=importance(evidence, pair),
             shares=(_share(evidence, candidate), _share(evidence, evidence.base)), alpha=alpha,
+            horizon=_horizon(evidence, pair),
         )  # fmt: skip
     return bounded_difference_sequence(
         evidence.arms, evidence.rewards, evidence.propensities,
@@ -93,14 +101,23 @@ def _share(evidence: Evidence, arm: int) -> NDArray[np.float64]:
     return share
 
 
+def _horizon(evidence: Evidence, pair: Sequence[int]) -> float | None:
+    """The planned sum of importance: that of the planned units under the first weights."""
+    if not evidence.spec.horizon:
+        return None
+    first = importance(evidence, pair)
+    return evidence.spec.horizon * (first if isinstance(first, float) else float(first[0]))
+
+
 def compare(
-    evidence: Evidence, alpha: float
+    evidence: Evidence, alpha: float, worth: float | None = None
 ) -> tuple[tuple[Comparison, ...], tuple[tuple[Look, ...], ...]]:
     """Compare every other arm of an experiment with the baseline, and say how that developed.
 
     Args:
         evidence: All of the experiment.
         alpha: Probability of ever naming a false winner, over all comparisons.
+        worth: The smallest difference worth having, in units of reward; None for none declared.
     """
     arms, base = evidence.spec.arms, evidence.base
     others = [index for index in range(len(arms)) if index != base]
@@ -109,23 +126,61 @@ def compare(
         share = bonferroni(alpha, len(others))
         found = difference(evidence, candidate, share)
         last = evidence.arms.size - 1
+        lower = float(found.lower[last]) if last >= 0 else -math.inf
+        upper = float(found.upper[last]) if last >= 0 else math.inf
         comparisons.append(
             Comparison(
                 arm=arms[candidate].name,
                 baseline=arms[base].name,
                 n=evidence.arms.size,
                 estimate=float(found.estimate[last]) if last >= 0 else math.nan,
-                lower=float(found.lower[last]) if last >= 0 else -math.inf,
-                upper=float(found.upper[last]) if last >= 0 else math.inf,
+                lower=lower,
+                upper=upper,
                 p_value=float(found.p_value[last]) if last >= 0 else 1.0,
                 alpha=share,
                 waiting_for=_waiting_for(found, evidence),
                 remaining=_remaining(evidence, candidate, found.estimate, share),
+                worse=upper < 0 or _is_worse(evidence, candidate, alpha, len(others)),
+                conclusion=conclude(lower, upper, worth),
+                weakest=_weakest(evidence, candidate, found),
             )
         )
         picked = _looks_at(evidence.arms.size)
         looks.append(tuple(look(evidence, found, index) for index in picked))
     return tuple(comparisons), tuple(looks)
+
+
+def _is_worse(evidence: Evidence, candidate: int, alpha: float, comparisons: int) -> bool:
+    """Whether an arm is worse than the baseline, without a share of alpha for each arm.
+
+    That all are is an intersection-union test, see `mlops.stats.worth`.
+    """
+    if comparisons < 2 or not evidence.arms.size:
+        return False
+    return bool(difference(evidence, candidate, alpha).upper[-1] < 0)
+
+
+def _weakest(evidence: Evidence, candidate: int, found: ConfidenceSequence) -> str:
+    """Say what unseen event would turn a decision; nothing where the reward has a range."""
+    shares = evidence.weights[-1, candidate], evidence.weights[-1, evidence.base]
+    if min(shares) <= 0 or evidence.spec.horizon or found.opening is None:
+        return ""
+    pair = (candidate, evidence.base)
+    weight = importance(evidence, pair)
+    turning = turning_loss(
+        found,
+        (float(shares[0]), float(shares[1])),
+        importance=weight if isinstance(weight, float) else float(weight[-1]),
+    )
+    if turning is None:
+        return ""
+    better = found.lower[-1] > 0
+    names = [evidence.spec.arms[arm].name for arm in pair]
+    leader = names[0] if better else names[1]
+    return (
+        f"One loss of {turning.loss:.3g} by `{leader}` among the next {turning.within:,} would "
+        f"turn this; what is rarer than 1 in {1 / turning.unseen_rate:,.0f} may be unseen so far."
+    )
 
 
 def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:

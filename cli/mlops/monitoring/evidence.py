@@ -1,64 +1,58 @@
-"""From journal rows to the observations that statistics work on.
-
-The unit of analysis is the request, or the sticky unit where the deployment has one: rows of one
-request and requests of one person are not independent, and counting them as if they were makes
-intervals too narrow. A unit's reward is the mean of its outcomes; it takes its place in the order
-in which units first sent any.
+"""Everything known about one experiment, as arrays that statistics work on.
 
 Revisions with the same arms and reward are one experiment. Their evidence is combined by
 propensity, never pooled: pooling 90/10 with 50/50 while the base rate moves rejects equal arms.
+What a unit is, which feedback counts for it and in which order units stand is settled in
+`mlops.monitoring.units`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.errors import NotFoundError
 from mlops.journal.base import Journal
-from mlops.journal.records import Observation, RevisionEvent, Traffic, Value
-from mlops.rewards import (
-    Answer,
-    Range,
-    Reward,
-    Terms,
-    capped,
-    is_within,
-    reward_called,
-    reward_range,
-)
-from mlops.rewards.choosing import fitting_reward
+from mlops.journal.records import RevisionEvent, Traffic, Value
+from mlops.monitoring.experiment import begin_ms, is_spec, newest_experiment
+from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
+from mlops.monitoring.units import Units, fold
+from mlops.rewards import Range, Terms, reward_called, reward_range
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """One truth that met its prediction, in order of arrival."""
-
-    time_ms: int
-    arm: int
-    prediction: Answer
-    truth: Value
+__all__ = ["Asked", "Evidence", "Truth", "Underived", "bounds_of", "gather"]
 
 
 @dataclass(frozen=True, slots=True)
-class Underived:
-    """Outcomes without a reward, for one reason.
+class Asked:
+    """Units that the policy drew an arm for, with or without feedback; m, in order of the draws.
 
     Attributes:
-        reason: What prediction and truth are, or what else stands in the way.
-        count: How many outcomes.
-        instead: A built-in reward that the first of them has; empty if none does.
+        arms: Arm of each, (m,).
+        strata: Position of its revision in `Evidence.revisions`, (m,).
+        propensities: Probability with which its arm was drawn, (m,).
+        times_ms: When it was drawn, (m,), milliseconds since 1970 in UTC.
+        closed: Whether its feedback window has closed, (m,); always, where there is none.
+        answered: Whether it has a reward by feedback, (m,).
+        failed: Whether all its requests failed, (m,).
     """
 
-    reason: str
-    count: int
-    instead: str
+    arms: NDArray[np.int64]
+    strata: NDArray[np.int64]
+    propensities: NDArray[np.float64]
+    times_ms: NDArray[np.int64]
+    closed: NDArray[np.bool_]
+    answered: NDArray[np.bool_]
+    failed: NDArray[np.bool_]
+
+    def count(self, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.int64]:
+        """Count chosen units by revision and arm, (s, k)."""
+        counts = np.zeros(shape, dtype=np.int64)
+        np.add.at(counts, (self.strata[chosen], self.arms[chosen]), 1)
+        return counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +66,24 @@ class Evidence:
         weights: Promised shares of each revision, (s, k).
         traffic: Decisions per revision and arm.
         arms: Arm of each unit, (n,).
-        rewards: Mean reward of each unit, (n,), inside `bounds`.
+        rewards: Reward of each unit, (n,), inside `bounds`.
         bounds: Range of the reward, declared or its own; None if it has none.
         propensities: Probability with which its arm was drawn, (n,).
         strata: Position in `revisions` of each unit's first decision, (n,).
-        times_ms: When each unit's first outcome arrived, (n,), milliseconds since 1970 in UTC.
+        times_ms: When each unit took its place, (n,), milliseconds since 1970 in UTC: when its
+            first outcome arrived, or, with a feedback window, when its first request did.
+        asked: All units, with or without feedback.
         terms: What the reward needs to know of each arm.
         truths: Truths that met their predictions.
         outcomes: Outcomes with a reward, of each arm; units have one or more.
         underived: Outcomes whose reward could not be derived, the most frequent reason first.
         capped: Outcomes whose reward was outside the range, and counts as its nearest end.
         late: Outcomes that arrived when their revision was no longer live.
+        left_out: Outcomes that count nowhere: of units that came under an earlier revision, too
+            late for their window, of a request that is not known.
+        before: Units of the same experiment that are not taken, from before it was last ended or
+            from before a long gap.
+        now_ms: When the look was taken, milliseconds since 1970 in UTC.
         notes: What was written into the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
     """
@@ -98,158 +99,103 @@ class Evidence:
     propensities: NDArray[np.float64]
     strata: NDArray[np.int64]
     times_ms: NDArray[np.int64]
+    asked: Asked
     terms: tuple[Terms, ...]
     truths: tuple[Truth, ...]
     outcomes: tuple[int, ...]
     underived: tuple[Underived, ...]
     capped: int
     late: int
+    left_out: tuple[int, int, int]
+    before: int
+    now_ms: int
     notes: tuple[str, ...]
     lost: int
 
 
-def gather(journal: Journal, *, baseline: str = "") -> Evidence:
+def gather(
+    journal: Journal, *, baseline: str = "", whole: bool = False, now_ms: int | None = None
+) -> Evidence:
     """Fold the journal into the evidence of its newest experiment.
-
-    Where a single arm is live, that is the newest experiment before it that compared any: whoever
-    has promoted a winner still wants to read why.
 
     Args:
         journal: Where the evidence is; only read.
         baseline: Arm the others are compared with; empty for the first.
+        whole: Take all evidence of the experiment, also from before it was last ended and from
+            before long gaps.
+        now_ms: When the look is taken, milliseconds since 1970 in UTC; now by default.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     events = journal.revision_events()
-    specs = {e.revision: from_dict(e.spec) for e in events if e.spec and _is_spec(e)}
-    if not specs:
-        raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
-    # Not the highest number: a server killed in the middle of a swap has written down a revision
-    # that never answered, and comes back with the one before.
-    live = [event.revision for event in events if _is_spec(event)]
-    compared = [number for number in live if len(specs[number].arms) > 1]
-    newest = live[-1] if len(specs[live[-1]].arms) > 1 or not compared else compared[-1]
-    over = () if newest == live[-1] else (_over(live[-1], specs[live[-1]]),)
-    experiment = specs[newest].experiment
-    revisions = tuple(sorted(n for n, spec in specs.items() if spec.experiment == experiment))
-    ended = _ends(events)
-    terms = _terms(events, specs[newest])
-    bounds = bounds_of(specs[newest], terms)
-    units = _fold(
-        (o for o in journal.observations(revisions) if o.propensity > 0),
-        reward_called(specs[newest].reward),
-        terms,
-        bounds,
-        lambda o: o.time_ms > ended.get(o.revision, o.time_ms),
+    experiment = newest_experiment(events, whole=whole)
+    spec, revisions = experiment.spec, experiment.revisions
+    traffic = journal.traffic()
+    terms = _terms(events, spec)
+    tally = OutcomeTally(
+        reward_called(spec.reward), terms, bounds_of(spec, terms), experiment.ended_ms
     )
-    order = list(units.values.values())
-    position = {number: index for index, number in enumerate(revisions)}
+    units = fold(
+        journal.drawn_requests(revisions),
+        (o for o in journal.observations(revisions) if o.propensity > 0),
+        spec.attribution,
+        tally.reward_of,
+        sticky=bool(spec.sticky_by),
+        now_ms=now_ms,
+    )
+    position = np.zeros(max(revisions) + 1, dtype=np.int64)
+    position[list(revisions)] = np.arange(len(revisions))
+    since_ms = 0 if whole else begin_ms(units.decided_ms)
+    judged = units.judged[units.decided_ms[units.judged] >= since_ms]
+    ended = sum(t.units for t in traffic if t.revision in experiment.earlier)
     return Evidence(
-        spec=specs[newest],
-        base=specs[newest].index_of(baseline) if baseline else 0,
+        spec=spec,
+        base=spec.index_of(baseline) if baseline else 0,
         revisions=revisions,
-        weights=np.array([[arm.weight for arm in specs[n].arms] for n in revisions]),
-        traffic=tuple(t for t in journal.traffic() if t.revision in position),
-        arms=np.array([u.arm for u in order], dtype=np.int64),
-        rewards=np.array([u.total / u.count for u in order], dtype=np.float64),
-        bounds=bounds,
-        propensities=np.array([u.propensity for u in order], dtype=np.float64),
-        strata=np.array([position[u.revision] for u in order], dtype=np.int64),
-        times_ms=np.array([u.time_ms for u in order], dtype=np.int64),
+        weights=np.array([[arm.weight for arm in experiment.specs[n].arms] for n in revisions]),
+        traffic=tuple(t for t in traffic if t.revision in revisions),
+        arms=units.arms[judged],
+        rewards=units.rewards[judged],
+        bounds=tally.bounds,
+        propensities=units.propensities[judged],
+        strata=position[units.revisions[judged]],
+        times_ms=(units.known_ms if units.by_arrival else units.decided_ms)[judged],
+        asked=_asked(units, position, since_ms),
         terms=terms,
-        truths=tuple(units.truths),
-        outcomes=tuple(units.outcomes[arm] for arm in range(len(specs[newest].arms))),
-        underived=units.underived(),
-        capped=units.capped,
-        late=units.late,
-        notes=over + _notes(events, revisions),
+        truths=tuple(tally.truths),
+        outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
+        underived=tally.underived(),
+        capped=tally.capped,
+        late=tally.late,
+        left_out=(units.returning, units.too_late, units.unknown),
+        before=ended + int((units.decided_ms < since_ms).sum()),
+        now_ms=now_ms,
+        notes=experiment.notes,
         lost=journal.losses().get("decision", 0),
     )
 
 
-@dataclass(slots=True)
-class _Unit:
-    arm: int
-    revision: int
-    propensity: float
-    time_ms: int
-    total: float = 0.0
-    count: int = 0
-
-
-@dataclass(slots=True)
-class _Units:
-    values: dict[tuple[bytes, int], _Unit] = field(default_factory=dict)
-    truths: list[Truth] = field(default_factory=list)
-    outcomes: Counter[int] = field(default_factory=Counter)
-    reasons: Counter[str] = field(default_factory=Counter)
-    instead: dict[str, str] = field(default_factory=dict)
-    capped: int = 0
-    late: int = 0
-
-    def underived(self) -> tuple[Underived, ...]:
-        return tuple(
-            Underived(reason, count, self.instead[reason])
-            for reason, count in self.reasons.most_common()
-        )
-
-
-def _fold(
-    observations: Iterable[Observation],
-    reward: Reward,
-    terms: Sequence[Terms],
-    bounds: Range | None,
-    is_late: Callable[[Observation], bool],
-) -> _Units:
-    units = _Units()
-    for seen in observations:
-        units.late += is_late(seen)
-        if seen.truth is not None and seen.prediction is not None:
-            units.truths.append(Truth(seen.time_ms, seen.arm, seen.prediction, seen.truth))
-        try:
-            value = _value(seen, reward, terms[seen.arm])
-        except ValueError as error:
-            _note_reason(units, seen, str(error), terms[seen.arm])
-            continue
-        # A unit that a change of weights moved to another arm is another unit there.
-        key = (seen.unit or seen.nonce, seen.arm)
-        unit = units.values.get(key)
-        if unit is None:
-            unit = _Unit(seen.arm, seen.revision, seen.propensity, seen.time_ms)
-            units.values[key] = unit
-        unit.total += capped(value, bounds)
-        units.capped += not is_within(value, bounds)
-        units.outcomes[seen.arm] += 1
-        unit.count += 1
-    return units
-
-
-def _value(seen: Observation, reward: Reward, terms: Terms) -> float:
-    """Return the reward of an outcome.
-
-    Raises:
-        ValueError: It has none; the message says why.
-    """
-    if seen.reward is not None:
-        return seen.reward
-    if seen.prediction is None:
-        raise ValueError("their prediction is not in the journal")
-    return reward(seen.prediction, seen.truth, terms)
-
-
-def _note_reason(units: _Units, seen: Observation, reason: str, terms: Terms) -> None:
-    if reason not in units.reasons:
-        units.instead[reason] = fitting_reward(seen.prediction, seen.truth, terms)
-    units.reasons[reason] += 1
+def _asked(units: Units, position: NDArray[np.int64], since_ms: int) -> Asked:
+    taken = units.listed & (units.decided_ms >= since_ms)
+    return Asked(
+        arms=units.arms[taken],
+        strata=position[units.revisions[taken]],
+        propensities=units.propensities[taken],
+        times_ms=units.decided_ms[taken],
+        closed=units.closed[taken],
+        answered=units.outcomes[taken] > 0,
+        failed=units.failed[taken],
+    )
 
 
 def _terms(events: Sequence[RevisionEvent], spec: DeploymentSpec) -> tuple[Terms, ...]:
     """What the reward needs to know of each arm: its classes, as its server has found them."""
     known: dict[str, Sequence[Value]] = {}
     for event in events:
-        if event.spec is not None and _is_spec(event):
+        if event.spec is not None and is_spec(event):
             its = from_dict(event.spec)
             if its.experiment == spec.experiment:
                 known.update(event.spec.get("classes") or {})
@@ -263,34 +209,3 @@ def bounds_of(spec: DeploymentSpec, terms: Sequence[Terms]) -> Range | None:
     if len(known) < len(ranges):
         return None
     return min(low for low, _ in known), max(high for _, high in known)
-
-
-def _is_spec(event: RevisionEvent) -> bool:
-    return event.event in ("live", "started") and event.spec is not None
-
-
-def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
-    """When each revision was replaced by another, milliseconds since 1970 in UTC."""
-    ends = {}
-    live = [event for event in events if _is_spec(event)]
-    for before, after in itertools.pairwise(live):
-        if after.revision != before.revision:
-            ends[before.revision] = after.time_ms
-    return ends
-
-
-def _over(number: int, spec: DeploymentSpec) -> str:
-    arm = spec.arms[0]
-    return (
-        f"This experiment is over: revision {number}, live now, serves `{arm.name}` "
-        f"({arm.model.label}) alone."
-    )
-
-
-def _notes(events: Sequence[RevisionEvent], revisions: Sequence[int]) -> tuple[str, ...]:
-    texts = [
-        str(event.spec["text"])
-        for event in events
-        if event.event == "note" and event.spec is not None and event.revision in revisions
-    ]
-    return tuple(dict.fromkeys(texts))

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mlops.journal.base import Journal
-from mlops.journal.records import Traffic
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.evidence import Evidence, Underived, gather
+from mlops.monitoring.gates import Gate, gates_of
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.verdict import Comparison, Verdict, decide
 from mlops.rewards import Range, reward_called
 from mlops.rewards.choosing import no_reward
-from mlops.stats.sample_ratio import SampleRatio, sample_ratio
+from mlops.stats.sample_ratio import latched_sample_ratio
+
+# Moments at which the split is looked at, evenly spread over the requests.
+_RATIO_LOOKS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,10 @@ class Report:
         sample_ratio: Of decisions; None without traffic or with one arm.
         quality: Quality over time.
         verdict: What to do.
+        gates: What must hold for it; empty with one arm.
+        judged_ms: Requests from after this are not judged yet, since their feedback window is
+            open; milliseconds since 1970 in UTC, None without a window.
+        open: Units whose feedback window is still open.
         notes: What a reader must know to judge all this.
         shadows: Models that get copies of requests now; no part of the experiment.
         sticky_by: What a unit is, `header:NAME` or `field:NAME`; empty where it is a request.
@@ -76,34 +82,50 @@ class Report:
     shadows: tuple[ShadowReport, ...] = ()
     sticky_by: str = ""
     no_reward: str = ""
+    gates: tuple[Gate, ...] = ()
+    judged_ms: int | None = None
+    open: int = 0
 
 
-def make_report(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> Report:
+def make_report(
+    journal: Journal,
+    *,
+    alpha: float = 0.05,
+    baseline: str = "",
+    worth: float | None = None,
+    whole: bool = False,
+    now_ms: int | None = None,
+) -> Report:
     """Report on the newest experiment in a journal.
 
     Args:
         journal: Where the evidence is.
         alpha: Probability of ever naming a false winner, in (0, 1).
         baseline: Arm the others are compared with; empty for the first.
+        worth: The smallest difference worth having, in units of reward; None for none declared.
+        whole: Take all evidence, also from before the experiment was last ended.
+        now_ms: When the look is taken, milliseconds since 1970 in UTC; now by default.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
-    evidence = gather(journal, baseline=baseline)
-    return replace(report_of(evidence, alpha), shadows=shadow_reports(journal))
+    evidence = gather(journal, baseline=baseline, whole=whole, now_ms=now_ms)
+    return replace(report_of(evidence, alpha, worth), shadows=shadow_reports(journal))
 
 
-def report_of(evidence: Evidence, alpha: float) -> Report:
+def report_of(evidence: Evidence, alpha: float, worth: float | None = None) -> Report:
     """Report on evidence that was gathered before.
 
     Args:
         evidence: All of one experiment.
         alpha: Probability of ever naming a false winner, in (0, 1).
+        worth: The smallest difference worth having, in units of reward; None for none declared.
     """
     spec = evidence.spec
     ratio = _sample_ratio(evidence)
-    comparisons, looks = compare(evidence, alpha)
+    gates = gates_of(evidence)
+    comparisons, looks = compare(evidence, alpha, worth)
     verdict = decide(
         comparisons,
         method=method_of(evidence),
@@ -111,10 +133,12 @@ def report_of(evidence: Evidence, alpha: float) -> Report:
         mismatch_p=ratio.p_value if ratio else 1.0,
         alpha=alpha,
         n=evidence.arms.size,
+        gates=gates,
     )
     stuck = _no_reward(evidence)
     if stuck and verdict.decision == "continue":
         verdict = replace(verdict, reason=f"{stuck[:1].upper()}{stuck[1:]}.")
+    window_ms = round(spec.attribution.window_s * 1000)
     times = [t for t in evidence.traffic if t.drawn or t.forced]
     return Report(
         name=spec.name,
@@ -133,6 +157,9 @@ def report_of(evidence: Evidence, alpha: float) -> Report:
         notes=_notes(evidence) + _pairable(evidence, verdict),
         sticky_by=spec.sticky_by,
         no_reward=stuck,
+        gates=gates,
+        judged_ms=evidence.now_ms - window_ms if window_ms else None,
+        open=int((~evidence.asked.closed).sum()),
     )
 
 
@@ -145,26 +172,20 @@ def _no_reward(evidence: Evidence) -> str:
 
 
 def _sample_ratio(evidence: Evidence) -> SampleRatioReport | None:
-    """Test decisions, or distinct units where arms stick, against the promised shares."""
-    sticky = bool(evidence.spec.sticky_by)
-    return _split(evidence, lambda t: t.units if sticky else t.drawn)
+    """Test units against the shares of the revision that they met first, over all revisions.
 
-
-def _split(evidence: Evidence, count: Callable[[Traffic], int]) -> SampleRatioReport | None:
-    """Test whether something counted by arm has the promised shares."""
-    arms = len(evidence.spec.arms)
-    counts = np.zeros((len(evidence.revisions), arms), dtype=np.int64)
-    for traffic in evidence.traffic:
-        counts[evidence.revisions.index(traffic.revision), traffic.arm] = count(traffic)
-    weights = evidence.weights
-    if evidence.spec.sticky_by:
-        # A unit that returns under new weights was not drawn again, so revisions are not
-        # independent; the newest with traffic speaks for itself.
-        busy = np.flatnonzero(counts.sum(axis=1))
-        counts, weights = counts[busy[-1:]], weights[busy[-1:]]
-    if arms < 2 or not counts.sum():
+    A mismatch stays one, whatever comes after it: what was measured while the split was broken is
+    in the evidence for good.
+    """
+    asked, m = evidence.asked, evidence.asked.arms.size
+    if len(evidence.spec.arms) < 2 or not m:
         return None
-    found: SampleRatio = sample_ratio(counts, weights)
+    shape = (len(evidence.revisions), len(evidence.spec.arms))
+    ends = np.unique(np.linspace(0, m, _RATIO_LOOKS + 1).round().astype(np.int64))
+    counts = np.zeros((ends.size, *shape), dtype=np.int64)
+    moment = np.searchsorted(ends, np.arange(m), side="right")
+    np.add.at(counts, (moment, asked.strata, asked.arms), 1)
+    found = latched_sample_ratio(np.cumsum(counts, axis=0), evidence.weights)
     return SampleRatioReport(found.p_value, found.mismatch, found.alpha)
 
 
@@ -183,32 +204,8 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         )
     if evidence.late:
         notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")
-    notes += _refusals(evidence)
-    notes += _coverage(evidence)
+    notes += _left_out(evidence)
     return tuple(notes)
-
-
-def _refusals(evidence: Evidence) -> list[str]:
-    """Warn if models of some arms refuse more of their requests than others.
-
-    Arms are drawn without regard to what is in a request. So if all arms refuse alike, refused
-    requests have the promised shares, whatever their number: the sample-ratio test of those.
-    """
-    ratio = _split(evidence, lambda t: t.refused_units)
-    if ratio is None or not ratio.mismatch:
-        return []
-    parts = []
-    for index, arm in enumerate(evidence.spec.arms):
-        own = [t for t in evidence.traffic if t.arm == index]
-        refused, drawn = sum(t.refused for t in own), sum(t.drawn for t in own)
-        share = f" ({100 * refused / drawn:.3g} %)" if drawn else ""
-        parts.append(f"`{arm.name}` {refused:,} of {drawn:,}{share}")
-    text = (
-        f"The models refuse their requests (4xx) at different rates: {', '.join(parts)}; "
-        f"sample-ratio test of the refused, p = {ratio.p_value:.2g}. Rewards compare only what "
-        "each arm accepts; `mlops logs` has the reasons."
-    )
-    return [text]
 
 
 def _underived(each: Underived) -> str:
@@ -228,15 +225,24 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
     return (text,)
 
 
-def _coverage(evidence: Evidence) -> list[str]:
-    """Warn if answers of some arms get feedback more often than those of others."""
-    k = len(evidence.spec.arms)
-    if k < 2 or not evidence.arms.size:
-        return []
-    counts = np.zeros((len(evidence.revisions), k), dtype=np.int64)
-    np.add.at(counts, (evidence.strata, evidence.arms), 1)
-    if not sample_ratio(counts, evidence.weights).mismatch:
-        return []
-    return [
-        "Some arms get feedback more often than others: this compares those who answer, not all."
-    ]
+def _left_out(evidence: Evidence) -> list[str]:
+    """Name the outcomes and units that count nowhere."""
+    returning, too_late, unknown = evidence.left_out
+    notes = []
+    if returning:
+        notes.append(
+            f"{returning:,} outcomes are of units that came under an earlier revision; a unit "
+            "counts once, in the revision it met first."
+        )
+    if too_late:
+        notes.append(f"{too_late:,} outcomes came after their feedback window had closed.")
+    if unknown:
+        notes.append(
+            f"{unknown:,} outcomes are left out: the decision, and so the unit, is not known."
+        )
+    if evidence.before:
+        notes.append(
+            f"{evidence.before:,} earlier units are left out: the experiment had been ended, or "
+            "had no requests for a long time. `mlops report --all` takes them in."
+        )
+    return notes

@@ -48,6 +48,7 @@ class Units:
         known_ms: When its first outcome that counts arrived, or its failure was known, (m,); -1
             without either.
         outcomes: Outcomes that count, (m,).
+        listed: Whether the unit's request is in the journal, (m,); not if its decision was shed.
         returning: Outcomes left out because another revision or arm had the unit first.
         too_late: Outcomes left out because their window had closed.
         unknown: Outcomes left out because their request, and so their unit, is not known.
@@ -64,6 +65,7 @@ class Units:
     rewards: Floats
     known_ms: Ints
     outcomes: Ints
+    listed: Bools
     returning: int
     too_late: int
     unknown: int
@@ -152,13 +154,14 @@ def fold(
             without_decision.setdefault(outcome.nonce, outcome)
         if reward is not None:
             answers.add(outcome, reward)
+    listed_requests = len(asked.times)
     if without_decision:
         # A retry that another arm answered has a decision, though not one of its own.
         listed = {bytes(asked.nonces[at : at + 12]) for at in range(0, len(asked.nonces), 12)}
         for nonce, outcome in without_decision.items():
             if nonce not in listed:
                 asked.add(_as_request(nonce, outcome))
-    return _Folding(asked, answers, attribution, now_ms).units()
+    return _Folding(asked, answers, attribution, now_ms, listed_requests).units()
 
 
 def _as_request(nonce: bytes, outcome: Observation) -> DrawnRequest:
@@ -174,13 +177,19 @@ def _nonces(data: bytearray) -> NDArray[np.void]:
 
 class _Folding:
     def __init__(
-        self, asked: _Requests, answers: _Outcomes, attribution: Attribution, now_ms: int
+        self,
+        asked: _Requests,
+        answers: _Outcomes,
+        attribution: Attribution,
+        now_ms: int,
+        listed: int,
     ) -> None:
         self.attribution, self.now_ms = attribution, now_ms
         self.window_ms = round(attribution.window_s * 1000)
         times = np.array(asked.times, dtype=np.int64)
         order = np.argsort(times, kind="stable")
         keys = np.frombuffer(bytes(asked.keys), dtype="S13")[order]
+        self.listed = order < listed
         self.nonces = _nonces(asked.nonces)[order]
         self.times = times[order]
         self.revisions = np.array(asked.revisions, dtype=np.int64)[order]
@@ -223,6 +232,7 @@ class _Folding:
             rewards=rewards,
             known_ms=known_ms,
             outcomes=counts,
+            listed=self.listed[first],
             returning=left_out[0],
             too_late=left_out[1],
             unknown=left_out[2],

@@ -1,12 +1,16 @@
 """The verdict: what the evidence says should be done. Pure.
 
     invalid    traffic did not split as promised; no comparison can be trusted
+    withheld   the comparison is decided, and a condition that it rests on does not hold
     promote    an arm is better than the baseline
     keep       the baseline is better than every other arm
+    equal      no difference worth having, where it was said what is worth having
+    not-worse  no arm is worse than the baseline by as much as is worth having
     continue   not decided yet
 
-The rule holds at any number of looks: with probability 1 - alpha no verdict of `promote` or `keep`
-is ever wrong, whenever one stops. Bayesian numbers stand in the report and play no part in it.
+The rule holds at any number of looks: with probability 1 - alpha no verdict of `promote`, `keep`,
+`equal` or `not-worse` is ever wrong, whenever one stops. Bayesian numbers stand in the report and
+play no part in it.
 """
 
 from __future__ import annotations
@@ -15,10 +19,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Decision = Literal["promote", "keep", "continue", "invalid"]
+from mlops.monitoring.gates import Gate
+from mlops.stats.worth import Conclusion
+
+Decision = Literal["promote", "keep", "equal", "not-worse", "continue", "invalid", "withheld"]
 
 #: What a script gets from `mlops report --exit-code`.
-EXIT_CODES: dict[Decision, int] = {"promote": 0, "keep": 10, "continue": 11, "invalid": 12}
+EXIT_CODES: dict[Decision, int] = {
+    "promote": 0,
+    "keep": 10,
+    "continue": 11,
+    "invalid": 12,
+    "withheld": 13,
+    "equal": 14,
+    "not-worse": 15,
+}
 
 ASYMPTOTIC = (
     "anytime-valid asymptotic confidence sequence of the propensity-weighted difference"
@@ -27,6 +42,12 @@ ASYMPTOTIC = (
 BOUNDED = (
     "anytime-valid empirical-Bernstein confidence sequence of the propensity-weighted difference,"
     " exact at every sample size (Howard et al. 2021, arXiv:1810.08240)"
+)
+
+
+PLANNED = (
+    "alpha spending to a planned end (O'Brien-Fleming 1979, Lan-DeMets 1983, continuous looks) on"
+    " the propensity-weighted difference"
 )
 
 
@@ -58,6 +79,9 @@ class Comparison:
         alpha: Its share of the error probability.
         waiting_for: What the burn-in still needs, None once it is over.
         remaining: More units until it decides, if the estimate were true; None if unknown.
+        worse: Whether it is worse than the baseline at the undivided alpha.
+        conclusion: What the interval shows.
+        weakest: The assumption that the conclusion rests on most, in numbers; empty without one.
     """
 
     arm: str
@@ -70,6 +94,9 @@ class Comparison:
     alpha: float
     waiting_for: str | None
     remaining: int | None
+    worse: bool = False
+    conclusion: Conclusion = "open"
+    weakest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +117,9 @@ class Verdict:
         lower: Its lower bound.
         upper: Its upper bound.
         remaining: More units until a decision is likely; None if unknown or decided.
+        weakest: The assumption that it rests on most, in numbers; empty if undecided.
+        withheld: The decision that a gate withholds; None if none does.
+        hints: What to do about the gates that do not hold.
     """
 
     decision: Decision
@@ -105,6 +135,9 @@ class Verdict:
     lower: float | None = None
     upper: float | None = None
     remaining: int | None = None
+    weakest: str = ""
+    withheld: Decision | None = None
+    hints: tuple[str, ...] = ()
 
 
 def decide(
@@ -115,6 +148,7 @@ def decide(
     mismatch_p: float,
     alpha: float,
     n: int,
+    gates: Sequence[Gate] = (),
 ) -> Verdict:
     """Turn comparisons into a verdict.
 
@@ -125,8 +159,30 @@ def decide(
         mismatch_p: Its anytime-valid p-value.
         alpha: Probability of ever naming a false winner, over all comparisons.
         n: Units with a reward.
+        gates: What must hold for it.
     """
+    verdict = _decide(comparisons, method, mismatch, mismatch_p, alpha, n)
+    shut = [gate for gate in gates if not gate.passed]
+    if verdict.decision in ("continue", "invalid") or not shut:
+        return verdict
+    return replace(
+        verdict,
+        decision="withheld",
+        winner=None,
+        withheld=verdict.decision,
+        reason=f"Withheld: {' '.join(gate.text for gate in shut)} Otherwise: {verdict.reason}",
+        hints=tuple(gate.hint for gate in shut if gate.hint),
+    )
 
+
+def _decide(
+    comparisons: Sequence[Comparison],
+    method: Method,
+    mismatch: bool,
+    mismatch_p: float,
+    alpha: float,
+    n: int,
+) -> Verdict:
     def say(
         decision: Decision, reason: str, winner: str | None = None, by: Comparison | None = None
     ) -> Verdict:
@@ -149,10 +205,19 @@ def decide(
             others = ", ".join(f"`{c.arm}`" for c in better if c is not best)
             reason += f" So are {others}; among these the highest estimate was taken."
         return say("promote", reason, best.arm, best)
-    if all(c.upper < 0 for c in comparisons):
+    if all(c.upper < 0 or c.worse for c in comparisons):
         nearest = max(comparisons, key=lambda c: c.upper)
         reason = f"`{nearest.baseline}` is better than every other arm: {_interval(nearest)}."
         return say("keep", reason, nearest.baseline, nearest)
+    conclusions = {c.conclusion for c in comparisons}
+    if conclusions <= {"equal", "worse"}:
+        nearest = max(comparisons, key=lambda c: c.upper)
+        reason = f"No arm is better than `{nearest.baseline}` by as much as is worth having"
+        return say("equal", f"{reason}: {_interval(nearest)}.", by=nearest)
+    if conclusions <= {"equal", "not worse"}:
+        nearest = min(comparisons, key=lambda c: c.lower)
+        reason = f"No arm is worse than `{nearest.baseline}` by as much as is worth having"
+        return say("not-worse", f"{reason}: {_interval(nearest)}.", by=nearest)
     waiting = [c for c in comparisons if c.waiting_for]
     if waiting:
         return say("continue", f"Too early to tell: {waiting[0].waiting_for}.")
@@ -170,7 +235,8 @@ def _with(verdict: Verdict, by: Comparison) -> Verdict:
         effect=by.estimate,
         lower=by.lower,
         upper=by.upper,
-        remaining=by.remaining if verdict.winner is None else None,
+        remaining=by.remaining if verdict.decision == "continue" else None,
+        weakest="" if verdict.decision == "continue" else by.weakest,
     )
 
 

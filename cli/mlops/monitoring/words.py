@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
 from mlops.monitoring.verdict import Comparison
 from mlops.rewards import reward_called
@@ -43,6 +44,9 @@ def in_words(report: Report, unit: str = "request") -> Words:
         "promote": _promote,
         "keep": _keep,
         "invalid": _invalid,
+        "withheld": _withheld,
+        "equal": _equal,
+        "not-worse": _not_worse,
     }
     return say.get(report.verdict.decision, _continue)(report, unit)
 
@@ -106,6 +110,53 @@ def _keep(report: Report, unit: str) -> Words:
         _sure(report),
         "This ends the test and gives the baseline all traffic again:",
         f"mlops promote {report.name}",
+        nearest,
+    )
+
+
+def _withheld(report: Report, unit: str) -> Words:
+    shut = [gate for gate in report.gates if not gate.passed]
+    return Words(
+        "Do not act on this yet",
+        f"{' '.join(gate.text for gate in shut)} The comparison below is decided, and speaks only "
+        f"of {unit}s with feedback.",
+        _chance(shut),
+        " ".join(report.verdict.hints),
+        "",
+        _deciding(report),
+    )
+
+
+def _chance(gates: Sequence[Gate]) -> str:
+    known = [gate.p_value for gate in gates if gate.p_value is not None]
+    if not known:
+        return ""
+    return f"If arms were alike in this, it would ever look so in {per_cent(min(known))} of tests."
+
+
+def _equal(report: Report, unit: str) -> Words:
+    nearest = _deciding(report)
+    return Words(
+        "No difference worth having",
+        f"The difference of `{nearest.arm}` to `{nearest.baseline}` lies between "
+        f"{number(nearest.lower, signed=True)} and {number(nearest.upper, signed=True)} per "
+        f"{unit}, which is less than you said is worth having.",
+        _sure(report),
+        "Take whichever arm is cheaper to run, and end the test:",
+        f'mlops promote {report.name} --arm {nearest.baseline} --force "equal"',
+        nearest,
+    )
+
+
+def _not_worse(report: Report, unit: str) -> Words:
+    nearest = _deciding(report)
+    return Words(
+        f"`{nearest.arm}` is not worse",
+        f"Whatever it loses against `{nearest.baseline}` is less than you said is worth having: "
+        f"the difference is at least {number(nearest.lower, signed=True)} per {unit}.",
+        _sure(report),
+        "Leave it running to learn whether it is better, or promote it for another reason:",
+        f'mlops promote {report.name} --arm {nearest.arm} --force "not worse"',
         nearest,
     )
 
@@ -213,8 +264,9 @@ def _gain(report: Report, effect: float, than: str, unit: str) -> str:
 
 def _sure(report: Report) -> str:
     alpha = report.verdict.alpha
-    return (
+    text = (
         f"That holds with {per_cent(1 - alpha)} confidence at every look together: of tests "
         f"between equals, at most {per_cent(alpha)} ever name a winner, however often somebody "
         "looks and whenever they stop."
     )
+    return f"{text} {report.verdict.weakest}".rstrip()

@@ -76,6 +76,8 @@ class DeploymentSpec:
         shadows: Models that are tried on copies of requests; no part of the experiment.
         redraw: Whether sticky units that came before are drawn again with these weights, instead of
             keeping the arm they had first.
+        horizon: Units with a reward after which the experiment is to end; 0 for no planned end.
+            Declared before looking: another one is another experiment.
         attribution: Which feedback counts for a request, and what silence means.
         costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
             Others are another experiment.
@@ -89,6 +91,7 @@ class DeploymentSpec:
     reward_range: tuple[float, float] | None = None
     shadows: tuple[Shadow, ...] = ()
     redraw: bool = False
+    horizon: int = 0
     attribution: Attribution = field(default_factory=Attribution)
     costs: tuple[tuple[str, str, float], ...] = ()
 
@@ -100,6 +103,8 @@ class DeploymentSpec:
         """
         arms = [(arm.name, *arm.model.identity) for arm in self.arms]
         promised: list[Any] = [list(self.reward_range)] if self.reward_range else []
+        if self.horizon:
+            promised.append(self.horizon)
         if not self.attribution.is_default:
             promised.append(asdict(self.attribution))
         promised += [self.costs] if self.costs else []
@@ -176,6 +181,8 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         for shadow in spec.shadows
         if not 0 < shadow.share <= 1
     ]
+    if spec.horizon < 0:
+        faults.append(f"the horizon must be 0 or more units, not {spec.horizon}")
     faults += attribution.faults(spec.attribution)
     faults += _endpoint_faults(spec)
     if faults:
@@ -279,6 +286,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
             shadows=shadows,
             redraw=bool(document.get("redraw", False)),
+            horizon=int(document.get("horizon", 0)),
             attribution=Attribution(**document.get("attribution", {})),
             costs=tuple(
                 (str(truth), str(prediction), float(cost))

@@ -1,0 +1,132 @@
+"""Which revisions are one experiment, and where its evidence begins.
+
+Revisions with the same arms, reward and attribution are one experiment. Evidence begins anew after
+the experiment was ended, by giving all traffic to one of its arms, and after a long time without
+requests: what was true half a year ago, or before everybody got one model, need not be true now.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.errors import NotFoundError
+from mlops.journal.records import RevisionEvent
+from mlops.spec.deployment import DeploymentSpec, from_dict
+
+#: Longest time without requests that evidence spans, days.
+MAX_GAP_DAYS = 30.0
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """The newest experiment of a journal.
+
+    Attributes:
+        spec: Spec of its newest revision.
+        revisions: Numbers of its revisions since it was last ended, oldest first.
+        earlier: Numbers of its revisions before that.
+        specs: Every spec in the journal by revision.
+        ended_ms: When each revision was replaced by another, milliseconds since 1970 in UTC.
+        notes: What readers must know: that it is over, and what was written into the journal.
+    """
+
+    spec: DeploymentSpec
+    revisions: tuple[int, ...]
+    earlier: tuple[int, ...]
+    specs: Mapping[int, DeploymentSpec]
+    ended_ms: Mapping[int, int]
+    notes: tuple[str, ...]
+
+
+def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -> Experiment:
+    """Find the newest experiment.
+
+    Where a single arm is live, that is the newest experiment before it that compared any: whoever
+    has promoted a winner still wants to read why.
+
+    Args:
+        events: Administrative rows of the journal, oldest first.
+        whole: Take evidence from before the experiment was ended, too.
+
+    Raises:
+        NotFoundError: Nothing was ever deployed with this journal.
+    """
+    specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
+    if not specs:
+        raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
+    # Not the highest number: a server killed in the middle of a swap has written down a revision
+    # that never answered, and comes back with the one before.
+    live = [event.revision for event in events if is_spec(event)]
+    compared = [number for number in live if len(specs[number].arms) > 1]
+    newest = live[-1] if len(specs[live[-1]].arms) > 1 or not compared else compared[-1]
+    over = () if newest == live[-1] else (_over(live[-1], specs[live[-1]]),)
+    spec = specs[newest]
+    same = tuple(sorted(n for n, its in specs.items() if its.experiment == spec.experiment))
+    since = 0 if whole else _last_end(live, newest, specs)
+    revisions = tuple(number for number in same if number >= since)
+    earlier = tuple(number for number in same if number < since)
+    return Experiment(
+        spec, revisions, earlier, specs, _ends(events), over + _notes(events, revisions)
+    )
+
+
+def is_spec(event: RevisionEvent) -> bool:
+    """Whether an event says what serves from then on."""
+    return event.event in ("live", "started") and event.spec is not None
+
+
+def begin_ms(decided_ms: NDArray[np.int64], max_gap_days: float = MAX_GAP_DAYS) -> int:
+    """Return the time of the first request after the last long gap; 0 without one.
+
+    Args:
+        decided_ms: Times of requests, (n,), ascending, milliseconds since 1970 in UTC.
+        max_gap_days: Longest time without requests that is no gap.
+    """
+    gaps = np.flatnonzero(np.diff(decided_ms) > max_gap_days * _DAY_MS)
+    return int(decided_ms[gaps[-1] + 1]) if gaps.size else 0
+
+
+def _last_end(live: Sequence[int], newest: int, specs: Mapping[int, DeploymentSpec]) -> int:
+    """First revision after the experiment was last given up for one of its arms."""
+    arms = {(arm.name, *arm.model.identity) for arm in specs[newest].arms}
+    if len(arms) < 2:
+        return 0
+    at = max(index for index, number in enumerate(live) if number == newest)
+    for index in range(at, -1, -1):
+        spec = specs[live[index]]
+        own = {(arm.name, *arm.model.identity) for arm in spec.arms}
+        if len(own) == 1 and own < arms:
+            return min(live[index + 1 : at + 1])
+    return 0
+
+
+def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
+    ends = {}
+    live = [event for event in events if is_spec(event)]
+    for before, after in itertools.pairwise(live):
+        if after.revision != before.revision:
+            ends[before.revision] = after.time_ms
+    return ends
+
+
+def _over(number: int, spec: DeploymentSpec) -> str:
+    arm = spec.arms[0]
+    return (
+        f"This experiment is over: revision {number}, live now, serves `{arm.name}` "
+        f"({arm.model.label}) alone."
+    )
+
+
+def _notes(events: Sequence[RevisionEvent], revisions: Sequence[int]) -> tuple[str, ...]:
+    texts = [
+        str(event.spec["text"])
+        for event in events
+        if event.event == "note" and event.spec is not None and event.revision in revisions
+    ]
+    return tuple(dict.fromkeys(texts))

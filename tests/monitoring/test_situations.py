@@ -1,0 +1,143 @@
+"""What the report makes of ordinary trouble: nothing that a script would carry out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.report import Report, make_report
+from mlops.spec.attribution import Attribution
+from tests.monitoring import situations
+from tests.monitoring.situations import DAY_MS, START_MS, Shop
+
+_SEEDS = range(3)
+
+
+def report_on(
+    folder: Path,
+    seed: int,
+    situation: Callable[[Shop], None],
+    rules: Attribution | None = None,
+    now_ms: int = START_MS + 400 * DAY_MS,
+) -> Report:
+    journal = SqlJournal(f"sqlite:///{folder}/{seed}.db")
+    situation(Shop(journal, np.random.default_rng(seed), rules=rules or Attribution()))
+    report = make_report(journal, now_ms=now_ms)
+    journal.close()
+    return report
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+@pytest.mark.parametrize("redraw", [False, True])
+def test_a_sticky_ramp_names_no_winner(tmp_path: Path, seed: int, redraw: bool) -> None:
+    report = report_on(tmp_path, seed, lambda shop: situations.sticky_ramp(shop, redraw=redraw))
+    assert report.verdict.decision == "continue"
+    assert report.sample_ratio is not None
+    assert not report.sample_ratio.mismatch
+    assert any("came under an earlier revision" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+@pytest.mark.parametrize(
+    ("situation", "gate", "text"),
+    [
+        (situations.hard_rows_fail, "failures", "fail or are refused"),
+        (situations.pleased_answer_more, "feedback", "Those who answer are not all"),
+        (situations.positives_only, "feedback", "Those who answer are not all"),
+        (situations.retries, "feedback", "Those who answer are not all"),
+    ],
+)
+def test_a_verdict_about_some_is_withheld(
+    tmp_path: Path, seed: int, situation: Callable[[Shop], None], gate: str, text: str
+) -> None:
+    report = report_on(tmp_path, seed, situation)
+    shut = {item.name for item in report.gates if not item.passed}
+    assert gate in shut
+    assert report.verdict.decision in ("withheld", "continue")
+    assert report.verdict.winner is None
+    if report.verdict.decision == "withheld":
+        assert text in report.verdict.reason
+        assert report.verdict.hints
+
+
+def test_slow_feedback_is_judged_when_its_window_has_closed(tmp_path: Path) -> None:
+    now_ms = START_MS + 3 * DAY_MS
+    report = report_on(tmp_path, 1, lambda s: situations.slow_feedback(s, days=3), now_ms=now_ms)
+    # Without a window the fast half of `b` looks like all of it.
+    assert report.verdict.decision == "withheld"
+    assert report.verdict.withheld == "promote"
+    rules = Attribution(window_s=5 * 86_400)
+    (tmp_path / "window").mkdir()
+    report = report_on(
+        tmp_path / "window",
+        1,
+        lambda shop: situations.slow_feedback(shop, days=12),
+        rules,
+        START_MS + 12 * DAY_MS,
+    )
+    assert report.verdict.decision == "continue"
+    assert report.verdict.n == sum(arm.n for arm in report.arms) > 3000
+    assert report.open > 2000
+    assert report.judged_ms == START_MS + 7 * DAY_MS
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_positives_only_are_right_once_silence_has_a_reward(tmp_path: Path, seed: int) -> None:
+    rules = Attribution(window_s=3600, missing=0.0)
+    report = report_on(tmp_path, seed, situations.positives_only, rules)
+    assert (report.verdict.decision, report.verdict.winner) in (
+        ("promote", "b"),
+        ("continue", None),
+    )
+    # b earns 0.18 * 26 - 0.10 * 40 = 0.68 more per request.
+    (compared,) = report.comparisons
+    assert compared.lower < 0.68 < compared.upper
+    assert [gate.name for gate in report.gates] == ["failures"]
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_failures_count_once_they_have_a_reward(tmp_path: Path, seed: int) -> None:
+    report = report_on(tmp_path, seed, situations.hard_rows_fail, Attribution(failed=0.0))
+    # Half of the hard rows would have been a success.
+    assert report.verdict.decision == "continue"
+    assert all(gate.passed for gate in report.gates)
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_a_broken_split_stays_broken(tmp_path: Path, seed: int) -> None:
+    report = report_on(tmp_path, seed, situations.broken_split_then_new_weights)
+    assert report.verdict.decision == "invalid"
+
+
+@pytest.mark.parametrize("seed", _SEEDS)
+def test_a_canary_that_has_met_no_loss_does_not_win(tmp_path: Path, seed: int) -> None:
+    report = report_on(tmp_path, seed, situations.rare_losses)
+    assert report.verdict.decision == "continue"
+
+
+def test_evidence_ends_where_the_experiment_was_ended(tmp_path: Path) -> None:
+    report = report_on(tmp_path, 1, situations.deployed_again)
+    assert (report.verdict.decision, report.verdict.n) == ("continue", 0)
+    assert any("2,000 earlier units are left out" in note for note in report.notes)
+    journal = SqlJournal(f"sqlite:///{tmp_path}/1.db")
+    whole = make_report(journal, whole=True)
+    journal.close()
+    assert (whole.verdict.decision, whole.verdict.winner) == ("promote", "b")
+
+
+def test_evidence_ends_at_a_long_gap(tmp_path: Path) -> None:
+    def pause(shop: Shop) -> None:
+        shop.live(0.5, 0.5)
+        for start_ms, n in ((START_MS, 500), (START_MS + 40 * DAY_MS, 300)):
+            for i, arm in enumerate(shop.draw(n).tolist()):
+                nonce = shop.ask(arm, start_ms + i)
+                shop.tell(nonce, arm, start_ms + i + 1, shop.rng.normal())
+        shop.flush()
+
+    report = report_on(tmp_path, 1, pause)
+    assert report.verdict.n == 300
+    assert any("500 earlier units are left out" in note for note in report.notes)
