@@ -6,7 +6,8 @@
     ├── NotAllowedError        4  credentials missing or refused
     ├── NotFoundError          5  the named thing does not exist
     ├── RemoteError            6  a server or the network failed; trying again may help
-    └── ConflictError          7  somebody else changed it, or holds it
+    ├── ConflictError          7  somebody else changed it, or holds it
+    └── WithheldError         13  a verdict must not be acted on
 
 `message` says what happened with the offending value in it; `hint` says what to do. `__main__`
 turns an error into an exit code, `serving` into an HTTP status; nobody else maps them. A
@@ -88,6 +89,13 @@ class ConflictError(MlopsError):
 
     exit_code = 7
     code = "conflict"
+
+
+class WithheldError(MlopsError):
+    """The evidence is decided, and a condition that it rests on does not hold."""
+
+    exit_code = 13
+    code = "withheld"
 
 
 def of_system(error: OSError) -> MlopsError | None:

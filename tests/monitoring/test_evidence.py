@@ -12,7 +12,7 @@ from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome, RevisionE
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, Truth, gather
 from mlops.monitoring.quality import measure, over_time
-from mlops.monitoring.report import make_report
+from mlops.monitoring.report import ReportOptions, make_report
 from mlops.rewards import NO_TERMS
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
@@ -98,7 +98,7 @@ def test_deployed_and_nobody_came(diary: Diary) -> None:
     assert (report.first_ms, report.quality, report.looks) == (0, (), ((),))
     assert [(arm.n, arm.requests) for arm in report.arms] == [(0, 0), (0, 0)]
     with pytest.raises(InvalidInputError):
-        make_report(diary.journal, baseline="c")
+        make_report(diary.journal, ReportOptions(baseline="c"))
 
 
 def test_the_reward_is_derived_from_the_truth_or_sent(diary: Diary) -> None:
@@ -301,7 +301,7 @@ def test_a_better_arm_is_found_across_a_change_of_weights(crowd: SqlJournal) -> 
     fill(crowd, 2, (0.5, 0.5), pairs(1_500, 0.6, 5), base=2.0)
     verdict = make_report(crowd).verdict
     assert (verdict.decision, verdict.winner) == ("promote", "b")
-    turned = make_report(crowd, baseline="b").verdict
+    turned = make_report(crowd, ReportOptions(baseline="b")).verdict
     assert (turned.decision, turned.winner) == ("keep", "b")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.report import Report, make_report
+from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.spec.attribution import Attribution
 from tests.monitoring import situations
 from tests.monitoring.situations import DAY_MS, START_MS, Shop
@@ -124,7 +124,7 @@ def test_evidence_ends_where_the_experiment_was_ended(tmp_path: Path) -> None:
     assert (report.verdict.decision, report.verdict.n) == ("continue", 0)
     assert any("2,000 earlier units are left out" in note for note in report.notes)
     journal = SqlJournal(f"sqlite:///{tmp_path}/1.db")
-    whole = make_report(journal, whole=True)
+    whole = make_report(journal, ReportOptions(whole=True))
     journal.close()
     assert (whole.verdict.decision, whole.verdict.winner) == ("promote", "b")
 

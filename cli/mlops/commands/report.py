@@ -68,8 +68,8 @@ def report(
         bool,
         typer.Option(
             "--exit-code",
-            help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid, 13 withheld, "
-            "14 equal, 15 not worse.",
+            help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid, "
+            "13 withheld, 14 equal, 15 not worse.",
         ),
     ] = False,
     html: Annotated[
@@ -79,6 +79,17 @@ def report(
             help="Write the report as an HTML page, and print its path; - is stdout.",
         ),
     ] = "",
+    worth: Annotated[
+        str,
+        typer.Option(
+            metavar="DELTA", show_default=False,
+            help="Smallest difference of rewards worth having: says when arms are equal.",
+        ),
+    ] = "",
+    whole: Annotated[
+        bool,
+        typer.Option("--all", help="Take evidence from before the experiment was last ended, too."),
+    ] = False,
     paired: Annotated[
         bool,
         typer.Option("--paired", help="Have every arm predict the labelled rows, and compare."),
@@ -103,13 +114,20 @@ def report(
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
     there = its_server(url, token, header, ca_file, insecure, timeout)
-    if there and (paired or html or alpha is not None or baseline):
+    if there and (paired or html or alpha is not None or baseline or worth or whole):
         raise UsageError(
             "Its server reports as it was told to: `--url` goes with none of `--paired`, `--html`, "
-            "`--alpha` and `--baseline`.",
+            "`--alpha`, `--baseline`, `--worth` and `--all`.",
             hint=f"The page is at {url.rstrip('/')}/report." if html else None,
         )
-    settings = load_settings(flags={"report.alpha": alpha, "report.baseline": baseline or None})
+    settings = load_settings(
+        flags={
+            "report.alpha": alpha,
+            "report.baseline": baseline or None,
+            "report.worth": worth or None,
+            "report.all": whole or None,
+        }
+    )
     if paired:
         decision = _paired(settings, name, as_json)
         if exit_code:

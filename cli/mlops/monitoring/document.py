@@ -15,7 +15,7 @@ from typing import Any
 
 from mlops.errors import InvalidInputError
 from mlops.journal.base import Journal
-from mlops.monitoring.report import Report, make_report
+from mlops.monitoring.report import Report, ReportOptions, make_report
 
 SCHEMA_VERSION = 1
 _UNKNOWN = {"lower": -math.inf, "upper": math.inf}
@@ -23,7 +23,7 @@ _UNKNOWN = {"lower": -math.inf, "upper": math.inf}
 
 def report_json(journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
     """Write the report that a journal gives as JSON; see `mlops.serving.report.Page`."""
-    report = make_report(journal, alpha=alpha, baseline=baseline)
+    report = make_report(journal, ReportOptions(alpha, baseline))
     return json.dumps({"schema_version": SCHEMA_VERSION, **report_document(report)})
 
 

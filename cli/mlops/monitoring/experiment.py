@@ -1,8 +1,9 @@
 """Which revisions are one experiment, and where its evidence begins.
 
 Revisions with the same arms, reward and attribution are one experiment. Evidence begins anew after
-the experiment was ended, by giving all traffic to one of its arms, and after a long time without
-requests: what was true half a year ago, or before everybody got one model, need not be true now.
+the experiment was ended, by giving all traffic to one of its arms for longer than a day, and after
+a long time without requests: what was true half a year ago, or before everybody got one model, need
+not be true now. A promotion that is taken back within a day has ended nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from mlops.spec.deployment import DeploymentSpec, from_dict
 
 #: Longest time without requests that evidence spans, days.
 MAX_GAP_DAYS = 30.0
+#: Longest time with all traffic on one of the arms that does not end the experiment, days.
+MAX_END_DAYS = 1.0
 _DAY_MS = 86_400_000
 
 
@@ -68,7 +71,7 @@ def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -
     over = () if newest == live[-1] else (_over(live[-1], specs[live[-1]]),)
     spec = specs[newest]
     same = tuple(sorted(n for n, its in specs.items() if its.experiment == spec.experiment))
-    since = 0 if whole else _last_end(live, newest, specs)
+    since = 0 if whole else _last_end(events, newest, specs)
     revisions = tuple(number for number in same if number >= since)
     earlier = tuple(number for number in same if number < since)
     return Experiment(
@@ -92,17 +95,20 @@ def begin_ms(decided_ms: NDArray[np.int64], max_gap_days: float = MAX_GAP_DAYS) 
     return int(decided_ms[gaps[-1] + 1]) if gaps.size else 0
 
 
-def _last_end(live: Sequence[int], newest: int, specs: Mapping[int, DeploymentSpec]) -> int:
+def _last_end(
+    events: Sequence[RevisionEvent], newest: int, specs: Mapping[int, DeploymentSpec]
+) -> int:
     """First revision after the experiment was last given up for one of its arms."""
     arms = {(arm.name, *arm.model.identity) for arm in specs[newest].arms}
-    if len(arms) < 2:
-        return 0
-    at = max(index for index, number in enumerate(live) if number == newest)
-    for index in range(at, -1, -1):
-        spec = specs[live[index]]
-        own = {(arm.name, *arm.model.identity) for arm in spec.arms}
-        if len(own) == 1 and own < arms:
-            return min(live[index + 1 : at + 1])
+    live = [event for event in events if is_spec(event)]
+    at = max(index for index, event in enumerate(live) if event.revision == newest)
+    next_ms = live[at].time_ms
+    for index in range(at - 1, -1, -1):
+        own = {(arm.name, *arm.model.identity) for arm in specs[live[index].revision].arms}
+        if len(own) > 1:
+            next_ms = live[index].time_ms
+        elif own < arms and next_ms - live[index].time_ms > MAX_END_DAYS * _DAY_MS:
+            return min(event.revision for event in live[index + 1 : at + 1])
     return 0
 
 

@@ -24,7 +24,7 @@ from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.quality import measures_of
-from mlops.monitoring.report import Report, report_of
+from mlops.monitoring.report import Report, ReportOptions, report_of
 from mlops.monitoring.shadows import shadow_reports
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.words import in_words, number, per_cent, reward_in_words
@@ -55,24 +55,25 @@ class ReportPage:
     timeline: Timeline
 
 
-def read_page(journal: Journal, *, alpha: float = 0.05, baseline: str = "") -> ReportPage:
+def read_page(journal: Journal, options: ReportOptions | None = None) -> ReportPage:
     """Gather what the page of a journal's newest experiment says.
 
     Args:
         journal: Where the evidence is; only read.
-        alpha: Probability of ever naming a false winner, in (0, 1).
-        baseline: Arm the others are compared with; empty for the first.
+        options: What is asked of it.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
-    evidence = gather(journal, baseline=baseline)
+    options = options or ReportOptions()
+    evidence = gather(journal, baseline=options.baseline, whole=options.whole)
+    report = report_of(evidence, options.alpha, options.worth)
     return ReportPage(
-        replace(report_of(evidence, alpha), shadows=shadow_reports(journal)),
+        replace(report, shadows=shadow_reports(journal)),
         evidence.spec,
         evidence.spec.arms[evidence.base].name,
-        read_timeline(journal, evidence, alpha),
+        read_timeline(journal, evidence, options.alpha),
     )
 
 
@@ -120,7 +121,7 @@ def report_page(
     journal: Journal, *, alpha: float = 0.05, baseline: str = "", live: bool = False
 ) -> str:
     """Read and write the page: `read_page`, then `render_page`."""
-    return render_page(read_page(journal, alpha=alpha, baseline=baseline), live=live)
+    return render_page(read_page(journal, ReportOptions(alpha, baseline)), live=live)
 
 
 @cache

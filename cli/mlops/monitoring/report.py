@@ -87,31 +87,41 @@ class Report:
     open: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What is asked of the evidence.
+
+    Attributes:
+        alpha: Probability of ever naming a false winner, in (0, 1).
+        baseline: Arm the others are compared with; empty for the first.
+        worth: The smallest difference worth having, in units of reward; None for none declared.
+        whole: Take all evidence, also from before the experiment was last ended.
+    """
+
+    alpha: float = 0.05
+    baseline: str = ""
+    worth: float | None = None
+    whole: bool = False
+
+
 def make_report(
-    journal: Journal,
-    *,
-    alpha: float = 0.05,
-    baseline: str = "",
-    worth: float | None = None,
-    whole: bool = False,
-    now_ms: int | None = None,
+    journal: Journal, options: ReportOptions | None = None, *, now_ms: int | None = None
 ) -> Report:
     """Report on the newest experiment in a journal.
 
     Args:
         journal: Where the evidence is.
-        alpha: Probability of ever naming a false winner, in (0, 1).
-        baseline: Arm the others are compared with; empty for the first.
-        worth: The smallest difference worth having, in units of reward; None for none declared.
-        whole: Take all evidence, also from before the experiment was last ended.
+        options: What is asked of it.
         now_ms: When the look is taken, milliseconds since 1970 in UTC; now by default.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
-    evidence = gather(journal, baseline=baseline, whole=whole, now_ms=now_ms)
-    return replace(report_of(evidence, alpha, worth), shadows=shadow_reports(journal))
+    options = options or ReportOptions()
+    evidence = gather(journal, baseline=options.baseline, whole=options.whole, now_ms=now_ms)
+    found = report_of(evidence, options.alpha, options.worth)
+    return replace(found, shadows=shadow_reports(journal))
 
 
 def report_of(evidence: Evidence, alpha: float, worth: float | None = None) -> Report:

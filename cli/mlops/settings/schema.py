@@ -180,6 +180,12 @@ class ReportSettings:
 
     alpha: float = setting(0.05, "probability in (0, 1) of ever naming a false winner")
     baseline: str = setting("", "arm the others are compared with; empty means the first")
+    worth: str = setting(
+        "",
+        "smallest difference worth having, in units of reward: verdicts of equal and not worse",
+        form="number or text",
+    )
+    all: bool = setting(False, "take evidence from before the experiment was last ended, too")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ that one is asked for its report over HTTP. A platform's own model servers keep 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 
 from mlops.deployment.clusters.known import Found
@@ -19,7 +20,7 @@ from mlops.feedback.elsewhere import Elsewhere, Reached
 from mlops.feedback.faults import refusal
 from mlops.journal.room import too_large
 from mlops.monitoring.document import read_report
-from mlops.monitoring.report import Report, make_report
+from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.settings import Settings
 from mlops.spec.place import Place
 from mlops.workflows.elsewhere import reached
@@ -42,14 +43,31 @@ def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = No
     state = None if found.place else read_server_state(places(settings, found.name))
     journal = open_journal(settings, found.name, state)
     try:
-        report = make_report(
-            journal, alpha=settings.report.alpha, baseline=settings.report.baseline
-        )
+        report = make_report(journal, report_options(settings))
         warning = too_large(journal.size_bytes(), settings.journal.max_mb, found.name)
     finally:
         journal.close()
     report = replace(report, notes=(*report.notes, warning)) if warning else report
     return report if found.place is None else _checked(report, found, "the journal")
+
+
+def report_options(settings: Settings) -> ReportOptions:
+    """Return what the settings ask of the evidence.
+
+    Raises:
+        InvalidInputError: `worth` is not a positive number.
+    """
+    given = settings.report
+    try:
+        worth = float(given.worth) if given.worth else None
+    except ValueError:
+        worth = math.nan
+    if worth is not None and not 0 < worth < math.inf:
+        raise InvalidInputError(
+            f"`[report] worth` must be a positive number, not `{given.worth}`.",
+            hint="It is the smallest difference of rewards that anybody would act on.",
+        )
+    return ReportOptions(given.alpha, given.baseline, worth, given.all)
 
 
 def report_from(elsewhere: Elsewhere) -> Report:

@@ -14,7 +14,7 @@ from mlops.deployment.clusters.known import Found, locate, open_place
 from mlops.deployment.clusters.mending import mend as mend_there
 from mlops.deployment.deploy import Deployed, Prepared, Say, apply, mend, open_ledger, prepare
 from mlops.deployment.places import places, read_server_state
-from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError
+from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError, WithheldError
 from mlops.feedback.elsewhere import Elsewhere
 from mlops.monitoring.report import Report
 from mlops.registry import mlflow_errors, open_registry
@@ -365,13 +365,17 @@ def _live(entry: Entry | None, name: str) -> Entry:
     return entry
 
 
-def _refusal(report: Report, arm: str) -> ConflictError:
+def _refusal(report: Report, arm: str) -> MlopsError:
     names = [each.name for each in report.arms]
     if arm and arm not in names:
         return ConflictError(
             f"`{report.name}` has no arm `{arm}`.", hint=f"Arms: {', '.join(names)}."
         )
     example = arm or _most_promising(report)
+    if report.verdict.decision in ("withheld", "invalid"):
+        force = f'`mlops promote {report.name} --arm {example} --force "why"`'
+        hints = (*report.verdict.hints, f"Or take the responsibility: {force}")
+        return WithheldError(report.verdict.reason, hint=" ".join(hints))
     return ConflictError(
         f"The verdict does not say to promote {f'`{arm}`' if arm else 'anything'}: "
         f"{report.verdict.reason}",

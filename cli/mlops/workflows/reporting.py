@@ -12,7 +12,7 @@ from mlops.errors import InvalidInputError, NotFoundError
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
-from mlops.workflows.evidence import check_readable
+from mlops.workflows.evidence import check_readable, report_options
 
 #: Stands for standard output instead of a file.
 STDOUT = "-"
@@ -41,7 +41,7 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
     state = None if found.place else read_server_state(places(settings, found.name))
     journal = open_journal(settings, found.name, state)
     try:
-        page = read_page(journal, alpha=settings.report.alpha, baseline=settings.report.baseline)
+        page = read_page(journal, report_options(settings))
     finally:
         journal.close()
     html = render_page(page)
