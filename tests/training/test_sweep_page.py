@@ -94,7 +94,7 @@ def test_every_trial_and_the_best_are_there() -> None:
     page = render_page(result, spec)
     assert result.best is not None
     assert result.best.number == 7
-    assert "<h1>alpha=0.7 net=" in page
+    assert "<h1>alpha 0.7, net " in page
     assert all(f"run{number}<" in page for number in range(1, 13))
     assert page.count('class="ring"') == 3  # two parameters, and the course
     assert "1 pruned" in page

@@ -256,6 +256,7 @@ def _table(*titles: str, caption: str | None = None, first: str = "arm") -> Tabl
         header_style="dim",
         caption=caption,
         caption_justify="left",
+        min_width=min(len(caption or ""), 60),
     )
     table.add_column(first)
     for title in titles:

@@ -107,6 +107,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     templates.filters["number"] = _number
+    templates.filters["brief"] = _brief
     return templates
 
 
@@ -125,6 +126,19 @@ def _policy(style: str) -> str:
         f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
+
+
+def _brief(text: str) -> str:
+    """Write a parameter's value with four digits, if it is a number of more.
+
+    >>> _brief("0.123456789012"), _brief("300"), _brief("adam")
+    ('0.1235', '300', 'adam')
+    """
+    try:
+        short = f"{float(text):.4g}"
+    except ValueError:
+        return text
+    return short if len(short) < len(text) else text
 
 
 def _number(value: float | None) -> str:
