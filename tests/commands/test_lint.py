@@ -78,7 +78,8 @@ def test_a_folder_is_searched(lint: Lint, tmp_path: Path) -> None:
     (tmp_path / "deploy/.git/x.yaml").write_text("a: [")
     (tmp_path / "deploy/a.yml").write_text(WELL)
     (tmp_path / "deploy/readme.md").write_text("# no")
-    assert lint("deploy")[:2] == (0, "1 file: no problems found\n")
+    (tmp_path / "deploy/b.json").write_bytes(b"\xff\xfe\x00")
+    assert lint("deploy")[:2] == (0, "2 files: no problems found\n")
 
 
 @pytest.mark.parametrize("text", ["a,b\n1,2\n", "", "replicas: 3\n", "# only a word\n"])

@@ -139,10 +139,11 @@ def _read(path: str) -> Iterator[tuple[str, str]]:
             raise NotFoundError(
                 f"`{path}` has no manifests.", hint=f"They end in {one_of(_SUFFIXES)}."
             )
+        # What is not UTF-8 is data, or is reported as YAML that cannot be read.
+        for file in files:
+            yield str(file), _text(file, errors="replace")
     else:
-        files = [found]
-    for file in files:
-        yield str(file), _text(file)
+        yield str(found), _text(found)
 
 
 def _is_named(path: str) -> bool:
@@ -160,9 +161,9 @@ def _is_manifest(path: Path, folder: Path) -> bool:
     return path.suffix in _SUFFIXES and not hidden and path.is_file()
 
 
-def _text(file: Path) -> str:
+def _text(file: Path, errors: str = "strict") -> str:
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8", errors=errors)
     except FileNotFoundError as error:
         raise NotFoundError(f"There is no file `{file}`.") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -174,7 +174,7 @@ def _scalar(text: str, tag: str | None) -> Hashable:
     if tag not in _Resolver.yaml_constructors:
         return text
     value: Hashable = loader.construct_object(yaml.ScalarNode(tag, text))
-    return value
+    return text if isinstance(value, bytes) else value
 
 
 def read_documents(text: str, file: str) -> list[Document]:

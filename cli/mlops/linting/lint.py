@@ -41,7 +41,7 @@ from mlops.linting.rules import (
 from mlops.linting.structure import MISSING, cleaned, known_kinds, schema_of
 
 #: What every file with an object has, or with a part of one.
-_MAYBE = re.compile(r"apiversion|kind|metadata|spec|patch|resources", re.IGNORECASE)
+_WORDS = ("apiversion", "kind", "metadata", "spec", "patch", "resources")
 
 #: What a file that cannot be read has, if it is meant as a manifest.
 _MEANT = re.compile(r"^[\s{,]*[\"']?(apiVersion|kind)[\"']?\s*:", re.MULTILINE)
@@ -98,7 +98,8 @@ def lint(
     findings: list[Finding] = []
     documents: list[Document] = []
     for file, text in texts.items():
-        if file not in named and not _MAYBE.search(text):
+        lowered = text.lower()
+        if file not in named and not any(word in lowered for word in _WORDS):
             continue
         try:
             read = read_documents(text, file)
