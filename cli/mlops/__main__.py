@@ -15,6 +15,7 @@ import typer
 from mlops.commands.app import app
 from mlops.commands.completion import words_of_bash
 from mlops.commands.encoding import tolerate_narrow_encodings
+from mlops.commands.interrupts import start_uninterrupted, words_of
 from mlops.commands.output import start_afresh
 from mlops.errors import MlopsError, UsageError, of_system
 
@@ -53,6 +54,7 @@ def _end_with_our_reader(number: int, _frame: object) -> None:
 def run(words: list[str]) -> int:
     """Run one command and return its exit code; 0 ok, others as in `mlops.errors`."""
     start_afresh()
+    start_uninterrupted()
     try:
         result = app(words, standalone_mode=False, prog_name="mlops")
     except MlopsError as error:
@@ -69,9 +71,7 @@ def run(words: list[str]) -> int:
         result = _INTERRUPTED
     if result == _INTERRUPTED:
         # Typer makes this exit code of a KeyboardInterrupt and says nothing.
-        undecided = words[:1] in (["deploy"], ["promote"], ["rollback"])
-        hint = " `mlops status` shows what is live." if undecided else ""
-        sys.stderr.write(f"Interrupted.{hint}\n")
+        sys.stderr.write(f"Interrupted. {words_of(words)}".rstrip() + "\n")
     return result if isinstance(result, int) else 0
 
 
@@ -97,10 +97,10 @@ def _fail(error: MlopsError, words: list[str]) -> int:
             },
         }
         sys.stdout.write(json.dumps(document, indent=2) + "\n")
-    else:
-        from mlops.commands.output import print_error
+    from mlops.commands.output import print_error
 
-        print_error(error)
+    # Also beside the document: a CI job that captures stdout shows only this.
+    print_error(error)
     return error.exit_code
 
 

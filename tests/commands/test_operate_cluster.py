@@ -167,7 +167,10 @@ def test_stop_takes_out_what_we_put_in(cluster_shop: Shop, namespace: Namespace)
     # Somewhere else it begins anew, and nothing leads back.
     other = namespace.api.namespace()
     shop.ok(*AB, "--namespace", other, "--apply", "--no-wait")
-    refused = shop.run(*AB, "--apply", "--json")
+    # Who does not say where means where it is.
+    kept = shop.ok(*AB, "--apply", "--no-wait", "--json").document
+    assert (kept["namespace"], kept["change"]) == (other, "nothing")
+    refused = shop.run(*AB, "--namespace", namespace.name, "--apply", "--json")
     assert refused.code == 7
     assert shop.run("rollback", "--json").code == 7
     namespace.api.ask("DELETE", f"/api/v1/namespaces/{other}")

@@ -64,7 +64,15 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     assert market.ok("promote", "--json").document["changed"] is False
     # What was decided, and why, can still be read.
     after = market.run("report", "--json", "--exit-code")
-    assert after.code == 0
+    assert after.code == 16
+    finished = after.document["finished"]
+    assert (finished["revision"], finished["arm"]) == (revision + 1, "wine-2")
+    text = market.ok("report").out
+    assert "mlops promote" not in text
+    assert "the experiment is over" in text
+    page = market.ok("report", "--html", "-").out
+    assert "Finished: wine-2 is live" in page
+    assert "mlops promote" not in page
     assert after.document["verdict"]["reason"] == verdict["reason"]
     assert any("is over" in note for note in after.document["notes"])
 
@@ -77,14 +85,23 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     assert intent["evidence"]["arms"][1]["name"] == "wine-2"
     assert "@" in newest["author"]
     assert newest["live_ms"] >= newest["created_ms"] - 1000
+    # Another model alone does not bring the test back, and promoting says what is the matter.
+    market.ok("deploy", "--model", "wine/1")
+    assert market.run("report", "--exit-code").code == 16
+    refused = market.run("promote", "--json")
+    assert refused.code == 7
+    assert f"rollback wine --to {revision}" in refused.error["hint"]
+    market.ok("rollback", "--to", str(revision + 1))
+
     text = market.ok("history").out
     assert "wine@champion → 2" in text
     assert "wine-2 (wine/2) 100 %  reward " in text
 
     assert "would serve" in market.ok("rollback", "--dry-run").out
-    assert market.ledger.live_number() == revision + 1
-    back = market.ok("rollback", "--reason", "too sweet", "--json").document
-    assert (back["action"], back["revision"]) == ("rollback", revision + 2)
+    assert market.ledger.live_number() == revision + 3
+    words = ("rollback", "--to", str(revision), "--reason", "too sweet", "--json")
+    back = market.ok(*words).document
+    assert (back["action"], back["revision"]) == ("rollback", revision + 4)
     assert champion(market) == 0
     assert {market.ask()[1] for _ in range(40)} == {"wine-1", "wine-2"}
     assert (

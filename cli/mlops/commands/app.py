@@ -24,6 +24,7 @@ from mlops.commands import (
     project,
     promotion,
     report,
+    start,
     stores,
     train,
     ui,
@@ -71,6 +72,7 @@ app.command(rich_help_panel=_LOOK)(operate.status)
 app.command(rich_help_panel=_LOOK)(operate.logs)
 app.command(rich_help_panel=_LOOK)(operate.stop)
 app.command(rich_help_panel=_LOOK)(ui.ui)
+app.command(rich_help_panel=_LOOK)(start.start)
 app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)

@@ -67,7 +67,11 @@ def deploy_there(
             on_wait=progress.line,
         )
     if isinstance(result, Applied):
-        show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
+        show(
+            applied_document(result),
+            as_json=as_json,
+            render=lambda out: render_applied(out, result),
+        )
     else:
         show(
             {"plan": _planned(result)},
@@ -87,6 +91,8 @@ def _show_plan(out: Console, plan: ClusterPlan, rendering: Rendering) -> None:
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
     for line in plan.lines:
         out.print(Text(f"  {line}", style=styles[line[0]]))
+    if plan.kept and plan.kind != "nothing":
+        out.print(Text(f"  kept: {', '.join(plan.kept)}  (--reset NAME undoes it)", style="dim"))
     for change in plan.objects:
         said = _SAID.get(change.action, "")
         out.print(f"  {_MARKS[change.action]} {escape(str(change.ref))}[dim]{said}[/]")
@@ -110,6 +116,7 @@ def _planned(plan: ClusterPlan) -> dict[str, Any]:
         "context": plan.place.context,
         "namespace": plan.place.namespace,
         "lines": list(plan.lines),
+        "kept": list(plan.kept),
         "objects": [
             {**plain(each.ref), "change": each.action, "diff": list(each.diff)}
             for each in plan.objects
@@ -117,7 +124,8 @@ def _planned(plan: ClusterPlan) -> dict[str, Any]:
     }
 
 
-def _document(result: Applied) -> dict[str, Any]:
+def applied_document(result: Applied) -> dict[str, Any]:
+    """Return what has become of a deployment on a cluster, for scripts."""
     plan, place = result.plan, result.plan.place
     return {
         "name": plan.after.name,
@@ -136,7 +144,8 @@ def _document(result: Applied) -> dict[str, Any]:
     }
 
 
-def _render(out: Console, result: Applied) -> None:
+def render_applied(out: Console, result: Applied) -> None:
+    """Say what has become of a deployment on a cluster."""
     from rich.markup import escape
 
     plan = result.plan

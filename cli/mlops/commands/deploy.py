@@ -136,8 +136,15 @@ def deploy(
         bool,
         typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
     ] = False,
+    reset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="OPTION",
+            help="Keep nothing of this option: reward, split, shadow, sticky-by, port…",
+        ),
+    ] = None,
     target: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="TARGET",
             autocompletion=completion.one_of("local", "kubernetes", "kserve", "seldon", "seldon2"),
@@ -145,7 +152,7 @@ def deploy(
             "manifests are written; --apply applies them.",
             rich_help_panel=_CLUSTER,
         ),
-    ] = "local",
+    ] = None,
     render: Annotated[
         str | None,
         typer.Option(
@@ -263,12 +270,12 @@ def deploy(
     For example `mlops deploy --ab modelA modelB`, or `--ab wine/1 wine/2 --split 90/10`.
     """
     from mlops.commands.progress import TransferProgress
-    from mlops.deployment.choices import applies, of_platform, renders
+    from mlops.deployment.asking import Words, ask
+    from mlops.deployment.choices import applies, renders
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.local import stay
     from mlops.deployment.render import render as render_manifests
-    from mlops.deployment.request import read_request
     from mlops.deployment.watching import check_watching, write_watching
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
@@ -287,22 +294,31 @@ def deploy(
         "cluster.model_server": model_server,
         "cluster.extras": extra,
         "cluster.router": router or None,
-        **of_platform(target, router=router, version=platform_version, mode=mode, split=traffic_by),
         "feedback.reward_range": reward_range,
     }
     settings = load_settings(flags=flags)
     if not no_preflight:
         preflight(settings, write=False)
-    request = read_request(
-        settings,
-        ab=ab,
-        model=model,
-        arms=arm or (),
-        canary=canary,
-        split=split,
-        shadows=shadow or (),
+    words = Words(
+        models={
+            "ab": ab,
+            "model": model,
+            "arms": arm or (),
+            "canary": canary,
+            "split": split,
+            "shadows": shadow or (),
+        },
         file=file,
+        target=target,
+        platform={"version": platform_version, "mode": mode, "split": traffic_by},
+        router=router,
+        apply=apply,
+        reset=tuple(reset or ()),
+        dry_run=dry_run,
     )
+    with TransferProgress() as progress:
+        asked = ask(settings, flags, words, say=progress.phase)
+    settings, request, target = asked.settings, asked.request, asked.target
     only_local = {"--host": host, "--port": port, "--foreground": foreground}
     only_cluster = {
         "--render": render,
@@ -356,9 +372,9 @@ def deploy(
         files = write_watching(settings, result.plan.after, result.state) if extra else ()
         paths = [file.path for file in files]
         show(
-            _document(result) | {"monitoring": paths},
+            deployed_document(result) | {"monitoring": paths},
             as_json=as_json,
-            render=lambda out: _render(out, result, paths),
+            render=lambda out: render_deployed(out, result, paths),
         )
         if result.process is not None:
             raise typer.Exit(stay(result.process))
@@ -389,6 +405,8 @@ def _show_plan(out: Console, plan: Plan) -> None:
         out.print(Text(f"  {line}", style=styles[line[0]]))
     for text in plan.notes if plan.kind != "nothing" else ():
         out.print(Text(f"  {text}", style="yellow" if "cannot" in text else "dim"))
+    if plan.kept and plan.kind != "nothing":
+        out.print(Text(f"  kept: {', '.join(plan.kept)}  (--reset NAME undoes it)", style="dim"))
     for model in plan.after.models:
         if model.chosen_by:
             text = f"  {model.ref} is {model.label}: {model.chosen_by}"
@@ -419,7 +437,8 @@ def _render_files(out: Console, rendering: Rendering) -> None:
     next_steps(out, rendering.next_commands)
 
 
-def _document(result: Deployed) -> dict[str, object]:
+def deployed_document(result: Deployed) -> dict[str, object]:
+    """Return what has become of a deployment of this machine, for scripts."""
     from mlops.deployment.calling import curl
 
     spec = result.plan.after
@@ -432,12 +451,14 @@ def _document(result: Deployed) -> dict[str, object]:
         "shadows": plain(spec.shadows),
         "reward": spec.reward,
         "warnings": result.plan.notes,
+        "kept": result.plan.kept,
         "notes": result.state.notes,
         "curl": curl(result.state),
     }
 
 
-def _render(out: Console, result: Deployed, monitoring: Sequence[str]) -> None:
+def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = ()) -> None:
+    """Say what has become of a deployment of this machine."""
     from rich.markup import escape
 
     from mlops.deployment.calling import curl
@@ -455,6 +476,9 @@ def _render(out: Console, result: Deployed, monitoring: Sequence[str]) -> None:
     for path in monitoring:
         out.print(f"[dim]monitoring[/] {escape(path)}")
     # The project's own deployment is meant where none is named.
-    name = "" if spec.name == deployment_name(load_settings()) else f" {spec.name}"
-    steps = ["mlops feedback", "mlops report"] if len(spec.arms) > 1 else ["mlops status"]
+    settings = load_settings()
+    name = "" if spec.name == deployment_name(settings) else f" {spec.name}"
+    steps = ["mlops report"] if len(spec.arms) > 1 else ["mlops status"]
+    if len(spec.arms) > 1 and settings.feedback.data:
+        steps.insert(0, "mlops feedback")
     next_steps(out, [*(f"{step}{name}" for step in steps), f"mlops stop {spec.name}"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,14 +22,14 @@ from mlops.commands.arguments import (
     elsewhere,
 )
 from mlops.commands.output import Json, next_steps, note, plain, show
-from mlops.errors import InvalidInputError, UsageError
+from mlops.errors import InvalidInputError, MlopsError, UsageError
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Mapping
 
     from rich.console import Console
 
+    from mlops.commands.progress import CountProgress
     from mlops.feedback.elsewhere import Elsewhere
     from mlops.workflows.customers import Played
     from mlops.workflows.elsewhere import SeldonTerms
@@ -188,14 +190,50 @@ def _is_number(text: str) -> bool:
     return True
 
 
+@dataclass(slots=True)
+class _SoFar:
+    """What was sent by now, for whoever interrupts it."""
+
+    again: str = "it begins with the first row, whose answers are new requests"
+    visits: int = 0
+    total: int | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    def update(
+        self, progress: CountProgress, visits: int, counts: Mapping[str, int], total: int | None
+    ) -> None:
+        self.visits, self.counts, self.total = visits, dict(counts), total
+        progress.update(visits, total)
+
+    def words(self) -> str:
+        if not self.visits:
+            return "Nothing was sent."
+        of = f" of {self.total:,}" if self.total else ""
+        fates = ", ".join(f"{fate} {count:,}" for fate, count in sorted(self.counts.items()))
+        return (
+            f"{self.visits:,}{of} were sent: {fates or 'none stored'}. They stay; the same command "
+            f"goes on, and {self.again}."
+        )
+
+
 def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:  # noqa: ANN401 - named in the caller
+    from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
     from mlops.workflows.customers import play_customers
 
-    with CountProgress("requests") as progress:
-        played = play_customers(
-            settings, name, request, lambda tally, total: progress.update(tally.visits, total)
-        )
+    sent = _SoFar()
+
+    with CountProgress("requests") as progress, telling(sent.words):
+        try:
+            played = play_customers(
+                settings,
+                name,
+                request,
+                lambda tally, total: sent.update(progress, tally.visits, tally.counts, total),
+            )
+        except MlopsError as error:
+            error.message += f" {sent.words()}" if sent.visits else ""
+            raise
     document = {**plain(played), "label": played.label}
     show(document, as_json=as_json, render=lambda out: _render_played(out, played))
     _end(played.counts)
@@ -263,19 +301,22 @@ def _send_stream(
     terms: SeldonTerms,
     as_json: bool,
 ) -> None:
+    from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
     from mlops.feedback.outcomes import open_lines
     from mlops.settings import load_settings
     from mlops.workflows.customers import send_stream
     from mlops.workflows.elsewhere import send_stream_there
 
+    so_far = _SoFar(again="lines that were stored count once")
+
     def update(total: Counter[str]) -> None:
-        progress.update(sum(total.values()), None)
+        so_far.update(progress, sum(total.values()), total, None)
 
     from rich.markup import escape
 
     settings = load_settings(flags={"feedback.reward": reward or None})
-    with open_lines(data) as lines, CountProgress("outcomes") as progress:
+    with open_lines(data) as lines, CountProgress("outcomes") as progress, telling(so_far.words):
         sent = (
             send_stream_there(settings, there, lines, terms, _warn, update)
             if there

@@ -11,6 +11,7 @@ from mlops.commands import completion, transfers
 from mlops.commands.command_line import App
 from mlops.commands.model_tables import gate_tables, pairs, versions_table
 from mlops.commands.output import Json, age, next_steps, plain, show
+from mlops.errors import UsageError
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -126,6 +127,12 @@ def compare(
         ),
     ] = False,
     every: All = False,
+    markdown: Annotated[
+        bool,
+        typer.Option(
+            "--markdown", help="Print it as Markdown, for a CI job.", rich_help_panel="Output"
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare models: metrics, then what differs, against the first or --against.
@@ -134,16 +141,22 @@ def compare(
     `mlops models compare wine --against champion --data held-out.csv --target quality
     --max-regression rmse=1%`.
     """
+    from mlops.commands.markdown import gate_markdown
     from mlops.registry.gate import CompareRequest, run_gate
     from mlops.settings import load_settings
 
     request = CompareRequest(
         tuple(refs or ()), against, data, target, tuple(limits or ()), allow_missing
     )
+    if markdown and as_json:
+        raise UsageError("`--markdown` and `--json` both want stdout.", hint="Say one of them.")
     found = run_gate(load_settings(), request)
     document = {**plain(found.comparison), **plain(found)}
     del document["comparison"]
-    show(document, as_json=as_json, render=lambda out: gate_tables(out, found, every=every))
+    if markdown:
+        typer.echo(gate_markdown(found), nl=False)
+    else:
+        show(document, as_json=as_json, render=lambda out: gate_tables(out, found, every=every))
     if found.passed is False:
         raise typer.Exit(1)
 

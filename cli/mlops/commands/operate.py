@@ -36,17 +36,35 @@ _STYLES = {
 
 def status(
     name: Name = None,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code",
+            help="Exit with 0 healthy, 10 stopped, 11 starting, 12 crashed, failing or not there.",
+        ),
+    ] = False,
+    wait: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="Wait until it is healthy, at most so long; then as --exit-code.",
+            show_default=False,
+        ),
+    ] = 0,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     as_json: Json = False,
 ) -> None:
     """Show what is deployed, here and on clusters, and how it is doing."""
     from mlops.settings import load_settings
-    from mlops.workflows.operation import statuses
+    from mlops.workflows.health import health_code, healthy_statuses
 
     settings = load_settings(flags=flags_of(kubeconfig, context))
-    found = statuses(settings, name)
+    found = healthy_statuses(settings, name, wait)
     show({"deployments": plain(found)}, as_json=as_json, render=lambda out: _render(out, found))
+    if exit_code or wait:
+        raise typer.Exit(health_code(found))
 
 
 def logs(
@@ -185,9 +203,9 @@ def _render_here(out: Console, each: Status) -> None:
         )
     for text in each.warnings:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    if each.state == "crashed":
-        next_steps(out, [f"mlops logs {each.name}"])
-        out.print("      its `mlops deploy`, repeated, starts it again", markup=False)
+    if each.state in ("crashed", "stopped"):
+        logs = [f"mlops logs {each.name}"] if each.state == "crashed" else []
+        next_steps(out, [*logs, f"mlops start {each.name}"])
 
 
 def _in_journal(each: Status) -> str:
@@ -231,4 +249,4 @@ def _render_there(out: Console, each: ClusterStatus) -> None:
     if each.state == "failing":
         next_steps(out, [f"mlops logs {each.name}"])
     elif each.state == "missing" or each.drift:
-        out.print("      its `mlops deploy`, repeated, puts it right", markup=False)
+        next_steps(out, [f"mlops start {each.name}"])

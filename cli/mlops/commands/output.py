@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 SCHEMA_VERSION = 1
+# Seen once, at the start: a relative path means another program after a change of folder.
+_FOLDER = os.environ.get("PWD") or "."
+_CALLED = Path(_FOLDER, sys.argv[0])
 
 # What `-q` has silenced in this process.
 _SILENCED: set[str] = set()
@@ -139,6 +142,19 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any record
     return value
 
 
+def asking() -> Callable[[str, Sequence[str]], str] | None:
+    """Return a way to ask the person at this terminal; None where there is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(question: str, choices: Sequence[str]) -> str:
+        shown = f"{question} ({', '.join(choices)})" if choices else question
+        answer: str = typer.prompt(shown, err=True)
+        return answer.strip()
+
+    return ask
+
+
 def print_error(error: MlopsError) -> None:
     """Print what happened and what to do, on stderr."""
     from rich.markup import escape
@@ -146,7 +162,8 @@ def print_error(error: MlopsError) -> None:
     out = console(stderr=True, always=True)
     out.print(f"[bold red]error:[/] {escape(error.message)}")
     if error.hint:
-        out.print(f"[bold cyan] hint:[/] {escape(error.hint)}")
+        hint = error.hint.replace("`mlops ", f"`{program()} ")
+        out.print(f"[bold cyan] hint:[/] {escape(hint)}")
 
 
 def next_steps(out: Console, commands: Sequence[str]) -> None:
@@ -156,7 +173,7 @@ def next_steps(out: Console, commands: Sequence[str]) -> None:
 
         out.print()
         for command in commands:
-            out.print(f"[dim]next:[/] {escape(command)}")
+            out.print(f"[dim]next:[/] {escape(as_called(command))}", soft_wrap=True)
 
 
 def age(since_ms: int) -> str:
@@ -196,9 +213,26 @@ def in_bytes(size: int) -> str:
 
 
 def program() -> str:
-    """How to call this program from another folder: its name, or its path if it is not on PATH."""
+    """How to call this program from here, as a person would type it.
+
+    Its name where that is what a shell finds, else the path it was called by; absolute where the
+    program has changed the folder since.
+    """
     found = shutil.which("mlops")
-    called = Path(sys.argv[0])
-    if found is not None or called.name != "mlops":
+    if _CALLED.name != "mlops" or (found and Path(found).resolve() == _CALLED.resolve()):
         return "mlops"
-    return shlex.quote(str(called.absolute()))
+    return shlex.quote(sys.argv[0] if _is_here(_FOLDER) else str(_CALLED))
+
+
+def _is_here(folder: str) -> bool:
+    return Path(folder).exists() and Path(folder).samefile(Path.cwd())
+
+
+def absolute_program() -> list[str]:
+    """How to call this program from anywhere, without a shell and its PATH."""
+    return [str(_CALLED)] if _CALLED.name == "mlops" else [sys.executable, "-m", "mlops"]
+
+
+def as_called(command: str) -> str:
+    """Write a command of ours such that it works where it is printed."""
+    return f"{program()} {rest}" if (rest := command.removeprefix("mlops ")) != command else command

@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from mlops.commands.interrupts import interrupted_in
 from mlops.commands.output import console, in_bytes
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class PhaseProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            interrupted_in(self._phase)
         if self._board is not None:
             self._board.stop()
         if self._status is not None:

@@ -55,6 +55,15 @@ def show_(
     show(plain(found), as_json=as_json, render=lambda out: _render_project(out, found))
 
 
+@app.command()
+def requirements(project: _Project = ".") -> None:
+    """Print the packages of its python_env.yaml or conda.yaml as a requirements file for pip."""
+    from mlops.training.inspection import project_requirements
+
+    for line in project_requirements(project):
+        typer.echo(line)
+
+
 def _render_faults(out: Console, found: Validation) -> None:
     from rich.markup import escape
 

@@ -69,7 +69,7 @@ def report(
         typer.Option(
             "--exit-code",
             help="Exit with 0 promote, 10 do not promote, 11 inconclusive, 12 invalid, "
-            "13 withheld, 14 equal, 15 not worse.",
+            "13 withheld, 14 equal, 15 not worse, 16 finished.",
         ),
     ] = False,
     html: Annotated[
@@ -90,6 +90,12 @@ def report(
         bool,
         typer.Option("--all", help="Take evidence from before the experiment was last ended, too."),
     ] = False,
+    markdown: Annotated[
+        bool,
+        typer.Option(
+            "--markdown", help="Print it as Markdown, for a CI job.", rich_help_panel="Output"
+        ),
+    ] = False,
     paired: Annotated[
         bool,
         typer.Option("--paired", help="Have every arm predict the labelled rows, and compare."),
@@ -102,11 +108,14 @@ def report(
 
     For example `mlops report`, or as a gate in CI: `mlops report --exit-code`.
     """
-    from mlops.monitoring.verdict import EXIT_CODES
+    from mlops.commands.markdown import report_markdown
+    from mlops.monitoring.verdict import EXIT_CODES, FINISHED
     from mlops.settings import load_settings
     from mlops.workflows.promotion import report_on
     from mlops.workflows.reporting import write_report
 
+    if markdown and (paired or html or as_json):
+        raise UsageError("`--markdown` goes with none of `--paired`, `--html` and `--json`.")
     if paired and html:
         raise UsageError(
             "`--paired` writes no page.", hint="`--json` writes what a script can read."
@@ -135,9 +144,17 @@ def report(
         return
     found = write_report(settings, name, html) if html else report_on(settings, name, there)
     document = {**plain(found), "html": html} if html else plain(found)
-    show(document, as_json=as_json, render=lambda out: _render(out, found, html, url))
+    has_data = bool(settings.feedback.data)
+    if markdown:
+        typer.echo(report_markdown(found), nl=False)
+    else:
+        show(
+            document,
+            as_json=as_json,
+            render=lambda out: _render(out, found, html, url, has_data=has_data),
+        )
     if exit_code:
-        raise typer.Exit(EXIT_CODES[found.verdict.decision])
+        raise typer.Exit(FINISHED if found.finished else EXIT_CODES[found.verdict.decision])
 
 
 def _paired(settings: Settings, name: str | None, as_json: bool) -> Decision:
@@ -188,7 +205,7 @@ def _render_paired(out: Console, found: PairedReport) -> None:
         next_steps(out, [f"mlops feedback {found.name}"])
 
 
-def _render(out: Console, found: Report, html: str, url: str) -> None:
+def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool) -> None:
     from rich.markup import escape
 
     if html:
@@ -240,10 +257,16 @@ def _render(out: Console, found: Report, html: str, url: str) -> None:
         )
     for text in found.notes:
         out.print(f"[yellow]note: {escape(text)}[/]")
-    _render_verdict(out, found.verdict)
-    if found.verdict.winner:
+    _render_verdict(out, found.verdict, finished=found.finished is not None)
+    if found.finished:
+        next_steps(out, [f"mlops status {found.name}", f"mlops history {found.name}"])
+        out.print(
+            f"      the next test: mlops deploy --ab {escape(found.finished.model)} MODEL",
+            soft_wrap=True,
+        )
+    elif found.verdict.winner:
         next_steps(out, [f"mlops promote {found.name}{f' --url {url}' if url else ''}"])
-    elif found.verdict.decision == "continue" and len(found.arms) > 1:
+    elif found.verdict.decision == "continue" and len(found.arms) > 1 and has_data:
         next_steps(out, [f"mlops feedback {f'--url {url}' if url else found.name}"])
 
 
@@ -388,21 +411,22 @@ def _bar(value: float | None, low: float, high: float) -> str:
     return _BARS[min(int(share * len(_BARS)), len(_BARS) - 1)]
 
 
-def _render_verdict(out: Console, verdict: Verdict) -> None:
+def _render_verdict(out: Console, verdict: Verdict, *, finished: bool = False) -> None:
     from rich.markup import escape
     from rich.panel import Panel
 
-    title = _TITLES[verdict.decision]
+    title = "the experiment is over" if finished else _TITLES[verdict.decision]
     winner = f": {escape(verdict.winner)}" if verdict.winner else ""
+    head = f"finished[/], it was {verdict.decision}" if finished else f"{verdict.decision}[/]"
     out.print(
         Panel(
             f"{escape(verdict.reason)}\n[dim]n = {verdict.n:,}, false winner at most "
             f"{verdict.alpha:.2g} however often you look\nmethod: {escape(verdict.method)}, "
             f"because {escape(verdict.because)}[/]"
             + "".join(f"\n{escape(text)}" for text in (verdict.weakest, *verdict.hints) if text),
-            title=f"[bold]{verdict.decision}[/]{winner} ({title})",
+            title=f"[bold]{head}{winner} ({title})",
             title_align="left",
-            border_style=_STYLES[verdict.decision],
+            border_style="dim" if finished else _STYLES[verdict.decision],
             width=min(out.width, 100),
         ),
         soft_wrap=False,

@@ -98,7 +98,16 @@ def train(
     ] = None,
     require_clean: Annotated[
         bool,
-        typer.Option("--require-clean", help="Refuse files that differ from the git commit."),
+        typer.Option(
+            "--require-clean", help="Refuse tracked files that differ from the git commit."
+        ),
+    ] = False,
+    refuse_untracked: Annotated[
+        bool,
+        typer.Option(
+            "--refuse-untracked",
+            help="As --require-clean, and refuse files that git does not track, too.",
+        ),
     ] = False,
     register: Annotated[
         str,
@@ -256,6 +265,7 @@ def train(
         model=model,
         alias=alias,
         require_clean=require_clean,
+        refuse_untracked=refuse_untracked,
         grid=tuple(grid or ()),
         from_run=from_run,
         tags=tuple(tags or ()),

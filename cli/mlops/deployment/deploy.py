@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from mlops.deployment.local import check_port, running, serve, settled
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
-from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.request import DeployRequest, kept_lines, make_spec
 from mlops.deployment.rewarding import settle_reward
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry import fetched, open_registry
+from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.registry.pushed import pin
 from mlops.registry.transfer import Show
@@ -150,6 +151,24 @@ def _serve(
     return serve(settings, where, served, foreground=foreground)
 
 
+def live_revision(settings: Settings, name: str, *, dry_run: bool = False) -> Entry | None:
+    """Return the live revision of a deployment, after mending what an interrupted command left.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment.
+        dry_run: Mend nothing, write nothing.
+
+    Raises:
+        ConflictError: A command is still at work on it.
+    """
+    if nothing_yet(settings):
+        return None
+    if not dry_run:
+        mend(settings, name)
+    return open_ledger(settings, name).live()
+
+
 def mend(settings: Settings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
     """Finish or give up what killed commands left pending; return what was finished.
 
@@ -240,6 +259,24 @@ def not_on_cluster(ledger: Ledger, name: str, live: Entry | None) -> None:
             )
 
 
+def check_base(based_on: int | None, live: int, name: str) -> None:
+    """Make sure that what is kept is of the live revision: it may not undo somebody's change.
+
+    Args:
+        based_on: The revision that options were kept of; None if none was.
+        live: The live revision when the plan was made.
+        name: Deployment.
+
+    Raises:
+        ConflictError: Another revision went live between.
+    """
+    if based_on is not None and based_on != live:
+        raise ConflictError(
+            f"Revision {live} of `{name}` went live meanwhile.",
+            hint=f"`mlops history {name}` shows it; run the command again to build on it.",
+        )
+
+
 def unchanged(ledger: Ledger, newest: int, spec: DeploymentSpec) -> None:
     """Make sure that nobody wrote a revision since a plan was made.
 
@@ -293,11 +330,13 @@ def deploy(
     say("Looking the models up")
     spec, notes = settle_reward(_pinned(settings, make_spec(settings, request)))
     prepared = prepare(settings, spec, dry_run=dry_run)
-    prepared = replace(prepared, plan=replace(prepared.plan, notes=notes))
-    show_plan(prepared.plan)
+    check_base(request.based_on, prepared.live, spec.name)
+    plan = replace(prepared.plan, notes=notes, kept=kept_lines(request, spec))
+    prepared = replace(prepared, plan=plan)
+    show_plan(plan)
     if dry_run:
-        return prepared.plan
-    intent = Intent(action="deploy", spec=spec)
+        return plan
+    intent = Intent(action="deploy", spec=spec, given=request.given)
     return apply(settings, prepared, intent, foreground=foreground, say=say, show=show)
 
 

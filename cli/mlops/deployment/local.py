@@ -41,6 +41,7 @@ from mlops.spec.server import (
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
+_PORTS_TO_TRY = 100
 _LAST_LINES = 15
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Above this the log of earlier starts is set aside.
@@ -120,7 +121,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
     """Settle how a server is started, and create the key and token it needs."""
     settings.make_home()
     make_key(where)
-    host = settings.deploy.host
+    host, port = _address(settings, where)
     open_to_others = host not in _LOOPBACK
     if open_to_others:
         make_token(where)
@@ -128,7 +129,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         name=where.name,
         served=served,
         host=host,
-        port=_port(settings, where),
+        port=port,
         journal_url=journal_reference(settings, where.name),
         features=settings.journal.features,
         state_file=str(where.state),
@@ -144,11 +145,15 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
     )
 
 
-def _port(settings: Settings, where: Places) -> int:
-    """Return the port to listen on; 0 for any."""
-    before = read_server_state(where)
-    # The URL is stable: a server that comes back takes the port it had.
-    return settings.deploy.port or (before.launch.port if before else 0)
+def _address(settings: Settings, where: Places) -> tuple[str, int]:
+    """Return the host and port to listen on; port 0 for any."""
+    own, before = settings.deploy, read_server_state(where)
+    if before is None:
+        return own.host, own.port
+    # The URL is stable: a server that comes back takes the address it had, unless told otherwise.
+    host = before.launch.host if settings.origins["deploy.host"] == "default" else own.host
+    kept_port = before.launch.port if settings.origins["deploy.port"] == "default" else 0
+    return host, own.port or kept_port
 
 
 def check_port(settings: Settings, where: Places) -> None:
@@ -157,7 +162,7 @@ def check_port(settings: Settings, where: Places) -> None:
     Raises:
         ConflictError: Another program has the port that a server would take.
     """
-    host, port = settings.deploy.host, _port(settings, where)
+    host, port = _address(settings, where)
     if not port:
         return
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -172,10 +177,10 @@ def check_port(settings: Settings, where: Places) -> None:
         other = _own_at(settings, port)
         by = f"your deployment `{other}`" if other else "another program"
         first = f"`mlops stop {other}`" if other else "Stop that program"
+        free = _free_port(host, port, family)
         raise ConflictError(
             f"Port {port} on {host}, which `{where.name}` is to have, is taken by {by}.",
-            hint=f"{first}, or add `--port {_free_port(host, family)}`: callers then need the new "
-            "URL.",
+            hint=f"{first}, or add `--port {free}`: callers then need the new URL.",
         ) from error
 
 
@@ -189,10 +194,13 @@ def _own_at(settings: Settings, port: int) -> str:
     return ""
 
 
-def _free_port(host: str, family: socket.AddressFamily) -> int:
-    """Return a port like those that servers take by themselves."""
-    for port in (*range(8080, 8181), 0):
-        with contextlib.suppress(OSError), socket.create_server((host, port), family=family) as own:
+def _free_port(host: str, port: int, family: socket.AddressFamily) -> int:
+    """Return the first free port after one, or any where none near it is free."""
+    for candidate in (*range(port + 1, min(port + _PORTS_TO_TRY, 65_536)), 0):
+        with (
+            contextlib.suppress(OSError),
+            socket.create_server((host, candidate), family=family) as own,
+        ):
             found: int = own.getsockname()[1]
             return found
     return 0

@@ -22,6 +22,7 @@ class Plan:
         after: What is to be live.
         lines: The difference, each line beginning with `+`, `-`, `~` or a space.
         notes: What a person should know about the reward.
+        kept: Options that stay as they were, though neither the command line nor a setting says so.
     """
 
     kind: Kind
@@ -29,6 +30,7 @@ class Plan:
     after: DeploymentSpec
     lines: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: bool) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from mlops.deployment.keeping import KEPT, SHADOW, SPLIT, Kept
+from mlops.deployment.naming import arm_names
 from mlops.deployment.places import deployment_name
 from mlops.deployment.wanted import (
     WantedArm,
@@ -23,7 +26,8 @@ from mlops.errors import InvalidInputError, UsageError, did_you_mean, unreadable
 from mlops.registry import resolve_all
 from mlops.rewards.own import load_reward
 from mlops.settings import Settings
-from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, arm_name, check, unique_names
+from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
+from mlops.spec.model import ModelVersion
 
 _SPEC_KEYS = ("name", "arms", "shadows", "sticky_by", "reward", "reward_range")
 _REWARD = ("reward", "reward_range")
@@ -42,6 +46,12 @@ class DeployRequest:
         reward: Name of the reward; empty for what follows from what the models answer.
         reward_range: Lowest and highest reward; None for no promise.
         shadows: Models that get copies of requests.
+        live: The spec that is live, whose weights and shadows are kept; None to keep nothing.
+        keep_split: Whether arms without a weight have that of the live arm of their name.
+        keep_shadows: Whether its shadows stay where none are named.
+        given: Settings that a command line named, now or for the live revision.
+        kept: What is kept of the live revision's settings, for people.
+        based_on: Number of that revision; None if it was not looked at.
     """
 
     arms: tuple[WantedArm, ...]
@@ -50,6 +60,12 @@ class DeployRequest:
     reward: str
     reward_range: tuple[float, float] | None = None
     shadows: tuple[WantedShadow, ...] = ()
+    live: DeploymentSpec | None = None
+    keep_split: bool = False
+    keep_shadows: bool = False
+    given: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    based_on: int | None = None
 
 
 def read_request(
@@ -62,15 +78,30 @@ def read_request(
     split: str | None = None,
     shadows: Sequence[str] = (),
     file: Path | None = None,
+    kept: Kept | None = None,
+    reset: Sequence[str] = (),
 ) -> DeployRequest:
     """Read the options of `mlops deploy`.
+
+    Args:
+        settings: The project's settings, with what is kept of the live revision.
+        ab: Two models.
+        model: One model.
+        arms: Arms, as `name=REF:weight`.
+        canary: A model beside `model` and its share, as `REF=PERCENT`.
+        split: Share of each arm.
+        shadows: Shadows, as `REF=PERCENT`.
+        file: A spec file, which says everything: nothing of the live revision is kept.
+        kept: The live revision; its arms are meant where no models are named.
+        reset: Names of options of which nothing is kept.
 
     Raises:
         UsageError: None or several of the ways to name models were used, or one is malformed.
         InvalidInputError: The spec file is wrong.
     """
     ways = [way for way in (ab, model, arms or None, file) if way]
-    if len(ways) != 1:
+    live = kept.live.intent.spec if kept and kept.live else None
+    if len(ways) > 1 or not (ways or live):
         raise UsageError(
             "Say which models to deploy, in one way." if ways else "Say which models to deploy.",
             hint="`--ab REF REF`, `--model REF`, `--arm name=REF:weight` or `-f SPEC`.",
@@ -81,9 +112,12 @@ def read_request(
         raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
     copies = tuple(read_shadow(text) for text in shadows)
     if file:
-        request = _read_file(settings, file)
+        request = replace(_read_file(settings, file), live=live, given=kept.given if kept else ())
         return replace(request, shadows=copies) if copies else request
-    if ab:
+    if not ways:
+        assert live is not None
+        wanted = [WantedArm(arm.model.ref, arm.name, model=arm.model) for arm in live.arms]
+    elif ab:
         wanted = [WantedArm(ref) for ref in ab]
     elif model:
         wanted = [WantedArm(model)] if canary is None else read_canary(model, canary)
@@ -91,7 +125,15 @@ def read_request(
         wanted = [read_arm(text) for text in arms]
         if split and any(arm.weight is not None for arm in wanted):
             raise UsageError("Give weights with `--split` or with the arms, not with both.")
-    return _request(settings, read_split(wanted, split) if split else wanted, copies)
+    request = _request(settings, read_split(wanted, split) if split else wanted, copies)
+    return replace(
+        request,
+        live=live,
+        keep_split=SPLIT not in reset,
+        keep_shadows=SHADOW not in reset and not copies,
+        given=kept.given if kept else (),
+        kept=kept.lines if kept else (),
+    )
 
 
 def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
@@ -104,21 +146,62 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     if request.reward:
         load_reward(request.reward)
     wanted: list[WantedArm | WantedShadow] = [*request.arms, *request.shadows]
-    models = resolve_all(settings, [each.ref for each in wanted])
+    models = _models(settings, wanted)
     _check_names([each.name for each in wanted if each.name])
-    names = unique_names([each.name or arm_name(each.ref) for each in wanted])
-    weights = shares([arm.weight for arm in request.arms])
+    names = arm_names([each.name for each in wanted], models, request.live)
     n = len(request.arms)
     percents = [shadow.percent / 100 for shadow in request.shadows]
+    shadows = tuple(map(Shadow, names[n:], models[n:], percents))
     return check(
         DeploymentSpec(
             name=request.name,
-            arms=tuple(map(Arm, names[:n], models[:n], weights)),
+            arms=tuple(map(Arm, names[:n], models[:n], _weights(request, names[:n]))),
             sticky_by=request.sticky_by,
             reward=request.reward,
             reward_range=request.reward_range,
-            shadows=tuple(map(Shadow, names[n:], models[n:], percents)),
+            shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
         )
+    )
+
+
+def _models(settings: Settings, wanted: Sequence[WantedArm | WantedShadow]) -> list[ModelVersion]:
+    """Look up those models that are not pinned already."""
+    found = iter(resolve_all(settings, [each.ref for each in wanted if each.model is None]))
+    return [each.model or next(found) for each in wanted]
+
+
+def _weights(request: DeployRequest, names: Sequence[str]) -> list[float]:
+    """Return the shares; those of the live arms where they have the same names and none is said."""
+    given = [arm.weight for arm in request.arms]
+    live = {arm.name: arm.weight for arm in request.live.arms} if request.live else {}
+    if request.keep_split and set(given) == {None} and set(names) == set(live):
+        return [live[name] for name in names]
+    return shares(given)
+
+
+def kept_lines(request: DeployRequest, spec: DeploymentSpec) -> tuple[str, ...]:
+    """Say what a spec has because the live one has it, though nobody says so now."""
+    lines = list(request.kept)
+    unsaid = {arm.weight for arm in request.arms} == {None}
+    weights = [arm.weight for arm in spec.arms]
+    if unsaid and not math.isclose(min(weights), max(weights)):
+        lines.append("split " + "/".join(f"{100 * weight:.4g}" for weight in weights))
+    if not request.shadows:
+        lines += [f"shadow {shadow.name}" for shadow in spec.shadows]
+    return tuple(lines)
+
+
+def _kept_shadows(
+    request: DeployRequest, names: Sequence[str], models: Sequence[ModelVersion]
+) -> tuple[Shadow, ...]:
+    """Return the live shadows that are no arm now, neither by name nor by model."""
+    if request.live is None or not request.keep_shadows:
+        return ()
+    arms = {model.identity for model in models}
+    return tuple(
+        shadow
+        for shadow in request.live.shadows
+        if shadow.name not in names and shadow.model.identity not in arms
     )
 
 
@@ -144,8 +227,9 @@ def _request(
 
 def _promised(settings: Settings) -> tuple[float, float] | None:
     """Return the range of the reward; that of the project file is not one of another reward."""
-    by_hand = [settings.origins[f"feedback.{key}"] == "command line" for key in _REWARD]
-    return None if by_hand == [True, False] else settings.feedback.reward_range
+    reward, bounds = (settings.origins[f"feedback.{key}"] for key in _REWARD)
+    of_another = reward == "command line" and bounds != reward and not bounds.startswith(KEPT)
+    return None if of_another else settings.feedback.reward_range
 
 
 def _read_file(settings: Settings, file: Path) -> DeployRequest:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlops.errors import UsageError
 from mlops.spec.endpoint import ends_in_port
+from mlops.spec.model import ModelVersion
 
 _WEIGHT = re.compile(r"(.+):([0-9]*\.?[0-9]+)%?")
 _SHARE = re.compile(r"(.+)=([0-9]*\.?[0-9]+)%?")
@@ -24,11 +25,13 @@ class WantedArm:
         ref: Model reference.
         name: Name, empty to make one from the reference.
         weight: Share of the traffic in any unit; None for an equal share.
+        model: The model, where it need not be looked up: that of the live revision.
     """
 
     ref: str
     name: str = ""
     weight: float | None = None
+    model: ModelVersion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +42,13 @@ class WantedShadow:
         ref: Model reference.
         name: Name, empty to make one from the reference.
         percent: Percentage of the requests that it gets a copy of.
+        model: The model, where it need not be looked up: that of the live revision.
     """
 
     ref: str
     name: str = ""
     percent: float = 100.0
+    model: ModelVersion | None = None
 
 
 def read_arm(text: str) -> WantedArm:
@@ -118,7 +123,7 @@ def read_split(arms: Sequence[WantedArm], split: str) -> list[WantedArm]:
     if max(weights) >= _PERCENT and not math.isclose(total, 100, abs_tol=1):
         # `1/3` is a ratio; `90/20` is percentages that somebody mistyped.
         raise UsageError(f"The shares of `{split}` sum to {total:g}, not 100.")
-    return [WantedArm(a.ref, a.name, w) for a, w in zip(arms, weights, strict=True)]
+    return [replace(a, weight=w) for a, w in zip(arms, weights, strict=True)]
 
 
 def shares(weights: Sequence[float | None]) -> list[float]:

@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, Traffic, Value
-from mlops.monitoring.experiment import begin_ms, is_spec, newest_experiment
+from mlops.monitoring.experiment import Finished, begin_ms, is_spec, newest_experiment
 from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
 from mlops.monitoring.units import Units, fold
 from mlops.rewards import Range, Terms, reward_called, reward_range
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
-__all__ = ["Asked", "Evidence", "Truth", "Underived", "bounds_of", "gather"]
+__all__ = ["Asked", "Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,7 @@ class Evidence:
         now_ms: When the look was taken, milliseconds since 1970 in UTC.
         notes: What was written into the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
+        finished: What is live instead; None while the experiment goes on.
     """
 
     spec: DeploymentSpec
@@ -111,6 +112,7 @@ class Evidence:
     now_ms: int
     notes: tuple[str, ...]
     lost: int
+    finished: Finished | None = None
 
 
 def gather(
@@ -175,6 +177,7 @@ def gather(
         now_ms=now_ms,
         notes=experiment.notes,
         lost=journal.losses().get("decision", 0),
+        finished=experiment.finished,
     )
 
 

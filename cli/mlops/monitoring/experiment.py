@@ -27,6 +27,23 @@ _DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
+class Finished:
+    """What is live after an experiment: one arm alone.
+
+    Attributes:
+        revision: The live revision.
+        arm: Its arm.
+        model: The model of that, for people.
+        since_ms: When it first went live, milliseconds since 1970 in UTC.
+    """
+
+    revision: int
+    arm: str
+    model: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Experiment:
     """The newest experiment of a journal.
 
@@ -37,6 +54,7 @@ class Experiment:
         specs: Every spec in the journal by revision.
         ended_ms: When each revision was replaced by another, milliseconds since 1970 in UTC.
         notes: What readers must know: that it is over, and what was written into the journal.
+        finished: What is live instead; None while the experiment goes on.
     """
 
     spec: DeploymentSpec
@@ -45,6 +63,7 @@ class Experiment:
     specs: Mapping[int, DeploymentSpec]
     ended_ms: Mapping[int, int]
     notes: tuple[str, ...]
+    finished: Finished | None = None
 
 
 def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -> Experiment:
@@ -68,14 +87,15 @@ def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -
     live = [event.revision for event in events if is_spec(event)]
     compared = [number for number in live if len(specs[number].arms) > 1]
     newest = live[-1] if len(specs[live[-1]].arms) > 1 or not compared else compared[-1]
-    over = () if newest == live[-1] else (_over(live[-1], specs[live[-1]]),)
+    finished = None if newest == live[-1] else _finished(events, live[-1], specs[live[-1]])
+    over = _over(finished) if finished else ()
     spec = specs[newest]
     same = tuple(sorted(n for n, its in specs.items() if its.experiment == spec.experiment))
     since = 0 if whole else _last_end(events, newest, specs)
     revisions = tuple(number for number in same if number >= since)
     earlier = tuple(number for number in same if number < since)
     return Experiment(
-        spec, revisions, earlier, specs, _ends(events), over + _notes(events, revisions)
+        spec, revisions, earlier, specs, _ends(events), over + _notes(events, revisions), finished
     )
 
 
@@ -121,12 +141,18 @@ def _ends(events: Sequence[RevisionEvent]) -> dict[int, int]:
     return ends
 
 
-def _over(number: int, spec: DeploymentSpec) -> str:
+def _finished(events: Sequence[RevisionEvent], number: int, spec: DeploymentSpec) -> Finished:
+    since_ms = min(e.time_ms for e in events if is_spec(e) and e.revision == number)
     arm = spec.arms[0]
-    return (
-        f"This experiment is over: revision {number}, live now, serves `{arm.name}` "
-        f"({arm.model.label}) alone."
+    return Finished(number, arm.name, arm.model.label, since_ms)
+
+
+def _over(finished: Finished) -> tuple[str, ...]:
+    text = (
+        f"This experiment is over: revision {finished.revision}, live now, serves "
+        f"`{finished.arm}` ({finished.model}) alone."
     )
+    return (text,)
 
 
 def _notes(events: Sequence[RevisionEvent], revisions: Sequence[int]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from mlops.journal.base import Journal
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
-from mlops.monitoring.evidence import Evidence, Underived, gather
+from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
 from mlops.monitoring.gates import Gate, gates_of
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
@@ -63,6 +63,7 @@ class Report:
         shadows: Models that get copies of requests now; no part of the experiment.
         sticky_by: What a unit is, `header:NAME` or `field:NAME`; empty where it is a request.
         no_reward: Why no reward at all can be derived from the feedback there is; else empty.
+        finished: What is live instead of the experiment; None while it goes on.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Report:
     gates: tuple[Gate, ...] = ()
     judged_ms: int | None = None
     open: int = 0
+    finished: Finished | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def report_of(evidence: Evidence, alpha: float, worth: float | None = None) -> R
         gates=gates,
         judged_ms=evidence.now_ms - window_ms if window_ms else None,
         open=int((~evidence.asked.closed).sum()),
+        finished=evidence.finished,
     )
 
 
@@ -226,7 +229,9 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
     """Say so where asking every arm about the same rows would decide with fewer of them."""
     derived = reward_called(evidence.spec.reward).is_derived
     known = derived and len(evidence.truths) >= evidence.arms.size > 0
-    if verdict.decision != "continue" or len(evidence.spec.arms) < 2 or not known:
+    if evidence.finished or verdict.decision != "continue" or len(evidence.spec.arms) < 2:
+        return ()
+    if not known:
         return ()
     text = (
         "The truth of every answered row is known: `mlops report --paired` asks every arm about "

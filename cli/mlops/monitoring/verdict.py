@@ -34,6 +34,8 @@ EXIT_CODES: dict[Decision, int] = {
     "equal": 14,
     "not-worse": 15,
 }
+#: And where the experiment is over: one model serves alone, and there is nothing to decide.
+FINISHED = 16
 
 ASYMPTOTIC = (
     "anytime-valid asymptotic confidence sequence of the propensity-weighted difference"

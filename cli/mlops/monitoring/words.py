@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlops.monitoring.evidence import Finished
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
 from mlops.monitoring.verdict import Comparison
@@ -40,15 +41,9 @@ def in_words(report: Report, unit: str = "request") -> Words:
         report: With the verdict.
         unit: What statistics count: `request`, or what the deployment is sticky by.
     """
-    say: dict[str, Callable[[Report, str], Words]] = {
-        "promote": _promote,
-        "keep": _keep,
-        "invalid": _invalid,
-        "withheld": _withheld,
-        "equal": _equal,
-        "not-worse": _not_worse,
-    }
-    return say.get(report.verdict.decision, _continue)(report, unit)
+    if report.finished is not None:
+        return _over(report, report.finished, unit)
+    return _WORDS_OF.get(report.verdict.decision, _continue)(report, unit)
 
 
 def reward_in_words(reward: str) -> str:
@@ -161,6 +156,26 @@ def _not_worse(report: Report, unit: str) -> Words:
     )
 
 
+def _over(report: Report, finished: Finished, unit: str) -> Words:
+    """Say how it ended, and what is next; what it found still stands below."""
+    verdict, arm = report.verdict, f"`{finished.arm}` ({finished.model})"
+    why = f"Revision {finished.revision} serves {arm} alone. "
+    if verdict.winner is None:
+        why += "No winner had been found by then."
+    elif verdict.winner == finished.arm:
+        why += _WORDS_OF[verdict.decision](report, unit).why
+    else:
+        why += f"The test had found `{verdict.winner}` to be the best of its arms."
+    return Words(
+        f"Finished: `{finished.arm}` is live",
+        why,
+        _sure(report) if verdict.winner else "",
+        "To start the next test, deploy the live model beside a new one:",
+        f"mlops deploy --ab {finished.model} MODEL",
+        _deciding(report) if verdict.arm else None,
+    )
+
+
 def _invalid(report: Report, unit: str) -> Words:
     return Words(
         "Do not compare: the split is broken",
@@ -221,8 +236,8 @@ def _nothing_yet(report: Report, unit: str) -> Words:
             "No traffic yet",
             "Nobody has asked this deployment for a prediction since it went live.",
             "",
-            "Send it requests; the same command also brings the feedback:",
-            f"mlops feedback {report.name}",
+            "Send it requests, or replay a file whose truth is known:",
+            f"mlops feedback {report.name} --data FILE --truth-column COLUMN",
         )
     if report.no_reward:
         return Words(
@@ -270,3 +285,13 @@ def _sure(report: Report) -> str:
         "looks and whenever they stop."
     )
     return f"{text} {report.verdict.weakest}".rstrip()
+
+
+_WORDS_OF: dict[str, Callable[[Report, str], Words]] = {
+    "promote": _promote,
+    "keep": _keep,
+    "invalid": _invalid,
+    "withheld": _withheld,
+    "equal": _equal,
+    "not-worse": _not_worse,
+}

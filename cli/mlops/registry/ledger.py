@@ -69,6 +69,8 @@ class Intent:
         evidence: The report that led to it, as JSON data; None if there was none.
         aliases: Aliases to move with it.
         place: Where it is to live; None for the machine that deploys it.
+        given: Settings that a command line named for it or for what it follows; a later deploy
+            keeps them.
     """
 
     action: str
@@ -77,6 +79,7 @@ class Intent:
     evidence: dict[str, Any] | None = None
     aliases: tuple[AliasMove, ...] = ()
     place: Place | None = None
+    given: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +316,7 @@ def _document(intent: Intent) -> dict[str, Any]:
             {"model": m.model, "alias": m.alias, "version": m.version, "before": m.before}
             for m in intent.aliases
         ],
+        "given": list(intent.given),
         **where,
     }
 
@@ -332,6 +336,7 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
             aliases=tuple(AliasMove(**move) for move in document["aliases"]),
             # What was written before there were clusters has none.
             place=place_from_dict(document["place"]) if "place" in document else None,
+            given=tuple(document.get("given", ())),
         ),
         state="live" if is_live else state,
         author=tags.get("mlops.author", ""),

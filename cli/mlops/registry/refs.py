@@ -180,17 +180,35 @@ def _newest(client: MlflowClient, ref: Ref, model: RegisteredModel) -> ModelVers
 def _alias_of_project(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
     own = look_up_model(client, settings.project_name)
     if own is None:
-        raise no_such_model(client, ref.name)
+        raise _elsewhere(client, settings, ref.name)
     if ref.name not in own.aliases:
         raise _neither_model_nor_alias(client, own, ref.name)
     return _pin(client, ref, own, int(own.aliases[ref.name]), f"alias of {own.name}")
+
+
+def _elsewhere(client: MlflowClient, settings: Settings, name: str) -> NotFoundError:
+    """Say that a bare name is no model, and which model has an alias of that name."""
+    error = no_such_model(client, name)
+    hint = _hint_to_aliases(client, name)
+    if hint:
+        error.hint = (
+            f"{hint} A bare alias is one of the project's own model, and `{settings.project_dir}` "
+            f"is the project `{settings.project_name}`, which has none."
+        )
+    return error
+
+
+def _hint_to_aliases(client: MlflowClient, name: str) -> str | None:
+    """Name the models that have an alias `name`; None where there is none."""
+    having = [model.name for model in registered_models(client) if name in model.aliases]
+    return f"Write {one_of(f'{model}@{name}' for model in having)}." if having else None
 
 
 def _neither_model_nor_alias(
     client: MlflowClient, own: RegisteredModel, name: str
 ) -> NotFoundError:
     known = [model.name for model in registered_models(client)]
-    hint = did_you_mean(name, [*known, *own.aliases])
+    hint = _hint_to_aliases(client, name) or did_you_mean(name, [*known, *own.aliases])
     if hint is None and Path(name).is_dir():
         hint = f"Write `./{name}` for the folder."
     return NotFoundError(

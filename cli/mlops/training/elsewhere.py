@@ -103,6 +103,7 @@ def _check_options(request: TrainRequest, settings: Settings) -> None:
         "--trials, --seed or --prune": replace(rest, direction="minimize") != SweepOptions(),
         "--from-run": request.from_run,
         "--require-clean": request.require_clean,
+        "--refuse-untracked": request.refuse_untracked,
         "--env-manager": request.env_manager not in ("", "local"),
     }
     if given := [option for option, wanted in needs.items() if wanted]:

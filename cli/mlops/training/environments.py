@@ -192,6 +192,16 @@ def _call(words: Sequence[str], file: Path) -> None:
         )
 
 
+def packages_of(file: Path) -> tuple[str, list[str]]:
+    """Return the Python and the packages that a python_env.yaml or conda.yaml asks for, for pip.
+
+    Without MLflow, which this program brings in the version that it needs.
+    """
+    python, requirements = _wants(file)
+    own = re.compile(r"(mlflow(-skinny|-tracing)?|pip)\s*([=<>!~\[;].*)?", re.IGNORECASE)
+    return python, [each for each in requirements if not own.fullmatch(each.strip())]
+
+
 def _wants(file: Path) -> tuple[str, list[str]]:
     """Return the Python and the requirements that a python_env.yaml or conda.yaml asks for."""
     import yaml

@@ -11,6 +11,7 @@ from mlops.training.checkout import local_copy
 from mlops.training.command import all_values, in_full, script_of
 from mlops.training.declarations import words_of
 from mlops.training.environment import Difference, differences
+from mlops.training.environments import packages_of
 from mlops.training.kinds import Parameter
 from mlops.training.marked import Fault, read_yaml
 from mlops.training.parameters import assign
@@ -154,6 +155,21 @@ def missing_scripts(project: Project, faults: Sequence[Fault]) -> list[Fault]:
 
 def _scripts(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.suffix in _SUFFIXES]
+
+
+def project_requirements(uri: str) -> list[str]:
+    """Return the packages that a project asks for, as lines of a requirements file for pip.
+
+    Args:
+        uri: A folder, a git URI or a zip.
+
+    Raises:
+        NotFoundError: There is no such project.
+        InvalidInputError: The project is wrong.
+    """
+    with local_copy(uri) as folder:
+        file = read_project(folder).environment_file
+        return packages_of(file)[1] if file else []
 
 
 def show_project(uri: str, entry_point: str = "", words: Sequence[str] = ()) -> ProjectView:

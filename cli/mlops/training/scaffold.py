@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 from mlops.errors import ConflictError, NotAllowedError
+from mlops.registry.limits import Better
 from mlops.resources import shipped
+from mlops.settings import load_settings
 from mlops.settings.project import as_name
+from mlops.training.environments import packages_of
+from mlops.training.gate_metric import Ask, gate_limit
+from mlops.training.install_source import Source, default_branch, install_source
 from mlops.training.project import read_project
-from mlops.training.workflow_files import Ci, has_project, workflow_file
+from mlops.training.workflow_files import Ci, Workflow, has_project, python_for, workflow_file
 
 TemplateName = Literal["wine", "minimal"]
 
@@ -23,6 +28,8 @@ _FIRST_VALUES: Mapping[TemplateName, Mapping[str, str]] = {
     "wine": {"alpha": "0.5"},
     "minimal": {},
 }
+_METRICS = {"wine": "rmse", "minimal": "rmse"}
+_DATA = {"wine": "data/customers.csv"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +41,19 @@ class InitRequest:
         template: Which project; None means wine, or none at all where `ci` is wanted for a
             project that is there already.
         ci: Which service to write a workflow for; None means no workflow.
+        metric: The metric by which its candidates are judged; empty to find or ask.
+        better: Which way that is better; None where it is known.
+        source: What the workflow installs mlops from; empty to see where it was installed from.
+        ask: Asks a person what nothing says; None where there is nobody.
     """
 
     folder: Path = Path()
     template: TemplateName | None = None
     ci: Ci | None = None
+    metric: str = ""
+    better: Better | None = None
+    source: str = ""
+    ask: Ask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class InitResult:
         created: Files that were written, relative to the folder.
         unchanged: Files that were there already, with the same content.
         next_commands: What to do now, ready to be copied.
+        notes: What a person should know or do.
     """
 
     folder: Path
@@ -58,6 +74,7 @@ class InitResult:
     created: tuple[str, ...]
     unchanged: tuple[str, ...]
     next_commands: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def init(request: InitRequest) -> InitResult:
@@ -71,7 +88,12 @@ def init(request: InitRequest) -> InitResult:
     folder = request.folder.expanduser()
     own = request.template is None and request.ci is not None and has_project(folder)
     template = None if own else request.template or "wine"
-    files = _files(template, request.ci, folder)
+    files = _files(template, folder)
+    next_commands, notes = _next(template), list[str]()
+    if request.ci is not None:
+        more, notes = _workflow(request, request.ci, template, folder)
+        files |= more
+        next_commands = [f"git add {name}" for name in more] if template is None else next_commands
     there = {name for name in files if (folder / name).exists()}
     same = {name for name in there if _is(folder / name, files[name])}
     _refuse_to_overwrite(folder, sorted(there - same))
@@ -88,32 +110,58 @@ def init(request: InitRequest) -> InitResult:
         template=template,
         created=tuple(sorted(created)),
         unchanged=tuple(sorted(same)),
-        next_commands=(*step, *_next(template, files)),
+        next_commands=(*step, *next_commands),
+        notes=tuple(notes),
     )
 
 
-def _files(template: TemplateName | None, ci: Ci | None, folder: Path) -> dict[str, bytes]:
-    files: dict[str, bytes] = {}
-    if template is not None:
-        files |= _wine() if template == "wine" else _rendered(template, folder)
-    if ci is not None:
-        files |= _workflow(template, ci, folder)
-    return files
+def _files(template: TemplateName | None, folder: Path) -> dict[str, bytes]:
+    if template is None:
+        return {}
+    return _wine() if template == "wine" else _rendered(template, folder)
 
 
-def _workflow(template: TemplateName | None, ci: Ci, folder: Path) -> dict[str, bytes]:
+def _workflow(
+    request: InitRequest, ci: Ci, template: TemplateName | None, folder: Path
+) -> tuple[dict[str, bytes], list[str]]:
+    """Return a workflow with what it needs, and what the person should know."""
+    source = Source(request.source) if request.source else install_source()
+    name, parameters, python, file = _project(template, folder)
+    metric = request.metric or _METRICS.get(template or "", "")
+    version, note = python_for(python)
+    settings = load_settings(folder) if template is None else None
+    workflow = Workflow(
+        model=name,
+        parameters=parameters,
+        limit=gate_limit(folder, metric, request.better, request.ask),
+        source=source.requirement,
+        branch=default_branch(folder if folder.is_dir() else folder.parent),
+        python=version,
+        environment_file=file,
+        data=settings.feedback.data if settings else _DATA.get(template or "", ""),
+    )
+    files = {**workflow_file(ci, workflow), **source.files}
+    return files, [each for each in (source.note, note) if each]
+
+
+def _project(
+    template: TemplateName | None, folder: Path
+) -> tuple[str, Mapping[str, str], str, str]:
+    """Return a project's name, values without default, Python, and file with its packages."""
     if template is not None:
         name = "wine" if template == "wine" else as_name(folder.resolve().name)
-        return workflow_file(ci, name, _FIRST_VALUES[template])
+        return name, _FIRST_VALUES[template], "", "python_env.yaml"
     project = read_project(folder)
     declared = project.entry_point("main").parameters
     needed = {name: "CHANGE-ME" for name, each in declared.items() if each.default is None}
-    return workflow_file(ci, project.name, needed)
+    file = project.environment_file
+    relative = file.relative_to(project.folder).as_posix() if file else ""
+    return project.name, needed, packages_of(file)[0] if file else "", relative
 
 
-def _next(template: TemplateName | None, files: Mapping[str, bytes]) -> list[str]:
+def _next(template: TemplateName | None) -> list[str]:
     if template is None:
-        return [f"git add {name}" for name in files]
+        return []
     values = _FIRST_VALUES[template].items()
     return [" ".join(["mlops train", *(f"-P {name}={value}" for name, value in values)])]
 

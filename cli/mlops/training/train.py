@@ -49,7 +49,8 @@ class TrainRequest:
         no_register: Leave the model unregistered.
         model: Which of the run's models to register, where it logged several.
         alias: Alias to put on the new version; empty means none.
-        require_clean: Refuse code that no commit describes.
+        require_clean: Refuse tracked files that differ from the commit.
+        refuse_untracked: Refuse these, and files that git does not track.
         grid: Words of the form name=value,value.
         from_run: A run whose code and parameters are taken where nothing else is said; empty for
             none.
@@ -67,6 +68,7 @@ class TrainRequest:
     model: str = ""
     alias: str = ""
     require_clean: bool = False
+    refuse_untracked: bool = False
     grid: tuple[str, ...] = ()
     from_run: str = ""
     sweep: SweepOptions = field(default_factory=SweepOptions)
@@ -283,7 +285,8 @@ def _prepare(
         values,
         # The packages here are not those of a cluster's nodes.
         env_manager=manager if settings.training.backend == "local" else "",
-        clean=request.require_clean,
+        clean=request.require_clean or request.refuse_untracked,
+        untracked=request.refuse_untracked,
     )
     job = Job(
         project=project,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlops.deployment import local
-from mlops.deployment.clusters.known import in_cluster, locate, open_place
+from mlops.deployment.clusters.known import in_cluster, locate, locate_to_change, open_place
 from mlops.deployment.clusters.logs import pod_logs
 from mlops.deployment.clusters.status import ClusterStatus, cluster_status, unknown_status
 from mlops.deployment.clusters.stop import StoppedThere, forget, stop_there
@@ -86,7 +86,7 @@ def stop(
     Raises:
         UsageError: It is of this machine, whose journal is a file of the project.
     """
-    found = locate(settings, name)
+    found = locate_to_change(settings, name)
     if found.entry is not None and forgotten:
         return forget(settings, found.entry, dry_run=dry_run)
     if found.entry is not None:

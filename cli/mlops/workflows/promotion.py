@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.deployment.clusters.again import serve_there
 from mlops.deployment.clusters.deploy import Applied
-from mlops.deployment.clusters.known import Found, locate, open_place
+from mlops.deployment.clusters.known import Found, locate, locate_to_change, open_place
 from mlops.deployment.clusters.mending import mend as mend_there
 from mlops.deployment.deploy import Deployed, Prepared, Say, apply, mend, open_ledger, prepare
 from mlops.deployment.places import places, read_server_state
@@ -103,7 +103,7 @@ def promote(
     """
     if force and not arm:
         raise UsageError("`--force REASON` needs `--arm NAME`: what shall be promoted?")
-    found = locate(settings, name)
+    found = locate_to_change(settings, name)
     interrupted = None if dry_run else _interrupted(settings, found, "promote")
     if interrupted is not None:
         return interrupted
@@ -115,6 +115,7 @@ def promote(
     assert winner is not None
     ledger = open_ledger(settings, found.name)
     live = _live(ledger.live(), found.name)
+    _still_there(live, winner, report)
     spec = live.intent.spec.only(winner)
     say("Looking at the registry")
     moves = champion_moves(open_registry(settings), settings, live.intent.spec, winner)
@@ -126,6 +127,24 @@ def promote(
         aliases=moves,
     )
     return _move(settings, live, live, intent, dry_run, say, on_wait)
+
+
+def _still_there(live: Entry, winner: str, report: Report | None) -> None:
+    """Refuse to promote an arm of an experiment that has ended without it.
+
+    Raises:
+        ConflictError: Another arm is live alone.
+    """
+    arms = [arm.name for arm in live.intent.spec.arms]
+    if report is None or report.finished is None or winner in arms:
+        return
+    tested = [number for number in report.revisions if number < live.number]
+    back = f"`mlops rollback {report.name} --to {tested[-1]}` resumes the test; " if tested else ""
+    raise ConflictError(
+        f"This experiment is over: revision {live.number} serves `{arms[0]}` alone, and `{winner}` "
+        "is no arm of it.",
+        hint=f"{back}`mlops deploy --model REF` serves another model.",
+    )
 
 
 def _report(
@@ -167,7 +186,7 @@ def rollback(
     Raises:
         NotFoundError: There is no earlier revision, or none of that number that ever was live.
     """
-    found = locate(settings, name)
+    found = locate_to_change(settings, name)
     interrupted = None if dry_run else _interrupted(settings, found, "rollback")
     if interrupted is not None:
         return interrupted
@@ -267,6 +286,7 @@ def _move(
         on_wait: Told what is waited for.
     """
     spec = intent.spec
+    intent = dataclasses.replace(intent, given=like.intent.given)
     changed = _real(intent.aliases)
     result = Moved(
         name=spec.name,

@@ -53,7 +53,10 @@ def test_changes_are_named_and_can_be_applied_again(project: Path) -> None:
     # What lies untracked elsewhere in the repository is no part of this project.
     assert code.untracked == ("projects/wine/new.py",)
     with pytest.raises(InvalidInputError, match=r"train\.py\n.*untracked  projects/wine/new\.py"):
+        require_clean(code, project, untracked=True)
+    with pytest.raises(InvalidInputError, match=r"modified") as caught:
         require_clean(code, project)
+    assert "untracked" not in caught.value.message
     git(project, "reset", "-q", "--hard")
     (root / "changes.patch").write_bytes(code.diff)
     git(root, "apply", "changes.patch")

@@ -94,10 +94,16 @@ def test_code_data_and_profile_of_a_dirty_project(
     train = ("train", "-P", "table=wines.csv", "--json")
     assert cli(folder, *train, "--require-clean") == 3
     error = json.loads(capsys.readouterr().out)["error"]
+    assert error["message"].splitlines()[1:] == ["  modified   script.py"]
+    assert cli(folder, *train, "--refuse-untracked") == 3
+    said = capsys.readouterr()
+    error = json.loads(said.out)["error"]
     assert error["message"].splitlines()[1:] == [
         "  modified   script.py",
         "  untracked  secret.txt",
     ]
+    # A job that keeps stdout for itself still says in its log why it ended.
+    assert f"error: {error['message']}" in said.err
     client = open_registry(load_settings(folder, environ={}))
     assert client.search_experiments(filter_string="name = 'tiny'") == []
 

@@ -14,11 +14,11 @@ from mlops.deployment.clusters.changes import prune
 from mlops.deployment.clusters.plan import ClusterPlan, Prepared, prepare
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
-from mlops.deployment.deploy import Say, open_ledger, unchanged
+from mlops.deployment.deploy import Say, check_base, open_ledger, unchanged
 from mlops.deployment.fetchable import make_fetchable, read_models
 from mlops.deployment.places import changing, note_cluster, places
 from mlops.deployment.render import Rendering, render_options, write
-from mlops.deployment.request import DeployRequest
+from mlops.deployment.request import DeployRequest, kept_lines
 from mlops.deployment.targets import TARGETS
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.details import Details, read_details
@@ -168,12 +168,14 @@ def deploy(
         dry_run=dry_run,
         say=say,
     )
+    check_base(request.based_on, prepared.live, spec.name)
+    prepared = replace(prepared, plan=replace(prepared.plan, kept=kept_lines(request, spec)))
     rendered = prepared.manifests.rendered
     rendering = write(settings, spec, target, rendered, [*copies, *unread], to=to, dry_run=dry_run)
     show_plan(prepared.plan, rendering)
     if dry_run:
         return prepared.plan
-    intent = Intent(action="deploy", spec=spec)
+    intent = Intent(action="deploy", spec=spec, given=request.given)
     applied = apply_prepared(
         settings, cluster, prepared, intent, wait=wait, force=force, say=say, on_wait=on_wait
     )

@@ -10,8 +10,15 @@ from dataclasses import dataclass
 
 from mlops.cluster import Cluster, connect
 from mlops.deployment.deploy import open_ledger
-from mlops.deployment.places import deployment_name, is_alive, pick_name, places
-from mlops.errors import ConflictError, NotFoundError
+from mlops.deployment.places import (
+    cluster_names,
+    deployment_name,
+    is_alive,
+    known_names,
+    pick_name,
+    places,
+)
+from mlops.errors import ConflictError, NotFoundError, UsageError
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings
@@ -58,6 +65,30 @@ def locate(settings: Settings, name: str | None) -> Found:
     where = places(settings, picked)
     asks = where.cluster.exists() or (_shared(settings) and not is_alive(where))
     return Found(picked, in_cluster(settings, picked) if asks else None)
+
+
+def locate_to_change(settings: Settings, name: str | None) -> Found:
+    """Return the deployment that a command is to change, and never guess among those that run.
+
+    Args:
+        settings: The project's settings.
+        name: What the person wrote; None for the only one that runs, or the only one there is.
+
+    Raises:
+        UsageError: Nobody says which, and several run.
+        NotFoundError: As `locate`.
+    """
+    if name is not None:
+        return locate(settings, name)
+    on_clusters = cluster_names(settings)
+    here = [each for each in known_names(settings) if is_alive(places(settings, each))]
+    up = sorted({*here, *on_clusters})
+    if len(up) > 1:
+        raise UsageError(
+            f"Several deployments are up: {', '.join(f'`{each}`' for each in up)}.",
+            hint=f"Name the one you mean, such as `{up[0]}`.",
+        )
+    return locate(settings, up[0] if up else None)
 
 
 def in_cluster(settings: Settings, name: str) -> Entry | None:

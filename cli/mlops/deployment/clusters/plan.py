@@ -45,6 +45,7 @@ class ClusterPlan:
         lines: The difference of the two, each line beginning with `+`, `-`, `~` or a space.
         place: Where.
         objects: What happens to each object.
+        kept: Options that stay as they were, though neither the command line nor a setting says so.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class ClusterPlan:
     lines: tuple[str, ...]
     place: Place
     objects: tuple[Change, ...]
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

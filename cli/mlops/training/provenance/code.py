@@ -72,8 +72,13 @@ def read_code(folder: Path, *, keep_diff: bool = True) -> Code:
         return Code(why_unknown=str(error))
 
 
-def require_clean(code: Code, folder: Path) -> None:
+def require_clean(code: Code, folder: Path, *, untracked: bool = False) -> None:
     """Refuse code that no commit describes.
+
+    Args:
+        code: The state of the repository.
+        folder: The project's.
+        untracked: Refuse files that git does not track, too. A job's own earlier steps leave some.
 
     Raises:
         InvalidInputError: Files differ from the commit, or there is none; the files are named.
@@ -83,9 +88,10 @@ def require_clean(code: Code, folder: Path) -> None:
             f"`--require-clean` wants a commit, but `{folder}` has none: {code.why_unknown}.",
             hint="git init && git add -A && git commit",
         )
-    if code.dirty:
+    others = code.untracked if untracked else ()
+    if code.changed or others:
         listed = [f"  modified   {name}" for name in code.changed]
-        listed += [f"  untracked  {name}" for name in code.untracked]
+        listed += [f"  untracked  {name}" for name in others]
         more = [f"  … and {len(listed) - MAX_NAMES} more"] if len(listed) > MAX_NAMES else []
         raise InvalidInputError(
             f"Working tree has uncommitted changes since commit {code.commit[:12]}:\n"

@@ -76,6 +76,7 @@ def collect(
     *,
     env_manager: str = "local",
     clean: bool = False,
+    untracked: bool = False,
 ) -> Provenance:
     """Look at code, data and environment before anything runs. Once is enough for many runs.
 
@@ -86,13 +87,14 @@ def collect(
         values: Every parameter.
         env_manager: Who makes the script's environment.
         clean: Whether to refuse code that no commit describes.
+        untracked: Whether that includes files that git does not track.
 
     Raises:
         InvalidInputError: It is to be clean and is not; the files are named.
     """
     code = read_code(folder, keep_diff=settings.training.diff)
     if clean:
-        require_clean(code, folder)
+        require_clean(code, folder, untracked=untracked)
     return Provenance(
         command=_command(),
         folder=folder,

@@ -1,0 +1,192 @@
+"""What `mlops deploy` keeps of the live revision where nobody says otherwise.
+
+The value of an option is, in this order:
+
+1. what the command line says now,
+2. what an earlier command line said, as long as nobody resets it (`--reset NAME`),
+3. what the project file or the environment says,
+4. what the live revision has,
+5. the default.
+
+Weights are kept while the arms have the same names, shadows while none of them becomes an arm, and
+the arms themselves where no model is named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mlops.deployment.places import places, read_server_state
+from mlops.errors import UsageError, did_you_mean, one_of
+from mlops.registry.ledger import Entry
+from mlops.settings import Settings
+from mlops.spec.server import ServerState
+
+_COMMAND_LINE = "command line"
+#: How the origin of a kept setting begins.
+KEPT = "revision "
+#: Options that no setting stands for.
+SPLIT, SHADOW = "split", "shadow"
+_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "reward": ("feedback.reward", "feedback.reward_range"),
+    "reward-range": ("feedback.reward_range",),
+    "sticky-by": ("deploy.sticky_by",),
+    "host": ("deploy.host",),
+    "port": ("deploy.port",),
+    "image": ("cluster.image",),
+    "model-server": ("cluster.model_server",),
+    "router": ("cluster.router",),
+    "with": ("cluster.extras",),
+    "platform-version": ("{target}.version",),
+    "mode": ("{target}.mode",),
+    "traffic-by": ("{target}.split",),
+}
+_SPEC = ("feedback.reward", "feedback.reward_range", "deploy.sticky_by")
+#: What `--reset` takes.
+RESETS = (*_SETTINGS, SPLIT, SHADOW)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The settings of a deploy, with what the live revision adds to them.
+
+    Attributes:
+        settings: The project's settings; the origin of a kept one is `revision N`.
+        live: The live revision, None if there is none.
+        given: Settings that a command line named, now or for the live revision.
+        lines: What was kept and would be otherwise without, for people.
+    """
+
+    settings: Settings
+    live: Entry | None
+    given: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def check_resets(reset: Sequence[str]) -> None:
+    """Refuse to reset what is no option.
+
+    Raises:
+        UsageError: One of the names is none of `RESETS`.
+    """
+    for name in reset:
+        if name not in RESETS:
+            hint = did_you_mean(name, RESETS) or f"Use {one_of(RESETS)}."
+            raise UsageError(f"`--reset {name}`: there is no such option to reset.", hint=hint)
+
+
+def keep(
+    settings: Settings,
+    live: Entry | None,
+    target: str,
+    reset: Sequence[str] = (),
+    *,
+    whole_spec: bool = False,
+) -> Kept:
+    """Add to the settings what the live revision has and nobody changes.
+
+    Args:
+        settings: The project's settings.
+        live: The live revision, None if there is none.
+        target: Where the deployment is to be.
+        reset: Names of options that are to be as if nothing were live.
+        whole_spec: A file says what the spec is, so nothing of it is kept.
+    """
+    given = {key for key, origin in settings.origins.items() if origin == _COMMAND_LINE}
+    given &= set(_keys(target))
+    if live is None:
+        return Kept(settings, None, tuple(sorted(given)))
+    back = {key for name in reset for key in _keys_of(name, target)}
+    back |= set(_SPEC) if whole_spec else set()
+    before = {key for key in live.intent.given if key not in back}
+    state = read_server_state(places(settings, live.intent.spec.name))
+    known = {k: v for k, v in _values(live, state, target).items() if k not in back}
+    chosen = {
+        key: value
+        for key, value in known.items()
+        if key not in given and (key in before or settings.origins[key] == "default")
+    }
+    _pair(settings, live, known, chosen)
+    # That the address stays is no news.
+    told = [key for key in chosen if key != "deploy.port"]
+    changed = {key: chosen[key] for key in told if chosen[key] != _get(settings, key)}
+    settings = replace(settings, origins={**settings.origins, **_reset(settings, back)})
+    return Kept(
+        _with(settings, chosen, f"{KEPT}{live.number}"),
+        live,
+        tuple(sorted(given | before)),
+        tuple(f"{_option_of(key, target)} {_shown(changed[key])}" for key in changed),
+    )
+
+
+def _reset(settings: Settings, keys: set[str]) -> dict[str, str]:
+    """Say of defaults that somebody wants them, and not just nothing."""
+    defaults = [key for key in keys if settings.origins.get(key) == "default"]
+    return dict.fromkeys(defaults, "default, by --reset")
+
+
+def _pair(
+    settings: Settings, live: Entry, known: Mapping[str, Any], chosen: dict[str, Any]
+) -> None:
+    """Keep a range with its reward only: it says nothing about another one."""
+    reward, bounds = "feedback.reward", "feedback.reward_range"
+    if settings.origins[bounds] == _COMMAND_LINE:
+        return
+    if reward in chosen and bounds in known:
+        chosen[bounds] = known[bounds]
+    elif chosen.get(reward, settings.feedback.reward) != live.intent.spec.reward:
+        chosen.pop(bounds, None)
+
+
+def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, Any]:
+    """Return what the live revision has, by the key of its setting."""
+    spec, place = live.intent.spec, live.intent.place
+    found: dict[str, Any] = {
+        "feedback.reward": spec.reward,
+        "feedback.reward_range": spec.reward_range,
+        "deploy.sticky_by": spec.sticky_by,
+    }
+    if place is None and state is not None:
+        found |= {"deploy.host": state.launch.host, "deploy.port": state.launch.port}
+    if place is not None and place.target == target:
+        options = {key: place.options[key] for key in _keys(target) if key in place.options}
+        found |= {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        found |= {"cluster.namespace": place.namespace}
+        found |= {"cluster.context": place.context} if place.context else {}
+    return found
+
+
+def _keys(target: str) -> list[str]:
+    return [key for name in _SETTINGS for key in _keys_of(name, target)]
+
+
+def _keys_of(name: str, target: str) -> list[str]:
+    return [key.format(target=target) for key in _SETTINGS.get(name, ())]
+
+
+def _option_of(key: str, target: str) -> str:
+    found = [name for name in _SETTINGS if key in _keys_of(name, target)]
+    return found[-1] if found else key.partition(".")[2]
+
+
+def _get(settings: Settings, key: str) -> Any:  # noqa: ANN401 - any setting
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)
+
+
+def _with(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+    for key, value in values.items():
+        section, _, name = key.partition(".")
+        record = replace(getattr(settings, section), **{name: value})
+        settings = replace(settings, **{section: record})
+    return replace(settings, origins={**settings.origins, **dict.fromkeys(values, origin)})
+
+
+def _shown(value: Any) -> str:  # noqa: ANN401 - any setting
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], float):
+        return f"{value[0]:g}..{value[1]:g}"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value in ("", None) else str(value)
