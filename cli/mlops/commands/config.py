@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     from mlops.settings import SettingLine, Settings
 
-app = App(help="The settings in force.", no_args_is_help=True)
+app = App(help="Settings in force: show.", no_args_is_help=True)
 
 
 @app.callback()
 def _config() -> None:
-    """The settings in force."""
+    """Settings in force: show."""
 
 
 @app.command("show")
@@ -35,6 +35,8 @@ def show_config(
     """Print every setting and its value.
 
     A flag wins over MLOPS_<SECTION>_<KEY>, that over the tool's own variable, that over mlops.toml.
+
+    For example `mlops config show --origin`.
     """
     from mlops.settings import list_settings, load_settings
 

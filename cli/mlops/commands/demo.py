@@ -30,7 +30,10 @@ def demo(
         typer.Argument(metavar="DIR", help="New folder for it.", show_default="mlops-demo"),
     ] = None,
 ) -> None:
-    """Train two models, deploy them, simulate traffic, decide: the whole loop in two minutes."""
+    """Train two models, deploy them, simulate traffic, decide: the whole loop in two minutes.
+
+    For example `mlops demo`.
+    """
     from mlops.workflows.demo import new_folder, story_end
 
     place = new_folder(folder)

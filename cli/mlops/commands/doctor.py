@@ -25,6 +25,8 @@ def doctor(store: Stores = None, as_json: Json = False) -> None:
 
     Each store is really written to, read and cleaned up. The exit code is 0 unless something that
     is needed fails.
+
+    For example `mlops doctor --store s3://bucket`.
     """
     from mlops.settings import load_settings
     from mlops.workflows.doctor import examine

@@ -63,7 +63,10 @@ def init(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Write a project to start from; never overwrite a file."""
+    """Write a project to start from; never overwrite a file.
+
+    For example `mlops init wine --template wine`.
+    """
     from rich.markup import escape
 
     from mlops.training.scaffold import InitRequest

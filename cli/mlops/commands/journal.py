@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from mlops.deployment.pruning import Pruned
     from mlops.workflows.journal_export import Exported
 
-app = App(help="The record of decisions and outcomes.", no_args_is_help=True)
+app = App(help="Journal of decisions and outcomes: export, prune.", no_args_is_help=True)
 
 
 @app.callback()
 def _journal() -> None:
-    """The record of decisions and outcomes."""
+    """Journal of decisions and outcomes: export, prune."""
 
 
 @app.command("prune")

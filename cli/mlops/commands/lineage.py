@@ -30,7 +30,10 @@ def lineage(
     ],
     as_json: Json = False,
 ) -> None:
-    """Show where a model comes from and where it went: data, run, deployments, evidence."""
+    """Show where a model comes from and where it went: data, run, deployments, evidence.
+
+    For example `mlops lineage wine/3`.
+    """
     from mlops.registry.tracing import trace
     from mlops.settings import load_settings
 

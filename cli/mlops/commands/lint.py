@@ -51,6 +51,8 @@ def lint(
 
     Finds fields that a cluster would drop silently, traffic splits that do not split, feedback that
     reaches the wrong arm. Exits with 3 if there are errors. Nothing is sent anywhere.
+
+    For example `mlops lint deploy/`.
     """
     from mlops.deployment.linting import github_annotations, lint_paths, rules
     from mlops.errors import UsageError

@@ -67,7 +67,10 @@ def list_models(
 
 @app.command("show")
 def show_model(ref: Ref, as_json: Json = False) -> None:
-    """Show one model: metrics, parameters, signature, requirements."""
+    """Show one model: metrics, parameters, signature, requirements.
+
+    For example `mlops models show wine@champion`.
+    """
     from mlops.registry.models import show_model as read_model
     from mlops.settings import load_settings
 

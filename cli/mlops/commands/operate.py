@@ -56,7 +56,10 @@ def status(
     context: Context = None,
     as_json: Json = False,
 ) -> None:
-    """Show what is deployed, here and on clusters, and how it is doing."""
+    """Show what is deployed, here and on clusters, and how it is doing.
+
+    For example `mlops status`.
+    """
     from mlops.settings import load_settings
     from mlops.workflows.health import health_code, healthy_statuses
 
@@ -76,7 +79,10 @@ def logs(
     kubeconfig: Kubeconfig = None,
     context: Context = None,
 ) -> None:
-    """Print the log of a server; on a cluster, of all its pods."""
+    """Print the log of a server; on a cluster, of all its pods.
+
+    For example `mlops logs wine --follow`.
+    """
     from mlops.settings import load_settings
     from mlops.workflows.operation import logs as lines
 
@@ -109,7 +115,10 @@ def stop(
     context: Context = None,
     as_json: Json = False,
 ) -> None:
-    """Stop a deployment; its history and journal stay."""
+    """Stop a deployment; its history and journal stay.
+
+    For example `mlops stop wine`.
+    """
     from mlops.settings import load_settings
     from mlops.workflows.operation import Stopped
     from mlops.workflows.operation import stop as stop_deployment

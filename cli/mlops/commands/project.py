@@ -24,7 +24,10 @@ _Project = Annotated[
 
 @app.command()
 def validate(project: _Project = ".", as_json: Json = False) -> None:
-    """Check MLproject and mlops.toml: every fault with its file and line; exit code 3."""
+    """Check MLproject and mlops.toml: every fault with its file and line; exit code 3.
+
+    For example `mlops project validate`.
+    """
     from mlops.training.inspection import validate_project
 
     found = validate_project(project)

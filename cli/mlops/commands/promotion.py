@@ -91,7 +91,10 @@ def rollback(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Serve an earlier revision again and put the aliases back."""
+    """Serve an earlier revision again and put the aliases back.
+
+    For example `mlops rollback wine`.
+    """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
     from mlops.workflows.promotion import rollback as move
@@ -110,7 +113,10 @@ def rollback(
 
 
 def history(name: Name = None, as_json: Json = False) -> None:
-    """Show the revisions of a deployment: what was live when, who did it, and why."""
+    """Show the revisions of a deployment: what was live when, who did it, and why.
+
+    For example `mlops history wine`.
+    """
     from mlops.settings import load_settings
     from mlops.workflows.promotion import history as read_history
 

@@ -29,7 +29,10 @@ def check(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Put, get, list and delete a small file in the project's store, and time each."""
+    """Put, get, list and delete a small file in the project's store, and time each.
+
+    For example `mlops stores check s3://bucket/wine`.
+    """
     from mlops.settings import load_settings
     from mlops.workflows.doctor import check_stores
 

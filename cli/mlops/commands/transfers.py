@@ -45,6 +45,8 @@ def push(
     """Copy a model to a stable URI; what is there already is not sent again.
 
     An interrupted push goes on where it stopped, and nobody takes it for a whole model.
+
+    For example `mlops models push wine/3 s3://bucket/wine`.
     """
     from mlops.commands.progress import TransferProgress
     from mlops.registry.push import push as push_model

@@ -32,6 +32,8 @@ def ui(
 
     Serves them on this machine only, until Ctrl-C. Where runs are kept by an MLflow server, that
     one is opened.
+
+    For example `mlops ui --port 5001`.
     """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings

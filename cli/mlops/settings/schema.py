@@ -143,8 +143,8 @@ class DeploySettings:
 class FeedbackSettings:
     """What a bare `mlops feedback` plays, and how truth becomes a reward."""
 
-    data: str = setting("", "CSV file of customers with the truth in one column")
-    truth_column: str = setting("", "column of `data` that holds the truth")
+    data: str = setting("", "CSV file of labelled rows that `mlops feedback` replays")
+    truth_column: str = setting("", "column of `data` that holds the label")
     reward: str = setting(
         "",
         "a built-in reward (`mlops deploy --help` names them), or module:function; empty: what "
@@ -170,7 +170,7 @@ class FeedbackSettings:
     repeated: str = setting(
         "first", "several outcomes of one row: the first stands, the last corrects, or they sum"
     )
-    draws: int = setting(0, "draw so many rows with replacement; 0 plays each row once")
+    draws: int = setting(0, "draw so many rows with replacement; 0 sends each row once")
     seed: int = setting(0, "seed of the draws")
 
 

@@ -208,7 +208,7 @@ def _customers(settings: Settings, request: PlayRequest) -> Customers:
     data = request.data or settings.feedback.data
     if not data:
         raise UsageError(
-            "There are no customers to play: no file of data is named.",
+            "No labelled data is named to replay.",
             hint="`--data rows.csv --truth-column NAME`, or `[feedback] data` in `mlops.toml`; "
             "for outcomes that happened elsewhere `--data -` or `--request-id`.",
         )
