@@ -229,9 +229,10 @@ def retries(rng: np.random.Generator, s: Setting) -> Outcome:
     rewards = np.concatenate([rewards, rewards[again]])[order]
     excluded = compare(arms, rewards, s.share).excludes()
     for end in looks(arms.size) + 1:
-        if sample_ratio(np.bincount(arms[:end], minlength=2), [1 - s.share, s.share]).mismatch:
+        ratio = sample_ratio(np.bincount(arms[:end], minlength=2), [1 - s.share, s.share])
+        if ratio.mismatch:
             return Outcome(False, "sample ratio")
-        if excluded[end - 1]:
+        if excluded[end - 1] and not ratio.doubtful:
             return Outcome(True)
     return Outcome(False)
 

@@ -169,3 +169,11 @@ def test_an_impossible_arm_is_certain() -> None:
         0.0,
         np.inf,
     ]
+
+
+def test_doubt_comes_before_proof_and_passes() -> None:
+    early = sample_ratio([215, 285], HALF)
+
+    assert early.doubtful
+    assert not early.mismatch
+    assert not sample_ratio([4980, 5020], HALF).doubtful
