@@ -69,7 +69,8 @@ class SampleRatio:
 
         What breaks a split often makes an effect, too, and a large one decides before a mismatch
         is proved: with 15 % of one arm's requests repeated, in 11 of 30 runs of t-distributed
-        rewards, and in 3 that wait. In a sound experiment this ever holds with probability at most `DOUBT`, and passes.
+        rewards, and in 3 if it waits. In a sound experiment there is ever doubt with probability
+        at most `DOUBT`, and it passes.
         """
         return self.p_value <= DOUBT
 
