@@ -221,3 +221,40 @@ def send(garden: Shop, row: list[float] | None) -> tuple[str, int]:
     except urllib.error.HTTPError as error:
         with error:
             return error.headers.get("x-mlops-arm", ""), error.code
+
+
+def test_confusions_cost_what_the_matrix_says(garden: Shop) -> None:
+    words = ("deploy", "--ab", "./easy", "./strong", "--reward", "cost")
+    refused = garden.run(*words, "--json")
+    assert refused.code == 3
+    assert "--cost-matrix FILE" in refused.error["hint"]
+    others = ("versicolor", "virginica")
+    matrix = {truth: {"setosa": 2.0 + index, "versicolor": 1, "virginica": 1}
+              for index, truth in enumerate(others)}  # fmt: skip
+    for truth in others:
+        matrix[truth][truth] = 0
+    matrix["setosa"] = dict.fromkeys(others, 7.0)
+    (garden.folder / "costs.json").write_text(json.dumps(matrix))
+    garden.ok(*words, "--cost-matrix", "costs.json")
+    garden.ok("feedback", "--data", "iris.csv", "--truth-column", "kind")
+    report = garden.ok("report", "--json").document
+    assert report["reward_range"] == [-7, 0]
+    easy, strong = report["arms"]
+    # The easy one says setosa always: what that costs lies between 0 and 3.
+    assert -2.5 < easy["mean"] < -1
+    assert strong["mean"] > -0.2
+    assert easy["quality"]["accuracy"] == pytest.approx(1 / 3, abs=0.2)
+
+
+def test_history_says_what_answers_and_what_is_stopped(garden: Shop) -> None:
+    garden.ok("deploy", "--ab", "./easy", "./picky", "--reward", "exact")
+    number = garden.state.launch.served.revision.number
+    served = garden.ok("history", "garden", "--json").document["served"]
+    assert served[str(number)][-1]["ended"] == ""
+    garden.ok("stop", "garden")
+    said = garden.ok("history", "garden")
+    assert f"{number}  stopped" in said.out
+    assert "  live  " not in said.out
+    (span,) = garden.ok("history", "garden", "--json").document["served"][str(number)][-1:]
+    assert span["ended"] == "stopped"
+    assert span["end_ms"] >= span["start_ms"]

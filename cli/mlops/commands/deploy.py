@@ -104,6 +104,15 @@ def deploy(
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
+    cost_matrix: Annotated[
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="JSON or YAML, truth -> prediction -> cost, for the reward cost.",
+            show_default=False,
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = "",
     reward_range: Annotated[
         str | None,
         typer.Option(
@@ -276,6 +285,7 @@ def deploy(
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.local import stay
     from mlops.deployment.render import render as render_manifests
+    from mlops.deployment.request import read_costs
     from mlops.deployment.watching import check_watching, write_watching
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
@@ -295,6 +305,7 @@ def deploy(
         "cluster.extras": extra,
         "cluster.router": router or None,
         "feedback.reward_range": reward_range,
+        "feedback.costs": read_costs(cost_matrix) if cost_matrix else None,
     }
     settings = load_settings(flags=flags)
     if not no_preflight:

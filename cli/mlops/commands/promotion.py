@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from mlops.registry.ledger import Entry
     from mlops.spec.deployment import DeploymentSpec
     from mlops.workflows.promotion import Moved
+    from mlops.workflows.uptime import Span
+
+# So many stretches of time of one revision are shown.
+_SPANS = 3
 
 
 def promote(
@@ -119,11 +123,13 @@ def history(name: Name = None, as_json: Json = False) -> None:
     """
     from mlops.settings import load_settings
     from mlops.workflows.promotion import history as read_history
+    from mlops.workflows.uptime import uptime
 
-    entries = read_history(load_settings(), name)
-    show(
-        {"revisions": plain(entries)}, as_json=as_json, render=lambda o: _render_history(o, entries)
-    )
+    settings = load_settings()
+    entries = read_history(settings, name)
+    served = uptime(settings, entries[0].intent.spec.name)
+    document = {"revisions": plain(entries), "served": plain(served)}
+    show(document, as_json=as_json, render=lambda out: _render_history(out, entries, served))
 
 
 def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
@@ -148,18 +154,26 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
         next_steps(out, [f"mlops history {moved.name}", f"mlops rollback {moved.name}"])
 
 
-def _render_history(out: Console, entries: Sequence[Entry]) -> None:
+def _render_history(
+    out: Console, entries: Sequence[Entry], served: Mapping[int, Sequence[Span]]
+) -> None:
     from rich.markup import escape
 
     from mlops.registry.ledger import summary
 
     if entries:
         out.print("[dim] REV  STATE     LIVE SINCE (UTC)      ACTION    BY[/]")
-    styles = {"live": "bold green", "failed": "red", "pending": "yellow", "replaced": "dim"}
+    styles = {
+        "live": "bold green", "failed": "red", "pending": "yellow", "replaced": "dim",
+        "stopped": "yellow", "crashed": "red",
+    }  # fmt: skip
     for entry in entries:
+        spans = served.get(entry.number, ())
+        # Live is what answers, not what the ledger would start again.
+        state = (spans and spans[-1].ended) or entry.state if entry.state == "live" else entry.state
         when = moment(entry.live_ms or entry.created_ms)
         out.print(
-            f"[{styles[entry.state]}]{entry.number:>4}  {entry.state:<8}[/]  {when}  "
+            f"[{styles[state]}]{entry.number:>4}  {state:<8}[/]  {when}  "
             f"{entry.intent.action:<8}  {escape(entry.author)}"
         )
         spec, place = entry.intent.spec, entry.intent.place
@@ -167,6 +181,8 @@ def _render_history(out: Console, entries: Sequence[Entry]) -> None:
         if place is not None:
             stopped = f", stopped {moment(entry.stopped_ms)}" if entry.stopped_ms else ""
             out.print(f"      [dim]{escape(f'{place.target} in {place}{stopped}')}[/]")
+        elif spans:
+            out.print(f"      [dim]served {_times(spans)}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
                 target = f"version {move.version}" if move.version else "nothing"
@@ -174,6 +190,17 @@ def _render_history(out: Console, entries: Sequence[Entry]) -> None:
         why = entry.error or entry.intent.reason
         if why:
             out.print(f"[dim]{escape(textwrap.indent(why, ' ' * 6))}[/]")
+
+
+def _times(spans: Sequence[Span]) -> str:
+    """Write the last few stretches of time that a revision answered."""
+    ends = [
+        moment(span.end_ms) if span.end_ms else "a crash" if span.ended else "now" for span in spans
+    ]
+    texts = [f"{moment(span.start_ms)} to {end}" for span, end in zip(spans, ends, strict=True)][
+        -_SPANS:
+    ]
+    return ("… " if len(spans) > _SPANS else "") + ", ".join(texts)
 
 
 def _reward(spec: DeploymentSpec) -> str:

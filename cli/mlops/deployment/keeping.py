@@ -30,7 +30,7 @@ KEPT = "revision "
 #: Options that no setting stands for.
 SPLIT, SHADOW = "split", "shadow"
 _SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "reward": ("feedback.reward", "feedback.reward_range"),
+    "reward": ("feedback.reward", "feedback.reward_range", "feedback.costs"),
     "reward-range": ("feedback.reward_range",),
     "sticky-by": ("deploy.sticky_by",),
     "host": ("deploy.host",),
@@ -43,7 +43,8 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "mode": ("{target}.mode",),
     "traffic-by": ("{target}.split",),
 }
-_SPEC = ("feedback.reward", "feedback.reward_range", "deploy.sticky_by")
+_SPEC = ("feedback.reward", "feedback.reward_range", "feedback.costs", "deploy.sticky_by")
+_USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
 RESETS = (*_SETTINGS, SPLIT, SHADOW)
 
@@ -146,6 +147,7 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
     found: dict[str, Any] = {
         "feedback.reward": spec.reward,
         "feedback.reward_range": spec.reward_range,
+        "feedback.costs": spec.costs,
         "deploy.sticky_by": spec.sticky_by,
     }
     if place is None and state is not None:

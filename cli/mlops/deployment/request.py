@@ -24,6 +24,7 @@ from mlops.deployment.wanted import (
 )
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, unreadable
 from mlops.registry import resolve_all
+from mlops.rewards.cost import COST
 from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
@@ -52,6 +53,7 @@ class DeployRequest:
         given: Settings that a command line named, now or for the live revision.
         kept: What is kept of the live revision's settings, for people.
         based_on: Number of that revision; None if it was not looked at.
+        costs: (truth, prediction, cost) of the reward `cost`.
     """
 
     arms: tuple[WantedArm, ...]
@@ -66,6 +68,7 @@ class DeployRequest:
     given: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     based_on: int | None = None
+    costs: tuple[tuple[str, str, float], ...] = ()
 
 
 def read_request(
@@ -145,6 +148,12 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     """
     if request.reward:
         load_reward(request.reward)
+    if request.reward == COST.name and not request.costs:
+        raise InvalidInputError(
+            "The reward `cost` needs to know what each confusion costs.",
+            hint="`--cost-matrix FILE`, or `[feedback.costs]` in `mlops.toml`: truth -> prediction "
+            "-> cost.",
+        )
     wanted: list[WantedArm | WantedShadow] = [*request.arms, *request.shadows]
     models = _models(settings, wanted)
     _check_names([each.name for each in wanted if each.name])
@@ -160,6 +169,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             reward=request.reward,
             reward_range=request.reward_range,
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
+            costs=request.costs if request.reward == COST.name else (),
         )
     )
 
@@ -205,6 +215,18 @@ def _kept_shadows(
     )
 
 
+def read_costs(file: str) -> Any:  # noqa: ANN401 - parsed YAML
+    """Read a cost matrix, JSON or YAML; the settings check what is in it.
+
+    Raises:
+        InvalidInputError: The file cannot be read.
+    """
+    try:
+        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"`{file}` cannot be read: {error}.") from error
+
+
 def _check_names(given: Sequence[str]) -> None:
     """Names made from references are numbered where they coincide; a person's are not changed."""
     twice = sorted({name for name in given if given.count(name) > 1})
@@ -222,6 +244,7 @@ def _request(
         reward=settings.feedback.reward,
         reward_range=_promised(settings),
         shadows=tuple(shadows),
+        costs=settings.feedback.costs,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import math
 import os
@@ -203,6 +204,25 @@ def _range(raw: Any) -> tuple[float, float] | None:  # noqa: ANN401 - a TOML val
     return low, high
 
 
+def _costs(raw: Any) -> tuple[tuple[str, str, float], ...]:  # noqa: ANN401 - a TOML value or text
+    """Read a cost matrix: truth to prediction to cost, from a table, or from JSON in a variable."""
+    wrong = "must be a table of tables of numbers, truth -> prediction -> cost"
+    if isinstance(raw, tuple):
+        return raw
+    try:
+        table = json.loads(raw) if isinstance(raw, str) else raw
+        costs = tuple(
+            (str(truth), str(prediction), float(cost))
+            for truth, row in table.items()
+            for prediction, cost in row.items()
+        )
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(wrong) from None
+    if not all(math.isfinite(cost) for _, _, cost in costs):
+        raise ValueError(wrong)
+    return costs
+
+
 def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     """Hold a reward to the names there are. The table is found by name, as it lies above here."""
     text = _text(raw)
@@ -218,6 +238,7 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "str": _text,
     "number or text": _number_or_text,
     "reward": _reward,
+    "costs": _costs,
     "source": _source,
     "place": _place,
     "int": _whole,

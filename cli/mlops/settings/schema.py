@@ -170,6 +170,12 @@ class FeedbackSettings:
     repeated: str = setting(
         "first", "several outcomes of one row: the first stands, the last corrects, or they sum"
     )
+    costs: tuple[tuple[str, str, float], ...] = setting(
+        (),
+        "of the reward `cost`: a table of tables, truth -> prediction -> cost; a right prediction "
+        "that is not named costs 0",
+        form="costs",
+    )
     draws: int = setting(0, "draw so many rows with replacement; 0 sends each row once")
     seed: int = setting(0, "seed of the draws")
 
