@@ -346,6 +346,8 @@ def _posterior(found: Report) -> Table | None:
     table = _table(
         "P(best)", "expected loss", caption="Bayesian posterior; not a stopping rule"
     )  # fmt: skip
+    # A caption is no wider than its table.
+    table.min_width = 48
     for arm in found.arms:
         table.add_row(_name(arm), _number(arm.p_best), _number(arm.expected_loss))
     return table

@@ -129,12 +129,17 @@ def _estimate(
 def _needs(opening: Opening | None) -> str:
     """Say in a few words what an interval waits for.
 
-    It may need yet more than is said: how many alike outcomes there will be is not known.
+    Effective outcomes are extrapolated: that those to come are as alike as those before.
     """
-    missing = MIN_OUTCOMES - float(opening.smallest()[-1]) if opening else 0
-    if missing > 0:
-        return f"needs {missing:.0f} more"
-    return "needs outcomes that differ"
+    if opening is None:
+        return ""
+    outcomes, effective = float(opening.smallest()[-1]), float(opening.effective[-1])
+    if outcomes < MIN_OUTCOMES:
+        return f"needs {MIN_OUTCOMES - outcomes:.0f} more"
+    if effective <= 0:
+        return "needs outcomes that differ"
+    more = max(1, math.ceil(outcomes * (opening.least / effective - 1)))
+    return f"needs about {more:,} more"
 
 
 def _beliefs(evidence: Evidence) -> Sequence[tuple[float, float]]:
