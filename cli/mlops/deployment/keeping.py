@@ -110,8 +110,11 @@ def keep(
         if key not in given and (key in before or settings.origins[key] == "default")
     }
     _pair(settings, live, known, chosen)
-    # That the address stays is no news.
-    told = [key for key in chosen if key != "deploy.port"]
+    # That the address stays is no news, nor a reward that follows from most models anyway.
+    quiet = {"deploy.port", "feedback.costs"}
+    if chosen.get("feedback.reward") in _USUAL and "feedback.reward" not in before:
+        quiet.add("feedback.reward")
+    told = [key for key in chosen if key not in quiet]
     changed = {key: chosen[key] for key in told if chosen[key] != _get(settings, key)}
     settings = replace(settings, origins={**settings.origins, **_reset(settings, back)})
     return Kept(
