@@ -32,7 +32,7 @@ class Stage:
 
     weights: Sequence[float]
     n: int
-    hours: float = 24.0
+    hours: float = 6.0
     actual: Sequence[float] | None = None
     rated: float = 1.0
 

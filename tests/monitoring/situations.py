@@ -6,7 +6,7 @@ Each writes a journal from a seed; what the report makes of it is the test's, an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -221,3 +221,27 @@ def deployed_again(shop: Shop) -> None:
     shop.now_ms += 180 * DAY_MS
     shop.live(0.5, 0.5)
     shop.flush()
+
+
+def _by_day(shop: Shop, days: int, per_day: int, lift: Callable[[float], float]) -> None:
+    """Traffic with a daily rhythm, in which `b` converts more by `lift` of the day."""
+    shop.live(0.5, 0.5)
+    for day in range(days):
+        # Most come in the middle of the day.
+        hours = np.sort(shop.rng.beta(4, 4, per_day))
+        for hour, arm in zip(hours.tolist(), shop.draw(per_day).tolist(), strict=True):
+            time_ms = shop.now_ms + int((day + hour) * DAY_MS)
+            nonce = shop.ask(arm, time_ms)
+            rate = 0.2 + (lift(day + hour) if arm == 1 else 0.0)
+            shop.tell(nonce, arm, time_ms + 1, shop.rng.random() < rate)
+    shop.flush()
+
+
+def weekend_is_worse(shop: Shop, *, days: int = 5) -> None:
+    """`b` wins on weekdays and loses more on weekends; the test begins on a Monday."""
+    _by_day(shop, days, 2500, lambda day: -0.10 if int(day) % 7 >= 5 else 0.035)
+
+
+def novelty(shop: Shop, *, days: int = 12) -> None:
+    """`b` pleases by 12 points at first, half as much every two days, and settles at -2."""
+    _by_day(shop, days, 2500, lambda day: 0.14 * 0.5 ** (day / 2) - 0.02)

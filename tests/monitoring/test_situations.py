@@ -141,3 +141,37 @@ def test_evidence_ends_at_a_long_gap(tmp_path: Path) -> None:
     report = report_on(tmp_path, 1, pause)
     assert report.verdict.n == 300
     assert any("500 earlier units are left out" in note for note in report.notes)
+
+
+def test_weekdays_are_not_a_week(tmp_path: Path) -> None:
+    report = report_on(tmp_path, 1, situations.weekend_is_worse)
+    assert (report.verdict.decision, report.verdict.withheld) == ("withheld", "promote")
+    assert "less than 7 days" in report.verdict.reason
+    # Over a whole week `b` is worse by 0.4 points: too little to be seen in so few days.
+    whole = report_on(tmp_path, 2, lambda shop: situations.weekend_is_worse(shop, days=8))
+    assert whole.verdict.decision != "promote"
+
+
+def test_what_pleases_for_being_new_is_not_promoted(tmp_path: Path) -> None:
+    report = report_on(tmp_path, 1, situations.novelty)
+    assert (report.verdict.decision, report.verdict.withheld) == ("withheld", "promote")
+    gate = next(gate for gate in report.gates if gate.name == "effect over time")
+    assert not gate.passed
+    assert "changes over time" in gate.text
+
+
+def test_a_test_of_a_day_is_about_that_day(tmp_path: Path) -> None:
+    def day(shop: Shop) -> None:
+        shop.live(0.5, 0.5)
+        for i, arm in enumerate(shop.draw(3000).tolist()):
+            nonce = shop.ask(arm, START_MS + i * 10_000)
+            shop.tell(nonce, arm, START_MS + i * 10_000 + 1, shop.rng.normal(0.5 * arm))
+        shop.flush()
+
+    report = report_on(tmp_path, 1, day)
+    assert report.verdict.decision == "promote"
+    gate = next(gate for gate in report.gates if gate.name == "duration")
+    assert gate.text == "Covers 8.33 hours, not a week."
+    assert report.verdict.weakest
+    assert report.verdict.likely is not None
+    assert 0 < report.verdict.likely < (report.verdict.effect or 0)

@@ -14,7 +14,7 @@ from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.quality import Quality, measure
 from mlops.rewards import reward_called
 from mlops.stats.arm_mean import arm_sequence
-from mlops.stats.bayes import posterior
+from mlops.stats.bayes import calibrated, posterior
 from mlops.stats.burn_in import MIN_OUTCOMES, Opening
 
 
@@ -142,8 +142,19 @@ def _needs(opening: Opening | None) -> str:
     return f"needs about {more:,} more"
 
 
+def _kurtosis(groups: Sequence[NDArray[np.float64]]) -> float:
+    """Kurtosis of all arms' rewards around their own means; 3 where none deviates."""
+    off = np.concatenate([group - group.mean() for group in groups])
+    variance = float((off**2).mean())
+    return float((off**4).mean()) / variance**2 if variance > 0 else 3.0
+
+
 def _beliefs(evidence: Evidence) -> Sequence[tuple[float, float]]:
-    """P(best) and expected loss; left out where weights changed, as they ignore propensities."""
+    """P(best) and expected loss; left out where they are not calibrated.
+
+    That is where an arm has few outcomes for their tail, and where weights changed, as they ignore
+    propensities.
+    """
     k = len(evidence.spec.arms)
     n = np.bincount(evidence.arms, minlength=k)
     if k < 2 or not n.all() or len(np.unique(evidence.weights, axis=0)) > 1:
@@ -151,6 +162,8 @@ def _beliefs(evidence: Evidence) -> Sequence[tuple[float, float]]:
     groups = [evidence.rewards[evidence.arms == arm] for arm in range(k)]
     mean = np.array([group.mean() for group in groups])
     variance = np.array([group.var(ddof=1) if group.size > 1 else 0.0 for group in groups])
+    if not calibrated(n, _kurtosis(groups)):
+        return ()
     binary = bool(np.isin(evidence.rewards, (0.0, 1.0)).all())
     found = posterior(n, mean, variance, binary=binary)
     return list(zip(found.p_best.tolist(), found.expected_loss.tolist(), strict=True))

@@ -14,7 +14,7 @@ from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, PLANNED, Comparison, M
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES
 from mlops.stats.difference import bonferroni, difference_sequence
-from mlops.stats.remaining import remaining_observations
+from mlops.stats.remaining import remaining_observations, remaining_range, shrunken
 from mlops.stats.scores import WARM_UP, overlap
 from mlops.stats.sequence import ConfidenceSequence
 from mlops.stats.weakest import turning_loss
@@ -111,7 +111,7 @@ def _horizon(evidence: Evidence, pair: Sequence[int]) -> float | None:
 
 def compare(
     evidence: Evidence, alpha: float, worth: float | None = None
-) -> tuple[tuple[Comparison, ...], tuple[tuple[Look, ...], ...]]:
+) -> tuple[tuple[Comparison, ...], tuple[tuple[Look, ...], ...], tuple[ConfidenceSequence, ...]]:
     """Compare every other arm of an experiment with the baseline, and say how that developed.
 
     Args:
@@ -121,7 +121,7 @@ def compare(
     """
     arms, base = evidence.spec.arms, evidence.base
     others = [index for index in range(len(arms)) if index != base]
-    comparisons, looks = [], []
+    comparisons, looks, sequences = [], [], []
     for candidate in others:
         share = bonferroni(alpha, len(others))
         found = difference(evidence, candidate, share)
@@ -140,6 +140,8 @@ def compare(
                 alpha=share,
                 waiting_for=_waiting_for(found, evidence),
                 remaining=_remaining(evidence, candidate, found.estimate, share),
+                remaining_range=_remaining_range(evidence, candidate, found.estimate, share),
+                likely=_likely(found),
                 worse=upper < 0 or _is_worse(evidence, candidate, alpha, len(others)),
                 conclusion=conclude(lower, upper, worth),
                 weakest=_weakest(evidence, candidate, found),
@@ -147,7 +149,8 @@ def compare(
         )
         picked = _looks_at(evidence.arms.size)
         looks.append(tuple(look(evidence, found, index) for index in picked))
-    return tuple(comparisons), tuple(looks)
+        sequences.append(found)
+    return tuple(comparisons), tuple(looks), tuple(sequences)
 
 
 def _is_worse(evidence: Evidence, candidate: int, alpha: float, comparisons: int) -> bool:
@@ -216,9 +219,45 @@ def _looks_at(n: int) -> list[int]:
     return sorted({round(n ** (k / _LOOKS)) - 1 for k in range(_LOOKS // 2, _LOOKS + 1)})
 
 
+def _likely(found: ConfidenceSequence) -> float | None:
+    """The difference without most of what made it look large when it was named."""
+    if found.opening is None or not found.ready[-1:].any():
+        return None
+    precision = float(found.precision[-1])
+    if not math.isfinite(precision):
+        return None
+    return shrunken(float(found.estimate[-1]), float(found.variance[-1]), precision)
+
+
+_Spread = tuple[tuple[float, float], tuple[float, float]]
+
+
 def _remaining(
     evidence: Evidence, candidate: int, estimate: NDArray[np.float64], alpha: float
 ) -> int | None:
+    spread = _spread(evidence, candidate, estimate)
+    if spread is None:
+        return None
+    return remaining_observations(
+        float(estimate[-1]), *spread, evidence.arms.size,
+        reward_range=evidence.bounds, alpha=alpha,
+    )  # fmt: skip
+
+
+def _remaining_range(
+    evidence: Evidence, candidate: int, estimate: NDArray[np.float64], alpha: float
+) -> tuple[int, int | None] | None:
+    spread = _spread(evidence, candidate, estimate)
+    if spread is None:
+        return None
+    return remaining_range(
+        float(estimate[-1]), *spread, evidence.arms.size,
+        reward_range=evidence.bounds, alpha=alpha,
+    )  # fmt: skip
+
+
+def _spread(evidence: Evidence, candidate: int, estimate: NDArray[np.float64]) -> _Spread | None:
+    """Variances and shares of the two arms; None where a forecast makes no sense."""
     variances = []
     for arm in (candidate, evidence.base):
         rewards = evidence.rewards[evidence.arms == arm]
@@ -226,9 +265,4 @@ def _remaining(
     weights = evidence.weights[-1]
     shares = (float(weights[candidate]), float(weights[evidence.base]))
     known = max(variances) > 0 and min(shares) > 0 and bool(np.isfinite(estimate[-1:]).all())
-    if not known:
-        return None
-    return remaining_observations(
-        float(estimate[-1]), (variances[0], variances[1]), shares, evidence.arms.size,
-        reward_range=evidence.bounds, alpha=alpha,
-    )  # fmt: skip
+    return ((variances[0], variances[1]), shares) if known else None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mlops.monitoring.evidence import Evidence
 from mlops.stats.missing import MissingFeedback, missing_feedback
 
-GateName = Literal["feedback", "failures", "duration"]
+GateName = Literal["feedback", "failures", "duration", "effect over time"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ def read_page(journal: Journal, options: ReportOptions | None = None) -> ReportP
     """
     options = options or ReportOptions()
     evidence = gather(journal, baseline=options.baseline, whole=options.whole)
-    report = report_of(evidence, options.alpha, options.worth)
+    report = report_of(evidence, options.alpha, options.worth, options.min_days)
     return ReportPage(
         replace(report, shadows=shadow_reports(journal)),
         evidence.spec,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,10 +14,12 @@ from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
 from mlops.monitoring.gates import Gate, gates_of
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
+from mlops.monitoring.timing import AUTO, duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide
 from mlops.rewards import Range, reward_called
 from mlops.rewards.choosing import no_reward
 from mlops.stats.sample_ratio import latched_sample_ratio
+from mlops.stats.sequence import ConfidenceSequence
 
 # Moments at which the split is looked at, evenly spread over the requests.
 _RATIO_LOOKS = 200
@@ -98,12 +101,14 @@ class ReportOptions:
         baseline: Arm the others are compared with; empty for the first.
         worth: The smallest difference worth having, in units of reward; None for none declared.
         whole: Take all evidence, also from before the experiment was last ended.
+        min_days: Days that the evidence must span; `AUTO` for a week where it is about days.
     """
 
     alpha: float = 0.05
     baseline: str = ""
     worth: float | None = None
     whole: bool = False
+    min_days: float = AUTO
 
 
 def make_report(
@@ -122,22 +127,25 @@ def make_report(
     """
     options = options or ReportOptions()
     evidence = gather(journal, baseline=options.baseline, whole=options.whole, now_ms=now_ms)
-    found = report_of(evidence, options.alpha, options.worth)
+    found = report_of(evidence, options.alpha, options.worth, options.min_days)
     return replace(found, shadows=shadow_reports(journal))
 
 
-def report_of(evidence: Evidence, alpha: float, worth: float | None = None) -> Report:
+def report_of(
+    evidence: Evidence, alpha: float, worth: float | None = None, min_days: float = AUTO
+) -> Report:
     """Report on evidence that was gathered before.
 
     Args:
         evidence: All of one experiment.
         alpha: Probability of ever naming a false winner, in (0, 1).
         worth: The smallest difference worth having, in units of reward; None for none declared.
+        min_days: Days that the evidence must span.
     """
     spec = evidence.spec
     ratio = _sample_ratio(evidence)
-    gates = gates_of(evidence)
-    comparisons, looks = compare(evidence, alpha, worth)
+    comparisons, looks, sequences = compare(evidence, alpha, worth)
+    gates = gates_of(evidence) + _time_gates(evidence, comparisons, sequences, min_days)
     verdict = decide(
         comparisons,
         method=method_of(evidence),
@@ -238,6 +246,21 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
         "the same rows, and decides with fewer of them."
     )
     return (text,)
+
+
+def _time_gates(
+    evidence: Evidence,
+    comparisons: Sequence[Comparison],
+    sequences: Sequence[ConfidenceSequence],
+    min_days: float,
+) -> tuple[Gate, ...]:
+    """Conditions of time, of the comparison that is decided or nearest to it."""
+    if not comparisons:
+        return ()
+    pairs = zip(comparisons, sequences, strict=True)
+    _, found = min(pairs, key=lambda pair: pair[0].p_value)
+    gates = (duration_gate(evidence, min_days), effect_gate(evidence, found))
+    return tuple(gate for gate in gates if gate is not None)
 
 
 def _left_out(evidence: Evidence) -> list[str]:

@@ -81,6 +81,9 @@ class Comparison:
         alpha: Its share of the error probability.
         waiting_for: What the burn-in still needs, None once it is over.
         remaining: More units until it decides, if the estimate were true; None if unknown.
+        remaining_range: Fewest and most of them, given how little the estimate is known; the most
+            is None where it may never decide.
+        likely: The estimate, shrunken by what usually makes it too large when a test ends.
         worse: Whether it is worse than the baseline at the undivided alpha.
         conclusion: What the interval shows.
         weakest: The assumption that the conclusion rests on most, in numbers; empty without one.
@@ -99,6 +102,8 @@ class Comparison:
     worse: bool = False
     conclusion: Conclusion = "open"
     weakest: str = ""
+    remaining_range: tuple[int, int | None] | None = None
+    likely: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class Verdict:
         upper: Its upper bound.
         remaining: More units until a decision is likely; None if unknown or decided.
         weakest: The assumption that it rests on most, in numbers; empty if undecided.
+        likely: The effect, shrunken by what usually makes it too large when a test ends.
         withheld: The decision that a gate withholds; None if none does.
         hints: What to do about the gates that do not hold.
     """
@@ -138,6 +144,7 @@ class Verdict:
     upper: float | None = None
     remaining: int | None = None
     weakest: str = ""
+    likely: float | None = None
     withheld: Decision | None = None
     hints: tuple[str, ...] = ()
 
@@ -239,16 +246,28 @@ def _with(verdict: Verdict, by: Comparison) -> Verdict:
         upper=by.upper,
         remaining=by.remaining if verdict.decision == "continue" else None,
         weakest="" if verdict.decision == "continue" else by.weakest,
+        likely=by.likely,
     )
 
 
 def _undecided(nearest: Comparison) -> str:
     reason = f"Not decided: {_interval(nearest)} contains 0."
     if nearest.remaining:
-        reason += f" If the estimate is right, about {nearest.remaining:,} more will decide."
+        reason += f" {forecast(nearest)}"
     elif nearest.remaining is None:
         reason += " The arms may be as good as equal."
     return reason
+
+
+def forecast(c: Comparison, unit: str = "") -> str:
+    """Say how many more units a decision is likely to take, as a sentence."""
+    unit = f" {unit}s" if unit else ""
+    if c.remaining_range is None:
+        return f"If the estimate is right, about {c.remaining:,} more{unit} will decide."
+    fewest, most = c.remaining_range
+    if most is None:
+        return f"It takes {fewest:,} more{unit} at the least, and may take for ever."
+    return f"Between {fewest:,} and {most:,} more{unit} are likely to decide."
 
 
 def _interval(c: Comparison) -> str:

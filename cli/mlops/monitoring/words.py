@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from mlops.monitoring.evidence import Finished
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report
-from mlops.monitoring.verdict import Comparison
+from mlops.monitoring.verdict import Comparison, forecast
 from mlops.rewards import reward_called
 
 
@@ -258,10 +258,7 @@ def _nothing_yet(report: Report, unit: str) -> Words:
 
 def _outlook(nearest: Comparison, unit: str) -> str:
     if nearest.remaining:
-        return (
-            f" If the estimate is right, feedback on about {nearest.remaining:,} more {unit}s will "
-            "decide."
-        )
+        return f" {forecast(nearest, unit)}"
     return " The arms may be as good as equal." if nearest.remaining is None else ""
 
 

@@ -191,6 +191,11 @@ class ReportSettings:
         "smallest difference worth having, in units of reward: verdicts of equal and not worse",
         form="number or text",
     )
+    min_days: str = setting(
+        "auto",
+        "days that evidence must span; auto: a week, once it spans more than a day",
+        form="number or text",
+    )
     all: bool = setting(False, "take evidence from before the experiment was last ended, too")
 
 

@@ -21,6 +21,7 @@ from mlops.feedback.faults import refusal
 from mlops.journal.room import too_large
 from mlops.monitoring.document import read_report
 from mlops.monitoring.report import Report, ReportOptions, make_report
+from mlops.monitoring.timing import AUTO
 from mlops.settings import Settings
 from mlops.spec.place import Place
 from mlops.workflows.elsewhere import reached
@@ -58,16 +59,26 @@ def report_options(settings: Settings) -> ReportOptions:
         InvalidInputError: `worth` is not a positive number.
     """
     given = settings.report
-    try:
-        worth = float(given.worth) if given.worth else None
-    except ValueError:
-        worth = math.nan
+    worth = _number(given.worth) if given.worth else None
     if worth is not None and not 0 < worth < math.inf:
         raise InvalidInputError(
             f"`[report] worth` must be a positive number, not `{given.worth}`.",
             hint="It is the smallest difference of rewards that anybody would act on.",
         )
-    return ReportOptions(given.alpha, given.baseline, worth, given.all)
+    min_days = AUTO if given.min_days == "auto" else _number(given.min_days)
+    if min_days != AUTO and not 0 <= min_days < math.inf:
+        raise InvalidInputError(
+            f"`[report] min_days` must be `auto` or a number of days, not `{given.min_days}`.",
+            hint="0 lets a verdict stand whenever it is reached.",
+        )
+    return ReportOptions(given.alpha, given.baseline, worth, given.all, min_days)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def report_from(elsewhere: Elsewhere) -> Report:

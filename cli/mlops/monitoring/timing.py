@@ -1,0 +1,111 @@
+"""Whether a test has run through enough time to be acted on, and whether its effect lasts."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.gates import Gate
+from mlops.stats.sequence import ConfidenceSequence
+from mlops.stats.time_effect import EffectOverTime, effect_over_time
+
+_DAY_MS = 86_400_000
+_WEEK_DAYS = 7.0
+# Fewest units of a block of time: its mean must be nearly normal.
+_BLOCK = 100
+#: `min_days` that lets the traffic decide.
+AUTO = -1.0
+
+
+def duration_gate(evidence: Evidence, min_days: float = AUTO) -> Gate | None:
+    """Ask for whole cycles of those who send requests: people have a week.
+
+    A test of less than a day is about that day, and says so; one that runs on for days must see a
+    whole week, since Monday is not Sunday.
+
+    Args:
+        evidence: All of the experiment.
+        min_days: Days that the evidence must span; `AUTO` for the rule above.
+    """
+    if not evidence.times_ms.size:
+        return None
+    times = evidence.asked.times_ms if evidence.asked.times_ms.size else evidence.times_ms
+    days = float(times[-1] - times[0]) / _DAY_MS
+    if min_days == AUTO:
+        if days <= 1:
+            return Gate("duration", True, None, f"Covers {_span(days)}, not a week.")
+        min_days = _WEEK_DAYS
+    if days >= min_days:
+        return Gate("duration", True, None, f"Covers {_span(days)}.")
+    return Gate(
+        "duration",
+        False,
+        None,
+        f"Covers {_span(days)}: weekdays and weekends may differ, and less than "
+        f"{_span(min_days)} has been seen.",
+        "Let it run for whole weeks, or set `[report] min_days`.",
+    )
+
+
+def effect_gate(evidence: Evidence, found: ConfidenceSequence) -> Gate | None:
+    """Ask whether the effect is still there: what is new may please only for being new.
+
+    Args:
+        evidence: All of the experiment.
+        found: The comparison that decides.
+    """
+    over_time = _over_time(evidence, found)
+    if over_time is None or not over_time.changes:
+        return None
+    total = float(found.estimate[-1])
+    fades = over_time.late * np.sign(total) < abs(over_time.early) / 2
+    text = (
+        f"The difference changes over time: {over_time.early:+.3g} in the first half, "
+        f"{over_time.late:+.3g} in the second."
+    )
+    if not fades:
+        return Gate("effect over time", True, over_time.p_value, text)
+    hint = "Let it run until the difference settles, or begin a new test now that it is known."
+    return Gate("effect over time", False, over_time.p_value, text, hint)
+
+
+def _over_time(evidence: Evidence, found: ConfidenceSequence) -> EffectOverTime | None:
+    """Test the effect over days, or over longer blocks where days have few units."""
+    n = evidence.times_ms.size
+    if not n or not found.ready[-1]:
+        return None
+    ends = _block_ends(evidence.times_ms)
+    if ends.size < 2:
+        return None
+    mass = found.total / np.where(found.estimate == 0, np.nan, found.estimate)
+    # The estimate is S over its mass; where it is 0 or unknown the count stands for the mass.
+    known = np.where(np.isfinite(mass), mass, found.n.astype(np.float64))
+    blocks = [np.diff(each[ends], prepend=0.0) for each in (found.total, known, found.variance)]
+    if (blocks[1] <= 0).any():
+        return None
+    return effect_over_time(blocks[0], blocks[1], blocks[2])
+
+
+def _block_ends(times_ms: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Positions of the last unit of each day, joined where days have few units."""
+    days = (times_ms - times_ms[0]) // _DAY_MS
+    last = np.flatnonzero(np.diff(days, append=days[-1] + 1))
+    ends: list[int] = []
+    for end in last.tolist():
+        if end - (ends[-1] if ends else -1) >= _BLOCK:
+            ends.append(end)
+    return np.array(ends, dtype=np.int64)
+
+
+def _span(days: float) -> str:
+    """Write a time: 40 minutes, 5.2 hours, 3.5 days.
+
+    >>> _span(0.02), _span(0.25), _span(7.0), _span(1.0)
+    ('29 minutes', '6 hours', '7 days', '1 day')
+    """
+    if days < 1 / 24:
+        return f"{days * 1440:.0f} minutes"
+    if days < 1:
+        return f"{days * 24:.3g} hours"
+    return f"{days:.3g} day{'s' if round(days, 2) != 1 else ''}"
