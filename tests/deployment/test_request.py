@@ -167,7 +167,7 @@ def test_a_file_that_is_none(settings: Settings, tmp_path: Path, text: str) -> N
     file.write_text(text)
     with pytest.raises(InvalidInputError):
         read_request(settings, file=file)
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(NotFoundError):
         read_request(settings, file=tmp_path / "nowhere.yaml")
 
 
