@@ -8,7 +8,7 @@ import pytest
 
 from mlops.deployment.request import DeployRequest, make_spec, read_request
 from mlops.deployment.wanted import WantedArm, WantedShadow
-from mlops.errors import InvalidInputError, MlopsError, UsageError
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
 from mlops.settings import Settings, load_settings
 
 
