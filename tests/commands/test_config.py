@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,15 @@ def test_origin_names_the_source(
     (tmp_path / "mlops.toml").write_text("[feedback]\ndraws = 7\n")
     monkeypatch.setenv("MLOPS_REPORT_ALPHA", "0.01")
     assert cli(tmp_path, "config", "show", "--origin") == 0
-    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert lines[lines.index("draws = 7") + 1] == str(tmp_path / "mlops.toml")
-    assert lines[lines.index("alpha = 0.01") + 1] == "environment: MLOPS_REPORT_ALPHA"
-    assert lines[lines.index("seed = 0") + 1] == "default"
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert f"draws = 7  # {tmp_path / 'mlops.toml'}" in lines
+    assert "alpha = 0.01  # environment: MLOPS_REPORT_ALPHA" in lines
+    assert "seed = 0  # default" in lines
+    assert "# reward_range is not set  # default" in lines
+    # What is printed may be put into a file.
+    read = tomllib.loads(out)
+    assert (read["feedback"]["draws"], read["training"]["warm"]) == (7, True)
 
 
 def test_json_and_no_secret(

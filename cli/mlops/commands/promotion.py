@@ -146,7 +146,7 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
     if moved.place:
         out.print(f"  in {escape(moved.place)}")
     for move in moved.aliases:
-        target = f"version {move.version}" if move.version else "nothing"
+        target = move.version or "nothing"
         before = f"version {move.before}" if move.before else "nothing"
         out.print(f"  alias {escape(move.model)}@{move.alias}: {before} → {target}")
     out.print(f"  [dim]{escape(moved.reason)}[/]")
@@ -185,7 +185,7 @@ def _render_history(
             out.print(f"      [dim]served {_times(spans)}[/]")
         for move in entry.intent.aliases:
             if move.version != move.before:
-                target = f"version {move.version}" if move.version else "nothing"
+                target = move.version or "nothing"
                 out.print(f"      {escape(move.model)}@{move.alias} → {target}")
         why = entry.error or entry.intent.reason
         if why:
