@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from mlops.journal.records import Traffic
-from mlops.protocols.base import Prediction, ProtocolError, Records
+from mlops.protocols.base import ProtocolError, Records
 from mlops.serving.models.remote import RemoteModel
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, Shadow
 from mlops.spec.endpoint import parse_endpoint
@@ -420,7 +420,7 @@ def test_a_kept_connection_that_was_closed_is_opened_again() -> None:
         where = parse_endpoint(f"mlflow+http://127.0.0.1:{listener.getsockname()[1]}")
         remote = RemoteModel(where, "away")
 
-        async def ask() -> list[Prediction]:
+        async def ask() -> list[Any]:
             found = [await remote.ask(Records(records(ROWS[:1])), {}) for _ in range(30)]
             await remote.close()
             return found

@@ -26,9 +26,33 @@ MAX_CLIENT_ID = 256
 MAX_TRUTH = 10_000
 #: Most outcomes in one request.
 MAX_OUTCOMES = 10_000
-#: What a model answers: an array (n,) or (n, k); a table as column name -> (n,) values; or a list
-#: of n JSON values (strings, objects) for models that answer neither.
-Prediction: TypeAlias = "np.ndarray[Any, Any] | dict[str, Any] | list[Any]"
+#: What a model answers: an array (n,) or (n, k); a table as column name -> (n,) values; a list
+#: of n JSON values (strings, objects) for models that answer neither; or one value for all rows.
+Prediction: TypeAlias = "np.ndarray[Any, Any] | dict[str, Any] | list[Any] | Whole"
+
+
+class Series(dict[str, Any]):
+    """The one column of a pandas Series: a table to MLflow's clients, an array to all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """One answer to a whole request: a text, an object, a number for any number of rows."""
+
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What rows were made of, where a model may want that rather than the rows.
+
+    Attributes:
+        form: `inputs` or `instances`, `body` for a body that has neither, as of a chat, or `csv`.
+        value: The JSON value; None for CSV.
+    """
+
+    form: str
+    value: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +61,7 @@ class Rows:
 
     values: Sequence[Sequence[Any]]
     names: tuple[str, ...] | None = None
+    source: Source | None = field(default=None, compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -49,6 +74,7 @@ class Records:
     """n objects, column name to cell; keys may differ from row to row."""
 
     values: Sequence[Mapping[str, Any]]
+    source: Source | None = field(default=None, compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -61,6 +87,7 @@ class Columns:
     """Named columns, each a list or array of n values; at least one column."""
 
     values: Mapping[str, Any]
+    source: Source | None = field(default=None, compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -70,9 +97,10 @@ class Columns:
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One unnamed array (n, …), as a NumPy array or a nested list."""
+    """One unnamed array (n, …), as a NumPy array or a nested list; with a source also ragged."""
 
     values: Any
+    source: Source | None = field(default=None, compare=False)
 
     @property
     def n_rows(self) -> int:
@@ -88,7 +116,7 @@ class InferenceRequest:
     """One prediction request, whatever protocol brought it.
 
     Attributes:
-        payload: The rows to predict; at least one row.
+        payload: The rows to predict; at least one row, but for MLflow's protocol.
         client_id: The caller's own id (`puid`, V2 `id`); echoed where the protocol echoes it.
         parameters: Request-level parameters meant for the model.
         wanted: The codec's own note on the form of the answer (for Seldon v1 `ndarray` or
@@ -102,7 +130,7 @@ class InferenceRequest:
 
     @property
     def n_rows(self) -> int:
-        """Number of rows to predict, at least 1."""
+        """Number of rows to predict."""
         return self.payload.n_rows
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import decimal
+import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,8 +58,13 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def read_object(body: bytes | memoryview) -> dict[str, Any]:
+def read_object(body: bytes | memoryview, *, literals: bool = False) -> dict[str, Any]:
     """Read a body that must be one JSON object.
+
+    Args:
+        body: UTF-8.
+        literals: Whether to take `NaN` and `Infinity`, which JSON does not have; Python writes
+            them, and so do MLflow's own clients.
 
     Raises:
         ProtocolError: `MALFORMED`: empty, not JSON, or another JSON value.
@@ -67,20 +74,39 @@ def read_object(body: bytes | memoryview) -> dict[str, Any]:
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise malformed(f"The body is not valid JSON: {error}.") from error
+        document = _with_literals(bytes(body)) if literals else None
+        if document is None:
+            raise malformed(f"The body is not valid JSON: {error}.") from error
     if type(document) is not dict:
         raise malformed(f"The body must be a JSON object, not {kind_of(document)}.")
     return document
 
 
-def write(document: object) -> bytes:
+def _with_literals(body: bytes) -> Any:  # noqa: ANN401 - a JSON value
+    """Read JSON with `NaN` or `Infinity` in it; None if it is not that either."""
+    if b"NaN" not in body and b"Infinity" not in body:
+        return None
+    try:
+        document = json.loads(body.decode())
+        # Refuses what orjson does not read either, such as half a surrogate.
+        orjson.dumps(document)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return document
+
+
+def write(document: object, encode: Callable[[Any], Any] | None = None) -> bytes:
     """Write `document`, which may hold NumPy arrays (but of times) and scalars anywhere.
+
+    Args:
+        document: What to write.
+        encode: Makes JSON data of what is none, in place of `plain`.
 
     Raises:
         ProtocolError: `MODEL_FAILED`: a value in it has no JSON form.
     """
     try:
-        return orjson.dumps(document, plain, orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(document, encode or plain, orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
         # Seldom: keys that are no strings, a foreign byte order, integers beyond 64 bits.
         try:
@@ -142,5 +168,7 @@ def _foreign(value: Any) -> Any:  # noqa: ANN401 - as `plain`
         return None
     if isinstance(value, dt.date | dt.time):
         return value.isoformat()
+    if hasattr(value, "model_dump"):  # pydantic's
+        return plain(value.model_dump())
     message = f"a `{type(value).__name__}` has no JSON form"
     raise TypeError(message)

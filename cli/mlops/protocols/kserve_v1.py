@@ -21,7 +21,7 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.json_body import malformed, plain, read_object, write
 from mlops.protocols.payloads import read_payload
-from mlops.protocols.predictions import as_rows
+from mlops.protocols.predictions import as_rows, flat
 from mlops.tables.signature import Signature
 
 
@@ -41,7 +41,7 @@ class KServeV1Codec:
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
         """Write `{"predictions": [...]}`; a table becomes one object per row."""
-        return Encoded(200, write({"predictions": as_rows(response.prediction)}))
+        return Encoded(200, write({"predictions": as_rows(flat(response.prediction))}))
 
     def encode_error(self, error: ProtocolError) -> Encoded:
         """Write `{"error": "..."}`."""

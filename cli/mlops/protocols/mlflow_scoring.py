@@ -1,10 +1,12 @@
 """The scoring protocol of `mlflow models serve`: `POST /invocations`.
 
 A JSON body has exactly one of `dataframe_split`, `dataframe_records`, `instances` and `inputs`,
-beside them `params` for the model; other keys are ignored, as upstream. `text/csv` is a table with
-a header line. The answer is `{"predictions": ...}`, a failure `{"error_code": ..., "message": ...}`
-or, for a media type that is not read, plain text with status 415. Where this is kinder: no
-Content-Type at all means JSON, and a crash of the model is 500 INTERNAL_ERROR, not 400.
+beside them `params` for the model; other keys are ignored, as upstream. A body of none of them but
+with `messages`, `prompt` or `input` is a chat's, and goes to the model whole. `text/csv` is a table
+with a header line; Parquet is read too. The answer is `{"predictions": ...}`, a failure
+`{"error_code": ..., "message": ...}` or, for a media type that is not read, plain text with status
+415. Where this is kinder: no Content-Type at all means JSON, and a crash of the model is 500
+INTERNAL_ERROR, not 400. All differences are in `docs/mlflow-server.md`.
 
 Specification: `mlflow/pyfunc/scoring_server/__init__.py` and `mlflow/utils/proto_json_utils.py` of
 MLflow 3.18; error codes in `mlflow/protos/databricks.proto`.
@@ -12,9 +14,13 @@ MLflow 3.18; error codes in `mlflow/protos/databricks.proto`.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import chain
 from typing import Any
+
+import numpy as np
 
 from mlops.errors import InvalidInputError
 from mlops.protocols.base import (
@@ -26,9 +32,13 @@ from mlops.protocols.base import (
     Kind,
     Payload,
     ProtocolError,
+    Records,
     Rows,
+    Source,
+    Tensor,
 )
 from mlops.protocols.json_body import (
+    array_cells,
     kind_of,
     malformed,
     plain,
@@ -41,9 +51,18 @@ from mlops.protocols.payloads import check_rows, read_names, read_payload, read_
 from mlops.protocols.predictions import as_rows
 from mlops.protocols.shapes import check_depth, check_rectangle, check_width
 from mlops.tables.delimited import read_delimited
+from mlops.tables.parquet import read_parquet
 from mlops.tables.signature import Signature
 
+_JSON = "application/json"
+_CSV = "text/csv"
+_PARQUET = "application/vnd.apache.parquet"
+#: Cells of the largest body of Parquet, which packs what repeats.
+_MAX_CELLS = 2_000_000
 _FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
+#: Keys of OpenAI's requests, which MLflow takes as they are, and answers without `predictions`.
+_CHAT = frozenset({"messages", "prompt", "input"})
+_BARE = "bare"
 _SPLIT_KEYS = {"columns", "index", "data"}
 _ERROR_CODES = {
     Kind.MALFORMED: "BAD_REQUEST",
@@ -68,10 +87,15 @@ class MlflowScoringCodec:
     ) -> InferenceRequest:
         """Read JSON or CSV, as the header `content-type` says; without one, JSON."""
         client_id = headers.get("x-request-id")
-        if _media_type(headers.get("content-type")) == "text/csv":
-            return InferenceRequest(_read_csv(body, signature), client_id)
-        document = read_object(body)
+        media = _media_type(headers.get("content-type"))
+        if media != _JSON:
+            return InferenceRequest(_read_table(media, body, signature), client_id)
+        document = read_object(body, literals=True)
         forms = [form for form in _FORMS if form in document]
+        if not forms and not _CHAT.isdisjoint(document):
+            check_depth([document], "the body")
+            chat = Records([document], Source("body", document))
+            return InferenceRequest(chat, client_id, wanted=_BARE)
         if len(forms) != 1:
             names = "`dataframe_split`, `dataframe_records`, `instances` and `inputs`"
             raise malformed(f"The body must have exactly one of {names}.")
@@ -85,7 +109,9 @@ class MlflowScoringCodec:
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
         """Write `{"predictions": ...}`: nested lists, or for a table a list of objects."""
-        return Encoded(200, write({"predictions": as_rows(response.prediction)}))
+        answer = as_rows(response.prediction)
+        document = answer if request.wanted is _BARE else {"predictions": answer}
+        return Encoded(200, write(document, _plain))
 
     def encode_error(self, error: ProtocolError) -> Encoded:
         """Write an error object; plain text for `UNSUPPORTED_MEDIA`, as upstream."""
@@ -95,15 +121,24 @@ class MlflowScoringCodec:
         return Encoded(error.kind.status, write(body))
 
 
+def _plain(value: Any) -> Any:  # noqa: ANN401 - as `plain`
+    """Write bytes as MLflow does: base64 in lines, of which the last ends too."""
+    if isinstance(value, bytes | bytearray):
+        return base64.encodebytes(value).decode()
+    if isinstance(value, np.ndarray):
+        return array_cells(value)
+    return plain(value)
+
+
 def _media_type(header: str | None) -> str:
     """Return the media type to read the body as.
 
     Raises:
-        ProtocolError: `UNSUPPORTED_MEDIA`: neither JSON nor CSV, not in UTF-8, or with parameters
-            such as `format=pandas-split` of MLflow 1.
+        ProtocolError: `UNSUPPORTED_MEDIA`: not JSON, CSV or Parquet, not in UTF-8, or with
+            parameters such as `format=pandas-split` of MLflow 1.
     """
-    if header is None or header == "application/json":
-        return "application/json"
+    if header is None or header == _JSON:
+        return _JSON
     media, *parameters = (part.strip() for part in header.split(";"))
     for parameter in filter(None, parameters):
         name, _, value = parameter.partition("=")
@@ -113,23 +148,23 @@ def _media_type(header: str | None) -> str:
         if value.strip('"').lower() not in {"utf-8", "utf8"}:
             message = "The scoring server only supports UTF-8."
             raise ProtocolError(Kind.UNSUPPORTED_MEDIA, message)
-    if media.lower() not in {"application/json", "text/csv"}:
-        message = f"Only `application/json` and `text/csv` are read, not {shown(media)}."
+    if media.lower() not in {_JSON, _CSV, _PARQUET}:
+        message = f"`{_JSON}`, `{_CSV}` and `{_PARQUET}` are read, not {shown(media)}."
         raise ProtocolError(Kind.UNSUPPORTED_MEDIA, message)
     return media.lower()
 
 
-def _read_csv(body: bytes, signature: Signature) -> Columns:
-    """Read CSV; a comma separates, as MLflow reads it."""
+def _read_table(media: str, body: bytes, signature: Signature) -> Columns:
+    """Read CSV, separated by commas as MLflow reads it, or Parquet."""
     try:
-        table = read_delimited(body.decode("utf-8-sig"), ",")
+        if media == _PARQUET:
+            return Columns(read_parquet(body, _MAX_CELLS).columns)
+        table = read_delimited(body.decode("utf-8-sig"), ",").typed(signature)
+        return Columns(table.columns, Source("csv", None))
     except UnicodeDecodeError as error:
         raise malformed(f"The body is not valid CSV in UTF-8: {error}.") from error
     except InvalidInputError as error:
-        raise malformed(error.message) from error
-    if not table.rows:
-        raise malformed("The CSV has no rows; a header line and at least one row were expected.")
-    return Columns(table.typed(signature).columns)
+        raise malformed(f"{error.message.rstrip('.')}.") from error
 
 
 def _read_form(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
@@ -138,9 +173,22 @@ def _read_form(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
         case "dataframe_split":
             return _read_split(value)
         case "dataframe_records":
-            return read_records(value, form)
+            if value == []:
+                return Records([])
+            is_lists = type(value) is list and type(value[0]) is list
+            return _read_split({"data": value}) if is_lists else read_records(value, form)
         case _:
-            return read_payload(value, form)
+            return _read_inputs(form, value)
+
+
+def _read_inputs(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
+    """Read any value; one that makes no rows may still be what the model takes."""
+    source = Source(form, value)
+    try:
+        return replace(read_payload(value, form), source=source)
+    except ProtocolError:
+        check_depth([value], form)
+        return Tensor(value if isinstance(value, list) else [value], source)
 
 
 def _read_split(split: Any) -> Payload:  # noqa: ANN401 - a JSON value
@@ -150,6 +198,8 @@ def _read_split(split: Any) -> Payload:  # noqa: ANN401 - a JSON value
         raise malformed(f"`dataframe_split` must be {keys}.")
     where = "dataframe_split.data"
     names = _read_columns(split.get("columns"))
+    if split["data"] == []:
+        return Rows([], names)
     rows = check_rows(split["data"], where)
     _check_index(split.get("index"), len(rows))
     if set(map(type, rows)) != {list}:

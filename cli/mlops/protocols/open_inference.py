@@ -78,7 +78,7 @@ class OpenInferenceCodec:
             ProtocolError: `MISMATCH`: it asks for one that the model does not have.
         """
         wanted: Wanted = request.wanted
-        outputs = outputs_of(response.prediction, response.output_names)
+        outputs = outputs_of(response.prediction, response.output_names, request.n_rows)
         if wanted.outputs:
             outputs = _asked(outputs, wanted.outputs)
         chunks: list[bytes] = []

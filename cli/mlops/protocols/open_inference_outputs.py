@@ -16,20 +16,27 @@ from typing import Any
 
 import numpy as np
 
-from mlops.protocols.base import Prediction
+from mlops.protocols.base import Prediction, Whole
 from mlops.protocols.json_body import array_cells, plain, write
 from mlops.protocols.open_inference_types import DATATYPES, Array, OpenInferenceTensor
+from mlops.protocols.predictions import by_row, flat
 
 
 def outputs_of(
-    prediction: Prediction, names: tuple[str, ...] | None
+    prediction: Prediction, names: tuple[str, ...] | None, n_rows: int
 ) -> tuple[OpenInferenceTensor, ...]:
     """Return a prediction of n rows as tensors of n rows.
 
     Args:
         prediction: What the model answered.
         names: Names of its k columns, if known.
+        n_rows: So many rows were asked about.
     """
+    if isinstance(prediction, Whole):
+        rowwise = by_row(prediction, n_rows)
+        prediction = [prediction.value] if rowwise is None else rowwise
+    prediction = flat(prediction)
+    assert not isinstance(prediction, Whole)
     if isinstance(prediction, dict):
         return tuple(_column(name, cells) for name, cells in prediction.items())
     if isinstance(prediction, list):

@@ -10,8 +10,8 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from mlops.protocols.base import Prediction
-from mlops.protocols.predictions import as_nested, table_rows
+from mlops.protocols.base import Prediction, Whole
+from mlops.protocols.predictions import as_nested, flat, table_rows
 
 #: The form of the question; `jsonData`, and text or bytes read as such, are answered with a tensor
 #: if the answer is numeric.
@@ -26,6 +26,9 @@ def answer_content(
     Names are the model's own if it has them, else `t:0`, `t:1`, ... for the columns of an array
     of rank 2 or more, and none for rank 1, as the wrapper has it.
     """
+    prediction = flat(prediction)
+    if isinstance(prediction, Whole):
+        return {"jsonData": prediction.value}
     if isinstance(prediction, dict):
         # Cells of several types cannot stand in one tensor of doubles.
         return {"data": {"names": list(prediction), "ndarray": table_rows(prediction)}}

@@ -109,6 +109,8 @@ def _field(payload: Payload, name: str, columns: tuple[str, ...]) -> Any:  # noq
 
     Rows without names have the `columns` of the signature, as for the model.
     """
+    if not payload.n_rows:
+        return None
     if isinstance(payload, Records):
         return payload.values[0].get(name)
     if isinstance(payload, Columns):

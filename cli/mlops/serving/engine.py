@@ -26,7 +26,7 @@ from mlops.protocols.base import (
     Records,
     Rows,
 )
-from mlops.serving.answers import rows_match, rows_of
+from mlops.serving.answers import rows_of
 from mlops.serving.drawing import Draw, draw
 from mlops.serving.metrics import Metrics
 from mlops.serving.refusals import RefusalLog
@@ -138,6 +138,9 @@ class Engine:
             prediction, result = None, error
             if 400 <= error.kind.status < 500:
                 self._refusals.note(drawn.arm.arm.name, error)
+        if not request.n_rows:
+            # There is nothing to learn from.
+            return Answer(result, request_id, drawn.arm.arm.name, revision.number)
         if request.n_rows <= _FEW_ROWS:
             kept = self._keep(request, prediction)
         else:
@@ -164,20 +167,28 @@ class Engine:
             ProtocolError: A model refuses the rows.
         """
         payload = Records(rows) if isinstance(rows[0], dict) else Rows(rows)
-        return [rows_of(arm.loaded.model.predict(payload, {})) for arm in self.live.arms]
+        return [self._scored(arm, payload) for arm in self.live.arms]
+
+    @staticmethod
+    def _scored(arm: LiveArm, payload: Payload) -> list[Any]:
+        rows = rows_of(arm.loaded.model.predict(payload, {}), payload.n_rows)
+        if rows is None:
+            raise ProtocolError(
+                Kind.MISMATCH,
+                f"The model of `{arm.arm.name}` answers {payload.n_rows} rows as a whole.",
+            )
+        return rows
 
     async def _predict(self, arm: LiveArm, request: InferenceRequest) -> Prediction:
         if arm.inline and request.n_rows <= _FEW_ROWS:
-            return rows_match(
-                arm.loaded.model.predict(request.payload, request.parameters), request
-            )
+            return arm.loaded.model.predict(request.payload, request.parameters)
         if arm.remote is not None:
-            return rows_match(await arm.remote.ask(request.payload, request.parameters), request)
+            return await arm.remote.ask(request.payload, request.parameters)
         work = asyncio.get_running_loop().run_in_executor(
             self._threads, arm.loaded.model.predict, request.payload, request.parameters
         )
         try:
-            return rows_match(await asyncio.wait_for(work, _DEADLINE_S), request)
+            return await asyncio.wait_for(work, _DEADLINE_S)
         except TimeoutError:
             raise ProtocolError(
                 Kind.DEADLINE, f"The model took longer than {_DEADLINE_S:g} s."
@@ -186,7 +197,7 @@ class Engine:
     def _keep(self, request: InferenceRequest, prediction: Prediction | None) -> _Kept:
         """What the journal keeps of the rows and of the answer."""
         features = _kept(request.payload, self._features)
-        return features, None if prediction is None else rows_of(prediction)
+        return features, None if prediction is None else rows_of(prediction, request.n_rows)
 
     def _write_down(
         self,

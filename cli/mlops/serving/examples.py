@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import orjson
 
 from mlops.protocols import CODECS
@@ -21,6 +22,9 @@ from mlops.protocols.base import (
     InferenceResponse,
     Prediction,
     ProtocolError,
+    Records,
+    Rows,
+    Tensor,
 )
 from mlops.protocols.json_body import write
 from mlops.protocols.open_inference_metadata import TensorMetadata
@@ -30,6 +34,8 @@ from mlops.spec.request_id import KEY_BYTES, mint
 from mlops.tables.signature import Signature
 
 _JSON = "application/json"
+# A dozen predictions of this length delay the page by a second.
+_SLOW_MS = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +77,11 @@ class Examples:
 def make_examples(
     live: LiveRevision, document: dict[str, Any] | None, inputs: Sequence[TensorMetadata]
 ) -> Examples:
-    """Make examples for a revision. Predicts once: never on the event loop.
+    """Make examples for a revision. Predicts: never on the event loop.
 
     Args:
         live: The revision.
-        document: A request for `/invocations` in the form `dataframe_split`, or None.
+        document: A request for `/invocations` that the models answer, or None.
         inputs: What the models take, by name.
     """
     arm = live.arms[0]
@@ -89,14 +95,78 @@ def make_examples(
     )
     if document is None:
         return Examples(request_id)
-    # To JSON and back: NaN, which a file may hold and JSON may not, becomes null.
-    split = orjson.loads(write(document["dataframe_split"]))
     forms = {
-        protocol: [form for form in candidates if _read(protocol, form, live.signature) is not None]
-        for protocol, candidates in _candidates(split, inputs, live.signature).items()
+        protocol: [form for form in candidates if _is_answered(live, arm, protocol, form)]
+        for protocol, candidates in _forms(live, document, inputs).items()
     }
     answers = _answers(live, arm, request_id, forms)
     return Examples(request_id, forms, answers, _first(answers.get("mlflow")))
+
+
+def _forms(
+    live: LiveRevision, document: dict[str, Any], inputs: Sequence[TensorMetadata]
+) -> dict[str, list[Form]]:
+    """Return an example in the forms of every protocol that has one for it."""
+    own = _form_of(document)
+    request = _read("mlflow", own, live.signature)
+    if request is None:
+        return {}
+    if request.parameters or (request.payload.source and request.payload.source.form == "body"):
+        # Only MLflow's protocol has parameters, and chats.
+        return {"mlflow": [own]}
+    payload = request.payload
+    if isinstance(payload, Rows):
+        split: dict[str, Any] = {"columns": payload.names, "data": payload.values}
+        forms = _candidates(split, inputs, live.signature)
+    elif isinstance(payload, Records) and len({tuple(row) for row in payload.values}) == 1:
+        names = list(payload.values[0])
+        split = {"columns": names, "data": [list(row.values()) for row in payload.values]}
+        forms = _candidates(split, inputs, live.signature)
+    elif isinstance(payload, Tensor) and type(payload.values) is list:
+        forms = _values(payload.values)
+    else:
+        forms = {}
+    known = [form for form in forms.get("mlflow", []) if form.name != own.name]
+    return {**forms, "mlflow": [own, *known]}
+
+
+def _form_of(document: dict[str, Any]) -> Form:
+    name = next((key for key in document if key != "params"), "body")
+    return Form(name, _JSON, document)
+
+
+def _values(values: list[Any]) -> dict[str, list[Form]]:
+    """Return n values that are no rows of cells: texts, or arrays of any rank."""
+    array = np.asarray(values) if not any(isinstance(v, dict) for v in values) else None
+    tensors = []
+    if array is not None and array.dtype.kind in "biufU":
+        flat = array.ravel().tolist()
+        tensor = {
+            "name": "input-0",
+            "shape": list(array.shape),
+            "datatype": _datatype(flat),
+            "parameters": {"content_type": "np"},
+            "data": flat,
+        }
+        tensors = [_form("inputs", [tensor])]
+    return {
+        "mlflow": [_form("inputs", values)],
+        "open-inference": tensors,
+        "seldon-v1": [_data("ndarray", None, values)],
+        "kserve-v1": [_form("instances", values)],
+    }
+
+
+def _is_answered(live: LiveRevision, arm: LiveArm, protocol: str, form: Form) -> bool:
+    """Whether the server would answer a form. Models that take their time are not asked."""
+    request = _read(protocol, form, live.signature)
+    if request is None or arm.loaded.row_ms > _SLOW_MS:
+        return request is not None
+    try:
+        arm.loaded.model.predict(request.payload, request.parameters)
+    except ProtocolError:
+        return False
+    return True
 
 
 def _candidates(
@@ -237,9 +307,9 @@ def _answers(
     return answers
 
 
-def _first(answer: dict[str, Any] | None) -> bool | float | str | None:
+def _first(answer: Any) -> bool | float | str | None:  # noqa: ANN401 - a JSON value
     """Return the first of MLflow's predictions if it is one value."""
-    predictions = answer["predictions"] if answer else None
+    predictions = answer.get("predictions") if isinstance(answer, dict) else None
     value = predictions[0] if isinstance(predictions, list) and predictions else None
     while isinstance(value, list | dict) and len(value) == 1:
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]

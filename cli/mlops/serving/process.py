@@ -312,9 +312,7 @@ class Process:
     def _request(live: LiveRevision) -> dict[str, Any] | None:
         for arm in live.arms:
             if arm.loaded.example is not None:
-                names, rows = arm.loaded.example
-                columns = {"columns": list(names)} if names else {}
-                return {"dataframe_split": {**columns, "data": rows[:1]}}
+                return arm.loaded.example
         return None
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from mlops.journal.records import ShadowDecision
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import InferenceRequest, Kind, ProtocolError
-from mlops.serving.answers import rows_match, rows_of
+from mlops.serving.answers import rows_of
 from mlops.serving.metrics import ArmCounters, Metrics
 from mlops.serving.revision import LiveRevision
 from mlops.serving.shadow_models import LiveShadow
@@ -193,7 +193,7 @@ class Shadows:
         status = 200
         try:
             prediction = live.model.predict(copy.request.payload, copy.request.parameters)
-            predictions = rows_of(rows_match(prediction, copy.request))
+            predictions = rows_of(prediction, copy.request.n_rows)
         except ProtocolError as error:
             status = error.kind.status
         elapsed_ns = time.perf_counter_ns() - started_ns

@@ -23,6 +23,7 @@ _BOOLEANS = {
     **dict.fromkeys(("True", "TRUE", "true"), True),
     **dict.fromkeys(("False", "FALSE", "false"), False),
 }
+_BITS = {"0": False, "0.0": False, "1": True, "1.0": True}
 # Python's own parsers also take `1_000` and digits of other scripts.
 _INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*")
 _NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?\s*")
@@ -82,7 +83,7 @@ def _floats(cells: Sequence[str]) -> list[Any]:
         elif _NUMBER.fullmatch(cell) or _INFINITE.fullmatch(cell):
             found.append(float(cell))
         else:
-            found.append(cell)
+            found.append(_BOOLEANS.get(cell, cell))
     return found
 
 
@@ -94,13 +95,13 @@ def _whole(cell: str) -> Any:  # noqa: ANN401 - a number, None or the text
     if _NUMBER.fullmatch(cell):
         number = float(cell)
         return int(number) if number.is_integer() else number
-    return cell
+    return _BOOLEANS.get(cell, cell)
 
 
 def _boolean(cell: str) -> Any:  # noqa: ANN401 - a boolean, a number or the text
     found = _BOOLEANS.get(cell.strip())
     # 0 and 1 are what a data base exports.
-    return found if found is not None else {"0": False, "1": True}.get(cell.strip(), cell)
+    return found if found is not None else _BITS.get(cell.strip(), cell)
 
 
 def _nested(cell: str) -> Any:  # noqa: ANN401 - a JSON value, or the text

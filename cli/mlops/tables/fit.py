@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlops.tables.cells import MISSING
 from mlops.tables.signature import Column
 
 #: Limits of MLflow's types of whole numbers.
@@ -90,6 +91,20 @@ def check(columns: Iterable[Column], table: Mapping[str, Any]) -> Misfit | None:
     return None
 
 
+def misfit_of(column: Column, cell: object, row: int) -> Misfit | None:
+    """Return why one cell does not fit, or None.
+
+    Args:
+        column: That of a signature.
+        cell: A JSON value.
+        row: Its row, from 0.
+    """
+    fits = _FITS.get(column.type)
+    if fits is None or fits(cell):
+        return None
+    return Misfit(column.name, row, cell, _EXPECTED[column.type])
+
+
 def is_number(cell: object) -> bool:
     """Whether a cell can be made a double; null is a missing one."""
     if cell is None or isinstance(cell, float):
@@ -126,10 +141,10 @@ def _is_base64(cell: object) -> bool:
 
 
 def _is_date(cell: object) -> bool:
-    if isinstance(cell, dt.date):
-        return True
-    # pandas reads more than ISO 8601, and guesses at the order of day and month.
-    return cell is None or (isinstance(cell, str) and _DATE.fullmatch(cell) is not None)
+    if isinstance(cell, str):
+        # pandas reads more than ISO 8601, and guesses at the order of day and month.
+        return cell in MISSING or _DATE.fullmatch(cell) is not None
+    return cell is None or isinstance(cell, dt.date) or (isinstance(cell, float) and cell != cell)
 
 
 _FITS: dict[str, Callable[[Any], bool]] = {

@@ -117,6 +117,8 @@ def as_table(
             values = [[cell] for cell in values]
         if any(isinstance(cell, list) for row in values for cell in row):
             raise ProtocolError(Kind.MISMATCH, "This model takes rows of cells, not an array.")
+        if len({len(row) for row in values}) > 1:
+            raise ProtocolError(Kind.MISMATCH, "The rows of the request have differing sizes.")
         return _named(columns, values), values
     rows = [nested(row) for row in payload.values]
     return payload.names or _named(columns, rows), rows

@@ -22,7 +22,11 @@ class MlflowAsking:
     ) -> bytes:
         """See `Asking.encode`."""
         document: dict[str, Any]
-        if isinstance(payload, Records):
+        if payload.source is not None and payload.source.form == "body":
+            return write({**payload.source.value, **parameters})
+        if payload.source is not None and payload.source.form != "csv":
+            document = {payload.source.form: payload.source.value}
+        elif isinstance(payload, Records):
             document = {"dataframe_records": payload.values}
         elif isinstance(payload, Tensor):
             document = {"inputs": nested(payload.values)}

@@ -35,7 +35,7 @@ class LoadedModel:
         model: Calls the model.
         signature: What the model says it takes and gives.
         path_taken: `native`, `pyfunc` or `remote`, for status pages.
-        example: A request the model takes, as (column names, rows); None if it has none.
+        example: A body for `/invocations` that the model answers; None if none is known.
         row_ms: Median time of a one-row prediction at warm-up in milliseconds; NaN without an
             example.
         notes: What a person should know, most severe first: packages that differ from training.
@@ -45,7 +45,7 @@ class LoadedModel:
     model: ServableModel
     signature: Signature
     path_taken: str
-    example: tuple[tuple[str, ...] | None, list[list[Any]]] | None
+    example: dict[str, Any] | None
     row_ms: float
     notes: tuple[str, ...]
     classes: tuple[bool | int | float | str | None, ...] = ()

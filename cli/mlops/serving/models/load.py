@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from mlops.errors import InvalidInputError
-from mlops.protocols.base import Payload, Prediction, ProtocolError, Rows
+from mlops.protocols import CODECS
+from mlops.protocols.base import InferenceRequest, Payload, Prediction, ProtocolError
+from mlops.protocols.json_body import write
+from mlops.protocols.predictions import by_row
 from mlops.serving.models.base import LoadedModel, ServableModel
 from mlops.serving.models.classes import read_classes
+from mlops.serving.models.example import doubled, made_up, read_example, shortened
 from mlops.serving.models.matrix import MatrixBuilder, is_numeric
 from mlops.serving.models.requirements import differences
 from mlops.tables.signature import Signature, read_signature
@@ -23,7 +27,9 @@ from mlops.tables.signature import Signature, read_signature
 if TYPE_CHECKING:
     from mlops.serving.models.pyfunc import PyfuncModel
 
+_NO_EXAMPLE = "no request is known that it answers: log it with an `input_example`"
 _WARM_UP_CALLS = 20
+_WARM_UP_MS = 2_000
 
 
 def load_model(path: Path) -> LoadedModel:
@@ -37,25 +43,23 @@ def load_model(path: Path) -> LoadedModel:
     signature = read_signature(mlmodel)
     notes = differences(path, mlmodel)
     pyfunc = _load_pyfunc(path, signature, notes)
-    example = _read_example(path, mlmodel)
+    logged = read_example(path, mlmodel)
+    example = _answered(pyfunc, signature, logged, path)
     model: ServableModel = pyfunc
-    if example is not None:
-        try:
-            expected = pyfunc.predict(Rows(example[1], example[0]), {})
-        except ProtocolError as error:
-            raise InvalidInputError(
-                f"The model in `{path}` refuses its own input example: {error.message}",
-                hint="Log it with an `input_example` that fits its signature.",
-            ) from error
+    if logged is not None and example is not None:
         native = _load_native(path, mlmodel, signature, pyfunc)
-        if native is not None and _agrees(native, Rows(example[1], example[0]), expected):
+        if native is not None and _agrees(native, example.request.payload, example.prediction):
             model = native
+    if example is None:
+        notes.append(_NO_EXAMPLE)
+    else:
+        notes.extend(_two_rows(model, example.request))
     return LoadedModel(
         model=model,
         signature=signature,
         path_taken="pyfunc" if model is pyfunc else "native",
-        example=example,
-        row_ms=_warm_up(model, example),
+        example=example.body if example else None,
+        row_ms=_warm_up(model, example.request) if example else float("nan"),
         notes=tuple(notes),
         classes=read_classes(pyfunc.raw),
     )
@@ -118,29 +122,64 @@ def _agrees(model: ServableModel, payload: Payload, expected: Prediction) -> boo
     return np.array_equal(answer, expected)
 
 
-def _read_example(
-    path: Path, mlmodel: Mapping[str, Any]
-) -> tuple[tuple[str, ...] | None, list[list[Any]]] | None:
-    """Read the model's input example, if it is a table that JSON can carry."""
-    info = mlmodel.get("saved_input_example_info") or {}
-    file = path / str(info.get("artifact_path", ""))
-    if info.get("type") != "dataframe" or not file.is_file():
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A body that the model answers, as the server reads it."""
+
+    body: dict[str, Any]
+    request: InferenceRequest
+    prediction: Prediction
+
+
+def _answered(
+    model: PyfuncModel, signature: Signature, logged: dict[str, Any] | None, path: Path
+) -> _Answered | None:
+    """Send the model its input example through the protocol it was logged for.
+
+    Without one it is a row made up from the signature, which a model may well not answer.
+
+    Raises:
+        InvalidInputError: It refuses its own input example.
+    """
+    bodies = shortened(logged) if logged else [*made_up(signature, model.width)]
+    fault: ProtocolError | None = None
+    for body in bodies:
+        try:
+            request = CODECS.load("mlflow").decode(write(body), {}, signature)
+            prediction = model.predict(request.payload, request.parameters)
+        except ProtocolError as error:
+            fault = error
+        else:
+            return _Answered(body, request, prediction)
+    if logged is None or fault is None:
         return None
-    document = json.loads(file.read_text(encoding="utf-8"))
-    rows = document.get("data") or []
-    return (tuple(document["columns"]) if document.get("columns") else None, rows) if rows else None
+    raise InvalidInputError(
+        f"The model in `{path}` refuses its own input example: {fault.message}",
+        hint="Log it with an `input_example` that fits its signature.",
+    ) from fault
 
 
-def _warm_up(
-    model: ServableModel, example: tuple[tuple[str, ...] | None, list[list[Any]]] | None
-) -> float:
+def _two_rows(model: ServableModel, request: InferenceRequest) -> list[str]:
+    """Ask about the example twice in one request, as clients will; say what does not work."""
+    payload = doubled(request.payload)
+    if payload is None:
+        return []
+    try:
+        prediction = model.predict(payload, request.parameters)
+    except ProtocolError as error:
+        return [f"it refuses a request of {payload.n_rows} rows: {error.message}"]
+    if by_row(prediction, payload.n_rows) is None:
+        return [f"it answers {payload.n_rows} rows as a whole: truths of rows cannot be joined"]
+    return []
+
+
+def _warm_up(model: ServableModel, request: InferenceRequest) -> float:
     """Call the model until its first-call costs are paid; return the median in milliseconds."""
-    if example is None:
-        return float("nan")
-    one = Rows(example[1][:1], example[0])
     times = []
     for _ in range(_WARM_UP_CALLS):
         started = time.perf_counter()
-        model.predict(one, {})
+        model.predict(request.payload, request.parameters)
         times.append((time.perf_counter() - started) * 1000)
+        if sum(times) > _WARM_UP_MS:
+            break
     return statistics.median(times)

@@ -1,20 +1,20 @@
 """From a request's rows to the (n, k) array of an all-numeric signature.
 
-The rules are those of MLflow's schema enforcement for column signatures, so that the native path
-accepts and refuses what pyfunc does: extra columns are dropped, a missing one is refused, a double
-takes whole numbers and null (as NaN), an integer takes whole numbers only, and neither takes text
-or booleans. Rows without names are taken in the signature's order if their width is right.
+The rules are those of the pyfunc path, so that both accept and refuse the same: extra columns are
+dropped, a missing one is refused, and what a cell may be says `mlops.tables.fit`. Rows without
+names are taken in the signature's order if their width is right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
+from mlops.tables.fit import LIMITS, misfit_of
 from mlops.tables.signature import Column
 
 _FLOATS = frozenset({"double", "float"})
@@ -40,6 +40,7 @@ class MatrixBuilder:
         self._columns = tuple(columns)
         self._names = tuple(column.name for column in columns)
         self._only_doubles = all(column.type == "double" for column in columns)
+        self._singles = [i for i, column in enumerate(columns) if column.type == "float"]
 
     def build(self, payload: Payload) -> np.ndarray[Any, Any]:
         """Return the rows of `payload` in the signature's order, (n, k).
@@ -62,14 +63,17 @@ class MatrixBuilder:
             order = self._order(payload.names)
             return [[row[index] for index in order] for row in payload.values]
         if isinstance(payload, Records):
-            return [self._record(record, number) for number, record in enumerate(payload.values)]
+            return self._records(payload.values)
         if isinstance(payload, Columns):
             self._order(tuple(payload.values))
             picked = [payload.values[name] for name in self._names]
             # Cells of a list may be lists themselves, which is for the check of cells to refuse.
             cells = [c.tolist() if isinstance(c, np.ndarray) else c for c in picked]
             return list(zip(*cells, strict=True))
-        return self._by_position(payload.values)
+        values = self._by_position(payload.values)
+        if set(map(type, values)) - {list, tuple} or len(set(map(len, values))) != 1:
+            raise ProtocolError(Kind.MISMATCH, "The rows of the request differ in size.")
+        return values
 
     def _by_position(self, values: Any) -> Any:  # noqa: ANN401 - nested lists or an array
         if isinstance(values, np.ndarray):
@@ -94,45 +98,40 @@ class MatrixBuilder:
             )
         return [position[name] for name in self._names]
 
-    def _record(self, record: Any, number: int) -> list[Any]:  # noqa: ANN401 - a JSON object
+    def _records(self, records: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
         try:
-            return [record[name] for name in self._names]
+            return [[record[name] for name in self._names] for record in records]
         except KeyError:
-            missing = [name for name in self._names if name not in record]
-            raise ProtocolError(
-                Kind.MISMATCH, f"Model is missing inputs {_list(missing)} in row {number}."
-            ) from None
+            # A key that another row has is null in this one, as in a data frame.
+            self._order(tuple(dict.fromkeys(name for record in records for name in record)))
+            return [[record.get(name) for name in self._names] for record in records]
 
     def _cell_by_cell(self, rows: Sequence[Sequence[Any]]) -> np.ndarray[Any, Any]:
         """Check each cell, and name the first bad one."""
         for number, row in enumerate(rows):
             for column, cell in zip(self._columns, row, strict=True):
-                if not _fits(column, cell):
-                    raise ProtocolError(
-                        Kind.MISMATCH,
-                        f"Column `{column.name}` takes {_expected(column)}; "
-                        f"row {number} has `{str(cell)[:80]}`.",
-                    )
-        return _as_matrix(rows)
+                if type(cell) is not float or column.type in LIMITS:
+                    misfit = misfit_of(column, cell, number)
+                    if misfit is not None:
+                        raise ProtocolError(Kind.MISMATCH, str(misfit))
+        matrix = _as_matrix([[_number(cell) for cell in row] for row in rows])
+        for index in self._singles:
+            matrix[:, index] = matrix[:, index].astype(np.float32)
+        return matrix
 
 
 def _as_matrix(rows: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 - nested lists
     try:
-        return np.array(rows, dtype=np.float64)
+        # In the order of a data frame's array: a sum in another order has another last digit.
+        return np.array(rows, dtype=np.float64, order="F")
     except OverflowError:
         raise ProtocolError(Kind.MISMATCH, "A number of the request is too large.") from None
+    except ValueError:
+        raise ProtocolError(Kind.MISMATCH, "The rows of the request differ in size.") from None
 
 
-def _fits(column: Column, cell: Any) -> bool:  # noqa: ANN401 - a JSON value
-    if isinstance(cell, bool):
-        return False
-    if column.type in _WHOLES:
-        return isinstance(cell, int)
-    return cell is None or isinstance(cell, int | float)
-
-
-def _expected(column: Column) -> str:
-    return "whole numbers" if column.type in _WHOLES else "numbers"
+def _number(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
+    return float(cell) if isinstance(cell, str) else cell
 
 
 def _list(names: Sequence[str]) -> str:

@@ -18,7 +18,8 @@ class NativeModel:
     Args:
         estimator: Its `predict` takes an array and gives one.
         builder: Checks rows against the signature and orders them.
-        fallback: Answers requests with parameters, which only pyfunc understands.
+        fallback: Answers requests with parameters, which only pyfunc understands,
+            and such without rows.
     """
 
     def __init__(
@@ -33,7 +34,7 @@ class NativeModel:
 
     def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> Prediction:
         """See `ServableModel.predict`."""
-        if parameters:
+        if parameters or not payload.n_rows:
             return self._fallback.predict(payload, parameters)
         matrix = self._builder.build(payload)
         try:

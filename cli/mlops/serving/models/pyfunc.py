@@ -1,26 +1,42 @@
-"""Any MLflow model, through MLflow's own pyfunc interface and its schema enforcement."""
+"""Any MLflow model, through MLflow's own pyfunc interface.
+
+Rows are made into what MLflow's scoring server would hand to the model, by the functions that it
+uses, so that a model cannot tell the two servers apart. Before that, cells that those functions
+would change without a word are refused by column, row and value (`mlops.tables.fit`).
+"""
 
 from __future__ import annotations
 
-import base64
+import json
+import re
 from collections.abc import Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mlops.protocols.base import Columns, Kind, Payload, Prediction, ProtocolError, Records, Rows
+import numpy as np
+
+from mlops.protocols.base import (
+    Columns,
+    Kind,
+    Payload,
+    Prediction,
+    ProtocolError,
+    Records,
+    Rows,
+    Series,
+    Tensor,
+    Whole,
+)
 from mlops.serving.models.base import first_line
-from mlops.tables.signature import Signature
+from mlops.tables.fit import check, is_whole
+from mlops.tables.signature import Column, Signature
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_FLOATS = {"double": "float64", "float": "float32"}
-_WHOLES = {"long": "int64", "integer": "int32"}
-_NO_MIXTURES = {
-    **dict.fromkeys(_FLOATS, "numbers"),
-    **dict.fromkeys(_WHOLES, "whole numbers"),
-    "boolean": "booleans",
-}
+#: What code raises for rows that it was not written for, if nothing has checked them before.
+_BAD_ROWS = (TypeError, LookupError, AttributeError, ArithmeticError)
+#: MLflow shows the rows, and says in the end what is wrong with them.
+_REASON = re.compile(r".*\bError: ", re.DOTALL)
 
 
 class PyfuncModel:
@@ -34,6 +50,26 @@ class PyfuncModel:
     def __init__(self, model: Any, signature: Signature) -> None:  # noqa: ANN401 - MLflow is untyped
         self._model = model
         self._signature = signature
+        self._schema = model.metadata.get_input_schema()
+        params = json.loads(signature.document.get("params") or "[]")
+        self._params = frozenset(str(param["name"]) for param in params)
+        unnamed = [Column(str(i), kind) for i, kind in enumerate(signature.unnamed)]
+        self._columns = signature.columns or tuple(unnamed)
+        self._checked = bool(signature.hinted or signature.tensor or self._columns) and not any(
+            column.type == "any" for column in self._columns
+        )
+
+    @property
+    def width(self) -> int:
+        """Number of columns that the estimator says it takes; 0 if it does not."""
+        wrapped = getattr(self._model, "_model_impl", None)
+        for name in ("sklearn_model", "xgb_model", "lgb_model", "model"):
+            estimator = getattr(wrapped, name, None)
+            for width in ("n_features_in_", "num_features", "num_feature"):
+                number = getattr(estimator, width, None)
+                if number is not None:
+                    return int(number() if callable(number) else number)
+        return 0
 
     @property
     def raw(self) -> Any:  # noqa: ANN401 - MLflow is untyped
@@ -45,101 +81,173 @@ class PyfuncModel:
         from mlflow.exceptions import MlflowException
 
         try:
-            rows = self._input(payload)
-        except (TypeError, ValueError) as error:
+            rows, given = self._input(payload, dict(parameters))
+        except MlflowException as error:
+            raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
         try:
-            answer = self._model.predict(rows, params=dict(parameters) or None)
+            answer = self._model.predict(rows, params=given or None)
         except MlflowException as error:
-            raise ProtocolError(Kind.MISMATCH, str(error.message)) from error
+            raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
         except ValueError as error:
             raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
         except Exception as error:
+            # Without a signature nothing says whether the rows are wrong or the model is.
+            is_theirs = isinstance(error, _BAD_ROWS) and not self._checked
             raise ProtocolError(
-                Kind.MODEL_FAILED, f"The model raised {type(error).__name__}: {error}"
+                Kind.MISMATCH if is_theirs else Kind.MODEL_FAILED,
+                f"The model raised {type(error).__name__}: {error}",
             ) from error
         return _plain(answer)
 
-    def _input(self, payload: Payload) -> Any:  # noqa: ANN401 - a frame or an array
-        import numpy as np
+    def _input(self, payload: Payload, given: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """Return what the model is called with: rows, and its parameters."""
+        source = payload.source
+        if source is not None and source.form == "body":
+            # A chat's parameters stand beside its messages.
+            found = {key: value for key, value in source.value.items() if key in self._params}
+            return {k: v for k, v in source.value.items() if k not in found}, {**given, **found}
+        if self._signature.hinted:
+            is_json = source is not None and source.form != "csv"
+            return (source.value if source and is_json else _values(payload)), given
+        misfit = check(self._columns, self._cells(payload))
+        if misfit is not None:
+            raise ProtocolError(Kind.MISMATCH, str(misfit))
+        return self._frame_or_array(payload), given
+
+    def _frame_or_array(self, payload: Payload) -> Any:  # noqa: ANN401 - a frame, or arrays
         import pandas as pd
 
-        if isinstance(payload, Rows):
-            names = payload.names or self._names_for(payload.values[0])
-            return self._frame(pd.DataFrame(list(payload.values), columns=names))
-        if isinstance(payload, Records):
-            return self._frame(pd.DataFrame(list(payload.values)))
+        names = self._names_for(payload)
+        if names is not None:
+            return self._cast(pd.DataFrame(list(payload.values), columns=names))
+        is_csv = payload.source is not None and payload.source.form == "csv"
+        if is_csv and isinstance(payload, Columns):
+            return self._cast(pd.DataFrame(_columns(payload)).pipe(self._as_read_from_csv))
+        if payload.source is not None:
+            return self._parsed(payload.source.form, payload.source.value)
         if isinstance(payload, Columns):
             # NumPy would make one type of a list's cells, and hide a boolean among numbers.
-            columns = {
-                k: v if isinstance(v, list) else np.ravel(v) for k, v in payload.values.items()
-            }
-            return self._frame(pd.DataFrame(columns))
-        values = np.asarray(payload.values)
-        names = self._names_for(values[0]) if values.ndim == 2 else None
-        if names is not None:
-            return self._frame(pd.DataFrame(values, columns=names))
-        return _cast_array(values, self._signature.tensor)
+            return self._cast(pd.DataFrame(_columns(payload)))
+        if isinstance(payload, Tensor):
+            values = payload.values
+            if self._schema is None:
+                return np.asarray(values)
+            return self._parsed("inputs", values.tolist() if hasattr(values, "tolist") else values)
+        return self._cast(
+            pd.DataFrame(list(payload.values), columns=getattr(payload, "names", None))
+        )
 
-    def _names_for(self, row: Any) -> list[str] | None:  # noqa: ANN401 - a list or an array
-        """Name the columns of an unnamed row by position, where the signature has names."""
-        names = self._signature.names
-        return list(names) if names and len(names) == len(row) else None
-
-    def _frame(self, frame: pd.DataFrame) -> Any:  # noqa: ANN401 - a frame, or an array
-        """Give the columns the signature's types where JSON could not say them."""
+    def _as_read_from_csv(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Make objects of texts that a signature knows, and NaN of what is missing."""
         for column in self._signature.columns:
-            if column.name in frame:
-                frame[column.name] = _cast(frame[column.name], column.type)
-        if self._signature.tensor:
-            return _cast_array(frame.to_numpy(), self._signature.tensor)
-        return frame
+            if column.name in frame and column.type in ("string", "binary"):
+                cells = frame[column.name].astype(object)
+                frame[column.name] = cells.where(cells.notna(), np.nan)
+        missing = [name for name in frame if len(frame) and frame[name].isna().all()]
+        return frame.astype({n: float for n in missing if n not in self._signature.kinds})
+
+    def _names_for(self, payload: Payload) -> list[str] | None:
+        """Name the columns of unnamed rows by position, where the signature has names."""
+        names = self._signature.names
+        if not names or not payload.n_rows or isinstance(payload, Records | Columns):
+            return None
+        if isinstance(payload, Rows) and payload.names:
+            return None
+        rows = payload.values
+        if isinstance(rows, np.ndarray):
+            return list(names) if rows.shape[1:] == (len(names),) else None
+        fits = all(isinstance(row, list | tuple) and len(row) == len(names) for row in rows)
+        # The cells of one column may be lists themselves.
+        return list(names) if fits and (len(names) > 1 or isinstance(payload, Rows)) else None
+
+    def _cells(self, payload: Payload) -> Mapping[str, Any]:
+        """Return the cells of the columns that can be checked one by one."""
+        if isinstance(payload, Columns):
+            return _columns(payload)
+        if isinstance(payload, Records):
+            known = dict.fromkeys(name for row in payload.values for name in row)
+            return {name: [row.get(name) for row in payload.values] for name in known}
+        names = self._names_for(payload) or getattr(payload, "names", None)
+        if names:
+            return dict(zip(names, zip(*payload.values, strict=True), strict=False))
+        values = payload.values.tolist() if hasattr(payload.values, "tolist") else payload.values
+        if self._signature.tensor and np.dtype(self._signature.tensor[0]).kind in "iu":
+            _check_whole(values)
+        is_flat = not any(isinstance(value, list | dict) for value in values)
+        return {self._columns[0].name: values} if len(self._columns) == 1 and is_flat else {}
+
+    def _cast(self, frame: pd.DataFrame) -> Any:  # noqa: ANN401 - a frame
+        """Give the columns the signature's types."""
+        from mlflow.utils.proto_json_utils import cast_df_types_according_to_schema
+
+        if self._schema is None:
+            return frame
+        for column in self._signature.columns:
+            # Written as floats, which only protobuf and JavaScript do, they are whole all the same.
+            if column.type in ("long", "integer", "boolean") and column.name in frame:
+                frame[column.name] = _exact(frame[column.name])
+        return cast_df_types_according_to_schema(frame, self._schema)
+
+    def _parsed(self, form: str, value: Any) -> Any:  # noqa: ANN401 - arrays, or what MLflow makes
+        from mlflow.utils.proto_json_utils import parse_tf_serving_input
+
+        return parse_tf_serving_input({form: value}, self._schema)
 
 
-def _cast(cells: pd.Series, kind: str) -> pd.Series:
-    """Cast what loses nothing, as MLflow's scoring server does; its schema check sees to the rest.
-
-    JSON has one sort of number and neither times nor bytes. Unlike the scoring server this makes
-    no number of text or a boolean, and no whole number of a fraction.
-    """
-    import pandas as pd
-
-    if kind in _FLOATS and (cells.dtype.kind in "iuf" or cells.isna().all()):
-        return cells.astype(_FLOATS[kind])
-    if kind in _NO_MIXTURES and cells.dtype.kind == "O" and not cells.isna().all():
-        # MLflow's check would make numbers of them, but only beside a number.
-        raise ValueError(f"column `{cells.name}` takes {_NO_MIXTURES[kind]}")
-    if kind in _WHOLES and cells.dtype.kind in "iu":
-        whole = cells.astype(_WHOLES[kind])
-        return whole if (whole == cells).all() else cells
-    if kind == "datetime":
-        return pd.to_datetime(cells, format="ISO8601")
-    if kind == "binary":
-        return cells.map(partial(base64.b64decode, validate=True), na_action="ignore")
-    return cells
+def _exact(cells: pd.Series) -> pd.Series:
+    """Return whole numbers among objects as such: through a float they would lose digits."""
+    if cells.dtype.kind != "O":
+        return cells
+    return cells.map(lambda cell: int(cell) if isinstance(cell, float) else cell)
 
 
-def _cast_array(values: Any, tensor: tuple[str, tuple[int, ...]] | None) -> Any:  # noqa: ANN401 - arrays
-    """Cast numbers to the element type of a tensor signature where that loses nothing."""
-    if tensor is None or values.dtype.kind not in "iuf":
-        return values
-    cast = values.astype(tensor[0])
-    is_number = cast.dtype.kind == "f" or (cast.dtype.kind in "iu" and (cast == values).all())
-    return cast if is_number else values
+def _check_whole(values: Any) -> None:  # noqa: ANN401 - nested lists
+    """Refuse fractions in a tensor of whole numbers, which NumPy would cut."""
+    for value in values if isinstance(values, list) else [values]:
+        if isinstance(value, list):
+            _check_whole(value)
+        elif isinstance(value, float) and not is_whole(value, "long"):
+            raise ProtocolError(Kind.MISMATCH, f"The model takes whole numbers, not `{value}`.")
+
+
+def _columns(payload: Columns) -> dict[str, Any]:
+    """Return flat columns; (n, 1) is one too."""
+    return {k: v if isinstance(v, list) else np.ravel(v) for k, v in payload.values.items()}
+
+
+def _values(payload: Payload) -> list[Any]:
+    """Return n JSON values, for a model whose `predict` has a type hint."""
+    if isinstance(payload, Columns):
+        columns = {k: list(v) for k, v in payload.values.items()}
+        if len(columns) == 1:
+            return next(iter(columns.values()))
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    if isinstance(payload, Rows) and payload.names:
+        return [dict(zip(payload.names, row, strict=True)) for row in payload.values]
+    values = payload.values
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def _reason(error: Any) -> str:  # noqa: ANN401 - an MlflowException
+    """Return what MLflow does not like, without the rows that it repeats."""
+    reason = _REASON.sub("", str(error.message), count=1).strip()
+    return f"The model refused the rows: {reason[:500] or type(error).__name__}"
 
 
 def _plain(answer: Any) -> Prediction:  # noqa: ANN401 - whatever a model returns
-    import numpy as np
     import pandas as pd
 
-    if isinstance(answer, np.ndarray):
+    if isinstance(answer, np.ndarray) and answer.ndim:
         return answer
     if isinstance(answer, pd.DataFrame):
         return {str(name): answer[name].to_numpy() for name in answer.columns}
     if isinstance(answer, pd.Series):
-        return np.asarray(answer.to_numpy())
+        name = "0" if answer.name is None else str(answer.name)
+        return Series({name: np.asarray(answer.to_numpy())})
     if isinstance(answer, list):
         return answer
     if hasattr(answer, "toarray"):  # a SciPy sparse matrix
         return np.asarray(answer.toarray())
-    return [answer]
+    return Whole(answer)

@@ -14,12 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import orjson
 
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.protocols.asking import ASKINGS
 from mlops.protocols.asking.base import refusal
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
+from mlops.protocols.predictions import by_row
 from mlops.serving.models.base import LoadedModel
 from mlops.serving.models.breaker import Breaker
 from mlops.spec.endpoint import Endpoint
@@ -121,10 +123,16 @@ class RemoteModel:
             raise self._refused(status, answer)
         try:
             if is_large:
-                return await asyncio.to_thread(self._asking.decode, answer)
-            return self._asking.decode(answer)
+                prediction = await asyncio.to_thread(self._asking.decode, answer)
+            else:
+                prediction = self._asking.decode(answer)
         except ProtocolError as error:
             raise ProtocolError(error.kind, f"{self._name}: {error.message}") from error
+        if by_row(prediction, payload.n_rows) is None:
+            rows = len(prediction) if isinstance(prediction, list | np.ndarray) else 1
+            sizes = f"{rows} rows to a request of {payload.n_rows}"
+            raise ProtocolError(Kind.MODEL_FAILED, f"The model answered {sizes}.")
+        return prediction
 
     async def probe(self) -> None:
         """Find out whether it is up, and let it be asked again at once if it is."""
