@@ -75,7 +75,7 @@ def split(**keys: object) -> object:
         ({"instances": [1], "inputs": [1]}, "exactly one of `dataframe_split`"),
         ([[1]], "must be a JSON object, not a list"),
         ({"inputs": [1], "params": [1]}, "`params` must be an object, not a list"),
-        ({"dataframe_records": [1]}, "Row 0 of `dataframe_records` must be an object"),
+        ({"dataframe_records": [{"a": 1}, 1]}, "Row 1 of `dataframe_records` must be an object"),
         ({"dataframe_records": {}}, "must be a list of rows, not an object"),
         ({"dataframe_split": [[1]]}, "an object with `data`"),
         (split(columns=["a"]), "an object with `data`"),

@@ -123,7 +123,7 @@ def test_the_native_path_predicts_what_pyfunc_does(
     [
         pytest.param(Rows([[1.0, 2.0]], ("a", "b")), id="a missing column"),
         pytest.param(Rows([[1.0, 2.0, "x"]], _NAMES), id="text for a number"),
-        pytest.param(Rows([[1.0, 2.0, True]], _NAMES), id="a boolean for a number"),
+        pytest.param(Rows([[1.0, 2.0, [1]]], _NAMES), id="a list for a number"),
         pytest.param(Rows([[1.0, 2.0]]), id="too few cells"),
     ],
 )

@@ -175,8 +175,9 @@ def _read_form(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
         case "dataframe_records":
             if value == []:
                 return Records([])
-            is_lists = type(value) is list and type(value[0]) is list
-            return _read_split({"data": value}) if is_lists else read_records(value, form)
+            # pandas takes rows of cells here too.
+            is_cells = type(value) is list and type(value[0]) is not dict
+            return _read_split({"data": value}) if is_cells else read_records(value, form)
         case _:
             return _read_inputs(form, value)
 

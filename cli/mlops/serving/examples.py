@@ -95,6 +95,9 @@ def make_examples(
     )
     if document is None:
         return Examples(request_id)
+    # To JSON and back: NaN, which a file may hold and JSON may not, becomes null.
+    document = orjson.loads(write(document))
+    assert document is not None
     forms = {
         protocol: [form for form in candidates if _is_answered(live, arm, protocol, form)]
         for protocol, candidates in _forms(live, document, inputs).items()

@@ -134,8 +134,9 @@ def _is_base64(cell: object) -> bool:
     if not isinstance(cell, str):
         return False
     try:
-        base64.decodebytes(cell.encode())
-    except (binascii.Error, UnicodeEncodeError):
+        # Lines of it are usual; anything else that is not of its alphabet would be dropped.
+        base64.b64decode("".join(cell.split()), validate=True)
+    except (binascii.Error, ValueError):
         return False
     return True
 
