@@ -146,7 +146,7 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
     if moved.place:
         out.print(f"  in {escape(moved.place)}")
     for move in moved.aliases:
-        target = move.version or "nothing"
+        target = f"version {move.version}" if move.version else "nothing"
         before = f"version {move.before}" if move.before else "nothing"
         out.print(f"  alias {escape(move.model)}@{move.alias}: {before} → {target}")
     out.print(f"  [dim]{escape(moved.reason)}[/]")
