@@ -27,9 +27,9 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.environments import client_python
 from tests.serving.server import free_port
 
-_CACHED = Path.home() / ".cache" / "mlops-tests" / "seldon-client" / "bin" / "python"
 _START_S = 60.0
 _MODEL = '''
 class Constant:
@@ -44,11 +44,6 @@ class Constant:
     def send_feedback(self, features, feature_names, reward, truth, routing=None):
         print("TOLD", reward, [] if truth is None else list(map(float, truth)), flush=True)
 '''
-
-
-def seldon_python() -> Path:
-    """Return the interpreter that has `seldon-core`."""
-    return Path(os.environ.get("MLOPS_SELDON_PYTHON", str(_CACHED)))
 
 
 @dataclass
@@ -101,7 +96,7 @@ def _start(
     log = folder / f"log-{number}"
     parameters = [{"name": "value", "value": str(value), "type": "FLOAT"}]
     file = stack.enter_context(log.open("wb"))
-    python = seldon_python()
+    python = client_python("seldon-client")
     process = subprocess.Popen(
         [
             *(python, "-W", "ignore", python.with_name("seldon-core-microservice"), "Constant"),

@@ -7,19 +7,16 @@ as in the examples of its V1 documentation, once as lists and once as objects.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from pathlib import Path
 
 import orjson
 import pytest
 import requests
 
-from tests.requirements import require
+from tests.environments import client_python
 from tests.serving.models import ROWS, records
 from tests.serving.server import Json, Server
 
-_CACHED = Path.home() / ".cache" / "mlops-tests" / "kserve-client" / "bin" / "python"
 _SCRIPT = """
 import asyncio, json, sys
 from kserve import InferInput, InferRequest, InferenceRESTClient, RESTConfig
@@ -89,19 +86,22 @@ def test_health(server: Server) -> None:
     assert requests.get(f"{url(server)}/v1/models", timeout=10).json() == {"models": ["wine"]}
 
 
-def test_its_own_client(server: Server) -> None:
-    python = Path(os.environ.get("MLOPS_KSERVE_PYTHON", str(_CACHED)))
-    reason = f"no Python with `kserve` at {python}; name one in MLOPS_KSERVE_PYTHON"
-    require("kserve-client", python.exists(), reason)
+def run(script: str, server: Server, rows: Json) -> Json:
+    """Run a script of KServe's client against a server; what it prints last is JSON."""
+    python = client_python("kserve-client")
     done = subprocess.run(
-        [python, "-W", "ignore", "-c", _SCRIPT, url(server), json.dumps(ROWS)],
+        [python, "-W", "ignore", "-c", script, url(server), json.dumps(rows)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_its_own_client(server: Server) -> None:
+    said = run(_SCRIPT, server, ROWS)
     expected = server.predict(records(ROWS), x_mlops_arm="a").json["predictions"]
     assert said["v1"] == pytest.approx(expected)
     assert said["v2"] == pytest.approx(expected)

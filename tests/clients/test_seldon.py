@@ -3,7 +3,7 @@
 Payloads are those that `reference/inference-protocols.md` takes from `openapi/engine.oas3.json`,
 `proto/prediction.proto` and the Python wrapper of seldon-core 1.18.2. The client is licensed under
 the BSL and used in this test only; it needs setuptools<81, numpy<2 and click<8.1, so it lives in an
-environment of its own.
+environment of its own, `tests/environments.py`.
 """
 
 from __future__ import annotations
@@ -11,49 +11,115 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import os
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from mlops.spec.request_id import read
-from tests.requirements import require
+from tests.environments import client_python
 from tests.serving.models import COLUMNS, ROWS, records
 from tests.serving.server import KEY, Json, Reply, Server
 
-_CACHED = Path.home() / ".cache" / "mlops-tests" / "seldon-client" / "bin" / "python"
+# Every combination of gateway, payload and return type; what the client raises is told.
 _SCRIPT = """
 import json, sys
 import numpy as np
 from seldon_core.seldon_client import SeldonClient
 
-where, rows, names = sys.argv[1], np.array(json.loads(sys.argv[2])), json.loads(sys.argv[3])
-said = {}
-for namespace in (None, "prod"):
-    for payload in ("ndarray", "tensor"):
-        client = SeldonClient(gateway="ambassador", gateway_endpoint=where, deployment_name="wine",
-                              namespace=namespace, payload_type=payload, client_return_type="proto")
-        answer = client.predict(data=rows, names=names, headers={"X-Mlops-Arm": "a"})
-        drawn = client.predict(data=rows[:1], names=names)
-        assert answer.success and drawn.success, (answer.msg, drawn.msg)
-        fed = [
-            client.feedback(prediction_request=drawn.request, prediction_response=drawn.response,
-                            reward=reward)
-            for reward in (0, 1)
-        ]
-        assert all(one.success for one in fed), [one.msg for one in fed]
-        data = answer.response.data
-        values = [row[0] if hasattr(row, "values") else row for row in data.ndarray] \\
-            if payload == "ndarray" else list(data.tensor.values)
-        said[f"{namespace} {payload}"] = {
-            "values": values,
-            "id": drawn.response.meta.tags["mlops_request_id"].string_value,
-            "tags": [list(one.response.meta.tags) for one in fed],
-        }
-bad = SeldonClient(gateway_endpoint=where, deployment_name="wine").predict(data=rows[:, :1])
-said["bad"] = [bad.success, bad.msg]
+where, names, rows = sys.argv[1], json.loads(sys.argv[2]), np.array(json.loads(sys.argv[3]))
+reward, said = 0, {}
+for gateway in ("istio", "ambassador"):
+    for payload in ("tensor", "ndarray"):
+        for returned in ("dict", "proto"):
+            client = SeldonClient(gateway=gateway, gateway_endpoint=where, deployment_name="wine",
+                                  namespace="prod" if gateway == "istio" else None,
+                                  payload_type=payload, client_return_type=returned)
+            answer = client.predict(data=rows, names=names)
+            assert answer.success, answer.msg
+            if returned == "dict":
+                data, puid = answer.response["data"], answer.response["meta"]["puid"]
+                values = data["tensor"]["values"] if payload == "tensor" else data["ndarray"]
+            else:
+                data, puid = answer.response.data, answer.response.meta.puid
+                values = list(data.tensor.values if payload == "tensor" else data.ndarray)
+            one = {"values": np.ravel(values).tolist(), "id": puid, "reward": reward}
+            fates = []
+            for again in (0, 0.25):
+                try:
+                    fed = client.feedback(prediction_request=answer.request,
+                                          prediction_response=answer.response,
+                                          reward=reward + again)
+                except TypeError as error:
+                    one["error"] = str(error)
+                    break
+                assert fed.success, fed.msg
+                meta = fed.response["meta"] if returned == "dict" else fed.response.meta
+                fates += list(meta["tags"] if returned == "dict" else meta.tags)
+            said[f"{gateway} {payload} {returned}"] = {**one, "fates": fates}
+            reward += 1
 print(json.dumps(said))
+"""
+# Other calls of the client, to one arm of the model.
+_OTHER_CALLS = """
+import json, sys
+import numpy as np
+from seldon_core.seldon_client import SeldonClient
+
+where, names, rows = sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3])
+client = SeldonClient(gateway="ambassador", gateway_endpoint=where, microservice_endpoint=where,
+                      deployment_name="wine")
+first = {"headers": {"X-Mlops-Arm": "a"}}
+calls = {
+    "no names": lambda: client.predict(data=np.array(rows), **first),
+    "rows": lambda: client.predict(json_data=rows, **first),
+    "objects": lambda: client.predict(json_data=[dict(zip(names, row)) for row in rows], **first),
+    "columns": lambda: client.predict(json_data=dict(zip(names, map(list, zip(*rows)))), **first),
+    "raw": lambda: client.predict(raw_data={"data": {"names": names, "ndarray": rows}}, **first),
+    "too few": lambda: client.predict(data=np.array(rows)[:, :2], names=names[:2], **first),
+    "text": lambda: client.predict(str_data="a wine", **first),
+    "form": lambda: client.microservice(method="predict", data=np.array(rows), names=names),
+    "explain": lambda: client.explain(data=np.array(rows), predictor="default"),
+}
+said = {}
+for name, call in calls.items():
+    answer = call()
+    response = answer.response
+    if not isinstance(response, dict):
+        from seldon_core.utils import seldon_message_to_json
+        response = seldon_message_to_json(response) if response else {}
+    said[name] = {"success": answer.success, "message": answer.msg, "response": response}
+print(json.dumps(said))
+"""
+# The talk's client of feedback as far as it matters: all defaults of the client, the request and
+# the answer sent back whole, a reward that is no mean of anything.
+_TALK = """
+import numpy as np
+import pandas as pd
+from seldon_core.seldon_client import SeldonClient
+
+client = SeldonClient(gateway="istio", namespace="default", gateway_endpoint="{where}",
+                      deployment_name="wine")
+table = pd.read_csv("./training/wine-quality.csv")
+
+def worth(truth, predicted):
+    if truth == predicted:
+        return 500
+    return 1 / np.square(truth - predicted)
+
+def visit(row):
+    features = row[:-1]
+    answer = client.predict(data=features.values.reshape(1, -1), names=features.index.to_list())
+    predicted = answer.response["data"]["tensor"]["values"]
+    reward = worth(row[-1].reshape(1, -1), predicted)
+    # float: protobuf took an array of one number before 3.20, and does not since.
+    client.feedback(prediction_request=answer.request, prediction_response=answer.response,
+                    reward=float(reward))
+    return reward
+
+table.apply(visit, axis=1)
 """
 _NUMBERS = itertools.count()
 PREDICTIONS = "/api/v1.0/predictions"
@@ -99,14 +165,14 @@ def test_its_messages_are_answered(server: Server, message: Json, version: str) 
     expected = server.predict(records(ROWS), x_mlops_arm="a").json["predictions"]
     assert values(reply.json) == pytest.approx(expected)
     assert reply.headers["seldon-puid"] == reply.json["meta"]["puid"]
-    assert message.get("meta", {}).get("tags", {}).items() <= reply.json["meta"]["tags"].items()
+    assert reply.json["meta"]["tags"] == message.get("meta", {}).get("tags", {})
 
 
 @pytest.mark.parametrize(
     "message",
     [
-        {"strData": "a wine"},
-        {"binData": "eA=="},
+        {"strData": ["a wine"]},
+        {"binData": "a wine"},
         {"customData": {"@type": "type.googleapis.com/x", "value": ""}},
         {"data": {"tftensor": {"dtype": "DT_DOUBLE"}}},
         {"data": {"ndarray": ROWS, "tensor": {"shape": [1], "values": [1]}}},
@@ -164,27 +230,79 @@ def test_a_puid_of_the_clients_own_is_enough(server: Server) -> None:
     assert taken(server, {"request": request, "response": {}, "reward": 1}) == {"accepted": 1}
 
 
-def test_its_own_client(server: Server) -> None:
-    python = Path(os.environ.get("MLOPS_SELDON_PYTHON", str(_CACHED)))
-    reason = f"no Python with `seldon-core` at {python}; name one in MLOPS_SELDON_PYTHON"
-    require("seldon-client", python.exists(), reason)
-    where = f"127.0.0.1:{server.port}"
+# Its own client.
+
+
+def run(server: Server, script: str, *arguments: str, folder: Path | None = None) -> Json:
+    """Run a script of Seldon's client against a server; what it prints last is JSON."""
+    python = client_python("seldon-client")
     done = subprocess.run(
-        [python, "-W", "ignore", "-c", _SCRIPT, where, json.dumps(ROWS), json.dumps(COLUMNS)],
+        [python, "-W", "ignore", "-c", script, f"127.0.0.1:{server.port}", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
-    success, message = said.pop("bad")
-    assert not success
-    assert message.startswith("400")
-    expected = server.predict(records(ROWS), x_mlops_arm="a").json["predictions"]
-    assert set(said) == {"None ndarray", "None tensor", "prod ndarray", "prod tensor"}
-    for answer in said.values():
-        assert answer["values"] == pytest.approx(expected)
-        assert len(answer["id"]) == 48
-        # The first reward, 0, counts; the second comes too late.
-        assert answer["tags"] == [["accepted"], ["duplicate"]]
+    return json.loads(done.stdout.splitlines()[-1]) if done.stdout else None
+
+
+def test_every_combination_of_its_client(server: Server) -> None:
+    said = run(server, _SCRIPT, json.dumps(COLUMNS), json.dumps(ROWS[:1]))
+    assert len(said) == 8
+    with contextlib.closing(server.journal()) as journal:
+        credited = {(o.nonce, o.arm): o.reward for o in journal.observations()}
+    for how, answer in said.items():
+        rid = read(KEY, answer["id"])
+        expected = server.predict(records(ROWS[:1]), x_mlops_arm="ab"[rid.arm]).json["predictions"]
+        assert answer["values"] == pytest.approx(expected), how
+        if "ndarray dict" in how:
+            # protobuf takes no list for a ListValue, whatever the list came from.
+            assert "expected google.protobuf.struct_pb2.ListValue got list" in answer["error"]
+            continue
+        assert answer["fates"] == ["accepted", "conflict"], how
+        # The first reward stands, a 0 too.
+        assert credited[rid.nonce, rid.arm] == answer["reward"], how
+
+
+def test_other_calls_of_its_client(server: Server) -> None:
+    said = run(server, _OTHER_CALLS, json.dumps(COLUMNS), json.dumps(ROWS))
+    both = [
+        server.predict(records(ROWS), x_mlops_arm=arm).json["predictions"] for arm in ("a", "b")
+    ]
+    expected = both[0]
+    for name in ("no names", "rows", "objects", "columns", "raw"):
+        assert said[name]["success"], said[name]
+        assert values(said[name]["response"]) == pytest.approx(expected), name
+    assert said["form"]["success"], said["form"]
+    assert any(values(said["form"]["response"]) == pytest.approx(answers) for answers in both)
+    for name, reason in {"too few": "sulphates", "text": "column"}.items():
+        assert said[name]["message"].startswith("400"), (name, said[name])
+        assert reason in said[name]["response"]["status"]["info"]
+    assert said["explain"]["message"].startswith("501")
+
+
+def test_the_talks_feedback(server: Server, tmp_path: Path) -> None:
+    """A script like the talk's `feedback.py`: the client's defaults, a reward without bounds."""
+    rows = [[*map(float, row), float(round(sum(row)))] for row in np.array(ROWS * 5)]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, "quality"])
+    (tmp_path / "training").mkdir()
+    table.to_csv(tmp_path / "training" / "wine-quality.csv", index=False)
+    before = credited_to(server)
+    run(server, _TALK.format(where=f"127.0.0.1:{server.port}"), folder=tmp_path)
+    rewarded = credited_to(server)[len(before) :]
+    assert len(rewarded) == len(rows)
+    expected = {}
+    for arm, index in (("a", 0), ("b", 1)):
+        answers = server.predict(records(ROWS), x_mlops_arm=arm).json["predictions"]
+        expected[index] = [1 / (row[-1] - y) ** 2 for row, y in zip(rows, answers, strict=False)]
+    for number, reward in rewarded:
+        # protobuf's rewards are single precision.
+        assert any(reward == pytest.approx(one, rel=1e-6) for one in expected[number])
+
+
+def credited_to(server: Server) -> list[tuple[int, float]]:
+    """Arm and reward of every credited outcome."""
+    with contextlib.closing(server.journal()) as journal:
+        return [(o.arm, o.reward) for o in journal.observations() if o.reward is not None]

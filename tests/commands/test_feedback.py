@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.fixtures_deployment import Said, Shop, open_shop
@@ -86,14 +87,55 @@ def test_one_outcome_by_hand(shop: Shop) -> None:
     first = shop.ok("feedback", "--request-id", request_id, "--truth", "6", "--json").document
     assert first["counts"] == {"accepted": 1}
     assert first["outcome"] == {"fate": "accepted", "arm": arm, "revision": 1, "late": False}
-    again = shop.ok("feedback", "--request-id", request_id, "--reward", "-2", "--row", "0")
-    # About the whole request before, about its only row now: not the same key.
-    assert again.out.startswith(("accepted", "duplicate"))
-    twice = shop.ok("feedback", "--request-id", request_id, "--truth", "7", "--json").document
+    again = shop.run("feedback", "--request-id", request_id, "--reward", "-2", "--row", "0")
+    # About the whole request before, about its only row now.
+    assert again.code == 7
+    twice = shop.ok("feedback", "--request-id", request_id, "--truth", "6", "--json").document
     assert twice["counts"] == {"duplicate": 1}
+    other = shop.run("feedback", "--request-id", request_id, "--truth", "7", "--json")
+    assert other.code == 7
+    assert "another outcome, which stands" in other.error["message"]
     row = shop.run("feedback", "--request-id", request_id, "--truth", "7", "--row", "5", "--json")
     assert row.code == 3
     assert "fewer rows" in row.error["message"]
+
+
+def test_a_list_holds_one_label_per_row(shop: Shop) -> None:
+    request_id, _ = shop.ask()
+    said = shop.run("feedback", "--request-id", request_id, "--truth", "[6, 5]")
+    assert said.code == 3
+    assert "accepted 1" in said.out
+    assert "value 2: no_such_row" in said.err
+    assert "one label per row" in said.err
+    alone = shop.ok("feedback", "--request-id", shop.ask()[0], "--truth", "[6]")
+    assert "accepted" in alone.out
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet"])
+def test_a_table_of_outcomes_is_no_rows_to_predict(shop: Shop, tmp_path: Path, form: str) -> None:
+    ids = [shop.ask()[0] for _ in range(2)]
+    table = pd.DataFrame({"request_id": [*ids, "A" * 48], "quality": [6, 5, 4]})
+    file = tmp_path / f"outcomes.{form}"
+    if form == "csv":
+        table.to_csv(file, index=False)
+    elif form == "json":
+        table.to_json(file, orient="records")
+    else:
+        table.to_parquet(file)
+    words = ("feedback", "--data", str(file), "--truth-column", "quality", "--json")
+    said = shop.run(*words)
+    assert said.document["counts"] == {"accepted": 2, "forged": 1}
+    assert said.document["problems"][0]["line"] == (4 if form == "csv" else 3)
+    assert said.code == 3
+
+
+def test_what_was_interrupted_can_be_gone_on_with(shop: Shop, tmp_path: Path) -> None:
+    lines = (shop.folder / "data" / "customers.csv").read_text().splitlines()
+    file = tmp_path / "bad.csv"
+    file.write_text("\n".join(lines[:6]))
+    words = ("--data", str(file), "--truth-column", "quality", "--once", "--json")
+    assert shop.ok("feedback", *words, "--skip", "3").document["visits"] == 2
+    assert shop.run("feedback", *words, "--skip", "5").code == 2
 
 
 def test_a_forged_id_is_refused(shop: Shop) -> None:
@@ -155,7 +197,7 @@ def test_malformed_lines_are_named_and_the_others_stored(shop: Shop, tmp_path: P
     again = shop.run("feedback", "--data", str(file))
     assert again.out == "feedback: duplicate 2, malformed 6\n"
     assert "line 4: malformed: an object is expected, not a list" in again.err
-    assert shop.run("feedback", "--data", str(tmp_path / "none.ndjson")).code == 3
+    assert shop.run("feedback", "--data", str(tmp_path / "none.ndjson")).code == 5
 
 
 def test_many_rows_a_line_go_in_several_requests(shop: Shop) -> None:
@@ -179,10 +221,12 @@ def test_a_bad_cell_is_named_and_not_the_first_row(shop: Shop, tmp_path: Path) -
         words = ("--data", str(file), "--truth-column", "quality", "--once", "--json")
         said = shop.run("feedback", *words)
         assert said.code == 3
-        assert f"line 7: `{header[index]}` is `{text}`, not a number" in said.error["message"]
+        reason = "is `six`, not a number" if index else "takes numbers, not `n.a.`"
+        assert f"`{header[index]}` {reason}" in said.error["message"]
+        assert "line 7" in said.error["message"]
     said = shop.run("predict", "--data", str(tmp_path / "bad-0.csv"), "--json")
     assert said.code == 3
-    assert f"line 7: `{header[0]}` is `n.a.`" in said.error["message"]
+    assert f"line 7: column `{header[0]}` takes numbers" in said.error["message"]
 
 
 def test_draws_are_labelled_wherever_they_show(wine_shop: Shop) -> None:
@@ -266,7 +310,7 @@ def test_any_seldon_endpoint(shop: Shop) -> None:
         (("--request-id", "x", "--reward", "nan"), 2),
         (("--request-id", "x", "--reward", "-inf"), 2),
         (("--limit", "0"), 2),
-        (("--data", "nowhere.csv"), 3),
+        (("--data", "nowhere.csv"), 5),
         (("--truth-column", "qualiti"), 3),
         (("--url", "ftp://host"), 3),
         (("--url", "http://127.0.0.1:9", "--once"), 6),

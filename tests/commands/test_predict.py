@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.fixtures_deployment import Shop
@@ -26,6 +28,8 @@ def test_rows_in_every_form_get_the_same_answer(shop: Shop) -> None:
         "records": json.dumps(records(2)),
         "rows": json.dumps([[float(value) for value in _ROW.split(",")]] * 2),
         "body": json.dumps(body),
+        "ndjson": "".join(json.dumps(one) + "\n" for one in records(2)),
+        "semicolons": f"{_HEADER}\n{_ROW}\n{_ROW}\n".replace(",", ";"),
     }
     answers = {}
     for form, text in forms.items():
@@ -36,6 +40,20 @@ def test_rows_in_every_form_get_the_same_answer(shop: Shop) -> None:
     assert len(answers["csv"]) == 2
     for form, answer in answers.items():
         assert answer == pytest.approx(answers["csv"]), form
+
+
+def test_parquet_is_read(shop: Shop, tmp_path: Path) -> None:
+    file = tmp_path / "rows.parquet"
+    pd.DataFrame(records(3)).to_parquet(file)
+    said = shop.ok("predict", "--data", str(file), "--json").document
+    assert len(said["predictions"]) == 3
+
+
+def test_a_cell_that_the_model_does_not_take_is_named_by_its_line(shop: Shop) -> None:
+    rows = f"{_HEADER}\n{_ROW}\n{_ROW.replace('10.0', 'strong')}\n"
+    said = shop.run("predict", "--data", "-", stdin=rows)
+    assert said.code == 3
+    assert "line 3: column `alcohol` takes numbers, not `strong`" in said.err
 
 
 def test_the_customers_themselves_can_be_asked_about(shop: Shop) -> None:
@@ -70,11 +88,11 @@ def test_forced_arms_are_in_no_statistic(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("words", "stdin", "code", "part"),
     [
-        (("--data", "nowhere.csv"), "", 2, "nowhere.csv"),
+        (("--data", "nowhere.csv"), "", 5, "nowhere.csv"),
         (("--data", "-"), "", 3, "empty"),
         (("--data", "-"), "a,b\n1\n", 3, "Line 2"),
         (("--data", "-"), "a,b\n", 3, "no rows"),
-        (("--data", "-"), '{"a": ', 3, "neither JSON nor CSV"),
+        (("--data", "-"), '{"a": ', 3, "not valid JSON"),
         (("--data", "-"), "alcohol\n9\n", 3, "fixed acidity"),
         (("--data", "-", "--arm", "modelC"), f"{_HEADER}\n{_ROW}", 3, "modelA, modelB"),
         (("beer", "--data", "-"), "a\n1", 5, "beer"),

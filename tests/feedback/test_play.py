@@ -7,14 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from mlops.errors import InvalidInputError, MlopsError
 from mlops.feedback.customers import Customers, blamed, read_customers, visits
-from mlops.feedback.outcomes import outcomes_in
+from mlops.feedback.outcomes import has_outcomes, open_lines, outcomes_in
 from mlops.feedback.play import Tally, first_prediction, play
 from mlops.feedback.reward import compute
 from mlops.rewards.own import load_reward
+from mlops.tables.signature import Column, Signature
 
 CUSTOMERS = Customers(("x",), ((1.0,), (2.0,), (3.0,)), (5.0, 6.0, 7.0))
 
@@ -80,9 +82,9 @@ def test_a_rate_is_not_exceeded() -> None:
     ("text", "says"),
     [
         ("a,b\n1,2\n", "`quality`"),
-        ("", "`quality`"),
+        ("", "There is nothing in it"),
         ("a,quality\n", "no rows"),
-        ("a,quality\n1\n", "line 2"),
+        ("a,quality\n1\n", "Line 2"),
         ("a,quality\n1,\n", "line 2"),
     ],
 )
@@ -107,6 +109,86 @@ def test_the_cell_that_makes_text_of_a_column_is_named(tmp_path: Path) -> None:
     assert "`x.csv`, line 6" in blamed(fault, strays, "x.csv").message
     other = InvalidInputError("Column `zulu` is missing.")
     assert blamed(other, strays[:0], "x.csv") is other
+
+
+SIGNATURE = Signature(
+    columns=(
+        Column("zip", "string"),
+        Column("rooms", "long"),
+        Column("garden", "boolean"),
+        Column("built", "datetime"),
+        Column("sqm", "double", required=False),
+    )
+)
+HOUSES = """\
+zip,rooms,garden,built,sqm,price
+01067,3,True,2001-05-06,71.5,100
+"8,1",4,false,1999-01-02,,90
+"""
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "ndjson", "parquet"])
+def test_rows_get_the_types_of_the_deployed_model(tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"houses.{form}"
+    records = [
+        {"zip": "01067", "rooms": 3, "garden": True, "built": "2001-05-06", "sqm": 71.5},
+        {"zip": "8,1", "rooms": 4, "garden": False, "built": "1999-01-02", "sqm": None},
+    ]
+    labelled = [{**one, "price": price} for one, price in zip(records, (100, 90), strict=True)]
+    if form == "csv":
+        file.write_text(HOUSES)
+    elif form == "json":
+        file.write_text(json.dumps(labelled))
+    elif form == "ndjson":
+        file.write_text("".join(json.dumps(one) + "\n" for one in labelled))
+    else:
+        pd.DataFrame(labelled).to_parquet(file)
+    found = read_customers(file, "price", SIGNATURE)
+    assert found.columns == tuple(records[0])
+    assert found.rows == tuple(tuple(one.values()) for one in records)
+    assert list(map(type, found.rows[0])) == [str, int, bool, str, float]
+    assert found.truths == (100, 90)
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("01067,3.5,True,2001-05-06,1,9", "line 3: column `rooms` takes whole numbers"),
+        (
+            "01067,3,maybe,2001-05-06,1,9",
+            "line 3: column `garden` takes true or false, not",
+        ),
+        ("01067,3,True,yesterday,1,9", "line 3: column `built` takes dates"),
+        ("01067,3,True,2001-05-06,big,9", "line 3: column `sqm` takes numbers, not `big`"),
+    ],
+)
+def test_a_cell_that_the_model_does_not_take_is_named(
+    tmp_path: Path, cell: str, reason: str
+) -> None:
+    file = tmp_path / "houses.csv"
+    header, first, *_ = HOUSES.splitlines()
+    file.write_text("\n".join([header, first, cell]))
+    with pytest.raises(InvalidInputError) as caught:
+        read_customers(file, "price", SIGNATURE)
+    assert reason in caught.value.message
+
+
+def test_a_table_of_outcomes_is_known_by_its_ids(tmp_path: Path) -> None:
+    file = tmp_path / "late.csv"
+    file.write_text("request_id,row,price\n007,0,6\n\n8,,red\n")
+    assert has_outcomes(str(file))
+    with open_lines(str(file), "price") as lines:
+        assert [json.loads(line) if line else None for line in lines] == [
+            None,
+            {"request_id": "007", "row": 0, "truth": "6"},
+            None,
+            {"request_id": "8", "truth": "red"},
+        ]
+    with open_lines(str(file)) as lines, pytest.raises(InvalidInputError, match="`truth`"):
+        list(lines)
+    file.write_text(HOUSES)
+    assert not has_outcomes(str(file))
+    assert not has_outcomes(str(tmp_path / "nowhere.csv"))
 
 
 def test_rows_of_lists_are_counted_as_the_server_counts_them() -> None:

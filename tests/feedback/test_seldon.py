@@ -19,13 +19,11 @@ from mlops.feedback.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
 from mlops.feedback.seldon_answer import answered_by, chosen, predictions
 from mlops.rewards.own import load_reward
 from tests.gateway import open_gateway
-from tests.requirements import require
 from tests.seldon_graph import (
     ExecutorStandIn,
     ModelServer,
     model_servers,
     open_executor,
-    seldon_python,
 )
 
 _PREFIX = "/seldon/shops/wine"
@@ -35,8 +33,6 @@ _REQUEST = {"data": {"names": ["x"], "ndarray": [[1.0]]}}
 @pytest.fixture(scope="module")
 def models() -> Iterator[list[ModelServer]]:
     """Two model servers; one answers 5, the other 7."""
-    reason = f"no Python with `seldon-core` at {seldon_python()}; name one in MLOPS_SELDON_PYTHON"
-    require("seldon-client", seldon_python().exists(), reason)
     with model_servers((5.0, 7.0)) as started:
         yield started
 

@@ -73,6 +73,12 @@ def feedback(
     limit: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of requests.", rich_help_panel=_PLAY)
     ] = None,
+    skip: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Leave out so many, sent before an interruption.", rich_help_panel=_PLAY
+        ),
+    ] = 0,
     rate: Annotated[
         float | None,
         typer.Option(
@@ -138,7 +144,7 @@ def feedback(
     For example `mlops feedback --request-id ID --truth 6.0`, or
     `mlops feedback --data labelled.csv --truth-column quality`.
     """
-    from mlops.feedback.outcomes import is_stream
+    from mlops.feedback.outcomes import has_outcomes, is_stream
     from mlops.settings import load_settings
     from mlops.workflows.elsewhere import SeldonTerms
 
@@ -154,13 +160,13 @@ def feedback(
         _send_saved(there, response, row, reward, truth, terms, as_json)
     elif request_id:
         _send_one(name, there, request_id, row, reward, truth, as_json)
-    elif is_stream(data):
-        _send_stream(name, there, data, reward, terms, as_json)
+    elif is_stream(data) or has_outcomes(data):
+        _send_stream(name, there, data, truth_column, reward, terms, as_json)
     else:
         from mlops.workflows.customers import PlayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
-        request = PlayRequest(data, truth_column, once, limit, rate, there, terms, _warn)
+        request = PlayRequest(data, truth_column, once, limit, skip, rate, there, terms, _warn)
         _play(settings, name, request, as_json)
 
 
@@ -194,7 +200,8 @@ def _is_number(text: str) -> bool:
 class _SoFar:
     """What was sent by now, for whoever interrupts it."""
 
-    again: str = "it begins with the first row, whose answers are new requests"
+    first: int = 0
+    again: str = ""
     visits: int = 0
     total: int | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -210,10 +217,8 @@ class _SoFar:
             return "Nothing was sent."
         of = f" of {self.total:,}" if self.total else ""
         fates = ", ".join(f"{fate} {count:,}" for fate, count in sorted(self.counts.items()))
-        return (
-            f"{self.visits:,}{of} were sent: {fates or 'none stored'}. They stay; the same command "
-            f"goes on, and {self.again}."
-        )
+        again = self.again or f"`--skip {self.first + self.visits}` goes on after them"
+        return f"{self.visits:,}{of} were sent: {fates or 'none stored'}. They stay; {again}."
 
 
 def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:  # noqa: ANN401 - named in the caller
@@ -221,7 +226,7 @@ def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:
     from mlops.commands.progress import CountProgress
     from mlops.workflows.customers import play_customers
 
-    sent = _SoFar()
+    sent = _SoFar(first=request.skip)
 
     with CountProgress("requests") as progress, telling(sent.words):
         try:
@@ -261,6 +266,11 @@ def _send_one(
     for text in answer.get("warnings", ()):
         _warn(text)
     show(answer, as_json=as_json, render=lambda out: _render_one(out, answer))
+    for problem in answer.get("problems", ())[:_SHOWN]:
+        note(f"[red]value {problem['index'] + 1}:[/] {problem['fate']}: {problem['error']}")
+    if answer["counts"].get("no_such_row"):
+        note("[yellow]note:[/] A list holds one label per row of the request.")
+    _end(answer["counts"])
 
 
 def _send_saved(
@@ -297,6 +307,7 @@ def _send_stream(
     name: str | None,
     there: Elsewhere | None,
     data: str,
+    truth_column: str,
     reward: str,
     terms: SeldonTerms,
     as_json: bool,
@@ -308,7 +319,7 @@ def _send_stream(
     from mlops.workflows.customers import send_stream
     from mlops.workflows.elsewhere import send_stream_there
 
-    so_far = _SoFar(again="lines that were stored count once")
+    so_far = _SoFar(again="the same command goes on, and lines that were stored count once")
 
     def update(total: Counter[str]) -> None:
         so_far.update(progress, sum(total.values()), total, None)
@@ -316,7 +327,11 @@ def _send_stream(
     from rich.markup import escape
 
     settings = load_settings(flags={"feedback.reward": reward or None})
-    with open_lines(data) as lines, CountProgress("outcomes") as progress, telling(so_far.words):
+    with (
+        open_lines(data, truth_column) as lines,
+        CountProgress("outcomes") as progress,
+        telling(so_far.words),
+    ):
         sent = (
             send_stream_there(settings, there, lines, terms, _warn, update)
             if there
@@ -373,7 +388,11 @@ def _render_counts(out: Console, counts: Mapping[str, int]) -> None:
 
 
 def _render_one(out: Console, answer: Mapping[str, Any]) -> None:
-    outcome = answer.get("outcome", {})
+    outcome = answer.get("outcome")
+    if outcome is None:
+        # Several values, or a refusal: there is no one arm to name.
+        _render_counts(out, answer["counts"])
+        return
     late = ", late" if outcome.get("late") else ""
     out.print(
         f"{outcome.get('fate')}: arm [bold]{outcome.get('arm')}[/], "

@@ -30,7 +30,7 @@ def predict(
     data: Annotated[
         str,
         typer.Option(
-            "--data", metavar="FILE|-", help="CSV with a header, or JSON; - for standard input."
+            "--data", metavar="FILE|-", help="CSV, JSON, NDJSON or Parquet; - for standard input."
         ),
     ],
     name: Name = None,
@@ -55,10 +55,10 @@ def predict(
     """
     from mlops.settings import load_settings
     from mlops.workflows.prediction import predict as ask
-    from mlops.workflows.prediction import read_text
+    from mlops.workflows.prediction import read_data
 
     there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout)
-    answer = ask(load_settings(), name, read_text(data), arm=arm, elsewhere=there)
+    answer = ask(load_settings(), name, read_data(data), arm=arm, elsewhere=there)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 
 

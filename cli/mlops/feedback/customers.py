@@ -1,17 +1,20 @@
-"""Customers from a CSV file: rows to ask about, and the truth about each."""
+"""Rows from a file to ask a deployment about, and the label of each."""
 
 from __future__ import annotations
 
-import csv
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from mlops.errors import InvalidInputError, MlopsError, did_you_mean, unreadable
+from mlops.tables import Table, read_path
+from mlops.tables.fit import check
+from mlops.tables.signature import Signature
 
-Cell = float | str | None
+#: A JSON value.
+Cell: TypeAlias = Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,65 +56,77 @@ class Customers:
         return len(self.rows)
 
 
-def read_customers(path: Path, truth_column: str) -> Customers:
-    """Read a CSV file with a header.
+def read_customers(path: Path, truth_column: str, signature: Signature | None = None) -> Customers:
+    """Read a file of rows with their labels: CSV, JSON, NDJSON or Parquet.
 
-    A column is numeric if every cell of it is a number or empty; an empty cell is null.
+    Args:
+        path: The file.
+        truth_column: Column with the labels.
+        signature: Of the deployed model; its columns get its types, others those of their cells.
 
     Raises:
-        InvalidInputError: The file cannot be read, lacks the column, or has ragged rows.
+        NotFoundError: There is no such file.
+        InvalidInputError: It cannot be read, lacks the column or a label, or has a cell that the
+            model does not take.
     """
+    if not path.exists():
+        raise unreadable(path, FileNotFoundError())
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            table = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise unreadable(path, error) from error
-    header, numbered = (table[0][1], table[1:]) if table else ([], [])
-    if truth_column not in header:
-        known = ", ".join(f"`{name}`" for name in header[:20]) or "none"
+        table = read_path(path, signature)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"`{path}`: {error.message}", hint=error.hint) from error
+    if truth_column not in table.columns:
+        known = ", ".join(f"`{name}`" for name in table.names[:20]) or "none"
         raise InvalidInputError(
             f"`{path}` has no column `{truth_column}`; its columns are {known}.",
-            hint=did_you_mean(truth_column, header) or "Name it with `--truth-column`.",
+            hint=did_you_mean(truth_column, table.names) or "Name it with `--truth-column`.",
         )
-    if not numbered:
+    if not len(table):
         raise InvalidInputError(f"`{path}` has a header and no rows.")
-    for number, row in numbered:
-        if len(row) != len(header):
-            raise InvalidInputError(
-                f"`{path}`, line {number}: {len(row)} cells, but the header has {len(header)}."
-            )
-    columns = list(zip(*typed_columns([row for _, row in numbered]), strict=True))
-    truth = header.index(truth_column)
-    if None in columns[truth]:
-        empty = numbered[columns[truth].index(None)][0]
-        raise InvalidInputError(f"`{path}`, line {empty}: `{truth_column}` is empty.")
-    features = [cells for index, cells in enumerate(columns) if index != truth]
+    truths = tuple(table.columns[truth_column])
+    if None in truths:
+        place = place_of(table, truths.index(None))
+        raise InvalidInputError(f"`{path}`, {place}: `{truth_column}` is empty.")
+    features = table.without(truth_column)
+    check_cells(features, signature, f"`{path}`")
     return Customers(
-        columns=tuple(name for index, name in enumerate(header) if index != truth),
-        rows=tuple(zip(*features, strict=True)),
-        truths=tuple(columns[truth]),
-        strays=find_strays(header, numbered),
+        columns=features.names,
+        rows=tuple(map(tuple, features.rows)),
+        truths=truths,
+        strays=find_strays(table),
     )
 
 
-def find_strays(
-    header: Sequence[str], numbered: Sequence[tuple[int, Sequence[str]]]
-) -> tuple[Stray, ...]:
-    """Find the first text in each column most of whose cells are numbers.
+def check_cells(table: Table, signature: Signature | None, file: str) -> None:
+    """Refuse the first cell that the model does not take, by its place in the file.
 
-    Args:
-        header: Names of the k columns.
-        numbered: (n,) rows of k cells, each with its line in the file.
+    Raises:
+        InvalidInputError: There is one.
+    """
+    misfit = check(signature.columns, table.columns) if signature else None
+    if misfit is not None:
+        raise InvalidInputError(
+            f"{file}, {place_of(table, misfit.row)}: column `{misfit.column}` takes "
+            f"{misfit.expected}, not {misfit.shown}."
+        )
 
-    >>> [str(stray) for stray in find_strays(["a"], [(2, ["1"]), (3, ["n/a"]), (4, ["2"])])]
-    ['line 3: `a` is `n/a`, not a number']
+
+def place_of(table: Table, row: int) -> str:
+    """Say where a row is in its file."""
+    return f"line {table.lines[row]}" if table.lines else f"row {row}"
+
+
+def find_strays(table: Table) -> tuple[Stray, ...]:
+    """Find the first text in each column of texts most of which are numbers.
+
+    >>> [str(stray) for stray in find_strays(Table({"a": ["1", "x", "2"]}, (2, 3, 4)))]
+    ['line 3: `a` is `x`, not a number']
     """
     strays = []
-    for index, name in enumerate(header):
-        texts = [(line, row[index]) for line, row in numbered if not _is_numeric(row[index])]
-        if 0 < len(texts) < len(numbered) / 2:
-            strays.append(Stray(name, *texts[0]))
+    for name, cells in table.columns.items():
+        texts = [row for row, cell in enumerate(cells) if not _is_numeric(cell)]
+        if table.lines and 0 < len(texts) < len(cells) / 2:
+            strays.append(Stray(name, table.lines[texts[0]], str(cells[texts[0]])))
     return tuple(strays)
 
 
@@ -129,23 +144,12 @@ def blamed(fault: MlopsError, strays: Sequence[Stray], file: str) -> MlopsError:
     return fault
 
 
-def _is_numeric(text: str) -> bool:
+def _is_numeric(cell: Cell) -> bool:
     try:
-        float(text or 0)
-    except ValueError:
-        return not text.strip()
+        float(cell or 0)
+    except (TypeError, ValueError):
+        return False
     return True
-
-
-def typed_columns(rows: Sequence[Sequence[str]]) -> list[tuple[Cell, ...]]:
-    """Turn the text cells of a CSV table, (n, k), into numbers column by column.
-
-    A column is numeric if every cell of it is a number or empty; an empty cell is null.
-
-    >>> typed_columns([["1", "red"], ["", "white"]])
-    [(1.0, 'red'), (None, 'white')]
-    """
-    return list(zip(*(_typed(cells) for cells in zip(*rows, strict=True)), strict=True))
 
 
 def visits(customers: Customers, draws: int, seed: int) -> Iterator[int]:
@@ -163,15 +167,3 @@ def visits(customers: Customers, draws: int, seed: int) -> Iterator[int]:
     generator = random.Random(seed)  # noqa: S311
     for _ in range(draws):
         yield generator.randrange(len(customers))
-
-
-def _typed(cells: Sequence[str]) -> list[Cell]:
-    numbers: list[Cell] = []
-    for cell in cells:
-        try:
-            number = float(cell) if cell.strip() else None
-        except ValueError:
-            return [text or None for text in cells]
-        # JSON has no NaN and no infinity; they mean "not known" in a CSV file.
-        numbers.append(number if number is None or math.isfinite(number) else None)
-    return numbers

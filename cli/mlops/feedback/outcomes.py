@@ -11,14 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import unreadable
+from mlops.errors import InvalidInputError, unreadable
 from mlops.feedback.connection import Connection
 from mlops.protocols.base import MAX_OUTCOMES, Kind, ProtocolError
 from mlops.protocols.outcomes import read_line
+from mlops.tables import Table, read_path
+from mlops.tables.signature import Column, Signature
 
 _BATCH = 1_000
 _MAX_LINE = 100_000
 _MALFORMED = "malformed"
+_IDS = frozenset({"request_id", "client_id"})
+#: Ids are texts, also where they look like numbers; `row` is a whole number.
+_OF_OUTCOMES = Signature(
+    columns=(*(Column(name, "string") for name in _IDS), Column("row", "long"))
+)
 _TAKEN = ("accepted", "unmatched", "duplicate", "late", "sent")
 
 
@@ -94,13 +101,31 @@ def is_stream(data: str) -> bool:
     return data == "-" or data.lower().endswith((".ndjson", ".jsonl"))
 
 
+def has_outcomes(data: str) -> bool:
+    """Whether a file is a table of outcomes: it has a column with the ids of requests."""
+    path = Path(data)
+    if not data or not path.is_file():
+        return False
+    try:
+        return not _IDS.isdisjoint(read_path(path, _OF_OUTCOMES).names)
+    except InvalidInputError:
+        return False
+
+
 @contextlib.contextmanager
-def open_lines(data: str) -> Iterator[Iterable[bytes]]:
-    """Open what `is_stream` says is a stream.
+def open_lines(data: str, truth_column: str = "") -> Iterator[Iterable[bytes]]:
+    """Open what `is_stream` says is a stream, or a table of outcomes.
+
+    Args:
+        data: The file, or `-` for standard input.
+        truth_column: Column of a table with the label; `truth` by default.
 
     Raises:
-        InvalidInputError: The file cannot be read.
+        InvalidInputError: The file cannot be read, or has neither labels nor rewards.
     """
+    if not is_stream(data):
+        yield _lines_of(read_path(Path(data), _OF_OUTCOMES), truth_column or "truth", data)
+        return
     if data == "-":
         yield sys.stdin.buffer
         return
@@ -110,6 +135,24 @@ def open_lines(data: str) -> Iterator[Iterable[bytes]]:
         raise unreadable(data, error) from error
     with file:
         yield file
+
+
+def _lines_of(table: Table, truth_column: str, data: str) -> Iterator[bytes]:
+    """Write a table of outcomes as NDJSON, each on the line it has in its file."""
+    if truth_column not in table.columns and "reward" not in table.columns:
+        raise InvalidInputError(
+            f"`{data}` has ids of requests, and neither a column `{truth_column}` nor `reward`.",
+            hint="`--truth-column NAME` names the column with the labels.",
+        )
+    names = {name: name for name in (*_IDS, "row", "reward") if name in table.columns}
+    columns = names | ({"truth": truth_column} if truth_column in table.columns else {})
+    written = 0
+    for row, line in enumerate(table.lines or range(1, len(table) + 1)):
+        # What is blank is counted and not sent.
+        yield from [b""] * (line - written - 1)
+        cells = {key: table.columns[name][row] for key, name in columns.items()}
+        yield json.dumps({key: cell for key, cell in cells.items() if cell is not None}).encode()
+        written = max(line, written + 1)
 
 
 @dataclass(slots=True)

@@ -59,7 +59,7 @@ class OwnEndpoint:
         own_reward: tuple[Function, str] | None = None,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self._connection = connection
+        self.connection = connection
         self._own_reward = own_reward
         self._warn = warn
         self._warned: set[str] = set()
@@ -68,7 +68,7 @@ class OwnEndpoint:
     def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
         """See `Endpoint.visit`."""
         body = json.dumps({"dataframe_split": {"columns": columns, "data": [row]}}).encode()
-        answer, headers = self._connection.post("/invocations", body)
+        answer, headers = self.connection.post("/invocations", body)
         outcome = {"request_id": headers["x-mlops-request-id"], "row": 0, "truth": truth}
         if self._own_reward is not None:
             outcome["reward"] = compute(*self._own_reward, first_prediction(answer), truth)
@@ -79,7 +79,7 @@ class OwnEndpoint:
         if not self._waiting:
             return Counter()
         body = b"\n".join(self._waiting)
-        answer, _ = self._connection.post_harmless(
+        answer, _ = self.connection.post_harmless(
             "/feedback", body, content_type="application/x-ndjson"
         )
         # Forgotten only now: an interrupted post can be repeated, and duplicates are harmless.

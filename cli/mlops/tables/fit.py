@@ -65,8 +65,12 @@ class Misfit:
 
     def __str__(self) -> str:
         """Say it in a sentence."""
-        shown = "null" if self.value is None else f"`{str(self.value)[:80]}`"
-        return f"Column `{self.column}` takes {self.expected}; row {self.row} has {shown}."
+        return f"Column `{self.column}` takes {self.expected}; row {self.row} has {self.shown}."
+
+    @property
+    def shown(self) -> str:
+        """What stands there, for a message."""
+        return "null" if self.value is None else f"`{str(self.value)[:80]}`"
 
 
 def check(columns: Iterable[Column], table: Mapping[str, Any]) -> Misfit | None:

@@ -14,13 +14,19 @@ from urllib.parse import urlsplit
 from mlops.deployment.control import add_note
 from mlops.deployment.local import running
 from mlops.deployment.places import Places, known_names, pick_name, places
-from mlops.errors import ConflictError, InvalidInputError, NotFoundError, UsageError
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UsageError,
+)
 from mlops.feedback.connection import Connection, read_token
 from mlops.feedback.customers import Customers, blamed, read_customers, visits
 from mlops.feedback.elsewhere import Elsewhere
 from mlops.feedback.outcomes import Sent, send_lines, send_one
 from mlops.feedback.play import Endpoint, OwnEndpoint, Tally, play
 from mlops.feedback.seldon import SeldonEndpoint
+from mlops.feedback.signature import signature_at
 from mlops.rewards import is_own, reward_called
 from mlops.rewards.own import load_reward
 from mlops.settings import Settings
@@ -39,6 +45,7 @@ class PlayRequest:
         truth_column: Column with the truth; empty for the setting.
         once: Let each customer come once, whatever the settings say of draws.
         limit: At most so many visits; None for all.
+        skip: Leave out so many visits at the start, which an interrupted run had made.
         rate: At most so many visits a second; None for as fast as possible.
         elsewhere: Where the deployment is, if not on this machine.
         terms: What Seldon v1 has to be told besides.
@@ -49,6 +56,7 @@ class PlayRequest:
     truth_column: str = ""
     once: bool = False
     limit: int | None = None
+    skip: int = 0
     rate: float | None = None
     elsewhere: Elsewhere | None = None
     terms: SeldonTerms = field(default_factory=SeldonTerms)
@@ -107,11 +115,19 @@ def play_customers(
         NotFoundError: The deployment does not run.
         ConflictError: The reward is not that of the deployment.
     """
-    customers = _customers(settings, request)
+    path, column = _file(settings, request)
     draws = _draws(settings, request)
-    total = min(draws or len(customers), request.limit or draws or len(customers))
-    rows = itertools.islice(visits(customers, draws, settings.feedback.seed), total)
     with _endpoint(settings, name, request) as (state, endpoint):
+        own = endpoint if isinstance(endpoint, OwnEndpoint) else None
+        signature = signature_at(own.connection) if own else None
+        customers = read_customers(path, column, signature)
+        first, count = request.skip, draws or len(customers)
+        total = min(count - first, request.limit or count)
+        if total <= 0:
+            raise UsageError(f"`--skip {first}` leaves none of the {count:,} rows.")
+        rows = itertools.islice(
+            visits(customers, draws, settings.feedback.seed), first, first + total
+        )
         if state and draws:
             # Before the first visit: whoever interrupts us leaves simulated visits too.
             add_note(state.launch.socket, _label(len(customers), simulated=True))
@@ -204,7 +220,8 @@ def _served_at(settings: Settings, url: str) -> ServerState | None:
     return None
 
 
-def _customers(settings: Settings, request: PlayRequest) -> Customers:
+def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
+    """Return the file of rows and the column with the label."""
     data = request.data or settings.feedback.data
     if not data:
         raise UsageError(
@@ -217,7 +234,7 @@ def _customers(settings: Settings, request: PlayRequest) -> Customers:
     column = request.truth_column or settings.feedback.truth_column
     if not column:
         raise UsageError("The column with the truth is not named.", hint="`--truth-column NAME`")
-    return read_customers(path, column)
+    return path, column
 
 
 def _draws(settings: Settings, request: PlayRequest) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import json
 import sys
 from collections.abc import Mapping
@@ -14,9 +12,10 @@ from typing import Any
 
 from mlops.deployment.places import pick_name, places
 from mlops.errors import InvalidInputError, RemoteError, UsageError, unreadable
-from mlops.feedback.customers import Stray, blamed, find_strays, typed_columns
+from mlops.feedback.customers import Stray, blamed, check_cells, find_strays
 from mlops.feedback.elsewhere import Elsewhere, Reached
 from mlops.feedback.seldon_answer import answered_by
+from mlops.feedback.signature import signature_at
 from mlops.protocols import CODECS
 from mlops.protocols.asking import ASKINGS
 from mlops.protocols.base import Kind, ProtocolError
@@ -24,6 +23,9 @@ from mlops.protocols.json_body import write
 from mlops.protocols.predictions import as_rows
 from mlops.protocols.seldon_v1 import REQUEST_ID_KEY
 from mlops.settings import Settings
+from mlops.tables import read_bytes
+from mlops.tables.reading import unpacked
+from mlops.tables.signature import Signature
 from mlops.workflows.customers import connect, require_running
 from mlops.workflows.elsewhere import reached
 
@@ -51,25 +53,25 @@ class Predicted:
     response: dict[str, Any] | None = None
 
 
-def read_text(data: str) -> str:
-    """Return the text of a file, or of standard input for `-`.
+def read_data(data: str) -> bytes:
+    """Return what is in a file, or comes by standard input for `-`.
 
     Raises:
         NotFoundError: There is no such file.
         InvalidInputError: It cannot be read.
     """
     if data == "-":
-        return sys.stdin.read()
+        return sys.stdin.buffer.read()
     try:
-        return Path(data).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return Path(data).read_bytes()
+    except OSError as error:
         raise unreadable(data, error) from error
 
 
 def predict(
     settings: Settings,
     name: str | None,
-    text: str,
+    data: bytes,
     *,
     arm: str = "",
     elsewhere: Elsewhere | None = None,
@@ -79,8 +81,9 @@ def predict(
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        text: CSV with a header, or JSON: a list of objects or of lists, or a body of MLflow's
-            scoring protocol.
+        data: CSV with a header, Parquet, NDJSON, or JSON: a list of objects or of lists, or a
+            body of MLflow's scoring protocol. Columns get the types of the deployed model's
+            signature.
         arm: Arm to force; such a request stays out of the statistics. Empty to let it be drawn.
         elsewhere: Where the deployment is, if not on this machine.
 
@@ -88,8 +91,6 @@ def predict(
         InvalidInputError: The rows cannot be read, or the model refuses them.
         NotFoundError: The deployment does not run.
     """
-    document, strays = _document(text)
-    body = json.dumps(document).encode()
     extra = {"x-mlops-arm": arm} if arm else {}
     with contextlib.ExitStack() as stack:
         if elsewhere is None:
@@ -98,6 +99,10 @@ def predict(
         else:
             found = stack.enter_context(reached(elsewhere))
             connection = found.connection
+        ours = elsewhere is None or found.protocol == "mlops"
+        signature = signature_at(connection) if ours else Signature()
+        document, strays = _document(data, signature)
+        body = json.dumps(document).encode()
         try:
             if elsewhere is None or found.protocol == "mlops":
                 answer, headers = connection.post("/invocations", body, headers=extra)
@@ -158,34 +163,25 @@ def _number(said: object) -> int:
     return int(text) if text.isascii() and text.isdecimal() else 0
 
 
-def _document(text: str) -> tuple[dict[str, Any], tuple[Stray, ...]]:
-    # Spreadsheets mark their CSV with it.
-    text = text.removeprefix("\ufeff")
-    if not text.strip():
+def _document(data: bytes, signature: Signature) -> tuple[dict[str, Any], tuple[Stray, ...]]:
+    """Return a request body of MLflow's, and texts that may have made a column text."""
+    data = unpacked(data)
+    if not data.strip():
         raise InvalidInputError("There are no rows to predict: the input is empty.")
-    if text.lstrip()[0] not in "[{":
-        return _from_csv(text)
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise InvalidInputError(f"The rows are neither JSON nor CSV: {error}.") from error
+    if data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"[", b"{"):
+        # JSON has its own types, and forms that are no table; the server knows the signature.
+        with contextlib.suppress(ValueError):
+            return _as_body(json.loads(data.decode("utf-8-sig"))), ()
+    table = read_bytes(data, signature)
+    if not len(table):
+        raise InvalidInputError("The input has a header and no rows.")
+    check_cells(table, signature, "The input")
+    split = {"columns": list(table.names), "data": table.rows}
+    return {"dataframe_split": split}, find_strays(table)
+
+
+def _as_body(document: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON value
     if isinstance(document, dict):
-        return document, ()
+        return document
     kind = "dataframe_records" if document and isinstance(document[0], dict) else "instances"
-    return {kind: document}, ()
-
-
-def _from_csv(text: str) -> tuple[dict[str, Any], tuple[Stray, ...]]:
-    reader = csv.reader(io.StringIO(text))
-    table = [(reader.line_num, row) for row in reader if row]
-    header, numbered = table[0][1], table[1:]
-    for number, row in numbered:
-        if len(row) != len(header):
-            raise InvalidInputError(
-                f"Line {number} has {len(row)} cells, but the header has {len(header)}."
-            )
-    if not numbered:
-        raise InvalidInputError("The CSV has a header and no rows.")
-    data = typed_columns([row for _, row in numbered])
-    split = {"columns": header, "data": data}
-    return {"dataframe_split": split}, find_strays(header, numbered)
+    return {kind: document}
