@@ -19,7 +19,7 @@ OURS: list[type[MlopsError]] = [
 def _drawn() -> dict[str, int]:
     """What the picture at the top of the module says."""
     assert errors.__doc__
-    return {name: int(code) for name, code in re.findall(r"(\w+Error) +(\d)  ", errors.__doc__)}
+    return {name: int(code) for name, code in re.findall(r"(\w+Error) +(\d+)  ", errors.__doc__)}
 
 
 def test_the_tree_is_as_drawn() -> None:
