@@ -130,7 +130,7 @@ def test_a_first_model_that_fails(wine_shop: Shop, free_port: int) -> None:
     assert [entry.state for entry in wine_shop.ledger.history()] == ["failed"]
     assert running(wine_shop.where) is None
     # What it said stands below its entry, line by line, and not among the entries.
-    first, *others = wine_shop.ok("history", "wine").out.splitlines()
+    _, first, *others = wine_shop.ok("history", "wine").out.splitlines()
     assert "failed" in first
     assert len(others) > 3
     assert all(line.startswith("      ") for line in others if line.strip())
