@@ -96,7 +96,7 @@ class Running:
                     value = example["value"]
                     body = value if isinstance(value, str) else json.dumps(value)
                     yield (
-                        path.replace("{model}", "m").replace("{version}", "1"),
+                        path.replace("{model}", "m").replace("{version}", "a"),
                         media,
                         body.encode(),
                     )
