@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MODELS = "Models (one of these ways)"
 _TRAFFIC = "Traffic"
+_FEEDBACK = "Feedback"
 _SERVER = "Server"
 _CLUSTER = "Cluster"
 
@@ -119,6 +120,59 @@ def deploy(
             metavar="LOW..HIGH",
             help="Range of every reward; gives exact intervals from the first outcome.",
             rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="End the test after N requests (or sticky units) with a reward: nearly the power "
+            "of a fixed test.",
+            show_default="no planned end",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
+    redraw: Annotated[
+        bool,
+        typer.Option(
+            "--redraw",
+            help="Draw sticky units that came before again, instead of leaving them on their arm.",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = False,
+    feedback_window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="7d",
+            help="Count feedback that comes this long after its request, and judge it then.",
+            show_default="no window",
+            rich_help_panel=_FEEDBACK,
+        ),
+    ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REWARD|left-out",
+            help="Reward of a request without feedback when its window has closed.",
+            rich_help_panel=_FEEDBACK,
+        ),
+    ] = None,
+    failed: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REWARD",
+            help="Reward of a request that its model failed or refused.",
+            rich_help_panel=_FEEDBACK,
+        ),
+    ] = None,
+    repeated: Annotated[
+        str | None,
+        typer.Option(
+            metavar="first|last|sum",
+            help="Several outcomes of one row: the first stands, the last corrects, or they sum.",
+            show_default="first",
+            rich_help_panel=_FEEDBACK,
         ),
     ] = None,
     name: Annotated[
@@ -295,6 +349,12 @@ def deploy(
         "deploy.host": host,
         "deploy.port": port,
         "deploy.sticky_by": sticky_by,
+        "deploy.horizon": horizon,
+        "deploy.redraw": redraw or None,
+        "feedback.window": feedback_window,
+        "feedback.missing": missing,
+        "feedback.failed": failed,
+        "feedback.repeated": repeated,
         "feedback.reward": reward,
         "cluster.kubeconfig": kubeconfig,
         "cluster.context": context,

@@ -22,6 +22,7 @@ from mlops.deployment.places import places, read_server_state
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings
+from mlops.spec.attribution import write_duration, write_number
 from mlops.spec.server import ServerState
 
 _COMMAND_LINE = "command line"
@@ -33,6 +34,11 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "reward": ("feedback.reward", "feedback.reward_range", "feedback.costs"),
     "reward-range": ("feedback.reward_range",),
     "sticky-by": ("deploy.sticky_by",),
+    "horizon": ("deploy.horizon",),
+    "feedback-window": ("feedback.window",),
+    "missing": ("feedback.missing",),
+    "failed": ("feedback.failed",),
+    "repeated": ("feedback.repeated",),
     "host": ("deploy.host",),
     "port": ("deploy.port",),
     "image": ("cluster.image",),
@@ -43,7 +49,17 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "mode": ("{target}.mode",),
     "traffic-by": ("{target}.split",),
 }
-_SPEC = ("feedback.reward", "feedback.reward_range", "feedback.costs", "deploy.sticky_by")
+_SPEC = (
+    "feedback.reward",
+    "feedback.reward_range",
+    "feedback.costs",
+    "feedback.window",
+    "feedback.missing",
+    "feedback.failed",
+    "feedback.repeated",
+    "deploy.sticky_by",
+    "deploy.horizon",
+)
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
 RESETS = (*_SETTINGS, SPLIT, SHADOW)
@@ -151,7 +167,12 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "feedback.reward": spec.reward,
         "feedback.reward_range": spec.reward_range,
         "feedback.costs": spec.costs,
+        "feedback.window": write_duration(spec.attribution.window_s),
+        "feedback.missing": write_number(spec.attribution.missing),
+        "feedback.failed": write_number(spec.attribution.failed),
+        "feedback.repeated": spec.attribution.repeated,
         "deploy.sticky_by": spec.sticky_by,
+        "deploy.horizon": spec.horizon,
     }
     if place is None and state is not None:
         found |= {"deploy.host": state.launch.host, "deploy.port": state.launch.port}

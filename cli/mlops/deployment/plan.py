@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mlops.spec.attribution import describe
 from mlops.spec.deployment import DeploymentSpec, Shadow
 
 Kind = Literal["create", "update", "start", "nothing"]
@@ -83,6 +84,13 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         if before.reward_range != after.reward_range:
             was_range, its = _range(before.reward_range), _range(after.reward_range)
             lines.append(f"~ reward_range  {its}  (was {was_range})")
+        if before.attribution != after.attribution:
+            was_rules, rules = describe(before.attribution), describe(after.attribution)
+            lines.append(f"~ feedback  {rules}  (was {was_rules})")
+        if before.horizon != after.horizon:
+            lines.append(f"~ horizon  {after.horizon or 'none'}  (was {before.horizon or 'none'})")
+        if after.redraw and after.sticky_by:
+            lines.append("~ sticky units that came before are drawn again")
         if list(old) != list(new) and set(old) == set(new):
             lines.append(f"~ order of the arms; the baseline is {after.arms[0].name}")
     return tuple(lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,15 @@ from mlops.registry import resolve_all
 from mlops.rewards.cost import COST
 from mlops.rewards.own import load_reward
 from mlops.settings import Settings
+from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
 from mlops.spec.model import ModelVersion
 
-_SPEC_KEYS = ("name", "arms", "shadows", "sticky_by", "reward", "reward_range")
+_FEEDBACK_KEYS = ("window", "missing", "failed", "repeated")
+_SPEC_KEYS = (
+    "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
+    *_FEEDBACK_KEYS,
+)  # fmt: skip
 _REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
 _SHADOW_KEYS = ("name", "model", "percent")
@@ -47,6 +52,9 @@ class DeployRequest:
         reward: Name of the reward; empty for what follows from what the models answer.
         reward_range: Lowest and highest reward; None for no promise.
         shadows: Models that get copies of requests.
+        attribution: Which feedback counts for a request.
+        horizon: Units with a reward after which the experiment ends; 0 for no planned end.
+        redraw: Whether sticky units that came before are drawn again.
         live: The spec that is live, whose weights and shadows are kept; None to keep nothing.
         keep_split: Whether arms without a weight have that of the live arm of their name.
         keep_shadows: Whether its shadows stay where none are named.
@@ -62,6 +70,9 @@ class DeployRequest:
     reward: str
     reward_range: tuple[float, float] | None = None
     shadows: tuple[WantedShadow, ...] = ()
+    attribution: Attribution = field(default_factory=Attribution)
+    horizon: int = 0
+    redraw: bool = False
     live: DeploymentSpec | None = None
     keep_split: bool = False
     keep_shadows: bool = False
@@ -168,6 +179,9 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             sticky_by=request.sticky_by,
             reward=request.reward,
             reward_range=request.reward_range,
+            attribution=request.attribution,
+            horizon=request.horizon,
+            redraw=request.redraw,
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
         )
@@ -245,6 +259,14 @@ def _request(
         reward_range=_promised(settings),
         shadows=tuple(shadows),
         costs=settings.feedback.costs,
+        attribution=read_attribution(
+            settings.feedback.window,
+            settings.feedback.missing,
+            settings.feedback.failed,
+            settings.feedback.repeated,
+        ),
+        horizon=settings.deploy.horizon,
+        redraw=settings.deploy.redraw,
     )
 
 
@@ -289,6 +311,14 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
         reward=value("reward", "feedback.reward", base.reward),
         reward_range=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+        attribution=read_attribution(
+            *(
+                str(value(key, f"feedback.{key}", getattr(settings.feedback, key)))
+                for key in _FEEDBACK_KEYS
+            )
+        ),
+        horizon=value("horizon", "deploy.horizon", base.horizon),
+        redraw=value("redraw", "deploy.redraw", base.redraw),
     )
 
 
@@ -300,6 +330,11 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]
+    horizon = document.get("horizon", 0)
+    if isinstance(horizon, bool) or not isinstance(horizon, int):
+        faults.append(f"`horizon` must be a whole number, not `{horizon}`")
+    if not isinstance(document.get("redraw", False), bool):
+        faults.append("`redraw` must be true or false")
     if not _is_range(document.get("reward_range")):
         faults.append("`reward_range` must be two numbers, `[low, high]`")
     arms = document.get("arms")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.gates import Bounds, silence
 from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, PLANNED, Comparison, Method
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES
@@ -144,7 +145,15 @@ def compare(
                 likely=_likely(found),
                 worse=upper < 0 or _is_worse(evidence, candidate, alpha, len(others)),
                 conclusion=conclude(lower, upper, worth),
-                weakest=_weakest(evidence, candidate, found),
+                weakest=" ".join(
+                    filter(
+                        None,
+                        (
+                            _weakest(evidence, candidate, found),
+                            silence(evidence, Bounds(candidate, lower, upper)),
+                        ),
+                    )
+                ),
             )
         )
         picked = _looks_at(evidence.arms.size)

@@ -16,9 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
-from mlops.stats.missing import MissingFeedback, missing_feedback
+from mlops.spec.attribution import LEFT_OUT
+from mlops.stats.missing import (
+    MissingFeedback,
+    missing_feedback,
+    robust_interval,
+    tipping_share,
+)
+from mlops.stats.sample_ratio import sample_ratio
 
-GateName = Literal["feedback", "failures", "duration", "effect over time"]
+GateName = Literal["feedback", "failures", "duration", "effect over time", "sample ratio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +47,49 @@ class Gate:
     hint: str = ""
 
 
-def gates_of(evidence: Evidence) -> tuple[Gate, ...]:
-    """Check the conditions of an experiment's verdict; none with a single arm."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a comparison has shown.
+
+    Attributes:
+        candidate: Position of the arm that is compared with the baseline.
+        lower: Lower bound of the difference.
+        upper: Upper bound.
+    """
+
+    candidate: int
+    lower: float
+    upper: float
+
+
+def gates_of(evidence: Evidence, bounds: Sequence[Bounds]) -> tuple[Gate, ...]:
+    """Check the conditions of an experiment's verdict; none with a single arm.
+
+    Args:
+        evidence: All of the experiment.
+        bounds: The comparisons.
+    """
     if len(evidence.spec.arms) < 2 or not evidence.asked.arms.size:
         return ()
     gates = []
     if evidence.spec.attribution.failed is None:
         gates.append(_failures(evidence))
     if not evidence.spec.attribution.fills_silence:
-        gates.append(_feedback(evidence))
+        gates.append(_feedback(evidence, bounds))
+    gates += _doubt(evidence)
     return tuple(gates)
+
+
+def _doubt(evidence: Evidence) -> list[Gate]:
+    """Wait where the split is nearly broken: what breaks it often makes an effect, too."""
+    asked = evidence.asked
+    shape = (len(evidence.revisions), len(evidence.spec.arms))
+    ratio = sample_ratio(asked.count(np.ones(asked.arms.size, dtype=bool), shape), evidence.weights)
+    if not ratio.doubtful or ratio.mismatch:
+        return []
+    text = "Arms do not get quite the share of the traffic that they should."
+    hint = "More requests will tell: it passes by itself, or turns into a mismatch."
+    return [Gate("sample ratio", False, ratio.p_value, text, hint)]
 
 
 def _failures(evidence: Evidence) -> Gate:
@@ -70,14 +110,24 @@ def _failures(evidence: Evidence) -> Gate:
     )
 
 
-def _feedback(evidence: Evidence) -> Gate:
+def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
     asked = evidence.asked
     # With a reward of their own, failures are not silent.
     answered = asked.answered | (asked.failed & (evidence.spec.attribution.failed is not None))
     found = _test(evidence, asked.closed, answered)
     shares = _shares(evidence, found.rates)
     if not found.differs:
-        return Gate("feedback", True, found.p_value, f"Answered: {shares}.")
+        rests = [each for each in bounds if _rests_on_silence(evidence, each, found.rates)]
+        if not rests or evidence.spec.attribution.missing == LEFT_OUT:
+            return Gate("feedback", True, found.p_value, f"Answered: {shares}.")
+        name = evidence.spec.arms[rests[0].candidate].name
+        return Gate(
+            "feedback",
+            False,
+            found.p_value,
+            f"Answered: {shares}. That small difference could by itself make `{name}` look so.",
+            "Collect more feedback, or say what silence means: `[feedback] window` and `missing`.",
+        )
     return Gate(
         "feedback",
         False,
@@ -85,6 +135,46 @@ def _feedback(evidence: Evidence) -> Gate:
         f"Arms differ in how many requests have feedback: {shares}. Those who answer are not all.",
         "Find out why; or say how long feedback may take and what silence means: `[feedback] "
         "window` and `missing`.",
+    )
+
+
+def _rests_on_silence(evidence: Evidence, bounds: Bounds, rates: NDArray[np.float64]) -> bool:
+    """Whether a decided comparison is open once it allows for who may be missing."""
+    if bounds.lower <= 0 <= bounds.upper:
+        return False
+    ours, theirs = (
+        evidence.rewards[evidence.arms == arm] for arm in (bounds.candidate, evidence.base)
+    )
+    shares = float(rates[bounds.candidate]), float(rates[evidence.base])
+    low, high = robust_interval((bounds.lower, bounds.upper), ours, theirs, shares)
+    return low <= 0 <= high
+
+
+def silence(evidence: Evidence, bounds: Bounds) -> str:
+    """Say how many of the silent ones would have to be bad for a decision to be open again.
+
+    Empty where nobody is silent, nothing is decided, or not even all of them would do.
+    """
+    decided = bounds.lower > 0 or bounds.upper < 0
+    if not decided or evidence.spec.attribution.fills_silence:
+        return ""
+    leader = bounds.candidate if bounds.lower > 0 else evidence.base
+    own = evidence.asked.arms == leader
+    closed = own & evidence.asked.closed
+    rewards = evidence.rewards[evidence.arms == leader]
+    if not closed.any() or not rewards.size or evidence.asked.answered[closed].all():
+        return ""
+    bad = evidence.bounds[0] if evidence.bounds else float(evidence.rewards.min())
+    lead = bounds.lower if bounds.lower > 0 else -bounds.upper
+    rate = float(evidence.asked.answered[closed].mean())
+    if rate <= 0:
+        return ""
+    share = tipping_share(lead, float(rewards.mean()), rate, bad)
+    if share is None:
+        return ""
+    return (
+        f"If {share:.2g} of the requests of `{evidence.spec.arms[leader].name}` without feedback "
+        f"had a reward of {bad:.3g}, this would be open."
     )
 
 

@@ -11,7 +11,7 @@ from mlops.journal.base import Journal
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
-from mlops.monitoring.gates import Gate, gates_of
+from mlops.monitoring.gates import Bounds, Gate, gates_of
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.timing import AUTO, duration_gate, effect_gate
@@ -145,7 +145,9 @@ def report_of(
     spec = evidence.spec
     ratio = _sample_ratio(evidence)
     comparisons, looks, sequences = compare(evidence, alpha, worth)
-    gates = gates_of(evidence) + _time_gates(evidence, comparisons, sequences, min_days)
+    gates = gates_of(evidence, _bounds(evidence, comparisons)) + _time_gates(
+        evidence, comparisons, sequences, min_days
+    )
     verdict = decide(
         comparisons,
         method=method_of(evidence),
@@ -246,6 +248,10 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
         "the same rows, and decides with fewer of them."
     )
     return (text,)
+
+
+def _bounds(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[Bounds]:
+    return [Bounds(evidence.spec.index_of(c.arm), c.lower, c.upper) for c in comparisons]
 
 
 def _time_gates(

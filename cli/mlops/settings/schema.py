@@ -134,6 +134,9 @@ class DeploySettings:
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
     )
     sticky_by: str = setting("", "`header:NAME` or `field:NAME`; the same value, the same arm")
+    horizon: int = setting(
+        0, "requests, or sticky units, with a reward after which the test ends; 0: no planned end"
+    )
     redraw: bool = setting(
         False, "draw sticky units that came before again when weights change; false: they stay"
     )

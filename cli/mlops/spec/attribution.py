@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 from mlops.errors import InvalidInputError, did_you_mean
 
@@ -89,6 +89,64 @@ def read_duration(text: str) -> float:
             f"`{text}` is not a duration.", hint="Write a number and s, m, h, d or w: `7d`."
         )
     return float(match[1]) * _UNITS_S[match[2]]
+
+
+def write_duration(seconds: float) -> str:
+    """Write a duration as `read_duration` reads it, in its largest whole unit.
+
+    >>> write_duration(604800.0), write_duration(5400.0), write_duration(0.0)
+    ('1w', '90m', '')
+    """
+    if not seconds:
+        return ""
+    unit = next(
+        name for name, size in reversed(_UNITS_S.items()) if seconds % size == 0 or name == "s"
+    )
+    return f"{seconds / _UNITS_S[unit]:g}{unit}"
+
+
+def write_number(value: float | str | None) -> str:
+    """Write `missing` or `failed` as a setting has it.
+
+    >>> write_number(None), write_number(0.0), write_number("left-out")
+    ('', '0', 'left-out')
+    """
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def read_attribution(window: str, missing: str, failed: str, repeated: str) -> Attribution:
+    """Read the rules as settings have them.
+
+    Raises:
+        InvalidInputError: One of them is malformed.
+    """
+    worth = read_missing(failed)
+    if isinstance(worth, str):
+        raise InvalidInputError(f"`failed = {failed}` must be a number: the reward of a failure.")
+    names = get_args(Repeated)
+    if repeated not in names:
+        hint = did_you_mean(repeated, names) or f"Use {', '.join(names)}."
+        raise InvalidInputError(f"`repeated = {repeated}` is not known.", hint=hint)
+    return Attribution(
+        read_duration(window), read_missing(missing), worth, cast("Repeated", repeated)
+    )
+
+
+def describe(attribution: Attribution) -> str:
+    """Say the rules in a few words.
+
+    >>> describe(Attribution(604800.0, 0.0))
+    'window 1w, missing 0'
+    """
+    parts = [
+        f"window {write_duration(attribution.window_s)}" if attribution.window_s else "",
+        f"missing {write_number(attribution.missing)}" if attribution.missing is not None else "",
+        f"failed {write_number(attribution.failed)}" if attribution.failed is not None else "",
+        f"repeated {attribution.repeated}" if attribution.repeated != "first" else "",
+    ]
+    return ", ".join(filter(None, parts)) or "as it arrives"
 
 
 def read_missing(text: str) -> float | str | None:
