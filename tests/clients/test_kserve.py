@@ -13,6 +13,7 @@ import orjson
 import pytest
 import requests
 
+from tests.clients.conftest import mixed_answers
 from tests.environments import client_python
 from tests.serving.models import ROWS, records
 from tests.serving.server import Json, Server
@@ -86,6 +87,29 @@ def test_health(server: Server) -> None:
     assert requests.get(f"{url(server)}/v1/models", timeout=10).json() == {"models": ["wine"]}
 
 
+_WHOLE = """
+import asyncio, json, sys
+import numpy as np
+from kserve import InferInput, InferRequest, InferenceRESTClient, RESTConfig
+
+async def main(url, rows):
+    v1 = InferenceRESTClient(RESTConfig(protocol="v1"))
+    v2 = InferenceRESTClient(RESTConfig(protocol="v2"))
+    headers = {"X-Mlops-Arm": "first"}
+    answer = await v1.infer(url, {"instances": rows}, model_name="wine", headers=headers)
+    said = {"v1": answer["predictions"]}
+    for datatype, kind in (("FP32", np.float32), ("FP64", np.float64)):
+        tensor = InferInput(name="x", shape=[len(rows), 3], datatype=datatype)
+        tensor.set_data_from_numpy(np.array(rows, dtype=kind), binary_data=False)
+        request = InferRequest(model_name="wine", infer_inputs=[tensor])
+        answer = await v2.infer(url, request, model_name="wine", headers=headers)
+        said[datatype] = answer.outputs[0].as_numpy().ravel().tolist()
+    print(json.dumps(said))
+
+asyncio.run(main(sys.argv[1], json.loads(sys.argv[2])))
+"""
+
+
 def run(script: str, server: Server, rows: Json) -> Json:
     """Run a script of KServe's client against a server; what it prints last is JSON."""
     python = client_python("kserve-client")
@@ -98,6 +122,12 @@ def run(script: str, server: Server, rows: Json) -> Json:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_floats_fit_whole_numbers(mixed: Server) -> None:
+    rows = [[0.5, 1.5, 2.0], [7.0, 0.25, 40.0]]
+    for answers in run(_WHOLE, mixed, rows).values():
+        assert answers == pytest.approx(mixed_answers("first", rows))
 
 
 def test_its_own_client(server: Server) -> None:

@@ -10,11 +10,14 @@ import pandas as pd
 import pytest
 from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 
+from tests.clients.conftest import MIXED, WEIGHTS, mixed_answers
 from tests.serving.models import COLUMNS, ROWS
 from tests.serving.server import Json, Server
 
 # MLflow is untyped.
 Client: TypeAlias = Any
+#: Rows of the `mixed` server.
+WHOLE = [[0.5, 1.5, 2.0], [7.0, 0.25, 40.0]]
 FRAME = pd.DataFrame(ROWS, columns=COLUMNS)
 
 
@@ -61,3 +64,31 @@ def test_a_whole_frame_of_json_is_text_it_can_read(client: Client) -> None:
     response = client.invoke(FRAME)
     assert set(response) == {"predictions"}
     assert len(response.get_predictions()) == len(ROWS)
+
+
+# Frames as pandas has them: whole numbers as floats, gaps.
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame(WHOLE, columns=MIXED),
+        pd.DataFrame(WHOLE, columns=MIXED).astype({"c": "int64"}),
+        pd.DataFrame(WHOLE, columns=MIXED).astype({"c": object}),
+        pd.DataFrame(WHOLE, columns=MIXED)[list(reversed(MIXED))],
+    ],
+    ids=["floats", "integers", "objects", "other order"],
+)
+def test_frames_of_floats_fit_whole_numbers(mixed: Server, frame: pd.DataFrame) -> None:
+    client: Client = ScoringServerClient("127.0.0.1", mixed.port)
+    answers = client.invoke(frame).get_predictions().to_numpy().ravel()
+    assert any(np.allclose(answers, mixed_answers(arm, WHOLE)) for arm in WEIGHTS)
+
+
+def test_gaps_are_nan_or_refused_by_name(server: Server, mixed: Server) -> None:
+    # A linear model of doubles refuses NaN itself; a column of whole numbers has none.
+    gap = pd.DataFrame([[0.5, 1.5, np.nan]], columns=MIXED)
+    with pytest.raises(Exception, match=r"error code 400.*`c`"):
+        ScoringServerClient("127.0.0.1", mixed.port).invoke(gap)
+    with pytest.raises(Exception, match=r"error code (400|500).*NaN"):
+        ScoringServerClient("127.0.0.1", server.port).invoke(FRAME.mask(FRAME > 12))

@@ -280,7 +280,7 @@ def test_other_calls_of_its_client(server: Server) -> None:
     for name, reason in {"too few": "sulphates", "text": "column"}.items():
         assert said[name]["message"].startswith("400"), (name, said[name])
         assert reason in said[name]["response"]["status"]["info"]
-    assert said["explain"]["message"].startswith("501")
+    assert "501" in said["explain"]["message"]
 
 
 def test_the_talks_feedback(server: Server, tmp_path: Path) -> None:

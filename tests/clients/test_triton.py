@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 
+from tests.clients.conftest import mixed_answers
 from tests.serving.models import COLUMNS, ROWS, records
 from tests.serving.server import Server
 
@@ -139,3 +140,36 @@ def test_errors_are_told(client: Client) -> None:
         client.infer("wine", columns()[:1])
     with pytest.raises(utils.InferenceServerException, match="beer"):
         client.infer("beer", columns())
+
+
+# Floats to a column of whole numbers.
+
+WHOLE = [[0.5, 1.5, 2.0], [7.0, 0.25, 40.0]]
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "FP32", "FP16"])
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_tensor_of_floats_fits_whole_numbers(mixed: Server, datatype: str, binary: bool) -> None:
+    if datatype == "FP16" and not binary:
+        pytest.skip("FP16 has no JSON form")
+    rows = np.array(WHOLE, dtype=utils.triton_to_np_dtype(datatype))
+    tensor = http.InferInput("x", list(rows.shape), datatype)
+    tensor.set_data_from_numpy(rows, binary_data=binary)
+    with http.InferenceServerClient(f"127.0.0.1:{mixed.port}") as client:
+        result = client.infer("wine", [tensor], model_version="first")
+        answers = result.as_numpy(result.get_response()["outputs"][0]["name"]).ravel().tolist()
+        assert answers == pytest.approx(mixed_answers("first", WHOLE))
+        tensor.set_data_from_numpy(rows + rows.dtype.type(0.5), binary_data=binary)
+        with pytest.raises(utils.InferenceServerException, match="`c`") as caught:
+            client.infer("wine", [tensor])
+        assert caught.value.status() == "400"
+
+
+def test_booleans_are_numbers(mixed: Server) -> None:
+    rows = np.array([[True, False, True]])
+    tensor = http.InferInput("x", [1, 3], "BOOL")
+    tensor.set_data_from_numpy(rows)
+    with http.InferenceServerClient(f"127.0.0.1:{mixed.port}") as client:
+        result = client.infer("wine", [tensor], model_version="first")
+    answers = result.as_numpy(result.get_response()["outputs"][0]["name"]).ravel().tolist()
+    assert answers == pytest.approx(mixed_answers("first", rows.astype(float).tolist()))
