@@ -20,6 +20,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Void,
 )
 
 
@@ -95,6 +96,12 @@ class FakeJournal:
 
     def revision_events(self) -> list[RevisionEvent]:
         raise NotImplementedError
+
+    def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
+        return 0
+
+    def voids(self) -> list[Void]:
+        return []
 
     def losses(self) -> dict[str, int]:
         return dict(self.lost)

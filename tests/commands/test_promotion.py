@@ -3,7 +3,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from sqlalchemy import text
 
+from mlops.journal.records import RevisionEvent
+from mlops.journal.sql import SqlJournal
 from mlops.registry import open_registry
 from tests.commands.test_deploy import fingerprint
 from tests.fixtures_deployment import Shop, open_shop
@@ -137,6 +140,50 @@ def test_by_force_and_with_a_reason(market: Shop) -> None:
     assert market.ok("rollback", "--json").document["aliases"] == [
         {"model": "wine", "alias": "champion", "version": 0, "before": 1}
     ]
+
+
+def test_one_absurd_outcome_does_not_end_an_experiment(market: Shop) -> None:
+    market.ok("deploy", "--ab", "wine/1", "wine/2", "--reward", "given", "--reset", "reward-range")
+    asked = [market.ask()[0] for _ in range(60)]
+    for number, request_id in enumerate(asked[1:]):
+        market.post("/feedback", {"request_id": request_id, "reward": number % 7})
+    poison = ("feedback", "--request-id", asked[0], "--reward")
+    refused = market.run(*poison, "1e200", "--json")
+    assert refused.code == 3
+    assert "larger than 1e+60" in refused.error["message"]
+    market.ok(*poison, "1e60")
+    poisoned = market.ok("report", "--json").document
+    assert any("1e+60 or more" in note for note in poisoned["notes"])
+    assert "</html>" in market.ok("report", "--html", "-").out
+
+    void = ("journal", "void", "--request-id", asked[0])
+    assert market.run(*void).code == 2
+    assert market.run("journal", "void", "--request-id", "x" * 48, "--reason", "r").code == 3
+    assert market.ok(*void, "--reason", "sent by a [robot]", "--json").document["outcomes"] == 1
+    assert market.run(*void, "--reason", "again").code == 5
+    cleaned = market.ok("report", "--json").document
+    assert cleaned["verdict"]["n"] == poisoned["verdict"]["n"] - 1
+    assert any("1 outcomes were voided" in note for note in cleaned["notes"])
+    assert "sent by a [robot]" in market.ok("journal", "void", "--list").out
+    # The genuine outcome is taken now.
+    market.ok("feedback", "--request-id", asked[0], "--reward", "3")
+    assert market.ok("report", "--json").document["verdict"]["n"] == poisoned["verdict"]["n"]
+
+
+def test_force_needs_no_report(market: Shop) -> None:
+    market.ok("deploy", "--ab", "wine/1", "wine/2")
+    journal = SqlJournal(f"sqlite:///{market.folder / '.mlops/journal/wine.db'}")
+    journal.record_revision(RevisionEvent(10_000, 1, "live", {"arms": 5}))
+    try:
+        assert market.run("report").code == 3
+        said = market.ok("promote", "--arm", "wine-2", "--force", "the report is broken", "--json")
+        assert said.document["spec"]["arms"][0]["name"] == "wine-2"
+        assert "Going on without the report" in said.err
+        market.ok("rollback")
+    finally:
+        with journal._transaction() as connection:
+            connection.execute(text("DELETE FROM revisions WHERE revision = 10000"))
+        journal.close()
 
 
 def test_rollback_to_a_revision(market: Shop) -> None:

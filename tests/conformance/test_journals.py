@@ -25,6 +25,7 @@ from mlops.journal.records import (
     ShadowTruth,
     Traffic,
     Value,
+    Void,
 )
 from mlops.journal.sql import SqlJournal
 from tests.journal.rows import T0, decision, named, nonce, outcome
@@ -587,3 +588,47 @@ def _execute(url: str, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()
+
+
+# Voided outcomes.
+
+
+def test_a_void_outcome_counts_nowhere_and_stays(journal: Journal, url: str) -> None:
+    decided = [decision(n, features={"values": [[1.0]]}) for n in (1, 2, 3)]
+    journal.append(decided, [outcome(n, reward=float(n), truth=float(n)) for n in (1, 2, 3)])
+    journal.append([], [outcome(7, reward=7.0)])  # its decision was shed
+    assert journal.void([nonce(2), nonce(7), nonce(99)], time_ms=5, reason="a test", by="ana") == 2
+    assert journal.void([nonce(2)], time_ms=6, reason="again", by="ana") == 0
+    assert [seen.reward for seen in journal.observations()] == [1.0, 3.0]
+    assert [row.truth for row in journal.labelled_rows([1])] == [1.0, 3.0]
+    assert journal.totals() == {"requests": 3, "outcomes": 2}
+    assert isinstance(journal, SqlJournal)
+    rows = [(row.nonce, row.reward) for row in journal.joined_rows()]
+    assert rows == [(nonce(1), 1.0), (nonce(2), None), (nonce(3), 3.0)]
+    assert journal.voids() == [Void(1, 5, "a test", "ana", 2)]
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        kept = connection.execute(text("SELECT reward FROM outcomes ORDER BY seq")).scalars()
+        assert list(kept) == [1.0, 2.0, 3.0, 7.0]
+    engine.dispose()
+
+
+def test_after_a_void_the_real_outcome_is_taken_and_the_old_one_is_not(journal: Journal) -> None:
+    assert fates(journal, [outcome(1, reward=1e60)], [decision(1)]) == [Fate.ACCEPTED]
+    journal.void([nonce(1)], time_ms=5, reason="absurd", by="ana")
+    assert fates(journal, [outcome(1, reward=1e60)]) == [Fate.DUPLICATE]
+    assert fates(journal, [outcome(1, reward=2.0)]) == [Fate.ACCEPTED]
+    assert fates(journal, [outcome(1, reward=3.0)]) == [Fate.CONFLICT]
+    assert [seen.reward for seen in journal.observations()] == [2.0]
+
+
+def test_where_the_last_correction_is_void_the_one_before_stands(journal: Journal) -> None:
+    shadow = ShadowDecision(nonce(1), 1, 0, T0, 5, 200, [1.0])
+    first = replace(outcome(1, reward=None, truth=4.0), repeatable=True)
+    journal.append([decision(1, features={"values": [[1.0]]})], [first])
+    journal.append_shadows([shadow])
+    journal.void([nonce(1)], time_ms=5, reason="wrong", by="ana")
+    assert list(journal.shadow_truths([1])) == []
+    journal.append([], [replace(first, truth=5.0)])
+    assert [row.truth for row in journal.labelled_rows([1])] == [5.0]
+    assert [row.truth for row in journal.shadow_truths([1])] == [5.0]

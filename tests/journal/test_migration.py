@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from mlops.journal.records import Fate
 from mlops.journal.sql import SqlJournal
 from tests.conformance.test_journals import JOURNALS
-from tests.journal.rows import decision, outcome
+from tests.journal.rows import decision, nonce, outcome
 
 
 def _turn_back(url: str) -> None:
@@ -53,3 +53,22 @@ def test_a_journal_of_version_1(request: pytest.FixtureRequest, kind: str) -> No
     assert [seen.reward for seen in journal.observations()] == [1, 2, 5]
     journal.close()
     SqlJournal(url).close()
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_of_version_2(request: pytest.FixtureRequest, kind: str) -> None:
+    url = JOURNALS[kind](request)
+    first = SqlJournal(url)
+    first.append([decision(1)], [outcome(1, reward=1), outcome(2, reward=2)])
+    first.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE voids"))
+        connection.execute(text("UPDATE journal_meta SET version = 2"))
+    journal = SqlJournal(url)
+    assert journal.void([nonce(2)], time_ms=1, reason="why", by="who") == 1
+    assert [seen.reward for seen in journal.observations()] == [1]
+    journal.close()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT version FROM journal_meta")).scalar_one() == 3
+    engine.dispose()

@@ -228,9 +228,13 @@ def test_too_many_at_once(server: Server) -> None:
 
 
 def test_no_number_is_too_large(server: Server) -> None:
-    """A square beyond all doubles is no reward, and does not stop those that come after."""
+    """What statistics cannot take is refused, and does not stop those that come after."""
     reply = predict(server)
-    body = {"request_id": reply.request_id, "truth": 1e200}
+    for absurd in ({"truth": 1e200}, {"truth": 10**61}, {"reward": -1.7e308}):
+        answer = server.post("/feedback", {"request_id": reply.request_id, **absurd})
+        assert (answer.status, answer.json["counts"]) == (422, {"out_of_range": 1})
+        assert "larger than 1e+60 in size" in answer.json["problems"][0]["error"]
+    body = {"request_id": reply.request_id, "truth": 1e60}
     assert server.post("/feedback", body).json["counts"] == {"accepted": 1}
     after = predict(server)
     body = {"request_id": after.request_id, "truth": 5}

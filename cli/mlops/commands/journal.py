@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mlops.deployment.pruning import Pruned
     from mlops.workflows.journal_export import Exported
+    from mlops.workflows.voiding import Voided
 
 app = App(help="Journal of decisions and outcomes: export, prune.", no_args_is_help=True)
 
@@ -88,6 +89,54 @@ def export(
         found = export_journal(load_settings(), name, out, form, progress.update)
     if out != "-":
         show(plain(found), as_json=as_json, render=lambda out: _render_export(out, found))
+
+
+@app.command("void")
+def void_outcomes(
+    name: Name = None,
+    request_id: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Request whose outcomes to void; repeatable.", show_default=False
+        ),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why; it stays in the journal.", show_default=False)
+    ] = "",
+    listed: Annotated[
+        bool, typer.Option("--list", help="Show what is void and why; change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Leave wrong outcomes out of every report; they stay in the journal, with the reason.
+
+    For example `mlops journal void --request-id ID --reason "test traffic"`.
+    """
+    from mlops.settings import load_settings
+    from mlops.workflows.voiding import void
+
+    if listed == bool(request_id):
+        raise UsageError(
+            "Say which outcomes to void, or ask what is void.",
+            hint="`--request-id ID`, or `--list`",
+        )
+    found = void(load_settings(), name, request_id or (), reason)
+    show(plain(found), as_json=as_json, render=lambda out: _render_void(out, found))
+
+
+def _render_void(out: Console, found: Voided) -> None:
+    from rich.markup import escape
+
+    if found.outcomes:
+        out.print(f"[bold]{found.name}[/]: {found.outcomes:,} outcomes do not count any more.")
+        return
+    if not found.voids:
+        out.print(f"[bold]{found.name}[/]: no outcome is void.")
+    for each in found.voids:
+        out.print(
+            f"{moment(each.time_ms)}  revision {each.revision}  {each.outcomes:,} outcomes  "
+            f"by {escape(each.by)}: {escape(each.reason)}"
+        )
 
 
 def _render_export(out: Console, found: Exported) -> None:

@@ -19,6 +19,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Void,
 )
 
 
@@ -141,6 +142,29 @@ class Journal(Protocol):
 
     def revision_events(self) -> list[RevisionEvent]:
         """Return every administrative row, oldest first."""
+        ...
+
+    def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
+        """Leave every outcome that these decisions have now out of all that is read from now on.
+
+        The outcomes stay in the store. A new outcome of such a row is taken again.
+
+        Args:
+            nonces: Identities of the decisions.
+            time_ms: Now, milliseconds since 1970 in UTC.
+            reason: Why.
+            by: Who does it.
+
+        Returns:
+            How many outcomes counted before and do not any more.
+
+        Raises:
+            JournalUnavailableError: Nothing was stored.
+        """
+        ...
+
+    def voids(self) -> list[Void]:
+        """Count voided outcomes by revision, time and reason, oldest first."""
         ...
 
     def losses(self) -> dict[str, int]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection, and_, exists, select
 
 from mlops.journal.joining import same_decision
 from mlops.journal.labelled import pick_row
 from mlops.journal.records import WHOLE_REQUEST, Value
 from mlops.journal.rows import Row, prediction_of, truth_of
 from mlops.journal.schema import decisions, outcomes
+from mlops.journal.voiding import counts
 
 _READ_AHEAD_ROWS = 2_000
 
@@ -73,13 +74,13 @@ def read_joined_rows(connection: Connection) -> Iterator[JoinedRow]:
             *d, o.row, o.ordinal, o.reward, o.truth, o.truth_json,
             o.time_ms.label("outcome_ms"),
         )
-        .select_from(decisions.outerjoin(outcomes, same_decision()))
+        .select_from(decisions.outerjoin(outcomes, and_(same_decision(), counts())))
         .order_by(d.seq)
     )  # fmt: skip
     streamed = connection.execution_options(yield_per=_READ_AHEAD_ROWS)
     for _, group in itertools.groupby(streamed.execute(asked), key=lambda row: row.seq):
         yield from _request(list(group))
-    alone = select(*o).where(~exists().where(same_decision())).order_by(o.seq)
+    alone = select(*o).where(~exists().where(same_decision()), counts()).order_by(o.seq)
     for row in streamed.execute(alone):
         yield JoinedRow(
             bytes(row.nonce), None, row.revision, row.arm, row.propensity, None, None, None, None,

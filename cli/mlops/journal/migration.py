@@ -1,7 +1,8 @@
 """Bringing the tables of an older release to today's form.
 
 Version 2 lets a row have several outcomes: `ordinal` and `outcome_id` joined the table `outcomes`,
-and `ordinal` its unique key. SQLite cannot change a key, so the table is copied there.
+and `ordinal` its unique key. SQLite cannot change a key, so the table is copied there. Version 3
+added the table `voids`, which is created like any table that is not there.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ def migrate(connection: Connection, version: int) -> bool:
     Returns:
         Whether that version can be brought up to date.
     """
-    if version != 1:
+    if version not in (1, 2):
         return False
-    if connection.dialect.name == "sqlite":
-        _copy_outcomes(connection)
-    else:
-        _alter_outcomes(connection)
+    if version == 1:
+        if connection.dialect.name == "sqlite":
+            _copy_outcomes(connection)
+        else:
+            _alter_outcomes(connection)
     connection.execute(update(schema.meta).values(version=schema.VERSION))
     return True
 

@@ -23,6 +23,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Void,
 )
 
 #: The URL that means it.
@@ -79,6 +80,14 @@ class NoJournal:
         return iter(())
 
     def revision_events(self) -> list[RevisionEvent]:
+        """Return nothing."""
+        return []
+
+    def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
+        """Return 0: there is none."""
+        return 0
+
+    def voids(self) -> list[Void]:
         """Return nothing."""
         return []
 

@@ -33,7 +33,15 @@ from mlops.journal.records import (
     TrafficSlice,
 )
 from mlops.journal.rows import Row, observation_of, prediction_of, predictions_of, truth_of
-from mlops.journal.schema import decisions, losses, outcomes, revisions, shadow_decisions
+from mlops.journal.schema import (
+    decisions,
+    losses,
+    outcomes,
+    revisions,
+    shadow_decisions,
+    voids,
+)
+from mlops.journal.voiding import count_voids, counts
 
 _READ_AHEAD_ROWS = 5_000
 
@@ -51,7 +59,7 @@ def read_observations(
         )
         .select_from(outcomes.outerjoin(decisions, same_decision()))
         # Stored before its decision was, which turned out to have fewer rows.
-        .where(d.n_rows.is_(None) | (o.row < d.n_rows))
+        .where(d.n_rows.is_(None) | (o.row < d.n_rows), counts())
         .order_by(o.seq)
     )  # fmt: skip
     if revisions is not None:
@@ -84,7 +92,7 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
         )
         .select_from(outcomes.join(decisions, same_decision()))
         .where(d.revision.in_(list(revisions)), d.features.is_not(None))
-        .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows, ~_corrected())
+        .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows, *_standing())
         .order_by(o.seq)
     )
     for row in _stream(connection, query):
@@ -177,10 +185,12 @@ def read_losses(connection: Connection) -> dict[str, int]:
 def read_totals(connection: Connection) -> dict[str, int]:
     """See `Journal.totals`."""
     found = {"requests": decisions, "outcomes": outcomes}
-    return {
+    totals = {
         name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
         for name, table in found.items()
     }
+    totals["outcomes"] -= count_voids(connection)
+    return totals
 
 
 def read_shadow_pairs(connection: Connection, revisions: Iterable[int]) -> Iterator[ShadowPair]:
@@ -223,7 +233,7 @@ def read_shadow_truths(connection: Connection, revisions: Iterable[int]) -> Iter
             outcomes.join(decisions, same_decision()).join(shadow_decisions, _same_request())
         )
         .where(s.revision.in_(list(revisions)), o.row < d.n_rows)
-        .where(o.truth.is_not(None) | o.truth_json.is_not(None), ~_corrected())
+        .where(o.truth.is_not(None) | o.truth_json.is_not(None), *_standing())
         .order_by(o.seq)
     )  # fmt: skip
     for row in _stream(connection, query):
@@ -237,15 +247,17 @@ def read_shadow_truths(connection: Connection, revisions: Iterable[int]) -> Iter
         )
 
 
-def _corrected() -> ColumnElement[bool]:
-    """Whether the truth of an outcome was replaced by a later one about the same row."""
+def _standing() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Conditions on `outcomes`: its truth is neither voided nor replaced by a later one."""
     later = outcomes.alias("later")
-    return exists().where(
+    corrected = exists().where(
         later.c.nonce == outcomes.c.nonce,
         later.c.row == outcomes.c.row,
         later.c.ordinal > outcomes.c.ordinal,
         later.c.truth.is_not(None) | later.c.truth_json.is_not(None),
+        ~exists().where(voids.c.outcome == later.c.seq),
     )
+    return counts(), ~corrected
 
 
 def _same_request() -> ColumnElement[bool]:

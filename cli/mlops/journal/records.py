@@ -225,6 +225,25 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Void:
+    """Outcomes of one revision that were voided together.
+
+    Attributes:
+        revision: Revision whose outcomes they were.
+        time_ms: When they were voided, milliseconds since 1970 in UTC.
+        reason: Why.
+        by: Who did it.
+        outcomes: How many.
+    """
+
+    revision: int
+    time_ms: int
+    reason: str
+    by: str
+    outcomes: int
+
+
+@dataclass(frozen=True, slots=True)
 class DrawnRequest:
     """One request for which the policy drew an arm, whether or not there is feedback about it.
 

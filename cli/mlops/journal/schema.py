@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
-VERSION = 2
+VERSION = 3
 
 metadata = MetaData()
 
@@ -74,6 +74,17 @@ outcomes = Table(
     # The sender's own id of this outcome, by which a retry is known.
     Column("outcome_id", Text),
     UniqueConstraint("nonce", "row", "ordinal"),
+)
+
+# Outcomes that count no longer. The outcome itself stays as it was, for whoever audits it.
+voids = Table(
+    "voids",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("outcome", _SEQ, nullable=False, unique=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
 )
 
 # Apart from the decisions, so that no count of an arm can ever take one for the other.

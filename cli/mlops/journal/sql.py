@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import pruning, reading
+from mlops.journal import pruning, reading, voiding
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
@@ -29,6 +29,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Void,
 )
 from mlops.journal.rows import as_json, decision_row, shadow_row
 from mlops.journal.schema import decisions, losses, outcomes, revisions, shadow_decisions
@@ -174,6 +175,16 @@ class SqlJournal:
         """See `Journal.revision_events`."""
         with self._reading() as connection:
             return reading.read_revision_events(connection)
+
+    def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
+        """See `Journal.void`."""
+        with self._transaction() as connection:
+            return voiding.void_outcomes(connection, nonces, time_ms, reason, by)
+
+    def voids(self) -> list[Void]:
+        """See `Journal.voids`."""
+        with self._reading() as connection:
+            return voiding.read_voids(connection)
 
     def losses(self) -> dict[str, int]:
         """See `Journal.losses`."""

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Insert, select
 from mlops.journal.joining import join
 from mlops.journal.records import Fate, NewOutcome, StoredOutcome
 from mlops.journal.rows import Row, outcome_row, truth_of
-from mlops.journal.schema import outcomes
+from mlops.journal.schema import outcomes, voids
 
 _Key: TypeAlias = tuple[bytes | None, int]
 
@@ -64,7 +64,7 @@ def _store_again(connection: Connection, insert_new: Insert, item: StoredOutcome
         earlier = _earlier(connection, _key(item))
         if _is_among(item.outcome, earlier):
             return replace(item, fate=Fate.DUPLICATE)
-        if not item.outcome.repeatable:
+        if not item.outcome.repeatable and any(row.voided is None for row in earlier):
             return replace(item, fate=Fate.CONFLICT)
         ordinal = int(earlier[-1].ordinal) + 1 if earlier else 0
         row = outcome_row(item.outcome, ordinal)
@@ -76,10 +76,14 @@ def _store_again(connection: Connection, insert_new: Insert, item: StoredOutcome
 def _earlier(connection: Connection, key: _Key) -> list[Row]:
     o = outcomes.c
     query = (
-        select(o.ordinal, o.outcome_id, o.reward, o.truth, o.truth_json)
+        select(
+            o.ordinal, o.outcome_id, o.reward, o.truth, o.truth_json,
+            voids.c.seq.label("voided"),
+        )
+        .select_from(outcomes.outerjoin(voids, voids.c.outcome == o.seq))
         .where(o.nonce == key[0], o.row == key[1])
         .order_by(o.ordinal)
-    )
+    )  # fmt: skip
     return list(connection.execute(query))
 
 

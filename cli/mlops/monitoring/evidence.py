@@ -20,7 +20,7 @@ from mlops.journal.records import RevisionEvent, Traffic, Value
 from mlops.monitoring.experiment import Finished, begin_ms, is_spec, newest_experiment
 from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
 from mlops.monitoring.units import Units, fold
-from mlops.rewards import Range, Terms, reward_called, reward_range
+from mlops.rewards import Range, Terms, reward_called, reward_range, within_floats
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
 __all__ = ["Asked", "Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
@@ -78,6 +78,8 @@ class Evidence:
         outcomes: Outcomes with a reward, of each arm; units have one or more.
         underived: Outcomes whose reward could not be derived, the most frequent reason first.
         capped: Outcomes whose reward was outside the range, and counts as its nearest end.
+        extreme: Outcomes whose reward is larger than any that is taken, and counts as the largest.
+        voided: Outcomes that somebody has voided; they count nowhere.
         late: Outcomes that arrived when their revision was no longer live.
         left_out: Outcomes that count nowhere: of units that came under an earlier revision, too
             late for their window, of a request that is not known.
@@ -106,6 +108,8 @@ class Evidence:
     outcomes: tuple[int, ...]
     underived: tuple[Underived, ...]
     capped: int
+    extreme: int
+    voided: int
     late: int
     left_out: tuple[int, int, int]
     before: int
@@ -171,6 +175,8 @@ def gather(
         outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
         underived=tally.underived(),
         capped=tally.capped,
+        extreme=tally.extreme,
+        voided=sum(void.outcomes for void in journal.voids() if void.revision in revisions),
         late=tally.late,
         left_out=(units.returning, units.too_late, units.unknown),
         before=ended + int((units.decided_ms < since_ms).sum()),
@@ -211,4 +217,5 @@ def bounds_of(spec: DeploymentSpec, terms: Sequence[Terms]) -> Range | None:
     known = [each for each in ranges if each is not None]
     if len(known) < len(ranges):
         return None
-    return min(low for low, _ in known), max(high for _, high in known)
+    low, high = min(low for low, _ in known), max(high for _, high in known)
+    return within_floats(low), within_floats(high)

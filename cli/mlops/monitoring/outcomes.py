@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlops.journal.records import Observation, Value
-from mlops.rewards import Answer, Range, Reward, Terms, capped, is_within
+from mlops.rewards import (
+    LARGEST,
+    Answer,
+    Range,
+    Reward,
+    Terms,
+    capped,
+    is_within,
+    within_floats,
+)
 from mlops.rewards.choosing import fitting_reward
 
 
@@ -48,6 +57,7 @@ class OutcomeTally:
         truths: Truths that met their predictions.
         outcomes: Outcomes with a reward, by arm.
         capped: Outcomes whose reward was outside the range.
+        extreme: Outcomes whose reward is `LARGEST` in size, or was larger.
         late: Outcomes that came when their revision was no longer live.
     """
 
@@ -58,6 +68,7 @@ class OutcomeTally:
     truths: list[Truth] = field(default_factory=list)
     outcomes: Counter[int] = field(default_factory=Counter)
     capped: int = 0
+    extreme: int = 0
     late: int = 0
     _reasons: Counter[str] = field(default_factory=Counter)
     _instead: dict[str, str] = field(default_factory=dict)
@@ -73,6 +84,7 @@ class OutcomeTally:
             self._note(seen, str(error))
             return None
         self.outcomes[seen.arm] += 1
+        self.extreme += abs(value) >= LARGEST
         self.capped += not is_within(value, self.bounds)
         return capped(value, self.bounds)
 
@@ -85,7 +97,7 @@ class OutcomeTally:
 
     def _value(self, seen: Observation) -> float:
         if seen.reward is not None:
-            return seen.reward
+            return within_floats(seen.reward)
         if seen.prediction is None:
             raise ValueError("their prediction is not in the journal")
         return self.reward(seen.prediction, seen.truth, self.terms[seen.arm])

@@ -16,7 +16,7 @@ from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.timing import AUTO, duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide
-from mlops.rewards import Range, reward_called
+from mlops.rewards import LARGEST, Range, reward_called
 from mlops.rewards.choosing import no_reward
 from mlops.stats.sample_ratio import latched_sample_ratio
 from mlops.stats.sequence import ConfidenceSequence
@@ -224,6 +224,16 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
         notes.append(
             f"{evidence.capped:,} outcomes have a reward outside the range {low:g} to {high:g} and "
             "count as its nearest end: the verdict speaks of rewards so capped."
+        )
+    if evidence.extreme and not evidence.bounds:
+        notes.append(
+            f"{evidence.extreme:,} outcomes have a reward of {LARGEST:g} or more in size and count "
+            "as that; `mlops journal void` leaves such outcomes out."
+        )
+    if evidence.voided:
+        notes.append(
+            f"{evidence.voided:,} outcomes were voided and are left out: `mlops journal void "
+            "--list` names them, with reasons."
         )
     if evidence.late:
         notes.append(f"{evidence.late:,} outcomes came after their revision had been replaced.")

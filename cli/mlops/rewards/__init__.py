@@ -9,11 +9,22 @@ A new one is a file with such a record and a line in `REWARDS`; one of another p
 point in the group `mlops.rewards`.
 """
 
-from mlops.rewards.base import NO_TERMS, Answer, AnswerKind, Range, Reward, Terms, Value
+from mlops.rewards.base import (
+    LARGEST,
+    NO_TERMS,
+    Answer,
+    AnswerKind,
+    Range,
+    Reward,
+    Terms,
+    Value,
+    within_floats,
+)
 from mlops.rewards.ranges import capped, is_within
 from mlops.rewards.table import REWARDS, is_own, reward_called, reward_range
 
 __all__ = [
+    "LARGEST",
     "NO_TERMS",
     "REWARDS",
     "Answer",
@@ -27,4 +38,5 @@ __all__ = [
     "is_within",
     "reward_called",
     "reward_range",
+    "within_floats",
 ]

@@ -13,6 +13,9 @@ Value: TypeAlias = bool | int | float | str | None
 Answer: TypeAlias = Value | Sequence[Any] | Mapping[str, Any]
 #: Lowest and highest reward.
 Range: TypeAlias = tuple[float, float]
+#: Largest size of a reward or of a numeric truth. The statistics sum fourth powers of rewards over
+#: propensities: with 1e10 outcomes of arms drawn once in 10,000 that is 1e266, inside a double.
+LARGEST = 1e60
 #: What a model answers for a row, as far as its files say: `several` values that are not said to
 #: be probabilities, `other` for what no built-in reward compares, empty if unknown.
 AnswerKind = Literal[
@@ -81,14 +84,14 @@ class Reward:
     measures: tuple[Measure, ...] = ()
 
     def __call__(self, prediction: Answer, truth: Value, terms: Terms = NO_TERMS) -> float:
-        """Return the reward of one row, finite.
+        """Return the reward of one row, at most `LARGEST` in size.
 
         Raises:
             ValueError: These two have none; the message says why, without the values.
         """
         if self.derive is None:
             raise ValueError(f"the reward `{self.name}` is sent by clients, not derived from truth")
-        return self.derive(prediction, truth, terms)
+        return within_floats(self.derive(prediction, truth, terms))
 
     @property
     def is_derived(self) -> bool:
@@ -104,3 +107,13 @@ class Reward:
         """Return the range it keeps by itself; None if it has none."""
         low, high = self.spans(terms) if self.spans else self.span
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
+
+def within_floats(value: float) -> float:
+    """Return a reward as the statistics take it: no larger than `LARGEST`, 0 if below its inverse.
+
+    >>> within_floats(-1e200), within_floats(3.0), within_floats(1e-300)
+    (-1e+60, 3.0, 0.0)
+    """
+    size = abs(value)
+    return math.copysign(LARGEST, value) if size > LARGEST else value * (size >= 1 / LARGEST)

@@ -17,7 +17,7 @@ from mlops.protocols.base import (
     Outcome,
     is_client_id,
 )
-from mlops.rewards import Range, Terms, capped, is_within, reward_called, reward_range
+from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
 from mlops.rewards.choosing import fitting_reward, no_reward
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import LATE, Metrics
@@ -133,7 +133,7 @@ class OutcomeDesk:
         elif outcome.client_id is not None and not is_client_id(outcome.client_id):
             # No prediction has such an id, and not every database can be asked for it.
             return Receipt(Fate.UNKNOWN.value)
-        if self._is_out_of_range(outcome.reward, rid):
+        if _too_large(outcome) or self._is_out_of_range(outcome.reward, rid):
             return Receipt("out_of_range")
         return NewOutcome(
             nonce=rid.nonce if rid else None,
@@ -167,6 +167,8 @@ class OutcomeDesk:
         """Say why an outcome met one of the `REFUSALS`."""
         if fate != "out_of_range":
             return _ADVICE[fate]
+        if name := _too_large(outcome):
+            return f"the {name} is larger than {LARGEST:g} in size, more than statistics can take"
         spec = self._engine.live.served.revision.spec
         if outcome.request_id is not None:
             spec = self._specs.get(read(self._engine.key, outcome.request_id).revision, spec)
@@ -246,6 +248,14 @@ def _corrects(specs: Mapping[int, DeploymentSpec], outcome: NewOutcome) -> bool:
 
 def _range(spec: DeploymentSpec, terms: Terms | None = None) -> Range | None:
     return reward_range(spec.reward, spec.reward_range, terms or Terms.of(costs=spec.costs))
+
+
+def _too_large(outcome: Outcome) -> str:
+    """Name what of an outcome is a number that no statistic survives; empty if nothing is."""
+    for name, value in (("reward", outcome.reward), ("truth", outcome.truth)):
+        if isinstance(value, int | float) and abs(value) > LARGEST:
+            return name
+    return ""
 
 
 def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value

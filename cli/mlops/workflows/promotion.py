@@ -108,7 +108,7 @@ def promote(
     if interrupted is not None:
         return interrupted
     say("Reading the evidence")
-    report = _report(settings, found, elsewhere, forced=bool(force))
+    report = _report(settings, found, elsewhere, say if force else None)
     winner = arm or (report.verdict.winner if report else None)
     if report and (winner is None or (winner != report.verdict.winner and not force)):
         raise _refusal(report, arm)
@@ -148,17 +148,24 @@ def _still_there(live: Entry, winner: str, report: Report | None) -> None:
 
 
 def _report(
-    settings: Settings, found: Found, elsewhere: Elsewhere | None, *, forced: bool
+    settings: Settings, found: Found, elsewhere: Elsewhere | None, say: Say | None
 ) -> Report | None:
-    """Return the report; None where there is none and somebody takes the responsibility.
+    """Return the report; None where it cannot be made and the promotion is forced.
 
-    On this machine evidence can always be read, so what cannot be is an error even then.
+    Args:
+        settings: The project's settings.
+        found: The deployment.
+        elsewhere: Its server, to be asked for the report.
+        say: Told why there is none, and given only where the promotion is forced: it is the way out
+            also where statistics fail on what is in the journal.
     """
     try:
         return report_of(settings, found, elsewhere)
-    except MlopsError:
-        if not forced or found.place is None or elsewhere is not None:
+    except Exception as error:
+        if say is None or (isinstance(error, MlopsError) and elsewhere is not None):
             raise
+        reason = error.message if isinstance(error, MlopsError) else f"{type(error).__name__}."
+        say(f"Going on without the report. {reason}")
         return None
 
 

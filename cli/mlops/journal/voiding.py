@@ -1,0 +1,55 @@
+"""Voiding outcomes: a row beside each says that it counts no longer, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from mlops.journal.records import Void
+from mlops.journal.schema import outcomes, voids
+
+# As in `joining`: older builds of SQLite take 999 variables.
+_KEYS_PER_QUERY = 900
+
+
+def counts() -> ColumnElement[bool]:
+    """Condition on `outcomes`: nobody has voided it."""
+    return ~exists().where(voids.c.outcome == outcomes.c.seq)
+
+
+def void_outcomes(
+    connection: Connection, nonces: Iterable[bytes], time_ms: int, reason: str, by: str
+) -> int:
+    """See `Journal.void`; the caller owns the transaction."""
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    done = 0
+    keys = sorted(set(nonces))
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        chunk = keys[start : start + _KEYS_PER_QUERY]
+        chosen: Select[tuple[int, int, str, str]] = select(
+            outcomes.c.seq, literal(time_ms, voids.c.time_ms.type), literal(reason), literal(by)
+        ).where(outcomes.c.nonce.in_(chunk), counts())
+        names = ["outcome", "time_ms", "reason", "by"]
+        insert = dialect.insert(voids).from_select(names, chosen).on_conflict_do_nothing()
+        # PostgreSQL's driver does not count what such an insert has done.
+        done += len(list(connection.execute(insert.returning(voids.c.seq))))
+    return done
+
+
+def read_voids(connection: Connection) -> list[Void]:
+    """See `Journal.voids`."""
+    v = voids.c
+    query = (
+        select(outcomes.c.revision, v.time_ms, v.reason, v.by, func.count())
+        .select_from(voids.join(outcomes, v.outcome == outcomes.c.seq))
+        .group_by(outcomes.c.revision, v.time_ms, v.reason, v.by)
+        .order_by(v.time_ms, outcomes.c.revision)
+    )
+    return [Void(*row) for row in connection.execute(query)]
+
+
+def count_voids(connection: Connection) -> int:
+    """Count all voided outcomes."""
+    return int(connection.execute(select(func.count()).select_from(voids)).scalar_one())
