@@ -20,6 +20,7 @@ from mlops.commands import (
     lint,
     models,
     operate,
+    plan,
     predict,
     project,
     promotion,
@@ -63,6 +64,7 @@ def _program(
 app.command(rich_help_panel=_LOOP)(demo.demo)
 app.command(rich_help_panel=_LOOP)(init.init)
 app.command(cls=train.TrainCommand, rich_help_panel=_LOOP)(train.train)
+app.command(rich_help_panel=_LOOP)(plan.plan)
 app.command(rich_help_panel=_LOOP)(deploy.deploy)
 app.command(rich_help_panel=_LOOP)(feedback.feedback)
 app.command(rich_help_panel=_LOOP)(report.report)

@@ -16,6 +16,9 @@ Without: the curve of `boundary` at n, relative to its standard error, is z(n), 
 to be above it at n is Phi(m - z(n)); to have been above it ever is more, by what random walks gain
 in passing: 0.32 to 0.38 standard errors in 4,000 simulated walks; 0.3 is taken.
 
+With a reward range and without a horizon the interval is that of `bounded`: z(n) is then what its
+mixture of bets takes at that variance. Its third and fourth moments are not forecast.
+
 Sticky units: pass the variance of unit means. They are fewer than requests by the visits of a unit,
 and their variance is between / 1 + within / visits: `unit_variance`.
 """
@@ -28,6 +31,7 @@ from scipy.optimize import brentq
 from scipy.special import log_ndtr, ndtr
 
 from mlops.stats.boundary import radius, tightest_time
+from mlops.stats.capital import bound
 from mlops.stats.horizon import final_level
 from mlops.stats.sequence import TIGHTEST_AT
 
@@ -60,6 +64,7 @@ def power(
     horizon: bool = False,
     smallest_share: float = 0.5,
     tightest_at: float = TIGHTEST_AT,
+    scale: float | None = None,
 ) -> float:
     """Probability to find a lift by a number of observations.
 
@@ -72,6 +77,8 @@ def power(
         horizon: Whether n is declared as the end; else a sequence without one.
         smallest_share: Share of the smaller of the two arms; 1 for pairs.
         tightest_at: As the sequence is tuned; `paired.TIGHTEST_AT` for pairs.
+        scale: Width of the reward's range over `scores.overlap` of the two shares, where the
+            bounded sequence is used; None where the reward has no range.
 
     Raises:
         ValueError: If a variance, a share or a count is not positive.
@@ -86,10 +93,14 @@ def power(
         level = final_level(alpha)
         passed = math.exp(2 * drift * level + float(log_ndtr(-drift - level)))
         return min(float(ndtr(drift - level)) + passed, 1.0)
-    rho2 = np.asarray(tightest_time(alpha) * smallest_share / (tightest_at * score_variance))
-    total = observations * score_variance
-    edge = float(radius(np.asarray(total), rho2, alpha)) / math.sqrt(total)
-    return float(ndtr(drift - edge + _GAIN))
+    total = np.asarray(observations * score_variance)
+    if scale is None:
+        rho2 = np.asarray(tightest_time(alpha) * smallest_share / (tightest_at * score_variance))
+        edge = radius(total, rho2, alpha)
+    else:
+        none = np.zeros(())
+        edge = bound((total, none, none), scale, alpha / 2)
+    return float(ndtr(drift - float(edge) / math.sqrt(float(total)) + _GAIN))
 
 
 def plan(
@@ -103,6 +114,7 @@ def plan(
     horizon: bool = False,
     smallest_share: float = 0.5,
     tightest_at: float = TIGHTEST_AT,
+    scale: float | None = None,
 ) -> Plan:
     """Find how many observations a test needs.
 
@@ -116,6 +128,7 @@ def plan(
         horizon: Whether the end is declared.
         smallest_share: Share of the smaller of the two arms; 1 for pairs.
         tightest_at: As the sequence is tuned.
+        scale: As in `power`.
 
     >>> plan(0.0917, 4.0, wanted=0.88, horizon=True).observations
     4933
@@ -126,7 +139,7 @@ def plan(
     def short(log_n: float) -> float:
         found = power(
             lift, score_variance, math.exp(log_n), alpha=alpha, horizon=horizon,
-            smallest_share=smallest_share, tightest_at=tightest_at,
+            smallest_share=smallest_share, tightest_at=tightest_at, scale=scale,
         )  # fmt: skip
         return wanted - found
 
