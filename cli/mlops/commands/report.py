@@ -205,6 +205,27 @@ def _render_paired(out: Console, found: PairedReport) -> None:
         next_steps(out, [f"mlops feedback {found.name}"])
 
 
+def _render_pairs(out: Console, paired: PairedReport) -> None:
+    """The comparison on the same rows, as a part of the report."""
+    from rich.markup import escape
+
+    out.print(f"[bold]every arm on the same {paired.rows:,} labelled rows[/]")
+    for each in paired.comparisons:
+        line = f"{escape(each.arm)} minus {escape(each.baseline)}: {each.estimate:+.4g}"
+        if each.waiting_for:
+            out.print(f"  {line}  [dim]{escape(each.waiting_for)}[/]")
+        else:
+            style = "green" if each.lower > 0 else "red" if each.upper < 0 else "yellow"
+            out.print(
+                f"  [{style}]{line} [{each.lower:+.4g}, {each.upper:+.4g}][/]  n = {each.n:,}, "
+                f"{100 * (1 - each.alpha):.4g} % CI"
+            )
+    if paired.verdict.decision == "withheld":
+        out.print(f"  [red]{escape(paired.verdict.reason)}[/]")
+    for text in paired.notes:
+        out.print(f"  [yellow]note: {escape(text)}[/]")
+
+
 def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool) -> None:
     from rich.markup import escape
 
@@ -244,6 +265,9 @@ def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool)
         out.print(
             f"\nsample ratio (SRM) check: {state} [dim]p = {found.sample_ratio.p_value:.3g}[/]"
         )
+    if found.paired is not None:
+        out.print()
+        _render_pairs(out, found.paired)
     for gate in found.gates:
         colour = "dim" if gate.passed else "red"
         p = "" if gate.p_value is None else f" p = {gate.p_value:.3g}"

@@ -18,6 +18,7 @@ from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.registry.pushed import pin
 from mlops.registry.transfer import Show
+from mlops.rewards import reward_called
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec, Revision, check
 from mlops.spec.server import Served, ServerState
@@ -329,6 +330,7 @@ def deploy(
     """
     say("Looking the models up")
     spec, notes = settle_reward(_pinned(settings, make_spec(settings, request)))
+    spec = replace(spec, paired=_is_pairable(settings, spec))
     prepared = prepare(settings, spec, dry_run=dry_run)
     check_base(request.based_on, prepared.live, spec.name)
     plan = replace(prepared.plan, notes=notes, kept=kept_lines(request, spec))
@@ -338,6 +340,14 @@ def deploy(
         return plan
     intent = Intent(action="deploy", spec=spec, given=request.given)
     return apply(settings, prepared, intent, foreground=foreground, say=say, show=show)
+
+
+def _is_pairable(settings: Settings, spec: DeploymentSpec) -> bool:
+    """Whether every arm can be asked about the rows whose label comes."""
+    here = all(arm.model.endpoint is None for arm in spec.arms)
+    kept = settings.journal.features == "all"
+    derived = reward_called(spec.reward).is_derived
+    return settings.report.paired and len(spec.arms) > 1 and here and kept and derived
 
 
 def _pinned(settings: Settings, spec: DeploymentSpec) -> DeploymentSpec:

@@ -29,6 +29,7 @@ def labelled_row(row: Any) -> LabelledRow | None:  # noqa: ANN401 - a result row
         truth=truth,
         arm=row.arm,
         propensity=row.propensity,
+        revision=row.revision,
     )
 
 

@@ -88,7 +88,16 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
     o, d = outcomes.c, decisions.c
     query = (
         select(
-            d.nonce, d.unit, d.features, d.n_rows, d.arm, d.propensity, o.row, o.truth, o.truth_json
+            d.nonce,
+            d.unit,
+            d.features,
+            d.n_rows,
+            d.arm,
+            d.propensity,
+            d.revision,
+            o.row,
+            o.truth,
+            o.truth_json,
         )
         .select_from(outcomes.join(decisions, same_decision()))
         .where(d.revision.in_(list(revisions)), d.features.is_not(None))

@@ -277,6 +277,7 @@ class LabelledRow:
         truth: The true value.
         arm: Position of the arm that was served.
         propensity: Probability with which it was drawn; 0 if forced.
+        revision: Revision that answered.
     """
 
     nonce: bytes
@@ -285,6 +286,7 @@ class LabelledRow:
     truth: Value
     arm: int = 0
     propensity: float = 1.0
+    revision: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,9 @@ from mlops.stats.missing import (
 )
 from mlops.stats.sample_ratio import sample_ratio
 
-GateName = Literal["feedback", "failures", "duration", "effect over time", "sample ratio"]
+GateName = Literal[
+    "feedback", "failures", "duration", "effect over time", "sample ratio", "labels", "live check"
+]
 
 
 @dataclass(frozen=True, slots=True)

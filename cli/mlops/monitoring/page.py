@@ -24,7 +24,7 @@ from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.quality import measures_of
-from mlops.monitoring.report import Report, ReportOptions, report_of
+from mlops.monitoring.report import Report, ReportOptions, live_alpha, report_of
 from mlops.monitoring.shadows import shadow_reports
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.words import in_words, number, per_cent, reward_in_words
@@ -73,7 +73,7 @@ def read_page(journal: Journal, options: ReportOptions | None = None) -> ReportP
         replace(report, shadows=shadow_reports(journal)),
         evidence.spec,
         evidence.spec.arms[evidence.base].name,
-        read_timeline(journal, evidence, options.alpha),
+        read_timeline(journal, evidence, live_alpha(evidence.spec, options.alpha)),
     )
 
 

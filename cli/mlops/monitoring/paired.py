@@ -8,8 +8,10 @@ do when they get one or the other.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,18 +19,31 @@ from numpy.typing import NDArray
 
 from mlops.journal.records import LabelledRow
 from mlops.monitoring.evidence import bounds_of
+from mlops.monitoring.gates import Gate
 from mlops.monitoring.verdict import Comparison, Method, Verdict, decide
 from mlops.rewards import Answer, Range, Reward, Terms, Value, capped, reward_called
 from mlops.spec.deployment import DeploymentSpec
+from mlops.stats.bounded import bounded_mean_sequence
 from mlops.stats.difference import bonferroni
-from mlops.stats.paired import TIGHTEST_AT, paired_sequence
+from mlops.stats.paired import TIGHTEST_AT, labels_depend, paired_sequence
 from mlops.stats.remaining import remaining_observations
+from mlops.stats.sample_ratio import ALPHA
+from mlops.stats.sequence import ConfidenceSequence
+from mlops.stats.weakest import turning_loss
+from mlops.stats.worth import conclude
 
 PAIRED = Method(
     "anytime-valid asymptotic confidence sequence of the paired difference on the same rows"
     " (Waudby-Smith et al. 2021, arXiv:2103.06476)",
     "every arm was asked about the same rows",
 )
+PAIRED_RANGE = Method(
+    "anytime-valid confidence sequence of the paired difference on the same rows by betting, exact"
+    " at every sample size (Waudby-Smith, Ramdas 2024, arXiv:2010.09686)",
+    "every arm was asked about the same rows, and the reward has a range",
+)
+# Pairs of answers that are told apart; the rest count as one.
+_PATTERNS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +78,10 @@ def compare_paired(
     predictions: Sequence[Sequence[Answer]],
     *,
     terms: Sequence[Terms] = (),
+    weights: Mapping[int, Sequence[float]] | None = None,
     alpha: float,
     baseline: int = 0,
+    worth: float | None = None,
     notes: tuple[str, ...] = (),
 ) -> PairedReport:
     """Compare the arms on rows they were all asked about.
@@ -74,8 +91,11 @@ def compare_paired(
         rows: (n,) rows in order of arrival.
         predictions: (k, n) predictions, one list per arm.
         terms: What the reward needs to know of each arm; empty for nothing.
+        weights: Shares of the arms by revision, to test whether a label depends on the answer that
+            was served; None to leave that test out.
         alpha: Probability of ever naming a false winner, over all comparisons.
         baseline: Position of the baseline.
+        worth: The smallest difference worth having, in units of reward; None for none declared.
         notes: Added to the report.
 
     Rows whose truth has no reward for some arm are left out, and counted in a note.
@@ -109,15 +129,65 @@ def compare_paired(
     share = bonferroni(alpha, len(others))
     names = tuple(arm.name for arm in spec.arms)
     comparisons = tuple(
-        _compared(names[index], names[baseline], units[index], units[baseline], share)
+        _compared(
+            names[index], names[baseline], units[index], units[baseline], bounds, share, worth
+        )
         for index in others
     )
+    gate = _labels(rows, predictions, weights, baseline) if weights is not None else None
     verdict = decide(
-        comparisons, method=PAIRED, mismatch=False, mismatch_p=1.0, alpha=alpha, n=units.shape[1]
-    )
+        comparisons, method=_method(bounds), mismatch=False, mismatch_p=1.0, alpha=alpha,
+        n=units.shape[1], gates=[gate] if gate else [],
+    )  # fmt: skip
     return PairedReport(
         spec.name, spec.reward, len(rows), names, means, comparisons, verdict, notes
     )
+
+
+def _method(bounds: Range | None) -> Method:
+    return PAIRED if bounds is None else PAIRED_RANGE
+
+
+def _labels(
+    rows: Sequence[LabelledRow],
+    predictions: Sequence[Sequence[Answer]],
+    weights: Mapping[int, Sequence[float]],
+    baseline: int,
+) -> Gate:
+    """Test whether a label depends on the answer that was served."""
+    drawn = [index for index, row in enumerate(rows) if row.propensity > 0]
+    arms = np.array([rows[index].arm for index in drawn], dtype=np.int64)
+    shares = np.array([weights[rows[index].revision] for index in drawn], dtype=np.float64)
+    labelled = np.ones(arms.size, dtype=bool)
+    p_values = [1.0]
+    for candidate in range(len(predictions)):
+        if candidate != baseline and arms.size:
+            pattern = _pattern(predictions[candidate], predictions[baseline])[drawn]
+            p_values.append(labels_depend(arms, shares, labelled, pattern).p_value)
+    p_value = min(1.0, min(p_values) * max(len(p_values) - 1, 1))
+    if p_value > ALPHA:
+        return Gate("labels", True, p_value, "Labels do not depend on the answer that was served.")
+    return Gate(
+        "labels",
+        False,
+        p_value,
+        "Labels depend on the answer that was served, so rows with one are not like the others.",
+        "Compare what was earned instead, or get labels for rows whatever was answered.",
+    )
+
+
+def _pattern(ours: Sequence[Answer], theirs: Sequence[Answer]) -> NDArray[np.int64]:
+    """How two arms' answers compare, (n,): by sign where they are numbers, else by the pair."""
+    try:
+        gap = np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64)
+    except (TypeError, ValueError):
+        gap = np.zeros((0, 0))
+    if gap.ndim == 1:
+        return np.sign(gap).astype(np.int64)
+    pairs = [json.dumps([a, b], default=str) for a, b in zip(ours, theirs, strict=True)]
+    common = [pair for pair, _ in Counter(pairs).most_common(_PATTERNS)]
+    known = {pair: index for index, pair in enumerate(common)}
+    return np.array([known.get(pair, _PATTERNS) for pair in pairs], dtype=np.int64)
 
 
 def _compared(
@@ -125,10 +195,18 @@ def _compared(
     baseline: str,
     ours: NDArray[np.float64],
     theirs: NDArray[np.float64],
+    bounds: Range | None,
     alpha: float,
+    worth: float | None,
 ) -> Comparison:
-    found = paired_sequence(ours, theirs, alpha=alpha)
+    if bounds is None:
+        found = paired_sequence(ours, theirs, alpha=alpha)
+    else:
+        width = bounds[1] - bounds[0]
+        found = bounded_mean_sequence(ours - theirs, value_range=(-width, width), alpha=alpha)
     n = ours.size
+    lower = float(found.lower[-1]) if n else -math.inf
+    upper = float(found.upper[-1]) if n else math.inf
     variance = float((ours - theirs).var(ddof=1)) if n > 1 else 0.0
     estimate = float(found.estimate[-1]) if n else math.nan
     known = variance > 0 and math.isfinite(estimate)
@@ -137,8 +215,8 @@ def _compared(
         baseline=baseline,
         n=n,
         estimate=estimate,
-        lower=float(found.lower[-1]) if n else -math.inf,
-        upper=float(found.upper[-1]) if n else math.inf,
+        lower=lower,
+        upper=upper,
         p_value=float(found.p_value[-1]) if n else 1.0,
         alpha=alpha,
         waiting_for=found.waiting_for and found.waiting_for.replace("arm 0", "this pair"),
@@ -153,6 +231,20 @@ def _compared(
         )
         if known
         else None,
+        conclusion=conclude(lower, upper, worth),
+        weakest=_weakest(found, arm if lower > 0 else baseline),
+    )
+
+
+def _weakest(found: ConfidenceSequence, leader: str) -> str:
+    """Name the rare catastrophe that would turn a decision."""
+    turning = turning_loss(found, (1.0, 1.0)) if found.opening is not None else None
+    if turning is None:
+        return ""
+    return (
+        f"One row on which `{leader}` is worse by {turning.loss:.3g} among the next "
+        f"{turning.within:,} would turn this; what is rarer than 1 in "
+        f"{1 / turning.unseen_rate:,.0f} may be unseen so far."
     )
 
 

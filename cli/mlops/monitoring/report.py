@@ -12,15 +12,19 @@ from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
 from mlops.monitoring.gates import Bounds, Gate, gates_of
+from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.timing import AUTO, duration_gate, effect_gate
-from mlops.monitoring.verdict import Comparison, Verdict, decide
+from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
 from mlops.rewards import LARGEST, Range, reward_called
 from mlops.rewards.choosing import no_reward
+from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.sample_ratio import latched_sample_ratio
 from mlops.stats.sequence import ConfidenceSequence
 
+# Conditions that a comparison on the same rows shares with the live one.
+_SHARED_GATES = ("failures", "duration")
 # Moments at which the split is looked at, evenly spread over the requests.
 _RATIO_LOOKS = 200
 
@@ -58,6 +62,8 @@ class Report:
         sample_ratio: Of decisions; None without traffic or with one arm.
         quality: Quality over time.
         verdict: What to do.
+        shares_alpha: Whether the comparison on the same rows has half of alpha.
+        paired: Every arm on the rows with a label; None where they were not asked.
         gates: What must hold for it; empty with one arm.
         judged_ms: Requests from after this are not judged yet, since their feedback window is
             open; milliseconds since 1970 in UTC, None without a window.
@@ -86,6 +92,8 @@ class Report:
     shadows: tuple[ShadowReport, ...] = ()
     sticky_by: str = ""
     no_reward: str = ""
+    shares_alpha: bool = False
+    paired: PairedReport | None = None
     gates: tuple[Gate, ...] = ()
     judged_ms: int | None = None
     open: int = 0
@@ -143,6 +151,7 @@ def report_of(
         min_days: Days that the evidence must span.
     """
     spec = evidence.spec
+    alpha = live_alpha(spec, alpha)
     ratio = _sample_ratio(evidence)
     comparisons, looks, sequences = compare(evidence, alpha, worth)
     gates = gates_of(evidence, _bounds(evidence, comparisons)) + _time_gates(
@@ -179,6 +188,7 @@ def report_of(
         notes=_notes(evidence) + _pairable(evidence, verdict),
         sticky_by=spec.sticky_by,
         no_reward=stuck,
+        shares_alpha=spec.paired,
         gates=gates,
         judged_ms=evidence.now_ms - window_ms if window_ms else None,
         open=int((~evidence.asked.closed).sum()),
@@ -258,6 +268,37 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
         "the same rows, and decides with fewer of them."
     )
     return (text,)
+
+
+def live_alpha(spec: DeploymentSpec, alpha: float) -> float:
+    """Share of alpha of the comparison of what arms earned; the other is that of the same rows."""
+    return alpha / 2 if spec.paired else alpha
+
+
+def with_paired(report: Report, paired: PairedReport) -> Report:
+    """Let the comparison on the same rows decide where it can, with the live test as its check.
+
+    Args:
+        report: What arms earned, at half of alpha.
+        paired: What they answer about the same rows, at the other half.
+    """
+    alpha = report.verdict.alpha + paired.verdict.alpha
+    verdict = paired.verdict
+    if verdict.decision in ("continue", "withheld") or report.verdict.decision == "invalid":
+        return replace(report, paired=paired, verdict=replace(report.verdict, alpha=alpha))
+    shut = [gate for gate in report.gates if not gate.passed and gate.name in _SHARED_GATES]
+    live = {c.arm: c for c in report.comparisons}
+    against = [c for c in paired.comparisons if _contradicts(c, live[c.arm])]
+    if against:
+        text = f"What `{against[0].arm}` earned says the opposite of what it answers on the rows."
+        hint = "Labels and what people do may differ: find out which of them counts."
+        shut.append(Gate("live check", False, None, text, hint))
+        report = replace(report, gates=(*report.gates, shut[-1]))
+    return replace(report, paired=paired, verdict=replace(withhold(verdict, shut), alpha=alpha))
+
+
+def _contradicts(paired: Comparison, live: Comparison) -> bool:
+    return (paired.lower > 0 and live.upper < 0) or (paired.upper < 0 and live.lower > 0)
 
 
 def _bounds(evidence: Evidence, comparisons: Sequence[Comparison]) -> list[Bounds]:

@@ -171,6 +171,11 @@ def decide(
         gates: What must hold for it.
     """
     verdict = _decide(comparisons, method, mismatch, mismatch_p, alpha, n)
+    return withhold(verdict, gates)
+
+
+def withhold(verdict: Verdict, gates: Sequence[Gate]) -> Verdict:
+    """Return a verdict that is withheld if one of its gates is shut."""
     shut = [gate for gate in gates if not gate.passed]
     if verdict.decision in ("continue", "invalid") or not shut:
         return verdict

@@ -81,7 +81,7 @@ def per_cent(share: float) -> str:
 
 def _promote(report: Report, unit: str) -> Words:
     winner, deciding = report.verdict.winner, _deciding(report)
-    better = sum(c.lower > 0 for c in report.comparisons)
+    better = sum(c.lower > 0 for c in _compared(report))
     why = _gain(report, deciding.estimate, f"`{deciding.baseline}`", unit)
     if better > 1:
         why += f" {better} arms beat it; this one has the highest estimate, which need not be best."
@@ -224,9 +224,17 @@ def _continue(report: Report, unit: str) -> Words:
     )
 
 
+def _compared(report: Report) -> tuple[Comparison, ...]:
+    """Return the comparisons that the verdict rests on."""
+    paired = report.paired
+    if paired is not None and report.verdict.method == paired.verdict.method:
+        return paired.comparisons
+    return report.comparisons
+
+
 def _deciding(report: Report) -> Comparison:
     """Return the comparison that the verdict speaks of."""
-    return next(c for c in report.comparisons if c.arm == report.verdict.arm)
+    return next(c for c in _compared(report) if c.arm == report.verdict.arm)
 
 
 def _nothing_yet(report: Report, unit: str) -> Words:

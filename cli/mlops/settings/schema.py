@@ -194,6 +194,11 @@ class ReportSettings:
         "smallest difference worth having, in units of reward: verdicts of equal and not worse",
         form="number or text",
     )
+    paired: bool = setting(
+        True,
+        "ask every arm about the rows with a label, too, and let that decide where it can; settled "
+        "at deployment",
+    )
     min_days: str = setting(
         "auto",
         "days that evidence must span; auto: a week, once it spans more than a day",

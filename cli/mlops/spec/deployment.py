@@ -78,6 +78,9 @@ class DeploymentSpec:
             keeping the arm they had first.
         horizon: Units with a reward after which the experiment is to end; 0 for no planned end.
             Declared before looking: another one is another experiment.
+        paired: Whether the verdict is shared by two comparisons, each at half of alpha: what arms
+            earned, and what they answer about the same rows with a label. Settled at deployment,
+            since it may not depend on what comes.
         attribution: Which feedback counts for a request, and what silence means.
         costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
             Others are another experiment.
@@ -92,6 +95,7 @@ class DeploymentSpec:
     shadows: tuple[Shadow, ...] = ()
     redraw: bool = False
     horizon: int = 0
+    paired: bool = False
     attribution: Attribution = field(default_factory=Attribution)
     costs: tuple[tuple[str, str, float], ...] = ()
 
@@ -103,6 +107,8 @@ class DeploymentSpec:
         """
         arms = [(arm.name, *arm.model.identity) for arm in self.arms]
         promised: list[Any] = [list(self.reward_range)] if self.reward_range else []
+        if self.paired:
+            promised.append("paired")
         if self.horizon:
             promised.append(self.horizon)
         if not self.attribution.is_default:
@@ -287,6 +293,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             shadows=shadows,
             redraw=bool(document.get("redraw", False)),
             horizon=int(document.get("horizon", 0)),
+            paired=bool(document.get("paired", False)),
             attribution=Attribution(**document.get("attribution", {})),
             costs=tuple(
                 (str(truth), str(prediction), float(cost))

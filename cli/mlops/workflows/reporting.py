@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from mlops.deployment.clusters.known import locate
@@ -13,6 +14,7 @@ from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
 from mlops.workflows.evidence import check_readable, report_options
+from mlops.workflows.paired import add_paired
 
 #: Stands for standard output instead of a file.
 STDOUT = "-"
@@ -44,6 +46,8 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
         page = read_page(journal, report_options(settings))
     finally:
         journal.close()
+    if found.place is None:
+        page = replace(page, report=add_paired(settings, page.report))
     html = render_page(page)
     if target == STDOUT:
         sys.stdout.write(html)
