@@ -79,11 +79,11 @@ def test_the_story_by_hand(folder: Path) -> None:
     assert said["mlops train -P alpha=0.5"].startswith("wine/1")
     assert "wine/3" in said["mlops models compare modelA modelB"]
     assert "wine revision 1 at http://127.0.0.1:" in said["mlops deploy --ab modelA modelB"]
-    assert "15,000 requests to wine" in said["mlops feedback"]
+    assert "2,000 requests to wine" in said["mlops feedback"]
     assert "simulated: draws from 400 rows" in said["mlops feedback"]
-    assert "feedback: accepted 15,000" in said["mlops feedback"]
+    assert "feedback: accepted 2,000" in said["mlops feedback"]
     report = said["mlops report"]
-    assert "n = 15,000" in report
+    assert "n = 2,000" in report
     assert "note: simulated: draws from 400 rows" in report
     # Who meets which model is not seeded; simulated 400 times, modelA won every time.
     assert "keep: modelA" in report
@@ -100,7 +100,7 @@ def test_the_story_by_hand(folder: Path) -> None:
 def test_the_demo(folder: Path) -> None:
     done = shell(folder, "mlops demo")
     assert done.returncode == 0, done.stderr
-    assert "15,000 requests" in done.stdout
+    assert "2,000 requests" in done.stdout
     assert "simulated" in done.stdout
     assert "$ mlops deploy --ab modelA modelB" in done.stderr
     assert "modelA (wine/1) 100 %" in done.stdout

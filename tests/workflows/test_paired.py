@@ -31,9 +31,15 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     (comparison,) = found["comparisons"]
     assert comparison["n"] == 400
     report = wine_shop.ok("report", "--json").document
-    # 400 customers played once do not decide the A/B test; the same 400 asked twice do.
-    assert report["verdict"]["decision"] == "continue"
+    # 400 requests do not decide what was earned; all arms asked about the same 400 rows do.
+    assert report["comparisons"][0]["lower"] < 0 < report["comparisons"][0]["upper"]
     assert comparison["upper"] < 0
+    assert (report["verdict"]["decision"], report["verdict"]["winner"]) == ("keep", "modelA")
+    assert report["paired"]["comparisons"] == [comparison]
+    # The two share what the project is ready to risk.
+    assert report["verdict"]["alpha"] == pytest.approx(0.05)
+    assert comparison["alpha"] == report["comparisons"][0]["alpha"] == pytest.approx(0.025)
+    assert "every arm on the same 400 labelled rows" in wine_shop.ok("report").out
     verdict = found["verdict"]
     assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA")
     assert (verdict["arm"], verdict["baseline"]) == ("modelB", "modelA")
