@@ -23,6 +23,7 @@ from mlops.journal.nothing import URL, open_journal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
+from mlops.serving.browsers import Guard
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
@@ -33,6 +34,8 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
 from tests.compatibility.models import Corpus
+
+GUARD = Guard("127.0.0.1", (), secured=False)
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 
@@ -50,7 +53,16 @@ def ours(folder: Path) -> Application:
     engine = Engine(live, key, writer, metrics, shadows, "all")
     desk = OutcomeDesk(engine, metrics, {1: spec})
     pages = Pages(engine, metrics, lambda: live.arms[0].loaded.example)
-    return App(engine, desk, writer, metrics, pages.application(), "", BodyRoom(1 << 30))
+    return App(
+        engine,
+        desk,
+        writer,
+        metrics,
+        pages.application(),
+        "",
+        BodyRoom(1 << 30),
+        GUARD,
+    )
 
 
 def theirs(folder: Path) -> Application:

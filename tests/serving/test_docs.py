@@ -29,6 +29,7 @@ from mlops.policies import POLICIES
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
+from mlops.serving.browsers import Guard
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.models.base import LoadedModel
@@ -43,6 +44,8 @@ from mlops.spec.request_id import ForgedRequestIdError, read
 from mlops.spec.server import Served
 from mlops.tables.signature import Column, Signature
 from tests.requirements import require
+
+GUARD = Guard("127.0.0.1", (), secured=False)
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -158,7 +161,16 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     pages = Pages(engine, built.metrics, lambda: example, secured=bool(token))
     revision = built.live.served.revision
     desk = OutcomeDesk(engine, built.metrics, {revision.number: revision.spec})
-    app = App(engine, desk, writer, built.metrics, pages.application(), token, BodyRoom(0))
+    app = App(
+        engine,
+        desk,
+        writer,
+        built.metrics,
+        pages.application(),
+        token,
+        BodyRoom(0),
+        GUARD,
+    )
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, ws="none", lifespan="off", log_config=None, loop="asyncio")
     )
@@ -496,6 +508,8 @@ def browser(tmp_path: Path) -> Iterator[Chrome]:
         "disable-background-networking",
         "disable-component-update",
         "disable-sync",
+        # A name that an attacker has rebound to this machine.
+        "host-resolver-rules=MAP evil.example 127.0.0.1",
     ]:
         options.add_argument(f"--{flag}")
     options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")

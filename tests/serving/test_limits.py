@@ -16,6 +16,7 @@ from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
 from mlops.serving.app import App
 from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, read_body, release
+from mlops.serving.browsers import Guard
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
@@ -23,6 +24,8 @@ from tests.fakes import FakeJournal
 from tests.hostile.wire import Wire, request
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server, make_launch, served
+
+GUARD = Guard("127.0.0.1", (), secured=False)
 
 Message = MutableMapping[str, Any]
 SELDON = b'{"response": {"meta": {"puid": "order 7"}}, "reward": 1}'
@@ -37,7 +40,16 @@ class Door:
         self.writer = JournalWriter(self.journal, lambda stored: None)
         metrics, nobody = Metrics("wine", dict), cast(Engine, None)
         desk = OutcomeDesk(nobody, metrics, {})
-        self.app = App(nobody, desk, self.writer, metrics, self._no_page, "", BodyRoom(0))
+        self.app = App(
+            nobody,
+            desk,
+            self.writer,
+            metrics,
+            self._no_page,
+            "",
+            BodyRoom(0),
+            GUARD,
+        )
 
     async def _no_page(self, *_: object) -> None:
         raise AssertionError("no page is asked for")

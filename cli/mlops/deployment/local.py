@@ -142,6 +142,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         baseline=settings.report.baseline,
         max_bodies_mib=settings.deploy.max_bodies_mib,
         journal_max_mb=settings.journal.max_mb,
+        hosts=settings.deploy.hosts,
     )
 
 

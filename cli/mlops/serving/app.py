@@ -33,6 +33,7 @@ from mlops.protocols.base import (
 from mlops.protocols.open_inference_metadata import unknown_version
 from mlops.protocols.outcomes import read_outcomes
 from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
+from mlops.serving.browsers import Guard, form_type
 from mlops.serving.drawing import FORCED_ARM
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
@@ -60,6 +61,7 @@ class App:
         pages: Everything that is not a prediction or feedback.
         token: If not empty, the bearer token every caller must send.
         room: How much all large bodies may have together.
+        guard: Refuses what web pages send.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class App:
         pages: Application,
         token: str,
         room: BodyRoom,
+        guard: Guard,
     ) -> None:
         self._engine = engine
         self._desk = desk
@@ -78,6 +81,7 @@ class App:
         self._metrics = metrics
         self._pages = pages
         self._room = room
+        self._guard = guard
         # Browsers cannot send a bearer token by themselves, but they ask for a password: any user
         # name with the token as password.
         self._token = token.encode()
@@ -89,7 +93,10 @@ class App:
             await self._pages(scope, receive, send)
             return
         route = find_route(scope["path"])
-        if self._token and not self._authorized(scope):
+        refused = self._guard.refusal(scope)
+        if refused:
+            await _send(send, _text_error(*refused), _CLOSE)
+        elif self._token and not self._authorized(scope):
             await _send(send, _text_error(401, "A bearer token is needed."), _CHALLENGE)
         elif route is None:
             await self._pages(scope, receive, send)
@@ -110,6 +117,12 @@ class App:
         extra: _Headers = ()
         body: bytes | None = None
         try:
+            media = form_type(headers, route.protocol)
+            if media:
+                raise ProtocolError(
+                    Kind.UNSUPPORTED_MEDIA,
+                    f"Content-Type: {media} is not read here; send `application/json`.",
+                )
             body = await read_body(receive, headers, self._room)
             if body is None:
                 return

@@ -27,6 +27,7 @@ from mlops.registry.holding import Hold
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
+from mlops.serving.browsers import Guard
 from mlops.serving.engine import Engine
 from mlops.serving.first_arms import first_arms
 from mlops.serving.journal_size import JournalSize
@@ -117,6 +118,7 @@ class Process:
             pages.application(),
             self._token,
             BodyRoom(self._launch.max_bodies_mib * 1024 * 1024),
+            Guard(self._launch.host, self._launch.hosts, secured=bool(self._token)),
         )
         admin = Admin(self._status, self._swap, self._note, self._engine.score, self._totals)
         public, private = _server(app), _server(admin.application())

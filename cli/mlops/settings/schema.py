@@ -130,6 +130,9 @@ class DeploySettings:
     name: str = setting("", "name of the deployment; empty means the project's name")
     host: str = setting("127.0.0.1", "address the server listens on")
     port: int = setting(0, "port the server listens on; 0 means the first free one from 8080")
+    hosts: tuple[str, ...] = setting(
+        (), "further names under which callers reach the server, as of a proxy in front of it"
+    )
     max_bodies_mib: int = setting(
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
     )

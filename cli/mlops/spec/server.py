@@ -56,6 +56,7 @@ class Launch:
         alpha: Probability of ever naming a false winner, for its report page.
         baseline: Arm that its report page compares with; empty for the first.
         max_bodies_mib: MiB that all large request bodies under way may have together.
+        hosts: Names under which callers reach it, beside its address and `localhost`.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
     """
 
@@ -75,6 +76,7 @@ class Launch:
     baseline: str = ""
     max_bodies_mib: int = 128
     journal_max_mb: int = 0
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +224,7 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
             **{k: v for k, v in document.items() if k != "schema_version"},
             "served": served_from_dict(document["served"]),
             "features": features if isinstance(features, str) else tuple(features),
+            "hosts": tuple(document.get("hosts", ())),
         }
     )
 
