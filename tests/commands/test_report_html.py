@@ -82,3 +82,30 @@ def test_what_cannot_be_written_is_said(
     assert cli(project, "report", *options) == code
     out, err = capsys.readouterr()
     assert said in " ".join((err + out).split())
+
+
+@pytest.mark.parametrize(
+    ("guardrails", "code", "said"),
+    [
+        ("errors = 0.05, refusals = 0.05", 0, "inside the margin of +5 points"),
+        ("errors = 0.0005", 13, "not shown yet to keep the margin of +0.05 points"),
+        ("latency = 5", 3, "`latency` is no metric"),
+        ("errors = -1", 3, "must be positive"),
+        ("errors = 'few'", 3, "must be a table of numbers"),
+    ],
+)
+def test_guardrails_of_the_settings(
+    cli: Cli, project: Path, capsys: Capture, guardrails: str, code: int, said: str
+) -> None:
+    (project / "mlops.toml").write_text(f"[report]\nguardrails = {{ {guardrails} }}\n")
+    assert cli(project, "report", "--exit-code") == code
+    out, err = capsys.readouterr()
+    assert said in " ".join((out + err).split())
+
+
+def test_promote_needs_the_guardrails(
+    cli: Cli, project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLOPS_REPORT_GUARDRAILS", "errors=0.0005")
+    assert cli(project, "promote", "wine") == 13
+    assert "Guardrail `errors`" in " ".join(capsys.readouterr().err.split())

@@ -198,8 +198,10 @@ def test_requests_are_read_in_the_order_of_the_draws(journal: Journal) -> None:
     unit = b"ann-----"
     drawn = [decision(3, time_ms=T0, unit=unit, status=500), decision(1), decision(2, revision=2)]
     journal.append([*drawn, decision(4, propensity=0.0)], [])
-    found = [(r.nonce, r.status, r.unit) for r in journal.drawn_requests([1])]
-    assert found == [(nonce(3), 500, unit), (nonce(1), 200, None)]
+    found = [(r.nonce, r.status, r.unit, r.latency_us) for r in journal.drawn_requests([1])]
+    assert found == [
+        (nonce(3), 500, unit, drawn[0].latency_us), (nonce(1), 200, None, drawn[1].latency_us)
+    ]  # fmt: skip
 
 
 def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) -> None:

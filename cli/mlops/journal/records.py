@@ -255,6 +255,7 @@ class DrawnRequest:
         propensity: Probability in (0, 1] with which it was drawn.
         status: HTTP status of the answer.
         unit: Keyed hash of the sticky unit, 8 bytes, if there is one.
+        latency_us: From request read to answer written, microseconds.
     """
 
     nonce: bytes
@@ -264,6 +265,7 @@ class DrawnRequest:
     propensity: float
     status: int
     unit: bytes | None
+    latency_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ class Asked:
         closed: Whether its feedback window has closed, (m,); always, where there is none.
         answered: Whether it has a reward by feedback, (m,).
         failed: Whether all its requests failed, (m,).
+        latency_ms: Mean latency of its requests, (m,).
+        errors: Share of its requests answered with 5xx, (m,).
+        refusals: Share of its requests answered with 4xx, (m,).
     """
 
     arms: NDArray[np.int64]
@@ -47,6 +50,9 @@ class Asked:
     closed: NDArray[np.bool_]
     answered: NDArray[np.bool_]
     failed: NDArray[np.bool_]
+    latency_ms: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    refusals: NDArray[np.float64]
 
     def count(self, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.int64]:
         """Count chosen units by revision and arm, (s, k)."""
@@ -120,7 +126,12 @@ class Evidence:
 
 
 def gather(
-    journal: Journal, *, baseline: str = "", whole: bool = False, now_ms: int | None = None
+    journal: Journal,
+    *,
+    baseline: str = "",
+    whole: bool = False,
+    now_ms: int | None = None,
+    reward: str = "",
 ) -> Evidence:
     """Fold the journal into the evidence of its newest experiment.
 
@@ -130,6 +141,7 @@ def gather(
         whole: Take all evidence of the experiment, also from before it was last ended and from
             before long gaps.
         now_ms: When the look is taken, milliseconds since 1970 in UTC; now by default.
+        reward: A built-in reward, in place of the experiment's own.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
@@ -139,6 +151,8 @@ def gather(
     events = journal.revision_events()
     experiment = newest_experiment(events, whole=whole)
     spec, revisions = experiment.spec, experiment.revisions
+    if reward:
+        spec = replace(spec, reward=reward, reward_range=None)
     traffic = journal.traffic()
     terms = _terms(events, spec)
     tally = OutcomeTally(
@@ -197,6 +211,9 @@ def _asked(units: Units, position: NDArray[np.int64], since_ms: int) -> Asked:
         closed=units.closed[taken],
         answered=units.outcomes[taken] > 0,
         failed=units.failed[taken],
+        latency_ms=units.latency_ms[taken],
+        errors=units.errors[taken],
+        refusals=units.refusals[taken],
     )
 
 

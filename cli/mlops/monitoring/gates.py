@@ -26,7 +26,14 @@ from mlops.stats.missing import (
 from mlops.stats.sample_ratio import sample_ratio
 
 GateName = Literal[
-    "feedback", "failures", "duration", "effect over time", "sample ratio", "labels", "live check"
+    "feedback",
+    "failures",
+    "duration",
+    "effect over time",
+    "sample ratio",
+    "labels",
+    "live check",
+    "guardrail",
 ]
 
 
@@ -40,6 +47,8 @@ class Gate:
         p_value: Anytime-valid p-value of its test; None where it is no test.
         text: What was found, as a sentence.
         hint: What to do about it; empty if it holds.
+        promotion_only: Whether it is about the arm that would be promoted, so that the baseline may
+            be kept without it.
     """
 
     name: GateName
@@ -47,6 +56,7 @@ class Gate:
     p_value: float | None
     text: str
     hint: str = ""
+    promotion_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ import mlops
 from mlops.journal.base import Journal
 from mlops.monitoring import plots
 from mlops.monitoring.evidence import gather
+from mlops.monitoring.guardrails import watch
 from mlops.monitoring.quality import measures_of
 from mlops.monitoring.report import Report, ReportOptions, live_alpha, report_of
 from mlops.monitoring.shadows import shadow_reports
@@ -68,7 +69,8 @@ def read_page(journal: Journal, options: ReportOptions | None = None) -> ReportP
     """
     options = options or ReportOptions()
     evidence = gather(journal, baseline=options.baseline, whole=options.whole)
-    report = report_of(evidence, options.alpha, options.worth, options.min_days)
+    watched = watch(journal, evidence, options.guardrails, whole=options.whole)
+    report = report_of(evidence, options.alpha, options.worth, options.min_days, watched)
     return ReportPage(
         replace(report, shadows=shadow_reports(journal)),
         evidence.spec,

@@ -12,6 +12,13 @@ from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
 from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
 from mlops.monitoring.gates import Bounds, Gate, gates_of
+from mlops.monitoring.guardrails import (
+    GuardrailReport,
+    Watched,
+    guardrail_gates,
+    guardrail_reports,
+    watch,
+)
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
@@ -73,6 +80,7 @@ class Report:
         sticky_by: What a unit is, `header:NAME` or `field:NAME`; empty where it is a request.
         no_reward: Why no reward at all can be derived from the feedback there is; else empty.
         finished: What is live instead of the experiment; None while it goes on.
+        guardrails: Metrics that must not get worse, of the arm that is nearest to be promoted.
     """
 
     name: str
@@ -98,6 +106,7 @@ class Report:
     judged_ms: int | None = None
     open: int = 0
     finished: Finished | None = None
+    guardrails: tuple[GuardrailReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +119,7 @@ class ReportOptions:
         worth: The smallest difference worth having, in units of reward; None for none declared.
         whole: Take all evidence, also from before the experiment was last ended.
         min_days: Days that the evidence must span; `AUTO` for a week where it is about days.
+        guardrails: Metrics that must not get worse, each with the loss that is accepted.
     """
 
     alpha: float = 0.05
@@ -117,6 +127,7 @@ class ReportOptions:
     worth: float | None = None
     whole: bool = False
     min_days: float = AUTO
+    guardrails: tuple[tuple[str, float], ...] = ()
 
 
 def make_report(
@@ -135,12 +146,17 @@ def make_report(
     """
     options = options or ReportOptions()
     evidence = gather(journal, baseline=options.baseline, whole=options.whole, now_ms=now_ms)
-    found = report_of(evidence, options.alpha, options.worth, options.min_days)
+    watched = watch(journal, evidence, options.guardrails, whole=options.whole)
+    found = report_of(evidence, options.alpha, options.worth, options.min_days, watched)
     return replace(found, shadows=shadow_reports(journal))
 
 
 def report_of(
-    evidence: Evidence, alpha: float, worth: float | None = None, min_days: float = AUTO
+    evidence: Evidence,
+    alpha: float,
+    worth: float | None = None,
+    min_days: float = AUTO,
+    watched: Sequence[Watched] = (),
 ) -> Report:
     """Report on evidence that was gathered before.
 
@@ -149,6 +165,7 @@ def report_of(
         alpha: Probability of ever naming a false winner, in (0, 1).
         worth: The smallest difference worth having, in units of reward; None for none declared.
         min_days: Days that the evidence must span.
+        watched: Metrics that must not get worse.
     """
     spec = evidence.spec
     alpha = live_alpha(spec, alpha)
@@ -157,6 +174,8 @@ def report_of(
     gates = gates_of(evidence, _bounds(evidence, comparisons)) + _time_gates(
         evidence, comparisons, sequences, min_days
     )
+    guardrails = _guardrails(comparisons, watched)
+    gates += guardrail_gates(guardrails)
     verdict = decide(
         comparisons,
         method=method_of(evidence),
@@ -190,6 +209,7 @@ def report_of(
         no_reward=stuck,
         shares_alpha=spec.paired,
         gates=gates,
+        guardrails=guardrails,
         judged_ms=evidence.now_ms - window_ms if window_ms else None,
         open=int((~evidence.asked.closed).sum()),
         finished=evidence.finished,
@@ -318,6 +338,17 @@ def _time_gates(
     _, found = min(pairs, key=lambda pair: pair[0].p_value)
     gates = (duration_gate(evidence, min_days), effect_gate(evidence, found))
     return tuple(gate for gate in gates if gate is not None)
+
+
+def _guardrails(
+    comparisons: Sequence[Comparison], watched: Sequence[Watched]
+) -> tuple[GuardrailReport, ...]:
+    """Guardrails of the arm that would be promoted, or is nearest to it."""
+    if not comparisons or not watched:
+        return ()
+    better = [c for c in comparisons if c.lower > 0]
+    nearest = max(better or comparisons, key=lambda c: c.estimate if better else -c.p_value)
+    return guardrail_reports(watched, nearest.arm, nearest.alpha)
 
 
 def _left_out(evidence: Evidence) -> list[str]:

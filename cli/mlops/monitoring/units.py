@@ -30,7 +30,7 @@ Bools = NDArray[np.bool_]
 #: The reward of an outcome, or None where it has none.
 RewardOf = Callable[[Observation], float | None]
 
-_FAILED = 400
+_FAILED, _BROKEN = 400, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,9 @@ class Units:
         decided_ms: When, (m,), milliseconds since 1970 in UTC.
         closed: Whether the feedback window has closed, (m,); always, where there is none.
         failed: Whether every request of the unit failed, (m,).
+        latency_ms: Mean latency of its requests under its first revision and arm, (m,).
+        errors: Share of these answered with 5xx, (m,).
+        refusals: Share of these answered with 4xx, (m,).
         rewards: Reward of each unit, (m,); NaN where it has none.
         known_ms: When its first outcome that counts arrived, or its failure was known, (m,); -1
             without either.
@@ -62,6 +65,9 @@ class Units:
     decided_ms: Ints
     closed: Bools
     failed: Bools
+    latency_ms: Floats
+    errors: Floats
+    refusals: Floats
     rewards: Floats
     known_ms: Ints
     outcomes: Ints
@@ -90,7 +96,8 @@ class _Requests:
     revisions: array[int] = field(default_factory=lambda: array("q"))
     arms: array[int] = field(default_factory=lambda: array("q"))
     propensities: array[float] = field(default_factory=lambda: array("d"))
-    failed: array[int] = field(default_factory=lambda: array("b"))
+    statuses: array[int] = field(default_factory=lambda: array("h"))
+    latencies: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, request: DrawnRequest) -> None:
         # A tag keeps units apart from requests without one, whose nonce might look the same.
@@ -101,7 +108,8 @@ class _Requests:
         self.revisions.append(request.revision)
         self.arms.append(request.arm)
         self.propensities.append(request.propensity)
-        self.failed.append(request.status >= _FAILED)
+        self.statuses.append(request.status)
+        self.latencies.append(request.latency_us)
 
 
 @dataclass(slots=True)
@@ -195,7 +203,8 @@ class _Folding:
         self.revisions = np.array(asked.revisions, dtype=np.int64)[order]
         self.arms = np.array(asked.arms, dtype=np.int64)[order]
         self.propensities = np.array(asked.propensities, dtype=np.float64)[order]
-        self.failed = np.array(asked.failed, dtype=bool)[order]
+        self.statuses = np.array(asked.statuses, dtype=np.int64)[order]
+        self.latencies = np.array(asked.latencies, dtype=np.int64)[order]
         _, first, unit = np.unique(keys, return_index=True, return_inverse=True)
         # Units in the order of their first requests.
         rank = np.empty(first.size, dtype=np.int64)
@@ -214,7 +223,8 @@ class _Folding:
         totals = np.bincount(unit, weights=row_rewards, minlength=m)
         parts = 1 if self.attribution.repeated == "sum" else np.maximum(counts, 1)
         rewards = np.where(counts > 0, totals / parts, np.nan)
-        failed = self._failed()
+        latency_ms, failures, errors = self._answered()
+        failed = failures == 1
         if self.attribution.failed is not None:
             told = failed & (counts == 0)
             rewards = np.where(told, self.attribution.failed, rewards)
@@ -229,6 +239,9 @@ class _Folding:
             decided_ms=self.times[first],
             closed=closed,
             failed=failed,
+            latency_ms=latency_ms,
+            errors=errors,
+            refusals=failures - errors,
             rewards=rewards,
             known_ms=known_ms,
             outcomes=counts,
@@ -239,11 +252,23 @@ class _Folding:
             by_arrival=not self.window_ms,
         )
 
-    def _failed(self) -> Bools:
-        """Whether all requests of a unit, under its first revision, failed."""
-        own = self._is_own(np.arange(self.unit.size))
-        succeeded = np.bincount(self.unit, weights=own & ~self.failed, minlength=self.first.size)
-        return np.asarray(succeeded == 0)
+    def _answered(self) -> tuple[Floats, Floats, Floats]:
+        """Mean latency in milliseconds, and shares that failed at all and with 5xx, of each unit.
+
+        Of its requests under its first revision and arm.
+        """
+        own = np.flatnonzero(self._is_own(np.arange(self.unit.size)))
+        unit, m = self.unit[own], self.first.size
+        counts = np.bincount(unit, minlength=m)
+        latency, failed, errors = (
+            np.bincount(unit, weights=values, minlength=m) / counts
+            for values in (
+                self.latencies[own] / 1000,
+                self.statuses[own] >= _FAILED,
+                self.statuses[own] >= _BROKEN,
+            )
+        )
+        return latency, failed, errors
 
     def _is_own(self, request: Ints) -> Bools:
         """Whether requests were answered by the revision and arm that had their unit first."""

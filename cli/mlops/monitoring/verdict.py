@@ -176,7 +176,8 @@ def decide(
 
 def withhold(verdict: Verdict, gates: Sequence[Gate]) -> Verdict:
     """Return a verdict that is withheld if one of its gates is shut."""
-    shut = [gate for gate in gates if not gate.passed]
+    kept = verdict.decision in ("keep", "equal")
+    shut = [gate for gate in gates if not gate.passed and not (kept and gate.promotion_only)]
     if verdict.decision in ("continue", "invalid") or not shut:
         return verdict
     return replace(

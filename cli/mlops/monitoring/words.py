@@ -111,10 +111,12 @@ def _keep(report: Report, unit: str) -> Words:
 
 def _withheld(report: Report, unit: str) -> Words:
     shut = [gate for gate in report.gates if not gate.passed]
+    decided = "The comparison below is decided"
+    if any(gate.name in ("feedback", "failures") for gate in shut):
+        decided += f", and speaks only of {unit}s with feedback"
     return Words(
         "Do not act on this yet",
-        f"{' '.join(gate.text for gate in shut)} The comparison below is decided, and speaks only "
-        f"of {unit}s with feedback.",
+        f"{' '.join(gate.text for gate in shut)} {decided}.",
         _chance(shut),
         " ".join(report.verdict.hints),
         "",

@@ -223,6 +223,22 @@ def _costs(raw: Any) -> tuple[tuple[str, str, float], ...]:  # noqa: ANN401 - a 
     return costs
 
 
+def _margins(raw: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - a TOML value or text
+    """Read a table of names and numbers, or `latency_ms=50,errors=0.01`."""
+    if isinstance(raw, tuple):
+        return raw
+    try:
+        pairs = (
+            [part.split("=") for part in raw.split(",") if part.strip()]
+            if isinstance(raw, str)
+            else [(str(name), str(margin)) for name, margin in raw.items()]
+        )
+        margins = tuple((name.strip(), float(margin)) for name, margin in pairs)
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError("must be a table of numbers, such as { latency_ms = 50 }") from None
+    return margins
+
+
 def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     """Hold a reward to the names there are. The table is found by name, as it lies above here."""
     text = _text(raw)
@@ -239,6 +255,7 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "number or text": _number_or_text,
     "reward": _reward,
     "costs": _costs,
+    "margins": _margins,
     "source": _source,
     "place": _place,
     "int": _whole,

@@ -207,6 +207,12 @@ class ReportSettings:
         "days that evidence must span; auto: a week, once it spans more than a day",
         form="number or text",
     )
+    guardrails: tuple[tuple[str, float], ...] = setting(
+        (),
+        "metrics that must not get worse, with the loss accepted: a table such as { latency_ms = "
+        "50, errors = 0.01 }, of latency_ms, errors, refusals and derived rewards",
+        form="margins",
+    )
     all: bool = setting(False, "take evidence from before the experiment was last ended, too")
 
 

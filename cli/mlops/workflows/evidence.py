@@ -20,6 +20,7 @@ from mlops.feedback.elsewhere import Elsewhere, Reached
 from mlops.feedback.faults import refusal
 from mlops.journal.room import too_large
 from mlops.monitoring.document import read_report
+from mlops.monitoring.guardrails import check_guardrails
 from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.monitoring.timing import AUTO
 from mlops.settings import Settings
@@ -56,7 +57,7 @@ def report_options(settings: Settings) -> ReportOptions:
     """Return what the settings ask of the evidence.
 
     Raises:
-        InvalidInputError: `worth` is not a positive number.
+        InvalidInputError: `worth` is not a positive number, or a guardrail not one.
     """
     given = settings.report
     worth = _number(given.worth) if given.worth else None
@@ -71,7 +72,8 @@ def report_options(settings: Settings) -> ReportOptions:
             f"`[report] min_days` must be `auto` or a number of days, not `{given.min_days}`.",
             hint="0 lets a verdict stand whenever it is reached.",
         )
-    return ReportOptions(given.alpha, given.baseline, worth, given.all, min_days)
+    check_guardrails(given.guardrails)
+    return ReportOptions(given.alpha, given.baseline, worth, given.all, min_days, given.guardrails)
 
 
 def _number(text: str) -> float:
