@@ -14,7 +14,9 @@ from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.document import read_report, report_document
 from mlops.monitoring.page import read_page, render_page
-from mlops.monitoring.report import Report, ReportOptions, make_report
+from mlops.monitoring.paired import PairedReport
+from mlops.monitoring.report import Report, ReportOptions, make_report, with_paired
+from mlops.monitoring.verdict import Verdict
 from mlops.monitoring.words import in_words
 from mlops.spec.deployment import to_dict
 from tests.monitoring.journals import START_MS, spec_of
@@ -134,6 +136,20 @@ def test_the_baseline_is_kept_without_guardrails(journal: SqlJournal) -> None:
     found = report(journal, latency_ms=10)
     assert (found.verdict.decision, found.verdict.winner) == ("keep", "a")
     assert found.guardrails[0].state == "fails"
+
+
+@pytest.mark.parametrize(("slower_ms", "decision"), [(0.0, "promote"), (30.0, "withheld")])
+def test_what_wins_on_the_same_rows_keeps_them_too(
+    journal: SqlJournal, slower_ms: float, decision: str
+) -> None:
+    write(journal, lift=0.0, slower_ms=slower_ms)
+    live = report(journal, latency_ms=10)
+    assert live.verdict.decision == "continue"
+    found = Verdict("promote", "b", "b is better.", "paired", "", 0.05, 500)
+    paired = PairedReport("wine", "exact", 500, ("a", "b"), (0.5, 0.7), (), found, ())
+    both = with_paired(live, paired)
+    assert both.verdict.decision == decision
+    assert [gate.passed for gate in both.gates if gate.name == "guardrail"] == [slower_ms == 0]
 
 
 def test_a_second_reward_is_derived_from_the_same_truth(journal: SqlJournal) -> None:

@@ -44,7 +44,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class GuardrailReport:
-    """One guardrail of the arm that is nearest to be promoted.
+    """One guardrail of one arm.
 
     Attributes:
         name: `latency_ms`, `errors`, `refusals` or a reward.
@@ -137,14 +137,15 @@ def guardrail_reports(
     return tuple(_report(each, arm, alpha, len(watched)) for each in watched)
 
 
-def guardrail_gates(reports: Sequence[GuardrailReport]) -> tuple[Gate, ...]:
-    """Turn guardrails into conditions of a promotion."""
+def guardrail_gates(reports: Sequence[GuardrailReport], arm: str) -> tuple[Gate, ...]:
+    """Turn the guardrails of an arm into conditions of its promotion."""
     return tuple(
         Gate(
             "guardrail", each.state == "passes", None, _text(each), _HINTS[each.state],
             promotion_only=True,
         )
         for each in reports
+        if each.arm == arm
     )  # fmt: skip
 
 

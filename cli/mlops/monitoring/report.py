@@ -80,7 +80,7 @@ class Report:
         sticky_by: What a unit is, `header:NAME` or `field:NAME`; empty where it is a request.
         no_reward: Why no reward at all can be derived from the feedback there is; else empty.
         finished: What is live instead of the experiment; None while it goes on.
-        guardrails: Metrics that must not get worse, of the arm that is nearest to be promoted.
+        guardrails: Metrics that must not get worse, of every arm but the baseline.
     """
 
     name: str
@@ -174,8 +174,10 @@ def report_of(
     gates = gates_of(evidence, _bounds(evidence, comparisons)) + _time_gates(
         evidence, comparisons, sequences, min_days
     )
-    guardrails = _guardrails(comparisons, watched)
-    gates += guardrail_gates(guardrails)
+    guardrails = tuple(
+        each for c in comparisons for each in guardrail_reports(watched, c.arm, c.alpha)
+    )
+    gates += guardrail_gates(guardrails, _nearest(comparisons))
     verdict = decide(
         comparisons,
         method=method_of(evidence),
@@ -306,7 +308,12 @@ def with_paired(report: Report, paired: PairedReport) -> Report:
     verdict = paired.verdict
     if verdict.decision in ("continue", "withheld") or report.verdict.decision == "invalid":
         return replace(report, paired=paired, verdict=replace(report.verdict, alpha=alpha))
-    shut = [gate for gate in report.gates if not gate.passed and gate.name in _SHARED_GATES]
+    # Guardrails are of the arm that is promoted, which need not be the one that earned most.
+    rails = guardrail_gates(report.guardrails, verdict.winner or _nearest(report.comparisons))
+    rest = tuple(gate for gate in report.gates if gate.name != "guardrail")
+    report = replace(report, gates=rest + rails)
+    shared = [gate for gate in rest if gate.name in _SHARED_GATES]
+    shut = [gate for gate in (*shared, *rails) if not gate.passed]
     live = {c.arm: c for c in report.comparisons}
     against = [c for c in paired.comparisons if _contradicts(c, live[c.arm])]
     if against:
@@ -340,15 +347,12 @@ def _time_gates(
     return tuple(gate for gate in gates if gate is not None)
 
 
-def _guardrails(
-    comparisons: Sequence[Comparison], watched: Sequence[Watched]
-) -> tuple[GuardrailReport, ...]:
-    """Guardrails of the arm that would be promoted, or is nearest to it."""
-    if not comparisons or not watched:
-        return ()
+def _nearest(comparisons: Sequence[Comparison]) -> str:
+    """Name the arm that would be promoted, or is nearest to it; empty with one arm."""
     better = [c for c in comparisons if c.lower > 0]
-    nearest = max(better or comparisons, key=lambda c: c.estimate if better else -c.p_value)
-    return guardrail_reports(watched, nearest.arm, nearest.alpha)
+    if better:
+        return max(better, key=lambda c: c.estimate).arm
+    return min(comparisons, key=lambda c: c.p_value).arm if comparisons else ""
 
 
 def _left_out(evidence: Evidence) -> list[str]:
