@@ -13,12 +13,14 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.kubernetes import Kubernetes, config
+from mlops.registry.content import read_content
 from mlops.serving.pod import Places
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
@@ -106,6 +108,29 @@ def test_fetch_then_serve(pod: Pod, free_port: int) -> None:
     )
     assert again.returncode == 0
     assert "pulling" not in again.stderr
+
+
+def test_fetch_takes_only_what_the_revision_pins(
+    wine: tuple[Path, DeploymentSpec], confined: bool, free_port: int
+) -> None:
+    folder, deployed = wine
+    pinned = tuple(
+        replace(arm, model=replace(arm.model, digest=read_content(folder / arm.name).digest))
+        for arm in deployed.arms
+    )
+    first, second = (arm.model for arm in pinned)
+    # Somebody has put the second model where the first was.
+    swapped = (pinned[0], replace(pinned[1], model=replace(second, source=first.source)))
+    for arms, code in ((pinned, 0), (swapped, 7)):
+        revision = config(replace(deployed, arms=arms), RenderOptions(revision=7))
+        with new_pod(revision, confined=confined) as pod:
+            fetched = subprocess.run(
+                pod.command("fetch", *pod.places(free_port)),
+                env=pod.environment, cwd="/", capture_output=True, text=True, check=False,
+            )  # fmt: skip
+            assert fetched.returncode == code, fetched.stderr
+            both = first.digest in fetched.stderr and second.digest in fetched.stderr
+            assert both == bool(code)
 
 
 def test_the_confinement_is_real(pod: Pod) -> None:

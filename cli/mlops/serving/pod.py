@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError, MlopsError
+from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.nothing import URL as NO_JOURNAL
 from mlops.serving.start import serve
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
@@ -127,6 +127,7 @@ def fetch(config: Config, places: Places) -> None:
     """Pull every model that is not there yet; each appears complete or not at all.
 
     Raises:
+        ConflictError: Another model lies there than the one that was deployed.
         MlopsError: A model cannot be pulled.
     """
     for model in config.revision.spec.models:
@@ -136,6 +137,8 @@ def fetch(config: Config, places: Places) -> None:
         if not (folder / "MLmodel").is_file():
             logging.info("pulling %s from %s", model.label, model.source)
             _pull(model, folder)
+        else:
+            _check(model, folder)
     logging.info("models are in %s", places.models)
 
 
@@ -212,7 +215,45 @@ def _pull(model: ModelVersion, folder: Path) -> None:
             got = mlflow.artifacts.download_artifacts(artifact_uri=model.source, dst_path=part)
         if not (Path(got) / "MLmodel").is_file():
             raise InvalidInputError(f"`{model.source}` has no `MLmodel` file.")
+        _check(model, Path(got))
         Path(got).replace(folder)
+
+
+def _check(model: ModelVersion, folder: Path) -> None:
+    """Make sure that a folder holds the model that the ConfigMap pins.
+
+    What a listing pins is compared with the listing of now, since only the store knows the tags.
+
+    Raises:
+        ConflictError: It holds another one.
+    """
+    kind = model.digest.partition(":")[0]
+    if not kind:
+        return
+    if kind == "listing":
+        found = _listing(model.source)
+    else:
+        from mlops.registry.content import read_content
+
+        found = read_content(folder).digest
+    if found != model.digest:
+        raise ConflictError(
+            f"`{model.source}` holds {found}; {model.label} was deployed as {model.digest}.",
+            hint="Push the deployed model there again, or deploy what is there now.",
+        )
+
+
+def _listing(source: str) -> str:
+    from mlops.registry.pushed import look
+    from mlops.registry.stores import open_store
+    from mlops.settings import load_settings
+
+    # The variables of a kind of store count where the root is of that kind.
+    store = open_store(source, load_settings(flags={"artifacts.root": source}))
+    try:
+        return look(store).digest
+    finally:
+        store.close()
 
 
 def _parser() -> argparse.ArgumentParser:
