@@ -40,7 +40,12 @@ _SELDON = "Seldon Core v1"
 # Of a stream, so many refusals are told one by one.
 _SHOWN = 10
 # Words of the protocol, as people say them.
-_FATES = {"forged": "invalid id", "no_such_row": "no such row", "out_of_range": "out of range"}
+_FATES = {
+    "forged": "invalid id",
+    "no_such_row": "no such row",
+    "not_allowed": "not allowed",
+    "out_of_range": "out of range",
+}
 
 
 def feedback(

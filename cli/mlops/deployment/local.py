@@ -142,6 +142,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         baseline=settings.report.baseline,
         max_bodies_mib=settings.deploy.max_bodies_mib,
         journal_max_mb=settings.journal.max_mb,
+        client_ids=settings.feedback.client_ids,
         hosts=settings.deploy.hosts,
     )
 
@@ -260,7 +261,7 @@ def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Pope
     try:
         _close_books(where)
         write_launch(launch, where.launch)
-        command = [sys.executable, "-m", "mlops.serving", str(where.launch), str(lock)]
+        command = [sys.executable, "-P", "-m", "mlops.serving", str(where.launch), str(lock)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_RUN")}
         environment.update(journal_environment(settings, where.name))
         if not launch.log_file:

@@ -172,6 +172,7 @@ def render_options(settings: Settings) -> RenderOptions:
         # A reference is there for the sake of a password, which SQLite has none.
         or settings.journal.url.startswith(("postgres", "env:", "file:")),
         journal_max_mb=settings.journal.max_mb,
+        client_ids=settings.feedback.client_ids,
         features=settings.journal.features,
         # One with credentials in it has no place in a manifest.
         tracking_uri=tracking

@@ -25,6 +25,11 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    # Nobody else reads the journal, wherever it is.
+    os.umask(0o077)
+    # Last, since nothing there may stand for a library of ours (`-P` leaves it out); there all the
+    # same, for models whose classes are in the project.
+    sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds text
     try:
         launch = read_launch(Path(sys.argv[1]))
         locked = len(sys.argv) == 3

@@ -32,6 +32,7 @@ _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 #: Statuses by which a single piece of feedback tells its sender that it was not stored.
 REFUSALS = {
     "forged": 400,
+    "not_allowed": 403,
     "unknown": 404,
     "ambiguous": 409,
     "conflict": 409,
@@ -40,6 +41,7 @@ REFUSALS = {
 }
 _ADVICE = {
     "forged": "this request id was not made by this deployment",
+    "not_allowed": "feedback by client id is switched off; send the request id",
     "unknown": "no request has this client id",
     "ambiguous": "several requests have this client id; name the request id instead",
     "no_such_row": "the request has fewer rows",
@@ -75,6 +77,7 @@ class OutcomeDesk:
         metrics: Takes the counts.
         specs: What each revision that is known here was; read at each use.
         patience_s: How long the journal may take.
+        client_ids: Whether feedback may name a request by its caller's own id.
     """
 
     def __init__(
@@ -84,11 +87,13 @@ class OutcomeDesk:
         specs: Mapping[int, DeploymentSpec],
         *,
         patience_s: float = _PATIENCE_S,
+        client_ids: bool = True,
     ) -> None:
         self._engine = engine
         self._metrics = metrics
         self._specs = specs
         self._patience_s = patience_s
+        self._client_ids = client_ids
 
     async def take(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> list[Receipt]:
         """Store outcomes and return a receipt for each, in order, once they are durable.
@@ -130,6 +135,8 @@ class OutcomeDesk:
                 rid = read(self._engine.key, outcome.request_id)
             except ForgedRequestIdError:
                 return Receipt("forged")
+        elif not self._client_ids:
+            return Receipt("not_allowed")
         elif outcome.client_id is not None and not is_client_id(outcome.client_id):
             # No prediction has such an id, and not every database can be asked for it.
             return Receipt(Fate.UNKNOWN.value)

@@ -66,12 +66,14 @@ class Config:
     Attributes:
         revision: The revision.
         features: `all`, `none`, or the names of the features kept with each decision.
+        client_ids: Whether feedback may name a request by its caller's own id.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
     """
 
     revision: Revision
     features: str | tuple[str, ...]
     journal_max_mb: int = 0
+    client_ids: bool = True
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,6 +120,7 @@ def read_config(folder: Path) -> Config:
             Revision(int(document["revision"]), from_dict(document["spec"])),
             features if isinstance(features, str) else tuple(features),
             int(document.get("journal_max_mb", 0)),
+            bool(document.get("client_ids", True)),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -155,6 +158,7 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         journal_url=_journal(places, environ),
         features=config.features,
         journal_max_mb=config.journal_max_mb,
+        client_ids=config.client_ids,
         state_file=str(places.run / "state.json"),
         lock_file=str(places.run / "lock"),
         key_file=str(places.key / "request-id-key"),

@@ -87,7 +87,9 @@ class Process:
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
         self._engine.live = self._with_first_arms(live)
-        self._desk = OutcomeDesk(self._engine, self._metrics, self._specs)
+        self._desk = OutcomeDesk(
+            self._engine, self._metrics, self._specs, client_ids=launch.client_ids
+        )
         _spare_the_collector()
         self._started_ms = 0
         self._servers: list[uvicorn.Server] = []

@@ -129,7 +129,7 @@ class ShadowProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", __name__, str(self._path)],
+            [sys.executable, "-P", "-m", __name__, str(self._path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -186,6 +186,7 @@ def main() -> None:
     requests = sys.stdin.buffer
     from mlops.serving.models import load_model
 
+    sys.path.append(os.getcwd())  # noqa: PTH109 - as in the server itself
     try:
         model = load_model(Path(sys.argv[1])).model
     except MlopsError as error:

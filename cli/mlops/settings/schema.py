@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mlops.settings.private import make_private
 from mlops.settings.project import project_name
 
 
@@ -181,6 +182,9 @@ class FeedbackSettings:
         "of the reward `cost`: a table of tables, truth -> prediction -> cost; a right prediction "
         "that is not named costs 0",
         form="costs",
+    )
+    client_ids: bool = setting(
+        True, "feedback may name a request by its caller's own id, which anybody may guess"
     )
     draws: int = setting(0, "draw so many rows with replacement; 0 sends each row once")
     seed: int = setting(0, "seed of the draws")
@@ -354,8 +358,8 @@ class Settings:
         return self.artifacts.root or str(self.home / "artifacts")
 
     def make_home(self) -> Path:
-        """Create `.mlops`, ignored by git as it holds state and a key, and return it."""
-        self.home.mkdir(parents=True, exist_ok=True)
+        """Create `.mlops`, private and ignored by git as it holds a key, and return it."""
+        make_private(self.home)
         ignore = self.home / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n", encoding="utf-8")

@@ -56,6 +56,7 @@ class Launch:
         alpha: Probability of ever naming a false winner, for its report page.
         baseline: Arm that its report page compares with; empty for the first.
         max_bodies_mib: MiB that all large request bodies under way may have together.
+        client_ids: Whether feedback may name a request by its caller's own id.
         hosts: Names under which callers reach it, beside its address and `localhost`.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
     """
@@ -76,6 +77,7 @@ class Launch:
     baseline: str = ""
     max_bodies_mib: int = 128
     journal_max_mb: int = 0
+    client_ids: bool = True
     hosts: tuple[str, ...] = ()
 
 

@@ -102,7 +102,7 @@ def mlflow_ui(settings: Settings, port: int | None = None) -> Iterator[MlflowUi]
     log.parent.mkdir(parents=True, exist_ok=True)
     with signals_interrupt(), log.open("wb") as output:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port),
+            [sys.executable, "-P", "-m", "mlflow", "server", "--host", _HOST, "--port", str(port),
              "--workers", "1"],
             env=_environment(settings),
             stdin=subprocess.DEVNULL,

@@ -188,6 +188,7 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         "revision": options.revision,
         "features": features if isinstance(features, str) else list(features),
         "journal_max_mb": options.journal_max_mb,
+        **({} if options.client_ids else {"client_ids": False}),
         "spec": to_dict(spec),
     }
 

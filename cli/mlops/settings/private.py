@@ -1,0 +1,42 @@
+"""The project's state, closed to other users whatever the umask.
+
+A folder that nobody else may enter closes all that is in it. Whoever can open the journal's files
+for reading can also lock its writer out, so this is more than secrecy.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def make_private(folder: Path) -> None:
+    """Create a folder of mode 0700; close one that is there and open, with all that is in it.
+
+    One that belongs to somebody else is left alone.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = folder.stat()
+    if not status.st_mode & _OTHERS or status.st_uid != os.geteuid():
+        return
+    folder.chmod(stat.S_IMODE(status.st_mode) & ~_OTHERS)
+    for place, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            _close(Path(place, name))
+    _LOG.warning("`%s` was open to other users of this machine; it is private now.", folder)
+
+
+def _close(path: Path) -> None:
+    try:
+        mode = path.lstat().st_mode
+        # What a link leads to is somebody else's business.
+        if mode & _OTHERS and not stat.S_ISLNK(mode):
+            path.chmod(stat.S_IMODE(mode) & ~_OTHERS)
+    except OSError:
+        # Gone meanwhile, or somebody else's: the folder around it is closed.
+        return
