@@ -20,6 +20,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Value,
     Void,
 )
 
@@ -83,6 +84,9 @@ class FakeJournal:
         raise NotImplementedError
 
     def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
+        raise NotImplementedError
+
+    def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
         raise NotImplementedError
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:

@@ -143,7 +143,8 @@ def _render(out: Console, found: TestPlan) -> None:
     from rich.markup import escape
 
     basis, goal = found.basis, found.goal
-    share = f" ({abs(goal.lift / basis.mean):.3g} of the mean)" if basis.mean else ""
+    part = abs(goal.lift / basis.mean) if basis.mean else 2.0
+    share = f" ({part:.3g} of the mean)" if part <= 1 else ""
     split = "/".join(f"{100 * each:.3g}" for each in basis.shares)
     if found.name:
         out.print(f"[bold]{escape(found.name)}[/]")

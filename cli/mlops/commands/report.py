@@ -90,6 +90,13 @@ def report(
         bool,
         typer.Option("--all", help="Take evidence from before the experiment was last ended, too."),
     ] = False,
+    segments: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMN", show_default=False,
+            help="List the segments of a feature; never a verdict.",
+        ),
+    ] = "",
     markdown: Annotated[
         bool,
         typer.Option(
@@ -123,10 +130,11 @@ def report(
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
     there = its_server(url, token, header, ca_file, insecure, timeout)
-    if there and (paired or html or alpha is not None or baseline or worth or whole):
+    asked = paired or html or alpha is not None or baseline or worth or whole or segments
+    if there and asked:
         raise UsageError(
             "Its server reports as it was told to: `--url` goes with none of `--paired`, `--html`, "
-            "`--alpha`, `--baseline`, `--worth` and `--all`.",
+            "`--alpha`, `--baseline`, `--worth`, `--segments` and `--all`.",
             hint=f"The page is at {url.rstrip('/')}/report." if html else None,
         )
     settings = load_settings(
@@ -135,6 +143,7 @@ def report(
             "report.baseline": baseline or None,
             "report.worth": worth or None,
             "report.all": whole or None,
+            "report.segments": segments or None,
         }
     )
     if paired:
@@ -268,6 +277,9 @@ def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool)
     if found.paired is not None:
         out.print()
         _render_pairs(out, found.paired)
+    if found.segments:
+        out.print()
+        out.print(_segments(found), soft_wrap=False)
     for gate in found.gates:
         colour = "dim" if gate.passed else "red"
         p = "" if gate.p_value is None else f" p = {gate.p_value:.3g}"
@@ -419,6 +431,27 @@ def _shadows(found: Report) -> Table:
         latency = _number(each.served_latency_ms)
         row = ["  served", "", "", "", "", f"{each.served_errors:,}", latency, *values]
         table.add_row(*(f"[dim]{cell}[/]" if cell else "" for cell in row))
+    return table
+
+
+def _segments(found: Report) -> Table:
+    """Segments, those that stand out first."""
+    from rich.markup import escape
+
+    table = _table(
+        "arm", _units(found), "difference", "CI of it alone", "",
+        caption="listed, never a verdict; of all marked * at most a tenth differs by chance",
+        first="segment",
+    )  # fmt: skip
+    for each in found.segments:
+        table.add_row(
+            escape(each.segment),
+            escape(each.arm),
+            f"{each.n:,}",
+            _number(each.estimate),
+            _range(each.lower, each.upper),
+            "[bold]*[/]" if each.stands_out else "",
+        )
     return table
 
 

@@ -19,6 +19,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Value,
     Void,
 )
 
@@ -97,6 +98,15 @@ class Journal(Protocol):
 
         Args:
             revisions: Only requests that these answered.
+        """
+        ...
+
+    def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
+        """Read one feature of the first row of every drawn request that has it, with its nonce.
+
+        Args:
+            revisions: Only requests that these answered.
+            column: Name of the feature.
         """
         ...
 

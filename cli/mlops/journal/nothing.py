@@ -23,6 +23,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Value,
     Void,
 )
 
@@ -56,6 +57,10 @@ class NoJournal:
         return iter(())
 
     def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
+        """Yield nothing."""
+        return iter(())
+
+    def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
         """Yield nothing."""
         return iter(())
 

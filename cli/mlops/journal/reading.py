@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 from mlops.journal.joining import same_decision
-from mlops.journal.labelled import labelled_row
+from mlops.journal.labelled import labelled_row, pick_row
 from mlops.journal.records import (
     DrawnRequest,
     LabelledRow,
@@ -31,6 +31,7 @@ from mlops.journal.records import (
     ShadowTruth,
     Traffic,
     TrafficSlice,
+    Value,
 )
 from mlops.journal.rows import Row, observation_of, prediction_of, predictions_of, truth_of
 from mlops.journal.schema import (
@@ -83,6 +84,20 @@ def read_drawn_requests(connection: Connection, revisions: Iterable[int]) -> Ite
             bytes(nonce), time_ms, revision, arm, propensity, status,
             None if unit is None else bytes(unit), latency_us,
         )  # fmt: skip
+
+
+def read_cells(
+    connection: Connection, revisions: Iterable[int], column: str
+) -> Iterator[tuple[bytes, Value]]:
+    """See `Journal.cells`."""
+    d = decisions.c
+    query = select(d.nonce, d.features).where(
+        d.propensity > 0, d.revision.in_(list(revisions)), d.features.is_not(None)
+    )
+    for nonce, features in _stream(connection, query):
+        row = pick_row(orjson.loads(features), 0)
+        if isinstance(row, dict) and column in row:
+            yield bytes(nonce), row[column]
 
 
 def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iterator[LabelledRow]:

@@ -29,6 +29,7 @@ from mlops.journal.records import (
     StoredOutcome,
     Traffic,
     TrafficSlice,
+    Value,
     Void,
 )
 from mlops.journal.rows import as_json, decision_row, shadow_row
@@ -145,6 +146,11 @@ class SqlJournal:
         """Read every row of every request with its outcomes; see `read_joined_rows`."""
         with self._reading() as connection:
             yield from read_joined_rows(connection)
+
+    def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
+        """See `Journal.cells`."""
+        with self._reading() as connection:
+            yield from reading.read_cells(connection, revisions, column)
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
         """See `Journal.labelled_rows`."""

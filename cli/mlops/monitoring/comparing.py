@@ -50,6 +50,10 @@ def method_of(evidence: Evidence) -> Method:
     """
     if evidence.spec.horizon:
         return Method(PLANNED, f"a horizon of {evidence.spec.horizon:,} was declared at deployment")
+    if evidence.adjusted:
+        return Method(
+            ASYMPTOTIC, f"rewards are adjusted by `{evidence.adjusted}`, known before the draw"
+        )
     if evidence.bounds is None:
         return Method(ASYMPTOTIC, f"the reward `{evidence.spec.reward}` has no declared range")
     low, high = evidence.bounds
@@ -210,7 +214,12 @@ def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:
 def _cure(found: ConfidenceSequence, evidence: Evidence) -> str:
     """Say what helps where an arm's outcomes are many and alike, as those of a perfect one."""
     opening = found.opening
-    if opening is None or evidence.bounds is not None or not evidence.arms.size:
+    if (
+        opening is None
+        or evidence.bounds is not None
+        or evidence.adjusted
+        or not evidence.arms.size
+    ):
         return ""
     if float(opening.smallest()[-1]) < MIN_OUTCOMES:
         return ""

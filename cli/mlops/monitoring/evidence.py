@@ -78,6 +78,8 @@ class Evidence:
         strata: Position in `revisions` of each unit's first decision, (n,).
         times_ms: When each unit took its place, (n,), milliseconds since 1970 in UTC: when its
             first outcome arrived, or, with a feedback window, when its first request did.
+        units: Which unit it is, as in `monitoring.units.Units.keys`, (n,).
+        nonces: Of each unit's first request, (n,).
         asked: All units, with or without feedback.
         terms: What the reward needs to know of each arm.
         truths: Truths that met their predictions.
@@ -95,6 +97,7 @@ class Evidence:
         notes: What was written into the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
         finished: What is live instead; None while the experiment goes on.
+        adjusted: What was taken out of the rewards: `history`, or a feature; empty for nothing.
     """
 
     spec: DeploymentSpec
@@ -108,6 +111,8 @@ class Evidence:
     propensities: NDArray[np.float64]
     strata: NDArray[np.int64]
     times_ms: NDArray[np.int64]
+    units: NDArray[np.bytes_]
+    nonces: NDArray[np.bytes_]
     asked: Asked
     terms: tuple[Terms, ...]
     truths: tuple[Truth, ...]
@@ -123,6 +128,7 @@ class Evidence:
     notes: tuple[str, ...]
     lost: int
     finished: Finished | None = None
+    adjusted: str = ""
 
 
 def gather(
@@ -183,6 +189,8 @@ def gather(
         propensities=units.propensities[judged],
         strata=position[units.revisions[judged]],
         times_ms=(units.known_ms if units.by_arrival else units.decided_ms)[judged],
+        units=units.keys[judged],
+        nonces=units.nonces[judged],
         asked=_asked(units, position, since_ms),
         terms=terms,
         truths=tuple(tally.truths),

@@ -25,6 +25,8 @@ from mlops.stats.guardrail import Guardrail, State
 LATENCY, ERRORS, REFUSALS = "latency_ms", "errors", "refusals"
 _OF_REQUESTS = (LATENCY, ERRORS, REFUSALS)
 _ALL_ERRORS = (-1.0, 0.0)
+# How a metric is written: a factor and a unit.
+_SCALES = {LATENCY: (1.0, " ms"), ERRORS: (100.0, " points"), REFUSALS: (100.0, " points")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ def _report(watched: Watched, arm: str, alpha: float, guardrails: int) -> Guardr
         strict = float(difference(evidence, candidate, bonferroni(alpha, guardrails)).upper[-1])
     state = Guardrail(watched.name, lower, strict, watched.margin).state()
     if watched.name in _OF_REQUESTS:
-        estimate, lower, upper = -estimate, -upper, -lower
+        # Not -0.0, which is printed as that.
+        estimate, lower, upper = 0.0 - estimate, -upper, -lower
     return GuardrailReport(
         watched.name, arm, baseline, n, estimate, lower, upper, watched.margin, state
     )
@@ -204,11 +207,12 @@ def _text(found: GuardrailReport) -> str:
             f"Guardrail `{found.name}`: not known yet for `{found.arm}`, after {found.n:,} units."
         )
     sign = 1 if found.name in _OF_REQUESTS else -1
-    margin = _amount(found.name, sign * found.margin)
+    scale, unit = _SCALES.get(found.name, (1.0, ""))
+    margin = f"{scale * sign * found.margin:+.3g}{unit}"
     measured = (
         f"Guardrail `{found.name}`: `{found.arm}` - `{found.baseline}` = "
-        f"{_amount(found.name, found.estimate)} [{_amount(found.name, found.lower)}, "
-        f"{_amount(found.name, found.upper)}]"
+        f"{scale * found.estimate:+.3g}{unit} [{scale * found.lower:+.3g}, "
+        f"{scale * found.upper:+.3g}]"
     )
     ends: dict[State, str] = {
         "passes": f"inside the margin of {margin}",
@@ -216,16 +220,3 @@ def _text(found: GuardrailReport) -> str:
         "open": f"not shown yet to keep the margin of {margin}",
     }
     return f"{measured}, {ends[found.state]}."
-
-
-def _amount(name: str, value: float) -> str:
-    """Write a difference in the metric's unit.
-
-    >>> _amount("latency_ms", 12.345), _amount("errors", 0.0123), _amount("exact", -0.02)
-    ('+12.3 ms', '+1.23 points', '-0.02')
-    """
-    if name == LATENCY:
-        return f"{value:+.3g} ms"
-    if name in _OF_REQUESTS:
-        return f"{100 * value:+.3g} points"
-    return f"{value:+.3g}"

@@ -22,6 +22,7 @@ from markupsafe import Markup, escape
 import mlops
 from mlops.journal.base import Journal
 from mlops.monitoring import plots
+from mlops.monitoring.covariates import adjust
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.guardrails import watch
 from mlops.monitoring.quality import measures_of
@@ -70,12 +71,15 @@ def read_page(journal: Journal, options: ReportOptions | None = None) -> ReportP
     options = options or ReportOptions()
     evidence = gather(journal, baseline=options.baseline, whole=options.whole)
     watched = watch(journal, evidence, options.guardrails, whole=options.whole)
-    report = report_of(evidence, options.alpha, options.worth, options.min_days, watched)
+    adjusted = adjust(journal, evidence, options.adjust)
+    report = report_of(
+        evidence, options.alpha, options.worth, options.min_days, watched, adjusted=adjusted
+    )
     return ReportPage(
         replace(report, shadows=shadow_reports(journal)),
         evidence.spec,
         evidence.spec.arms[evidence.base].name,
-        read_timeline(journal, evidence, live_alpha(evidence.spec, options.alpha)),
+        read_timeline(journal, adjusted, live_alpha(evidence.spec, options.alpha)),
     )
 
 

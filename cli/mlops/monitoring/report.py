@@ -10,6 +10,7 @@ import numpy as np
 from mlops.journal.base import Journal
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
+from mlops.monitoring.covariates import adjust
 from mlops.monitoring.evidence import Evidence, Finished, Underived, gather
 from mlops.monitoring.gates import Bounds, Gate, gates_of
 from mlops.monitoring.guardrails import (
@@ -21,6 +22,7 @@ from mlops.monitoring.guardrails import (
 )
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
+from mlops.monitoring.segments import SegmentReport, segment_reports
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
 from mlops.monitoring.timing import AUTO, duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
@@ -81,6 +83,7 @@ class Report:
         no_reward: Why no reward at all can be derived from the feedback there is; else empty.
         finished: What is live instead of the experiment; None while it goes on.
         guardrails: Metrics that must not get worse, of every arm but the baseline.
+        segments: Segments of the feature that was asked for; never a verdict.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Report:
     open: int = 0
     finished: Finished | None = None
     guardrails: tuple[GuardrailReport, ...] = ()
+    segments: tuple[SegmentReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,8 @@ class ReportOptions:
         whole: Take all evidence, also from before the experiment was last ended.
         min_days: Days that the evidence must span; `AUTO` for a week where it is about days.
         guardrails: Metrics that must not get worse, each with the loss that is accepted.
+        adjust: Feature, or `history`, that rewards are adjusted by; empty for none.
+        segments: Feature whose segments are listed; empty for none.
     """
 
     alpha: float = 0.05
@@ -128,6 +134,8 @@ class ReportOptions:
     whole: bool = False
     min_days: float = AUTO
     guardrails: tuple[tuple[str, float], ...] = ()
+    adjust: str = ""
+    segments: str = ""
 
 
 def make_report(
@@ -147,7 +155,13 @@ def make_report(
     options = options or ReportOptions()
     evidence = gather(journal, baseline=options.baseline, whole=options.whole, now_ms=now_ms)
     watched = watch(journal, evidence, options.guardrails, whole=options.whole)
-    found = report_of(evidence, options.alpha, options.worth, options.min_days, watched)
+    adjusted = adjust(journal, evidence, options.adjust)
+    found = report_of(
+        evidence, options.alpha, options.worth, options.min_days, watched, adjusted=adjusted
+    )
+    if options.segments:
+        listed = segment_reports(journal, evidence, options.segments, options.alpha)
+        found = replace(found, segments=listed)
     return replace(found, shadows=shadow_reports(journal))
 
 
@@ -157,6 +171,7 @@ def report_of(
     worth: float | None = None,
     min_days: float = AUTO,
     watched: Sequence[Watched] = (),
+    adjusted: Evidence | None = None,
 ) -> Report:
     """Report on evidence that was gathered before.
 
@@ -166,11 +181,12 @@ def report_of(
         worth: The smallest difference worth having, in units of reward; None for none declared.
         min_days: Days that the evidence must span.
         watched: Metrics that must not get worse.
+        adjusted: The same with rewards that are adjusted for the comparison; None if none are.
     """
     spec = evidence.spec
     alpha = live_alpha(spec, alpha)
     ratio = _sample_ratio(evidence)
-    comparisons, looks, sequences = compare(evidence, alpha, worth)
+    comparisons, looks, sequences = compare(adjusted or evidence, alpha, worth)
     gates = gates_of(evidence, _bounds(evidence, comparisons)) + _time_gates(
         evidence, comparisons, sequences, min_days
     )
@@ -180,7 +196,7 @@ def report_of(
     gates += guardrail_gates(guardrails, _nearest(comparisons))
     verdict = decide(
         comparisons,
-        method=method_of(evidence),
+        method=method_of(adjusted or evidence),
         mismatch=ratio is not None and ratio.mismatch,
         mismatch_p=ratio.p_value if ratio else 1.0,
         alpha=alpha,

@@ -38,6 +38,8 @@ class Units:
     """Units of one experiment, in the order of their first requests; m in all.
 
     Attributes:
+        keys: What the unit is, (m,): `u` and the keyed hash of a sticky unit, else `n` and a nonce.
+        nonces: Of the first request, (m,).
         arms: Arm of the first request, (m,).
         revisions: Its revision, (m,).
         propensities: Probability with which the arm was drawn, (m,).
@@ -59,6 +61,8 @@ class Units:
             of that of their first requests.
     """
 
+    keys: NDArray[np.bytes_]
+    nonces: NDArray[np.bytes_]
     arms: Ints
     revisions: Ints
     propensities: Floats
@@ -101,8 +105,7 @@ class _Requests:
 
     def add(self, request: DrawnRequest) -> None:
         # A tag keeps units apart from requests without one, whose nonce might look the same.
-        key = b"n" + request.nonce if request.unit is None else b"u" + request.unit.ljust(12)
-        self.keys += key
+        self.keys += b"n" + request.nonce if request.unit is None else key_of(request.unit)
         self.nonces += request.nonce
         self.times.append(request.time_ms)
         self.revisions.append(request.revision)
@@ -179,7 +182,12 @@ def _as_request(nonce: bytes, outcome: Observation) -> DrawnRequest:
     )
 
 
-def _nonces(data: bytearray) -> NDArray[np.void]:
+def key_of(unit: bytes) -> bytes:
+    """Key of a sticky unit in `Units.keys`."""
+    return b"u" + unit.ljust(12)
+
+
+def _nonces(data: bytearray) -> NDArray[np.bytes_]:
     return np.frombuffer(bytes(data), dtype="S12")
 
 
@@ -196,7 +204,7 @@ class _Folding:
         self.window_ms = round(attribution.window_s * 1000)
         times = np.array(asked.times, dtype=np.int64)
         order = np.argsort(times, kind="stable")
-        keys = np.frombuffer(bytes(asked.keys), dtype="S13")[order]
+        keys = self.keys = np.frombuffer(bytes(asked.keys), dtype="S13")[order]
         self.listed = order < listed
         self.nonces = _nonces(asked.nonces)[order]
         self.times = times[order]
@@ -233,6 +241,8 @@ class _Folding:
             rewards = np.where(np.isnan(rewards), self.attribution.missing, rewards)
         rewards = np.where(closed, rewards, np.nan)
         return Units(
+            keys=self.keys[first],
+            nonces=self.nonces[first],
             arms=self.arms[first],
             revisions=self.revisions[first],
             propensities=self.propensities[first],

@@ -217,6 +217,12 @@ class ReportSettings:
         "50, errors = 0.01 }, of latency_ms, errors, refusals and derived rewards",
         form="margins",
     )
+    adjust: str = setting(
+        "",
+        "feature with numbers, or history, that rewards are adjusted by (CUPED); decide before "
+        "looking. Empty: none",
+    )
+    segments: str = setting("", "feature whose segments a report lists; empty: none")
     all: bool = setting(False, "take evidence from before the experiment was last ended, too")
 
 

@@ -73,7 +73,16 @@ def report_options(settings: Settings) -> ReportOptions:
             hint="0 lets a verdict stand whenever it is reached.",
         )
     check_guardrails(given.guardrails)
-    return ReportOptions(given.alpha, given.baseline, worth, given.all, min_days, given.guardrails)
+    return ReportOptions(
+        given.alpha,
+        given.baseline,
+        worth,
+        given.all,
+        min_days,
+        given.guardrails,
+        given.adjust,
+        given.segments,
+    )
 
 
 def _number(text: str) -> float:

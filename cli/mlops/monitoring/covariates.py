@@ -1,0 +1,125 @@
+"""What was known of a unit before its arm was drawn: a feature, or its own history.
+
+Values come from the first request of a unit, so that no arm can have touched them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.errors import InvalidInputError
+from mlops.journal.base import Journal
+from mlops.journal.records import Observation, Value
+from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.units import key_of
+from mlops.rewards import Terms, reward_called
+from mlops.stats.adjusted import adjusted_rewards
+
+#: Stands for a unit's own rewards from before the experiment, in place of a feature.
+HISTORY = "history"
+
+
+def adjust(journal: Journal, evidence: Evidence, by: str) -> Evidence:
+    """Take what was known before out of the rewards (CUPED), for a narrower interval.
+
+    Args:
+        journal: Where features and earlier rewards are.
+        evidence: Of the experiment.
+        by: Name of a feature with numbers, or `HISTORY`; empty for neither.
+
+    Returns:
+        The same evidence with adjusted rewards, which have no range any more. Differences of means
+        are the same; see `mlops.stats.adjusted`.
+
+    Raises:
+        InvalidInputError: There is no such feature, or no history.
+    """
+    if not by or not evidence.arms.size:
+        return evidence
+    known = _history(journal, evidence) if by == HISTORY else _numbers(journal, evidence, by)
+    return replace(
+        evidence,
+        rewards=adjusted_rewards(evidence.rewards, _filled(known)),
+        bounds=None,
+        adjusted=by,
+    )
+
+
+def feature_of_units(journal: Journal, evidence: Evidence, column: str) -> list[Value]:
+    """Return the feature of the first request of each unit with a reward; None where unknown.
+
+    Raises:
+        InvalidInputError: No request has it.
+    """
+    cells = {
+        nonce.rstrip(b"\0"): value for nonce, value in journal.cells(evidence.revisions, column)
+    }
+    values = [cells.get(nonce) for nonce in evidence.nonces.tolist()]
+    if values and all(value is None for value in values):
+        raise InvalidInputError(
+            f"No request with feedback has a feature `{column}` in the journal.",
+            hint='`[journal] features = "all"` keeps them; `mlops journal export` shows them.',
+        )
+    return values
+
+
+def _numbers(journal: Journal, evidence: Evidence, column: str) -> NDArray[np.float64]:
+    cells = feature_of_units(journal, evidence, column)
+    numbers = np.array(
+        [float(cell) if isinstance(cell, int | float) else math.nan for cell in cells]
+    )
+    if not np.isfinite(numbers).any():
+        raise InvalidInputError(
+            f"The feature `{column}` has no numbers to adjust rewards by.",
+            hint="`mlops report --segments` lists what kinds of requests there are.",
+        )
+    return numbers
+
+
+def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
+    """Mean reward of each unit from before the experiment, under other revisions; NaN without."""
+    if not evidence.spec.sticky_by:
+        raise InvalidInputError(
+            "`[report] adjust` is `history`, and this deployment has no sticky units.",
+            hint="`--sticky-by` says who a request is of; or name a feature.",
+        )
+    others = sorted({traffic.revision for traffic in journal.traffic()} - {*evidence.revisions})
+    begin_ms = int(evidence.asked.times_ms[0]) if evidence.asked.times_ms.size else 0
+    sums: dict[bytes, list[float]] = {}
+    terms = Terms.of(costs=evidence.spec.costs)
+    for seen in journal.observations(others) if others else ():
+        if seen.unit is None or seen.time_ms >= begin_ms:
+            continue
+        reward = _reward(evidence, seen, terms)
+        if reward is not None:
+            sums.setdefault(key_of(seen.unit), []).append(reward)
+    means = {key: float(np.mean(rewards)) for key, rewards in sums.items()}
+    if not any(unit in means for unit in evidence.units.tolist()):
+        raise InvalidInputError(
+            "No unit of this experiment has a reward from before it.",
+            hint="`[report] adjust` may name a feature instead.",
+        )
+    return np.array([means.get(unit, math.nan) for unit in evidence.units.tolist()])
+
+
+def _reward(evidence: Evidence, seen: Observation, terms: Terms) -> float | None:
+    if seen.reward is not None:
+        return seen.reward
+    try:
+        return reward_called(evidence.spec.reward)(seen.prediction, seen.truth, terms)
+    except (TypeError, ValueError):
+        return None
+
+
+def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put the mean of the known values before into gaps, so that nothing comes from the future."""
+    known = np.isfinite(values)
+    numbers = np.where(known, values, 0.0)
+    count = np.cumsum(known) - known
+    mean = (np.cumsum(numbers) - numbers) / np.maximum(count, 1)
+    filled: NDArray[np.float64] = np.where(known, numbers, mean)
+    return filled
