@@ -175,3 +175,46 @@ def test_a_test_of_a_day_is_about_that_day(tmp_path: Path) -> None:
     assert report.verdict.weakest
     assert report.verdict.likely is not None
     assert 0 < report.verdict.likely < (report.verdict.effect or 0)
+
+
+def _promoted_then_tested_again(shop: Shop) -> None:
+    """90/10, a promotion for three days, then 50/50, where units keep the arm they had first."""
+    shop.sticky = True
+    shop.live(0.9, 0.1)
+    first = dict(enumerate(shop.draw(4000).tolist()))
+    for unit, arm in first.items():
+        shop.tell(shop.ask(arm, shop.now_ms + unit, unit=unit), arm, shop.now_ms + unit, 1.0)
+    shop.now_ms += DAY_MS
+    shop.live(1.0, names=("b",))
+    shop.now_ms += 3 * DAY_MS
+    shop.live(0.5, 0.5)
+    for unit, drawn in enumerate(shop.draw(3000).tolist(), start=2000):
+        shop.weights = (0.9, 0.1) if unit in first else (0.5, 0.5)
+        arm = first.get(unit, drawn)
+        shop.tell(shop.ask(arm, shop.now_ms + unit, unit=unit), arm, shop.now_ms + unit, 1.0)
+    shop.flush()
+
+
+def test_units_that_kept_their_arm_through_a_promotion_are_not_new(tmp_path: Path) -> None:
+    report = report_on(tmp_path, 1, _promoted_then_tested_again)
+    assert report.revisions == (3,)
+    assert report.sample_ratio is not None
+    assert not report.sample_ratio.mismatch
+    assert report.verdict.n == 1000
+    assert any(note.startswith("2,000 outcomes are of units that came") for note in report.notes)
+
+
+def _same_people(shop: Shop) -> None:
+    """100 people who come back every day for 40 days, and then somebody new."""
+    shop.sticky = True
+    shop.live(0.5, 0.5)
+    arms = shop.draw(101).tolist()
+    for day in range(40):
+        for unit, arm in enumerate(arms[: 100 + day // 39]):
+            at_ms = shop.now_ms + day * DAY_MS + unit
+            shop.tell(shop.ask(arm, at_ms, unit=unit), arm, at_ms, 1.0)
+    shop.flush()
+
+
+def test_traffic_of_the_same_people_is_no_gap(tmp_path: Path) -> None:
+    assert report_on(tmp_path, 1, _same_people).verdict.n == 101

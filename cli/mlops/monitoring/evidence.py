@@ -17,7 +17,13 @@ from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, Traffic, Value
-from mlops.monitoring.experiment import Finished, begin_ms, is_spec, newest_experiment
+from mlops.monitoring.experiment import (
+    Experiment,
+    Finished,
+    begin_ms,
+    is_spec,
+    newest_experiment,
+)
 from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
 from mlops.monitoring.units import Units, fold
 from mlops.rewards import Range, Terms, reward_called, reward_range, within_floats
@@ -165,7 +171,7 @@ def gather(
         reward_called(spec.reward), terms, bounds_of(spec, terms), experiment.ended_ms
     )
     units = fold(
-        journal.drawn_requests(revisions),
+        journal.drawn_requests((*_remembered(experiment), *revisions)),
         (o for o in journal.observations(revisions) if o.propensity > 0),
         spec.attribution,
         tally.reward_of,
@@ -174,8 +180,10 @@ def gather(
     )
     position = np.zeros(max(revisions) + 1, dtype=np.int64)
     position[list(revisions)] = np.arange(len(revisions))
-    since_ms = 0 if whole else begin_ms(units.decided_ms)
-    judged = units.judged[units.decided_ms[units.judged] >= since_ms]
+    since_ms = 0 if whole else begin_ms(units.requests_ms)
+    own = np.isin(units.revisions, revisions)
+    taken = own & (units.decided_ms >= since_ms)
+    judged = units.judged[taken[units.judged]]
     ended = sum(t.units for t in traffic if t.revision in experiment.earlier)
     return Evidence(
         spec=spec,
@@ -191,7 +199,7 @@ def gather(
         times_ms=(units.known_ms if units.by_arrival else units.decided_ms)[judged],
         units=units.keys[judged],
         nonces=units.nonces[judged],
-        asked=_asked(units, position, since_ms),
+        asked=_asked(units, position, taken),
         terms=terms,
         truths=tuple(tally.truths),
         outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
@@ -201,7 +209,7 @@ def gather(
         voided=sum(void.outcomes for void in journal.voids() if void.revision in revisions),
         late=tally.late,
         left_out=(units.returning, units.too_late, units.unknown),
-        before=ended + int((units.decided_ms < since_ms).sum()),
+        before=ended + int((own & (units.decided_ms < since_ms)).sum()),
         now_ms=now_ms,
         notes=experiment.notes,
         lost=journal.losses().get("decision", 0),
@@ -209,8 +217,17 @@ def gather(
     )
 
 
-def _asked(units: Units, position: NDArray[np.int64], since_ms: int) -> Asked:
-    taken = units.listed & (units.decided_ms >= since_ms)
+def _remembered(experiment: Experiment) -> tuple[int, ...]:
+    """Revisions from before the experiment was ended, whose sticky units have kept their arms.
+
+    Their arms were not drawn by today's weights; where all were drawn again, they are new.
+    """
+    kept = any(its.sticky_by and not its.redraw for its in experiment.current)
+    return experiment.earlier if kept else ()
+
+
+def _asked(units: Units, position: NDArray[np.int64], taken: NDArray[np.bool_]) -> Asked:
+    taken = units.listed & taken
     return Asked(
         arms=units.arms[taken],
         strata=position[units.revisions[taken]],

@@ -65,6 +65,11 @@ class Experiment:
     notes: tuple[str, ...]
     finished: Finished | None = None
 
+    @property
+    def current(self) -> list[DeploymentSpec]:
+        """Specs of its revisions since it was last ended."""
+        return [self.specs[number] for number in self.revisions]
+
 
 def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -> Experiment:
     """Find the newest experiment.

@@ -57,6 +57,7 @@ class Units:
         returning: Outcomes left out because another revision or arm had the unit first.
         too_late: Outcomes left out because their window had closed.
         unknown: Outcomes left out because their request, and so their unit, is not known.
+        requests_ms: Times of all requests, also those of units that return, ascending.
         by_arrival: Whether units count in the order in which their rewards became known, instead
             of that of their first requests.
     """
@@ -79,6 +80,7 @@ class Units:
     returning: int
     too_late: int
     unknown: int
+    requests_ms: Ints
     by_arrival: bool
 
     @property
@@ -259,6 +261,7 @@ class _Folding:
             returning=left_out[0],
             too_late=left_out[1],
             unknown=left_out[2],
+            requests_ms=self.times,
             by_arrival=not self.window_ms,
         )
 
