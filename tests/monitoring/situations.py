@@ -30,12 +30,14 @@ class Shop:
         rng: Chance.
         sticky: Whether units stick.
         rules: What feedback counts.
+        horizon: Planned end of the test; 0 for none.
     """
 
     journal: SqlJournal
     rng: np.random.Generator
     sticky: bool = False
     rules: Attribution = field(default_factory=Attribution)
+    horizon: int = 0
     number: int = 0
     weights: Sequence[float] = (0.5, 0.5)
     now_ms: int = START_MS
@@ -56,6 +58,7 @@ class Shop:
             reward="given",
             sticky_by="header:x-user" if self.sticky else "",
             attribution=self.rules,
+            horizon=self.horizon,
         )
         event = RevisionEvent(self.number, self.now_ms, "live", to_dict(spec))
         self.journal.record_revision(event)

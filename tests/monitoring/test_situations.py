@@ -218,3 +218,29 @@ def _same_people(shop: Shop) -> None:
 
 def test_traffic_of_the_same_people_is_no_gap(tmp_path: Path) -> None:
     assert report_on(tmp_path, 1, _same_people).verdict.n == 101
+
+
+def test_only_days_that_are_judged_count_as_seen(tmp_path: Path) -> None:
+    def eight_days(shop: Shop) -> None:
+        shop.live(0.5, 0.5)
+        for day in range(8):
+            for i, arm in enumerate(shop.draw(2500).tolist()):
+                at_ms = shop.now_ms + day * DAY_MS + i * 30_000
+                nonce = shop.ask(arm, at_ms)
+                if shop.rng.random() < 0.1 + 0.1 * arm:
+                    shop.tell(nonce, arm, at_ms + 1, 1.0)
+        shop.flush()
+
+    rules = Attribution(window_s=5 * 86_400, missing=0.0)
+    report = report_on(tmp_path, 1, eight_days, rules, START_MS + 8 * DAY_MS)
+    assert (report.verdict.decision, report.verdict.withheld) == ("withheld", "promote")
+    assert "Covers 3 days" in report.verdict.reason
+
+
+def test_a_horizon_does_not_hide_that_the_effect_fades(tmp_path: Path) -> None:
+    def planned(shop: Shop) -> None:
+        shop.horizon = 24_000
+        situations.novelty(shop)
+
+    report = report_on(tmp_path, 1, planned)
+    assert "effect over time" in {gate.name for gate in report.gates if not gate.passed}

@@ -30,7 +30,9 @@ def duration_gate(evidence: Evidence, min_days: float = AUTO) -> Gate | None:
     """
     if not evidence.times_ms.size:
         return None
-    times = evidence.asked.times_ms if evidence.asked.times_ms.size else evidence.times_ms
+    # What is not judged yet has shown nothing.
+    asked = evidence.asked.times_ms[evidence.asked.closed]
+    times = asked if asked.size else evidence.times_ms
     days = float(times[-1] - times[0]) / _DAY_MS
     if min_days == AUTO:
         if days <= 1:
@@ -75,15 +77,15 @@ def _over_time(evidence: Evidence, found: ConfidenceSequence) -> EffectOverTime 
     n = evidence.times_ms.size
     if not n or not found.ready[-1]:
         return None
+    # The estimate is S over its mass, which is not known where it is 0.
+    mass = found.total / np.where(found.estimate == 0, np.nan, found.estimate)
     ends = _block_ends(evidence.times_ms)
+    ends = ends[np.isfinite(mass[ends])]
+    # Past a horizon, or while an arm was off, days add nothing: they join the next block.
+    ends = ends[np.diff(mass[ends], prepend=0.0) > 0]
     if ends.size < 2:
         return None
-    mass = found.total / np.where(found.estimate == 0, np.nan, found.estimate)
-    # The estimate is S over its mass; where it is 0 or unknown the count stands for the mass.
-    known = np.where(np.isfinite(mass), mass, found.n.astype(np.float64))
-    blocks = [np.diff(each[ends], prepend=0.0) for each in (found.total, known, found.variance)]
-    if (blocks[1] <= 0).any():
-        return None
+    blocks = [np.diff(each[ends], prepend=0.0) for each in (found.total, mass, found.variance)]
     return effect_over_time(blocks[0], blocks[1], blocks[2])
 
 
