@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from mlops.journal.sql import SqlJournal
-from mlops.spec.deployment import Revision
+from mlops.spec.deployment import Revision, to_dict
 from mlops.spec.server import Served, ServerState, write_state
 from tests.commands.schemas import fits
 from tests.fixtures_training import Cli
@@ -55,6 +56,30 @@ def test_numbers_alone(cli: Cli, project: Path, capsys: Capture) -> None:
     assert found["designs"][1]["observations"] == pytest.approx(17_245, rel=0.01)
     assert found["designs"][1]["days"] == pytest.approx(8.62, rel=0.01)
     assert not found["hopeless"]
+
+
+def test_the_next_step_declares_the_end(cli: Cli, project: Path, capsys: Capture) -> None:
+    assert cli(project, "plan", *NUMBERS) == 0
+    assert "deploy --ab REF REF --horizon 17245" in capsys.readouterr().out
+    assert cli(project, "plan", *NUMBERS, "--days", "10") == 0
+    out = capsys.readouterr().out
+    assert "possible: `mlops deploy --horizon 17245`" in out
+
+
+def test_a_verdict_that_is_shared_by_pairs_has_half_of_alpha(
+    cli: Cli, project: Path, capsys: Capture
+) -> None:
+    found = {}
+    for paired in (False, True):
+        journal = journal_of(project, f"shop-{paired}")
+        spec = replace(spec_of(["a", "b"], [0.5, 0.5], "exact", ""), paired=paired)
+        fill(journal, ("a", "b"), [Stage((0.5, 0.5), 500)], labels((0.9, 0.9)), reward="exact")
+        event = journal.revision_events()[0]
+        journal.record_revision(replace(event, revision=1, event="live", spec=to_dict(spec)))
+        journal.close()
+        found[paired] = planned(cli, project, capsys, f"shop-{paired}", "--lift", "0.05")
+    assert [found[paired]["goal"]["alpha"] for paired in (False, True)] == [0.05, 0.025]
+    assert any("half of alpha" in note for note in found[True]["notes"])
 
 
 def test_a_table_fits_eighty_columns(

@@ -204,6 +204,18 @@ def test_requests_are_read_in_the_order_of_the_draws(journal: Journal) -> None:
     ]  # fmt: skip
 
 
+def test_a_feature_is_read_of_first_rows(journal: Journal) -> None:
+    kept = {"columns": ["age", "country"], "data": [[30, "de"], [40, "es"]]}
+    drawn = [
+        decision(1, features=kept), decision(2, features={"values": [[1.0]]}),
+        decision(3), decision(4, revision=2, features=kept),
+        decision(5, propensity=0.0, features=kept), decision(6, features={"records": [{"age": 7}]}),
+    ]  # fmt: skip
+    journal.append(drawn, [])
+    assert dict(journal.cells([1], "country")) == {nonce(1): "de"}
+    assert dict(journal.cells([1], "age")) == {nonce(1): 30, nonce(6): 7}
+
+
 def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) -> None:
     (stored,) = journal.append([], [outcome(1, truth=3.0)])
     assert (stored.fate, stored.prediction) == (Fate.UNMATCHED, None)

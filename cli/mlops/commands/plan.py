@@ -162,7 +162,8 @@ def _render(out: Console, found: TestPlan) -> None:
     if found.name:
         next_steps(out, [f"mlops report {found.name}"])
     elif not found.hopeless:
-        next_steps(out, ["mlops deploy --ab REF REF"])
+        end = found.designs[1].observations
+        next_steps(out, [f"mlops deploy --ab REF REF{f' --horizon {end}' if end else ''}"])
 
 
 def _traffic(found: TestPlan) -> str:

@@ -164,7 +164,10 @@ def _advice(basis: Basis, goal: Goal, found: tuple[Design, ...]) -> tuple[str, .
             f"{takes}."
         )
     if ends.observations and not ends.hopeless and first.hopeless:
-        texts.append(f"A horizon of {ends.observations:,}, declared beforehand, makes it possible.")
+        texts.append(
+            f"With an end that is declared beforehand it is possible: `mlops deploy --horizon "
+            f"{ends.observations}`."
+        )
     texts += _even_split(basis, goal, first)
     pairs = next((each for each in found if each.kind == "pairs"), None)
     if pairs and pairs.observations and first.observations:

@@ -22,6 +22,7 @@ from mlops.monitoring.planned import (
     pair_correlation,
     plan_test,
 )
+from mlops.monitoring.report import live_alpha
 from mlops.rewards import reward_called
 from mlops.settings import Settings
 from mlops.spec.deployment import from_dict
@@ -82,6 +83,7 @@ def plan_for(settings: Settings, name: str | None, given: Given) -> TestPlan:
     """
     _check(given)
     notes: tuple[str, ...]
+    alpha = settings.report.alpha
     if name is None and (given.rate is not None or given.sd is not None):
         known, notes, name = _told(settings), (assumed_pairs(),), ""
     else:
@@ -96,8 +98,11 @@ def plan_for(settings: Settings, name: str | None, given: Given) -> TestPlan:
         finally:
             journal.close()
         name = found.name
+        if evidence.spec.paired:
+            alpha = live_alpha(evidence.spec, alpha)
+            notes += (f"Served requests and the same rows have half of alpha each, {alpha:g}.",)
     known, notes = _with(known, notes, given)
-    return plan_test(known, _goal(settings, known, given), name=name, notes=notes)
+    return plan_test(known, _goal(settings, known, given, alpha), name=name, notes=notes)
 
 
 def _check(given: Given) -> None:
@@ -146,7 +151,7 @@ def _shares(known: Basis, given: Given) -> tuple[float, ...]:
     return tuple(shares([arm.weight for arm in read_split(arms, given.split)]))
 
 
-def _goal(settings: Settings, known: Basis, given: Given) -> Goal:
+def _goal(settings: Settings, known: Basis, given: Given, alpha: float) -> Goal:
     """What is to be found, in units of reward."""
     lift = report_options(settings).worth if given.lift is None else given.lift
     if lift is None:
@@ -161,7 +166,7 @@ def _goal(settings: Settings, known: Basis, given: Given) -> Goal:
         raise InvalidInputError(
             "A lift of 0 is never found.", hint="`--relative` needs a mean other than 0: `--mean`."
         )
-    return Goal(lift, given.power, settings.report.alpha, given.days)
+    return Goal(lift, given.power, alpha, given.days)
 
 
 def _measured_pairs(journal: Journal, evidence: Evidence) -> float | None:
