@@ -19,6 +19,7 @@ from mlops.monitoring.report import Report, ReportOptions, make_report, with_pai
 from mlops.monitoring.verdict import Verdict
 from mlops.monitoring.words import in_words
 from mlops.spec.deployment import to_dict
+from mlops.workflows.evidence import held_by
 from tests.monitoring.journals import START_MS, spec_of
 
 _MS = 1_000
@@ -169,6 +170,17 @@ def test_a_loss_as_large_as_the_margin_does_not_pass(tmp_path: Path) -> None:
         passed += report(journal, latency_ms=10).guardrails[0].state == "passes"
         journal.close()
     assert passed <= 1
+
+
+def test_a_report_that_knows_no_guardrails_is_not_acted_on(journal: SqlJournal) -> None:
+    write(journal)
+    found = report(journal)
+    assert held_by((), found) == found
+    held = held_by((("errors", 0.01),), found)
+    assert (held.verdict.decision, held.verdict.withheld) == ("withheld", "promote")
+    assert "knows nothing of the guardrails `errors`" in held.verdict.reason
+    known = report(journal, errors=0.05)
+    assert held_by((("errors", 0.05),), known) == known
 
 
 def test_page_and_json_show_guardrails(journal: SqlJournal) -> None:

@@ -20,9 +20,11 @@ from mlops.feedback.elsewhere import Elsewhere, Reached
 from mlops.feedback.faults import refusal
 from mlops.journal.room import too_large
 from mlops.monitoring.document import read_report
+from mlops.monitoring.gates import Gate
 from mlops.monitoring.guardrails import check_guardrails
 from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.monitoring.timing import AUTO
+from mlops.monitoring.verdict import withhold
 from mlops.settings import Settings
 from mlops.spec.place import Place
 from mlops.workflows.elsewhere import reached
@@ -39,7 +41,7 @@ def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = No
         ConflictError: There is none, or that server is another deployment's.
     """
     if elsewhere is not None:
-        return _checked(report_from(elsewhere), found, elsewhere.url)
+        return _checked(report_from(settings, elsewhere), found, elsewhere.url)
     if found.place is not None:
         check_readable(settings, found.name, found.place)
     state = None if found.place else read_server_state(places(settings, found.name))
@@ -92,8 +94,8 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def report_from(elsewhere: Elsewhere) -> Report:
-    """Ask a server of ours for its report.
+def report_from(settings: Settings, elsewhere: Elsewhere) -> Report:
+    """Ask a server of ours for its report; without guardrails, of which it knows nothing.
 
     Raises:
         InvalidInputError: It is no server of ours, or one of another release.
@@ -108,7 +110,21 @@ def report_from(elsewhere: Elsewhere) -> Report:
             document = json.loads(answer.text)
         except ValueError as error:
             raise InvalidInputError(f"{found.url} answered no report.") from error
-    return read_report(document)
+    return held_by(settings.report.guardrails, read_report(document))
+
+
+def held_by(guardrails: tuple[tuple[str, float], ...], report: Report) -> Report:
+    """Withhold a promotion by guardrails that a report says nothing about."""
+    if not guardrails or report.guardrails or not report.comparisons:
+        return report
+    names = ", ".join(f"`{name}`" for name, _ in guardrails)
+    gate = Gate(
+        "guardrail", False, None, f"The server's report knows nothing of the guardrails {names}.",
+        "Read its journal, which `[journal] url` names, instead of asking the server.",
+        promotion_only=True,
+    )  # fmt: skip
+    verdict = withhold(report.verdict, (gate,))
+    return replace(report, gates=(*report.gates, gate), verdict=verdict)
 
 
 def check_readable(settings: Settings, name: str, place: Place) -> None:

@@ -71,7 +71,7 @@ def report_on(settings: Settings, name: str | None, elsewhere: Elsewhere | None 
         NotFoundError: There is no such deployment, or nothing to read its evidence from.
     """
     if elsewhere is not None and name is None:
-        return report_from(elsewhere)
+        return report_from(settings, elsewhere)
     found = locate(settings, name)
     report = report_of(settings, found, elsewhere)
     return report if elsewhere or found.place else add_paired(settings, report)
