@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
 
+from mlops.errors import MlopsError
+from mlops.journal import migration
 from mlops.journal.records import Fate
 from mlops.journal.sql import SqlJournal
 from tests.conformance.test_journals import JOURNALS
@@ -72,3 +75,21 @@ def test_a_journal_of_version_2(request: pytest.FixtureRequest, kind: str) -> No
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version FROM journal_meta")).scalar_one() == 3
     engine.dispose()
+
+
+def test_a_migration_that_is_interrupted_has_changed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/journal.db"
+    first = SqlJournal(url)
+    first.append([decision(1)], [outcome(1, reward=1)])
+    first.close()
+    _turn_back(url)
+    with monkeypatch.context() as broken:
+        # Fails after the old table was renamed, before its rows were copied.
+        broken.setattr(migration, "_KEPT", "no_such_column")
+        with pytest.raises(MlopsError):
+            SqlJournal(url)
+    journal = SqlJournal(url)
+    assert [seen.reward for seen in journal.observations()] == [1]
+    journal.close()

@@ -135,7 +135,7 @@ def _create_tables(engine: Engine) -> None:
         found = connection.execute(select(schema.meta.c.version)).scalar_one_or_none()
         if found is None:
             connection.execute(insert(schema.meta).values(version=schema.VERSION))
-        elif found != schema.VERSION and not migrate(connection, found):
+        elif found != schema.VERSION and not migrate(connection):
             raise InvalidInputError(
                 f"The journal has tables of version {found}; this mlops reads {schema.VERSION}.",
                 hint="pip install --upgrade mlops-loop",

@@ -7,19 +7,26 @@ added the table `voids`, which is created like any table that is not there.
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, inspect, text, update
+from sqlalchemy import Connection, inspect, select, text, update
 
 from mlops.journal import schema
 
 _KEPT = 'seq, nonce, "row", time_ms, revision, arm, propensity, reward, truth, truth_json'
 
 
-def migrate(connection: Connection, version: int) -> bool:
-    """Bring tables of `version` up to date, in the caller's transaction.
+def migrate(connection: Connection) -> bool:
+    """Bring the tables up to date, in the caller's transaction.
 
     Returns:
-        Whether that version can be brought up to date.
+        Whether they are up to date; False if their version is not known.
     """
+    if connection.dialect.name == "sqlite":
+        # Python's driver begins a transaction before an INSERT only: a crash would leave half of
+        # it done, and two processes could both begin.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    version = connection.execute(select(schema.meta.c.version)).scalar_one()
+    if version == schema.VERSION:
+        return True
     if version not in (1, 2):
         return False
     if version == 1:
