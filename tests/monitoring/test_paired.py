@@ -76,3 +76,23 @@ def test_a_truth_without_a_reward_is_left_out_and_said() -> None:
     assert found.rows == 1
     assert found.means == (0.0, 0.0, -1.0)
     assert found.notes == ("1 rows were left out: their truth has no squared-error.",)
+
+
+@pytest.mark.parametrize(("selective", "sticky"), [(False, False), (False, True), (True, False)])
+def test_the_label_test_counts_draws_and_not_their_rows(selective: bool, sticky: bool) -> None:
+    rng = np.random.default_rng(1)
+    rows, predictions = [], []
+    for request, drawn in enumerate(rng.integers(2, size=300).tolist()):
+        user = request % 100
+        unit, arm = (user.to_bytes(8, "big"), int(user < 42)) if sticky else (None, drawn)
+        for answers in rng.normal(size=(20, 2)).tolist():
+            # A label comes where the answer that was served was acted on.
+            if not selective or answers[arm] > 0:
+                nonce = request.to_bytes(12, "big")
+                rows.append(LabelledRow(nonce, unit, {}, answers[1], arm, 0.5, 1))
+                predictions.append(answers)
+    found = compare_paired(
+        _spec("old", "new"), rows, list(zip(*predictions, strict=True)),
+        weights={1: [0.5, 0.5]}, alpha=0.05,
+    )  # fmt: skip
+    assert found.verdict.decision == ("withheld" if selective else "promote")

@@ -155,7 +155,7 @@ def _labels(
     baseline: int,
 ) -> Gate:
     """Test whether a label depends on the answer that was served."""
-    drawn = [index for index, row in enumerate(rows) if row.propensity > 0]
+    drawn = _draws(rows, weights)
     arms = np.array([rows[index].arm for index in drawn], dtype=np.int64)
     shares = np.array([weights[rows[index].revision] for index in drawn], dtype=np.float64)
     labelled = np.ones(arms.size, dtype=bool)
@@ -174,6 +174,20 @@ def _labels(
         "Labels depend on the answer that was served, so rows with one are not like the others.",
         "Compare what was earned instead, or get labels for rows whatever was answered.",
     )
+
+
+def _draws(rows: Sequence[LabelledRow], weights: Mapping[int, Sequence[float]]) -> list[int]:
+    """Positions of one row of every unit whose arm was drawn by the weights of its revision.
+
+    The rows of a unit have one draw. Sticky units of later revisions may have kept an older one.
+    """
+    oldest = min(weights, default=0)
+    first: dict[bytes, int] = {}
+    for index, row in enumerate(rows):
+        own = math.isclose(row.propensity, weights[row.revision][row.arm], rel_tol=1e-6)
+        if own and (row.unit is None or row.revision == oldest):
+            first.setdefault(row.unit or row.nonce, index)
+    return list(first.values())
 
 
 def _pattern(ours: Sequence[Answer], theirs: Sequence[Answer]) -> NDArray[np.int64]:
