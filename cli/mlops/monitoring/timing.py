@@ -107,7 +107,8 @@ def _span(days: float) -> str:
     ('29 minutes', '6 hours', '7 days', '1 day')
     """
     if days < 1 / 24:
-        return f"{days * 1440:.0f} minutes"
+        minutes = round(days * 1440)
+        return f"{minutes} minute{'s' if minutes != 1 else ''}"
     if days < 1:
         return f"{days * 24:.3g} hours"
     return f"{days:.3g} day{'s' if round(days, 2) != 1 else ''}"

@@ -12,6 +12,9 @@ from mlops.monitoring.report import Report
 from mlops.monitoring.verdict import Comparison, forecast
 from mlops.rewards import reward_called
 
+# Smaller p-values say no more to people.
+_SMALLEST = 1e-4
+
 
 @dataclass(frozen=True, slots=True)
 class Words:
@@ -128,7 +131,9 @@ def _chance(gates: Sequence[Gate]) -> str:
     known = [gate.p_value for gate in gates if gate.p_value is not None]
     if not known:
         return ""
-    return f"If arms were alike in this, it would ever look so in {per_cent(min(known))} of tests."
+    share = per_cent(max(min(known), _SMALLEST))
+    often = "less than " if min(known) < _SMALLEST else ""
+    return f"If arms were alike in this, it would ever look so in {often}{share} of tests."
 
 
 def _equal(report: Report, unit: str) -> Words:

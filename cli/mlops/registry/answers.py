@@ -33,8 +33,12 @@ _TENSORS: tuple[tuple[str, AnswerKind], ...] = (
 
 
 def read_answer_kind(model: ModelVersion) -> AnswerKind:
-    """Say what a model answers for a row; empty if nothing says so, or it cannot be read."""
-    if model.endpoint is not None:
+    """Say what a model answers for a row; empty if nothing says so, or it cannot be read.
+
+    A bare URI that the registry does not know is taken at its word: whoever renders manifests need
+    not have access to the store, and asking one that does not answer takes minutes.
+    """
+    if model.endpoint is not None or ("://" in model.source and not model.name):
         return ""
     try:
         document = yaml.safe_load(read_model_file(model.source, "MLmodel") or "")
