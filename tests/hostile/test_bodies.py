@@ -71,9 +71,12 @@ ALL_PLACES = [*DOORS.items(), *PLACES]
 
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS.keys())
 def test_what_is_not_json_is_refused(server: Server, cell: bytes) -> None:
+    # MLflow's own client writes these literals, so that its protocol has to take them.
+    literal = cell in (b"NaN", b"Infinity", b"-Infinity")
     for path, body in ALL_PLACES:
         reply = server.post(path, body.replace(b"CELL", cell))
-        assert reply.status == 400, (path, body, reply.body[:200])
+        allowed = (200, 400) if literal and path == "/invocations" else (400,)
+        assert reply.status in allowed, (path, body, reply.body[:200])
 
 
 @pytest.mark.parametrize("cell", ODD_CELLS.values(), ids=ODD_CELLS.keys())

@@ -366,6 +366,6 @@ def test_late_feedback_goes_to_the_revision_that_served(
     launch = replace(server.launch, served=second)
     server.stop()
     server = start(replace(launch, port=0))
-    again = server.post("/feedback", {"request_id": early.request_id, "row": 0, "truth": 1})
+    again = server.post("/feedback", {**body, "row": 0})
     assert again.json["outcome"]["arm"] == early.arm
     assert again.json["outcome"]["late"]
