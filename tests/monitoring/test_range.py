@@ -9,13 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlops.journal.records import Value
+from mlops.errors import InvalidInputError
+from mlops.journal.records import Decision, NewOutcome, RevisionEvent, Value
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.comparing import difference
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.page import report_page
 from mlops.monitoring.report import Report, make_report, report_of
-from tests.monitoring.journals import Draw, Stage, fill, labels, numbers
+from mlops.spec.attribution import Attribution
+from mlops.spec.deployment import check, to_dict
+from tests.monitoring.journals import START_MS, Draw, Stage, fill, labels, numbers, spec_of
 from tests.stats.tolerance import most
 
 AB, EVEN = ["a", "b"], [Stage([0.5, 0.5], 2_000)]
@@ -32,9 +35,9 @@ def journal(tmp_path: Path) -> Iterator[SqlJournal]:
     ("draw", "reward", "declared", "method", "because", "bounds"),
     [
         (numbers([0, 0]), "squared-error", None, "2103.06476", "no declared range", None),
-        (numbers([0, 0]), "squared-error", (-50.0, 0.0), "1810.08240", "declared to be", (-50, 0)),
-        (labels([0.5, 0.5]), "exact", None, "1810.08240", "always in [0, 1]", (0, 1)),
-        (labels([0.5, 0.5]), "exact", (0.0, 2.0), "1810.08240", "declared to be", (0, 2)),
+        (numbers([0, 0]), "squared-error", (-50.0, 0.0), "2010.09686", "declared to be", (-50, 0)),
+        (labels([0.5, 0.5]), "exact", None, "2010.09686", "always in [0, 1]", (0, 1)),
+        (labels([0.5, 0.5]), "exact", (0.0, 2.0), "2010.09686", "declared to be", (0, 2)),
     ],
 )
 def test_the_range_settles_the_method(
@@ -125,3 +128,37 @@ def test_a_real_difference_is_found_across_a_change_of_weights(journal: SqlJourn
     report: Report = report_of(gather(journal), 0.05)
     assert (report.verdict.decision, report.verdict.winner) == ("promote", "b")
     assert report.comparisons[0].estimate == pytest.approx(0.25, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [Attribution(repeated="sum"), Attribution(failed=-5.0), Attribution(60.0, missing=2.0)],
+)
+def test_units_keep_the_range_whatever_made_their_reward(
+    journal: SqlJournal, rules: Attribution
+) -> None:
+    spec = replace(spec_of(AB, [0.5, 0.5], "given", "", (0.0, 1.0)), attribution=rules)
+    journal.record_revision(RevisionEvent(1, START_MS, "live", to_dict(spec)))
+    for index in range(60):
+        nonce, at_ms, arm = index.to_bytes(12, "big"), START_MS + index, index % 2
+        status = 200 if index % 10 else 500
+        decision = Decision(nonce, at_ms, 1, arm, 0.5, 1, 500, status, "mlflow", predictions=[1.0])
+        told = range(2 if index % 3 and status == 200 else 0)
+        outcomes = [
+            NewOutcome(
+                nonce, None, 0, at_ms + 1 + again, 1, arm, 0.5, 1.0, None,
+                outcome_id=str(again), repeatable=rules.repeated == "sum",
+            )
+            for again in told
+        ]  # fmt: skip
+        journal.append([decision], outcomes)
+    report = make_report(journal, now_ms=START_MS + 86_400_000)
+    assert report.verdict.decision == "continue"
+    assert any("count as its nearest end" in note for note in report.notes)
+
+
+def test_what_silence_is_worth_must_lie_in_the_range() -> None:
+    rules = Attribution(60.0, missing=2.0, failed=-5.0)
+    spec = replace(spec_of(AB, [0.5, 0.5], "given", "", (0.0, 1.0)), attribution=rules)
+    with pytest.raises(InvalidInputError, match=r"`missing = 2` is outside .*; `failed = -5` is"):
+        check(spec)

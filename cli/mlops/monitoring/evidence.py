@@ -91,7 +91,8 @@ class Evidence:
         truths: Truths that met their predictions.
         outcomes: Outcomes with a reward, of each arm; units have one or more.
         underived: Outcomes whose reward could not be derived, the most frequent reason first.
-        capped: Outcomes whose reward was outside the range, and counts as its nearest end.
+        capped: Outcomes, or units, whose reward was outside the range, and counts as its nearest
+            end.
         extreme: Outcomes whose reward is larger than any that is taken, and counts as the largest.
         voided: Outcomes that somebody has voided; they count nowhere.
         late: Outcomes that arrived when their revision was no longer live.
@@ -184,6 +185,8 @@ def gather(
     own = np.isin(units.revisions, revisions)
     taken = own & (units.decided_ms >= since_ms)
     judged = units.judged[taken[units.judged]]
+    # Sums of outcomes, and what silence or a failure is worth, keep the promised range as well.
+    rewards = np.clip(units.rewards[judged], *(tally.bounds or (-np.inf, np.inf)))
     ended = sum(t.units for t in traffic if t.revision in experiment.earlier)
     return Evidence(
         spec=spec,
@@ -192,7 +195,7 @@ def gather(
         weights=np.array([[arm.weight for arm in experiment.specs[n].arms] for n in revisions]),
         traffic=tuple(t for t in traffic if t.revision in revisions),
         arms=units.arms[judged],
-        rewards=units.rewards[judged],
+        rewards=rewards,
         bounds=tally.bounds,
         propensities=units.propensities[judged],
         strata=position[units.revisions[judged]],
@@ -204,7 +207,7 @@ def gather(
         truths=tuple(tally.truths),
         outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
         underived=tally.underived(),
-        capped=tally.capped,
+        capped=tally.capped + int((rewards != units.rewards[judged]).sum()),
         extreme=tally.extreme,
         voided=sum(void.outcomes for void in journal.voids() if void.revision in revisions),
         late=tally.late,

@@ -189,11 +189,23 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
     ]
     if spec.horizon < 0:
         faults.append(f"the horizon must be 0 or more units, not {spec.horizon}")
-    faults += attribution.faults(spec.attribution)
+    faults += attribution.faults(spec.attribution) + _range_faults(spec)
     faults += _endpoint_faults(spec)
     if faults:
         raise InvalidInputError("This cannot be deployed: " + "; ".join(faults) + ".")
     return spec
+
+
+def _range_faults(spec: DeploymentSpec) -> list[str]:
+    if spec.reward_range is None:
+        return []
+    low, high = spec.reward_range
+    rules = {"missing": spec.attribution.missing, "failed": spec.attribution.failed}
+    return [
+        f"`{name} = {worth:g}` is outside the range of the reward, {low:g} to {high:g}"
+        for name, worth in rules.items()
+        if isinstance(worth, float) and not low <= worth <= high
+    ]
 
 
 def _name_faults(spec: DeploymentSpec) -> list[str]:
