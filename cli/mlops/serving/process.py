@@ -193,7 +193,11 @@ class Process:
         if live.first_arms is not None:
             # Units that came while the revision was loading are not in the journal yet.
             await asyncio.sleep(2 * FLUSH_S)
-            self._engine.live = await asyncio.to_thread(self._with_first_arms, live)
+            try:
+                self._engine.live = await asyncio.to_thread(self._with_first_arms, live)
+            except MlopsError as error:
+                # The revision is live already, and knows all units but those of the last moment.
+                _LOG.warning("sticky units that came during the change: %s", error)
         _LOG.info("revision %d is live", served.revision.number)
 
     def _adopt(self, live: LiveRevision) -> None:
