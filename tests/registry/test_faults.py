@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
 from mlops.registry import fetch, mlflow_errors, open_registry, resolve
@@ -119,3 +120,22 @@ def test_a_store_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(NotAllowedError, match="s3://b/m"):
         fetch(model, settings)
     assert not [path for path in (settings.home / "cache").rglob("*") if path.is_file()]
+
+
+def test_a_full_and_a_read_only_disk_are_called_that(tmp_path: Path) -> None:
+    """Errors of SQLite itself, in the words that MLflow passes on."""
+    settings = load_settings(tmp_path, environ={})
+    full = create_engine(f"sqlite:///{tmp_path / 'full.db'}")
+    with full.connect() as connection:
+        connection.execute(text("PRAGMA max_page_count = 2"))
+        with pytest.raises(InvalidInputError, match="is full"), mlflow_errors(settings):
+            connection.execute(text("CREATE TABLE t AS SELECT zeroblob(100000) AS x"))
+    closed = create_engine(f"sqlite:///file:{tmp_path / 'full.db'}?mode=ro&uri=true")
+    with (
+        closed.connect() as connection,
+        pytest.raises(InvalidInputError, match="read-only"),
+        mlflow_errors(settings),
+    ):
+        connection.execute(text("CREATE TABLE u (x)"))
+    for engine in (full, closed):
+        engine.dispose()

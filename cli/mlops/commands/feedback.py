@@ -258,6 +258,8 @@ def _send_one(
     truth: str,
     as_json: bool,
 ) -> None:
+    from rich.markup import escape
+
     from mlops.settings import load_settings
     from mlops.workflows.customers import send_outcome
     from mlops.workflows.elsewhere import send_outcome_there
@@ -272,7 +274,8 @@ def _send_one(
         _warn(text)
     show(answer, as_json=as_json, render=lambda out: _render_one(out, answer))
     for problem in answer.get("problems", ())[:_SHOWN]:
-        note(f"[red]value {problem['index'] + 1}:[/] {problem['fate']}: {problem['error']}")
+        words = escape(f"{problem['fate']}: {problem['error']}")
+        note(f"[red]value {problem['index'] + 1}:[/] {words}")
     if answer["counts"].get("no_such_row"):
         note("[yellow]note:[/] A list holds one label per row of the request.")
     _end(answer["counts"])

@@ -252,14 +252,17 @@ def _render_registered(out: Console, made: Registered) -> None:
 
 
 def _render_alias(out: Console, change: AliasChange) -> None:
-    name = f"[cyan]{change.model}@{change.alias}[/]"
+    from rich.markup import escape
+
+    model = escape(change.model)
+    name = f"[cyan]{model}@{escape(change.alias)}[/]"
     if not change.version:
-        out.print(f"{name} is gone; it was [bold]{change.model}/{change.before}[/]")
+        out.print(f"{name} is gone; it was [bold]{model}/{change.before}[/]")
     elif change.before == change.version:
-        out.print(f"{name} is [bold]{change.model}/{change.version}[/] already")
+        out.print(f"{name} is [bold]{model}/{change.version}[/] already")
     else:
         was = f" [dim](was version {change.before})[/]" if change.before else ""
-        out.print(f"{name} is [bold]{change.model}/{change.version}[/]{was}")
+        out.print(f"{name} is [bold]{model}/{change.version}[/]{was}")
 
 
 def _time(moment: dt.datetime) -> str:

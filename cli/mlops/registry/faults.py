@@ -180,7 +180,18 @@ def _translate(error: MlflowException, uri: str) -> MlopsError:
     return (kind or MlopsError)(_first_line(text))
 
 
-def _unreachable(text: str, uri: str) -> RemoteError:
+def _unreachable(text: str, uri: str) -> MlopsError:
+    # Deep in a text that begins with SQL: nothing is wrong with the address then.
+    if re.search(r"disk is full|No space left on device|Disk quota exceeded", text):
+        return InvalidInputError(
+            f"The disk of `{uri}` is full.",
+            hint="Free space, then run the same command again: it goes on where it stopped.",
+        )
+    if re.search(r"readonly database|Read-only file system", text):
+        return InvalidInputError(
+            f"`{uri}` cannot be written: its file or its disk is read-only.",
+            hint="`mlops doctor` looks at the folder.",
+        )
     return RemoteError(
         f"MLflow at `{uri}` cannot be used: {_reason(without_credentials(text))}",
         hint="Is it running, and is the address right? `mlops config show --origin` says where "

@@ -77,7 +77,8 @@ class Place:
 
 def is_store(source: str) -> bool:
     """Whether we reach a source ourselves, rather than through MLflow."""
-    scheme = urlsplit(source).scheme
+    # Whatever it may hold otherwise: that is for `parse_location` to say.
+    scheme = urlsplit(source.partition("//")[0]).scheme
     # A single letter is a drive, not a scheme.
     return len(scheme) < 2 or scheme in STORES
 

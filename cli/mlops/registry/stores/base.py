@@ -119,14 +119,17 @@ def parse_location(uri: str) -> Location:
     """Read the URI of a store.
 
     Raises:
-        InvalidInputError: It names no bucket.
+        InvalidInputError: It names no bucket, or is no URI.
 
     >>> parse_location("s3://bucket/a/b/")
     Location(scheme='s3', bucket='bucket', prefix='a/b')
     >>> parse_location("/srv/models").scheme
     'file'
     """
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InvalidInputError(f"`{uri}` is no URI of a store: {error}.") from error
     # A single letter is a drive, not a scheme.
     if len(parts.scheme) < 2:
         return Location("file", "", str(Path(uri).expanduser().resolve()))
