@@ -31,6 +31,7 @@ class Shop:
         sticky: Whether units stick.
         rules: What feedback counts.
         horizon: Planned end of the test; 0 for none.
+        redraw: Whether units that return are drawn again.
     """
 
     journal: SqlJournal
@@ -38,6 +39,7 @@ class Shop:
     sticky: bool = False
     rules: Attribution = field(default_factory=Attribution)
     horizon: int = 0
+    redraw: bool = False
     number: int = 0
     weights: Sequence[float] = (0.5, 0.5)
     now_ms: int = START_MS
@@ -59,6 +61,7 @@ class Shop:
             sticky_by="header:x-user" if self.sticky else "",
             attribution=self.rules,
             horizon=self.horizon,
+            redraw=self.redraw,
         )
         event = RevisionEvent(self.number, self.now_ms, "live", to_dict(spec))
         self.journal.record_revision(event)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlops.errors import InvalidInputError
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.spec.attribution import Attribution
@@ -244,3 +245,27 @@ def test_a_horizon_does_not_hide_that_the_effect_fades(tmp_path: Path) -> None:
 
     report = report_on(tmp_path, 1, planned)
     assert "effect over time" in {gate.name for gate in report.gates if not gate.passed}
+
+
+def test_what_an_arm_earned_before_is_no_history(tmp_path: Path) -> None:
+    def again(shop: Shop) -> None:
+        shop.sticky = shop.redraw = True
+        shop.live(0.5, 0.5)
+        # One hash draws an arm in both revisions.
+        arms = shop.draw(500).tolist()
+        for revision in range(2):
+            for unit, arm in enumerate(arms):
+                at_ms = shop.now_ms + unit
+                shop.tell(shop.ask(arm, at_ms, unit=unit), arm, at_ms, shop.rng.normal(arm))
+            shop.now_ms += DAY_MS
+            if not revision:
+                shop.live(1.0, names=("b",))
+                shop.now_ms += 3 * DAY_MS
+                shop.live(0.5, 0.5)
+        shop.flush()
+
+    assert report_on(tmp_path, 1, again).verdict.n == 500
+    journal = SqlJournal(f"sqlite:///{tmp_path}/1.db")
+    with pytest.raises(InvalidInputError, match="has a reward from before it"):
+        make_report(journal, ReportOptions(adjust="history"))
+    journal.close()

@@ -15,8 +15,10 @@ from mlops.errors import InvalidInputError
 from mlops.journal.base import Journal
 from mlops.journal.records import Observation, Value
 from mlops.monitoring.evidence import Evidence
+from mlops.monitoring.experiment import is_spec
 from mlops.monitoring.units import key_of
 from mlops.rewards import Terms, reward_called
+from mlops.spec.deployment import from_dict
 from mlops.stats.adjusted import adjusted_rewards
 
 #: Stands for a unit's own rewards from before the experiment, in place of a feature.
@@ -87,7 +89,14 @@ def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
             "`[report] adjust` is `history`, and this deployment has no sticky units.",
             hint="`--sticky-by` says who a request is of; or name a feature.",
         )
-    others = sorted({traffic.revision for traffic in journal.traffic()} - {*evidence.revisions})
+    # One hash draws a unit's arm in all revisions of an experiment: what an arm earned before is
+    # what it earns now, and would be taken out.
+    same = {
+        event.revision for event in journal.revision_events()
+        if event.spec is not None and is_spec(event)
+        and from_dict(event.spec).experiment == evidence.spec.experiment
+    }  # fmt: skip
+    others = sorted({traffic.revision for traffic in journal.traffic()} - same)
     begin_ms = int(evidence.asked.times_ms[0]) if evidence.asked.times_ms.size else 0
     sums: dict[bytes, list[float]] = {}
     terms = Terms.of(costs=evidence.spec.costs)
