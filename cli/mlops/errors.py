@@ -30,6 +30,10 @@ _OF_SYSTEM = frozenset(
 )  # fmt: skip
 
 
+# A server begins with it what a model said of rows that it does not take; clients know it by that.
+MODEL_REFUSED = "The model refused the rows"
+
+
 class MlopsError(Exception):
     """Something a person can understand and act upon.
 

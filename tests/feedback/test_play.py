@@ -63,6 +63,40 @@ def test_whoever_was_answered_before_ctrl_c_is_not_forgotten() -> None:
     assert told[-1].counts == {"accepted": 2}
 
 
+class Picky(Notebook):
+    """An endpoint whose model refuses every other row, or all; or that knows no such column."""
+
+    def __init__(self, every: int, reason: str = "model") -> None:
+        super().__init__()
+        self.every, self.reason, self.asked = every, reason, 0
+
+    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
+        self.asked += 1
+        if self.asked % self.every == 0:
+            raise InvalidInputError("no", reason=self.reason)
+        super().visit(columns, row, truth)
+
+
+def test_a_row_that_a_model_refuses_ends_nothing() -> None:
+    tally = play(Picky(every=2), CUSTOMERS, visits(CUSTOMERS, 50, 7))
+    assert (tally.visits, tally.refused, tally.counts) == (50, 25, {"accepted": 25})
+
+
+@pytest.mark.parametrize(("rows", "asked"), [(50, 20), (3, 3)])
+def test_a_file_that_no_model_takes_is_refused(rows: int, asked: int) -> None:
+    picky = Picky(every=1)
+    with pytest.raises(InvalidInputError):
+        play(picky, CUSTOMERS, visits(CUSTOMERS, rows, 7))
+    assert picky.asked == asked
+
+
+def test_a_row_that_does_not_fit_the_signature_ends_the_replay() -> None:
+    picky = Picky(every=2, reason="")
+    with pytest.raises(InvalidInputError):
+        play(picky, CUSTOMERS, visits(CUSTOMERS, 50, 7))
+    assert picky.asked == 2
+
+
 def test_feedback_goes_in_batches() -> None:
     notebook = Notebook()
     told: list[int] = []

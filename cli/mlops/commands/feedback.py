@@ -386,6 +386,8 @@ def _render_played(out: Console, played: Played) -> None:
         f"[bold]{played.visits:,}[/] requests to [bold]{played.name}[/] in {played.seconds:.1f} s "
         f"({speed:,.0f}/s)  [yellow]{played.label}[/]"
     )
+    if played.refused:
+        out.print(f"[yellow]{played.refused:,}[/] were refused by their model; see the report")
     _render_counts(out, played.counts)
     next_steps(out, [f"mlops report {played.deployment}"] if played.deployment else [])
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from mlops.errors import (
+    MODEL_REFUSED,
     ConflictError,
     InvalidInputError,
     MlopsError,
@@ -87,7 +88,8 @@ def refusal(answer: Answer) -> MlopsError:
             reason = "gateway" if status in GATEWAY_STATUSES else ""
             return RemoteError(said, hint=_server_side(answer), reason=reason)
         case _:
-            return InvalidInputError(f"{answer.path}: {detail}")
+            reason = "model" if detail.startswith(MODEL_REFUSED) else ""
+            return InvalidInputError(f"{answer.path}: {detail}", reason=reason)
 
 
 def no_json(answer: Answer) -> RemoteError:

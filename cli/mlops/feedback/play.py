@@ -9,12 +9,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from mlops.errors import InvalidInputError
 from mlops.feedback.connection import Connection
 from mlops.feedback.customers import Customers
 from mlops.feedback.reward import compute
 from mlops.rewards.own import Function
 
 _BATCH = 200
+# So many rows in a row that no model takes are a fault of the file, not of an arm.
+_HOPELESS = 20
 
 
 @dataclass(slots=True)
@@ -23,11 +26,14 @@ class Tally:
 
     Attributes:
         visits: Predictions asked for.
+        refused: Of them, those whose model did not take the row: an arm's own failing, which the
+            report counts, and no reason to stop.
         counts: Feedback by what became of it.
         seconds: Time it took.
     """
 
     visits: int = 0
+    refused: int = 0
     counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
 
@@ -118,19 +124,33 @@ def play(
 
     Returns:
         What was sent.
+
+    Raises:
+        InvalidInputError: The endpoint refuses a row, or its models refuse all.
     """
     tally = Tally()
     started = time.monotonic()
+    refusal: InvalidInputError | None = None
     try:
         for row in rows:
             _wait(started, tally.visits, rate)
-            endpoint.visit(customers.columns, customers.rows[row], customers.truths[row])
+            try:
+                endpoint.visit(customers.columns, customers.rows[row], customers.truths[row])
+            except InvalidInputError as error:
+                if error.reason != "model":
+                    raise
+                refusal = error
+                tally.refused += 1
             tally.visits += 1
+            if refusal and tally.refused == tally.visits == _HOPELESS:
+                raise refusal
             if tally.visits % _BATCH == 0:
                 _flush(endpoint, tally, started, on_progress)
     finally:
         # Also after Ctrl-C: whoever has been answered is not forgotten.
         _flush(endpoint, tally, started, on_progress)
+    if refusal and tally.refused == tally.visits:
+        raise refusal
     return tally
 
 

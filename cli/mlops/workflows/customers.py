@@ -71,6 +71,7 @@ class Played:
         name: Deployment, or the URL.
         deployment: Deployment of this project that was visited; empty for one elsewhere.
         visits: Predictions asked for.
+        refused: Of them, those whose model did not take the row.
         customers: Rows of the file.
         simulated: Whether customers were drawn, and not each asked once.
         counts: Feedback by what became of it.
@@ -80,6 +81,7 @@ class Played:
     name: str
     deployment: str
     visits: int
+    refused: int
     customers: int
     simulated: bool
     counts: dict[str, int]
@@ -147,6 +149,7 @@ def play_customers(
         name=request.elsewhere.url if request.elsewhere else state.launch.name if state else "",
         deployment=state.launch.name if state else "",
         visits=tally.visits,
+        refused=tally.refused,
         customers=len(customers),
         simulated=draws > 0,
         counts=dict(tally.counts),

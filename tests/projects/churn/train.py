@@ -30,5 +30,6 @@ with mlflow.start_run():
         name="model",
         signature=infer_signature(features, model.predict(features)),
         input_example=features.head(3),
+        pip_requirements=["scikit-learn", "pandas"],
         serialization_format="cloudpickle",
     )

@@ -24,4 +24,5 @@ with mlflow.start_run():
             Schema([TensorSpec(np.dtype("int64"), (-1,))]),
         ),
         input_example=images[:2],
+        pip_requirements=["scikit-learn", "pandas"],
     )

@@ -24,4 +24,5 @@ with mlflow.start_run():
         pyfunc_predict_fn="predict_proba",
         signature=infer_signature(features, chances),
         input_example=features.head(3),
+        pip_requirements=["scikit-learn", "pandas"],
     )

@@ -23,5 +23,6 @@ with mlflow.start_run():
         name="model",
         signature=infer_signature(texts, model.predict(texts)),
         input_example=texts.head(3),
+        pip_requirements=["scikit-learn", "pandas"],
         serialization_format="cloudpickle",
     )

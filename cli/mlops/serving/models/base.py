@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from mlops.errors import MODEL_REFUSED
 from mlops.protocols.base import Payload, Prediction
 from mlops.tables.signature import Signature
 
@@ -53,4 +54,4 @@ class LoadedModel:
 
 def first_line(error: Exception) -> str:
     """Return what an exception of a model says, without the advice that follows it."""
-    return f"The model refused the rows: {str(error).splitlines()[0] if str(error) else error!r}"
+    return f"{MODEL_REFUSED}: {str(error).splitlines()[0] if str(error) else error!r}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlops.errors import MODEL_REFUSED
 from mlops.protocols.base import (
     Columns,
     Kind,
@@ -233,7 +234,7 @@ def _values(payload: Payload) -> list[Any]:
 def _reason(error: Any) -> str:  # noqa: ANN401 - an MlflowException
     """Return what MLflow does not like, without the rows that it repeats."""
     reason = _REASON.sub("", str(error.message), count=1).strip()
-    return f"The model refused the rows: {reason[:500] or type(error).__name__}"
+    return f"{MODEL_REFUSED}: {reason[:500] or type(error).__name__}"
 
 
 def _plain(answer: Any) -> Prediction:  # noqa: ANN401 - whatever a model returns
