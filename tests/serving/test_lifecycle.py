@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 import signal
 import socket
 import subprocess
@@ -388,3 +389,17 @@ def test_a_short_token_is_refused(models: dict[str, Path], tmp_path: Path) -> No
     assert code == 3
     assert "too short" in words
     assert "short\n" not in words
+
+
+def test_a_low_limit_of_open_files_is_raised(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, before[1]))
+    try:
+        server = start(make_launch(tmp_path, served(models)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    limits = Path(f"/proc/{server.process.pid}/limits").read_text().splitlines()
+    (line,) = [each for each in limits if each.startswith("Max open files")]
+    assert int(line.split()[3]) == min(before[1], 65_536)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import sys
 from pathlib import Path
 
 from mlops.errors import MlopsError
 from mlops.serving.start import serve
 from mlops.spec.server import read_launch
+
+_MAX_FILES = 65_536
 
 
 def main() -> int:
@@ -25,6 +28,10 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
+    # Usually 1,024, which as many idle connections use up: then nobody else is answered.
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    most = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     # Nobody else reads the journal, wherever it is.
     os.umask(0o077)
     # Last, since nothing there may stand for a library of ours (`-P` leaves it out); there all the
