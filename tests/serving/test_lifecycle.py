@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, served_to_dict, write_launch
@@ -133,6 +134,10 @@ def test_a_model_that_fails_leaves_the_running_revision(
         (tmp_path / name / "MLmodel").write_text(text)
     picky = save_linear(tmp_path / "picky", [1, 1, 1])
     (picky / "input_example.json").write_text('{"columns": ["alcohol"], "data": [["x"]]}')
+    info = {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"}
+    mlmodel = yaml.safe_load((picky / "MLmodel").read_text())
+    mlmodel["saved_input_example_info"] = info
+    (picky / "MLmodel").write_text(yaml.safe_dump(mlmodel))
     for folder in (tmp_path / "missing", *tmp_path.iterdir()):
         bad = served({"a": models["a"], "b": folder}, number=99)
         reply = swapper.swap(bad)
