@@ -222,17 +222,16 @@ def _render_pairs(out: Console, paired: PairedReport) -> None:
     for each in paired.comparisons:
         line = f"{escape(each.arm)} minus {escape(each.baseline)}: {each.estimate:+.4g}"
         if each.waiting_for:
-            out.print(f"  {line}  [dim]{escape(each.waiting_for)}[/]")
+            out.print(f"  {line}  [dim]{escape(each.waiting_for)}[/]", soft_wrap=False)
         else:
             style = "green" if each.lower > 0 else "red" if each.upper < 0 else "yellow"
             out.print(
                 f"  [{style}]{line} [{each.lower:+.4g}, {each.upper:+.4g}][/]  n = {each.n:,}, "
-                f"{100 * (1 - each.alpha):.4g} % CI"
+                f"{100 * (1 - each.alpha):.4g} % CI",
+                soft_wrap=False,
             )
     if paired.verdict.decision == "withheld":
-        out.print(f"  [red]{escape(paired.verdict.reason)}[/]")
-    for text in paired.notes:
-        out.print(f"  [yellow]note: {escape(text)}[/]")
+        out.print(f"  [red]{escape(paired.verdict.reason)}[/]", soft_wrap=False)
 
 
 def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool) -> None:
@@ -265,7 +264,8 @@ def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool)
     for comparison, looks in zip(found.comparisons, found.looks, strict=True):
         out.print(
             f"\n[bold]{escape(comparison.arm)} minus {escape(comparison.baseline)}[/] mean reward, "
-            f"{100 * (1 - comparison.alpha):.4g} % CI at every look together"
+            f"{100 * (1 - comparison.alpha):.4g} % CI at every look together",
+            soft_wrap=False,
         )
         for line in forest(looks, out.width):
             out.print(line)
@@ -283,16 +283,17 @@ def _render(out: Console, found: Report, html: str, url: str, *, has_data: bool)
     for gate in found.gates:
         colour = "dim" if gate.passed else "red"
         p = "" if gate.p_value is None else f" p = {gate.p_value:.3g}"
-        out.print(f"[{colour}]{escape(gate.text)}{p}[/]")
+        out.print(f"[{colour}]{escape(gate.text)}{p}[/]", soft_wrap=False)
     if found.judged_ms is not None:
         out.print(
             f"judged up to {moment(found.judged_ms)}; the feedback window of {found.open:,} "
             f"{_units(found)} is still open"
             if found.open
-            else f"judged up to {moment(found.judged_ms)}"
+            else f"judged up to {moment(found.judged_ms)}",
+            soft_wrap=False,
         )
     for text in found.notes:
-        out.print(f"[yellow]note: {escape(text)}[/]")
+        out.print(f"[yellow]note: {escape(text)}[/]", soft_wrap=False)
     _render_verdict(out, found.verdict, finished=found.finished is not None)
     if found.finished:
         next_steps(out, [f"mlops status {found.name}", f"mlops history {found.name}"])
