@@ -76,7 +76,8 @@ def report_markdown(found: Report) -> str:
             for arm in found.arms
         ],
     )
-    lines += ["", *(f"- {_text(note)}" for note in found.notes)]
+    shut = [gate.text for gate in found.gates if not gate.passed]
+    lines += ["", *(f"- {_text(text)}" for text in (*shut, *verdict.hints, *found.notes))]
     lines.append(
         f"- n = {verdict.n:,}; a false winner in at most {100 * verdict.alpha:.3g} % of tests, "
         "however often somebody looks"

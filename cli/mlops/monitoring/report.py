@@ -357,8 +357,9 @@ def _time_gates(
     """Conditions of time, of the comparison that is decided or nearest to it."""
     if not comparisons:
         return ()
+    nearest = _nearest(comparisons)
     pairs = zip(comparisons, sequences, strict=True)
-    _, found = min(pairs, key=lambda pair: pair[0].p_value)
+    found = next(found for each, found in pairs if each.arm == nearest)
     gates = (duration_gate(evidence, min_days), effect_gate(evidence, found))
     return tuple(gate for gate in gates if gate is not None)
 

@@ -158,9 +158,10 @@ class OutcomeDesk:
 
     def _is_repeatable(self, rid: RequestId | None) -> bool:
         """Whether the revision that answered lets a row have several outcomes."""
-        live = self._engine.live.served.revision.spec
-        spec = live if rid is None else self._specs.get(rid.revision, live)
-        return spec.attribution.repeated != "first"
+        # A client's own id does not say which revision answered: the newest decides.
+        number = rid.revision if rid else max(self._specs, default=0)
+        spec = self._specs.get(number)
+        return spec is not None and spec.attribution.repeated != "first"
 
     def _is_out_of_range(self, reward: float | None, rid: RequestId | None) -> bool:
         """Whether no revision that this may be about takes such a reward."""

@@ -64,7 +64,8 @@ def paired_report(settings: Settings, name: str | None) -> PairedReport:
         )
     journal = open_journal(settings, state.launch.name, state)
     try:
-        evidence = gather(journal, baseline=settings.report.baseline)
+        options = report_options(settings)
+        evidence = gather(journal, baseline=options.baseline, whole=options.whole)
         rows = list(itertools.islice(journal.labelled_rows(evidence.revisions), MAX_ROWS))
     finally:
         journal.close()
