@@ -18,6 +18,9 @@ def test_a_sound_project_says_what_it_can_run(cli: Cli, tmp_path: Path, capsys: 
     out = capsys.readouterr().out
     assert "tiny can run: 2 entry points, main, other" in out
     assert "next: mlops project show" in out
+    # From another folder the advice names the project, or it would fail there.
+    assert cli(tmp_path.parent, "project", "validate", f"./{tmp_path.name}") == 0
+    assert f"next: mlops project show ./{tmp_path.name}" in capsys.readouterr().out
     assert cli(tmp_path, "project", "show", "-P", "size=3") == 0
     out = capsys.readouterr().out
     assert "runs python script.py 3" in out

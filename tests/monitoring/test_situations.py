@@ -172,7 +172,7 @@ def test_a_test_of_a_day_is_about_that_day(tmp_path: Path) -> None:
     report = report_on(tmp_path, 1, day)
     assert report.verdict.decision == "promote"
     gate = next(gate for gate in report.gates if gate.name == "duration")
-    assert gate.text == "Covers 8.33 hours, not a week."
+    assert gate.text == "Covers 8.33 hours: it speaks of that day only."
     assert report.verdict.weakest
     assert report.verdict.likely is not None
     assert 0 < report.verdict.likely < (report.verdict.effect or 0)

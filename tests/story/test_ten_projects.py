@@ -87,6 +87,10 @@ CASES = {
 }
 
 
+_ARMS = ("old", "new")
+_ONE_BY_ONE = ("houses", "tickets")
+
+
 @pytest.fixture
 def shop(request: pytest.FixtureRequest, ready_folder: Path) -> Iterator[Shop]:
     """Return one of the projects with its data made, in a folder of its own."""
@@ -103,9 +107,7 @@ def shop(request: pytest.FixtureRequest, ready_folder: Path) -> Iterator[Shop]:
 @pytest.mark.parametrize(("shop", "case"), CASES.items(), ids=CASES, indirect=["shop"])
 def test_a_project_goes_all_the_way(shop: Shop, case: Case) -> None:
     require("curl", shutil.which("curl"), "there is no curl")
-    for alias, value in zip(("old", "new"), case.values, strict=True):
-        words = ("-P", f"{case.knob}={value}", "--alias", alias)
-        assert shop.ok("train", *words, "--json").document["model"]["name"] == shop.name
+    _train(shop, case)
     deployed = shop.ok("deploy", "--ab", "old", "new", "--port", str(unused_port()))
     _printed_curl_works(deployed.out)
     _answers_are_the_models_own(shop, case)
@@ -120,6 +122,20 @@ def test_a_project_goes_all_the_way(shop: Shop, case: Case) -> None:
     assert len(shop.ok("status", "--json").document["deployments"][0]["arms"]) == 2
     shop.ok("stop")
     assert shop.ok("status", "--json").document["deployments"][0]["state"] == "stopped"
+
+
+def _train(shop: Shop, case: Case) -> None:
+    """Train both versions: one after the other, or as a sweep, which saves half of the time."""
+    if shop.name in _ONE_BY_ONE:
+        for alias, value in zip(_ARMS, case.values, strict=True):
+            words = ("-P", f"{case.knob}={value}", "--alias", alias)
+            assert shop.ok("train", *words, "--json").document["model"]["name"] == shop.name
+        return
+    swept = shop.ok("train", "--grid", f"{case.knob}={','.join(case.values)}", "--json").document
+    for alias, value, trial in zip(_ARMS, case.values, swept["trials"], strict=True):
+        assert trial["point"] == {case.knob: value}
+        made = shop.ok("models", "register", trial["run_id"], "--alias", alias, "--json").document
+        assert made["model"]["name"] == shop.name
 
 
 def _live(shop: Shop, case: Case) -> list[tuple[dict[str, Any], Any]]:

@@ -36,6 +36,8 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     assert comparison["upper"] < 0
     assert (report["verdict"]["decision"], report["verdict"]["winner"]) == ("keep", "modelA")
     assert report["paired"]["comparisons"] == [comparison]
+    # It asked them already, so no note advises it.
+    assert not any("--paired" in note for note in report["notes"])
     # The two share what the project is ready to risk.
     assert report["verdict"]["alpha"] == pytest.approx(0.05)
     assert comparison["alpha"] == report["comparisons"][0]["alpha"] == pytest.approx(0.025)

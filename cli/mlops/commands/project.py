@@ -31,7 +31,7 @@ def validate(project: _Project = ".", as_json: Json = False) -> None:
     from mlops.training.inspection import validate_project
 
     found = validate_project(project)
-    show(plain(found), as_json=as_json, render=lambda out: _render_faults(out, found))
+    show(plain(found), as_json=as_json, render=lambda out: _render_faults(out, found, project))
     if not found.valid:
         raise typer.Exit(InvalidInputError.exit_code)
 
@@ -67,7 +67,9 @@ def requirements(project: _Project = ".") -> None:
         typer.echo(line)
 
 
-def _render_faults(out: Console, found: Validation) -> None:
+def _render_faults(out: Console, found: Validation, project: str) -> None:
+    import shlex
+
     from rich.markup import escape
 
     for fault in found.faults:
@@ -80,7 +82,9 @@ def _render_faults(out: Console, found: Validation) -> None:
             f"[green]{escape(found.project)} can run:[/] {count} entry "
             f"point{'' if count == 1 else 's'}, {escape(points)}"
         )
-        next_steps(out, ["mlops project show"])
+        # From where the reader stands, which need not be the project.
+        where = "" if project == "." else f" {shlex.quote(project)}"
+        next_steps(out, [f"mlops project show{where}"])
 
 
 def _render_project(out: Console, found: ProjectView) -> None:

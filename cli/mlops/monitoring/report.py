@@ -299,7 +299,8 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
     known = derived and len(evidence.truths) >= evidence.arms.size > 0
     if evidence.finished or verdict.decision != "continue" or len(evidence.spec.arms) < 2:
         return ()
-    if not known:
+    # Where every report asks the arms already, there is nothing to advise.
+    if not known or evidence.spec.paired:
         return ()
     text = (
         "The truth of every answered row is known: `mlops report --paired` asks every arm about "

@@ -36,7 +36,9 @@ def duration_gate(evidence: Evidence, min_days: float = AUTO) -> Gate | None:
     days = float(times[-1] - times[0]) / _DAY_MS
     if min_days == AUTO:
         if days <= 1:
-            return Gate("duration", True, None, f"Covers {_span(days)}, not a week.")
+            return Gate(
+                "duration", True, None, f"Covers {_span(days)}: it speaks of that day only."
+            )
         min_days = _WEEK_DAYS
     if days >= min_days:
         return Gate("duration", True, None, f"Covers {_span(days)}.")
