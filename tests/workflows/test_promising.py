@@ -27,7 +27,7 @@ def test_the_better_arm_is_offered(estimates: dict[str, float], arm: str) -> Non
         name="wine",
         arms=[SimpleNamespace(name=name) for name in ("a", *estimates)],
         comparisons=[SimpleNamespace(arm=k, estimate=v) for k, v in estimates.items()],
-        verdict=SimpleNamespace(reason="too early"),
+        verdict=SimpleNamespace(reason="too early", decision="continue", hints=()),
     )
     assert f"`mlops promote wine --arm {arm} --force" in str(_refusal(report, "").hint)
     # Whoever named one meant it.

@@ -142,7 +142,9 @@ def _normal(
     pooled = pooled or (1e-9 * max(abs(pooled_mean), 1.0)) ** 2
     # An arm of one outcome, or of equal outcomes, knows no variance of its own.
     # A small arm has not met its rare outcomes; a large one lends what it knows of them.
-    own = np.where(n > 1, np.maximum(variance, pooled), pooled)
+    small = n < n.max() / 2
+    own = np.where(n > 1, np.where(small, np.maximum(variance, pooled), variance), pooled)
+    own = np.where(own > 0, own, pooled)
     precision = 1 / pooled + n / own
     centre = (pooled_mean / pooled + n * mean / own) / precision
     return stats.norm(centre, 1 / np.sqrt(precision))
