@@ -172,7 +172,9 @@ def test_one_model_under_the_platforms_names(
         ]
         answer, _ = post(free_port, "/v2/models/wine/infer", {"inputs": inputs})
         assert answer["model_name"] == "wine"
-        assert get(free_port, "/v2/models/wine")["versions"] == ["wine/1"]
+        # Its one arm, whose name a path of a version can hold, as a label with a slash cannot.
+        assert get(free_port, "/v2/models/wine")["versions"] == ["wine"]
+        assert get(free_port, "/v2/models/wine/versions/wine")["name"] == "wine"
         # What Seldon's executor calls.
         answer, headers = post(free_port, "/predict", _SELDON)
         assert len(answer["data"]["ndarray"]) == 1

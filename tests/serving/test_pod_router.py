@@ -161,7 +161,7 @@ def test_kserve_splits_and_credits_and_an_arm_may_be_away(
         # What the arms take is known, though it was not when it started.
         until(lambda: get(free_port, "/v2/models/wine")["inputs"], 20)
         assert [each["name"] for each in get(free_port, "/v2/models/wine")["inputs"]] == [*COLUMNS]
-        assert get(free_port, "/v2/models/wine")["versions"] == ["wine/1", "wine/2"]
+        assert get(free_port, "/v2/models/wine")["versions"] == ["modelA", "modelB"]
 
         arms: Counter[str] = Counter()
         values: dict[str, set[float]] = {}

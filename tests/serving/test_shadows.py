@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mlops.journal.records import ShadowPair
-from mlops.protocols.base import Kind, ProtocolError, Records
+from mlops.protocols.base import Kind, ProtocolError, Records, Series
 from mlops.serving.shadow_process import ShadowProcess
 from mlops.spec.deployment import Revision, Shadow
 from mlops.spec.model import ModelVersion
@@ -248,8 +248,9 @@ def process(trouble: Path) -> Iterator[Callable[[], ShadowProcess]]:
 def ask(process: ShadowProcess, acidity: float) -> Sequence[float]:
     rows = [{"fixed acidity": acidity, "alcohol": 1.0, "sulphates": 1.0}]
     answer = process.predict(Records(rows), {})
-    assert isinstance(answer, np.ndarray)
-    return list(answer)
+    # The pipe keeps a pandas Series what it is.
+    assert isinstance(answer, Series)
+    return list(answer["fixed acidity"])
 
 
 def test_a_process_that_hangs_is_killed(process: Callable[[], ShadowProcess]) -> None:
