@@ -14,19 +14,25 @@ from pathlib import Path
 import pytest
 
 _REFUSED = b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\nconnection: close\r\n\r\ntoo large"
+_UNKNOWN = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 @pytest.fixture
 def narrow() -> Iterator[str]:
-    """A gateway that refuses a large body as nginx does: before it has read it."""
+    """A gateway that refuses a large body as nginx does: before it has read it.
+
+    Of the signature it knows nothing.
+    """
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def refuse() -> None:
-            caller, _ = server.accept()
-            with caller:
-                caller.recv(65536)
-                caller.sendall(_REFUSED)
-                caller.shutdown(socket.SHUT_WR)
+            asked = b"GET"
+            while asked.startswith(b"GET"):
+                caller, _ = server.accept()
+                with caller:
+                    asked = caller.recv(65536)
+                    caller.sendall(_UNKNOWN if asked.startswith(b"GET") else _REFUSED)
+                    caller.shutdown(socket.SHUT_WR)
 
         thread = threading.Thread(target=refuse)
         thread.start()

@@ -19,6 +19,7 @@ from mlops.errors import (
     InvalidInputError,
     NotFoundError,
     UsageError,
+    unreadable,
 )
 from mlops.feedback.connection import Connection, read_token
 from mlops.feedback.customers import Customers, blamed, read_customers, visits
@@ -114,7 +115,7 @@ def play_customers(
 
     Raises:
         UsageError: There is no file of customers.
-        NotFoundError: The deployment does not run.
+        NotFoundError: There is no such file, or the deployment does not run.
         ConflictError: The reward is not that of the deployment.
     """
     path, column = _file(settings, request)
@@ -234,6 +235,9 @@ def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
         )
     # A path on the command line is the shell's; one in the project file is the project's.
     path = Path(data) if request.data else settings.project_dir / data
+    if not path.exists():
+        # Nobody need answer for that to be said.
+        raise unreadable(path, FileNotFoundError())
     column = request.truth_column or settings.feedback.truth_column
     if not column:
         raise UsageError("The column with the truth is not named.", hint="`--truth-column NAME`")
