@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -59,6 +60,7 @@ class ServerProcess:
         own = {k: v for k, v in os.environ.items() if not k.startswith(_FOREIGN)}
         self._environ = own | dict(environ or {})
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = threading.Lock()
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -80,10 +82,12 @@ class ServerProcess:
 
     def stop(self) -> None:
         """End it at once, its workers too. May be called again."""
-        if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
+        # A thread that uploads may be at it when the test's own asks for a restart.
+        with self._stopping:
+            if self._process is not None:
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+                self._process = None
 
     def restart(self) -> None:
         """Start it again after `stop`, on the same port and with the same data."""
