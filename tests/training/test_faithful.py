@@ -7,6 +7,7 @@ it stands. None of them needs MLflow; the warm parent has it imported all the sa
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import pytest
 
 import mlops
 from mlops.settings import load_settings
+from mlops.training.interrupts import signals_interrupt
 from mlops.training.nested import VARIABLE
 from mlops.training.project import read_project
 from mlops.training.runner import Outcome, Runner, Trial, Work, open_runner
@@ -223,7 +225,23 @@ def test_the_warm_parent_needs_nothing_but_the_standard_library_of_us() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_a_fork_of_the_command_is_as_faithful(ready_folder: Path, clean_environ: None) -> None:
+@pytest.fixture
+def under_nohup() -> Iterator[None]:
+    """Have all that is started ignore a closed terminal, as `nohup` does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("under_nohup")
+def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
+    with signals_interrupt():
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("clean_environ", "under_nohup")
+def test_a_fork_of_the_command_is_as_faithful(ready_folder: Path) -> None:
     """`mlops train` forks its runs from itself, where a notebook starts a program for that."""
     (ready_folder / "MLproject").write_text(_PROJECT)
     (ready_folder / "surroundings.py").write_text(SCRIPTS["surroundings"])

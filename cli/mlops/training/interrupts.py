@@ -8,26 +8,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from mlops.training.warm.script import hangup
 
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt for the first signal that asks us to stop, and ignore the others.
 
-    So that what is cleaned up then is cleaned up to its end. Outside the main thread, where Python
-    cannot handle signals, this does nothing.
+    So that what is cleaned up then is cleaned up to its end. Under `nohup` a closed terminal stops
+    nothing. Outside the main thread, where Python cannot handle signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
+    stopping = (signal.SIGINT, signal.SIGTERM, *hangup())
+
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        for number in _STOPPING:
+        for number in stopping:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in _STOPPING}
+    before = {number: signal.signal(number, interrupt) for number in stopping}
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from mlops.training.warm import threads
 from mlops.training.warm.parent import Config, import_mlflow
 from mlops.training.warm.processes import fork
 from mlops.training.warm.program import be_parent, command
-from mlops.training.warm.script import open_streams
+from mlops.training.warm.script import hangup, open_streams
 
 
 class Process(Protocol):
@@ -119,7 +119,7 @@ def _fork(ours: socket.socket, theirs: socket.socket, config: Config, output: in
         return Forked(pid)
     try:
         os.setsid()
-        for number in stopping:
+        for number in (signal.SIGINT, signal.SIGTERM, *hangup()):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         ours.close()

@@ -24,7 +24,7 @@ OURS = ("mlops", "typer", "rich", "shellingham", "markdown_it", "mdurl")
 
 def begin() -> None:
     """Shed what a fork of the warm parent has from it, before it is known what is to be run."""
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+    for number in (signal.SIGTERM, signal.SIGCHLD, *hangup()):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -33,6 +33,12 @@ def begin() -> None:
     if numpy_random is not None:
         # Python's own generator does this by itself after a fork; siblings must not draw alike.
         numpy_random.seed()
+
+
+def hangup() -> tuple[signal.Signals, ...]:
+    """Return SIGHUP, or nothing under `nohup`, which has it ignored by all that is started."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return () if ignored else (signal.SIGHUP,)
 
 
 def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
@@ -56,7 +62,9 @@ def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
 
 def open_streams() -> None:
     """Open Python's streams on the standard descriptors, unbuffered as with `python -u`."""
-    for name, number, errors in (("stdout", 1, None), ("stderr", 2, "backslashreplace")):
+    # Python gives input and output one handler, and the command has set its own on the output.
+    ours = getattr(sys.__stdin__, "errors", None) or "strict"
+    for name, number, errors in (("stdout", 1, ours), ("stderr", 2, "backslashreplace")):
         before = getattr(sys, f"__{name}__")
         # Python's own start wraps the raw file, without a buffer between, in the same way.
         raw: Any = io.FileIO(number, "wb", closefd=False)
@@ -64,7 +72,7 @@ def open_streams() -> None:
         stream: Any = io.TextIOWrapper(
             raw,
             encoding=getattr(before, "encoding", None) or "utf-8",
-            errors=errors or getattr(before, "errors", None) or "strict",
+            errors=errors,
             newline="\n",
             write_through=True,
         )
