@@ -135,7 +135,7 @@ def test_a_token_and_a_certificate(shop: Shop, tmp_path: Path) -> None:
         (("--response", "x", "--reward", "1"), 2, "Seldon v1"),
         (("--url", "http://h/feedback", "--shift", "1"), 2, "`--shift`"),
         (("--url", "http://h/feedback", "--reward", "exact"), 3, "`exact`"),
-        (("--url", "http://h/feedback", "--response", "nowhere", "--reward", "1"), 3, "nowhere"),
+        (("--url", "http://h/feedback", "--response", "nowhere", "--reward", "1"), 5, "nowhere"),
         (
             ("--url", "http://h", "--response", "x", "--reward", "1", "--row", "0"),
             2,

@@ -34,7 +34,7 @@ def test_other_texts_are_refused(text: str) -> None:
 
 
 def test_the_direction_of_an_unknown_metric_must_be_said() -> None:
-    with pytest.raises(UsageError, match="less or more of `churn`"):
+    with pytest.raises(UsageError, match="is lower or higher better"):
         parse_limit("churn=1%")
 
 

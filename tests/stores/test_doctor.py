@@ -253,12 +253,12 @@ def test_training_does_not_begin_without_its_store(
     assert "aws s3 mb s3://no-such-bucket-here" in err
     assert "--no-preflight" in err
     assert "it ran" not in err
-    assert "opening MLflow" not in err
+    assert "Opening MLflow" not in err
     assert not (tmp_path / ".mlops" / "mlflow.db").exists()
     # Without the look, the first artifact says the same.
     assert cli(tmp_path, "train", "--no-preflight") == 5
     err = capsys.readouterr().err
-    assert "opening MLflow" in err
+    assert "Opening MLflow" in err
     assert "The bucket of `s3://no-such-bucket-here` does not exist" in err
     assert "aws s3 mb s3://no-such-bucket-here" in err
 

@@ -128,7 +128,9 @@ def test_the_runs_are_one_family_with_names(swept: Swept) -> None:
 def test_a_sweep_registers_nothing_until_it_is_asked(swept: Swept) -> None:
     client = open_registry(swept.settings)
     assert not [m for m in client.search_registered_models() if m.name == "tiny"]
-    assert swept.result.next_commands == (f"mlops train --resume {swept.result.run_id} --best",)
+    go = f"cd {os.path.relpath(swept.folder)} && "
+    resume = f"mlops train --resume {swept.result.run_id} --best"
+    assert swept.result.next_commands == (go + resume,)
 
     request = TrainRequest(
         str(swept.folder),
@@ -143,7 +145,7 @@ def test_a_sweep_registers_nothing_until_it_is_asked(swept: Swept) -> None:
     assert (again.model.label, again.alias) == ("tiny/1", "winner")
     assert again.best is not None
     assert again.model.run_id == again.best.run_id
-    assert again.next_commands == ("mlops deploy --model winner",)
+    assert again.next_commands == (f"{go}mlops deploy --model winner",)
     assert swept.parent().info.status == "FINISHED"
     assert "size=3" in (swept.folder / "page.html").read_text()
 

@@ -52,9 +52,10 @@ def test_a_training_ends_in_a_registered_version(trained_wine: TrainedWine) -> N
     assert set(result.metrics) == {"rmse", "mae", "r2"}
     assert result.model is not None
     assert (result.model.label, result.alias) == ("wine/2", "modelB")
-    assert result.next_commands == ("mlops deploy --ab modelA modelB",)
+    go = f"cd {os.path.relpath(trained_wine.folder)} && "
+    assert result.next_commands == (f"{go}mlops deploy --ab modelA modelB",)
     assert result.log.is_file()
-    assert trained_wine.first.next_commands == ("mlops deploy --model modelA",)
+    assert trained_wine.first.next_commands == (f"{go}mlops deploy --model modelA",)
 
 
 def test_nothing_is_left_outside_the_projects_own_folder(trained_wine: TrainedWine) -> None:
@@ -202,7 +203,8 @@ def test_several_models_need_a_name_and_none_is_an_error_only_when_asked_for(
     settings = _settings(write_project(ready_folder, several))
     with pytest.raises(UsageError) as caught:
         train(TrainRequest(str(ready_folder)), settings)
-    assert "`one` or `two`" in caught.value.message
+    assert "2 models: one, two" in caught.value.message
+    assert "mlops models register" in (caught.value.hint or "")
     result = train(TrainRequest(str(ready_folder), model="two", register="other"), settings)
     assert result.model is not None
     assert result.model.label == "other/1"
