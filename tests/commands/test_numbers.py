@@ -159,8 +159,10 @@ def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
     report = garden.ok("report", "--json").document
     assert report["reward"] == "exact"
     assert [arm["refused"] for arm in report["arms"]] == [0, refused]
-    (note,) = [text for text in report["notes"] if "refuse" in text]
-    assert f"`picky` {refused} of {len(codes['picky'])}" in note
+    (gate,) = [each for each in report["gates"] if each["name"] == "failures"]
+    assert gate["passed"] is False
+    share = 100 * refused / len(codes["picky"])
+    assert f"fail or are refused: `easy` 0.0 %, `picky` {share:.1f} %" in gate["text"]
     with urllib.request.urlopen(f"{garden.state.url}/report") as page:
         assert f"<td>0</td><td>{refused}</td>" in page.read().decode()
     with urllib.request.urlopen(f"{garden.state.url}/metrics") as metrics:

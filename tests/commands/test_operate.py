@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -124,16 +125,22 @@ def test_several_deployments_have_to_be_named(wine_shop: Shop) -> None:
     # Another that ran once.
     state = Shop(wine_shop.folder, "white").where.state
     state.with_stem("red").write_text(state.read_text())
-    said = wine_shop.run("logs", "--json")
-    assert said.code == 2
-    said = wine_shop.run("stop", "--json")
+    said = wine_shop.run("report", "--json")
     assert said.code == 5
     assert "`red`, `white`" in said.error["hint"]
+    with state.with_name("red.lock").open("w") as lock:
+        # As its server holds it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = wine_shop.run("stop", "--json")
+        assert said.code == 2
+        assert "`red`, `white`" in said.error["message"]
     assert wine_shop.run("stop", "whit", "--json").error["hint"] == "Did you mean `white`?"
-    assert wine_shop.ok("stop", "white", "--json").document == {
+    # The only one that runs needs no name.
+    assert wine_shop.ok("stop", "--json").document == {
         "schema_version": 1,
         "name": "white",
         "stopped": True,
+        "running": [],
     }
     names = [each["name"] for each in wine_shop.ok("status", "--json").document["deployments"]]
     assert names == ["red", "white"]
