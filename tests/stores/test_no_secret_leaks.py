@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -34,11 +35,17 @@ class _Watch:
         self.seen: list[str] = []
         self._environ = os.environ | environ | {"PYTHONPATH": packages, "MLOPS_DEBUG": "1"}
 
-    def run(self, *words: str, code: int = 0, **environ: str) -> str:
+    def run(
+        self,
+        *words: str,
+        code: int = 0,
+        folder: Path | None = None,
+        environ: dict[str, str] | None = None,
+    ) -> str:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlops", *words],
-            cwd=self.folder,
-            env=self._environ | environ,
+            cwd=folder or self.folder,
+            env=self._environ | (environ or {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -79,19 +86,23 @@ reward = "squared-error"
 def test_no_planted_secret_is_found(
     watch: _Watch, wine_shop: Shop, planted: tuple[str, ...], tmp_path: Path
 ) -> None:
-    project = str(write_project(tmp_path / "tiny", LOGS_MODEL))
+    tiny = write_project(tmp_path / "tiny", LOGS_MODEL)
+    # Each project has its own settings and state.
+    shutil.copy(wine_shop.folder / "mlops.toml", tiny)
+    project = str(tiny)
     watch.run("train", project)
     wrong = {"AWS_SECRET_ACCESS_KEY": f"{planted[1]}x"}
-    watch.run("train", project, "--no-preflight", code=4, **wrong)
+    watch.run("train", project, "--no-preflight", code=4, environ=wrong)
     uri = f"{wine_shop.settings.artifacts.root}/pushed"
-    watch.run("models", "push", "tiny", uri)
-    watch.run("models", "push", "tiny", uri, code=4, **wrong)
-    watch.run("models", "pull", uri, "./pulled", "--json")
+    watch.run("models", "push", "tiny", uri, folder=tiny)
+    watch.run("models", "push", "tiny", uri, code=4, folder=tiny, environ=wrong)
+    watch.run("models", "pull", uri, "./pulled", "--json", folder=tiny)
     watch.run("config", "show", "--origin")
-    said = watch.run("doctor", "--json", code=1, **wrong)
+    said = watch.run("doctor", "--json", code=1, environ=wrong)
     assert "SignatureDoesNotMatch" in said
     watch.run("stores", "secret", "--for", "kserve")
-    watch.run("deploy", "--model", "tiny", "--target", "seldon", "--render", "out", "--name", "t")
+    words = ("--target", "seldon", "--render", "out", "--name", "t")
+    watch.run("deploy", "--model", "tiny", *words, folder=tiny)
     watch.run("deploy", "--ab", "modelA", "modelB", "--name", "wine")
     wine_shop.ask()
     request_id, _ = wine_shop.ask()
@@ -99,10 +110,10 @@ def test_no_planted_secret_is_found(
     watch.seen += _command_lines()
     watch.run("stop", "wine")
 
-    files = [path for path in wine_shop.folder.rglob("*") if path.is_file()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in files)
     assert any(path.name.startswith("train-") for path in files)
-    assert (wine_shop.folder / "out").is_dir()
+    assert (tiny / "out").is_dir()
     for secret in planted:
         assert not [text for text in watch.seen if secret in text]
         assert not [path for path in files if secret.encode() in path.read_bytes()]

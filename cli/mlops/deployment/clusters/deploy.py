@@ -168,7 +168,9 @@ def deploy(
         dry_run=dry_run,
         say=say,
     )
-    check_base(request.based_on, prepared.live, spec.name)
+    # What a killed command left was finished just now; if it was this very spec, nothing is undone.
+    if prepared.plan.before != spec:
+        check_base(request.based_on, prepared.live, spec.name)
     prepared = replace(prepared, plan=replace(prepared.plan, kept=kept_lines(request, spec)))
     rendered = prepared.manifests.rendered
     rendering = write(settings, spec, target, rendered, [*copies, *unread], to=to, dry_run=dry_run)
