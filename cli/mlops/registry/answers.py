@@ -38,7 +38,8 @@ def read_answer_kind(model: ModelVersion) -> AnswerKind:
     A bare URI that the registry does not know is taken at its word: whoever renders manifests need
     not have access to the store, and asking one that does not answer takes minutes.
     """
-    if model.endpoint is not None or ("://" in model.source and not model.name):
+    foreign = "://" in model.source and not model.source.startswith("file:")
+    if model.endpoint is not None or (foreign and not model.name):
         return ""
     try:
         document = yaml.safe_load(read_model_file(model.source, "MLmodel") or "")
