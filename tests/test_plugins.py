@@ -13,8 +13,9 @@ from mlops.plugins import Plugins
 from mlops.policies import POLICIES
 from mlops.protocols import CODECS
 from mlops.rewards import REWARDS
+from mlops.runtimes import RUNTIMES
 
-FAMILIES: list[Plugins[Any]] = [POLICIES, REWARDS, CODECS]
+FAMILIES: list[Plugins[Any]] = [POLICIES, REWARDS, CODECS, RUNTIMES]
 
 FRUIT: Plugins[Any] = Plugins(
     "fruit",

@@ -8,6 +8,7 @@ line never import each other:
     workflows                                  flows that cross parts: promote, rollback, demo
     training | deployment | serving | feedback | monitoring
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
+    runtimes                                   what executes a model
     spec | protocols | policies | rewards | stats | charts | linting
                                                frozen records, pure functions
     tables                                     CSV, JSON, Parquet, typed by a signature

@@ -27,12 +27,12 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.policies import POLICIES
 from mlops.protocols.base import Kind, Payload, ProtocolError
+from mlops.runtimes.base import LoadedModel
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
 from mlops.serving.engine import Engine
 from mlops.serving.metrics import Metrics
-from mlops.serving.models.base import LoadedModel
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.revision import LiveArm, LiveRevision

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows, Tensor
-from mlops.serving.models import load_model
-from mlops.serving.models.base import LoadedModel, ServableModel
-from mlops.serving.models.pyfunc import PyfuncModel
+from mlops.runtimes.base import LoadedModel, ServableModel
+from mlops.runtimes.load import load_model
+from mlops.runtimes.pyfunc import PyfuncRuntime
 from tests.serving.models import COLUMNS, ROWS, records, save_sklearn
 from tests.serving.server import Json, Server, make_launch, running, served
 
@@ -61,7 +61,7 @@ def both(models: dict[str, Path]) -> tuple[ServableModel, ServableModel]:
 
     loaded = load_model(models["a"])
     assert loaded.path_taken == "native"
-    return loaded.model, PyfuncModel(mlflow.pyfunc.load_model(str(models["a"])), loaded.signature)
+    return loaded.model, PyfuncRuntime(mlflow.pyfunc.load_model(str(models["a"])), loaded.signature)
 
 
 def ask(model: ServableModel, payload: Payload) -> list[float] | Kind:

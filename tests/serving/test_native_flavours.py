@@ -13,8 +13,8 @@ import pytest
 from mlflow.models import infer_signature
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
-from mlops.serving.models import load_model
-from mlops.serving.models.base import LoadedModel
+from mlops.runtimes.base import LoadedModel
+from mlops.runtimes.load import load_model
 
 # LightGBM computes its names, so they cannot be forgotten; the server filters the warning.
 pytestmark = pytest.mark.filterwarnings("ignore:X does not have valid feature names")

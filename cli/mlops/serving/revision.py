@@ -11,9 +11,9 @@ from pathlib import Path
 from mlops.errors import InvalidInputError
 from mlops.policies import POLICIES
 from mlops.policies.base import Policy
+from mlops.runtimes.base import LoadedModel
+from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms
-from mlops.serving.models import load_model
-from mlops.serving.models.base import LoadedModel
 from mlops.serving.models.remote import RemoteModel, connect
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm

@@ -184,7 +184,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
-    from mlops.serving.models import load_model
+    from mlops.runtimes.load import load_model
 
     sys.path.append(os.getcwd())  # noqa: PTH109 - as in the server itself
     try:

@@ -22,7 +22,7 @@ from mlops.protocols.asking import ASKINGS
 from mlops.protocols.asking.base import refusal
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
 from mlops.protocols.predictions import by_row
-from mlops.serving.models.base import LoadedModel
+from mlops.runtimes.base import LoadedModel
 from mlops.serving.models.breaker import Breaker
 from mlops.spec.endpoint import Endpoint
 from mlops.tables.signature import Column, Signature

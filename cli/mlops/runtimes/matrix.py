@@ -29,6 +29,31 @@ def is_numeric(columns: Sequence[Column]) -> bool:
     )
 
 
+class Matrix:
+    """A batch of rows as one array.
+
+    Args:
+        values: float64 (n, k), in the order of the signature.
+    """
+
+    __slots__ = ("values",)
+    #: Joining may change the last digit of an answer until a runtime has shown that it does not.
+    key = None
+
+    def __init__(self, values: np.ndarray[Any, Any]) -> None:
+        self.values = values
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.values)
+
+    @classmethod
+    def join(cls, batches: Sequence[Matrix]) -> Matrix:
+        """See `Batch.join`."""
+        return cls(np.concatenate([batch.values for batch in batches]))
+
+
 class MatrixBuilder:
     """Builds float64 arrays (n, k) for one signature. Stateless after construction.
 

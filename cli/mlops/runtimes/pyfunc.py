@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +27,8 @@ from mlops.protocols.base import (
     Tensor,
     Whole,
 )
-from mlops.serving.models.base import first_line
+from mlops.runtimes.base import Batch, Runtime, first_line
+from mlops.runtimes.folder import ModelFolder
 from mlops.tables.fit import check, is_whole
 from mlops.tables.signature import Column, Signature
 
@@ -40,7 +41,31 @@ _BAD_ROWS = (TypeError, LookupError, AttributeError, ArithmeticError)
 _REASON = re.compile(r".*\bError: ", re.DOTALL)
 
 
-class PyfuncModel:
+class PyfuncBatch:
+    """What MLflow hands to the model, with the request's parameters. Never joined.
+
+    Args:
+        rows: A frame, arrays or JSON values.
+        parameters: Those that the model takes; they may be empty.
+        n_rows: Number of rows.
+    """
+
+    __slots__ = ("n_rows", "parameters", "rows")
+    key = None
+
+    def __init__(self, rows: Any, parameters: dict[str, Any], n_rows: int) -> None:  # noqa: ANN401
+        self.rows = rows
+        self.parameters = parameters
+        self.n_rows = n_rows
+
+    @classmethod
+    def join(cls, batches: Sequence[PyfuncBatch]) -> PyfuncBatch:
+        """See `Batch.join`."""
+        (batch,) = batches
+        return batch
+
+
+class PyfuncRuntime(Runtime):
     """Calls `mlflow.pyfunc`.
 
     Args:
@@ -77,8 +102,8 @@ class PyfuncModel:
         """The model as MLflow has loaded it."""
         return self._model
 
-    def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> Prediction:
-        """See `ServableModel.predict`."""
+    def prepare(self, payload: Payload, parameters: Mapping[str, Any]) -> PyfuncBatch:
+        """See `Runtime.prepare`."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -87,8 +112,15 @@ class PyfuncModel:
             raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
+        return PyfuncBatch(rows, given, payload.n_rows)
+
+    def infer(self, batch: Batch) -> Prediction:
+        """See `Runtime.infer`."""
+        from mlflow.exceptions import MlflowException
+
+        assert isinstance(batch, PyfuncBatch)
         try:
-            answer = self._model.predict(rows, params=given or None)
+            answer = self._model.predict(batch.rows, params=batch.parameters or None)
         except MlflowException as error:
             raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
         except ValueError as error:
@@ -195,6 +227,11 @@ class PyfuncModel:
         from mlflow.utils.proto_json_utils import parse_tf_serving_input
 
         return parse_tf_serving_input({form: value}, self._schema)
+
+
+def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
+    """Return the runtime that MLflow's model came with."""
+    return model.pyfunc
 
 
 def _exact(cells: pd.Series) -> pd.Series:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import statistics
 import time
-import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from mlops.errors import InvalidInputError
 from mlops.protocols import CODECS
 from mlops.protocols.base import InferenceRequest, Payload, Prediction, ProtocolError
 from mlops.protocols.json_body import write
 from mlops.protocols.predictions import by_row
-from mlops.serving.models.base import LoadedModel, ServableModel
-from mlops.serving.models.classes import read_classes
-from mlops.serving.models.example import doubled, made_up, read_example, shortened
-from mlops.serving.models.matrix import MatrixBuilder, is_numeric
-from mlops.serving.models.requirements import differences
-from mlops.tables.signature import Signature, read_signature
+from mlops.runtimes import RUNTIMES
+from mlops.runtimes.base import LoadedModel, Runtime, UnsuitableError
+from mlops.runtimes.classes import read_classes
+from mlops.runtimes.example import doubled, made_up, read_example, shortened
+from mlops.runtimes.folder import ModelFolder, open_folder, read_mlmodel
+from mlops.runtimes.requirements import differences
+from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
-    from mlops.serving.models.pyfunc import PyfuncModel
+    from mlops.runtimes.pyfunc import PyfuncRuntime
 
 _NO_EXAMPLE = "no request is known that it answers: log it with an `input_example`"
 _WARM_UP_CALLS = 20
@@ -39,15 +36,15 @@ def load_model(path: Path) -> LoadedModel:
         InvalidInputError: There is no model, it cannot be loaded here, or it refuses its own
             input example.
     """
-    mlmodel = _read_mlmodel(path)
-    signature = read_signature(mlmodel)
+    mlmodel = read_mlmodel(path)
     notes = differences(path, mlmodel)
-    pyfunc = _load_pyfunc(path, signature, notes)
+    folder = open_folder(path, mlmodel, notes)
+    pyfunc, signature = folder.pyfunc, folder.signature
     logged = read_example(path, mlmodel)
     example = _answered(pyfunc, signature, logged, path)
-    model: ServableModel = pyfunc
+    model: Runtime = pyfunc
     if logged is not None and example is not None:
-        native = _load_native(path, mlmodel, signature, pyfunc)
+        native = _native(folder)
         if native is not None and _agrees(native, example.request.payload, example.prediction):
             model = native
     if example is None:
@@ -65,50 +62,14 @@ def load_model(path: Path) -> LoadedModel:
     )
 
 
-def _read_mlmodel(path: Path) -> dict[str, Any]:
-    file = path / "MLmodel"
-    if not file.is_file():
-        raise InvalidInputError(f"`{path}` is not an MLflow model: it has no `MLmodel` file.")
+def _native(model: ModelFolder) -> Runtime | None:
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"`{file}` cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidInputError(f"`{file}` is not an MLflow model's.")
-    return document
-
-
-def _load_pyfunc(path: Path, signature: Signature, notes: list[str]) -> PyfuncModel:
-    import mlflow.pyfunc
-
-    from mlops.serving.models.pyfunc import PyfuncModel
-
-    try:
-        return PyfuncModel(mlflow.pyfunc.load_model(str(path)), signature)
-    except Exception as error:
-        raise InvalidInputError(
-            f"The model in `{path}` cannot be loaded here: {type(error).__name__}: {error}",
-            hint="; ".join(notes) or "Serve it with the packages it was trained with.",
-        ) from error
-
-
-def _load_native(
-    path: Path, mlmodel: Mapping[str, Any], signature: Signature, pyfunc: ServableModel
-) -> ServableModel | None:
-    if not is_numeric(signature.columns):
+        return RUNTIMES.load("native")(model)
+    except UnsuitableError:
         return None
-    from mlops.serving.models.estimators import load_estimator
-    from mlops.serving.models.native import NativeModel
-
-    estimator = load_estimator(path, mlmodel.get("flavors", {}), signature.names)
-    if estimator is None:
-        return None
-    # Checked against the signature already; scikit-learn would say so at every prediction.
-    warnings.filterwarnings("ignore", message="X does not have valid feature names")
-    return NativeModel(estimator, MatrixBuilder(signature.columns), pyfunc)
 
 
-def _agrees(model: ServableModel, payload: Payload, expected: Prediction) -> bool:
+def _agrees(model: Runtime, payload: Payload, expected: Prediction) -> bool:
     import numpy as np
 
     if not isinstance(expected, np.ndarray):
@@ -132,7 +93,7 @@ class _Answered:
 
 
 def _answered(
-    model: PyfuncModel, signature: Signature, logged: dict[str, Any] | None, path: Path
+    model: PyfuncRuntime, signature: Signature, logged: dict[str, Any] | None, path: Path
 ) -> _Answered | None:
     """Send the model its input example through the protocol it was logged for.
 
@@ -159,7 +120,7 @@ def _answered(
     ) from fault
 
 
-def _two_rows(model: ServableModel, request: InferenceRequest) -> list[str]:
+def _two_rows(model: Runtime, request: InferenceRequest) -> list[str]:
     """Ask about the example twice in one request, as clients will; say what does not work."""
     payload = doubled(request.payload)
     if payload is None:
@@ -173,7 +134,7 @@ def _two_rows(model: ServableModel, request: InferenceRequest) -> list[str]:
     return []
 
 
-def _warm_up(model: ServableModel, request: InferenceRequest) -> float:
+def _warm_up(model: Runtime, request: InferenceRequest) -> float:
     """Call the model until its first-call costs are paid; return the median in milliseconds."""
     times = []
     for _ in range(_WARM_UP_CALLS):

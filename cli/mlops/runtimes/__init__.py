@@ -1,0 +1,23 @@
+"""What executes a model: MLflow's model format, loaded once and called fast.
+
+A runtime checks rows against the model's signature and makes a batch of them (`prepare`), and
+predicts batches (`infer`); batches with equal keys may be joined and predicted in one call.
+`pyfunc` can serve anything MLflow can; one row costs it a millisecond, most of it building a data
+frame. Where the flavour allows, `native` hands an ordered array straight to the estimator, after
+the same checks of the signature; it is used only if both gave the same answer at load.
+"""
+
+from mlops.plugins import Plugins
+from mlops.runtimes.base import Factory
+
+#: Everything that can execute a model, by name. `pyfunc` comes first: it is what others replace.
+RUNTIMES: Plugins[Factory] = Plugins(
+    "runtime",
+    {
+        "pyfunc": "mlops.runtimes.pyfunc:open_pyfunc",
+        "native": "mlops.runtimes.native:open_native",
+    },
+    group="mlops.runtimes",
+)
+
+__all__ = ["RUNTIMES"]
