@@ -24,10 +24,11 @@ from mlops.journal.writer import JournalWriter
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
+from mlops.serving.recording import Recorder
 from mlops.serving.revision import load_revision
 from mlops.serving.shadows import Shadows
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
@@ -50,11 +51,11 @@ def ours(folder: Path) -> Application:
     writer = JournalWriter(journal, lambda *_: None)
     metrics = Metrics("m", dict)
     shadows = Shadows(key, writer, metrics)
-    engine = Engine(live, key, writer, metrics, shadows, "all")
-    desk = OutcomeDesk(engine, metrics, {1: spec})
-    pages = Pages(engine, metrics, lambda: live.arms[0].loaded.example)
+    plane = DataPlane(live, key, Recorder(writer, metrics, shadows, "all"))
+    desk = OutcomeDesk(plane, metrics, {1: spec})
+    pages = Pages(plane, metrics, lambda: live.arms[0].loaded.example)
     return App(
-        engine,
+        plane,
         desk,
         writer,
         metrics,

@@ -31,11 +31,12 @@ from mlops.runtimes.base import LoadedModel
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
-from mlops.serving.revision import LiveArm, LiveRevision
+from mlops.serving.recording import Recorder
+from mlops.serving.revision import LiveArm, LiveRevision, runner_of
 from mlops.serving.routes import POST_PATHS, find_route
 from mlops.serving.shadows import Shadows
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
@@ -133,15 +134,19 @@ def build(signature: Signature, split: Json, *, secured: bool = False, sticky: s
     loaded = LoadedModel(model, signature, "native", None, 0.1, ())
     live = LiveRevision(
         Served(Revision(7, spec), ("/a", "/b")),
-        tuple(LiveArm(arm, index, loaded, True) for index, arm in enumerate(arms)),
+        tuple(
+            LiveArm(arm, index, loaded, runner_of(loaded, arm.name))
+            for index, arm in enumerate(arms)
+        ),
         POLICIES.load("weighted")([0.9, 0.1]),
         b"salt",
     )
     metrics = Metrics("wine", dict)
     writer: Any = _NoWriter()
-    engine = Engine(live, KEY, writer, metrics, Shadows(KEY, writer, metrics), "all")
+    recorder = Recorder(writer, metrics, Shadows(KEY, writer, metrics), "all")
+    plane = DataPlane(live, KEY, recorder)
     example = None if split is None else {"dataframe_split": split}
-    return House(live, model, Pages(engine, metrics, lambda: example, secured=secured), metrics)
+    return House(live, model, Pages(plane, metrics, lambda: example, secured=secured), metrics)
 
 
 class _NoWriter:
@@ -156,13 +161,13 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
     writer = JournalWriter(journal, lambda stored: None)
     shadows = Shadows(KEY, writer, built.metrics)
-    engine = Engine(built.live, KEY, writer, built.metrics, shadows, "all")
+    plane = DataPlane(built.live, KEY, Recorder(writer, built.metrics, shadows, "all"))
     example = {"dataframe_split": NAMED}
-    pages = Pages(engine, built.metrics, lambda: example, secured=bool(token))
+    pages = Pages(plane, built.metrics, lambda: example, secured=bool(token))
     revision = built.live.served.revision
-    desk = OutcomeDesk(engine, built.metrics, {revision.number: revision.spec})
+    desk = OutcomeDesk(plane, built.metrics, {revision.number: revision.spec})
     app = App(
-        engine,
+        plane,
         desk,
         writer,
         built.metrics,
@@ -182,7 +187,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     yield replace(built, pages=pages, url=f"http://127.0.0.1:{port}", token=token)
     server.should_exit = True
     thread.join()
-    engine.close()
+    plane.close()
     writer.close()
     journal.close()
 

@@ -17,7 +17,7 @@ from mlops.protocols.base import ProtocolError
 from mlops.serving.app import App
 from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, read_body, release
 from mlops.serving.browsers import Guard
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal
@@ -38,7 +38,7 @@ class Door:
     def __init__(self) -> None:
         self.journal = FakeJournal()
         self.writer = JournalWriter(self.journal, lambda stored: None)
-        metrics, nobody = Metrics("wine", dict), cast(Engine, None)
+        metrics, nobody = Metrics("wine", dict), cast(DataPlane, None)
         desk = OutcomeDesk(nobody, metrics, {})
         self.app = App(
             nobody,

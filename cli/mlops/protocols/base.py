@@ -162,29 +162,24 @@ class InferenceResponse:
 
 
 class Kind(enum.Enum):
-    """Why a request was refused or failed; the value is the HTTP status to use by default."""
+    """Why a request was refused or failed; each transport maps it to a code of its own."""
 
-    MALFORMED = 400
+    MALFORMED = enum.auto()
     """The body is not of the protocol's form: bad JSON, wrong key, ragged rows."""
-    MISMATCH = 4001
+    MISMATCH = enum.auto()
     """Well formed, but the model's signature refuses it."""
-    UNKNOWN_MODEL = 404
-    SLOW_BODY = 408
-    TOO_LARGE = 413
-    UNSUPPORTED_MEDIA = 415
-    MODEL_FAILED = 500
-    UPSTREAM = 502
+    UNKNOWN_MODEL = enum.auto()
+    SLOW_BODY = enum.auto()
+    TOO_LARGE = enum.auto()
+    UNSUPPORTED_MEDIA = enum.auto()
+    MODEL_FAILED = enum.auto()
+    UPSTREAM = enum.auto()
     """The server that has the model cannot be reached, or answers nonsense."""
-    NOT_READY = 503
-    BUSY = 5031
-    """Bodies under way take all the memory there is for them; the same may be sent again."""
-    DEADLINE = 504
-    DISK_FULL = 507
-
-    @property
-    def status(self) -> int:
-        """HTTP status in [400, 599]."""
-        return self.value if self.value < 1000 else self.value // 10
+    NOT_READY = enum.auto()
+    BUSY = enum.auto()
+    """As much as there is room for is under way already; the same may be sent again."""
+    DEADLINE = enum.auto()
+    DISK_FULL = enum.auto()
 
 
 class ProtocolError(Exception):

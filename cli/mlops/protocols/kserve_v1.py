@@ -19,6 +19,7 @@ from mlops.protocols.base import (
     InferenceResponse,
     ProtocolError,
 )
+from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import malformed, plain, read_object, write
 from mlops.protocols.payloads import read_payload
 from mlops.protocols.predictions import as_rows, flat
@@ -45,7 +46,7 @@ class KServeV1Codec:
 
     def encode_error(self, error: ProtocolError) -> Encoded:
         """Write `{"error": "..."}`."""
-        return Encoded(error.kind.status, write({"error": plain(error.message)}))
+        return Encoded(http_status(error.kind), write({"error": plain(error.message)}))
 
 
 CODEC = KServeV1Codec()

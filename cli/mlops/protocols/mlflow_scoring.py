@@ -37,6 +37,7 @@ from mlops.protocols.base import (
     Source,
     Tensor,
 )
+from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import (
     array_cells,
     kind_of,
@@ -118,7 +119,7 @@ class MlflowScoringCodec:
         if error.kind is Kind.UNSUPPORTED_MEDIA:
             return Encoded(415, write_text(error.message), b"text/plain; charset=utf-8")
         body = {"error_code": _ERROR_CODES[error.kind], "message": plain(error.message)}
-        return Encoded(error.kind.status, write(body))
+        return Encoded(http_status(error.kind), write(body))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401 - as `plain`

@@ -27,6 +27,7 @@ from mlops.protocols.base import (
     ProtocolError,
 )
 from mlops.protocols.binary_tensors import HEADER, binary_elements, split_body
+from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import kind_of, malformed, plain, read_object, shown, write
 from mlops.protocols.open_inference_inputs import read_content_type, read_inputs, read_parameters
 from mlops.protocols.open_inference_outputs import outputs_of
@@ -97,7 +98,7 @@ class OpenInferenceCodec:
 
     def encode_error(self, error: ProtocolError) -> Encoded:
         """Write `{"error": "..."}`."""
-        return Encoded(error.kind.status, write({"error": plain(error.message)}))
+        return Encoded(http_status(error.kind), write({"error": plain(error.message)}))
 
 
 def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:

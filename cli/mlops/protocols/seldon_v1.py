@@ -37,6 +37,7 @@ from mlops.protocols.base import (
     Rows,
     Tensor,
 )
+from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import kind_of, malformed, plain, read_object, write
 from mlops.protocols.payloads import read_names, read_payload, read_rows
 from mlops.protocols.seldon_v1_answer import Form, answer_content
@@ -96,14 +97,14 @@ class SeldonV1Codec:
         HTTP status as code, no reason and `FAILURE`, so clients must take either. Ours has the
         wrapper's code and reason, and the name `FAILURE`, which is protobuf's own JSON for 1.
         """
-        bad_data = error.kind.status < 500
+        bad_data = http_status(error.kind) < 500
         status = {
             "code": -1,
             "info": plain(error.message),
             "reason": "MICROSERVICE_BAD_DATA" if bad_data else "MICROSERVICE_INTERNAL_ERROR",
             "status": "FAILURE",
         }
-        return Encoded(error.kind.status, write({"status": status}))
+        return Encoded(http_status(error.kind), write({"status": status}))
 
 
 def read_message_object(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:

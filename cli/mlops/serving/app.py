@@ -1,4 +1,7 @@
-"""The public port: a thin ASGI callable for predictions and feedback, pages behind it.
+"""HTTP: a thin ASGI callable for predictions and feedback, pages behind it.
+
+It turns requests into the data plane's, and its answers into bytes and statuses; nothing that holds
+for other transports too is decided here.
 
 Specification: ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/www.html. The two hot routes
 do without a framework because on this path it would cost more than the model; everything else is
@@ -13,6 +16,7 @@ import binascii
 import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import partial
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import orjson
@@ -21,27 +25,25 @@ from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols import CODECS
 from mlops.protocols.base import (
-    MAX_CLIENT_ID,
     Codec,
     Encoded,
-    InferenceRequest,
-    InferenceResponse,
     Kind,
     ProtocolError,
-    is_client_id,
 )
-from mlops.protocols.open_inference_metadata import unknown_version
+from mlops.protocols.http_status import http_status
 from mlops.protocols.outcomes import read_outcomes
 from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
 from mlops.serving.browsers import Guard, form_type
-from mlops.serving.drawing import FORCED_ARM
-from mlops.serving.engine import Engine
+from mlops.serving.context import RequestContext
+from mlops.serving.dataplane import DataPlane, Exchange
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, warnings
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+# By which a tester chooses the arm.
+_FORCED_ARM = "x-mlops-arm"
 # As many as `mlops feedback` sends lines at once.
 _MAX_PROBLEMS = 1_000
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
@@ -54,7 +56,7 @@ class App:
     """The ASGI application of one deployment's public port.
 
     Args:
-        engine: Answers predictions.
+        plane: Answers predictions.
         desk: Takes feedback.
         writer: Where the desk stores it.
         metrics: Counts what could not be read.
@@ -66,7 +68,7 @@ class App:
 
     def __init__(
         self,
-        engine: Engine,
+        plane: DataPlane,
         desk: OutcomeDesk,
         writer: JournalWriter,
         metrics: Metrics,
@@ -75,7 +77,7 @@ class App:
         room: BodyRoom,
         guard: Guard,
     ) -> None:
-        self._engine = engine
+        self._plane = plane
         self._desk = desk
         self._writer = writer
         self._metrics = metrics
@@ -145,35 +147,26 @@ class App:
     async def _predict(
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
     ) -> tuple[Encoded, _Headers]:
-        started_ns = time.perf_counter_ns()
-        live = self._engine.live
-        name = live.served.revision.spec.name
-        if route.model and route.model != name:
-            raise ProtocolError(
-                Kind.UNKNOWN_MODEL, f"Model {route.model} not found; this is {name}."
-            )
-        if route.version:
-            headers = {**headers, FORCED_ARM: self._version(route)}
-        size = len(body)
-        request = await _off_the_loop(size, codec.decode, body, headers, live.signature)
-        _check_client_id(request.client_id)
-        answer = await self._engine.answer(request, headers, route.protocol, started_ns, size)
-        if isinstance(answer.result, ProtocolError):
-            encoded = codec.encode_error(answer.result)
-        else:
-            encoded = await _off_the_loop(size, _encoded, codec, answer.result, request)
+        header = self._plane.live.unit_header
+        context = RequestContext(
+            protocol=route.protocol,
+            size=len(body),
+            started_ns=time.perf_counter_ns(),
+            model=route.model,
+            version=route.version,
+            forced_arm=headers.get(_FORCED_ARM, ""),
+            idempotency_key=headers.get("idempotency-key", ""),
+            unit=headers.get(header, "") if header else "",
+        )
+        exchange = Exchange(partial(codec.decode, body, headers), codec.encode, codec.encode_error)
+        served = self._plane.serve(exchange, context)
+        encoded, answer = served if isinstance(served, tuple) else await served
         return encoded, (
             (b"x-mlops-request-id", answer.request_id.encode()),
             (b"x-mlops-arm", answer.arm.encode()),
             (b"x-mlops-revision", b"%d" % answer.revision),
+            *_further(answer.result),
         )
-
-    def _version(self, route: Route) -> str:
-        """Return the arm that the path asks for as a version of the model."""
-        arms = [arm.arm.name for arm in self._engine.live.arms]
-        if route.version not in arms:
-            raise ProtocolError(Kind.UNKNOWN_MODEL, unknown_version(route.version, arms))
-        return route.version
 
     async def _feedback(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
         if route.protocol == "seldon-v1":
@@ -215,6 +208,10 @@ class App:
         return encode_feedback(counts(receipts))
 
 
+def _further(result: object) -> _Headers:
+    return _FURTHER.get(result.kind, ()) if isinstance(result, ProtocolError) else ()
+
+
 async def _off_the_loop(
     size: int, work: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
 ) -> _Result:
@@ -235,14 +232,6 @@ def _refusal(fault: Exception) -> ProtocolError:
     return ProtocolError(Kind.SLOW_BODY, "The body took too long to arrive.")
 
 
-def _encoded(codec: Codec, response: InferenceResponse, request: InferenceRequest) -> Encoded:
-    """Write an answer; one that has no form in this protocol is the model's failure."""
-    try:
-        return codec.encode(response, request)
-    except ProtocolError as error:
-        return codec.encode_error(error)
-
-
 def _sent_token(authorization: bytes) -> bytes:
     """Take the token out of an Authorization header, Bearer (RFC 6750) or Basic (RFC 7617)."""
     scheme, _, value = authorization.partition(b" ")
@@ -254,16 +243,6 @@ def _sent_token(authorization: bytes) -> bytes:
         return base64.b64decode(value, validate=True).partition(b":")[2]
     except binascii.Error:
         return b""
-
-
-def _check_client_id(client_id: str | None) -> None:
-    """Refuse an id that the journal cannot keep and find again."""
-    if client_id is not None and not is_client_id(client_id):
-        raise ProtocolError(
-            Kind.MALFORMED,
-            f"An id of the caller's own may have up to {MAX_CLIENT_ID} printable characters, "
-            f"not be {client_id[:40]!a} with its {len(client_id)}.",
-        )
 
 
 _CLOSE = ((b"connection", b"close"),)
@@ -301,4 +280,4 @@ def _text_error(status: int, message: str) -> Encoded:
 
 
 def _own_error(error: ProtocolError) -> Encoded:
-    return _text_error(error.kind.status, error.message)
+    return _text_error(http_status(error.kind), error.message)

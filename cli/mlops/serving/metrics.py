@@ -15,8 +15,9 @@ import math
 import threading
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -29,6 +30,7 @@ from prometheus_client.metrics_core import (
 from mlops.journal.records import Fate
 from mlops.rewards.base import Value
 from mlops.rewards.kinds import same
+from mlops.serving.runners.base import RunnerStats
 from mlops.spec import metrics as families
 from mlops.spec.deployment import Revision
 from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
@@ -125,6 +127,8 @@ class Metrics:
         self._weights: dict[int, dict[tuple[str, str], float]] = {}
         self._live = 0
         self.endpoints: dict[str, bool] = {}
+        #: What the runners of the live arms have done, by name and version of the arm.
+        self.runners: dict[tuple[str, str], RunnerStats] = {}
         self.lock = threading.Lock()
         #: Requests whose arm was drawn, by the number of the revision.
         self.draws: Counter[int] = Counter()
@@ -159,6 +163,9 @@ class Metrics:
             arms = [([self._deployment, *key], counters) for key, counters in self._arms.items()]
             yield from _requests(arms)
             yield from self._shares()
+            yield from _runners(
+                [([self._deployment, *key], stats) for key, stats in self.runners.items()]
+            )
             yield from _rewards(arms)
             yield from _quality(arms)
             yield from _shadows(
@@ -206,6 +213,8 @@ def _of(counters: dict[tuple[str, str], ArmCounters], key: tuple[str, str]) -> A
 
 
 _Arms = list[tuple[list[str], ArmCounters]]
+_Runners = list[tuple[list[str], RunnerStats]]
+_Counted = TypeVar("_Counted")
 
 
 def _requests(arms: _Arms) -> Iterator[Metric]:
@@ -249,18 +258,35 @@ def _by_code(family: Family, arms: _Arms) -> Metric:
     return made
 
 
+def _runners(runners: _Runners) -> Iterator[Metric]:
+    queued = ((values, stats.queued) for values, stats in runners)
+    yield _histogram(families.QUEUE, ((v, each.buckets, each.total_s) for v, each in queued))
+    model = ((values, stats.model) for values, stats in runners)
+    yield _histogram(families.MODEL, ((v, each.buckets, each.total_s) for v, each in model))
+    yield _each(families.QUEUED, runners, lambda stats: stats.waiting)
+    yield _each(families.RUNNING, runners, lambda stats: stats.running)
+    yield _each(families.REJECTED, runners, lambda stats: stats.rejected)
+    yield _each(families.EXPIRED, runners, lambda stats: stats.expired)
+
+
 def _latencies(family: Family, arms: _Arms) -> Metric:
+    return _histogram(family, ((values, arm.buckets, arm.latency_s) for values, arm in arms))
+
+
+def _histogram(family: Family, series: Iterable[tuple[list[str], list[int], float]]) -> Metric:
     made = HistogramMetricFamily(family.name, family.help, labels=family.labels)
-    for values, arm in arms:
+    for values, counts, total_s in series:
         total, buckets = 0, []
-        for bound, count in zip([*map(str, LATENCY_BOUNDS_S), "+Inf"], arm.buckets, strict=True):
+        for bound, count in zip([*map(str, LATENCY_BOUNDS_S), "+Inf"], counts, strict=True):
             total += count
             buckets.append((bound, float(total)))
-        made.add_metric(values, buckets, arm.latency_s)
+        made.add_metric(values, buckets, total_s)
     return made
 
 
-def _each(family: Family, arms: _Arms, value: Callable[[ArmCounters], float]) -> Metric:
+def _each(
+    family: Family, arms: Sequence[tuple[list[str], _Counted]], value: Callable[[_Counted], float]
+) -> Metric:
     made = _counter(family) if family.kind == "counter" else _gauge(family)
     for labels, arm in arms:
         made.add_metric(labels, value(arm))

@@ -19,7 +19,7 @@ from mlops.protocols.base import (
 )
 from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
 from mlops.rewards.choosing import fitting_reward, no_reward
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
@@ -73,7 +73,7 @@ class OutcomeDesk:
     """Takes feedback for one deployment.
 
     Args:
-        engine: Knows the key and the live revision.
+        plane: Knows the key and the live revision.
         metrics: Takes the counts.
         specs: What each revision that is known here was; read at each use.
         patience_s: How long the journal may take.
@@ -82,14 +82,14 @@ class OutcomeDesk:
 
     def __init__(
         self,
-        engine: Engine,
+        plane: DataPlane,
         metrics: Metrics,
         specs: Mapping[int, DeploymentSpec],
         *,
         patience_s: float = _PATIENCE_S,
         client_ids: bool = True,
     ) -> None:
-        self._engine = engine
+        self._plane = plane
         self._metrics = metrics
         self._specs = specs
         self._patience_s = patience_s
@@ -132,7 +132,7 @@ class OutcomeDesk:
         rid: RequestId | None = None
         if outcome.request_id is not None:
             try:
-                rid = read(self._engine.key, outcome.request_id)
+                rid = read(self._plane.key, outcome.request_id)
             except ForgedRequestIdError:
                 return Receipt("forged")
         elif not self._client_ids:
@@ -177,9 +177,9 @@ class OutcomeDesk:
             return _ADVICE[fate]
         if name := _too_large(outcome):
             return f"the {name} is larger than {LARGEST:g} in size, more than statistics can take"
-        spec = self._engine.live.served.revision.spec
+        spec = self._plane.live.served.revision.spec
         if outcome.request_id is not None:
-            spec = self._specs.get(read(self._engine.key, outcome.request_id).revision, spec)
+            spec = self._specs.get(read(self._plane.key, outcome.request_id).revision, spec)
         low, high = _range(spec) or (-math.inf, math.inf)
         return f"the reward {outcome.reward:g} is outside the declared range, {low:g} to {high:g}"
 
@@ -188,7 +188,7 @@ class OutcomeDesk:
             return Receipt(stored.fate.value)
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
-        late = revision != self._engine.live.served.revision.number
+        late = revision != self._plane.live.served.revision.number
         warning = self._warning(stored) if stored.fate is Fate.ACCEPTED else ""
         return Receipt(stored.fate.value, arm.name if arm else "", revision, late, warning)
 
@@ -207,7 +207,7 @@ class OutcomeDesk:
     def _terms(self, spec: DeploymentSpec, arm: int) -> Terms:
         """What the reward needs to know of an arm; its classes only while it is loaded."""
         name = spec.arms[arm].name if arm < len(spec.arms) else ""
-        loaded = (a.loaded.classes for a in self._engine.live.arms if a.arm.name == name)
+        loaded = (a.loaded.classes for a in self._plane.live.arms if a.arm.name == name)
         return Terms.of(next(loaded, ()), spec.costs)
 
     def _arm(self, outcome: NewOutcome) -> Arm | None:

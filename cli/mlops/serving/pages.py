@@ -40,7 +40,7 @@ from mlops.protocols.open_inference_metadata import (
 )
 from mlops.protocols.open_inference_types import DATATYPES
 from mlops.resources import shipped
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.examples import Examples, example_outcome, make_examples
 from mlops.serving.metrics import Metrics
 from mlops.serving.revision import LiveRevision
@@ -80,7 +80,7 @@ class Pages:
     """Health, metadata, metrics and documentation of one deployment.
 
     Args:
-        engine: What is live.
+        plane: What is live.
         metrics: What to expose.
         example: Gives a request that works, for `/invocations`, or None.
         secured: Whether callers must send a bearer token.
@@ -90,7 +90,7 @@ class Pages:
 
     def __init__(
         self,
-        engine: Engine,
+        plane: DataPlane,
         metrics: Metrics,
         example: Callable[[], dict[str, Any] | None],
         *,
@@ -98,7 +98,7 @@ class Pages:
         report: Callable[[], Awaitable[str]] | None = None,
         evidence: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
-        self._engine = engine
+        self._plane = plane
         self._metrics = metrics
         self._example = example
         self._secured = secured
@@ -122,7 +122,7 @@ class Pages:
             "/ping": self._line,
             "/version": self._version,
             "/live": self._empty,
-            "/ready": self._empty,
+            "/ready": self._ready,
             "/api/v1.0/health/status": self._empty,
             "/api/v1.0/status": self._empty,
             "/v1/models": self._v1_models,
@@ -158,11 +158,11 @@ class Pages:
 
     @property
     def _name(self) -> str:
-        return self._engine.live.served.revision.spec.name
+        return self._plane.live.served.revision.spec.name
 
     @property
     def _signature(self) -> Signature:
-        return self._engine.live.signature
+        return self._plane.live.signature
 
     async def _home(self, request: Request) -> Response:
         # KServe's own client asks here whether a V1 server lives; people come with a browser.
@@ -177,6 +177,10 @@ class Pages:
     async def _empty(self, request: Request) -> Response:
         return Response()
 
+    async def _ready(self, request: Request) -> Response:
+        faults = self._plane.faults
+        return PlainTextResponse("\n".join(faults), 503 if faults else 200)
+
     async def _version(self, request: Request) -> Response:
         # MLflow's clients read its version here; it is in memory since the models were loaded.
         import mlflow
@@ -190,7 +194,7 @@ class Pages:
         return JSONResponse({"models": [self._name]})
 
     async def _v1_model(self, request: Request) -> Response:
-        return self._if_known(request, model_ready(self._name, ready=True))
+        return self._if_known(request, model_ready(self._name, ready=not self._plane.faults))
 
     async def _v2_server(self, request: Request) -> Response:
         return _response(server_metadata())
@@ -199,10 +203,16 @@ class Pages:
         return _response(server_live())
 
     async def _v2_ready(self, request: Request) -> Response:
-        return _response(server_ready(ready=True))
+        return _response(server_ready(ready=not self._plane.faults))
 
     async def _v2_model_ready(self, request: Request) -> Response:
-        return self._if_known(request, model_ready(self._name, ready=True))
+        version = request.path_params.get("version")
+        if version:
+            arms = (arm for arm in self._plane.live.arms if arm.arm.name == version)
+            ready = not any(arm.runner.fault for arm in arms)
+        else:
+            ready = not self._plane.faults
+        return self._if_known(request, model_ready(self._name, ready=ready))
 
     async def _v2_model(self, request: Request) -> Response:
         return self._if_known(request, self._metadata())
@@ -215,7 +225,7 @@ class Pages:
 
     @property
     def _versions(self) -> list[str]:
-        return [arm.arm.name for arm in self._engine.live.arms]
+        return [arm.arm.name for arm in self._plane.live.arms]
 
     def _metadata(self) -> Encoded:
         signature = self._signature
@@ -256,7 +266,7 @@ class Pages:
 
     async def _document(self) -> dict[str, Any]:
         """Return the OpenAPI document of what is live."""
-        live = self._engine.live
+        live = self._plane.live
         revision = live.served.revision
         examples = await self._current_examples(live)
         text = self._templates.get_template("openapi.json.j2").render(

@@ -28,13 +28,14 @@ from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.first_arms import first_arms
 from mlops.serving.journal_size import JournalSize
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.patience import PatientProtocol
+from mlops.serving.recording import Recorder
 from mlops.serving.report import PAGES, LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.shadow_models import LiveShadow
@@ -79,16 +80,15 @@ class Process:
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._numbers)
         self._shadows = Shadows(key, self._writer, self._metrics)
-        self._engine = Engine(
-            live, key, self._writer, self._metrics, self._shadows, launch.features
-        )
-        self._watch = Watch(self._engine, self._metrics)
+        recorder = Recorder(self._writer, self._metrics, self._shadows, launch.features)
+        self._plane = DataPlane(live, key, recorder)
+        self._watch = Watch(self._plane, self._metrics)
         self._size = JournalSize(self._journal, launch.journal_max_mb, launch.name)
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
-        self._engine.live = self._with_first_arms(live)
+        self._plane.live = self._with_first_arms(live)
         self._desk = OutcomeDesk(
-            self._engine, self._metrics, self._specs, client_ids=launch.client_ids
+            self._plane, self._metrics, self._specs, client_ids=launch.client_ids
         )
         _spare_the_collector()
         self._started_ms = 0
@@ -105,15 +105,15 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         pages = Pages(
-            self._engine,
+            self._plane,
             self._metrics,
-            lambda: self._request(self._engine.live),
+            lambda: self._request(self._plane.live),
             secured=bool(self._token),
             report=self._live("report"),
             evidence=self._live("evidence"),
         )
         app = App(
-            self._engine,
+            self._plane,
             self._desk,
             self._writer,
             self._metrics,
@@ -122,14 +122,14 @@ class Process:
             BodyRoom(self._launch.max_bodies_mib * 1024 * 1024),
             Guard(self._launch.host, self._launch.hosts, secured=bool(self._token)),
         )
-        admin = Admin(self._status, self._swap, self._note, self._engine.score, self._totals)
+        admin = Admin(self._status, self._swap, self._note, self._plane.score, self._totals)
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
-        self._adopt(self._engine.live)
+        self._adopt(self._plane.live)
         watching = [asyncio.create_task(each.run()) for each in (self._watch, self._size)]
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
-            self._record("started", self._engine.live)
+            self._record("started", self._plane.live)
             write_state(self._state(None), Path(self._launch.state_file))
             _LOG.info("serving %s at %s", self._launch.name, self._state(None).url)
             try:
@@ -145,7 +145,7 @@ class Process:
             server.should_exit = True
 
     def _finish(self) -> None:
-        self._engine.close()
+        self._plane.close()
         written = self._writer.close(_LAST_COMMIT_S)
         stopped_ms = _now_ms()
         number = self._launch.served.revision.number
@@ -174,18 +174,18 @@ class Process:
 
     async def _make_live(self, served: Served) -> None:
         """Load beside the live revision, write it down, then move one pointer."""
-        live = await asyncio.to_thread(load_revision, served, self._engine.live)
+        live = await asyncio.to_thread(load_revision, served, self._plane.live)
         live = await asyncio.to_thread(self._with_first_arms, live)
         # Before it answers anybody: a report could not read the evidence of a revision that the
         # journal does not know.
         await asyncio.to_thread(self._record, "live", live)
-        before = self._engine.live, self._launch
-        self._engine.live, self._launch = live, replace(self._launch, served=served)
+        before = self._plane.live, self._launch
+        self._plane.live, self._launch = live, replace(self._launch, served=served)
         try:
             write_state(self._state(None), Path(self._launch.state_file))
         except MlopsError:
             # There was no await in between, so no request has seen it.
-            self._engine.live, self._launch = before
+            self._plane.live, self._launch = before
             self._watch.retire(live, before[0])
             raise
         self._adopt(live)
@@ -194,7 +194,7 @@ class Process:
             # Units that came while the revision was loading are not in the journal yet.
             await asyncio.sleep(2 * FLUSH_S)
             try:
-                self._engine.live = await asyncio.to_thread(self._with_first_arms, live)
+                self._plane.live = await asyncio.to_thread(self._with_first_arms, live)
             except MlopsError as error:
                 # The revision is live already, and knows all units but those of the last moment.
                 _LOG.warning("sticky units that came during the change: %s", error)
@@ -206,6 +206,9 @@ class Process:
             remote.attach()
         self._shadows.adopt(live)
         self._metrics.adopt(live.served.revision)
+        self._metrics.runners = {
+            (arm.arm.name, arm.arm.model.label): arm.runner.stats for arm in live.arms
+        }
 
     def _note(self, text: str) -> None:
         number = self._launch.served.revision.number
@@ -251,7 +254,7 @@ class Process:
         }
 
     def _status(self) -> dict[str, Any]:
-        live = self._engine.live
+        live = self._plane.live
         arms = []
         for arm in live.arms:
             counters = self._metrics.arm(arm.arm.name, arm.arm.model.label)
@@ -262,6 +265,10 @@ class Process:
                     "weight": arm.arm.weight,
                     "path_taken": arm.loaded.path_taken,
                     "up": arm.remote.up if arm.remote else None,
+                    "runner": arm.runner.kind,
+                    "waiting": arm.runner.stats.waiting,
+                    "running": arm.runner.stats.running,
+                    "fault": arm.runner.fault or None,
                     "requests": sum(counters.codes.values()),
                     "refused": sum(n for code, n in counters.codes.items() if 400 <= code < 500),
                     "errors": sum(n for code, n in counters.codes.items() if code >= 500),
@@ -303,7 +310,7 @@ class Process:
             }
 
     def _state(self, stopped_ms: int | None) -> ServerState:
-        live = self._engine.live
+        live = self._plane.live
         return ServerState(
             launch=self._launch,
             pid=os.getpid(),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mlops.protocols.base import ProtocolError
+from mlops.protocols.http_status import http_status
 
 _LOG = logging.getLogger(__name__)
 # Of each arm at most one line in so many seconds.
@@ -43,6 +44,6 @@ class RefusalLog:
         more = f" ({seen.since:,} refused since the last line)" if seen.since > 1 else ""
         _LOG.warning(
             "arm %s refused a request (%d): %s%s%s",
-            *(arm, error.kind.status, kind, error.message, more),
+            *(arm, http_status(error.kind), kind, error.message, more),
         )
         seen.since, seen.next_s = 0, now + _EVERY_S

@@ -6,6 +6,7 @@ import hashlib
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mlops.errors import InvalidInputError
@@ -15,6 +16,7 @@ from mlops.runtimes.base import LoadedModel
 from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms
 from mlops.serving.models.remote import RemoteModel, connect
+from mlops.serving.runners import InlineRunner, RemoteRunner, Runner, ThreadRunner
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm
 from mlops.spec.server import Served
@@ -33,15 +35,18 @@ class LiveArm:
         arm: What the spec says of it.
         index: Its position in the revision.
         loaded: Its model.
-        inline: Whether predicting is quick enough to stay on the event loop.
-        remote: Its model, if another server answers for it.
+        runner: Runs it; the arm's own.
     """
 
     arm: Arm
     index: int
     loaded: LoadedModel
-    inline: bool
-    remote: RemoteModel | None = None
+    runner: Runner
+
+    @property
+    def remote(self) -> RemoteModel | None:
+        """Its model, if another server answers for it."""
+        return self.loaded.model if isinstance(self.loaded.model, RemoteModel) else None
 
     @property
     def signature(self) -> Signature:
@@ -49,7 +54,8 @@ class LiveArm:
         return self.remote.signature if self.remote else self.loaded.signature
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, for what is computed once.
+@dataclass(frozen=True)
 class LiveRevision:
     """Everything a request needs, swapped as one pointer.
 
@@ -76,6 +82,17 @@ class LiveRevision:
         """What requests are like: the signature of the first arm that has one."""
         known = (arm.signature for arm in self.arms if arm.signature.columns)
         return next(known, self.arms[0].signature)
+
+    @cached_property
+    def sticky(self) -> bool:
+        """Whether a unit keeps its arm."""
+        return bool(self.served.revision.spec.sticky_by)
+
+    @cached_property
+    def unit_header(self) -> str:
+        """Header, or metadata entry, that names the sticky unit, in lower case; else empty."""
+        source, _, name = self.served.revision.spec.sticky_by.partition(":")
+        return name.lower() if source == "header" else ""
 
     @property
     def remotes(self) -> tuple[RemoteModel, ...]:
@@ -126,16 +143,22 @@ def _load_arms(served: Served, previous: LiveRevision | None) -> list[LiveArm]:
         endpoint = arm.model.endpoint
         same = kept.get(_identity(arm, path))
         if same is not None:
-            arms.append(LiveArm(arm, index, same.loaded, same.inline, same.remote))
+            arms.append(LiveArm(arm, index, same.loaded, same.runner))
         elif endpoint is not None:
             loaded, remote = connect(endpoint, arm.name, strict=previous is not None)
-            arms.append(LiveArm(arm, index, loaded, inline=False, remote=remote))
+            arms.append(LiveArm(arm, index, loaded, RemoteRunner(remote)))
         else:
             _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
             loaded = load_model(Path(path))
-            # A model without an example was never timed; it may be slow.
-            arms.append(LiveArm(arm, index, loaded, inline=loaded.row_ms < _INLINE_MS))
+            arms.append(LiveArm(arm, index, loaded, runner_of(loaded, arm.name)))
     return arms
+
+
+def runner_of(loaded: LoadedModel, arm: str) -> Runner:
+    """Return a runner for a model in this process, by how long its warm-up took."""
+    thread = ThreadRunner(loaded.model, arm)
+    # A model without an example was never timed; it may be slow.
+    return InlineRunner(loaded.model, thread) if loaded.row_ms < _INLINE_MS else thread
 
 
 def _with_paths(live: LiveRevision | None) -> Iterator[tuple[LiveArm, str]]:

@@ -21,6 +21,7 @@ from typing import Any
 from mlops.journal.records import ShadowDecision
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import InferenceRequest, Kind, ProtocolError
+from mlops.protocols.http_status import http_status
 from mlops.serving.answers import rows_of
 from mlops.serving.metrics import ArmCounters, Metrics
 from mlops.serving.revision import LiveRevision
@@ -195,7 +196,7 @@ class Shadows:
             prediction = live.model.predict(copy.request.payload, copy.request.parameters)
             predictions = rows_of(prediction, copy.request.n_rows)
         except ProtocolError as error:
-            status = error.kind.status
+            status = http_status(error.kind)
         elapsed_ns = time.perf_counter_ns() - started_ns
         with self._metrics.lock:
             worker.counters.count(status, copy.request.n_rows, elapsed_ns / 1e9, forced=False)
@@ -210,4 +211,4 @@ class Shadows:
                 predictions=predictions,
             )
         )
-        return status != Kind.NOT_READY.status
+        return status != http_status(Kind.NOT_READY)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
-from mlops.serving.engine import Engine
+from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
 from mlops.serving.revision import LiveRevision
+from mlops.serving.runners import Runner
 from mlops.serving.shadow_models import end_shadows
 
 _PROBE_EVERY_S = 5.0
 # What was asked before a swap may take so long to be answered.
 _GRACE_S = 35.0
+_LOOK_EVERY_S = 0.1
 
 
 class Watch:
@@ -20,23 +22,23 @@ class Watch:
     Lives on one event loop.
 
     Args:
-        engine: Knows what is live.
+        plane: Knows what is live.
         metrics: Told which endpoints are up.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self._engine = engine
+    def __init__(self, plane: DataPlane, metrics: Metrics) -> None:
+        self._plane = plane
         self._metrics = metrics
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Probe until cancelled."""
         while True:
-            remotes = self._engine.live.remotes
+            remotes = self._plane.live.remotes
             await asyncio.gather(*(remote.probe() for remote in remotes))
             self._metrics.endpoints = {
                 remote.arm: remote.up
-                for remote in self._engine.live.remotes
+                for remote in self._plane.live.remotes
                 if remote.up is not None
             }
             await asyncio.sleep(_PROBE_EVERY_S)
@@ -52,13 +54,27 @@ class Watch:
         for task in list(self._retiring):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-        await _close(self._engine.live, None)
+        await _close(self._plane.live, None)
 
     async def _later(self, over: LiveRevision, live: LiveRevision) -> None:
+        kept = {id(arm.runner) for arm in live.arms}
+        left = [arm.runner for arm in over.arms if id(arm.runner) not in kept]
         try:
-            await asyncio.sleep(_GRACE_S if over.remotes else 0)
+            if over.remotes:
+                await asyncio.sleep(_GRACE_S)
+            else:
+                await asyncio.to_thread(end_shadows, over.shadows, live.shadows)
+            await _until_idle(left)
         finally:
             await _close(over, live)
+
+
+async def _until_idle(runners: list[Runner]) -> None:
+    """Wait for what these runners have begun, and no longer than anybody waits for it."""
+    for _ in range(int(_GRACE_S / _LOOK_EVERY_S)):
+        if not any(runner.stats.waiting or runner.stats.running for runner in runners):
+            return
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 async def _close(over: LiveRevision, live: LiveRevision | None) -> None:
@@ -66,4 +82,8 @@ async def _close(over: LiveRevision, live: LiveRevision | None) -> None:
     for remote in over.remotes:
         if id(remote) not in kept_remotes:
             await remote.close()
+    kept_runners = {id(arm.runner) for arm in live.arms} if live else set()
+    for arm in over.arms:
+        if id(arm.runner) not in kept_runners:
+            arm.runner.close()
     await asyncio.to_thread(end_shadows, over.shadows, live.shadows if live else ())

@@ -93,6 +93,26 @@ WEIGHT = Family(
     "ratio",
 )
 
+QUEUE = Family(
+    "mlops_queue_duration_seconds",
+    "histogram",
+    "From an arm's queue entered to the model called; no sample without a queue.",
+    _ARM,
+    "seconds",
+)
+MODEL = Family(
+    "mlops_model_duration_seconds", "histogram", "From the model called to its answer.", _ARM,
+    "seconds",
+)  # fmt: skip
+QUEUED = Family("mlops_queued_requests", "gauge", "Requests in an arm's queue.", _ARM)
+RUNNING = Family("mlops_running_requests", "gauge", "Requests that an arm's model has.", _ARM)
+REJECTED = Family(
+    "mlops_rejected_requests", "counter", "Requests that found an arm's queue full.", _ARM
+)
+EXPIRED = Family(
+    "mlops_expired_requests", "counter", "Requests whose deadline passed at an arm.", _ARM
+)
+
 REWARDS = Family("mlops_rewards", "counter", "Rewards received.", _ARM)
 REWARD_POSITIVE = Family("mlops_reward_positive", "counter", "Sum of positive rewards.", _ARM)
 REWARD_NEGATIVE = Family(
@@ -170,6 +190,12 @@ FAMILIES = (
     EXPECTED,
     FORCED,
     WEIGHT,
+    QUEUE,
+    MODEL,
+    QUEUED,
+    RUNNING,
+    REJECTED,
+    EXPIRED,
     REWARDS,
     REWARD_POSITIVE,
     REWARD_NEGATIVE,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +17,23 @@ import numpy as np
 
 from mlops.protocols.base import (
     Columns,
-    InferenceRequest,
     Kind,
     Payload,
     ProtocolError,
     Records,
     Rows,
 )
+from mlops.protocols.open_inference_metadata import unknown_version
+from mlops.serving.context import RequestContext
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.spec.request_id import NONCE_BYTES, nonce_of
 
-#: Header by which a tester chooses the arm.
-FORCED_ARM = "x-mlops-arm"
 _FULL = 2.0**64
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """One drawn arm.
+class Assignment:
+    """The arm that one request gets.
 
     Attributes:
         arm: The arm.
@@ -50,52 +48,54 @@ class Draw:
     unit: bytes | None
 
 
-def draw(
-    live: LiveRevision, key: bytes, request: InferenceRequest, headers: Mapping[str, str]
-) -> Draw:
-    """Draw an arm for a request.
+def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestContext) -> Assignment:
+    """Choose an arm for a request.
 
     Raises:
-        ProtocolError: `MALFORMED` if `X-Mlops-Arm` names no arm.
+        ProtocolError: `MALFORMED` if a tester asks for an arm that is not there, `UNKNOWN_MODEL` if
+            the path names it as a version.
     """
-    forced = headers.get(FORCED_ARM)
-    retry = headers.get("idempotency-key")
+    forced = context.version or context.forced_arm
+    retry = context.idempotency_key
     # A forced request must not take the place of the real one that has the same key.
     identity = f"{retry}\0{forced}" if retry and forced else retry
     nonce = nonce_of(key, identity) if identity else os.urandom(NONCE_BYTES)
-    unit = _unit(live, key, request.payload, headers)
+    unit = _unit(live, key, payload, context) if live.sticky else None
     if forced:
-        return Draw(_named(live, forced), 0.0, nonce, unit)
+        return Assignment(_named(live, context), 0.0, nonce, unit)
     if unit is not None and live.first_arms is not None:
         first = live.first_arms.of(unit)
         # An arm that gets no traffic any more keeps nobody.
         if first is not None and live.arms[first.arm].arm.weight > 0:
-            return Draw(live.arms[first.arm], first.propensity, nonce, unit)
+            return Assignment(live.arms[first.arm], first.propensity, nonce, unit)
     number = int.from_bytes(unit or nonce[:8], "big") / _FULL
     choice = live.policy.choose(number)
-    return Draw(live.arms[choice.arm], choice.propensity, nonce, unit)
+    return Assignment(live.arms[choice.arm], choice.propensity, nonce, unit)
 
 
-def _named(live: LiveRevision, name: str) -> LiveArm:
+def _named(live: LiveRevision, context: RequestContext) -> LiveArm:
+    """Return the arm that the path names as a version of the model, or that a tester asks for."""
+    name = context.version or context.forced_arm
     for arm in live.arms:
         if arm.arm.name == name:
             return arm
-    names = ", ".join(arm.arm.name for arm in live.arms)
-    raise ProtocolError(Kind.MALFORMED, f"X-Mlops-Arm: there is no arm `{name}`; arms are {names}.")
+    names = [arm.arm.name for arm in live.arms]
+    if context.version:
+        raise ProtocolError(Kind.UNKNOWN_MODEL, unknown_version(name, names))
+    raise ProtocolError(
+        Kind.MALFORMED, f"X-Mlops-Arm: there is no arm `{name}`; arms are {', '.join(names)}."
+    )
 
 
 def _unit(
-    live: LiveRevision, key: bytes, payload: Payload, headers: Mapping[str, str]
+    live: LiveRevision, key: bytes, payload: Payload, context: RequestContext
 ) -> bytes | None:
     """Hash the request's sticky unit; None if it has none, and is then drawn afresh."""
-    sticky = live.served.revision.spec.sticky_by
-    if not sticky:
-        return None
-    source, _, name = sticky.partition(":")
-    if source == "header":
-        value: Any = headers.get(name.lower())
+    if live.unit_header:
+        value: Any = context.unit
     else:
-        value = _field(payload, name, live.signature.names)
+        field = live.served.revision.spec.sticky_by.partition(":")[2]
+        value = _field(payload, field, live.signature.names)
     if value is None or value == "":
         return None
     if isinstance(value, float | np.floating) and value.is_integer():

@@ -1,0 +1,138 @@
+"""What is left of a request after its answer: a decision, counts, a copy for the shadows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.journal.records import Decision
+from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import (
+    Columns,
+    InferenceRequest,
+    InferenceResponse,
+    Payload,
+    Prediction,
+    ProtocolError,
+    Records,
+    Rows,
+)
+from mlops.protocols.http_status import http_status
+from mlops.serving.answers import rows_of
+from mlops.serving.assignment import Assignment
+from mlops.serving.context import RequestContext
+from mlops.serving.metrics import Metrics
+from mlops.serving.revision import LiveRevision
+from mlops.serving.shadows import Shadows
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the journal keeps of one request's rows, and of its answer."""
+
+    features: Any
+    predictions: list[Any] | None
+
+
+class Recorder:
+    """Hands every answered request on: to the journal, the metrics and the shadows.
+
+    Args:
+        writer: Takes the decisions.
+        metrics: Takes the counts.
+        shadows: Get copies of what was answered.
+        features: `all`, `none` or the names of the features to keep with each decision.
+    """
+
+    def __init__(
+        self,
+        writer: JournalWriter,
+        metrics: Metrics,
+        shadows: Shadows,
+        features: str | tuple[str, ...],
+    ) -> None:
+        self.metrics = metrics
+        self._writer = writer
+        self._shadows = shadows
+        self._features = features
+
+    def keep(self, request: InferenceRequest, prediction: Prediction | None) -> Kept:
+        """Copy what is to be kept; takes as long as reading the rows did."""
+        features = _features(request.payload, self._features)
+        return Kept(features, None if prediction is None else rows_of(prediction, request.n_rows))
+
+    def record(
+        self,
+        live: LiveRevision,
+        request: InferenceRequest,
+        context: RequestContext,
+        assigned: Assignment,
+        result: InferenceResponse | ProtocolError,
+        kept: Kept,
+        time_ms: int,
+    ) -> None:
+        """Record one answered request. Called on the event loop."""
+        elapsed_ns = time.perf_counter_ns() - context.started_ns
+        status = http_status(result.kind) if isinstance(result, ProtocolError) else 200
+        revision, arm = live.served.revision.number, assigned.arm.arm
+        # A tester's request is in no statistic, of shadows neither.
+        drawn = assigned.propensity > 0
+        self.metrics.arm(arm.name, arm.model.label).count(
+            status, request.n_rows, elapsed_ns / 1e9, forced=not drawn
+        )
+        self.metrics.draws[revision] += drawn
+        self._writer.add_decision(
+            Decision(
+                nonce=assigned.nonce,
+                time_ms=time_ms,
+                revision=revision,
+                arm=assigned.arm.index,
+                propensity=assigned.propensity,
+                n_rows=request.n_rows,
+                latency_us=elapsed_ns // 1000,
+                status=status,
+                protocol=context.protocol,
+                client_id=request.client_id,
+                unit=assigned.unit,
+                features=kept.features,
+                predictions=kept.predictions,
+            ),
+            context.size,
+        )
+        if live.shadows and drawn:
+            self._shadows.offer(live, request, assigned.nonce, assigned.unit, context.size)
+
+    def close(self) -> None:
+        """Give up the shadows' queues."""
+        self._shadows.close()
+
+
+def _features(payload: Payload, features: str | tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON data
+    """What the journal keeps of a request's rows."""
+    if features == "none":
+        return None
+    if isinstance(payload, Rows):
+        document: Any = {"columns": payload.names, "data": payload.values}
+    elif isinstance(payload, Records):
+        document = {"records": payload.values}
+    else:
+        document = {
+            "values": dict(payload.values) if isinstance(payload, Columns) else payload.values
+        }
+    return document if features == "all" else _selected(payload, features)
+
+
+def _selected(payload: Payload, names: str | tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON data
+    if isinstance(payload, Rows) and payload.names:
+        picked = [index for index, name in enumerate(payload.names) if name in names]
+        return {
+            "columns": [payload.names[index] for index in picked],
+            "data": [[row[index] for index in picked] for row in payload.values],
+        }
+    if isinstance(payload, Records):
+        return {"records": [{k: v for k, v in r.items() if k in names} for r in payload.values]}
+    if isinstance(payload, Columns):
+        return {"values": {k: v for k, v in payload.values.items() if k in names}}
+    # Rows without names cannot be told apart; keeping them all would keep what must not be kept.
+    return None
