@@ -51,4 +51,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # Python would wait for every thread, and a model's call that hangs never ends.
+    os._exit(code)

@@ -39,6 +39,7 @@ class ThreadRunner:
         arm: Name of the arm, for errors and the log.
         threads: Calls at once.
         max_waiting: Requests that may wait for a thread.
+        deadline_s: Longest that a caller waits.
 
     Attributes:
         kind: `thread`.
@@ -55,12 +56,14 @@ class ThreadRunner:
         *,
         threads: int = _THREADS,
         max_waiting: int = _MAX_WAITING,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         self.arm = arm
         self.stats = RunnerStats()
         self._model = model
         self._threads = threads
         self._max_waiting = max_waiting
+        self._deadline_s = deadline_s
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"arm-{arm}")
         self._running: dict[int, _Call] = {}
 
@@ -68,7 +71,7 @@ class ThreadRunner:
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float = DEADLINE_S
     ) -> Pending:
         """See `Runner.predict`."""
-        return self._predict(payload, parameters, min(deadline_s, DEADLINE_S))
+        return self._predict(payload, parameters, min(deadline_s, self._deadline_s))
 
     async def _predict(
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float
@@ -130,10 +133,10 @@ class ThreadRunner:
     def fault(self) -> str:
         """See `Runner.fault`."""
         now = time.perf_counter()
-        hung = sum(now - call.started > DEADLINE_S for call in self._running.values())
+        hung = sum(now - call.started > self._deadline_s for call in self._running.values())
         if hung < self._threads:
             return ""
-        return f"`{self.arm}`: all {hung} calls under way take longer than {DEADLINE_S:g} s."
+        return f"`{self.arm}`: all {hung} calls under way take longer than {self._deadline_s:g} s."
 
     def close(self) -> None:
         """See `Runner.close`."""
