@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops.protocols.base import Payload, Prediction
-from mlops.serving.models.base import ServableModel
+from mlops.runtimes.base import ServableModel
 from mlops.serving.runners.base import DEADLINE_S, FEW_ROWS, Pending
 from mlops.serving.runners.thread import ThreadRunner
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
-from mlops.serving.models.base import ServableModel
+from mlops.runtimes.base import ServableModel
 from mlops.serving.runners.base import DEADLINE_S, Pending, RunnerStats
 
 _THREADS = min(4, (os.cpu_count() or 1) + 1)
