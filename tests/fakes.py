@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import (
     Decision,
-    DrawnRequest,
+    Fact,
     Fate,
-    LabelledRow,
+    Loss,
     NewOutcome,
-    Observation,
-    RevisionEvent,
     ShadowDecision,
-    ShadowPair,
-    ShadowTruth,
     StoredOutcome,
-    Traffic,
-    TrafficSlice,
-    Value,
-    Void,
 )
 
 
@@ -61,57 +53,22 @@ class FakeJournal:
         self.outcomes += outcomes
         return [StoredOutcome(Fate.ACCEPTED, outcome) for outcome in outcomes]
 
-    def append_shadows(self, decisions: Sequence[ShadowDecision]) -> None:
-        if self.shadow_failure is not None:
+    def record(self, facts: Sequence[Fact]) -> None:
+        shadows = [fact for fact in facts if isinstance(fact, ShadowDecision)]
+        if shadows and self.shadow_failure is not None:
             raise self.shadow_failure
-        self.shadows += decisions
-
-    def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:
-        raise NotImplementedError
-
-    def shadow_truths(self, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
-        raise NotImplementedError
-
-    def record_loss(self, kind: str, count: int, time_ms: int) -> None:
-        if self.failure is not None:
+        if not shadows and self.failure is not None:
             raise JournalUnavailableError("The journal is out of order.")
-        self.lost[kind] = self.lost.get(kind, 0) + count
-
-    def record_revision(self, event: RevisionEvent) -> None:
-        raise NotImplementedError
-
-    def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
-        raise NotImplementedError
-
-    def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
-        raise NotImplementedError
-
-    def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
-        raise NotImplementedError
-
-    def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
-        raise NotImplementedError
-
-    def traffic(self) -> list[Traffic]:
-        raise NotImplementedError
-
-    def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
-        raise NotImplementedError
-
-    def revision_events(self) -> list[RevisionEvent]:
-        raise NotImplementedError
+        self.shadows += shadows
+        for fact in facts:
+            if isinstance(fact, Loss):
+                self.lost[fact.kind] = self.lost.get(fact.kind, 0) + fact.count
 
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
         return 0
 
-    def voids(self) -> list[Void]:
-        return []
-
     def losses(self) -> dict[str, int]:
         return dict(self.lost)
-
-    def totals(self) -> dict[str, int]:
-        return {}
 
     def size_bytes(self) -> int:
         return self.size

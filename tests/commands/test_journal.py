@@ -11,6 +11,7 @@ import pytest
 
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
+from mlops.protocols.base import Records
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 from tests.journal.rows import decision
@@ -129,7 +130,7 @@ def test_pruning(busy: Shop) -> None:
 
 def test_a_journal_that_is_too_large_is_told(busy: Shop) -> None:
     journal = SqlJournal(journal_url(f"sqlite:///{busy.folder / '.mlops/journal/wine.db'}", "wine"))
-    rows = [decision(n, features=[{"note": "x" * 10_000}]) for n in range(200)]
+    rows = [decision(n, features=Records([{"note": "x" * 10_000}])) for n in range(200)]
     journal.append(rows, [])
     journal.close()
     strict = replace(busy, environ={"MLOPS_JOURNAL_MAX_MB": "1"})

@@ -75,7 +75,7 @@ def test_a_verdict_that_is_shared_by_pairs_has_half_of_alpha(
         spec = replace(spec_of(["a", "b"], [0.5, 0.5], "exact", ""), paired=paired)
         fill(journal, ("a", "b"), [Stage((0.5, 0.5), 500)], labels((0.9, 0.9)), reward="exact")
         event = journal.revision_events()[0]
-        journal.record_revision(replace(event, revision=1, event="live", spec=to_dict(spec)))
+        journal.record([replace(event, revision=1, event="live", spec=to_dict(spec))])
         journal.close()
         found[paired] = planned(cli, project, capsys, f"shop-{paired}", "--lift", "0.05")
     assert [found[paired]["goal"]["alpha"] for paired in (False, True)] == [0.05, 0.025]

@@ -173,7 +173,7 @@ def test_one_absurd_outcome_does_not_end_an_experiment(market: Shop) -> None:
 def test_force_needs_no_report(market: Shop) -> None:
     market.ok("deploy", "--ab", "wine/1", "wine/2")
     journal = SqlJournal(f"sqlite:///{market.folder / '.mlops/journal/wine.db'}")
-    journal.record_revision(RevisionEvent(10_000, 1, "live", {"arms": 5}))
+    journal.record([RevisionEvent(10_000, 1, "live", {"arms": 5})])
     try:
         assert market.run("report").code == 3
         said = market.ok("promote", "--arm", "wine-2", "--force", "the report is broken", "--json")

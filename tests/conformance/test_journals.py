@@ -18,7 +18,9 @@ from mlops.journal.records import (
     WHOLE_REQUEST,
     Decision,
     Fate,
+    Loss,
     NewOutcome,
+    PolicyEpoch,
     RevisionEvent,
     ShadowDecision,
     ShadowPair,
@@ -28,6 +30,7 @@ from mlops.journal.records import (
     Void,
 )
 from mlops.journal.sql import SqlJournal
+from mlops.protocols.base import Columns, Records, Rows, Tensor
 from tests.journal.rows import T0, decision, named, nonce, outcome
 
 Json: TypeAlias = Any
@@ -186,7 +189,7 @@ def test_a_row_may_have_several_outcomes(journal: Journal) -> None:
 
 
 def test_a_corrected_truth_is_read_once(journal: Journal) -> None:
-    journal.append([decision(1, features={"records": [{"a": 1}]}, arm=1, propensity=0.25)], [])
+    journal.append([decision(1, features=Records([{"a": 1}]), arm=1, propensity=0.25)], [])
     for truth in (3.0, 4.0):
         told = outcome(1, arm=1, propensity=0.25, reward=None, truth=truth)
         journal.append([], [replace(told, repeatable=True)])
@@ -205,11 +208,11 @@ def test_requests_are_read_in_the_order_of_the_draws(journal: Journal) -> None:
 
 
 def test_a_feature_is_read_of_first_rows(journal: Journal) -> None:
-    kept = {"columns": ["age", "country"], "data": [[30, "de"], [40, "es"]]}
+    kept = Rows([[30, "de"], [40, "es"]], ("age", "country"))
     drawn = [
-        decision(1, features=kept), decision(2, features={"values": [[1.0]]}),
+        decision(1, features=kept), decision(2, features=Tensor([[1.0]])),
         decision(3), decision(4, revision=2, features=kept),
-        decision(5, propensity=0.0, features=kept), decision(6, features={"records": [{"age": 7}]}),
+        decision(5, propensity=0.0, features=kept), decision(6, features=Records([{"age": 7}])),
     ]  # fmt: skip
     journal.append(drawn, [])
     assert dict(journal.cells([1], "country")) == {nonce(1): "de"}
@@ -354,8 +357,8 @@ def shadow(number: int, **changes: Json) -> ShadowDecision:
 
 def test_a_shadow_is_stored_once_and_counts_nowhere(journal: Journal) -> None:
     journal.append([decision(1)], [])
-    journal.append_shadows([shadow(1), shadow(1), shadow(1, shadow=1)])
-    journal.append_shadows([shadow(1), shadow(2)])
+    journal.record([shadow(1), shadow(1), shadow(1, shadow=1)])
+    journal.record([shadow(1), shadow(2)])
     (traffic,) = journal.traffic()
     assert traffic.drawn == 1
     assert list(journal.observations()) == []
@@ -371,7 +374,7 @@ def test_a_shadow_is_stored_once_and_counts_nowhere(journal: Journal) -> None:
 def test_a_shadow_stands_beside_what_was_served(journal: Journal) -> None:
     served = decision(1, arm=1, latency_us=70, predictions=[1.0, "red"], n_rows=2)
     journal.append([served, decision(3, status=500, predictions=None)], [])
-    journal.append_shadows(
+    journal.record(
         [
             shadow(1, predictions=[1.5, "red"]),
             shadow(2, status=504, predictions=None),
@@ -391,7 +394,7 @@ def test_truths_of_what_a_shadow_saw(journal: Journal) -> None:
         [decision(1, predictions=[1.0]), decision(2, predictions=[1.0, 2.0], n_rows=2)],
         [outcome(1, truth=3.0), outcome(2, row=1, truth="x"), outcome(2, row=0, reward=1.0)],
     )
-    journal.append_shadows([shadow(1), shadow(2, predictions=[7.0, 8.0]), shadow(9)])
+    journal.record([shadow(1), shadow(2, predictions=[7.0, 8.0]), shadow(9)])
     assert list(journal.shadow_truths([1])) == [
         ShadowTruth(1, 0, 0, 1.5, 1.0, 3.0),
         ShadowTruth(1, 0, 0, 8.0, 2.0, "x"),
@@ -430,7 +433,10 @@ def test_what_has_no_json_form_stops_nothing(journal: Journal) -> None:
     """Models answer anything."""
     odd: list[Any] = [2**70, {1: "x"}, b"bytes", 1 + 2j, "\ud800", object(), {"a": {2**70}}]
     journal.append(
-        [decision(n, predictions=[value], features={"x": value}) for n, value in enumerate(odd)],
+        [
+            decision(n, predictions=[value], features=Columns({"x": [value]}))
+            for n, value in enumerate(odd)
+        ],
         [outcome(n) for n in range(len(odd))],
     )
     assert len(list(journal.observations())) == len(odd)
@@ -445,12 +451,12 @@ def test_observations_of_some_revisions(journal: Journal) -> None:
 
 
 def test_rows_that_have_a_truth(journal: Journal) -> None:
-    kept: dict[str, Json] = {"columns": ["a", "b"], "data": [[1, "x"], [2, "y"]]}
+    kept = Rows([[1, "x"], [2, "y"]], ("a", "b"))
     journal.append(
         [
-            decision(1, features={"records": [{"a": 1}]}, unit=b"unit----"),
+            decision(1, features=Records([{"a": 1}]), unit=b"unit----"),
             decision(2, features=kept, n_rows=2, predictions=[1.0, 2.0]),
-            decision(3, features={"values": {"a": [7]}}),
+            decision(3, features=Columns({"a": [7]})),
             decision(4),
             decision(5, features=kept, revision=2),
             decision(6, features=kept),
@@ -483,13 +489,29 @@ def test_revision_events_come_back_in_order(journal: Journal) -> None:
         RevisionEvent(2, T0 + 9, "stopped"),
     ]
     for event in events:
-        journal.record_revision(event)
+        journal.record([event])
     assert journal.revision_events() == events
+
+
+def test_epochs_of_a_policy(journal: Journal) -> None:
+    spec = {"arms": [{"name": "a", "weight": 0.25}, {"name": "b", "weight": 0.75}]}
+    journal.record([RevisionEvent(1, T0, "started", spec), RevisionEvent(2, T0 + 9, "live", spec)])
+    newer = PolicyEpoch(1, 1, T0 + 5, (0.5, 0.5), {"alpha": [1.0, 2.0]})
+    journal.record([newer])
+    # Written again, it stands as it is, and so does what a revision begins with.
+    journal.record(
+        [replace(newer, probabilities=(1.0, 0.0)), RevisionEvent(1, T0 + 99, "started", spec)]
+    )
+    first = PolicyEpoch(1, 0, T0, (0.25, 0.75))
+    assert journal.epochs([1]) == [first, newer]
+    assert [(each.revision, each.epoch) for each in journal.epochs()] == [(1, 0), (1, 1), (2, 0)]
+    journal.append([decision(1), decision(2, epoch=1)], [])
+    assert journal.epochs([7]) == []
 
 
 def test_features_are_forgotten_and_statistics_stay(journal: SqlJournal, url: str) -> None:
     """By a second reader, as `mlops journal prune` is one beside the server."""
-    features = {"columns": ["x"], "data": [[1.5]]}
+    features = Rows([[1.5]], ("x",))
     numbers = range(12_000)
     journal.append([decision(n, features=features) for n in numbers], [])
     journal.append([], [outcome(n, truth=1.0) for n in range(0, 12_000, 1000)])
@@ -512,7 +534,7 @@ def test_features_are_forgotten_and_statistics_stay(journal: SqlJournal, url: st
 
 
 def test_a_prune_that_the_database_refuses(journal: SqlJournal, url: str) -> None:
-    journal.append([decision(1, features={"x": 1})], [])
+    journal.append([decision(1, features=Columns({"x": [1]}))], [])
     _execute(url, "ALTER TABLE decisions RENAME TO gone")
     with pytest.raises(JournalUnavailableError):
         list(journal.forget_features(T0 + 10))
@@ -520,7 +542,7 @@ def test_a_prune_that_the_database_refuses(journal: SqlJournal, url: str) -> Non
 
 def test_losses_add_up(journal: Journal) -> None:
     for kind, count in (("decision", 3), ("other", 1), ("decision", 4)):
-        journal.record_loss(kind, count, T0)
+        journal.record([Loss(kind, count, T0)])
     assert journal.losses() == {"decision": 7, "other": 1}
 
 
@@ -559,7 +581,7 @@ def test_one_writes_while_another_reads(journal: Journal, url: str) -> None:
         counts.append(len(list(reader.observations())))
         traffic = reader.traffic()
         assert not traffic or traffic[0].drawn % 20 == 0
-        reader.record_loss("decision", 1, T0)
+        reader.record([Loss("decision", 1, T0)])
     thread.join()
     assert not faults
     assert counts == sorted(counts)
@@ -584,15 +606,16 @@ def test_a_batch_is_stored_whole_or_not_at_all(journal: Journal, url: str) -> No
 def test_administrative_rows_that_cannot_be_stored(journal: Journal, url: str) -> None:
     _execute(url, "ALTER TABLE losses RENAME TO gone")
     with pytest.raises(JournalUnavailableError):
-        journal.record_loss("decision", 1, T0)
+        journal.record([Loss("decision", 1, T0)])
     _execute(url, "ALTER TABLE revisions RENAME TO gone_too")
     with pytest.raises(JournalUnavailableError):
-        journal.record_revision(RevisionEvent(1, T0, "live"))
+        journal.record([RevisionEvent(1, T0, "live")])
 
 
 def test_records_are_not_changed(journal: Journal) -> None:
-    given_decision, given_outcome = decision(1, features={"a": [1]}), outcome(1)
-    copies = replace(given_decision, features={"a": [1]}), replace(given_outcome)
+    predictions = [1.5]
+    given_decision, given_outcome = decision(1, predictions=predictions), outcome(1)
+    copies = given_decision._replace(predictions=[1.5]), replace(given_outcome)
     journal.append([given_decision], [given_outcome])
     assert (given_decision, given_outcome) == copies
 
@@ -608,7 +631,7 @@ def _execute(url: str, statement: str) -> None:
 
 
 def test_a_void_outcome_counts_nowhere_and_stays(journal: Journal, url: str) -> None:
-    decided = [decision(n, features={"values": [[1.0]]}) for n in (1, 2, 3)]
+    decided = [decision(n, features=Tensor([[1.0]])) for n in (1, 2, 3)]
     journal.append(decided, [outcome(n, reward=float(n), truth=float(n)) for n in (1, 2, 3)])
     journal.append([], [outcome(7, reward=7.0)])  # its decision was shed
     assert journal.void([nonce(2), nonce(7), nonce(99)], time_ms=5, reason="a test", by="ana") == 2
@@ -639,8 +662,8 @@ def test_after_a_void_the_real_outcome_is_taken_and_the_old_one_is_not(journal: 
 def test_where_the_last_correction_is_void_the_one_before_stands(journal: Journal) -> None:
     shadow = ShadowDecision(nonce(1), 1, 0, T0, 5, 200, [1.0])
     first = replace(outcome(1, reward=None, truth=4.0), repeatable=True)
-    journal.append([decision(1, features={"values": [[1.0]]})], [first])
-    journal.append_shadows([shadow])
+    journal.append([decision(1, features=Tensor([[1.0]]))], [first])
+    journal.record([shadow])
     journal.void([nonce(1)], time_ms=5, reason="wrong", by="ana")
     assert list(journal.shadow_truths([1])) == []
     journal.append([], [replace(first, truth=5.0)])

@@ -20,7 +20,7 @@ def test_the_report_is_about_the_revision_that_came_back(tmp_path: Path) -> None
     for time_ms, (number, event, spec) in enumerate(
         [(1, "started", one), (2, "live", other), (1, "started", one)]
     ):
-        journal.record_revision(RevisionEvent(number, time_ms, event, to_dict(spec)))
+        journal.record([RevisionEvent(number, time_ms, event, to_dict(spec))])
     evidence = gather(journal)
     journal.close()
     assert evidence.spec == one

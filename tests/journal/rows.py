@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from mlops.journal.features import features_of
 from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome, Value
 
 Json: TypeAlias = Any
@@ -16,7 +17,9 @@ def nonce(number: int) -> bytes:
 
 
 def decision(number: int, **changes: Json) -> Decision:
-    """The decision of that number: arm 0 of revision 1, drawn with 0.5, one row."""
+    """The decision of that number: arm 0 of revision 1, drawn with 0.5, one row.
+
+    `features` are a payload."""
     fields: dict[str, Json] = {
         "nonce": nonce(number),
         "time_ms": T0 + number,
@@ -29,6 +32,8 @@ def decision(number: int, **changes: Json) -> Decision:
         "protocol": "mlflow",
         "predictions": [float(number)],
     }
+    if changes.get("features") is not None:
+        changes["features"] = features_of(changes["features"], "all")
     return Decision(**{**fields, **changes})
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from mlops.errors import MlopsError
 from mlops.journal import migration
 from mlops.journal.records import Fate
+from mlops.journal.schema import VERSION
 from mlops.journal.sql import SqlJournal
+from mlops.protocols.base import Records
 from tests.conformance.test_journals import JOURNALS
-from tests.journal.rows import decision, nonce, outcome
+from tests.journal.rows import T0, decision, nonce, outcome
 
 
 def _turn_back(url: str) -> None:
@@ -37,8 +41,14 @@ def _turn_back(url: str) -> None:
         if "sqlite" not in url:
             counter = "pg_get_serial_sequence('outcomes', 'seq')"
             connection.execute(text(f"SELECT setval({counter}, 100)"))
+        _drop_new_columns(connection)
         connection.execute(text("UPDATE journal_meta SET version = 1"))
     engine.dispose()
+
+
+def _drop_new_columns(connection: Connection) -> None:
+    for name in ("epoch", "columns_id"):
+        connection.execute(text(f"ALTER TABLE decisions DROP COLUMN {name}"))
 
 
 @pytest.mark.parametrize("kind", JOURNALS)
@@ -67,13 +77,14 @@ def test_a_journal_of_version_2(request: pytest.FixtureRequest, kind: str) -> No
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE voids"))
+        _drop_new_columns(connection)
         connection.execute(text("UPDATE journal_meta SET version = 2"))
     journal = SqlJournal(url)
     assert journal.void([nonce(2)], time_ms=1, reason="why", by="who") == 1
     assert [seen.reward for seen in journal.observations()] == [1]
     journal.close()
     with engine.connect() as connection:
-        assert connection.execute(text("SELECT version FROM journal_meta")).scalar_one() == 3
+        assert connection.execute(text("SELECT version FROM journal_meta")).scalar_one() == VERSION
     engine.dispose()
 
 
@@ -92,4 +103,33 @@ def test_a_migration_that_is_interrupted_has_changed_nothing(
             SqlJournal(url)
     journal = SqlJournal(url)
     assert [seen.reward for seen in journal.observations()] == [1]
+    journal.close()
+
+
+def test_a_journal_that_version_3_wrote(tmp_path: Path) -> None:
+    """Made by its release; the features of old requests stay as they are, and are read."""
+    path = tmp_path / "journal.db"
+    with contextlib.closing(sqlite3.connect(path)) as old:
+        old.executescript(Path(__file__).with_name("version_3.sql").read_text())
+    journal = SqlJournal(f"sqlite:///{path}")
+    labelled = [(row.features, row.truth) for row in journal.labelled_rows([1])]
+    assert labelled == [
+        ({"alcohol": 7.4, "colour": "red", "pH": None}, 1.0),
+        ([1.5, 2.0], 2.0),
+        ({"alcohol": 7.4, "colour": "white", "pH": None}, 3.0),
+        ({"alcohol": 1.5, "colour": "red"}, 4.0),
+        ([1.0, 2.0, 3.0], 5.0),
+        ({"alcohol": 1, "colour": None, "pH": 3.1}, 9.5),
+    ]
+    exported = [row.features for row in journal.joined_rows()]
+    assert exported[:3] == [labelled[0][0], labelled[1][0], [3.0, 4.25]]
+    assert exported[-5:] == [None] * 5  # a list of numbers, two without features, one unknown
+    assert [cell for _, cell in journal.cells([1], "alcohol")] == [7.4, 7.4, 1.5]
+    assert [(each.epoch, each.probabilities) for each in journal.epochs()] == [(0, (0.25, 0.75))]
+    assert journal.voids()[0].outcomes == 1
+    # It goes on in today's form.
+    journal.append([decision(50, features=Records([{"alcohol": 5.5}]))], [outcome(50, truth=6.0)])
+    assert [row.features for row in journal.labelled_rows([1])][-1] == {"alcohol": 5.5}
+    assert sum(journal.forget_features(T0 + 40)) == 6
+    assert len(list(journal.labelled_rows([1]))) == 1
     journal.close()

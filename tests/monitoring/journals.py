@@ -89,8 +89,8 @@ def fill(
     now_ms = START_MS
     for number, stage in enumerate(stages, start=1):
         spec = spec_of(names, stage.weights, reward, sticky_by, reward_range)
-        journal.record_revision(
-            RevisionEvent(number, now_ms, "started" if number == 1 else "live", to_dict(spec))
+        journal.record(
+            [RevisionEvent(number, now_ms, "started" if number == 1 else "live", to_dict(spec))]
         )
         span_ms = int(stage.hours * 3_600_000)
         times = np.sort(rng.integers(0, span_ms, stage.n)) + now_ms

@@ -64,7 +64,7 @@ class Shop:
             redraw=self.redraw,
         )
         event = RevisionEvent(self.number, self.now_ms, "live", to_dict(spec))
-        self.journal.record_revision(event)
+        self.journal.record([event])
 
     def ask(self, arm: int, time_ms: int, *, unit: int | None = None, status: int = 200) -> bytes:
         """Write a request down."""

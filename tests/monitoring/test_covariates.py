@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from mlops.errors import InvalidInputError
+from mlops.journal.features import features_of
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.report import Report, ReportOptions, make_report
 from mlops.monitoring.segments import segments_of
+from mlops.protocols.base import Records
 from mlops.spec.deployment import Revision, to_dict
 from mlops.spec.server import Served, ServerState, write_state
 from tests.fixtures_training import Cli
@@ -36,7 +38,7 @@ def revision(
     journal: SqlJournal, number: int, names: list[str], start_ms: int, sticky: bool
 ) -> None:
     spec = spec_of(names, [1 / len(names)] * len(names), "given", "header:x" if sticky else "")
-    journal.record_revision(RevisionEvent(number, start_ms, "live", to_dict(spec)))
+    journal.record([RevisionEvent(number, start_ms, "live", to_dict(spec))])
 
 
 def write(
@@ -75,7 +77,7 @@ def _serve(
             Decision(
                 nonce, time_ms, number, arm, propensity, 1, 900, 200, "mlflow",
                 unit=i.to_bytes(8, "little") if sticky else None,
-                features={"records": [row]} if i % 50 else None, predictions=[1.0],
+                features=features_of(Records([row]), "all") if i % 50 else None, predictions=[1.0],
             )
         )  # fmt: skip
         reward = draw(rng, row, arm)

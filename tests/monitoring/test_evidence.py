@@ -39,9 +39,7 @@ class Diary:
             for name, weight in zip(self.names, weights, strict=True)
         )
         spec = DeploymentSpec("wine", arms, reward=self.reward, sticky_by=self.sticky_by)
-        self.journal.record_revision(
-            RevisionEvent(self.revision, self.now_ms, event, to_dict(spec))
-        )
+        self.journal.record([RevisionEvent(self.revision, self.now_ms, event, to_dict(spec))])
 
     def decide(
         self,
@@ -221,7 +219,7 @@ def test_notes_belong_to_their_experiment_and_are_said_once(diary: Diary) -> Non
     diary.live(0.5, 0.5)
     for text in ("simulated", "simulated", "sale"):
         event = RevisionEvent(diary.revision, diary.now_ms, "note", {"text": text})
-        diary.journal.record_revision(event)
+        diary.journal.record([event])
     assert diary.read().notes == ("simulated", "sale")
     diary.reward = "exact"
     diary.live(0.5, 0.5)
@@ -259,7 +257,7 @@ def fill(
         for name, weight in zip("ab", weights, strict=True)
     )
     spec = DeploymentSpec("wine", arms, reward="given")
-    journal.record_revision(RevisionEvent(revision, revision * 10_000, "live", to_dict(spec)))
+    journal.record([RevisionEvent(revision, revision * 10_000, "live", to_dict(spec))])
     rng = np.random.default_rng(revision)
     decisions, outcomes = [], []
     for number, pair in enumerate(rewards):

@@ -10,6 +10,7 @@ import pytest
 from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.export import Table, export_table
+from mlops.protocols.base import Rows, Tensor
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 from tests.journal.rows import T0, decision, nonce, outcome
@@ -24,7 +25,7 @@ _SPEC = DeploymentSpec(
 @pytest.fixture
 def journal(tmp_path: Path) -> SqlJournal:
     journal = SqlJournal(f"sqlite:///{tmp_path / 'wine.db'}")
-    journal.record_revision(RevisionEvent(1, T0, "live", to_dict(_SPEC)))
+    journal.record([RevisionEvent(1, T0, "live", to_dict(_SPEC))])
     return journal
 
 
@@ -33,11 +34,11 @@ def _table(journal: SqlJournal) -> Table:
 
 
 def test_one_line_for_each_row_of_a_request(journal: SqlJournal) -> None:
-    columns = {"columns": ["x", "arm", "note"], "data": [[1, 2.5, "y"], [2.5, None, ["z"]]]}
+    columns = Rows([[1, 2.5, "y"], [2.5, None, ["z"]]], ("x", "arm", "note"))
     journal.append(
         [
             decision(1, n_rows=2, predictions=[5.0, 7.0], features=columns, unit=b"u" * 8),
-            decision(2, arm=1, features={"values": [[1.0, 2.0]]}, predictions=["red"]),
+            decision(2, arm=1, features=Tensor([[1.0, 2.0]]), predictions=["red"]),
             decision(3, status=500, predictions=None),
         ],
         [
@@ -73,7 +74,7 @@ def test_one_line_for_each_row_of_a_request(journal: SqlJournal) -> None:
 
 def test_memory_does_not_grow_with_the_journal(journal: SqlJournal) -> None:
     def peak(first: int, count: int) -> int:
-        row = {"columns": ["x"], "data": [[1.0]]}
+        row = Rows([[1.0]], ("x",))
         journal.append([decision(n, features=row) for n in range(first, first + count)], [])
         tracemalloc.start()
         table = _table(journal)

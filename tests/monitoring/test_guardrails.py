@@ -41,7 +41,7 @@ def write(
     spec = spec_of(["a", "b"], [0.5, 0.5], reward, "header:x-user" if sticky else "")
     # What a failure is worth is said, so that only the guardrail speaks of it.
     spec = replace(spec, attribution=replace(spec.attribution, failed=0.0))
-    journal.record_revision(RevisionEvent(1, START_MS, "live", to_dict(spec)))
+    journal.record([RevisionEvent(1, START_MS, "live", to_dict(spec))])
     arm_of = rng.integers(0, 2, n)
     decisions, outcomes = [], []
     for i in range(n):

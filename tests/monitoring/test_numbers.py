@@ -43,7 +43,7 @@ def write(
     names = [f"arm{index}" for index in range(len(weights))]
     spec = spec_of(names, weights, reward, "header:x-user" if sticky else "")
     document = {**to_dict(spec), "classes": classes or {}}
-    journal.record_revision(RevisionEvent(1, START_MS, "started", document))
+    journal.record([RevisionEvent(1, START_MS, "started", document)])
     rng = np.random.default_rng(3)
     decisions, outcomes = [], []
     for index, (arm, status, prediction, truth, sent) in enumerate(rows):

@@ -290,7 +290,7 @@ def test_a_simulation_is_flagged_beside_the_verdict(tmp_path: Path) -> None:
     journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
     fill(journal, AB, EVEN, numbers([0, 0.6]))
     for text in ("simulated: draws from 400 rows", "the router was changed"):
-        journal.record_revision(RevisionEvent(1, START_MS, "note", {"text": text}))
+        journal.record([RevisionEvent(1, START_MS, "note", {"text": text})])
     html = report_page(journal)
     journal.close()
     assert html.index("draws from 400 rows") < html.index('id="h-difference"')

@@ -138,7 +138,7 @@ def test_units_keep_the_range_whatever_made_their_reward(
     journal: SqlJournal, rules: Attribution
 ) -> None:
     spec = replace(spec_of(AB, [0.5, 0.5], "given", "", (0.0, 1.0)), attribution=rules)
-    journal.record_revision(RevisionEvent(1, START_MS, "live", to_dict(spec)))
+    journal.record([RevisionEvent(1, START_MS, "live", to_dict(spec))])
     for index in range(60):
         nonce, at_ms, arm = index.to_bytes(12, "big"), START_MS + index, index % 2
         status = 200 if index % 10 else 500

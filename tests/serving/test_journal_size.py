@@ -19,7 +19,7 @@ def test_the_cap(size: int, max_mb: int, told: bool) -> None:
 
 def test_it_is_said_once_each_time(caplog: pytest.LogCaptureFixture) -> None:
     journal = FakeJournal()
-    watched = JournalSize(journal, 1, "wine")
+    watched = JournalSize(journal.size_bytes, 1, "wine")
     for size in (0, 2_000_000, 3_000_000, 10, 2_000_000):
         journal.size = size
         watched.look()

@@ -1,4 +1,9 @@
-"""The contract of a journal."""
+"""The contracts of a journal: a log to append to, and readers of what it holds.
+
+Whoever needs one of them asks for it alone, so that what stands in for a journal is small; a
+`Journal` is all of them. The methods that read may be called from any thread, and raise a
+`RemoteError` if the store cannot be read.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +14,12 @@ from mlops.errors import RemoteError
 from mlops.journal.records import (
     Decision,
     DrawnRequest,
+    Fact,
     LabelledRow,
     NewOutcome,
     Observation,
+    PolicyEpoch,
     RevisionEvent,
-    ShadowDecision,
     ShadowPair,
     ShadowTruth,
     StoredOutcome,
@@ -32,12 +38,11 @@ class JournalFullError(JournalUnavailableError):
     """There is no space left to write it; it works again by itself once there is."""
 
 
-class Journal(Protocol):
+class Log(Protocol):
     """Append-only store of decisions and outcomes.
 
     One writer thread in each process, and any number of readers. Processes that write at once,
-    where the store allows it, get the same answers as one that writes for all of them. The methods
-    that read raise a `RemoteError` if the store cannot be read.
+    where the store allows it, get the same answers as one that writes for all of them.
     """
 
     def append(
@@ -61,29 +66,46 @@ class Journal(Protocol):
         """
         ...
 
-    def append_shadows(self, decisions: Sequence[ShadowDecision]) -> None:
-        """Store what shadows answered; storing the same again changes nothing.
+    def record(self, facts: Sequence[Fact]) -> None:
+        """Store other facts in one durable commit.
+
+        What a shadow answered and a policy epoch are stored once, however often they come; a
+        revision that goes live brings its epoch 0, the weights of its spec.
+
+        Args:
+            facts: Any number.
 
         Raises:
-            JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
+            JournalUnavailableError: Nothing of them was stored; it may be tried again.
         """
         ...
 
-    def record_loss(self, kind: str, count: int, time_ms: int) -> None:
-        """Write down that `count` rows of a kind had to be shed.
+    def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
+        """Leave every outcome that these decisions have now out of all that is read from now on.
+
+        The outcomes stay in the store. A new outcome of such a row is taken again.
+
+        Args:
+            nonces: Identities of the decisions.
+            time_ms: Now, milliseconds since 1970 in UTC.
+            reason: Why.
+            by: Who does it.
+
+        Returns:
+            How many outcomes counted before and do not any more.
 
         Raises:
-            JournalUnavailableError: It was not stored.
+            JournalUnavailableError: Nothing was stored.
         """
         ...
 
-    def record_revision(self, event: RevisionEvent) -> None:
-        """Copy an event of the ledger, to align times.
-
-        Raises:
-            JournalUnavailableError: It was not stored.
-        """
+    def close(self) -> None:
+        """Let go of the database."""
         ...
+
+
+class Evidence(Protocol):
+    """What experiments are judged by."""
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
         """Read stored outcomes in order of arrival, joined to their decisions.
@@ -118,21 +140,9 @@ class Journal(Protocol):
         """
         ...
 
-    def traffic(self) -> list[Traffic]:
-        """Count decisions by revision and arm, in that order."""
-        ...
 
-    def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
-        """Count decisions that the policy drew by stretch of time, revision and arm, in that order.
-
-        Stretches and arms without any are left out.
-
-        Args:
-            revisions: Only decisions of these.
-            width_ms: Width of a stretch in milliseconds, at least 1; stretches start at multiples
-                of it since 1970 in UTC.
-        """
-        ...
+class ShadowReader(Protocol):
+    """What shadows made of the requests."""
 
     def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:
         """Read what shadows answered beside what was served, in order of arrival.
@@ -150,26 +160,21 @@ class Journal(Protocol):
         """
         ...
 
+
+class History(Protocol):
+    """What happened beside decisions and outcomes."""
+
     def revision_events(self) -> list[RevisionEvent]:
         """Return every administrative row, oldest first."""
         ...
 
-    def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
-        """Leave every outcome that these decisions have now out of all that is read from now on.
+    def epochs(self, revisions: Iterable[int] | None = None) -> list[PolicyEpoch]:
+        """Return the policy epochs, by revision and number.
 
-        The outcomes stay in the store. A new outcome of such a row is taken again.
+        Each revision has an epoch 0; in a journal of an older version, made from its spec.
 
         Args:
-            nonces: Identities of the decisions.
-            time_ms: Now, milliseconds since 1970 in UTC.
-            reason: Why.
-            by: Who does it.
-
-        Returns:
-            How many outcomes counted before and do not any more.
-
-        Raises:
-            JournalUnavailableError: Nothing was stored.
+            revisions: Only those of these revisions; all by default.
         """
         ...
 
@@ -181,6 +186,26 @@ class Journal(Protocol):
         """Return how many rows of each kind were shed in all."""
         ...
 
+
+class Sums(Protocol):
+    """How much there is of what."""
+
+    def traffic(self) -> list[Traffic]:
+        """Count decisions by revision and arm, in that order."""
+        ...
+
+    def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
+        """Count decisions that the policy drew by stretch of time, revision and arm, in that order.
+
+        Stretches and arms without any are left out.
+
+        Args:
+            revisions: Only decisions of these.
+            width_ms: Width of a stretch in milliseconds, at least 1; stretches start at multiples
+                of it since 1970 in UTC.
+        """
+        ...
+
     def totals(self) -> dict[str, int]:
         """Count all decisions as `requests`, and all `outcomes`."""
         ...
@@ -189,6 +214,6 @@ class Journal(Protocol):
         """Return what it takes on disk."""
         ...
 
-    def close(self) -> None:
-        """Let go of the database."""
-        ...
+
+class Journal(Log, Evidence, ShadowReader, History, Sums, Protocol):
+    """Everything that a journal does for a server and its report."""

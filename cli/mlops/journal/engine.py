@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, create_engine, event, insert, inspect, select, text
+from sqlalchemy import URL, Engine, QueuePool, create_engine, event, insert, inspect, select, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.schema import CreateSchema
@@ -42,7 +42,7 @@ def open_engine(url: str) -> Engine:
     parsed = _parse(url)
     engine = _engine(parsed)
     try:
-        if engine.dialect.name == "sqlite" and parsed.database:
+        if engine.dialect.name == "sqlite" and parsed.database and "mode" not in parsed.query:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
         _create_tables(engine)
     except (DBAPIError, OSError) as error:
@@ -88,6 +88,9 @@ def _engine(parsed: URL) -> Engine:
         parsed = parsed.update_query_dict({**_PATIENCE, **parsed.query})
         # A connection that a restart has cut is found out before it is used.
         options["pool_pre_ping"] = True
+    elif parsed.query.get("mode") == "memory":
+        # It lives as long as one connection does.
+        options["poolclass"] = QueuePool
     try:
         engine = create_engine(parsed, **options)
     except ModuleNotFoundError as error:

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from sqlalchemy import Connection, and_, exists, select
 
+from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.joining import same_decision
-from mlops.journal.labelled import pick_row
 from mlops.journal.records import WHOLE_REQUEST, Value
 from mlops.journal.rows import Row, prediction_of, truth_of
 from mlops.journal.schema import decisions, outcomes
@@ -78,8 +77,9 @@ def read_joined_rows(connection: Connection) -> Iterator[JoinedRow]:
         .order_by(d.seq)
     )  # fmt: skip
     streamed = connection.execution_options(yield_per=_READ_AHEAD_ROWS)
+    names = ColumnNames(connection)
     for _, group in itertools.groupby(streamed.execute(asked), key=lambda row: row.seq):
-        yield from _request(list(group))
+        yield from _request(list(group), names)
     alone = select(*o).where(~exists().where(same_decision()), counts()).order_by(o.seq)
     for row in streamed.execute(alone):
         yield JoinedRow(
@@ -88,10 +88,10 @@ def read_joined_rows(connection: Connection) -> Iterator[JoinedRow]:
         )  # fmt: skip
 
 
-def _request(found: Sequence[Row]) -> Iterator[JoinedRow]:
+def _request(found: Sequence[Row], names: ColumnNames) -> Iterator[JoinedRow]:
     """Spread one decision over its rows, each with its outcomes or with none."""
     first = found[0]
-    features = None if first.features is None else orjson.loads(first.features)
+    kept = None if first.features is None else names.kept(first.features, first.columns_id)
     by_row: dict[int, list[Row]] = {index: [] for index in range(first.n_rows)}
     for outcome in sorted((o for o in found if o.row is not None), key=lambda o: o.ordinal):
         index = 0 if outcome.row == WHOLE_REQUEST and first.n_rows == 1 else outcome.row
@@ -111,7 +111,7 @@ def _request(found: Sequence[Row]) -> Iterator[JoinedRow]:
                 client_id=first.client_id,
                 unit=None if first.unit is None else bytes(first.unit),
                 row=index,
-                features=None if features is None or index < 0 else pick_row(features, index),
+                features=None if kept is None or index < 0 else kept.row(index),
                 prediction=prediction_of(first.prediction, first.predictions, index),
                 outcome_ms=answer.outcome_ms if answer else None,
                 ordinal=answer.ordinal if answer else 0,

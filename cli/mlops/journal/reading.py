@@ -20,12 +20,14 @@ from sqlalchemy import (
     select,
 )
 
+from mlops.journal.feature_rows import ColumnNames, labelled_row
 from mlops.journal.joining import same_decision
-from mlops.journal.labelled import labelled_row, pick_row
+from mlops.journal.recording import weights_of
 from mlops.journal.records import (
     DrawnRequest,
     LabelledRow,
     Observation,
+    PolicyEpoch,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,
@@ -36,6 +38,7 @@ from mlops.journal.records import (
 from mlops.journal.rows import Row, observation_of, prediction_of, predictions_of, truth_of
 from mlops.journal.schema import (
     decisions,
+    epochs,
     losses,
     outcomes,
     revisions,
@@ -50,7 +53,7 @@ _READ_AHEAD_ROWS = 5_000
 def read_observations(
     connection: Connection, revisions: Iterable[int] | None
 ) -> Iterator[Observation]:
-    """See `Journal.observations`."""
+    """See `Evidence.observations`."""
     o, d = outcomes.c, decisions.c
     query = (
         select(
@@ -69,7 +72,7 @@ def read_observations(
 
 
 def read_drawn_requests(connection: Connection, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
-    """See `Journal.drawn_requests`."""
+    """See `Evidence.drawn_requests`."""
     d = decisions.c
     # Within a batch `seq` follows the nonce; the clock of the draw comes first.
     query = (
@@ -89,25 +92,27 @@ def read_drawn_requests(connection: Connection, revisions: Iterable[int]) -> Ite
 def read_cells(
     connection: Connection, revisions: Iterable[int], column: str
 ) -> Iterator[tuple[bytes, Value]]:
-    """See `Journal.cells`."""
+    """See `Evidence.cells`."""
     d = decisions.c
-    query = select(d.nonce, d.features).where(
+    query = select(d.nonce, d.features, d.columns_id).where(
         d.propensity > 0, d.revision.in_(list(revisions)), d.features.is_not(None)
     )
-    for nonce, features in _stream(connection, query):
-        row = pick_row(orjson.loads(features), 0)
+    names = ColumnNames(connection)
+    for nonce, features, columns_id in _stream(connection, query):
+        row = names.kept(features, columns_id).row(0)
         if isinstance(row, dict) and column in row:
             yield bytes(nonce), row[column]
 
 
 def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iterator[LabelledRow]:
-    """See `Journal.labelled_rows`."""
+    """See `Evidence.labelled_rows`."""
     o, d = outcomes.c, decisions.c
     query = (
         select(
             d.nonce,
             d.unit,
             d.features,
+            d.columns_id,
             d.n_rows,
             d.arm,
             d.propensity,
@@ -121,14 +126,15 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
         .where(o.truth.is_not(None) | o.truth_json.is_not(None), o.row < d.n_rows, *_standing())
         .order_by(o.seq)
     )
+    names = ColumnNames(connection)
     for row in _stream(connection, query):
-        labelled = labelled_row(row)
+        labelled = labelled_row(row, names)
         if labelled is not None:
             yield labelled
 
 
 def read_traffic(connection: Connection) -> list[Traffic]:
-    """See `Journal.traffic`."""
+    """See `Sums.traffic`."""
     d = decisions.c
     drawn = d.propensity > 0
     refused = and_(drawn, d.status >= 400, d.status < 500)
@@ -173,7 +179,7 @@ def read_traffic(connection: Connection) -> list[Traffic]:
 def read_traffic_over_time(
     connection: Connection, revisions: Iterable[int], width_ms: int
 ) -> list[TrafficSlice]:
-    """See `Journal.traffic_over_time`."""
+    """See `Sums.traffic_over_time`."""
     d = decisions.c
     # A literal, since PostgreSQL takes two placeholders for two different groupings.
     stretch = d.time_ms // literal_column(str(int(width_ms)), BigInteger)
@@ -190,7 +196,7 @@ def read_traffic_over_time(
 
 
 def read_revision_events(connection: Connection) -> list[RevisionEvent]:
-    """See `Journal.revision_events`."""
+    """See `History.revision_events`."""
     return [
         RevisionEvent(
             row.revision,
@@ -202,14 +208,37 @@ def read_revision_events(connection: Connection) -> list[RevisionEvent]:
     ]
 
 
+def read_epochs(connection: Connection, chosen: Iterable[int] | None) -> list[PolicyEpoch]:
+    """See `History.epochs`."""
+    found: dict[tuple[int, int], PolicyEpoch] = {}
+    for event in read_revision_events(connection):
+        weights = weights_of(event)
+        if weights is not None:
+            found.setdefault((event.revision, 0), weights)
+    for row in connection.execute(select(epochs)):
+        found[row.revision, row.epoch] = PolicyEpoch(
+            row.revision,
+            row.epoch,
+            row.time_ms,
+            tuple(orjson.loads(row.probabilities)),
+            None if row.parameters is None else orjson.loads(row.parameters),
+        )
+    wanted = None if chosen is None else set(chosen)
+    return [
+        epoch
+        for (revision, _), epoch in sorted(found.items())
+        if wanted is None or revision in wanted
+    ]
+
+
 def read_losses(connection: Connection) -> dict[str, int]:
-    """See `Journal.losses`."""
+    """See `History.losses`."""
     query = select(losses.c.kind, func.sum(losses.c.n)).group_by(losses.c.kind)
     return {kind: int(count) for kind, count in connection.execute(query)}
 
 
 def read_totals(connection: Connection) -> dict[str, int]:
-    """See `Journal.totals`."""
+    """See `Sums.totals`."""
     found = {"requests": decisions, "outcomes": outcomes}
     totals = {
         name: int(connection.execute(select(func.count()).select_from(table)).scalar_one())
@@ -220,7 +249,7 @@ def read_totals(connection: Connection) -> dict[str, int]:
 
 
 def read_shadow_pairs(connection: Connection, revisions: Iterable[int]) -> Iterator[ShadowPair]:
-    """See `Journal.shadow_pairs`."""
+    """See `ShadowReader.shadow_pairs`."""
     s, d = shadow_decisions.c, decisions.c
     query = (
         select(
@@ -247,7 +276,7 @@ def read_shadow_pairs(connection: Connection, revisions: Iterable[int]) -> Itera
 
 
 def read_shadow_truths(connection: Connection, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
-    """See `Journal.shadow_truths`."""
+    """See `ShadowReader.shadow_truths`."""
     o, d, s = outcomes.c, decisions.c, shadow_decisions.c
     query = (
         select(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 #: One value as JSON has it.
 Value: TypeAlias = bool | int | float | str | None
@@ -12,9 +12,8 @@ Value: TypeAlias = bool | int | float | str | None
 WHOLE_REQUEST = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """One request that an arm was drawn for.
+class Decision(NamedTuple):
+    """One request that an arm was drawn for; a tuple, since one is made for each request.
 
     Attributes:
         nonce: Identity of the decision, 12 bytes; a retry has the same.
@@ -28,8 +27,10 @@ class Decision:
         protocol: Name of the codec.
         client_id: The caller's own id, if any.
         unit: Keyed hash of the sticky unit, 8 bytes, if the deployment has one.
-        features: The request's rows as JSON data, or None where they are not kept.
+        features: The request's rows as `mlops.journal.features.features_of` writes them, or None
+            where they are not kept.
         predictions: One JSON value per row, or None after a failure.
+        epoch: Policy epoch of the revision whose probabilities were in force.
     """
 
     nonce: bytes
@@ -43,8 +44,9 @@ class Decision:
     protocol: str
     client_id: str | None = None
     unit: bytes | None = None
-    features: Any = None
+    features: bytes | None = None
     predictions: list[Any] | None = None
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,3 +356,42 @@ class RevisionEvent:
     time_ms: int
     event: str
     spec: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Rows of a kind that had to be shed.
+
+    Attributes:
+        kind: `decision`, or `shadow` for a copy of a request.
+        count: How many.
+        time_ms: When that was written down, milliseconds since 1970 in UTC.
+    """
+
+    kind: str
+    count: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyEpoch:
+    """The probabilities with which arms are drawn from a moment on.
+
+    Attributes:
+        revision: Revision whose arms they are.
+        epoch: Its number within the revision, from 0; a decision names it.
+        time_ms: When it came into force, milliseconds since 1970 in UTC.
+        probabilities: One in [0, 1] per arm of the revision; where they depend on the request,
+            what they are without knowledge of it.
+        parameters: Whatever else a policy needs to go on, as JSON data.
+    """
+
+    revision: int
+    epoch: int
+    time_ms: int
+    probabilities: tuple[float, ...]
+    parameters: dict[str, Any] | None = None
+
+
+#: What is written down beside decisions and outcomes.
+Fact: TypeAlias = ShadowDecision | Loss | RevisionEvent | PolicyEpoch

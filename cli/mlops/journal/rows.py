@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import orjson
 
+from mlops.journal.json_text import as_json
 from mlops.journal.records import (
     WHOLE_REQUEST,
     Decision,
@@ -15,33 +17,55 @@ from mlops.journal.records import (
     ShadowDecision,
     Value,
 )
-from mlops.protocols.json_body import plain, write_text
 
 # Characters of a client's id; PostgreSQL indexes 2,704 bytes, and its text holds no zero.
 _MAX_CLIENT_ID = 500
+
+#: Columns of the table that `decision_rows` fills, in order, with their types in PostgreSQL.
+DECISION_COLUMNS = {
+    "nonce": "bytea", "time_ms": "bigint", "revision": "integer", "arm": "smallint",
+    "propensity": "float8", "n_rows": "integer", "latency_us": "bigint", "status": "smallint",
+    "protocol": "text", "client_id": "text", "unit": "bytea", "features": "text",
+    "prediction": "float8", "predictions": "text", "epoch": "integer", "columns_id": "integer",
+}  # fmt: skip
+DecisionRow: TypeAlias = tuple[Any, ...]
 
 # A result row; its type differs between the minor versions of SQLAlchemy we accept.
 Row: TypeAlias = Any
 
 
-def decision_row(decision: Decision) -> dict[str, Any]:
-    """Return the columns of a decision."""
-    number, text = _split_predictions(decision.predictions)
+def decision_rows(decisions: Iterable[Decision], ids: Mapping[bytes, int]) -> list[DecisionRow]:
+    """Return decisions as rows of `DECISION_COLUMNS`.
+
+    Args:
+        decisions: What to write.
+        ids: Key of each list of column names in `feature_columns`.
+    """
+    rows: list[DecisionRow] = []
+    for (
+        nonce, time_ms, revision, arm, propensity, n_rows, latency_us, status, protocol, client_id,
+        unit, features, predictions, epoch,
+    ) in decisions:  # fmt: skip
+        columns_id = cells = None
+        if features is not None:
+            names, _, written = features.partition(b"\n")
+            columns_id, cells = ids[names], written.decode()
+        number, text = _split_predictions(predictions)
+        if client_id is not None and not is_kept(client_id):
+            client_id = None
+        rows.append((
+            nonce, time_ms, revision, arm, propensity, n_rows, latency_us, status, protocol,
+            client_id, unit, cells, number, text, epoch, columns_id,
+        ))  # fmt: skip
+    return rows
+
+
+def names_in(decisions: Iterable[Decision]) -> set[bytes]:
+    """Return the different lists of column names that decisions have, as JSON."""
     return {
-        "nonce": decision.nonce,
-        "time_ms": decision.time_ms,
-        "revision": decision.revision,
-        "arm": decision.arm,
-        "propensity": decision.propensity,
-        "n_rows": decision.n_rows,
-        "latency_us": decision.latency_us,
-        "status": decision.status,
-        "protocol": decision.protocol,
-        "client_id": decision.client_id if is_kept(decision.client_id) else None,
-        "unit": decision.unit,
-        "features": None if decision.features is None else as_json(decision.features),
-        "prediction": number,
-        "predictions": text,
+        features[: features.index(b"\n")]
+        for decision in decisions
+        if (features := decision.features) is not None
     }
 
 
@@ -138,26 +162,3 @@ def observation_of(row: Row) -> Observation:
         decided_ms=row.decided_ms,
         ordinal=row.ordinal,
     )
-
-
-def as_json(value: Any) -> str:  # noqa: ANN401 - any JSON data
-    """Write anything as JSON; what has no such form, as text."""
-    try:
-        return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    except orjson.JSONEncodeError:
-        # Whole numbers beyond 64 bits, broken text: rare, but one row must not lose its batch.
-        if isinstance(value, list):
-            return f"[{','.join(map(as_json, value))}]"
-        return orjson.dumps(_simplified(value)).decode()
-
-
-def _simplified(value: Any) -> Any:  # noqa: ANN401 - any JSON data
-    try:
-        return plain(value)
-    except (TypeError, RecursionError):
-        return write_text(str(value)).decode()
-
-
-def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write by itself
-    """Write arrays that orjson cannot (strided, of objects) as lists, anything else as text."""
-    return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
-VERSION = 3
+VERSION = 4
 
 metadata = MetaData()
 
@@ -48,12 +48,26 @@ decisions = Table(
     Column("features", Text),
     Column("prediction", Float(53)),
     Column("predictions", Text),
+    # Policy epoch of the revision whose probabilities were in force.
+    Column("epoch", Integer, nullable=False, server_default="0"),
+    # Names of the columns of `features`; null before version 4, where they stand in `features`.
+    Column("columns_id", Integer),
 )
 Index(
     "decisions_client_id",
     decisions.c.client_id,
     sqlite_where=decisions.c.client_id.is_not(None),
     postgresql_where=decisions.c.client_id.is_not(None),
+)
+
+# Each list of column names that requests had, once; `names` is JSON, `null` for no names.
+feature_columns = Table(
+    "feature_columns",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    # PostgreSQL indexes 2,704 bytes, and the names of a wide table are longer.
+    Column("digest", LargeBinary(16), nullable=False, unique=True),
+    Column("names", Text, nullable=False),
 )
 
 outcomes = Table(
@@ -111,6 +125,20 @@ revisions = Table(
     Column("time_ms", BigInteger, nullable=False),
     Column("event", Text, nullable=False),
     Column("spec", Text),
+)
+
+# Which probabilities were in force from when on. Revisions from before version 4 have none here;
+# theirs are the weights of their spec.
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("seq", _SEQ, primary_key=True, autoincrement=True),
+    Column("revision", Integer, nullable=False),
+    Column("epoch", Integer, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("probabilities", Text, nullable=False),
+    Column("parameters", Text),
+    UniqueConstraint("revision", "epoch"),
 )
 
 losses = Table(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -16,14 +15,17 @@ from mlops.journal import pruning, reading, voiding
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
+from mlops.journal.inserting import ColumnIds, insert_decisions
+from mlops.journal.recording import record_facts
 from mlops.journal.records import (
     Decision,
     DrawnRequest,
+    Fact,
     LabelledRow,
     NewOutcome,
     Observation,
+    PolicyEpoch,
     RevisionEvent,
-    ShadowDecision,
     ShadowPair,
     ShadowTruth,
     StoredOutcome,
@@ -32,8 +34,8 @@ from mlops.journal.records import (
     Value,
     Void,
 )
-from mlops.journal.rows import as_json, decision_row, shadow_row
-from mlops.journal.schema import decisions, losses, outcomes, revisions, shadow_decisions
+from mlops.journal.rows import DecisionRow, decision_rows, names_in
+from mlops.journal.schema import outcomes
 from mlops.journal.storing import store
 
 # PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
@@ -57,8 +59,7 @@ class SqlJournal:
     def __init__(self, url: str) -> None:
         self._engine = open_engine(url)
         dialect = sqlite if self._engine.dialect.name == "sqlite" else postgresql
-        self._insert_decisions = dialect.insert(decisions).on_conflict_do_nothing()
-        self._insert_shadows = dialect.insert(shadow_decisions).on_conflict_do_nothing()
+        self._columns = ColumnIds(self._engine)
         self._insert_outcomes = (
             dialect.insert(outcomes)
             .on_conflict_do_nothing()
@@ -68,9 +69,9 @@ class SqlJournal:
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
-        """See `Journal.append`."""
-        # In one order everywhere: two writers that wait for each other's rows would stand still.
-        rows = [decision_row(each) for each in sorted(decisions, key=lambda d: d.nonce)]
+        """See `Log.append`."""
+        with self._writing():
+            rows = decision_rows(decisions, self._columns.of(names_in(decisions)))
         for attempt in range(_TRIES):
             try:
                 return self._append(rows, outcomes)
@@ -81,11 +82,11 @@ class SqlJournal:
         raise AssertionError("unreachable")
 
     def _append(
-        self, rows: list[dict[str, Any]], outcomes: Sequence[NewOutcome]
+        self, rows: list[DecisionRow], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
         with self._transaction() as connection:
             if rows:
-                connection.execute(self._insert_decisions, rows)
+                insert_decisions(connection, rows)
             return store(connection, self._insert_outcomes, outcomes) if outcomes else []
 
     @contextlib.contextmanager
@@ -104,25 +105,10 @@ class SqlJournal:
         except DBAPIError as error:
             raise _unavailable(error) from error
 
-    def append_shadows(self, decisions: Sequence[ShadowDecision]) -> None:
-        """See `Journal.append_shadows`."""
+    def record(self, facts: Sequence[Fact]) -> None:
+        """See `Log.record`."""
         with self._transaction() as connection:
-            connection.execute(self._insert_shadows, [shadow_row(each) for each in decisions])
-
-    def record_loss(self, kind: str, count: int, time_ms: int) -> None:
-        """See `Journal.record_loss`."""
-        with self._transaction() as connection:
-            connection.execute(insert(losses).values(time_ms=time_ms, kind=kind, n=count))
-
-    def record_revision(self, event: RevisionEvent) -> None:
-        """See `Journal.record_revision`."""
-        spec = None if event.spec is None else as_json(event.spec)
-        with self._transaction() as connection:
-            connection.execute(
-                insert(revisions).values(
-                    revision=event.revision, time_ms=event.time_ms, event=event.event, spec=spec
-                )
-            )
+            record_facts(connection, facts)
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -133,12 +119,12 @@ class SqlJournal:
             raise RemoteError(f"The journal cannot be read: {first_line(error)}.") from error
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
-        """See `Journal.observations`."""
+        """See `Evidence.observations`."""
         with self._reading() as connection:
             yield from reading.read_observations(connection, revisions)
 
     def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
-        """See `Journal.drawn_requests`."""
+        """See `Evidence.drawn_requests`."""
         with self._reading() as connection:
             yield from reading.read_drawn_requests(connection, revisions)
 
@@ -148,57 +134,62 @@ class SqlJournal:
             yield from read_joined_rows(connection)
 
     def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
-        """See `Journal.cells`."""
+        """See `Evidence.cells`."""
         with self._reading() as connection:
             yield from reading.read_cells(connection, revisions, column)
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
-        """See `Journal.labelled_rows`."""
+        """See `Evidence.labelled_rows`."""
         with self._reading() as connection:
             yield from reading.read_labelled_rows(connection, revisions)
 
     def traffic(self) -> list[Traffic]:
-        """See `Journal.traffic`."""
+        """See `Sums.traffic`."""
         with self._reading() as connection:
             return reading.read_traffic(connection)
 
     def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
-        """See `Journal.traffic_over_time`."""
+        """See `Sums.traffic_over_time`."""
         with self._reading() as connection:
             return reading.read_traffic_over_time(connection, revisions, width_ms)
 
     def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:
-        """See `Journal.shadow_pairs`."""
+        """See `ShadowReader.shadow_pairs`."""
         with self._reading() as connection:
             yield from reading.read_shadow_pairs(connection, revisions)
 
     def shadow_truths(self, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
-        """See `Journal.shadow_truths`."""
+        """See `ShadowReader.shadow_truths`."""
         with self._reading() as connection:
             yield from reading.read_shadow_truths(connection, revisions)
 
     def revision_events(self) -> list[RevisionEvent]:
-        """See `Journal.revision_events`."""
+        """See `History.revision_events`."""
         with self._reading() as connection:
             return reading.read_revision_events(connection)
 
+    def epochs(self, revisions: Iterable[int] | None = None) -> list[PolicyEpoch]:
+        """See `History.epochs`."""
+        with self._reading() as connection:
+            return reading.read_epochs(connection, revisions)
+
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
-        """See `Journal.void`."""
+        """See `Log.void`."""
         with self._transaction() as connection:
             return voiding.void_outcomes(connection, nonces, time_ms, reason, by)
 
     def voids(self) -> list[Void]:
-        """See `Journal.voids`."""
+        """See `History.voids`."""
         with self._reading() as connection:
             return voiding.read_voids(connection)
 
     def losses(self) -> dict[str, int]:
-        """See `Journal.losses`."""
+        """See `History.losses`."""
         with self._reading() as connection:
             return reading.read_losses(connection)
 
     def totals(self) -> dict[str, int]:
-        """See `Journal.totals`."""
+        """See `Sums.totals`."""
         with self._reading() as connection:
             return reading.read_totals(connection)
 
@@ -208,7 +199,7 @@ class SqlJournal:
         return self._engine.dialect.name == "sqlite"
 
     def size_bytes(self) -> int:
-        """See `Journal.size_bytes`."""
+        """See `Sums.size_bytes`."""
         with self._reading() as connection:
             return pruning.size_bytes(connection)
 
@@ -236,7 +227,7 @@ class SqlJournal:
             pruning.give_back(self._engine)
 
     def close(self) -> None:
-        """See `Journal.close`."""
+        """See `Log.close`."""
         self._engine.dispose()
 
 

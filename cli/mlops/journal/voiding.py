@@ -22,7 +22,7 @@ def counts() -> ColumnElement[bool]:
 def void_outcomes(
     connection: Connection, nonces: Iterable[bytes], time_ms: int, reason: str, by: str
 ) -> int:
-    """See `Journal.void`; the caller owns the transaction."""
+    """See `Log.void`; the caller owns the transaction."""
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     done = 0
     keys = sorted(set(nonces))
@@ -39,7 +39,7 @@ def void_outcomes(
 
 
 def read_voids(connection: Connection) -> list[Void]:
-    """See `Journal.voids`."""
+    """See `History.voids`."""
     v = voids.c
     query = (
         select(outcomes.c.revision, v.time_ms, v.reason, v.by, func.count())

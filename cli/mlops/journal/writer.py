@@ -20,8 +20,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from mlops.journal.base import Journal, JournalUnavailableError
-from mlops.journal.records import Decision, NewOutcome, ShadowDecision, StoredOutcome
+from mlops.journal.base import JournalUnavailableError, Log
+from mlops.journal.records import Decision, Loss, NewOutcome, ShadowDecision, StoredOutcome
 
 _LOG = logging.getLogger(__name__)
 #: Longest that a decision waits to be written with others, seconds.
@@ -50,7 +50,7 @@ class JournalWriter:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Log,
         on_stored: Callable[[Sequence[StoredOutcome]], None],
         *,
         max_pending: int = 100_000,
@@ -213,7 +213,7 @@ class JournalWriter:
         taken = [self._shadows.popleft() for _ in range(min(len(self._shadows), _SHADOWS))]
         self._shadows_at = now + _SHADOWS_S
         try:
-            self._journal.append_shadows(taken)
+            self._journal.record(taken)
         except JournalUnavailableError as error:
             _LOG.warning("journal: what shadows answered: %s", error.message)
             self._shadows.extendleft(reversed(taken))
@@ -269,7 +269,7 @@ class JournalWriter:
             unwritten, self._shed_unwritten = +self._shed_unwritten, Counter()
         for kind, count in unwritten.items():
             try:
-                self._journal.record_loss(kind, count, time.time_ns() // 1_000_000)
+                self._journal.record([Loss(kind, count, time.time_ns() // 1_000_000)])
             except Exception:  # noqa: BLE001 - the count is kept and written with the next batch
                 with self._lock:
                     self._shed_unwritten[kind] += count

@@ -178,7 +178,7 @@ class DataPlane:
             return self._finish(call, result)
         prediction = None if isinstance(result, ProtocolError) else result
         # To copy many rows for the journal takes as long as to read them.
-        kept = await asyncio.to_thread(self._recorder.keep, call.request, prediction)
+        kept = await asyncio.to_thread(self._recorder.keep, call.request, prediction, call.live)
         answer, response = self._answer(call, result)
         self._recorder.record(
             call.live, call.request, call.context, call.assigned, response, kept, call.time_ms
@@ -190,7 +190,7 @@ class DataPlane:
         # Without rows there is nothing to learn from.
         if call.request.n_rows:
             prediction = None if isinstance(result, ProtocolError) else result
-            kept = self._recorder.keep(call.request, prediction)
+            kept = self._recorder.keep(call.request, prediction, call.live)
             self._recorder.record(
                 call.live, call.request, call.context, call.assigned, response, kept, call.time_ms
             )

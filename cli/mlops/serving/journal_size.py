@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from mlops.errors import RemoteError
-from mlops.journal.base import Journal
 from mlops.journal.room import too_large
 
 _LOG = logging.getLogger(__name__)
@@ -17,7 +17,7 @@ class JournalSize:
     """Looks at the journal's size now and then; says it once each time it becomes too large.
 
     Args:
-        journal: Looked at from threads.
+        size_bytes: Looks at the journal; called in threads.
         max_mb: Megabytes that it may take; 0 for any.
         name: Name of the deployment.
 
@@ -25,8 +25,8 @@ class JournalSize:
         warning: What to tell; empty while all is well.
     """
 
-    def __init__(self, journal: Journal, max_mb: int, name: str) -> None:
-        self._journal = journal
+    def __init__(self, size_bytes: Callable[[], int], max_mb: int, name: str) -> None:
+        self._size_bytes = size_bytes
         self._max_mb = max_mb
         self._name = name
         self.warning = ""
@@ -40,7 +40,7 @@ class JournalSize:
     def look(self) -> None:
         """Look once."""
         try:
-            size = self._journal.size_bytes()
+            size = self._size_bytes()
         except RemoteError:
             return  # that it cannot be read is told where it is written
         said, self.warning = self.warning, too_large(size, self._max_mb, self._name)

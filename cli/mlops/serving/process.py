@@ -83,7 +83,7 @@ class Process:
         recorder = Recorder(self._writer, self._metrics, self._shadows, launch.features)
         self._plane = DataPlane(live, key, recorder)
         self._watch = Watch(self._plane, self._metrics)
-        self._size = JournalSize(self._journal, launch.journal_max_mb, launch.name)
+        self._size = JournalSize(self._journal.size_bytes, launch.journal_max_mb, launch.name)
         self._specs: dict[int, DeploymentSpec] = {}
         self._remember_past()
         self._plane.live = self._with_first_arms(live)
@@ -151,7 +151,7 @@ class Process:
         number = self._launch.served.revision.number
         if written:
             with contextlib.suppress(Exception):
-                self._journal.record_revision(RevisionEvent(number, stopped_ms, "stopped"))
+                self._journal.record([RevisionEvent(number, stopped_ms, "stopped")])
             self._journal.close()
         else:
             _LOG.error("journal: no answer; %d decisions are not written", self._writer.pending)
@@ -212,7 +212,7 @@ class Process:
 
     def _note(self, text: str) -> None:
         number = self._launch.served.revision.number
-        self._journal.record_revision(RevisionEvent(number, _now_ms(), "note", {"text": text}))
+        self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
 
     def _record(self, event: str, live: LiveRevision) -> None:
         """Write into the journal what serves from now on, and the classes of its models."""
@@ -221,7 +221,7 @@ class Process:
             arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes
         }
         document = {**to_dict(revision.spec), "classes": classes}
-        self._journal.record_revision(RevisionEvent(revision.number, _now_ms(), event, document))
+        self._journal.record([RevisionEvent(revision.number, _now_ms(), event, document)])
         self._specs[revision.number] = revision.spec
 
     def _remember_past(self) -> None:

@@ -6,17 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from mlops.journal.features import features_of
 from mlops.journal.records import Decision
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import (
-    Columns,
     InferenceRequest,
     InferenceResponse,
-    Payload,
     Prediction,
     ProtocolError,
-    Records,
-    Rows,
 )
 from mlops.protocols.http_status import http_status
 from mlops.serving.answers import rows_of
@@ -31,7 +28,7 @@ from mlops.serving.shadows import Shadows
 class Kept:
     """What the journal keeps of one request's rows, and of its answer."""
 
-    features: Any
+    features: bytes | None
     predictions: list[Any] | None
 
 
@@ -57,9 +54,14 @@ class Recorder:
         self._shadows = shadows
         self._features = features
 
-    def keep(self, request: InferenceRequest, prediction: Prediction | None) -> Kept:
+    def keep(
+        self,
+        request: InferenceRequest,
+        prediction: Prediction | None,
+        live: LiveRevision,
+    ) -> Kept:
         """Copy what is to be kept; takes as long as reading the rows did."""
-        features = _features(request.payload, self._features)
+        features = features_of(request.payload, self._features, live.signature.names)
         return Kept(features, None if prediction is None else rows_of(prediction, request.n_rows))
 
     def record(
@@ -106,33 +108,3 @@ class Recorder:
     def close(self) -> None:
         """Give up the shadows' queues."""
         self._shadows.close()
-
-
-def _features(payload: Payload, features: str | tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON data
-    """What the journal keeps of a request's rows."""
-    if features == "none":
-        return None
-    if isinstance(payload, Rows):
-        document: Any = {"columns": payload.names, "data": payload.values}
-    elif isinstance(payload, Records):
-        document = {"records": payload.values}
-    else:
-        document = {
-            "values": dict(payload.values) if isinstance(payload, Columns) else payload.values
-        }
-    return document if features == "all" else _selected(payload, features)
-
-
-def _selected(payload: Payload, names: str | tuple[str, ...]) -> Any:  # noqa: ANN401 - JSON data
-    if isinstance(payload, Rows) and payload.names:
-        picked = [index for index, name in enumerate(payload.names) if name in names]
-        return {
-            "columns": [payload.names[index] for index in picked],
-            "data": [[row[index] for index in picked] for row in payload.values],
-        }
-    if isinstance(payload, Records):
-        return {"records": [{k: v for k, v in r.items() if k in names} for r in payload.values]}
-    if isinstance(payload, Columns):
-        return {"values": {k: v for k, v in payload.values.items() if k in names}}
-    # Rows without names cannot be told apart; keeping them all would keep what must not be kept.
-    return None

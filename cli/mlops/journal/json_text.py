@@ -1,0 +1,32 @@
+"""JSON for the journal: whatever came in a request is written, and no row loses its batch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from mlops.protocols.json_body import plain, write_text
+
+
+def as_json(value: Any) -> str:  # noqa: ANN401 - any JSON data
+    """Write anything as JSON; what has no such form, as text."""
+    try:
+        return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    except orjson.JSONEncodeError:
+        # Whole numbers beyond 64 bits, broken text: rare, but one row must not lose its batch.
+        if isinstance(value, list | tuple):
+            return f"[{','.join(map(as_json, value))}]"
+        return orjson.dumps(_simplified(value)).decode()
+
+
+def _simplified(value: Any) -> Any:  # noqa: ANN401 - any JSON data
+    try:
+        return plain(value)
+    except (TypeError, RecursionError):
+        return write_text(str(value)).decode()
+
+
+def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write by itself
+    """Write arrays that orjson cannot (strided, of objects) as lists, anything else as text."""
+    return value.tolist() if hasattr(value, "tolist") else str(value)
