@@ -1,12 +1,17 @@
 """Fixtures that several folders share."""
 
+import contextlib
 import os
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import warm_start
 from tests.fixtures_cluster import cluster_shop, kubernetes_api, namespace, platforms
 from tests.fixtures_deployment import free_port, shop, wine_shop
 from tests.fixtures_stores import (
@@ -32,6 +37,7 @@ __all__ = [
     "clean_environ",
     "cli",
     "cluster_shop",
+    "cold_starts",
     "database",
     "direct_mlflow",
     "empty_database",
@@ -60,6 +66,26 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What runs tests side by side says how wide its terminal is; the commands under test have none.
 os.environ.pop("COLUMNS", None)
+
+#: Says where all pytest processes of one run keep what they share.
+_SHARED = "PYTEST_SHARED_FOLDER"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder, unless this is a worker of a run that has one, and the first warm start."""
+    if not hasattr(config, "workerinput"):
+        os.environ[_SHARED] = tempfile.mkdtemp(prefix="mlops-tests-")
+        config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_SHARED), ignore_errors=True))
+    warm_start.install(Path(os.environ[_SHARED]) / "requirements")
+
+
+@pytest.fixture(autouse=True)
+def cold_starts(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start the programs of a test that is marked `cold` as users do; see `warm_start`."""
+    cold = request.node.get_closest_marker("cold") is not None
+    with warm_start.suspended() if cold else contextlib.nullcontext():
+        yield
+
 
 _OF_STORES = ("AWS_", "GOOGLE_", "MLFLOW_", "STORAGE_")
 
