@@ -8,7 +8,7 @@ Whoever needs one of them asks for it alone, so that what stands in for a journa
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mlops.errors import RemoteError
 from mlops.journal.records import (
@@ -28,6 +28,9 @@ from mlops.journal.records import (
     Value,
     Void,
 )
+
+if TYPE_CHECKING:
+    from mlops.journal.streaming import Decisions, Offset
 
 
 class JournalUnavailableError(RemoteError):
@@ -101,6 +104,44 @@ class Log(Protocol):
 
     def close(self) -> None:
         """Let go of the database."""
+        ...
+
+
+class Stream(Protocol):
+    """The log in its order, for readers that go on where they were.
+
+    Any number of readers may read at once, each from an offset of its own.
+    """
+
+    def end(self) -> Offset:
+        """Return the last rows that can be read: none will be stored before them any more.
+
+        Raises:
+            RemoteError: The journal cannot be read now, or its writers are too busy to tell.
+        """
+        ...
+
+    def decisions(self, after: int, end: int, limit: int) -> Decisions:
+        """Read decisions in the order of the log.
+
+        Args:
+            after: Offset of the last decision that was read; 0 for none.
+            end: Offset of the last that may be read, from `end`.
+            limit: Most to read, at least 1; large features may make it fewer.
+        """
+        ...
+
+    def outcomes(self, after: int, end: int, limit: int) -> tuple[list[Observation], int]:
+        """Read outcomes that count, joined to their decisions, in the order of the log.
+
+        Args:
+            after: Offset of the last outcome that was read; 0 for none.
+            end: Offset of the last that may be read, from `end`.
+            limit: Most to read, at least 1.
+
+        Returns:
+            The outcomes, and the offset up to which there is no other.
+        """
         ...
 
 
@@ -215,5 +256,5 @@ class Sums(Protocol):
         ...
 
 
-class Journal(Log, Evidence, ShadowReader, History, Sums, Protocol):
+class Journal(Log, Stream, Evidence, ShadowReader, History, Sums, Protocol):
     """Everything that a journal does for a server and its report."""

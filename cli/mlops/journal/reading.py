@@ -50,12 +50,10 @@ from mlops.journal.voiding import count_voids, counts
 _READ_AHEAD_ROWS = 5_000
 
 
-def read_observations(
-    connection: Connection, revisions: Iterable[int] | None
-) -> Iterator[Observation]:
-    """See `Evidence.observations`."""
+def observations_query() -> Select[Any]:
+    """Return what asks for outcomes that count, with their decisions; in no order."""
     o, d = outcomes.c, decisions.c
-    query = (
+    return (
         select(
             o.seq, o.nonce, o.row, o.time_ms, o.revision, o.arm, o.propensity, o.reward,
             o.truth, o.truth_json, o.ordinal, d.prediction, d.predictions, d.unit,
@@ -64,10 +62,16 @@ def read_observations(
         .select_from(outcomes.outerjoin(decisions, same_decision()))
         # Stored before its decision was, which turned out to have fewer rows.
         .where(d.n_rows.is_(None) | (o.row < d.n_rows), counts())
-        .order_by(o.seq)
     )  # fmt: skip
+
+
+def read_observations(
+    connection: Connection, revisions: Iterable[int] | None
+) -> Iterator[Observation]:
+    """See `Evidence.observations`."""
+    query = observations_query().order_by(outcomes.c.seq)
     if revisions is not None:
-        query = query.where(o.revision.in_(list(revisions)))
+        query = query.where(outcomes.c.revision.in_(list(revisions)))
     yield from map(observation_of, _stream(connection, query))
 
 

@@ -37,6 +37,14 @@ from mlops.journal.records import (
 from mlops.journal.rows import DecisionRow, decision_rows, names_in
 from mlops.journal.schema import outcomes
 from mlops.journal.storing import store
+from mlops.journal.streaming import (
+    Decisions,
+    Offset,
+    log_end,
+    log_lock,
+    read_decisions,
+    read_outcomes,
+)
 
 # PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _DISK_FULL = "53100"
@@ -85,6 +93,7 @@ class SqlJournal:
         self, rows: list[DecisionRow], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
         with self._transaction() as connection:
+            log_lock(connection)
             if rows:
                 insert_decisions(connection, rows)
             return store(connection, self._insert_outcomes, outcomes) if outcomes else []
@@ -117,6 +126,21 @@ class SqlJournal:
                 yield connection
         except DBAPIError as error:
             raise RemoteError(f"The journal cannot be read: {first_line(error)}.") from error
+
+    def end(self) -> Offset:
+        """See `Stream.end`."""
+        with self._reading() as connection:
+            return log_end(connection)
+
+    def decisions(self, after: int, end: int, limit: int) -> Decisions:
+        """See `Stream.decisions`."""
+        with self._reading() as connection:
+            return read_decisions(connection, after, end, limit)
+
+    def outcomes(self, after: int, end: int, limit: int) -> tuple[list[Observation], int]:
+        """See `Stream.outcomes`."""
+        with self._reading() as connection:
+            return read_outcomes(connection, after, end, limit)
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
         """See `Evidence.observations`."""

@@ -9,7 +9,6 @@ key is the deployment's, so nobody outside can choose units that all fall on one
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +25,7 @@ from mlops.protocols.base import (
 from mlops.protocols.open_inference_metadata import unknown_version
 from mlops.serving.context import RequestContext
 from mlops.serving.revision import LiveArm, LiveRevision
-from mlops.spec.request_id import NONCE_BYTES, nonce_of
+from mlops.spec.request_id import fresh_nonce, nonce_of
 
 _FULL = 2.0**64
 
@@ -59,7 +58,7 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
     retry = context.idempotency_key
     # A forced request must not take the place of the real one that has the same key.
     identity = f"{retry}\0{forced}" if retry and forced else retry
-    nonce = nonce_of(key, identity) if identity else os.urandom(NONCE_BYTES)
+    nonce = nonce_of(key, identity) if identity else fresh_nonce()
     unit = _unit(live, key, payload, context) if live.sticky else None
     if forced:
         return Assignment(_named(live, context), 0.0, nonce, unit)
@@ -68,7 +67,7 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
         # An arm that gets no traffic any more keeps nobody.
         if first is not None and live.arms[first.arm].arm.weight > 0:
             return Assignment(live.arms[first.arm], first.propensity, nonce, unit)
-    number = int.from_bytes(unit or nonce[:8], "big") / _FULL
+    number = int.from_bytes(unit or nonce[-8:], "big") / _FULL
     choice = live.policy.choose(number)
     return Assignment(live.arms[choice.arm], choice.propensity, nonce, unit)
 

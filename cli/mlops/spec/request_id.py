@@ -17,7 +17,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import os
 import re
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 
@@ -106,6 +108,16 @@ def read(key: bytes, text: str) -> RequestId:
         arm=fields >> 32 & 0xFFFF,
         propensity=(fields & _CERTAIN) / _CERTAIN,
     )
+
+
+def fresh_nonce() -> bytes:
+    """Return the nonce of a request that is no retry: 4 bytes of time, 8 of chance.
+
+    The journal's index of nonces is then written at its end. Where they come in no order, each
+    batch touches all of a large index, and a decision takes three times as long to store.
+    """
+    seconds = int(time.time()) & 0xFFFFFFFF
+    return seconds.to_bytes(4, "big") + os.urandom(NONCE_BYTES - 4)
 
 
 def nonce_of(key: bytes, idempotency_key: str) -> bytes:
