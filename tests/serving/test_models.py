@@ -60,7 +60,7 @@ def both(models: dict[str, Path]) -> tuple[ServableModel, ServableModel]:
     import mlflow.pyfunc
 
     loaded = load_model(models["a"])
-    assert loaded.path_taken == "native"
+    assert loaded.path_taken == "numpy"
     return loaded.model, PyfuncRuntime(mlflow.pyfunc.load_model(str(models["a"])), loaded.signature)
 
 

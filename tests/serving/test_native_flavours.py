@@ -89,7 +89,7 @@ def served(
     importlib.import_module(f"mlflow.{flavour}").save_model(
         model, str(path), signature=infer_signature(frame, outputs), input_example=example
     )
-    return load_model(Path(path)), mlflow.pyfunc.load_model(str(path))
+    return load_model(Path(path), "native"), mlflow.pyfunc.load_model(str(path))
 
 
 def _forms(frame: pd.DataFrame) -> dict[str, Payload]:

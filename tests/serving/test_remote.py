@@ -271,7 +271,7 @@ def test_it_is_seen_that_they_are_up(router: Server) -> None:
     metrics = router.metrics()
     assert [metrics[("mlops_endpoint_up", (("arm", arm),))] for arm in ARMS] == [1.0] * 4
     arms = router.admin("GET", "/status").json["arms"][:6]
-    assert [arm["path_taken"] for arm in arms] == ["native", *["remote"] * 5]
+    assert [arm["path_taken"] for arm in arms] == ["numpy", *["remote"] * 5]
     assert [arm["up"] for arm in arms] == [None, False, *[True] * 4]
 
 

@@ -3,8 +3,8 @@
 A runtime checks rows against the model's signature and makes a batch of them (`prepare`), and
 predicts batches (`infer`); batches with equal keys may be joined and predicted in one call.
 `pyfunc` can serve anything MLflow can; one row costs it a millisecond, most of it building a data
-frame. Where the flavour allows, `native` hands an ordered array straight to the estimator, after
-the same checks of the signature; it is used only if both gave the same answer at load.
+frame. The others are used only where they were shown, at load, to answer as pyfunc does
+(`mlops.runtimes.proof`).
 """
 
 from mlops.plugins import Plugins
@@ -16,6 +16,8 @@ RUNTIMES: Plugins[Factory] = Plugins(
     {
         "pyfunc": "mlops.runtimes.pyfunc:open_pyfunc",
         "native": "mlops.runtimes.native:open_native",
+        "numpy": "mlops.runtimes.numpy_linear:open_numpy",
+        "trees": "mlops.runtimes.trees:open_trees [fast]",
     },
     group="mlops.runtimes",
 )

@@ -14,6 +14,7 @@ from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
     from mlops.runtimes.folder import ModelFolder
+    from mlops.runtimes.proof import Proof
 
 
 class ServableModel(Protocol):
@@ -83,6 +84,25 @@ class Runtime(ABC):
                 each of its parts is to be predicted alone.
         """
 
+    def allow_joining(self) -> None:  # noqa: B027 - one that never joins has nothing to do
+        """Give batches keys from now on. For whoever has seen that joining changes no answer."""
+
+    def restrict(self, group: str) -> bool:
+        """Leave some rows to the model's own code.
+
+        Args:
+            group: `missing` for rows with a missing cell, `extreme` for such with a number beyond
+                float32; others are never left.
+
+        Returns:
+            Whether anything is different from now on.
+        """
+        return False
+
+    def borders(self) -> Sequence[tuple[int, float]]:
+        """Return numbers at which an answer may jump, each with its column's position."""
+        return ()
+
     def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> Prediction:
         """See `ServableModel.predict`."""
         return self.infer(self.prepare(payload, parameters))
@@ -117,6 +137,8 @@ class LoadedModel:
             example.
         notes: What a person should know, most severe first: packages that differ from training.
         classes: Classes that it chooses from, in the order of its probabilities; empty if unknown.
+        proof: That its runtime answers as pyfunc does; None for pyfunc.
+        reasons: Why it has no other runtime, one sentence each.
     """
 
     model: ServableModel
@@ -126,6 +148,8 @@ class LoadedModel:
     row_ms: float
     notes: tuple[str, ...]
     classes: tuple[bool | int | float | str | None, ...] = ()
+    proof: Proof | None = None
+    reasons: tuple[str, ...] = ()
 
 
 def split(prediction: Prediction, counts: Sequence[int]) -> list[Prediction] | None:

@@ -6,48 +6,53 @@ LightGBM's own Booster does too. XGBoost's wants a DMatrix with the names it was
 
 from __future__ import annotations
 
-import importlib
+import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-#: Flavours with an estimator of their own, to the MLflow module that loads it.
-_LOADERS = {
-    "sklearn": "mlflow.sklearn",
-    "xgboost": "mlflow.xgboost",
-    "lightgbm": "mlflow.lightgbm",
-}
+#: Flavours with an estimator of their own.
+_FLAVOURS = ("sklearn", "xgboost", "lightgbm")
 
 
-def load_estimator(path: Path, flavours: Mapping[str, Any], names: Sequence[str]) -> Any:  # noqa: ANN401 - these libraries are untyped
-    """Load something whose `predict` takes a float64 array (n, k), or None if there is no such.
+def find_estimator(model: Any, flavours: Mapping[str, Any]) -> Any:  # noqa: ANN401 - untyped
+    """Return the estimator that MLflow has loaded, or None if `predict` is not all it does.
 
     Args:
-        path: The model's folder.
+        model: A loaded `mlflow.pyfunc.PyFuncModel`.
         flavours: The `flavors` of its MLmodel file.
-        names: Names of the k input columns.
     """
-    flavour = next((name for name in _LOADERS if name in flavours), None)
     # `predict_proba` and the like are chosen at logging; only pyfunc knows how to call them.
     plain = flavours.get("python_function", {}).get("predict_fn", "predict") == "predict"
-    if flavour is None or not plain:
+    if not plain or not any(name in flavours for name in _FLAVOURS):
         return None
-    estimator = importlib.import_module(_LOADERS[flavour]).load_model(str(path))
-    _forget_names(estimator)
-    if flavour == "xgboost" and type(estimator).__name__ == "Booster":
-        return _XgboostBooster(estimator, names)
-    return estimator
+    return model.get_raw_model()
 
 
-def _forget_names(estimator: Any) -> None:  # noqa: ANN401 - untyped
-    """Spare scikit-learn the warning, at every prediction, that an array has no column names.
+def taking_arrays(estimator: Any, names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped
+    """Return something whose `predict` takes a float64 array (n, k) without a warning.
 
-    The signature's names were checked already. An estimator that really needs them, such as a
-    ColumnTransformer, fails on the array and is left to pyfunc.
+    It shares all that is large with `estimator`, which stays as it is. An estimator that really
+    needs the names of columns, such as a ColumnTransformer, fails on the array.
+
+    Args:
+        estimator: What `find_estimator` has found.
+        names: Names of the k input columns.
     """
-    for step in [estimator, *(part for _, part in getattr(estimator, "steps", ()))]:
-        if "feature_names_in_" in getattr(step, "__dict__", {}):
-            del step.feature_names_in_
+    if type(estimator).__name__ == "Booster" and type(estimator).__module__.startswith("xgboost"):
+        return _XgboostBooster(estimator, names)
+    nameless = _without_names(estimator)
+    if hasattr(nameless, "steps"):
+        nameless.steps = [(name, _without_names(step)) for name, step in nameless.steps]
+    return nameless
+
+
+def _without_names(estimator: Any) -> Any:  # noqa: ANN401 - untyped
+    """Spare scikit-learn the warning, at every prediction, that an array has no column names."""
+    if "feature_names_in_" not in getattr(estimator, "__dict__", {}):
+        return copy.copy(estimator) if hasattr(estimator, "steps") else estimator
+    nameless = copy.copy(estimator)
+    del nameless.feature_names_in_
+    return nameless
 
 
 class _XgboostBooster:

@@ -1,4 +1,4 @@
-"""Load a model folder, warm it, and choose the fastest way of calling it that is right."""
+"""Load a model folder, choose what executes it, and warm it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
 from mlops.protocols import CODECS
-from mlops.protocols.base import InferenceRequest, Payload, Prediction, ProtocolError
+from mlops.protocols.base import InferenceRequest, Prediction, ProtocolError
 from mlops.protocols.json_body import write
 from mlops.protocols.predictions import by_row
-from mlops.runtimes import RUNTIMES
-from mlops.runtimes.base import LoadedModel, Runtime, UnsuitableError
+from mlops.runtimes.base import LoadedModel, Runtime
+from mlops.runtimes.choosing import AUTO, choose
 from mlops.runtimes.classes import read_classes
 from mlops.runtimes.example import doubled, made_up, read_example, shortened
-from mlops.runtimes.folder import ModelFolder, open_folder, read_mlmodel
+from mlops.runtimes.folder import open_folder, read_mlmodel
 from mlops.runtimes.requirements import differences
 from mlops.tables.signature import Signature
 
@@ -29,24 +29,26 @@ _WARM_UP_CALLS = 20
 _WARM_UP_MS = 2_000
 
 
-def load_model(path: Path) -> LoadedModel:
+def load_model(path: Path, runtime: str = AUTO) -> LoadedModel:
     """Load the MLflow model in `path`. Runs the model's code; may take seconds.
+
+    Args:
+        path: The model's folder.
+        runtime: A name of `RUNTIMES`, used if it is shown to be right; `auto` for the fastest.
 
     Raises:
         InvalidInputError: There is no model, it cannot be loaded here, or it refuses its own
-            input example.
+            input example; or there is no such runtime.
     """
     mlmodel = read_mlmodel(path)
     notes = differences(path, mlmodel)
     folder = open_folder(path, mlmodel, notes)
-    pyfunc, signature = folder.pyfunc, folder.signature
+    signature = folder.signature
     logged = read_example(path, mlmodel)
-    example = _answered(pyfunc, signature, logged, path)
-    model: Runtime = pyfunc
-    if logged is not None and example is not None:
-        native = _native(folder)
-        if native is not None and _agrees(native, example.request.payload, example.prediction):
-            model = native
+    example = _answered(folder.pyfunc, signature, logged, path)
+    known = example.request.payload if logged is not None and example is not None else None
+    choice = choose(folder, runtime, known)
+    model = choice.runtime
     if example is None:
         notes.append(_NO_EXAMPLE)
     else:
@@ -54,33 +56,14 @@ def load_model(path: Path) -> LoadedModel:
     return LoadedModel(
         model=model,
         signature=signature,
-        path_taken="pyfunc" if model is pyfunc else "native",
+        path_taken=choice.name,
         example=example.body if example else None,
         row_ms=_warm_up(model, example.request) if example else float("nan"),
         notes=tuple(notes),
-        classes=read_classes(pyfunc.raw),
+        classes=read_classes(folder.pyfunc.raw),
+        proof=choice.proof,
+        reasons=choice.reasons,
     )
-
-
-def _native(model: ModelFolder) -> Runtime | None:
-    try:
-        return RUNTIMES.load("native")(model)
-    except UnsuitableError:
-        return None
-
-
-def _agrees(model: Runtime, payload: Payload, expected: Prediction) -> bool:
-    import numpy as np
-
-    if not isinstance(expected, np.ndarray):
-        return False
-    try:
-        answer = model.predict(payload, {})
-    except ProtocolError:
-        return False
-    if not isinstance(answer, np.ndarray) or answer.dtype != expected.dtype:
-        return False
-    return np.array_equal(answer, expected)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,50 +3,39 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
+from mlops.protocols.base import Kind, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError, first_line
-from mlops.runtimes.estimators import load_estimator
+from mlops.runtimes.estimators import find_estimator, taking_arrays
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.matrix import Matrix, MatrixBuilder, is_numeric
+from mlops.runtimes.matrix_runtime import MatrixRuntime
+
+_Array = np.ndarray[Any, Any]
 
 
-class NativeRuntime(Runtime):
-    """Calls `estimator.predict` on a float64 array (n, k).
+class NativeRuntime(MatrixRuntime):
+    """Calls the `predict` of an estimator.
 
     Args:
         estimator: Its `predict` takes an array and gives one.
         builder: Checks rows against the signature and orders them.
-        fallback: Answers requests with parameters, which only pyfunc understands,
-            and such without rows.
+        fallback: Answers requests with parameters, and such without rows.
     """
 
-    def __init__(
-        self,
-        estimator: Any,  # noqa: ANN401 - scikit-learn is untyped
-        builder: MatrixBuilder,
-        fallback: Runtime,
-    ) -> None:
+    def __init__(self, estimator: Any, builder: MatrixBuilder, fallback: Runtime) -> None:  # noqa: ANN401 - scikit-learn is untyped
+        super().__init__(builder, fallback)
         self._predict = estimator.predict
-        self._builder = builder
-        self._fallback = fallback
-
-    def prepare(self, payload: Payload, parameters: Mapping[str, Any]) -> Batch:
-        """See `Runtime.prepare`."""
-        if parameters or not payload.n_rows:
-            return self._fallback.prepare(payload, parameters)
-        return Matrix(self._builder.build(payload))
 
     def infer(self, batch: Batch) -> Prediction:
         """See `Runtime.infer`."""
         if not isinstance(batch, Matrix):
             return self._fallback.infer(batch)
         try:
-            answer: np.ndarray[Any, Any] = np.asarray(self._predict(batch.values))
+            answer: _Array = np.asarray(self._predict(batch.values))
         except ValueError as error:
             # scikit-learn's word for rows it cannot take, such as NaN in a linear model.
             raise ProtocolError(Kind.MISMATCH, first_line(error)) from error
@@ -63,11 +52,23 @@ def open_native(model: ModelFolder) -> NativeRuntime:
     Raises:
         UnsuitableError: They are not, or the flavour has no estimator that takes an array.
     """
-    if not is_numeric(model.signature.columns):
-        raise UnsuitableError("its columns are not all required numbers")
-    estimator = load_estimator(model.path, model.mlmodel.get("flavors", {}), model.signature.names)
-    if estimator is None:
-        raise UnsuitableError("its flavour has no estimator that takes an array")
+    names = model.signature.names
+    estimator = taking_arrays(numeric_estimator(model), names)
     # Checked against the signature already; scikit-learn would say so at every prediction.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
-    return NativeRuntime(estimator, MatrixBuilder(model.signature.columns), model.pyfunc)
+    builder = MatrixBuilder(model.signature.columns)
+    return NativeRuntime(estimator, builder, model.pyfunc)
+
+
+def numeric_estimator(model: ModelFolder) -> Any:  # noqa: ANN401 - untyped
+    """Return the estimator of a model whose columns are all numbers.
+
+    Raises:
+        UnsuitableError: They are not, or the flavour has none.
+    """
+    if not is_numeric(model.signature.columns):
+        raise UnsuitableError("its columns are not all required numbers")
+    estimator = find_estimator(model.pyfunc.raw, model.mlmodel.get("flavors", {}))
+    if estimator is None:
+        raise UnsuitableError("it is not a scikit-learn, XGBoost or LightGBM model's `predict`")
+    return estimator

@@ -1,0 +1,252 @@
+"""Which runtime executes a model: the fastest that is shown to answer as pyfunc does."""
+
+from __future__ import annotations
+
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlops.errors import InvalidInputError
+from mlops.protocols.base import Columns, Payload, Records, Rows
+from mlops.runtimes import RUNTIMES
+from mlops.runtimes.base import Runtime, UnsuitableError
+from mlops.runtimes.folder import ModelFolder
+from mlops.runtimes.proof import (
+    Agreement,
+    DifferentError,
+    Proof,
+    Reference,
+    joins_exactly,
+    median_us,
+)
+from mlops.runtimes.samples import Group, Sampler
+from mlops.stats.profile_document import PROFILE_FILE, from_json
+from mlops.stats.profiles import FeatureProfile
+
+#: Any runtime that is right and fast.
+AUTO = "auto"
+_BASE = "pyfunc"
+#: Longest that making one runtime may take, and that comparing all of them may.
+_OPEN_S = 30.0
+_PROOF_S = 20.0
+_JOINED_ROWS = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The runtime of a model.
+
+    Attributes:
+        name: A name of `RUNTIMES`.
+        runtime: It.
+        proof: What the comparison with pyfunc has shown; None for pyfunc itself.
+        reasons: Why not another one, one sentence each.
+    """
+
+    name: str
+    runtime: Runtime
+    proof: Proof | None
+    reasons: tuple[str, ...]
+
+
+def choose(model: ModelFolder, wanted: str, example: Payload | None) -> Choice:
+    """Make the runtime of a model. Runs the model's code; takes seconds at most.
+
+    Args:
+        model: The model.
+        wanted: `auto`, or the name of a runtime that is taken if it is right.
+        example: Rows that the model answers; None if none are known.
+
+    Raises:
+        InvalidInputError: There is no runtime of this name.
+    """
+    if wanted == _BASE:
+        return Choice(_BASE, model.pyfunc, None, ())
+    names = [name for name in RUNTIMES if name != _BASE] if wanted == AUTO else [wanted]
+    rows = _rows_of(example, model.signature.names)
+    if not rows:
+        why = "no rows are known on which to compare it: log the model with an `input_example`"
+        _check_names(names)
+        return Choice(_BASE, model.pyfunc, None, (f"{', '.join(names)}: {why}",))
+    return _Contest(model, rows).best(names)
+
+
+class _Contest:
+    """Compares the runtimes of one model.
+
+    Args:
+        model: The model.
+        examples: Rows that it answers.
+    """
+
+    def __init__(self, model: ModelFolder, examples: list[list[Any]]) -> None:
+        self._model = model
+        self._names = model.signature.names
+        self._sampler = Sampler(model.signature.columns, _profile(model), examples, _words(model))
+        self._one = Rows(examples[:1], self._names)
+        self._reasons: list[str] = []
+        self._references: dict[tuple[tuple[int, float], ...], Reference] = {}
+
+    def best(self, names: Sequence[str]) -> Choice:
+        """Return the fastest for one row of those that are right."""
+        deadline = time.monotonic() + _PROOF_S
+        found = (self._tried(name, deadline) for name in names)
+        right = [(name, *one) for name, one in zip(names, found, strict=True) if one is not None]
+        if not right:
+            return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
+        timed = [(median_us(runtime, self._one), name) for name, runtime, _ in right]
+        before_us = median_us(self._model.pyfunc, self._one)
+        row_us, best = min(timed)
+        if row_us >= before_us:
+            self._reasons.append(f"{best}: it is no faster than pyfunc")
+            return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
+        runtime, agreement = next((r, a) for name, r, a in right if name == best)
+        self._let_join(runtime)
+        proof = self._proof(runtime, agreement, row_us, before_us)
+        return Choice(best, runtime, proof, tuple(self._reasons))
+
+    def _tried(self, name: str, deadline: float) -> tuple[Runtime, Agreement] | None:
+        try:
+            runtime = _opened(name, self._model)
+        except UnsuitableError as error:
+            self._reasons.append(f"{name}: {error}")
+            return None
+        try:
+            return runtime, self._agreement(runtime, deadline)
+        except DifferentError as error:
+            self._reasons.append(f"{name}: {error}")
+            return None
+
+    def _agreement(self, runtime: Runtime, deadline: float) -> Agreement:
+        reference = self._reference(runtime)
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            # Of strange rows, in lines that nobody asked for.
+            warnings.simplefilter("ignore")
+            while True:
+                try:
+                    return reference.agreement(runtime, deadline)
+                except DifferentError as error:
+                    if not runtime.restrict(error.group):
+                        raise
+
+    def _reference(self, runtime: Runtime) -> Reference:
+        borders = tuple(runtime.borders())
+        if borders not in self._references:
+            groups = self._sampler.groups(borders)
+            self._references[borders] = Reference(self._model.pyfunc, self._names, groups)
+        return self._references[borders]
+
+    def _let_join(self, runtime: Runtime) -> None:
+        rows = self._ordinary(_JOINED_ROWS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if joins_exactly(runtime, rows, self._names):
+                runtime.allow_joining()
+
+    def _proof(
+        self, runtime: Runtime, agreement: Agreement, row_us: float, before_us: float
+    ) -> Proof:
+        hundred = Rows(self._ordinary(100), self._names)
+        return Proof(
+            rows=agreement.rows,
+            largest_difference=agreement.largest_difference,
+            tolerance=agreement.tolerance,
+            row_us=row_us,
+            row_us_before=before_us,
+            rows_100_us=median_us(runtime, hundred),
+            rows_100_us_before=median_us(self._model.pyfunc, hundred),
+        )
+
+    def _ordinary(self, n_rows: int) -> list[list[Any]]:
+        groups: Sequence[Group] = self._sampler.groups(())
+        return groups[0].rows[:n_rows]
+
+
+def _opened(name: str, model: ModelFolder) -> Runtime:
+    """Make a runtime; one that takes too long is left behind."""
+    result: list[Runtime | Exception] = []
+
+    def work() -> None:
+        try:
+            result.append(RUNTIMES.load(name)(model))
+        except Exception as error:  # noqa: BLE001 - a conversion must not fail a deployment
+            result.append(error)
+
+    thread = threading.Thread(target=work, name=f"open {name}", daemon=True)
+    thread.start()
+    thread.join(_OPEN_S)
+    if not result:
+        raise UnsuitableError(f"it was not ready after {_OPEN_S:g} s")
+    (made,) = result
+    if isinstance(made, Runtime):
+        return made
+    if isinstance(made, UnsuitableError):
+        raise made
+    if isinstance(made, ModuleNotFoundError):
+        raise UnsuitableError(f"`{made.name}` is not installed: pip install 'mlops-loop[fast]'")
+    said = made.message if isinstance(made, InvalidInputError) else f"{type(made).__name__}: {made}"
+    raise UnsuitableError(said)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in RUNTIMES:
+            RUNTIMES.load(name)
+
+
+def _rows_of(payload: Payload | None, names: tuple[str, ...]) -> list[list[Any]]:
+    """Return rows of JSON cells in the order of `names`; none if they cannot be had."""
+    if payload is None or not names or not payload.n_rows:
+        return []
+    if isinstance(payload, Records):
+        return [[record.get(name) for name in names] for record in payload.values]
+    if isinstance(payload, Columns):
+        columns = [payload.values.get(name) for name in names]
+        if any(cells is None for cells in columns):
+            return []
+        return [list(row) for row in zip(*map(_listed, columns), strict=True)]
+    given = getattr(payload, "names", None) or names
+    if not set(names) <= set(given) or any(len(row) != len(given) for row in payload.values):
+        return []
+    order = [given.index(name) for name in names]
+    return [[row[index] for index in order] for row in payload.values]
+
+
+def _listed(cells: Any) -> list[Any]:  # noqa: ANN401 - a list or an array
+    return cells.ravel().tolist() if isinstance(cells, np.ndarray) else list(cells)
+
+
+def _profile(model: ModelFolder) -> dict[str, FeatureProfile]:
+    """Return what training kept with the model; nothing where it kept none that can be read."""
+    try:
+        text = (model.path / PROFILE_FILE).read_text(encoding="utf-8")
+        return dict(from_json(text).features)
+    except (OSError, InvalidInputError):
+        return {}
+
+
+def _words(model: ModelFolder) -> list[str]:
+    """Return words that a vectorizer among the steps of a model knows."""
+    for step in _parts(model.pyfunc.raw):
+        vocabulary = getattr(step, "vocabulary_", None)
+        if isinstance(vocabulary, dict):
+            return [*sorted(map(str, vocabulary))[:2000], "Unknown", "ÉTÉ", "don't", "x", "2024"]
+    return []
+
+
+def _parts(model: Any) -> Iterator[Any]:  # noqa: ANN401 - untyped
+    """Yield the steps of a pipeline and of its column transformers, to any depth."""
+    try:
+        waiting = [model.get_raw_model()]
+    except Exception:  # noqa: BLE001 - flavours raise what they like where there is no such model
+        return
+    while waiting:
+        part = waiting.pop()
+        yield part
+        waiting += [step[1] for step in getattr(part, "steps", ())]
+        waiting += [step[1] for step in getattr(part, "transformers_", ())]
