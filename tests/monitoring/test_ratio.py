@@ -43,7 +43,7 @@ def write(journal: SqlJournal, per: Per, *, price: float = 5.0) -> Sums:
     decisions, outcomes, sums = [], [], {0: (0.0, 0, 0), 1: (0.0, 0, 0)}
     for user in range(USERS):
         arm, buys = int(rng.integers(0, 2)), rng.random() < 0.8
-        for visit in range(1 + int(rng.poisson(1 + 0.5 * arm))):
+        for visit in range(1 + int(rng.poisson(1 + arm))):
             nonce, time_ms = rng.bytes(12), START_MS + 100 * user + visit
             decisions.append(
                 Decision(
