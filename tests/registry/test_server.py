@@ -2,15 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +27,7 @@ from mlops.training.provenance import collect, keep
 from mlops.training.provenance.reference import describe
 from mlops.training.sweep import SweepOptions, SweepResult
 from tests.fixtures_training import TrainedWine
+from tests.tracking import mlflow_server
 from tests.training.projects import write_project
 
 pytestmark = pytest.mark.usefixtures("clean_environ")
@@ -43,41 +36,12 @@ pytestmark = pytest.mark.usefixtures("clean_environ")
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("server")
-    (folder / "mlflow.db").write_bytes(empty_database.read_bytes())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--workers", "1"),
-        *("--artifacts-destination", str(folder / "artifacts")),
-    ]
-    log = (folder / "log").open("wb")
-    environment = os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"}
-    process = subprocess.Popen(
-        command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
-    )
-    uri = f"http://127.0.0.1:{port}"
-    try:
-        _wait(f"{uri}/health", process, folder / "log")
-        yield uri
-    finally:
-        # Workers and all; a polite end takes the server fifteen seconds.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        log.close()
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text()
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
+    shutil.copy(empty_database, folder / "mlflow.db")
+    keeps = ("--artifacts-destination", str(folder / "artifacts"))
+    running = mlflow_server(folder, f"sqlite:///{folder}/mlflow.db", *keeps)
+    running.start()
+    yield running.url
+    running.stop()
 
 
 @pytest.fixture
