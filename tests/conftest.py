@@ -67,6 +67,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # What runs tests side by side says how wide its terminal is; the commands under test have none.
 os.environ.pop("COLUMNS", None)
 
+#: Files that take more than half a minute each.
+_LONGEST = (
+    "tests/commands/test_deploy.py",
+    "tests/commands/test_deploy_apply.py",
+    "tests/commands/test_sweep.py",
+    "tests/compatibility/",
+    "tests/story/",
+    "tests/stores/test_remote_setup.py",
+    "tests/training/test_ray.py",
+    "tests/training/test_sweep.py",
+    "tests/workflows/test_killed.py",
+)
 #: Says where all pytest processes of one run keep what they share.
 _SHARED = "PYTEST_SHARED_FOLDER"
 
@@ -77,6 +89,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[_SHARED] = tempfile.mkdtemp(prefix="mlops-tests-")
         config.add_cleanup(lambda: shutil.rmtree(os.environ.pop(_SHARED), ignore_errors=True))
     warm_start.install(Path(os.environ[_SHARED]) / "requirements")
+    # By default xdist puts files with few tests at the end, which are the longest.
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: the last one keeps one worker busy and the others idle."""
+    items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
 
 
 @pytest.fixture(autouse=True)
