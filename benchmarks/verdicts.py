@@ -118,11 +118,8 @@ def conversion(reward: str) -> float:
     return float(reward.split()[1]) / 100
 
 
-def planned_lift(reward: str, share: float, deviation: float | None = None) -> float:
-    """The lift that a z-test at the horizon finds with 90 % power.
-
-    `deviation` is the standard deviation of rewards that are not of this module.
-    """
+def planned_lift(reward: str, share: float) -> float:
+    """The lift that a z-test at the horizon finds with 90 % power."""
     n = horizon(share)
     z = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
     if reward.startswith("conversion"):
@@ -133,10 +130,7 @@ def planned_lift(reward: str, share: float, deviation: float | None = None) -> f
             return lift - z * math.sqrt(ours / (n * share) + theirs / (n * (1 - share)))
 
         return float(optimize.brentq(excess, 1e-6, 0.8))
-    if deviation is not None:
-        variance = deviation**2
-    else:
-        variance = squared_errors()[0].var() if reward == "squared error" else (math.e - 1) * math.e
+    variance = squared_errors()[0].var() if reward == "squared error" else (math.e - 1) * math.e
     return float(z * math.sqrt(variance / (n * share) + variance / (n * (1 - share))))
 
 

@@ -33,7 +33,7 @@ from typing import Any
 from mlops.training.warm.program import _START as _WARM_PARENT
 
 #: Modules that are forked when they are started with `python -m`.
-PROGRAMS = frozenset({"mlops.serving", "mlops.serving.pod"})
+PROGRAMS = frozenset({"mlops.serving", "mlops.serving.pod", "mlops.serving.shadow_process"})
 
 _PROGRAM = Path(__file__).with_name("warm_process.py")
 _SHAPES_INTERPRETER = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "TZ")

@@ -167,6 +167,7 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
     assert arms == {"modelA", "modelB"}
 
 
+@pytest.mark.cold
 def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
     process = subprocess.Popen(

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -60,14 +63,19 @@ def test_an_unknown_template_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("template", ["wine", "minimal"])
-def test_the_script_runs_by_hand(cli: Cli, tmp_path: Path, template: str) -> None:
+def test_the_script_runs_by_hand(
+    cli: Cli, tmp_path: Path, empty_database: Path, template: str
+) -> None:
     cli(tmp_path, "init", "--template", template)
+    # Where MLflow keeps what nobody told it to keep elsewhere.
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     done = subprocess.run(
         [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    assert (tmp_path / "mlflow.db").exists()
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
 
 
 def test_the_customers_are_strangers_to_the_training_data() -> None:

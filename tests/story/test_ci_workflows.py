@@ -46,7 +46,10 @@ with mlflow.start_run():
     guess = model.predict(rows)
     mlflow.log_metric("accuracy", float((guess == y).mean()))
     signature = mlflow.models.infer_signature(rows, guess)
-    mlflow.lightgbm.log_model(model, name="model", signature=signature, input_example=rows[:2])
+    mlflow.lightgbm.log_model(
+        model, name="model", signature=signature, input_example=rows[:2],
+        pip_requirements=["lightgbm"],
+    )
 """
 
 

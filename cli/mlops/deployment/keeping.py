@@ -22,7 +22,6 @@ from mlops.deployment.places import places, read_server_state
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings
-from mlops.spec.analysis import write_horizon, written
 from mlops.spec.attribution import write_duration, write_number
 from mlops.spec.server import ServerState
 
@@ -36,11 +35,6 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "reward-range": ("feedback.reward_range",),
     "sticky-by": ("deploy.sticky_by",),
     "horizon": ("deploy.horizon",),
-    "worth": ("report.worth",),
-    "guardrail": ("report.guardrails",),
-    "min-days": ("report.min_days",),
-    "adjust": ("report.adjust",),
-    "per": ("report.per",),
     "feedback-window": ("feedback.window",),
     "missing": ("feedback.missing",),
     "failed": ("feedback.failed",),
@@ -65,11 +59,6 @@ _SPEC = (
     "feedback.repeated",
     "deploy.sticky_by",
     "deploy.horizon",
-    "report.worth",
-    "report.guardrails",
-    "report.min_days",
-    "report.adjust",
-    "report.per",
 )
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
@@ -183,10 +172,8 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "feedback.failed": write_number(spec.attribution.failed),
         "feedback.repeated": spec.attribution.repeated,
         "deploy.sticky_by": spec.sticky_by,
-        "deploy.horizon": write_horizon(spec.horizon, spec.horizon_days),
+        "deploy.horizon": spec.horizon,
     }
-    plan = written(spec.analysis) | {"guardrails": spec.analysis.guardrails}
-    found |= {f"report.{name}": value for name, value in plan.items()}
     if place is None and state is not None:
         found |= {"deploy.host": state.launch.host, "deploy.port": state.launch.port}
     if place is not None and place.target == target:
