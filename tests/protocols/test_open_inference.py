@@ -11,6 +11,7 @@ from mlops.protocols.base import Columns, InferenceRequest, Kind, Prediction, Pr
 from mlops.protocols.http_status import http_status
 from mlops.protocols.open_inference import CODEC
 from mlops.protocols.open_inference_metadata import (
+    ModelDescription,
     model_metadata,
     model_ready,
     server_live,
@@ -339,7 +340,9 @@ def test_errors(kind: Kind) -> None:
 
 def test_metadata() -> None:
     known = {"inputs": "[]"}
-    metadata = model_metadata("wine", ["wine/7"], [("alcohol", "FP64", (-1, 1))], [], known)
+    metadata = model_metadata(
+        ModelDescription("wine", ("wine/7",), (("alcohol", "FP64", (-1, 1)),), (), known)
+    )
 
     assert orjson.loads(server_metadata().body)["extensions"] == [
         "binary_tensor_data",

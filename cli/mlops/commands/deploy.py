@@ -195,6 +195,17 @@ def deploy(
             rich_help_panel=_SERVER,
         ),
     ] = None,
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT",
+            min=0,
+            max=65_535,
+            help="Port to listen on for gRPC (Open Inference, feedback).",
+            show_default="no gRPC",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
     foreground: Annotated[
         bool,
         typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
@@ -348,6 +359,7 @@ def deploy(
         "deploy.name": name,
         "deploy.host": host,
         "deploy.port": port,
+        "deploy.grpc_port": grpc_port,
         "deploy.sticky_by": sticky_by,
         "deploy.horizon": horizon,
         "deploy.redraw": redraw or None,
@@ -390,7 +402,12 @@ def deploy(
     with TransferProgress() as progress:
         asked = ask(settings, flags, words, say=progress.phase)
     settings, request, target = asked.settings, asked.request, asked.target
-    only_local = {"--host": host, "--port": port, "--foreground": foreground}
+    only_local = {
+        "--host": host,
+        "--port": port,
+        "--grpc-port": grpc_port,
+        "--foreground": foreground,
+    }
     only_cluster = {
         "--render": render,
         "--namespace": namespace,
@@ -518,6 +535,7 @@ def deployed_document(result: Deployed) -> dict[str, object]:
         "change": result.plan.kind,
         "revision": result.revision,
         "url": result.state.url,
+        "grpc": result.state.grpc,
         "arms": plain(spec.arms),
         "shadows": plain(spec.shadows),
         "reward": spec.reward,
@@ -539,6 +557,8 @@ def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = 
     spec, state = result.plan.after, result.state
     out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
     out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
+    if state.grpc:
+        out.print(f"[dim]gRPC {state.grpc}[/]")
     names = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
     for name, notes in zip(names, state.notes, strict=True):
         for line in notes[:3]:

@@ -236,6 +236,13 @@ def _same_address(settings: Settings, state: ServerState | None) -> None:
                 f"`{state.launch.name}` runs at {state.url} and cannot move to `{wanted}`.",
                 hint=f"`mlops stop {state.launch.name}` first.",
             )
+    wanted = settings.deploy.grpc_port
+    if settings.origins["deploy.grpc_port"] == "command line" and wanted != state.launch.grpc_port:
+        now = f"on port {state.launch.grpc_port}" if state.grpc else "nowhere"
+        raise ConflictError(
+            f"`{state.launch.name}` runs and listens for gRPC {now}, which only a start changes.",
+            hint=f"`mlops stop {state.launch.name}` first.",
+        )
 
 
 def open_ledger(settings: Settings, name: str) -> Ledger:

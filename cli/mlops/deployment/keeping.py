@@ -41,6 +41,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "repeated": ("feedback.repeated",),
     "host": ("deploy.host",),
     "port": ("deploy.port",),
+    "grpc-port": ("deploy.grpc_port",),
     "image": ("cluster.image",),
     "model-server": ("cluster.model_server",),
     "router": ("cluster.router",),
@@ -127,7 +128,7 @@ def keep(
     }
     _pair(settings, live, known, chosen)
     # That the address stays is no news, nor a reward that follows from most models anyway.
-    quiet = {"deploy.port", "feedback.costs"}
+    quiet = {"deploy.port", "deploy.grpc_port", "feedback.costs"}
     if chosen.get("feedback.reward") in _USUAL and "feedback.reward" not in before:
         quiet.add("feedback.reward")
     told = [key for key in chosen if key not in quiet]
@@ -175,7 +176,9 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "deploy.horizon": spec.horizon,
     }
     if place is None and state is not None:
-        found |= {"deploy.host": state.launch.host, "deploy.port": state.launch.port}
+        launch = state.launch
+        found |= {"deploy.host": launch.host, "deploy.port": launch.port}
+        found |= {"deploy.grpc_port": launch.grpc_port}
     if place is not None and place.target == target:
         options = {key: place.options[key] for key in _keys(target) if key in place.options}
         found |= {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}

@@ -27,12 +27,13 @@ from mlops.deployment.places import (
     read_server_state,
     socket_path,
 )
-from mlops.errors import ConflictError, MlopsError, RemoteError, kind_of
+from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
 from mlops.settings import Settings
 from mlops.spec.server import (
     Launch,
     Served,
     ServerState,
+    check_grpc,
     hold_lock,
     write_launch,
     write_state,
@@ -144,6 +145,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         journal_max_mb=settings.journal.max_mb,
         client_ids=settings.feedback.client_ids,
         hosts=settings.deploy.hosts,
+        grpc_port=_grpc_port(settings, where),
     )
 
 
@@ -158,15 +160,36 @@ def _address(settings: Settings, where: Places) -> tuple[str, int]:
     return host, own.port or kept_port
 
 
+def _grpc_port(settings: Settings, where: Places) -> int:
+    """Return the port to listen on for gRPC; 0 for none. It is as stable as the URL."""
+    before = read_server_state(where)
+    if before is not None and settings.origins["deploy.grpc_port"] == "default":
+        return before.launch.grpc_port
+    return settings.deploy.grpc_port
+
+
 def check_port(settings: Settings, where: Places) -> None:
     """Find out before anything is written what would otherwise stand in the server's log.
 
     Raises:
-        ConflictError: Another program has the port that a server would take.
+        ConflictError: Another program has a port that a server would take.
+        InvalidInputError: It is to serve gRPC, whose libraries are not installed.
+        UsageError: Both ports are the same.
     """
     host, port = _address(settings, where)
-    if not port:
-        return
+    grpc_port = _grpc_port(settings, where)
+    if grpc_port:
+        check_grpc()
+    for option, each in (("--port", port), ("--grpc-port", grpc_port)):
+        if each:
+            _check_free(settings, where, host, each, option)
+    if grpc_port and grpc_port == port:
+        raise UsageError(
+            f"Port {port} cannot be both for HTTP and for gRPC.", hint="Choose two that differ."
+        )
+
+
+def _check_free(settings: Settings, where: Places, host: str, port: int, option: str) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
@@ -174,7 +197,7 @@ def check_port(settings: Settings, where: Places) -> None:
         if error.errno != errno.EADDRINUSE:
             raise ConflictError(
                 f"`{where.name}` cannot listen on {host}, port {port}: {error.strerror}.",
-                hint="Choose others with `--host` and `--port`.",
+                hint=f"Choose others with `--host` and `{option}`.",
             ) from error
         other = _own_at(settings, port)
         by = f"your deployment `{other}`" if other else "another program"
@@ -182,7 +205,7 @@ def check_port(settings: Settings, where: Places) -> None:
         free = _free_port(host, port, family)
         raise ConflictError(
             f"Port {port} on {host}, which `{where.name}` is to have, is taken by {by}.",
-            hint=f"{first}, or add `--port {free}`: callers then need the new URL.",
+            hint=f"{first}, or add `{option} {free}`: callers then need the new URL.",
         ) from error
 
 
@@ -191,7 +214,9 @@ def _own_at(settings: Settings, port: int) -> str:
     for name in known_names(settings):
         where = places(settings, name)
         state = read_server_state(where)
-        if state is not None and is_alive(where) and state.url.endswith(f":{port}"):
+        if state is None or not is_alive(where):
+            continue
+        if port in (state.launch.port, state.launch.grpc_port):
             return name
     return ""
 

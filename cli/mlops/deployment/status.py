@@ -33,6 +33,7 @@ class Status:
         feedback: Feedback since the server started, by what became of it.
         log: Its log file; empty if it runs in a terminal.
         warnings: What somebody should see to, as the server says; empty if it does not run.
+        grpc: Address of its gRPC port, `host:port`; empty for none.
         journal: `requests` and `outcomes` that the journal holds, of all times; None if unknown.
     """
 
@@ -47,6 +48,7 @@ class Status:
     log: str
     shadows: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
+    grpc: str = ""
     journal: dict[str, int] | None = None
 
 
@@ -82,6 +84,7 @@ def status(where: Places) -> Status:
         log=said.launch.log_file,
         shadows=tuple(answer.get("shadows", ())),
         warnings=tuple(answer.get("warnings", ())),
+        grpc=said.grpc,
         journal=answer.get("journal") or None,
     )
 

@@ -23,22 +23,20 @@ from mlops.protocols.base import (
     Encoded,
     InferenceRequest,
     InferenceResponse,
-    Kind,
     ProtocolError,
 )
 from mlops.protocols.binary_tensors import HEADER, binary_elements, split_body
 from mlops.protocols.http_status import http_status
-from mlops.protocols.json_body import kind_of, malformed, plain, read_object, shown, write
-from mlops.protocols.open_inference_inputs import read_content_type, read_inputs, read_parameters
-from mlops.protocols.open_inference_outputs import outputs_of
+from mlops.protocols.json_body import kind_of, malformed, plain, read_object, write
+from mlops.protocols.open_inference_inputs import (
+    for_model,
+    read_content_type,
+    read_inputs,
+    read_parameters,
+)
+from mlops.protocols.open_inference_outputs import response_parameters, wanted_outputs
 from mlops.protocols.open_inference_types import OpenInferenceTensor
 from mlops.tables.signature import Signature
-
-#: Parameters of the request that speak to the codec; the model gets the others.
-_OURS = frozenset({"content_type", "binary_data_output", "headers"})
-#: What MLServer's runtimes for scikit-learn and XGBoost call their only output, and the requests of
-#: their documentation ask for.
-_MLSERVER_OUTPUT = "predict"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +66,7 @@ class OpenInferenceCodec:
         content_type = read_content_type(parameters)
         payload = read_inputs(document.get("inputs"), binary, content_type)
         wanted = _read_wanted(document.get("outputs"), parameters)
-        if not _OURS.isdisjoint(parameters):
-            parameters = {key: parameters[key] for key in parameters.keys() - _OURS}
-        return InferenceRequest(payload, client_id or None, parameters, wanted)
+        return InferenceRequest(payload, client_id or None, for_model(parameters), wanted)
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
         """Write the outputs that were asked for, or all if the request names none.
@@ -79,15 +75,13 @@ class OpenInferenceCodec:
             ProtocolError: `MISMATCH`: it asks for one that the model does not have.
         """
         wanted: Wanted = request.wanted
-        outputs = outputs_of(response.prediction, response.output_names, request.n_rows)
-        if wanted.outputs:
-            outputs = _asked(outputs, wanted.outputs)
+        outputs = wanted_outputs(response, request.n_rows, wanted.outputs)
         chunks: list[bytes] = []
         document = {
             "model_name": response.deployment,
             "model_version": response.arm,
             "id": response.client_id or response.request_id,
-            "parameters": _response_parameters(response),
+            "parameters": response_parameters(response),
             "outputs": [_output(tensor, wanted, chunks) for tensor in outputs],
         }
         head = write(document)
@@ -115,33 +109,6 @@ def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:
         own = read_parameters(output.get("parameters"))
         wanted[output["name"]] = own.get("binary_data", binary) is True
     return Wanted(wanted, binary)
-
-
-def _asked(
-    outputs: tuple[OpenInferenceTensor, ...], wanted: Mapping[str, bool]
-) -> tuple[OpenInferenceTensor, ...]:
-    """Return the outputs of these names."""
-    if len(outputs) == 1 and wanted.keys() == {_MLSERVER_OUTPUT}:
-        return (outputs[0]._replace(name=_MLSERVER_OUTPUT),)
-    unknown = wanted.keys() - {tensor.name for tensor in outputs}
-    if unknown:
-        names = ", ".join(f"`{tensor.name}`" for tensor in outputs)
-        message = f"There is no output {shown(min(unknown))}; outputs are {names}."
-        raise ProtocolError(Kind.MISMATCH, message)
-    return tuple(tensor for tensor in outputs if tensor.name in wanted)
-
-
-def _response_parameters(response: InferenceResponse) -> dict[str, str | int]:
-    """Return what identifies the prediction; a table is marked as MLServer marks it."""
-    parameters: dict[str, str | int] = {
-        "mlops_request_id": response.request_id,
-        "mlops_arm": response.arm,
-        "mlops_revision": response.revision,
-        "mlops_version": response.version,
-    }
-    if isinstance(response.prediction, dict):
-        parameters["content_type"] = "pd"
-    return parameters
 
 
 def _output(tensor: OpenInferenceTensor, wanted: Wanted, chunks: list[bytes]) -> dict[str, Any]:

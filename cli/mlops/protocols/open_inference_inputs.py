@@ -31,6 +31,8 @@ from mlops.protocols.shapes import read_shape
 
 #: Shared by all tensors without parameters; nobody writes to it.
 _NONE: dict[str, Any] = {}
+# Parameters of a request that speak to the codec.
+_OURS = frozenset({"content_type", "binary_data_output", "headers"})
 
 
 def read_inputs(entries: object, binary: BinaryData, content_type: str | None) -> Payload:
@@ -54,6 +56,19 @@ def read_inputs(entries: object, binary: BinaryData, content_type: str | None) -
         except ProtocolError as error:
             raise malformed(f"{_label(entry, index)}: {error.message}") from error
     binary.finish()
+    return payload_of(tensors, content_type)
+
+
+def payload_of(tensors: list[OpenInferenceTensor], content_type: str | None) -> Payload:
+    """Return the payload that inputs make, at least one.
+
+    Args:
+        tensors: The inputs.
+        content_type: That of the request, if it has one.
+
+    Raises:
+        ProtocolError: `MALFORMED`: they do not make columns.
+    """
     if len(tensors) == 1 and content_type != "pd":
         return _single(tensors[0], content_type)
     if content_type == "np":
@@ -103,11 +118,10 @@ def _read_input(entry: Any, binary: BinaryData) -> OpenInferenceTensor:  # noqa:
     """Read one input; the caller adds its name to an error."""
     if type(entry) is not dict:
         raise malformed(f"It must be an object, not {kind_of(entry)}.")
-    name, datatype = entry.get("name", ""), entry.get("datatype")
+    name = entry.get("name", "")
     if type(name) is not str:
         raise malformed(f"`name` must be a string, not {kind_of(name)}.")
-    if type(datatype) is not str or (datatype not in DTYPES and datatype != "BYTES"):
-        raise malformed(f"There is no datatype {shown(datatype)}.")
+    datatype = read_datatype(entry.get("datatype"))
     shape = read_shape(entry.get("shape"), "shape")
     parameters = read_parameters(entry.get("parameters"))
     content_type = read_content_type(parameters) if parameters else None
@@ -119,9 +133,46 @@ def _read_input(entry: Any, binary: BinaryData) -> OpenInferenceTensor:  # noqa:
         data = elements_from_json(_flatten(entry["data"], shape), datatype)
     else:
         raise malformed("It has neither `data` nor `binary_data_size`; nothing else is read.")
+    return input_tensor(name, datatype, shape, data, content_type)
+
+
+def input_tensor(
+    name: str,
+    datatype: str,
+    shape: tuple[int, ...],
+    data: Array | list[Any],
+    content_type: str | None,
+) -> OpenInferenceTensor:
+    """Return an input, its elements freed of the form in which they travelled.
+
+    Raises:
+        ProtocolError: `MALFORMED`: they are said to be base64 and are not.
+    """
     if content_type == "base64" and isinstance(data, list):
         data = [_from_base64(text) for text in data]
     return OpenInferenceTensor(name, datatype, shape, data, content_type)
+
+
+def read_datatype(datatype: object) -> str:
+    """Return a datatype if it is one of the protocol's.
+
+    Raises:
+        ProtocolError: `MALFORMED`.
+    """
+    if type(datatype) is not str or (datatype not in DTYPES and datatype != "BYTES"):
+        raise malformed(f"There is no datatype {shown(datatype)}.")
+    return datatype
+
+
+def check_count(data: list[Any], shape: tuple[int, ...]) -> None:
+    """Check that a flat list has the elements that its shape takes.
+
+    Raises:
+        ProtocolError: `MALFORMED`.
+    """
+    if len(data) != math.prod(shape):
+        sizes = f"{len(data)} elements, but shape {list(shape)} takes {math.prod(shape)}"
+        raise malformed(f"It has {sizes}.")
 
 
 def read_parameters(value: object) -> dict[str, Any]:
@@ -135,6 +186,13 @@ def read_parameters(value: object) -> dict[str, Any]:
     if type(value) is not dict:
         raise malformed(f"`parameters` must be an object, not {kind_of(value)}.")
     return value
+
+
+def for_model(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that the model gets: all that do not speak to the codec."""
+    if _OURS.isdisjoint(parameters):
+        return parameters
+    return {key: parameters[key] for key in parameters.keys() - _OURS}
 
 
 def read_content_type(parameters: dict[str, Any]) -> str | None:
@@ -162,9 +220,7 @@ def _flatten(data: Any, shape: tuple[int, ...]) -> list[Any]:  # noqa: ANN401 - 
             if set(map(type, data)) != {list} or set(map(len, data)) != {size}:
                 raise malformed(f"Nested `data` does not have the shape {list(shape)}.")
             data = list(chain.from_iterable(data))
-    if len(data) != math.prod(shape):
-        sizes = f"{len(data)} elements, but shape {list(shape)} takes {math.prod(shape)}"
-        raise malformed(f"It has {sizes}.")
+    check_count(data, shape)
     elements: list[Any] = data
     return elements
 

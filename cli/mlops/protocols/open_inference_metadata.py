@@ -9,6 +9,7 @@ and the index of the repository `extension_model_configuration.md` and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from mlops import __version__
@@ -19,22 +20,17 @@ from mlops.protocols.json_body import shown, write
 TensorMetadata: TypeAlias = tuple[str, str, Sequence[int]]
 
 
-def server_metadata() -> Encoded:
-    """Answer `GET /v2`."""
-    extensions = ["binary_tensor_data", "model_configuration"]
-    return _ok({"name": "mlops", "version": __version__, "extensions": extensions})
+#: What the server calls itself, and the platform of its model.
+NAME = "mlops"
+#: Extensions of the protocol over REST.
+EXTENSIONS = ("binary_tensor_data", "model_configuration")
 
 
-def model_metadata(
-    name: str,
-    versions: Sequence[str],
-    inputs: Sequence[TensorMetadata],
-    outputs: Sequence[TensorMetadata],
-    signature: Mapping[str, str | None],
-) -> Encoded:
-    """Answer `GET /v2/models/NAME`.
+@dataclass(frozen=True, slots=True)
+class ModelDescription:
+    """What the protocol tells of a model.
 
-    Args:
+    Attributes:
         name: The deployment, which is the model's name in this protocol.
         versions: Its arms.
         inputs: What the model takes; empty if its signature is not known.
@@ -42,31 +38,45 @@ def model_metadata(
         signature: As MLflow has it, which knows more types; under `parameters.mlflow_signature`,
             where MLServer has parameters of its own. Empty if it is not known.
     """
+
+    name: str
+    versions: tuple[str, ...]
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+    signature: Mapping[str, str | None]
+
+
+def server_metadata() -> Encoded:
+    """Answer `GET /v2`."""
+    return _ok({"name": NAME, "version": __version__, "extensions": EXTENSIONS})
+
+
+def model_metadata(model: ModelDescription) -> Encoded:
+    """Answer `GET /v2/models/NAME`."""
+    signature = dict(model.signature)
     metadata = {
-        "name": name,
-        "versions": list(versions),
-        "platform": "mlops",
-        "inputs": [_tensor(tensor) for tensor in inputs],
-        "outputs": [_tensor(tensor) for tensor in outputs],
-        **({"parameters": {"mlflow_signature": dict(signature)}} if signature else {}),
+        "name": model.name,
+        "versions": model.versions,
+        "platform": NAME,
+        "inputs": [_tensor(tensor) for tensor in model.inputs],
+        "outputs": [_tensor(tensor) for tensor in model.outputs],
+        **({"parameters": {"mlflow_signature": signature}} if signature else {}),
     }
     return _ok(metadata)
 
 
-def model_configuration(
-    name: str, inputs: Sequence[TensorMetadata], outputs: Sequence[TensorMetadata]
-) -> Encoded:
-    """Answer `GET /v2/models/NAME/config`; arguments as for `model_metadata`.
+def model_configuration(model: ModelDescription) -> Encoded:
+    """Answer `GET /v2/models/NAME/config`.
 
     `max_batch_size` is 0, as shapes include the axis of rows.
     """
     configuration = {
-        "name": name,
-        "platform": "mlops",
-        "backend": "mlops",
+        "name": model.name,
+        "platform": NAME,
+        "backend": NAME,
         "max_batch_size": 0,
-        "input": [_configured(tensor) for tensor in inputs],
-        "output": [_configured(tensor) for tensor in outputs],
+        "input": [_configured(tensor) for tensor in model.inputs],
+        "output": [_configured(tensor) for tensor in model.outputs],
     }
     return _ok(configuration)
 

@@ -12,14 +12,53 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from mlops.protocols.base import Prediction, Whole
-from mlops.protocols.json_body import array_cells, plain, write
+from mlops.protocols.base import InferenceResponse, Kind, Prediction, ProtocolError, Whole
+from mlops.protocols.json_body import array_cells, plain, shown, write
 from mlops.protocols.open_inference_types import DATATYPES, Array, OpenInferenceTensor
 from mlops.protocols.predictions import by_row, flat
+
+#: What MLServer's runtimes for scikit-learn and XGBoost call their only output, and the requests of
+#: their documentation ask for.
+_MLSERVER_OUTPUT = "predict"
+
+
+def wanted_outputs(
+    response: InferenceResponse, n_rows: int, names: Collection[str]
+) -> tuple[OpenInferenceTensor, ...]:
+    """Return the outputs that a request asks for by name, or all if it names none.
+
+    Raises:
+        ProtocolError: `MISMATCH`: it asks for one that the model does not have.
+    """
+    outputs = outputs_of(response.prediction, response.output_names, n_rows)
+    if not names:
+        return outputs
+    if len(outputs) == 1 and set(names) == {_MLSERVER_OUTPUT}:
+        return (outputs[0]._replace(name=_MLSERVER_OUTPUT),)
+    unknown = set(names) - {tensor.name for tensor in outputs}
+    if unknown:
+        having = ", ".join(f"`{tensor.name}`" for tensor in outputs)
+        message = f"There is no output {shown(min(unknown))}; outputs are {having}."
+        raise ProtocolError(Kind.MISMATCH, message)
+    return tuple(tensor for tensor in outputs if tensor.name in names)
+
+
+def response_parameters(response: InferenceResponse) -> dict[str, str | int]:
+    """Return what identifies the prediction; a table is marked as MLServer marks it."""
+    parameters: dict[str, str | int] = {
+        "mlops_request_id": response.request_id,
+        "mlops_arm": response.arm,
+        "mlops_revision": response.revision,
+        "mlops_version": response.version,
+    }
+    if isinstance(response.prediction, dict):
+        parameters["content_type"] = "pd"
+    return parameters
 
 
 def outputs_of(

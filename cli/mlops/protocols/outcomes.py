@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import orjson
@@ -27,8 +27,20 @@ def read_outcomes(body: bytes, content_type: str) -> list[Outcome]:
     Raises:
         ProtocolError: `MALFORMED` or `TOO_LARGE`; nothing of the body may be used.
     """
+    return outcomes_of(_documents(body, content_type))
+
+
+def outcomes_of(documents: Iterable[tuple[str, Any]]) -> list[Outcome]:
+    """Read feedback that has been taken apart.
+
+    Args:
+        documents: The JSON value of each outcome, and how an error names it.
+
+    Raises:
+        ProtocolError: As `read_outcomes`.
+    """
     outcomes: list[Outcome] = []
-    for where, document in _documents(body, content_type):
+    for where, document in documents:
         outcomes += _outcomes(document, where)
         _check_count(len(outcomes))
     if not outcomes:

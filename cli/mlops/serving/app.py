@@ -10,18 +10,15 @@ handed to an ordinary Starlette application.
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import binascii
-import hmac
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import asdict
 from functools import partial
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import orjson
 
-from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.base import JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols import CODECS
 from mlops.protocols.base import (
@@ -32,23 +29,20 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.protocols.outcomes import read_outcomes
-from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, read_body, release
+from mlops.serving.bodies import BodyRoom, Receive, off_the_loop, read_body, release
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import DataPlane, Exchange
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, warnings
+from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, journal_fault
 from mlops.serving.routes import Route, find_route
+from mlops.serving.tokens import Token
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 # By which a tester chooses the arm.
 _FORCED_ARM = "x-mlops-arm"
-# As many as `mlops feedback` sends lines at once.
-_MAX_PROBLEMS = 1_000
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
-_Args = ParamSpec("_Args")
-_Result = TypeVar("_Result")
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -84,9 +78,7 @@ class App:
         self._pages = pages
         self._room = room
         self._guard = guard
-        # Browsers cannot send a bearer token by themselves, but they ask for a password: any user
-        # name with the token as password.
-        self._token = token.encode()
+        self._token = Token(token)
         self._codecs: dict[str, Codec] = {name: CODECS.load(name) for name in CODECS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,7 +90,7 @@ class App:
         refused = self._guard.refusal(scope)
         if refused:
             await _send(send, _text_error(*refused), _CLOSE)
-        elif self._token and not self._authorized(scope):
+        elif not self._authorized(scope):
             await _send(send, _text_error(401, "A bearer token is needed."), _CHALLENGE)
         elif route is None:
             await self._pages(scope, receive, send)
@@ -111,7 +103,7 @@ class App:
         if scope["path"] in _OPEN_PATHS:
             return True
         sent = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-        return hmac.compare_digest(_sent_token(sent), self._token)
+        return self._token.admits(sent)
 
     async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
@@ -174,36 +166,29 @@ class App:
         return await self._own_feedback(body, headers)
 
     async def _own_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
-        outcomes = await _off_the_loop(
+        outcomes = await off_the_loop(
             len(body), read_outcomes, body, headers.get("content-type", "")
         )
-        receipts = await self._desk.take(outcomes, self._writer)
-        status, problems = 200, []
-        for index, receipt in enumerate(receipts):
-            if receipt.fate in REFUSALS:
-                advice = self._desk.advice(outcomes[index], receipt.fate)
-                problems.append({"index": index, "fate": receipt.fate, "error": advice})
-        if len(receipts) == 1 and problems:
-            status = REFUSALS[receipts[0].fate]
-        document: dict[str, Any] = {"counts": counts(receipts)}
-        if len(receipts) == 1 and not problems:
-            first = receipts[0]
+        told = await self._desk.answer(outcomes, self._writer)
+        document: dict[str, Any] = {"counts": told.counts}
+        if told.outcome is not None:
             document["outcome"] = {
-                "fate": first.fate,
-                "arm": first.arm,
-                "revision": first.revision,
-                "late": first.late,
+                "fate": told.outcome.fate,
+                "arm": told.outcome.arm,
+                "revision": told.outcome.revision,
+                "late": told.outcome.late,
             }
-        if found := warnings(receipts):
-            document["warnings"] = found
-        if problems:
-            document["problems"] = problems[:_MAX_PROBLEMS]
+        if told.warnings:
+            document["warnings"] = told.warnings
+        if told.problems:
+            document["problems"] = [asdict(problem) for problem in told.problems]
+        status = REFUSALS[told.refused] if told.refused else 200
         return Encoded(status, orjson.dumps(document))
 
     async def _seldon_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
         from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 
-        outcomes = await _off_the_loop(len(body), decode_feedback, body, headers)
+        outcomes = await off_the_loop(len(body), decode_feedback, body, headers)
         receipts = await self._desk.take(outcomes, self._writer) if outcomes else []
         return encode_feedback(counts(receipts))
 
@@ -212,37 +197,13 @@ def _further(result: object) -> _Headers:
     return _FURTHER.get(result.kind, ()) if isinstance(result, ProtocolError) else ()
 
 
-async def _off_the_loop(
-    size: int, work: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
-) -> _Result:
-    """Do what takes time in proportion to a body of this size where it holds nobody else up."""
-    if size <= SMALL_BODY:
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
-
-
 def _refusal(fault: Exception) -> ProtocolError:
     """Say in the words of every protocol why a request was not answered."""
     if isinstance(fault, ProtocolError):
         return fault
     if isinstance(fault, JournalUnavailableError):
-        # Not 500: nothing was stored, and the same feedback may be sent again.
-        kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
-        return ProtocolError(kind, f"{fault.message} {fault.hint or ''}".strip())
+        return journal_fault(fault)
     return ProtocolError(Kind.SLOW_BODY, "The body took too long to arrive.")
-
-
-def _sent_token(authorization: bytes) -> bytes:
-    """Take the token out of an Authorization header, Bearer (RFC 6750) or Basic (RFC 7617)."""
-    scheme, _, value = authorization.partition(b" ")
-    if scheme.lower() == b"bearer":
-        return value.strip()
-    if scheme.lower() != b"basic":
-        return b""
-    try:
-        return base64.b64decode(value, validate=True).partition(b":")[2]
-    except binascii.Error:
-        return b""
 
 
 _CLOSE = ((b"connection", b"close"),)

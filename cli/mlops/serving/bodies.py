@@ -9,11 +9,14 @@ from __future__ import annotations
 import asyncio
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from mlops.protocols.base import Kind, ProtocolError
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
 
 #: Largest body that is read, in bytes, as it came and as it was before it was packed.
 MAX_BODY = 16 * 1024 * 1024
@@ -78,13 +81,31 @@ async def read_body(receive: Receive, headers: Mapping[str, str], room: BodyRoom
         plain = _unpacked(body, coding)
     finally:
         release(body, room)
-    room.take(_counted(len(plain)))
+    admit(plain, room)
     return plain
 
 
+def admit(body: bytes, room: BodyRoom) -> None:
+    """Take the room of a whole body, if it is a large one.
+
+    Raises:
+        ProtocolError: `BUSY`.
+    """
+    room.take(_counted(len(body)))
+
+
 def release(body: bytes, room: BodyRoom) -> None:
-    """Give back the room of a body that `read_body` has returned."""
+    """Give back the room of a body that `read_body` has returned, or `admit` let in."""
     room.give_back(_counted(len(body)))
+
+
+async def off_the_loop(
+    size: int, work: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
+) -> _Result:
+    """Do what takes time in proportion to a body of this size where it holds nobody else up."""
+    if size <= SMALL_BODY:
+        return work(*args, **kwargs)
+    return await asyncio.to_thread(work, *args, **kwargs)
 
 
 def _counted(size: int) -> int:

@@ -157,7 +157,9 @@ class DataPlane:
             propensity=assigned.propensity,
         )
         call = _Call(live, request, context, assigned, request_id, time_ms)
-        deadline_s = DEADLINE_S if context.deadline_s is None else context.deadline_s
+        deadline_s = DEADLINE_S
+        if context.deadline_s is not None:
+            deadline_s = min(context.deadline_s, DEADLINE_S)
         try:
             prediction = assigned.arm.runner.predict(
                 request.payload, request.parameters, deadline_s

@@ -10,11 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.journal.base import JournalUnavailableError
+from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import (
+    Kind,
     Outcome,
+    ProtocolError,
     is_client_id,
 )
 from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
@@ -27,6 +29,8 @@ from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 # A database that neither answers nor refuses must not hold its senders for ever.
 _PATIENCE_S = 20.0
 _MAX_WARNINGS = 5
+# As many as `mlops feedback` sends lines at once.
+_MAX_PROBLEMS = 1_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
 #: Statuses by which a single piece of feedback tells its sender that it was not stored.
@@ -67,6 +71,40 @@ class Receipt:
     revision: int = 0
     late: bool = False
     warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why one outcome of several was not stored.
+
+    Attributes:
+        index: Which of them, from 0.
+        fate: One of `REFUSALS`.
+        error: What to do about it.
+    """
+
+    index: int
+    fate: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the sender of one request with feedback is told.
+
+    Attributes:
+        counts: Outcomes by fate, and the late ones among the stored.
+        outcome: What became of the only outcome, if it was stored.
+        warnings: Why truths have no reward.
+        problems: The first of those that were not stored.
+        refused: Fate of the only outcome, if it was not stored; else empty.
+    """
+
+    counts: dict[str, int]
+    outcome: Receipt | None
+    warnings: list[str]
+    problems: list[Problem]
+    refused: str
 
 
 class OutcomeDesk:
@@ -114,6 +152,27 @@ class OutcomeDesk:
         ]
         self._count(receipts)
         return receipts
+
+    async def answer(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> Told:
+        """Store the outcomes of one request, and say what became of them.
+
+        Raises:
+            JournalUnavailableError: As `take`.
+        """
+        receipts = await self.take(outcomes, writer)
+        problems = [
+            Problem(index, receipt.fate, self.advice(outcomes[index], receipt.fate))
+            for index, receipt in enumerate(receipts)
+            if receipt.fate in REFUSALS
+        ]
+        only = receipts[0] if len(receipts) == 1 else None
+        return Told(
+            counts(receipts),
+            None if problems else only,
+            warnings(receipts),
+            problems[:_MAX_PROBLEMS],
+            only.fate if only and problems else "",
+        )
 
     async def _store(
         self, outcomes: Sequence[NewOutcome], writer: JournalWriter
@@ -269,6 +328,12 @@ def _too_large(outcome: Outcome) -> str:
 def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value
     """Write whole numbers as doubles, so that 6 and 6.0 are one truth in the journal."""
     return float(truth) if isinstance(truth, int) and not isinstance(truth, bool) else truth
+
+
+def journal_fault(fault: JournalUnavailableError) -> ProtocolError:
+    """Say to whoever sends feedback that nothing was stored, and that it may be sent again."""
+    kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
+    return ProtocolError(kind, f"{fault.message} {fault.hint or ''}".strip())
 
 
 def warnings(receipts: Sequence[Receipt]) -> list[str]:

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,10 +24,11 @@ from starlette.routing import Route
 
 import mlops
 from mlops.errors import MlopsError, NotFoundError
-from mlops.protocols.base import Encoded
+from mlops.protocols.base import Encoded, ProtocolError
+from mlops.protocols.http_status import http_status
 from mlops.protocols.json_body import shown
 from mlops.protocols.open_inference_metadata import (
-    TensorMetadata,
+    ModelDescription,
     model_configuration,
     model_metadata,
     model_ready,
@@ -36,27 +36,17 @@ from mlops.protocols.open_inference_metadata import (
     server_live,
     server_metadata,
     server_ready,
-    unknown_version,
 )
-from mlops.protocols.open_inference_types import DATATYPES
 from mlops.resources import shipped
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.description import check_known, describe, is_ready
 from mlops.serving.examples import Examples, example_outcome, make_examples
 from mlops.serving.metrics import Metrics
 from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import plain_path
-from mlops.tables.signature import Signature
 
 # Prometheus' text format, version 0.0.4.
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-# MLflow's type names as Open Inference datatypes; NumPy's are known to the protocol itself.
-_DATATYPES = {
-    "double": "FP64",
-    "float": "FP32",
-    "long": "INT64",
-    "integer": "INT32",
-    "boolean": "BOOL",
-}
 # The documentation is one page: it loads nothing, and talks to this server only.
 _POLICY = (
     "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; img-src data:; "
@@ -160,10 +150,6 @@ class Pages:
     def _name(self) -> str:
         return self._plane.live.served.revision.spec.name
 
-    @property
-    def _signature(self) -> Signature:
-        return self._plane.live.signature
-
     async def _home(self, request: Request) -> Response:
         # KServe's own client asks here whether a V1 server lives; people come with a browser.
         headers = {"vary": "accept"}
@@ -206,44 +192,29 @@ class Pages:
         return _response(server_ready(ready=not self._plane.faults))
 
     async def _v2_model_ready(self, request: Request) -> Response:
-        version = request.path_params.get("version")
-        if version:
-            arms = (arm for arm in self._plane.live.arms if arm.arm.name == version)
-            ready = not any(arm.runner.fault for arm in arms)
-        else:
-            ready = not self._plane.faults
+        version = request.path_params.get("version", "")
+        ready = is_ready(self._plane, version)
         return self._if_known(request, model_ready(self._name, ready=ready))
 
     async def _v2_model(self, request: Request) -> Response:
-        return self._if_known(request, self._metadata())
+        return self._if_known(request, model_metadata(self._description))
 
     async def _v2_config(self, request: Request) -> Response:
-        return self._if_known(request, self._configuration())
+        return self._if_known(request, model_configuration(self._description))
 
     async def _v2_index(self, request: Request) -> Response:
-        return _response(repository_index(self._name, self._versions))
+        return _response(repository_index(self._name, self._description.versions))
 
     @property
-    def _versions(self) -> list[str]:
-        return [arm.arm.name for arm in self._plane.live.arms]
-
-    def _metadata(self) -> Encoded:
-        signature = self._signature
-        inputs, outputs = _inputs(signature), _outputs(signature)
-        versions = self._versions
-        return model_metadata(self._name, versions, inputs, outputs, signature.document)
-
-    def _configuration(self) -> Encoded:
-        signature = self._signature
-        return model_configuration(self._name, _inputs(signature), _outputs(signature))
+    def _description(self) -> ModelDescription:
+        return describe(self._plane.live)
 
     def _if_known(self, request: Request, encoded: Encoded) -> Response:
-        model, version = request.path_params["model"], request.path_params.get("version")
-        if model != self._name:
-            return JSONResponse({"error": f"Model {model} not found"}, status_code=404)
-        if version is not None and version not in self._versions:
-            reason = unknown_version(version, self._versions)
-            return JSONResponse({"error": reason}, status_code=404)
+        model, version = request.path_params["model"], request.path_params.get("version", "")
+        try:
+            check_known(self._plane.live, model, version)
+        except ProtocolError as error:
+            return JSONResponse({"error": error.message}, http_status(error.kind))
         return _response(encoded)
 
     async def _openapi(self, request: Request) -> Response:
@@ -274,9 +245,9 @@ class Pages:
             revision=revision,
             examples=examples,
             outcome=example_outcome(revision.spec.reward, examples.prediction),
-            metadata=json.loads(self._metadata().body),
-            configuration=json.loads(self._configuration().body),
-            index=json.loads(repository_index(self._name, self._versions).body),
+            metadata=json.loads(model_metadata(self._description).body),
+            configuration=json.loads(model_configuration(self._description).body),
+            index=json.loads(repository_index(self._name, self._description.versions).body),
             secured=self._secured,
             report=self._report is not None,
             evidence=self._evidence is not None,
@@ -288,7 +259,7 @@ class Pages:
         """Return the examples of a revision, made once: that takes a prediction."""
         if self._examples is None or self._examples[0] is not live:
             made = await asyncio.to_thread(
-                make_examples, live, self._example(), _inputs(self._signature)
+                make_examples, live, self._example(), describe(live).inputs
             )
             self._examples = (live, made)
         return self._examples[1]
@@ -322,27 +293,3 @@ def _response(encoded: Encoded) -> Response:
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in encoded.headers}
     media_type = encoded.content_type.decode("latin-1")
     return Response(encoded.body, encoded.status, headers, media_type)
-
-
-def _inputs(signature: Signature) -> list[TensorMetadata]:
-    if signature.tensor:
-        dtype, shape = signature.tensor
-        return [("input-0", _datatype(dtype), shape)]
-    return [(column.name, _datatype(column.type), (-1, 1)) for column in signature.columns]
-
-
-def _outputs(signature: Signature) -> list[TensorMetadata]:
-    if not signature.output_type:
-        return []
-    kind = _datatype(signature.output_type)
-    return [(name, kind, (-1, 1)) for name in signature.outputs or ("output-1",)]
-
-
-def _datatype(name: str) -> str:
-    """Return the Open Inference datatype of an MLflow type or a NumPy dtype."""
-    if name in _DATATYPES:
-        return _DATATYPES[name]
-    try:
-        return DATATYPES.get(np.dtype(name), "BYTES")
-    except TypeError:
-        return "BYTES"

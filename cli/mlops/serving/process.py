@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -45,7 +45,10 @@ from mlops.spec import metrics as families
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.metrics import Family
 from mlops.spec.request_id import KEY_BYTES
-from mlops.spec.server import Launch, Served, ServerState, write_state
+from mlops.spec.server import Launch, Served, ServerState, check_grpc, write_state
+
+if TYPE_CHECKING:
+    from mlops.serving.grpc_server import GrpcServer
 
 _LOG = logging.getLogger(__name__)
 _FIRST_PORT, _LAST_PORT = 8080, 8180
@@ -71,6 +74,9 @@ class Process:
         # Bound before the models are loaded: a taken port should be known at once.
         self._socket = _bind(launch.host, launch.port)
         self._launch = replace(launch, port=self._socket.getsockname()[1])
+        if launch.grpc_port:
+            check_grpc()
+            _bind(launch.host, launch.grpc_port, "--grpc-port").close()
         key = _read_key(launch.key_file)
         self._token = _read_token(launch.token_file)
         self._journal: Journal = open_journal(journal_url(launch.journal_url, launch.name))
@@ -93,6 +99,7 @@ class Process:
         _spare_the_collector()
         self._started_ms = 0
         self._servers: list[uvicorn.Server] = []
+        self._grpc: list[GrpcServer] = []
 
     def _live(self, name: str) -> LiveReport:
         """Return what writes a page about the journal."""
@@ -112,6 +119,7 @@ class Process:
             report=self._live("report"),
             evidence=self._live("evidence"),
         )
+        room = BodyRoom(self._launch.max_bodies_mib * 1024 * 1024)
         app = App(
             self._plane,
             self._desk,
@@ -119,7 +127,7 @@ class Process:
             self._metrics,
             pages.application(),
             self._token,
-            BodyRoom(self._launch.max_bodies_mib * 1024 * 1024),
+            room,
             Guard(self._launch.host, self._launch.hosts, secured=bool(self._token)),
         )
         admin = Admin(self._status, self._swap, self._note, self._plane.score, self._totals)
@@ -127,22 +135,38 @@ class Process:
         self._servers = [public, private]
         self._adopt(self._plane.live)
         watching = [asyncio.create_task(each.run()) for each in (self._watch, self._size)]
+        await self._start_grpc(room)
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
             self._record("started", self._plane.live)
             write_state(self._state(None), Path(self._launch.state_file))
-            _LOG.info("serving %s at %s", self._launch.name, self._state(None).url)
+            state = self._state(None)
+            at = f"{state.url} and, for gRPC, {state.grpc}" if state.grpc else state.url
+            _LOG.info("serving %s at %s", self._launch.name, at)
             try:
-                await asyncio.gather(public.serve([self._socket]), private.serve([control]))
+                serving = [public.serve([self._socket]), private.serve([control])]
+                await asyncio.gather(*serving, *(each.serve() for each in self._grpc))
             finally:
                 for task in watching:
                     task.cancel()
                 await self._watch.close()
                 self._finish()
 
+    async def _start_grpc(self, room: BodyRoom) -> None:
+        if not self._launch.grpc_port:
+            return
+        # Its libraries are an extra, and take 20 MB.
+        from mlops.serving.grpc_server import GrpcServer
+
+        server = GrpcServer(self._plane, self._desk, self._writer, self._metrics, self._token, room)
+        await server.start(self._launch.host, self._launch.grpc_port)
+        self._grpc.append(server)
+
     def _stop(self) -> None:
         for server in self._servers:
             server.should_exit = True
+        for grpc_server in self._grpc:
+            grpc_server.stop()
 
     def _finish(self) -> None:
         self._plane.close()
@@ -280,6 +304,7 @@ class Process:
             "pid": os.getpid(),
             "revision": live.served.revision.number,
             "url": self._state(None).url,
+            "grpc": self._state(None).grpc,
             "started_ms": self._started_ms,
             "arms": arms,
             "shadows": [self._shadow_status(shadow) for shadow in live.shadows],
@@ -373,7 +398,7 @@ def _server(app: Application) -> uvicorn.Server:
     )
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def _bind(host: str, port: int, option: str = "--port") -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for candidate in [port] if port else range(_FIRST_PORT, _LAST_PORT):
         try:
@@ -382,7 +407,7 @@ def _bind(host: str, port: int) -> socket.socket:
             reason = error
     raise ConflictError(
         f"Port {port or f'{_FIRST_PORT} to {_LAST_PORT - 1}'} on {host} cannot be used: {reason}.",
-        hint="Choose another with `--port`.",
+        hint=f"Choose another with `{option}`.",
     )
 
 

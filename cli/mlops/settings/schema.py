@@ -131,6 +131,7 @@ class DeploySettings:
     name: str = setting("", "name of the deployment; empty means the project's name")
     host: str = setting("127.0.0.1", "address the server listens on")
     port: int = setting(0, "port the server listens on; 0 means the first free one from 8080")
+    grpc_port: int = setting(0, "port the server listens on for gRPC; 0 means no gRPC")
     hosts: tuple[str, ...] = setting(
         (), "further names under which callers reach the server, as of a proxy in front of it"
     )

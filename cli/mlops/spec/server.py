@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,7 @@ class Launch:
         client_ids: Whether feedback may name a request by its caller's own id.
         hosts: Names under which callers reach it, beside its address and `localhost`.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
+        grpc_port: Port to listen on for gRPC; 0 for no gRPC.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Launch:
     journal_max_mb: int = 0
     client_ids: bool = True
     hosts: tuple[str, ...] = ()
+    grpc_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,31 @@ class ServerState:
     @property
     def url(self) -> str:
         """Base URL for callers on this machine."""
+        return f"http://{self._host}:{self.launch.port}"
+
+    @property
+    def grpc(self) -> str:
+        """Address of its gRPC port for callers on this machine, `host:port`; empty for none."""
+        return f"{self._host}:{self.launch.grpc_port}" if self.launch.grpc_port else ""
+
+    @property
+    def _host(self) -> str:
         host = self.launch.host
         if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
             host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.launch.port}"
+        return f"[{host}]" if ":" in host else host
+
+
+def check_grpc() -> None:
+    """Make sure that this installation can serve gRPC.
+
+    Raises:
+        InvalidInputError: Its libraries are missing.
+    """
+    if find_spec("grpc") is None:
+        raise InvalidInputError(
+            "gRPC needs `grpcio`, which is not installed.", hint="pip install 'mlops-loop[grpc]'"
+        )
 
 
 def hold_lock(path: Path) -> int:

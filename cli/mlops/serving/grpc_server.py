@@ -1,0 +1,343 @@
+"""gRPC: predictions in the Open Inference Protocol, and feedback, beside the HTTP port.
+
+It turns messages and metadata into the data plane's requests, and its answers into messages and
+statuses; nothing that holds for other transports too is decided here. Metadata has the names of the
+headers over HTTP: `authorization`, `x-mlops-arm`, `idempotency-key` and the sticky unit's; the
+trailing metadata of an answer, or of an error, says which arm of which revision it is from.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from mlops import __version__
+from mlops.errors import ConflictError
+from mlops.journal.base import JournalUnavailableError
+from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import Kind, ProtocolError
+from mlops.protocols.grpc_status import grpc_status
+from mlops.protocols.open_inference_grpc import read_request, write_response
+from mlops.protocols.open_inference_metadata import NAME
+from mlops.protocols.outcomes_grpc import read_feedback
+from mlops.protocols.protobuf import Message, MessageClass, methods
+from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, admit, off_the_loop, release
+from mlops.serving.context import RequestContext
+from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
+from mlops.serving.description import check_known, describe, is_ready
+from mlops.serving.metrics import Metrics
+from mlops.serving.outcomes import OutcomeDesk, Told, journal_fault
+from mlops.serving.patience import MAX_HEADER_BYTES
+from mlops.serving.tokens import Token
+
+#: Name of the protocol in the journal and the metrics.
+PROTOCOL = "open-inference-grpc"
+# Both of `grpc`, which has no types.
+Context: TypeAlias = Any
+_Handler: TypeAlias = Any
+_Call: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+_Metadata: TypeAlias = tuple[tuple[str, str], ...]
+_Served: TypeAlias = tuple[bytes | ProtocolError, Answer]
+_Result = TypeVar("_Result")
+
+_INFERENCE, _FEEDBACK = "inference.GRPCInferenceService", "mlops.v1.Feedback"
+# Probes come without a token; they tell nothing but that the server lives.
+_OPEN = frozenset({f"/{_INFERENCE}/ServerLive", f"/{_INFERENCE}/ServerReady"})
+_MAX_CALLS = 1024
+_GRACE_S = 5.0
+# Longer ones would not fit into the headers that a client accepts by default.
+_MAX_DETAILS = 1_000
+# What `Retry-After: 1` says over HTTP; gRFC A6.
+_RETRY = (("grpc-retry-pushback-ms", "1000"),)
+_FURTHER: Mapping[Kind, _Metadata] = {Kind.BUSY: _RETRY, Kind.NOT_READY: _RETRY}
+#: Statuses by which a single piece of feedback tells its sender that it was not stored.
+_REFUSALS = {
+    "forged": "INVALID_ARGUMENT",
+    "not_allowed": "PERMISSION_DENIED",
+    "unknown": "NOT_FOUND",
+    "ambiguous": "FAILED_PRECONDITION",
+    "conflict": "ALREADY_EXISTS",
+    "no_such_row": "OUT_OF_RANGE",
+    "out_of_range": "OUT_OF_RANGE",
+}
+
+
+class GrpcServer:
+    """The gRPC port of one deployment. Lives on one event loop.
+
+    Args:
+        plane: Answers predictions.
+        desk: Takes feedback.
+        writer: Where the desk stores it.
+        metrics: Counts what could not be read.
+        token: If not empty, the bearer token every caller must send.
+        room: How much all large messages may have together.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        desk: OutcomeDesk,
+        writer: JournalWriter,
+        metrics: Metrics,
+        token: str,
+        room: BodyRoom,
+    ) -> None:
+        self._plane = plane
+        self._desk = desk
+        self._writer = writer
+        self._metrics = metrics
+        self._token = Token(token)
+        self._room = room
+        self._inference, self._feedback = methods(_INFERENCE), methods(_FEEDBACK)
+        told = {
+            "ServerLive": self._live,
+            "ServerReady": self._ready,
+            "ModelReady": self._model_ready,
+            "ServerMetadata": self._server_metadata,
+            "ModelMetadata": self._model_metadata,
+        }
+        calls: dict[str, _Call] = {
+            f"/{_INFERENCE}/{name}": self._told(*self._inference[name], tell)
+            for name, tell in told.items()
+        }
+        calls |= {f"/{_INFERENCE}/ModelInfer": self._infer, f"/{_FEEDBACK}/Send": self._send}
+        # Messages are read and written by us, a large one in a thread.
+        self._calls = {
+            path: grpc.unary_unary_rpc_method_handler(call) for path, call in calls.items()
+        }
+        # Answers before the message is read.
+        self._unauthenticated = grpc.stream_unary_rpc_method_handler(_unauthenticated)
+        self._stopping = asyncio.Event()
+        self._server: Any = None
+
+    def service(self, details: Any) -> _Handler | None:  # noqa: ANN401 - of `grpc`
+        """Return what answers a call, as a `grpc.GenericRpcHandler`; None if nothing does."""
+        call = self._calls.get(details.method)
+        if call is None or details.method in _OPEN:
+            return call
+        sent = dict(details.invocation_metadata or ()).get("authorization", "")
+        return call if self._token.admits(sent.encode()) else self._unauthenticated
+
+    async def start(self, host: str, port: int) -> None:
+        """Listen.
+
+        Raises:
+            ConflictError: The port is taken.
+        """
+        options = (
+            ("grpc.max_receive_message_length", MAX_BODY),
+            ("grpc.max_send_message_length", -1),
+            ("grpc.max_metadata_size", MAX_HEADER_BYTES),
+            ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
+            # Another server on this port is an error, and not half of the calls.
+            ("grpc.so_reuseport", 0),
+        )
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
+        self._server.add_generic_rpc_handlers((self,))
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise ConflictError(
+                f"Port {port} on {host} cannot be used for gRPC: {error}.",
+                hint="Choose another with `--grpc-port`.",
+            ) from error
+        await self._server.start()
+
+    async def serve(self) -> None:
+        """Go on until `stop`, then give the calls under way some seconds."""
+        await self._stopping.wait()
+        await self._server.stop(_GRACE_S)
+
+    def stop(self) -> None:
+        """Take no more calls."""
+        self._stopping.set()
+
+    async def _infer(self, body: bytes, context: Context) -> bytes:
+        started_ns = time.perf_counter_ns()
+        try:
+            if len(body) > SMALL_BODY:
+                served = await _whatever_happens(self._served(body, context, started_ns))
+            else:
+                message = _parsed(self._inference["ModelInfer"][0], body)
+                now_or_later = self._serve(message, len(body), context, started_ns)
+                if isinstance(now_or_later, tuple):
+                    served = now_or_later
+                else:
+                    served = await _whatever_happens(now_or_later)
+        except ProtocolError as error:
+            await self._refuse(error, context)
+        written, answer = served
+        trailing = (
+            ("x-mlops-request-id", answer.request_id),
+            ("x-mlops-arm", answer.arm),
+            ("x-mlops-revision", str(answer.revision)),
+        )
+        if isinstance(written, ProtocolError):
+            await _abort(context, written, trailing)
+        context.set_trailing_metadata(trailing)
+        return written
+
+    async def _served(self, body: bytes, context: Context, started_ns: int) -> _Served:
+        """Answer a request that is large."""
+        admit(body, self._room)
+        try:
+            kind = self._inference["ModelInfer"][0]
+            message = await asyncio.to_thread(_parsed, kind, body)
+            served = self._serve(message, len(body), context, started_ns)
+            return served if isinstance(served, tuple) else await served
+        finally:
+            release(body, self._room)
+
+    def _serve(
+        self, message: Message, size: int, context: Context, started_ns: int
+    ) -> _Served | Later[_Served]:
+        metadata = dict(context.invocation_metadata() or ())
+        header = self._plane.live.unit_header
+        request = RequestContext(
+            protocol=PROTOCOL,
+            size=size,
+            started_ns=started_ns,
+            model=message.model_name,
+            version=message.model_version,
+            forced_arm=metadata.get("x-mlops-arm", ""),
+            idempotency_key=metadata.get("idempotency-key", ""),
+            unit=metadata.get(header, "") if header else "",
+            deadline_s=context.time_remaining(),
+        )
+        exchange: Exchange[bytes | ProtocolError] = Exchange(
+            partial(read_request, message), _write, _same
+        )
+        return self._plane.serve(exchange, request)
+
+    async def _send(self, body: bytes, context: Context) -> bytes:
+        request, response = self._feedback["Send"]
+        try:
+            message = await off_the_loop(len(body), _parsed, request, body)
+            outcomes = await off_the_loop(len(body), read_feedback, message)
+            told = await self._desk.answer(outcomes, self._writer)
+        except ProtocolError as error:
+            await self._refuse(error, context)
+        except JournalUnavailableError as fault:
+            await _abort(context, journal_fault(fault))
+        if told.refused:
+            code = grpc.StatusCode[_REFUSALS[told.refused]]
+            await context.abort(code, told.problems[0].error[:_MAX_DETAILS])
+        written: bytes = _receipt(response, told).SerializeToString()
+        return written
+
+    async def _refuse(self, error: ProtocolError, context: Context) -> NoReturn:
+        """Fail a call that no arm was assigned to."""
+        self._metrics.refused[PROTOCOL] += 1
+        await _abort(context, error)
+
+    def _told(
+        self,
+        request: MessageClass,
+        response: MessageClass,
+        tell: Callable[[Message], dict[str, Any]],
+    ) -> _Call:
+        """Return a call that is answered from what is live."""
+
+        async def call(body: bytes, context: Context) -> bytes:
+            try:
+                fields = tell(_parsed(request, body))
+            except ProtocolError as error:
+                await self._refuse(error, context)
+            written: bytes = response(**fields).SerializeToString()
+            return written
+
+        return call
+
+    def _live(self, message: Message) -> dict[str, Any]:
+        return {"live": True}
+
+    def _ready(self, message: Message) -> dict[str, Any]:
+        return {"ready": is_ready(self._plane)}
+
+    def _model_ready(self, message: Message) -> dict[str, Any]:
+        check_known(self._plane.live, message.name, message.version)
+        return {"ready": is_ready(self._plane, message.version)}
+
+    def _server_metadata(self, message: Message) -> dict[str, Any]:
+        return {"name": NAME, "version": __version__}
+
+    def _model_metadata(self, message: Message) -> dict[str, Any]:
+        check_known(self._plane.live, message.name, message.version)
+        model = describe(self._plane.live)
+        return {
+            "name": model.name,
+            "versions": model.versions,
+            "platform": NAME,
+            "inputs": [_tensor(*tensor) for tensor in model.inputs],
+            "outputs": [_tensor(*tensor) for tensor in model.outputs],
+        }
+
+
+def _tensor(name: str, datatype: str, shape: Any) -> dict[str, Any]:  # noqa: ANN401 - ints
+    return {"name": name, "datatype": datatype, "shape": shape}
+
+
+def _parsed(kind: MessageClass, body: bytes) -> Message:
+    """Read a message.
+
+    Raises:
+        ProtocolError: `MALFORMED`.
+    """
+    try:
+        return kind.FromString(body)
+    except DecodeError as error:
+        text = f"The message is no `{kind.DESCRIPTOR.full_name}`."
+        raise ProtocolError(Kind.MALFORMED, text) from error
+
+
+async def _whatever_happens(pending: Later[_Result]) -> _Result:
+    """Wait for what goes on without us.
+
+    A caller that hangs up, or whose time is over, ends our call at once. It must not take the
+    decision out of the journal, nor its room from a message that is still being read.
+    """
+    return await asyncio.shield(asyncio.ensure_future(pending))
+
+
+def _write(*answered: Any) -> bytes:  # noqa: ANN401 - as of `write_response`
+    written: bytes = write_response(*answered).SerializeToString()
+    return written
+
+
+def _same(error: ProtocolError) -> ProtocolError:
+    return error
+
+
+def _receipt(kind: MessageClass, told: Told) -> Message:
+    only = told.outcome
+    return kind(
+        counts=told.counts,
+        problems=[
+            {"index": problem.index, "fate": problem.fate, "error": problem.error}
+            for problem in told.problems
+        ],
+        warnings=told.warnings,
+        arm=only.arm if only else "",
+        revision=only.revision if only else 0,
+    )
+
+
+async def _abort(context: Context, error: ProtocolError, trailing: _Metadata = ()) -> NoReturn:
+    await context.abort(
+        grpc.StatusCode[grpc_status(error.kind)],
+        error.message.encode("utf-8", "replace").decode()[:_MAX_DETAILS],
+        (*trailing, *_FURTHER.get(error.kind, ())),
+    )
+    raise AssertionError("unreachable")
+
+
+async def _unauthenticated(messages: object, context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "A bearer token is needed.")
