@@ -22,13 +22,16 @@ _ENOUGH_S = 600.0
 REQUIREMENTS = {
     "seldon-client": ("seldon-core==1.18.2", "setuptools<81", "pandas<3"),
     "kserve-client": ("kserve==0.21.0",),
+    "protoc": ("grpcio-tools==1.85.1",),
+    # The oldest that `mlops.protocols.protobuf` is made for.
+    "old-protobuf": ("protobuf==4.25.0",),
 }
 
 
 def client_python(name: str) -> Path:
     """Return the interpreter that has a client, after installing it if need be.
 
-    The variable `MLOPS_SELDON_PYTHON` or `MLOPS_KSERVE_PYTHON` names one that has it already.
+    A variable such as `MLOPS_SELDON_PYTHON` or `MLOPS_KSERVE_PYTHON` names one that has it already.
     """
     given = os.environ.get(f"MLOPS_{name.partition('-')[0].upper()}_PYTHON")
     if given:

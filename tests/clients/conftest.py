@@ -31,7 +31,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A 50/50 test of two regressions with a column of whole numbers."""
     folder = tmp_path_factory.mktemp("mixed")
     saved = {arm: _save_mixed(folder / arm, weights) for arm, weights in WEIGHTS.items()}
-    with running(make_launch(folder, served(saved)), folder) as process:
+    with running(make_launch(folder, served(saved), grpc=True), folder) as process:
         yield process
 
 

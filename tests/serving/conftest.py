@@ -27,7 +27,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def server(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A 50/50 test of both models. Tests may send what they like, and must not swap or stop it."""
     folder = tmp_path_factory.mktemp("server")
-    with running(make_launch(folder, served(models)), folder) as process:
+    with running(make_launch(folder, served(models), grpc=True), folder) as process:
         yield process
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -201,7 +202,9 @@ def _exchange(
     return Reply(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
 
 
-def make_launch(folder: Path, served: Served, *, port: int = 0, token: str = "") -> Launch:
+def make_launch(
+    folder: Path, served: Served, *, port: int = 0, token: str = "", grpc: bool = False
+) -> Launch:
     """Settle a server that lives in `folder`, with a fixed key, on a free port by default."""
     key_file = folder / "key"
     key_file.write_bytes(KEY)
@@ -221,6 +224,7 @@ def make_launch(folder: Path, served: Served, *, port: int = 0, token: str = "")
         token_file=str(folder / "token") if token else "",
         socket=str(folder / "admin.sock"),
         log_file="",
+        grpc_port=free_port() if grpc and find_spec("grpc") else 0,
     )
 
 
