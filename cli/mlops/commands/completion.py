@@ -51,6 +51,13 @@ def rewards(incomplete: str) -> list[str]:
     return _starting(incomplete, list(REWARDS))
 
 
+def runtimes(incomplete: str) -> list[str]:
+    """Complete the name of a runtime."""
+    from mlops.runtimes import AUTO, RUNTIMES
+
+    return _starting(incomplete, [AUTO, *RUNTIMES])
+
+
 def one_of(*values: str) -> Callable[[str], list[str]]:
     """Return a function that completes one of these values."""
 

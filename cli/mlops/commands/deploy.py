@@ -12,6 +12,7 @@ from mlops.commands import completion
 from mlops.commands.arguments import Context, Kubeconfig, NoPreflight
 from mlops.commands.output import Json, console, next_steps, note, plain, show
 from mlops.rewards import REWARDS
+from mlops.runtimes import AUTO, RUNTIMES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -141,6 +142,17 @@ def deploy(
             rich_help_panel=_TRAFFIC,
         ),
     ] = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            autocompletion=completion.runtimes,
+            help=f"What executes the models: auto, {', '.join(RUNTIMES)}. Used where it is shown "
+            "to answer as the model does.",
+            show_default=AUTO,
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
     feedback_window: Annotated[
         str | None,
         typer.Option(
@@ -363,6 +375,7 @@ def deploy(
         "deploy.sticky_by": sticky_by,
         "deploy.horizon": horizon,
         "deploy.redraw": redraw or None,
+        "deploy.runtime": runtime,
         "feedback.window": feedback_window,
         "feedback.missing": missing,
         "feedback.failed": failed,
@@ -542,6 +555,7 @@ def deployed_document(result: Deployed) -> dict[str, object]:
         "warnings": result.plan.notes,
         "kept": result.plan.kept,
         "notes": result.state.notes,
+        "runtimes": dict(zip([arm.name for arm in spec.arms], result.state.runtimes, strict=False)),
         "curl": curl(result.state),
     }
 
@@ -550,6 +564,7 @@ def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = 
     """Say what has become of a deployment of this machine."""
     from rich.markup import escape
 
+    from mlops.commands.runtime_view import runtime_line
     from mlops.deployment.calling import curl
     from mlops.deployment.places import deployment_name
     from mlops.settings import load_settings
@@ -559,6 +574,9 @@ def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = 
     out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
     if state.grpc:
         out.print(f"[dim]gRPC {state.grpc}[/]")
+    for arm, runtime in zip(spec.arms, state.runtimes, strict=False):
+        if line := runtime_line(runtime):
+            out.print(f"[dim]  {arm.name}: {escape(line)}[/]")
     names = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
     for name, notes in zip(names, state.notes, strict=True):
         for line in notes[:3]:

@@ -139,6 +139,8 @@ def apply(
                 ledger.abandon(number, error.message)
             raise
         if number != prepared.live:
+            names = [arm.name for arm in spec.arms]
+            ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))
             ledger.commit(number, time.time_ns() // 1_000_000)
     return Deployed(prepared.plan, number, state, process)
 

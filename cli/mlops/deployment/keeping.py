@@ -35,6 +35,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "reward-range": ("feedback.reward_range",),
     "sticky-by": ("deploy.sticky_by",),
     "horizon": ("deploy.horizon",),
+    "runtime": ("deploy.runtime",),
     "feedback-window": ("feedback.window",),
     "missing": ("feedback.missing",),
     "failed": ("feedback.failed",),
@@ -60,6 +61,7 @@ _SPEC = (
     "feedback.repeated",
     "deploy.sticky_by",
     "deploy.horizon",
+    "deploy.runtime",
 )
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
@@ -174,6 +176,7 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "feedback.repeated": spec.attribution.repeated,
         "deploy.sticky_by": spec.sticky_by,
         "deploy.horizon": spec.horizon,
+        "deploy.runtime": spec.runtime,
     }
     if place is None and state is not None:
         launch = state.launch

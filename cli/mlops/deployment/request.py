@@ -22,10 +22,11 @@ from mlops.deployment.wanted import (
     read_split,
     shares,
 )
-from mlops.errors import InvalidInputError, UsageError, did_you_mean, unreadable
+from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
 from mlops.registry import resolve_all
 from mlops.rewards.cost import COST
 from mlops.rewards.own import load_reward
+from mlops.runtimes import AUTO, RUNTIMES
 from mlops.settings import Settings
 from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
@@ -34,6 +35,7 @@ from mlops.spec.model import ModelVersion
 _FEEDBACK_KEYS = ("window", "missing", "failed", "repeated")
 _SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
+    "runtime",
     *_FEEDBACK_KEYS,
 )  # fmt: skip
 _REWARD = ("reward", "reward_range")
@@ -55,6 +57,7 @@ class DeployRequest:
         attribution: Which feedback counts for a request.
         horizon: Units with a reward after which the experiment ends; 0 for no planned end.
         redraw: Whether sticky units that came before are drawn again.
+        runtime: What executes the models: `auto` or a name of `RUNTIMES`.
         live: The spec that is live, whose weights and shadows are kept; None to keep nothing.
         keep_split: Whether arms without a weight have that of the live arm of their name.
         keep_shadows: Whether its shadows stay where none are named.
@@ -73,6 +76,7 @@ class DeployRequest:
     attribution: Attribution = field(default_factory=Attribution)
     horizon: int = 0
     redraw: bool = False
+    runtime: str = AUTO
     live: DeploymentSpec | None = None
     keep_split: bool = False
     keep_shadows: bool = False
@@ -182,6 +186,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             attribution=request.attribution,
             horizon=request.horizon,
             redraw=request.redraw,
+            runtime=_known_runtime(request.runtime),
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
         )
@@ -267,7 +272,18 @@ def _request(
         ),
         horizon=settings.deploy.horizon,
         redraw=settings.deploy.redraw,
+        runtime=settings.deploy.runtime,
     )
+
+
+def _known_runtime(name: str) -> str:
+    if name != AUTO and name not in RUNTIMES:
+        known = [AUTO, *RUNTIMES]
+        raise InvalidInputError(
+            f"There is no runtime called `{name}`.",
+            hint=did_you_mean(name, known) or f"Use {one_of(known)}.",
+        )
+    return name
 
 
 def _promised(settings: Settings) -> tuple[float, float] | None:
@@ -319,6 +335,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         ),
         horizon=value("horizon", "deploy.horizon", base.horizon),
         redraw=value("redraw", "deploy.redraw", base.redraw),
+        runtime=value("runtime", "deploy.runtime", base.runtime),
     )
 
 
@@ -326,7 +343,7 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
     faults = [_unknown(key, _SPEC_KEYS) for key in document if key not in _SPEC_KEYS]
-    texts = ("name", "sticky_by", "reward")
+    texts = ("name", "sticky_by", "reward", "runtime")
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _EXPERIMENT = "mlops.deployments"
 _FILE = "revision.json"
+_RUNTIMES_FILE = "runtimes.json"
 _LIVE = "live"
 _STATE = "mlops.state"
 _STOPPED = "mlops.stopped_ms"
@@ -223,6 +224,17 @@ class Ledger:
             if entry.stopped_ms:
                 self._tag(number, _STOPPED, "0")
             self._tag(number, _STATE, "live")
+
+    def note_runtimes(self, number: int, runtimes: Mapping[str, Any]) -> None:
+        """Store what executes the models of a revision beside its spec. May be repeated.
+
+        Args:
+            number: Of the revision.
+            runtimes: Name of each arm to JSON data.
+        """
+        with mlflow_errors(self._settings):
+            run_id = self._client.get_model_version(self._model, str(number)).run_id
+            self._client.log_dict(run_id, dict(runtimes), _RUNTIMES_FILE)
 
     def stopped(self, number: int, now_ms: int) -> None:
         """Note that a revision was taken out of its cluster; `commit` undoes it."""

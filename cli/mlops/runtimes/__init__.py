@@ -7,9 +7,17 @@ frame. The others are used only where they were shown, at load, to answer as pyf
 (`mlops.runtimes.proof`).
 """
 
-from mlops.plugins import Plugins
-from mlops.runtimes.base import Factory
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from mlops.plugins import Plugins
+
+if TYPE_CHECKING:
+    from mlops.runtimes.base import Factory
+
+#: The fastest runtime that is right.
+AUTO = "auto"
 #: Everything that can execute a model, by name. `pyfunc` comes first: it is what others replace.
 RUNTIMES: Plugins[Factory] = Plugins(
     "runtime",
@@ -17,9 +25,10 @@ RUNTIMES: Plugins[Factory] = Plugins(
         "pyfunc": "mlops.runtimes.pyfunc:open_pyfunc",
         "native": "mlops.runtimes.native:open_native",
         "numpy": "mlops.runtimes.numpy_linear:open_numpy",
+        "onnx": "mlops.runtimes.onnx_session:open_onnx [fast]",
         "trees": "mlops.runtimes.trees:open_trees [fast]",
     },
     group="mlops.runtimes",
 )
 
-__all__ = ["RUNTIMES"]
+__all__ = ["AUTO", "RUNTIMES"]

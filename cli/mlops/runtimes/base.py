@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from mlops.errors import MODEL_REFUSED
@@ -150,6 +150,12 @@ class LoadedModel:
     classes: tuple[bool | int | float | str | None, ...] = ()
     proof: Proof | None = None
     reasons: tuple[str, ...] = ()
+
+    @property
+    def runtime(self) -> dict[str, Any]:
+        """What executes the model, and why, as JSON data."""
+        proof = None if self.proof is None else asdict(self.proof)
+        return {"name": self.path_taken, "proof": proof, "reasons": list(self.reasons)}
 
 
 def split(prediction: Prediction, counts: Sequence[int]) -> list[Prediction] | None:

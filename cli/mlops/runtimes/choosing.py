@@ -13,7 +13,7 @@ import numpy as np
 
 from mlops.errors import InvalidInputError
 from mlops.protocols.base import Columns, Payload, Records, Rows
-from mlops.runtimes import RUNTIMES
+from mlops.runtimes import AUTO, RUNTIMES
 from mlops.runtimes.base import Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.proof import (
@@ -28,13 +28,14 @@ from mlops.runtimes.samples import Group, Sampler
 from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.profiles import FeatureProfile
 
-#: Any runtime that is right and fast.
-AUTO = "auto"
 _BASE = "pyfunc"
 #: Longest that making one runtime may take, and that comparing all of them may.
 _OPEN_S = 30.0
 _PROOF_S = 20.0
 _JOINED_ROWS = 48
+#: Tried last, and not where something else needs less than this for one row.
+_SLOW_TO_OPEN = frozenset({"onnx"})
+_FAST_US = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,9 @@ def choose(model: ModelFolder, wanted: str, example: Payload | None) -> Choice:
     """
     if wanted == _BASE:
         return Choice(_BASE, model.pyfunc, None, ())
-    names = [name for name in RUNTIMES if name != _BASE] if wanted == AUTO else [wanted]
+    names = [wanted]
+    if wanted == AUTO:
+        names = sorted((name for name in RUNTIMES if name != _BASE), key=_SLOW_TO_OPEN.__contains__)
     rows = _rows_of(example, model.signature.names)
     if not rows:
         why = "no rows are known on which to compare it: log the model with an `input_example`"
@@ -95,17 +98,23 @@ class _Contest:
     def best(self, names: Sequence[str]) -> Choice:
         """Return the fastest for one row of those that are right."""
         deadline = time.monotonic() + _PROOF_S
-        found = (self._tried(name, deadline) for name in names)
-        right = [(name, *one) for name, one in zip(names, found, strict=True) if one is not None]
+        right: dict[str, tuple[Runtime, Agreement]] = {}
+        timed: list[tuple[float, str]] = []
+        for name in names:
+            if name in _SLOW_TO_OPEN and timed and min(timed)[0] < _FAST_US:
+                continue
+            tried = self._tried(name, deadline)
+            if tried is not None:
+                right[name] = tried
+                timed.append((median_us(tried[0], self._one), name))
         if not right:
             return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
-        timed = [(median_us(runtime, self._one), name) for name, runtime, _ in right]
         before_us = median_us(self._model.pyfunc, self._one)
         row_us, best = min(timed)
         if row_us >= before_us:
             self._reasons.append(f"{best}: it is no faster than pyfunc")
             return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
-        runtime, agreement = next((r, a) for name, r, a in right if name == best)
+        runtime, agreement = right[best]
         self._let_join(runtime)
         proof = self._proof(runtime, agreement, row_us, before_us)
         return Choice(best, runtime, proof, tuple(self._reasons))

@@ -13,8 +13,9 @@ from mlops.protocols import CODECS
 from mlops.protocols.base import InferenceRequest, Prediction, ProtocolError
 from mlops.protocols.json_body import write
 from mlops.protocols.predictions import by_row
+from mlops.runtimes import AUTO
 from mlops.runtimes.base import LoadedModel, Runtime
-from mlops.runtimes.choosing import AUTO, choose
+from mlops.runtimes.choosing import choose
 from mlops.runtimes.classes import read_classes
 from mlops.runtimes.example import doubled, made_up, read_example, shortened
 from mlops.runtimes.folder import open_folder, read_mlmodel

@@ -288,6 +288,7 @@ class Process:
                     "version": arm.arm.model.label,
                     "weight": arm.arm.weight,
                     "path_taken": arm.loaded.path_taken,
+                    "runtime": arm.loaded.runtime,
                     "up": arm.remote.up if arm.remote else None,
                     "runner": arm.runner.kind,
                     "waiting": arm.runner.stats.waiting,
@@ -346,6 +347,7 @@ class Process:
                 *(shadow.notes for shadow in live.shadows),
             ),
             request=self._request(live),
+            runtimes=tuple(arm.loaded.runtime for arm in live.arms),
         )
 
     @staticmethod

@@ -149,7 +149,7 @@ def _load_arms(served: Served, previous: LiveRevision | None) -> list[LiveArm]:
             arms.append(LiveArm(arm, index, loaded, RemoteRunner(remote)))
         else:
             _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
-            loaded = load_model(Path(path))
+            loaded = load_model(Path(path), served.revision.spec.runtime)
             arms.append(LiveArm(arm, index, loaded, runner_of(loaded, arm.name)))
     return arms
 

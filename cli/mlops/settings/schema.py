@@ -145,6 +145,9 @@ class DeploySettings:
     redraw: bool = setting(
         False, "draw sticky units that came before again when weights change; false: they stay"
     )
+    runtime: str = setting(
+        "auto", "what executes the models: `auto`, or the name of one (`mlops deploy --help`)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,8 @@ class DeploymentSpec:
         attribution: Which feedback counts for a request, and what silence means.
         costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
             Others are another experiment.
+        runtime: What executes the arms' models: a name of `mlops.runtimes.RUNTIMES`, or `auto`.
+            Their answers are the same, so the experiment is, too.
     """
 
     name: str
@@ -98,6 +100,7 @@ class DeploymentSpec:
     paired: bool = False
     attribution: Attribution = field(default_factory=Attribution)
     costs: tuple[tuple[str, str, float], ...] = ()
+    runtime: str = "auto"
 
     @property
     def experiment(self) -> str:
@@ -311,6 +314,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
                 (str(truth), str(prediction), float(cost))
                 for truth, prediction, cost in document.get("costs", ())
             ),
+            runtime=str(document.get("runtime", "auto")),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

@@ -96,6 +96,8 @@ class ServerState:
         notes: What loading each arm had to say, arm by arm.
         request: A prediction request that works, as JSON data for `/invocations`; None if the
             models have no input example.
+        runtimes: What executes the model of each arm: `name`, `proof` that it answers as the model
+            itself does, or null, and `reasons` why nothing faster does.
     """
 
     launch: Launch
@@ -104,6 +106,7 @@ class ServerState:
     stopped_ms: int | None
     notes: tuple[tuple[str, ...], ...]
     request: dict[str, Any] | None
+    runtimes: tuple[dict[str, Any], ...] = ()
 
     @property
     def url(self) -> str:
@@ -234,6 +237,7 @@ def read_state(path: Path) -> ServerState:
             stopped_ms=document["stopped_ms"],
             notes=tuple(tuple(notes) for notes in document["notes"]),
             request=document["request"],
+            runtimes=tuple(document.get("runtimes", ())),
         )
     except (KeyError, TypeError) as error:
         raise InvalidInputError(f"`{path}` is broken: {error!r}.") from error

@@ -43,6 +43,7 @@ _FLAVOR = "python_function"
 _SETTINGS = {
     "host": "deploy.host",
     "port": "deploy.port",
+    "runtime": "deploy.runtime",
     "sticky_by": "deploy.sticky_by",
     "reward": "feedback.reward",
     "reward_range": "feedback.reward_range",
@@ -69,6 +70,7 @@ Config (`-C name=value`) of create, update and run-local:
   canary=REF=PERCENT   a second model that gets so much of the traffic
   shadow=REF           a model that gets copies of the requests
   host, port           where the server listens; the first free port from 8080
+  runtime              what executes the models: auto, pyfunc, native, …
   sticky_by            `header:NAME` or `field:NAME`: the same value, the same model
   reward               squared-error, absolute-error, exact, module:function, …
   reward_range         LOW..HIGH: no reward is ever outside

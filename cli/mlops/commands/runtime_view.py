@@ -1,0 +1,28 @@
+"""What executes a model, and the proof of it, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def runtime_line(runtime: Mapping[str, Any]) -> str:
+    """Say what executes a model; empty if another server does.
+
+    Args:
+        runtime: `name`, `proof` and `reasons`, as the server gives them.
+
+    >>> runtime_line({"name": "pyfunc", "proof": None, "reasons": ["native: it has text"]})
+    'runtime pyfunc (native: it has text)'
+    """
+    name, proof, reasons = runtime["name"], runtime["proof"], runtime["reasons"]
+    if name == "remote":
+        return ""
+    if proof is None:
+        return f"runtime {name}" + (f" ({'; '.join(reasons)})" if reasons else "")
+    largest = proof["largest_difference"]
+    differs = f"numbers within {largest:.1g} of their size" if largest else "to the last digit"
+    return (
+        f"runtime {name}: {proof['row_us']:,.0f} µs a row (pyfunc {proof['row_us_before']:,.0f}); "
+        f"equal on {proof['rows']:,} rows, {differs}"
+    )
