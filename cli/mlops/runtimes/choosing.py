@@ -30,7 +30,7 @@ from mlops.stats.profiles import FeatureProfile
 
 _BASE = "pyfunc"
 #: Longest that making one runtime may take, and that comparing all of them may.
-_OPEN_S = 30.0
+_OPEN_S = 40.0
 _PROOF_S = 20.0
 _JOINED_ROWS = 48
 #: Tried last, and not where something else needs less than this for one row.

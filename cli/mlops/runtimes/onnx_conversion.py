@@ -1,48 +1,61 @@
 """Convert a scikit-learn model to ONNX, in a process of its own.
 
-    python -m mlops.runtimes.onnx_conversion MODEL_FOLDER OUTPUT_FOLDER
+    python -m mlops.runtimes.onnx_conversion FOLDER
 
-The converters take seconds and 100 MB, which a server should not; and a process can be ended when
-it takes too long. Each file it writes is a variant to try, most exact first: `double.onnx` takes
-and computes in float64 where the converters can, `float.onnx` in float32.
+In the folder are `estimator.pkl` and `columns.json`, name to MLflow's type. The converters take
+seconds and 100 MB, which a server should not; and a process can be ended when it takes too long.
+Each file it writes is a variant to try, most exact first: `double.onnx` takes and computes in
+float64 where the converters can, `float.onnx` in float32.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import pickle
 import subprocess
 import sys
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlops.runtimes.base import UnsuitableError
-from mlops.tables.signature import Signature, read_signature
+from mlops.tables.signature import Column
 
 #: Variants, most exact first.
 VARIANTS = ("double", "float")
 #: Longest that a conversion may take.
-_TIMEOUT_S = 25.0
+_TIMEOUT_S = 30.0
 
 
-def convert(model: Path, output: Path) -> list[Path]:
-    """Convert the model of a folder; return the files of its variants.
+def convert(estimator: Any, columns: Sequence[Column], folder: Path) -> list[Path]:  # noqa: ANN401 - untyped
+    """Convert an estimator; return the files of its variants.
 
     Args:
-        model: The model's folder.
-        output: Where to write them.
+        estimator: A scikit-learn model or pipeline.
+        columns: Its input columns, of numbers, booleans and texts.
+        folder: An empty folder to work in.
 
     Raises:
         UnsuitableError: It cannot be converted, or not in time.
     """
-    command = [sys.executable, "-P", "-m", __name__, str(model), str(output)]
+    import cloudpickle
+
+    try:
+        (folder / "estimator.pkl").write_bytes(cloudpickle.dumps(estimator))
+    except Exception as error:
+        raise UnsuitableError(f"it cannot be copied: {type(error).__name__}: {error}") from error
+    kinds = {column.name: column.type for column in columns}
+    (folder / "columns.json").write_text(json.dumps(kinds), encoding="utf-8")
+    command = [sys.executable, "-P", "-m", __name__, str(folder)]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise UnsuitableError(f"its conversion takes more than {_TIMEOUT_S:g} s") from None
-    files = [output / f"{variant}.onnx" for variant in VARIANTS]
+    files = [folder / f"{variant}.onnx" for variant in VARIANTS]
     found = [file for file in files if file.is_file()]
     if not found:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -56,37 +69,33 @@ def main() -> None:
     """Write every variant that the converters can make; say why the last one failed."""
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    folder, output = Path(sys.argv[1]), Path(sys.argv[2])
-    from mlops.runtimes.folder import read_mlmodel
-
-    mlmodel = read_mlmodel(folder)
-    signature = read_signature(mlmodel)
-    import mlflow.pyfunc
-
-    model = mlflow.pyfunc.load_model(str(folder)).get_raw_model()
+    folder = Path(sys.argv[1])
+    kinds = json.loads((folder / "columns.json").read_text(encoding="utf-8"))
+    # From the process that has started this one.
+    model = pickle.loads((folder / "estimator.pkl").read_bytes())  # noqa: S301
     _register()
     for variant in VARIANTS:
         try:
-            content = _converted(model, signature, variant)
+            content = _converted(model, kinds, variant)
         except Exception as error:  # noqa: BLE001 - converters raise what they like
             text = " ".join(str(error).split())
             print(f"{type(error).__name__}: {text}", file=sys.stderr)
         else:
-            (output / f"{variant}.onnx").write_bytes(content)
+            (folder / f"{variant}.onnx").write_bytes(content)
 
 
-def _converted(model: Any, signature: Signature, variant: str) -> bytes:  # noqa: ANN401 - untyped
+def _converted(model: Any, kinds: Mapping[str, str], variant: str) -> bytes:  # noqa: ANN401 - untyped
     import skl2onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
     number = DoubleTensorType if variant == "double" else FloatTensorType
-    if any(column.type == "string" for column in signature.columns) or _wants_names(model):
+    if "string" in kinds.values() or _wants_names(model):
         inputs = [
-            (column.name, (StringTensorType if column.type == "string" else number)([None, 1]))
-            for column in signature.columns
+            (name, (StringTensorType if kind == "string" else number)([None, 1]))
+            for name, kind in kinds.items()
         ]
     else:
-        inputs = [("X", number([None, len(signature.columns)]))]
+        inputs = [("X", number([None, len(kinds)]))]
     last = model.steps[-1][1] if hasattr(model, "steps") else model
     options = {id(last): {"zipmap": False}} if hasattr(last, "classes_") else None
     converted = skl2onnx.to_onnx(model, initial_types=inputs, options=options)

@@ -138,7 +138,8 @@ def open_onnx(model: ModelFolder) -> OnnxRuntime:
     if not is_tabular(model.signature.columns):
         raise UnsuitableError("its columns are not all numbers, booleans or texts")
     with tempfile.TemporaryDirectory() as folder:
-        variants = _sessions(onnxruntime, convert(model.path, Path(folder)))
+        files = convert(estimator, model.signature.columns, Path(folder))
+        variants = _sessions(onnxruntime, files)
     classes = getattr(estimator, "classes_", None)
     return OnnxRuntime(
         variants,
