@@ -42,8 +42,9 @@ def make_runner(folder: Path) -> Path:
     base = _base_runner()
     shutil.copytree(base, folder, symlinks=True)
     for program in (folder / "bin").iterdir():
-        if not program.is_symlink():
-            program.write_text(program.read_text().replace(str(base), str(folder)))
+        content = program.read_bytes()
+        if content.startswith(b"#!"):
+            program.write_bytes(content.replace(bytes(base), bytes(folder)))
     return folder / "bin"
 
 
