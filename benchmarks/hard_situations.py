@@ -22,7 +22,6 @@ from mlops.stats.sample_ratio import sample_ratio
 from mlops.stats.scores import arm_scores, observations, overlap
 from mlops.stats.sequence import ConfidenceSequence
 from mlops.stats.time_effect import effect_over_time
-from mlops.stats.units import once
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,6 +56,24 @@ def compare(arms: Ints, rewards: Floats, share: Floats | float) -> ConfidenceSeq
         arms, rewards, np.where(arms == 1, both, 1 - both),
         candidate=1, baseline=0, importance=overlap(both, 1 - both),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Sticky units in the order of their first decisions: index of that, and mean reward."""
+
+    first: Ints
+    rewards: Floats
+
+
+def once(units: Ints, revisions: Ints, rewards: Floats) -> Units:
+    """Count every unit once, in its first revision, as `mlops.monitoring.units` does."""
+    _, first, code = np.unique(units, return_index=True, return_inverse=True)
+    own = revisions == revisions[first][code]
+    n = np.bincount(code[own], minlength=first.size)
+    total = np.bincount(code[own], weights=rewards[own], minlength=first.size)
+    order = np.argsort(first, kind="stable")
+    return Units(first[order].astype(np.int64), total[order] / n[order])
 
 
 def looks(n: int) -> Ints:

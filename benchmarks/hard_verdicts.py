@@ -28,7 +28,7 @@ from hard_rewards import DEVIATIONS, REWARDS, SHARES
 from hard_situations import SITUATIONS, Setting
 from numpy.typing import NDArray
 from scipy import stats
-from verdicts import squared_errors
+from verdicts import planned_lift, squared_errors
 
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.difference import difference_sequence
@@ -73,8 +73,7 @@ def power(runs: int, done: set[str]) -> Iterator[Row]:
 def decided(reward: str, factor: int, runs: int, seed: tuple[int, ...]) -> dict[str, Row]:
     """Share of runs that found the better arm by the horizon, and outcomes until then."""
     rng = np.random.default_rng(seed)
-    sd = DEVIATIONS[reward]
-    lift = factor * (1.959964 + 1.281552) * math.sqrt(4 * sd**2 / HORIZON)
+    lift = factor * planned_lift(reward, 0.5, deviation=DEVIATIONS[reward])
     times: dict[str, list[float]] = {}
     for start in range(0, runs, AT_ONCE):
         shape = (min(AT_ONCE, runs - start), HORIZON)

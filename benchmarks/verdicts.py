@@ -118,8 +118,11 @@ def conversion(reward: str) -> float:
     return float(reward.split()[1]) / 100
 
 
-def planned_lift(reward: str, share: float) -> float:
-    """The lift that a z-test at the horizon finds with 90 % power."""
+def planned_lift(reward: str, share: float, deviation: float | None = None) -> float:
+    """The lift that a z-test at the horizon finds with 90 % power.
+
+    `deviation` is the standard deviation of rewards that are not of this module.
+    """
     n = horizon(share)
     z = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
     if reward.startswith("conversion"):
@@ -130,7 +133,10 @@ def planned_lift(reward: str, share: float) -> float:
             return lift - z * math.sqrt(ours / (n * share) + theirs / (n * (1 - share)))
 
         return float(optimize.brentq(excess, 1e-6, 0.8))
-    variance = squared_errors()[0].var() if reward == "squared error" else (math.e - 1) * math.e
+    if deviation is not None:
+        variance = deviation**2
+    else:
+        variance = squared_errors()[0].var() if reward == "squared error" else (math.e - 1) * math.e
     return float(z * math.sqrt(variance / (n * share) + variance / (n * (1 - share))))
 
 

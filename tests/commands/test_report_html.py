@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
-from mlops.spec.deployment import Revision
+from mlops.spec.analysis import Analysis
+from mlops.spec.deployment import Revision, to_dict
 from mlops.spec.server import Served, ServerState, write_state
 from tests.fixtures_training import Cli
-from tests.monitoring.journals import Stage, fill, numbers, spec_of
+from tests.monitoring.journals import START_MS, Stage, fill, numbers, spec_of
 from tests.serving.server import make_launch
 
 Capture = pytest.CaptureFixture[str]
@@ -84,20 +87,45 @@ def test_what_cannot_be_written_is_said(
     assert said in " ".join((err + out).split())
 
 
+def freeze(project: Path, analysis: Analysis) -> None:
+    """Go live again with an analysis plan."""
+    spec = replace(spec_of(["old", "new"], [0.5, 0.5], "squared-error", ""), analysis=analysis)
+    journal = SqlJournal(f"sqlite:///{project / '.mlops' / 'run' / 'journal.db'}")
+    journal.record([RevisionEvent(1, START_MS, "live", to_dict(spec))])
+    journal.close()
+
+
 @pytest.mark.parametrize(
-    ("guardrails", "code", "said"),
+    ("margin", "code", "said"),
     [
-        ("errors = 0.05, refusals = 0.05", 0, "inside the margin of +5 points"),
-        ("errors = 0.0005", 13, "not shown yet to keep the margin of +0.05 points"),
-        ("latency = 5", 3, "`latency` is no metric"),
-        ("errors = -1", 3, "must be positive"),
-        ("errors = 'few'", 3, "must be a table of numbers"),
+        (0.05, 0, "inside the margin of +5 points"),
+        (0.0005, 13, "not shown yet to keep the margin of +0.05 points"),
     ],
 )
-def test_guardrails_of_the_settings(
-    cli: Cli, project: Path, capsys: Capture, guardrails: str, code: int, said: str
+def test_guardrails_are_those_of_the_revision(
+    cli: Cli, project: Path, capsys: Capture, margin: float, code: int, said: str
 ) -> None:
-    (project / "mlops.toml").write_text(f"[report]\nguardrails = {{ {guardrails} }}\n")
+    freeze(project, Analysis(guardrails=(("errors", margin),)))
+    assert cli(project, "report", "--exit-code") == code
+    assert said in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        ("guardrails = { errors = 0.05 }", 13, "deployed before that. `mlops deploy --name wine`"),
+        ("worth = 0.3", 0, "`worth = 0.3`; this revision was deployed before that."),
+        ("adjust = 'age'\nper = 'outcomes'", 0, "`adjust = age` and `per = outcomes`"),
+        ("guardrails = { latency = 5 }", 3, "`latency` is no metric"),
+        ("guardrails = { errors = -1 }", 3, "must be positive"),
+        ("guardrails = { errors = 'few' }", 3, "must be a table of numbers"),
+        ("per = 'users'", 3, "must be outcomes or requests"),
+    ],
+)
+def test_what_the_settings_declare_holds_from_the_next_deployment(
+    cli: Cli, project: Path, capsys: Capture, settings: str, code: int, said: str
+) -> None:
+    (project / "mlops.toml").write_text(f"[report]\n{settings}\n")
     assert cli(project, "report", "--exit-code") == code
     out, err = capsys.readouterr()
     assert said in " ".join((out + err).split())
@@ -106,6 +134,21 @@ def test_guardrails_of_the_settings(
 def test_promote_needs_the_guardrails(
     cli: Cli, project: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLOPS_REPORT_GUARDRAILS", "errors=0.0005")
+    freeze(project, Analysis(guardrails=(("errors", 0.0005),)))
     assert cli(project, "promote", "wine") == 13
     assert "Guardrail `errors`" in " ".join(capsys.readouterr().err.split())
+    freeze(project, Analysis())
+    monkeypatch.setenv("MLOPS_REPORT_GUARDRAILS", "errors=0.0005")
+    assert cli(project, "promote", "wine") == 13
+    assert "was deployed before that" in " ".join(capsys.readouterr().err.split())
+
+
+def test_worth_is_that_of_the_revision_or_of_one_look(
+    cli: Cli, project: Path, capsys: Capture
+) -> None:
+    freeze(project, Analysis(worth=50.0))
+    assert cli(project, "report", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["analysis"]["worth"] == 50.0
+    assert document["comparisons"][0]["conclusion"] == "better"
+    assert cli(project, "report", "--worth", "0", "--json") == 3

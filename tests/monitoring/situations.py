@@ -13,6 +13,7 @@ import numpy as np
 
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.spec.analysis import Analysis
 from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
@@ -32,6 +33,7 @@ class Shop:
         rules: What feedback counts.
         horizon: Planned end of the test; 0 for none.
         redraw: Whether units that return are drawn again.
+        analysis: How the evidence is judged.
     """
 
     journal: SqlJournal
@@ -40,6 +42,7 @@ class Shop:
     rules: Attribution = field(default_factory=Attribution)
     horizon: int = 0
     redraw: bool = False
+    analysis: Analysis = field(default_factory=Analysis)
     number: int = 0
     weights: Sequence[float] = (0.5, 0.5)
     now_ms: int = START_MS
@@ -62,6 +65,7 @@ class Shop:
             attribution=self.rules,
             horizon=self.horizon,
             redraw=self.redraw,
+            analysis=self.analysis,
         )
         event = RevisionEvent(self.number, self.now_ms, "live", to_dict(spec))
         self.journal.record([event])

@@ -15,7 +15,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.monitoring.comparing import difference
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.page import report_page
-from mlops.monitoring.report import Report, make_report, report_of
+from mlops.monitoring.report import Report, make_report
 from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import check, to_dict
 from tests.monitoring.journals import START_MS, Draw, Stage, fill, labels, numbers, spec_of
@@ -125,7 +125,7 @@ def test_equal_arms_rarely_win_watched_at_every_unit(journal: SqlJournal) -> Non
 def test_a_real_difference_is_found_across_a_change_of_weights(journal: SqlJournal) -> None:
     stages = [Stage([0.9, 0.1], 1_500), Stage([0.5, 0.5], 1_500)]
     fill(journal, AB, stages, labels([0.5, 0.75]), reward="exact")
-    report: Report = report_of(gather(journal), 0.05)
+    report: Report = make_report(journal)
     assert (report.verdict.decision, report.verdict.winner) == ("promote", "b")
     assert report.comparisons[0].estimate == pytest.approx(0.25, abs=0.06)
 

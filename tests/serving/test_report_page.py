@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from mlops.errors import NotFoundError
 from mlops.journal.base import Journal
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.document import read_report
-from mlops.serving.report import LiveReport
+from mlops.serving.report import Ask, LiveReport
 from tests.monitoring.journals import Stage, fill, numbers
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server
@@ -56,13 +58,16 @@ def test_reloads_do_not_read_the_journal_again(journal: SqlJournal) -> None:
     now = [0.0]
     read = []
 
-    def write(journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
-        assert (alpha, baseline, live) == (0.01, "b", True)
+    def asks(experiment: str, rows: Sequence[Any]) -> list[list[Any]]:
+        raise NotImplementedError
+
+    def write(journal: Journal, *, alpha: float, baseline: str, live: bool, ask: Ask | None) -> str:
+        assert (alpha, baseline, live, ask) == (0.01, "b", True, asks)
         read.append(now[0])
         now[0] += 1.0  # it took a second
         return f"page {len(read)}"
 
-    live = LiveReport(journal, 0.01, "b", load=lambda: write, clock=lambda: now[0])
+    live = LiveReport(journal, 0.01, "b", asks, load=lambda: write, clock=lambda: now[0])
 
     async def look_at(time_s: float) -> str:
         now[0] = max(now[0], time_s)

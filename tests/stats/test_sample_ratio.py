@@ -128,13 +128,17 @@ def test_shapes_must_match() -> None:
 
 
 def test_a_mismatch_stays_when_later_counts_hide_it() -> None:
-    history = [[[300, 200]], [[600, 400]], [[6000, 5900]]]
+    # For a moment only: 60 in a row of the first arm, and then all that they lack.
+    arms = np.repeat([0, 1, 0, 1], [60, 60, 5000, 5000])
+    arms[120:] = np.tile([0, 1], 5000)
+    strata = np.zeros(arms.size, dtype=np.int64)
 
-    assert latched_sample_ratio(history, [[0.5, 0.5]]).mismatch
-    assert not sample_ratio(history[-1], [[0.5, 0.5]]).mismatch
-    assert latched_sample_ratio(history[-1:], [[0.5, 0.5]]).p_value == pytest.approx(
-        sample_ratio(history[-1], [[0.5, 0.5]]).p_value
-    )
+    found = latched_sample_ratio(arms, strata, [[0.5, 0.5]])
+
+    assert found.mismatch
+    assert found.p_value == pytest.approx(sample_ratio([60, 0], [0.5, 0.5]).p_value)
+    assert not sample_ratio(np.bincount(arms), [0.5, 0.5]).mismatch
+    assert not latched_sample_ratio(arms[120:], strata[120:], [[0.5, 0.5]]).mismatch
 
 
 def test_betting_is_the_likelihood_ratio_of_tilted_odds() -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlops.stats.time_effect import cycle, effect_over_time, gaps
+from mlops.stats.time_effect import cycle, effect_over_time
 from tests.stats.tolerance import fewest, most
 
 
@@ -67,8 +67,3 @@ def test_rhythms(hours: int, day: float, week: float, expected: str | None) -> N
 
 def test_even_traffic_rarely_shows_a_rhythm() -> None:
     assert sum(cycle(counts(96, 0, 0, seed)) is not None for seed in range(300)) <= most(300, 0.001)
-
-
-def test_pauses() -> None:
-    assert gaps(np.array([1, 2, 3]), 10).tolist() == []
-    assert gaps(np.array([0, 20, 21, 50]), 10).tolist() == [1, 3]

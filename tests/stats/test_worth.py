@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mlops.stats.difference import difference_sequence
-from mlops.stats.worth import all_worse, conclude
+from mlops.stats.worth import conclude
 from tests.stats.tolerance import fewest, most
 
 
@@ -30,12 +30,6 @@ def test_conclusions(lower: float, upper: float, worth: float | None, expected: 
 def test_a_margin_is_positive() -> None:
     with pytest.raises(ValueError, match="positive"):
         conclude(0, 1, 0.0)
-
-
-def test_all_candidates_must_be_worse() -> None:
-    assert all_worse([-0.1, -0.2])
-    assert not all_worse([-0.1, 0.0])
-    assert not all_worse([])
 
 
 def test_arms_a_margin_apart_are_rarely_called_equal_and_equal_ones_are() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import urllib.request
 
 import pytest
 
@@ -36,6 +38,12 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     assert comparison["upper"] < 0
     assert (report["verdict"]["decision"], report["verdict"]["winner"]) == ("keep", "modelA")
     assert report["paired"]["comparisons"] == [comparison]
+    # The server's own report is the same, and stays so while it remembers its answers.
+    for _ in range(2):
+        with urllib.request.urlopen(f"{wine_shop.state.url}/report.json") as answer:
+            served = json.load(answer)
+        for part in ("verdict", "paired", "gates", "comparisons", "notes", "analysis"):
+            assert served[part] == report[part], part
     # It asked them already, so no note advises it.
     assert not any("--paired" in note for note in report["notes"])
     # The two share what the project is ready to risk.

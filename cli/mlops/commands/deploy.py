@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _MODELS = "Models (one of these ways)"
 _TRAFFIC = "Traffic"
 _FEEDBACK = "Feedback"
+_VERDICT = "Verdict"
 _SERVER = "Server"
 _CLUSTER = "Cluster"
 
@@ -124,14 +125,47 @@ def deploy(
         ),
     ] = None,
     horizon: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            metavar="N",
-            min=0,
-            help="End the test after N requests (or sticky units) with a reward: nearly the power "
-            "of a fixed test.",
+            metavar="N|14d",
+            help="End the test after N requests (or sticky units) with a reward, or after a time: "
+            "nearly the power of a fixed test.",
             show_default="no planned end",
-            rich_help_panel=_TRAFFIC,
+            rich_help_panel=_VERDICT,
+        ),
+    ] = None,
+    worth: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DELTA",
+            help="Smallest difference of rewards worth having: lets a test end with `equal`.",
+            rich_help_panel=_VERDICT,
+        ),
+    ] = None,
+    guardrail: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="METRIC=MARGIN",
+            help="Metric that may lose no more than this before a promotion, as latency_ms=50; "
+            "repeatable.",
+            rich_help_panel=_VERDICT,
+        ),
+    ] = None,
+    adjust: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FEATURE|history",
+            help="What was known before the draw and predicts rewards (CUPED).",
+            rich_help_panel=_VERDICT,
+        ),
+    ] = None,
+    per: Annotated[
+        str | None,
+        typer.Option(
+            metavar="outcomes|requests",
+            help="Compare the sum of rewards per outcome, or per request, of each arm.",
+            show_default="the mean of units",
+            rich_help_panel=_VERDICT,
         ),
     ] = None,
     redraw: Annotated[
@@ -374,6 +408,10 @@ def deploy(
         "deploy.grpc_port": grpc_port,
         "deploy.sticky_by": sticky_by,
         "deploy.horizon": horizon,
+        "report.worth": worth,
+        "report.guardrails": ",".join(guardrail) if guardrail else None,
+        "report.adjust": adjust,
+        "report.per": per,
         "deploy.redraw": redraw or None,
         "deploy.runtime": runtime,
         "feedback.window": feedback_window,

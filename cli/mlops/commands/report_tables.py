@@ -143,6 +143,27 @@ def shadows(found: Report) -> Table:
     return table
 
 
+def silent(found: Report) -> Table:
+    """What requests without feedback could hide."""
+    from rich.markup import escape
+
+    ends = found.silent[0]
+    table = _table(
+        "feedback", "if alike (Lee)", "at worst (Manski)",
+        caption=f"all requests, also those without feedback, at worst of {_number(ends.lowest)} to "
+        f"{_number(ends.highest)}{'' if ends.declared else ', as seen'}",
+        first="difference",
+    )  # fmt: skip
+    for each in found.silent:
+        table.add_row(
+            escape(f"{each.arm} - {each.baseline}"),
+            f"{100 * each.answered:.3g} %, {100 * each.baseline_answered:.3g} %",
+            "-" if each.lee is None else _range(*each.lee),
+            _range(*each.manski),
+        )
+    return table
+
+
 def segments(found: Report) -> Table:
     """Segments, those that stand out first."""
     from rich.markup import escape

@@ -152,6 +152,9 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
     if found.paired is not None:
         out.print()
         _render_pairs(out, found.paired)
+    if found.silent:
+        out.print()
+        out.print(tables.silent(found), soft_wrap=False)
     if found.segments:
         out.print()
         out.print(tables.segments(found), soft_wrap=False)

@@ -355,7 +355,8 @@ def _is_pairable(settings: Settings, spec: DeploymentSpec) -> bool:
     """Whether every arm can be asked about the rows whose label comes."""
     here = all(arm.model.endpoint is None for arm in spec.arms)
     kept = settings.journal.features == "all"
-    derived = reward_called(spec.reward).is_derived
+    # A ratio of sums is of units, which rows are not.
+    derived = reward_called(spec.reward).is_derived and not spec.analysis.per
     return settings.report.paired and len(spec.arms) > 1 and here and kept and derived
 
 

@@ -22,6 +22,7 @@ from mlops.deployment.places import places, read_server_state
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings
+from mlops.spec.analysis import write_horizon, written
 from mlops.spec.attribution import write_duration, write_number
 from mlops.spec.server import ServerState
 
@@ -36,6 +37,11 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "sticky-by": ("deploy.sticky_by",),
     "horizon": ("deploy.horizon",),
     "runtime": ("deploy.runtime",),
+    "worth": ("report.worth",),
+    "guardrail": ("report.guardrails",),
+    "min-days": ("report.min_days",),
+    "adjust": ("report.adjust",),
+    "per": ("report.per",),
     "feedback-window": ("feedback.window",),
     "missing": ("feedback.missing",),
     "failed": ("feedback.failed",),
@@ -62,6 +68,11 @@ _SPEC = (
     "deploy.sticky_by",
     "deploy.horizon",
     "deploy.runtime",
+    "report.worth",
+    "report.guardrails",
+    "report.min_days",
+    "report.adjust",
+    "report.per",
 )
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
@@ -175,9 +186,11 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "feedback.failed": write_number(spec.attribution.failed),
         "feedback.repeated": spec.attribution.repeated,
         "deploy.sticky_by": spec.sticky_by,
-        "deploy.horizon": spec.horizon,
+        "deploy.horizon": write_horizon(spec.horizon, spec.horizon_days),
         "deploy.runtime": spec.runtime,
     }
+    plan = written(spec.analysis) | {"guardrails": spec.analysis.guardrails}
+    found |= {f"report.{name}": value for name, value in plan.items()}
     if place is None and state is not None:
         launch = state.launch
         found |= {"deploy.host": launch.host, "deploy.port": launch.port}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mlops.spec.analysis import describe_changes, write_horizon
 from mlops.spec.attribution import describe
 from mlops.spec.deployment import DeploymentSpec, Shadow
 
@@ -87,8 +88,11 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         if before.attribution != after.attribution:
             was_rules, rules = describe(before.attribution), describe(after.attribution)
             lines.append(f"~ feedback  {rules}  (was {was_rules})")
-        if before.horizon != after.horizon:
-            lines.append(f"~ horizon  {after.horizon or 'none'}  (was {before.horizon or 'none'})")
+        was_end, end = (write_horizon(its.horizon, its.horizon_days) for its in (before, after))
+        if was_end != end:
+            lines.append(f"~ horizon  {end or 'none'}  (was {was_end or 'none'})")
+        changes = describe_changes(before.analysis, after.analysis)
+        lines += [f"~ {name}  {new}  (was {old})" for name, new, old in changes]
         if after.redraw and after.sticky_by:
             lines.append("~ sticky units that came before are drawn again")
         if list(old) != list(new) and set(old) == set(new):

@@ -25,18 +25,20 @@ from mlops.deployment.wanted import (
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
 from mlops.registry import resolve_all
 from mlops.rewards.cost import COST
+from mlops.rewards.guardrails import check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
 from mlops.settings import Settings
+from mlops.spec.analysis import Analysis, read_analysis, read_horizon
 from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
 from mlops.spec.model import ModelVersion
 
 _FEEDBACK_KEYS = ("window", "missing", "failed", "repeated")
+_ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
 _SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
-    "runtime",
-    *_FEEDBACK_KEYS,
+    "runtime", *_FEEDBACK_KEYS, *_ANALYSIS_KEYS,
 )  # fmt: skip
 _REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
@@ -55,7 +57,8 @@ class DeployRequest:
         reward_range: Lowest and highest reward; None for no promise.
         shadows: Models that get copies of requests.
         attribution: Which feedback counts for a request.
-        horizon: Units with a reward after which the experiment ends; 0 for no planned end.
+        horizon: Units with a reward, and days, after which the experiment ends; 0 for neither.
+        analysis: How the evidence is judged.
         redraw: Whether sticky units that came before are drawn again.
         runtime: What executes the models: `auto` or a name of `RUNTIMES`.
         live: The spec that is live, whose weights and shadows are kept; None to keep nothing.
@@ -74,7 +77,8 @@ class DeployRequest:
     reward_range: tuple[float, float] | None = None
     shadows: tuple[WantedShadow, ...] = ()
     attribution: Attribution = field(default_factory=Attribution)
-    horizon: int = 0
+    horizon: tuple[int, float] = (0, 0.0)
+    analysis: Analysis = field(default_factory=Analysis)
     redraw: bool = False
     runtime: str = AUTO
     live: DeploymentSpec | None = None
@@ -163,6 +167,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     """
     if request.reward:
         load_reward(request.reward)
+    check_guardrails(request.analysis.guardrails)
     if request.reward == COST.name and not request.costs:
         raise InvalidInputError(
             "The reward `cost` needs to know what each confusion costs.",
@@ -184,7 +189,9 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             reward=request.reward,
             reward_range=request.reward_range,
             attribution=request.attribution,
-            horizon=request.horizon,
+            horizon=request.horizon[0],
+            horizon_days=request.horizon[1],
+            analysis=request.analysis,
             redraw=request.redraw,
             runtime=_known_runtime(request.runtime),
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
@@ -270,7 +277,14 @@ def _request(
             settings.feedback.failed,
             settings.feedback.repeated,
         ),
-        horizon=settings.deploy.horizon,
+        horizon=read_horizon(settings.deploy.horizon),
+        analysis=read_analysis(
+            settings.report.worth,
+            settings.report.guardrails,
+            settings.report.min_days,
+            settings.report.adjust,
+            settings.report.per,
+        ),
         redraw=settings.deploy.redraw,
         runtime=settings.deploy.runtime,
     )
@@ -318,6 +332,9 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         by_hand = settings.origins[setting] == "command line"
         return otherwise if by_hand else document.get(key, otherwise)
 
+    def text(key: str) -> str:
+        return str(value(key, f"report.{key}", getattr(settings.report, key)))
+
     other = settings.origins["feedback.reward_range"] != "command line" and "reward" in document
     bounds = value("reward_range", "feedback.reward_range", None if other else base.reward_range)
 
@@ -333,7 +350,14 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
                 for key in _FEEDBACK_KEYS
             )
         ),
-        horizon=value("horizon", "deploy.horizon", base.horizon),
+        horizon=read_horizon(str(value("horizon", "deploy.horizon", settings.deploy.horizon))),
+        analysis=read_analysis(
+            text("worth"),
+            _margins(value("guardrails", "report.guardrails", settings.report.guardrails)),
+            text("min_days"),
+            text("adjust"),
+            text("per"),
+        ),
         redraw=value("redraw", "deploy.redraw", base.redraw),
         runtime=value("runtime", "deploy.runtime", base.runtime),
     )
@@ -348,10 +372,12 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]
     horizon = document.get("horizon", 0)
-    if isinstance(horizon, bool) or not isinstance(horizon, int):
-        faults.append(f"`horizon` must be a whole number, not `{horizon}`")
+    if isinstance(horizon, bool) or not isinstance(horizon, int | str):
+        faults.append(f"`horizon` must be a whole number or a time, not `{horizon}`")
     if not isinstance(document.get("redraw", False), bool):
         faults.append("`redraw` must be true or false")
+    if not _are_margins(document.get("guardrails", {})):
+        faults.append("`guardrails` must be numbers by metric, such as `{errors: 0.01}`")
     if not _is_range(document.get("reward_range")):
         faults.append("`reward_range` must be two numbers, `[low, high]`")
     arms = document.get("arms")
@@ -372,6 +398,17 @@ def _is_range(bounds: Any) -> bool:  # noqa: ANN401 - parsed YAML
         return bounds is None
     numbers = [end for end in bounds if isinstance(end, int | float) and not isinstance(end, bool)]
     return len(numbers) == len(bounds) == 2
+
+
+def _are_margins(margins: Any) -> bool:  # noqa: ANN401 - parsed YAML
+    if not isinstance(margins, Mapping):
+        return False
+    numbers = [m for m in margins.values() if isinstance(m, int | float) and m is not True]
+    return len(numbers) == len(margins) and all(isinstance(name, str) for name in margins)
+
+
+def _margins(given: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - parsed YAML
+    return tuple((name, float(margin)) for name, margin in dict(given).items())
 
 
 def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML

@@ -66,4 +66,5 @@ def labelled_row(row: Row, names: ColumnNames) -> LabelledRow | None:
         arm=row.arm,
         propensity=row.propensity,
         revision=row.revision,
+        decided_ms=row.time_ms,
     )

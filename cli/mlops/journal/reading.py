@@ -121,6 +121,7 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
             d.arm,
             d.propensity,
             d.revision,
+            d.time_ms,
             o.row,
             o.truth,
             o.truth_json,

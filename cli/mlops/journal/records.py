@@ -282,6 +282,7 @@ class LabelledRow:
         arm: Position of the arm that was served.
         propensity: Probability with which it was drawn; 0 if forced.
         revision: Revision that answered.
+        decided_ms: When its arm was drawn, milliseconds since 1970 in UTC.
     """
 
     nonce: bytes
@@ -291,6 +292,7 @@ class LabelledRow:
     arm: int = 0
     propensity: float = 1.0
     revision: int = 0
+    decided_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

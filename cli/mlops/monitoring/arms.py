@@ -32,7 +32,7 @@ class ArmReport:
         errors: Requests answered with 5xx.
         latency_ms: Mean latency in milliseconds; NaN without requests.
         n: Units with a reward.
-        mean: Mean reward of those units, as it is; NaN without any.
+        mean: Mean reward of those units, as it is, or the ratio of their sums; NaN without any.
         estimate: Propensity-weighted estimate (AIPW) of the mean reward if the arm had answered
             everything; NaN during the warm-up.
         lower: Anytime-valid lower bound of that mean.
@@ -84,7 +84,6 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
         latency = (
             sum(t.latency_us_mean * t.drawn for t in rows) / drawn / 1000 if drawn else math.nan
         )
-        own = evidence.rewards[evidence.arms == index]
         estimate, lower, upper, needs = _estimate(evidence, index, alpha, weight)
         reports.append(
             ArmReport(
@@ -96,8 +95,8 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
                 forced=sum(t.forced for t in rows),
                 errors=sum(t.errors for t in rows),
                 latency_ms=latency,
-                n=own.size,
-                mean=float(own.mean()) if own.size else math.nan,
+                n=int((evidence.arms == index).sum()),
+                mean=_mean(evidence, index),
                 estimate=estimate,
                 lower=lower,
                 upper=upper,
@@ -110,6 +109,14 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
             )
         )
     return tuple(reports)
+
+
+def _mean(evidence: Evidence, arm: int) -> float:
+    own = evidence.arms == arm
+    if evidence.sums is None:
+        return float(evidence.rewards[own].mean()) if own.any() else math.nan
+    above, below = evidence.sums[:, own].sum(axis=1)
+    return float(above / below) if below else math.nan
 
 
 def _estimate(

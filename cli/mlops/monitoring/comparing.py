@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
-from mlops.monitoring.gates import Bounds, silence
+from mlops.monitoring.gates import Bounds
+from mlops.monitoring.silent import in_a_sentence, silent_report
 from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, PLANNED, Comparison, Method
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES
@@ -22,6 +23,9 @@ from mlops.stats.weakest import turning_loss
 from mlops.stats.worth import conclude
 
 _LOOKS = 9
+_DAY_MS, _WEEK_DAYS = 86_400_000, 7.0
+# Parts of a planned time that tell how many units all of it has.
+_FIRST_QUARTER, _FIRST_HALF = 0.25, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,18 @@ def method_of(evidence: Evidence) -> Method:
 
     To a planned end where there is one, else exactly where the reward has a range.
     """
-    if evidence.spec.horizon:
-        return Method(PLANNED, f"a horizon of {evidence.spec.horizon:,} was declared at deployment")
+    if evidence.spec.has_end:
+        days, units = evidence.spec.horizon_days, planned_units(evidence)
+        end = f"{units:,}" if not days else f"{days:g} days"
+        if days and units:
+            end += f", {units:,} at the rate of their first part,"
+        return Method(PLANNED, f"a horizon of {end} was declared at deployment")
     if evidence.adjusted:
         return Method(
             ASYMPTOTIC, f"rewards are adjusted by `{evidence.adjusted}`, known before the draw"
         )
+    if evidence.spec.analysis.per:
+        return Method(ASYMPTOTIC, f"sums of rewards per {evidence.spec.analysis.per} have no range")
     if evidence.bounds is None:
         return Method(ASYMPTOTIC, f"the reward `{evidence.spec.reward}` has no declared range")
     low, high = evidence.bounds
@@ -64,7 +74,7 @@ def method_of(evidence: Evidence) -> Method:
 def difference(evidence: Evidence, candidate: int, alpha: float) -> ConfidenceSequence:
     """Compare an arm of an experiment, given by position, with the baseline at every look."""
     pair = (candidate, evidence.base)
-    if evidence.bounds is None or evidence.spec.horizon:
+    if evidence.bounds is None or evidence.spec.has_end:
         return difference_sequence(
             evidence.arms, evidence.rewards, evidence.propensities,
             candidate=candidate, baseline=evidence.base,
@@ -106,12 +116,32 @@ def _share(evidence: Evidence, arm: int) -> NDArray[np.float64]:
     return share
 
 
+def planned_units(evidence: Evidence) -> int | None:
+    """How many units the planned end has; None without one, and while that is not known.
+
+    An end in days has as many as its first part foretells (half of it, or a quarter where that is a
+    week at least), counted without regard to what they earned, and fixed from then on. Whether more
+    come later than that does not matter, since nothing is learned past the end.
+    """
+    days, times = evidence.spec.horizon_days, evidence.times_ms
+    if not days:
+        return evidence.spec.horizon or None
+    if not times.size:
+        return None
+    part = min(_FIRST_HALF, max(_FIRST_QUARTER, _WEEK_DAYS / days))
+    known_ms = int(times[0]) + part * days * _DAY_MS
+    if evidence.now_ms < known_ms + evidence.spec.attribution.window_s * 1000:
+        return None
+    return max(round(np.searchsorted(times, known_ms, side="right") / part), 1)
+
+
 def _horizon(evidence: Evidence, pair: Sequence[int]) -> float | None:
     """The planned sum of importance: that of the planned units under the first weights."""
-    if not evidence.spec.horizon:
+    if not evidence.spec.has_end:
         return None
+    units = planned_units(evidence)
     first = importance(evidence, pair)
-    return evidence.spec.horizon * (first if isinstance(first, float) else float(first[0]))
+    return (units or math.inf) * (first if isinstance(first, float) else float(first[0]))
 
 
 def compare(
@@ -154,7 +184,7 @@ def compare(
                         None,
                         (
                             _weakest(evidence, candidate, found),
-                            silence(evidence, Bounds(candidate, lower, upper)),
+                            _silence(evidence, Bounds(candidate, lower, upper)),
                         ),
                     )
                 ),
@@ -179,7 +209,7 @@ def _is_worse(evidence: Evidence, candidate: int, alpha: float, comparisons: int
 def _weakest(evidence: Evidence, candidate: int, found: ConfidenceSequence) -> str:
     """Say what unseen event would turn a decision; nothing where the reward has a range."""
     shares = evidence.weights[-1, candidate], evidence.weights[-1, evidence.base]
-    if min(shares) <= 0 or evidence.spec.horizon or found.opening is None:
+    if min(shares) <= 0 or evidence.spec.has_end or found.opening is None:
         return ""
     pair = (candidate, evidence.base)
     weight = importance(evidence, pair)
@@ -199,8 +229,15 @@ def _weakest(evidence: Evidence, candidate: int, found: ConfidenceSequence) -> s
     )
 
 
+def _silence(evidence: Evidence, bounds: Bounds) -> str:
+    found = silent_report(evidence, bounds)
+    return in_a_sentence(found, bounds) if found else ""
+
+
 def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:
     """Say why there is no interval yet, with arms by name where statistics have numbers."""
+    if evidence.spec.has_end and planned_units(evidence) is None:
+        return "needs the first part of its planned time, to know how many requests all of it has"
     waiting_for = found.waiting_for
     if waiting_for is None:
         if found.ready[-1:].any():

@@ -18,31 +18,32 @@ from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.experiment import is_spec
 from mlops.monitoring.units import key_of
 from mlops.rewards import Terms, reward_called
+from mlops.spec.analysis import HISTORY
 from mlops.spec.deployment import from_dict
 from mlops.stats.adjusted import adjusted_rewards
 
-#: Stands for a unit's own rewards from before the experiment, in place of a feature.
-HISTORY = "history"
 
-
-def adjust(journal: Journal, evidence: Evidence, by: str) -> Evidence:
+def adjust(journal: Journal, evidence: Evidence) -> Evidence:
     """Take what was known before out of the rewards (CUPED), for a narrower interval.
 
     Args:
         journal: Where features and earlier rewards are.
-        evidence: Of the experiment.
-        by: Name of a feature with numbers, or `HISTORY`; empty for neither.
+        evidence: Of the experiment, whose analysis says by what.
 
     Returns:
         The same evidence with adjusted rewards, which have no range any more. Differences of means
-        are the same; see `mlops.stats.adjusted`.
-
-    Raises:
-        InvalidInputError: There is no such feature, or no history.
+        are the same; see `mlops.stats.adjusted`. Where nothing is known yet there is nothing to
+        take out, and a note says so.
     """
+    by = evidence.spec.analysis.adjust
     if not by or not evidence.arms.size:
         return evidence
-    known = _history(journal, evidence) if by == HISTORY else _numbers(journal, evidence, by)
+    try:
+        known = _history(journal, evidence) if by == HISTORY else _numbers(journal, evidence, by)
+    except InvalidInputError as error:
+        note = f"Rewards are not adjusted by `{by}` so far: {error.message}"
+        known = np.zeros(evidence.arms.size)
+        evidence = replace(evidence, notes=(*evidence.notes, note))
     return replace(
         evidence,
         rewards=adjusted_rewards(evidence.rewards, _filled(known)),
@@ -75,20 +76,12 @@ def _numbers(journal: Journal, evidence: Evidence, column: str) -> NDArray[np.fl
         [float(cell) if isinstance(cell, int | float) else math.nan for cell in cells]
     )
     if not np.isfinite(numbers).any():
-        raise InvalidInputError(
-            f"The feature `{column}` has no numbers to adjust rewards by.",
-            hint="`mlops report --segments` lists what kinds of requests there are.",
-        )
+        raise InvalidInputError(f"The feature `{column}` has no numbers to adjust rewards by.")
     return numbers
 
 
 def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
     """Mean reward of each unit from before the experiment, under other revisions; NaN without."""
-    if not evidence.spec.sticky_by:
-        raise InvalidInputError(
-            "`[report] adjust` is `history`, and this deployment has no sticky units.",
-            hint="`--sticky-by` says who a request is of; or name a feature.",
-        )
     # One hash draws a unit's arm in all revisions of an experiment: what an arm earned before is
     # what it earns now, and would be taken out.
     same = {
@@ -108,10 +101,7 @@ def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
             sums.setdefault(key_of(seen.unit), []).append(reward)
     means = {key: float(np.mean(rewards)) for key, rewards in sums.items()}
     if not any(unit in means for unit in evidence.units.tolist()):
-        raise InvalidInputError(
-            "No unit of this experiment has a reward from before it.",
-            hint="`[report] adjust` may name a feature instead.",
-        )
+        raise InvalidInputError("No unit of this experiment has a reward from before it.")
     return np.array([means.get(unit, math.nan) for unit in evidence.units.tolist()])
 
 

@@ -16,14 +16,17 @@ from typing import Any
 from mlops.errors import InvalidInputError
 from mlops.journal.base import Journal
 from mlops.monitoring.report import Report, ReportOptions, make_report
+from mlops.monitoring.same_rows import Ask
 
 SCHEMA_VERSION = 1
 _UNKNOWN = {"lower": -math.inf, "upper": math.inf}
 
 
-def report_json(journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
+def report_json(
+    journal: Journal, *, alpha: float, baseline: str, live: bool, ask: Ask | None = None
+) -> str:
     """Write the report that a journal gives as JSON; see `mlops.serving.report.Page`."""
-    report = make_report(journal, ReportOptions(alpha, baseline))
+    report = make_report(journal, ReportOptions(alpha, baseline), ask=ask)
     return json.dumps({"schema_version": SCHEMA_VERSION, **report_document(report)})
 
 

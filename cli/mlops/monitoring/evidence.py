@@ -27,7 +27,9 @@ from mlops.monitoring.experiment import (
 from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
 from mlops.monitoring.units import Units, fold
 from mlops.rewards import Range, Terms, reward_called, reward_range, within_floats
+from mlops.spec.analysis import Analysis, Per
 from mlops.spec.deployment import DeploymentSpec, from_dict
+from mlops.stats.adjusted import ratio_rewards
 
 __all__ = ["Asked", "Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
 
@@ -104,7 +106,10 @@ class Evidence:
         notes: What was written into the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
         finished: What is live instead; None while the experiment goes on.
+        since_ms: Requests from before this are not taken, milliseconds since 1970 in UTC.
         adjusted: What was taken out of the rewards: `history`, or a feature; empty for nothing.
+        sums: Sum of rewards of each unit and what it is divided by, (2, n), of which `rewards` are
+            the linearised ratios; None where units have means.
     """
 
     spec: DeploymentSpec
@@ -135,7 +140,9 @@ class Evidence:
     notes: tuple[str, ...]
     lost: int
     finished: Finished | None = None
+    since_ms: int = 0
     adjusted: str = ""
+    sums: NDArray[np.float64] | None = None
 
 
 def gather(
@@ -165,7 +172,7 @@ def gather(
     experiment = newest_experiment(events, whole=whole)
     spec, revisions = experiment.spec, experiment.revisions
     if reward:
-        spec = replace(spec, reward=reward, reward_range=None)
+        spec = replace(spec, reward=reward, reward_range=None, analysis=Analysis())
     traffic = journal.traffic()
     terms = _terms(events, spec)
     tally = OutcomeTally(
@@ -178,6 +185,7 @@ def gather(
         tally.reward_of,
         sticky=bool(spec.sticky_by),
         now_ms=now_ms,
+        summed=bool(spec.analysis.per),
     )
     position = np.zeros(max(revisions) + 1, dtype=np.int64)
     position[list(revisions)] = np.arange(len(revisions))
@@ -186,7 +194,12 @@ def gather(
     taken = own & (units.decided_ms >= since_ms)
     judged = units.judged[taken[units.judged]]
     # Sums of outcomes, and what silence or a failure is worth, keep the promised range as well.
-    rewards = np.clip(units.rewards[judged], *(tally.bounds or (-np.inf, np.inf)))
+    sums = _sums(units, judged, spec.analysis.per)
+    bounds = tally.bounds if sums is None else None
+    rewards = np.clip(units.rewards[judged], *(bounds or (-np.inf, np.inf)))
+    outside = int((rewards != units.rewards[judged]).sum())
+    if sums is not None:
+        rewards = ratio_rewards(sums[0], sums[1], units.arms[judged])
     ended = sum(t.units for t in traffic if t.revision in experiment.earlier)
     return Evidence(
         spec=spec,
@@ -196,7 +209,7 @@ def gather(
         traffic=tuple(t for t in traffic if t.revision in revisions),
         arms=units.arms[judged],
         rewards=rewards,
-        bounds=tally.bounds,
+        bounds=bounds,
         propensities=units.propensities[judged],
         strata=position[units.revisions[judged]],
         times_ms=(units.known_ms if units.by_arrival else units.decided_ms)[judged],
@@ -207,7 +220,7 @@ def gather(
         truths=tuple(tally.truths),
         outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
         underived=tally.underived(),
-        capped=tally.capped + int((rewards != units.rewards[judged]).sum()),
+        capped=tally.capped + outside,
         extreme=tally.extreme,
         voided=sum(void.outcomes for void in journal.voids() if void.revision in revisions),
         late=tally.late,
@@ -217,7 +230,17 @@ def gather(
         notes=experiment.notes,
         lost=journal.losses().get("decision", 0),
         finished=experiment.finished,
+        since_ms=since_ms,
+        sums=sums,
     )
+
+
+def _sums(units: Units, judged: NDArray[np.int64], per: Per) -> NDArray[np.float64] | None:
+    """Numerators and denominators of a ratio, (2, n); None where units have means."""
+    if not per:
+        return None
+    counts = units.requests if per == "requests" else units.outcomes
+    return np.stack([units.rewards[judged], counts[judged].astype(np.float64)])
 
 
 def _remembered(experiment: Experiment) -> tuple[int, ...]:

@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
 from mlops.spec.attribution import LEFT_OUT
-from mlops.stats.missing import (
-    MissingFeedback,
-    missing_feedback,
-    robust_interval,
-    tipping_share,
-)
+from mlops.stats.missing import MissingFeedback, missing_feedback, robust_interval
 from mlops.stats.sample_ratio import sample_ratio
 
 GateName = Literal[
@@ -122,11 +117,16 @@ def _failures(evidence: Evidence) -> Gate:
     )
 
 
-def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
+def feedback_test(evidence: Evidence) -> MissingFeedback:
+    """Test whether the same shares of requests have feedback, by revision and arm."""
     asked = evidence.asked
     # With a reward of their own, failures are not silent.
     answered = asked.answered | (asked.failed & (evidence.spec.attribution.failed is not None))
-    found = _test(evidence, asked.closed, answered)
+    return _test(evidence, asked.closed, answered)
+
+
+def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
+    found = feedback_test(evidence)
     shares = _shares(evidence, found.rates)
     if not found.differs:
         rests = [each for each in bounds if _rests_on_silence(evidence, each, found.rates)]
@@ -160,34 +160,6 @@ def _rests_on_silence(evidence: Evidence, bounds: Bounds, rates: NDArray[np.floa
     shares = float(rates[bounds.candidate]), float(rates[evidence.base])
     low, high = robust_interval((bounds.lower, bounds.upper), ours, theirs, shares)
     return low <= 0 <= high
-
-
-def silence(evidence: Evidence, bounds: Bounds) -> str:
-    """Say how many of the silent ones would have to be bad for a decision to be open again.
-
-    Empty where nobody is silent, nothing is decided, or not even all of them would do.
-    """
-    decided = bounds.lower > 0 or bounds.upper < 0
-    if not decided or evidence.spec.attribution.fills_silence:
-        return ""
-    leader = bounds.candidate if bounds.lower > 0 else evidence.base
-    own = evidence.asked.arms == leader
-    closed = own & evidence.asked.closed
-    rewards = evidence.rewards[evidence.arms == leader]
-    if not closed.any() or not rewards.size or evidence.asked.answered[closed].all():
-        return ""
-    bad = evidence.bounds[0] if evidence.bounds else float(evidence.rewards.min())
-    lead = bounds.lower if bounds.lower > 0 else -bounds.upper
-    rate = float(evidence.asked.answered[closed].mean())
-    if rate <= 0:
-        return ""
-    share = tipping_share(lead, float(rewards.mean()), rate, bad)
-    if share is None:
-        return ""
-    return (
-        f"If {share:.2g} of the requests of `{evidence.spec.arms[leader].name}` without feedback "
-        f"had a reward of {bad:.3g}, this would be open."
-    )
 
 
 def _test(

@@ -9,21 +9,17 @@ keep the baseline. The rule, and why alpha is not divided, is in `mlops.stats.gu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlops.errors import InvalidInputError, did_you_mean, one_of
 from mlops.journal.base import Journal
 from mlops.monitoring.comparing import difference
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.gates import Gate
-from mlops.rewards import REWARDS
+from mlops.rewards.guardrails import ERRORS, LATENCY, OF_REQUESTS, REFUSALS
 from mlops.stats.difference import bonferroni
 from mlops.stats.guardrail import Guardrail, State
 
-#: What a request has without any feedback; lower is better.
-LATENCY, ERRORS, REFUSALS = "latency_ms", "errors", "refusals"
-_OF_REQUESTS = (LATENCY, ERRORS, REFUSALS)
 _ALL_ERRORS = (-1.0, 0.0)
 # How a metric is written: a factor and a unit.
 _SCALES = {LATENCY: (1.0, " ms"), ERRORS: (100.0, " points"), REFUSALS: (100.0, " points")}
@@ -72,43 +68,19 @@ class GuardrailReport:
     state: State
 
 
-def check_guardrails(declared: Iterable[tuple[str, float]]) -> None:
-    """Raise an `InvalidInputError` unless all metrics are known and all margins positive."""
-    derived = [name for name in REWARDS if REWARDS.load(name).is_derived]
-    for name, margin in declared:
-        if name not in (*_OF_REQUESTS, *derived):
-            raise InvalidInputError(
-                f"`{name}` is no metric for a guardrail: `[report] guardrails` takes "
-                f"{one_of([*_OF_REQUESTS, *derived])}.",
-                hint=did_you_mean(name, [*_OF_REQUESTS, *derived]),
-            )
-        if not 0 < margin < math.inf:
-            raise InvalidInputError(
-                f"The margin of the guardrail `{name}` must be positive, not {margin:g}.",
-                hint="It is the loss that would be accepted for a better reward.",
-            )
-
-
 def watch(
     journal: Journal,
     evidence: Evidence,
-    declared: Iterable[tuple[str, float]],
     *,
     whole: bool = False,
 ) -> tuple[Watched, ...]:
-    """Gather the evidence of guardrails.
+    """Gather the evidence of the guardrails that a revision declares.
 
     Args:
         journal: Where it is; read again for rewards only.
         evidence: Of the experiment.
-        declared: Metric and margin of each.
         whole: As in `gather`.
-
-    Raises:
-        InvalidInputError: A metric is not known, or a margin is not positive.
     """
-    declared = tuple(declared)
-    check_guardrails(declared)
     if len(evidence.spec.arms) < 2:
         return ()
     baseline = evidence.spec.arms[evidence.base].name
@@ -117,12 +89,12 @@ def watch(
             name,
             margin,
             _of_requests(evidence, name)
-            if name in _OF_REQUESTS
+            if name in OF_REQUESTS
             else gather(
                 journal, baseline=baseline, whole=whole, now_ms=evidence.now_ms, reward=name
             ),
         )
-        for name, margin in declared
+        for name, margin in evidence.spec.analysis.guardrails
     )
 
 
@@ -166,7 +138,7 @@ def _of_requests(evidence: Evidence, name: str) -> Evidence:
     return replace(
         evidence,
         # A horizon is one of units with a reward.
-        spec=replace(evidence.spec, reward="given", reward_range=None, horizon=0),
+        spec=replace(evidence.spec, reward="given", reward_range=None, horizon=0, horizon_days=0.0),
         bounds=None if name == LATENCY else _ALL_ERRORS,
         arms=asked.arms,
         rewards=-values,
@@ -193,7 +165,7 @@ def _report(watched: Watched, arm: str, alpha: float, guardrails: int) -> Guardr
     if guardrails > 1:
         strict = float(difference(evidence, candidate, bonferroni(alpha, guardrails)).upper[-1])
     state = Guardrail(watched.name, lower, strict, watched.margin).state()
-    if watched.name in _OF_REQUESTS:
+    if watched.name in OF_REQUESTS:
         # Not -0.0, which is printed as that.
         estimate, lower, upper = 0.0 - estimate, -upper, -lower
     return GuardrailReport(
@@ -206,7 +178,7 @@ def _text(found: GuardrailReport) -> str:
         return (
             f"Guardrail `{found.name}`: not known yet for `{found.arm}`, after {found.n:,} units."
         )
-    sign = 1 if found.name in _OF_REQUESTS else -1
+    sign = 1 if found.name in OF_REQUESTS else -1
     scale, unit = _SCALES.get(found.name, (1.0, ""))
     margin = f"{scale * sign * found.margin:+.3g}{unit}"
     measured = (

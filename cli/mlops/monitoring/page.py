@@ -13,7 +13,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -22,12 +22,9 @@ from markupsafe import Markup, escape
 import mlops
 from mlops.journal.base import Journal
 from mlops.monitoring import plots
-from mlops.monitoring.covariates import adjust
-from mlops.monitoring.evidence import gather
-from mlops.monitoring.guardrails import watch
 from mlops.monitoring.quality import measures_of
-from mlops.monitoring.report import Report, ReportOptions, live_alpha, report_of
-from mlops.monitoring.shadows import shadow_reports
+from mlops.monitoring.report import Report, ReportOptions, look_at
+from mlops.monitoring.same_rows import Ask, live_alpha
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.words import in_words, number, per_cent, reward_in_words
 from mlops.resources import shipped
@@ -57,29 +54,27 @@ class ReportPage:
     timeline: Timeline
 
 
-def read_page(journal: Journal, options: ReportOptions | None = None) -> ReportPage:
+def read_page(
+    journal: Journal, options: ReportOptions | None = None, *, ask: Ask | None = None
+) -> ReportPage:
     """Gather what the page of a journal's newest experiment says.
 
     Args:
         journal: Where the evidence is; only read.
         options: What is asked of it.
+        ask: Asks the arms about the labelled rows; None where nobody can.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
     options = options or ReportOptions()
-    evidence = gather(journal, baseline=options.baseline, whole=options.whole)
-    watched = watch(journal, evidence, options.guardrails, whole=options.whole)
-    adjusted = adjust(journal, evidence, options.adjust)
-    report = report_of(
-        evidence, options.alpha, options.worth, options.min_days, watched, adjusted=adjusted
-    )
+    report, compared = look_at(journal, options, ask=ask)
     return ReportPage(
-        replace(report, shadows=shadow_reports(journal)),
-        evidence.spec,
-        evidence.spec.arms[evidence.base].name,
-        read_timeline(journal, adjusted, live_alpha(evidence.spec, options.alpha)),
+        report,
+        compared.spec,
+        compared.spec.arms[compared.base].name,
+        read_timeline(journal, compared, live_alpha(compared.spec, options.alpha)),
     )
 
 
@@ -124,10 +119,15 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
 
 
 def report_page(
-    journal: Journal, *, alpha: float = 0.05, baseline: str = "", live: bool = False
+    journal: Journal,
+    *,
+    alpha: float = 0.05,
+    baseline: str = "",
+    live: bool = False,
+    ask: Ask | None = None,
 ) -> str:
     """Read and write the page: `read_page`, then `render_page`."""
-    return render_page(read_page(journal, ReportOptions(alpha, baseline)), live=live)
+    return render_page(read_page(journal, ReportOptions(alpha, baseline), ask=ask), live=live)
 
 
 @cache

@@ -25,6 +25,7 @@ from mlops.rewards import Answer, Range, Reward, Terms, Value, capped, reward_ca
 from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.bounded import bounded_mean_sequence
 from mlops.stats.difference import bonferroni
+from mlops.stats.missing import MissingFeedback
 from mlops.stats.paired import TIGHTEST_AT, labels_depend, paired_sequence
 from mlops.stats.remaining import remaining_observations
 from mlops.stats.sample_ratio import ALPHA
@@ -79,6 +80,7 @@ def compare_paired(
     *,
     terms: Sequence[Terms] = (),
     weights: Mapping[int, Sequence[float]] | None = None,
+    feedback: MissingFeedback | None = None,
     alpha: float,
     baseline: int = 0,
     worth: float | None = None,
@@ -93,6 +95,7 @@ def compare_paired(
         terms: What the reward needs to know of each arm; empty for nothing.
         weights: Shares of the arms by revision, to test whether a label depends on the answer that
             was served; None to leave that test out.
+        feedback: The test of how many requests of each arm have feedback, which is part of that.
         alpha: Probability of ever naming a false winner, over all comparisons.
         baseline: Position of the baseline.
         worth: The smallest difference worth having, in units of reward; None for none declared.
@@ -134,7 +137,7 @@ def compare_paired(
         )
         for index in others
     )
-    gate = _labels(rows, predictions, weights, baseline) if weights is not None else None
+    gate = _labels(rows, predictions, weights, baseline, feedback) if weights is not None else None
     verdict = decide(
         comparisons, method=_method(bounds), mismatch=False, mismatch_p=1.0, alpha=alpha,
         n=units.shape[1], gates=[gate] if gate else [],
@@ -153,8 +156,14 @@ def _labels(
     predictions: Sequence[Sequence[Answer]],
     weights: Mapping[int, Sequence[float]],
     baseline: int,
+    feedback: MissingFeedback | None,
 ) -> Gate:
-    """Test whether a label depends on the answer that was served."""
+    """Test whether a label depends on the answer that was served.
+
+    Labelled rows tell by their answers, which needs many in a ramp, where most sticky units have
+    kept an arm that was not drawn by today's weights; the shares of requests with feedback tell
+    as well, by the requests that have none.
+    """
     drawn = _draws(rows, weights)
     arms = np.array([rows[index].arm for index in drawn], dtype=np.int64)
     shares = np.array([weights[rows[index].revision] for index in drawn], dtype=np.float64)
@@ -165,6 +174,8 @@ def _labels(
             pattern = _pattern(predictions[candidate], predictions[baseline])[drawn]
             p_values.append(labels_depend(arms, shares, labelled, pattern).p_value)
     p_value = min(1.0, min(p_values) * max(len(p_values) - 1, 1))
+    if feedback is not None:
+        p_value = min(1.0, 2 * min(p_value, feedback.p_value))
     if p_value > ALPHA:
         return Gate("labels", True, p_value, "Labels do not depend on the answer that was served.")
     return Gate(

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-import numpy as np
-
+from mlops.errors import MlopsError, NotFoundError
 from mlops.journal.base import Journal
 from mlops.monitoring.arms import ArmReport, report_arms
 from mlops.monitoring.comparing import Look, compare, method_of
@@ -22,20 +21,20 @@ from mlops.monitoring.guardrails import (
 )
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
+from mlops.monitoring.same_rows import Ask, ask_all, live_alpha
 from mlops.monitoring.segments import SegmentReport, segment_reports
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
-from mlops.monitoring.timing import AUTO, duration_gate, effect_gate
+from mlops.monitoring.silent import SilentReport, silent_report
+from mlops.monitoring.timing import duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
 from mlops.rewards import LARGEST, Range, reward_called
 from mlops.rewards.choosing import no_reward
-from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.analysis import Analysis
 from mlops.stats.sample_ratio import latched_sample_ratio
 from mlops.stats.sequence import ConfidenceSequence
 
 # Conditions that a comparison on the same rows shares with the live one.
 _SHARED_GATES = ("failures", "duration")
-# Moments at which the split is looked at, evenly spread over the requests.
-_RATIO_LOOKS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +83,8 @@ class Report:
         finished: What is live instead of the experiment; None while it goes on.
         guardrails: Metrics that must not get worse, of every arm but the baseline.
         segments: Segments of the feature that was asked for; never a verdict.
+        analysis: What the revision declares of how its evidence is judged.
+        silent: What requests without feedback could hide, of every arm but the baseline.
     """
 
     name: str
@@ -111,20 +112,20 @@ class Report:
     finished: Finished | None = None
     guardrails: tuple[GuardrailReport, ...] = ()
     segments: tuple[SegmentReport, ...] = ()
+    analysis: Analysis = field(default_factory=Analysis)
+    silent: tuple[SilentReport, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ReportOptions:
-    """What is asked of the evidence.
+    """What is asked of one look; what was declared at deployment is in the spec.
 
     Attributes:
         alpha: Probability of ever naming a false winner, in (0, 1).
         baseline: Arm the others are compared with; empty for the first.
-        worth: The smallest difference worth having, in units of reward; None for none declared.
+        worth: The smallest difference worth having, in units of reward; None for what the revision
+            declares.
         whole: Take all evidence, also from before the experiment was last ended.
-        min_days: Days that the evidence must span; `AUTO` for a week where it is about days.
-        guardrails: Metrics that must not get worse, each with the loss that is accepted.
-        adjust: Feature, or `history`, that rewards are adjusted by; empty for none.
         segments: Feature whose segments are listed; empty for none.
     """
 
@@ -132,14 +133,15 @@ class ReportOptions:
     baseline: str = ""
     worth: float | None = None
     whole: bool = False
-    min_days: float = AUTO
-    guardrails: tuple[tuple[str, float], ...] = ()
-    adjust: str = ""
     segments: str = ""
 
 
 def make_report(
-    journal: Journal, options: ReportOptions | None = None, *, now_ms: int | None = None
+    journal: Journal,
+    options: ReportOptions | None = None,
+    *,
+    now_ms: int | None = None,
+    ask: Ask | None = None,
 ) -> Report:
     """Report on the newest experiment in a journal.
 
@@ -147,56 +149,86 @@ def make_report(
         journal: Where the evidence is.
         options: What is asked of it.
         now_ms: When the look is taken, milliseconds since 1970 in UTC; now by default.
+        ask: Asks the arms about the labelled rows; None where nobody can.
 
     Raises:
         NotFoundError: Nothing was ever deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
-    options = options or ReportOptions()
+    return look_at(journal, options or ReportOptions(), now_ms=now_ms, ask=ask)[0]
+
+
+def look_at(
+    journal: Journal,
+    options: ReportOptions,
+    *,
+    now_ms: int | None = None,
+    ask: Ask | None = None,
+) -> tuple[Report, Evidence]:
+    """Make a report as `make_report` does, and return the evidence that was compared with it."""
     evidence = gather(journal, baseline=options.baseline, whole=options.whole, now_ms=now_ms)
-    watched = watch(journal, evidence, options.guardrails, whole=options.whole)
-    adjusted = adjust(journal, evidence, options.adjust)
-    found = report_of(
-        evidence, options.alpha, options.worth, options.min_days, watched, adjusted=adjusted
-    )
+    compared = adjust(journal, evidence)
+    watched = watch(journal, evidence, whole=options.whole)
+    report = report_of(evidence, compared, options.alpha, options.worth, watched)
     if options.segments:
         listed = segment_reports(journal, evidence, options.segments, options.alpha)
-        found = replace(found, segments=listed)
-    return replace(found, shadows=shadow_reports(journal))
+        report = replace(report, segments=listed)
+    report = replace(report, shadows=shadow_reports(journal))
+    if evidence.spec.paired and not evidence.finished:
+        report = _with_same_rows(report, journal, evidence, options, ask)
+    return report, compared
+
+
+def _with_same_rows(
+    report: Report,
+    journal: Journal,
+    evidence: Evidence,
+    options: ReportOptions,
+    ask: Ask | None,
+) -> Report:
+    """Add the comparison on the same rows, or say why it is missing."""
+    try:
+        if ask is None:
+            raise NotFoundError("No server of this deployment runs.")
+        paired = ask_all(journal, evidence, ask, alpha=options.alpha, worth=options.worth)
+    except MlopsError as error:
+        text = f"The arms could not be asked about the same rows: {error.message}"
+        return replace(report, notes=(*report.notes, text))
+    return with_paired(report, paired)
 
 
 def report_of(
     evidence: Evidence,
+    compared: Evidence,
     alpha: float,
     worth: float | None = None,
-    min_days: float = AUTO,
     watched: Sequence[Watched] = (),
-    adjusted: Evidence | None = None,
 ) -> Report:
     """Report on evidence that was gathered before.
 
     Args:
         evidence: All of one experiment.
+        compared: The same, with rewards as they are compared.
         alpha: Probability of ever naming a false winner, in (0, 1).
-        worth: The smallest difference worth having, in units of reward; None for none declared.
-        min_days: Days that the evidence must span.
+        worth: The smallest difference worth having, in units of reward; None for what the revision
+            declares.
         watched: Metrics that must not get worse.
-        adjusted: The same with rewards that are adjusted for the comparison; None if none are.
     """
     spec = evidence.spec
     alpha = live_alpha(spec, alpha)
     ratio = _sample_ratio(evidence)
-    comparisons, looks, sequences = compare(adjusted or evidence, alpha, worth)
-    gates = gates_of(evidence, _bounds(evidence, comparisons)) + _time_gates(
-        evidence, comparisons, sequences, min_days
-    )
+    worth = spec.analysis.worth if worth is None else worth
+    comparisons, looks, sequences = compare(compared, alpha, worth)
+    bounds = _bounds(evidence, comparisons)
+    gates = gates_of(evidence, bounds)
+    gates += _time_gates(compared, comparisons, sequences)
     guardrails = tuple(
         each for c in comparisons for each in guardrail_reports(watched, c.arm, c.alpha)
     )
     gates += guardrail_gates(guardrails, _nearest(comparisons))
     verdict = decide(
         comparisons,
-        method=method_of(adjusted or evidence),
+        method=method_of(compared),
         mismatch=ratio is not None and ratio.mismatch,
         mismatch_p=ratio.p_value if ratio else 1.0,
         alpha=alpha,
@@ -222,7 +254,7 @@ def report_of(
         sample_ratio=ratio,
         quality=over_time(evidence.truths, evidence.terms, reward_called(spec.reward).measures),
         verdict=verdict,
-        notes=_notes(evidence) + _pairable(evidence, verdict),
+        notes=_notes(compared) + _pairable(evidence, verdict),
         sticky_by=spec.sticky_by,
         no_reward=stuck,
         shares_alpha=spec.paired,
@@ -231,6 +263,8 @@ def report_of(
         judged_ms=evidence.now_ms - window_ms if window_ms else None,
         open=int((~evidence.asked.closed).sum()),
         finished=evidence.finished,
+        analysis=spec.analysis,
+        silent=tuple(filter(None, (silent_report(evidence, each) for each in bounds))),
     )
 
 
@@ -248,15 +282,10 @@ def _sample_ratio(evidence: Evidence) -> SampleRatioReport | None:
     A mismatch stays one, whatever comes after it: what was measured while the split was broken is
     in the evidence for good.
     """
-    asked, m = evidence.asked, evidence.asked.arms.size
-    if len(evidence.spec.arms) < 2 or not m:
+    asked = evidence.asked
+    if len(evidence.spec.arms) < 2 or not asked.arms.size:
         return None
-    shape = (len(evidence.revisions), len(evidence.spec.arms))
-    ends = np.unique(np.linspace(0, m, _RATIO_LOOKS + 1).round().astype(np.int64))
-    counts = np.zeros((ends.size, *shape), dtype=np.int64)
-    moment = np.searchsorted(ends, np.arange(m), side="right")
-    np.add.at(counts, (moment, asked.strata, asked.arms), 1)
-    found = latched_sample_ratio(np.cumsum(counts, axis=0), evidence.weights)
+    found = latched_sample_ratio(asked.arms, asked.strata, evidence.weights)
     return SampleRatioReport(found.p_value, found.mismatch, found.alpha)
 
 
@@ -309,11 +338,6 @@ def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
     return (text,)
 
 
-def live_alpha(spec: DeploymentSpec, alpha: float) -> float:
-    """Share of alpha of the comparison of what arms earned; the other is that of the same rows."""
-    return alpha / 2 if spec.paired else alpha
-
-
 def with_paired(report: Report, paired: PairedReport) -> Report:
     """Let the comparison on the same rows decide where it can, with the live test as its check.
 
@@ -353,7 +377,6 @@ def _time_gates(
     evidence: Evidence,
     comparisons: Sequence[Comparison],
     sequences: Sequence[ConfidenceSequence],
-    min_days: float,
 ) -> tuple[Gate, ...]:
     """Conditions of time, of the comparison that is decided or nearest to it."""
     if not comparisons:
@@ -361,7 +384,7 @@ def _time_gates(
     nearest = _nearest(comparisons)
     pairs = zip(comparisons, sequences, strict=True)
     found = next(found for each, found in pairs if each.arm == nearest)
-    gates = (duration_gate(evidence, min_days), effect_gate(evidence, found))
+    gates = (duration_gate(evidence), effect_gate(evidence, found))
     return tuple(gate for gate in gates if gate is not None)
 
 

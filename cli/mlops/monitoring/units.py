@@ -49,6 +49,7 @@ class Units:
         latency_ms: Mean latency of its requests under its first revision and arm, (m,).
         errors: Share of these answered with 5xx, (m,).
         refusals: Share of these answered with 4xx, (m,).
+        requests: Requests under its first revision and arm, (m,).
         rewards: Reward of each unit, (m,); NaN where it has none.
         known_ms: When its first outcome that counts arrived, or its failure was known, (m,); -1
             without either.
@@ -73,6 +74,7 @@ class Units:
     latency_ms: Floats
     errors: Floats
     refusals: Floats
+    requests: Ints
     rewards: Floats
     known_ms: Ints
     outcomes: Ints
@@ -145,6 +147,7 @@ def fold(
     *,
     sticky: bool,
     now_ms: int,
+    summed: bool = False,
 ) -> Units:
     """Fold requests and outcomes into units.
 
@@ -156,6 +159,7 @@ def fold(
         sticky: Whether the deployment keeps units on their arm. Feedback about a request that is
             not in the journal then has no unit, and is left out; otherwise it is a unit.
         now_ms: When the look is taken, milliseconds since 1970 in UTC.
+        summed: Whether a unit's reward is the sum of its outcomes whatever `attribution` says.
     """
     asked, answers = _Requests(), _Outcomes()
     for request in requests:
@@ -174,7 +178,7 @@ def fold(
         for nonce, outcome in without_decision.items():
             if nonce not in listed:
                 asked.add(_as_request(nonce, outcome))
-    return _Folding(asked, answers, attribution, now_ms, listed_requests).units()
+    return _Folding(asked, answers, attribution, now_ms, listed_requests, summed).units()
 
 
 def _as_request(nonce: bytes, outcome: Observation) -> DrawnRequest:
@@ -201,8 +205,10 @@ class _Folding:
         attribution: Attribution,
         now_ms: int,
         listed: int,
+        summed: bool,
     ) -> None:
         self.attribution, self.now_ms = attribution, now_ms
+        self.summed = summed or attribution.repeated == "sum"
         self.window_ms = round(attribution.window_s * 1000)
         times = np.array(asked.times, dtype=np.int64)
         order = np.argsort(times, kind="stable")
@@ -231,9 +237,9 @@ class _Folding:
         unit, row_rewards, known_ms, left_out = self._credited()
         counts = np.bincount(unit, minlength=m).astype(np.int64)
         totals = np.bincount(unit, weights=row_rewards, minlength=m)
-        parts = 1 if self.attribution.repeated == "sum" else np.maximum(counts, 1)
+        parts = 1 if self.summed else np.maximum(counts, 1)
         rewards = np.where(counts > 0, totals / parts, np.nan)
-        latency_ms, failures, errors = self._answered()
+        requests, latency_ms, failures, errors = self._answered()
         failed = failures == 1
         if self.attribution.failed is not None:
             told = failed & (counts == 0)
@@ -254,6 +260,7 @@ class _Folding:
             latency_ms=latency_ms,
             errors=errors,
             refusals=failures - errors,
+            requests=requests,
             rewards=rewards,
             known_ms=known_ms,
             outcomes=counts,
@@ -265,10 +272,10 @@ class _Folding:
             by_arrival=not self.window_ms,
         )
 
-    def _answered(self) -> tuple[Floats, Floats, Floats]:
-        """Mean latency in milliseconds, and shares that failed at all and with 5xx, of each unit.
+    def _answered(self) -> tuple[Ints, Floats, Floats, Floats]:
+        """Requests, their mean latency in milliseconds, and shares that failed, and with 5xx.
 
-        Of its requests under its first revision and arm.
+        Of each unit under its first revision and arm.
         """
         own = np.flatnonzero(self._is_own(np.arange(self.unit.size)))
         unit, m = self.unit[own], self.first.size
@@ -281,7 +288,7 @@ class _Folding:
                 self.statuses[own] >= _BROKEN,
             )
         )
-        return latency, failed, errors
+        return counts.astype(np.int64), latency, failed, errors
 
     def _is_own(self, request: Ints) -> Bools:
         """Whether requests were answered by the revision and arm that had their unit first."""

@@ -142,7 +142,7 @@ def _equal(report: Report, unit: str) -> Words:
         "No difference worth having",
         f"The difference of `{nearest.arm}` to `{nearest.baseline}` lies between "
         f"{number(nearest.lower, signed=True)} and {number(nearest.upper, signed=True)} per "
-        f"{unit}, which is less than you said is worth having.",
+        f"{_per(report, unit)}, which is less than you said is worth having.",
         _sure(report),
         "Take whichever arm is cheaper to run, and end the test:",
         f'mlops promote {report.name} --arm {nearest.baseline} --force "equal"',
@@ -155,7 +155,8 @@ def _not_worse(report: Report, unit: str) -> Words:
     return Words(
         f"`{nearest.arm}` is not worse",
         f"Whatever it loses against `{nearest.baseline}` is less than you said is worth having: "
-        f"the difference is at least {number(nearest.lower, signed=True)} per {unit}.",
+        f"the difference is at least {number(nearest.lower, signed=True)} per "
+        f"{_per(report, unit)}.",
         _sure(report),
         "Leave it running to learn whether it is better, or promote it for another reason:",
         f'mlops promote {report.name} --arm {nearest.arm} --force "not worse"',
@@ -221,7 +222,7 @@ def _continue(report: Report, unit: str) -> Words:
     return Words(
         "Not decided yet",
         f"So far the mean reward of `{nearest.arm}` differs from that of `{nearest.baseline}` by "
-        f"{number(nearest.estimate, signed=True)} per {unit}, but anything from "
+        f"{number(nearest.estimate, signed=True)} per {_per(report, unit)}, but anything from "
         f"{number(nearest.lower, signed=True)} to {number(nearest.upper, signed=True)} is "
         f"plausible, and that includes no difference.{_outlook(nearest, unit)}",
         _sure(report),
@@ -284,9 +285,17 @@ def _gain(report: Report, effect: float, than: str, unit: str) -> str:
     bounds = [scale * abs(bound) for bound in (verdict.lower, verdict.upper) if bound is not None]
     plausible = f"The true gain lies between {' and '.join(map(number, sorted(bounds)))}."
     found = reward.gain.format(
-        winner=f"`{verdict.winner}`", amount=number(scale * effect), unit=unit, than=than
+        winner=f"`{verdict.winner}`",
+        amount=number(scale * effect),
+        unit=_per(report, unit),
+        than=than,
     )
     return f"{found} {plausible}"
+
+
+def _per(report: Report, unit: str) -> str:
+    """What the reward is one of: a unit, or what its sum is divided by."""
+    return report.analysis.per.removesuffix("s") or unit
 
 
 def _sure(report: Report) -> str:

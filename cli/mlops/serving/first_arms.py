@@ -4,21 +4,24 @@ New weights are for new units: one that came under an earlier revision of the sa
 the arm it had first. Otherwise a ramp would move people in the middle of what is measured about
 them. Units of the live revision need no memory, since the hash that drew their arm draws it again.
 
-The journal is the memory, so that every replica and every restart knows the same.
+The journal is the memory, so that every replica and every restart knows the same. While replicas
+are rolled out one after the other, those of before still meet new units: the journal is read on
+until they have been silent for a while.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.journal.records import DrawnRequest
 from mlops.policies.base import Choice
 
 _BYTES = 8
+# Stands for an arm where the live revision met the unit first.
+_OWN = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,26 +39,66 @@ class FirstArms:
     propensities: NDArray[np.float64]
 
     def of(self, unit: bytes) -> Choice | None:
-        """Return the arm that a unit had first; None for one that is new."""
-        number = np.uint64(int.from_bytes(unit, "big"))
-        at = int(np.searchsorted(self.units, number))
-        if at == self.units.size or self.units[at] != number:
+        """Return the arm that a unit had first; None for one that is new, or the revision's own."""
+        at = self._find(unit)
+        if at is None or self.arms[at] == _OWN:
             return None
         return Choice(int(self.arms[at]), float(self.propensities[at]))
 
+    def __contains__(self, unit: bytes) -> bool:
+        """Whether a unit was met before."""
+        return self._find(unit) is not None
 
-def first_arms(requests: Iterable[DrawnRequest]) -> FirstArms:
-    """Find the first arm of every sticky unit.
+    def _find(self, unit: bytes) -> int | None:
+        number = np.uint64(int.from_bytes(unit, "big"))
+        at = int(np.searchsorted(self.units, number))
+        return at if at < self.units.size and self.units[at] == number else None
 
-    Args:
-        requests: In the order of the draws.
+
+@dataclass(slots=True)
+class Rollout:
+    """Learns first arms as requests come into the journal; used by one thread at a time.
+
+    Attributes:
+        live: The live revision, whose own units need no memory.
+        known: The first arms so far.
+        after: Offset in the journal's decisions from which to read on; None before the first.
     """
-    found: dict[bytes, tuple[int, float]] = {}
-    for request in requests:
-        if request.unit is not None and request.unit not in found:
-            found[request.unit] = request.arm, request.propensity
-    units = np.frombuffer(b"".join(found), dtype=f">u{_BYTES}").astype(np.uint64)
+
+    live: int
+    known: FirstArms = field(
+        default_factory=lambda: FirstArms(
+            np.empty(0, np.uint64), np.empty(0, np.int16), np.empty(0, np.float64)
+        )
+    )
+    after: int | None = None
+
+    def learn(self, requests: Iterable[tuple[bytes | None, int, int, float]]) -> bool:
+        """Take in unit, revision, arm and propensity of requests, in the order of the draws.
+
+        Returns:
+            Whether one was answered by an earlier revision.
+        """
+        found: dict[bytes, tuple[int, float]] = {}
+        came = False
+        for unit, revision, arm, propensity in requests:
+            earlier = revision != self.live
+            came |= earlier
+            if unit is not None and unit not in found and unit not in self.known:
+                found[unit] = (arm if earlier else _OWN), propensity
+        if found:
+            self.known = _joined(self.known, found)
+        return came
+
+
+def _joined(known: FirstArms, found: dict[bytes, tuple[int, float]]) -> FirstArms:
+    new = np.frombuffer(b"".join(found), dtype=f">u{_BYTES}").astype(np.uint64)
+    units = np.concatenate([known.units, new])
     arms = np.array([arm for arm, _ in found.values()], dtype=np.int16)
     propensities = np.array([propensity for _, propensity in found.values()], dtype=np.float64)
     order = np.argsort(units)
-    return FirstArms(units[order], arms[order], propensities[order])
+    return FirstArms(
+        units[order],
+        np.concatenate([known.arms, arms])[order],
+        np.concatenate([known.propensities, propensities])[order],
+    )

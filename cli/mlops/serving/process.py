@@ -29,7 +29,7 @@ from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
-from mlops.serving.first_arms import first_arms
+from mlops.serving.first_arms import Rollout
 from mlops.serving.journal_size import JournalSize
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
@@ -38,6 +38,7 @@ from mlops.serving.patience import PatientProtocol
 from mlops.serving.recording import Recorder
 from mlops.serving.report import PAGES, LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
+from mlops.serving.same_rows import SameRows
 from mlops.serving.shadow_models import LiveShadow
 from mlops.serving.shadows import Shadows
 from mlops.serving.watching import Watch
@@ -57,6 +58,10 @@ _GRACE_S = 5
 _COLLECT_AFTER = (50_000, 20, 100)
 # `mlops stop` waits longer than this and the grace together.
 _LAST_COMMIT_S = 10.0
+# A rollout over replicas is over when earlier revisions have been silent for so long, and how often
+# that is looked at once it takes long.
+_ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
+_ROLLOUT_ROWS = 2_000
 
 
 class Process:
@@ -88,6 +93,7 @@ class Process:
         self._shadows = Shadows(key, self._writer, self._metrics)
         recorder = Recorder(self._writer, self._metrics, self._shadows, launch.features)
         self._plane = DataPlane(live, key, recorder)
+        self._same_rows = SameRows(self._plane)
         self._watch = Watch(self._plane, self._metrics)
         self._size = JournalSize(self._journal.size_bytes, launch.journal_max_mb, launch.name)
         self._specs: dict[int, DeploymentSpec] = {}
@@ -98,13 +104,16 @@ class Process:
         )
         _spare_the_collector()
         self._started_ms = 0
+        self._rollout: asyncio.Task[None] | None = None
         self._servers: list[uvicorn.Server] = []
         self._grpc: list[GrpcServer] = []
 
     def _live(self, name: str) -> LiveReport:
         """Return what writes a page about the journal."""
         alpha, baseline = self._launch.alpha, self._launch.baseline
-        return LiveReport(self._journal, alpha, baseline, load=lambda: PAGES.load(name))
+        return LiveReport(
+            self._journal, alpha, baseline, self._same_rows, load=lambda: PAGES.load(name)
+        )
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is under way."""
@@ -143,12 +152,14 @@ class Process:
             state = self._state(None)
             at = f"{state.url} and, for gRPC, {state.grpc}" if state.grpc else state.url
             _LOG.info("serving %s at %s", self._launch.name, at)
+            self._begin_rollout()
             try:
                 serving = [public.serve([self._socket]), private.serve([control])]
                 await asyncio.gather(*serving, *(each.serve() for each in self._grpc))
             finally:
-                for task in watching:
-                    task.cancel()
+                for task in (*watching, self._rollout):
+                    if task is not None:
+                        task.cancel()
                 await self._watch.close()
                 self._finish()
 
@@ -214,15 +225,13 @@ class Process:
             raise
         self._adopt(live)
         self._watch.retire(before[0], live)
-        if live.first_arms is not None:
-            # Units that came while the revision was loading are not in the journal yet.
-            await asyncio.sleep(2 * FLUSH_S)
-            try:
-                self._plane.live = await asyncio.to_thread(self._with_first_arms, live)
-            except MlopsError as error:
-                # The revision is live already, and knows all units but those of the last moment.
-                _LOG.warning("sticky units that came during the change: %s", error)
+        self._begin_rollout()
         _LOG.info("revision %d is live", served.revision.number)
+
+    def _begin_rollout(self) -> None:
+        if self._rollout is not None:
+            self._rollout.cancel()
+        self._rollout = asyncio.create_task(self._follow_rollout())
 
     def _adopt(self, live: LiveRevision) -> None:
         """Let shadows and endpoints work for `live`, on this event loop."""
@@ -264,7 +273,52 @@ class Process:
         ]
         if not spec.sticky_by or spec.redraw or not earlier:
             return live
-        return replace(live, first_arms=first_arms(self._journal.drawn_requests(earlier)))
+        rollout = Rollout(number)
+        self._read_first_arms(rollout, earlier)
+        return replace(live, first_arms=rollout.known, rollout=(rollout, tuple(earlier)))
+
+    def _read_first_arms(self, rollout: Rollout, earlier: Sequence[int]) -> None:
+        requests = self._journal.drawn_requests(earlier)
+        rollout.learn((each.unit, each.revision, each.arm, each.propensity) for each in requests)
+
+    async def _follow_rollout(self) -> None:
+        """Learn of units that replicas of earlier revisions still meet, until these are silent."""
+        number, pause_s, silent_s = self._plane.live.served.revision.number, 2 * FLUSH_S, 0.0
+        while silent_s < _ROLLOUT_OVER_S:
+            await asyncio.sleep(pause_s)
+            live = self._plane.live
+            if live.rollout is None or live.served.revision.number != number:
+                return
+            rollout, earlier = live.rollout
+            try:
+                came = await asyncio.to_thread(self._read_on, rollout, earlier)
+            except MlopsError as error:
+                # It knows all units but those of the last moment.
+                _LOG.warning("sticky units that came during the change: %s", error)
+                came = True
+            if self._plane.live is live and rollout.known is not live.first_arms:
+                self._plane.live = replace(live, first_arms=rollout.known)
+            silent_s = 0.0 if came else silent_s + pause_s
+            pause_s = min(2 * pause_s, _ROLLOUT_PAUSE_S)
+
+    def _read_on(self, rollout: Rollout, earlier: Sequence[int]) -> bool:
+        """Read what has come into the journal since; return whether earlier revisions answered."""
+        end = self._journal.end().decisions
+        if rollout.after is None:
+            self._read_first_arms(rollout, earlier)
+            rollout.after = end
+            return True
+        came = False
+        while rollout.after < end:
+            rows = self._journal.decisions(rollout.after, end, _ROLLOUT_ROWS)
+            rollout.after = int(rows.seqs[-1]) if len(rows) else end
+            drawn = zip(
+                rows.units, rows.revisions.tolist(), rows.arms.tolist(),
+                rows.propensities.tolist(), strict=True,
+            )  # fmt: skip
+            own = {*earlier, rollout.live}
+            came |= rollout.learn(each for each in drawn if each[1] in own and each[3] > 0)
+        return came
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)

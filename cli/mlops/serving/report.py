@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 from mlops.journal.base import Journal
 from mlops.plugins import Plugins
@@ -22,13 +22,19 @@ _KEPT_S = 2.0
 _PAUSE = 10.0
 
 
+#: Asks every arm of the experiment of this identity about rows: one list of predictions per arm.
+Ask: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
+
+
 class Page(Protocol):
     """Writes a page about what a journal holds."""
 
-    def __call__(self, journal: Journal, *, alpha: float, baseline: str, live: bool) -> str:
+    def __call__(
+        self, journal: Journal, *, alpha: float, baseline: str, live: bool, ask: Ask | None
+    ) -> str:
         """Return HTML, or JSON; `live` pages renew themselves.
 
-        Called in a thread of its own; only reads.
+        Called in a thread of its own; only reads. `ask` has every arm predict rows.
 
         Raises:
             NotFoundError: There is nothing to write about.
@@ -54,6 +60,7 @@ class LiveReport:
         journal: What it is about.
         alpha: Probability of ever naming a false winner, in (0, 1).
         baseline: Arm the others are compared with; empty for the first.
+        ask: Asks every arm of an experiment about rows; called in a thread.
         load: Gives what writes it, when it is first needed.
         clock: Seconds that only grow.
     """
@@ -63,12 +70,14 @@ class LiveReport:
         journal: Journal,
         alpha: float,
         baseline: str,
+        ask: Ask | None = None,
         load: Callable[[], Page] = lambda: PAGES.load("report"),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._alpha = alpha
         self._baseline = baseline
+        self._ask = ask
         self._load = load
         self._clock = clock
         self._lock = asyncio.Lock()
@@ -91,4 +100,6 @@ class LiveReport:
             return self._page
 
     def _write(self) -> str:
-        return self._load()(self._journal, alpha=self._alpha, baseline=self._baseline, live=True)
+        return self._load()(
+            self._journal, alpha=self._alpha, baseline=self._baseline, live=True, ask=self._ask
+        )

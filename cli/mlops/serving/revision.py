@@ -14,7 +14,7 @@ from mlops.policies import POLICIES
 from mlops.policies.base import Policy
 from mlops.runtimes.base import LoadedModel
 from mlops.runtimes.load import load_model
-from mlops.serving.first_arms import FirstArms
+from mlops.serving.first_arms import FirstArms, Rollout
 from mlops.serving.models.remote import RemoteModel, connect
 from mlops.serving.runners import InlineRunner, RemoteRunner, Runner, ThreadRunner
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
@@ -68,6 +68,7 @@ class LiveRevision:
         shadows: Its shadows, ready.
         first_arms: Arms that sticky units had under earlier revisions of the experiment; None where
             units do not stick, or are drawn again.
+        rollout: What learns of more of them, from rows of these revisions; None likewise.
     """
 
     served: Served
@@ -76,6 +77,7 @@ class LiveRevision:
     salt: bytes
     shadows: tuple[LiveShadow, ...] = ()
     first_arms: FirstArms | None = None
+    rollout: tuple[Rollout, tuple[int, ...]] | None = None
 
     @property
     def signature(self) -> Signature:

@@ -139,8 +139,11 @@ class DeploySettings:
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
     )
     sticky_by: str = setting("", "`header:NAME` or `field:NAME`; the same value, the same arm")
-    horizon: int = setting(
-        0, "requests, or sticky units, with a reward after which the test ends; 0: no planned end"
+    horizon: str = setting(
+        "",
+        "planned end of the test: requests (or sticky units) with a reward, or a time such as "
+        "`14d`; empty: none",
+        form="number or text",
     )
     redraw: bool = setting(
         False, "draw sticky units that came before again when weights change; false: they stay"
@@ -196,7 +199,11 @@ class FeedbackSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReportSettings:
-    """How sure a verdict has to be."""
+    """How sure a verdict has to be.
+
+    `alpha` and `baseline` are those of each report. `worth`, `guardrails`, `min_days`, `adjust` and
+    `per` are frozen with a revision by `mlops deploy`.
+    """
 
     alpha: float = setting(0.05, "probability in (0, 1) of ever naming a false winner")
     baseline: str = setting("", "arm the others are compared with; empty means the first")
@@ -212,7 +219,7 @@ class ReportSettings:
     )
     min_days: str = setting(
         "auto",
-        "days that evidence must span; auto: a week, once it spans more than a day",
+        "days that evidence must span; auto: a week where traffic has the rhythm of days",
         form="number or text",
     )
     guardrails: tuple[tuple[str, float], ...] = setting(
@@ -223,8 +230,12 @@ class ReportSettings:
     )
     adjust: str = setting(
         "",
-        "feature with numbers, or history, that rewards are adjusted by (CUPED); decide before "
-        "looking. Empty: none",
+        "feature with numbers, or history, that rewards are adjusted by (CUPED); empty: none",
+    )
+    per: str = setting(
+        "",
+        "compare the sum of rewards per `outcomes` or per `requests`, over all units of an arm; "
+        "empty: the mean of units",
     )
     segments: str = setting("", "feature whose segments a report lists; empty: none")
     all: bool = setting(False, "take evidence from before the experiment was last ended, too")

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlops.errors import InvalidInputError, UsageError
 from mlops.spec import attribution
+from mlops.spec.analysis import HISTORY, Analysis, analysis_from
 from mlops.spec.attribution import Attribution
 from mlops.spec.endpoint import is_endpoint, parse_endpoint
 from mlops.spec.model import ModelVersion
@@ -78,10 +79,12 @@ class DeploymentSpec:
             keeping the arm they had first.
         horizon: Units with a reward after which the experiment is to end; 0 for no planned end.
             Declared before looking: another one is another experiment.
+        horizon_days: The same as a time, days; 0 for none.
         paired: Whether the verdict is shared by two comparisons, each at half of alpha: what arms
             earned, and what they answer about the same rows with a label. Settled at deployment,
             since it may not depend on what comes.
         attribution: Which feedback counts for a request, and what silence means.
+        analysis: How the evidence is judged.
         costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
             Others are another experiment.
         runtime: What executes the arms' models: a name of `mlops.runtimes.RUNTIMES`, or `auto`.
@@ -101,6 +104,8 @@ class DeploymentSpec:
     attribution: Attribution = field(default_factory=Attribution)
     costs: tuple[tuple[str, str, float], ...] = ()
     runtime: str = "auto"
+    horizon_days: float = 0.0
+    analysis: Analysis = field(default_factory=Analysis)
 
     @property
     def experiment(self) -> str:
@@ -114,11 +119,19 @@ class DeploymentSpec:
             promised.append("paired")
         if self.horizon:
             promised.append(self.horizon)
+        if self.horizon_days:
+            promised.append(f"{self.horizon_days:g} days")
+        promised += self.analysis.estimand
         if not self.attribution.is_default:
             promised.append(asdict(self.attribution))
         promised += [self.costs] if self.costs else []
         text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def has_end(self) -> bool:
+        """Whether the experiment has a planned end."""
+        return bool(self.horizon or self.horizon_days)
 
     def index_of(self, arm: str) -> int:
         """Position of the arm called `arm`.
@@ -190,8 +203,10 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         for shadow in spec.shadows
         if not 0 < shadow.share <= 1
     ]
-    if spec.horizon < 0:
-        faults.append(f"the horizon must be 0 or more units, not {spec.horizon}")
+    if spec.horizon < 0 or not 0 <= spec.horizon_days < math.inf:
+        faults.append("the horizon must be 0 or more units, or a time")
+    if spec.analysis.adjust == HISTORY and not spec.sticky_by:
+        faults.append("`adjust = history` needs sticky units (`--sticky-by`): requests have none")
     faults += attribution.faults(spec.attribution) + _range_faults(spec)
     faults += _endpoint_faults(spec)
     if faults:
@@ -308,8 +323,10 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             shadows=shadows,
             redraw=bool(document.get("redraw", False)),
             horizon=int(document.get("horizon", 0)),
+            horizon_days=float(document.get("horizon_days", 0)),
             paired=bool(document.get("paired", False)),
             attribution=Attribution(**document.get("attribution", {})),
+            analysis=analysis_from(document.get("analysis", {})),
             costs=tuple(
                 (str(truth), str(prediction), float(cost))
                 for truth, prediction, cost in document.get("costs", ())

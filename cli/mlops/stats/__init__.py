@@ -10,8 +10,7 @@ Arrays in, frozen records out; nothing here reads a journal or prints. Import th
     arm_mean       one arm's mean, or any stream's, anytime-valid
     sample_ratio   whether arms get their promised share: gates the verdict
     missing        whether feedback is missing alike, and bounds for what is missing: likewise
-    time_effect    whether the effect changes over time, rhythms and pauses of traffic: likewise
-    units          one observation per sticky unit
+    time_effect    whether the effect changes over time, and the rhythm of traffic: likewise
     guardrail      metrics that must not get worse
     adjusted       less noise from what was known before; ratios of sums
     segments       which of many segments stand out: listed, never a verdict

@@ -12,12 +12,15 @@ mean of X come from the past alone, scores of adjusted rewards are still marting
 (Lindon, Ham, Tingley, Bojinov, arXiv 2210.08589). The variance falls by the share R^2 of the reward
 that the covariate explains. Anything that the arm can touch is no covariate.
 
-A ratio sum N / sum D of an arm is no mean of units. By the delta method (Deng, Knoblich, Lu, KDD
-2018) the difference of two ratios behaves as that of the means of (N - r D) / mean D, which is
-linear: with r and mean D from the past and from all arms together, those are rewards like any
-other, with a mean of 0 where the arms' ratios are equal. The estimate is in units of the ratio, to
-first order in the difference; equal ratios of arms that differ in D are equal here only once r has
-converged: read it with the count of units.
+A ratio R_k = sum N / sum D of arm k is no mean of units. By the delta method (Deng, Knoblich, Lu,
+KDD 2018) it behaves as the mean of
+
+    r_k + (N - r_k D) / d_k
+
+where r_k and d_k are the ratio and the mean denominator of the arm's units so far. Given the past
+its mean is R_k, but for (R_k - r_k) (E D / d_k - 1), a product of two errors of order 1 / sqrt(i)
+each, so that the sums of a sequence are off by log n while they spread by sqrt n. Arms may differ
+in their denominators.
 """
 
 import numpy as np
@@ -25,6 +28,8 @@ from numpy.typing import NDArray
 
 # Observations before the past is trusted with a slope, and their weight in it afterwards.
 _PRIOR = 50.0
+# Units of all arms that stand beside an arm's own in its ratio.
+_ALL_ARMS = 10.0
 
 
 def adjusted_rewards(
@@ -60,56 +65,39 @@ def adjusted_rewards(
     return adjusted
 
 
-def history(units: NDArray[np.integer], rewards: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Each unit's mean reward before each of its observations, 0 for a first one.
-
-    Args:
-        units: Unit of each observation, in order, shape (n,).
-        rewards: Reward of each, shape (n,).
-
-    Returns:
-        Shape (n,): as a covariate, only of rewards earned before the experiment began.
-
-    >>> history(np.array([1, 1, 2, 1]), np.array([4.0, 2.0, 9.0, 1.0])).tolist()
-    [0.0, 4.0, 0.0, 3.0]
-    """
-    order = np.argsort(units, kind="stable")
-    sums = np.cumsum(np.asarray(rewards, dtype=np.float64)[order])
-    first = np.r_[True, np.diff(units[order]) != 0] if units.size else np.zeros(0, dtype=bool)
-    start = np.maximum.accumulate(np.where(first, np.arange(units.size), 0))
-    seen = np.arange(units.size) - start
-    earlier = np.r_[0.0, sums[:-1]] if units.size else sums
-    base = earlier[start]
-    means = np.empty(units.size)
-    means[order] = np.where(seen > 0, (earlier - base) / np.maximum(seen, 1), 0.0)
-    return means
-
-
 def ratio_rewards(
-    numerators: NDArray[np.floating], denominators: NDArray[np.floating]
+    numerators: NDArray[np.floating], denominators: NDArray[np.floating], arms: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Rewards whose difference between arms is that of the arms' ratios, to first order.
+    """Rewards whose mean in each arm is the arm's ratio of sums.
 
     Args:
         numerators: N of each unit, in order, shape (..., n).
         denominators: D of each unit, not negative, same shape.
+        arms: Arm of each unit, same shape.
 
     Returns:
-        (N - r D) / mean D with both from the units before, of all arms; 0 while no earlier unit
-        has a positive D.
+        The linearised ratios, with r_k and d_k from the arm's units before, drawn to those of all
+        arms by the weight of `_ALL_ARMS` units; 0 while no earlier unit has a positive D.
 
     Raises:
         ValueError: If shapes differ or a denominator is negative.
     """
     above, below = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, np.float64)
-    if above.shape != below.shape or (below < 0).any():
-        raise ValueError("numerators and denominators must pair, none of these negative")
-    sums, sizes = _before(above), _before(below)
-    known = sizes > 0
-    size = np.where(known, sizes, 1.0)
-    mean = size / np.maximum(np.arange(above.shape[-1]), 1.0)
-    values: NDArray[np.float64] = np.where(known, (above - sums / size * below) / mean, 0.0)
-    return values
+    if not above.shape == below.shape == arms.shape or (below < 0).any():
+        raise ValueError("numerators, denominators and arms must pair, no denominator negative")
+    count = np.arange(above.shape[-1], dtype=np.float64)
+    all_above, all_below = _before(above), _before(below)
+    known = all_below > 0
+    lent = np.where(known, all_below, 1.0) / np.maximum(count, 1.0) * _ALL_ARMS
+    pooled = all_above / np.where(known, all_below, 1.0)
+    values = np.zeros(above.shape)
+    for arm in np.unique(arms):
+        own = arms == arm
+        mass = _before(below * own) + lent
+        ratio = (_before(above * own) + pooled * lent) / mass
+        mean = mass / (_before(own.astype(np.float64)) + _ALL_ARMS)
+        values = np.where(own, ratio + (above - ratio * below) / mean, values)
+    return np.where(known, values, 0.0)
 
 
 def _before(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,11 +9,10 @@ A guardrail passes (non-inferiority) when lower > -margin, fails (inferiority) w
 more than chance, and is open otherwise. The rule over all metrics is that of Schultzberg, Ankargren
 and Franberg (arXiv 2402.11609): ship if some success metric is better and every guardrail passes.
 All must pass, an intersection-union test, so alpha is not divided among guardrails; each of g of
-them may miss by bad luck, so the power of each must be 1 - beta / (g + 1) (`guardrail_power`).
+them may miss by bad luck, so for power 1 - beta of the decision each needs 1 - beta / (g + 1).
 Stopping for inferiority asks whether any fails, so there alpha is divided.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,37 +45,3 @@ class Guardrail:
         if self.lower > -self.margin:
             return "passes"
         return "fails" if self.upper < 0 else "open"
-
-
-def may_ship(success: bool, guardrails: Iterable[Guardrail]) -> State:
-    """Combine the reward's verdict with the guardrails.
-
-    Args:
-        success: Whether the reward is shown to be better.
-        guardrails: All that were declared.
-
-    Returns:
-        "fails" if any guardrail does; "passes" if the reward is better and all pass; else "open".
-
-    >>> may_ship(True, [Guardrail("latency", -0.2, 0.4, margin=1.0)])
-    'passes'
-    """
-    states = [each.state() for each in guardrails]
-    if "fails" in states:
-        return "fails"
-    return "passes" if success and all(state == "passes" for state in states) else "open"
-
-
-def guardrail_power(power: float, guardrails: int) -> float:
-    """Power that each metric needs for all to come out right with the wanted power.
-
-    Args:
-        power: Wanted for the decision, in (0, 1).
-        guardrails: Number of guardrails, not negative; the success metric is one more.
-
-    >>> round(guardrail_power(0.8, 3), 3)
-    0.95
-    """
-    if not 0 < power < 1 or guardrails < 0:
-        raise ValueError(f"power must be in (0, 1) and guardrails not negative: {power}")
-    return 1 - (1 - power) / (guardrails + 1)

@@ -29,8 +29,7 @@ averaged over arms and over t in `TILTS`.
 
 A mismatch stays one: `latched_sample_ratio` takes the largest E so far.
 
-The verdict uses the value of the counts at each look. `sample_ratio_path` gives it after every
-observation, to measure how often continuous watching raises a false alarm.
+`sample_ratio_path` gives it after every observation.
 
 Alpha is 0.01 over the whole life of the experiment. The usual 0.001 is a remedy for testing every
 day with a test made for one look; this one needs none. A 52/48 split instead of 50/50 is found
@@ -133,24 +132,25 @@ def sample_ratio_path(
 
 
 def latched_sample_ratio(
-    counts: ArrayLike, weights: ArrayLike, *, alpha: float = ALPHA
+    arms: NDArray[np.integer],
+    strata: NDArray[np.integer],
+    weights: ArrayLike,
+    *,
+    alpha: float = ALPHA,
 ) -> SampleRatio:
-    """The test over a history of counts: once a mismatch was seen, it stays.
+    """The test at every observation so far: once a mismatch was seen, it stays.
 
     Args:
-        counts: Counts up to each of t moments, per stratum and arm, shape (t, s, k), none falling.
-            For sticky units, those that each revision met first (`units.new_units`).
+        arms: Arm of each observation, shape (n,). For sticky units, of each that its revision met
+            first: one that returns was not drawn again.
+        strata: Row of `weights` live for each, shape (n,).
         weights: Promised probabilities, shape (s, k).
         alpha: Probability of a false alarm, ever.
 
     Raises:
         ValueError: If shapes differ, or a row of weights is no distribution.
     """
-    rows, shares = np.asarray(counts, dtype=np.int64), _checked(weights)
-    if rows.ndim != 3 or rows.shape[1:] != shares.shape:
-        raise ValueError(f"counts {rows.shape} must be (t, s, k) for weights {shares.shape}")
-    paths = [log_evidence(rows[:, index], share) for index, share in enumerate(shares)]
-    largest = float(np.max(np.sum(paths, axis=0), initial=0.0))
+    largest = float(np.max(sample_ratio_path(arms, strata, weights), initial=0.0))
     p_value = float(np.exp(-largest))
     return SampleRatio(p_value, p_value <= alpha, alpha)
 

@@ -116,23 +116,6 @@ def cycle(hourly: NDArray[np.integer]) -> Literal["day", "week"] | None:
     return "day" if _explained(counts, _DAY, ()) else None
 
 
-def gaps(times_ms: NDArray[np.integer], longest_ms: int) -> NDArray[np.int64]:
-    """Positions after which traffic paused for longer than `longest_ms`.
-
-    Args:
-        times_ms: Times of the observations in order, milliseconds since 1970 in UTC, shape (n,).
-        longest_ms: The longest pause that is none.
-
-    Returns:
-        Index of the first observation after each pause.
-
-    >>> gaps(np.array([0, 5, 100, 101]), 50).tolist()
-    [2]
-    """
-    after: NDArray[np.int64] = np.flatnonzero(np.diff(times_ms) > longest_ms) + 1
-    return after
-
-
 def _explained(counts: NDArray[np.float64], period: int, besides: tuple[int, ...]) -> bool:
     """Whether waves of a period explain the counts, besides a trend and waves of other periods."""
     n = counts.size

@@ -15,7 +15,6 @@ errs with probability at most alpha. So `keep` needs no Bonferroni, unlike "some
 better".
 """
 
-from collections.abc import Iterable
 from typing import Literal
 
 Conclusion = Literal["better", "worse", "equal", "not worse", "open"]
@@ -49,13 +48,3 @@ def conclude(lower: float, upper: float, worth: float | None = None) -> Conclusi
     if worth is None or lower <= -worth:
         return "open"
     return "equal" if upper < worth else "not worse"
-
-
-def all_worse(uppers: Iterable[float]) -> bool:
-    """Whether every candidate is worse than the baseline, from intervals at undivided alpha.
-
-    Args:
-        uppers: Upper bound of each candidate's difference, each from a sequence at level alpha.
-    """
-    bounds = list(uppers)
-    return bool(bounds) and max(bounds) < 0

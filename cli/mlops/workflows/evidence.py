@@ -8,7 +8,6 @@ that one is asked for its report over HTTP. A platform's own model servers keep 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 
 from mlops.deployment.clusters.known import Found
@@ -21,14 +20,17 @@ from mlops.feedback.faults import refusal
 from mlops.journal.room import too_large
 from mlops.monitoring.document import read_report
 from mlops.monitoring.gates import Gate
-from mlops.monitoring.guardrails import check_guardrails
 from mlops.monitoring.report import Report, ReportOptions, make_report
-from mlops.monitoring.timing import AUTO
 from mlops.monitoring.verdict import withhold
+from mlops.rewards.guardrails import check_guardrails
 from mlops.settings import Settings
+from mlops.spec.analysis import describe_changes, read_analysis, read_worth
 from mlops.spec.place import Place
+from mlops.workflows.asking import asking
 from mlops.workflows.elsewhere import reached
 
+# Origins of a setting that says nothing about the next deployment.
+_UNSAID = ("default", "command line")
 #: The target whose server is ours and keeps a journal.
 _OURS = "kubernetes"
 
@@ -47,55 +49,30 @@ def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = No
     state = None if found.place else read_server_state(places(settings, found.name))
     journal = open_journal(settings, found.name, state)
     try:
-        report = make_report(journal, report_options(settings))
+        report = make_report(journal, report_options(settings), ask=asking(state))
         warning = too_large(journal.size_bytes(), settings.journal.max_mb, found.name)
     finally:
         journal.close()
     report = replace(report, notes=(*report.notes, warning)) if warning else report
+    report = declared_since(settings, report)
     return report if found.place is None else _checked(report, found, "the journal")
 
 
 def report_options(settings: Settings) -> ReportOptions:
-    """Return what the settings ask of the evidence.
+    """Return what is asked of one look; the rest is declared at deployment.
 
     Raises:
         InvalidInputError: `worth` is not a positive number, or a guardrail not one.
     """
     given = settings.report
-    worth = _number(given.worth) if given.worth else None
-    if worth is not None and not 0 < worth < math.inf:
-        raise InvalidInputError(
-            f"`[report] worth` must be a positive number, not `{given.worth}`.",
-            hint="It is the smallest difference of rewards that anybody would act on.",
-        )
-    min_days = AUTO if given.min_days == "auto" else _number(given.min_days)
-    if min_days != AUTO and not 0 <= min_days < math.inf:
-        raise InvalidInputError(
-            f"`[report] min_days` must be `auto` or a number of days, not `{given.min_days}`.",
-            hint="0 lets a verdict stand whenever it is reached.",
-        )
     check_guardrails(given.guardrails)
-    return ReportOptions(
-        given.alpha,
-        given.baseline,
-        worth,
-        given.all,
-        min_days,
-        given.guardrails,
-        given.adjust,
-        given.segments,
-    )
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    now = settings.origins["report.worth"] == "command line"
+    worth = read_worth(given.worth) if now else None
+    return ReportOptions(given.alpha, given.baseline, worth, given.all, given.segments)
 
 
 def report_from(settings: Settings, elsewhere: Elsewhere) -> Report:
-    """Ask a server of ours for its report; without guardrails, of which it knows nothing.
+    """Ask a server of ours for its report.
 
     Raises:
         InvalidInputError: It is no server of ours, or one of another release.
@@ -110,19 +87,31 @@ def report_from(settings: Settings, elsewhere: Elsewhere) -> Report:
             document = json.loads(answer.text)
         except ValueError as error:
             raise InvalidInputError(f"{found.url} answered no report.") from error
-    return held_by(settings.report.guardrails, read_report(document))
+    return declared_since(settings, read_report(document))
 
 
-def held_by(guardrails: tuple[tuple[str, float], ...], report: Report) -> Report:
-    """Withhold a promotion by guardrails that a report says nothing about."""
-    if not guardrails or report.guardrails or not report.comparisons:
+def declared_since(settings: Settings, report: Report) -> Report:
+    """Say what the settings declare and the revision does not have, as before its next deployment.
+
+    A guardrail that it does not have withholds a promotion: whoever declared it wants it kept.
+    """
+    given = settings.report
+    here = read_analysis(given.worth, given.guardrails, given.min_days, given.adjust, given.per)
+    changes = [
+        (name, new)
+        for name, new, _ in describe_changes(report.analysis, here)
+        if settings.origins[f"report.{name}"] not in _UNSAID
+    ]
+    if not changes or report.finished:
         return report
-    names = ", ".join(f"`{name}`" for name, _ in guardrails)
-    gate = Gate(
-        "guardrail", False, None, f"The server's report knows nothing of the guardrails {names}.",
-        "Read its journal, which `[journal] url` names, instead of asking the server.",
-        promotion_only=True,
-    )  # fmt: skip
+    said = " and ".join(f"`{name} = {new}`" for name, new in changes)
+    text = f"The settings say {said}; this revision was deployed before that."
+    hint = f"`mlops deploy --name {report.name}` takes it over."
+    report = replace(report, notes=(*report.notes, f"{text} {hint}"))
+    watched = {each for each, _ in report.analysis.guardrails}
+    if not report.comparisons or {name for name, _ in given.guardrails} <= watched:
+        return report
+    gate = Gate("guardrail", False, None, text, hint, promotion_only=True)
     verdict = withhold(report.verdict, (gate,))
     return replace(report, gates=(*report.gates, gate), verdict=verdict)
 

@@ -22,12 +22,13 @@ from mlops.monitoring.planned import (
     pair_correlation,
     plan_test,
 )
-from mlops.monitoring.report import live_alpha
+from mlops.monitoring.same_rows import live_alpha
 from mlops.rewards import reward_called
 from mlops.settings import Settings
+from mlops.spec.analysis import read_worth
 from mlops.spec.deployment import from_dict
 from mlops.stats.designs import Basis, Goal
-from mlops.workflows.evidence import check_readable, report_options
+from mlops.workflows.evidence import check_readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _shares(known: Basis, given: Given) -> tuple[float, ...]:
 
 def _goal(settings: Settings, known: Basis, given: Given, alpha: float) -> Goal:
     """What is to be found, in units of reward."""
-    lift = report_options(settings).worth if given.lift is None else given.lift
+    lift = read_worth(settings.report.worth) if given.lift is None else given.lift
     if lift is None:
         raise UsageError(
             "Which lift is to be found?",

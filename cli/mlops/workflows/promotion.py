@@ -24,7 +24,6 @@ from mlops.registry.refs import CHAMPION, look_up_model
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.workflows.evidence import report_from, report_of
-from mlops.workflows.paired import add_paired
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,8 +72,7 @@ def report_on(settings: Settings, name: str | None, elsewhere: Elsewhere | None 
     if elsewhere is not None and name is None:
         return report_from(settings, elsewhere)
     found = locate(settings, name)
-    report = report_of(settings, found, elsewhere)
-    return report if elsewhere or found.place else add_paired(settings, report)
+    return report_of(settings, found, elsewhere)
 
 
 def promote(
@@ -163,8 +161,7 @@ def _report(
             also where statistics fail on what is in the journal.
     """
     try:
-        report = report_of(settings, found, elsewhere)
-        return report if elsewhere or found.place else add_paired(settings, report)
+        return report_of(settings, found, elsewhere)
     except Exception as error:
         if say is None or (isinstance(error, MlopsError) and elsewhere is not None):
             raise

@@ -13,8 +13,8 @@ from mlops.errors import InvalidInputError, NotFoundError
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
-from mlops.workflows.evidence import check_readable, report_options
-from mlops.workflows.paired import add_paired
+from mlops.workflows.asking import asking
+from mlops.workflows.evidence import check_readable, declared_since, report_options
 
 #: Stands for standard output instead of a file.
 STDOUT = "-"
@@ -43,11 +43,10 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
     state = None if found.place else read_server_state(places(settings, found.name))
     journal = open_journal(settings, found.name, state)
     try:
-        page = read_page(journal, report_options(settings))
+        page = read_page(journal, report_options(settings), ask=asking(state))
     finally:
         journal.close()
-    if found.place is None:
-        page = replace(page, report=add_paired(settings, page.report))
+    page = replace(page, report=declared_since(settings, page.report))
     html = render_page(page)
     if target == STDOUT:
         sys.stdout.write(html)
