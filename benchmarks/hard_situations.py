@@ -221,19 +221,20 @@ def novelty(rng: np.random.Generator, s: Setting) -> Outcome:
     ours, theirs = arm_scores(seen, 1), arm_scores(seen, 0)
     residuals = ours.residuals - theirs.residuals
     scores = ours.plug_in - theirs.plug_in + residuals
+    withheld = ""
     total, spread, mass = (
         np.bincount(day, w).astype(np.float64) for w in (scores, residuals**2, np.ones(s.n))
     )
     for last in range(7, days + 1):
         test = effect_over_time(total[:last], mass[:last], spread[:last])
         end = int(np.searchsorted(day, last)) - 1
-        if test.changes:
-            return Outcome(False, "effect changes over time")
-        if found.lower[end] > 0 and effect[end] < -s.deviation / 20:
-            if test.late > 0:
-                return Outcome(True)
-            return Outcome(False, "no gain in the later half")
-    return Outcome(False)
+        if found.lower[end] <= 0:
+            continue
+        if test.fades:
+            withheld = "the effect fades"
+        elif effect[end] < -s.deviation / 20:
+            return Outcome(True)
+    return Outcome(False, withheld)
 
 
 def retries(rng: np.random.Generator, s: Setting) -> Outcome:

@@ -15,6 +15,7 @@ from mlops.deployment.keeping import keep
 from mlops.deployment.unit import systemd_unit
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings import load_settings
+from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
 from tests.fixtures_deployment import Shop
@@ -24,6 +25,8 @@ def test_nothing_has_to_be_remembered(wine_shop: Shop) -> None:
     first = (
         *("deploy", "--ab", "wine@modelA", "modelB", "--split", "80/20"),
         *("--reward", "absolute-error", "--reward-range", "-9..0", "--sticky-by", "header:X-U"),
+        *("--horizon", "14d", "--worth", "0.1", "--guardrail", "errors=0.05"),
+        *("--guardrail", "latency_ms=50"),
     )
     assert wine_shop.run("deploy", "--json").error["code"] == "usage"
     wine_shop.ok(*first)
@@ -33,9 +36,13 @@ def test_nothing_has_to_be_remembered(wine_shop: Shop) -> None:
     # A change of weights is a change of weights, though `mlops.toml` names another reward.
     said = wine_shop.ok("deploy", "--split", "70/30")
     assert "kept: reward absolute-error, reward-range -9..0, sticky-by header:X-U" in said.err
+    told = "horizon 14d, worth 0.1, guardrail errors=0.05, latency_ms=50"
+    assert told in " ".join(said.err.split())
     changed = wine_shop.state.launch.served.revision.spec
     assert [arm.weight for arm in changed.arms] == [0.7, 0.3]
     assert changed.experiment == spec.experiment
+    declared = Analysis(0.1, (("errors", 0.05), ("latency_ms", 50.0)))
+    assert (changed.horizon_days, changed.analysis) == (14.0, declared)
 
     # However the same models are spelled, they are the same arms, and the weights stay.
     for words in (

@@ -10,6 +10,7 @@ from mlops.deployment.request import DeployRequest, make_spec, read_request
 from mlops.deployment.wanted import WantedArm, WantedShadow
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
 from mlops.settings import Settings, load_settings
+from mlops.spec.analysis import Analysis
 
 
 @pytest.fixture
@@ -135,6 +136,42 @@ def test_a_range_goes_with_its_reward(tmp_path: Path) -> None:
     for wrong in ("[0]", "[0, 1, 2]", "0..1", "[true, 2]"):
         with pytest.raises(InvalidInputError, match="two numbers"):
             found(f"reward_range: {wrong}\n")
+
+
+def test_how_evidence_is_judged_is_in_the_file(settings: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "wine.yaml"
+    file.write_text(
+        "arms: [{model: x}, {model: y}]\nhorizon: 14d\nworth: 0.5\nper: outcomes\n"
+        "guardrails: {latency_ms: 50, exact: 0.02}\nmin_days: 14\n"
+    )
+    request = read_request(settings, file=file)
+    assert request.horizon == (0, 14.0)
+    margins = (("latency_ms", 50.0), ("exact", 0.02))
+    assert request.analysis == Analysis(0.5, margins, 14.0, per="outcomes")
+    file.write_text("arms: [{model: x}]\nguardrails: {errors: few}\nhorizon: [1]\n")
+    with pytest.raises(InvalidInputError) as caught:
+        read_request(settings, file=file)
+    assert "`guardrails` must be numbers by metric" in caught.value.message
+    assert "`horizon` must be a whole number or a time" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"report": {"worth": "much"}}, "`much`"),
+        ({"report": {"min_days": "-2"}}, "`-2`"),
+        ({"report": {"per": "users"}}, "outcomes or requests"),
+        ({"deploy": {"horizon": "soon"}}, "`soon`"),
+    ],
+)
+def test_what_cannot_be_declared(
+    settings: Settings, changes: dict[str, dict[str, str]], part: str
+) -> None:
+    for section, values in changes.items():
+        record = replace(getattr(settings, section), **values)
+        settings = replace(settings, **{section: record})
+    with pytest.raises(InvalidInputError, match=part):
+        read_request(settings, ab=("x", "y"))
 
 
 def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> None:

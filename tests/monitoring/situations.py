@@ -32,6 +32,7 @@ class Shop:
         sticky: Whether units stick.
         rules: What feedback counts.
         horizon: Planned end of the test; 0 for none.
+        horizon_days: The same as a time.
         redraw: Whether units that return are drawn again.
         analysis: How the evidence is judged.
     """
@@ -41,6 +42,7 @@ class Shop:
     sticky: bool = False
     rules: Attribution = field(default_factory=Attribution)
     horizon: int = 0
+    horizon_days: float = 0.0
     redraw: bool = False
     analysis: Analysis = field(default_factory=Analysis)
     number: int = 0
@@ -64,6 +66,7 @@ class Shop:
             sticky_by="header:x-user" if self.sticky else "",
             attribution=self.rules,
             horizon=self.horizon,
+            horizon_days=self.horizon_days,
             redraw=self.redraw,
             analysis=self.analysis,
         )
@@ -244,6 +247,15 @@ def _by_day(shop: Shop, days: int, per_day: int, lift: Callable[[float], float])
             nonce = shop.ask(arm, time_ms)
             rate = 0.2 + (lift(day + hour) if arm == 1 else 0.0)
             shop.tell(nonce, arm, time_ms + 1, shop.rng.random() < rate)
+    shop.flush()
+
+
+def machines(shop: Shop, *, days: float = 3.0, per_day: int = 1000, lift: float = 0.5) -> None:
+    """Requests come evenly, day and night; `b` is better by `lift` standard deviations."""
+    shop.live(0.5, 0.5)
+    for i, arm in enumerate(shop.draw(round(days * per_day)).tolist()):
+        time_ms = shop.now_ms + i * DAY_MS // per_day
+        shop.tell(shop.ask(arm, time_ms), arm, time_ms + 1, shop.rng.normal(lift * arm))
     shop.flush()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.report import Report, ReportOptions, make_report
-from mlops.spec.analysis import Analysis
+from mlops.spec.analysis import AUTO, Analysis
 from mlops.spec.attribution import Attribution
 from tests.monitoring import situations
 from tests.monitoring.situations import DAY_MS, START_MS, Shop
@@ -151,6 +151,47 @@ def test_weekdays_are_not_a_week(tmp_path: Path) -> None:
     # Over a whole week `b` is worse by 0.4 points: too little to be seen in so few days.
     whole = report_on(tmp_path, 2, lambda shop: situations.weekend_is_worse(shop, days=8))
     assert whole.verdict.decision != "promote"
+
+
+@pytest.mark.parametrize(
+    ("per_day", "min_days", "decision", "said"),
+    [
+        (1000, AUTO, "promote", "its traffic has no rhythm of days"),
+        # Too few in an hour to tell that they have no rhythm.
+        (100, AUTO, "withheld", "less than 7 days has been seen"),
+        (1000, 5.0, "withheld", "less than 5 days has been seen"),
+    ],
+)
+def test_traffic_without_a_rhythm_has_no_week(
+    tmp_path: Path, per_day: int, min_days: float, decision: str, said: str
+) -> None:
+    def even(shop: Shop) -> None:
+        shop.analysis = Analysis(min_days=min_days)
+        situations.machines(shop, per_day=per_day, lift=0.8)
+
+    report = report_on(tmp_path, 1, even)
+    assert report.verdict.decision == decision
+    assert said in next(gate.text for gate in report.gates if gate.name == "duration")
+
+
+def test_an_end_in_days_has_the_requests_that_its_first_half_foretells(tmp_path: Path) -> None:
+    def planned(shop: Shop) -> None:
+        shop.horizon_days = 2.0
+        situations.machines(shop, lift=0.2)
+
+    early = report_on(tmp_path, 1, planned, now_ms=START_MS + 20 * 3_600_000)
+    assert early.verdict.decision == "continue"
+    assert "first part of its planned time" in early.verdict.reason
+    report = report_on(tmp_path, 2, planned)
+    assert "a horizon of 2 days, 2,002 at the rate" in report.verdict.because
+    # A third day is not learned from: the interval stays as it was after 2,002 units.
+    journal = SqlJournal(f"sqlite:///{tmp_path}/3.db")
+    shop = Shop(journal, np.random.default_rng(2), horizon=2_002)
+    situations.machines(shop, lift=0.2)
+    same = make_report(journal, now_ms=START_MS + 400 * DAY_MS)
+    journal.close()
+    assert report.comparisons[0].lower == same.comparisons[0].lower
+    assert report.verdict.decision == "promote"
 
 
 def test_what_pleases_for_being_new_is_not_promoted(tmp_path: Path) -> None:

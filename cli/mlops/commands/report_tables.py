@@ -149,9 +149,10 @@ def silent(found: Report) -> Table:
 
     ends = found.silent[0]
     table = _table(
-        "feedback", "if alike (Lee)", "at worst (Manski)",
-        caption=f"all requests, also those without feedback, at worst of {_number(ends.lowest)} to "
-        f"{_number(ends.highest)}{'' if ends.declared else ', as seen'}",
+        "answered", "Lee", "Manski",
+        caption="with those who do not answer: Lee if arms move answering one way, Manski whatever "
+        f"they earned from {_number(ends.lowest)} to {_number(ends.highest)}"
+        f"{'' if ends.declared else ', the extremes seen'}",
         first="difference",
     )  # fmt: skip
     for each in found.silent:

@@ -233,5 +233,6 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - any setting
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], float):
         return f"{value[0]:g}..{value[1]:g}"
     if isinstance(value, tuple):
-        return ", ".join(map(str, value)) or "none"
+        parts = (f"{v[0]}={v[1]:g}" if isinstance(v, tuple) else str(v) for v in value)
+        return ", ".join(parts) or "none"
     return "none" if value in ("", None) else str(value)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from mlops.errors import InvalidInputError, MlopsError, did_you_mean, unreadable
+from mlops.errors import InvalidInputError, MlopsError, did_you_mean
 from mlops.tables import Table, read_path
 from mlops.tables.fit import check
 from mlops.tables.signature import Signature
@@ -69,8 +69,6 @@ def read_customers(path: Path, truth_column: str, signature: Signature | None = 
         InvalidInputError: It cannot be read, lacks the column or a label, or has a cell that the
             model does not take.
     """
-    if not path.exists():
-        raise unreadable(path, FileNotFoundError())
     try:
         table = read_path(path, signature)
     except InvalidInputError as error:

@@ -83,7 +83,8 @@ def gates_of(evidence: Evidence, bounds: Sequence[Bounds]) -> tuple[Gate, ...]:
         gates.append(_failures(evidence))
     if not evidence.spec.attribution.fills_silence:
         gates.append(_feedback(evidence, bounds))
-    gates += _doubt(evidence)
+    if any(each.lower > 0 or each.upper < 0 for each in bounds):
+        gates += _doubt(evidence)
     return tuple(gates)
 
 
@@ -94,8 +95,8 @@ def _doubt(evidence: Evidence) -> list[Gate]:
     ratio = sample_ratio(asked.count(np.ones(asked.arms.size, dtype=bool), shape), evidence.weights)
     if not ratio.doubtful or ratio.mismatch:
         return []
-    text = "Arms do not get quite the share of the traffic that they should."
-    hint = "More requests will tell: it passes by itself, or turns into a mismatch."
+    text = "The shares of the traffic lie further from the weights than they should."
+    hint = "More requests will tell: this passes by itself, or turns into a mismatch."
     return [Gate("sample ratio", False, ratio.p_value, text, hint)]
 
 

@@ -80,15 +80,14 @@ def effect_gate(evidence: Evidence, found: ConfidenceSequence) -> Gate | None:
         found: The comparison that decides.
     """
     over_time = _over_time(evidence, found)
-    if over_time is None or not over_time.changes:
+    decided = bool(found.excludes()[-1:].any())
+    if over_time is None or not (over_time.changes or (over_time.fades and decided)):
         return None
-    total = float(found.estimate[-1])
-    fades = over_time.late * np.sign(total) < abs(over_time.early) / 2
     text = (
         f"The difference changes over time: {over_time.early:+.3g} in the first half, "
         f"{over_time.late:+.3g} in the second."
     )
-    if not fades:
+    if not over_time.fades:
         return Gate("effect over time", True, over_time.p_value, text)
     hint = "Let it run until the difference settles, or begin a new test now that it is known."
     return Gate("effect over time", False, over_time.p_value, text, hint)

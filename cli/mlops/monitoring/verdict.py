@@ -276,4 +276,6 @@ def forecast(c: Comparison, unit: str = "") -> str:
 
 
 def _interval(c: Comparison) -> str:
-    return f"{c.arm} - {c.baseline} = {c.estimate:+.4g} reward [{c.lower:+.4g}, {c.upper:+.4g}]"
+    # A zero has no sign.
+    estimate, lower, upper = (value + 0.0 for value in (c.estimate, c.lower, c.upper))
+    return f"{c.arm} - {c.baseline} = {estimate:+.4g} reward [{lower:+.4g}, {upper:+.4g}]"

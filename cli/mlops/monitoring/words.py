@@ -59,9 +59,13 @@ def number(value: float | None, *, signed: bool = False, digits: int = 3) -> str
 
     >>> number(0.073324, signed=True), number(1234567.0), number(0.0, signed=True)
     ('+0.0733', '1,234,567', '0')
+    >>> number(-0.0)
+    '0'
     """
     if value is None or not math.isfinite(value):
         return "\N{EN DASH}"
+    # Not -0.0, which is printed as that.
+    value += 0.0
     size = abs(value)
     if size >= 1e9 or 0 < size < 1e-4:
         text = f"{value:+.{digits - 1}e}"

@@ -41,6 +41,13 @@ class Attribution:
     failed: float | None = None
     repeated: Repeated = "first"
 
+    def __post_init__(self) -> None:
+        """Take a whole number as what it means: a spec written by hand has `missing: 0`."""
+        for name in ("missing", "failed"):
+            value = getattr(self, name)
+            if isinstance(value, int):
+                object.__setattr__(self, name, float(value))
+
     @property
     def fills_silence(self) -> bool:
         """Whether a request without feedback has a reward."""

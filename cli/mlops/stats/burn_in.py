@@ -69,12 +69,12 @@ class Opening:
         if not self.effective.shape[-1]:
             return f"needs {MIN_OUTCOMES} outcomes per arm, arm {self.arms[0]} has 0"
         short = [
-            f"needs {MIN_OUTCOMES} outcomes per arm, arm {arm} has {outcomes[-1]:.0f}"
+            f"arm {arm} has {outcomes[-1]:.0f}"
             for arm, outcomes in zip(self.arms, self.outcomes, strict=True)
             if outcomes[-1] < MIN_OUTCOMES
         ]
         if short:
-            return "; ".join(short)
+            return f"needs {MIN_OUTCOMES} outcomes per arm, {' and '.join(short)}"
         effective = float(self.effective[-1])
         if effective >= self.least:
             return None

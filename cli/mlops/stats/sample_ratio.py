@@ -43,7 +43,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
 ALPHA = 0.01
-DOUBT = 0.2
+DOUBT = 0.7
 CONCENTRATIONS = (10.0, 1000.0)
 TILTS = tuple(sign * size for size in (0.03, 0.1, 0.3, 1.0) for sign in (-1, 1))
 
@@ -64,12 +64,12 @@ class SampleRatio:
 
     @property
     def doubtful(self) -> bool:
-        """Whether a decision should wait: no mismatch yet, but too near to one to act upon.
+        """Whether a decision should wait: the counts speak for a mismatch, if only a little.
 
         What breaks a split often makes an effect, too, and a large one decides before a mismatch
-        is proved: with 15 % of one arm's requests repeated, in 11 of 30 runs of t-distributed
-        rewards, and in 3 if it waits. In a sound experiment there is ever doubt with probability
-        at most `DOUBT`, and it passes.
+        is proved. With 15 % of one arm's requests repeated, t-distributed rewards and 80/20, a
+        verdict that waits in doubt is wrong in 3.7 % of 300 runs; if it waits from p = 0.2 on, in
+        8.7 %. In a sound experiment of 10,000 requests 2.5 % of looks wait, and it passes.
         """
         return self.p_value <= DOUBT
 

@@ -24,7 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-ALPHA = 0.01
+# A false alarm withholds a verdict only where the effect is smaller of late as well.
+ALPHA = 0.05
+# Part of the whole effect that must be left in the second half; where the effect is shown to
+# change, of that in the first half as well.
+_LEFT = 0.5
 _TREND, _BLOCK = 0.25, 1.0
 
 # A daily rhythm must explain so much of the hourly counts, beyond chance, to be called one.
@@ -41,12 +45,27 @@ class EffectOverTime:
         changes: Whether `p_value` is at most alpha.
         early: Mean score of the first half of the blocks, in units of reward.
         late: Mean score of the second half.
+        whole: Mean score of all.
     """
 
     p_value: float
     changes: bool
     early: float
     late: float
+    whole: float
+
+    @property
+    def fades(self) -> bool:
+        """Whether too little of the effect is left in the second half to act on the whole of it.
+
+        An effect that lasts and is 3 standard errors from 0 has less than half of itself in its
+        second half at 7 % of looks, and at others not. One that starts at half a standard deviation
+        and halves every five days is still called better, once it is worse, in 2 to 3 % of runs
+        instead of 7 to 11 % by a test at 1 % alone (150 runs of three rewards).
+        """
+        sign = np.sign(self.whole)
+        least = _LEFT * max(abs(self.whole), abs(self.early) if self.changes else 0.0)
+        return bool(self.late * sign < least)
 
 
 def effect_over_time(
@@ -77,7 +96,7 @@ def effect_over_time(
     half = blocks // 2
     if blocks < 2 or spread.sum() <= 0:
         nan = float("nan")
-        return EffectOverTime(1.0, False, nan, nan)
+        return EffectOverTime(1.0, False, nan, nan, nan)
     before, gathered = np.cumsum(total)[:-1], np.cumsum(mass)[:-1]
     gap = total[1:] / mass[1:] - before / gathered
     # Each residual in units of its own standard error: blocks may differ in their noise.
@@ -91,7 +110,8 @@ def effect_over_time(
     largest = float(np.max(np.logaddexp(trend, each) - np.log(2), initial=0.0))
     p_value = float(np.exp(-largest))
     early, late = total[:half].sum() / mass[:half].sum(), total[half:].sum() / mass[half:].sum()
-    return EffectOverTime(p_value, p_value <= alpha, float(early), float(late))
+    whole = float(total.sum() / mass.sum())
+    return EffectOverTime(p_value, p_value <= alpha, float(early), float(late), whole)
 
 
 def cycle(hourly: NDArray[np.integer]) -> Literal["day", "week"] | None:

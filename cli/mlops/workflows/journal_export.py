@@ -23,6 +23,8 @@ Format: TypeAlias = Literal["csv", "json", "parquet"]
 
 #: Lines of a row group of Parquet, which are in memory at once.
 _GROUP = 10_000
+# What begins a formula in a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,16 +124,27 @@ def _write_csv(table: Table, stream: IO[bytes], on_progress: Callable[[int, int]
         def write(self, text: str) -> int:
             return stream.write(text.encode())
 
-    writer = csv.DictWriter(Encoded(), list(table.columns), restval="", lineterminator="\n")
-    writer.writeheader()
+    writer = csv.writer(Encoded(), lineterminator="\n")
+    writer.writerow([_cell(name) for name in table.columns])
     for line in _counted(table, on_progress):
-        writer.writerow({name: _cell(value) for name, value in line.items()})
+        writer.writerow([_cell(line.get(name, "")) for name in table.columns])
 
 
 def _cell(value: Any) -> Any:  # noqa: ANN401 - a JSON value or a time
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, str) and value[:1] in _FORMULA and not _is_number(value):
+        # Whoever sends requests must not have a spreadsheet run what they send.
+        return f"'{value}"
     return _iso(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _write_json(table: Table, stream: IO[bytes], on_progress: Callable[[int, int], None]) -> None:
