@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import text
 
 from mlops.errors import RemoteError
-from mlops.journal import streaming
-from mlops.journal.records import Value
+from mlops.journal import sql, streaming
+from mlops.journal.records import StoredOutcome, Value
 from mlops.journal.sql import SqlJournal
-from mlops.journal.streaming import log_lock
 from mlops.protocols.base import Columns, Payload, Records, Rows, Tensor
 from tests.conformance.test_journals import JOURNALS
 from tests.journal.rows import T0, decision, nonce, outcome
@@ -134,33 +133,36 @@ def test_outcomes_come_in_order_and_void_ones_are_passed_by(journal: SqlJournal)
 
 
 def test_an_offset_never_passes_a_row_that_is_still_to_be_committed(
-    journal: SqlJournal, url: str
+    journal: SqlJournal, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The one that began first ends last, with the smaller number."""
+    inserted, go_on = threading.Event(), threading.Event()
+
+    def store(*args: Any) -> list[StoredOutcome]:
+        inserted.set()
+        go_on.wait(10)
+        return []
+
     late = SqlJournal(url)
-    with late._engine.connect() as connection, connection.begin() as transaction:
-        if url.startswith("sqlite"):
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        log_lock(connection)
-        connection.execute(
-            text(
-                "INSERT INTO decisions (nonce, time_ms, revision, arm, propensity, n_rows,"
-                " latency_us, status, protocol) VALUES (:n, 1, 1, 0, 0.5, 1, 1, 200, 'mlflow')"
-            ),
-            {"n": nonce(1)},
-        )
-        quick = threading.Thread(target=journal.append, args=([decision(2)], []))
-        quick.start()
-        quick.join(0.5)  # in SQLite it waits for the other
-        try:
-            early = late.end().decisions
-        except RemoteError:
-            early = 0
-        assert early == 0
-        transaction.commit()
+    monkeypatch.setattr(sql, "store", store)
+    slow = threading.Thread(target=late.append, args=([decision(1)], [outcome(1)]))
+    slow.start()
+    assert inserted.wait(10)
+    quick = threading.Thread(target=journal.append, args=([decision(2)], []))
+    quick.start()
+    quick.join(0.5)  # in SQLite it waits for the other
+    reader = SqlJournal(url)
+    try:
+        early = reader.end().decisions
+    except RemoteError:
+        early = 0
+    go_on.set()
+    slow.join()
     quick.join()
+    assert early == 0
+    assert sorted(_nonces(reader, early, 10)[0]) == [nonce(1), nonce(2)]
     late.close()
-    assert sorted(_nonces(journal, early, 10)[0]) == [nonce(1), nonce(2)]
+    reader.close()
 
 
 def test_readers_beside_writers_see_every_row_once(journal: SqlJournal, url: str) -> None:
