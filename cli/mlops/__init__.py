@@ -6,7 +6,7 @@ line never import each other:
     __main__
     commands                                   parse, call, render
     workflows                                  flows that cross parts: promote, rollback, demo
-    training | deployment | serving | feedback | monitoring
+    training | deployment | serving | consumers | feedback | monitoring
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     runtimes                                   what executes a model
     spec | protocols | policies | rewards | stats | charts | linting

@@ -105,6 +105,58 @@ def test_after_a_crash_and_after_a_reboot(wine_shop: Shop) -> None:
     wine_shop.ok("stop")
     assert not is_alive(wine_shop.where)
     assert wine_shop.ok("status", "--json").document["deployments"][0]["state"] == "stopped"
+    _nothing_is_replaced_silently(wine_shop)
+
+
+def _nothing_is_replaced_silently(shop: Shop) -> None:
+    """A key or a journal that is lost is an error that says what follows."""
+    journal = shop.folder / ".mlops" / "journal" / "wine.db"
+    again = ("deploy", "--model", "wine/1", "--dry-run", "--json")
+    for lost, option, follows in (
+        (shop.where.key, "--new-key", "refused as forged"),
+        (journal, "--new-journal", "All evidence"),
+    ):
+        aside = lost.with_suffix(".aside")
+        lost.rename(aside)
+        # With what the server last said of itself, and with the ledger alone.
+        state = shop.where.state.read_bytes()
+        for remove in (False, True):
+            if remove:
+                shop.where.state.unlink()
+            said = shop.run(*again)
+            assert said.code == 3
+            assert follows in said.error["message"]
+            assert option in said.error["hint"]
+            assert not lost.exists()
+        assert shop.run(*again, option).code == 0
+        shop.where.state.write_bytes(state)
+        aside.rename(lost)
+    assert shop.run(*again).code == 0
+
+
+def test_a_server_is_found_without_its_file(shop: Shop) -> None:
+    state, other = shop.where.state, shop.where.folder / "other.json"
+    before = shop.state
+    other.write_text("{")
+    try:
+        for damage in (state.unlink, lambda: state.write_text("{"), lambda: state.write_text("[]")):
+            damage()
+            found = shop.ok("status", "--json").document["deployments"]
+            assert [(each["name"], each["state"]) for each in found] == [
+                ("other", "unknown"),
+                ("wine", "running"),
+            ]
+            assert (found[1]["pid"], found[1]["url"]) == (before.pid, before.url)
+            # It has written its file again.
+            assert shop.state == before
+        assert "mlops deploy" in found[0]["warnings"][0]
+        assert "other" in shop.ok("status").out
+        state.unlink()
+        again = shop.ok("deploy", "--ab", "modelA", "modelB", "--name", "wine", "--json").document
+        assert again["change"] == "nothing"
+        assert shop.ok("logs", "wine").out
+    finally:
+        other.unlink()
 
 
 def test_a_server_that_does_not_answer(shop: Shop) -> None:

@@ -16,7 +16,7 @@ from mlops.errors import RemoteError
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import Fate
 from mlops.journal.sql import SqlJournal
-from tests.fixtures_deployment import Shop
+from tests.fixtures_deployment import Shop, wait_until
 from tests.journal.rows import decision, nonce, outcome
 from tests.postgresql import PostgreSQL
 
@@ -157,12 +157,22 @@ def test_a_deployment_with_its_journal_in_postgresql(database: PostgreSQL, wine_
     shop.ok("stop")
     database.stop()
     try:
-        for words in (("report",), ("deploy", "--ab", "modelA", "modelB")):
-            down = shop.run(*words, "--json")
-            assert down.code == 6, down.out + down.err
-            said.append(down)
+        down = shop.run("report", "--json")
+        assert down.code == 6, down.out + down.err
+        # A server starts all the same: predictions do not need the journal.
+        said += [down, shop.ok("deploy", "--ab", "modelA", "modelB", "--json")]
+        request_id, _arm = shop.ask()
+        words = ("feedback", "--request-id", request_id, "--reward", "-1", "--json")
+        refused = shop.run(*words)
+        assert refused.code == 6, refused.out + refused.err
+        (found,) = shop.ok("status", "--json").document["deployments"]
+        assert "Predictions go on" in found["warnings"][0]
     finally:
         database.start()
+    wait_until(lambda: shop.run(*words).code == 0)
+    wait_until(lambda: not shop.ok("status", "--json").document["deployments"][0]["warnings"])
+    said.append(shop.ok("report", "--json"))
+    assert sum(arm["n"] for arm in said[-1].document["arms"]) == 7
     texts = [item.out + item.err for item in said]
     texts += [p.read_text(errors="replace") for p in shop.where.folder.iterdir() if p.is_file()]
     assert not [text_ for text_ in texts if "hunter2" in text_]

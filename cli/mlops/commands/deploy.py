@@ -252,6 +252,23 @@ def deploy(
             rich_help_panel=_SERVER,
         ),
     ] = None,
+    new_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-key",
+            help="Go on with a new key where the deployment's is lost; feedback for earlier "
+            "predictions is then refused.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = False,
+    new_journal: Annotated[
+        bool,
+        typer.Option(
+            "--new-journal",
+            help="Go on with an empty journal where the deployment's is lost.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = False,
     foreground: Annotated[
         bool,
         typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
@@ -414,6 +431,8 @@ def deploy(
         "report.per": per,
         "deploy.redraw": redraw or None,
         "deploy.runtime": runtime,
+        "deploy.new_key": new_key or None,
+        "deploy.new_journal": new_journal or None,
         "feedback.window": feedback_window,
         "feedback.missing": missing,
         "feedback.failed": failed,

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-from mlops.errors import RemoteError, kind_of
-from mlops.spec.server import Served, served_to_dict
+from mlops.errors import InvalidInputError, RemoteError, kind_of
+from mlops.spec.server import Served, ServerState, served_to_dict, state_from_dict
 
 _STATUS_TIMEOUT_S = 5.0
 # Loading models may take long; the server answers as soon as it knows.
@@ -23,6 +23,19 @@ def get_status(path: str) -> dict[str, Any]:
         RemoteError: It does not answer.
     """
     return _call(path, "GET", "/status", None, _STATUS_TIMEOUT_S)
+
+
+def get_state(path: str) -> ServerState:
+    """Ask a server for what its state file says; it writes the file again.
+
+    Raises:
+        RemoteError: It does not answer, or not in this form.
+    """
+    document = _call(path, "GET", "/state", None, _STATUS_TIMEOUT_S)
+    try:
+        return state_from_dict(document, path)
+    except InvalidInputError as error:
+        raise RemoteError(error.message) from error
 
 
 def swap(path: str, served: Served) -> dict[str, Any]:

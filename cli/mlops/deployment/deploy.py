@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mlops.deployment.local import check_port, running, serve, settled
+from mlops.deployment.lost import check_nothing_lost
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
 from mlops.deployment.request import DeployRequest, kept_lines, make_spec
@@ -85,6 +86,9 @@ def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) 
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()
     not_on_cluster(ledger, spec.name, live)
+    if not is_alive(where):
+        here = live is not None and live.intent.place is None and live.place == ledger.place
+        check_nothing_lost(settings, where, known=here)
     serves = state.launch.served.revision.number if state else 0
     plan = make_plan(
         live.intent.spec if live else None, spec, running=live is not None and serves == live.number

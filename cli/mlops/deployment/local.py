@@ -146,6 +146,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         client_ids=settings.feedback.client_ids,
         hosts=settings.deploy.hosts,
         grpc_port=_grpc_port(settings, where),
+        consumers=settings.journal.consumers,
     )
 
 

@@ -14,10 +14,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.errors import ConflictError, NotAllowedError, NotFoundError, did_you_mean
+from mlops.deployment.control import get_state
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+    did_you_mean,
+)
 from mlops.settings import Settings
 from mlops.spec.request_id import KEY_BYTES
-from mlops.spec.server import ServerState, read_state
+from mlops.spec.server import ServerState, read_holder, read_state
 
 _LOCK_WAIT_S = 60.0
 
@@ -88,7 +96,11 @@ def deployment_name(settings: Settings) -> str:
 
 def known_names(settings: Settings) -> list[str]:
     """Names of the deployments that were ever started here, in alphabetical order."""
-    return sorted(path.stem for path in (settings.home / "run").glob("*.json"))
+    folder = settings.home / "run"
+    names = {path.stem for path in folder.glob("*.json")}
+    # One whose file somebody removed lives all the same.
+    names |= {path.stem for path in folder.glob("*.lock") if is_alive(Places(path.stem, folder))}
+    return sorted(names)
 
 
 def cluster_names(settings: Settings) -> list[str]:
@@ -130,8 +142,20 @@ def pick_name(settings: Settings, name: str | None) -> str:
 
 
 def read_server_state(where: Places) -> ServerState | None:
-    """Return what the server last said of itself, None if it never ran."""
-    return read_state(where.state) if where.state.exists() else None
+    """Return what the server last said of itself, None if it never ran.
+
+    Where its file is gone or damaged, a server that lives is asked, and one that does not has said
+    nothing that could be read.
+    """
+    if where.state.exists():
+        with contextlib.suppress(InvalidInputError):
+            return read_state(where.state)
+    holder = read_holder(where.lock)
+    if holder is None or not is_alive(where):
+        return None
+    with contextlib.suppress(RemoteError):
+        return get_state(holder.socket)
+    return None
 
 
 def is_alive(where: Places) -> bool:

@@ -10,8 +10,9 @@ from typing import Any, Literal
 from mlops.deployment.control import get_status
 from mlops.deployment.places import Places, is_alive, read_server_state
 from mlops.errors import NotFoundError, RemoteError
+from mlops.spec.server import read_holder
 
-State = Literal["running", "starting", "unresponsive", "stopped", "crashed"]
+State = Literal["running", "starting", "unresponsive", "stopped", "crashed", "unknown"]
 _FOLLOW_S = 0.2
 
 
@@ -22,7 +23,8 @@ class Status:
     Attributes:
         name: Its name.
         state: `running`; `starting`, or about to end; `unresponsive` if its process lives but
-            does not answer; `stopped` in good order; `crashed`, also after a reboot.
+            does not answer; `stopped` in good order; `crashed`, also after a reboot; `unknown` if
+            what it said of itself cannot be read.
         url: Where it is, or was.
         revision: What it serves, or served last.
         pid: Its process, 0 if it does not run.
@@ -34,6 +36,7 @@ class Status:
         log: Its log file; empty if it runs in a terminal.
         warnings: What somebody should see to, as the server says; empty if it does not run.
         grpc: Address of its gRPC port, `host:port`; empty for none.
+        consumers: How far each consumer of its journal is; empty if it does not run.
         journal: `requests` and `outcomes` that the journal holds, of all times; None if unknown.
     """
 
@@ -50,6 +53,7 @@ class Status:
     warnings: tuple[str, ...] = ()
     grpc: str = ""
     journal: dict[str, int] | None = None
+    consumers: tuple[dict[str, Any], ...] = ()
 
 
 def status(where: Places) -> Status:
@@ -59,6 +63,8 @@ def status(where: Places) -> Status:
         NotFoundError: It was never started here.
     """
     said = read_server_state(where)
+    if said is None and (where.state.exists() or is_alive(where)):
+        return _unknown(where)
     if said is None:
         raise NotFoundError(f"There is no deployment `{where.name}` here.", hint="`mlops status`")
     alive = is_alive(where)
@@ -86,6 +92,30 @@ def status(where: Places) -> Status:
         warnings=tuple(answer.get("warnings", ())),
         grpc=said.grpc,
         journal=answer.get("journal") or None,
+        consumers=tuple(answer.get("consumers", ())),
+    )
+
+
+def _unknown(where: Places) -> Status:
+    """Say what is known of a deployment that cannot say it itself."""
+    alive = is_alive(where)
+    holder = read_holder(where.lock) if alive else None
+    told = f"`{where.state}` is gone or damaged"
+    return Status(
+        name=where.name,
+        state="unresponsive" if alive else "unknown",
+        url="",
+        revision=0,
+        pid=holder.pid if holder else 0,
+        since_ms=0,
+        arms=(),
+        feedback={},
+        log=str(where.log) if where.log.exists() else "",
+        warnings=(
+            f"{told}, and its server does not answer."
+            if alive
+            else f"{told}; `mlops deploy` writes it again.",
+        ),
     )
 
 

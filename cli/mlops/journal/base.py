@@ -18,7 +18,9 @@ from mlops.journal.records import (
     LabelledRow,
     NewOutcome,
     Observation,
+    Offset,
     PolicyEpoch,
+    Progress,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,
@@ -30,7 +32,7 @@ from mlops.journal.records import (
 )
 
 if TYPE_CHECKING:
-    from mlops.journal.streaming import Decisions, Offset
+    from mlops.journal.streaming import Decisions
 
 
 class JournalUnavailableError(RemoteError):
@@ -256,5 +258,38 @@ class Sums(Protocol):
         ...
 
 
-class Journal(Log, Stream, Evidence, ShadowReader, History, Sums, Protocol):
+class Consumption(Protocol):
+    """How far the consumers of the log are."""
+
+    def claim(self, start: Progress, owner: str, now_ms: int, lease_ms: int) -> Progress | None:
+        """Take a consumer, or keep it, for a while.
+
+        Args:
+            start: Where it begins if it is new.
+            owner: Who asks.
+            now_ms: Now, milliseconds since 1970 in UTC.
+            lease_ms: For how long.
+
+        Returns:
+            How far it is; None if somebody else has it.
+
+        Raises:
+            JournalUnavailableError: It could not be taken.
+        """
+        ...
+
+    def advance(self, step: Progress, owner: str, now_ms: int, lease_ms: int) -> bool:
+        """Store how far a consumer is and keep it for a while; return False if another has it.
+
+        Raises:
+            JournalUnavailableError: It was not stored.
+        """
+        ...
+
+    def progress(self, now_ms: int) -> list[Progress]:
+        """Return how far each consumer is, with its lag, by name."""
+        ...
+
+
+class Journal(Log, Stream, Consumption, Evidence, ShadowReader, History, Sums, Protocol):
     """Everything that a journal does for a server and its report."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+import orjson
+from sqlalchemy import ColumnElement, Connection, and_, select, text
 
+from mlops.journal.inserting import table_name
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome, Value
 from mlops.journal.rows import Row, is_kept, prediction_of
 from mlops.journal.schema import decisions, outcomes
 
 # SQLite allows 32,766 variables in a statement since 3.32; older builds 999.
 _KEYS_PER_QUERY = 900
+_IDS_PER_QUERY = 5_000
 _JOINED = (
     decisions.c.nonce,
     decisions.c.revision,
@@ -59,12 +62,35 @@ def _by_nonce(connection: Connection, nonces: set[bytes]) -> dict[bytes, Row]:
 def _by_client_id(
     connection: Connection, client_ids: set[str | None]
 ) -> dict[str | None, list[Row]]:
-    found: dict[str | None, list[Row]] = {}
-    for client_id in client_ids:
-        # Two are enough to know that the id is not unique; a constant id may have a million.
-        query = select(*_JOINED).where(decisions.c.client_id == client_id).limit(2)
-        found[client_id] = list(connection.execute(query)) if is_kept(client_id) else []
+    found: dict[str | None, list[Row]] = {client_id: [] for client_id in client_ids}
+    keys = [each for each in client_ids if each is not None and is_kept(each)]
+    for start in range(0, len(keys), _IDS_PER_QUERY):
+        _look_up(connection, keys[start : start + _IDS_PER_QUERY], found)
     return found
+
+
+def _look_up(
+    connection: Connection, client_ids: Sequence[str], found: dict[str | None, list[Row]]
+) -> None:
+    """Find the first and the last decision of each id, which say whether it is unique.
+
+    A constant id may have a million decisions, and nobody is to read through them.
+    """
+    name = table_name(connection, decisions.name)
+    is_sqlite = connection.dialect.name == "sqlite"
+    ids = "json_each(:ids)" if is_sqlite else "unnest(CAST(:ids AS text[])) AS value"
+    query = text(
+        f"SELECT (SELECT min(seq) FROM {name} WHERE client_id = value),"  # noqa: S608 - constants
+        f" (SELECT max(seq) FROM {name} WHERE client_id = value) FROM {ids}"
+    )
+    given = orjson.dumps(client_ids).decode() if is_sqlite else list(client_ids)
+    ends = {end for row in connection.execute(query, {"ids": given}) for end in row}
+    keys = sorted(end for end in ends if end is not None)
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        chunk = keys[start : start + _KEYS_PER_QUERY]
+        rows = select(decisions.c.client_id, *_JOINED).where(decisions.c.seq.in_(chunk))
+        for row in connection.execute(rows):
+            found[row.client_id].append(row)
 
 
 def _join(

@@ -47,10 +47,9 @@ class NoJournal(SqlJournal):
 
 
 def open_journal(url: str) -> Journal:
-    """Open the journal that a URL names.
+    """Open the journal that a URL names, now or, where it is away, once it is back.
 
     Raises:
         InvalidInputError: The URL or the tables are not ours to use.
-        RemoteError: The database cannot be reached.
     """
-    return NoJournal() if url == URL else SqlJournal(url)
+    return NoJournal() if url == URL else SqlJournal(url, patient=True)

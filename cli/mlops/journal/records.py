@@ -360,6 +360,45 @@ class RevisionEvent:
     spec: dict[str, Any] | None = None
 
 
+class Offset(NamedTuple):
+    """How far a reader of the log is: its last decision and its last outcome; 0 for none."""
+
+    decisions: int = 0
+    outcomes: int = 0
+
+
+_START = Offset()
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a consumer is.
+
+    Attributes:
+        name: Its name.
+        offset: What it has taken.
+        time_ms: When it last took something or tried to, milliseconds since 1970 in UTC.
+        sent: Events that it took, of all times.
+        failed: Batches that it could not take, and was given again.
+        dropped: Events that it left out, as it was told to.
+        fault: Why it could not take the last batch; empty if it could.
+        warning: What somebody should see to; empty if nothing.
+        lag_events: Events that it has not taken yet, about; 0 if not asked for.
+        lag_seconds: How long the oldest of those waits.
+    """
+
+    name: str
+    offset: Offset = _START
+    time_ms: int = 0
+    sent: int = 0
+    failed: int = 0
+    dropped: int = 0
+    fault: str = ""
+    warning: str = ""
+    lag_events: int = 0
+    lag_seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
     """Rows of a kind that had to be shed.

@@ -141,6 +141,23 @@ epochs = Table(
     UniqueConstraint("revision", "epoch"),
 )
 
+# How far each reader of the log is, and who reads on its behalf until when.
+consumers = Table(
+    "consumers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("decisions", BigInteger, nullable=False),
+    Column("outcomes", BigInteger, nullable=False),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+    Column("fault", Text, nullable=False),
+    Column("warning", Text, nullable=False),
+    Column("owner", Text, nullable=False),
+    Column("until_ms", BigInteger, nullable=False),
+)
+
 losses = Table(
     "losses",
     metadata,

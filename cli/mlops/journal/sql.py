@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
+import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import pruning, reading, voiding
+from mlops.journal import progress, pruning, reading, voiding
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
@@ -24,7 +26,9 @@ from mlops.journal.records import (
     LabelledRow,
     NewOutcome,
     Observation,
+    Offset,
     PolicyEpoch,
+    Progress,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,
@@ -39,7 +43,6 @@ from mlops.journal.schema import outcomes
 from mlops.journal.storing import store
 from mlops.journal.streaming import (
     Decisions,
-    Offset,
     log_end,
     log_lock,
     read_decisions,
@@ -50,6 +53,9 @@ from mlops.journal.streaming import (
 _DISK_FULL = "53100"
 _DEADLOCK = "40P01"
 _TRIES = 3
+_REOPEN_S = 0.5
+_LATER = "It is tried again by itself; send the feedback again later."
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class SqlJournal:
@@ -59,27 +65,52 @@ class SqlJournal:
         url: `sqlite:////folder/wine.db`, or `postgresql+psycopg://user@host/database`, where
             `?schema=NAME` keeps the tables of several deployments apart.
 
+        patient: Whether to go on without a database that cannot be reached, until it can.
+
     Raises:
         InvalidInputError: The URL or the tables are not ours to use.
         RemoteError: The database cannot be reached.
     """
 
-    def __init__(self, url: str) -> None:
-        self._engine = open_engine(url)
-        dialect = sqlite if self._engine.dialect.name == "sqlite" else postgresql
-        self._columns = ColumnIds(self._engine)
-        self._insert_outcomes = (
-            dialect.insert(outcomes)
-            .on_conflict_do_nothing()
-            .returning(outcomes.c.nonce, outcomes.c.row)
-        )
+    def __init__(self, url: str, *, patient: bool = False) -> None:
+        self._url = url
+        self._opened: _Opened | None = None
+        self._fault: RemoteError | None = None
+        self._retry_at = 0.0
+        self._opening = threading.Lock()
+        try:
+            self._open()
+        except RemoteError:
+            if not patient:
+                raise
+
+    def _open(self) -> _Opened:
+        """Return the open database; one that could not be opened is tried again now and then.
+
+        Raises:
+            RemoteError: It cannot be reached.
+        """
+        if self._opened is None:
+            with self._opening:
+                if self._fault and time.monotonic() < self._retry_at:
+                    raise self._fault
+                try:
+                    self._opened = self._opened or _Opened(open_engine(self._url))
+                except RemoteError as error:
+                    self._fault, self._retry_at = error, time.monotonic() + _REOPEN_S
+                    raise
+        return self._opened
+
+    @property
+    def _engine(self) -> Engine:
+        return self._open().engine
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
         """See `Log.append`."""
         with self._writing():
-            rows = decision_rows(decisions, self._columns.of(names_in(decisions)))
+            rows = decision_rows(decisions, self._open().columns.of(names_in(decisions)))
         for attempt in range(_TRIES):
             try:
                 return self._append(rows, outcomes)
@@ -96,7 +127,7 @@ class SqlJournal:
             log_lock(connection)
             if rows:
                 insert_decisions(connection, rows)
-            return store(connection, self._insert_outcomes, outcomes) if outcomes else []
+            return store(connection, self._open().insert_outcomes, outcomes) if outcomes else []
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -112,7 +143,17 @@ class SqlJournal:
             # The rows are at fault, not the database: trying again would fail for ever.
             raise
         except DBAPIError as error:
+            self._look_again(error)
             raise _unavailable(error) from error
+        except JournalUnavailableError:
+            raise
+        except RemoteError as error:
+            raise JournalUnavailableError(error.message, hint=_LATER) from error
+
+    def _look_again(self, error: DBAPIError) -> None:
+        """Let go of a file that is damaged: whoever mends it puts another in its place."""
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._opened:
+            self._opened.engine.dispose()
 
     def record(self, facts: Sequence[Fact]) -> None:
         """See `Log.record`."""
@@ -125,6 +166,7 @@ class SqlJournal:
             with self._engine.connect() as connection:
                 yield connection
         except DBAPIError as error:
+            self._look_again(error)
             raise RemoteError(f"The journal cannot be read: {first_line(error)}.") from error
 
     def end(self) -> Offset:
@@ -141,6 +183,21 @@ class SqlJournal:
         """See `Stream.outcomes`."""
         with self._reading() as connection:
             return read_outcomes(connection, after, end, limit)
+
+    def claim(self, start: Progress, owner: str, now_ms: int, lease_ms: int) -> Progress | None:
+        """See `Consumption.claim`."""
+        with self._transaction() as connection:
+            return progress.claim(connection, start, owner, now_ms, lease_ms)
+
+    def advance(self, step: Progress, owner: str, now_ms: int, lease_ms: int) -> bool:
+        """See `Consumption.advance`."""
+        with self._transaction() as connection:
+            return progress.advance(connection, step, owner, now_ms, lease_ms)
+
+    def progress(self, now_ms: int) -> list[Progress]:
+        """See `Consumption.progress`."""
+        with self._reading() as connection:
+            return progress.read_progress(connection, now_ms)
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
         """See `Evidence.observations`."""
@@ -252,7 +309,22 @@ class SqlJournal:
 
     def close(self) -> None:
         """See `Log.close`."""
-        self._engine.dispose()
+        if self._opened is not None:
+            self._opened.engine.dispose()
+
+
+class _Opened:
+    """A database that could be opened, and what is prepared for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
+        self.columns = ColumnIds(engine)
+        self.insert_outcomes = (
+            dialect.insert(outcomes)
+            .on_conflict_do_nothing()
+            .returning(outcomes.c.nonce, outcomes.c.row)
+        )
 
 
 class _DeadlockError(JournalUnavailableError):
@@ -261,7 +333,7 @@ class _DeadlockError(JournalUnavailableError):
 
 def _unavailable(error: DBAPIError) -> JournalUnavailableError:
     kind: type[JournalUnavailableError] = JournalUnavailableError
-    hint = "It is tried again by itself; send the feedback again later."
+    hint = _LATER
     if _is_full(error.orig):
         kind, hint = JournalFullError, "Free space; it is tried again by itself."
     elif getattr(error.orig, "sqlstate", "") == _DEADLOCK:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.feature_tables import FeatureTable, feature_table, old_tables
 from mlops.journal.inserting import table_name
 from mlops.journal.reading import observations_query
-from mlops.journal.records import Observation
+from mlops.journal.records import Observation, Offset
 from mlops.journal.rows import observation_of, predictions_of
 from mlops.journal.schema import decisions, outcomes
 
@@ -43,13 +43,6 @@ _COLUMNS = (
     "protocol", "client_id", "unit", "features", "prediction", "predictions", "epoch", "columns_id",
 )  # fmt: skip
 _FEATURES = _COLUMNS.index("features")
-
-
-class Offset(NamedTuple):
-    """How far a reader is: the last decision and the last outcome it has read; 0 for none."""
-
-    decisions: int = 0
-    outcomes: int = 0
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 from mlops.journal.base import JournalUnavailableError, Log
-from mlops.journal.records import Decision, Loss, NewOutcome, ShadowDecision, StoredOutcome
+from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
 
 _LOG = logging.getLogger(__name__)
 #: Longest that a decision waits to be written with others, seconds.
@@ -64,6 +64,7 @@ class JournalWriter:
         self._decision_bytes = 0
         self._outcomes: deque[_Waiting] = deque()
         self._shadows: deque[ShadowDecision] = deque()
+        self._facts: list[Fact] = []
         self._waiting_outcomes = 0
         self._outcome_bytes = 0
         self._lock = threading.Lock()
@@ -93,6 +94,12 @@ class JournalWriter:
                 return True
         self.count_shed("decision", 1)
         return False
+
+    def add_fact(self, fact: Fact) -> None:
+        """Write something down before any other decision, as soon as the journal can be written."""
+        with self._lock:
+            self._facts.append(fact)
+        self._wake.set()
 
     def add_shadow(self, decision: ShadowDecision) -> None:
         """Queue what a shadow answered; it is shed, and counted, if too many wait."""
@@ -144,6 +151,12 @@ class JournalWriter:
         return not self._thread.is_alive()
 
     @property
+    def fault(self) -> str:
+        """Why the journal cannot be written now; empty if it can."""
+        fault = self._fault
+        return fault.message if fault else ""
+
+    @property
     def pending(self) -> int:
         """Decisions that wait to be written, those of shadows among them."""
         return len(self._decisions) + len(self._shadows)
@@ -172,9 +185,10 @@ class JournalWriter:
         taken = self._take_decisions()
         decisions = [decision for decision, _ in taken]
         outcomes = [outcome for group, _ in waiting for outcome in group]
-        if not decisions and not outcomes:
+        if not decisions and not outcomes and not self._facts:
             return True
         try:
+            self._write_facts()
             stored = self._journal.append(decisions, outcomes)
         except JournalUnavailableError as error:
             self._rest(taken, error)
@@ -195,6 +209,13 @@ class JournalWriter:
             _LOG.exception("journal: a batch was stored but not counted")
         self._answer(waiting, stored)
         return True
+
+    def _write_facts(self) -> None:
+        facts = list(self._facts)
+        if facts:
+            self._journal.record(facts)
+            with self._lock:
+                del self._facts[: len(facts)]
 
     def _take_decisions(self) -> list[tuple[Decision, int]]:
         with self._lock:

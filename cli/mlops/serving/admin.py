@@ -19,7 +19,7 @@ _MAX_NOTE = 500
 
 
 class Admin:
-    """`GET /status`, `POST /revision`, `POST /note` and `POST /score`.
+    """`GET /status`, `GET /state`, `POST /revision`, `POST /note` and `POST /score`.
 
     Args:
         status: Gives what the server says of itself, as JSON data.
@@ -28,6 +28,7 @@ class Admin:
         note: Writes a sentence into the journal, for whoever reads the report.
         score: Asks every arm about the same rows, off the books.
         totals: Counts what the journal holds; called in a thread.
+        state: Writes the state file again and gives what it says, as JSON data.
     """
 
     def __init__(
@@ -37,7 +38,9 @@ class Admin:
         note: Callable[[str], None],
         score: Callable[[list[Any]], list[list[Any]]],
         totals: Callable[[], dict[str, int]],
+        state: Callable[[], dict[str, Any]],
     ) -> None:
+        self._state = state
         self._status = status
         self._totals = totals
         self._swap = swap
@@ -50,6 +53,7 @@ class Admin:
         return Starlette(
             routes=[
                 Route("/status", self._get_status, methods=["GET"]),
+                Route("/state", self._get_state, methods=["GET"]),
                 Route("/revision", self._post_revision, methods=["POST"]),
                 Route("/note", self._post_note, methods=["POST"]),
                 Route("/score", self._post_score, methods=["POST"]),
@@ -59,6 +63,9 @@ class Admin:
     async def _get_status(self, request: Request) -> Response:
         totals = await asyncio.to_thread(self._totals)
         return JSONResponse({**self._status(), "journal": totals})
+
+    async def _get_state(self, request: Request) -> Response:
+        return JSONResponse(self._state())
 
     async def _post_revision(self, request: Request) -> Response:
         try:

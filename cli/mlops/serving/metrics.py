@@ -17,7 +17,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import (
@@ -27,7 +27,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from mlops.journal.records import Fate
+from mlops.journal.records import Fate, Progress
 from mlops.rewards.base import Value
 from mlops.rewards.kinds import same
 from mlops.serving.runners.base import RunnerStats
@@ -108,6 +108,12 @@ class ArmCounters:
             self.correct += same(prediction, truth)
 
 
+class HasProgress(Protocol):
+    """Knows how far the consumers of the journal are."""
+
+    progress: list[Progress]
+
+
 class Metrics:
     """All counters of one server.
 
@@ -127,6 +133,7 @@ class Metrics:
         self._weights: dict[int, dict[tuple[str, str], float]] = {}
         self._live = 0
         self.endpoints: dict[str, bool] = {}
+        self.consumers: HasProgress | None = None
         #: What the runners of the live arms have done, by name and version of the arm.
         self.runners: dict[tuple[str, str], RunnerStats] = {}
         self.lock = threading.Lock()
@@ -201,6 +208,7 @@ class Metrics:
         for arm, up in sorted(self.endpoints.items()):
             family_up.add_metric([self._deployment, arm], up)
         yield family_up
+        yield from _consumers(self._deployment, self.consumers)
         for single, value in self._single().items():
             made = _counter(single) if single.kind == "counter" else _gauge(single)
             made.add_metric([self._deployment], value)
@@ -299,3 +307,18 @@ def _counter(family: Family) -> CounterMetricFamily:
 
 def _gauge(family: Family) -> GaugeMetricFamily:
     return GaugeMetricFamily(family.name, family.help, labels=family.labels)
+
+
+def _consumers(deployment: str, known: HasProgress | None) -> Iterator[Metric]:
+    made: dict[Family, CounterMetricFamily | GaugeMetricFamily] = {
+        families.CONSUMER_LAG: _gauge(families.CONSUMER_LAG),
+        families.CONSUMER_LAG_SECONDS: _gauge(families.CONSUMER_LAG_SECONDS),
+        families.CONSUMER_SENT: _counter(families.CONSUMER_SENT),
+        families.CONSUMER_FAILED: _counter(families.CONSUMER_FAILED),
+        families.CONSUMER_DROPPED: _counter(families.CONSUMER_DROPPED),
+    }
+    for each in known.progress if known else ():
+        values = (each.lag_events, each.lag_seconds, each.sent, each.failed, each.dropped)
+        for family, value in zip(made.values(), values, strict=True):
+            family.add_metric([deployment, each.name], value)
+    yield from made.values()

@@ -20,20 +20,20 @@ import uvicorn
 from mlops.errors import ConflictError, InvalidInputError, MlopsError, RemoteError
 from mlops.journal.base import Journal
 from mlops.journal.nothing import open_journal
-from mlops.journal.records import RevisionEvent, StoredOutcome
+from mlops.journal.records import Progress, StoredOutcome
 from mlops.journal.url import journal_url
-from mlops.journal.writer import FLUSH_S, JournalWriter
+from mlops.journal.writer import JournalWriter
 from mlops.registry.holding import Hold
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
+from mlops.serving.consumer_process import ConsumerProcess, consumers_of
 from mlops.serving.dataplane import DataPlane
-from mlops.serving.first_arms import Rollout
-from mlops.serving.journal_size import JournalSize
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
+from mlops.serving.past import Past
 from mlops.serving.patience import PatientProtocol
 from mlops.serving.recording import Recorder
 from mlops.serving.report import PAGES, LiveReport
@@ -43,10 +43,18 @@ from mlops.serving.shadow_models import LiveShadow
 from mlops.serving.shadows import Shadows
 from mlops.serving.watching import Watch
 from mlops.spec import metrics as families
-from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.metrics import Family
 from mlops.spec.request_id import KEY_BYTES
-from mlops.spec.server import Launch, Served, ServerState, check_grpc, write_state
+from mlops.spec.server import (
+    Holder,
+    Launch,
+    Served,
+    ServerState,
+    check_grpc,
+    state_to_dict,
+    write_holder,
+    write_state,
+)
 
 if TYPE_CHECKING:
     from mlops.serving.grpc_server import GrpcServer
@@ -58,10 +66,6 @@ _GRACE_S = 5
 _COLLECT_AFTER = (50_000, 20, 100)
 # `mlops stop` waits longer than this and the grace together.
 _LAST_COMMIT_S = 10.0
-# A rollout over replicas is over when earlier revisions have been silent for so long, and how often
-# that is looked at once it takes long.
-_ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
-_ROLLOUT_ROWS = 2_000
 
 
 class Process:
@@ -95,12 +99,14 @@ class Process:
         self._plane = DataPlane(live, key, recorder)
         self._same_rows = SameRows(self._plane)
         self._watch = Watch(self._plane, self._metrics)
-        self._size = JournalSize(self._journal.size_bytes, launch.journal_max_mb, launch.name)
-        self._specs: dict[int, DeploymentSpec] = {}
-        self._remember_past()
-        self._plane.live = self._with_first_arms(live)
+        self._consumers = ConsumerProcess(
+            self._journal, launch.name, launch.journal_url, consumers_of(launch)
+        )
+        self._metrics.consumers = self._consumers
+        self._past = Past(self._journal, self._writer)
+        self._plane.live = self._past.recall(live)
         self._desk = OutcomeDesk(
-            self._plane, self._metrics, self._specs, client_ids=launch.client_ids
+            self._plane, self._metrics, self._past.specs, client_ids=launch.client_ids
         )
         _spare_the_collector()
         self._started_ms = 0
@@ -139,16 +145,23 @@ class Process:
             room,
             Guard(self._launch.host, self._launch.hosts, secured=bool(self._token)),
         )
-        admin = Admin(self._status, self._swap, self._note, self._plane.score, self._totals)
+        admin = Admin(
+            self._status, self._swap, self._note, self._plane.score, self._totals, self._rewritten
+        )
         public, private = _server(app), _server(admin.application())
         self._servers = [public, private]
         self._adopt(self._plane.live)
-        watching = [asyncio.create_task(each.run()) for each in (self._watch, self._size)]
+        work = (
+            self._watch.run(),
+            self._consumers.run(),
+            self._past.catch_up(self._get, self._recalled),
+        )
+        watching = [asyncio.create_task(each) for each in work]
         await self._start_grpc(room)
         with _unix_socket(Path(self._launch.socket)) as control:
             self._started_ms = _now_ms()
-            self._record("started", self._plane.live)
-            write_state(self._state(None), Path(self._launch.state_file))
+            self._past.record_start(self._plane.live)
+            self._tell()
             state = self._state(None)
             at = f"{state.url} and, for gRPC, {state.grpc}" if state.grpc else state.url
             _LOG.info("serving %s at %s", self._launch.name, at)
@@ -160,6 +173,7 @@ class Process:
                 for task in (*watching, self._rollout):
                     if task is not None:
                         task.cancel()
+                await asyncio.gather(*watching, return_exceptions=True)
                 await self._watch.close()
                 self._finish()
 
@@ -183,15 +197,38 @@ class Process:
         self._plane.close()
         written = self._writer.close(_LAST_COMMIT_S)
         stopped_ms = _now_ms()
-        number = self._launch.served.revision.number
         if written:
-            with contextlib.suppress(Exception):
-                self._journal.record([RevisionEvent(number, stopped_ms, "stopped")])
+            self._past.record_stop(self._launch.served.revision.number)
             self._journal.close()
         else:
             _LOG.error("journal: no answer; %d decisions are not written", self._writer.pending)
-        write_state(self._state(stopped_ms), Path(self._launch.state_file))
+        with contextlib.suppress(MlopsError):  # a full disk; the lock says the same
+            write_state(self._state(stopped_ms), Path(self._launch.state_file))
         _LOG.info("stopped")
+
+    def _get(self) -> LiveRevision:
+        return self._plane.live
+
+    def _put(self, live: LiveRevision) -> None:
+        self._plane.live = live
+
+    def _recalled(self, live: LiveRevision) -> None:
+        self._plane.live = live
+        self._begin_rollout()
+
+    def _tell(self) -> None:
+        """Say in files that the server is ready and how it is reached."""
+        write_holder(Path(self._launch.lock_file), Holder(os.getpid(), self._launch.socket))
+        try:
+            write_state(self._state(None), Path(self._launch.state_file))
+        except MlopsError as error:
+            # Whoever looks for the server finds it by its lock.
+            _LOG.warning("%s", error.message)
+
+    def _rewritten(self) -> dict[str, Any]:
+        """Say what the state file says to somebody who does not find it, and write it again."""
+        self._tell()
+        return state_to_dict(self._state(None))
 
     async def _swap(self, served: Served) -> None:
         self._keep(self._launch.served, served)
@@ -210,10 +247,10 @@ class Process:
     async def _make_live(self, served: Served) -> None:
         """Load beside the live revision, write it down, then move one pointer."""
         live = await asyncio.to_thread(load_revision, served, self._plane.live)
-        live = await asyncio.to_thread(self._with_first_arms, live)
+        live = await asyncio.to_thread(self._past.with_first_arms, live)
         # Before it answers anybody: a report could not read the evidence of a revision that the
         # journal does not know.
-        await asyncio.to_thread(self._record, "live", live)
+        await asyncio.to_thread(self._past.record_live, live)
         before = self._plane.live, self._launch
         self._plane.live, self._launch = live, replace(self._launch, served=served)
         try:
@@ -231,7 +268,7 @@ class Process:
     def _begin_rollout(self) -> None:
         if self._rollout is not None:
             self._rollout.cancel()
-        self._rollout = asyncio.create_task(self._follow_rollout())
+        self._rollout = asyncio.create_task(self._past.follow_rollout(self._get, self._put))
 
     def _adopt(self, live: LiveRevision) -> None:
         """Let shadows and endpoints work for `live`, on this event loop."""
@@ -244,81 +281,7 @@ class Process:
         }
 
     def _note(self, text: str) -> None:
-        number = self._launch.served.revision.number
-        self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
-
-    def _record(self, event: str, live: LiveRevision) -> None:
-        """Write into the journal what serves from now on, and the classes of its models."""
-        revision = live.served.revision
-        classes = {
-            arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes
-        }
-        document = {**to_dict(revision.spec), "classes": classes}
-        self._journal.record([RevisionEvent(revision.number, _now_ms(), event, document)])
-        self._specs[revision.number] = revision.spec
-
-    def _remember_past(self) -> None:
-        """Know earlier revisions, so that late feedback is credited by their arms and reward."""
-        for event in self._journal.revision_events():
-            if event.spec is not None and event.event != "note":
-                self._specs[event.revision] = from_dict(event.spec)
-
-    def _with_first_arms(self, live: LiveRevision) -> LiveRevision:
-        """Let sticky units keep the arms that they had before this revision."""
-        spec, number = live.served.revision.spec, live.served.revision.number
-        earlier = [
-            other
-            for other, its in self._specs.items()
-            if other != number and its.experiment == spec.experiment
-        ]
-        if not spec.sticky_by or spec.redraw or not earlier:
-            return live
-        rollout = Rollout(number)
-        self._read_first_arms(rollout, earlier)
-        return replace(live, first_arms=rollout.known, rollout=(rollout, tuple(earlier)))
-
-    def _read_first_arms(self, rollout: Rollout, earlier: Sequence[int]) -> None:
-        requests = self._journal.drawn_requests(earlier)
-        rollout.learn((each.unit, each.revision, each.arm, each.propensity) for each in requests)
-
-    async def _follow_rollout(self) -> None:
-        """Learn of units that replicas of earlier revisions still meet, until these are silent."""
-        number, pause_s, silent_s = self._plane.live.served.revision.number, 2 * FLUSH_S, 0.0
-        while silent_s < _ROLLOUT_OVER_S:
-            await asyncio.sleep(pause_s)
-            live = self._plane.live
-            if live.rollout is None or live.served.revision.number != number:
-                return
-            rollout, earlier = live.rollout
-            try:
-                came = await asyncio.to_thread(self._read_on, rollout, earlier)
-            except MlopsError as error:
-                # It knows all units but those of the last moment.
-                _LOG.warning("sticky units that came during the change: %s", error)
-                came = True
-            if self._plane.live is live and rollout.known is not live.first_arms:
-                self._plane.live = replace(live, first_arms=rollout.known)
-            silent_s = 0.0 if came else silent_s + pause_s
-            pause_s = min(2 * pause_s, _ROLLOUT_PAUSE_S)
-
-    def _read_on(self, rollout: Rollout, earlier: Sequence[int]) -> bool:
-        """Read what has come into the journal since; return whether earlier revisions answered."""
-        end = self._journal.end().decisions
-        if rollout.after is None:
-            self._read_first_arms(rollout, earlier)
-            rollout.after = end
-            return True
-        came = False
-        while rollout.after < end:
-            rows = self._journal.decisions(rollout.after, end, _ROLLOUT_ROWS)
-            rollout.after = int(rows.seqs[-1]) if len(rows) else end
-            drawn = zip(
-                rows.units, rows.revisions.tolist(), rows.arms.tolist(),
-                rows.propensities.tolist(), strict=True,
-            )  # fmt: skip
-            own = {*earlier, rollout.live}
-            came |= rollout.learn(each for each in drawn if each[1] in own and each[3] > 0)
-        return came
+        self._past.record_note(self._launch.served.revision.number, text)
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)
@@ -366,8 +329,14 @@ class Process:
             "feedback": dict(self._metrics.feedback),
             "pending": self._writer.pending,
             "shed": self._writer.shed,
-            "warnings": [self._size.warning] if self._size.warning else [],
+            "consumers": [_consumer_status(each) for each in self._consumers.progress],
+            "warnings": self._warnings(),
         }
+
+    def _warnings(self) -> list[str]:
+        fault = self._writer.fault or self._past.fault
+        told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
+        return [*([told] if fault else []), *self._consumers.warnings]
 
     def _totals(self) -> dict[str, int]:
         """Count what the journal holds; nothing where it cannot be read."""
@@ -410,6 +379,18 @@ class Process:
             if arm.loaded.example is not None:
                 return arm.loaded.example
         return None
+
+
+def _consumer_status(progress: Progress) -> dict[str, Any]:
+    return {
+        "name": progress.name,
+        "lag_events": progress.lag_events,
+        "lag_seconds": progress.lag_seconds,
+        "sent": progress.sent,
+        "failed": progress.failed,
+        "dropped": progress.dropped,
+        "fault": progress.fault or None,
+    }
 
 
 def _spare_the_collector() -> None:

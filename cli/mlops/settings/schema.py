@@ -122,6 +122,9 @@ class JournalSettings:
     retention_days: int = setting(
         0, "days after which `mlops journal prune` forgets features; 0 means it must be told"
     )
+    consumers: tuple[str, ...] = setting(
+        (), "names of consumers, from other packages, that read the journal beside the server"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +154,8 @@ class DeploySettings:
     runtime: str = setting(
         "auto", "what executes the models: `auto`, or the name of one (`mlops deploy --help`)"
     )
+    new_key: bool = setting(False, "make a new key where the deployment's key is lost")
+    new_journal: bool = setting(False, "begin a new journal where the deployment's is lost")
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,31 @@ JOURNAL_SHED = Family(
     _SERVER,
 )
 
+_CONSUMER = (*_SERVER, "consumer")
+CONSUMER_LAG = Family(
+    "mlops_consumer_lag_events",
+    "gauge",
+    "Events of the journal that a consumer has not taken yet.",
+    _CONSUMER,
+)
+CONSUMER_LAG_SECONDS = Family(
+    "mlops_consumer_lag_seconds",
+    "gauge",
+    "How long the oldest event waits for a consumer.",
+    _CONSUMER,
+    "seconds",
+)
+CONSUMER_SENT = Family("mlops_consumer_sent", "counter", "Events a consumer took.", _CONSUMER)
+CONSUMER_FAILED = Family(
+    "mlops_consumer_failed",
+    "counter",
+    "Batches that a consumer could not take, and is given again.",
+    _CONSUMER,
+)
+CONSUMER_DROPPED = Family(
+    "mlops_consumer_dropped", "counter", "Events a consumer left out to sample.", _CONSUMER
+)
+
 #: Every family, in the order in which they are documented.
 FAMILIES = (
     REQUESTS,
@@ -217,4 +242,9 @@ FAMILIES = (
     REVISION,
     JOURNAL_PENDING,
     JOURNAL_SHED,
+    CONSUMER_LAG,
+    CONSUMER_LAG_SECONDS,
+    CONSUMER_SENT,
+    CONSUMER_FAILED,
+    CONSUMER_DROPPED,
 )

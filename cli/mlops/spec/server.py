@@ -6,6 +6,7 @@ Both are JSON files in `.mlops/run`. Neither holds a secret: keys and tokens are
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.spec.deployment import Revision, from_dict, to_dict
 
 _SCHEMA_VERSION = 1
+_HOLDER_BYTES = 1_024
 _LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.05
 
 
@@ -59,6 +61,7 @@ class Launch:
         max_bodies_mib: MiB that all large request bodies under way may have together.
         client_ids: Whether feedback may name a request by its caller's own id.
         hosts: Names under which callers reach it, beside its address and `localhost`.
+        consumers: Names of consumers that read its journal.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
     """
@@ -82,6 +85,7 @@ class Launch:
     client_ids: bool = True
     hosts: tuple[str, ...] = ()
     grpc_port: int = 0
+    consumers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +142,19 @@ def check_grpc() -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a deployment's lock, as it stands in the lock file.
+
+    Attributes:
+        pid: Its process.
+        socket: Path of its administration socket.
+    """
+
+    pid: int
+    socket: str
+
+
 def hold_lock(path: Path) -> int:
     """Take a deployment's lock and return its descriptor.
 
@@ -162,6 +179,29 @@ def hold_lock(path: Path) -> int:
         else:
             break
     return descriptor
+
+
+def write_holder(path: Path, holder: Holder) -> None:
+    """Write into the lock file who holds it, over what stands there.
+
+    In place and of one size: the file is the lock, and a full disk has no space for a larger one.
+    """
+    text = json.dumps(asdict(holder)).ljust(_HOLDER_BYTES).encode()
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(descriptor, text, 0)
+        finally:
+            os.close(descriptor)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Read who holds a lock, or held it last; None if that was never said."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(int(document["pid"]), str(document["socket"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def served_to_dict(served: Served) -> dict[str, Any]:
@@ -218,8 +258,12 @@ def write_state(state: ServerState, path: Path) -> None:
     Raises:
         MlopsError: It cannot be written; what it said before stands.
     """
-    document = {**asdict(state), "launch": _launch_to_dict(state.launch)}
-    _write(path, document)
+    _write(path, state_to_dict(state))
+
+
+def state_to_dict(state: ServerState) -> dict[str, Any]:
+    """Write what a server says of itself as plain JSON data."""
+    return {**asdict(state), "launch": _launch_to_dict(state.launch)}
 
 
 def read_state(path: Path) -> ServerState:
@@ -228,7 +272,19 @@ def read_state(path: Path) -> ServerState:
     Raises:
         InvalidInputError: The file is missing or broken.
     """
-    document = _read(path)
+    return state_from_dict(_read(path), str(path))
+
+
+def state_from_dict(document: Mapping[str, Any], name: str) -> ServerState:
+    """Read what `state_to_dict` has written.
+
+    Args:
+        document: JSON data.
+        name: Where it is from, for the error.
+
+    Raises:
+        InvalidInputError: It is not of this form.
+    """
     try:
         return ServerState(
             launch=_launch_from_dict(document["launch"]),
@@ -240,7 +296,7 @@ def read_state(path: Path) -> ServerState:
             runtimes=tuple(document.get("runtimes", ())),
         )
     except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"`{path}` is broken: {error!r}.") from error
+        raise InvalidInputError(f"`{name}` is broken: {error!r}.") from error
 
 
 def _launch_to_dict(launch: Launch) -> dict[str, Any]:
@@ -255,6 +311,7 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
             "served": served_from_dict(document["served"]),
             "features": features if isinstance(features, str) else tuple(features),
             "hosts": tuple(document.get("hosts", ())),
+            "consumers": tuple(document.get("consumers", ())),
         }
     )
 

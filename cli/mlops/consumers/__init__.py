@@ -1,0 +1,20 @@
+"""Everything that watches a deployment reads its journal, in a process beside the server.
+
+The server appends, and knows nothing of who reads. A consumer is given what the journal holds, in
+the journal's order, from where it was; one that is slow, broken or away delays no prediction and
+loses nothing, it lags.
+
+    python -P -m mlops.consumers      started and watched by the server, see `mlops.consumers.host`
+"""
+
+from mlops.consumers.base import Batch, Consumed, Consumer, Context, Maker
+from mlops.plugins import Plugins
+
+#: Consumers by name; other packages add theirs as entry points.
+CONSUMERS: Plugins[Maker] = Plugins(
+    "consumer",
+    {"journal-size": "mlops.consumers.journal_size:JournalSize"},
+    group="mlops.consumers",
+)
+
+__all__ = ["CONSUMERS", "Batch", "Consumed", "Consumer", "Context", "Maker"]

@@ -1,0 +1,100 @@
+"""The contract of a consumer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+from mlops.journal.base import Journal
+from mlops.journal.records import Observation
+from mlops.journal.streaming import Decisions
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the journal holds after what a consumer has taken.
+
+    Attributes:
+        decisions: In the order of the journal; their `nonces` identify them.
+        outcomes: In the order of the journal, joined to their decisions; identified by nonce, row
+            and ordinal. An outcome may come in an earlier batch than its decision.
+    """
+
+    decisions: Decisions
+    outcomes: list[Observation]
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.decisions) + len(self.outcomes)
+
+
+class Consumed(NamedTuple):
+    """What a consumer did with a batch.
+
+    Attributes:
+        sent: Events that it took.
+        dropped: Events that it left out, which it may only where the user asked for a sample.
+        warning: What somebody should see to; stands until the next batch.
+    """
+
+    sent: int = 0
+    dropped: int = 0
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a consumer works with.
+
+    Attributes:
+        deployment: Name of the deployment.
+        journal: For questions beyond the batch.
+        options: What the user wrote for it.
+    """
+
+    deployment: str
+    journal: Journal
+    options: Mapping[str, Any]
+
+
+class Consumer(Protocol):
+    """Takes the events of one deployment.
+
+    Used by one thread of the runner's process, in which other consumers run too.
+
+    Attributes:
+        start: Whether it takes what the journal held before it was first used: `beginning`, or
+            `end` for what comes from now on.
+    """
+
+    start: ClassVar[Literal["beginning", "end"]]
+
+    def consume(self, batch: Batch) -> Consumed:
+        """Take a batch; it returns once the batch is where it belongs.
+
+        Called at least once for each event, in the order of the journal: after a crash the last
+        batch comes again, perhaps cut otherwise, so what is sent must be idempotent by the identity
+        of the event. Called with an empty batch now and then. It may raise anything, and is then
+        given the same events again after a pause.
+
+        Args:
+            batch: At most some thousand events, and 16 MiB of features.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+class Maker(Protocol):
+    """Makes a consumer."""
+
+    def __call__(self, context: Context) -> Consumer:
+        """Return a consumer that is ready.
+
+        Raises:
+            MlopsError: Its options will not do.
+        """
+        ...

@@ -1,0 +1,137 @@
+"""Giving one consumer what the journal holds, from where it was, for as long as it takes."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from mlops.consumers.base import Batch, Consumed, Consumer
+from mlops.errors import MlopsError, RemoteError
+from mlops.journal.base import Journal
+from mlops.journal.records import Offset, Progress
+
+_LOG = logging.getLogger(__name__)
+#: Most decisions, and most outcomes, of a batch.
+LIMIT = 5_000
+_POLL_S = 0.5
+#: An empty batch comes after so long without events.
+HEARTBEAT_S = 10.0
+_LEASE_MS = 30_000
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_MAX_FAULT = 500
+
+
+class Runner:
+    """Works for one consumer. Its methods are called by one thread, but for `stop`.
+
+    Args:
+        journal: Where the events are.
+        name: Name of the consumer, under which it is known in the journal.
+        consumer: Takes them.
+        owner: Tells this runner from others that may work for the same consumer.
+        clock: Seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        name: str,
+        consumer: Consumer,
+        owner: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._journal = journal
+        self._name = name
+        self._consumer = consumer
+        self._owner = owner
+        self._clock = clock
+        self._stopped = threading.Event()
+        self._pause_s = _FIRST_PAUSE_S
+        self._quiet_until = 0.0
+
+    def run(self) -> None:
+        """Go on until `stop`."""
+        while not self._stopped.is_set():
+            try:
+                pause_s = self.step()
+            except RemoteError as error:
+                # The server says that its journal is away; here it is enough to wait.
+                _LOG.info("%s: %s", self._name, error.message)
+                pause_s = self._longer()
+            if pause_s:
+                self._stopped.wait(pause_s)
+        self._consumer.close()
+
+    def stop(self) -> None:
+        """End after the batch under way; called from any thread."""
+        self._stopped.set()
+
+    def step(self) -> float:
+        """Give the consumer its next batch, if there is one.
+
+        Returns:
+            Seconds to wait before the next step.
+
+        Raises:
+            RemoteError: The journal cannot be used.
+        """
+        known = self._claim()
+        if known is None:
+            return _POLL_S * 10
+        end = self._journal.end()
+        decisions = self._journal.decisions(known.offset.decisions, end.decisions, LIMIT)
+        outcomes, upto = self._journal.outcomes(known.offset.outcomes, end.outcomes, LIMIT)
+        batch = Batch(decisions, outcomes)
+        if not batch and self._clock() < self._quiet_until and upto == known.offset.outcomes:
+            return _POLL_S
+        self._quiet_until = self._clock() + HEARTBEAT_S
+        last = int(decisions.seqs[-1]) if len(decisions) else known.offset.decisions
+        return self._give(batch, known, Offset(last, upto))
+
+    def _claim(self) -> Progress | None:
+        end = self._journal.end() if self._consumer.start == "end" else Offset()
+        start = Progress(self._name, end, self._now_ms())
+        return self._journal.claim(start, self._owner, self._now_ms(), _LEASE_MS)
+
+    def _give(self, batch: Batch, known: Progress, offset: Offset) -> float:
+        try:
+            consumed = self._consumer.consume(batch)
+        except Exception as error:  # noqa: BLE001 - a consumer may raise anything
+            fault = error.message if isinstance(error, MlopsError) else repr(error)
+            if fault[:_MAX_FAULT] != known.fault:
+                _LOG.warning("%s: a batch of %d events: %s", self._name, len(batch), fault)
+            self._store(replace(known, failed=known.failed + 1, fault=fault[:_MAX_FAULT]))
+            return self._longer()
+        self._pause_s = _FIRST_PAUSE_S
+        self._store(_after(known, offset, consumed))
+        full = len(batch.decisions) >= LIMIT or len(batch.outcomes) >= LIMIT
+        return 0.0 if full else _POLL_S
+
+    def _store(self, progress: Progress) -> None:
+        """Store how far the consumer is; if another has it by now, what was done is done twice."""
+        now_ms = self._now_ms()
+        step = replace(progress, time_ms=now_ms)
+        if not self._journal.advance(step, self._owner, now_ms, _LEASE_MS):
+            _LOG.warning("%s: another process has taken over", self._name)
+
+    def _longer(self) -> float:
+        pause_s = self._pause_s
+        self._pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        return pause_s
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+def _after(known: Progress, offset: Offset, consumed: Consumed) -> Progress:
+    return replace(
+        known,
+        offset=offset,
+        sent=known.sent + consumed.sent,
+        dropped=known.dropped + consumed.dropped,
+        fault="",
+        warning=consumed.warning,
+    )

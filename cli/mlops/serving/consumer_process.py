@@ -1,0 +1,136 @@
+"""The process beside the server in which the consumers of its journal run.
+
+    python -P -m mlops.consumers
+
+It has a lower priority, ends with the server however that ends (its input closes), and is started
+again after it died.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from mlops.errors import RemoteError
+from mlops.journal.base import Consumption
+from mlops.journal.nothing import URL as NO_JOURNAL
+from mlops.journal.records import Progress
+from mlops.spec.server import Launch
+
+_LOG = logging.getLogger(__name__)
+# A server that has just started has other things to do.
+_DELAY_S = 3.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_LIVED_S = 60.0
+_LAST_BATCH_S = 3.0
+_LOOK_EVERY_S = 5.0
+
+
+class ConsumerProcess:
+    """Keeps the process running, and knows how far its consumers are. Lives on one event loop.
+
+    Args:
+        journal: Says how far they are; asked from threads.
+        deployment: Name of the deployment.
+        journal_url: Where its journal is, or where to find out.
+        consumers: Name to options; without any nothing runs.
+
+    Attributes:
+        progress: How far each is, as it was some seconds ago.
+        pid: Of the process; 0 while there is none.
+    """
+
+    def __init__(
+        self,
+        journal: Consumption,
+        deployment: str,
+        journal_url: str,
+        consumers: Mapping[str, Mapping[str, Any]],
+    ) -> None:
+        self._journal = journal
+        self._asked = {
+            "deployment": deployment,
+            "journal_url": journal_url,
+            "consumers": {name: dict(options) for name, options in consumers.items()},
+        }
+        self.progress: list[Progress] = []
+        self.pid = 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What somebody should see to."""
+        faults = [
+            f"The consumer `{each.name}` of the journal fails, and is {each.lag_events:,} events "
+            f"behind: {each.fault}"
+            for each in self.progress
+            if each.fault
+        ]
+        return [*faults, *(each.warning for each in self.progress if each.warning)]
+
+    async def run(self) -> None:
+        """Keep the process running, and look how far it is, until cancelled."""
+        if self._asked["consumers"]:
+            await asyncio.gather(self._keep_running(), self._look())
+
+    async def _keep_running(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        await asyncio.sleep(_DELAY_S)
+        while True:
+            started = time.monotonic()
+            code = await self._run_once()
+            if time.monotonic() - started > _LIVED_S:
+                pause_s = _FIRST_PAUSE_S
+            _LOG.warning("the consumers' process has ended (%d); it is started again", code)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _run_once(self) -> int:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "mlops.consumers", stdin=asyncio.subprocess.PIPE
+        )
+        assert child.stdin is not None
+        self.pid = child.pid
+        try:
+            with contextlib.suppress(OSError):
+                child.stdin.write(json.dumps(self._asked).encode() + b"\n")
+                await child.stdin.drain()
+            return await child.wait()
+        finally:
+            self.pid = 0
+            await _end(child)
+
+    async def _look(self) -> None:
+        while True:
+            with contextlib.suppress(RemoteError):
+                now_ms = time.time_ns() // 1_000_000
+                found = await asyncio.to_thread(self._journal.progress, now_ms)
+                self.progress = [each for each in found if each.name in self._asked["consumers"]]
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Let a process finish its batch, then end it."""
+    assert child.stdin is not None
+    child.stdin.close()
+    try:
+        await asyncio.wait_for(child.wait(), _LAST_BATCH_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        await child.wait()
+
+
+def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
+    """Return the consumers that a server runs beside it, name to options."""
+    if launch.journal_url == NO_JOURNAL:
+        return {}
+    found: dict[str, dict[str, Any]] = {name: {} for name in launch.consumers}
+    if launch.journal_max_mb:
+        found["journal-size"] = {"max_mb": launch.journal_max_mb}
+    return found

@@ -1,0 +1,201 @@
+"""What a server knows of earlier revisions, and what it writes down about its own.
+
+Both are in the journal, which may be away when the server starts: locked, damaged, on a full disk,
+behind a network. The server answers predictions all the same, and catches up once it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from mlops.errors import MlopsError, RemoteError
+from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.records import RevisionEvent
+from mlops.journal.writer import FLUSH_S, JournalWriter
+from mlops.serving.first_arms import Rollout
+from mlops.serving.revision import LiveRevision
+from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
+
+_LOG = logging.getLogger(__name__)
+_RETRY_S = 1.0
+# A rollout over replicas is over when earlier revisions have been silent for so long, and how often
+# that is looked at once it takes long.
+_ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
+_ROLLOUT_ROWS = 2_000
+
+
+class Past:
+    """The revisions of one deployment, as its journal tells them.
+
+    Args:
+        journal: Read, and written, from threads.
+        writer: Writes down later what cannot be written now.
+
+    Attributes:
+        specs: What each revision that is known here was.
+        fault: Why earlier revisions are not known yet; empty once they are.
+    """
+
+    def __init__(self, journal: Journal, writer: JournalWriter) -> None:
+        self._journal = journal
+        self._writer = writer
+        self.specs: dict[int, DeploymentSpec] = {}
+        self.fault = ""
+
+    def recall(self, live: LiveRevision) -> LiveRevision:
+        """Know earlier revisions, so that late feedback is credited by their arms and reward.
+
+        Args:
+            live: The revision that the server starts with.
+
+        Returns:
+            The same with the arms that sticky units had, if the journal can be read.
+        """
+        try:
+            for event in self._journal.revision_events():
+                if event.spec is not None and event.event != "note":
+                    self.specs.setdefault(event.revision, from_dict(event.spec))
+            found = self.with_first_arms(live)
+        except RemoteError as error:
+            if not self.fault:
+                _LOG.warning("%s Predictions go on; feedback is refused until it is back.", error)
+            self.fault = error.message
+            return live
+        self.fault = ""
+        return found
+
+    async def catch_up(
+        self, get: Callable[[], LiveRevision], put: Callable[[LiveRevision], None]
+    ) -> None:
+        """Try again until earlier revisions are known.
+
+        Args:
+            get: Returns the live revision.
+            put: Takes the same with the first arms of sticky units.
+        """
+        while self.fault:
+            await asyncio.sleep(_RETRY_S)
+            live = get()
+            found = await asyncio.to_thread(self.recall, live)
+            if not self.fault:
+                _LOG.info("the journal is back")
+                if get() is live:
+                    put(found)
+
+    def with_first_arms(self, live: LiveRevision) -> LiveRevision:
+        """Let sticky units keep the arms that they had before this revision.
+
+        Raises:
+            RemoteError: The journal cannot be read.
+        """
+        spec, number = live.served.revision.spec, live.served.revision.number
+        earlier = [
+            other
+            for other, its in self.specs.items()
+            if other != number and its.experiment == spec.experiment
+        ]
+        if not spec.sticky_by or spec.redraw or not earlier:
+            return live
+        rollout = Rollout(number)
+        self._read_first_arms(rollout, earlier)
+        return replace(live, first_arms=rollout.known, rollout=(rollout, tuple(earlier)))
+
+    def _read_first_arms(self, rollout: Rollout, earlier: Sequence[int]) -> None:
+        requests = self._journal.drawn_requests(earlier)
+        rollout.learn((each.unit, each.revision, each.arm, each.propensity) for each in requests)
+
+    async def follow_rollout(
+        self, get: Callable[[], LiveRevision], put: Callable[[LiveRevision], None]
+    ) -> None:
+        """Learn of units that replicas of earlier revisions still meet, until these are silent.
+
+        Args:
+            get: Returns the live revision.
+            put: Takes the same with what was learned.
+        """
+        number, pause_s, silent_s = get().served.revision.number, 2 * FLUSH_S, 0.0
+        while silent_s < _ROLLOUT_OVER_S:
+            await asyncio.sleep(pause_s)
+            live = get()
+            if live.rollout is None or live.served.revision.number != number:
+                return
+            rollout, earlier = live.rollout
+            try:
+                came = await asyncio.to_thread(self._read_on, rollout, earlier)
+            except MlopsError as error:
+                # It knows all units but those of the last moment.
+                _LOG.warning("sticky units that came during the change: %s", error)
+                came = True
+            if get() is live and rollout.known is not live.first_arms:
+                put(replace(live, first_arms=rollout.known))
+            silent_s = 0.0 if came else silent_s + pause_s
+            pause_s = min(2 * pause_s, _ROLLOUT_PAUSE_S)
+
+    def _read_on(self, rollout: Rollout, earlier: Sequence[int]) -> bool:
+        """Read what has come into the journal since; return whether earlier revisions answered."""
+        end = self._journal.end().decisions
+        if rollout.after is None:
+            self._read_first_arms(rollout, earlier)
+            rollout.after = end
+            return True
+        came = False
+        while rollout.after < end:
+            rows = self._journal.decisions(rollout.after, end, _ROLLOUT_ROWS)
+            rollout.after = int(rows.seqs[-1]) if len(rows) else end
+            drawn = zip(
+                rows.units, rows.revisions.tolist(), rows.arms.tolist(),
+                rows.propensities.tolist(), strict=True,
+            )  # fmt: skip
+            own = {*earlier, rollout.live}
+            came |= rollout.learn(each for each in drawn if each[1] in own and each[3] > 0)
+        return came
+
+    def record_start(self, live: LiveRevision) -> None:
+        """Write down that the server serves a revision; later, where it cannot be done now."""
+        event = _event("started", live)
+        try:
+            self._journal.record([event])
+        except JournalUnavailableError:
+            # Before any decision of it: a report could not read what the journal does not know.
+            self._writer.add_fact(event)
+        self.specs[event.revision] = live.served.revision.spec
+
+    def record_live(self, live: LiveRevision) -> None:
+        """Write down that another revision goes live.
+
+        Raises:
+            JournalUnavailableError: It was not; the revision must not answer anybody.
+        """
+        event = _event("live", live)
+        self._journal.record([event])
+        self.specs[event.revision] = live.served.revision.spec
+
+    def record_note(self, number: int, text: str) -> None:
+        """Write down a sentence for whoever reads the report.
+
+        Raises:
+            JournalUnavailableError: It was not.
+        """
+        self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
+
+    def record_stop(self, number: int) -> None:
+        """Write down that the server has stopped, if that can be done."""
+        with contextlib.suppress(MlopsError):
+            self._journal.record([RevisionEvent(number, _now_ms(), "stopped")])
+
+
+def _event(kind: str, live: LiveRevision) -> RevisionEvent:
+    """What serves from now on, with the classes of its models."""
+    revision = live.served.revision
+    classes = {arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes}
+    document = {**to_dict(revision.spec), "classes": classes}
+    return RevisionEvent(revision.number, _now_ms(), kind, document)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,188 @@
+"""A consumer gets every event at least once, in order, whatever happens to it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import pytest
+
+from mlops.consumers import CONSUMERS, Batch, Consumed, Context
+from mlops.consumers import runner as runners
+from mlops.consumers.journal_size import JournalSize
+from mlops.consumers.runner import Runner
+from mlops.errors import InvalidInputError
+from mlops.journal.records import Progress
+from mlops.journal.room import too_large
+from mlops.journal.sql import SqlJournal
+from tests.conformance.test_journals import JOURNALS
+from tests.journal.rows import decision, nonce, outcome
+
+Start = Literal["beginning", "end"]
+
+
+class Tape:
+    """Writes down what it is given; fails while it is told to."""
+
+    start: ClassVar[Start] = "beginning"
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+        self.rated: list[bytes] = []
+        self.empty = 0
+        self.failure: Exception | None = None
+        self.closed = False
+
+    def consume(self, batch: Batch) -> Consumed:
+        if self.failure:
+            raise self.failure
+        self.seen += batch.decisions.nonces
+        self.rated += [each.nonce for each in batch.outcomes]
+        self.empty += not len(batch)
+        return Consumed(len(batch.decisions), len(batch.outcomes), "careful" if batch else "")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class LateTape(Tape):
+    start: ClassVar[Start] = "end"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(params=JOURNALS)
+def journal(request: pytest.FixtureRequest) -> Iterator[SqlJournal]:
+    opened = SqlJournal(JOURNALS[request.param](request))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "LIMIT", 4)
+
+
+def _all(runner: Runner) -> None:
+    while runner.step() == 0:
+        pass
+
+
+def _only(journal: SqlJournal, clock: Clock) -> Progress:
+    (found,) = journal.progress(int(clock() * 1000))
+    return found
+
+
+def test_it_takes_everything_once_and_goes_on_after_a_restart(journal: SqlJournal) -> None:
+    tape, clock = Tape(), Clock()
+    journal.append([decision(n) for n in range(10)], [outcome(n) for n in range(3)])
+    _all(Runner(journal, "tape", tape, "one", clock))
+    journal.append([decision(n) for n in range(10, 13)], [outcome(3)])
+    assert _only(journal, clock).lag_events == 4
+    assert _only(journal, clock).lag_seconds > 0
+    # The process ended; another begins once its time is up.
+    other = Runner(journal, "tape", tape, "two", clock)
+    assert other.step() > 0
+    assert len(tape.seen) == 10
+    clock.now += 60
+    _all(other)
+    assert tape.seen == [nonce(n) for n in range(13)]
+    assert tape.rated == [nonce(n) for n in range(4)]
+    found = _only(journal, clock)
+    assert (found.sent, found.dropped, found.failed) == (13, 4, 0)
+    assert (found.lag_events, found.lag_seconds, found.warning) == (0, 0.0, "careful")
+
+
+def test_what_fails_comes_again_and_delays_only_itself(journal: SqlJournal) -> None:
+    tape, clock = Tape(), Clock()
+    journal.append([decision(n) for n in range(3)], [])
+    runner = Runner(journal, "tape", tape, "one", clock)
+    tape.failure = OSError("the sink is away")
+    pauses = [runner.step() for _ in range(9)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 60
+    found = _only(journal, clock)
+    assert (found.failed, found.sent, found.lag_events) == (9, 0, 3)
+    assert "the sink is away" in found.fault
+    tape.failure = None
+    _all(runner)
+    assert tape.seen == [nonce(n) for n in range(3)]
+    found = _only(journal, clock)
+    assert (found.failed, found.sent, found.fault) == (9, 3, "")
+
+
+def test_a_process_that_was_thought_dead_moves_no_offset(journal: SqlJournal) -> None:
+    tape, clock = Tape(), Clock()
+    journal.append([decision(n) for n in range(3)], [])
+    first, second = (Runner(journal, "tape", tape, name, clock) for name in ("one", "two"))
+    known = first._claim()
+    assert known is not None
+    clock.now += 60
+    _all(second)
+    before = _only(journal, clock)
+    first._store(known)
+    assert _only(journal, clock) == before
+    assert first.step() == runners._POLL_S * 10
+
+
+def test_a_new_one_begins_where_it_wants(journal: SqlJournal) -> None:
+    late, clock = LateTape(), Clock()
+    journal.append([decision(1)], [outcome(1)])
+    runner = Runner(journal, "late", late, "one", clock)
+    _all(runner)
+    journal.append([decision(2)], [outcome(2)])
+    _all(runner)
+    assert (late.seen, late.rated) == ([nonce(2)], [nonce(2)])
+
+
+def test_an_empty_batch_comes_now_and_then(journal: SqlJournal) -> None:
+    tape, clock = Tape(), Clock()
+    runner = Runner(journal, "tape", tape, "one", clock)
+    for _ in range(10):
+        runner.step()
+        clock.now += 3
+    assert tape.empty == 3
+
+
+def test_the_size_of_the_journal_is_told_once_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/journal.db")
+    sizes = itertools.chain((0, 2_000_000, 3_000_000, 10, 2_000_000))
+    monkeypatch.setattr(journal, "size_bytes", lambda: next(sizes))
+    clock = Clock()
+    watch = JournalSize(Context("wine", journal, {"max_mb": 1}), clock)
+    batch = Batch(journal.decisions(0, 0, 1), [])
+    told = []
+    for _ in range(5):
+        told.append(bool(watch.consume(batch).warning))
+        assert bool(watch.consume(batch).warning) is told[-1]  # looks once a minute
+        clock.now += 61
+    assert told == [False, True, True, False, True]
+    assert len(caplog.records) == 2
+    assert "2.0 MB" in caplog.messages[0]
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("size", "max_mb", "told"),
+    [(1_000_000, 1, False), (1_000_001, 1, True), (10**12, 0, False), (0, 1, False)],
+)
+def test_the_cap(size: int, max_mb: int, told: bool) -> None:
+    assert bool(too_large(size, max_mb, "wine")) is told
+
+
+def test_every_consumer_has_a_name_and_a_start() -> None:
+    for name in CONSUMERS:
+        made: Callable[[Context], object] = CONSUMERS.load(name)
+        assert made.start in ("beginning", "end")  # type: ignore[attr-defined]  # a class
+    with pytest.raises(InvalidInputError, match="consumer"):
+        CONSUMERS.load("journal-sise")

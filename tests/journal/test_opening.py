@@ -1,0 +1,129 @@
+"""A journal that is away when its server starts, and comes back by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from mlops.errors import RemoteError
+from mlops.journal import sql
+from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.nothing import open_journal
+from mlops.journal.records import Fate, RevisionEvent
+from mlops.journal.sql import SqlJournal
+from mlops.journal.writer import JournalWriter
+from tests.fakes import until
+from tests.journal.rows import T0, decision, outcome
+from tests.postgresql import PostgreSQL
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "_REOPEN_S", 0.05)
+
+
+def _away(url: str) -> tuple[Journal, JournalWriter]:
+    """What cannot be stored is refused with a reason; the rest waits."""
+    journal = open_journal(url)
+    with pytest.raises(RemoteError):
+        journal.revision_events()
+    writer = JournalWriter(journal, lambda stored: None)
+    writer.add_fact(RevisionEvent(1, T0, "started", {"arms": [{"name": "a", "weight": 1.0}]}))
+    writer.add_decision(decision(1))
+    with pytest.raises(JournalUnavailableError) as caught:
+        writer.add_outcomes([outcome(1)]).result(30)
+    assert caught.value.hint
+    assert writer.fault == caught.value.message
+    return journal, writer
+
+
+def _back(url: str, journal: Journal, writer: JournalWriter) -> None:
+    """What came meanwhile is there."""
+    until(lambda: not writer.fault, 30)
+    (stored,) = writer.add_outcomes([outcome(1)]).result(10)
+    assert stored.fate in (Fate.ACCEPTED, Fate.UNMATCHED)
+    assert writer.close(10)
+    journal.close()
+    read = SqlJournal(url)
+    assert read.traffic()[0].drawn == 1
+    assert [event.event for event in read.revision_events()] == ["started"]
+    read.close()
+
+
+def test_a_file_that_somebody_holds(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    url = f"sqlite:///{path}?timeout=0.1"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        journal, writer = _away(url)
+        other.execute("ROLLBACK")
+    _back(url, journal, writer)
+
+
+def test_a_file_that_is_damaged_and_mended(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"no database" * 1_000)
+    journal, writer = _away(f"sqlite:///{path}")
+    path.unlink()
+    _back(f"sqlite:///{path}", journal, writer)
+
+
+def test_a_file_that_is_damaged_while_it_is_open(tmp_path: Path) -> None:
+    path, backup = tmp_path / "journal.db", tmp_path / "backup.db"
+    url = f"sqlite:///{path}"
+    first = SqlJournal(url)
+    first.append([decision(n) for n in range(200)], [])
+    first.close()
+    shutil.copy(path, backup)
+    journal = SqlJournal(url)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+    with pytest.raises(JournalUnavailableError, match="malformed"):
+        journal.append([decision(n) for n in range(500, 900)], [outcome(1)])
+    for old in tmp_path.glob("journal.db*"):
+        old.unlink()
+    shutil.copy(backup, path)
+    stored = journal.append([decision(1_000)], [outcome(1)])
+    assert [item.fate for item in stored] == [Fate.ACCEPTED]
+    journal.close()
+
+
+def test_a_server_that_is_away(database: PostgreSQL) -> None:
+    url = f"{database.url}?schema=away"
+    database.stop()
+    try:
+        journal, writer = _away(url)
+    finally:
+        database.start()
+    _back(url, journal, writer)
+
+
+def test_many_threads_open_it_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    path.write_bytes(b"no database" * 1_000)
+    journal = open_journal(f"sqlite:///{path}")
+    path.unlink()
+    until(lambda: not _refuses(journal))
+    threads = [threading.Thread(target=_refuses, args=(journal,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert journal.totals() == {"requests": 0, "outcomes": 0}
+    journal.close()
+
+
+def _refuses(journal: object) -> bool:
+    assert isinstance(journal, SqlJournal)
+    try:
+        journal.totals()
+    except RemoteError:
+        return True
+    return False

@@ -1,0 +1,41 @@
+"""A server whose journal cannot be used when it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from mlops.spec.server import Launch
+from tests.fixtures_deployment import wait_until
+from tests.serving.server import Server, make_launch, served
+
+_ROW = [{"fixed acidity": 7.4, "alcohol": 9.4, "sulphates": 0.56}]
+
+
+def test_it_answers_says_so_and_recovers(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    launch = make_launch(tmp_path, served(models))
+    path = tmp_path / "journal.db"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("CREATE TABLE t (x)")
+        other.execute("BEGIN EXCLUSIVE")
+        server = start(launch)
+        ids = [server.predict(_ROW).request_id for _ in range(5)]
+        refused = server.post("/feedback", {"request_id": ids[0], "reward": 1.0})
+        assert refused.status == 503
+        assert "locked" in refused.json["error"]
+        (warning,) = server.admin("GET", "/status").json["warnings"]
+        assert "Predictions go on" in warning
+        assert server.predict(_ROW).status == 200
+        other.execute("ROLLBACK")
+    wait_until(
+        lambda: server.post("/feedback", {"request_id": ids[0], "reward": 1.0}).status == 200
+    )
+    wait_until(lambda: not server.admin("GET", "/status").json["warnings"])
+    journal = server.journal()
+    assert [event.event for event in journal.revision_events()] == ["started"]
+    assert sum(traffic.drawn for traffic in journal.traffic()) == 6
+    journal.close()
