@@ -7,6 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects import postgresql, sqlite
@@ -48,6 +49,7 @@ from mlops.journal.streaming import (
     read_decisions,
     read_outcomes,
 )
+from mlops.journal.turns import Turns
 
 # PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _DISK_FULL = "53100"
@@ -132,8 +134,10 @@ class SqlJournal:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
         """Commit what the block does, or nothing of it."""
-        with self._writing(), self._engine.begin() as connection:
-            yield connection
+        with self._writing():
+            opened = self._open()
+            with opened.turns.take(), opened.engine.begin() as connection:
+                yield connection
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -320,6 +324,8 @@ class _Opened:
         self.engine = engine
         dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
         self.columns = ColumnIds(engine)
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        self.turns = Turns(Path(file) if file and "mode" not in engine.url.query else None)
         self.insert_outcomes = (
             dialect.insert(outcomes)
             .on_conflict_do_nothing()
