@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 import threading
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -17,10 +14,9 @@ from mlops.journal.base import JournalUnavailableError
 from mlops.journal.records import Fate
 from mlops.journal.sql import SqlJournal
 from tests.fixtures_deployment import Shop, wait_until
-from tests.journal.rows import decision, nonce, outcome
+from tests.journal.rows import decision, outcome
 from tests.postgresql import PostgreSQL
 
-_CHECKOUT = Path(__file__).parents[2]
 _NUMBERS = itertools.count()
 
 
@@ -31,35 +27,6 @@ def url(database: PostgreSQL) -> str:
 
 
 # Several writers.
-
-
-def test_no_acknowledged_outcome_of_several_processes_is_lost_or_doubled(url: str) -> None:
-    """Two of the three write the same rows, one is killed in the middle."""
-    firsts = (0, 0, 1_000_000)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.journal.append_forever", url, str(first)],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=_CHECKOUT,
-        )
-        for first in firsts
-    ]
-    acknowledged: list[int] = []
-    for process in processes:
-        assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(150)]
-        process.kill()
-        lines += process.stdout.readlines()
-        process.stdout.close()
-        process.wait()
-        acknowledged += [int(line) for line in lines if line.endswith("\n")]
-    journal = SqlJournal(url)
-    seen = [observation.nonce for observation in journal.observations()]
-    journal.close()
-    assert len(set(seen)) == len(seen)
-    assert {nonce(number) for number in acknowledged} <= set(seen)
-    assert len(acknowledged) >= 450
 
 
 def test_writers_that_meet_in_opposite_order_both_get_through(url: str) -> None:

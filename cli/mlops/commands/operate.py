@@ -26,6 +26,7 @@ _STYLES = {
     "stopped": "dim",
     "crashed": "red",
     "unresponsive": "red",
+    "unknown": "red",
     "ready": "green",
     "progressing": "yellow",
     "failing": "red",
@@ -178,6 +179,11 @@ def _render_here(out: Console, each: Status) -> None:
     from rich.table import Table
 
     style = _STYLES[each.state]
+    if not each.revision:
+        out.print(f"[bold]{each.name}[/] [{style}]{each.state}[/]")
+        for text in each.warnings:
+            out.print(f"  [yellow]{escape(text)}[/]")
+        return
     since = f"started {age(each.since_ms)}" if each.state != "stopped" else age(each.since_ms)
     out.print(
         f"[bold]{each.name}[/] [{style}]{each.state}[/]  {since}  revision "

@@ -6,7 +6,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Engine, QueuePool, create_engine, event, insert, inspect, select, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    QueuePool,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.schema import CreateSchema
@@ -127,10 +138,17 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DB
 
 
 def _create_tables(engine: Engine) -> None:
+    with engine.connect() as connection:
+        if _is_current(connection):
+            return
     with engine.begin() as connection:
         translated = connection.get_execution_options().get("schema_translate_map") or {}
+        # Two that find nothing there must not both create it. Python's driver for SQLite begins a
+        # transaction before an INSERT only, and a crash would leave half of it done.
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATING})
+        else:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         # Asked first: who may use it may not be allowed to create one.
         if translated and not inspect(connection).has_schema(translated[None]):
             connection.execute(CreateSchema(translated[None], if_not_exists=True))
@@ -143,3 +161,12 @@ def _create_tables(engine: Engine) -> None:
                 f"The journal has tables of version {found}; this mlops reads {schema.VERSION}.",
                 hint="pip install --upgrade mlops-loop",
             )
+
+
+def _is_current(connection: Connection) -> bool:
+    """Whether the tables are there, in today's form."""
+    translated = connection.get_execution_options().get("schema_translate_map") or {}
+    if not inspect(connection).has_table(schema.meta.name, schema=translated.get(None)):
+        return False
+    found = connection.execute(select(schema.meta.c.version)).scalar_one_or_none()
+    return found == schema.VERSION

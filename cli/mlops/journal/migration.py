@@ -23,10 +23,6 @@ def migrate(connection: Connection) -> bool:
     Returns:
         Whether they are up to date; False if their version is not known.
     """
-    if connection.dialect.name == "sqlite":
-        # Python's driver begins a transaction before an INSERT only: a crash would leave half of
-        # it done, and two processes could both begin.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
     version = connection.execute(select(schema.meta.c.version)).scalar_one()
     if version == schema.VERSION:
         return True
