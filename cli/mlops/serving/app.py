@@ -11,9 +11,11 @@ handed to an ordinary Starlette application.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from dataclasses import asdict
-from functools import partial
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from dataclasses import asdict, dataclass
+from email.utils import formatdate
+from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import orjson
@@ -29,10 +31,10 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.protocols.outcomes import read_outcomes
-from mlops.serving.bodies import BodyRoom, Receive, off_the_loop, read_body, release
+from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, off_the_loop, read_body, release
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
-from mlops.serving.dataplane import DataPlane, Exchange
+from mlops.serving.dataplane import Answer, DataPlane, Exchange
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, journal_fault
 from mlops.serving.routes import Route, find_route
@@ -42,8 +44,31 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 # By which a tester chooses the arm.
 _FORCED_ARM = "x-mlops-arm"
+# Heads that are remembered.
+_MAX_KNOWN = 256
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownHead:
+    """A request's line and headers, checked: its body is all that is still to be read.
+
+    Attributes:
+        route: Where it goes.
+        codec: Reads and writes it.
+        headers: Names in lower case.
+        length: Bytes of its body.
+        keep_alive: Whether the connection goes on after the answer.
+        repeats: Whether another request may well have the very same head.
+    """
+
+    route: Route
+    codec: Codec
+    headers: Mapping[str, str]
+    length: int
+    keep_alive: bool
+    repeats: bool
 
 
 class App:
@@ -79,6 +104,8 @@ class App:
         self._room = room
         self._guard = guard
         self._token = Token(token)
+        #: Heads that were recognised, by their bytes; of all connections, as callers have many.
+        self.known: dict[bytes, KnownHead] = {}
         self._codecs: dict[str, Codec] = {name: CODECS.load(name) for name in CODECS}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,6 +125,77 @@ class App:
             await _send(send, _text_error(405, "Only POST is taken here."), _ALLOW)
         else:
             await self._serve(route, scope, receive, send)
+
+    def recognise(self, scope: Scope, *, keep_alive: bool) -> KnownHead | None:
+        """Check the head of a request once, for `answer`; None if ASGI is to deal with it.
+
+        Most requests are predictions of a few rows, with a body of known size that is not packed.
+        For those ASGI costs more than the answer. Everything that could be refused goes the other
+        way, where refusals are.
+
+        Args:
+            scope: Of ASGI.
+            keep_alive: Whether the connection goes on after the answer.
+        """
+        route = find_route(scope["path"])
+        if route is None or route.feedback or scope["method"] != "POST":
+            return None
+        pairs = scope["headers"]
+        headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in pairs}
+        length = headers.get("content-length", "")
+        if (
+            len(headers) != len(pairs)
+            or not _SPECIAL.isdisjoint(headers)
+            or not (length.isascii() and length.isdigit() and int(length) <= SMALL_BODY)
+            or self._guard.refusal(scope)
+            or form_type(headers, route.protocol)
+            or not self._authorized(scope)
+        ):
+            return None
+        return KnownHead(
+            route=route,
+            codec=self._codecs[route.protocol],
+            headers=headers,
+            length=int(length),
+            keep_alive=keep_alive,
+            repeats=keep_alive and _UNIQUE.isdisjoint(headers),
+        )
+
+    def remember(self, written: bytes, head: KnownHead) -> None:
+        """Know a head from now on, without reading it."""
+        if len(self.known) >= _MAX_KNOWN:
+            self.known.clear()
+        self.known[written] = head
+
+    def answer(self, head: KnownHead, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
+        """Answer a recognised request.
+
+        Returns:
+            The whole answer, status, headers and body; or a coroutine of it, where a model takes
+            its time.
+        """
+        try:
+            served = self._served(head.route, head.codec, body, head.headers)
+            if type(served) is not tuple:
+                return self._answer_later(head, served)  # type: ignore[arg-type]  # no tuple
+            encoded, answer = served
+        except ProtocolError as error:
+            return self.refuse(head, error)
+        return _written(encoded, answer, head.keep_alive)
+
+    async def _answer_later(
+        self, head: KnownHead, pending: Coroutine[Any, Any, tuple[Encoded, Answer]]
+    ) -> bytes:
+        try:
+            encoded, answer = await pending
+        except ProtocolError as error:
+            return self.refuse(head, error)
+        return _written(encoded, answer, head.keep_alive)
+
+    def refuse(self, head: KnownHead, error: ProtocolError) -> bytes:
+        """Answer a recognised request that gets no arm."""
+        self._metrics.refused[head.route.protocol] += 1
+        return _written(head.codec.encode_error(error), error, head.keep_alive)
 
     def _authorized(self, scope: Scope) -> bool:
         if scope["path"] in _OPEN_PATHS:
@@ -139,26 +237,27 @@ class App:
     async def _predict(
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
     ) -> tuple[Encoded, _Headers]:
-        header = self._plane.live.unit_header
+        served = self._served(route, codec, body, headers)
+        encoded, answer = served if isinstance(served, tuple) else await served
+        return encoded, _answer_headers(answer)
+
+    def _served(
+        self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
+    ) -> tuple[Encoded, Answer] | Coroutine[Any, Any, tuple[Encoded, Answer]]:
+        get = headers.get
+        unit = self._plane.live.unit_header
         context = RequestContext(
-            protocol=route.protocol,
-            size=len(body),
-            started_ns=time.perf_counter_ns(),
-            model=route.model,
-            version=route.version,
-            forced_arm=headers.get(_FORCED_ARM, ""),
-            idempotency_key=headers.get("idempotency-key", ""),
-            unit=headers.get(header, "") if header else "",
+            route.protocol,
+            len(body),
+            time.perf_counter_ns(),
+            route.model,
+            route.version,
+            get(_FORCED_ARM, ""),
+            get("idempotency-key", ""),
+            get(unit, "") if unit else "",
         )
         exchange = Exchange(partial(codec.decode, body, headers), codec.encode, codec.encode_error)
-        served = self._plane.serve(exchange, context)
-        encoded, answer = served if isinstance(served, tuple) else await served
-        return encoded, (
-            (b"x-mlops-request-id", answer.request_id.encode()),
-            (b"x-mlops-arm", answer.arm.encode()),
-            (b"x-mlops-revision", b"%d" % answer.revision),
-            *_further(answer.result),
-        )
+        return self._plane.serve(exchange, context)
 
     async def _feedback(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
         if route.protocol == "seldon-v1":
@@ -193,8 +292,36 @@ class App:
         return encode_feedback(counts(receipts))
 
 
-def _further(result: object) -> _Headers:
-    return _FURTHER.get(result.kind, ()) if isinstance(result, ProtocolError) else ()
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
+
+
+def _answer_headers(answer: Answer) -> _Headers:
+    result = answer.result
+    further = _FURTHER.get(result.kind, ()) if isinstance(result, ProtocolError) else ()
+    return (
+        (b"x-mlops-request-id", answer.request_id.encode()),
+        (b"x-mlops-arm", answer.arm.encode()),
+        (b"x-mlops-revision", b"%d" % answer.revision),
+        *further,
+    )
+
+
+def _written(encoded: Encoded, of: Answer | ProtocolError, keep_alive: bool) -> bytes:
+    """Write an answer as HTTP/1.1 has it (RFC 9112)."""
+    close = b"" if keep_alive else b"connection: close\r\n"
+    date = _date(int(time.time()))
+    if type(of) is Answer and encoded.status == 200 and not encoded.headers:
+        return _GOOD % (
+            date, encoded.content_type, len(encoded.body), of.request_id.encode(), of.arm.encode(),
+            of.revision, close, encoded.body,
+        )  # fmt: skip
+    more = _answer_headers(of) if isinstance(of, Answer) else _FURTHER.get(of.kind, ())
+    lines = b"".join(b"%b: %b\r\n" % pair for pair in (*encoded.headers, *more))
+    status = b"%d %b" % (encoded.status, HTTPStatus(encoded.status).phrase.encode())
+    size = len(encoded.body)
+    return _ANY % (status, date, encoded.content_type, size, lines, close, encoded.body)
 
 
 def _refusal(fault: Exception) -> ProtocolError:
@@ -206,6 +333,18 @@ def _refusal(fault: Exception) -> ProtocolError:
     return ProtocolError(Kind.SLOW_BODY, "The body took too long to arrive.")
 
 
+_GOOD = (
+    b"HTTP/1.1 200 OK\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
+    b"x-mlops-request-id: %b\r\nx-mlops-arm: %b\r\nx-mlops-revision: %d\r\n%b\r\n%b"
+)
+_ANY = b"HTTP/1.1 %b\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b"
+# What needs more than the body's bytes as they come.
+_SPECIAL = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
+# What is new with each request, of headers that callers and proxies send.
+_UNIQUE = frozenset(
+    {"idempotency-key", "x-request-id", "x-b3-traceid", "x-b3-spanid", "traceparent", "tracestate",
+     "x-cloud-trace-context", "x-amzn-trace-id", "x-correlation-id"}
+)  # fmt: skip
 _CLOSE = ((b"connection", b"close"),)
 _FURTHER: dict[Kind, _Headers] = {
     Kind.SLOW_BODY: _CLOSE,
