@@ -255,6 +255,7 @@ def memory_kib(server: Server) -> int:
 def test_bodies_that_end_too_early_or_too_late(server: Server) -> None:
     with Wire(server) as wire:
         wire.send(request("/invocations", GOOD, b"Content-Length: 5"))
+        assert wire.reply().status == 400
         # The rest reads as another request, which it is not.
         assert wire.reply().status == 400
         assert wire.closed

@@ -16,6 +16,7 @@ import pytest
 
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError, Rows
 from mlops.serving.runners import InlineRunner, Runner, ThreadRunner
+from tests.hostile.wire import Wire, request
 from tests.serving.server import Server, make_launch, running, served
 
 SLEEPER = """
@@ -172,6 +173,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         )
     with running(make_launch(folder, served(models)), folder) as server:
         yield server
+
+
+def test_a_slow_answer_comes_before_that_to_the_next_request(house: Server) -> None:
+    with Wire(house) as wire:
+        for seconds in (0.3, 0.0, 0.1):
+            body = json.dumps({"dataframe_records": [{"seconds": seconds}]}).encode()
+            wire.send(request("/invocations", body, b"X-Mlops-Arm: works"))
+        answers = [wire.reply().json["predictions"] for _ in range(3)]
+    assert answers == [[0.3], [0.0], [0.1]]
 
 
 def test_one_arm_that_hangs_holds_nobody_else_up(house: Server) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
 from mlops.protocols.base import (
     UNSIGNED,
@@ -75,16 +76,13 @@ class OpenInferenceCodec:
             ProtocolError: `MISMATCH`: it asks for one that the model does not have.
         """
         wanted: Wanted = request.wanted
+        if wanted is _ANYTHING and type(response.prediction) is np.ndarray:
+            numbers = _numbers(response)
+            if numbers is not None:
+                return Encoded(200, orjson.dumps(_document(response, [numbers])))
         outputs = wanted_outputs(response, request.n_rows, wanted.outputs)
         chunks: list[bytes] = []
-        document = {
-            "model_name": response.deployment,
-            "model_version": response.arm,
-            "id": response.client_id or response.request_id,
-            "parameters": response_parameters(response),
-            "outputs": [_output(tensor, wanted, chunks) for tensor in outputs],
-        }
-        head = write(document)
+        head = write(_document(response, [_output(each, wanted, chunks) for each in outputs]))
         if not chunks:
             return Encoded(200, head)
         length = ((HEADER.encode(), str(len(head)).encode()),)
@@ -93,6 +91,36 @@ class OpenInferenceCodec:
     def encode_error(self, error: ProtocolError) -> Encoded:
         """Write `{"error": "..."}`."""
         return Encoded(http_status(error.kind), write({"error": plain(error.message)}))
+
+
+def _document(response: InferenceResponse, outputs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an answer with these outputs."""
+    return {
+        "model_name": response.deployment,
+        "model_version": response.arm,
+        "id": response.client_id or response.request_id,
+        "parameters": response_parameters(response),
+        "outputs": outputs,
+    }
+
+
+def _numbers(response: InferenceResponse) -> dict[str, Any] | None:
+    """Return one finite double per row as the only output, as `_output` would; else None.
+
+    Most models answer that, and with a tensor in between it takes four times as long.
+    """
+    array = response.prediction
+    assert isinstance(array, np.ndarray)
+    if array.dtype != np.float64 or array.ndim != 1 or not np.isfinite(array).all():
+        return None
+    names = response.output_names
+    return {
+        "name": names[0] if names is not None and len(names) == 1 else "output-1",
+        "shape": (len(array), 1),
+        "datatype": "FP64",
+        "parameters": {"content_type": "np"},
+        "data": array.tolist(),
+    }
 
 
 def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:

@@ -33,6 +33,8 @@ from mlops.protocols.shapes import read_shape
 _NONE: dict[str, Any] = {}
 # Parameters of a request that speak to the codec.
 _OURS = frozenset({"content_type", "binary_data_output", "headers"})
+_TENSOR_KEYS = ("name", "shape", "datatype", "data")
+_ONE_CELL = ([1], [1, 1])
 
 
 def read_inputs(entries: object, binary: BinaryData, content_type: str | None) -> Payload:
@@ -49,6 +51,10 @@ def read_inputs(entries: object, binary: BinaryData, content_type: str | None) -
     """
     if type(entries) is not list or not entries:
         raise malformed("`inputs` must be a list of at least one tensor.")
+    row = _one_row(entries) if content_type is None and len(entries) > 1 else None
+    if row is not None:
+        binary.finish()
+        return row
     tensors = []
     for index, entry in enumerate(entries):
         try:
@@ -74,6 +80,30 @@ def payload_of(tensors: list[OpenInferenceTensor], content_type: str | None) -> 
     if content_type == "np":
         raise malformed("The content type `np` takes exactly one input; leave it out for columns.")
     return _columns(tensors)
+
+
+def _one_row(entries: list[Any]) -> Columns | None:
+    """Read one number for each of several columns, which most requests are; else None.
+
+    An array for each of them would cost more than the model does.
+    """
+    columns: dict[str, Any] = {}
+    for entry in entries:
+        if type(entry) is not dict or len(entry) != len(_TENSOR_KEYS):
+            return None
+        name, data = entry.get("name"), entry.get("data")
+        if (
+            type(data) is not list
+            or len(data) != 1
+            or type(data[0]) is not float
+            or entry.get("datatype") != "FP64"
+            or entry.get("shape") not in _ONE_CELL
+            or type(name) is not str
+            or not name
+        ):
+            return None
+        columns[name] = data
+    return Columns(columns) if len(columns) == len(entries) else None
 
 
 def _label(entry: object, index: int) -> str:

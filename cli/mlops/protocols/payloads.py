@@ -13,6 +13,11 @@ from mlops.protocols.shapes import check_depth, check_nesting, check_rectangle, 
 _NESTED = {list, dict}
 
 
+# Names that were checked last, by how many they were.
+_last_names: dict[int, tuple[str, ...]] = {}
+_FEW_NAMES = 1_000
+
+
 def read_payload(value: object, where: str) -> Payload:
     """Read rows in whatever form they come: lists, objects, single values, or columns.
 
@@ -105,9 +110,14 @@ def read_names(value: object, where: str) -> tuple[str, ...] | None:
     if type(value) is not list or set(map(type, value)) != {str}:
         raise malformed(f"`{where}` must be a list of strings.")
     names = tuple(value)
+    if names == _last_names.get(len(names)):
+        # Those of the request before, as nearly always.
+        return names
     if len(set(names)) != len(names):
         twice, _ = Counter(names).most_common(1)[0]
         raise malformed(f"`{where}` has the name {shown(twice)} twice.")
+    if len(names) <= _FEW_NAMES:
+        _last_names[len(names)] = names
     return names
 
 

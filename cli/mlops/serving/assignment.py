@@ -30,7 +30,7 @@ from mlops.spec.request_id import fresh_nonce, nonce_of
 _FULL = 2.0**64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Assignment:
     """The arm that one request gets.
 

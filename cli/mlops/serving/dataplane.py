@@ -46,7 +46,7 @@ _T = TypeVar("_T")
 Later: TypeAlias = Coroutine[Any, Any, _T]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """What became of one request.
 
@@ -63,7 +63,7 @@ class Answer:
     revision: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange(Generic[_T]):
     """A transport's side of one request; what takes long is called in a thread.
 
@@ -215,7 +215,7 @@ class DataPlane:
                 revision=revision.number,
                 arm=arm.arm.name,
                 arm_index=arm.index,
-                version=arm.arm.model.public_label,
+                version=arm.version,
                 client_id=call.request.client_id,
                 output_names=arm.signature.outputs or None,
             )
@@ -253,7 +253,7 @@ class DataPlane:
             arm.runner.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Call:
     """One request between its assignment and its answer."""
 

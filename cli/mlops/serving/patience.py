@@ -83,6 +83,7 @@ class PatientProtocol(HttpToolsProtocol):
     _body: bytes = b""
     _body_left = 0
     _is_next = False
+    _idle_from = 0.0
 
     _stage = _IDLE
     _awaited = _IDLE
@@ -133,17 +134,28 @@ class PatientProtocol(HttpToolsProtocol):
         return is_answered and not self.pipeline and not self.flow.write_paused
 
     def _read(self, data: bytes) -> None:
-        """Feed the parser, a slice at a time, until too many requests wait."""
-        while data:
-            size = len(data) if len(data) <= self._body_left else _SLICE
-            part, data = data[:size], data[size:]
-            self._read_part(part)
-            if self._refused or self.parser is None:
-                return
-            if data and len(self.pipeline) >= _MAX_PIPELINED:
-                self._unfed.append(data)
-                self.flow.pause_reading()
-                return
+        """Feed the parser a slice; the rest once others had their turn, unless too many wait."""
+        size = len(data) if len(data) <= max(self._body_left, _SLICE) else _SLICE
+        self._read_part(data[:size])
+        if size < len(data) and not self._refused and self.parser is not None:
+            self._unfed.insert(0, data[size:])
+            self.flow.pause_reading()
+            if len(self.pipeline) < _MAX_PIPELINED:
+                self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Go on with what was received and not read."""
+        if not self._unfed or self._refused or self.parser is None:
+            return
+        if len(self.pipeline) >= _MAX_PIPELINED or self.flow.write_paused:
+            # It goes on after an answer.
+            return
+        data = b"".join(self._unfed)
+        self._unfed.clear()
+        if self._is_free():
+            self.flow.resume_reading()
+        self._unset_keepalive_if_required()
+        self._read(data)
 
     def _read_part(self, data: bytes) -> None:
         self._incoming = len(data)
@@ -239,14 +251,14 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Read on; wait for the answer to be read, if the connection then ends."""
+        self._idle_from = self.loop.time()
         super().on_response_complete()
         if self.transport.is_closing():
             self._watch_reader()
-        elif self._unfed and len(self.pipeline) < _MAX_PIPELINED:
-            data = b"".join(self._unfed)
-            self._unfed.clear()
-            self._unset_keepalive_if_required()
-            self._read(data)
+        elif self._unfed:
+            # Uvicorn reads on after an answer.
+            self.flow.pause_reading()
+            self.loop.call_soon(self._read_on)
 
     def _respond(self, head: KnownHead, body: bytes) -> None:
         """Answer a usual request, at once if its model is quick."""
@@ -280,12 +292,39 @@ class PatientProtocol(HttpToolsProtocol):
         self.transport.write(answer)
         if not head.keep_alive:
             self.transport.close()
-        self.on_response_complete()
+        if not head.keep_alive or self.pipeline or self._unfed or self.flow.read_paused:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        self._idle_from = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._idle_on(self.timeout_keep_alive)
+
+    def _idle_on(self, seconds: float) -> None:
+        handler = self.timeout_keep_alive_handler
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, handler)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that idles; on a busy one a timer for each request would cost more."""
+        self.timeout_keep_alive_task = None
+        if self._stage % 3 != _IDLE or not self._is_free():
+            # It is armed again after the answer.
+            return
+        left = self._idle_from + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._idle_on(left)
+        else:
+            super().timeout_keep_alive_handler()
 
     def pause_writing(self) -> None:
         """Wait for the answer to be read."""
         super().pause_writing()
         self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """Go on, as the caller reads its answers again."""
+        super().resume_writing()
+        self.loop.call_soon(self._read_on)
 
     def _size_of_headers(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

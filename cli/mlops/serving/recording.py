@@ -24,7 +24,7 @@ from mlops.serving.revision import LiveRevision
 from mlops.serving.shadows import Shadows
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
     """What the journal keeps of one request's rows, and of its answer."""
 

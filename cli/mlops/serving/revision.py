@@ -27,7 +27,8 @@ _LOG = logging.getLogger(__name__)
 _INLINE_MS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, for what is computed once.
+@dataclass(frozen=True)
 class LiveArm:
     """One arm with its model in memory, or with the way to it.
 
@@ -43,10 +44,15 @@ class LiveArm:
     loaded: LoadedModel
     runner: Runner
 
-    @property
+    @cached_property
     def remote(self) -> RemoteModel | None:
         """Its model, if another server answers for it."""
         return self.loaded.model if isinstance(self.loaded.model, RemoteModel) else None
+
+    @cached_property
+    def version(self) -> str:
+        """The model version, for whoever calls."""
+        return self.arm.model.public_label
 
     @property
     def signature(self) -> Signature:
@@ -54,7 +60,6 @@ class LiveArm:
         return self.remote.signature if self.remote else self.loaded.signature
 
 
-# Without slots, for what is computed once.
 @dataclass(frozen=True)
 class LiveRevision:
     """Everything a request needs, swapped as one pointer.
@@ -82,8 +87,21 @@ class LiveRevision:
     @property
     def signature(self) -> Signature:
         """What requests are like: the signature of the first arm that has one."""
+        # An endpoint's is known since it was up, and may change when it comes up again.
+        return self._known_signature if self._has_endpoints else self._fixed_signature
+
+    @cached_property
+    def _fixed_signature(self) -> Signature:
+        return self._known_signature
+
+    @property
+    def _known_signature(self) -> Signature:
         known = (arm.signature for arm in self.arms if arm.signature.columns)
         return next(known, self.arms[0].signature)
+
+    @cached_property
+    def _has_endpoints(self) -> bool:
+        return any(arm.remote for arm in self.arms)
 
     @cached_property
     def sticky(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 
@@ -21,7 +22,8 @@ class Column:
     required: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots, for what is computed once.
+@dataclass(frozen=True)
 class Signature:
     """What a model takes and gives.
 
@@ -48,7 +50,7 @@ class Signature:
         """MLflow's type name of each input column."""
         return {column.name: column.type for column in self.columns}
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the input columns."""
         return tuple(column.name for column in self.columns)
