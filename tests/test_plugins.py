@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mlops.consumers import CONSUMERS
 from mlops.errors import InvalidInputError
 from mlops.plugins import Plugins
 from mlops.policies import POLICIES
@@ -15,7 +16,7 @@ from mlops.protocols import CODECS
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
 
-FAMILIES: list[Plugins[Any]] = [POLICIES, REWARDS, CODECS, RUNTIMES]
+FAMILIES: list[Plugins[Any]] = [POLICIES, REWARDS, CODECS, RUNTIMES, CONSUMERS]
 
 FRUIT: Plugins[Any] = Plugins(
     "fruit",

@@ -216,6 +216,11 @@ def _render_here(out: Console, each: Status) -> None:
             f"{shadow['share'] * 100:.4g} %  {shadow['requests']:,} copies, "
             f"{shadow['errors']:,} errors, {shadow['dropped']:,} dropped"
         )
+    for consumer in each.consumers:
+        out.print(
+            f"  [dim]consumer[/] {escape(consumer['name'])}  {consumer['lag_events']:,} events "
+            f"behind, {consumer['sent']:,} taken, {consumer['failed']:,} failures"
+        )
     for text in each.warnings:
         out.print(f"[yellow]note: {escape(text)}[/]")
     if each.state in ("crashed", "stopped"):

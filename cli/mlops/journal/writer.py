@@ -219,10 +219,14 @@ class JournalWriter:
 
     def _take_decisions(self) -> list[tuple[Decision, int]]:
         with self._lock:
-            count = min(len(self._decisions), _DECISIONS_PER_COMMIT)
-            taken = [self._decisions.popleft() for _ in range(count)]
+            if len(self._decisions) <= _DECISIONS_PER_COMMIT:
+                # In one step: whoever adds one on the path of a request waits for the lock.
+                taken, self._decisions = self._decisions, deque()
+                self._decision_bytes = 0
+                return list(taken)
+            taken = deque(self._decisions.popleft() for _ in range(_DECISIONS_PER_COMMIT))
             self._decision_bytes -= sum(size for _, size in taken)
-        return taken
+        return list(taken)
 
     def _write_shadows(self) -> bool:
         """Commit what shadows answered; return False if the journal refused it."""
