@@ -137,6 +137,7 @@ class LoadedModel:
             example.
         notes: What a person should know, most severe first: packages that differ from training.
         classes: Classes that it chooses from, in the order of its probabilities; empty if unknown.
+        joined_row_ms: The same for one of several requests in one call; NaN if they may not share.
         proof: That its runtime answers as pyfunc does; None for pyfunc.
         reasons: Why it has no other runtime, one sentence each.
     """
@@ -148,6 +149,7 @@ class LoadedModel:
     row_ms: float
     notes: tuple[str, ...]
     classes: tuple[bool | int | float | str | None, ...] = ()
+    joined_row_ms: float = float("nan")
     proof: Proof | None = None
     reasons: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _NO_EXAMPLE = "no request is known that it answers: log it with an `input_example`"
 _WARM_UP_CALLS = 20
 _WARM_UP_MS = 2_000
+_JOINED = 16
 
 
 def load_model(path: Path, runtime: str = AUTO) -> LoadedModel:
@@ -62,6 +64,7 @@ def load_model(path: Path, runtime: str = AUTO) -> LoadedModel:
         row_ms=_warm_up(model, example.request) if example else float("nan"),
         notes=tuple(notes),
         classes=read_classes(folder.pyfunc.raw),
+        joined_row_ms=_joined(model, example.request) if example else float("nan"),
         proof=choice.proof,
         reasons=choice.reasons,
     )
@@ -120,11 +123,25 @@ def _two_rows(model: Runtime, request: InferenceRequest) -> list[str]:
 
 def _warm_up(model: Runtime, request: InferenceRequest) -> float:
     """Call the model until its first-call costs are paid; return the median in milliseconds."""
-    times = []
-    for _ in range(_WARM_UP_CALLS):
+    return _median_ms(lambda: model.predict(request.payload, request.parameters))
+
+
+def _joined(model: Runtime, request: InferenceRequest) -> float:
+    """Return what a request costs as one of several in one call, in milliseconds; or NaN."""
+    batch = model.prepare(request.payload, request.parameters)
+    if batch.key is None:
+        return float("nan")
+    together = type(batch).join([batch] * _JOINED)
+    try:
+        return _median_ms(lambda: model.infer(together)) / _JOINED
+    except ProtocolError:
+        return float("nan")
+
+
+def _median_ms(call: Callable[[], object]) -> float:
+    times: list[float] = []
+    while len(times) < _WARM_UP_CALLS and sum(times) <= _WARM_UP_MS:
         started = time.perf_counter()
-        model.predict(request.payload, request.parameters)
+        call()
         times.append((time.perf_counter() - started) * 1000)
-        if sum(times) > _WARM_UP_MS:
-            break
     return statistics.median(times)

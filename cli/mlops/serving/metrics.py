@@ -271,6 +271,7 @@ def _runners(runners: _Runners) -> Iterator[Metric]:
     yield _histogram(families.QUEUE, ((v, each.buckets, each.total_s) for v, each in queued))
     model = ((values, stats.model) for values, stats in runners)
     yield _histogram(families.MODEL, ((v, each.buckets, each.total_s) for v, each in model))
+    yield _each(families.CALLS, runners, lambda stats: stats.calls)
     yield _each(families.QUEUED, runners, lambda stats: stats.waiting)
     yield _each(families.RUNNING, runners, lambda stats: stats.running)
     yield _each(families.REJECTED, runners, lambda stats: stats.rejected)

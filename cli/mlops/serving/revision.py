@@ -12,11 +12,11 @@ from pathlib import Path
 from mlops.errors import InvalidInputError
 from mlops.policies import POLICIES
 from mlops.policies.base import Policy
-from mlops.runtimes.base import LoadedModel
+from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms, Rollout
 from mlops.serving.models.remote import RemoteModel, connect
-from mlops.serving.runners import InlineRunner, RemoteRunner, Runner, ThreadRunner
+from mlops.serving.runners import GatheringRunner, InlineRunner, RemoteRunner, Runner, ThreadRunner
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm
 from mlops.spec.server import Served
@@ -25,6 +25,10 @@ from mlops.tables.signature import Signature
 _LOG = logging.getLogger(__name__)
 # Below this a prediction costs less than handing it to a thread and back.
 _INLINE_MS = 1.0
+# From here on it is worth a few microseconds to have requests share a call; and what their part of
+# it may cost, of a call of their own.
+_GATHERED_MS = 0.1
+_JOINED_SHARE = 0.5
 
 
 # Without slots, for what is computed once.
@@ -176,9 +180,14 @@ def _load_arms(served: Served, previous: LiveRevision | None) -> list[LiveArm]:
 
 def runner_of(loaded: LoadedModel, arm: str) -> Runner:
     """Return a runner for a model in this process, by how long its warm-up took."""
-    thread = ThreadRunner(loaded.model, arm)
+    joins = loaded.joined_row_ms < _JOINED_SHARE * loaded.row_ms
+    thread = ThreadRunner(loaded.model, arm, joins=joins)
     # A model without an example was never timed; it may be slow.
-    return InlineRunner(loaded.model, thread) if loaded.row_ms < _INLINE_MS else thread
+    if not loaded.row_ms < _INLINE_MS:
+        return thread
+    if joins and loaded.row_ms > _GATHERED_MS and isinstance(loaded.model, Runtime):
+        return GatheringRunner(loaded.model, thread)
+    return InlineRunner(loaded.model, thread)
 
 
 def _with_paths(live: LiveRevision | None) -> Iterator[tuple[LiveArm, str]]:

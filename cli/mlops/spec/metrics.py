@@ -104,6 +104,9 @@ MODEL = Family(
     "mlops_model_duration_seconds", "histogram", "From the model called to its answer.", _ARM,
     "seconds",
 )  # fmt: skip
+CALLS = Family(
+    "mlops_model_calls", "counter", "Calls of the model, which several requests may share.", _ARM
+)
 QUEUED = Family("mlops_queued_requests", "gauge", "Requests in an arm's queue.", _ARM)
 RUNNING = Family("mlops_running_requests", "gauge", "Requests that an arm's model has.", _ARM)
 REJECTED = Family(
@@ -217,6 +220,7 @@ FAMILIES = (
     WEIGHT,
     QUEUE,
     MODEL,
+    CALLS,
     QUEUED,
     RUNNING,
     REJECTED,

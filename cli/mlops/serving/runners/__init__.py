@@ -5,8 +5,17 @@ check: whatever it waits for, it waits for in its own runner.
 """
 
 from mlops.serving.runners.base import DEADLINE_S, Runner, RunnerStats
+from mlops.serving.runners.gathering import GatheringRunner
 from mlops.serving.runners.inline import InlineRunner
 from mlops.serving.runners.remote import RemoteRunner
 from mlops.serving.runners.thread import ThreadRunner
 
-__all__ = ["DEADLINE_S", "InlineRunner", "RemoteRunner", "Runner", "RunnerStats", "ThreadRunner"]
+__all__ = [
+    "DEADLINE_S",
+    "GatheringRunner",
+    "InlineRunner",
+    "RemoteRunner",
+    "Runner",
+    "RunnerStats",
+    "ThreadRunner",
+]

@@ -40,6 +40,7 @@ class RunnerStats:
         running: Requests that the model has.
         rejected: Requests that found the queue full.
         expired: Requests whose deadline passed.
+        calls: Calls of the model; fewer than requests where several share one.
         queued: How long requests waited for the model.
         model: How long the model took.
     """
@@ -48,6 +49,7 @@ class RunnerStats:
     running: int = 0
     rejected: int = 0
     expired: int = 0
+    calls: int = 0
     queued: Durations = field(default_factory=Durations)
     model: Durations = field(default_factory=Durations)
 
@@ -56,12 +58,16 @@ class Runner(Protocol):
     """Runs one arm's model. Lives on one event loop.
 
     Attributes:
-        kind: `inline`, `thread`, `process` or `remote`.
+        kind: `inline`, `gathering`, `thread`, `process` or `remote`.
         stats: What it has done since it was made.
     """
 
-    kind: str
     stats: RunnerStats
+
+    @property
+    def kind(self) -> str:
+        """See the class."""
+        ...
 
     def predict(
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float = DEADLINE_S

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +9,8 @@ from typing import Any
 from mlops.protocols.base import Payload, Prediction
 from mlops.runtimes.base import ServableModel
 from mlops.serving.runners.base import DEADLINE_S, FEW_ROWS, Pending
+from mlops.serving.runners.pace import SLOW_S, Pace
 from mlops.serving.runners.thread import ThreadRunner
-
-_LOG = logging.getLogger(__name__)
-# A call this long holds everybody up. One may be the collector's or the machine's fault.
-_SLOW_S = 0.05
-_SLOW_CALLS = 2
 
 
 class InlineRunner:
@@ -26,23 +21,20 @@ class InlineRunner:
         thread: Takes what would hold the event loop up.
 
     Attributes:
-        kind: `inline`.
         stats: Those of its threads too.
     """
-
-    kind = "inline"
 
     def __init__(self, model: ServableModel, thread: ThreadRunner) -> None:
         self._model = model
         self._thread = thread
-        self._slow_calls = 0
+        self._pace = Pace(thread.arm)
         self.stats = thread.stats
 
     def predict(
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float = DEADLINE_S
     ) -> Prediction | Pending:
         """See `Runner.predict`."""
-        if payload.n_rows > FEW_ROWS or self._slow_calls >= _SLOW_CALLS:
+        if payload.n_rows > FEW_ROWS or self._pace.is_slow:
             return self._thread.predict(payload, parameters, deadline_s)
         started = time.perf_counter()
         try:
@@ -50,20 +42,14 @@ class InlineRunner:
         finally:
             elapsed_s = time.perf_counter() - started
             self.stats.model.add(elapsed_s)
-            if elapsed_s > _SLOW_S:
-                self._note_slow(elapsed_s)
-            else:
-                self._slow_calls = 0
+            self.stats.calls += 1
+            if elapsed_s > SLOW_S or self._pace.slow_calls:
+                self._pace.note(elapsed_s)
 
-    def _note_slow(self, elapsed_s: float) -> None:
-        self._slow_calls += 1
-        if self._slow_calls == _SLOW_CALLS:
-            self.kind = "thread"
-            _LOG.warning(
-                "%s: took %.2f s where it was quick at start; it runs in threads from now on",
-                self._thread.arm,
-                elapsed_s,
-            )
+    @property
+    def kind(self) -> str:
+        """`inline`; `thread` once the model got slow."""
+        return "thread" if self._pace.is_slow else "inline"
 
     @property
     def fault(self) -> str:

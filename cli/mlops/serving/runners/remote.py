@@ -54,6 +54,7 @@ class RemoteRunner:
             ) from None
         finally:
             self.stats.running -= 1
+            self.stats.calls += 1
             self.stats.model.add(time.perf_counter() - started)
 
     @property
