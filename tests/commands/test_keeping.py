@@ -56,6 +56,9 @@ def test_nothing_has_to_be_remembered(wine_shop: Shop) -> None:
         "split 70/30"
     )
 
+    sums = wine_shop.ok("deploy", "--repeated", "sum", "--dry-run")
+    assert "send each with an `outcome_id`" in " ".join((sums.out + sums.err).split())
+
     # An option is told to go.
     assert wine_shop.run("deploy", "--reset", "rewrad", "--json").error["hint"] == (
         "Did you mean `reward`?"

@@ -216,7 +216,8 @@ def deploy(
         str | None,
         typer.Option(
             metavar="first|last|sum",
-            help="Several outcomes of one row: the first stands, the last corrects, or they sum.",
+            help="Several outcomes of one row: the first stands, the last corrects, or they sum "
+            "(each with an outcome_id).",
             show_default="first",
             rich_help_panel=_FEEDBACK,
         ),

@@ -61,12 +61,13 @@ def traffic(found: Report) -> Table:
 def rewards(found: Report) -> Table:
     """What was earned: the mean as it is, and the estimate with its interval."""
     level = f"{100 * (1 - found.verdict.alpha):.4g} % CI"
-    what = (
-        f"a unit is one value of `{found.sticky_by}`; its reward is the mean of its outcomes"
-        if found.sticky_by
-        else None
-    )
-    table = _table(units(found), "mean", "estimate (AIPW)", level, caption=what)
+    per = found.analysis.per
+    what = f"a unit is one value of `{found.sticky_by}`; its reward is the mean of its outcomes"
+    if per:
+        what = f"mean: the sum of an arm's rewards, divided by that of its {per}"
+    elif not found.sticky_by:
+        what = ""
+    table = _table(units(found), "mean", "estimate (AIPW)", level, caption=what or None)
     for arm in found.arms:
         interval = _range(arm.lower, arm.upper)
         table.add_row(

@@ -346,13 +346,24 @@ def deploy(
     spec = replace(spec, paired=_is_pairable(settings, spec))
     prepared = prepare(settings, spec, dry_run=dry_run)
     check_base(request.based_on, prepared.live, spec.name)
-    plan = replace(prepared.plan, notes=notes, kept=kept_lines(request, spec))
+    plan = replace(prepared.plan, notes=notes + _sums(spec), kept=kept_lines(request, spec))
     prepared = replace(prepared, plan=plan)
     show_plan(plan)
     if dry_run:
         return plan
     intent = Intent(action="deploy", spec=spec, given=request.given)
     return apply(settings, prepared, intent, foreground=foreground, say=say, show=show)
+
+
+def _sums(spec: DeploymentSpec) -> tuple[str, ...]:
+    """Say what tells two equal outcomes from one that was sent twice."""
+    if spec.attribution.repeated != "sum":
+        return ()
+    text = (
+        "Outcomes of one row add up: send each with an `outcome_id`, since one without that equals "
+        "the one before is taken for a repetition of it."
+    )
+    return (text,)
 
 
 def _is_pairable(settings: Settings, spec: DeploymentSpec) -> bool:
