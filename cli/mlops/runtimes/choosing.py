@@ -32,7 +32,8 @@ _BASE = "pyfunc"
 #: Longest that making one runtime may take, and that comparing all of them may.
 _OPEN_S = 40.0
 _PROOF_S = 20.0
-_JOINED_ROWS = 48
+#: Rows whose answers are compared alone and beside others.
+_JOINED_ROWS = 24
 #: Tried last, and not where something else needs less than this for one row.
 _SLOW_TO_OPEN = frozenset({"onnx"})
 _FAST_US = 100.0
@@ -108,16 +109,20 @@ class _Contest:
                 right[name] = tried
                 timed.append((median_us(tried[0], self._one), name))
         if not right:
-            return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
+            return self._pyfunc()
         before_us = median_us(self._model.pyfunc, self._one)
         row_us, best = min(timed)
         if row_us >= before_us:
             self._reasons.append(f"{best}: it is no faster than pyfunc")
-            return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
+            return self._pyfunc()
         runtime, agreement = right[best]
         self._let_join(runtime)
         proof = self._proof(runtime, agreement, row_us, before_us)
         return Choice(best, runtime, proof, tuple(self._reasons))
+
+    def _pyfunc(self) -> Choice:
+        self._let_join(self._model.pyfunc)
+        return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
 
     def _tried(self, name: str, deadline: float) -> tuple[Runtime, Agreement] | None:
         try:

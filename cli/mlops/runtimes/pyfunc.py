@@ -7,6 +7,7 @@ would change without a word are refused by column, row and value (`mlops.tables.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from mlops.protocols.base import (
 )
 from mlops.runtimes.base import Batch, Runtime, first_line
 from mlops.runtimes.folder import ModelFolder
+from mlops.runtimes.frames import FrameBuilder, is_plain
 from mlops.tables.fit import check, is_whole
 from mlops.tables.signature import Column, Signature
 
@@ -42,27 +44,42 @@ _REASON = re.compile(r".*\bError: ", re.DOTALL)
 
 
 class PyfuncBatch:
-    """What MLflow hands to the model, with the request's parameters. Never joined.
+    """What MLflow hands to the model, with the request's parameters.
 
     Args:
         rows: A frame, arrays or JSON values.
         parameters: Those that the model takes; they may be empty.
         n_rows: Number of rows.
+        enforced: Whether `rows` is a frame that needs no look at its types.
+        key: As in `Batch`.
     """
 
-    __slots__ = ("n_rows", "parameters", "rows")
-    key = None
+    __slots__ = ("enforced", "key", "n_rows", "parameters", "rows")
 
-    def __init__(self, rows: Any, parameters: dict[str, Any], n_rows: int) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        rows: Any,  # noqa: ANN401 - as above
+        parameters: dict[str, Any],
+        n_rows: int,
+        *,
+        enforced: bool = False,
+        key: str | None = None,
+    ) -> None:
         self.rows = rows
         self.parameters = parameters
         self.n_rows = n_rows
+        self.enforced = enforced
+        self.key = key
 
     @classmethod
     def join(cls, batches: Sequence[PyfuncBatch]) -> PyfuncBatch:
-        """See `Batch.join`."""
-        (batch,) = batches
-        return batch
+        """See `Batch.join`; those with a key are frames with the same columns and types."""
+        import pandas as pd
+
+        if len(batches) == 1:
+            return batches[0]
+        rows = pd.concat([batch.rows for batch in batches], ignore_index=True)
+        return cls(rows, {}, len(rows), enforced=True, key=batches[0].key)
 
 
 class PyfuncRuntime(Runtime):
@@ -84,6 +101,13 @@ class PyfuncRuntime(Runtime):
         self._checked = bool(signature.hinted or signature.tensor or self._columns) and not any(
             column.type == "any" for column in self._columns
         )
+        self._frames: FrameBuilder | None = None
+        self._key: str | None = None
+        # Some models want their rows in the form of their example, which is MLflow's work.
+        by_hint = signature.hinted or model.metadata._is_type_hint_from_example()
+        if is_plain(signature.columns) and not by_hint:
+            self._frames = FrameBuilder(signature.columns)
+            self._bare = _without_signature(model)
 
     @property
     def width(self) -> int:
@@ -102,8 +126,15 @@ class PyfuncRuntime(Runtime):
         """The model as MLflow has loaded it."""
         return self._model
 
+    def allow_joining(self) -> None:
+        """See `Runtime.allow_joining`."""
+        self._key = "frame"
+
     def prepare(self, payload: Payload, parameters: Mapping[str, Any]) -> PyfuncBatch:
         """See `Runtime.prepare`."""
+        frame = None if parameters or self._frames is None else self._frames.build(payload)
+        if frame is not None:
+            return PyfuncBatch(frame, {}, len(frame), enforced=True, key=self._key)
         from mlflow.exceptions import MlflowException
 
         try:
@@ -119,8 +150,9 @@ class PyfuncRuntime(Runtime):
         from mlflow.exceptions import MlflowException
 
         assert isinstance(batch, PyfuncBatch)
+        model = self._bare if batch.enforced else self._model
         try:
-            answer = self._model.predict(batch.rows, params=batch.parameters or None)
+            answer = model.predict(batch.rows, params=batch.parameters or None)
         except MlflowException as error:
             raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
         except ValueError as error:
@@ -232,6 +264,14 @@ class PyfuncRuntime(Runtime):
 def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
     """Return the runtime that MLflow's model came with."""
     return model.pyfunc
+
+
+def _without_signature(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
+    """Return a model that takes rows as they are."""
+    bare = copy.copy(model)
+    bare._model_meta = copy.copy(model.metadata)
+    bare._model_meta.signature = None
+    return bare
 
 
 def _exact(cells: pd.Series) -> pd.Series:
