@@ -96,8 +96,8 @@ async def main(folder: Path) -> None:
     for number, case in enumerate(cases):
         applications[f"ours/{number}"] = mine = ours(folder / case.name)
         applications[f"mlflow/{number}"] = theirs(folder / case.name)
-        engine: Any = mine._engine  # type: ignore[attr-defined]
-        examples.append(engine.live.arms[0].loaded.example)
+        plane: Any = mine._plane  # type: ignore[attr-defined]
+        examples.append(plane.live.arms[0].loaded.example)
     config = uvicorn.Config(
         dispatcher(applications), lifespan="off", access_log=False, log_level="critical"
     )

@@ -29,7 +29,7 @@ from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.profiles import FeatureProfile
 
 _BASE = "pyfunc"
-#: Longest that making one runtime may take, and that comparing all of them may.
+#: Longest that making a runtime may take, and that comparing it may.
 _OPEN_S = 40.0
 _PROOF_S = 20.0
 #: Rows whose answers are compared alone and beside others.
@@ -98,13 +98,12 @@ class _Contest:
 
     def best(self, names: Sequence[str]) -> Choice:
         """Return the fastest for one row of those that are right."""
-        deadline = time.monotonic() + _PROOF_S
         right: dict[str, tuple[Runtime, Agreement]] = {}
         timed: list[tuple[float, str]] = []
         for name in names:
             if name in _SLOW_TO_OPEN and timed and min(timed)[0] < _FAST_US:
                 continue
-            tried = self._tried(name, deadline)
+            tried = self._tried(name)
             if tried is not None:
                 right[name] = tried
                 timed.append((median_us(tried[0], self._one), name))
@@ -124,14 +123,14 @@ class _Contest:
         self._let_join(self._model.pyfunc)
         return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
 
-    def _tried(self, name: str, deadline: float) -> tuple[Runtime, Agreement] | None:
+    def _tried(self, name: str) -> tuple[Runtime, Agreement] | None:
         try:
             runtime = _opened(name, self._model)
         except UnsuitableError as error:
             self._reasons.append(f"{name}: {error}")
             return None
         try:
-            return runtime, self._agreement(runtime, deadline)
+            return runtime, self._agreement(runtime, time.monotonic() + _PROOF_S)
         except DifferentError as error:
             self._reasons.append(f"{name}: {error}")
             return None
