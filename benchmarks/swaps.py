@@ -9,7 +9,7 @@ at 10 %. The three changes between let `new` grow; units (`--sticky-by`) that ha
 that have `old` may leave it, which is how an arm grows, and another pair of models is another
 experiment, for which all units are drawn afresh.
 
-Each model carries 32 MB of ballast and is held twice, as pyfunc and native, so one that was not let
+Each model carries 32 MB of ballast, so one that was not let
 go of would show in the process's memory. Exits with 1 if anything is not as it must be.
 """
 

@@ -107,7 +107,7 @@ class PyfuncRuntime(Runtime):
         by_hint = signature.hinted or model.metadata._is_type_hint_from_example()
         if is_plain(signature.columns) and not by_hint:
             self._frames = FrameBuilder(signature.columns)
-            self._bare = _without_signature(model)
+            self._bare = _without_inputs(model)
 
     @property
     def width(self) -> int:
@@ -266,11 +266,12 @@ def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
     return model.pyfunc
 
 
-def _without_signature(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
-    """Return a model that takes rows as they are."""
+def _without_inputs(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
+    """Return a model that takes rows as they are; parameters still have their defaults."""
     bare = copy.copy(model)
-    bare._model_meta = copy.copy(model.metadata)
-    bare._model_meta.signature = None
+    bare._model_meta = metadata = copy.copy(model.metadata)
+    metadata.signature = copy.copy(metadata.signature)
+    metadata.signature.inputs = None
     return bare
 
 
