@@ -122,6 +122,7 @@ def run(words: list[str]) -> None:
     main = ModuleType("__main__")
     main.__dict__.update(__builtins__=builtins, __annotations__={})
     sys.modules["__main__"] = main
+    sys.path[:0] = [folder for folder in os.environ.get("PYTHONPATH", "").split(":") if folder]
     if kind == "-c":
         sys.path[:0] = [] if safe else [""]
         exec(compile(what, "<string>", "exec"), main.__dict__)

@@ -48,7 +48,7 @@ def rewards(incomplete: str) -> list[str]:
     """Complete the name of a reward."""
     from mlops.rewards import REWARDS
 
-    return _starting(incomplete, list(REWARDS))
+    return _starting(incomplete, REWARDS.names())
 
 
 def runtimes(incomplete: str) -> list[str]:

@@ -39,13 +39,15 @@ def renders(
 
     Raises:
         UsageError: There is no such target, or an option does not go with it.
+        InvalidInputError: Two packages have a target of this name.
     """
     if target != LOCAL and target not in TARGETS:
-        known = (LOCAL, *TARGETS)
+        known = (LOCAL, *TARGETS.names())
         raise UsageError(
             f"There is no target called `{target}`.",
             hint=did_you_mean(target, known) or f"Use {one_of(known)}.",
         )
+    TARGETS.check(target)
     wrong = only_cluster if target == LOCAL else only_local
     given = [option for option, value in wrong.items() if value]
     if not given:

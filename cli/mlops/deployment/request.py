@@ -24,6 +24,7 @@ from mlops.deployment.wanted import (
 )
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
 from mlops.registry import resolve_all
+from mlops.rewards import REWARDS
 from mlops.rewards.cost import COST
 from mlops.rewards.guardrails import check_guardrails
 from mlops.rewards.own import load_reward
@@ -166,6 +167,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
         InvalidInputError: The whole cannot be deployed, or there is no such reward.
     """
     if request.reward:
+        REWARDS.check(request.reward)
         load_reward(request.reward)
     check_guardrails(request.analysis.guardrails)
     if request.reward == COST.name and not request.costs:

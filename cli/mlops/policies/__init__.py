@@ -13,6 +13,8 @@ POLICIES: Plugins[PolicyFactory] = Plugins(
     {
         "weighted": "mlops.policies.weighted:Weighted",
     },
+    group="mlops.policies",
+    needs=("__call__",),
 )
 
 __all__ = ["POLICIES"]

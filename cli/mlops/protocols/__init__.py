@@ -17,6 +17,8 @@ CODECS: Plugins[Codec] = Plugins(
         "kserve-v1": "mlops.protocols.kserve_v1:CODEC",
         "mlflow": "mlops.protocols.mlflow_scoring:CODEC",
     },
+    group="mlops.protocols",
+    needs=("decode", "encode", "encode_error", "paths"),
 )
 
 __all__ = ["CODECS", "Codec"]

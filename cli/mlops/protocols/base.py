@@ -246,7 +246,10 @@ def is_client_id(text: str) -> bool:
 
 
 class Codec(Protocol):
-    """Reads requests and writes answers of one protocol. Stateless, thread-safe."""
+    """Reads requests and writes answers of one protocol. Stateless, thread-safe.
+
+    A codec of another package has `paths` too: those to which its clients post predictions.
+    """
 
     def decode(
         self, body: bytes, headers: Mapping[str, str], signature: Signature = UNSIGNED

@@ -17,6 +17,7 @@ REWARDS: Plugins[Reward] = Plugins(
         "given": "mlops.rewards.given:GIVEN",
     },
     group="mlops.rewards",
+    needs=("name", "derive", "meaning", "natural_range"),
 )
 
 

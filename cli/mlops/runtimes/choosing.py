@@ -71,7 +71,9 @@ def choose(model: ModelFolder, wanted: str, example: Payload | None) -> Choice:
         return Choice(_BASE, model.pyfunc, None, ())
     names = [wanted]
     if wanted == AUTO:
-        names = sorted((name for name in RUNTIMES if name != _BASE), key=_SLOW_TO_OPEN.__contains__)
+        names = sorted(
+            (name for name in RUNTIMES.names() if name != _BASE), key=_SLOW_TO_OPEN.__contains__
+        )
     rows = _rows_of(example, model.signature.names)
     if not rows:
         why = "no rows are known on which to compare it: log the model with an `input_example`"

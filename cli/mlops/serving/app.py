@@ -106,7 +106,10 @@ class App:
         self._token = Token(token)
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
-        self._codecs: dict[str, Codec] = {name: CODECS.load(name) for name in CODECS}
+        self._codecs: dict[str, Codec] = {
+            **{name: CODECS.load(name) for name in CODECS},
+            **CODECS.others(),
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection event, as ASGI asks."""

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+
+from mlops.protocols import CODECS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,14 @@ def find_route(path: str) -> Route | None:
         if match:
             named = match.groupdict()
             return Route(protocol, named["model"], named.get("version", ""))
-    return None
+    return _added().get(path)
+
+
+@cache
+def _added() -> dict[str, Route]:
+    """Return the paths of protocols that other packages add."""
+    codecs = CODECS.others()
+    return {path: Route(name) for name in codecs for path in getattr(codecs[name], "paths", ())}
 
 
 def plain_path(path: str) -> str:

@@ -244,9 +244,9 @@ def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     text = _text(raw)
     rewards = importlib.import_module("mlops.rewards").REWARDS
     if text and ":" not in text and text not in rewards:
-        closest = did_you_mean(text, rewards)
+        closest = did_you_mean(text, rewards.names())
         what = f" ({closest[:1].lower()}{closest[1:]})" if closest else ""
-        raise ValueError(f"must be {one_of([*rewards, 'module:function'])}{what}")
+        raise ValueError(f"must be {one_of([*rewards.names(), 'module:function'])}{what}")
     return text
 
 

@@ -13,15 +13,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
 from mlops.deployment.places import is_alive, known_names, places, read_server_state
+from mlops.deployment.targets import TARGETS
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, of_system
+from mlops.plugins import Plugins
+from mlops.policies import POLICIES
+from mlops.protocols import CODECS
 from mlops.registry.stores import STORES, parse_location
 from mlops.registry.stores.probe import Step, probe
 from mlops.registry.tracking import Tracking, ask_tracking, is_server
+from mlops.rewards import REWARDS
+from mlops.runtimes import RUNTIMES
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
@@ -76,6 +82,7 @@ def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]
         tracking,
         _run("mlruns", lambda: _mlruns(settings), needed=False),
         *check_stores(settings, stores),
+        _run("extensions", _extensions, needed=False),
         _run("port", lambda: _port(settings), needed=False),
         _run("uv", _uv, needed=False),
         _run("kubectl", _kubectl, needed=False),
@@ -128,6 +135,22 @@ def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
     except MlopsError as error:
         state: State = "failed" if needed else "warning"
         return check(state, error.message, error.hint or "", error.reason or error.code)
+
+
+def _extensions() -> str:
+    """Look at what other packages add, see `docs/extensions.md`."""
+    families: Sequence[Plugins[Any]] = (CODECS, POLICIES, REWARDS, RUNTIMES, STORES, TARGETS)
+    added = [(family, each) for family in families for each in family.added()]
+    faults = [each for _, each in added if each.fault]
+    if faults:
+        raise InvalidInputError(
+            " ".join(dict.fromkeys(each.fault for each in faults)),
+            hint=f"pip uninstall {' '.join(sorted({each.package for each in faults}))}, or tell "
+            "its authors; nothing else is affected",
+        )
+    if not added:
+        raise _Skipped("no other package adds to mlops")
+    return ", ".join(f"{f.family} `{each.name}` of {each.package}" for f, each in added)
 
 
 def _store(uri: str, settings: Settings) -> Check:

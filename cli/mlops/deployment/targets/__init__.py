@@ -17,6 +17,8 @@ TARGETS: Plugins[Callable[[], RenderTarget]] = Plugins(
         "seldon": "mlops.deployment.targets.seldon:Seldon",
         "seldon2": "mlops.deployment.targets.seldon2:Seldon2",
     },
+    group="mlops.targets",
+    needs=("__call__",),
 )
 
 __all__ = ["TARGETS", "RenderOptions", "RenderTarget", "Rendered"]

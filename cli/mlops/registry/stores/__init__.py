@@ -25,6 +25,8 @@ STORES: Plugins[Callable[[Location, Access], Store]] = Plugins(
         "s3": "mlops.registry.stores.s3:S3Store",
         "gs": "mlops.registry.stores.gcs:GcsStore",
     },
+    group="mlops.stores",
+    needs=("__call__",),
 )
 
 

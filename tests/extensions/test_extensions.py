@@ -1,0 +1,131 @@
+"""Other packages add strategies by entry points, and harm nothing when they are broken."""
+
+from __future__ import annotations
+
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.deployment.targets import TARGETS
+from mlops.errors import InvalidInputError
+from mlops.plugins import Plugins
+from mlops.policies import POLICIES
+from mlops.protocols import CODECS
+from mlops.registry.stores import STORES
+from mlops.rewards import REWARDS
+from mlops.runtimes import RUNTIMES
+from tests.fixtures_deployment import Shop
+
+FAMILIES: dict[str, Plugins[Any]] = {
+    "acme-even": POLICIES,
+    "acme-csv": CODECS,
+    "acme-gain": REWARDS,
+    "acme": RUNTIMES,
+    "acme ": STORES,
+    "acme  ": TARGETS,
+}
+Install = Callable[..., None]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_takes_strategies_of_other_packages(installed: Install, name: str) -> None:
+    family, name = FAMILIES[name], name.strip()
+    before = family.names()
+    assert before == list(family)
+    installed("acme")
+    assert name in family
+    assert family.names() == [*before, name]
+    # Our own names stay free to list.
+    assert list(family) == before
+    assert family.load(name) is not None
+    [added] = family.added()
+    assert (added.name, added.package, added.fault) == (name, "acme-mlops", "")
+
+
+def test_two_packages_with_one_name_are_an_error_that_names_both(installed: Install) -> None:
+    assert REWARDS.load("exact").name == "exact"
+    installed("acme", "broken")
+    with pytest.raises(InvalidInputError) as caught:
+        POLICIES.load("acme-even")
+    assert caught.value.message == (
+        "The policy `acme-even` comes from `acme-mlops` and `broken-mlops`."
+    )
+    with pytest.raises(InvalidInputError) as caught:
+        REWARDS.check("exact")
+    assert caught.value.message == "The reward `exact` comes from `mlops-loop` and `broken-mlops`."
+    assert "pip uninstall broken-mlops" in (caught.value.hint or "")
+    # Nobody else is touched, nor who needs ours and did not choose it.
+    assert REWARDS.load("exact").name == "exact"
+    assert REWARDS.load("brier").name == "brier"
+    assert REWARDS.load("acme-gain").name == "acme-gain"
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("broken-module", "cannot be loaded: ModuleNotFoundError: No module named"),
+        ("broken-raise", "cannot be loaded: AttributeError"),
+        ("broken-kind", "is no reward: `broken_mlops:REWARD` has no `name`, `derive`"),
+    ],
+)
+def test_a_broken_one_is_named(installed: Install, name: str, why: str) -> None:
+    installed("broken")
+    with pytest.raises(InvalidInputError) as caught:
+        REWARDS.load(name)
+    assert caught.value.message.startswith(f"The reward `{name}` of the package `broken-mlops` ")
+    assert why in caught.value.message
+    assert "pip uninstall broken-mlops" in (caught.value.hint or "")
+
+
+def test_doctor_tells_of_them(installed: Install, wine_shop: Shop) -> None:
+    def look() -> dict[str, Any]:
+        checks = wine_shop.ok("doctor", "--json").document["checks"]
+        [found] = [check for check in checks if check["name"] == "extensions"]
+        return dict(found)
+
+    assert look()["state"] == "skipped"
+    installed("acme")
+    found = look()
+    assert found["state"] == "ok"
+    for name, family in FAMILIES.items():
+        assert f"{family.family} `{name.strip()}` of acme-mlops" in found["message"]
+    installed("broken")
+    found = look()
+    assert found["state"] == "warning"
+    assert "`exact` comes from `mlops-loop` and `broken-mlops`" in found["message"]
+    assert "The protocol `broken` of the package `broken-mlops` is no protocol" in found["message"]
+
+
+def test_one_of_each_through_the_command_line(
+    installed: Install, wine_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a package that is broken, which neither a command nor the server minds."""
+    installed("acme", "broken")
+    monkeypatch.setenv("ACME_ROOT", str(tmp_path / "shelves"))
+    [checked] = wine_shop.ok("stores", "check", "acme://shelf/a", "--json").document["checks"][1:]
+    assert (checked["name"], checked["state"]) == ("store acme://shelf/a", "ok")
+    rendered = wine_shop.ok("deploy", "--model", "modelA", "--target", "acme", "--render", "-")
+    assert "arms: modelA" in rendered.out
+    refused = wine_shop.run("deploy", "--ab", "modelA", "modelB", "--reward", "exact")
+    assert refused.code == 3
+    assert "The reward `exact` comes from `mlops-loop` and `broken-mlops`." in refused.err
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--reward", "acme-gain")
+    url = f"{wine_shop.state.url}/acme/predict"
+    row = b"7.4,0.7,0.0,1.9,0.076,11.0,34.0,0.9978,3.51,0.56,9.4\n"
+    request = urllib.request.Request(url, row * 2, {"content-type": "application/x-acme"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        first, second = map(float, answer.read().split())
+        request_id = answer.headers["x-mlops-request-id"]
+    assert first == second
+    outcome = {"request_id": request_id, "row": 0, "truth": first + 1}
+    wine_shop.post("/feedback", outcome)
+    report = wine_shop.ok("report", "--json").document
+    assert report["reward"] == "acme-gain"
+    assert sum(arm["reward_mean"] or 0 for arm in report["arms"]) == pytest.approx(-10)
+    status = wine_shop.ok("status", "--json").out
+    assert "acme" in status
+    log = wine_shop.where.log.read_text()
+    assert "The protocol `broken` of the package `broken-mlops` is no protocol" in log
