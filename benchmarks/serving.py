@@ -182,7 +182,7 @@ def _mlserver(python: str, folder: Path, model: Path, bodies: Path, kind: str) -
 
 
 @contextlib.contextmanager
-def _server(command: list[str], ready: str | None) -> Iterator[None]:
+def _server(command: list[str], ready: str | None) -> Iterator[int]:
     process = subprocess.Popen(
         ["taskset", "-c", str(_SERVER_CORE), *command],
         stdout=subprocess.DEVNULL,
@@ -198,7 +198,7 @@ def _server(command: list[str], ready: str | None) -> Iterator[None]:
     try:
         if ready:
             wait_for(ready)
-        yield
+        yield process.pid
     finally:
         os.killpg(process.pid, 15)
         process.wait(timeout=20)

@@ -54,6 +54,7 @@ def _ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
         yield "sqlite", {}, every
         yield "postgresql", {"postgresql": True}, every
         yield "openshift", {"mode": "openshift"}, ("ab",)
+        yield "grpc", {"grpc_port": 8081, "postgresql": True}, ("ab",)
         yield "ingress", {"host": "wine.example.com", "ingress_class": "nginx"}, ("ab",)
         yield (
             "gateway",

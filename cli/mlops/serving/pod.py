@@ -68,12 +68,14 @@ class Config:
         features: `all`, `none`, or the names of the features kept with each decision.
         client_ids: Whether feedback may name a request by its caller's own id.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
+        grpc_port: Port to listen on for gRPC; 0 for no gRPC.
     """
 
     revision: Revision
     features: str | tuple[str, ...]
     journal_max_mb: int = 0
     client_ids: bool = True
+    grpc_port: int = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -121,6 +123,7 @@ def read_config(folder: Path) -> Config:
             features if isinstance(features, str) else tuple(features),
             int(document.get("journal_max_mb", 0)),
             bool(document.get("client_ids", True)),
+            int(document.get("grpc_port", 0)),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -165,6 +168,7 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         token_file=str(token) if token.exists() else "",
         socket=str(places.run / "admin.sock"),
         log_file="",
+        grpc_port=config.grpc_port,
     )
 
 

@@ -297,6 +297,7 @@ class KubernetesSettings:
     gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")
     ingress_class: str = setting("", "class of that Ingress; empty: the cluster's default")
     allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")
+    grpc_port: int = setting(0, "port of the Service for gRPC, beside 80 for HTTP; 0: no gRPC")
     limit_egress: bool = setting(
         False, "with `router`: pods call names, model servers and PostgreSQL at 5432, no more"
     )

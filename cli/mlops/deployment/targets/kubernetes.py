@@ -27,6 +27,8 @@ from mlops.spec.model import ModelVersion
 
 #: What the server reads in the pod: the revision and how to serve it.
 CONFIG_VERSION = 1
+# Where a pod listens for gRPC.
+_GRPC_PORT = 8081
 _MODES = ("plain", "openshift")
 _FETCHED = ("s3", "gs")
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -177,6 +179,8 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "host": own.host,
         "gateway": {"namespace": gateway[1], "name": gateway[2]} if gateway else None,
         "ingress_class": own.ingress_class,
+        "grpc_port": own.grpc_port,
+        "grpc_target": _GRPC_PORT,
     }
 
 
@@ -189,6 +193,7 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         "features": features if isinstance(features, str) else list(features),
         "journal_max_mb": options.journal_max_mb,
         **({} if options.client_ids else {"client_ids": False}),
+        **({"grpc_port": _GRPC_PORT} if options.kubernetes.grpc_port else {}),
         "spec": to_dict(spec),
     }
 
@@ -299,6 +304,11 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
         yield Refusal(f"`kubernetes.host` is `{own.host}`", "Write a host name.")
     if own.gateway and not own.host:
         yield Refusal("a Gateway is named and no host", "Set `host` of `[kubernetes]` too.")
+    if own.grpc_port == 80 or own.grpc_port > 65_535:
+        yield Refusal(
+            f"`kubernetes.grpc_port` is {own.grpc_port}",
+            "Write a port of the Service other than 80, which is HTTP's, such as 8081.",
+        )
     if own.replicas < 1:
         yield Refusal("`kubernetes.replicas` is 0", "Ask for 1 or more.")
     names = (
@@ -319,6 +329,12 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
 
 def notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
     """Say what the reader should know about our server."""
+    if options.kubernetes.grpc_port and options.kubernetes.host:
+        yield (
+            f"`{options.kubernetes.host}` leads to HTTP. gRPC is at port "
+            f"{options.kubernetes.grpc_port} of the Service, inside the cluster; a GRPCRoute or an "
+            "Ingress of your own can lead there."
+        )
     if not options.postgresql:
         yield (
             "The journal is a SQLite file on a volume: one replica, strategy Recreate, and no "

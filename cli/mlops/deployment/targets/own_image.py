@@ -60,7 +60,7 @@ def own_image(
     known = [options.details[name] for name in _names(spec) if name in options.details]
     python, notes = _python(known)
     pins, clashes = _pins(known)
-    requirements = _requirements(pins, postgresql=options.postgresql)
+    requirements = _requirements(pins, _extras(options))
     openmp = any(name in _NEEDS_OPENMP for name in pins)
     dockerfile = render_template(
         "image/Dockerfile", {"python": python, "openmp": openmp}, finalize=_word
@@ -150,8 +150,13 @@ def _version(requirement: Requirement) -> Version:
         return Version("0")
 
 
-def _requirements(pins: Mapping[str, Requirement], *, postgresql: bool) -> str:
-    extra = "[postgres]" if postgresql else ""
+def _extras(options: RenderOptions) -> list[str]:
+    wanted = {"grpc": options.kubernetes.grpc_port, "postgres": options.postgresql}
+    return [name for name, is_wanted in wanted.items() if is_wanted]
+
+
+def _requirements(pins: Mapping[str, Requirement], extras: Sequence[str]) -> str:
+    extra = f"[{','.join(extras)}]" if extras else ""
     lines = [f"mlops-loop{extra}=={__version__}"]
     lines += [str(pins[name]) for name in sorted(pins) if name != "mlops-loop"]
     return "# Rendered by `mlops deploy`; rendering again overwrites this file.\n" + "".join(
