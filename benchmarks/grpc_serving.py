@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pickle
 import sqlite3
 import statistics
 import tempfile
@@ -151,13 +152,11 @@ def _ours(project: Path) -> Iterator[Peer]:
 
 @contextlib.contextmanager
 def _mlserver(python: str, folder: Path, estimator: object) -> Iterator[Peer]:
-    import joblib
-
-    joblib.dump(estimator, folder / "model.joblib")
+    (folder / "model.pickle").write_bytes(pickle.dumps(estimator))
     ports = {key: _free_port() for key in ("http_port", "grpc_port", "metrics_port")}
     settings = {"parallel_workers": 0, "host": "127.0.0.1", **ports}
     (folder / "settings.json").write_text(json.dumps(settings))
-    parameters = {"uri": str(folder / "model.joblib")}
+    parameters = {"uri": str(folder / "model.pickle")}
     implementation = "mlserver_sklearn.SKLearnModel"
     model = {"name": "wine", "implementation": implementation, "parameters": parameters}
     (folder / "model-settings.json").write_text(json.dumps(model))

@@ -67,6 +67,7 @@ def test_a_fresh_folder_is_well(look: Any, tmp_path: Path) -> None:
         "mlflow": "ok",
         "tracking": "ok",
         "mlruns": "ok",
+        "extensions": "skipped",
         "port": "ok",
         "kubectl": "skipped",
         "cluster": "skipped",
