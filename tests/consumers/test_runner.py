@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -148,8 +148,24 @@ def test_an_empty_batch_comes_now_and_then(journal: SqlJournal) -> None:
     runner = Runner(journal, "tape", tape, "one", clock)
     for _ in range(10):
         runner.step()
-        clock.now += 3
+        clock.now += 6
     assert tape.empty == 3
+
+
+def test_an_idle_one_writes_seldom(journal: SqlJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, claims = Clock(), itertools.count()
+    claim = journal.claim
+
+    def counted(*args: Any) -> Progress | None:
+        next(claims)
+        return claim(*args)
+
+    monkeypatch.setattr(journal, "claim", counted)
+    runner = Runner(journal, "tape", Tape(), "one", clock)
+    for _ in range(100):
+        runner.step()
+        clock.now += 0.1
+    assert next(claims) <= 2
 
 
 def test_the_size_of_the_journal_is_told_once_each_time(

@@ -16,10 +16,10 @@ from mlops.journal.records import Offset, Progress
 _LOG = logging.getLogger(__name__)
 #: Most decisions, and most outcomes, of a batch.
 LIMIT = 5_000
-_POLL_S = 0.5
+_POLL_S = 1.0
 #: An empty batch comes after so long without events.
-HEARTBEAT_S = 10.0
-_LEASE_MS = 30_000
+HEARTBEAT_S = 20.0
+_LEASE_MS, _RENEW_S = 30_000, 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _MAX_FAULT = 500
 
@@ -51,6 +51,8 @@ class Runner:
         self._stopped = threading.Event()
         self._pause_s = _FIRST_PAUSE_S
         self._quiet_until = 0.0
+        self._known: Progress | None = None
+        self._renew_at = 0.0
 
     def run(self) -> None:
         """Go on until `stop`."""
@@ -92,9 +94,14 @@ class Runner:
         return self._give(batch, known, Offset(last, upto))
 
     def _claim(self) -> Progress | None:
-        end = self._journal.end() if self._consumer.start == "end" else Offset()
-        start = Progress(self._name, end, self._now_ms())
-        return self._journal.claim(start, self._owner, self._now_ms(), _LEASE_MS)
+        """Return how far the consumer is; ask the journal only when its lease gets old."""
+        if self._known is not None and self._clock() < self._renew_at:
+            return self._known
+        begin = self._known is None and self._consumer.start == "end"
+        start = Progress(self._name, self._journal.end() if begin else Offset(), self._now_ms())
+        self._known = self._journal.claim(start, self._owner, self._now_ms(), _LEASE_MS)
+        self._renew_at = self._clock() + _RENEW_S
+        return self._known
 
     def _give(self, batch: Batch, known: Progress, offset: Offset) -> float:
         try:
@@ -114,7 +121,10 @@ class Runner:
         """Store how far the consumer is; if another has it by now, what was done is done twice."""
         now_ms = self._now_ms()
         step = replace(progress, time_ms=now_ms)
-        if not self._journal.advance(step, self._owner, now_ms, _LEASE_MS):
+        if self._journal.advance(step, self._owner, now_ms, _LEASE_MS):
+            self._known, self._renew_at = step, self._clock() + _RENEW_S
+        else:
+            self._known = None
             _LOG.warning("%s: another process has taken over", self._name)
 
     def _longer(self) -> float:
