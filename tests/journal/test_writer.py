@@ -25,7 +25,7 @@ from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal, until
-from tests.journal.rows import T0, decision, nonce, outcome
+from tests.journal.rows import T0, decision, named, nonce, outcome
 from tests.requirements import require
 
 Answer: TypeAlias = "Future[list[StoredOutcome]]"
@@ -441,3 +441,20 @@ def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
     assert house.writer.add_decision(decision(4), 100)
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 2, 4)]
+
+
+def test_feedback_by_client_id_holds_nobody_up(house: House) -> None:
+    """Each batch of it is looked up for long; others wait for one of them at most."""
+    house.journal.gate.clear()
+    house.journal.entered.clear()
+    floods = [[named(f"{turn} {n}") for n in range(10)] for turn in range(6)]
+    futures = [house.writer.add_outcomes(floods[0])]
+    assert house.journal.entered.wait(10)
+    futures += [house.writer.add_outcomes(flood) for flood in floods[1:]]
+    futures += [house.writer.add_outcomes([outcome(n)]) for n in range(3)]
+    house.journal.gate.set()
+    for future in futures:
+        future.result(10)
+    commits = [outcomes for _, outcomes in house.journal.batches]
+    assert commits.index(3) <= 2
+    assert sum(commits) == 6 * 10 + 3

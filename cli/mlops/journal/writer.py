@@ -63,6 +63,9 @@ class JournalWriter:
         self._decisions: deque[tuple[Decision, int]] = deque()
         self._decision_bytes = 0
         self._outcomes: deque[_Waiting] = deque()
+        # Those that have to be looked up by the caller's own id, which takes longer.
+        self._named: deque[_Waiting] = deque()
+        self._named_are_next = False
         self._shadows: deque[ShadowDecision] = deque()
         self._facts: list[Fact] = []
         self._waiting_outcomes = 0
@@ -121,7 +124,8 @@ class JournalWriter:
             if not reason:
                 self._waiting_outcomes += len(outcomes)
                 self._outcome_bytes += size
-                self._outcomes.append((outcomes, future))
+                named = any(outcome.nonce is None for outcome in outcomes)
+                (self._named if named else self._outcomes).append((outcomes, future))
         if reason:
             future.set_exception(JournalUnavailableError(reason, hint="Send it again later."))
         self._wake.set()
@@ -151,6 +155,10 @@ class JournalWriter:
         return not self._thread.is_alive()
 
     @property
+    def _rated(self) -> bool:
+        return bool(self._outcomes or self._named)
+
+    @property
     def fault(self) -> str:
         """Why the journal cannot be written now; empty if it can."""
         fault = self._fault
@@ -167,9 +175,9 @@ class JournalWriter:
             self._wake.clear()
             written = self._write_batch()
             written = written and self._write_shadows()
-            if self._closing and not self._outcomes and (not written or not self.pending):
+            if self._closing and not self._rated and (not written or not self.pending):
                 break
-            if self._outcomes or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
+            if self._rated or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
                 self._wake.set()
         self._record_shed()
         if self.pending:
@@ -232,7 +240,7 @@ class JournalWriter:
         """Commit what shadows answered; return False if the journal refused it."""
         now = time.monotonic()
         # Feedback goes first, but not for ever.
-        wait_for = self._shadows_at if self._outcomes else self._shadows_not_before
+        wait_for = self._shadows_at if self._rated else self._shadows_not_before
         if not self._shadows or (now < wait_for and not self._closing):
             return True
         taken = [self._shadows.popleft() for _ in range(min(len(self._shadows), _SHADOWS))]
@@ -253,8 +261,12 @@ class JournalWriter:
         taken: list[_Waiting] = []
         count = size = 0
         with self._lock:
-            while self._outcomes and (not taken or count < _OUTCOMES_PER_COMMIT):
-                group, future = self._outcomes.popleft()
+            # In turns: one commit of the others is all that anybody waits for.
+            queue = self._named if self._named_are_next else self._outcomes
+            queue = queue or self._named or self._outcomes
+            self._named_are_next = queue is self._outcomes
+            while queue and (not taken or count < _OUTCOMES_PER_COMMIT):
+                group, future = queue.popleft()
                 count += len(group)
                 size += _bytes_of(group)
                 # A sender that went away may not cancel any more once its outcomes are taken.
