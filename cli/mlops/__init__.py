@@ -8,7 +8,7 @@ line never import each other:
     workflows                                  flows that cross parts: promote, rollback, demo
     training | deployment | serving | consumers | feedback | monitoring
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
-    runtimes                                   what executes a model
+    runtimes | environments                    what executes a model, and with which packages
     spec | protocols | policies | rewards | stats | charts | linting
                                                frozen records, pure functions
     tables                                     CSV, JSON, Parquet, typed by a signature

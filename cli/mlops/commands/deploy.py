@@ -274,6 +274,17 @@ def deploy(
         bool,
         typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
     ] = False,
+    isolate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|never|always",
+            autocompletion=completion.one_of("auto", "never", "always"),
+            help="Run models in an environment of their own, made with uv: those whose packages "
+            "conflict with what is installed (auto).",
+            show_default="auto",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
     reset: Annotated[
         list[str] | None,
         typer.Option(
@@ -430,6 +441,7 @@ def deploy(
         "report.guardrails": ",".join(guardrail) if guardrail else None,
         "report.adjust": adjust,
         "report.per": per,
+        "deploy.isolate": isolate,
         "deploy.redraw": redraw or None,
         "deploy.runtime": runtime,
         "deploy.new_key": new_key or None,
@@ -478,6 +490,7 @@ def deploy(
         "--port": port,
         "--grpc-port": grpc_port,
         "--foreground": foreground,
+        "--isolate": isolate,
     }
     only_cluster = {
         "--render": render,

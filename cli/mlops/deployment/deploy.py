@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from mlops.deployment.isolation import isolate
 from mlops.deployment.local import check_port, running, serve, settled
 from mlops.deployment.lost import check_nothing_lost
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
@@ -127,6 +128,8 @@ def apply(
     with fetched(files, settings, show) as folders, changing(where):
         found = iter(folders)
         paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
+        # Before anything is written: it may take minutes, and fail.
+        pythons = isolate(settings, spec, paths, say)
         unchanged(ledger, prepared.newest, spec)
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
@@ -134,7 +137,7 @@ def apply(
             say("Recording the revision")
             number = ledger.begin(intent, prepared.newest)
         say("Loading and checking models")
-        served = Served(Revision(number, spec), tuple(map(str, paths)))
+        served = Served(Revision(number, spec), paths, pythons)
         try:
             state, process = _serve(settings, where, served, prepared.plan, foreground)
         except MlopsError as error:

@@ -42,6 +42,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "min-days": ("report.min_days",),
     "adjust": ("report.adjust",),
     "per": ("report.per",),
+    "isolate": ("deploy.isolate",),
     "feedback-window": ("feedback.window",),
     "missing": ("feedback.missing",),
     "failed": ("feedback.failed",),
@@ -73,6 +74,7 @@ _SPEC = (
     "report.min_days",
     "report.adjust",
     "report.per",
+    "deploy.isolate",
 )
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
@@ -188,6 +190,7 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "deploy.sticky_by": spec.sticky_by,
         "deploy.horizon": write_horizon(spec.horizon, spec.horizon_days),
         "deploy.runtime": spec.runtime,
+        "deploy.isolate": spec.isolate,
     }
     plan = written(spec.analysis) | {"guardrails": spec.analysis.guardrails}
     found |= {f"report.{name}": value for name, value in plan.items()}

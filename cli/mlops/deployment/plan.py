@@ -76,7 +76,7 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
     lines += [f"- {name}  {arm.model.label}" for name, arm in old.items() if name not in new]
     lines += _shadows(before.shadows if before else (), after.shadows)
     if before is not None:
-        for field in ("policy", "sticky_by", "reward", "runtime"):
+        for field in ("policy", "sticky_by", "reward", "runtime", "isolate"):
             was_value, value = getattr(before, field), getattr(after, field)
             if was_value != value:
                 lines.append(f"~ {field}  {value or 'none'}  (was {was_value or 'none'})")

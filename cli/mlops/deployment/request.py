@@ -39,7 +39,7 @@ _FEEDBACK_KEYS = ("window", "missing", "failed", "repeated")
 _ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
 _SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
-    "runtime", *_FEEDBACK_KEYS, *_ANALYSIS_KEYS,
+    "runtime", "isolate", *_FEEDBACK_KEYS, *_ANALYSIS_KEYS,
 )  # fmt: skip
 _REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
@@ -62,6 +62,7 @@ class DeployRequest:
         analysis: How the evidence is judged.
         redraw: Whether sticky units that came before are drawn again.
         runtime: What executes the models: `auto` or a name of `RUNTIMES`.
+        isolate: Which models run in an environment of their own.
         live: The spec that is live, whose weights and shadows are kept; None to keep nothing.
         keep_split: Whether arms without a weight have that of the live arm of their name.
         keep_shadows: Whether its shadows stay where none are named.
@@ -82,6 +83,7 @@ class DeployRequest:
     analysis: Analysis = field(default_factory=Analysis)
     redraw: bool = False
     runtime: str = AUTO
+    isolate: str = "auto"
     live: DeploymentSpec | None = None
     keep_split: bool = False
     keep_shadows: bool = False
@@ -196,6 +198,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             analysis=request.analysis,
             redraw=request.redraw,
             runtime=_known_runtime(request.runtime),
+            isolate=request.isolate,
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
         )
@@ -289,6 +292,7 @@ def _request(
         ),
         redraw=settings.deploy.redraw,
         runtime=settings.deploy.runtime,
+        isolate=settings.deploy.isolate,
     )
 
 
@@ -362,6 +366,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         ),
         redraw=value("redraw", "deploy.redraw", base.redraw),
         runtime=value("runtime", "deploy.runtime", base.runtime),
+        isolate=value("isolate", "deploy.isolate", base.isolate),
     )
 
 
@@ -369,7 +374,7 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
     faults = [_unknown(key, _SPEC_KEYS) for key in document if key not in _SPEC_KEYS]
-    texts = ("name", "sticky_by", "reward", "runtime")
+    texts = ("name", "sticky_by", "reward", "runtime", "isolate")
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]

@@ -14,6 +14,7 @@ from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
     from mlops.runtimes.folder import ModelFolder
+    from mlops.runtimes.isolated import IsolatedModel
     from mlops.runtimes.proof import Proof
 
 
@@ -140,6 +141,7 @@ class LoadedModel:
         joined_row_ms: The same for one of several requests in one call; NaN if they may not share.
         proof: That its runtime answers as pyfunc does; None for pyfunc.
         reasons: Why it has no other runtime, one sentence each.
+        process: The process that it runs in; None if it is this one.
     """
 
     model: ServableModel
@@ -152,6 +154,7 @@ class LoadedModel:
     joined_row_ms: float = float("nan")
     proof: Proof | None = None
     reasons: tuple[str, ...] = ()
+    process: IsolatedModel | None = None
 
     @property
     def runtime(self) -> dict[str, Any]:

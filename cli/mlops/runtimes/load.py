@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops.errors import InvalidInputError
 from mlops.protocols import CODECS
@@ -19,12 +19,11 @@ from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.choosing import choose
 from mlops.runtimes.classes import read_classes
 from mlops.runtimes.example import doubled, made_up, read_example, shortened
-from mlops.runtimes.folder import open_folder, read_mlmodel
+from mlops.runtimes.folder import ModelFolder, open_folder, read_mlmodel
+from mlops.runtimes.isolated import IsolatedModel
+from mlops.runtimes.pyfunc import PyfuncRuntime
 from mlops.runtimes.requirements import differences
-from mlops.tables.signature import Signature
-
-if TYPE_CHECKING:
-    from mlops.runtimes.pyfunc import PyfuncRuntime
+from mlops.tables.signature import Signature, read_signature
 
 _NO_EXAMPLE = "no request is known that it answers: log it with an `input_example`"
 _WARM_UP_CALLS = 20
@@ -32,20 +31,41 @@ _WARM_UP_MS = 2_000
 _JOINED = 16
 
 
-def load_model(path: Path, runtime: str = AUTO) -> LoadedModel:
+def load_model(path: Path, runtime: str = AUTO, *, python: str = "", slots: int = 1) -> LoadedModel:
     """Load the MLflow model in `path`. Runs the model's code; may take seconds.
 
     Args:
         path: The model's folder.
         runtime: A name of `RUNTIMES`, used if it is shown to be right; `auto` for the fastest.
+        python: Interpreter of an environment of its own to run it in; empty for this process.
+        slots: Calls at once, in an environment of its own.
 
     Raises:
         InvalidInputError: There is no model, it cannot be loaded here, or it refuses its own
             input example; or there is no such runtime.
     """
     mlmodel = read_mlmodel(path)
-    notes = differences(path, mlmodel)
-    folder = open_folder(path, mlmodel, notes)
+    process = IsolatedModel(python, path, slots=slots) if python else None
+    try:
+        return _loaded(path, mlmodel, runtime, process)
+    except BaseException:
+        if process is not None:
+            process.close()
+        raise
+
+
+def _loaded(
+    path: Path, mlmodel: dict[str, Any], runtime: str, process: IsolatedModel | None
+) -> LoadedModel:
+    if process is None:
+        notes = [str(each) for each in differences(path, mlmodel)]
+        folder = open_folder(path, mlmodel, notes)
+    else:
+        notes = [process.note]
+        signature = read_signature(mlmodel)
+        folder = ModelFolder(path, mlmodel, signature, PyfuncRuntime(process, signature))
+        # The others would execute it here.
+        runtime = "pyfunc"
     signature = folder.signature
     logged = read_example(path, mlmodel)
     example = _answered(folder.pyfunc, signature, logged, path)
@@ -67,6 +87,7 @@ def load_model(path: Path, runtime: str = AUTO) -> LoadedModel:
         joined_row_ms=_joined(model, example.request) if example else float("nan"),
         proof=choice.proof,
         reasons=choice.reasons,
+        process=process,
     )
 
 

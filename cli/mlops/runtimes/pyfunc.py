@@ -31,6 +31,7 @@ from mlops.protocols.base import (
 from mlops.runtimes.base import Batch, Runtime, first_line
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.frames import FrameBuilder, is_plain
+from mlops.runtimes.isolated import IsolatedModel
 from mlops.tables.fit import check, is_whole
 from mlops.tables.signature import Column, Signature
 
@@ -153,6 +154,9 @@ class PyfuncRuntime(Runtime):
         model = self._bare if batch.enforced else self._model
         try:
             answer = model.predict(batch.rows, params=batch.parameters or None)
+        except ProtocolError:
+            # Of a model in another process, which did not answer.
+            raise
         except MlflowException as error:
             raise ProtocolError(Kind.MISMATCH, _reason(error)) from error
         except ValueError as error:
@@ -268,6 +272,9 @@ def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
 
 def _without_inputs(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
     """Return a model that takes rows as they are; parameters still have their defaults."""
+    if isinstance(model, IsolatedModel):
+        # Its own MLflow looks at the rows once more; there is one process, and no copy of it.
+        return model
     bare = copy.copy(model)
     bare._model_meta = metadata = copy.copy(model.metadata)
     metadata.signature = copy.copy(metadata.signature)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,15 @@ from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms, Rollout
 from mlops.serving.models.remote import RemoteModel, connect
-from mlops.serving.runners import GatheringRunner, InlineRunner, RemoteRunner, Runner, ThreadRunner
+from mlops.serving.runners import (
+    THREADS,
+    GatheringRunner,
+    InlineRunner,
+    ProcessRunner,
+    RemoteRunner,
+    Runner,
+    ThreadRunner,
+)
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
 from mlops.spec.deployment import Arm
 from mlops.spec.server import Served
@@ -143,13 +151,16 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
     running = previous.shadows if previous else ()
     paths = served.paths[len(spec.arms) :]
     # First, as their processes load while we do.
-    shadows = start_shadows(spec.shadows, paths, running, strict=previous is not None)
+    pythons = [served.python_of(len(spec.arms) + index) for index in range(len(spec.shadows))]
+    shadows = start_shadows(spec.shadows, paths, pythons, running, strict=previous is not None)
+    arms: list[LiveArm] = []
     try:
-        arms = _load_arms(served, previous)
+        _load_arms(served, previous, arms)
         _check_agreement(arms)
         wait_for(shadows, running)
     except InvalidInputError:
         end_shadows(shadows, running)
+        _close_new(arms, previous)
         raise
     return LiveRevision(
         served=served,
@@ -160,12 +171,17 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
     )
 
 
-def _load_arms(served: Served, previous: LiveRevision | None) -> list[LiveArm]:
-    kept = {_identity(arm.arm, path): arm for arm, path in _with_paths(previous)}
-    arms: list[LiveArm] = []
-    for index, (arm, path) in enumerate(zip(served.revision.spec.arms, served.paths, strict=False)):
+def _load_arms(served: Served, previous: LiveRevision | None, arms: list[LiveArm]) -> None:
+    """Load the arms one by one into `arms`."""
+    spec = served.revision.spec
+    kept = {}
+    if previous is not None:
+        was = previous.served
+        for live in previous.arms:
+            kept[_identity(live.arm, was.paths[live.index], was.python_of(live.index))] = live
+    for index, (arm, path) in enumerate(zip(spec.arms, served.paths, strict=False)):
         endpoint = arm.model.endpoint
-        same = kept.get(_identity(arm, path))
+        same = kept.get(_identity(arm, path, served.python_of(index)))
         if same is not None:
             arms.append(LiveArm(arm, index, same.loaded, same.runner))
         elif endpoint is not None:
@@ -173,13 +189,24 @@ def _load_arms(served: Served, previous: LiveRevision | None) -> list[LiveArm]:
             arms.append(LiveArm(arm, index, loaded, RemoteRunner(remote)))
         else:
             _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
-            loaded = load_model(Path(path), served.revision.spec.runtime)
+            loaded = load_model(
+                Path(path), spec.runtime, python=served.python_of(index), slots=THREADS
+            )
             arms.append(LiveArm(arm, index, loaded, runner_of(loaded, arm.name)))
-    return arms
+
+
+def _close_new(arms: Sequence[LiveArm], previous: LiveRevision | None) -> None:
+    """Close the runners of arms that will not be used."""
+    kept = {id(arm.runner) for arm in previous.arms} if previous else set()
+    for arm in arms:
+        if id(arm.runner) not in kept:
+            arm.runner.close()
 
 
 def runner_of(loaded: LoadedModel, arm: str) -> Runner:
-    """Return a runner for a model in this process, by how long its warm-up took."""
+    """Return a runner for a model: by where it runs, or how long its warm-up took."""
+    if loaded.process is not None:
+        return ProcessRunner(loaded.model, loaded.process, arm)
     joins = loaded.joined_row_ms < _JOINED_SHARE * loaded.row_ms
     thread = ThreadRunner(loaded.model, arm, joins=joins)
     # A model without an example was never timed; it may be slow.
@@ -190,15 +217,13 @@ def runner_of(loaded: LoadedModel, arm: str) -> Runner:
     return InlineRunner(loaded.model, thread)
 
 
-def _with_paths(live: LiveRevision | None) -> Iterator[tuple[LiveArm, str]]:
-    # The folders of the shadows come after those of the arms.
-    return zip(live.arms, live.served.paths, strict=False) if live else iter(())
+def _identity(arm: Arm, path: str, python: str) -> tuple[str, str, str]:
+    """What two arms must have in common to share a model.
 
-
-def _identity(arm: Arm, path: str) -> tuple[str, str]:
-    """What two arms must have in common to share a model; an endpoint also speaks of its arm."""
+    An endpoint also speaks of its arm.
+    """
     endpoint = arm.model.endpoint
-    return path, f"{arm.name} {endpoint.ref}" if endpoint else ""
+    return path, python, f"{arm.name} {endpoint.ref}" if endpoint else ""
 
 
 def _check_agreement(arms: list[LiveArm]) -> None:

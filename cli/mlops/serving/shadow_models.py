@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -28,6 +28,7 @@ class LiveShadow:
         shadow: What the spec says of it.
         index: Its position among the shadows of the revision.
         path: Local folder of its model; empty for an endpoint.
+        python: Interpreter of its environment; empty for that of the server.
         model: Answers in a process of its own, or in another server.
         notes: What a person should know.
     """
@@ -35,6 +36,7 @@ class LiveShadow:
     shadow: Shadow
     index: int
     path: str
+    python: str
     model: ShadowModel
     notes: tuple[str, ...] = ()
 
@@ -44,13 +46,18 @@ class LiveShadow:
         return _REMOTE_AT_ONCE if isinstance(self.model, RemoteModel) else 1
 
     @property
-    def identity(self) -> tuple[str, str, str]:
+    def identity(self) -> tuple[str, ...]:
         """What a shadow of another revision must have in common to share the model."""
-        return _identity(self.shadow, self.path)
+        return _identity(self.shadow, self.path, self.python)
 
 
 def start_shadows(
-    shadows: Sequence[Shadow], paths: Sequence[str], kept: Sequence[LiveShadow], *, strict: bool
+    shadows: Sequence[Shadow],
+    paths: Sequence[str],
+    pythons: Sequence[str],
+    kept: Sequence[LiveShadow],
+    *,
+    strict: bool,
 ) -> tuple[LiveShadow, ...]:
     """Start the process of every shadow, or ask its endpoint; may take seconds.
 
@@ -59,21 +66,22 @@ def start_shadows(
     Args:
         shadows: What to load.
         paths: Local model folder of each; empty for an endpoint.
+        pythons: Interpreter of the environment of each; empty for that of the server.
         kept: Those that run now; their models are used again.
         strict: Whether an endpoint must answer.
 
     Raises:
         InvalidInputError: An endpoint does not answer; no process of these is left.
     """
-    running: Mapping[tuple[str, str, str], LiveShadow] = {each.identity: each for each in kept}
+    running: Mapping[tuple[str, ...], LiveShadow] = {each.identity: each for each in kept}
     loaded: list[LiveShadow] = []
     try:
-        for index, (shadow, path) in enumerate(zip(shadows, paths, strict=True)):
-            same = running.get(_identity(shadow, path))
+        for index, (shadow, path, python) in enumerate(zip(shadows, paths, pythons, strict=True)):
+            same = running.get(_identity(shadow, path, python))
             if same is not None:
-                loaded.append(LiveShadow(shadow, index, path, same.model, same.notes))
+                loaded.append(replace(same, shadow=shadow, index=index))
             else:
-                loaded.append(_load(shadow, index, path, strict=strict))
+                loaded.append(_load(shadow, index, path, python, strict=strict))
     except InvalidInputError:
         end_shadows(loaded, kept)
         raise
@@ -101,15 +109,15 @@ def end_shadows(shadows: Sequence[LiveShadow], kept: Sequence[LiveShadow]) -> No
             shadow.model.close()
 
 
-def _identity(shadow: Shadow, path: str) -> tuple[str, str, str]:
+def _identity(shadow: Shadow, path: str, python: str) -> tuple[str, ...]:
     endpoint = shadow.model.endpoint
-    return shadow.name, endpoint.ref if endpoint else shadow.model.source, path
+    return shadow.name, endpoint.ref if endpoint else shadow.model.source, path, python
 
 
-def _load(shadow: Shadow, index: int, path: str, *, strict: bool) -> LiveShadow:
+def _load(shadow: Shadow, index: int, path: str, python: str, *, strict: bool) -> LiveShadow:
     endpoint = shadow.model.endpoint
     if endpoint is not None:
         found, remote = connect(endpoint, shadow.name, strict=strict)
-        return LiveShadow(shadow, index, path, remote, found.notes)
+        return LiveShadow(shadow, index, path, python, remote, found.notes)
     _LOG.info("loading shadow %s (%s) from %s", shadow.name, shadow.model.label, path)
-    return LiveShadow(shadow, index, path, ShadowProcess(Path(path)))
+    return LiveShadow(shadow, index, path, python, ShadowProcess(Path(path), python))

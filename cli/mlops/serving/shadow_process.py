@@ -4,7 +4,7 @@ In a thread it would share the interpreter's lock with the event loop: a model t
 5 ms in Python makes every request wait for as long. The process has a lower priority, ends with
 the server however that ends (its input closes), and is started again after it died or hung.
 
-    python -m mlops.serving.shadow_process MODEL_FOLDER
+    python -m mlops.serving.shadow_process MODEL_FOLDER PYTHON
 
 Both ways a message is a length of 8 bytes and a pickle; only these two processes hold the pipes.
 """
@@ -43,11 +43,14 @@ class ShadowProcess:
 
     Args:
         path: Folder of the model.
+        python: Interpreter of an environment of its own, empty for that of the server. The process
+            then starts another one there.
         deadline_s: After so long without an answer the process is killed.
     """
 
-    def __init__(self, path: Path, *, deadline_s: float = 30.0) -> None:
+    def __init__(self, path: Path, python: str = "", *, deadline_s: float = 30.0) -> None:
         self._path = path
+        self._python = python
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -129,7 +132,7 @@ class ShadowProcess:
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(self._path)],
+            [sys.executable, "-P", "-m", __name__, str(self._path), self._python],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -188,7 +191,7 @@ def main() -> None:
 
     sys.path.append(os.getcwd())  # noqa: PTH109 - as in the server itself
     try:
-        model = load_model(Path(sys.argv[1])).model
+        model = load_model(Path(sys.argv[1]), python=sys.argv[2]).model
     except MlopsError as error:
         _send(answers, error.message)
         return

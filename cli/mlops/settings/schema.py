@@ -148,6 +148,11 @@ class DeploySettings:
         "`14d`; empty: none",
         form="number or text",
     )
+    isolate: str = setting(
+        "auto",
+        "models in an environment of their own: those with conflicting packages (`auto`), `never` "
+        "or `always`",
+    )
     redraw: bool = setting(
         False, "draw sticky units that came before again when weights change; false: they stay"
     )

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from mlops.errors import InvalidInputError, UsageError
+from mlops.errors import InvalidInputError, UsageError, one_of
 from mlops.spec import attribution
 from mlops.spec.analysis import HISTORY, Analysis, analysis_from
 from mlops.spec.attribution import Attribution
@@ -23,6 +23,8 @@ SCHEMA_VERSION = 1
 MAX_ARMS = 64
 #: Most shadows a revision may have.
 MAX_SHADOWS = 8
+#: Which models may run in an environment of their own.
+ISOLATE = ("auto", "never", "always")
 _MAX_NAME = 63
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -89,6 +91,8 @@ class DeploymentSpec:
             Others are another experiment.
         runtime: What executes the arms' models: a name of `mlops.runtimes.RUNTIMES`, or `auto`.
             Their answers are the same, so the experiment is, too.
+        isolate: Which models run in an environment of their own: those whose packages conflict
+            with what is installed (`auto`), `never` or `always`.
     """
 
     name: str
@@ -106,6 +110,7 @@ class DeploymentSpec:
     runtime: str = "auto"
     horizon_days: float = 0.0
     analysis: Analysis = field(default_factory=Analysis)
+    isolate: str = "auto"
 
     @property
     def experiment(self) -> str:
@@ -203,6 +208,8 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         for shadow in spec.shadows
         if not 0 < shadow.share <= 1
     ]
+    if spec.isolate not in ISOLATE:
+        faults.append(f"`isolate` must be {one_of(ISOLATE)}, not `{spec.isolate}`")
     if spec.horizon < 0 or not 0 <= spec.horizon_days < math.inf:
         faults.append("the horizon must be 0 or more units, or a time")
     if spec.analysis.adjust == HISTORY and not spec.sticky_by:
@@ -332,6 +339,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
                 for truth, prediction, cost in document.get("costs", ())
             ),
             runtime=str(document.get("runtime", "auto")),
+            isolate=document.get("isolate", "auto"),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

@@ -32,10 +32,17 @@ class Served:
     Attributes:
         revision: What to serve.
         paths: Local model folder of each arm, then of each shadow, in order; empty for an endpoint.
+        pythons: Interpreter of the environment in which each of them runs, in the same order; an
+            empty one is that of the server. Without any, all run there.
     """
 
     revision: Revision
     paths: tuple[str, ...]
+    pythons: tuple[str, ...] = ()
+
+    def python_of(self, index: int) -> str:
+        """Interpreter of the model at a position of `paths`; empty for that of the server."""
+        return self.pythons[index] if self.pythons else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +217,7 @@ def served_to_dict(served: Served) -> dict[str, Any]:
         "number": served.revision.number,
         "spec": to_dict(served.revision.spec),
         "paths": list(served.paths),
+        "pythons": list(served.pythons),
     }
 
 
@@ -222,12 +230,15 @@ def served_from_dict(document: Mapping[str, Any]) -> Served:
     try:
         revision = Revision(int(document["number"]), from_dict(document["spec"]))
         paths = tuple(str(path) for path in document["paths"])
+        pythons = tuple(str(python) for python in document.get("pythons", ()))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This revision is broken: {error!r}.") from error
     wanted = len(revision.spec.models)
     if len(paths) != wanted:
         raise InvalidInputError(f"{wanted} arms and shadows, but {len(paths)} model folders.")
-    return Served(revision, paths)
+    if pythons and len(pythons) != wanted:
+        raise InvalidInputError(f"{wanted} arms and shadows, but {len(pythons)} environments.")
+    return Served(revision, paths, pythons)
 
 
 def write_launch(launch: Launch, path: Path) -> None:

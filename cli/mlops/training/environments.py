@@ -2,31 +2,29 @@
 
 `local` is the interpreter of this command. `uv` and `virtualenv` make an environment from the
 project's file once, under `.mlops/environments`, from a Python that is installed
-(`mlops.training.interpreters`). `conda` is left to MLflow.
+(`mlops.environments`). `conda` is left to MLflow.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError, MlopsError, UsageError, did_you_mean, one_of
-from mlops.training.interpreters import find_python
+from mlops.environments.building import Recipe, build
+from mlops.environments.files import included, read_requirements
+from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 from mlops.training.project import Project
 
 #: What `--env-manager` takes.
 MANAGERS = ("auto", "local", "uv", "virtualenv", "conda")
 
-_LAST_LINES = 15
 #: The oldest Python that our own code, which forks the runs, is written for.
 _OLDEST = (3, 11)
 # Written for Pythons as old as MLflow 1's.
@@ -115,19 +113,9 @@ def choose_environment(
         return Environment(manager, here, "", "conda", "conda makes its own environment")
     if manager == "local" or file is None:
         return Environment("local", here, metadata.version("mlflow"))
-    python, requirements = _wants(file)
-    wanted = python or f"{sys.version_info.major}.{sys.version_info.minor}"
-    digest = hashlib.sha256(repr((manager, wanted, requirements, _included(file))).encode())
-    folder = home / "environments" / f"{manager}-{digest.hexdigest()[:16]}"
-    if not (folder / ".complete").is_file():
-        interpreter = find_python(wanted, file, note)
-        note(f"making the environment of `{file.name}` with {manager}; this is done once")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        make = _make_with_uv if manager == "uv" else _make_with_venv
-        make(folder, interpreter, requirements, file)
-        (folder / ".complete").touch()
-    return _inspect(manager, folder / "bin" / "python", file)
+    python, requirements = read_requirements(file)
+    recipe = Recipe(manager, python, requirements, file, included(file))
+    return _inspect(manager, build(recipe, home, note), file)
 
 
 def _inspect(manager: str, python: Path, file: Path) -> Environment:
@@ -144,103 +132,3 @@ def _inspect(manager: str, python: Path, file: Path) -> Environment:
     version, ours = ".".join(map(str, found["python"])), ".".join(map(str, _OLDEST))
     reason = f"the environment has Python {version}, and forks need {ours}" if old else ""
     return Environment(manager, python, found["mlflow"], not_ours=reason)
-
-
-def _make_with_uv(folder: Path, python: str, requirements: Sequence[str], file: Path) -> None:
-    uv = shutil.which("uv")
-    if uv is None:
-        raise InvalidInputError(
-            "`--env-manager uv` needs `uv`, which is not on the path.",
-            hint="`pip install uv`, or `--env-manager local` to use what is installed here.",
-        )
-    _call([uv, "venv", "--quiet", "--no-python-downloads", "--python", python, str(folder)], file)
-    target = str(folder / "bin" / "python")
-    _install([uv, "pip", "install", "--quiet", "--python", target], folder, requirements, file)
-
-
-def _make_with_venv(folder: Path, python: str, requirements: Sequence[str], file: Path) -> None:
-    _call([python, "-m", "venv", str(folder)], file)
-    target = str(folder / "bin" / "python")
-    _install([target, "-m", "pip", "install", "--quiet"], folder, requirements, file)
-
-
-def _install(
-    installer: Sequence[str], folder: Path, requirements: Sequence[str], file: Path
-) -> None:
-    if not requirements:
-        return
-    listed = folder / "requirements.txt"
-    listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
-    # `-r other.txt` in the list is meant from the project's folder.
-    _call([*installer, "-r", str(listed)], file)
-
-
-def _call(words: Sequence[str], file: Path) -> None:
-    done = subprocess.run(
-        words,
-        cwd=file.parent,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = "\n".join(f"  | {line}" for line in done.stdout.splitlines()[-_LAST_LINES:])
-        raise MlopsError(
-            f"The environment of `{file}` could not be made.\n{last}",
-            hint="Fix that file, or use `--env-manager local`.",
-        )
-
-
-def packages_of(file: Path) -> tuple[str, list[str]]:
-    """Return the Python and the packages that a python_env.yaml or conda.yaml asks for, for pip.
-
-    Without MLflow, which this program brings in the version that it needs.
-    """
-    python, requirements = _wants(file)
-    own = re.compile(r"(mlflow(-skinny|-tracing)?|pip)\s*([=<>!~\[;].*)?", re.IGNORECASE)
-    return python, [each for each in requirements if not own.fullmatch(each.strip())]
-
-
-def _wants(file: Path) -> tuple[str, list[str]]:
-    """Return the Python and the requirements that a python_env.yaml or conda.yaml asks for."""
-    import yaml
-
-    # All as text: an unquoted `python: 3.10` would be the number 3.1.
-    content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
-    content = content if isinstance(content, dict) else {}
-    items: list[Any] = [*(content.get("build_dependencies") or [])]
-    items += content.get("dependencies") or []
-    python, requirements = str(content.get("python") or ""), list[str]()
-    for item in items:
-        if isinstance(item, dict):
-            requirements += [str(inner) for inner in item.get("pip") or []]
-        elif match := re.fullmatch(r"python(?![\w-])\s*(.*)", str(item)):
-            python = match[1]
-        elif "channels" in content or "conda" in file.name:
-            requirements.append(
-                re.sub(r"(?<![=<>!~])=(?!=)", "==", str(item).partition("::")[2] or str(item))
-            )
-        else:
-            requirements.append(str(item))
-    return python, [_absolute(item, file.parent) for item in requirements]
-
-
-def _absolute(requirement: str, folder: Path) -> str:
-    """Return a requirement whose file, if it names one, is absolute."""
-    match = re.match(r"(-r|--requirement|-c|--constraint|-e|--editable)\s+(\S+)", requirement)
-    if match is None or "://" in match[2]:
-        return requirement
-    return f"{match[1]} {(folder / match[2]).resolve()}"
-
-
-def _included(file: Path) -> list[bytes]:
-    """Contents of the requirement files that an environment file refers to."""
-    return [path.read_bytes() for path in _references(file) if path.is_file()]
-
-
-def _references(file: Path) -> Iterator[Path]:
-    for requirement in _wants(file)[1]:
-        words = requirement.split()
-        if len(words) == 2 and words[0] in ("-r", "--requirement", "-c", "--constraint"):
-            yield Path(words[1])

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlops.environments.files import packages_of
 from mlops.errors import did_you_mean
 from mlops.training.checkout import local_copy
 from mlops.training.command import all_values, in_full, script_of
 from mlops.training.declarations import words_of
 from mlops.training.environment import Difference, differences
-from mlops.training.environments import packages_of
 from mlops.training.kinds import Parameter
 from mlops.training.marked import Fault, read_yaml
 from mlops.training.parameters import assign

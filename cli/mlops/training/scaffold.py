@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from mlops.environments.files import packages_of
 from mlops.errors import ConflictError, NotAllowedError
 from mlops.registry.limits import Better
 from mlops.resources import shipped
 from mlops.settings import load_settings
 from mlops.settings.project import as_name
-from mlops.training.environments import packages_of
 from mlops.training.gate_metric import Ask, gate_limit
 from mlops.training.install_source import Source, default_branch, install_source
 from mlops.training.project import read_project

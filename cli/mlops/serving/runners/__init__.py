@@ -7,13 +7,16 @@ check: whatever it waits for, it waits for in its own runner.
 from mlops.serving.runners.base import DEADLINE_S, Runner, RunnerStats
 from mlops.serving.runners.gathering import GatheringRunner
 from mlops.serving.runners.inline import InlineRunner
+from mlops.serving.runners.process import ProcessRunner
 from mlops.serving.runners.remote import RemoteRunner
-from mlops.serving.runners.thread import ThreadRunner
+from mlops.serving.runners.thread import THREADS, ThreadRunner
 
 __all__ = [
     "DEADLINE_S",
+    "THREADS",
     "GatheringRunner",
     "InlineRunner",
+    "ProcessRunner",
     "RemoteRunner",
     "Runner",
     "RunnerStats",

@@ -17,7 +17,8 @@ from mlops.runtimes.base import Batch, Runtime, ServableModel, first_line
 from mlops.serving.runners.base import DEADLINE_S, Pending, RunnerStats
 from mlops.serving.runners.joining import MAX_ROWS, Result, infer_together
 
-_THREADS = min(4, (os.cpu_count() or 1) + 1)
+#: Calls of one arm at once.
+THREADS = min(4, (os.cpu_count() or 1) + 1)
 _MAX_WAITING = 256
 
 
@@ -65,7 +66,7 @@ class ThreadRunner:
         arm: str,
         *,
         joins: bool = False,
-        threads: int = _THREADS,
+        threads: int = THREADS,
         max_waiting: int = _MAX_WAITING,
         deadline_s: float = DEADLINE_S,
     ) -> None:

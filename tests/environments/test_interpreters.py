@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mlops.environments.interpreters import find_python, installed
 from mlops.errors import InvalidInputError
-from mlops.training.interpreters import find_python, installed
 
 _HERE = platform.python_version()
 _FILE = Path("python_env.yaml")

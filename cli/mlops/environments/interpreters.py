@@ -20,7 +20,12 @@ from mlops.errors import InvalidInputError
 _OLDEST_OF_UV = (3, 8)
 
 
-def find_python(wanted: str, file: Path, note: Callable[[str], None]) -> str:
+def find_python(
+    wanted: str,
+    file: Path,
+    note: Callable[[str], None],
+    otherwise: str = "use `--env-manager local`",
+) -> str:
     """Return an interpreter for the version that an environment file asks for.
 
     A patch release that is not here gives way to another of the same minor version, with a note:
@@ -30,6 +35,7 @@ def find_python(wanted: str, file: Path, note: Callable[[str], None]) -> str:
         wanted: A version (`3.11`, `3.11.4`), or conditions (`>=3.9,<3.12`).
         file: The file that asks, for the words.
         note: Told when another patch release is taken.
+        otherwise: What else to do where there is none, for the words.
 
     Raises:
         InvalidInputError: There is none; the versions that are here are named.
@@ -55,7 +61,7 @@ def find_python(wanted: str, file: Path, note: Callable[[str], None]) -> str:
         if exact and version.startswith(f"{minor}."):
             note(f"`{file.name}` asks for Python {pinned}; {version} is here and is used")
             return python
-    raise _none(wanted, pinned if exact else "", file, list(found))
+    raise _none(wanted, pinned if exact else "", file, list(found), otherwise)
 
 
 def installed() -> dict[str, str]:
@@ -109,9 +115,11 @@ def _version(python: str) -> str:
     return said.stdout.strip() if said.returncode == 0 else ""
 
 
-def _none(wanted: str, exact: str, file: Path, found: list[str]) -> InvalidInputError:
+def _none(
+    wanted: str, exact: str, file: Path, found: list[str], otherwise: str
+) -> InvalidInputError:
     parts = [int(part) for part in exact.split(".")[:2] if part.isdigit()]
-    ways = [f"Ask for another in `{file.name}`", "use `--env-manager local`"]
+    ways = [f"Ask for another in `{file.name}`", otherwise]
     if len(parts) == 1 or tuple(parts) >= _OLDEST_OF_UV:
         short = ".".join(map(str, parts))
         ways.insert(0, f"Install it (`uv python install {short}`)")

@@ -1,0 +1,106 @@
+"""Which models of a deployment run in an environment of their own, and where that is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlops.environments.building import Recipe, build
+from mlops.environments.files import absolute, read_requirements
+from mlops.errors import InvalidInputError
+from mlops.runtimes.folder import read_mlmodel
+from mlops.runtimes.requirements import conflicts, differences
+from mlops.settings import Settings
+from mlops.spec.deployment import DeploymentSpec
+
+_HAS_MLFLOW = re.compile(r"mlflow(-skinny)?\s*([=<>!~\[;@ ].*)?", re.IGNORECASE)
+
+
+def isolate(
+    settings: Settings, spec: DeploymentSpec, folders: Sequence[str], say: Callable[[str], None]
+) -> tuple[str, ...]:
+    """Return the interpreter of every arm and shadow; an environment is made where there is none.
+
+    Args:
+        settings: The project's settings.
+        spec: What is to be served.
+        folders: Local model folder of each arm, then of each shadow; empty for an endpoint.
+        say: Called with what is being done.
+
+    Returns:
+        One each, empty for the server's own; or nothing if all are.
+
+    Raises:
+        InvalidInputError: There is no `uv`, or not the Python that a model asks for.
+        MlopsError: The packages could not be installed.
+    """
+    names = [*(arm.name for arm in spec.arms), *(shadow.name for shadow in spec.shadows)]
+    pythons = [
+        _python_of(settings, spec.isolate, name, Path(folder), say) if folder else ""
+        for name, folder in zip(names, folders, strict=True)
+    ]
+    return tuple(pythons) if any(pythons) else ()
+
+
+def _python_of(
+    settings: Settings, mode: str, name: str, folder: Path, say: Callable[[str], None]
+) -> str:
+    """Return the interpreter of the environment of a model; empty for the server's own."""
+    if mode == "never":
+        return ""
+    mlmodel = read_mlmodel(folder)
+    reasons = conflicts(differences(folder, mlmodel))
+    has_uv = shutil.which("uv") is not None
+    # Without uv it is served as it always was, and the differences are among its notes.
+    if mode == "auto" and not (reasons and has_uv):
+        return ""
+    if not has_uv:
+        raise InvalidInputError(
+            f"`{name}` is to have an environment of its own, and `uv`, which makes it, is not on "
+            "the path.",
+            hint="`pip install uv`, or `--isolate never`.",
+        )
+    why = f" ({reasons[0]})" if reasons else ""
+    say(f"Preparing the environment of {name}{why}")
+    recipe = recipe_of(folder, mlmodel)
+    return str(build(recipe, settings.home, say))
+
+
+def recipe_of(folder: Path, mlmodel: Mapping[str, Any]) -> Recipe:
+    """Return what the environment of a model is made of.
+
+    Its Python is that of python_env.yaml, its packages are those of requirements.txt, or of
+    conda.yaml where that is all there is; MLflow, which loads it, is added where they lack it.
+    """
+    python = str(mlmodel.get("flavors", {}).get("python_function", {}).get("python_version", ""))
+    listed, file = folder / "requirements.txt", folder / "python_env.yaml"
+    if file.is_file():
+        python = read_requirements(file)[0] or python
+    if listed.is_file():
+        file = listed
+        lines = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines()]
+        requirements = [absolute(line, folder) for line in lines if line and line[0] != "#"]
+    elif (folder / "conda.yaml").is_file():
+        file = folder / "conda.yaml"
+        python, requirements = read_requirements(file)
+    else:
+        requirements = []
+    if not any(map(_HAS_MLFLOW.fullmatch, requirements)):
+        requirements.append("mlflow")
+    return Recipe(
+        "uv",
+        python,
+        requirements,
+        file,
+        contents=[path.read_bytes() for path in _files(requirements, folder)],
+        otherwise="use `--isolate never`",
+    )
+
+
+def _files(requirements: Sequence[str], folder: Path) -> list[Path]:
+    """Return the files that requirements name: lists, constraints and wheels."""
+    paths = [folder / line.split(maxsplit=1)[-1] for line in requirements]
+    return [path for path in paths if path.is_file()]

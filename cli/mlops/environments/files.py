@@ -1,0 +1,62 @@
+"""What an environment file, python_env.yaml or conda.yaml, asks for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def packages_of(file: Path) -> tuple[str, list[str]]:
+    """Return the Python and the packages that a python_env.yaml or conda.yaml asks for, for pip.
+
+    Without MLflow, which this program brings in the version that it needs.
+    """
+    python, requirements = read_requirements(file)
+    own = re.compile(r"(mlflow(-skinny|-tracing)?|pip)\s*([=<>!~\[;].*)?", re.IGNORECASE)
+    return python, [each for each in requirements if not own.fullmatch(each.strip())]
+
+
+def read_requirements(file: Path) -> tuple[str, list[str]]:
+    """Return the Python, empty if any, and the requirements that an environment file asks for."""
+    import yaml
+
+    # All as text: an unquoted `python: 3.10` would be the number 3.1.
+    content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+    content = content if isinstance(content, dict) else {}
+    items: list[Any] = [*(content.get("build_dependencies") or [])]
+    items += content.get("dependencies") or []
+    python, requirements = str(content.get("python") or ""), list[str]()
+    for item in items:
+        if isinstance(item, dict):
+            requirements += [str(inner) for inner in item.get("pip") or []]
+        elif match := re.fullmatch(r"python(?![\w-])\s*(.*)", str(item)):
+            python = match[1]
+        elif "channels" in content or "conda" in file.name:
+            requirements.append(
+                re.sub(r"(?<![=<>!~])=(?!=)", "==", str(item).partition("::")[2] or str(item))
+            )
+        else:
+            requirements.append(str(item))
+    return python, [absolute(item, file.parent) for item in requirements]
+
+
+def absolute(requirement: str, folder: Path) -> str:
+    """Return a requirement whose file, if it names one, is absolute."""
+    match = re.match(r"(-r|--requirement|-c|--constraint|-e|--editable)\s+(\S+)", requirement)
+    if match is None or "://" in match[2]:
+        return requirement
+    return f"{match[1]} {(folder / match[2]).resolve()}"
+
+
+def included(file: Path) -> list[bytes]:
+    """Contents of the requirement files that an environment file refers to."""
+    return [path.read_bytes() for path in _references(file) if path.is_file()]
+
+
+def _references(file: Path) -> Iterator[Path]:
+    for requirement in read_requirements(file)[1]:
+        words = requirement.split()
+        if len(words) == 2 and words[0] in ("-r", "--requirement", "-c", "--constraint"):
+            yield Path(words[1])
