@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlops.environments.building import Recipe, build
+from mlops.environments.building import Recipe, build, find
 from mlops.environments.files import absolute, read_requirements
 from mlops.errors import InvalidInputError
 from mlops.runtimes.folder import read_mlmodel
@@ -53,11 +53,16 @@ def _python_of(
         return ""
     mlmodel = read_mlmodel(folder)
     reasons = conflicts(differences(folder, mlmodel))
-    has_uv = shutil.which("uv") is not None
-    # Without uv it is served as it always was, and the differences are among its notes.
-    if mode == "auto" and not (reasons and has_uv):
+    if mode == "auto" and not reasons:
         return ""
-    if not has_uv:
+    recipe = recipe_of(folder, mlmodel)
+    made = find(recipe, settings.home)
+    if made is not None:
+        return str(made)
+    if shutil.which("uv") is None:
+        if mode == "auto":
+            # It is served as it always was, and the differences are among its notes.
+            return ""
         raise InvalidInputError(
             f"`{name}` is to have an environment of its own, and `uv`, which makes it, is not on "
             "the path.",
@@ -65,7 +70,6 @@ def _python_of(
         )
     why = f" ({reasons[0]})" if reasons else ""
     say(f"Preparing the environment of {name}{why}")
-    recipe = recipe_of(folder, mlmodel)
     return str(build(recipe, settings.home, say))
 
 

@@ -58,6 +58,12 @@ class Recipe:
         return f"{self.manager}-{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
 
 
+def find(recipe: Recipe, home: Path) -> Path | None:
+    """Return the interpreter of an environment that was made before; None if it was not."""
+    folder = home / "environments" / recipe.folder
+    return folder / "bin" / "python" if (folder / ".complete").is_file() else None
+
+
 def build(recipe: Recipe, home: Path, note: Callable[[str], None]) -> Path:
     """Return the interpreter of an environment, made if it does not exist yet.
 
@@ -73,12 +79,12 @@ def build(recipe: Recipe, home: Path, note: Callable[[str], None]) -> Path:
         MlopsError: The packages could not be installed.
     """
     folder = home / "environments" / recipe.folder
-    python = folder / "bin" / "python"
-    if (folder / ".complete").is_file():
-        return python
+    made = find(recipe, home)
+    if made is not None:
+        return made
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _turn(folder.parent):
-        if not (folder / ".complete").is_file():
+        if find(recipe, home) is None:
             interpreter = find_python(recipe.wanted, recipe.file, note, recipe.otherwise)
             name = recipe.file.name
             note(f"making the environment of `{name}` with {recipe.manager}; this is done once")
@@ -86,7 +92,7 @@ def build(recipe: Recipe, home: Path, note: Callable[[str], None]) -> Path:
             make = _make_with_uv if recipe.manager == "uv" else _make_with_venv
             make(folder, interpreter, recipe)
             (folder / ".complete").touch()
-    return python
+    return folder / "bin" / "python"
 
 
 @contextlib.contextmanager

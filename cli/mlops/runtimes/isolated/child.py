@@ -187,7 +187,10 @@ def _read_frame(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     import pandas as pd
 
     names, columns = content
-    frame = pd.DataFrame(dict(enumerate(_read(column, buffers) for column in columns)))
+    cells = [_read(column, buffers) for column in columns]
+    # Of objects, or pandas 3 would guess that they are texts.
+    cells = [pd.Series(each, dtype=object) if each.dtype == object else each for each in cells]
+    frame = pd.DataFrame(dict(enumerate(cells)))
     frame.columns = pd.Index([_read(name, buffers) for name in names], dtype=object)
     return frame
 
@@ -204,7 +207,8 @@ def _read_series(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     import pandas as pd
 
     name, column = content
-    return pd.Series(_read(column, buffers), name=_read(name, buffers))
+    cells = _read(column, buffers)
+    return pd.Series(cells, dtype=cells.dtype, name=_read(name, buffers))
 
 
 def _read_typed(content: Any, buffers: Any) -> Any:  # noqa: ANN401
