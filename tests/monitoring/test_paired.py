@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from mlops.journal.records import LabelledRow
+from mlops.journal.features import features_of
+from mlops.journal.records import Decision, LabelledRow, NewOutcome, RevisionEvent
+from mlops.journal.sql import SqlJournal
 from mlops.monitoring.paired import compare_paired
-from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.monitoring.report import ReportOptions, make_report
+from mlops.protocols.base import Rows
+from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 
 
@@ -96,3 +105,75 @@ def test_the_label_test_counts_draws_and_not_their_rows(selective: bool, sticky:
         weights={1: [0.5, 0.5]}, alpha=0.05,
     )  # fmt: skip
     assert found.verdict.decision == ("withheld" if selective else "promote")
+
+
+def test_rows_from_before_a_long_gap_are_not_taken(tmp_path: Path) -> None:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    spec = replace(_spec("old", "new"), paired=True)
+    journal.record([RevisionEvent(1, 0, "live", to_dict(spec))])
+    decisions, outcomes = [], []
+    for index in range(40):
+        nonce, at_ms = index.to_bytes(12, "big"), 1_000 * index + (index >= 30) * 40 * 86_400_000
+        decisions.append(
+            Decision(
+                nonce, at_ms, 1, index % 2, 0.5, 1, 900, 200, "mlflow",
+                features=features_of(Rows([[float(index)]], ("x",)), "all"), predictions=[1.0],
+            )
+        )  # fmt: skip
+        outcomes.append(NewOutcome(nonce, None, 0, at_ms, 1, index % 2, 0.5, None, 1.0))
+    journal.append(decisions, outcomes)
+    asked: list[float] = []
+
+    def ask(experiment: str, rows: Sequence[Any]) -> list[list[float]]:
+        assert experiment == spec.experiment
+        asked.extend(row["x"] for row in rows)
+        return [[1.0] * len(rows), [2.0] * len(rows)]
+
+    report = make_report(journal, ask=ask)
+    whole = make_report(journal, ReportOptions(whole=True), ask=ask)
+    journal.close()
+    assert report.paired is not None
+    assert whole.paired is not None
+    assert (report.paired.rows, whole.paired.rows) == (10, 40)
+    assert asked[:10] == [float(index) for index in range(30, 40)]
+
+
+def test_labels_that_one_arm_gets_more_often_are_selective(tmp_path: Path) -> None:
+    """In a sticky ramp: who returns kept an arm that today's weights did not draw."""
+    rng = np.random.default_rng(2)
+    journal = SqlJournal(f"sqlite:///{tmp_path}/wine.db")
+    decisions, outcomes = [], []
+    firsts: dict[int, int] = {}
+    for number, weights in ((1, (0.9, 0.1)), (2, (0.5, 0.5))):
+        base = replace(_spec("old", "new"), paired=True, sticky_by="header:x-user")
+        arms = tuple(replace(arm, weight=w) for arm, w in zip(base.arms, weights, strict=True))
+        journal.record(
+            [RevisionEvent(number, number * 10**6, "live", to_dict(replace(base, arms=arms)))]
+        )
+        for user in range(2_000):
+            arm = firsts.setdefault(user, int(rng.random() < 0.1))
+            nonce, at_ms = rng.bytes(12), number * 10**6 + user
+            decisions.append(
+                Decision(
+                    nonce, at_ms, number, arm, (0.9, 0.1)[arm], 1, 900, 200, "mlflow",
+                    unit=user.to_bytes(8, "big"), predictions=[1.0],
+                    features=features_of(Rows([[float(user)]], ("x",)), "all"),
+                )
+            )  # fmt: skip
+            if rng.random() < (0.9, 0.99)[arm]:
+                outcomes.append(
+                    NewOutcome(nonce, None, 0, at_ms, number, arm, (0.9, 0.1)[arm], None, 1.0)
+                )
+    journal.append(decisions, outcomes)
+    report = make_report(
+        journal,
+        # All answers compare alike, so that they tell nothing.
+        ask=lambda _, rows: [[2.0] * len(rows), [1.0 + r["x"] / 1e5 for r in rows]],
+    )
+    journal.close()
+    assert report.paired is not None
+    assert (report.paired.verdict.decision, report.paired.verdict.withheld) == (
+        "withheld",
+        "promote",
+    )
+    assert "Labels depend on the answer" in report.paired.verdict.reason
