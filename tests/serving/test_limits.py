@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -14,8 +15,17 @@ import pytest
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
+from mlops.serving import bodies
 from mlops.serving.app import App
-from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, read_body, release
+from mlops.serving.bodies import (
+    MAX_BODY,
+    SMALL_BODY,
+    BodyRoom,
+    memory_limit,
+    read_body,
+    release,
+    room_within,
+)
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
@@ -23,7 +33,7 @@ from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal
 from tests.hostile.wire import Wire, request
 from tests.serving.models import ROWS, records
-from tests.serving.server import Server, make_launch, served
+from tests.serving.server import Reply, Server, make_launch, served
 
 GUARD = Guard("127.0.0.1", (), secured=False)
 
@@ -171,6 +181,66 @@ def test_room_is_taken_and_given_back_however_a_body_ends() -> None:
     assert left(room) == MAX_BODY
 
 
+def test_a_crowd_of_large_bodies_is_served_in_turn() -> None:
+    room, size, order = BodyRoom(0), MAX_BODY // 3, []
+    served_at_once = most = 0
+
+    async def caller(number: int) -> None:
+        nonlocal served_at_once, most
+
+        async def receive() -> Message:
+            # None is read before there is room for all of it.
+            assert left(room) + served_at_once * size <= MAX_BODY
+            return {"type": "http.request", "body": b"x" * size}
+
+        body = await read_body(receive, {"content-length": str(size)}, room)
+        assert body is not None
+        served_at_once += 1
+        most = max(most, served_at_once)
+        await asyncio.sleep(0.001)
+        order.append(number)
+        served_at_once -= 1
+        release(body, room)
+
+    async def crowd() -> None:
+        await asyncio.gather(*(caller(number) for number in range(40)))
+
+    asyncio.run(crowd())
+    assert order == list(range(40))
+    assert most == 3
+    assert left(room) == MAX_BODY
+
+
+def test_one_who_waits_for_room_in_vain_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "_ROOM_WAIT_S", 0.02)
+    room = BodyRoom(0)
+    room.take(MAX_BODY)
+    with pytest.raises(ProtocolError, match="at a time"):
+        read(room, b"x" * SMALL_BODY * 2, headers={"content-length": str(SMALL_BODY * 2)})
+    room.give_back(MAX_BODY)
+    assert left(room) == MAX_BODY
+
+
+def test_the_room_fits_the_memory_of_the_container(tmp_path: Path) -> None:
+    mib = 1024 * 1024
+    assert memory_limit(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room_within(128 * mib, memory_limit(tmp_path)) == 128 * mib
+    (tmp_path / "memory.max").write_text(f"{1024 * mib}\n")
+    assert room_within(128 * mib, memory_limit(tmp_path)) == 32 * mib
+    assert room_within(20 * mib, memory_limit(tmp_path)) == 20 * mib
+    (tmp_path / "memory.max").unlink()
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{256 * mib}\n")
+    assert room_within(128 * mib, memory_limit(tmp_path)) == MAX_BODY
+
+
+def post_apart(server: Server, path: str, body: bytes) -> Reply:
+    """Post over a connection of its own."""
+    with Wire(server) as wire:
+        return wire.send(request(path, body, b"Content-Type: application/json")).reply()
+
+
 def test_large_bodies_wait_outside_and_small_ones_do_not(
     models: dict[str, Path], tmp_path: Path, start: Callable[..., Server]
 ) -> None:
@@ -182,15 +252,17 @@ def test_large_bodies_wait_outside_and_small_ones_do_not(
     with Wire(server) as holder:
         holder.send(request("/feedback", b" " * (11 * 1024 * 1024), length))
         # What a holder has sent is read while others are served.
-        answers = [server.post("/invocations", large) for _ in range(2)]
-        assert {answer.status for answer in answers} <= {200, 503}
-        refused = answers[-1]
+        with ThreadPoolExecutor(2) as callers:
+            asked = callers.submit(post_apart, server, "/invocations", large)
+            seldon_asked = callers.submit(
+                post_apart, server, "/api/v1.0/feedback", b" " * len(large)
+            )
+            assert server.predict(records(ROWS[:1])).status == 200
+            refused, seldon = asked.result(), seldon_asked.result()
         assert (refused.status, refused.headers["retry-after"]) == (503, "1")
         assert refused.json["error_code"] == "TEMPORARILY_UNAVAILABLE"
-        seldon = server.post("/api/v1.0/feedback", b" " * len(large))
         assert seldon.status == 503
         assert "send this again" in seldon.json["status"]["info"]
-        assert server.predict(records(ROWS[:1])).status == 200
     again = server.post("/invocations", large)
     assert again.status == 200
     assert len(again.json["predictions"]) == 130_000

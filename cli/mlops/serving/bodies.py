@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from mlops.protocols.base import Kind, ProtocolError
@@ -24,6 +26,11 @@ MAX_BODY = 16 * 1024 * 1024
 SMALL_BODY = 64 * 1024
 #: Longest time a body may take to arrive, in seconds.
 BODY_DEADLINE_S = 20.0
+# How long an announced body may wait for room, and how many may.
+_ROOM_WAIT_S = 5.0
+_MAX_WAITING = 256
+# What is made of a body takes about eleven times its bytes; the rest is for the models.
+_OF_MEMORY = 32
 _MAX_DROPPED = 4 * MAX_BODY
 # What zlib calls the two formats.
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
@@ -32,6 +39,7 @@ _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 class BodyRoom:
     """Bytes that all large bodies may have together until they are answered.
 
+    Bodies that announce their size wait for it in turn; others take it as they come.
     Small bodies are not counted: whoever fills the room keeps nobody out that asks about a few
     rows. Lives on one event loop.
 
@@ -41,6 +49,42 @@ class BodyRoom:
 
     def __init__(self, size: int) -> None:
         self._size = self._left = max(size, MAX_BODY)
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def enter(self, size: int) -> None:
+        """Take room for a body that is announced, in the order of arrival.
+
+        Whoever waits has read nothing, so that a crowd costs no memory; each is served in turn.
+
+        Raises:
+            ProtocolError: `BUSY`: there was not that much in time.
+        """
+        if size <= self._left and not self._waiting:
+            self._left -= size
+            return
+        if size > self._size or len(self._waiting) >= _MAX_WAITING:
+            raise self._busy()
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((size, turn))
+        try:
+            async with asyncio.timeout(_ROOM_WAIT_S):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # It came at the very moment.
+                self.give_back(size)
+            else:
+                self._waiting.remove((size, turn))
+                self._admit_waiting()
+            if isinstance(error, TimeoutError):
+                raise self._busy() from None
+            raise
+
+    def _admit_waiting(self) -> None:
+        while self._waiting and self._waiting[0][0] <= self._left:
+            size, turn = self._waiting.popleft()
+            self._left -= size
+            turn.set_result(None)
 
     def take(self, size: int) -> None:
         """Take room.
@@ -49,17 +93,49 @@ class BodyRoom:
             ProtocolError: `BUSY`: there is not that much left.
         """
         if size > self._left:
-            taken = self._size - self._left
-            raise ProtocolError(
-                Kind.BUSY,
-                f"Bodies of {taken} bytes are being answered, at most {self._size} are at a time; "
-                "send this again shortly.",
-            )
+            raise self._busy()
         self._left -= size
+
+    def _busy(self) -> ProtocolError:
+        taken = self._size - self._left
+        return ProtocolError(
+            Kind.BUSY,
+            f"Bodies of {taken} bytes are being answered, at most {self._size} are at a time; "
+            "send this again shortly.",
+        )
 
     def give_back(self, size: int) -> None:
         """Give back what was taken."""
         self._left += size
+        self._admit_waiting()
+
+
+def room_within(wanted: int, limit: int | None) -> int:
+    """Return how many bytes large bodies may have together under a limit of memory.
+
+    Args:
+        wanted: As set.
+        limit: Bytes that this process may use; None for no limit.
+
+    >>> room_within(128 * 1024**2, 1024**3) // 1024**2
+    32
+    """
+    return wanted if limit is None else min(wanted, max(limit // _OF_MEMORY, MAX_BODY))
+
+
+def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Return the memory limit of this process's control group in bytes; None without one.
+
+    Files: Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
+    """
+    for file in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
+        try:
+            text = file.read_text().strip()
+        except OSError:
+            continue
+        # Version 1 writes a number beyond all memory for no limit.
+        return int(text) if text.isdigit() and int(text) < 1 << 60 else None
+    return None
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], room: BodyRoom) -> bytes | None:
@@ -121,26 +197,35 @@ async def _read(receive: Receive, headers: Mapping[str, str], room: BodyRoom) ->
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > _MAX_DROPPED:
         raise _too_large(f"{declared} bytes")
-    message = await receive()
-    if message["type"] == "http.request" and not message.get("more_body"):
-        # Most bodies come in one piece; nothing is copied then.
-        body: bytes = message.get("body", b"")
-        room.take(_counted(len(body)))
-        return body
+    announced = _counted(int(declared)) if declared.isdigit() and int(declared) <= MAX_BODY else 0
     chunks, size, taken = bytearray(), 0, 0
     fault: ProtocolError | None = None
+    if announced:
+        try:
+            await room.enter(announced)
+        except ProtocolError as error:
+            fault = error
+        else:
+            taken = announced
     try:
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body") and fault is None:
+            # Most bodies come in one piece; nothing is copied then.
+            body: bytes = message.get("body", b"")
+            room.take(_counted(len(body)) - taken)
+            taken = 0
+            return body
         while message["type"] != "http.disconnect":
             body = message.get("body", b"")
             size += len(body)
             if size <= MAX_BODY and fault is None:
                 try:
-                    room.take(_counted(size) - taken)
+                    room.take(max(0, _counted(size) - taken))
                 except ProtocolError as error:
                     fault = error
                     chunks.clear()
                 else:
-                    taken = _counted(size)
+                    taken = max(taken, _counted(size))
                     chunks += body
             if size > _MAX_DROPPED or not message.get("more_body"):
                 break
@@ -151,6 +236,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], room: BodyRoom) ->
             raise _too_large(f"{size} bytes or more")
         if fault is not None:
             raise fault
+        room.give_back(taken - _counted(size))
         taken, whole = 0, bytes(chunks)
         return whole
     finally:

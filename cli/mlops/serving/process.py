@@ -26,7 +26,7 @@ from mlops.journal.writer import JournalWriter
 from mlops.registry.holding import Hold
 from mlops.serving.admin import Admin
 from mlops.serving.app import App, Application
-from mlops.serving.bodies import BodyRoom
+from mlops.serving.bodies import BodyRoom, memory_limit, room_within
 from mlops.serving.browsers import Guard
 from mlops.serving.consumer_process import ConsumerProcess, consumers_of
 from mlops.serving.dataplane import DataPlane
@@ -134,7 +134,7 @@ class Process:
             report=self._live("report"),
             evidence=self._live("evidence"),
         )
-        room = BodyRoom(self._launch.max_bodies_mib * 1024 * 1024)
+        room = BodyRoom(room_within(self._launch.max_bodies_mib * 1024 * 1024, memory_limit()))
         app = App(
             self._plane,
             self._desk,
