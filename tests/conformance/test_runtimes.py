@@ -73,14 +73,32 @@ def _column_transformer() -> tuple[Any, pd.DataFrame, Any]:
     return make_pipeline(columns, LogisticRegression()).fit(_PLAN, _LABELS), _PLAN, _LABELS
 
 
-#: A model that each runtime can execute; a runtime without one fails the kit.
-MODELS: dict[str, Callable[[], tuple[Any, pd.DataFrame, Any]]] = {
-    "pyfunc": _column_transformer,
-    "native": _neighbours,
-    "numpy": _scaled_classifier,
-    "onnx": _column_transformer,
-    "trees": _forest,
+def _text() -> tuple[Any, pd.DataFrame, Any]:
+    from sklearn.compose import make_column_transformer
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    words = np.array(["good", "bad", "Wine", "été", "don't", "oak"])
+    frame = _PLAN.assign(
+        text=[" ".join(_RANDOM.choice(words, 6)) for _ in range(60)], age=_PLAN["age"]
+    ).drop(columns="letter")
+    columns = make_column_transformer(
+        (TfidfVectorizer(sublinear_tf=True), "text"), (SimpleImputer(), ["age"])
+    )
+    return make_pipeline(columns, LogisticRegression()).fit(frame, _LABELS), frame, _LABELS
+
+
+#: Models that each runtime can execute; a runtime without one fails the kit.
+MODELS: dict[str, list[Callable[[], tuple[Any, pd.DataFrame, Any]]]] = {
+    "pyfunc": [_column_transformer],
+    "native": [_neighbours],
+    "numpy": [_scaled_classifier, _column_transformer, _text],
+    "onnx": [_column_transformer],
+    "trees": [_forest],
 }
+CASES = [(name, model) for name in NAMES for model in MODELS[name]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +116,9 @@ class Case:
         return Rows(picked.to_numpy(dtype=object).tolist(), tuple(picked.columns))
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: f"{case[0]}{case[1].__name__}")
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
-    name = request.param
+    name, build = request.param
     if name in ("onnx", "trees"):
         pytest.importorskip({"onnx": "onnxruntime", "trees": "treelite"}[name])
     with pytest.MonkeyPatch.context() as patch:
@@ -108,11 +126,11 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         patch.setattr(onnx_conversion, "_TIMEOUT_S", 300.0)
         patch.setattr(choosing, "_OPEN_S", 300.0)
         patch.setattr(choosing, "_PROOF_S", 300.0)
-        return _case(name, tmp_path_factory.mktemp(name) / "model")
+        return _case(name, build(), tmp_path_factory.mktemp(name) / "model")
 
 
-def _case(name: str, path: Path) -> Case:
-    model, frame, target = MODELS[name]()
+def _case(name: str, made: tuple[Any, pd.DataFrame, Any], path: Path) -> Case:
+    model, frame, target = made
     importlib.import_module("mlflow.sklearn").save_model(
         model,
         str(path),

@@ -16,10 +16,12 @@ import numpy as np
 
 from mlops.protocols.base import Prediction
 from mlops.runtimes.base import Batch, Runtime, UnsuitableError
+from mlops.runtimes.estimators import find_estimator
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.matrix import Matrix, MatrixBuilder
 from mlops.runtimes.matrix_runtime import MatrixRuntime
 from mlops.runtimes.native import NativeRuntime, numeric_estimator, open_native
+from mlops.runtimes.numpy_columns import open_columns
 from mlops.runtimes.scaling import Step, unpipe
 
 _Array = np.ndarray[Any, Any]
@@ -91,16 +93,18 @@ class LinearRuntime(MatrixRuntime):
         return labels
 
 
-def open_numpy(model: ModelFolder) -> LinearRuntime:
-    """Make the runtime of a linear model, or of a pipeline of scalers and one.
+def open_numpy(model: ModelFolder) -> Runtime:
+    """Make the runtime of a linear model, also behind scalers or a column transformer.
 
     Raises:
         UnsuitableError: It is another model.
     """
+    pipeline = find_estimator(model.pyfunc.raw, model.mlmodel.get("flavors", {}))
+    parts = [step for _, step in getattr(pipeline, "steps", ())]
+    if parts and type(parts[0]).__name__ == "ColumnTransformer":
+        return open_columns(model, pipeline, _linear(parts[-1]))
     estimator = numeric_estimator(model)
     steps, last = unpipe(estimator)
-    if not type(last).__module__.startswith("sklearn."):
-        raise UnsuitableError(f"a `{type(last).__name__}` is not one of scikit-learn")
     weights, intercept, classes = _linear(last)
     return LinearRuntime(
         steps,
@@ -116,6 +120,8 @@ def open_numpy(model: ModelFolder) -> LinearRuntime:
 def _linear(model: Any) -> tuple[_Array, _Array, _Array | None]:  # noqa: ANN401 - untyped
     """Return W, b and the classes."""
     name = type(model).__name__
+    if not type(model).__module__.startswith("sklearn."):
+        raise UnsuitableError(f"a `{name}` is not one of scikit-learn")
     if name not in _REGRESSORS | _CLASSIFIERS:
         raise UnsuitableError(f"a `{name}` is not a linear model")
     weights = np.asarray(model.coef_)

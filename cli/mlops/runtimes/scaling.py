@@ -21,14 +21,16 @@ def unpipe(estimator: Any) -> tuple[tuple[Step, ...], Any]:  # noqa: ANN401 - un
         UnsuitableError: A step before the last is no scaler.
     """
     *before, last = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
-    return tuple(step for each in before for step in _scaling(each)), last
+    return tuple(step for each in before for step in scaling(each)), last
 
 
-def _scaling(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
+def scaling(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
     """Return what a step of a pipeline does to an array, in the order in which it does it."""
     if step is None or step == "passthrough":
         return []
     name = type(step).__name__
+    if name == "FunctionTransformer" and step.func is None:
+        return []
     if not type(step).__module__.startswith("sklearn.") or name not in _SCALERS:
         raise UnsuitableError(f"a `{name}` is not one of its scalers")
     return _SCALERS[name](step)
