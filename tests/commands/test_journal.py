@@ -138,6 +138,7 @@ def test_a_journal_that_is_too_large_is_told(busy: Shop) -> None:
     (note,) = [each for each in strict.ok("report", "--json").document["notes"] if hint in each]
     assert "more than `[journal] max_mb`, 1" in note
     assert hint not in " ".join(busy.ok("report", "--json").document["notes"])
+    strict.ok("stop")
     strict.ok("deploy", "--model", "modelA", "--shadow", "modelB")
 
     # The watch is in a process beside the server, of a lower priority.

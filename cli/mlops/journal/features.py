@@ -69,11 +69,11 @@ def features_of(payload: Payload, keep: str | _Names, columns: _Names = ()) -> b
         columns: they cannot be told apart, and what must not be kept could be among them.
 
     >>> features_of(Records([{"alcohol": 9.4, "pH": 3.51}]), "all")
-    b'["alcohol","pH"]\\n[[9.4,3.51]]'
+    b'["alcohol","pH"]\n[[9.4,3.51]]'
     >>> features_of(Records([{"alcohol": 9.4, "pH": 3.51}]), ("pH",))
-    b'["pH"]\\n[[3.51]]'
+    b'["pH"]\n[[3.51]]'
     >>> features_of(Rows([[9.4, 3.51]]), "all", ("alcohol", "pH"))
-    b'["alcohol","pH"]\\n[[9.4,3.51]]'
+    b'["alcohol","pH"]\n[[9.4,3.51]]'
     """
     if keep == "none" or not payload.n_rows:
         return None
