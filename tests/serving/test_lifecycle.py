@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
 import resource
 import signal
 import socket
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mlops.journal.records import Decision
 from mlops.spec.request_id import read
 from mlops.spec.server import Launch, Served, served_to_dict, write_launch
 from tests.serving.models import COLUMNS, ROWS, records, save_linear
@@ -191,6 +194,36 @@ def test_units_stick_by_header(swapper: Server, models: dict[str, Path]) -> None
     journal.close()
     assert sum(traffic.drawn for traffic in first) == 350
     assert sum(traffic.units for traffic in first) == 300
+
+
+def test_units_that_another_replica_still_meets_keep_their_arm(
+    swapper: Server, models: dict[str, Path]
+) -> None:
+    old = swap(swapper, served(models, sticky_by="header:X-User", reward="absolute-error"))
+    new = swap(swapper, reweighted(old, 0.99, 0.01))
+    time.sleep(0.5)
+    # A replica that has not got the new weights yet sends these to `b`, and writes it down.
+    salt = hashlib.blake2b(new.revision.spec.experiment.encode(), digest_size=16).digest()
+    users = [f"late-{i}" for i in range(60)]
+    rows = [
+        Decision(
+            os.urandom(12), time.time_ns() // 1_000_000, old.revision.number, 1, 0.5, 1, 900, 200,
+            "mlflow", unit=hashlib.blake2b(u.encode(), key=KEY, salt=salt, digest_size=8).digest(),
+            predictions=[1.0],
+        )
+        for u in users
+    ]  # fmt: skip
+    journal = swapper.journal()
+    journal.append(rows, [])
+    journal.close()
+    # Each user is asked about once: whom this server meets first is its own.
+    for start in range(0, 57, 3):
+        if {swapper.predict(ONE, x_user=u).arm for u in users[start : start + 3]} == {"b"}:
+            break
+        time.sleep(0.5)
+    reply = swapper.predict(ONE, x_user=users[-1])
+    assert reply.arm == "b"
+    assert read(KEY, reply.request_id).propensity == pytest.approx(0.5)
 
 
 def test_units_may_be_drawn_again(swapper: Server, models: dict[str, Path]) -> None:
