@@ -227,7 +227,7 @@ def _check_journal(project: Path, model: Path) -> None:
         rows = journal.execute(
             "select features, prediction from decisions where arm = 0"
         ).fetchall()
-    features = np.array([json.loads(text)["data"][0] for text, _ in rows])
+    features = np.array([json.loads(text)[0] for text, _ in rows])
     same = np.allclose(estimator.predict(features), [value for _, value in rows], rtol=1e-12)
     print(f"journal: {total:,} decisions, {bad} failed, {shed} shed")
     print(f"predictions of arm 0 in it ({len(rows):,}) equal the model's own: {same}")
