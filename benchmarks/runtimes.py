@@ -189,7 +189,7 @@ def _call_us(runtime: Runtime, payload: Payload) -> float:
 
 def _proof(loaded: LoadedModel) -> str:
     if loaded.proof is None:
-        return "; ".join(loaded.reasons)
+        return ""
     return f"{loaded.proof.rows} rows, {loaded.proof.largest_difference:.1g}"
 
 

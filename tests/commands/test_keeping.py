@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -102,6 +103,31 @@ def test_nothing_has_to_be_remembered(wine_shop: Shop) -> None:
     wine_shop.kill()
     assert wine_shop.run("status", "--exit-code").code == 12
     assert wine_shop.ok("deploy", "--json").document["revision"] == 3
+
+
+def test_what_executes_the_models_is_kept_and_proved(wine_shop: Shop) -> None:
+    deployed = wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--json").document
+    proof = deployed["runtimes"]["modelA"]["proof"]
+    assert deployed["runtimes"]["modelA"]["name"] == "numpy"
+    assert (proof["rows"] > 300, proof["largest_difference"]) == (True, 0)
+
+    # The models that run already are opened again for another runtime, which later deploys keep.
+    said = wine_shop.ok("deploy", "--runtime", "native")
+    assert "~ runtime  native  (was auto)" in said.err
+    assert "modelA: runtime native: " in said.out
+    wine_shop.ok("deploy", "--split", "70/30")
+    arms = wine_shop.ok("status", "--json").document["deployments"][0]["arms"]
+    assert [arm["runtime"]["name"] for arm in arms] == ["native", "native"]
+    assert arms[0]["runtime"]["proof"]["row_us"] < arms[0]["runtime"]["proof"]["row_us_before"]
+
+    # The proof stands beside the revision in MLflow.
+    stored = sorted(wine_shop.folder.glob(".mlops/artifacts/**/runtimes.json"))
+    names = [json.loads(file.read_text())["modelA"]["name"] for file in stored]
+    assert sorted(names) == ["native", "native", "numpy"]
+
+    unknown = wine_shop.run("deploy", "--runtime", "numpi", "--json").error
+    assert unknown["message"] == "There is no runtime called `numpi`."
+    assert unknown["hint"] == "Did you mean `numpy`?"
 
 
 def test_a_unit_names_the_program_and_no_secret(tmp_path: Path) -> None:

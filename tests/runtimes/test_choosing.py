@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,6 @@ def test_what_rounding_explains_is_no_difference(
 def test_what_is_not_right_is_not_used(
     linear: Path, monkeypatch: pytest.MonkeyPatch, wrong: str, reason: str
 ) -> None:
-    import re
-
     loaded = _load(linear, monkeypatch, wrong)
     assert loaded.path_taken == "pyfunc"
     assert loaded.proof is None

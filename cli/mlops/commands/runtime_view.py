@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -19,10 +19,23 @@ def runtime_line(runtime: Mapping[str, Any]) -> str:
     if name == "remote":
         return ""
     if proof is None:
-        return f"runtime {name}" + (f" ({'; '.join(reasons)})" if reasons else "")
+        return f"runtime {name}" + (f" ({_grouped(reasons)})" if reasons else "")
     largest = proof["largest_difference"]
     differs = f"numbers within {largest:.1g} of their size" if largest else "to the last digit"
     return (
         f"runtime {name}: {proof['row_us']:,.0f} µs a row (pyfunc {proof['row_us_before']:,.0f}); "
         f"equal on {proof['rows']:,} rows, {differs}"
     )
+
+
+def _grouped(reasons: Iterable[str]) -> str:
+    """Join reasons, each once.
+
+    >>> _grouped(["native: it has text", "trees: it has text"])
+    'native, trees: it has text'
+    """
+    names: dict[str, list[str]] = {}
+    for reason in reasons:
+        name, _, text = reason.partition(": ")
+        names.setdefault(text, []).append(name)
+    return "; ".join(f"{', '.join(these)}: {text}" for text, these in names.items())

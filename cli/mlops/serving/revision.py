@@ -177,7 +177,10 @@ def _load_arms(served: Served, previous: LiveRevision | None, arms: list[LiveArm
     kept = {}
     if previous is not None:
         was = previous.served
+        same_runtime = was.revision.spec.runtime == spec.runtime
         for live in previous.arms:
+            if not same_runtime and live.arm.model.endpoint is None:
+                continue
             kept[_identity(live.arm, was.paths[live.index], was.python_of(live.index))] = live
     for index, (arm, path) in enumerate(zip(spec.arms, served.paths, strict=False)):
         endpoint = arm.model.endpoint
