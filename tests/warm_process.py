@@ -35,7 +35,7 @@ _MODULES = (
     "uvloop",
     "mlops.journal.sql",
     "mlops.serving.pod",
-    "mlops.serving.process",
+    "mlops.serving.alone",
     "mlops.training.warm.program",
 )
 _MOST_FILES = 32
@@ -45,7 +45,7 @@ _ABOVE_ALL = 500
 def warm_up() -> Any:
     """Import what servers of our models import; return the pools of the numeric libraries."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlops.training.warm import threads
+    from mlops.forking import threads
     from mlops.training.warm.parent import import_mlflow
 
     with threads.single_threaded():
@@ -142,7 +142,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.modules["numpy.random"].seed()
     if "-m" in order["words"][:3]:
-        from mlops.training.warm import threads
+        from mlops.forking import threads
 
         # The parent of trainings, which is code, gives them to its own forks.
         threads.restore(pools)

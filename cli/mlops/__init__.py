@@ -13,7 +13,7 @@ line never import each other:
                                                frozen records, pure functions
     tables                                     CSV, JSON, Parquet, typed by a signature
     plugins                                    name -> implementation, imported on use
-    settings | resources | lazy
+    settings | resources | lazy | forking
     errors
 """
 

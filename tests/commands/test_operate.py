@@ -166,6 +166,14 @@ def test_a_server_that_does_not_answer(shop: Shop) -> None:
         (found,) = shop.ok("status", "--json").document["deployments"]
         assert found["state"] == "unresponsive"
         assert time.monotonic() - started < 10
+        # Nor do commands that would have it load something wait for it in silence.
+        promote = ("promote", "--arm", "modelB", "--force", "a test", "--json")
+        for words in (("deploy", "--ab", "modelA", "modelB", "--json"), promote):
+            started = time.monotonic()
+            said = shop.run(*words)
+            assert (said.code, said.error["code"]) == (6, "remote"), said.out
+            assert f"kill -9 {shop.state.pid}" in said.error["hint"]
+            assert time.monotonic() - started < 20
     finally:
         os.kill(shop.state.pid, signal.SIGCONT)
     (found,) = shop.ok("status", "--json").document["deployments"]

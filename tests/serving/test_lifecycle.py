@@ -357,7 +357,6 @@ def test_a_missing_model_is_told(tmp_path: Path) -> None:
         ({"key_file": "nowhere"}, "nowhere"),
         ({"token_file": "nowhere"}, "nowhere"),
         ({"journal_url": "nonsense"}, "journal"),
-        ({"journal_url": "sqlite:////proc/nowhere/journal.db"}, "journal"),
     ],
 )
 def test_a_launch_that_cannot_work_is_told(

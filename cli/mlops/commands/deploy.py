@@ -270,6 +270,16 @@ def deploy(
             rich_help_panel=_SERVER,
         ),
     ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Processes that share the requests.",
+            show_default="1; on Kubernetes the pod's CPU limit",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
     foreground: Annotated[
         bool,
         typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
@@ -435,6 +445,7 @@ def deploy(
         "deploy.host": host,
         "deploy.port": port,
         "deploy.grpc_port": grpc_port,
+        "deploy.workers": workers,
         "deploy.sticky_by": sticky_by,
         "deploy.horizon": horizon,
         "report.worth": worth,

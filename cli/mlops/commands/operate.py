@@ -221,11 +221,28 @@ def _render_here(out: Console, each: Status) -> None:
             f"  [dim]consumer[/] {escape(consumer['name'])}  {consumer['lag_events']:,} events "
             f"behind, {consumer['sent']:,} taken, {consumer['failed']:,} failures"
         )
+    for worker in each.workers:
+        again = f", started again {times(worker['restarts'])}" if worker["restarts"] else ""
+        process = f", pid {worker['pid']}" if worker["pid"] else ""
+        colour = "dim" if worker["state"] == "running" else "yellow"
+        out.print(
+            f"  [dim]worker {worker['number']}[/]  [{colour}]{worker['state']}[/]{process}, "
+            f"{worker['requests']:,} requests{again}"
+        )
     for text in each.warnings:
         out.print(f"[yellow]note: {escape(text)}[/]")
     if each.state in ("crashed", "stopped"):
         logs = [f"mlops logs {each.name}"] if each.state == "crashed" else []
         next_steps(out, [*logs, f"mlops start {each.name}"])
+
+
+def times(count: int) -> str:
+    """Say how often.
+
+    >>> times(1), times(3)
+    ('once', '3 times')
+    """
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _in_journal(each: Status) -> str:

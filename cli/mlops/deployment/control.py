@@ -25,6 +25,19 @@ def get_status(path: str) -> dict[str, Any]:
     return _call(path, "GET", "/status", None, _STATUS_TIMEOUT_S)
 
 
+def answers(path: str) -> bool:
+    """Whether a server says anything at all, which takes it a moment."""
+    connection = _UnixConnection(path, _STATUS_TIMEOUT_S)
+    try:
+        connection.request("GET", "/state")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def get_state(path: str) -> ServerState:
     """Ask a server for what its state file says; it writes the file again.
 

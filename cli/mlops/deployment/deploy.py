@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mlops.deployment.isolation import isolate
-from mlops.deployment.local import check_port, running, serve, settled
+from mlops.deployment.local import check_answers, check_port, running, serve, settled
 from mlops.deployment.lost import check_nothing_lost
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
@@ -75,12 +75,15 @@ def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) 
         InvalidInputError: The spec cannot be deployed.
         ConflictError: A server runs, and would have to move to another address; or another
             program has the port.
+        RemoteError: A server runs and does not answer.
     """
     check(spec)
     if not dry_run:
         mend(settings, spec.name)
     where = places(settings, spec.name)
     state = running(where)
+    if state is not None:
+        check_answers(state)
     _same_address(settings, state)
     if state is None and not is_alive(where):
         check_port(settings, where)
@@ -251,6 +254,13 @@ def _same_address(settings: Settings, state: ServerState | None) -> None:
         raise ConflictError(
             f"`{state.launch.name}` runs and listens for gRPC {now}, which only a start changes.",
             hint=f"`mlops stop {state.launch.name}` first.",
+        )
+    workers, own = settings.deploy.workers, state.launch.workers
+    if settings.origins["deploy.workers"] == "command line" and workers != own:
+        raise ConflictError(
+            f"`{state.launch.name}` runs with {own} worker{'s' * (own > 1)}; how many there are "
+            "is settled when it starts.",
+            hint=f"`mlops stop {state.launch.name}` first, or leave `--workers` out.",
         )
 
 

@@ -50,6 +50,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "host": ("deploy.host",),
     "port": ("deploy.port",),
     "grpc-port": ("deploy.grpc_port",),
+    "workers": ("deploy.workers",),
     "image": ("cluster.image",),
     "model-server": ("cluster.model_server",),
     "router": ("cluster.router",),
@@ -144,6 +145,8 @@ def keep(
     _pair(settings, live, known, chosen)
     # That the address stays is no news, nor a reward that follows from most models anyway.
     quiet = {"deploy.port", "deploy.grpc_port", "feedback.costs"}
+    # Nor one worker, or what the pod has processors for.
+    quiet |= {"deploy.workers"} if chosen.get("deploy.workers", 0) <= 1 else set()
     if chosen.get("feedback.reward") in _USUAL and "feedback.reward" not in before:
         quiet.add("feedback.reward")
     told = [key for key in chosen if key not in quiet]
@@ -198,10 +201,12 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         launch = state.launch
         found |= {"deploy.host": launch.host, "deploy.port": launch.port}
         found |= {"deploy.grpc_port": launch.grpc_port}
+        found |= {"deploy.workers": launch.workers}
     if place is not None and place.target == target:
         options = {key: place.options[key] for key in _keys(target) if key in place.options}
         found |= {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
         found |= {"cluster.namespace": place.namespace}
+        found |= {"deploy.workers": place.options.get("workers", 0)}
         found |= {"cluster.context": place.context} if place.context else {}
     return found
 

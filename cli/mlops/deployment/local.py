@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from mlops.deployment.control import swap
+from mlops.deployment.control import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.places import (
     Places,
@@ -147,7 +147,16 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         hosts=settings.deploy.hosts,
         grpc_port=_grpc_port(settings, where),
         consumers=settings.journal.consumers,
+        workers=_workers(settings, where),
     )
+
+
+def _workers(settings: Settings, where: Places) -> int:
+    """Return how many processes share the requests: as many as before, unless told otherwise."""
+    before = read_server_state(where)
+    if before is not None and settings.origins["deploy.workers"] == "default":
+        return before.launch.workers
+    return settings.deploy.workers or 1
 
 
 def _address(settings: Settings, where: Places) -> tuple[str, int]:
@@ -208,6 +217,21 @@ def _check_free(settings: Settings, where: Places, host: str, port: int, option:
             f"Port {port} on {host}, which `{where.name}` is to have, is taken by {by}.",
             hint=f"{first}, or add `{option} {free}`: callers then need the new URL.",
         ) from error
+
+
+def check_answers(state: ServerState) -> None:
+    """Find out at once that a server hangs, and not after the time that a model may take to load.
+
+    Raises:
+        RemoteError: It does not answer.
+    """
+    if not answers(state.launch.socket):
+        name = state.launch.name
+        raise RemoteError(
+            f"The server of `{name}` (process {state.pid}) lives, and does not answer.",
+            hint=f"Try again, or `kill -9 {state.pid}` and `mlops start {name}`: feedback that was "
+            "acknowledged is safe.",
+        )
 
 
 def _own_at(settings: Settings, port: int) -> str:

@@ -173,6 +173,7 @@ def render_options(settings: Settings) -> RenderOptions:
         or settings.journal.url.startswith(("postgres", "env:", "file:")),
         journal_max_mb=settings.journal.max_mb,
         client_ids=settings.feedback.client_ids,
+        workers=settings.deploy.workers,
         features=settings.journal.features,
         # One with credentials in it has no place in a manifest.
         tracking_uri=tracking

@@ -37,6 +37,7 @@ class Status:
         warnings: What somebody should see to, as the server says; empty if it does not run.
         grpc: Address of its gRPC port, `host:port`; empty for none.
         consumers: How far each consumer of its journal is; empty if it does not run.
+        workers: What each worker process does, where there are several; empty likewise.
         journal: `requests` and `outcomes` that the journal holds, of all times; None if unknown.
     """
 
@@ -54,6 +55,7 @@ class Status:
     grpc: str = ""
     journal: dict[str, int] | None = None
     consumers: tuple[dict[str, Any], ...] = ()
+    workers: tuple[dict[str, Any], ...] = ()
 
 
 def status(where: Places) -> Status:
@@ -93,6 +95,7 @@ def status(where: Places) -> Status:
         grpc=said.grpc,
         journal=answer.get("journal") or None,
         consumers=tuple(answer.get("consumers", ())),
+        workers=tuple(answer.get("workers", ())),
     )
 
 

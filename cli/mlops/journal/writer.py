@@ -115,7 +115,8 @@ class JournalWriter:
         """Queue outcomes; the future is done once they are durable.
 
         Its exception is a `JournalUnavailableError` if they could not be stored, or if too many
-        wait already.
+        wait already. Without outcomes it is done once the decisions that wait now are durable,
+        those of one commit.
         """
         future: Future[list[StoredOutcome]] = Future()
         with self._lock:
@@ -194,6 +195,7 @@ class JournalWriter:
         decisions = [decision for decision, _ in taken]
         outcomes = [outcome for group, _ in waiting for outcome in group]
         if not decisions and not outcomes and not self._facts:
+            self._answer(waiting, [])
             return True
         try:
             self._write_facts()

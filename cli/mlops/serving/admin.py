@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -12,40 +11,60 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
-from mlops.protocols.base import ProtocolError
 from mlops.spec.server import Served, served_from_dict
 
 _MAX_NOTE = 500
+
+
+class Control(Protocol):
+    """What administration may ask of a server, be it one process or several."""
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the server says of itself, as JSON data.
+
+        Raises:
+            MlopsError: It cannot.
+        """
+        ...
+
+    async def swap(self, served: Served) -> None:
+        """Load a revision, then make it live.
+
+        Raises:
+            MlopsError: That failed, and nothing has changed.
+        """
+        ...
+
+    async def state(self) -> dict[str, Any]:
+        """Write the state file again, and return what it says, as JSON data."""
+        ...
+
+    async def note(self, text: str) -> None:
+        """Write a sentence into the journal, for whoever reads the report.
+
+        Raises:
+            MlopsError: It is not written.
+        """
+        ...
+
+    async def score(self, rows: list[Any]) -> list[list[Any]]:
+        """Ask every arm about the same rows, off the books; return n predictions for each.
+
+        Raises:
+            MlopsError: A model refuses the rows.
+        """
+        ...
 
 
 class Admin:
     """`GET /status`, `GET /state`, `POST /revision`, `POST /note` and `POST /score`.
 
     Args:
-        status: Gives what the server says of itself, as JSON data.
-        swap: Loads a revision, then makes it live; raises `MlopsError` and changes nothing if
-            that fails.
-        note: Writes a sentence into the journal, for whoever reads the report.
-        score: Asks every arm about the same rows, off the books.
-        totals: Counts what the journal holds; called in a thread.
-        state: Writes the state file again and gives what it says, as JSON data.
+        control: Does what is asked.
     """
 
-    def __init__(
-        self,
-        status: Callable[[], dict[str, Any]],
-        swap: Callable[[Served], Awaitable[None]],
-        note: Callable[[str], None],
-        score: Callable[[list[Any]], list[list[Any]]],
-        totals: Callable[[], dict[str, int]],
-        state: Callable[[], dict[str, Any]],
-    ) -> None:
-        self._state = state
-        self._status = status
-        self._totals = totals
-        self._swap = swap
-        self._note = note
-        self._score = score
+    def __init__(self, control: Control) -> None:
+        self._control = control
         self._swapping = asyncio.Lock()
 
     def application(self) -> Starlette:
@@ -61,11 +80,10 @@ class Admin:
         )
 
     async def _get_status(self, request: Request) -> Response:
-        totals = await asyncio.to_thread(self._totals)
-        return JSONResponse({**self._status(), "journal": totals})
+        return JSONResponse(await self._control.status())
 
     async def _get_state(self, request: Request) -> Response:
-        return JSONResponse(self._state())
+        return JSONResponse(await self._control.state())
 
     async def _post_revision(self, request: Request) -> Response:
         try:
@@ -73,29 +91,27 @@ class Admin:
             if self._swapping.locked():
                 raise ConflictError("Another revision is being loaded.", hint="Try again shortly.")
             async with self._swapping:
-                await self._swap(served)
+                await self._control.swap(served)
         except MlopsError as error:
             return _refusal(error)
-        return JSONResponse(self._status())
+        return JSONResponse(await self._control.status())
 
     async def _post_note(self, request: Request) -> Response:
         try:
             text = (await _document(request)).get("text")
             if not isinstance(text, str):
                 raise InvalidInputError("A note has a `text`.")
-            await asyncio.to_thread(self._note, text[:_MAX_NOTE])
+            await self._control.note(text[:_MAX_NOTE])
         except MlopsError as error:
             return _refusal(error)
-        return JSONResponse(self._status())
+        return JSONResponse(await self._control.status())
 
     async def _post_score(self, request: Request) -> Response:
         try:
             rows = (await _document(request)).get("rows")
             if not isinstance(rows, list) or not rows:
                 raise InvalidInputError("Rows to score are a list in `rows`.")
-            return JSONResponse({"arms": await asyncio.to_thread(self._score, rows)})
-        except ProtocolError as error:
-            return _refusal(InvalidInputError(error.message))
+            return JSONResponse({"arms": await self._control.score(rows)})
         except MlopsError as error:
             return _refusal(error)
 

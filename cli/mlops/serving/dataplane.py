@@ -92,6 +92,17 @@ class DataPlane:
         self.key = key
         self._recorder = recorder
         self._refusals = RefusalLog()
+        self._held: asyncio.Event | None = None
+
+    def hold(self) -> None:
+        """Let no request have an arm until `release`; those that have one go on."""
+        self._held = asyncio.Event()
+
+    def release(self) -> None:
+        """Let requests have arms again, of what is live now."""
+        if self._held is not None:
+            self._held.set()
+        self._held = None
 
     def serve(
         self, exchange: Exchange[_T], context: RequestContext
@@ -145,6 +156,8 @@ class DataPlane:
             ProtocolError: No arm was assigned, and nothing was recorded.
         """
         _check_client_id(request.client_id)
+        if self._held is not None:
+            return self._after(self._held, request, context)
         live = self.live
         assigned = assign(live, self.key, request.payload, context)
         time_ms = time.time_ns() // 1_000_000
@@ -169,6 +182,13 @@ class DataPlane:
         if type(prediction) is CoroutineType:
             return self._later(call, prediction)
         return self._finish(call, prediction)  # type: ignore[arg-type]  # no coroutine
+
+    async def _after(
+        self, held: asyncio.Event, request: InferenceRequest, context: RequestContext
+    ) -> Answer:
+        await held.wait()
+        answer = self.infer(request, context)
+        return answer if isinstance(answer, Answer) else await answer
 
     async def _later(self, call: _Call, pending: Later[Prediction]) -> Answer:
         result: Prediction | ProtocolError

@@ -125,8 +125,13 @@ class GrpcServer:
         sent = dict(details.invocation_metadata or ()).get("authorization", "")
         return call if self._token.admits(sent.encode()) else self._unauthenticated
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, *, shared: bool = False) -> None:
         """Listen.
+
+        Args:
+            host: Address.
+            port: Port.
+            shared: Whether other processes of this deployment listen there too.
 
         Raises:
             ConflictError: The port is taken.
@@ -137,7 +142,7 @@ class GrpcServer:
             ("grpc.max_metadata_size", MAX_HEADER_BYTES),
             ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
             # Another server on this port is an error, and not half of the calls.
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(shared)),
         )
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
         self._server.add_generic_rpc_handlers((self,))

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ _PATIENCE_S = 20.0
 _MAX_WARNINGS = 5
 # As many as `mlops feedback` sends lines at once.
 _MAX_PROBLEMS = 1_000
+# Much longer than a decision waits to be written, unless the journal has a fault.
+_FRESH_MS = 5_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
 #: Statuses by which a single piece of feedback tells its sender that it was not stored.
@@ -116,6 +118,8 @@ class OutcomeDesk:
         specs: What each revision that is known here was; read at each use.
         patience_s: How long the journal may take.
         client_ids: Whether feedback may name a request by its caller's own id.
+        settled: Awaited before feedback about a fresh request is stored, where another process may
+            have answered it: until that has written its decision.
     """
 
     def __init__(
@@ -126,12 +130,14 @@ class OutcomeDesk:
         *,
         patience_s: float = _PATIENCE_S,
         client_ids: bool = True,
+        settled: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
         self._specs = specs
         self._patience_s = patience_s
         self._client_ids = client_ids
+        self._settled = settled
 
     async def take(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> list[Receipt]:
         """Store outcomes and return a receipt for each, in order, once they are durable.
@@ -141,10 +147,16 @@ class OutcomeDesk:
                 nobody knows yet.
         """
         now_ms = time.time_ns() // 1_000_000
-        checked = [self._check(outcome, now_ms) for outcome in outcomes]
+        ids = [self._read(outcome) for outcome in outcomes]
+        checked = [
+            rid if isinstance(rid, Receipt) else self._check(outcome, rid, now_ms)
+            for outcome, rid in zip(outcomes, ids, strict=True)
+        ]
         genuine = [item for item in checked if isinstance(item, NewOutcome)]
         stored: list[StoredOutcome] = []
         if genuine:
+            if self._settled and any(_is_fresh(rid, now_ms) for rid in ids):
+                await self._settled()
             stored = await self._store(genuine, writer)
         fates = iter(stored)
         receipts = [
@@ -186,19 +198,22 @@ class OutcomeDesk:
                 hint="Send it again later; what was stored after all is not counted twice.",
             ) from None
 
-    def _check(self, outcome: Outcome, now_ms: int) -> NewOutcome | Receipt:
-        """Read the id of an outcome; the receipt if that decides already."""
-        rid: RequestId | None = None
+    def _read(self, outcome: Outcome) -> RequestId | Receipt | None:
+        """Read the id of an outcome, None if it has a client's; the receipt if that decides."""
         if outcome.request_id is not None:
             try:
-                rid = read(self._plane.key, outcome.request_id)
+                return read(self._plane.key, outcome.request_id)
             except ForgedRequestIdError:
                 return Receipt("forged")
-        elif not self._client_ids:
+        if not self._client_ids:
             return Receipt("not_allowed")
-        elif outcome.client_id is not None and not is_client_id(outcome.client_id):
+        if outcome.client_id is not None and not is_client_id(outcome.client_id):
             # No prediction has such an id, and not every database can be asked for it.
             return Receipt(Fate.UNKNOWN.value)
+        return None
+
+    def _check(self, outcome: Outcome, rid: RequestId | None, now_ms: int) -> NewOutcome | Receipt:
+        """Make of an outcome what is stored; the receipt if it cannot be."""
         if _too_large(outcome) or self._is_out_of_range(outcome.reward, rid):
             return Receipt("out_of_range")
         return NewOutcome(
@@ -307,6 +322,14 @@ class OutcomeDesk:
         except ValueError:
             return None
         return capped(reward, _range(spec, terms))
+
+
+def _is_fresh(rid: RequestId | Receipt | None, now_ms: int) -> bool:
+    """Whether the decision may not be written yet; of a client's own id nobody knows."""
+    if isinstance(rid, RequestId):
+        # The clock may have been set back in between.
+        return abs(now_ms - rid.time_ms) < _FRESH_MS
+    return rid is None
 
 
 def _corrects(specs: Mapping[int, DeploymentSpec], outcome: NewOutcome) -> bool:

@@ -38,6 +38,7 @@ from mlops.protocols.open_inference_metadata import (
     server_ready,
 )
 from mlops.resources import shipped
+from mlops.serving.counting import Counts
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.description import check_known, describe, is_ready
 from mlops.serving.examples import Examples, example_outcome, make_examples
@@ -76,6 +77,7 @@ class Pages:
         secured: Whether callers must send a bearer token.
         report: Writes the page of the report; without it there is none.
         evidence: Writes the report as JSON; likewise.
+        counts: Gives what all processes have counted, where this is one of several.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class Pages:
         secured: bool = False,
         report: Callable[[], Awaitable[str]] | None = None,
         evidence: Callable[[], Awaitable[str]] | None = None,
+        counts: Callable[[], Awaitable[Counts]] | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
@@ -94,6 +97,7 @@ class Pages:
         self._secured = secured
         self._report = report
         self._evidence = evidence
+        self._counts = counts
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
             loader=FileSystemLoader(shipped("templates") / "serving"),
@@ -174,7 +178,8 @@ class Pages:
         return PlainTextResponse(mlflow.__version__)
 
     async def _expose(self, request: Request) -> Response:
-        return Response(self._metrics.expose(), media_type=_METRICS_TYPE)
+        counts = await self._counts() if self._counts else None
+        return Response(self._metrics.expose(counts), media_type=_METRICS_TYPE)
 
     async def _v1_models(self, request: Request) -> Response:
         return JSONResponse({"models": [self._name]})

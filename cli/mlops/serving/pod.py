@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -69,6 +70,7 @@ class Config:
         client_ids: Whether feedback may name a request by its caller's own id.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
+        workers: Processes that share the requests; 0 for as many as the pod has processors.
     """
 
     revision: Revision
@@ -76,6 +78,7 @@ class Config:
     journal_max_mb: int = 0
     client_ids: bool = True
     grpc_port: int = 0
+    workers: int = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -124,6 +127,7 @@ def read_config(folder: Path) -> Config:
             int(document.get("journal_max_mb", 0)),
             bool(document.get("client_ids", True)),
             int(document.get("grpc_port", 0)),
+            int(document.get("workers", 0)),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -169,7 +173,28 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         socket=str(places.run / "admin.sock"),
         log_file="",
         grpc_port=config.grpc_port,
+        workers=config.workers or processors(),
     )
+
+
+def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how many processors the pod may use up, by its CPU limit; 1 where it has none.
+
+    Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, `cpu.max`; version 1 of cgroups has
+    two files for it.
+
+    Args:
+        cgroup: Where the kernel shows this container's control group.
+    """
+    found = [
+        Path(cgroup, name).read_text(encoding="ascii").split()
+        for name in ("cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
+        if Path(cgroup, name).is_file()
+    ]
+    quota, period = [*itertools.chain(*found), "max", "max"][:2]
+    if not quota.isdigit() or not period.isdigit():
+        return 1
+    return max(1, int(quota) // int(period))
 
 
 def _journal(places: Places, environ: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mlops.errors import InvalidInputError
 from mlops.policies import POLICIES
@@ -110,6 +111,12 @@ class LiveRevision:
     def _known_signature(self) -> Signature:
         known = (arm.signature for arm in self.arms if arm.signature.columns)
         return next(known, self.arms[0].signature)
+
+    @property
+    def example(self) -> dict[str, Any] | None:
+        """A request that works, as JSON data for `/invocations`; None if no model has one."""
+        examples = (arm.loaded.example for arm in self.arms)
+        return next((each for each in examples if each is not None), None)
 
     @cached_property
     def _has_endpoints(self) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any
 
 from mlops.spec.server import Launch, hold_lock
 
@@ -20,12 +22,22 @@ def serve(launch: Launch, *, locked: bool = False) -> None:
     """
     if not locked:
         hold_lock(Path(launch.lock_file))
-    from mlops.serving.process import Process
+    if launch.workers > 1:
+        from mlops.serving.supervisor import Supervisor
 
-    process = Process(launch)
+        # Not the quick loop: workers are forked from within this one.
+        asyncio.run(Supervisor(launch).run())
+        return
+    from mlops.serving.alone import Alone
+
+    run(Alone(launch).run())
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Run an event loop, the quickest there is."""
     try:
         import uvloop
     except ImportError:
-        asyncio.run(process.run())
+        asyncio.run(main)
     else:
-        uvloop.run(process.run())
+        uvloop.run(main)

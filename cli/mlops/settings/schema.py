@@ -141,6 +141,9 @@ class DeploySettings:
     max_bodies_mib: int = setting(
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
     )
+    workers: int = setting(
+        0, "processes that share the requests; 0 means 1, and in a pod its CPU limit"
+    )
     sticky_by: str = setting("", "`header:NAME` or `field:NAME`; the same value, the same arm")
     horizon: str = setting(
         "",

@@ -69,6 +69,7 @@ class Launch:
         client_ids: Whether feedback may name a request by its caller's own id.
         hosts: Names under which callers reach it, beside its address and `localhost`.
         consumers: Names of consumers that read its journal.
+        workers: Processes that share the requests.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
     """
@@ -93,6 +94,24 @@ class Launch:
     hosts: tuple[str, ...] = ()
     grpc_port: int = 0
     consumers: tuple[str, ...] = ()
+    workers: int = 1
+
+    @property
+    def url(self) -> str:
+        """Base URL for callers on this machine."""
+        return f"http://{self._host}:{self.port}"
+
+    @property
+    def grpc(self) -> str:
+        """Address of its gRPC port for callers on this machine, `host:port`; empty for none."""
+        return f"{self._host}:{self.grpc_port}" if self.grpc_port else ""
+
+    @property
+    def _host(self) -> str:
+        host = self.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            host = "127.0.0.1"
+        return f"[{host}]" if ":" in host else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +141,12 @@ class ServerState:
     @property
     def url(self) -> str:
         """Base URL for callers on this machine."""
-        return f"http://{self._host}:{self.launch.port}"
+        return self.launch.url
 
     @property
     def grpc(self) -> str:
         """Address of its gRPC port for callers on this machine, `host:port`; empty for none."""
-        return f"{self._host}:{self.launch.grpc_port}" if self.launch.grpc_port else ""
-
-    @property
-    def _host(self) -> str:
-        host = self.launch.host
-        if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-            host = "127.0.0.1"
-        return f"[{host}]" if ":" in host else host
+        return self.launch.grpc
 
 
 def check_grpc() -> None:

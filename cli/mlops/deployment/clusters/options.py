@@ -15,7 +15,7 @@ _COMMON = "cluster"
 _NOT_KEPT = ("kubeconfig", "context", "timeout_s", "namespace")
 _IMAGE = "image"
 _ROUTER_IMAGE = "router_image"
-_BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri")
+_BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri", "workers")
 
 
 def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:
@@ -29,6 +29,9 @@ def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, A
         rendered: What came out; another release of ours may call its images otherwise.
     """
     found: dict[str, Any] = {name: _plain(getattr(options, name)) for name in _BESIDE}
+    if not options.workers:
+        # As it was before there were several; else every old revision would differ.
+        del found["workers"]
     found |= {_IMAGE: rendered.image, _ROUTER_IMAGE: rendered.router_image}
     for section in _sections(target, options):
         record = getattr(options, section)

@@ -29,6 +29,7 @@ class RenderOptions:
         revision: Number of the revision.
         postgresql: Whether the journal is in PostgreSQL.
         client_ids: Whether feedback may name a request by its caller's own id.
+        workers: Processes of a server of ours; 0 for as many as its pod has processors.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         features: What is kept of each decision's rows, as the setting `journal.features`.
         tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
@@ -45,6 +46,7 @@ class RenderOptions:
     postgresql: bool = False
     journal_max_mb: int = 0
     client_ids: bool = True
+    workers: int = 0
     features: str | tuple[str, ...] = "all"
     tracking_uri: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)

@@ -194,6 +194,7 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         "journal_max_mb": options.journal_max_mb,
         **({} if options.client_ids else {"client_ids": False}),
         **({"grpc_port": _GRPC_PORT} if options.kubernetes.grpc_port else {}),
+        **({"workers": options.workers} if options.workers else {}),
         "spec": to_dict(spec),
     }
 

@@ -12,11 +12,10 @@ import weakref
 from pathlib import Path
 from typing import Protocol
 
+from mlops.forking import fork, threads
 from mlops.registry.client import quiet_environment
 from mlops.training.runner.child import PACKAGES
-from mlops.training.warm import threads
 from mlops.training.warm.parent import Config, import_mlflow
-from mlops.training.warm.processes import fork
 from mlops.training.warm.program import be_parent, command
 from mlops.training.warm.script import hangup, open_streams
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 
+from mlops.forking.threads import native_threads, python_threads
 from mlops.training.warm.script import OURS
-from mlops.training.warm.threads import native_threads, python_threads
 
 
 @dataclass(slots=True)

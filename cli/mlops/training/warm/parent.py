@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from mlops.forking import fork, threads
 from mlops.training.nested import sitecustomize
-from mlops.training.warm import inputs, requirements, script, threads
+from mlops.training.warm import inputs, requirements, script
 from mlops.training.warm.imports import Learned, preload, shadowed
 from mlops.training.warm.processes import (
     die_with,
-    fork,
     has_ended,
     has_members,
     signal_group,

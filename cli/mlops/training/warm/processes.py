@@ -4,23 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import warnings
 from contextlib import suppress
 from pathlib import Path
-
-
-def fork() -> int:
-    """Fork this process, which has one Python thread.
-
-    Python 3.12 and later warn if the system counts more: the allocator of pyarrow keeps a native
-    thread, which holds no lock of ours and which it stops and restarts around a fork itself.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r".*multi-threaded, use of fork", DeprecationWarning)
-        return os.fork()
 
 
 def signal_group(group: int, number: int) -> bool:

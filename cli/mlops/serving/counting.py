@@ -1,0 +1,182 @@
+"""What a server counts, as plain numbers; those of several processes can be added up."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, TypeAlias
+
+from mlops.journal.records import Progress
+from mlops.rewards.base import Value
+from mlops.rewards.kinds import same
+from mlops.serving.runners.base import RunnerStats
+from mlops.spec import metrics as families
+from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
+
+#: Good answers, and what alerts are about: our own fault, or an endpoint's.
+_USUAL_CODES = (200, 500, 502, 503, 504)
+#: Name and version of an arm or shadow.
+Key: TypeAlias = tuple[str, str]
+
+
+@dataclass(slots=True)
+class ArmCounters:
+    """What one model version did as one arm, since the server started.
+
+    Attributes:
+        codes: Requests by HTTP status.
+        forced: Requests whose arm a tester chose; they are in `codes` too.
+        rows: Rows predicted.
+        latency_s: Sum of latencies in seconds.
+        buckets: Requests by latency, one count per bound of `LATENCY_BOUNDS_S` and one beyond.
+        rewards: Rewards received.
+        positive: Sum of the positive ones.
+        negative: Sum of the negative ones, as a positive number.
+        truths: Numeric truths that met a numeric prediction.
+        squared: Sum of squared errors.
+        absolute: Sum of absolute errors.
+        labels: Truths of other kinds that met a prediction.
+        correct: How many of them were equal to it.
+        dropped: For a shadow: copies that found its queue full.
+    """
+
+    codes: Counter[int] = field(default_factory=lambda: Counter(dict.fromkeys(_USUAL_CODES, 0)))
+    forced: int = 0
+    rows: int = 0
+    latency_s: float = 0.0
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_S) + 1))
+    rewards: int = 0
+    positive: float = 0.0
+    negative: float = 0.0
+    truths: int = 0
+    squared: float = 0.0
+    absolute: float = 0.0
+    labels: int = 0
+    correct: int = 0
+    dropped: int = 0
+
+    def count(self, status: int, rows: int, latency_s: float, *, forced: bool) -> None:
+        """Add one answered request."""
+        self.codes[status] += 1
+        self.forced += forced
+        self.rows += rows
+        self.latency_s += latency_s
+        self.buckets[bisect_left(LATENCY_BOUNDS_S, latency_s)] += 1
+
+    def reward(self, value: float) -> None:
+        """Add one reward."""
+        self.rewards += 1
+        if value >= 0:
+            self.positive += value
+        else:
+            self.negative -= value
+
+    def truth(self, prediction: Value, truth: Value) -> None:
+        """Add one truth that met its prediction; an error too large to square is left out."""
+        if isinstance(prediction, int | float) and isinstance(truth, int | float):
+            error = float(prediction) - float(truth)
+            if not math.isfinite(self.squared + error * error):
+                return
+            self.truths += 1
+            self.squared += error * error
+            self.absolute += abs(error)
+        else:
+            self.labels += 1
+            self.correct += same(prediction, truth)
+
+
+@dataclass(slots=True)
+class Counts:
+    """Everything that one process has counted, or several together.
+
+    Attributes:
+        arms: What each arm did, since the server started.
+        shadows: What each shadow did.
+        runners: What the runners of the live arms have done.
+        draws: Requests whose arm was drawn, by the number of the revision.
+        refused: Requests that could not be read, by protocol.
+        feedback: Feedback by what became of it.
+        endpoints: Whether the endpoint of an arm or shadow answers, by its name.
+        consumers: How far the consumers of the journal are.
+        faults: Why the runner of an arm cannot answer, by the arm's name.
+        single: Values of the families that have one series.
+        weights: Share of each arm by revision, of all that were live.
+    """
+
+    arms: dict[Key, ArmCounters] = field(default_factory=dict)
+    shadows: dict[Key, ArmCounters] = field(default_factory=dict)
+    runners: dict[Key, RunnerStats] = field(default_factory=dict)
+    draws: Counter[int] = field(default_factory=Counter)
+    refused: Counter[str] = field(default_factory=Counter)
+    feedback: Counter[str] = field(default_factory=Counter)
+    endpoints: dict[str, bool] = field(default_factory=dict)
+    consumers: list[Progress] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)
+    single: dict[Family, float] = field(default_factory=dict)
+    weights: dict[int, dict[Key, float]] = field(default_factory=dict)
+
+    @property
+    def live(self) -> int:
+        """Number of the live revision."""
+        return int(self.single.get(families.REVISION, 0))
+
+    def ended(self) -> Counts:
+        """Return what stays true once the process has ended: counters do, gauges do not."""
+        return replace(
+            self,
+            endpoints={},
+            consumers=[],
+            faults={},
+            runners={k: replace(each, waiting=0, running=0) for k, each in self.runners.items()},
+            single={k: value for k, value in self.single.items() if k.kind == "counter"},
+        )
+
+
+def total(several: Iterable[Counts]) -> Counts:
+    """Add up what several processes have counted.
+
+    An endpoint is up if all reach it, and the live revision is the newest that one of them has.
+    """
+    found = Counts()
+    for counts in several:
+        live = max(found.live, counts.live)
+        found = Counts(
+            arms=_sum(found.arms, counts.arms),
+            shadows=_sum(found.shadows, counts.shadows),
+            runners=_sum(found.runners, counts.runners),
+            draws=_sum(found.draws, counts.draws),
+            refused=_sum(found.refused, counts.refused),
+            feedback=_sum(found.feedback, counts.feedback),
+            endpoints={
+                name: found.endpoints.get(name, True) and counts.endpoints.get(name, True)
+                for name in (found.endpoints | counts.endpoints)
+            },
+            # One process looks after them for all.
+            consumers=found.consumers or counts.consumers,
+            faults={**found.faults, **counts.faults},
+            single={**_sum(found.single, counts.single), families.REVISION: live},
+            weights={**found.weights, **counts.weights},
+        )
+    return found
+
+
+def _sum(one: Any, other: Any) -> Any:  # noqa: ANN401 - two of the same type
+    """Add numbers, and whatever is made of numbers part by part."""
+    if isinstance(one, dict):
+        keys = dict.fromkeys((*one, *other))
+        both = one.keys() & other.keys()
+        return type(one)(
+            {
+                key: _sum(one[key], other[key]) if key in both else one.get(key, other.get(key))
+                for key in keys
+            }
+        )
+    if isinstance(one, list):
+        return [_sum(mine, theirs) for mine, theirs in zip(one, other, strict=True)]
+    if is_dataclass(one):
+        parts = {f.name: _sum(getattr(one, f.name), getattr(other, f.name)) for f in fields(one)}
+        return type(one)(**parts)  # type: ignore[misc]  # an instance, not a class
+    return one + other

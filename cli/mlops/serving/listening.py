@@ -1,0 +1,67 @@
+"""Uvicorn, set up as all our servers are."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+
+from mlops.serving.app import Application
+from mlops.serving.patience import PatientProtocol
+from mlops.serving.sockets import BACKLOG
+
+_GRACE_S = 5
+
+
+class QuietServer(uvicorn.Server):
+    """A server that leaves the process's signals to us: two of them share one loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def listen(self, sock: socket.socket) -> asyncio.Server:
+        """Take connections from a socket too, while it serves; the socket becomes its own."""
+        server = await asyncio.get_running_loop().create_server(
+            self._protocol, sock=sock, backlog=BACKLOG
+        )
+        self.servers.append(server)
+        return server
+
+    def leave(self, server: asyncio.Server) -> None:
+        """Take no more connections from what `listen` returned; those that are there go on."""
+        self.servers.remove(server)
+        server.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        # As uvicorn makes one for the sockets that it starts with.
+        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+def make_server(app: Application) -> QuietServer:
+    """Return a server of an ASGI application, to be given its sockets."""
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
+    return QuietServer(
+        uvicorn.Config(
+            app,
+            loop="none",
+            http=PatientProtocol,
+            ws="none",
+            lifespan="off",
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether uvicorn says something; of its start and end we tell once for all servers."""
+    return not record.getMessage().startswith(("Started server", "Finished server"))
