@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,16 +108,12 @@ def test_a_tensor_of_floats_fits_whole_numbers(mixed: Server, datatype: str) -> 
 
 
 def test_requests_without_waiting(client: Client) -> None:
-    answered: list[Any] = []
-    calls = [
-        client.async_infer(
-            "wine", columns(), lambda result, error: answered.append((result, error))
-        )
-        for _ in range(8)
-    ]
-    for call in calls:
-        call.get_result()
-    assert len({result.get_response().id for result, error in answered if not error}) == 8
+    answered: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    for _ in range(8):
+        client.async_infer("wine", columns(), lambda *told: answered.put(told))
+    told = [answered.get(timeout=20) for _ in range(8)]
+    assert not any(error for _, error in told)
+    assert len({result.get_response().id for result, _ in told}) == 8
 
 
 def test_what_triton_alone_has_is_not_served(client: Client) -> None:

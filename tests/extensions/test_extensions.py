@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlops.consumers import CONSUMERS
 from mlops.deployment.targets import TARGETS
 from mlops.errors import InvalidInputError
 from mlops.plugins import Plugins
@@ -17,10 +18,11 @@ from mlops.protocols import CODECS
 from mlops.registry.stores import STORES
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
-from tests.fixtures_deployment import Shop
+from tests.fixtures_deployment import Shop, wait_until
 
 FAMILIES: dict[str, Plugins[Any]] = {
     "acme-even": POLICIES,
+    "acme-log": CONSUMERS,
     "acme-csv": CODECS,
     "acme-gain": REWARDS,
     "acme": RUNTIMES,
@@ -104,7 +106,9 @@ def test_one_of_each_through_the_command_line(
 ) -> None:
     """Beside a package that is broken, which neither a command nor the server minds."""
     installed("acme", "broken")
-    monkeypatch.setenv("ACME_ROOT", str(tmp_path / "shelves"))
+    monkeypatch.setenv("ACME_ROOT", str(tmp_path))
+    with (wine_shop.folder / "mlops.toml").open("a") as file:
+        file.write('\n[journal]\nconsumers = ["broken", "acme-log"]\n')
     [checked] = wine_shop.ok("stores", "check", "acme://shelf/a", "--json").document["checks"][1:]
     assert (checked["name"], checked["state"]) == ("store acme://shelf/a", "ok")
     rendered = wine_shop.ok("deploy", "--model", "modelA", "--target", "acme", "--render", "-")
@@ -127,5 +131,7 @@ def test_one_of_each_through_the_command_line(
     assert [arm["mean"] for arm in report["arms"] if arm["mean"] is not None] == [
         pytest.approx(-10)
     ]
+    wait_until((tmp_path / "wine.log").is_file)
     log = wine_shop.where.log.read_text()
+    assert "ValueError: broken by its author" in log
     assert "The protocol `broken` of the package `broken-mlops` is no protocol" in log

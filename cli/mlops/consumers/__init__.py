@@ -15,6 +15,7 @@ CONSUMERS: Plugins[Maker] = Plugins(
     "consumer",
     {"journal-size": "mlops.consumers.journal_size:JournalSize"},
     group="mlops.consumers",
+    needs=("__call__",),
 )
 
 __all__ = ["CONSUMERS", "Batch", "Consumed", "Consumer", "Context", "Maker"]

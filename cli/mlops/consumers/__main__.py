@@ -48,6 +48,9 @@ def main() -> int:
         except MlopsError as error:
             _LOG.error("%s: %s %s", consumer, error.message, error.hint or "")
             continue
+        except Exception:  # noqa: BLE001 - of another package; the others go on
+            _LOG.exception("%s cannot be made", consumer)
+            continue
         runners.append(Runner(journal, consumer, made, owner))
     threads = [threading.Thread(target=runner.run, daemon=True) for runner in runners]
     for thread in threads:

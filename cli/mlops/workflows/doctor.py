@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
+from mlops.consumers import CONSUMERS
 from mlops.deployment.places import is_alive, known_names, places, read_server_state
 from mlops.deployment.targets import TARGETS
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, of_system
@@ -139,7 +140,9 @@ def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
 
 def _extensions() -> str:
     """Look at what other packages add, see `docs/extensions.md`."""
-    families: Sequence[Plugins[Any]] = (CODECS, POLICIES, REWARDS, RUNTIMES, STORES, TARGETS)
+    families: Sequence[Plugins[Any]] = (
+        CODECS, CONSUMERS, POLICIES, REWARDS, RUNTIMES, STORES, TARGETS,
+    )  # fmt: skip
     added = [(family, each) for family in families for each in family.added()]
     faults = [each for _, each in added if each.fault]
     if faults:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+from mlops.consumers import Batch, Consumed, Context
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.policies.base import Choice
 from mlops.protocols.base import (
@@ -72,6 +73,24 @@ class Csv:
 
 
 CODEC = Csv()
+
+
+class Log:
+    """Appends the number of decisions of each batch to a file below ACME_ROOT."""
+
+    start: ClassVar[Literal["beginning", "end"]] = "beginning"
+
+    def __init__(self, context: Context) -> None:
+        self._file = Path(os.environ["ACME_ROOT"]) / f"{context.deployment}.log"
+
+    def consume(self, batch: Batch) -> Consumed:
+        if len(batch):
+            with self._file.open("a") as file:
+                file.write(f"{len(batch.decisions)}\n")
+        return Consumed(len(batch))
+
+    def close(self) -> None:
+        pass
 
 
 def open_acme(model: ModelFolder) -> Runtime:
