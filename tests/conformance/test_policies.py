@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections import Counter
-from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.policies import POLICIES
+from mlops.policies.base import Credit, State
+from mlops.policies.drawing import Draws
 
 NAMES = POLICIES.names()
 weights = (
     st.lists(st.integers(0, 100), min_size=1, max_size=8)
     .filter(any)
-    .map(lambda shares: [share / sum(shares) for share in shares])
+    .map(lambda shares: tuple(share / sum(shares) for share in shares))
 )
-draws = st.floats(0, 1, exclude_max=True)
+rewards = st.lists(st.tuples(st.integers(0, 7), st.floats(-10, 10)), max_size=20)
+
+
+def _check(shares: list[float], k: int) -> None:
+    assert len(shares) == k
+    assert all(0 <= share <= 1 for share in shares)
+    assert sum(shares) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@given(shares=weights, draw=draws | st.sampled_from([0.0, math.nextafter(1, 0)]))
-def test_a_choice_is_an_arm_and_what_it_was_worth(
-    name: str, shares: list[float], draw: float
+@given(start=weights, earned=rewards, draw=st.floats(0, 1, exclude_max=True))
+def test_every_state_gives_a_distribution_that_can_be_drawn_from(
+    name: str, start: tuple[float, ...], earned: list[tuple[int, float]], draw: float
 ) -> None:
-    policy = POLICIES.load(name)(shares)
-    choice = policy.choose(draw)
-    assert 0 <= choice.arm < len(shares)
-    assert 0 < choice.propensity <= 1
-    assert policy.choose(draw) == choice
-    assert POLICIES.load(name)(tuple(shares)).choose(draw) == choice
+    policy, k = POLICIES.load(name)(start), len(start)
+    state = State(0, start)
+    for _ in range(3):
+        shares = list(policy.probabilities({}, state))
+        _check(shares, k)
+        # In every process, and whoever has drawn before.
+        assert list(POLICIES.load(name)(start).probabilities({}, state)) == shares
+        choice = Draws(shares, state.epoch).choose(draw)
+        assert choice.propensity == shares[choice.arm] > 0
+        assert choice.epoch == state.epoch
+        credits_ = [Credit(arm, shares[arm], r) for arm, r in earned if arm < k and shares[arm] > 0]
+        after = policy.update(state, credits_)
+        assert after.epoch == state.epoch + (after != state)
+        assert policy.learns or after == state
+        # As the journal keeps it.
+        kept = json.loads(json.dumps(dict(after.parameters)))
+        assert State(after.epoch, after.probabilities, kept) == after
+        state = after
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("shares", [(1.0,), (0.5, 0.5), (0.9, 0.1), (0.0, 1.0), (0.2, 0.3, 0.5)])
-def test_arms_are_chosen_as_often_as_their_propensities_say(
-    name: str, shares: Sequence[float]
+@given(start=weights, earned=rewards, cut=st.integers(0, 20))
+def test_rewards_may_come_in_parts(
+    name: str, start: tuple[float, ...], earned: list[tuple[int, float]], cut: int
 ) -> None:
-    # Draws on a grid leave nothing to chance: a share is off by a step for each of its borders.
-    n = 10_000
-    policy = POLICIES.load(name)(shares)
-    choices = [policy.choose((step + 0.5) / n) for step in range(n)]
-    counts = Counter(choice.arm for choice in choices)
-    propensities = {choice.arm: choice.propensity for choice in choices}
-    assert {choice.propensity for choice in choices} == set(propensities.values())
-    assert sum(propensities.values()) == pytest.approx(1)
-    for arm, count in counts.items():
-        assert count / n == pytest.approx(propensities[arm], abs=2 / n)
+    policy, state = POLICIES.load(name)(start), State(0, start)
+    shares = policy.probabilities({}, state)
+    credits_ = [
+        Credit(arm, shares[arm], r) for arm, r in earned if arm < len(start) and shares[arm] > 0
+    ]
+    whole = policy.update(state, credits_)
+    parts = policy.update(policy.update(state, credits_[:cut]), credits_[cut:])
+    for once, twice in zip(
+        policy.probabilities({}, whole), policy.probabilities({}, parts), strict=True
+    ):
+        assert math.isclose(once, twice, abs_tol=1e-9)

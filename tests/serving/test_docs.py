@@ -26,6 +26,7 @@ from openapi_spec_validator import validate
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.policies import POLICIES
+from mlops.policies.drawing import Draws
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.runtimes.base import LoadedModel
 from mlops.serving.app import App
@@ -139,6 +140,7 @@ def build(signature: Signature, split: Json, *, secured: bool = False, sticky: s
             for index, arm in enumerate(arms)
         ),
         POLICIES.load("weighted")([0.9, 0.1]),
+        Draws([0.9, 0.1]),
         b"salt",
     )
     metrics = Metrics("wine", dict)

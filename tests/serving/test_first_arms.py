@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops.policies.base import Choice
+from mlops.policies.drawing import Choice
 from mlops.serving.first_arms import Rollout
 
 OLD, LIVE = 1, 2

@@ -284,6 +284,15 @@ def deploy(
         bool,
         typer.Option("--foreground", help="Run in the foreground.", rich_help_panel=_SERVER),
     ] = False,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How an arm is drawn: weighted, or a policy that another package adds.",
+            show_default="weighted",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
     isolate: Annotated[
         str | None,
         typer.Option(
@@ -453,6 +462,7 @@ def deploy(
         "report.adjust": adjust,
         "report.per": per,
         "deploy.isolate": isolate,
+        "deploy.policy": policy,
         "deploy.redraw": redraw or None,
         "deploy.runtime": runtime,
         "deploy.new_key": new_key or None,

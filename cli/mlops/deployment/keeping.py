@@ -43,6 +43,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "adjust": ("report.adjust",),
     "per": ("report.per",),
     "isolate": ("deploy.isolate",),
+    "policy": ("deploy.policy",),
     "feedback-window": ("feedback.window",),
     "missing": ("feedback.missing",),
     "failed": ("feedback.failed",),
@@ -76,6 +77,7 @@ _SPEC = (
     "report.adjust",
     "report.per",
     "deploy.isolate",
+    "deploy.policy",
 )
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
@@ -194,6 +196,7 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         "deploy.horizon": write_horizon(spec.horizon, spec.horizon_days),
         "deploy.runtime": spec.runtime,
         "deploy.isolate": spec.isolate,
+        "deploy.policy": spec.policy,
     }
     plan = written(spec.analysis) | {"guardrails": spec.analysis.guardrails}
     found |= {f"report.{name}": value for name, value in plan.items()}

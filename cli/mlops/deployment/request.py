@@ -23,6 +23,7 @@ from mlops.deployment.wanted import (
     shares,
 )
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
+from mlops.policies import POLICIES
 from mlops.registry import resolve_all
 from mlops.rewards import REWARDS
 from mlops.rewards.cost import COST
@@ -39,7 +40,7 @@ _FEEDBACK_KEYS = ("window", "missing", "failed", "repeated")
 _ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
 _SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
-    "runtime", "isolate", *_FEEDBACK_KEYS, *_ANALYSIS_KEYS,
+    "policy", "runtime", "isolate", *_FEEDBACK_KEYS, *_ANALYSIS_KEYS,
 )  # fmt: skip
 _REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
@@ -63,6 +64,7 @@ class DeployRequest:
         redraw: Whether sticky units that came before are drawn again.
         runtime: What executes the models: `auto` or a name of `RUNTIMES`.
         isolate: Which models run in an environment of their own.
+        policy: How an arm is drawn: a name of `POLICIES`.
         live: The spec that is live, whose weights and shadows are kept; None to keep nothing.
         keep_split: Whether arms without a weight have that of the live arm of their name.
         keep_shadows: Whether its shadows stay where none are named.
@@ -84,6 +86,7 @@ class DeployRequest:
     redraw: bool = False
     runtime: str = AUTO
     isolate: str = "auto"
+    policy: str = "weighted"
     live: DeploymentSpec | None = None
     keep_split: bool = False
     keep_shadows: bool = False
@@ -199,6 +202,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             redraw=request.redraw,
             runtime=_known_runtime(request.runtime),
             isolate=request.isolate,
+            policy=_known_policy(request),
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
         )
@@ -293,6 +297,7 @@ def _request(
         redraw=settings.deploy.redraw,
         runtime=settings.deploy.runtime,
         isolate=settings.deploy.isolate,
+        policy=settings.deploy.policy,
     )
 
 
@@ -304,6 +309,17 @@ def _known_runtime(name: str) -> str:
             hint=did_you_mean(name, known) or f"Use {one_of(known)}.",
         )
     return name
+
+
+def _known_policy(request: DeployRequest) -> str:
+    """Return the policy's name, if it can draw for this deployment."""
+    learns = POLICIES.load(request.policy)([1.0]).learns
+    if learns and request.sticky_by:
+        raise InvalidInputError(
+            f"The policy `{request.policy}` changes its probabilities: units would change arms.",
+            hint="Leave `--sticky-by` out (`--reset sticky-by`), or use `--policy weighted`.",
+        )
+    return request.policy
 
 
 def _promised(settings: Settings) -> tuple[float, float] | None:
@@ -367,6 +383,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         redraw=value("redraw", "deploy.redraw", base.redraw),
         runtime=value("runtime", "deploy.runtime", base.runtime),
         isolate=value("isolate", "deploy.isolate", base.isolate),
+        policy=value("policy", "deploy.policy", base.policy),
     )
 
 
@@ -374,7 +391,7 @@ def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
     faults = [_unknown(key, _SPEC_KEYS) for key in document if key not in _SPEC_KEYS]
-    texts = ("name", "sticky_by", "reward", "runtime", "isolate")
+    texts = ("name", "sticky_by", "reward", "policy", "runtime", "isolate")
     faults += [
         f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
     ]

@@ -80,16 +80,26 @@ def read_drawn_requests(connection: Connection, revisions: Iterable[int]) -> Ite
     d = decisions.c
     # Within a batch `seq` follows the nonce; the clock of the draw comes first.
     query = (
-        select(d.nonce, d.time_ms, d.revision, d.arm, d.propensity, d.status, d.unit, d.latency_us)
+        select(
+            d.nonce,
+            d.time_ms,
+            d.revision,
+            d.arm,
+            d.propensity,
+            d.status,
+            d.unit,
+            d.latency_us,
+            d.epoch,
+        )
         .where(d.propensity > 0, d.revision.in_(list(revisions)))
         .order_by(d.time_ms, d.seq)
     )
-    for nonce, time_ms, revision, arm, propensity, status, unit, latency_us in _stream(
+    for nonce, time_ms, revision, arm, propensity, status, unit, latency_us, epoch in _stream(
         connection, query
     ):
         yield DrawnRequest(
             bytes(nonce), time_ms, revision, arm, propensity, status,
-            None if unit is None else bytes(unit), latency_us,
+            None if unit is None else bytes(unit), latency_us, epoch,
         )  # fmt: skip
 
 

@@ -258,6 +258,7 @@ class DrawnRequest:
         status: HTTP status of the answer.
         unit: Keyed hash of the sticky unit, 8 bytes, if there is one.
         latency_us: From request read to answer written, microseconds.
+        epoch: Policy epoch by which it was drawn; -1 if it is not known.
     """
 
     nonce: bytes
@@ -268,6 +269,7 @@ class DrawnRequest:
     status: int
     unit: bytes | None
     latency_us: int = 0
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

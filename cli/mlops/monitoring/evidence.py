@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, Traffic, Value
+from mlops.monitoring.epochs import in_force
 from mlops.monitoring.experiment import (
     Experiment,
     Finished,
@@ -40,7 +41,7 @@ class Asked:
 
     Attributes:
         arms: Arm of each, (m,).
-        strata: Position of its revision in `Evidence.revisions`, (m,).
+        strata: Row of `Evidence.weights` by which its arm was drawn, (m,).
         propensities: Probability with which its arm was drawn, (m,).
         times_ms: When it was drawn, (m,), milliseconds since 1970 in UTC.
         closed: Whether its feedback window has closed, (m,); always, where there is none.
@@ -63,7 +64,7 @@ class Asked:
     refusals: NDArray[np.float64]
 
     def count(self, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.int64]:
-        """Count chosen units by revision and arm, (s, k)."""
+        """Count chosen units by row of the weights and arm, (s, k)."""
         counts = np.zeros(shape, dtype=np.int64)
         np.add.at(counts, (self.strata[chosen], self.arms[chosen]), 1)
         return counts
@@ -77,13 +78,15 @@ class Evidence:
         spec: Spec of its newest revision.
         base: Position of the arm that the others are compared with.
         revisions: Numbers of its revisions, oldest first.
-        weights: Promised shares of each revision, (s, k).
+        weights: Probabilities of the arms in each policy epoch of these revisions, in their order,
+            (s, k); a revision of fixed weights has one.
+        epochs: Revision and number of each of these policy epochs, s in all.
         traffic: Decisions per revision and arm.
         arms: Arm of each unit, (n,).
         rewards: Reward of each unit, (n,), inside `bounds`.
         bounds: Range of the reward, declared or its own; None if it has none.
         propensities: Probability with which its arm was drawn, (n,).
-        strata: Position in `revisions` of each unit's first decision, (n,).
+        strata: Row of `weights` by which the arm of each unit was drawn, (n,).
         times_ms: When each unit took its place, (n,), milliseconds since 1970 in UTC: when its
             first outcome arrived, or, with a feedback window, when its first request did.
         units: Which unit it is, as in `monitoring.units.Units.keys`, (n,).
@@ -116,6 +119,7 @@ class Evidence:
     base: int
     revisions: tuple[int, ...]
     weights: NDArray[np.float64]
+    epochs: tuple[tuple[int, int], ...]
     traffic: tuple[Traffic, ...]
     arms: NDArray[np.int64]
     rewards: NDArray[np.float64]
@@ -187,8 +191,8 @@ def gather(
         now_ms=now_ms,
         summed=bool(spec.analysis.per),
     )
-    position = np.zeros(max(revisions) + 1, dtype=np.int64)
-    position[list(revisions)] = np.arange(len(revisions))
+    forces = in_force(journal, experiment)
+    strata = forces.rows_of(units)
     since_ms = 0 if whole else begin_ms(units.requests_ms)
     own = np.isin(units.revisions, revisions)
     taken = own & (units.decided_ms >= since_ms)
@@ -205,17 +209,18 @@ def gather(
         spec=spec,
         base=spec.index_of(baseline) if baseline else 0,
         revisions=revisions,
-        weights=np.array([[arm.weight for arm in experiment.specs[n].arms] for n in revisions]),
+        weights=forces.weights,
+        epochs=forces.epochs,
         traffic=tuple(t for t in traffic if t.revision in revisions),
         arms=units.arms[judged],
         rewards=rewards,
         bounds=bounds,
         propensities=units.propensities[judged],
-        strata=position[units.revisions[judged]],
+        strata=strata[judged],
         times_ms=(units.known_ms if units.by_arrival else units.decided_ms)[judged],
         units=units.keys[judged],
         nonces=units.nonces[judged],
-        asked=_asked(units, position, taken),
+        asked=_asked(units, strata, taken),
         terms=terms,
         truths=tuple(tally.truths),
         outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
@@ -252,11 +257,11 @@ def _remembered(experiment: Experiment) -> tuple[int, ...]:
     return experiment.earlier if kept else ()
 
 
-def _asked(units: Units, position: NDArray[np.int64], taken: NDArray[np.bool_]) -> Asked:
+def _asked(units: Units, strata: NDArray[np.int64], taken: NDArray[np.bool_]) -> Asked:
     taken = units.listed & taken
     return Asked(
         arms=units.arms[taken],
-        strata=position[units.revisions[taken]],
+        strata=strata[taken],
         propensities=units.propensities[taken],
         times_ms=units.decided_ms[taken],
         closed=units.closed[taken],

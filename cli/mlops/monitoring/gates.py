@@ -91,7 +91,7 @@ def gates_of(evidence: Evidence, bounds: Sequence[Bounds]) -> tuple[Gate, ...]:
 def _doubt(evidence: Evidence) -> list[Gate]:
     """Wait where the split is nearly broken: what breaks it often makes an effect, too."""
     asked = evidence.asked
-    shape = (len(evidence.revisions), len(evidence.spec.arms))
+    shape = evidence.weights.shape
     ratio = sample_ratio(asked.count(np.ones(asked.arms.size, dtype=bool), shape), evidence.weights)
     if not ratio.doubtful or ratio.mismatch:
         return []
@@ -166,7 +166,7 @@ def _rests_on_silence(evidence: Evidence, bounds: Bounds, rates: NDArray[np.floa
 def _test(
     evidence: Evidence, asked: NDArray[np.bool_], answered: NDArray[np.bool_]
 ) -> MissingFeedback:
-    shape = (len(evidence.revisions), len(evidence.spec.arms))
+    shape = evidence.weights.shape
     counts = evidence.asked.count(asked, shape)
     return missing_feedback(counts, evidence.asked.count(asked & answered, shape), evidence.weights)
 

@@ -79,10 +79,17 @@ def ask_all(
         rows,
         predictions,
         terms=evidence.terms,
-        weights=dict(zip(evidence.revisions, evidence.weights.tolist(), strict=True)),
+        weights=_weights(evidence),
         feedback=feedback_test(evidence),
         alpha=live_alpha(spec, alpha),
         baseline=evidence.base,
         worth=spec.analysis.worth if worth is None else worth,
         notes=evidence.notes,
     )
+
+
+def _weights(evidence: Evidence) -> dict[int, list[float]] | None:
+    """Shares of the arms by revision; None where they changed within one."""
+    if len(evidence.epochs) > len(evidence.revisions):
+        return None
+    return dict(zip(evidence.revisions, evidence.weights.tolist(), strict=True))

@@ -110,12 +110,12 @@ def _rate(evidence: Evidence, arm: int, stratum: int | None = None) -> float:
 def _over_revisions(
     evidence: Evidence, pair: tuple[int, int], ends: Range
 ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
-    """Bounds of Lee and of Manski in each revision, averaged by its requests.
+    """Bounds of Lee and of Manski in each policy epoch, averaged by its requests.
 
-    Pooled they would mix the weights of one revision with the base rate of another.
+    Pooled they would mix the weights of one with the base rate of another.
     """
     lee, manski, sizes = [], [], []
-    for stratum in range(len(evidence.revisions)):
+    for stratum in range(len(evidence.weights)):
         ours, theirs = (
             evidence.rewards[(evidence.arms == arm) & (evidence.strata == stratum)] for arm in pair
         )

@@ -136,9 +136,7 @@ def _picked(n: int) -> list[int]:
 
 
 def _promised(evidence: Evidence) -> tuple[float, ...]:
-    requests = np.zeros(len(evidence.revisions))
-    for traffic in evidence.traffic:
-        requests[evidence.revisions.index(traffic.revision)] += traffic.drawn
+    requests = np.bincount(evidence.asked.strata, minlength=len(evidence.weights))
     if not requests.sum():
         return tuple(evidence.weights[-1].tolist())
     return tuple((requests @ evidence.weights / requests.sum()).tolist())
@@ -152,6 +150,6 @@ def _changes(events: Sequence[RevisionEvent], evidence: Evidence) -> tuple[Chang
             times.setdefault(event.revision, event.time_ms)
     return tuple(
         Change(number, times[number], tuple(float(weight) for weight in weights))
-        for number, weights in zip(evidence.revisions, evidence.weights, strict=True)
-        if number in times
+        for (number, epoch), weights in zip(evidence.epochs, evidence.weights, strict=True)
+        if number in times and not epoch
     )

@@ -43,6 +43,7 @@ class Units:
         arms: Arm of the first request, (m,).
         revisions: Its revision, (m,).
         propensities: Probability with which the arm was drawn, (m,).
+        epochs: Policy epoch by which it was drawn, (m,); -1 where it is not known.
         decided_ms: When, (m,), milliseconds since 1970 in UTC.
         closed: Whether the feedback window has closed, (m,); always, where there is none.
         failed: Whether every request of the unit failed, (m,).
@@ -67,6 +68,7 @@ class Units:
     nonces: NDArray[np.bytes_]
     arms: Ints
     revisions: Ints
+    epochs: Ints
     propensities: Floats
     decided_ms: Ints
     closed: Bools
@@ -106,6 +108,7 @@ class _Requests:
     propensities: array[float] = field(default_factory=lambda: array("d"))
     statuses: array[int] = field(default_factory=lambda: array("h"))
     latencies: array[int] = field(default_factory=lambda: array("q"))
+    epochs: array[int] = field(default_factory=lambda: array("q"))
 
     def add(self, request: DrawnRequest) -> None:
         # A tag keeps units apart from requests without one, whose nonce might look the same.
@@ -117,6 +120,7 @@ class _Requests:
         self.propensities.append(request.propensity)
         self.statuses.append(request.status)
         self.latencies.append(request.latency_us)
+        self.epochs.append(request.epoch)
 
 
 @dataclass(slots=True)
@@ -184,7 +188,14 @@ def fold(
 def _as_request(nonce: bytes, outcome: Observation) -> DrawnRequest:
     """The request of feedback whose decision was lost under load; it was made no later."""
     return DrawnRequest(
-        nonce, outcome.time_ms, outcome.revision, outcome.arm, outcome.propensity, 200, None
+        nonce,
+        outcome.time_ms,
+        outcome.revision,
+        outcome.arm,
+        outcome.propensity,
+        200,
+        None,
+        epoch=-1,
     )
 
 
@@ -217,6 +228,7 @@ class _Folding:
         self.nonces = _nonces(asked.nonces)[order]
         self.times = times[order]
         self.revisions = np.array(asked.revisions, dtype=np.int64)[order]
+        self.epochs = np.array(asked.epochs, dtype=np.int64)[order]
         self.arms = np.array(asked.arms, dtype=np.int64)[order]
         self.propensities = np.array(asked.propensities, dtype=np.float64)[order]
         self.statuses = np.array(asked.statuses, dtype=np.int64)[order]
@@ -253,6 +265,7 @@ class _Folding:
             nonces=self.nonces[first],
             arms=self.arms[first],
             revisions=self.revisions[first],
+            epochs=self.epochs[first],
             propensities=self.propensities[first],
             decided_ms=self.times[first],
             closed=closed,

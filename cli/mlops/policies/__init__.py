@@ -1,8 +1,9 @@
-"""Policies: which arm answers a request, and with what probability it was chosen.
+"""Policies: with what probability each arm answers a request.
 
-A policy decides and touches nothing else: it gets a number drawn uniformly from [0, 1) and
-returns an arm with its propensity. The caller draws the number from a keyed hash of the sticky
-unit, of the idempotency key or of the fresh request, which is what makes a choice repeatable.
+A policy decides and touches nothing else: it gives probabilities for a state, and a new state for
+what requests have earned. `Draws` turns probabilities and a number in [0, 1) into an arm. The
+caller draws the number from a keyed hash of the sticky unit, of the idempotency key or of the fresh
+request, which is what makes a choice repeatable.
 """
 
 from mlops.plugins import Plugins

@@ -2,24 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """One arm, and the probability in (0, 1] with which the policy chooses it."""
+class State:
+    """What a policy goes by from a moment on: one policy epoch of a revision.
+
+    Attributes:
+        epoch: Its number, from 0; every decision names the one that it was drawn by. Epoch 0 has
+            the weights of the spec.
+        probabilities: One in [0, 1] per arm; they sum to 1.
+        parameters: Whatever else the policy needs to go on, as JSON data.
+    """
+
+    epoch: int
+    probabilities: tuple[float, ...]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Credit:
+    """What one request has earned.
+
+    Attributes:
+        arm: Position of the arm that answered.
+        propensity: Probability with which it was drawn.
+        reward: Higher is better.
+    """
 
     arm: int
     propensity: float
+    reward: float
 
 
 class Policy(Protocol):
-    """Chooses arms. May be called from any thread; the same `draw` gives the same choice."""
+    """Decides with what probabilities arms are drawn. Pure; may be called from any thread.
 
-    def choose(self, draw: float) -> Choice:
-        """Choose an arm for `draw`, uniform in [0, 1)."""
+    The data plane asks for the probabilities once for each state, draws by them, and writes the
+    probability and the epoch into the journal with every decision. Whoever folds the journal calls
+    `update`, and publishes its state there. Evidence weighs each decision by what was in force, so
+    that no estimate depends on which policy it was.
+
+    Attributes:
+        learns: Whether `update` ever gives another state. Where it does not, nobody looks for one.
+    """
+
+    learns: bool
+
+    def probabilities(self, context: Mapping[str, Any], state: State, /) -> Sequence[float]:
+        """Return the probability of every arm, (k,); each in [0, 1], together 1.
+
+        The same arguments give the same probabilities, in every process.
+
+        Args:
+            context: What is known of the request. Empty: what depends on it would have to be stored
+                with each decision as a whole vector, which the journal does not do yet.
+            state: What is in force.
+        """
+        ...
+
+    def update(self, state: State, earned: Sequence[Credit], /) -> State:
+        """Return what is to be in force after these rewards; `state` itself if nothing changes.
+
+        A changed state has the next number. All rewards at once or in parts, in the order of the
+        journal, lead to the same probabilities.
+
+        Args:
+            state: What was in force.
+            earned: Rewards that have come since, in the order of the journal.
+        """
         ...
 
 

@@ -39,12 +39,14 @@ class Assignment:
         propensity: Probability with which it was drawn; 0 if a tester forced it.
         nonce: Identity of the decision, 12 bytes.
         unit: Keyed hash of the sticky unit, 8 bytes, or None.
+        epoch: Policy epoch by whose probabilities it was drawn.
     """
 
     arm: LiveArm
     propensity: float
     nonce: bytes
     unit: bytes | None
+    epoch: int = 0
 
 
 def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestContext) -> Assignment:
@@ -68,8 +70,8 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
         if first is not None and live.arms[first.arm].arm.weight > 0:
             return Assignment(live.arms[first.arm], first.propensity, nonce, unit)
     number = int.from_bytes(unit or nonce[-8:], "big") / _FULL
-    choice = live.policy.choose(number)
-    return Assignment(live.arms[choice.arm], choice.propensity, nonce, unit)
+    choice = live.draws.choose(number)
+    return Assignment(live.arms[choice.arm], choice.propensity, nonce, unit, choice.epoch)
 
 
 def _named(live: LiveRevision, context: RequestContext) -> LiveArm:

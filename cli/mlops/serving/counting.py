@@ -96,20 +96,20 @@ class Counts:
         arms: What each arm did, since the server started.
         shadows: What each shadow did.
         runners: What the runners of the live arms have done.
-        draws: Requests whose arm was drawn, by the number of the revision.
+        expected: Drawn requests that each arm should have got, by the shares in force.
         refused: Requests that could not be read, by protocol.
         feedback: Feedback by what became of it.
         endpoints: Whether the endpoint of an arm or shadow answers, by its name.
         consumers: How far the consumers of the journal are.
         faults: Why the runner of an arm cannot answer, by the arm's name.
         single: Values of the families that have one series.
-        weights: Share of each arm by revision, of all that were live.
+        weights: Newest share of each arm by revision, of all that were live.
     """
 
     arms: dict[Key, ArmCounters] = field(default_factory=dict)
     shadows: dict[Key, ArmCounters] = field(default_factory=dict)
     runners: dict[Key, RunnerStats] = field(default_factory=dict)
-    draws: Counter[int] = field(default_factory=Counter)
+    expected: dict[Key, float] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
     feedback: Counter[str] = field(default_factory=Counter)
     endpoints: dict[str, bool] = field(default_factory=dict)
@@ -147,7 +147,7 @@ def total(several: Iterable[Counts]) -> Counts:
             arms=_sum(found.arms, counts.arms),
             shadows=_sum(found.shadows, counts.shadows),
             runners=_sum(found.runners, counts.runners),
-            draws=_sum(found.draws, counts.draws),
+            expected=_sum(found.expected, counts.expected),
             refused=_sum(found.refused, counts.refused),
             feedback=_sum(found.feedback, counts.feedback),
             endpoints={

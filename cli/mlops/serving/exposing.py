@@ -74,12 +74,7 @@ class _Collector:
         counts = self.counts
         expected = _counter(families.EXPECTED)
         for key in counts.arms:
-            # Of all revisions of this process: counts under other weights are not pooled.
-            total = sum(
-                counts.draws[number] * weights.get(key, 0.0)
-                for number, weights in counts.weights.items()
-            )
-            expected.add_metric([self.deployment, *key], total)
+            expected.add_metric([self.deployment, *key], counts.expected.get(key, 0.0))
         yield expected
         weight = _gauge(families.WEIGHT)
         for key, share in counts.weights.get(counts.live, {}).items():

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.policies.base import Choice
+from mlops.policies.drawing import Choice
 
 _BYTES = 8
 # Stands for an arm where the live revision met the unit first.

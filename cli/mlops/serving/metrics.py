@@ -12,11 +12,15 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from mlops.journal.records import Progress
+from mlops.policies.drawing import Draws
 from mlops.serving.counting import ArmCounters, Counts, Key
 from mlops.serving.exposing import LATE, expose
 from mlops.serving.runners.base import RunnerStats
 from mlops.spec.deployment import Revision
 from mlops.spec.metrics import Family
+
+# Policy epochs whose draws are still counted; earlier ones are over for everybody.
+_EPOCHS = 16
 
 
 class HasProgress(Protocol):
@@ -42,22 +46,37 @@ class Metrics:
         self._arms: dict[Key, ArmCounters] = {}
         self._shadows: dict[Key, ArmCounters] = {}
         self._weights: dict[int, dict[Key, float]] = {}
+        self._shares: dict[tuple[int, int], dict[Key, float]] = {}
+        self._expected: dict[Key, float] = {}
         self.endpoints: dict[str, bool] = {}
         self.consumers: HasProgress | None = None
         #: What the runners of the live arms have done, by name and version of the arm.
         self.runners: dict[Key, RunnerStats] = {}
         self.lock = threading.Lock()
-        #: Requests whose arm was drawn, by the number of the revision.
-        self.draws: Counter[int] = Counter()
+        #: Requests whose arm was drawn, by the numbers of the revision and of the policy epoch.
+        self.draws: Counter[tuple[int, int]] = Counter()
         self.refused: Counter[str] = Counter()
         self.feedback: Counter[str] = Counter()
 
-    def adopt(self, revision: Revision) -> None:
-        """Expect the arms of `revision` to get their shares from now on."""
-        weights = {(arm.name, arm.model.label): arm.weight for arm in revision.spec.arms}
-        for name, version in weights:
+    def adopt(self, revision: Revision, draws: Draws) -> None:
+        """Expect the arms of `revision` to get the shares that are in force from now on."""
+        keys = [(arm.name, arm.model.label) for arm in revision.spec.arms]
+        for name, version in keys:
             self.arm(name, version)
-        self._weights[revision.number] = weights
+        shares = dict(zip(keys, draws.probabilities, strict=True))
+        self._weights[revision.number] = self._shares[revision.number, draws.epoch] = shares
+        while len(self._shares) > _EPOCHS:
+            # Whoever was drawn by it is counted by now; only the sum is kept.
+            self._expected = self._expecting(only := next(iter(self._shares)))
+            del self._shares[only], self.draws[only]
+
+    def _expecting(self, *epochs: tuple[int, int]) -> dict[Key, float]:
+        """Add what was to be expected of draws in these epochs to what was of earlier ones."""
+        expected = dict(self._expected)
+        for epoch in epochs:
+            for key, share in self._shares[epoch].items():
+                expected[key] = expected.get(key, 0.0) + self.draws[epoch] * share
+        return expected
 
     def arm(self, name: str, version: str) -> ArmCounters:
         """Return the counters of an arm, the same object each time."""
@@ -73,7 +92,7 @@ class Metrics:
             arms=self._arms,
             shadows=self._shadows,
             runners=self.runners,
-            draws=self.draws,
+            expected=self._expecting(*self._shares),
             refused=self.refused,
             feedback=self.feedback,
             endpoints=self.endpoints,

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
-from mlops.journal.records import RevisionEvent
+from mlops.journal.records import Fact, PolicyEpoch, RevisionEvent
 from mlops.journal.writer import FLUSH_S, JournalWriter
 from mlops.serving.first_arms import Rollout
 from mlops.serving.revision import LiveRevision
@@ -157,13 +157,14 @@ class Past:
 
     def record_start(self, live: LiveRevision) -> None:
         """Write down that the server serves a revision; later, where it cannot be done now."""
-        event = _event("started", live)
+        facts = _facts("started", live)
         try:
-            self._journal.record([event])
+            self._journal.record(facts)
         except JournalUnavailableError:
             # Before any decision of it: a report could not read what the journal does not know.
-            self._writer.add_fact(event)
-        self.specs[event.revision] = live.served.revision.spec
+            for fact in facts:
+                self._writer.add_fact(fact)
+        self.specs[live.served.revision.number] = live.served.revision.spec
 
     def record_live(self, live: LiveRevision) -> None:
         """Write down that another revision goes live.
@@ -171,9 +172,8 @@ class Past:
         Raises:
             JournalUnavailableError: It was not; the revision must not answer anybody.
         """
-        event = _event("live", live)
-        self._journal.record([event])
-        self.specs[event.revision] = live.served.revision.spec
+        self._journal.record(_facts("live", live))
+        self.specs[live.served.revision.number] = live.served.revision.spec
 
     def record_note(self, number: int, text: str) -> None:
         """Write down a sentence for whoever reads the report.
@@ -189,12 +189,15 @@ class Past:
             self._journal.record([RevisionEvent(number, _now_ms(), "stopped")])
 
 
-def _event(kind: str, live: LiveRevision) -> RevisionEvent:
-    """What serves from now on, with the classes of its models."""
+def _facts(kind: str, live: LiveRevision) -> list[Fact]:
+    """What serves from now on, with the classes of its models, and how its arms are drawn."""
     revision = live.served.revision
     classes = {arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes}
     document = {**to_dict(revision.spec), "classes": classes}
-    return RevisionEvent(revision.number, _now_ms(), kind, document)
+    now_ms = _now_ms()
+    # First: an epoch is stored once, and without this the event would bring the spec's weights.
+    first = PolicyEpoch(revision.number, 0, now_ms, live.first_shares)
+    return [first, RevisionEvent(revision.number, now_ms, kind, document)]
 
 
 def _now_ms() -> int:

@@ -32,6 +32,7 @@ from mlops.serving.browsers import Guard
 from mlops.serving.consumer_process import ConsumerProcess, consumers_of
 from mlops.serving.counting import Counts
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.epochs import follow_epochs
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
@@ -180,7 +181,11 @@ class Process:
     async def working(self) -> AsyncIterator[None]:
         """Do until the block ends what goes on beside requests; then finish what is under way."""
         self._adopt(self.plane.live)
-        work = (self._watch.run(), self._past.catch_up(self._get, self._recalled))
+        work = (
+            self._watch.run(),
+            self._past.catch_up(self._get, self._recalled),
+            follow_epochs(self._journal, self._get, self._drawing),
+        )
         watching = [asyncio.create_task(each) for each in work]
         self._follow_rollout()
         try:
@@ -280,10 +285,15 @@ class Process:
         for remote in live.remotes:
             remote.attach()
         self._shadows.adopt(live)
-        self._metrics.adopt(live.served.revision)
+        self._metrics.adopt(live.served.revision, live.draws)
         self._metrics.runners = {
             (arm.arm.name, arm.arm.model.label): arm.runner.stats for arm in live.arms
         }
+
+    def _drawing(self, live: LiveRevision) -> None:
+        """Draw by the newest probabilities of the live revision."""
+        self._put(live)
+        self._metrics.adopt(live.served.revision, live.draws)
 
     async def note(self, text: str) -> None:
         """See `Control.note`."""

@@ -83,7 +83,7 @@ class Recorder:
         self.metrics.arm(arm.name, arm.model.label).count(
             status, request.n_rows, elapsed_ns / 1e9, forced=not drawn
         )
-        self.metrics.draws[revision] += drawn
+        self.metrics.draws[revision, assigned.epoch] += drawn
         self._writer.add_decision(
             Decision(
                 nonce=assigned.nonce,
@@ -99,6 +99,7 @@ class Recorder:
                 unit=assigned.unit,
                 features=kept.features,
                 predictions=kept.predictions,
+                epoch=assigned.epoch,
             ),
             context.size,
         )

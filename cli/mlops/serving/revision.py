@@ -12,7 +12,8 @@ from typing import Any
 
 from mlops.errors import InvalidInputError
 from mlops.policies import POLICIES
-from mlops.policies.base import Policy
+from mlops.policies.base import Policy, State
+from mlops.policies.drawing import Draws
 from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms, Rollout
@@ -27,7 +28,7 @@ from mlops.serving.runners import (
     ThreadRunner,
 )
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
-from mlops.spec.deployment import Arm
+from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.server import Served
 from mlops.tables.signature import Signature
 
@@ -80,7 +81,8 @@ class LiveRevision:
     Attributes:
         served: The revision and its model folders.
         arms: Its arms, loaded.
-        policy: Draws among them.
+        policy: Gives the probabilities with which they are drawn.
+        draws: Draws among them, by the probabilities in force.
         salt: Keeps the draws of one experiment apart from those of the next, so that a unit's
             arm in the last one does not decide its arm in this one.
         shadows: Its shadows, ready.
@@ -92,10 +94,16 @@ class LiveRevision:
     served: Served
     arms: tuple[LiveArm, ...]
     policy: Policy
+    draws: Draws
     salt: bytes
     shadows: tuple[LiveShadow, ...] = ()
     first_arms: FirstArms | None = None
     rollout: tuple[Rollout, tuple[int, ...]] | None = None
+
+    @property
+    def first_shares(self) -> tuple[float, ...]:
+        """Probabilities of the arms in the policy's first epoch."""
+        return _first_shares(self.policy, self.served.revision.spec)
 
     @property
     def signature(self) -> Signature:
@@ -169,13 +177,20 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
         end_shadows(shadows, running)
         _close_new(arms, previous)
         raise
+    policy = POLICIES.load(spec.policy)([arm.weight for arm in spec.arms])
     return LiveRevision(
         served=served,
         arms=tuple(arms),
-        policy=POLICIES.load(spec.policy)([arm.weight for arm in spec.arms]),
+        policy=policy,
+        draws=Draws(_first_shares(policy, spec)),
         salt=hashlib.blake2b(spec.experiment.encode(), digest_size=16).digest(),
         shadows=shadows,
     )
+
+
+def _first_shares(policy: Policy, spec: DeploymentSpec) -> tuple[float, ...]:
+    state = State(0, tuple(arm.weight for arm in spec.arms))
+    return tuple(policy.probabilities({}, state))
 
 
 def _load_arms(served: Served, previous: LiveRevision | None, arms: list[LiveArm]) -> None:

@@ -151,6 +151,7 @@ class DeploySettings:
         "`14d`; empty: none",
         form="number or text",
     )
+    policy: str = setting("weighted", "how arms are drawn: weighted, or a policy of a package")
     isolate: str = setting(
         "auto",
         "models in an environment of their own: those with conflicting packages (`auto`), `never` "

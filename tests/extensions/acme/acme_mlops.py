@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 
 from mlops.consumers import Batch, Consumed, Context
 from mlops.deployment.targets import Rendered, RenderOptions
-from mlops.policies.base import Choice
+from mlops.policies.base import Credit, State
 from mlops.protocols.base import (
     Encoded,
     InferenceRequest,
@@ -44,8 +44,37 @@ class Even:
     def __init__(self, weights: Sequence[float]) -> None:
         self._n = len(weights)
 
-    def choose(self, draw: float) -> Choice:
-        return Choice(int(draw * self._n), 1 / self._n)
+    learns = False
+
+    def probabilities(self, context: Mapping[str, object], state: State) -> Sequence[float]:
+        return [1 / self._n] * self._n
+
+    def update(self, state: State, credits_: Sequence[Credit]) -> State:
+        return state
+
+
+class Leaning:
+    """Gives an arm that has earned more four fifths of the traffic, after each batch of rewards."""
+
+    learns = True
+
+    def __init__(self, weights: Sequence[float]) -> None:
+        self._n = len(weights)
+
+    def probabilities(self, context: Mapping[str, object], state: State) -> Sequence[float]:
+        return state.probabilities
+
+    def update(self, state: State, credits_: Sequence[Credit]) -> State:
+        if not credits_ or self._n < 2:
+            return state
+        sums = [float(total) for total in state.parameters.get("sums", [0.0] * self._n)]
+        for credit in credits_:
+            # Of each arm on the same scale, whatever its share was.
+            sums[credit.arm] += credit.reward / credit.propensity
+        best = sums.index(max(sums))
+        rest = 0.2 / (self._n - 1)
+        shares = tuple(0.8 if arm == best else rest for arm in range(self._n))
+        return State(state.epoch + 1, shares, {"sums": sums})
 
 
 class Csv:

@@ -1,0 +1,54 @@
+"""With which probabilities arms were drawn, and which of them drew a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.journal.base import Journal
+from mlops.monitoring.experiment import Experiment
+from mlops.monitoring.units import Units
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The policy epochs of an experiment with k arms, s in all, by revision and number.
+
+    Attributes:
+        epochs: Revision and number of each.
+        weights: Probability of each arm, (s, k).
+    """
+
+    epochs: tuple[tuple[int, int], ...]
+    weights: NDArray[np.float64]
+
+    def rows_of(self, units: Units) -> NDArray[np.int64]:
+        """Return the row by which each unit was drawn, (m,); the first for units of no revision.
+
+        The decision names it. Where that was shed there is only its propensity, and the row of its
+        revision is taken that gives its arm the nearest one.
+        """
+        rows = np.zeros(units.revisions.size, dtype=np.int64)
+        for row, (revision, epoch) in enumerate(self.epochs):
+            rows[(units.revisions == revision) & (units.epochs == epoch)] = row
+        known = np.array(self.epochs, dtype=np.int64).reshape(-1, 2)
+        for unit in np.flatnonzero(units.epochs < 0):
+            candidates = np.flatnonzero(known[:, 0] == units.revisions[unit])
+            if candidates.size:
+                away = self.weights[candidates, units.arms[unit]] - units.propensities[unit]
+                rows[unit] = candidates[np.argmin(np.abs(away))]
+        return rows
+
+
+def in_force(journal: Journal, experiment: Experiment) -> InForce:
+    """Read the policy epochs of an experiment; epoch 0 of each revision has its spec's weights."""
+    found = {
+        (number, 0): tuple(arm.weight for arm in experiment.specs[number].arms)
+        for number in experiment.revisions
+    }
+    for each in journal.epochs(experiment.revisions):
+        found[each.revision, each.epoch] = each.probabilities
+    epochs = tuple(sorted(found))
+    return InForce(epochs, np.array([found[key] for key in epochs], dtype=np.float64))

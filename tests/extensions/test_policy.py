@@ -1,0 +1,94 @@
+"""A policy of another package changes its probabilities while a deployment serves."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+
+from mlops.journal.base import Journal
+from mlops.journal.records import PolicyEpoch
+from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
+from mlops.policies import POLICIES
+from mlops.policies.base import Credit, State
+from tests.fixtures_deployment import Shop
+
+_N = 60
+
+
+def _served_by(shop: Shop, n: int) -> Counter[str]:
+    arms: Counter[str] = Counter()
+    for _ in range(n):
+        request_id, arm = shop.ask()
+        arms[arm] += 1
+        # The second arm earns, the first one does not.
+        shop.post("/feedback", {"request_id": request_id, "reward": float(arm == "modelB")})
+    return arms
+
+
+def _learn(journal: Journal) -> PolicyEpoch:
+    """Do what the policy's consumer does: fold the journal, and publish the new state."""
+    last = journal.epochs([1])[-1]
+    credits_ = [
+        Credit(seen.arm, seen.propensity, seen.reward)
+        for seen in journal.observations([1])
+        if seen.reward is not None
+    ]
+    policy = POLICIES.load("acme-leaning")(last.probabilities)
+    state = policy.update(State(last.epoch, last.probabilities, last.parameters or {}), credits_)
+    now_ms = time.time_ns() // 1_000_000
+    epoch = PolicyEpoch(1, state.epoch, now_ms, state.probabilities, dict(state.parameters))
+    journal.record([epoch])
+    return epoch
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_decisions_carry_what_was_in_force(installed: Callable[..., None], wine_shop: Shop) -> None:
+    installed("acme")
+    refused = wine_shop.run("deploy", "--ab", "modelA", "modelB", "--policy", "acme-learning")
+    assert refused.code == 3
+    assert "`acme-leaning`" in refused.err
+    words = ("deploy", "--ab", "modelA", "modelB", "--policy", "acme-leaning", "--reward", "given")
+    sticky = wine_shop.run(*words, "--sticky-by", "header:user")
+    assert "units would change arms" in sticky.err
+
+    wine_shop.ok(*words)
+    _served_by(wine_shop, _N)
+    journal = SqlJournal(journal_url(wine_shop.state.launch.journal_url, "wine"))
+    _until(lambda: len(list(journal.observations([1]))) == _N)
+    epoch = _learn(journal)
+    assert epoch.epoch == 1
+    assert epoch.probabilities == (0.2, 0.8)
+
+    # In force within a second: no decision after that is drawn by the first epoch.
+    time.sleep(1.5)
+    _served_by(wine_shop, _N)
+    _until(lambda: len(list(journal.drawn_requests([1]))) == 2 * _N)
+    in_force = {0: (0.5, 0.5), 1: epoch.probabilities}
+    drawn = list(journal.drawn_requests([1]))
+    assert [each.epoch for each in drawn] == [0] * _N + [1] * _N
+    assert all(each.propensity == in_force[each.epoch][each.arm] for each in drawn)
+    second = sum(each.arm for each in drawn if each.epoch == 1) / _N
+    assert 0.6 < second < 0.95
+    journal.close()
+
+    report = wine_shop.run("report", "--json").document
+    assert not report["sample_ratio"]["mismatch"]
+    with urllib.request.urlopen(f"{wine_shop.state.url}/metrics", timeout=30) as answer:
+        metrics = answer.read().decode()
+    expected = [
+        float(line.split()[-1])
+        for line in metrics.splitlines()
+        if line.startswith("mlops_expected_requests_total{")
+    ]
+    assert sorted(round(each, 6) for each in expected) == [
+        round(_N * 0.7, 6), round(_N * 1.3, 6)
+    ]  # fmt: skip
