@@ -39,7 +39,7 @@ def test_every_family_takes_strategies_of_other_packages(installed: Install, nam
     assert before == list(family)
     installed("acme")
     assert name in family
-    assert family.names() == [*before, name]
+    assert family.names()[: len(before) + 1] == [*before, name]
     # Our own names stay free to list.
     assert list(family) == before
     assert family.load(name) is not None
