@@ -43,7 +43,7 @@ def test_every_family_takes_strategies_of_other_packages(installed: Install, nam
     # Our own names stay free to list.
     assert list(family) == before
     assert family.load(name) is not None
-    [added] = family.added()
+    added = family.added()[0]
     assert (added.name, added.package, added.fault) == (name, "acme-mlops", "")
 
 
