@@ -27,6 +27,7 @@ TOLERANCES = {"float64": 1e-12, "float32": 2e-6}
 _SINGLY = 4
 #: Most rows of a group that are asked one by one since not all of them are answered.
 _REFUSED = 24
+_SLOW_S = 0.1
 _TIMED_CALLS = 30
 _TIMED_MS = 100.0
 
@@ -164,6 +165,8 @@ class Reference:
 def joins_exactly(runtime: Runtime, rows: Sequence[Sequence[Any]], names: tuple[str, ...]) -> bool:
     """Whether a row's answer has the same digits alone as beside others.
 
+    A model that needs more than 100 ms for a row is not asked further, and taken not to.
+
     Args:
         runtime: Gives one array, table or list for all rows.
         rows: At least two.
@@ -171,6 +174,10 @@ def joins_exactly(runtime: Runtime, rows: Sequence[Sequence[Any]], names: tuple[
     """
     counts = [1] * len(rows)
     try:
+        started = time.monotonic()
+        runtime.predict(Rows(list(rows[:1]), names), {})
+        if time.monotonic() - started > _SLOW_S:
+            return False
         together = split(runtime.predict(Rows(list(rows), names), {}), counts)
         if together is None:
             return False
