@@ -21,7 +21,7 @@ import pytest
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.kubernetes import Kubernetes, config
 from mlops.registry.content import read_content
-from mlops.serving.pod import Places
+from mlops.serving.pod import Places, processors
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
 from tests.deployment.specs import spec
@@ -31,6 +31,27 @@ from tests.serving.pods import USER, Pod, can_confine, get, new_pod, post
 
 _ROWS = {"dataframe_split": {"columns": list(COLUMNS), "data": ROWS[:1]}}
 _SELDON = {"data": {"names": list(COLUMNS), "ndarray": ROWS[:1]}}
+
+
+@pytest.mark.parametrize(
+    ("files", "count"),
+    [
+        ({"cpu.max": "200000 100000\n"}, 2),
+        ({"cpu.max": "350000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "400000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 4),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({}, 1),
+    ],
+)
+def test_a_pod_has_a_worker_for_each_processor_of_its_limit(
+    tmp_path: Path, files: dict[str, str], count: int
+) -> None:
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert processors(tmp_path) == count
 
 
 @pytest.fixture(scope="module")
