@@ -323,7 +323,9 @@ def test_accuracy_comes_from_labels(mixed: Server) -> None:
 
 def test_the_status_tells_the_path(mixed: Server) -> None:
     arms = {arm["name"]: arm["path_taken"] for arm in mixed.admin("GET", "/status").json["arms"]}
-    assert arms == {"table": "pyfunc", "words": "native", "numbers": "native"}
+    assert arms["table"] == "pyfunc"
+    # With `[fast]` ONNX Runtime may be the quicker of two that are right.
+    assert {arms["words"], arms["numbers"]} <= {"native", "onnx"}
 
 
 def test_a_page_of_documentation_comes_with_every_sort(mixed: Server) -> None:
