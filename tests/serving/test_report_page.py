@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from mlops.errors import NotFoundError
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.base import Journal
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.document import read_report
+from mlops.serving.page_process import PageApart
 from mlops.serving.report import Ask, LiveReport
 from tests.monitoring.journals import Stage, fill, numbers
 from tests.serving.models import ROWS, records
@@ -88,6 +89,36 @@ def test_the_page_is_the_report_of_the_journal(journal: SqlJournal) -> None:
     journal.close()
     assert "new minus old" in html
     assert "data-refresh" in html
+
+
+def test_the_page_of_a_large_journal_is_written_apart(tmp_path: Path) -> None:
+    """The same page, from a process that asks for predictions over its pipe."""
+    url = f"sqlite:///{tmp_path / 'large.db'}"
+    journal = SqlJournal(url)
+    fill(journal, ["old", "new"], [Stage([0.5, 0.5], 300)], numbers([0, 0]))
+    asked: list[int] = []
+
+    def asks(experiment: str, rows: Sequence[Any]) -> list[list[Any]]:
+        asked.append(len(rows))
+        raise ConflictError("Another experiment is live.")
+
+    here, apart = (
+        json.loads(
+            PageApart("evidence", "wine", url, few=few)(
+                journal, alpha=0.05, baseline="", live=True, ask=asks
+            )
+        )
+        for few in (1_000, 10)
+    )
+    for document in (here, apart):
+        document.pop("generated_ms", None)
+    assert apart == here
+    assert len(set(asked)) <= 1
+    with pytest.raises(InvalidInputError, match="beer"):
+        PageApart("report", "wine", url, few=10)(
+            journal, alpha=0.05, baseline="beer", live=True, ask=None
+        )
+    journal.close()
 
 
 def test_an_empty_journal_has_no_page(journal: SqlJournal) -> None:

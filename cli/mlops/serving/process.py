@@ -35,10 +35,11 @@ from mlops.serving.dataplane import DataPlane
 from mlops.serving.epochs import follow_epochs
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
+from mlops.serving.page_process import PageApart
 from mlops.serving.pages import Pages
 from mlops.serving.past import Past
 from mlops.serving.recording import Recorder
-from mlops.serving.report import PAGES, LiveReport
+from mlops.serving.report import LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.same_rows import SameRows
 from mlops.serving.secret_files import read_key, read_token
@@ -172,9 +173,10 @@ class Process:
 
     def _report(self, name: str) -> LiveReport:
         """Return what writes a page about the journal."""
-        alpha, baseline = self.launch.alpha, self.launch.baseline
+        launch = self.launch
+        page = PageApart(name, launch.name, launch.journal_url)
         return LiveReport(
-            self._journal, alpha, baseline, self._same_rows, load=lambda: PAGES.load(name)
+            self._journal, launch.alpha, launch.baseline, self._same_rows, load=lambda: page
         )
 
     @contextlib.asynccontextmanager
