@@ -273,8 +273,7 @@ def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
 def _without_inputs(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
     """Return a model that takes rows as they are; parameters still have their defaults."""
     if isinstance(model, IsolatedModel):
-        # Its own MLflow looks at the rows once more; there is one process, and no copy of it.
-        return model
+        return model.checked
     bare = copy.copy(model)
     bare._model_meta = metadata = copy.copy(model.metadata)
     metadata.signature = copy.copy(metadata.signature)

@@ -16,6 +16,7 @@ On the control socket the child says once how loading went; when it closes, the 
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import os
 import signal
@@ -261,17 +262,29 @@ def _failure(error: BaseException) -> dict[str, str]:
     return {"kind": kind, "type": type(error).__name__, "message": str(error)}
 
 
-def _answer(model: Any, peer: socket.socket) -> None:  # noqa: ANN401 - MLflow is untyped
+def _bare(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
+    """Return a model that takes rows as they are: to look at their types costs MLflow more."""
+    try:
+        bare = copy.copy(model)
+        bare._model_meta = metadata = copy.copy(model.metadata)
+        metadata.signature = copy.copy(metadata.signature)
+        metadata.signature.inputs = None
+        return bare if bare.metadata is metadata else model
+    except Exception:  # noqa: BLE001 - an MLflow that keeps them elsewhere; then it looks
+        return model
+
+
+def _answer(model: Any, bare: Any, peer: socket.socket) -> None:  # noqa: ANN401 - MLflow is untyped
     """Answer what comes on one connection, until it closes."""
     while True:
         try:
-            rows, parameters = receive(peer)
+            rows, parameters, checked = receive(peer)
         except (EOFError, OSError):
             return
         try:
             # Models of old MLflows take no parameters.
             more = {"params": parameters} if parameters else {}
-            said = [None, model.predict(rows, **more)]
+            said = [None, (bare if checked else model).predict(rows, **more)]
         except Exception as error:  # noqa: BLE001 - whatever a model raises
             said = [_failure(error), None]
         try:
@@ -327,8 +340,9 @@ def main() -> None:
         send(control, {"error": f"{type(error).__name__}: {error}"})
         return
     send(control, said)
+    bare = _bare(model)
     for peer in peers:
-        threading.Thread(target=_answer, args=(model, peer), daemon=True).start()
+        threading.Thread(target=_answer, args=(model, bare, peer), daemon=True).start()
     try:
         receive(control)
     except (EOFError, OSError):

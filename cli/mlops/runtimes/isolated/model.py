@@ -11,6 +11,7 @@ import socket
 import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -61,8 +62,24 @@ class IsolatedModel:
         self._child = _Child(python, path, slots)
         threading.Thread(target=self._watch, name=f"watch-{path.name}", daemon=True).start()
 
-    def predict(self, rows: Any, params: dict[str, Any] | None = None) -> Any:  # noqa: ANN401 - as MLflow's
+    @property
+    def checked(self) -> Any:  # noqa: ANN401 - as MLflow's
+        """The same model, for rows that have the types of its signature already."""
+        return SimpleNamespace(predict=partial(self.predict, checked=True))
+
+    def predict(
+        self,
+        rows: Any,  # noqa: ANN401 - as MLflow's
+        params: dict[str, Any] | None = None,
+        *,
+        checked: bool = False,
+    ) -> Any:  # noqa: ANN401 - as MLflow's
         """Call the model.
+
+        Args:
+            rows: What MLflow hands to a model.
+            params: Its parameters.
+            checked: Whether the rows have the types of its signature already.
 
         Raises:
             ProtocolError: `NOT_READY` if its process is not there, `MODEL_FAILED` if it ended
@@ -71,7 +88,7 @@ class IsolatedModel:
         """
         if self.fault:
             raise ProtocolError(Kind.NOT_READY, self.fault)
-        failure, answer = self._child.ask([rows, params])
+        failure, answer = self._child.ask([rows, params, checked])
         if failure is None:
             return answer
         if failure["kind"] == "MlflowException":
