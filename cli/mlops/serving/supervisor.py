@@ -127,8 +127,9 @@ class Supervisor:
                 self._started_ms = _now_ms()
                 self._said = next(each for each in starts if isinstance(each, Said))
                 await self._workers[0].ask("record_start")
-                tell(self._state())
                 await self._cover()
+                # Last: until a worker listens, a call over gRPC is refused and does not wait.
+                tell(self._state())
             except MlopsError as error:
                 fault = error
         if fault is not None:
