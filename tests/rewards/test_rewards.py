@@ -171,6 +171,6 @@ def test_a_reward_of_ones_own_that_is_not_there(
     with pytest.raises(InvalidInputError, match="has no `margn`") as caught:
         load_reward("profits:margn")
     assert caught.value.hint == "Did you mean `margin`?"
-    with pytest.raises(InvalidInputError, match="No module named 'profit'") as caught:
-        load_reward("profit:margin")
+    with pytest.raises(InvalidInputError, match="No module named 'profitz'") as caught:
+        load_reward("profitz:margin")
     assert caught.value.hint == "Did you mean `profits`?"

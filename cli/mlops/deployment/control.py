@@ -85,6 +85,8 @@ def score(path: str, rows: Sequence[Any]) -> list[list[Any]]:
         InvalidInputError: A model refuses a row.
         RemoteError: The server does not answer.
     """
+    # To score may take minutes; that a server hangs is told within seconds.
+    _call(path, "GET", "/status", None, _STATUS_TIMEOUT_S)
     answer = _call(path, "POST", "/score", {"rows": list(rows)}, _SWAP_TIMEOUT_S)
     arms: list[list[Any]] = answer["arms"]
     return arms

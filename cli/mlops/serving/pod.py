@@ -12,6 +12,7 @@ that these platforms set for MLServer, and keeps no journal.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import itertools
 import json
@@ -186,11 +187,11 @@ def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     Args:
         cgroup: Where the kernel shows this container's control group.
     """
-    found = [
-        Path(cgroup, name).read_text(encoding="ascii").split()
-        for name in ("cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
-        if Path(cgroup, name).is_file()
-    ]
+    found: list[list[str]] = []
+    for name in ("cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"):
+        # A pod that is confined may not be shown its own limits.
+        with contextlib.suppress(OSError):
+            found.append(Path(cgroup, name).read_text(encoding="ascii").split())
     quota, period = [*itertools.chain(*found), "max", "max"][:2]
     if not quota.isdigit() or not period.isdigit():
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import Metrics
@@ -67,6 +68,10 @@ class Watch:
             await _until_idle(left)
         finally:
             await _close(over, live)
+        if left:
+            # Models are full of cycles, and the collector is told to come seldom.
+            del over, left
+            await asyncio.to_thread(gc.collect)
 
 
 async def _until_idle(runners: list[Runner]) -> None:
