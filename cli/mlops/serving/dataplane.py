@@ -35,7 +35,7 @@ from mlops.serving.answers import rows_of
 from mlops.serving.assignment import Assignment, assign
 from mlops.serving.bodies import SMALL_BODY
 from mlops.serving.context import RequestContext
-from mlops.serving.recording import Recorder
+from mlops.serving.recording import Kept, Recorder
 from mlops.serving.refusals import RefusalLog
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.serving.runners.base import DEADLINE_S, FEW_ROWS
@@ -201,18 +201,17 @@ class DataPlane:
         prediction = None if isinstance(result, ProtocolError) else result
         # To copy many rows for the journal takes as long as to read them.
         kept = await asyncio.to_thread(self._recorder.keep, call.request, prediction, call.live)
-        answer, response = self._answer(call, result)
-        self._recorder.record(
-            call.live, call.request, call.context, call.assigned, response, kept, call.time_ms
-        )
-        return answer
+        return self._finish(call, result, kept)
 
-    def _finish(self, call: _Call, result: Prediction | ProtocolError) -> Answer:
+    def _finish(
+        self, call: _Call, result: Prediction | ProtocolError, kept: Kept | None = None
+    ) -> Answer:
         answer, response = self._answer(call, result)
         # Without rows there is nothing to learn from.
         if call.request.n_rows:
-            prediction = None if isinstance(result, ProtocolError) else result
-            kept = self._recorder.keep(call.request, prediction, call.live)
+            if kept is None:
+                prediction = None if isinstance(result, ProtocolError) else result
+                kept = self._recorder.keep(call.request, prediction, call.live)
             self._recorder.record(
                 call.live, call.request, call.context, call.assigned, response, kept, call.time_ms
             )
