@@ -109,17 +109,18 @@ def cold_starts(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-_OF_STORES = ("AWS_", "GOOGLE_", "MLFLOW_", "STORAGE_")
-
-
 @pytest.fixture(autouse=True)
-def variables_of_stores() -> Iterator[None]:
-    """Put back what a command sets for MLflow's clients, as the end of its process would."""
-    before = {name: value for name, value in os.environ.items() if name.startswith(_OF_STORES)}
+def variables() -> Iterator[None]:
+    """Put back what a command or a library sets in this process, as the end of its own would.
+
+    Ray sets `PYTHONBREAKPOINT`, for one, with which no later start could be forked.
+    """
+    before = dict(os.environ)
     yield
-    for name in [name for name in os.environ if name.startswith(_OF_STORES)]:
-        if name not in before:
-            del os.environ[name]
+    after = {name for name in os.environ if name != "PYTEST_CURRENT_TEST"}
+    for name in after - before.keys():
+        del os.environ[name]
+    before.pop("PYTEST_CURRENT_TEST", None)
     os.environ.update(before)
     if "boto3" in sys.modules:
         # The session that all of MLflow's clients share has read the profiles of this test's home.

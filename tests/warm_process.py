@@ -40,6 +40,7 @@ _MODULES = (
 )
 _MOST_FILES = 32
 _ABOVE_ALL = 500
+_PORTS = 100
 
 
 def warm_up() -> Any:
@@ -65,6 +66,18 @@ def share_requirements(folder: str) -> None:
 
     install = requirements.install
     requirements.install = lambda place, project: install(Path(folder), project)
+
+
+def take_own_ports() -> None:
+    """Have servers look for a free port where those of other pytest processes do not.
+
+    Else one could take the port of a deployment that a test has stopped and starts again.
+    """
+    from mlops.serving import sockets
+
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = sockets._LAST_PORT + worker * _PORTS
+    sockets._FIRST_PORT, sockets._LAST_PORT = first, first + _PORTS
 
 
 def serve(line: socket.socket) -> tuple[dict[str, Any], list[int]]:
@@ -137,6 +150,7 @@ def main() -> None:
     line = socket.socket(fileno=int(sys.argv[1]))
     pools = warm_up()
     share_requirements(sys.argv[2])
+    take_own_ports()
     order, files = serve(line)
     become(order, files)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -214,11 +214,11 @@ def test_what_never_was_live_is_stopped_too(cluster_shop: Shop, namespace: Names
 
 
 def test_a_move_from_this_machine_that_failed_can_be_taken_back(
-    cluster_shop: Shop, namespace: Namespace, tmp_path: Path
+    cluster_shop: Shop, namespace: Namespace, tmp_path: Path, free_port: int
 ) -> None:
     shop = cluster_shop
     model = str(save_linear(tmp_path / "model", [1.0, 2.0, 3.0]))
-    here = ("deploy", "--name", "wine", "--model", model)
+    here = ("deploy", "--name", "wine", "--model", model, "--port", str(free_port))
     shop.ok(*here)
     shop.ok("stop")
     namespace.fate("crash")
