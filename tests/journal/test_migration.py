@@ -49,6 +49,12 @@ def _turn_back(url: str) -> None:
 def _drop_new_columns(connection: Connection) -> None:
     for name in ("epoch", "columns_id"):
         connection.execute(text(f"ALTER TABLE decisions DROP COLUMN {name}"))
+    _drop_key_ids(connection, "decisions")
+
+
+def _drop_key_ids(connection: Connection, *tables: str) -> None:
+    for table in tables:
+        connection.execute(text(f"ALTER TABLE {table} DROP COLUMN key_id"))
 
 
 @pytest.mark.parametrize("kind", JOURNALS)
@@ -78,6 +84,7 @@ def test_a_journal_of_version_2(request: pytest.FixtureRequest, kind: str) -> No
     with engine.begin() as connection:
         connection.execute(text("DROP TABLE voids"))
         _drop_new_columns(connection)
+        _drop_key_ids(connection, "outcomes")
         connection.execute(text("UPDATE journal_meta SET version = 2"))
     journal = SqlJournal(url)
     assert journal.void([nonce(2)], time_ms=1, reason="why", by="who") == 1
@@ -85,6 +92,26 @@ def test_a_journal_of_version_2(request: pytest.FixtureRequest, kind: str) -> No
     journal.close()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT version FROM journal_meta")).scalar_one() == VERSION
+    engine.dispose()
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_of_version_4(request: pytest.FixtureRequest, kind: str) -> None:
+    url = JOURNALS[kind](request)
+    first = SqlJournal(url)
+    first.append([decision(1)], [outcome(1, reward=1)])
+    first.close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        _drop_key_ids(connection, "decisions", "outcomes")
+        connection.execute(text("UPDATE journal_meta SET version = 4"))
+    journal = SqlJournal(url)
+    journal.append([decision(2, key_id="ab")], [replace(outcome(2, reward=2), key_id="cd")])
+    journal.close()
+    with engine.connect() as connection:
+        for table, key in (("decisions", "ab"), ("outcomes", "cd")):
+            ids = connection.execute(text(f"SELECT key_id FROM {table} ORDER BY seq"))
+            assert [each for (each,) in ids] == [None, key]
     engine.dispose()
 
 

@@ -4,7 +4,8 @@ Version 2 lets a row have several outcomes: `ordinal` and `outcome_id` joined th
 and `ordinal` its unique key. SQLite cannot change a key, so the table is copied there. Version 3
 added the table `voids`, which is created like any table that is not there. Version 4 added `epoch`
 and `columns_id` to `decisions`; features that are there stay in their old form, since to write a
-large journal again would keep its server from starting for minutes.
+large journal again would keep its server from starting for minutes. Version 5 added `key_id` to
+`decisions` and `outcomes`.
 """
 
 from __future__ import annotations
@@ -26,22 +27,27 @@ def migrate(connection: Connection) -> bool:
     version = connection.execute(select(schema.meta.c.version)).scalar_one()
     if version == schema.VERSION:
         return True
-    if version not in (1, 2, 3):
+    if version not in (1, 2, 3, 4):
         return False
-    if version == 1:
-        if connection.dialect.name == "sqlite":
-            _copy_outcomes(connection)
-        else:
-            _alter_outcomes(connection)
-    _add_columns(connection)
+    copied = version == 1 and connection.dialect.name == "sqlite"
+    if copied:
+        _copy_outcomes(connection)
+    elif version == 1:
+        _alter_outcomes(connection)
+    if version < 4:
+        _add(connection, "decisions", "epoch INTEGER NOT NULL DEFAULT 0", "columns_id INTEGER")
+    _add(connection, "decisions", "key_id TEXT")
+    if not copied:
+        _add(connection, "outcomes", "key_id TEXT")
     connection.execute(update(schema.meta).values(version=schema.VERSION))
     return True
 
 
-def _add_columns(connection: Connection) -> None:
-    table = table_name(connection, "decisions")
-    connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN epoch INTEGER NOT NULL DEFAULT 0")
-    connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN columns_id INTEGER")
+def _add(connection: Connection, table: str, *columns: str) -> None:
+    for column in columns:
+        connection.exec_driver_sql(
+            f"ALTER TABLE {table_name(connection, table)} ADD COLUMN {column}"
+        )
 
 
 def _copy_outcomes(connection: Connection) -> None:

@@ -31,6 +31,7 @@ class Decision(NamedTuple):
             where they are not kept.
         predictions: One JSON value per row, or None after a failure.
         epoch: Policy epoch of the revision whose probabilities were in force.
+        key_id: Id of the API key, or of the token's client, that the caller sent; None for nobody.
     """
 
     nonce: bytes
@@ -47,6 +48,7 @@ class Decision(NamedTuple):
     features: bytes | None = None
     predictions: list[Any] | None = None
     epoch: int = 0
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,7 @@ class NewOutcome:
         outcome_id: The sender's own id of this outcome; sent again with it, it is a duplicate.
         repeatable: Whether its row may have several outcomes, which correct the ones before or add
             to them.
+        key_id: Id of the API key, or of the token's client, that its sender sent; None for nobody.
     """
 
     nonce: bytes | None
@@ -150,6 +153,7 @@ class NewOutcome:
     truth: Value
     outcome_id: str | None = None
     repeatable: bool = False
+    key_id: str | None = None
 
 
 class Fate(enum.Enum):

@@ -27,6 +27,7 @@ DECISION_COLUMNS = {
     "propensity": "float8", "n_rows": "integer", "latency_us": "bigint", "status": "smallint",
     "protocol": "text", "client_id": "text", "unit": "bytea", "features": "text",
     "prediction": "float8", "predictions": "text", "epoch": "integer", "columns_id": "integer",
+    "key_id": "text",
 }  # fmt: skip
 DecisionRow: TypeAlias = tuple[Any, ...]
 
@@ -44,7 +45,7 @@ def decision_rows(decisions: Iterable[Decision], ids: Mapping[bytes, int]) -> li
     rows: list[DecisionRow] = []
     for (
         nonce, time_ms, revision, arm, propensity, n_rows, latency_us, status, protocol, client_id,
-        unit, features, predictions, epoch,
+        unit, features, predictions, epoch, key_id,
     ) in decisions:  # fmt: skip
         columns_id = cells = None
         if features is not None:
@@ -55,7 +56,7 @@ def decision_rows(decisions: Iterable[Decision], ids: Mapping[bytes, int]) -> li
             client_id = None
         rows.append((
             nonce, time_ms, revision, arm, propensity, n_rows, latency_us, status, protocol,
-            client_id, unit, cells, number, text, epoch, columns_id,
+            client_id, unit, cells, number, text, epoch, columns_id, key_id,
         ))  # fmt: skip
     return rows
 
@@ -113,6 +114,7 @@ def outcome_row(outcome: NewOutcome, ordinal: int = 0) -> dict[str, Any]:
         "truth_json": None if is_number or outcome.truth is None else as_json(outcome.truth),
         "ordinal": ordinal,
         "outcome_id": outcome.outcome_id,
+        "key_id": outcome.key_id,
     }
 
 

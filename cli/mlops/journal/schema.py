@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
-VERSION = 4
+VERSION = 5
 
 metadata = MetaData()
 
@@ -52,6 +52,8 @@ decisions = Table(
     Column("epoch", Integer, nullable=False, server_default="0"),
     # Names of the columns of `features`; null before version 4, where they stand in `features`.
     Column("columns_id", Integer),
+    # Id of the API key, or of the token's client, that the caller sent; null for nobody.
+    Column("key_id", Text),
 )
 Index(
     "decisions_client_id",
@@ -87,6 +89,8 @@ outcomes = Table(
     Column("ordinal", Integer, nullable=False, server_default="0"),
     # The sender's own id of this outcome, by which a retry is known.
     Column("outcome_id", Text),
+    # As of `decisions`.
+    Column("key_id", Text),
     UniqueConstraint("nonce", "row", "ordinal"),
 )
 

@@ -22,6 +22,7 @@ class RequestContext:
         unit: Value of the header or metadata entry by which this deployment is sticky
             (`LiveRevision.unit_header`); empty if there is none.
         deadline_s: How long the caller waits; None if it does not say.
+        key_id: Id of the API key that it came with; None for none.
     """
 
     protocol: str
@@ -33,3 +34,4 @@ class RequestContext:
     idempotency_key: str = ""
     unit: str = ""
     deadline_s: float | None = None
+    key_id: str | None = None

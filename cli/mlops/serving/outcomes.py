@@ -139,8 +139,15 @@ class OutcomeDesk:
         self._client_ids = client_ids
         self._settled = settled
 
-    async def take(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> list[Receipt]:
+    async def take(
+        self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
+    ) -> list[Receipt]:
         """Store outcomes and return a receipt for each, in order, once they are durable.
+
+        Args:
+            outcomes: What somebody says of requests.
+            writer: Stores them.
+            key_id: Id of the API key that they came with; None for none.
 
         Raises:
             JournalUnavailableError: None of them was stored; or, where the journal takes too long,
@@ -149,7 +156,7 @@ class OutcomeDesk:
         now_ms = time.time_ns() // 1_000_000
         ids = [self._read(outcome) for outcome in outcomes]
         checked = [
-            rid if isinstance(rid, Receipt) else self._check(outcome, rid, now_ms)
+            rid if isinstance(rid, Receipt) else self._check(outcome, rid, now_ms, key_id)
             for outcome, rid in zip(outcomes, ids, strict=True)
         ]
         genuine = [item for item in checked if isinstance(item, NewOutcome)]
@@ -165,13 +172,15 @@ class OutcomeDesk:
         self._count(receipts)
         return receipts
 
-    async def answer(self, outcomes: Sequence[Outcome], writer: JournalWriter) -> Told:
-        """Store the outcomes of one request, and say what became of them.
+    async def answer(
+        self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
+    ) -> Told:
+        """Store the outcomes of one request, and say what became of them; as `take`.
 
         Raises:
             JournalUnavailableError: As `take`.
         """
-        receipts = await self.take(outcomes, writer)
+        receipts = await self.take(outcomes, writer, key_id)
         problems = [
             Problem(index, receipt.fate, self.advice(outcomes[index], receipt.fate))
             for index, receipt in enumerate(receipts)
@@ -212,7 +221,9 @@ class OutcomeDesk:
             return Receipt(Fate.UNKNOWN.value)
         return None
 
-    def _check(self, outcome: Outcome, rid: RequestId | None, now_ms: int) -> NewOutcome | Receipt:
+    def _check(
+        self, outcome: Outcome, rid: RequestId | None, now_ms: int, key_id: str | None
+    ) -> NewOutcome | Receipt:
         """Make of an outcome what is stored; the receipt if it cannot be."""
         if _too_large(outcome) or self._is_out_of_range(outcome.reward, rid):
             return Receipt("out_of_range")
@@ -228,6 +239,7 @@ class OutcomeDesk:
             truth=_normal(outcome.truth),
             outcome_id=outcome.outcome_id,
             repeatable=self._is_repeatable(rid),
+            key_id=key_id,
         )
 
     def _is_repeatable(self, rid: RequestId | None) -> bool:

@@ -100,6 +100,7 @@ class Recorder:
                 features=kept.features,
                 predictions=kept.predictions,
                 epoch=assigned.epoch,
+                key_id=context.key_id,
             ),
             context.size,
         )
