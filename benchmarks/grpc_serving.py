@@ -29,8 +29,19 @@ from typing import Any
 
 import grpc
 import numpy as np
-from common import machine, pin, run, state_of, wine_project
-from serving import _CLIENT_CORE, _SERVER_CORE, _free_port, _model_folder, _rows, _server
+from common import (
+    CLIENT_CORE,
+    SERVER_CORE,
+    free_port,
+    machine,
+    model_folder,
+    pin,
+    run,
+    server,
+    state_of,
+    wine_project,
+    wine_rows,
+)
 
 from mlops.protocols.protobuf import methods
 
@@ -52,14 +63,14 @@ class Peer:
 def main(mlserver: str, rounds: int, seconds: int) -> None:
     import mlflow.sklearn
 
-    os.sched_setaffinity(0, {_CLIENT_CORE})
+    os.sched_setaffinity(0, {CLIENT_CORE})
     with contextlib.ExitStack() as stack:
         project = stack.enter_context(wine_project())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _, rows = _rows(project)
+        _, rows = wine_rows(project)
         bodies = [_body(row) for row in rows]
         estimators = [
-            mlflow.sklearn.load_model(str(_model_folder(project, version))) for version in (1, 2)
+            mlflow.sklearn.load_model(str(model_folder(project, version))) for version in (1, 2)
         ]
         known = [estimator.predict(np.array(rows)).ravel() for estimator in estimators]
         peers = [
@@ -143,17 +154,17 @@ def _body(row: list[float]) -> bytes:
 
 @contextlib.contextmanager
 def _ours(project: Path) -> Iterator[Peer]:
-    port = str(_free_port())
+    port = str(free_port())
     run("deploy", "--ab", "wine/1", "wine/2", "--grpc-port", port, "--json", cwd=project)
     pid = int(str(state_of(project)["pid"]))
-    pin(pid, _SERVER_CORE)
+    pin(pid, SERVER_CORE)
     yield Peer("mlops, A/B of two", f"127.0.0.1:{port}", pid)
 
 
 @contextlib.contextmanager
 def _mlserver(python: str, folder: Path, estimator: object) -> Iterator[Peer]:
     (folder / "model.pickle").write_bytes(pickle.dumps(estimator))
-    ports = {key: _free_port() for key in ("http_port", "grpc_port", "metrics_port")}
+    ports = {key: free_port() for key in ("http_port", "grpc_port", "metrics_port")}
     settings = {"parallel_workers": 0, "host": "127.0.0.1", **ports}
     (folder / "settings.json").write_text(json.dumps(settings))
     parameters = {"uri": str(folder / "model.pickle")}
@@ -161,7 +172,7 @@ def _mlserver(python: str, folder: Path, estimator: object) -> Iterator[Peer]:
     model = {"name": "wine", "implementation": implementation, "parameters": parameters}
     (folder / "model-settings.json").write_text(json.dumps(model))
     command = [str(Path(python).with_name("mlserver")), "start", str(folder)]
-    with _server(command, f"http://127.0.0.1:{ports['http_port']}/v2/models/wine/ready") as pid:
+    with server(command, f"http://127.0.0.1:{ports['http_port']}/v2/models/wine/ready") as pid:
         yield Peer("MLServer, sklearn runtime", f"127.0.0.1:{ports['grpc_port']}", pid)
 
 

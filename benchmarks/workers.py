@@ -11,46 +11,44 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import http.client
 import json
 import os
-import re
 import signal
 import sqlite3
 import statistics
-import subprocess
 import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from common import machine, need, run, state_of, wine_project
+from common import (
+    Peer,
+    ask,
+    machine,
+    need,
+    run,
+    split_body,
+    state_of,
+    wine_project,
+    wine_rows,
+    wrk_script,
+)
 
 _CONNECTIONS = 128
 _CALLERS = 4
 _TICK = os.sysconf("SC_CLK_TCK")
-_LUA = """
-local bodies = {}
-for line in io.lines("BODIES") do bodies[#bodies + 1] = line end
-local i = 0
-wrk.method = "POST"
-wrk.headers["Content-Type"] = "application/json"
-request = function()
-  i = i % #bodies + 1
-  return wrk.format(nil, nil, nil, bodies[i])
-end
-"""
 
 
 def main(rounds: int, seconds: int, kills: int) -> None:
-    wrk = need("wrk", "wrk")
+    need("wrk", "wrk")
     print(machine())
     with contextlib.ExitStack() as stack:
         project = stack.enter_context(wine_project())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        script = _script(project, folder)
+        header, rows = wine_rows(project)
+        script = wrk_script(folder, "split", [split_body(header, [row]) for row in rows])
         for name, count in (("one", 1), ("two", 2)):
             words = ("--ab", "wine/1", "wine/2", "--name", name, "--workers", str(count))
             run("deploy", *words, cwd=project)
@@ -59,7 +57,7 @@ def main(rounds: int, seconds: int, kills: int) -> None:
         rates: dict[str, list[tuple[float, float]]] = {"one": [], "two": []}
         for _ in range(rounds):
             for name, found in rates.items():
-                found.append(_ask(wrk, script, project, name, seconds))
+                found.append(_ask(script, project, name, seconds))
         for name, found in rates.items():
             per_cpu = statistics.median(cost for _, cost in found)
             rate = statistics.median(rate for rate, _ in found)
@@ -73,44 +71,14 @@ def main(rounds: int, seconds: int, kills: int) -> None:
         _kill(project, kills)
 
 
-def _script(project: Path, folder: Path) -> Path:
-    with (project / "data" / "customers.csv").open(newline="") as file:
-        header, *rows = csv.reader(file)
-    keep = [index for index, name in enumerate(header) if name != "quality"]
-    columns = [header[index] for index in keep]
-    bodies = folder / "bodies"
-    bodies.write_text(
-        "".join(
-            json.dumps(
-                {"dataframe_split": {"columns": columns, "data": [[float(row[i]) for i in keep]]}}
-            )
-            + "\n"
-            for row in rows
-        )
-    )
-    script = folder / "ask.lua"
-    script.write_text(_LUA.replace("BODIES", str(bodies)))
-    return script
-
-
-def _ask(wrk: str, script: Path, project: Path, name: str, seconds: int) -> tuple[float, float]:
+def _ask(script: Path, project: Path, name: str, seconds: int) -> tuple[float, float]:
     """Return requests per second, and per second of the server's processor time."""
     before = _cpu_s(project, name)
-    said = subprocess.run(
-        [wrk, "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "-s", str(script), _url(project, name)],
-        capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-    # That answers take long on a busy machine is no failure.
-    if "Non-2xx" in said or ("Socket errors" in said and "connect 0, read 0, write 0" not in said):
-        raise SystemExit(f"{name} failed requests:\n{said}")
+    peer = Peer(name, _url(project, name), script)
+    asked = ask(peer, seconds, connections=_CONNECTIONS)
     # The last decisions are written by then.
     time.sleep(0.5)
-    spent = _cpu_s(project, name) - before
-    count = re.search(r"(\d+) requests in", said)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
-    assert count is not None
-    assert rate is not None
-    return float(rate[1]), int(count[1]) / spent
+    return asked.rate, asked.requests / (_cpu_s(project, name) - before)
 
 
 def _url(project: Path, name: str) -> str:
