@@ -10,6 +10,8 @@ from pathlib import Path
 from mlops.errors import NotFoundError
 
 _PACKAGE = Path(__file__).resolve().parent
+#: What has to be on the path of an interpreter that is to run this very package.
+PACKAGES = Path(__file__).parent.parent
 
 
 def shipped(name: str) -> Path:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mlops.training.runner.child import PACKAGES
+from mlops.resources import PACKAGES
 from mlops.training.warm.parent import Config
 from mlops.training.warm.program import command
 

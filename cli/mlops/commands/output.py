@@ -15,6 +15,7 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, cast
@@ -236,3 +237,8 @@ def absolute_program() -> list[str]:
 def as_called(command: str) -> str:
     """Write a command of ours such that it works where it is printed."""
     return f"{program()} {rest}" if (rest := command.removeprefix("mlops ")) != command else command
+
+
+def clock() -> str:
+    """Return the time of day, as log lines begin with it."""
+    return time.strftime("%H:%M:%S")

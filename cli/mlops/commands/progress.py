@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from mlops.commands.interrupts import interrupted_in
-from mlops.commands.output import console, in_bytes
+from mlops.commands.output import clock, console, in_bytes
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -252,8 +252,3 @@ class TransferProgress(PhaseProgress):
             self._bar = self._task = None
             if self._status is not None:
                 self._status.start()
-
-
-def clock() -> str:
-    """Return the time of day, as log lines begin with it."""
-    return time.strftime("%H:%M:%S")

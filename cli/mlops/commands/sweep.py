@@ -7,8 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlops.commands.output import next_steps, note
-from mlops.commands.progress import clock
+from mlops.commands.output import clock, next_steps, note
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

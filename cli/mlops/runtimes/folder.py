@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from mlops.errors import InvalidInputError
-from mlops.tables.signature import Signature, read_signature
+from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
     from mlops.runtimes.pyfunc import PyfuncRuntime
@@ -49,29 +49,3 @@ def read_mlmodel(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidInputError(f"`{file}` is not an MLflow model's.")
     return document
-
-
-def open_folder(path: Path, mlmodel: Mapping[str, Any], notes: Sequence[str]) -> ModelFolder:
-    """Load a model through MLflow. Runs the model's code; may take seconds.
-
-    Args:
-        path: Its folder.
-        mlmodel: Its MLmodel file, parsed.
-        notes: How the packages here differ from those of its training, for the error.
-
-    Raises:
-        InvalidInputError: It cannot be loaded here.
-    """
-    import mlflow.pyfunc
-
-    from mlops.runtimes.pyfunc import PyfuncRuntime
-
-    signature = read_signature(mlmodel)
-    try:
-        pyfunc = PyfuncRuntime(mlflow.pyfunc.load_model(str(path)), signature)
-    except Exception as error:
-        raise InvalidInputError(
-            f"The model in `{path}` cannot be loaded here: {type(error).__name__}: {error}",
-            hint="; ".join(notes) or "Serve it with the packages it was trained with.",
-        ) from error
-    return ModelFolder(path, mlmodel, signature, pyfunc)

@@ -19,9 +19,9 @@ from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.choosing import choose
 from mlops.runtimes.classes import read_classes
 from mlops.runtimes.example import doubled, made_up, read_example, shortened
-from mlops.runtimes.folder import ModelFolder, open_folder, read_mlmodel
+from mlops.runtimes.folder import ModelFolder, read_mlmodel
 from mlops.runtimes.isolated import IsolatedModel
-from mlops.runtimes.pyfunc import PyfuncRuntime
+from mlops.runtimes.pyfunc import PyfuncRuntime, open_folder
 from mlops.runtimes.requirements import differences
 from mlops.tables.signature import Signature, read_signature
 

@@ -11,11 +11,12 @@ import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlops.errors import MODEL_REFUSED
+from mlops.errors import MODEL_REFUSED, InvalidInputError
 from mlops.protocols.base import (
     Columns,
     Kind,
@@ -33,7 +34,7 @@ from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.frames import FrameBuilder, is_plain
 from mlops.runtimes.isolated import IsolatedModel
 from mlops.tables.fit import check, is_whole
-from mlops.tables.signature import Column, Signature
+from mlops.tables.signature import Column, Signature, read_signature
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -336,3 +337,27 @@ def _plain(answer: Any) -> Prediction:  # noqa: ANN401 - whatever a model return
     if hasattr(answer, "toarray"):  # a SciPy sparse matrix
         return np.asarray(answer.toarray())
     return Whole(answer)
+
+
+def open_folder(path: Path, mlmodel: Mapping[str, Any], notes: Sequence[str]) -> ModelFolder:
+    """Load a model through MLflow. Runs the model's code; may take seconds.
+
+    Args:
+        path: Its folder.
+        mlmodel: Its MLmodel file, parsed.
+        notes: How the packages here differ from those of its training, for the error.
+
+    Raises:
+        InvalidInputError: It cannot be loaded here.
+    """
+    import mlflow.pyfunc
+
+    signature = read_signature(mlmodel)
+    try:
+        pyfunc = PyfuncRuntime(mlflow.pyfunc.load_model(str(path)), signature)
+    except Exception as error:
+        raise InvalidInputError(
+            f"The model in `{path}` cannot be loaded here: {type(error).__name__}: {error}",
+            hint="; ".join(notes) or "Serve it with the packages it was trained with.",
+        ) from error
+    return ModelFolder(path, mlmodel, signature, pyfunc)

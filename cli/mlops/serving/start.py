@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
 
+from mlops.serving.event_loop import run
 from mlops.spec.server import Launch, hold_lock
 
 
@@ -31,13 +30,3 @@ def serve(launch: Launch, *, locked: bool = False) -> None:
     from mlops.serving.alone import Alone
 
     run(Alone(launch).run())
-
-
-def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run an event loop, the quickest there is."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)

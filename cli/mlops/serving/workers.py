@@ -25,7 +25,7 @@ from mlops.errors import MlopsError, kind_of
 from mlops.forking import fork, threads
 from mlops.serving.channel import Channel, Handler
 from mlops.serving.counting import Counts
-from mlops.serving.start import run
+from mlops.serving.event_loop import run
 from mlops.serving.telling import Said
 from mlops.spec.server import Launch
 

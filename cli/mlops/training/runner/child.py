@@ -14,8 +14,8 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import mlops
 from mlops.registry.client import script_environment
+from mlops.resources import PACKAGES
 from mlops.training.runner.base import SIGNALLED
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _START = (
     "import sys; sys.path.append(sys.argv.pop());"
     " from mlops.training.runner.program import main; main()"
 )
-PACKAGES = Path(mlops.__file__).parent.parent
 
 GRACE_S = 3.0
 _NO_SIGNAL = 0

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from mlops.forking import fork, threads
 from mlops.registry.client import quiet_environment
-from mlops.training.runner.child import PACKAGES
+from mlops.resources import PACKAGES
 from mlops.training.warm.parent import Config, import_mlflow
 from mlops.training.warm.program import be_parent, command
 from mlops.training.warm.script import hangup, open_streams

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mlops.registry import open_registry
 from mlops.registry.client import registry_uri
-from mlops.training.runner.child import PACKAGES
+from mlops.resources import PACKAGES
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
