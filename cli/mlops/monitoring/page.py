@@ -92,29 +92,32 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
     report, timeline = page.report, page.timeline
     now = (now or dt.datetime.now(dt.UTC)).astimezone(dt.UTC)
     unit = "sticky unit" if page.spec.sticky_by else "request"
-    templates = _templates()
-    return templates.get_template("report.html.j2").render(
-        report=report,
-        spec=page.spec,
-        timeline=timeline,
-        words=in_words(report, unit),
-        unit=unit,
-        baseline=page.baseline,
-        reward=reward_in_words(report.reward),
-        differences=plots.differences(timeline.courses),
-        traffic=plots.traffic(timeline, len(report.arms)),
-        quality=plots.quality(timeline, len(report.arms)),
-        measures=measures_of(arm.quality for arm in report.arms),
-        shadow_measures=measures_of(
-            one for each in report.shadows for one in (each.quality, each.served_quality)
-        ),
-        style=_raw("report.css.j2"),
-        script=_raw("report.js.j2"),
-        policy=_policy(live),
-        live=live,
-        refresh_s=REFRESH_S,
-        now=f"{now.day} {now:%b %Y, %H:%M:%S} UTC",
-        version=mlops.__version__,
+    return (
+        templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            spec=page.spec,
+            timeline=timeline,
+            words=in_words(report, unit),
+            unit=unit,
+            baseline=page.baseline,
+            reward=reward_in_words(report.reward),
+            differences=plots.differences(timeline.courses),
+            traffic=plots.traffic(timeline, len(report.arms)),
+            quality=plots.quality(timeline, len(report.arms)),
+            measures=measures_of(arm.quality for arm in report.arms),
+            shadow_measures=measures_of(
+                one for each in report.shadows for one in (each.quality, each.served_quality)
+            ),
+            style=_raw("report.css.j2"),
+            script=_raw("report.js.j2"),
+            policy=_policy(live),
+            live=live,
+            refresh_s=REFRESH_S,
+            now=f"{now.day} {now:%b %Y, %H:%M:%S} UTC",
+            version=mlops.__version__,
+        )
     )
 
 
@@ -131,17 +134,18 @@ def report_page(
 
 
 @cache
-def _templates() -> Environment:
+def templates() -> Environment:
+    """Return the templates of reports, with the filters that they use."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    templates = Environment(
+    found = Environment(
         loader=FileSystemLoader(shipped("templates") / "report"),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {
+    found.filters |= {
         "number": number,
         "signed": lambda value: number(value, signed=True),
         "per_cent": per_cent,
@@ -154,16 +158,16 @@ def _templates() -> Environment:
         "whole": lambda value: f"{value:,}",
         "p": lambda value: f"{value:.3g}",
     }
-    templates.tests |= {
+    found.tests |= {
         "simulation": lambda note: note.startswith("simulated"),
         "finite": math.isfinite,
     }
-    return templates
+    return found
 
 
 def _raw(name: str) -> Markup:
     """Our own style or script: not escaped, and nothing is put into it."""
-    text = _templates().get_template(name).render()
+    text = templates().get_template(name).render()
     return Markup(text)  # noqa: S704 - a file of ours without variables
 
 

@@ -1,0 +1,304 @@
+"""The commands as functions, for notebooks and programs: `import mlops`.
+
+    import mlops
+
+    a = mlops.train("wine", alias="modelA", parameters={"alpha": 0.5})
+    b = mlops.train("wine", alias="modelB", parameters={"alpha": 1.0})
+    mlops.deploy(ab=("modelA", "modelB"), project="wine")
+    with mlops.connect(project="wine") as wine:
+        answer = wine.predict({"alcohol": 9.4, ...})
+        wine.feedback(answer.request_id, truth=6)
+    report = mlops.report(project="wine")          # draws itself in a notebook
+    if report.verdict.decision == "promote":
+        mlops.promote(project="wine")
+
+Each returns the frozen record that its command prints with `--json`, and raises what that command
+ends with (`mlops.errors`). `project` is a folder in a project, by default the current one;
+`settings` are those of `mlops.toml`, as `{"tracking.uri": ...}`, and go before the file and the
+environment.
+
+Names and arguments here, the records' attributes and `mlops.Client` change only with a new major
+version, and are deprecated for a minor version before; everything else is internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mlops.client import Client
+from mlops.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from mlops.deployment.clusters.status import ClusterStatus
+    from mlops.deployment.clusters.stop import StoppedThere
+    from mlops.deployment.deploy import Deployed
+    from mlops.deployment.plan import Plan
+    from mlops.deployment.status import Status
+    from mlops.monitoring.notebook import NotebookReport
+    from mlops.registry.ledger import Entry
+    from mlops.training import TrainResult
+    from mlops.training.sweep import SweepOptions, SweepResult
+    from mlops.workflows.operation import Stopped
+    from mlops.workflows.promotion import Moved
+
+Folder: TypeAlias = str | Path | None
+Values: TypeAlias = Mapping[str, Any] | None
+
+
+def train(
+    project: str | Path = ".",
+    *,
+    parameters: Values = None,
+    entry_point: str = "main",
+    experiment: str = "",
+    register: str = "",
+    no_register: bool = False,
+    model: str = "",
+    alias: str = "",
+    env_manager: str = "",
+    tags: Mapping[str, str] | None = None,
+    sweep: SweepOptions | None = None,
+    settings: Values = None,
+) -> TrainResult | SweepResult:
+    """Run an MLproject, tracked in MLflow, and register the model that it logs.
+
+    Args:
+        project: Folder of an MLproject or in one, a git URI or a zip.
+        parameters: Of the entry point; a list of values makes a sweep.
+        entry_point: Which of them, or a script of the project.
+        experiment: MLflow experiment; empty for the setting, else the project's name.
+        register: Registered model to make a version of; empty for the project's name.
+        no_register: Leave the model unregistered.
+        model: Which of the run's models to register, where it logged several.
+        alias: Alias to put on the new version; empty for none.
+        env_manager: `auto`, `local`, `uv`, `virtualenv` or `conda`; empty for the setting.
+        tags: Of every run.
+        sweep: How several runs are made.
+        settings: See the module.
+
+    Raises:
+        InvalidInputError: MLproject or parameters are wrong; nothing was run.
+        MlopsError: The script failed; its last lines are in the message.
+    """
+    from mlops.training import TrainRequest, train_or_sweep
+    from mlops.training.sweep import SweepOptions
+
+    folder = Path(project).expanduser()
+    request = TrainRequest(
+        project=str(project),
+        parameters=tuple(f"{name}={_word(value)}" for name, value in (parameters or {}).items()),
+        entry_point=entry_point,
+        experiment=experiment,
+        register=register,
+        no_register=no_register,
+        model=model,
+        alias=alias,
+        env_manager=env_manager,
+        tags=tuple(f"{name}={value}" for name, value in (tags or {}).items()),
+        sweep=sweep or SweepOptions(),
+    )
+    return train_or_sweep(request, _settings(folder if folder.is_dir() else None, settings))
+
+
+def deploy(
+    name: str = "",
+    *,
+    ab: tuple[str, str] | None = None,
+    model: str | None = None,
+    arms: Sequence[str] = (),
+    canary: str | None = None,
+    split: str | None = None,
+    shadows: Sequence[str] = (),
+    spec: str | Path | None = None,
+    reset: Sequence[str] = (),
+    dry_run: bool = False,
+    project: Folder = None,
+    settings: Values = None,
+) -> Deployed | Plan:
+    """Put models behind one stable URL on this machine; `mlops deploy` has clusters too.
+
+    Args:
+        name: Deployment; empty for the project's.
+        ab: Two models.
+        model: One model.
+        arms: Arms, as `name=REF:weight`.
+        canary: A model beside `model` and its share, as `REF=PERCENT`.
+        split: Share of each arm, as `90/10`.
+        shadows: Models that get copies of requests, as `REF=PERCENT`.
+        spec: A spec file, which says everything instead.
+        reset: Options that are not kept of the live revision.
+        dry_run: Return the plan and change nothing.
+        project: See the module.
+        settings: See the module; for example `{"deploy.port": 8123, "feedback.window": "7d"}`.
+
+    Raises:
+        UsageError: No models are named, or in several ways.
+        MlopsError: They cannot be loaded or served; what was live before still is.
+    """
+    from mlops.deployment.asking import Words, ask
+    from mlops.deployment.deploy import deploy as make_deployment
+
+    flags = {**(settings or {}), **({"deploy.name": name} if name else {})}
+    words = Words(
+        models={
+            "ab": ab, "model": model, "arms": arms, "canary": canary, "split": split,
+            "shadows": shadows,
+        },
+        file=Path(spec) if spec else None,
+        target="local",
+        reset=tuple(reset),
+        dry_run=dry_run,
+    )  # fmt: skip
+    asked = ask(_settings(project, flags), flags, words)
+    return make_deployment(asked.settings, asked.request, dry_run=dry_run)
+
+
+def connect(name: str | None = None, *, project: Folder = None, settings: Values = None) -> Client:
+    """Return a client of a deployment that runs on this machine. Others: `mlops.Client(url)`.
+
+    Raises:
+        NotFoundError: It does not run.
+    """
+    from mlops.deployment.places import pick_name, places
+    from mlops.feedback.connection import read_token
+    from mlops.workflows.customers import require_running
+
+    own = _settings(project, settings)
+    state = require_running(places(own, pick_name(own, name)))
+    return Client(state.url, token=read_token(state.launch.token_file))
+
+
+def status(
+    name: str | None = None, *, project: Folder = None, settings: Values = None
+) -> list[Status | ClusterStatus]:
+    """Return how deployments are doing, here and on clusters, in alphabetical order.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    from mlops.workflows.operation import statuses
+
+    return statuses(_settings(project, settings), name)
+
+
+def stop(
+    name: str | None = None, *, project: Folder = None, settings: Values = None
+) -> Stopped | StoppedThere:
+    """Stop a deployment; its history and journal stay.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    from mlops.workflows.operation import stop as end
+
+    return end(_settings(project, settings), name, with_journal=False, dry_run=False)
+
+
+def report(
+    name: str | None = None,
+    *,
+    html: str | Path = "",
+    project: Folder = None,
+    settings: Values = None,
+) -> NotebookReport:
+    """Report which arm is best, with error guarantees that hold at every look.
+
+    Args:
+        name: Deployment; None for the only one.
+        html: File to write the page with its charts into; empty for none.
+        project: See the module.
+        settings: See the module; for example `{"report.alpha": 0.01}`.
+
+    Raises:
+        NotFoundError: There is no such deployment, or nothing to read its evidence from.
+    """
+    from mlops.monitoring.notebook import for_notebook
+    from mlops.workflows.promotion import report_on
+    from mlops.workflows.reporting import write_report
+
+    own = _settings(project, settings)
+    found = write_report(own, name, str(html)) if html else report_on(own, name)
+    return for_notebook(found)
+
+
+def promote(
+    name: str | None = None,
+    *,
+    arm: str = "",
+    force: str = "",
+    dry_run: bool = False,
+    project: Folder = None,
+    settings: Values = None,
+) -> Moved:
+    """Give all traffic and the alias `champion` to the winner of the verdict.
+
+    Args:
+        name: Deployment; None for the only one.
+        arm: Arm to promote; empty for the winner.
+        force: Why to promote `arm` though the verdict does not say so; empty for not at all.
+        dry_run: Say what would be done, and do nothing.
+        project: See the module.
+        settings: See the module.
+
+    Raises:
+        WithheldError: A condition that the verdict rests on does not hold.
+        MlopsError: There is no winner.
+    """
+    from mlops.workflows.promotion import promote as move
+
+    return move(_settings(project, settings), name, arm=arm, force=force, dry_run=dry_run)
+
+
+def rollback(
+    name: str | None = None,
+    *,
+    to: int | None = None,
+    reason: str = "",
+    dry_run: bool = False,
+    project: Folder = None,
+    settings: Values = None,
+) -> Moved:
+    """Serve an earlier revision again and put the aliases back.
+
+    Args:
+        name: Deployment; None for the only one.
+        to: Revision; None for the one before.
+        reason: Why, for the history.
+        dry_run: Say what would be done, and do nothing.
+        project: See the module.
+        settings: See the module.
+
+    Raises:
+        NotFoundError: There is no such revision.
+    """
+    from mlops.workflows.promotion import rollback as move
+
+    return move(_settings(project, settings), name, to=to, reason=reason, dry_run=dry_run)
+
+
+def history(
+    name: str | None = None, *, project: Folder = None, settings: Values = None
+) -> list[Entry]:
+    """Return the revisions of a deployment, newest first: what was live when, who did it and why.
+
+    Raises:
+        NotFoundError: There is none of that name.
+    """
+    from mlops.workflows.promotion import history as read_history
+
+    return read_history(_settings(project, settings), name)
+
+
+def _settings(project: Folder, flags: Values) -> Settings:
+    return load_settings(Path(project).expanduser() if project else None, flags=flags)
+
+
+def _word(value: object) -> str:
+    """Write a parameter's value as on the command line, where a comma makes a sweep."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(_word(each) for each in value)
+    return str(value)

@@ -1,0 +1,319 @@
+"""The exchanges of `mlops.client.exchange`, carried by httpx."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+from mlops.client import exchange
+from mlops.client.exchange import Pause, Request, Response, Retries, Steps, Unanswered
+from mlops.client.records import FeedbackResult, Outcome, Prediction
+from mlops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+
+class _Base:
+    """What both clients share."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 30.0,
+        retries: int = 3,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        scheme, _, rest = url.partition("://")
+        if scheme not in ("http", "https") or not rest:
+            raise InvalidInputError("The URL of a deployment begins with `http://` or `https://`.")
+        if "@" in rest.partition("/")[0]:
+            raise InvalidInputError("The URL holds credentials.", hint="Give `token` instead.")
+        self.url = url.rstrip("/")
+        self._headers = {**({"authorization": f"Bearer {token}"} if token else {})}
+        self._headers.update(headers or {})
+        self._retries = Retries(retries)
+        self._timeout_s, self._tls = timeout_s, tls
+
+    def _options(self) -> dict[str, Any]:
+        # Proxies of the environment are for the outside, not for a server of this machine.
+        local = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
+        return {
+            "timeout": self._timeout_s,
+            "verify": True if self._tls is None else self._tls,
+            "trust_env": not local,
+            "headers": self._headers,
+        }
+
+    def _unanswered(self, error: httpx.TransportError) -> Unanswered:
+        import httpx
+
+        if isinstance(error, httpx.TimeoutException):
+            return Unanswered(f"{self.url} does not answer within {self._timeout_s:g} s.")
+        return Unanswered(f"{self.url} does not answer: {error or type(error).__name__}.")
+
+
+class Client(_Base):
+    """Predictions and feedback; a context manager.
+
+    Connections are kept, and several threads may use it.
+
+    Args:
+        url: Base URL of the deployment, with a path if it is behind a gateway.
+        token: Bearer token, empty for none.
+        headers: Sent with every request, for example the one of `--sticky-by header:NAME`.
+        timeout_s: Seconds to wait for a connection, and for each part of an answer.
+        retries: How often a request is sent again; see `mlops.client.exchange`.
+        tls: How to check a server of `https`; None as the system does.
+
+    Raises:
+        InvalidInputError: The URL is not http or https, or holds credentials.
+    """
+
+    _http: httpx.Client | None = None
+    # Which of several threads opens it.
+    _opening = threading.Lock()
+
+    def predict(
+        self,
+        rows: Any,  # noqa: ANN401 - see `body_of`
+        *,
+        params: Mapping[str, Any] | None = None,
+        arm: str = "",
+        idempotency_key: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        """Ask for predictions of every row, in one request.
+
+        Args:
+            rows: One row as a mapping; a list of mappings, of lists or of values; a pandas or
+                polars frame; a NumPy array; or a body of MLflow's scoring protocol.
+            params: Parameters of the model's signature.
+            arm: Arm to force; such a request stays out of the statistics.
+            idempotency_key: Two requests with one key get the same arm and are one decision;
+                by default each call has its own.
+            headers: Sent with this request only.
+
+        Raises:
+            InvalidInputError: The model refuses the rows.
+            NotAllowedError: The token is missing or not valid.
+            RemoteError: Nobody answered, or the server failed.
+        """
+        steps = exchange.predict(rows, params, arm, idempotency_key, headers or {}, self._retries)
+        prediction: Prediction = self._run(steps)
+        return prediction
+
+    def feedback(
+        self,
+        request_id: str = "",
+        *,
+        client_id: str = "",
+        reward: float | list[float | None] | None = None,
+        truth: Any = None,  # noqa: ANN401 - whatever the model predicts
+        row: int | None = None,
+        outcome_id: str = "",
+    ) -> FeedbackResult:
+        """Say what one prediction was worth, now or days later. Attributes as in `Outcome`.
+
+        Returns:
+            What became of it. It says so too if it was refused, for example since another outcome
+            stands; look at `refused`.
+
+        Raises:
+            NotAllowedError: The token is missing or not valid.
+            RemoteError: Nobody answered, or it could not be stored; sending it again is harmless.
+        """
+        return self.send(
+            [
+                Outcome(
+                    request_id=request_id,
+                    client_id=client_id,
+                    reward=reward,
+                    truth=truth,
+                    row=row,
+                    outcome_id=outcome_id,
+                )
+            ]
+        )
+
+    def send(self, outcomes: Iterable[Outcome]) -> FeedbackResult:
+        """Send many outcomes, a thousand in each request. Raises as `feedback` does."""
+        result: FeedbackResult = self._run(exchange.send(list(outcomes), {}, self._retries))
+        return result
+
+    def is_ready(self) -> bool:
+        """Return whether every arm can answer."""
+        ready: bool = self._run(exchange.is_ready({}))
+        return ready
+
+    def close(self) -> None:
+        """Close its connections; the next request opens new ones."""
+        if self._http is not None:
+            self._http.close()
+            self._http = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _run(self, steps: Steps) -> Any:  # noqa: ANN401 - what the exchange returns
+        drive = _Drive(steps)
+        while drive.step is not None:
+            if isinstance(drive.step, Pause):
+                time.sleep(drive.step.seconds)
+                drive.resume(None)
+                continue
+            import httpx
+
+            with self._opening:
+                self._http = opened = self._http or httpx.Client(**self._options())
+            try:
+                answer = opened.request(**_arguments(self.url, drive.step))
+            except httpx.TransportError as error:
+                drive.fail(self._unanswered(error))
+            else:
+                drive.resume(_response(answer))
+        return drive.result
+
+
+class AsyncClient(_Base):
+    """`Client` for asyncio: an asynchronous context manager, made with the same arguments."""
+
+    _http: httpx.AsyncClient | None = None
+
+    async def predict(
+        self,
+        rows: Any,  # noqa: ANN401 - see `body_of`
+        *,
+        params: Mapping[str, Any] | None = None,
+        arm: str = "",
+        idempotency_key: str = "",
+        headers: Mapping[str, str] | None = None,
+    ) -> Prediction:
+        """See `Client.predict`."""
+        steps = exchange.predict(rows, params, arm, idempotency_key, headers or {}, self._retries)
+        prediction: Prediction = await self._run(steps)
+        return prediction
+
+    async def feedback(
+        self,
+        request_id: str = "",
+        *,
+        client_id: str = "",
+        reward: float | list[float | None] | None = None,
+        truth: Any = None,  # noqa: ANN401 - whatever the model predicts
+        row: int | None = None,
+        outcome_id: str = "",
+    ) -> FeedbackResult:
+        """See `Client.feedback`."""
+        return await self.send(
+            [
+                Outcome(
+                    request_id=request_id,
+                    client_id=client_id,
+                    reward=reward,
+                    truth=truth,
+                    row=row,
+                    outcome_id=outcome_id,
+                )
+            ]
+        )
+
+    async def send(self, outcomes: Iterable[Outcome]) -> FeedbackResult:
+        """See `Client.send`."""
+        result: FeedbackResult = await self._run(exchange.send(list(outcomes), {}, self._retries))
+        return result
+
+    async def is_ready(self) -> bool:
+        """See `Client.is_ready`."""
+        ready: bool = await self._run(exchange.is_ready({}))
+        return ready
+
+    async def aclose(self) -> None:
+        """Close its connections; the next request opens new ones."""
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def _run(self, steps: Steps) -> Any:  # noqa: ANN401 - what the exchange returns
+        import asyncio
+
+        drive = _Drive(steps)
+        while drive.step is not None:
+            if isinstance(drive.step, Pause):
+                await asyncio.sleep(drive.step.seconds)
+                drive.resume(None)
+                continue
+            import httpx
+
+            if self._http is None:
+                self._http = httpx.AsyncClient(**self._options())
+            try:
+                answer = await self._http.request(**_arguments(self.url, drive.step))
+            except httpx.TransportError as error:
+                drive.fail(self._unanswered(error))
+            else:
+                drive.resume(_response(answer))
+        return drive.result
+
+
+class _Drive:
+    """An exchange and where it is: `step` is None once `result` is there."""
+
+    def __init__(self, steps: Generator[Request | Pause, Response | None, Any]) -> None:
+        self._steps = steps
+        self.step: Request | Pause | None = None
+        self.result: Any = None
+        self.resume(None)
+
+    def resume(self, answer: Response | None) -> None:
+        try:
+            self.step = self._steps.send(answer)
+        except StopIteration as end:
+            self.step, self.result = None, end.value
+
+    def fail(self, error: Unanswered) -> None:
+        try:
+            self.step = self._steps.throw(error)
+        except StopIteration as end:
+            self.step, self.result = None, end.value
+
+
+def _arguments(url: str, request: Request) -> dict[str, Any]:
+    return {
+        "method": request.method,
+        "url": f"{url}{request.path}",
+        "content": request.body or None,
+        "headers": dict(request.headers),
+    }
+
+
+def _response(answer: httpx.Response) -> Response:
+    return Response(answer.status_code, answer.headers, answer.content)

@@ -1,0 +1,95 @@
+"""Rows in the forms that applications have them, as the body of a request.
+
+The body is MLflow's scoring protocol, which every deployment speaks
+(https://mlflow.org/docs/latest/ml/deployment/deploy-model-locally/, "Inference server").
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from mlops.errors import InvalidInputError
+
+_FORMS = frozenset({"dataframe_split", "dataframe_records", "inputs", "instances"})
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+
+
+def body_of(rows: Any, params: Mapping[str, Any] | None = None) -> bytes:  # noqa: ANN401 - see there
+    """Return the body of a request.
+
+    Args:
+        rows: One row as a mapping; a list of mappings, of lists or of values; a pandas or polars
+            frame; a NumPy array; or a body of MLflow's scoring protocol.
+        params: Parameters of the model's signature.
+
+    Raises:
+        InvalidInputError: They are none of these, or hold what JSON cannot say.
+
+    >>> body_of({"pH": 3.5})
+    b'{"dataframe_records":[{"pH":3.5}]}'
+    >>> body_of([[1.0, 2.0]], params={"top": 3})
+    b'{"instances":[[1.0,2.0]],"params":{"top":3}}'
+    """
+    document = _document(rows)
+    if params:
+        document = {**document, "params": dict(params)}
+    return to_json(document)
+
+
+def to_json(document: Any) -> bytes:  # noqa: ANN401 - a JSON value
+    """Write a document; NaN and missing values become null, times ISO 8601, bytes base64.
+
+    Raises:
+        InvalidInputError: It holds what JSON cannot say.
+    """
+    try:
+        return orjson.dumps(document, default=_plain, option=_OPTIONS)
+    except TypeError as error:
+        raise InvalidInputError(f"These values cannot be sent: {error}.") from error
+
+
+def _document(rows: Any) -> dict[str, Any]:  # noqa: ANN401 - see `body_of`
+    if isinstance(rows, Mapping):
+        whole = bool(_FORMS & rows.keys()) and rows.keys() <= _FORMS | {"params"}
+        return dict(rows) if whole else {"dataframe_records": [rows]}
+    if hasattr(rows, "to_dicts"):  # polars
+        return {"dataframe_records": rows.to_dicts()}
+    if hasattr(rows, "columns") and hasattr(rows, "to_dict"):  # pandas
+        split = rows.to_dict(orient="split")
+        return {"dataframe_split": {"columns": split["columns"], "data": split["data"]}}
+    if hasattr(rows, "tolist") and hasattr(rows, "shape"):  # NumPy
+        return {"inputs": rows.tolist()}
+    if isinstance(rows, Sequence) and not isinstance(rows, str | bytes):
+        if not rows:
+            raise InvalidInputError("There are no rows to predict.")
+        records = isinstance(rows[0], Mapping)
+        return {"dataframe_records" if records else "instances": list(rows)}
+    raise InvalidInputError(
+        f"Rows cannot be a {type(rows).__name__}.",
+        hint="Give a mapping, a list, a frame, or an array.",
+    )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - orjson asks about anything
+    if isinstance(value, dt.datetime | dt.date):
+        # NaT of pandas is a datetime that is not equal to itself.
+        return value.isoformat() if value == value else None
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, decimal.Decimal):
+        return float(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple | set | frozenset):
+        return list(value)
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if type(value).__name__ == "NAType":
+        return None
+    raise TypeError(f"a {type(value).__name__} has no form in JSON")

@@ -1,0 +1,269 @@
+"""`mlops.Client` and `mlops.AsyncClient` against a real server, and against one that fails."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import email.utils
+import http.server
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import mlops
+from mlops.client import Client, Outcome
+from mlops.client.exchange import Retries
+from mlops.client.rows import body_of
+from mlops.errors import (
+    InvalidInputError,
+    MlopsError,
+    NotAllowedError,
+    NotFoundError,
+    RemoteError,
+)
+from tests.servers import unused_port
+from tests.serving.models import COLUMNS, ROWS, records
+from tests.serving.server import Server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.state.url) as opened:
+        yield opened
+
+
+def _expected(server: Server, arm: str) -> list[float]:
+    values: list[float] = server.predict(records(ROWS), x_mlops_arm=arm).json["predictions"]
+    return values
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda: records(ROWS),
+        lambda: pd.DataFrame(ROWS, columns=COLUMNS),
+        lambda: pd.DataFrame(ROWS, columns=COLUMNS).astype("float32"),
+        lambda: [dict(zip(COLUMNS, map(np.float64, row), strict=True)) for row in ROWS],
+        lambda: {"dataframe_split": {"columns": list(COLUMNS), "data": [list(r) for r in ROWS]}},
+    ],
+    ids=["records", "pandas", "float32", "numpy-scalars", "body"],
+)
+def test_rows_in_every_form(client: Client, server: Server, form: Callable[[], Any]) -> None:
+    answer = client.predict(form(), arm="a")
+    assert answer.values == pytest.approx(_expected(server, "a"), rel=1e-6)
+    assert (answer.arm, answer.revision) == ("a", 1)
+    assert answer.request_id
+
+
+def test_one_row_and_what_it_was_worth(client: Client, server: Server) -> None:
+    answer = client.predict(records(ROWS[:1])[0])
+    assert answer.values == [answer.value]
+    told = client.feedback(answer.request_id, reward=1.0)
+    assert dict(told.counts)["accepted"] == 1
+    assert not told.refused
+    # The same again is harmless; another one is refused, and said.
+    assert dict(client.feedback(answer.request_id, reward=1.0).counts) == {"duplicate": 1}
+    (refused,) = client.feedback(answer.request_id, reward=2.0).refused
+    assert (refused.index, refused.status) == (0, "conflict")
+    (forged,) = client.feedback("A" * 40, reward=1.0).refused
+    assert forged.status == "forged"
+
+
+def test_many_outcomes_go_in_batches(client: Client) -> None:
+    answers = [client.predict(records(ROWS[:2])) for _ in range(3)]
+    good = [
+        Outcome(request_id=answer.request_id, truth=6.0, row=row)
+        for answer in answers
+        for row in range(2)
+    ]
+    outcomes = [*good, *[Outcome(request_id=f"{n:040}", reward=0.0) for n in range(1500)], good[0]]
+    told = client.send(outcomes)
+    assert dict(told.counts) == {"accepted": 6, "forged": 1500, "duplicate": 1}
+    assert [each.index for each in told.refused] == list(range(6, 1506))
+
+
+def test_one_key_is_one_decision(client: Client) -> None:
+    keyed = {client.predict(records(ROWS[:1]), idempotency_key="k1").arm for _ in range(12)}
+    assert len(keyed) == 1
+    assert len({client.predict(records(ROWS[:1])).arm for _ in range(40)}) == 2
+
+
+def test_what_is_refused_is_an_error_of_its_kind(client: Client, server: Server) -> None:
+    with pytest.raises(InvalidInputError, match="400"):
+        client.predict([{"no such column": 1}])
+    with Client(f"{server.state.url}/elsewhere") as lost, pytest.raises(NotFoundError):
+        lost.predict(records(ROWS[:1]))
+    with pytest.raises(InvalidInputError, match="credentials"):
+        Client("http://user:secret@127.0.0.1:1")
+    with pytest.raises(InvalidInputError, match="begins with"):
+        Client("127.0.0.1:8080")
+    for rows in ([], "text", 3, [object()]):
+        with pytest.raises(InvalidInputError):
+            client.predict(rows)
+
+
+def test_several_threads_use_one_client(client: Client, server: Server) -> None:
+    expected = {arm: _expected(server, arm) for arm in "ab"}
+
+    def ask(number: int) -> bool:
+        row = number % len(ROWS)
+        answer = client.predict(records(ROWS[row : row + 1]))
+        return answer.value == pytest.approx(expected[answer.arm][row])
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(ask, range(80)))
+
+
+def test_asyncio(server: Server) -> None:
+    async def main() -> tuple[list[Any], Any]:
+        async with mlops.AsyncClient(server.state.url) as client:
+            assert await client.is_ready()
+            answers = await asyncio.gather(*(client.predict(records(ROWS[:1])) for _ in range(20)))
+            told = await client.send(Outcome(request_id=a.request_id, reward=0.5) for a in answers)
+            with pytest.raises(InvalidInputError):
+                await client.predict([{"x": 1}])
+            return answers, told
+
+    answers, told = asyncio.run(main())
+    assert len({answer.request_id for answer in answers}) == 20
+    assert dict(told.counts) == {"accepted": 20}
+
+
+class _Troubled:
+    """A server that answers what it is told to, and remembers what it was sent."""
+
+    def __init__(self, *answers: tuple[int, dict[str, str], Any]) -> None:
+        self.left = list(answers)
+        self.keys: list[str | None] = []
+        self.times: list[float] = []
+
+
+@contextmanager
+def _serving(trouble: _Troubled) -> Iterator[str]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            trouble.keys.append(self.headers["idempotency-key"])
+            trouble.times.append(time.monotonic())
+            status, headers, document = trouble.left.pop(0)
+            if not status:
+                self.connection.close()
+                self.close_connection = True
+                return
+            body = document if isinstance(document, bytes) else json.dumps(document).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.server_port}"
+        finally:
+            listening.shutdown()
+            thread.join()
+
+
+_GOOD = (200, {"x-mlops-request-id": "r", "x-mlops-arm": "a"}, {"predictions": [1]})
+
+
+def test_it_tries_again_with_the_same_key() -> None:
+    busy = (503, {"retry-after": "0"}, {"error": "busy"})
+    trouble = _Troubled(busy, (0, {}, b""), (502, {}, b"<html>"), _GOOD)
+    with _serving(trouble) as url, Client(url) as client:
+        assert client.predict({"x": 1}).values == [1]
+    assert len(trouble.keys) == 4
+    assert len(set(trouble.keys)) == 1
+    assert trouble.keys[0]
+
+
+def test_it_waits_as_long_as_it_is_asked_to() -> None:
+    trouble = _Troubled((429, {"retry-after": "1"}, {"error": "slow down"}), _GOOD)
+    with _serving(trouble) as url, Client(url) as client:
+        client.predict({"x": 1})
+    first, second = trouble.times
+    assert second - first >= 1.0
+
+
+def test_it_gives_up_and_says_what_was_said() -> None:
+    trouble = _Troubled(*[(503, {}, {"error": "the journal is full"})] * 2)
+    full = pytest.raises(RemoteError, match="503 the journal is full")
+    with _serving(trouble) as url, Client(url, retries=1) as client, full:
+        client.feedback("r", reward=1)
+    assert not trouble.left
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "text"),
+    [
+        ((500, {}, {"error": "it broke"}), RemoteError, "500 it broke"),
+        ((401, {}, {"error": "no token"}), NotAllowedError, "401 no token"),
+        ((200, {}, b"<html>log in</html>"), RemoteError, "not JSON"),
+        ((200, {}, {"answer": 1}), RemoteError, "no predictions"),
+        ((302, {"location": "http://x/login?state=s"}, b""), RemoteError, "`http://x/login`"),
+    ],
+)
+def test_what_is_not_tried_again(answer: Any, kind: type[MlopsError], text: str) -> None:
+    trouble = _Troubled(answer)
+    with _serving(trouble) as url, Client(url) as client, pytest.raises(kind, match=text):
+        client.predict({"x": 1})
+    assert not trouble.left
+
+
+def test_nobody_answers() -> None:
+    url = f"http://127.0.0.1:{unused_port()}"
+    with Client(url, retries=1) as client:
+        assert not client.is_ready()
+        with pytest.raises(RemoteError, match="does not answer") as caught:
+            client.predict({"x": 1})
+    assert caught.value.reason == "unanswered"
+
+
+def test_pauses_double_and_have_an_end() -> None:
+    longest = [Retries(draw=lambda: 1.0).pause_s(attempt, 0.0) for attempt in range(8)]
+    assert longest == [0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+    assert Retries(draw=lambda: 0.0).pause_s(3, 7.0) == 7.0
+
+
+def test_a_date_to_wait_for() -> None:
+    from mlops.client.exchange import Response, _asked_s
+
+    soon = email.utils.format_datetime(dt.datetime.now(dt.UTC) + dt.timedelta(seconds=20))
+    assert 15 < _asked_s(Response(503, {"retry-after": soon}, b"")) <= 20
+    assert _asked_s(Response(503, {"retry-after": "soon"}, b"")) == 0.0
+    assert _asked_s(Response(503, {"retry-after": "86400"}, b"")) == 60.0
+
+
+def test_values_as_they_are_sent() -> None:
+    frame = pd.DataFrame(
+        {
+            "day": pd.to_datetime(["2026-01-02", None]),
+            "text": pd.array(["a", None], dtype="string"),
+            "number": [1.5, float("nan")],
+            "whole": pd.array([1, None], dtype="Int64"),
+            "bytes": [b"ab", b""],
+        }
+    )
+    assert json.loads(body_of(frame))["dataframe_split"]["data"] == [
+        ["2026-01-02T00:00:00", "a", 1.5, 1, "YWI="],
+        [None, None, None, None, ""],
+    ]
+    assert json.loads(body_of(np.arange(4.0).reshape(2, 2))) == {"inputs": [[0, 1], [2, 3]]}
+    assert json.loads(body_of(["a", "b"])) == {"instances": ["a", "b"]}
