@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from mlops.deployment.clusters.status import ClusterStatus
     from mlops.deployment.clusters.stop import StoppedThere
     from mlops.deployment.deploy import Deployed
-    from mlops.deployment.plan import Plan
     from mlops.deployment.status import Status
     from mlops.monitoring.notebook import NotebookReport
     from mlops.registry.ledger import Entry
@@ -113,10 +112,9 @@ def deploy(
     shadows: Sequence[str] = (),
     spec: str | Path | None = None,
     reset: Sequence[str] = (),
-    dry_run: bool = False,
     project: Folder = None,
     settings: Values = None,
-) -> Deployed | Plan:
+) -> Deployed:
     """Put models behind one stable URL on this machine; `mlops deploy` has clusters too.
 
     Args:
@@ -129,7 +127,6 @@ def deploy(
         shadows: Models that get copies of requests, as `REF=PERCENT`.
         spec: A spec file, which says everything instead.
         reset: Options that are not kept of the live revision.
-        dry_run: Return the plan and change nothing.
         project: See the module.
         settings: See the module; for example `{"deploy.port": 8123, "feedback.window": "7d"}`.
 
@@ -138,6 +135,7 @@ def deploy(
         MlopsError: They cannot be loaded or served; what was live before still is.
     """
     from mlops.deployment.asking import Words, ask
+    from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
 
     flags = {**(settings or {}), **({"deploy.name": name} if name else {})}
@@ -149,10 +147,11 @@ def deploy(
         file=Path(spec) if spec else None,
         target="local",
         reset=tuple(reset),
-        dry_run=dry_run,
     )  # fmt: skip
     asked = ask(_settings(project, flags), flags, words)
-    return make_deployment(asked.settings, asked.request, dry_run=dry_run)
+    deployed = make_deployment(asked.settings, asked.request)
+    assert isinstance(deployed, Deployed)
+    return deployed
 
 
 def connect(name: str | None = None, *, project: Folder = None, settings: Values = None) -> Client:

@@ -116,7 +116,7 @@ def test_several_threads_use_one_client(client: Client, server: Server) -> None:
     def ask(number: int) -> bool:
         row = number % len(ROWS)
         answer = client.predict(records(ROWS[row : row + 1]))
-        return answer.value == pytest.approx(expected[answer.arm][row])
+        return bool(answer.value == pytest.approx(expected[answer.arm][row]))
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(80)))
