@@ -159,6 +159,7 @@ def run(python: Path, script: str, *arguments: str, cwd: Path | None = None) -> 
         text=True,
         timeout=180,
         cwd=cwd,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3_000:]
     return json.loads(done.stdout.splitlines()[-1])

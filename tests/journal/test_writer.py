@@ -433,7 +433,7 @@ def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
     house.journal.failure = JournalUnavailableError("out of order")
     for number in (1, 2):
         house.writer.add_decision(decision(number), 40)
-    until(lambda: house.journal.entered.is_set())
+    until(house.journal.entered.is_set)
     until(lambda: house.writer.pending == 2)
     assert not house.writer.add_decision(decision(3), 40)
     house.journal.failure = None

@@ -73,7 +73,7 @@ def ask_all(
     for start in range(0, len(rows), _BATCH):
         batch = [row.features for row in rows[start : start + _BATCH]]
         for arm, values in zip(predictions, ask(spec.experiment, batch), strict=True):
-            arm += values
+            arm.extend(values)
     return compare_paired(
         spec,
         rows,

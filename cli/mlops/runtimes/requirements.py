@@ -82,7 +82,7 @@ def differences(path: Path, mlmodel: Mapping[str, Any]) -> list[Difference]:
 
 def _requirement(line: str) -> list[Difference]:
     try:
-        wanted = Requirement(line.split("#")[0].strip())
+        wanted = Requirement(line.partition("#")[0].strip())
     except InvalidRequirement:
         return []
     pinned = next((s.version for s in wanted.specifier if s.operator == "=="), "")

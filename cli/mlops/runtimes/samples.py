@@ -186,4 +186,4 @@ def _is_number(cell: object) -> bool:
 
 
 def _time(seconds: float) -> str:
-    return (dt.datetime(1970, 1, 1) + dt.timedelta(seconds=float(seconds))).isoformat()
+    return (dt.datetime(1970, 1, 1) + dt.timedelta(seconds=float(seconds))).isoformat()  # noqa: DTZ001 - as models are sent it, without a zone

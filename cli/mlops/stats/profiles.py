@@ -181,7 +181,7 @@ def _seconds(value: Any) -> float:  # noqa: ANN401 - a time
     if isinstance(value, np.datetime64):
         value = value.astype("datetime64[us]").item()
     if not isinstance(value, dt.datetime):
-        value = dt.datetime(value.year, value.month, value.day)
+        value = dt.datetime(value.year, value.month, value.day, tzinfo=dt.UTC)
     zoned = value if value.tzinfo is not None else value.replace(tzinfo=dt.UTC)
     return float((zoned - _EPOCH).total_seconds())
 

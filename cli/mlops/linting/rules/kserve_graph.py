@@ -87,9 +87,9 @@ def cycles(document: Document, context: Context) -> Iterator[Problem]:
         name: [str(step["nodeName"]) for step in maps(node.get("steps")) if step.get("nodeName")]
         for name, node in nodes.items()
     }
-    for name in after:
+    for name, following in after.items():
         seen: set[str] = set()
-        waiting = list(after[name])
+        waiting = list(following)
         while waiting:
             found = waiting.pop()
             if found == name:
