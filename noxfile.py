@@ -45,6 +45,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def policies(session: nox.Session) -> None:
+    """Rendered manifests against public policy checkers, which are large; needs Go."""
+    session.install(".[test]")
+    session.run("python", "-m", "tests.policy_checkers")
+    session.env["MLOPS_REQUIRE"] = "kube-score,checkov"
+    session.run("pytest", "tests/deployment/test_policies.py")
+
+
+@nox.session
 def wheel(session: nox.Session) -> None:
     """The wheel, without any extra, used outside the checkout."""
     session.install(".")

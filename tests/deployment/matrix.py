@@ -127,11 +127,11 @@ def _routed_ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, 
     yield "router-here", {"cluster_router": True}, ("ab",)
     yield "router-postgresql", {**usual, "postgresql": True}, ("ab-shadow",)
     yield "router-host", {**usual, "kubernetes_host": "w.example.com"}, ("ab",)
-    limited = {**usual, "kubernetes_limit_egress": True, "postgresql": True}
-    yield "router-limited", limited, ("ab",)
+    open_ = {**usual, "kubernetes_limit_egress": False, "postgresql": True}
+    yield "router-open", open_, ("ab",)
     yield "router-monitoring", {**usual, "cluster_extras": ("monitoring",)}, ("ab-shadow",)
     if target == "kserve":
-        yield "router-limited-knative", {**limited, "mode": "knative"}, ("ab",)
+        yield "router-open-knative", {**open_, "mode": "knative"}, ("ab",)
         for version in ("0.15", "0.21"):
             for mode in ("standard", "knative"):
                 given = {**usual, "version": version, "mode": mode}

@@ -68,19 +68,22 @@ def test_with_postgresql_it_rolls_and_scales() -> None:
 def test_it_runs_as_anybody_on_a_root_that_cannot_be_written() -> None:
     pod = pod_of(rendered(spec(1.0)))
     assert pod["securityContext"]["runAsNonRoot"] is True
-    assert "runAsUser" not in pod["securityContext"]
+    assert pod["securityContext"]["runAsUser"] == 10001
     assert pod["automountServiceAccountToken"] is False
     for container in (*pod["initContainers"], *pod["containers"]):
         context = container["securityContext"]
         assert context["readOnlyRootFilesystem"] is True
         assert context["allowPrivilegeEscalation"] is False
         assert context["capabilities"] == {"drop": ["ALL"]}
-        assert container["resources"]["limits"].keys() == {"memory"}
+        assert container["resources"]["limits"] == {"memory": "1Gi", "ephemeral-storage": "4Gi"}
+    on_disk = [each["emptyDir"] for each in pod["volumes"] if "emptyDir" in each]
+    assert all("sizeLimit" in each for each in on_disk)
 
 
 def test_openshift_chooses_the_group_itself() -> None:
     assert pod_of(rendered(spec(1.0)))["securityContext"]["fsGroup"] == 10001
-    assert "fsGroup" not in pod_of(rendered(spec(1.0), mode="openshift"))["securityContext"]
+    chosen = pod_of(rendered(spec(1.0), mode="openshift"))["securityContext"]
+    assert not {"fsGroup", "runAsUser", "runAsGroup"} & chosen.keys()
 
 
 def test_the_network_policy_lets_the_gateway_in() -> None:
@@ -93,6 +96,80 @@ def test_the_network_policy_lets_the_gateway_in() -> None:
         for each in rule["from"][1:]
     ]
     assert namespaces == ["edge", "monitoring"]
+
+
+def called(made: Rendered) -> list[Any]:
+    """Return the rules of the policy's egress, without the one for DNS."""
+    rules: list[Any] = objects(made)["NetworkPolicy"]["spec"]["egress"][1:]
+    return rules
+
+
+def within(namespace: str) -> dict[str, Any]:
+    return {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}}
+
+
+def at(*ports: int) -> list[dict[str, Any]]:
+    return [{"ports": [{"port": port}]} for port in ports]
+
+
+@pytest.mark.parametrize(
+    ("given", "rules"),
+    [
+        ({}, at(443)),
+        ({"cluster_storage_secret": "s3"}, at(443, 9000)),
+        ({"endpoint_url": "http://minio.store.svc:9000"}, [{"to": [within("store")]}]),
+        ({"endpoint_url": "https://minio.example.com:9443"}, at(9443)),
+        (
+            {"endpoint_url": "http://10.1.2.3:9000"},
+            [{"to": [{"ipBlock": {"cidr": "10.1.2.3/32"}}], "ports": [{"port": 9000}]}],
+        ),
+        ({"postgresql": True}, at(443, 5432)),
+        (
+            {"allow_to": ("6432", "kafka:9092", "10.0.0.0/8")},
+            [
+                *at(443, 6432),
+                {"to": [within("kafka")], "ports": [{"port": 9092}]},
+                {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
+            ],
+        ),
+    ],
+)
+def test_the_pods_call_what_they_need_and_no_more(given: dict[str, Any], rules: list[Any]) -> None:
+    url = given.pop("endpoint_url", "")
+    chosen = replace(options("kubernetes", **given), endpoint_url=url)
+    made = Kubernetes().render(spec(1.0), chosen)
+    assert called(made) == rules
+    assert "and nothing else" in " ".join(made.notes)
+
+
+def test_the_store_of_google_and_the_tracking_server() -> None:
+    def rules(source: str, **given: Any) -> list[Any]:
+        (arm,) = spec(1.0).arms
+        deployment = replace(spec(1.0), arms=(replace(arm, model=model(1, source)),))
+        chosen = replace(options("kubernetes", **given), tracking_uri="http://mlflow.shop:5000")
+        return called(Kubernetes().render(deployment, chosen))
+
+    *_, named, metadata = rules("gs://b/m", cluster_service_account="reader")
+    assert named["to"] == [{"ipBlock": {"cidr": "169.254.169.252/32"}}]
+    assert metadata["ports"] == [{"port": 80}]
+    # A Service with its namespace, or a host of the world: the name does not say.
+    assert rules("mlflow-artifacts:/1/m") == [{"to": [within("shop")]}, *at(5000)]
+
+
+def test_egress_is_open_where_somebody_wants_it() -> None:
+    made = rendered(spec(1.0), limit_egress=False)
+    assert objects(made)["NetworkPolicy"]["spec"]["policyTypes"] == ["Ingress"]
+    assert "and nothing else" not in " ".join(made.notes)
+
+
+def test_models_that_would_fill_the_disk_are_refused() -> None:
+    deployment = spec(0.5, 0.5)
+    large = replace(details(), size_bytes=3 * 2**30)
+    given = replace(options("kubernetes"), details=known(deployment, large))
+    with pytest.raises(InvalidInputError, match=r"6\.0 GiB.*ephemeral_storage` is `4Gi`"):
+        Kubernetes().render(deployment, given)
+    roomy = options("kubernetes", cluster_ephemeral_storage="16Gi")
+    Kubernetes().render(deployment, replace(roomy, details=given.details))
 
 
 # The revision
@@ -135,6 +212,9 @@ def test_a_config_map_is_named_after_its_content() -> None:
         ({"cluster_memory": "1 GB"}, "`cluster.memory` is `1 GB`"),
         ({"cluster_model_server": "mlserver"}, "has no router"),
         ({"key_secret": "x=y"}, "not a name"),
+        ({"allow_to": ("kafka.example.com",)}, "`kubernetes.allow_to` has `kafka.example.com`"),
+        ({"allow_to": ("99999",)}, "`kubernetes.allow_to` has `99999`"),
+        ({"cluster_ephemeral_storage": "much"}, "`cluster.ephemeral_storage` is `much`"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(given: dict[str, Any], fault: str) -> None:

@@ -241,26 +241,28 @@ def test_the_image_of_the_model_servers_is_still_looked_at() -> None:
         ("seldon2", {}, {"podSelector": {}}, 9000),
     ],
 )
-def test_egress_can_be_limited_to_the_arms(
+def test_the_router_calls_the_arms_and_nothing_else(
     target: str, given: dict[str, Any], to: object, port: int
 ) -> None:
-    usual = {"cluster_namespace": "shop", "kubernetes_limit_egress": True}
+    usual = {"cluster_namespace": "shop"}
     (policy,) = objects(rendered(target, spec(1.0), **usual, **given), "NetworkPolicy")
     names_, arms = policy["spec"]["egress"]
     assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert {each["port"] for each in names_["ports"]} == {53, 5353}
     assert arms == {"to": [to], "ports": [{"port": port}]}
     (policy,) = objects(
-        rendered(target, spec(1.0), cluster_namespace="shop", **given), "NetworkPolicy"
+        rendered(target, spec(1.0), **usual, kubernetes_limit_egress=False, **given),
+        "NetworkPolicy",
     )
     assert policy["spec"]["policyTypes"] == ["Ingress"]
 
 
-def test_egress_is_not_limited_to_what_nobody_knows() -> None:
-    deployment = with_endpoint(spec(1.0), ELSEWHERE)
-    given = {"kubernetes_limit_egress": True}
-    assert "not known" in refusal("kserve", deployment, cluster_router=True, **given)[0]
-    assert "fetch models" in refusal("kubernetes", spec(1.0), **given)[0]
+@pytest.mark.parametrize("target", ["kserve", "kubernetes"])
+def test_egress_reaches_a_server_that_runs_already(target: str) -> None:
+    deployment = with_endpoint(spec(1.0), "mlflow+https://models.example.com#token=OTHER_TOKEN")
+    made = rendered(target, deployment, cluster_router=target != "kubernetes")
+    (policy,) = objects(made, "NetworkPolicy")
+    assert policy["spec"]["egress"][-1] == {"ports": [{"port": 443}]}
 
 
 # Servers that run already

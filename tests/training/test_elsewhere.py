@@ -32,6 +32,7 @@ pytestmark = pytest.mark.usefixtures("clean_environ")
 
 Capture = pytest.CaptureFixture[str]
 GOLDEN = Path(__file__).parents[1] / "golden/training"
+FILES = ("configmap.yaml", "networkpolicy.yaml", "job.yaml")
 MLPROJECT = """
 name: Tiny
 entry_points:
@@ -69,7 +70,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def rendered(text: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    config, job = yaml.safe_load_all(text)
+    config, _, job = yaml.safe_load_all(text)
     return config, job
 
 
@@ -78,15 +79,15 @@ def test_a_grid_is_an_indexed_job(cli: Cli, project: Path, capsys: Capture) -> N
     assert cli(project, *words) == 0
     out = capsys.readouterr().out
     assert "a Job of 6 trials, 2 at a time" in out
-    files = [project / "train/tiny" / name for name in ("configmap.yaml", "job.yaml")]
-    assert "next: kubectl apply -f train/tiny/configmap.yaml -f train/tiny/job.yaml" in out
+    files = [project / "train/tiny" / name for name in FILES]
+    assert f"next: kubectl apply {' '.join(f'-f train/tiny/{name}' for name in FILES)}" in out
     for file in files:
         assert file.read_text() == (GOLDEN / file.name).read_text()
     assert not (project / ".mlops").exists()
     assert cli(project, *words, "--json") == 0
     document = json.loads(capsys.readouterr().out)
     fits("training-job", document)
-    assert [file["change"] for file in document["files"]] == ["same", "same"]
+    assert [file["change"] for file in document["files"]] == ["same", "same", "same"]
 
 
 @pytest.mark.parametrize("version", ["1.29.0", "1.34.0"])

@@ -179,6 +179,7 @@ def render_options(settings: Settings) -> RenderOptions:
         tracking_uri=tracking
         if tracking.startswith("http") and tracking == without_credentials(tracking)
         else "",
+        endpoint_url=settings.artifacts.endpoint_url,
         cluster=settings.cluster,
         monitoring=settings.monitoring,
         kubernetes=settings.kubernetes,

@@ -86,6 +86,13 @@ def _indented(lines: list[str], text: str, indent: int) -> str:
     return "\n".join(" " * indent + line for line in lines)
 
 
+def comment(text: str) -> str:
+    """Write ASCII of one line into a comment as it is."""
+    if not text.isprintable() or not text.isascii():
+        raise TypeError(f"A comment of a manifest cannot hold {text!r}.")
+    return _Block(text)
+
+
 def render_template(
     name: str,
     values: Mapping[str, Any],
@@ -116,6 +123,7 @@ def _environment(finalize: Callable[[object], object]) -> SandboxedEnvironment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["comment"] = comment
     environment.filters["json_block"] = json_block
     environment.filters["text_block"] = text_block
     environment.filters["folded_block"] = folded_block

@@ -92,6 +92,7 @@ class TrainingSettings:
     secret: str = setting("", "Secret with what the Job's pods need to reach MLflow and its store")
     cpu: str = setting("1", "CPU that a trial in a Job requests")
     memory: str = setting("2Gi", "memory that a trial in a Job requests, and may not exceed")
+    ephemeral_storage: str = setting("10Gi", "disk of a trial in a Job, reserved and the limit")
     diff: bool = setting(True, "keep the changes of tracked files with a run whose code is dirty")
 
 
@@ -275,6 +276,9 @@ class ClusterSettings:
     service_account: str = setting("", "ServiceAccount of the pods, with rights in the cloud")
     cpu: str = setting("500m", "CPU that a server requests")
     memory: str = setting("1Gi", "memory that a server requests, and may not exceed")
+    ephemeral_storage: str = setting(
+        "4Gi", "disk for the models and temporary files of a server, reserved and the limit"
+    )
     extras: tuple[str, ...] = setting((), "what is rendered too, as `--with`: monitoring")
 
 
@@ -308,7 +312,10 @@ class KubernetesSettings:
     allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")
     grpc_port: int = setting(0, "port of the Service for gRPC, beside 80 for HTTP; 0: no gRPC")
     limit_egress: bool = setting(
-        False, "with `router`: pods call names, model servers and PostgreSQL at 5432, no more"
+        True, "pods call what they need and no more; false: anything, as in a mesh"
+    )
+    allow_to: tuple[str, ...] = setting(
+        (), "what pods may call beside: ports, blocks such as 10.0.0.0/8:5432, namespaces"
     )
 
 

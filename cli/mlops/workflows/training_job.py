@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlops.settings import Settings
     from mlops.training import TrainRequest
 
-_FILES = ("configmap", "job")
+_FILES = ("configmap", "networkpolicy", "job")
 _INDEX = "$(JOB_COMPLETION_INDEX)"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0")  # noqa: S104 - refused, not bound
 # A ConfigMap has at most 1 MiB, and its names count as well.
@@ -42,6 +42,7 @@ _WORDS = {
     "secret": rf"({_LABEL}(\.{_LABEL})*)?",
     "cpu": _QUANTITY,
     "memory": _QUANTITY,
+    "ephemeral_storage": _QUANTITY,
 }
 
 

@@ -15,7 +15,7 @@ _COMMON = "cluster"
 _NOT_KEPT = ("kubeconfig", "context", "timeout_s", "namespace")
 _IMAGE = "image"
 _ROUTER_IMAGE = "router_image"
-_BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri", "workers")
+_BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri", "endpoint_url", "workers")
 
 
 def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:
@@ -32,6 +32,8 @@ def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, A
     if not options.workers:
         # As it was before there were several; else every old revision would differ.
         del found["workers"]
+    if not options.endpoint_url:
+        del found["endpoint_url"]
     found |= {_IMAGE: rendered.image, _ROUTER_IMAGE: rendered.router_image}
     for section in _sections(target, options):
         record = getattr(options, section)

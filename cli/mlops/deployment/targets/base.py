@@ -33,6 +33,7 @@ class RenderOptions:
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         features: What is kept of each decision's rows, as the setting `journal.features`.
         tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
+        endpoint_url: Address of the artifact store's server; empty for the provider's own.
         cluster: What all manifests have in common.
         monitoring: For `--with monitoring`.
         kubernetes: For `kubernetes`.
@@ -49,6 +50,7 @@ class RenderOptions:
     workers: int = 0
     features: str | tuple[str, ...] = "all"
     tracking_uri: str = ""
+    endpoint_url: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
     monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)

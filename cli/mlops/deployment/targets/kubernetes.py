@@ -12,14 +12,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
 from mlops.deployment.rendering import render_template
-from mlops.deployment.targets import sources
+from mlops.deployment.targets import egress, sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
 from mlops.deployment.targets.own_image import own_image
 from mlops.spec.deployment import DeploymentSpec, check, to_dict
@@ -51,7 +51,6 @@ class Kubernetes:
             [
                 *refusals(spec, options),
                 *_model_server_refusals(options),
-                *_egress_refusals(options),
             ],
         )
 
@@ -73,19 +72,6 @@ class Kubernetes:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ModelServers:
-    """Where the model servers are that our server is in front of.
-
-    Attributes:
-        port: At which their pods listen, or those of the gateway before them.
-        same_namespace: Whether these pods are in the namespace of our server.
-    """
-
-    port: int
-    same_namespace: bool = True
-
-
 def server_files(
     spec: DeploymentSpec, options: RenderOptions, image: str, behind: ModelServers | None = None
 ) -> dict[str, str]:
@@ -103,7 +89,8 @@ def server_files(
     values = {
         **_values(spec, options, image),
         "in_front": behind is not None,
-        "egress": behind if options.kubernetes.limit_egress else None,
+        "limit_egress": options.kubernetes.limit_egress,
+        "egress": egress.rules_of(spec, options, behind),
     }
     return {
         f"{kind}.yaml": render_template(f"kubernetes/{kind}.yaml", values)
@@ -167,6 +154,7 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "storage_secret": cluster.storage_secret,
         "cpu": cluster.cpu,
         "memory": cluster.memory,
+        "ephemeral_storage": cluster.ephemeral_storage,
         "journal_secret": own.journal_secret or f"{spec.name}-journal",
         "key_secret": _key_secret(spec, options),
         "config": f"{spec.name}-{_digest(document)}",
@@ -249,7 +237,9 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     yield from sources.refusals(
         spec, lambda parts: _unfetchable(parts, options), lambda model: not model.endpoint
     )
+    yield from sources.disk_refusals(spec, options, together=True)
     yield from _setting_refusals(options)
+    yield from egress.refusals(options)
     yield from (Refusal(*fault) for fault in faults(options.monitoring))
 
 
@@ -278,14 +268,6 @@ def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:
         )
 
 
-def _egress_refusals(options: RenderOptions) -> Iterator[Refusal]:
-    if options.kubernetes.limit_egress:
-        yield Refusal(
-            "`kubernetes.limit_egress` is on, and where the pods fetch models is not known here",
-            "Leave it out; with `--router` another platform fetches them.",
-        )
-
-
 def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
     own, cluster = options.kubernetes, options.cluster
     if own.mode not in _MODES:
@@ -293,6 +275,7 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
     for key, value in (
         ("cluster.cpu", cluster.cpu),
         ("cluster.memory", cluster.memory),
+        ("cluster.ephemeral_storage", cluster.ephemeral_storage),
         ("kubernetes.volume", own.volume),
     ):
         if not _QUANTITY.fullmatch(value):
@@ -328,7 +311,9 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
             )
 
 
-def notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+def notes(
+    spec: DeploymentSpec, options: RenderOptions, behind: ModelServers | None = None
+) -> Iterator[str]:
     """Say what the reader should know about our server."""
     if options.kubernetes.grpc_port and options.kubernetes.host:
         yield (
@@ -348,6 +333,12 @@ def notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
             "The pods fetch models without credentials. Name a Secret (`storage_secret` of "
             "`[cluster]`; `mlops stores secret --for kubernetes` prints one) or a ServiceAccount "
             "with rights in the cloud (`service_account`)."
+        )
+    if options.kubernetes.limit_egress:
+        rules = egress.rules_of(spec, options, behind)
+        yield (
+            f"The pods may call {', '.join(['DNS', *dict.fromkeys(map(str, rules))])}, and nothing "
+            "else; `allow_to` of `[kubernetes]` adds to it."
         )
     for token in _tokens(spec):
         yield (

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 from mlops.deployment.targets import kubernetes
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions
+from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import labels_of, models_of
 from mlops.deployment.targets.own_image import OwnImage, own_image
 from mlops.spec.deployment import DeploymentSpec
@@ -46,7 +47,7 @@ class Behind:
 
     platform: str
     kind: str
-    servers: kubernetes.ModelServers
+    servers: ModelServers
     endpoints: Mapping[str, str]
     rendered: Rendered
     image: OwnImage | None
@@ -95,11 +96,6 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
             "every arm is a server that runs already, so the platform has nothing to run",
             "`--target kubernetes` calls them as arms.",
         )
-    if options.kubernetes.limit_egress and not all(map(is_on_platform, spec.models)):
-        yield Refusal(
-            "`kubernetes.limit_egress` is on, and an arm is a server whose place is not known here",
-            "Leave it out.",
-        )
     # Where its models are fetched from is the platform's business.
     yield from kubernetes.refusals(_routed(spec, _asked(spec)), _its_own(options))
 
@@ -122,7 +118,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
             *platform.notes,
             *(() if behind.image else image.notes),
             *_notes(spec, behind),
-            *kubernetes.notes(routed, own),
+            *kubernetes.notes(routed, own, behind.servers),
             *seen.notes,
         ),
         # A new arm gets traffic as soon as our server is there.

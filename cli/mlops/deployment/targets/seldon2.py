@@ -19,7 +19,8 @@ from typing import Any
 from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import platform, rclone, router, sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
-from mlops.deployment.targets.kubernetes import ModelServers, kustomization
+from mlops.deployment.targets.egress import ModelServers
+from mlops.deployment.targets.kubernetes import kustomization
 from mlops.deployment.targets.names import MAX_NAME, labels_of
 from mlops.deployment.targets.weights import finest, too_small
 from mlops.spec.deployment import DeploymentSpec, check

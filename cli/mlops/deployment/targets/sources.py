@@ -6,7 +6,9 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import SplitResult, urlsplit
 
-from mlops.deployment.targets.base import Refusal
+from mlops.deployment.targets.base import Refusal, RenderOptions
+from mlops.deployment.targets.names import models_of
+from mlops.linting.rules.pods import amount
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.model import ModelVersion
@@ -93,3 +95,28 @@ def _split(source: str) -> SplitResult | None:
         return urlsplit(source)
     except ValueError:
         return None
+
+
+def disk_refusals(
+    spec: DeploymentSpec, options: RenderOptions, *, together: bool
+) -> Iterator[Refusal]:
+    """Refuse models of known size that do not fit on the disk that their pod may use.
+
+    Args:
+        spec: Has the models.
+        options: What their files say, and how much a pod may use.
+        together: Whether one pod holds all of them.
+    """
+    sizes = {
+        model.source: options.details[name].size_bytes or 0
+        for name, model in models_of(spec).items()
+        if name in options.details
+    }
+    needed = sum(sizes.values()) if together else max(sizes.values(), default=0)
+    allowed = amount(options.cluster.ephemeral_storage)
+    if allowed is not None and needed > allowed:
+        yield Refusal(
+            f"the models of a pod take {needed / 2**30:.1f} GiB, and `cluster.ephemeral_storage` "
+            f"is `{options.cluster.ephemeral_storage}`",
+            "Allow them more, and as much again for temporary files.",
+        )

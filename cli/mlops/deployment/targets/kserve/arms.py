@@ -8,7 +8,7 @@ from packaging.version import Version
 
 from mlops.deployment.targets import router
 from mlops.deployment.targets.base import RenderOptions
-from mlops.deployment.targets.kubernetes import ModelServers
+from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import labels_of, models_of
 from mlops.spec.deployment import DeploymentSpec
 

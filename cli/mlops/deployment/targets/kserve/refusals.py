@@ -51,6 +51,7 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     if settings:
         return
     yield from sources.refusals(spec, _unfetchable, router.is_on_platform)
+    yield from sources.disk_refusals(spec, options, together=False)
     yield from _name_refusals(spec, options)
     if options.cluster.router:
         yield from _router_refusals(spec, options)

@@ -103,6 +103,7 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "storage_secret": cluster.storage_secret,
         "cpu": cluster.cpu,
         "memory": cluster.memory,
+        "ephemeral_storage": cluster.ephemeral_storage,
         "gateway": {"namespace": gateway[1], "name": gateway[2]} if gateway else None,
         "host": own.host,
         "canaries": [],

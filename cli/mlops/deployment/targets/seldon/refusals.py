@@ -44,6 +44,7 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     if settings:
         return
     yield from sources.refusals(spec, rclone.unfetchable, router.is_on_platform)
+    yield from sources.disk_refusals(spec, options, together=False)
     if not begins_with_letter(spec.name):
         yield Refusal(
             f"its services would be named after `{spec.name}`, and a service's name begins with a "

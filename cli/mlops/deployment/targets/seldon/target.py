@@ -132,5 +132,6 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "service_account": options.cluster.service_account,
         "cpu": options.cluster.cpu,
         "memory": options.cluster.memory,
+        "ephemeral_storage": options.cluster.ephemeral_storage,
         "probe": Probe(),
     }
