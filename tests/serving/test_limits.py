@@ -221,6 +221,25 @@ def test_one_who_waits_for_room_in_vain_is_told(monkeypatch: pytest.MonkeyPatch)
     assert left(room) == MAX_BODY
 
 
+def test_one_who_gives_up_as_room_comes_free_takes_none_along() -> None:
+    """Forty large bodies at once were answered with 500 where two waits ended together."""
+
+    async def scene() -> int:
+        room = BodyRoom(0)
+        room.take(MAX_BODY)
+        waiting = [asyncio.create_task(room.enter(SMALL_BODY * 2)) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        waiting[1].cancel()
+        # Before their tasks run again.
+        room.give_back(MAX_BODY)
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(each) for each in done] == [asyncio.CancelledError] * 2 + [type(None)]
+        return left(room)
+
+    assert asyncio.run(scene()) == MAX_BODY - SMALL_BODY * 2
+
+
 def test_the_room_fits_the_memory_of_the_container(tmp_path: Path) -> None:
     mib = 1024 * 1024
     assert memory_limit(tmp_path) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -165,7 +166,7 @@ def is_alive(where: Places) -> bool:
     crash or a reboot does.
     """
     try:
-        descriptor = os.open(where.lock, os.O_RDWR)
+        descriptor = _open_to_ask(where.lock)
     except FileNotFoundError:
         return False
     try:
@@ -175,6 +176,16 @@ def is_alive(where: Places) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _open_to_ask(lock: Path) -> int:
+    try:
+        return os.open(lock, os.O_RDWR)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        # NFS locks only what is open for writing; elsewhere this is enough.
+        return os.open(lock, os.O_RDONLY)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import (
     URL,
@@ -50,7 +52,7 @@ def open_engine(url: str) -> Engine:
             are of another version.
         RemoteError: The database cannot be reached.
     """
-    parsed = _parse(url)
+    parsed = _for_reading(_parse(url))
     engine = _engine(parsed)
     try:
         if engine.dialect.name == "sqlite" and parsed.database and "mode" not in parsed.query:
@@ -86,6 +88,20 @@ def _parse(url: str) -> URL:
             f"A journal cannot be kept in `{parsed.drivername}`.", hint=_EXAMPLES
         )
     return parsed
+
+
+def _for_reading(parsed: URL) -> URL:
+    """Return what opens a file on a disk that nobody can write; any other URL as it is."""
+    file = Path(parsed.database or "")
+    if parsed.get_backend_name() != "sqlite" or parsed.query or not file.is_file():
+        return parsed
+    if not os.statvfs(file).f_flag & os.ST_RDONLY:
+        return parsed
+    # Without a log SQLite would make one, which the disk refuses (https://sqlite.org/wal.html#readonly).
+    query = {"mode": "ro", "uri": "true"}
+    if not file.with_name(f"{file.name}-wal").exists():
+        query["immutable"] = "1"
+    return parsed.set(database=f"file:{quote(str(file))}", query=query)
 
 
 def _engine(parsed: URL) -> Engine:
@@ -125,7 +141,9 @@ def _shown(parsed: URL) -> str:
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    # It stays in the file. Setting it again is refused where nobody can write.
+    if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        cursor.execute("PRAGMA journal_mode=WAL")
     # In WAL mode only FULL syncs the log at each commit; NORMAL may lose the last commits in a
     # power cut (https://sqlite.org/pragma.html#pragma_synchronous).
     cursor.execute("PRAGMA synchronous=FULL")

@@ -73,7 +73,7 @@ class BodyRoom:
             if turn.done() and not turn.cancelled():
                 # It came at the very moment.
                 self.give_back(size)
-            else:
+            elif (size, turn) in self._waiting:
                 self._waiting.remove((size, turn))
                 self._admit_waiting()
             if isinstance(error, TimeoutError):
@@ -83,8 +83,10 @@ class BodyRoom:
     def _admit_waiting(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._left:
             size, turn = self._waiting.popleft()
-            self._left -= size
-            turn.set_result(None)
+            # One that has given up stands here until its task runs again.
+            if not turn.done():
+                self._left -= size
+                turn.set_result(None)
 
     def take(self, size: int) -> None:
         """Take room.
