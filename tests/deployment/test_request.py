@@ -198,7 +198,11 @@ def test_all_faults_of_a_file_at_once(settings: Settings, tmp_path: Path) -> Non
         assert part in caught.value.message
 
 
-@pytest.mark.parametrize("text", ["", "- a\n", "arms: []\n", "arms: {a: b}\n", "a: [\n", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "- a\n", "arms: []\n", "arms: {a: b}\n", "a: [\n", "\x00", "[" * 50_000, "a: " * 50_000],
+    ids=lambda text: repr(text[:20]),
+)
 def test_a_file_that_is_none(settings: Settings, tmp_path: Path, text: str) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text(text)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from mlops.serving.patience import MAX_HEADER_BYTES
-from tests.hostile.wire import DOORS, GOOD, Wire, exchange, nothing_happens_to, request
+from tests.hostile.wire import DOORS, GOOD, MIB, Wire, exchange, nothing_happens_to, request
 from tests.serving.models import ROWS, records
 from tests.serving.server import Reply, Server
 
@@ -284,3 +284,18 @@ def test_old_versions_of_http_are_answered(server: Server) -> None:
 def test_predictions_are_still_right(server: Server) -> None:
     replies = [server.predict(records(ROWS[:1]), x_mlops_arm="b") for _ in range(3)]
     assert len({reply.body for reply in replies}) == 1
+
+
+@pytest.mark.parametrize("path", ["/ping", "/invocations"])
+def test_who_has_asked_and_closes_one_side_gets_every_answer(server: Server, path: str) -> None:
+    one = request(path, method="GET") if path == "/ping" else request(path, GOOD)
+    with Wire(server) as wire:
+        wire.send(one * 1_000)
+        wire.end()
+        assert {wire.reply().status for _ in range(1_000)} == {200}
+        assert wire.closed
+
+
+def test_a_body_far_beyond_the_limit_is_told_so(server: Server) -> None:
+    """Only then has a client that sends all before it reads seen anything but a reset."""
+    assert exchange(server, request("/invocations", b"x" * 70 * MIB)).status == 413

@@ -106,6 +106,10 @@ class Wire:
         self.socket.sendall(data)
         return self
 
+    def end(self) -> None:
+        """Say that no more is sent."""
+        self.socket.shutdown(socket.SHUT_WR)
+
     def reply(self, *, head: bool = False) -> Reply:
         """Read the next answer."""
         while b"\r\n\r\n" not in self._read:

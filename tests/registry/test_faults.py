@@ -15,9 +15,11 @@ from sqlalchemy import create_engine, text
 
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
 from mlops.registry import fetch, mlflow_errors, open_registry, resolve
+from mlops.registry.faults import store_errors
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
+from tests.servers import unused_port
 
 pytestmark = pytest.mark.usefixtures("clean_environ")
 
@@ -139,3 +141,21 @@ def test_a_full_and_a_read_only_disk_are_called_that(tmp_path: Path) -> None:
         connection.execute(text("CREATE TABLE u (x)"))
     for engine in (full, closed):
         engine.dispose()
+
+
+def test_a_database_that_refuses_connections(tmp_path: Path) -> None:
+    uri = f"postgresql://ann:hunter2@127.0.0.1:{unused_port()}/mlflow"
+    settings = load_settings(tmp_path, flags={"tracking.uri": uri}, environ={})
+    started = time.monotonic()
+    with pytest.raises(RemoteError, match="Connection refused") as caught:
+        open_registry(settings)
+    assert time.monotonic() - started < 10
+    assert "hunter2" not in caught.value.message
+
+
+def test_keys_that_lead_the_lister_round_and_round() -> None:
+    def list_below(key: str) -> None:
+        list_below(f"{key}/..")
+
+    with pytest.raises(InvalidInputError, match="cannot be files"), store_errors("s3://shop/model"):
+        list_below("model")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import os
@@ -440,3 +441,22 @@ def test_a_low_limit_of_open_files_is_raised(
     limits = Path(f"/proc/{server.process.pid}/limits").read_text().splitlines()
     (line,) = [each for each in limits if each.startswith("Max open files")]
     assert int(line.split()[3]) == min(before[1], 65_536)
+
+
+def test_connections_leave_files_to_others(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    server = start(make_launch(tmp_path, served(models)))
+    resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (256, 256))
+    with contextlib.ExitStack() as stack:
+        idle = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+            for _ in range(300)
+        ]
+        assert server.admin("GET", "/status").status == 200
+        assert idle[-1].recv(1_000).startswith(b"HTTP/1.1 503")
+        idle[0].sendall(b"GET /ping HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert idle[0].recv(1_000).startswith(b"HTTP/1.1 200")
+    deadline = time.monotonic() + 20
+    while server.get("/ping").status != 200:
+        assert time.monotonic() < deadline

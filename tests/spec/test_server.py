@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, MlopsError
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import (
@@ -61,6 +61,12 @@ def test_a_state_comes_back_and_leaves_no_draft(tmp_path: Path) -> None:
     for state in (STATE, replace(STATE, stopped_ms=9, request=None)):
         write_state(state, tmp_path / "state.json")
         assert read_state(tmp_path / "state.json") == state
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    # Nor does one that cannot be written, as on a full disk.
+    (tmp_path / "state.json").unlink()
+    (tmp_path / "state.json" / "in the way").mkdir(parents=True)
+    with pytest.raises(MlopsError, match="cannot be written"):
+        write_state(state, tmp_path / "state.json")
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
 
 

@@ -16,6 +16,7 @@ from mlops.deployment.places import deployment_name
 from mlops.deployment.request import DeployRequest, read_request
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings, load_settings
+from mlops.settings.yaml_text import parse_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _name(settings: Settings, file: Path | None) -> str:
     if file is None or settings.origins["deploy.name"] == "command line":
         return name
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         # Whoever reads it next says what is wrong with it.
         return name

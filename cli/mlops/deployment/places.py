@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import secrets
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,7 +20,6 @@ from mlops.deployment.control import get_state
 from mlops.errors import (
     ConflictError,
     InvalidInputError,
-    NotAllowedError,
     NotFoundError,
     RemoteError,
     did_you_mean,
@@ -252,17 +252,16 @@ def socket_path(where: Places) -> Path:
     A Unix socket's path may have 107 bytes, and projects lie deeper than that; so it goes into
     this user's own runtime folder, under a name made from the deployment's.
 
-    Raises:
-        NotAllowedError: Somebody else made a folder of that name before us.
+    Where somebody else made a folder of that name before us, which nobody else can remove from a
+    sticky `/tmp`, the socket gets a new folder; the server's files say where.
     """
     base = os.environ.get("XDG_RUNTIME_DIR")
     runtime = Path(base if base and Path(base).is_dir() else tempfile.gettempdir())
     folder = runtime / f"mlops-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
     status = folder.lstat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise NotAllowedError(
-            f"`{folder}` is open to others.", hint=f"Remove it, or `chmod 700 {folder}`."
-        )
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        folder = Path(tempfile.mkdtemp(prefix=f"{folder.name}-", dir=runtime))
     digest = hashlib.sha256(str(where.state).encode()).hexdigest()[:20]
     return folder / f"{digest}.sock"

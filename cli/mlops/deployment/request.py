@@ -31,6 +31,7 @@ from mlops.rewards.guardrails import check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
 from mlops.settings import Settings
+from mlops.settings.yaml_text import parse_yaml
 from mlops.spec.analysis import Analysis, read_analysis, read_horizon
 from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
@@ -257,7 +258,7 @@ def read_costs(file: str) -> Any:  # noqa: ANN401 - parsed YAML
         InvalidInputError: The file cannot be read.
     """
     try:
-        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
+        return parse_yaml(Path(file).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidInputError(f"`{file}` cannot be read: {error}.") from error
 
@@ -331,7 +332,7 @@ def _promised(settings: Settings) -> tuple[float, float] | None:
 
 def _read_file(settings: Settings, file: Path) -> DeployRequest:
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+        document = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise unreadable(file, error) from error
     faults = _faults(document)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlops.settings.yaml_text import parse_yaml
+
 
 def packages_of(file: Path) -> tuple[str, list[str]]:
     """Return the Python and the packages that a python_env.yaml or conda.yaml asks for, for pip.
@@ -20,10 +22,8 @@ def packages_of(file: Path) -> tuple[str, list[str]]:
 
 def read_requirements(file: Path) -> tuple[str, list[str]]:
     """Return the Python, empty if any, and the requirements that an environment file asks for."""
-    import yaml
-
     # All as text: an unquoted `python: 3.10` would be the number 3.1.
-    content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+    content = parse_yaml(file.read_text(encoding="utf-8"), texts_only=True)
     content = content if isinstance(content, dict) else {}
     items: list[Any] = [*(content.get("build_dependencies") or [])]
     items += content.get("dependencies") or []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from mlops.errors import ConflictError, InvalidInputError, NotFoundError
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.locks import locked
 from mlops.registry.stores.access import adopt_environment, mlflow_environment
@@ -43,6 +45,10 @@ _OURS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+# Databases that MLflow keeps runs in, and where they listen.
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_REACH_S = 5.0
 
 
 def nothing_yet(settings: Settings) -> bool:
@@ -246,3 +252,20 @@ def _make_place(settings: Settings) -> None:
                 f"`{uri}` is in the folder `{folder}`, which does not exist.",
                 hint=f"mkdir -p {folder}",
             )
+    _reach_database(uri)
+
+
+def _reach_database(uri: str) -> None:
+    """Say at once that a database refuses connections; MLflow would try for two minutes."""
+    parts = urlsplit(uri)
+    port = _PORTS.get(parts.scheme.partition("+")[0])
+    # Several hosts are the driver's business.
+    if port is None or not parts.hostname or "," in parts.netloc:
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port or port), _REACH_S).close()
+    except OSError as error:
+        raise RemoteError(
+            f"MLflow's database at `{without_credentials(uri)}` cannot be reached: {error}.",
+            hint="Is it running, and is the address right? `mlops config show --origin` names it.",
+        ) from error

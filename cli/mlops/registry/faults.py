@@ -104,6 +104,12 @@ def store_errors(source: str) -> Iterator[None]:
         raise InvalidInputError(
             f"`{where}` needs the library `{error.name}`, which is not installed."
         ) from error
+    except RecursionError:
+        # MLflow follows a key such as `model/../x` round and round.
+        raise InvalidInputError(
+            f"`{where}` has keys that cannot be files, such as one with `..` in it.",
+            hint="Remove them from the bucket, or push the model to a new place.",
+        ) from None
     except _client_errors(scheme) as error:
         raise _from_client(scheme, error, Access(scheme), where) from error
 

@@ -31,7 +31,8 @@ _ROOM_WAIT_S = 5.0
 _MAX_WAITING = 256
 # What is made of a body takes about eleven times its bytes; the rest is for the models.
 _OF_MEMORY = 32
-_MAX_DROPPED = 4 * MAX_BODY
+# Dropping costs no memory, and no time beyond `BODY_DEADLINE_S`.
+_MAX_DROPPED = 32 * MAX_BODY
 # What zlib calls the two formats.
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 

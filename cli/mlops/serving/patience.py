@@ -12,6 +12,7 @@ memory for nothing, so whatever has begun has a deadline, and headers have a siz
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -45,11 +46,18 @@ _READER_BYTES = 64 * 1024
 # How long what a refused caller still sends is dropped, so that it gets to read why.
 _LINGER_S = 2.0
 
+# Descriptors that connections leave to the owner's socket, the journal and the models.
+_KEPT_FILES = 64
+
 _REFUSAL = (
     b"HTTP/1.1 %b\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\n"
     b"connection: close\r\n\r\n%b"
 )
 _HEAD_END = b"\r\n\r\n"
+_CROWDED = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 26\r\nretry-after: 1\r\nconnection: close\r\n\r\nToo many connections open."
+)
 _FAILED = (
     b"HTTP/1.1 500 Internal Server Error\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 21\r\n\r\nInternal Server Error"
@@ -92,6 +100,7 @@ class PatientProtocol(HttpToolsProtocol):
     _header_bytes = 0
     _incoming = 0
     _refused = False
+    _ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for the first request."""
@@ -100,6 +109,11 @@ class PatientProtocol(HttpToolsProtocol):
         # Another application, that of the administration, does without.
         self._short = self.config.app if isinstance(self.config.app, App) else None
         self._wait(HEADER_DEADLINE_S)
+        if len(self.connections) > _most_connections():
+            # At the very limit nobody could be accepted, not even the owner.
+            self._refused = True
+            transport.write(_CROWDED)
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no longer."""
@@ -107,6 +121,13 @@ class PatientProtocol(HttpToolsProtocol):
         if self._reader is not None:
             self._reader.cancel()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio's own
+        """Answer what a caller has asked before it closed its side (RFC 9112, section 9.6)."""
+        waits = bool(self._unfed) or (self._stage % 3 == _IDLE and not self._is_free())
+        # With TLS there is no such thing as one side.
+        self._ended = waits and self.transport.get_extra_info("ssl_object") is None
+        return self._ended
 
     def data_received(self, data: bytes) -> None:
         """Answer a request whose head is known, or read on and wait for what has begun."""
@@ -259,6 +280,12 @@ class PatientProtocol(HttpToolsProtocol):
             # Uvicorn reads on after an answer.
             self.flow.pause_reading()
             self.loop.call_soon(self._read_on)
+        else:
+            self._close_if_ended()
+
+    def _close_if_ended(self) -> None:
+        if self._ended and self._is_free() and not self._unfed:
+            self.transport.close()
 
     def _respond(self, head: KnownHead, body: bytes) -> None:
         """Answer a usual request, at once if its model is quick."""
@@ -292,7 +319,13 @@ class PatientProtocol(HttpToolsProtocol):
         self.transport.write(answer)
         if not head.keep_alive:
             self.transport.close()
-        if not head.keep_alive or self.pipeline or self._unfed or self.flow.read_paused:
+        if (
+            not head.keep_alive
+            or self.pipeline
+            or self._unfed
+            or self.flow.read_paused
+            or self._ended
+        ):
             self.on_response_complete()
             return
         self.server_state.total_requests += 1
@@ -324,6 +357,7 @@ class PatientProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         """Go on, as the caller reads its answers again."""
         super().resume_writing()
+        self._close_if_ended()
         self.loop.call_soon(self._read_on)
 
     def _size_of_headers(self) -> int:
@@ -391,6 +425,11 @@ class PatientProtocol(HttpToolsProtocol):
             self.transport.abort()
         elif left:
             self._watch_reader()
+
+
+def _most_connections() -> int:
+    """Connections that leave some of this process's files to others."""
+    return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 2 * _KEPT_FILES, _KEPT_FILES)
 
 
 def _length(headers: Sequence[tuple[bytes, bytes]]) -> int:

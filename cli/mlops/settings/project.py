@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError
+from mlops.settings.yaml_text import parse_yaml
 
 
 def find_project(start: Path) -> Path:
@@ -78,7 +79,7 @@ def _named_in_mlproject(path: Path) -> str:
     import yaml
 
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(
             f"`{path}` is not valid YAML: {error}", hint="Fix that line and try again."

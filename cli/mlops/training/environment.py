@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mlops.errors import InvalidInputError
+from mlops.settings.yaml_text import parse_yaml
 
 Severity = Literal["missing", "major", "minor", "patch"]
 
@@ -65,7 +66,7 @@ def _wanted(file: Path) -> Iterator[str]:
 
     try:
         # All as text: an unquoted `python: 3.10` would be the number 3.1.
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=yaml.BaseLoader)  # noqa: S506
+        content = parse_yaml(file.read_text(encoding="utf-8"), texts_only=True)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"`{file}` is not valid YAML: {error}") from error
     content = content if isinstance(content, dict) else {}

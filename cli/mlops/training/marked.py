@@ -105,6 +105,8 @@ def read_yaml(file: Path) -> Marked:
         loader = yaml.SafeLoader(file.read_text(encoding="utf-8"))
         node = loader.get_single_node()
         content = None if node is None else loader.construct_document(node)
+    except RecursionError:
+        raise InvalidInputError(f"`{file}` is nested too deep.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"`{file}` is not valid YAML: {error}") from error
     found = list(_keys_of(node, ())) if node is not None else []
