@@ -7,6 +7,7 @@ line never import each other:
     commands | api                             parse, call, render | the same for programs
     workflows                                  flows that cross parts: promote, rollback, demo
     training | deployment | serving | consumers | feedback | client | monitoring
+    audit                                      the trail of changes: from ledger and journal
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     runtimes | environments                    what executes a model, and with which packages
     spec | protocols | policies | rewards | stats | charts | linting

@@ -8,6 +8,7 @@ import typer
 
 import mlops
 from mlops.commands import (
+    audit,
     cache,
     config,
     demo,
@@ -77,6 +78,7 @@ app.command(rich_help_panel=_LOOK)(ui.ui)
 app.command(rich_help_panel=_LOOK)(start.start)
 app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
+app.add_typer(audit.app, name="audit", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)
 app.add_typer(project.app, name="project", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(lint.lint)

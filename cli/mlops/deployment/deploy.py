@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from mlops.deployment.isolation import isolate
 from mlops.deployment.local import check_answers, check_port, running, serve, settled
 from mlops.deployment.lost import check_nothing_lost
 from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.plan import Plan, difference, make_plan
+from mlops.deployment.recording import recorded
 from mlops.deployment.request import DeployRequest, kept_lines, make_spec
 from mlops.deployment.rewarding import settle_reward
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry import fetched, open_registry
 from mlops.registry.client import nothing_yet
+from mlops.registry.content import read_content
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.registry.pushed import pin
 from mlops.registry.transfer import Show
@@ -128,7 +131,8 @@ def apply(
     ledger = open_ledger(settings, spec.name)
     say("Fetching models")
     files = [model for model in spec.models if not model.endpoint]
-    with fetched(files, settings, show) as folders, changing(where):
+    recording = recorded(settings, spec.name)
+    with fetched(files, settings, show) as folders, recording, changing(where):
         found = iter(folders)
         paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
         # Before anything is written: it may take minutes, and fail.
@@ -137,8 +141,10 @@ def apply(
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
         else:
+            contents = _contents(spec, paths)
             say("Recording the revision")
             number = ledger.begin(intent, prepared.newest)
+            ledger.note_contents(number, contents)
         say("Loading and checking models")
         served = Served(Revision(number, spec), paths, pythons)
         try:
@@ -153,6 +159,12 @@ def apply(
             ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))
             ledger.commit(number, time.time_ns() // 1_000_000)
     return Deployed(prepared.plan, number, state, process)
+
+
+def _contents(spec: DeploymentSpec, paths: Sequence[str]) -> dict[str, str]:
+    """Digest of the files of each arm's model; of those that are here."""
+    here = [(arm.name, path) for arm, path in zip(spec.arms, paths, strict=False) if path]
+    return {name: read_content(Path(path)).digest for name, path in here}
 
 
 def _serve(
@@ -201,7 +213,7 @@ def mend(settings: Settings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
     if not _pending_here(ledger):
         return []
     finished = []
-    with changing(where, wait_s):
+    with recorded(settings, name), changing(where, wait_s):
         settled(where)
         for entry in _pending_here(ledger):
             if entry.state == "live" or _took(where, entry.number):

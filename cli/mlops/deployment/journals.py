@@ -18,6 +18,7 @@ from mlops.spec.server import ServerState
 if TYPE_CHECKING:
     from mlops.journal.sql import SqlJournal
 
+_FILE = "sqlite:///"
 _VARIABLE = "MLOPS_JOURNAL_URL"
 _IN_ENVIRONMENT = f"env:{_VARIABLE}"
 
@@ -49,7 +50,20 @@ def open_journal(settings: Settings, name: str, state: ServerState | None) -> Sq
     """
     from mlops.journal.sql import SqlJournal
 
+    return SqlJournal(journal_url(_reference(settings, name, state), name))
+
+
+def has_journal(settings: Settings, name: str, state: ServerState | None) -> bool:
+    """Whether there may be something to read; a file that is gone is not to be made again."""
+    reference = _reference(settings, name, state)
+    if not reference.startswith(_FILE):
+        return state is not None or bool(settings.journal.url)
+    path = Path(reference.removeprefix(_FILE).partition("?")[0])
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _reference(settings: Settings, name: str, state: ServerState | None) -> str:
     reference = state.launch.journal_url if state else journal_reference(settings, name)
     if reference == _IN_ENVIRONMENT:
-        reference = settings.journal.url or reference
-    return SqlJournal(journal_url(reference, name))
+        return settings.journal.url or reference
+    return reference

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mlops.audit.entries import iso
 from mlops.deployment.journals import open_journal
 from mlops.deployment.places import is_alive, pick_name, places, read_server_state
+from mlops.deployment.recording import event_now, record
 from mlops.errors import UsageError
 from mlops.settings import Settings
 
+_SUBJECT = "features of old requests"
 _DAY_MS = 24 * 60 * 60 * 1000
 
 
@@ -73,10 +76,16 @@ def prune(
         if dry_run:
             count = journal.count_features(before_ms)
             return Pruned(picked, before_ms, count, size, size, kept_space=True, dry_run=True)
+        count = journal.count_features(before_ms)
+        if count:
+            _announce(settings, picked, before_ms, count)
         count = 0
         for done in journal.forget_features(before_ms):
             count += done
             on_progress(count)
+        if count:
+            told = event_now("forget", _SUBJECT, after={"requests": count})
+            record(settings, picked, told)
         # A server that writes would be refused for as long as the file is rewritten.
         busy = is_alive(where) or not journal.is_file
         if count and not busy:
@@ -84,3 +93,13 @@ def prune(
         return Pruned(picked, before_ms, count, size, journal.size_bytes(), busy, dry_run=False)
     finally:
         journal.close()
+
+
+def _announce(settings: Settings, name: str, before_ms: int, count: int) -> None:
+    """Write down what is to be forgotten, while it is there: afterwards nothing would tell of it.
+
+    Raises:
+        MlopsError: It could not be written down; then nothing is forgotten.
+    """
+    evidence = {"requests": count, "from before": iso(before_ms)}
+    record(settings, name, event_now("forget, begun", _SUBJECT, evidence=evidence))

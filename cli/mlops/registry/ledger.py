@@ -12,9 +12,7 @@ Whoever finds a pending entry later can finish it or give it up.
 
 from __future__ import annotations
 
-import getpass
-import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +20,7 @@ from mlops.errors import ConflictError, NotFoundError
 from mlops.registry.client import LEDGER_PREFIX, experiment_id
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.refs import all_versions, look_up_model, version_numbers
+from mlops.settings.actor import current_actor
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from mlops.spec.place import Place, place_from_dict, place_to_dict
 
@@ -34,9 +33,11 @@ if TYPE_CHECKING:
 _EXPERIMENT = "mlops.deployments"
 _FILE = "revision.json"
 _RUNTIMES_FILE = "runtimes.json"
+_CONTENTS_FILE = "contents.json"
 _LIVE = "live"
 _STATE = "mlops.state"
 _STOPPED = "mlops.stopped_ms"
+_STOPPED_BY = "mlops.stopped_by"
 _PENDING = "pending"
 # MLflow cuts long tag values off or refuses them, depending on its store.
 _MAX_TAG = 4_000
@@ -98,6 +99,7 @@ class Entry:
         error: Why it failed, else empty.
         stopped_ms: When it was taken out of its cluster; 0 if it was not. A server of this machine
             says so itself.
+        job: CI job that made it, and for whom; empty outside of CI.
     """
 
     number: int
@@ -109,6 +111,26 @@ class Entry:
     live_ms: int
     error: str
     stopped_ms: int = 0
+    job: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What became of a revision, without what it is.
+
+    Attributes:
+        number: Revision number, from 1.
+        state: As `Entry.state`.
+        stopped_ms: As `Entry.stopped_ms`.
+        stopped_by: `user@host` of who took it out of its cluster.
+        read: Reads its entry, and the document that MLflow has of it.
+    """
+
+    number: int
+    state: str
+    stopped_ms: int
+    stopped_by: str
+    read: Callable[[], tuple[Entry, dict[str, Any]]]
 
 
 class Ledger:
@@ -125,7 +147,8 @@ class Ledger:
         self._settings = settings
         self._name = name
         self._model = f"{LEDGER_PREFIX}{name}"
-        self.place = f"{socket.gethostname()}:{settings.home}"
+        self.actor = current_actor()
+        self.place = f"{self.actor.host}:{settings.home}"
 
     def numbers(self) -> list[int]:
         """Return every revision number, newest first."""
@@ -153,6 +176,21 @@ class Ledger:
         live = self.live_number()
         return [self._read(version, live) for version in self._versions()]
 
+    def standings(self) -> list[Standing]:
+        """Return what became of every revision, newest first; cheap, as no document is read."""
+        live = self.live_number()
+        return [self._standing(version, live) for version in self._versions()]
+
+    def _standing(self, version: MlflowVersion, live: int) -> Standing:
+        number = int(version.version)
+        return Standing(
+            number,
+            _state(version, is_live=number == live),
+            int(version.tags.get(_STOPPED, 0)),
+            version.tags.get(_STOPPED_BY, ""),
+            lambda: self._documented(version, live),
+        )
+
     def entry(self, number: int) -> Entry:
         """Return one revision.
 
@@ -179,7 +217,8 @@ class Ledger:
         tags = {
             _STATE: _PENDING,
             "mlops.action": intent.action,
-            "mlops.author": f"{getpass.getuser()}@{socket.gethostname()}",
+            "mlops.author": self.actor.name,
+            "mlops.job": self.actor.job[:_MAX_TAG],
             "mlops.place": self.place,
             "mlops.reason": intent.reason[:_MAX_TAG],
         }
@@ -236,9 +275,58 @@ class Ledger:
             run_id = self._client.get_model_version(self._model, str(number)).run_id
             self._client.log_dict(run_id, dict(runtimes), _RUNTIMES_FILE)
 
+    def note_contents(self, number: int, contents: Mapping[str, str]) -> None:
+        """Store what the files of its models were when a revision went live. May be repeated.
+
+        A registered version means the same for ever by agreement only: whoever may write to the
+        artifact store can replace its files.
+
+        Args:
+            number: Of the revision.
+            contents: Name of each arm to the digest of its model's files.
+        """
+        with mlflow_errors(self._settings):
+            run_id = self._client.get_model_version(self._model, str(number)).run_id
+            self._client.log_dict(run_id, dict(contents), _CONTENTS_FILE)
+
+    def contents(self, number: int) -> dict[str, str]:
+        """Return what `note_contents` stored; empty where nobody looked at the files."""
+        import mlflow
+
+        with mlflow_errors(self._settings):
+            version = self._client.get_model_version(self._model, str(number))
+            files = {file.path for file in self._client.list_artifacts(version.run_id)}
+            if _CONTENTS_FILE not in files:
+                return {}
+            found: dict[str, str] = mlflow.artifacts.load_dict(f"{version.source}/{_CONTENTS_FILE}")
+            return found
+
+    def tag(self, key: str, value: str, number: int = 0) -> None:
+        """Tag the deployment, or one revision of it, with what another part keeps here."""
+        with mlflow_errors(self._settings):
+            if number:
+                self._tag(number, key, value)
+            else:
+                self._client.set_registered_model_tag(self._model, key, value)
+
+    def tags(self, prefix: str) -> list[tuple[int, str, str]]:
+        """Return revision, 0 for the deployment, key and value of every tag with this prefix."""
+        with mlflow_errors(self._settings):
+            model = look_up_model(self._client, self._model)
+        if model is None:
+            return []
+        tagged = [(0, model.tags), *((int(v.version), v.tags) for v in self._versions())]
+        return [
+            (number, key, value)
+            for number, tags in tagged
+            for key, value in tags.items()
+            if key.startswith(prefix)
+        ]
+
     def stopped(self, number: int, now_ms: int) -> None:
         """Note that a revision was taken out of its cluster; `commit` undoes it."""
         with mlflow_errors(self._settings):
+            self._tag(number, _STOPPED_BY, self.actor.name)
             self._tag(number, _STOPPED, str(now_ms))
 
     def abandon(self, number: int, error: str) -> None:
@@ -253,11 +341,14 @@ class Ledger:
             return all_versions(self._client, self._model) if found else []
 
     def _read(self, version: MlflowVersion, live: int) -> Entry:
+        return self._documented(version, live)[0]
+
+    def _documented(self, version: MlflowVersion, live: int) -> tuple[Entry, dict[str, Any]]:
         import mlflow
 
         with mlflow_errors(self._settings):
-            document = mlflow.artifacts.load_dict(f"{version.source}/{_FILE}")
-        return _entry(version, document, is_live=int(version.version) == live)
+            document: dict[str, Any] = mlflow.artifacts.load_dict(f"{version.source}/{_FILE}")
+        return _entry(version, document, is_live=int(version.version) == live), document
 
     def _register(self) -> None:
         from mlflow.exceptions import MlflowException
@@ -335,9 +426,6 @@ def _document(intent: Intent) -> dict[str, Any]:
 
 def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool) -> Entry:
     tags = version.tags
-    state = tags.get(_STATE, _PENDING)
-    if state == "live" and not is_live:
-        state = "replaced"
     return Entry(
         number=int(version.version),
         intent=Intent(
@@ -350,11 +438,19 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
             place=place_from_dict(document["place"]) if "place" in document else None,
             given=tuple(document.get("given", ())),
         ),
-        state="live" if is_live else state,
+        state=_state(version, is_live=is_live),
         author=tags.get("mlops.author", ""),
         place=tags.get("mlops.place", ""),
         created_ms=int(version.creation_timestamp),
         live_ms=int(tags.get("mlops.live_ms", 0)),
         error=tags.get("mlops.error", ""),
         stopped_ms=int(tags.get(_STOPPED, 0)),
+        job=tags.get("mlops.job", ""),
     )
+
+
+def _state(version: MlflowVersion, *, is_live: bool) -> str:
+    state = str(version.tags.get(_STATE, _PENDING))
+    if is_live:
+        return "live"
+    return "replaced" if state == "live" else state

@@ -10,7 +10,8 @@ from mlops.deployment.clusters.known import in_cluster, locate, locate_to_change
 from mlops.deployment.clusters.logs import pod_logs
 from mlops.deployment.clusters.status import ClusterStatus, cluster_status, unknown_status
 from mlops.deployment.clusters.stop import StoppedThere, forget, stop_there
-from mlops.deployment.places import cluster_names, is_alive, known_names, places
+from mlops.deployment.places import Places, cluster_names, is_alive, known_names, places
+from mlops.deployment.recording import event_now, recorded
 from mlops.deployment.status import Status, log_lines, status
 from mlops.errors import MlopsError, UsageError
 from mlops.settings import Settings
@@ -66,6 +67,14 @@ def logs(settings: Settings, name: str | None, *, last: int, follow: bool) -> It
     return pod_logs(open_place(settings, found.place), found.place, last=last, follow=follow)
 
 
+def _stop_here(settings: Settings, where: Places) -> bool:
+    """Stop a server of this machine; return whether it ran."""
+    ran = is_alive(where)
+    asked = [event_now("stop", "server, asked by a command")] if ran else []
+    with recorded(settings, where.name, *asked):
+        return local.stop(where)
+
+
 def stop(
     settings: Settings,
     name: str | None,
@@ -98,7 +107,7 @@ def stop(
             f"`{found.name}` is on this machine, and `{option}` is about a cluster.",
             hint=f"Leave `{option}` out.",
         )
-    ran = is_alive(where) if dry_run else local.stop(where)
+    ran = is_alive(where) if dry_run else _stop_here(settings, where)
     others = [] if ran else [each for each in known_names(settings) if each != found.name]
     running = tuple(each for each in others if is_alive(places(settings, each)))
     return Stopped(found.name, ran, running)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlops.deployment.journals import open_journal
 from mlops.deployment.places import Places, pick_name, places, read_server_state
+from mlops.deployment.recording import recorded
 from mlops.errors import NotFoundError, UsageError
 from mlops.journal.records import Void
 from mlops.settings import Settings
+from mlops.settings.actor import current_actor
 from mlops.spec.request_id import read
 
 
@@ -55,7 +56,9 @@ def void(settings: Settings, name: str | None, request_ids: Sequence[str], reaso
         done = 0
         if nonces:
             now_ms = time.time_ns() // 1_000_000
-            done = journal.void(nonces, time_ms=now_ms, reason=reason, by=getpass.getuser())
+            by = current_actor().name
+            with recorded(settings, picked):
+                done = journal.void(nonces, time_ms=now_ms, reason=reason, by=by)
             if not done:
                 raise NotFoundError(
                     "None of these requests has an outcome that counts.",

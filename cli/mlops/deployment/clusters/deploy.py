@@ -17,6 +17,7 @@ from mlops.deployment.clusters.urls import next_commands, urls
 from mlops.deployment.deploy import Say, check_base, open_ledger, unchanged
 from mlops.deployment.fetchable import make_fetchable, read_models
 from mlops.deployment.places import changing, note_cluster, places
+from mlops.deployment.recording import recorded
 from mlops.deployment.render import Rendering, render_options, write
 from mlops.deployment.request import DeployRequest, kept_lines
 from mlops.deployment.targets import TARGETS
@@ -84,7 +85,7 @@ def apply_prepared(
     plan = prepared.plan
     ledger = open_ledger(settings, plan.after.name)
     where = places(settings, plan.after.name)
-    with changing(where):
+    with recorded(settings, plan.after.name), changing(where):
         unchanged(ledger, prepared.newest, plan.after)
         if plan.revision != prepared.live:
             note_cluster(where)

@@ -11,6 +11,7 @@ from mlops.deployment.clusters.known import here
 from mlops.deployment.clusters.manifests import manifests_of
 from mlops.deployment.deploy import is_others, open_ledger
 from mlops.deployment.places import changing, places
+from mlops.deployment.recording import recorded
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings
@@ -35,7 +36,7 @@ def mend(settings: Settings, name: str, cluster: Cluster, *, wait_s: float = 60.
     if not _pending(ledger.pending()):
         return []
     finished = []
-    with changing(places(settings, name), wait_s):
+    with recorded(settings, name), changing(places(settings, name), wait_s):
         for entry in _pending(ledger.pending()):
             if entry.state != "live" and not _arrived(settings, cluster, entry):
                 if not is_others(ledger, entry):

@@ -11,6 +11,7 @@ from mlops.deployment.clusters.changes import removals, stale_objects
 from mlops.deployment.clusters.known import open_place
 from mlops.deployment.deploy import open_ledger
 from mlops.deployment.places import changing, places
+from mlops.deployment.recording import recorded
 from mlops.registry.ledger import Entry, Ledger
 from mlops.settings import Settings
 from mlops.spec.place import ObjectRef, Place
@@ -65,7 +66,7 @@ def stop_there(
     assert place is not None
     cluster = connected(settings, place)
     ledger = open_ledger(settings, name)
-    with changing(places(settings, name)):
+    with recorded(settings, name), changing(places(settings, name)):
         entries = [each for each in ledger.history() if _is_there(each, place)]
         found = list(stale_objects(cluster, name, entries, ()))
         kept = [
@@ -100,7 +101,7 @@ def forget(settings: Settings, entry: Entry, *, dry_run: bool = False) -> Stoppe
     place, name = entry.intent.place, entry.intent.spec.name
     assert place is not None
     ledger = open_ledger(settings, name)
-    with changing(places(settings, name)):
+    with recorded(settings, name), changing(places(settings, name)):
         if not dry_run:
             entries = [each for each in ledger.history() if _is_there(each, place)]
             _write_down(ledger, entry, entries)

@@ -1,0 +1,179 @@
+"""What a trail takes over: from the ledger, from the journal, and from what is in force now.
+
+A source yields what it holds, with ids that never change; what is written down already costs little
+to pass by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from mlops.audit.entries import Event, State, by_name, digest_of
+from mlops.journal.base import History
+from mlops.registry.ledger import Ledger, Standing, summary
+from mlops.settings import Settings
+from mlops.settings.secrets import without_credentials
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.server import Launch
+
+_SERVER = {"user": "the server"}
+#: What the launch record says of the revision, which the ledger tells, and of files of ours.
+_LEFT_OUT = frozenset(
+    {"name", "served", "state_file", "lock_file", "key_file", "token_file", "socket", "log_file"}
+)
+
+
+def revision_id(number: int, state: str) -> str:
+    """Id of a change of a revision's state.
+
+    >>> revision_id(3, "live")
+    'revision/3/live'
+    """
+    return f"revision/{number}/{state}"
+
+
+def ledger_events(ledger: Ledger, known: Collection[str]) -> Iterator[Event]:
+    """Yield what became of each revision, oldest first; those at work are told once they are done.
+
+    Args:
+        ledger: Of the deployment.
+        known: Ids of what need not be told; the documents of these are not read.
+    """
+    live = 0
+    for each in reversed(ledger.standings()):
+        went = "failed" if each.state == "failed" else "live"
+        if each.state != "pending":
+            key = revision_id(each.number, went)
+            if key not in known:
+                yield _revision_event(ledger, each, key, live)
+        if each.stopped_ms:
+            yield Event(
+                "stop",
+                f"revision {each.number}",
+                each.stopped_ms,
+                by_name(each.stopped_by),
+                revision_id(each.number, f"stopped/{each.stopped_ms}"),
+                before="live",
+                after="stopped",
+            )
+        live = each.number if each.state in ("live", "replaced") else live
+
+
+def _revision_event(ledger: Ledger, standing: Standing, key: str, before: int) -> Event:
+    entry, document = standing.read()
+    intent, spec = entry.intent, entry.intent.spec
+    failed = standing.state == "failed"
+    after: dict[str, Any] = {
+        "revision": entry.number,
+        "serves": summary(spec),
+        "spec": digest_of(document),
+        "arms": arms_of(spec, ledger.contents(entry.number)),
+        "aliases": [asdict(move) for move in intent.aliases if move.version != move.before],
+    }
+    if intent.place is not None:
+        after["place"] = str(intent.place)
+    evidence = {"reason": intent.reason, "verdict": intent.evidence, "error": entry.error}
+    return Event(
+        f"{intent.action} failed" if failed else intent.action,
+        f"revision {entry.number}",
+        entry.live_ms or entry.created_ms,
+        by_name(entry.author, entry.job),
+        key,
+        before={"revision": before} if before else None,
+        after=after,
+        evidence={name: value for name, value in evidence.items() if value} or None,
+    )
+
+
+def arms_of(spec: DeploymentSpec, contents: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Say what each arm is: its model, what its files were, and its share.
+
+    Args:
+        spec: Of the revision.
+        contents: Digest of the files of each arm's model, where they were looked at.
+    """
+    return [
+        {
+            "name": arm.name,
+            "model": arm.model.label,
+            "weight": arm.weight,
+            "content": contents.get(arm.name) or arm.model.digest or None,
+        }
+        for arm in spec.arms
+    ]
+
+
+def journal_events(journal: History) -> Iterator[Event]:
+    """Yield what stands in a journal: starts and stops of servers, epochs, voided outcomes."""
+    for event in journal.revision_events():
+        if event.event in ("started", "stopped"):
+            yield Event(
+                "start" if event.event == "started" else "stop",
+                f"server, with revision {event.revision}",
+                event.time_ms,
+                _SERVER,
+                f"server/{event.event}/{event.revision}/{event.time_ms}",
+            )
+    # Epoch 0 is the weights of the spec, which its revision tells.
+    before: dict[int, list[float]] = {}
+    for epoch in journal.epochs():
+        shares = list(epoch.probabilities)
+        if epoch.epoch:
+            yield Event(
+                "policy",
+                f"revision {epoch.revision}, epoch {epoch.epoch}",
+                epoch.time_ms,
+                _SERVER,
+                f"epoch/{epoch.revision}/{epoch.epoch}",
+                before=before.get(epoch.revision),
+                after=shares,
+                evidence=epoch.parameters,
+            )
+        before[epoch.revision] = shares
+    for void in journal.voids():
+        said = digest_of([void.reason, void.by])[7:15]
+        yield Event(
+            "void",
+            f"{void.outcomes:,} outcomes of revision {void.revision}",
+            void.time_ms,
+            by_name(void.by),
+            f"void/{void.revision}/{void.time_ms}/{said}",
+            after={"outcomes": void.outcomes},
+            evidence={"reason": void.reason},
+        )
+
+
+def settings_state(settings: Settings) -> State:
+    """What the project's file says, as far as it is not what holds anyway; without secrets.
+
+    Not what the environment or a command line said: a revision and the server's own record keep
+    what became of that.
+    """
+    origin = str(settings.project_file)
+    named = [key for key, source in settings.origins.items() if source == origin]
+    values = {key: _plain(_value(settings, key)) for key in sorted(named)}
+    return State("configuration", "project file", "settings", values or None)
+
+
+def server_state(launch: Launch | None) -> State:
+    """How the server was started: address, limits, what it keeps and lets in."""
+    values = None
+    if launch is not None:
+        told = {name: value for name, value in asdict(launch).items() if name not in _LEFT_OUT}
+        values = {name: _plain(value) for name, value in told.items()}
+    return State("configuration", "server", "server", values)
+
+
+def _value(settings: Settings, key: str) -> Any:  # noqa: ANN401 - whatever the setting holds
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON data
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, tuple | list):
+        return [_plain(each) for each in value]
+    return value if isinstance(value, bool | int | float) or value is None else str(value)

@@ -1,0 +1,167 @@
+"""Whether a trail is whole: its chain, and what MLflow knows of it.
+
+Whoever may write the file alone cannot change it unseen, since MLflow holds the hash of its end.
+Whoever may write both can begin a second trail; then nothing here tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlops.audit.entries import NONE, Entry, read_entry
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What MLflow knows of a trail at one time.
+
+    Attributes:
+        trail: Id of the trail.
+        place: Project that wrote it, as `host:folder`.
+        seq: Number of its last entry then.
+        hash: Hash of that entry.
+        where: Where the tag is, for people.
+    """
+
+    trail: str
+    place: str
+    seq: int
+    hash: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something that is not as it was written.
+
+    Attributes:
+        seq: The entry, or the first that is missing; 0 where it is no single one.
+        message: What is wrong with it.
+    """
+
+    seq: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What came of a check.
+
+    Attributes:
+        name: Deployment, or the file.
+        result: `whole`; `damaged` where there are faults; `unknown` where the chain holds and
+            could not be compared with MLflow.
+        entries: How many entries hold, up to the first that does not.
+        trail: Id of the trail.
+        head: Hash of the last entry that holds.
+        anchored: Number of the last entry that MLflow confirms; 0 for none.
+        faults: What is wrong, the first bad entry first.
+        notes: What else somebody should know.
+    """
+
+    name: str
+    result: str
+    entries: int
+    trail: str
+    head: str
+    anchored: int
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def chain(lines: Sequence[bytes]) -> tuple[list[Entry], Fault | None]:
+    """Follow a chain of lines as far as it holds.
+
+    Args:
+        lines: Without newlines; the last is empty unless it was cut off.
+
+    Returns:
+        The entries up to the first that does not hold, and what is wrong with that; None if all
+        hold.
+    """
+    entries: list[Entry] = []
+    previous, trail = NONE, None
+    for number, line in enumerate(lines[:-1], 1):
+        try:
+            entry = read_entry(line)
+        except ValueError as error:
+            return entries, Fault(number, str(error))
+        if entry.seq != number:
+            return entries, Fault(number, f"it says that it is entry {entry.seq}")
+        if entry.previous != previous:
+            return entries, Fault(number, f"it does not follow entry {number - 1}")
+        trail = entry.document.get("trail") if trail is None else trail
+        if entry.document.get("trail") != trail:
+            return entries, Fault(number, "it is of another trail")
+        entries.append(entry)
+        previous = entry.hash
+    if lines and lines[-1]:
+        return entries, Fault(len(lines), "its line is cut off")
+    return entries, None
+
+
+def compare(entries: Sequence[Entry], heads: Sequence[Head], place: str) -> list[Fault]:
+    """Compare a chain that holds with what MLflow knows of it.
+
+    Args:
+        entries: Of the chain.
+        heads: All that MLflow has of trails of this deployment.
+        place: This project, as `host:folder`; what others wrote is not here.
+    """
+    trail = entries[0].document["trail"] if entries else ""
+    faults = []
+    for head in heads:
+        if head.place != place:
+            continue
+        if head.trail != trail:
+            told = f"{head.where} knows a trail {head.trail} of {head.seq} entries"
+            faults.append(Fault(0, f"{told}, which is not here any more"))
+        elif head.seq > len(entries):
+            missing = head.seq - len(entries)
+            told = f"{head.where} knows {head.seq} entries: {missing} are missing at the end"
+            faults.append(Fault(len(entries) + 1, told))
+        elif entries[head.seq - 1].hash != head.hash:
+            told = f"{head.where} knows another hash of it: the trail was written again"
+            faults.append(Fault(head.seq, told))
+    return sorted(set(faults), key=lambda fault: (fault.seq, fault.message))
+
+
+def verify(
+    name: str, lines: Sequence[bytes], heads: Sequence[Head] | None, place: str = ""
+) -> Verification:
+    """Check a trail.
+
+    Args:
+        name: Deployment, or the file.
+        lines: Its lines without newlines; the last is empty unless it was cut off.
+        heads: What MLflow knows of it; None where that is not known.
+        place: Project whose trail it is, as `host:folder`.
+    """
+    entries, broken = chain(lines)
+    faults = [broken] if broken else []
+    # Where the chain is broken, entries that are missing at the end are the same damage.
+    if heads is not None and not broken:
+        faults += compare(entries, heads, place)
+    trail = str(entries[0].document["trail"]) if entries else ""
+    known = [h for h in heads or () if h.trail == trail and h.place == place]
+    anchored = max((h.seq for h in known if _confirms(h, entries)), default=0)
+    notes = []
+    if heads is not None and entries and not faults and anchored < len(entries):
+        later = len(entries) - anchored
+        notes.append(f"{later} entries are newer than what MLflow knows; the next command tags it")
+    certain = heads is not None and (anchored or not entries)
+    return Verification(
+        name=name,
+        result="damaged" if faults else "whole" if certain else "unknown",
+        entries=len(entries),
+        trail=trail,
+        head=entries[-1].hash if entries else "",
+        anchored=anchored,
+        faults=tuple(faults),
+        notes=tuple(notes),
+    )
+
+
+def _confirms(head: Head, entries: Sequence[Entry]) -> bool:
+    return head.seq <= len(entries) and entries[head.seq - 1].hash == head.hash

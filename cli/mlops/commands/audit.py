@@ -1,0 +1,186 @@
+"""`mlops audit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mlops.commands.arguments import Name
+from mlops.commands.command_line import App
+from mlops.commands.output import Json, note, plain, show
+from mlops.errors import UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.audit import Entry
+    from mlops.audit.verifying import Verification
+    from mlops.workflows.auditing import Shown
+
+_HELP = "Audit trail: who changed what, when and why; check that it is whole."
+_CODES = {"whole": 0, "damaged": 10, "unknown": 11}
+_STYLES = {"whole": "green", "damaged": "red", "unknown": "yellow"}
+# Longest text of a before or after that is shown in full.
+_SHORT = 60
+
+app = App(help=_HELP, no_args_is_help=True)
+
+
+@app.callback()
+def _audit() -> None:
+    """Audit trail: who changed what, when and why; check that it is whole."""
+
+
+@app.command("show")
+def show_entries(
+    name: Name = None,
+    last: Annotated[
+        int, typer.Option("-n", "--lines", min=0, help="Number of newest entries; 0 for all.")
+    ] = 20,
+    action: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WORD", help="Only entries of this action; repeatable.", show_default=False
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show who changed what, the newest last.
+
+    For example `mlops audit show wine --action promote`.
+    """
+    from mlops.settings import load_settings
+    from mlops.workflows.auditing import show_trail
+
+    found = show_trail(load_settings(), name, last=last, actions=action or ())
+    for fault in found.faults:
+        note(f"[yellow]the newest changes may be missing:[/] {fault}")
+    document = {
+        "name": found.name,
+        "total": found.total,
+        "entries": [{**each.document, "hash": each.hash} for each in found.entries],
+        "faults": plain(found.faults),
+    }
+    show(document, as_json=as_json, render=lambda out: _render(out, found))
+
+
+@app.command("verify")
+def verify_trail(
+    name: Name = None,
+    file: Annotated[
+        str,
+        typer.Option(
+            metavar="PATH", help="Check an exported trail, by itself.", show_default=False
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Check that no entry was changed, removed or slipped in; name the first that was.
+
+    Exit with 0 whole, 10 damaged, 11 not to be compared with MLflow.
+
+    For example `mlops audit verify wine`.
+    """
+    from mlops.settings import load_settings
+    from mlops.workflows.auditing import verify_file
+    from mlops.workflows.auditing import verify_trail as check
+
+    if file and name:
+        raise UsageError("`--file` is about a file, not a deployment.", hint="Leave NAME out.")
+    found = verify_file(Path(file)) if file else check(load_settings(), name)
+    show(plain(found), as_json=as_json, render=lambda out: _render_checked(out, found))
+    raise typer.Exit(_CODES[found.result])
+
+
+@app.command("export")
+def export(
+    name: Name = None,
+    out: Annotated[
+        str,
+        typer.Option("--out", "-o", metavar="FILE|-", help="Where to write; - is standard output."),
+    ] = "-",
+    as_json: Json = False,
+) -> None:
+    """Copy the trail, one JSON document a line, as `mlops audit verify --file` checks it.
+
+    For example `mlops audit export wine --out wine-audit.jsonl`.
+    """
+    from mlops.settings import load_settings
+    from mlops.workflows.auditing import export_trail
+
+    if as_json and out == "-":
+        raise UsageError("`--json` and the trail both want stdout.", hint="`--out FILE`")
+    found = export_trail(load_settings(), name, out)
+    if out != "-":
+        show(
+            plain(found),
+            as_json=as_json,
+            render=lambda out: out.print(f"{found.entries:,} entries in {found.out}", markup=False),
+        )
+
+
+def _render(out: Console, found: Shown) -> None:
+    from rich.markup import escape
+
+    for entry in found.entries:
+        said = entry.document
+        by = said["by"]
+        who = "@".join(part for part in (by.get("user", ""), by.get("host", "")) if part)
+        out.print(
+            f"[dim]{entry.seq:>5}  {said['time'][:19].replace('T', ' ')}[/]  "
+            f"[bold]{escape(said['action'])}[/]  {escape(said['subject'])}  "
+            f"[dim]{escape(who)}[/]"
+        )
+        for line in _lines(entry):
+            out.print(f"       [dim]{escape(line)}[/]")
+    if len(found.entries) < found.total:
+        out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")
+
+
+def _lines(entry: Entry) -> list[str]:
+    """Say what changed, and why, in as few words as that takes."""
+    said = entry.document
+    lines = [f"key {said['by']['key']}"] if "key" in said["by"] else []
+    lines += [f"job {said['by']['job']}"] if "job" in said["by"] else []
+    before, after = said["before"], said["after"]
+    if isinstance(after, dict) and "serves" in after:
+        lines.append(after["serves"])
+    elif isinstance(before, dict) and isinstance(after, dict):
+        lines += [
+            f"{key}: {_short(before.get(key))} → {_short(after.get(key))}"
+            for key in sorted({*before, *after})
+            if before.get(key) != after.get(key)
+        ]
+    elif before is not None:
+        lines.append(f"{_short(before)} → {_short(after)}")
+    elif after is not None and entry.id.startswith("state/"):
+        lines += [f"{key}: {_short(value)}" for key, value in sorted(after.items())]
+    evidence = said["evidence"] or {}
+    lines += [str(evidence[key]) for key in ("reason", "error") if evidence.get(key)]
+    return lines
+
+
+def _short(value: Any) -> str:  # noqa: ANN401 - JSON data
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHORT else text[: _SHORT - 1] + "…"
+
+
+def _render_checked(out: Console, found: Verification) -> None:
+    from rich.markup import escape
+
+    style = _STYLES[found.result]
+    out.print(
+        f"[bold]{escape(found.name)}[/] [{style}]{found.result}[/]  {found.entries:,} entries"
+    )
+    for fault in found.faults:
+        where = f"entry {fault.seq}: " if fault.seq else ""
+        out.print(f"  [red]{where}{escape(fault.message)}[/]")
+    if found.head:
+        out.print(f"  [dim]head {found.head}[/]")
+    if found.anchored:
+        out.print(f"  [dim]MLflow confirms the first {found.anchored:,}[/]")
+    for text in found.notes:
+        out.print(f"  [yellow]{escape(text)}[/]")

@@ -1,0 +1,164 @@
+"""Keeping a deployment's audit trail up to date with what commands of this machine change."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mlops.audit import Entry, Event, State, Trail
+from mlops.audit.entries import by_actor
+from mlops.audit.heads import anchor
+from mlops.audit.sources import journal_events, ledger_events, server_state, settings_state
+from mlops.audit.trail import Known
+from mlops.deployment.journals import has_journal, open_journal
+from mlops.deployment.places import Places, places, read_server_state
+from mlops.errors import MlopsError, RemoteError
+from mlops.registry import open_registry
+from mlops.registry.client import nothing_yet
+from mlops.registry.ledger import Ledger
+from mlops.settings import Settings
+from mlops.settings.actor import current_actor
+
+_LOG = logging.getLogger(__name__)
+
+
+def trail_of(settings: Settings, name: str) -> Trail:
+    """Return the audit trail of a deployment; nothing is created."""
+    return Trail(settings.home / "audit" / f"{name}.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a trail.
+
+    Attributes:
+        entries: The new ones.
+        faults: What could not be asked or tagged, a sentence each; the next command tries again.
+    """
+
+    entries: tuple[Entry, ...]
+    faults: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def recorded(settings: Settings, name: str, *told: Event) -> Iterator[None]:
+    """Write down what a command changes, however it ends.
+
+    What it did is done: a trail that cannot be written is said, and the next command writes what is
+    missing.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment.
+        told: What stands nowhere else.
+    """
+    try:
+        yield
+    finally:
+        try:
+            faults = record(settings, name, *told).faults
+        except MlopsError as error:
+            faults = (error.message,)
+        for fault in faults:
+            _LOG.warning("audit trail of `%s`, tried again by the next command: %s", name, fault)
+
+
+def record(settings: Settings, name: str, *told: Event) -> Recorded:
+    """Bring a deployment's trail up to date.
+
+    What cannot be asked now is left to the next command; what is told is written in any case.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment.
+        told: What this command is about to do or has done, and what stands nowhere else.
+
+    Raises:
+        MlopsError: Nothing was written: the trail is damaged, or its file cannot be written.
+    """
+    settings.make_home()
+    trail, faults = trail_of(settings, name), _Faults()
+    events: list[Event | State] = [*told]
+    ledger = None
+    with faults.kept():
+        if not nothing_yet(settings):
+            ledger = Ledger(open_registry(settings), settings, name)
+            events += ledger_events(ledger, trail.known().ids)
+    with faults.kept():
+        events += _of_journal(settings, name)
+    events += _states(settings, places(settings, name))
+
+    def tag(known: Known, new: Sequence[Entry]) -> None:
+        with faults.kept():
+            if ledger is not None:
+                anchor(ledger, known, new)
+
+    try:
+        entries = trail.append(events, current_actor(), tag)
+    except OSError as error:
+        raise MlopsError(
+            f"`{trail.path}` cannot be written: {error.strerror}.",
+            hint="Free space, or mend the folder's rights.",
+        ) from error
+    return Recorded(tuple(entries), tuple(faults.messages))
+
+
+class _Faults:
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        try:
+            yield
+        except RemoteError as error:
+            self.messages.append(error.message)
+
+
+def event_now(
+    action: str,
+    subject: str,
+    *,
+    before: object = None,
+    after: object = None,
+    evidence: object = None,
+) -> Event:
+    """Return something that this command does now, for `record`; the arguments are those of it."""
+    by = by_actor(current_actor())
+    now_ms = time.time_ns() // 1_000_000
+    return Event(action, subject, now_ms, by, "", before, after, evidence)
+
+
+def _of_journal(settings: Settings, name: str) -> list[Event]:
+    """Return what the journal tells, of a deployment whose server ran on this machine.
+
+    A cluster's journal is asked where the settings say how to reach it.
+    """
+    state = read_server_state(places(settings, name))
+    if not has_journal(settings, name, state):
+        return []
+    journal = open_journal(settings, name, state)
+    try:
+        return list(journal_events(journal))
+    finally:
+        journal.close()
+
+
+def _states(settings: Settings, where: Places) -> Iterator[State]:
+    yield settings_state(settings)
+    state = read_server_state(where)
+    if state is not None:
+        yield server_state(state.launch)
+    key = where.key.read_bytes() if where.key.exists() else b""
+    if key:
+        # 32 bytes of chance: nobody finds them from a hash.
+        print_of = hashlib.sha256(key).hexdigest()[:16]
+        yield State("key", "key of request ids", "key", {"fingerprint": print_of})
+    if key and where.token.exists():
+        token = hmac.new(key, where.token.read_bytes(), hashlib.sha256).hexdigest()[:16]
+        yield State("key", "token of callers", "token", {"fingerprint": token})

@@ -1,0 +1,156 @@
+"""`mlops audit`: read a deployment's audit trail, check it, copy it out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlops.audit import Entry
+from mlops.audit.entries import digest_of
+from mlops.audit.heads import read_heads
+from mlops.audit.verifying import Fault, Head, Verification, chain, verify
+from mlops.deployment.places import pick_name
+from mlops.deployment.recording import record, trail_of
+from mlops.errors import InvalidInputError, NotFoundError, RemoteError, unreadable
+from mlops.registry import open_registry
+from mlops.registry.client import nothing_yet
+from mlops.registry.ledger import Ledger
+from mlops.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Entries of a trail.
+
+    Attributes:
+        name: Deployment.
+        entries: Those that were asked for, oldest first.
+        total: How many there are.
+        faults: Why the newest changes may be missing, a sentence each.
+    """
+
+    name: str
+    entries: tuple[Entry, ...]
+    total: int
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedTrail:
+    """A trail that was written out.
+
+    Attributes:
+        name: Deployment.
+        entries: How many entries it has.
+        out: Where it is; `-` for standard output.
+    """
+
+    name: str
+    entries: int
+    out: str
+
+
+def show_trail(
+    settings: Settings, name: str | None, *, last: int = 0, actions: Sequence[str] = ()
+) -> Shown:
+    """Bring a trail up to date and return its entries.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        last: Only so many of the newest; 0 for all.
+        actions: Only entries of these actions; without any, all.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+        InvalidInputError: The trail is damaged.
+    """
+    picked = pick_name(settings, name)
+    faults = record(settings, picked).faults
+    entries = trail_of(settings, picked).entries()
+    chosen = [each for each in entries if not actions or each.action in actions]
+    return Shown(picked, tuple(chosen[-last:]), len(entries), faults)
+
+
+def verify_trail(settings: Settings, name: str | None) -> Verification:
+    """Check a trail against itself, the heads in MLflow, and the ledger; nothing is written.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+    """
+    picked = pick_name(settings, name)
+    lines = trail_of(settings, picked).lines()
+    try:
+        if nothing_yet(settings):
+            raise NotFoundError("There is no MLflow store here yet.")
+        ledger = Ledger(open_registry(settings, reading=True), settings, picked)
+        heads: list[Head] | None = read_heads(ledger)
+        checked = verify(picked, lines, heads, ledger.place)
+        changed = _changed_since(ledger, chain(lines)[0])
+    except (RemoteError, NotFoundError) as error:
+        checked = verify(picked, lines, None)
+        note = f"it could not be compared with MLflow: {error.message}"
+        return replace(checked, notes=(*checked.notes, note))
+    if not changed:
+        return checked
+    return replace(checked, result="damaged", faults=(*checked.faults, *changed))
+
+
+def _changed_since(ledger: Ledger, entries: Sequence[Entry]) -> list[Fault]:
+    """Compare the documents of revisions with what they were when they were written down."""
+    told = {}
+    for entry in entries:
+        after = entry.document["after"]
+        if entry.id.startswith("revision/") and isinstance(after, dict) and "spec" in after:
+            told[after["revision"]] = entry.seq, after["spec"]
+    faults = []
+    there = {each.number: each for each in ledger.standings()}
+    for number, (seq, spec) in told.items():
+        if number not in there:
+            faults.append(Fault(seq, f"revision {number} is not in the ledger any more"))
+        elif digest_of(there[number].read()[1]) != spec:
+            faults.append(Fault(seq, f"revision {number} was changed in the ledger since"))
+    return faults
+
+
+def verify_file(path: Path) -> Verification:
+    """Check a trail that was copied out, by itself.
+
+    Raises:
+        NotFoundError: There is no such file.
+        InvalidInputError: It cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return verify(str(path), data.split(b"\n"), None)
+
+
+def export_trail(settings: Settings, name: str | None, out: str) -> CopiedTrail:
+    """Bring a trail up to date and copy it, line by line as it is.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        out: File to write, or `-` for standard output.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+        InvalidInputError: The trail is damaged, or the file cannot be written.
+    """
+    picked = pick_name(settings, name)
+    record(settings, picked)
+    trail = trail_of(settings, picked)
+    entries = trail.entries()
+    data = b"".join(line + b"\n" for line in trail.lines()[: len(entries)])
+    if out == "-":
+        sys.stdout.buffer.write(data)
+    else:
+        try:
+            Path(out).write_bytes(data)
+        except OSError as error:
+            raise InvalidInputError(f"`{out}` cannot be written: {error.strerror}.") from error
+    return CopiedTrail(picked, len(entries), out)

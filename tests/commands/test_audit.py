@@ -1,0 +1,264 @@
+"""`mlops audit`: what commands change is in the trail, whatever ends them, and edits show."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlops.registry import open_registry
+from tests.commands.schemas import fits
+from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_training import TrainedWine
+from tests.workflows.dying import Dying
+
+_MODEL = "mlops.deployment.wine"
+
+
+@pytest.fixture(scope="module")
+def audited(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A deployment that was tested, promoted and taken back; tests put back what they damage."""
+    opened = open_shop(trained_wine, tmp_path_factory.mktemp("audited") / "wine")
+    opened.environ["CI_JOB_URL"] = "https://ci.example/job/7"
+    try:
+        opened.ok("deploy", "--ab", "modelA", "modelB")
+        ids = [answered(opened) for _ in range(4)]
+        opened.ok("journal", "void", "--request-id", ids[0], "--reason", "a test of ours")
+        opened.ok("promote", "--arm", "modelB", "--force", "it is nicer")
+        wait_until(lambda: forgotten(opened) > 0)
+        opened.ok("rollback", "--reason", "it was not")
+        yield opened
+    finally:
+        opened.close()
+
+
+def forgotten(shop: Shop) -> int:
+    words = ("journal", "prune", "--older-than", "0.0000001", "--json")
+    return int(shop.ok(*words).document["requests"])
+
+
+@pytest.fixture(scope="module")
+def dying() -> Iterator[Dying]:
+    killer = Dying()
+    yield killer
+    killer.close()
+
+
+def entries(shop: Shop, *actions: str) -> list[dict[str, Any]]:
+    words = [word for action in actions for word in ("--action", action)]
+    document = shop.ok("audit", "show", "-n", "0", *words, "--json").document
+    fits("audit-show", document)
+    found: list[dict[str, Any]] = document["entries"]
+    return found
+
+
+def verified(shop: Shop, code: int = 0) -> dict[str, Any]:
+    said = shop.run("audit", "verify", "--json")
+    assert said.code == code, said
+    fits("audit-verify", said.document)
+    return said.document
+
+
+def answered(shop: Shop) -> str:
+    """Ask, and say what the truth was."""
+    request_id, _ = shop.ask()
+    shop.post("/feedback", {"request_id": request_id, "truth": 6.0})
+    return request_id
+
+
+def test_a_deployment_and_what_it_is_made_of(audited: Shop) -> None:
+    deployed = entries(audited, "deploy")[0]
+    assert deployed["by"].keys() == {"user", "host", "job"}
+    assert deployed["by"]["job"] == "https://ci.example/job/7"
+    assert deployed["before"] is None
+    assert deployed["after"]["serves"] == "modelA (wine/1) 50 %, modelB (wine/2) 50 %"
+    for arm in deployed["after"]["arms"]:
+        assert re.fullmatch("sha256:[0-9a-f]{64}", arm["content"])
+    states: dict[str, Any] = {}
+    for entry in entries(audited, "configuration", "key"):
+        states.setdefault(entry["id"], entry["after"])
+    assert states["state/server"]["host"] == "127.0.0.1"
+    assert states["state/settings"]["feedback.draws"] == 2000
+    assert states["state/key"].keys() == {"fingerprint"}
+    # The key itself is nowhere.
+    assert audited.where.key.read_bytes().hex() not in json.dumps(states)
+    checked = verified(audited)
+    assert checked["anchored"] == checked["entries"] == len(entries(audited))
+    assert "whole" in audited.ok("audit", "verify").out
+
+
+def test_voiding_promoting_forgetting_and_going_back(audited: Shop) -> None:
+    void = entries(audited, "void")[0]
+    assert void["evidence"] == {"reason": "a test of ours"}
+    assert void["after"] == {"outcomes": 1}
+    (promoted,) = entries(audited, "promote")
+    assert promoted["before"] == {"revision": 1}
+    assert promoted["after"]["revision"] == 2
+    assert promoted["evidence"]["reason"] == "it is nicer"
+    assert promoted["evidence"]["verdict"]["verdict"]["decision"] == "continue"
+    assert promoted["after"]["aliases"] == [
+        {"model": "wine", "alias": "champion", "version": 2, "before": 0}
+    ]
+    begun, done = entries(audited, "forget, begun", "forget")[:2]
+    assert begun["evidence"]["requests"] == done["after"]["requests"] > 0
+    (back,) = entries(audited, "rollback")
+    assert back["evidence"] == {"reason": "it was not"}
+    said = audited.ok("audit", "show", "-n", "0").out
+    assert "it was not" in said
+    assert "modelB (wine/2) 100 %" in said
+
+
+def test_a_setting_and_a_key_that_somebody_changed(audited: Shop) -> None:
+    file = audited.folder / "mlops.toml"
+    text = file.read_text()
+    before = len(entries(audited))
+    file.write_text(text.replace("draws = 2000", "draws = 50"))
+    changed = entries(audited, "configuration")[-1]
+    assert changed["before"]["feedback.draws"] == 2000
+    assert changed["after"]["feedback.draws"] == 50
+    # Looking again finds nothing new.
+    assert len(entries(audited)) == before + 1
+    file.write_text(text)
+    key = audited.where.key.read_bytes()
+    audited.where.key.write_bytes(bytes(32))
+    assert entries(audited, "key")[-1]["before"] == entries(audited, "key")[0]["after"]
+    audited.where.key.write_bytes(key)
+    assert entries(audited, "key")[-1]["after"] == entries(audited, "key")[0]["after"]
+
+
+def test_an_export_is_checked_by_itself(audited: Shop, tmp_path: Path) -> None:
+    copy = tmp_path / "trail.jsonl"
+    told = audited.ok("audit", "export", "--out", str(copy), "--json").document
+    assert told["entries"] == copy.read_text().count("\n")
+    said = audited.run("audit", "verify", "--file", str(copy), "--json")
+    # Nothing but itself: whether its end is the end cannot be told.
+    assert (said.code, said.document["result"]) == (11, "unknown")
+    copy.write_text(copy.read_text().replace("it is nicer", "it is slower"))
+    said = audited.run("audit", "verify", "--file", str(copy), "--json")
+    assert said.code == 10
+    (fault,) = said.document["faults"]
+    assert (fault["seq"], said.document["entries"]) == (fault["seq"], fault["seq"] - 1)
+    assert audited.run("audit", "verify", "--file", str(tmp_path / "none")).code == 5
+    assert audited.run("audit", "verify", "wine", "--file", str(copy)).code == 2
+    assert audited.run("audit", "show", "beer").code == 5
+
+
+# Where a command dies, and which entry must come from the next one.
+_STEPS = [
+    pytest.param(
+        "deploy", "mlops.registry.ledger:Ledger.begin", "after", "deploy failed", id="intent"
+    ),
+    pytest.param("deploy", "mlops.deployment.deploy:serve", "after", "deploy", id="served"),
+    pytest.param("deploy", "mlops.audit.trail:Trail._write", "before", "deploy", id="unwritten"),
+    pytest.param("deploy", "mlops.audit.trail:Trail._write", "after", "deploy", id="written"),
+    pytest.param("deploy", "mlops.audit.heads:_value", "after", "deploy", id="untagged"),
+    pytest.param("void", "mlops.journal.sql:SqlJournal.void", "after", "void", id="voided"),
+    pytest.param(
+        "prune", "mlops.journal.sql:SqlJournal.forget_features", "before", "forget, begun",
+        id="announced",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "target", "when", "action"), _STEPS)
+def test_a_command_that_is_killed_leaves_nothing_out(
+    audited: Shop, dying: Dying, kind: str, target: str, when: str, action: str
+) -> None:
+    before = [entry["seq"] for entry in entries(audited, action)]
+    words: tuple[str, ...]
+    if kind == "deploy":
+        share = 50 + len(entries(audited)) % 40
+        words = ("deploy", "--ab", "modelA", "modelB", "--split", f"{share}/{100 - share}")
+    elif kind == "void":
+        words = ("journal", "void", "--request-id", answered(audited), "--reason", "killed")
+    else:
+        answered(audited)
+        words = ("journal", "prune", "--older-than", "0.0000001")
+    assert dying.run(audited.folder, *words, target=target, when=when) == -signal.SIGKILL
+    # Half of a deployment is finished or given up by the next command that looks at it.
+    audited.ok("history")
+    after = [entry for entry in entries(audited, action) if entry["seq"] not in before]
+    assert len(after) == 1
+    checked = verified(audited)
+    assert checked["anchored"] == checked["entries"]
+
+
+def _damages(shop: Shop) -> dict[str, bytes]:
+    data = (shop.folder / ".mlops" / "audit" / "wine.jsonl").read_bytes()
+    lines = data.split(b"\n")
+    return {
+        "changed": data.replace(b"it is nicer", b"it is worse"),
+        "cut": b"\n".join(lines[:-3]) + b"\n",
+        "torn": data[:-1],
+        "removed": b"\n".join(lines[:4] + lines[5:]),
+        "empty": b"",
+    }
+
+
+@pytest.mark.parametrize("kind", ["changed", "cut", "torn", "removed", "empty"])
+def test_damage_is_found_and_not_covered_up(audited: Shop, kind: str) -> None:
+    """Also after the next command, which must not move MLflow's tag on to what it finds."""
+    path = audited.folder / ".mlops" / "audit" / "wine.jsonl"
+    whole = path.read_bytes()
+    tags = audited.ledger.tags("mlops.audit.")
+    path.write_bytes(_damages(audited)[kind])
+    try:
+        found = verified(audited, 10)
+        assert found["faults"][0]["message"]
+        audited.ok("history")
+        audited.run("audit", "show")
+        again = verified(audited, 10)
+        assert again["faults"][0]["message"]
+        assert set(tags) <= set(audited.ledger.tags("mlops.audit."))
+        assert "damaged" in audited.run("audit", "verify").out
+    finally:
+        client = open_registry(audited.settings)
+        for number, key, _ in set(audited.ledger.tags("mlops.audit.")) - set(tags):
+            if number:
+                client.delete_model_version_tag(_MODEL, str(number), key)
+            else:
+                client.delete_registered_model_tag(_MODEL, key)
+        path.write_bytes(whole)
+    verified(audited)
+
+
+def test_a_revision_changed_in_the_ledger_is_found(audited: Shop) -> None:
+    client = open_registry(audited.settings)
+    source = str(client.get_model_version(_MODEL, "1").source).removeprefix("file://")
+    file = Path(source) / "revision.json"
+    text = file.read_text()
+    document = json.loads(text)
+    document["spec"]["arms"][0]["weight"] = 0.4
+    document["spec"]["arms"][1]["weight"] = 0.6
+    file.write_text(json.dumps(document))
+    try:
+        (fault,) = verified(audited, 10)["faults"]
+        assert fault["message"] == "revision 1 was changed in the ledger since"
+    finally:
+        file.write_text(text)
+
+
+def test_without_mlflow_nobody_can_tell(audited: Shop) -> None:
+    audited.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:1"
+    audited.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+    try:
+        found = verified(audited, 11)
+        assert (found["result"], found["anchored"]) == ("unknown", 0)
+        assert "could not be compared with MLflow" in found["notes"][0]
+        # What happens meanwhile is written down, and tagged by a later command.
+        before = found["entries"]
+        said = audited.ok("journal", "void", "--request-id", answered(audited), "--reason", "away")
+        assert verified(audited, 11)["entries"] == before + 1, said
+    finally:
+        del (
+            audited.environ["MLFLOW_TRACKING_URI"],
+            audited.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"],
+        )
+    assert verified(audited)["anchored"] == before
+    entries(audited)
+    assert verified(audited)["anchored"] == before + 1
