@@ -28,7 +28,6 @@ from mlops.settings.schema import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.metrics import FAMILIES
-from tests.deployment.documented import DOCUMENT, written
 from tests.deployment.matrix import options
 from tests.deployment.specs import spec
 
@@ -298,10 +297,7 @@ def test_platforms_that_split_themselves_refuse(target: str, instead: str) -> No
 
 # Documentation
 
-
-def test_the_documented_metrics_are_those_of_the_table() -> None:
-    text = DOCUMENT.read_text()
-    assert text == written(text), "python -m tests.deployment.documented"
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "monitoring.md"
 
 
 def test_every_alert_is_documented_with_its_duration_and_severity() -> None:
@@ -310,7 +306,7 @@ def test_every_alert_is_documented_with_its_duration_and_severity() -> None:
     found = alerts(every, Queries("wine"), MonitoringSettings())
     rows = [
         [cell.strip(" `") for cell in line.split("|")[1:-1]]
-        for line in DOCUMENT.read_text().splitlines()
+        for line in _DOCUMENT.read_text().splitlines()
         if line.startswith("| `Mlops")
     ]
     documented = {(name, lasting, severity) for name, _, lasting, severity in rows}

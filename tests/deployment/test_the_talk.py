@@ -13,6 +13,7 @@ from mlops.linting import lint
 from tests.deployment.the_talk import rendered
 
 ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs/kubernetes").glob("*.md"))
 GOLDEN = ROOT / "tests/golden"
 TARGETS = ("kubernetes", "kserve", "seldon", "kserve-router", "seldon-router", "seldon2-router")
 
@@ -39,7 +40,7 @@ def test_they_are_what_a_reviewer_would_let_pass(target: str) -> None:
 
 
 def test_the_docs_show_what_is_rendered() -> None:
-    text = (ROOT / "docs/kubernetes.md").read_text()
+    text = "".join(page.read_text() for page in PAGES)
     shown = re.findall(r"^```yaml\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
     made = [steady(file) for target in TARGETS for file in rendered(target).files.values()]
     assert len(shown) == 5
@@ -49,7 +50,7 @@ def test_the_docs_show_what_is_rendered() -> None:
 
 @pytest.mark.parametrize("target", [name for name in TARGETS if name.endswith("-router")])
 def test_the_docs_say_where_arms_are(target: str) -> None:
-    text = (ROOT / "docs/kubernetes.md").read_text()
+    text = (ROOT / "docs/kubernetes/router.md").read_text()
     (revision,) = yaml.safe_load(rendered(target).files["configmap.yaml"])["data"].values()
     for arm in json.loads(revision)["spec"]["arms"]:
         if arm["name"] == "modelA":
