@@ -35,6 +35,7 @@ from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, off_the_loop, re
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
+from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, journal_fault
 from mlops.serving.routes import Route, find_route
@@ -106,6 +107,8 @@ class App:
         self._token = Token(token)
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
+        #: Answers recognised requests.
+        self.lockstep = Lockstep(self.answer)
         self._codecs: dict[str, Codec] = {
             **{name: CODECS.load(name) for name in CODECS},
             **CODECS.others(),
@@ -170,15 +173,15 @@ class App:
             self.known.clear()
         self.known[written] = head
 
-    def answer(self, head: KnownHead, body: bytes) -> bytes | Coroutine[Any, Any, bytes]:
-        """Answer a recognised request.
+    def answer(self, head: KnownHead, body: bytes) -> Steps[bytes | Coroutine[Any, Any, bytes]]:
+        """Answer a recognised request, step by step.
 
         Returns:
             The whole answer, status, headers and body; or a coroutine of it, where a model takes
             its time.
         """
         try:
-            served = self._served(head.route, head.codec, body, head.headers)
+            served = yield from self._served(head.route, head.codec, body, head.headers)
             if type(served) is not tuple:
                 return self._answer_later(head, served)  # type: ignore[arg-type]  # no tuple
             encoded, answer = served
@@ -240,13 +243,13 @@ class App:
     async def _predict(
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
     ) -> tuple[Encoded, _Headers]:
-        served = self._served(route, codec, body, headers)
+        served = at_once(self._served(route, codec, body, headers))
         encoded, answer = served if isinstance(served, tuple) else await served
         return encoded, _answer_headers(answer)
 
     def _served(
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[Encoded, Answer] | Coroutine[Any, Any, tuple[Encoded, Answer]]:
+    ) -> Steps[tuple[Encoded, Answer] | Coroutine[Any, Any, tuple[Encoded, Answer]]]:
         get = headers.get
         unit = self._plane.live.unit_header
         context = RequestContext(

@@ -6,7 +6,8 @@ turns its bytes into an `InferenceRequest` and a `RequestContext`, and an answer
 error into bytes and a code.
 
 A quick model answers without leaving the event loop, and then nothing here is a coroutine: `infer`
-and `serve` return their result, or a coroutine of it where something has to be waited for.
+and `serve` come to their result, or to a coroutine of it where something has to be waited for. They
+pause after each step, so that requests which arrive together can be taken through it together.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from mlops.serving.answers import rows_of
 from mlops.serving.assignment import Assignment, assign
 from mlops.serving.bodies import SMALL_BODY
 from mlops.serving.context import RequestContext
+from mlops.serving.lockstep import Steps, at_once
 from mlops.serving.recording import Kept, Recorder
 from mlops.serving.refusals import RefusalLog
 from mlops.serving.revision import LiveArm, LiveRevision
@@ -44,6 +46,7 @@ from mlops.tables.signature import Signature
 
 _T = TypeVar("_T")
 Later: TypeAlias = Coroutine[Any, Any, _T]
+_Result: TypeAlias = "Prediction | ProtocolError"
 
 
 @dataclass(slots=True)
@@ -106,8 +109,8 @@ class DataPlane:
 
     def serve(
         self, exchange: Exchange[_T], context: RequestContext
-    ) -> tuple[_T, Answer] | Later[tuple[_T, Answer]]:
-        """Read, answer and write one request.
+    ) -> Steps[tuple[_T, Answer] | Later[tuple[_T, Answer]]]:
+        """Read, answer and write one request, step by step.
 
         Returns:
             What was written, and what it says; or a coroutine of that.
@@ -124,7 +127,9 @@ class DataPlane:
         if context.size > SMALL_BODY:
             return self._serve_large(exchange, context)
         request = exchange.read(live.signature)
-        answer = self.infer(request, context)
+        yield
+        answer = yield from self.infer(request, context)
+        yield
         if isinstance(answer, Answer):
             return _write(exchange, answer, request), answer
         return self._serve_later(exchange, request, answer)
@@ -133,7 +138,7 @@ class DataPlane:
         self, exchange: Exchange[_T], context: RequestContext
     ) -> tuple[_T, Answer]:
         request = await asyncio.to_thread(exchange.read, self.live.signature)
-        answer = self.infer(request, context)
+        answer = at_once(self.infer(request, context))
         if not isinstance(answer, Answer):
             answer = await answer
         return await asyncio.to_thread(_write, exchange, answer, request), answer
@@ -145,8 +150,10 @@ class DataPlane:
         answer = await pending
         return _write(exchange, answer, request), answer
 
-    def infer(self, request: InferenceRequest, context: RequestContext) -> Answer | Later[Answer]:
-        """Answer one request, at once or later.
+    def infer(
+        self, request: InferenceRequest, context: RequestContext
+    ) -> Steps[Answer | Later[Answer]]:
+        """Answer one request, at once or later, step by step.
 
         Args:
             request: What the transport has read.
@@ -170,56 +177,55 @@ class DataPlane:
             propensity=assigned.propensity,
         )
         call = _Call(live, request, context, assigned, request_id, time_ms)
-        deadline_s = DEADLINE_S
-        if context.deadline_s is not None:
-            deadline_s = min(context.deadline_s, DEADLINE_S)
-        try:
-            prediction = assigned.arm.runner.predict(
-                request.payload, request.parameters, deadline_s
-            )
-        except ProtocolError as error:
-            return self._finish(call, error)
-        if type(prediction) is CoroutineType:
-            return self._later(call, prediction)
-        return self._finish(call, prediction)  # type: ignore[arg-type]  # no coroutine
+        yield
+        result = _predict(call)
+        if type(result) is CoroutineType:
+            return self._later(call, result)
+        yield
+        kept = self._keep(call, result)  # type: ignore[arg-type]  # no coroutine
+        yield
+        return self._finish(call, result, kept)  # type: ignore[arg-type]  # no coroutine
 
     async def _after(
         self, held: asyncio.Event, request: InferenceRequest, context: RequestContext
     ) -> Answer:
         await held.wait()
-        answer = self.infer(request, context)
+        answer = at_once(self.infer(request, context))
         return answer if isinstance(answer, Answer) else await answer
 
     async def _later(self, call: _Call, pending: Later[Prediction]) -> Answer:
-        result: Prediction | ProtocolError
+        result: _Result
         try:
             result = await pending
         except ProtocolError as error:
             result = error
         if call.request.n_rows <= FEW_ROWS:
-            return self._finish(call, result)
-        prediction = None if isinstance(result, ProtocolError) else result
+            return self._finish(call, result, self._keep(call, result))
         # To copy many rows for the journal takes as long as to read them.
-        kept = await asyncio.to_thread(self._recorder.keep, call.request, prediction, call.live)
-        return self._finish(call, result, kept)
+        return self._finish(call, result, await asyncio.to_thread(self._keep, call, result))
 
-    def _finish(
-        self, call: _Call, result: Prediction | ProtocolError, kept: Kept | None = None
-    ) -> Answer:
-        answer, response = self._answer(call, result)
-        # Without rows there is nothing to learn from.
-        if call.request.n_rows:
-            if kept is None:
-                prediction = None if isinstance(result, ProtocolError) else result
-                kept = self._recorder.keep(call.request, prediction, call.live)
+    def _keep(self, call: _Call, result: _Result) -> Kept | None:
+        """Copy what the journal keeps; None without rows, of which there is nothing to learn."""
+        if not call.request.n_rows:
+            return None
+        prediction = None if isinstance(result, ProtocolError) else result
+        return self._recorder.keep(call.request, prediction, call.live)
+
+    def _finish(self, call: _Call, result: _Result, kept: Kept | None) -> Answer:
+        answer = self._answer(call, result)
+        if kept is not None:
             self._recorder.record(
-                call.live, call.request, call.context, call.assigned, response, kept, call.time_ms
+                call.live,
+                call.request,
+                call.context,
+                call.assigned,
+                answer.result,
+                kept,
+                call.time_ms,
             )
         return answer
 
-    def _answer(
-        self, call: _Call, result: Prediction | ProtocolError
-    ) -> tuple[Answer, InferenceResponse | ProtocolError]:
+    def _answer(self, call: _Call, result: _Result) -> Answer:
         arm, revision = call.assigned.arm, call.live.served.revision
         response: InferenceResponse | ProtocolError
         if isinstance(result, ProtocolError):
@@ -238,7 +244,7 @@ class DataPlane:
                 client_id=call.request.client_id,
                 output_names=arm.signature.outputs or None,
             )
-        return Answer(response, call.request_id, arm.arm.name, revision.number), response
+        return Answer(response, call.request_id, arm.arm.name, revision.number)
 
     def score(self, rows: list[Any]) -> list[list[Any]]:
         """Ask every arm about the same rows; nothing is drawn, counted or written down.
@@ -282,6 +288,18 @@ class _Call:
     assigned: Assignment
     request_id: str
     time_ms: int
+
+
+def _predict(call: _Call) -> _Result | Later[Prediction]:
+    """Have the arm's runner predict, at once or later; a failure is a result too."""
+    deadline_s = DEADLINE_S
+    if call.context.deadline_s is not None:
+        deadline_s = min(call.context.deadline_s, DEADLINE_S)
+    request = call.request
+    try:
+        return call.assigned.arm.runner.predict(request.payload, request.parameters, deadline_s)
+    except ProtocolError as error:
+        return error
 
 
 def _write(exchange: Exchange[_T], answer: Answer, request: InferenceRequest) -> _T:

@@ -31,6 +31,7 @@ from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, admit, off_the_
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
 from mlops.serving.description import check_known, describe, is_ready
+from mlops.serving.lockstep import at_once
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk, Told, journal_fault
 from mlops.serving.patience import MAX_HEADER_BYTES
@@ -220,7 +221,7 @@ class GrpcServer:
         exchange: Exchange[bytes | ProtocolError] = Exchange(
             partial(read_request, message), _write, _same
         )
-        return self._plane.serve(exchange, request)
+        return at_once(self._plane.serve(exchange, request))
 
     async def _send(self, body: bytes, context: Context) -> bytes:
         request, response = self._feedback["Send"]

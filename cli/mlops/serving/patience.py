@@ -92,6 +92,7 @@ class PatientProtocol(HttpToolsProtocol):
     _body_left = 0
     _is_next = False
     _idle_from = 0.0
+    _awaits_answer = False
 
     _stage = _IDLE
     _awaited = _IDLE
@@ -133,6 +134,8 @@ class PatientProtocol(HttpToolsProtocol):
         """Answer a request whose head is known, or read on and wait for what has begun."""
         if self._refused:
             return
+        if self._awaits_answer:
+            self._answer_now()
         if self._unfed:
             self._unfed.append(data)
             self.flow.pause_reading()
@@ -152,6 +155,7 @@ class PatientProtocol(HttpToolsProtocol):
     def _is_free(self) -> bool:
         """Whether no earlier request is being answered, and the caller reads its answers."""
         is_answered = self.cycle is None or self.cycle.response_complete
+        is_answered = is_answered and not self._awaits_answer
         return is_answered and not self.pipeline and not self.flow.write_paused
 
     def _read(self, data: bytes) -> None:
@@ -222,6 +226,8 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """Begin with the headers of a request."""
+        if self._awaits_answer:
+            self._answer_now()
         self._stage += 1
         super().on_message_begin()
 
@@ -288,9 +294,21 @@ class PatientProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _respond(self, head: KnownHead, body: bytes) -> None:
-        """Answer a usual request, at once if its model is quick."""
+        """Answer a usual request after this turn of the loop, beside those of other callers."""
         assert self._short is not None
-        answer = self._short.answer(head, body)
+        self._awaits_answer = True
+        self._short.lockstep.add(self, head, body)
+
+    def _answer_now(self) -> None:
+        """Answer what waits to be answered, before anything else happens to this connection."""
+        assert self._short is not None
+        self._short.lockstep.run()
+
+    def respond(self, head: KnownHead, answer: bytes | Coroutine[Any, Any, bytes] | None) -> None:
+        """Send an answer, now or once it is there; None if there is none."""
+        self._awaits_answer = False
+        if answer is None:
+            answer = _FAILED
         if type(answer) is bytes and not self.flow.write_paused:
             self._end(head, answer)
             return
@@ -299,6 +317,12 @@ class PatientProtocol(HttpToolsProtocol):
         task = self.loop.create_task(self._respond_later(head, pending, answer))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
+
+    def shutdown(self) -> None:
+        """Send the answer under way, then end; uvicorn knows of no such answer."""
+        if self._awaits_answer:
+            self._answer_now()
+        super().shutdown()
 
     async def _respond_later(
         self, head: KnownHead, pending: _Pending, answer: bytes | Coroutine[Any, Any, bytes]
