@@ -52,10 +52,11 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What wrk found: requests per second, their number, and p99 in milliseconds."""
+    """What wrk found: requests per second, their number, and latencies in milliseconds."""
 
     rate: float
     requests: int
+    p50_ms: float
     p99_ms: float
 
 
@@ -160,12 +161,15 @@ def ask(peer: Peer, seconds: float, *, connections: int = 16, core: int | None =
         raise SystemExit(f"{peer.name} failed requests:\n{said}")
     rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
     count = re.search(r"(\d+) requests in", said)
-    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", said)
     assert rate is not None
     assert count is not None
-    assert p99 is not None
-    unit = {"us": 0.001, "ms": 1.0, "s": 1000.0}[p99[2]]
-    return Asked(float(rate[1]), int(count[1]), float(p99[1]) * unit)
+    return Asked(float(rate[1]), int(count[1]), _latency_ms(said, 50), _latency_ms(said, 99))
+
+
+def _latency_ms(said: str, percent: int) -> float:
+    found = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", said)
+    assert found is not None
+    return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
 
 
 def measure(peers: Sequence[Peer], rounds: int, seconds: float) -> dict[str, list[Asked]]:

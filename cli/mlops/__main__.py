@@ -56,7 +56,8 @@ def run(words: list[str]) -> int:
     start_afresh()
     start_uninterrupted()
     try:
-        result = app(words, standalone_mode=False, prog_name="mlops")
+        program = app.only(words[0] if words else "")
+        result = program(words, standalone_mode=False, prog_name="mlops")
     except MlopsError as error:
         return _fail(error, words)
     except typer.TyperException as error:

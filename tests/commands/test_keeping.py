@@ -19,6 +19,7 @@ from mlops.settings import load_settings
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 
 
@@ -120,10 +121,21 @@ def test_what_executes_the_models_is_kept_and_proved(wine_shop: Shop) -> None:
     assert [arm["runtime"]["name"] for arm in arms] == ["native", "native"]
     assert arms[0]["runtime"]["proof"]["row_us"] < arms[0]["runtime"]["proof"]["row_us_before"]
 
+    # What was proved before is found again.
+    said = wine_shop.ok("deploy", "--runtime", "auto")
+    assert said.out.count(" ago (from the cache)") == 2
+    assert "modelA: runtime numpy, proved equal to pyfunc " in wine_shop.ok("status").out
+    found = wine_shop.ok("cache", "list", "--json").document["runtimes"]
+    assert sorted(each["runtime"] for each in found) == ["native", "native", "numpy", "numpy"]
+    assert wine_shop.ok("cache", "list").out.count("runtime numpy  ") == 2
+    cleared = wine_shop.ok("cache", "clear", "--json").document
+    fits("cache", cleared)
+    assert (len(cleared["runtimes"]), cleared["freed"]) == (4, sum(each["size"] for each in found))
+
     # The proof stands beside the revision in MLflow.
     stored = sorted(wine_shop.folder.glob(".mlops/artifacts/**/runtimes.json"))
     names = [json.loads(file.read_text())["modelA"]["name"] for file in stored]
-    assert sorted(names) == ["native", "native", "numpy"]
+    assert sorted(names) == ["native", "native", "numpy", "numpy"]
 
     unknown = wine_shop.run("deploy", "--runtime", "numpi", "--json").error
     assert unknown["message"] == "There is no runtime called `numpi`."

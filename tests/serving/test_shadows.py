@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlops.errors import InvalidInputError
 from mlops.journal.records import ShadowPair
 from mlops.protocols.base import Kind, ProtocolError, Records, Series
-from mlops.serving.shadow_process import ShadowProcess
+from mlops.serving.shadow_process import ShadowProcess, Way
 from mlops.spec.deployment import Revision, Shadow
 from mlops.spec.model import ModelVersion
 from mlops.spec.server import Served
@@ -236,7 +237,7 @@ def process(trouble: Path) -> Iterator[Callable[[], ShadowProcess]]:
     opened = []
 
     def start() -> ShadowProcess:
-        opened.append(ShadowProcess(trouble))
+        opened.append(ShadowProcess(Way(str(trouble))))
         opened[-1].wait()
         return opened[-1]
 
@@ -287,3 +288,9 @@ def test_closing_ends_what_it_is_at(process: Callable[[], ShadowProcess]) -> Non
     thread.join(10)
     assert kinds == [Kind.MODEL_FAILED]
     assert child.poll() is not None
+
+
+def test_a_shadow_is_executed_as_the_spec_says(trouble: Path) -> None:
+    process = ShadowProcess(Way(str(trouble), runtime="nativ"))
+    with pytest.raises(InvalidInputError, match="There is no runtime called `nativ`"):
+        process.wait()

@@ -178,6 +178,8 @@ def _render_here(out: Console, each: Status) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from mlops.commands.runtime_view import short_line
+
     style = _STYLES[each.state]
     if not each.revision:
         out.print(f"[bold]{each.name}[/] [{style}]{each.state}[/]")
@@ -208,6 +210,8 @@ def _render_here(out: Console, each: Status) -> None:
         out.print(table)
         out.print(f"  [dim]since the start {age(each.since_ms)}{_in_journal(each)}[/]")
         for arm in each.arms:
+            if line := short_line(arm["runtime"]):
+                out.print(f"  [dim]{escape(arm['name'])}: {line}[/]")
             if arm.get("up") is False:
                 out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")
     for shadow in each.shadows:

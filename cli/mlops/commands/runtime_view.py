@@ -1,9 +1,11 @@
-"""What executes a model, and the proof of it, in one line."""
+"""What executes a model, and the proof of it, in few words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from mlops.commands.output import age
 
 
 def runtime_line(runtime: Mapping[str, Any]) -> str:
@@ -24,8 +26,25 @@ def runtime_line(runtime: Mapping[str, Any]) -> str:
     differs = f"numbers within {largest:.1g} of their size" if largest else "to the last digit"
     return (
         f"runtime {name}: {proof['row_us']:,.0f} µs a row (pyfunc {proof['row_us_before']:,.0f}); "
-        f"equal on {proof['rows']:,} rows, {differs}"
+        f"equal on {proof['rows']:,} rows, {differs}{_since(proof)}"
     )
+
+
+def short_line(runtime: Mapping[str, Any]) -> str:
+    """Say what executes a model, and since when that is proved; empty if another server does."""
+    if runtime["name"] == "remote":
+        return ""
+    proof = runtime["proof"]
+    words = "" if proof is None else f", proved equal to pyfunc{_since(proof, always=True)}"
+    return f"runtime {runtime['name']}{words}"
+
+
+def _since(proof: Mapping[str, Any], *, always: bool = False) -> str:
+    """Say when a proof was made, if that was not just now."""
+    made_ms, cached = proof.get("made_ms"), proof.get("cached")
+    if made_ms is None or not (cached or always):
+        return ""
+    return f" {age(made_ms)}" + (" (from the cache)" if cached else "")
 
 
 def _grouped(reasons: Iterable[str]) -> str:

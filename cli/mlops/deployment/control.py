@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import socket
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
 from mlops.errors import InvalidInputError, RemoteError, kind_of
@@ -27,14 +26,12 @@ def get_status(path: str) -> dict[str, Any]:
 
 def answers(path: str) -> bool:
     """Whether a server says anything at all, which takes it a moment."""
-    connection = _UnixConnection(path, _STATUS_TIMEOUT_S)
+    from mlops.deployment.unix_http import exchange
+
     try:
-        connection.request("GET", "/state")
-        connection.getresponse()
-    except (OSError, http.client.HTTPException):
+        exchange(path, "GET", "/state", None, _STATUS_TIMEOUT_S)
+    except OSError:
         return False
-    finally:
-        connection.close()
     return True
 
 
@@ -92,35 +89,21 @@ def score(path: str, rows: Sequence[Any]) -> list[list[Any]]:
     return arms
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
 def _call(
     path: str, method: str, target: str, document: dict[str, Any] | None, timeout: float
 ) -> dict[str, Any]:
-    connection = _UnixConnection(path, timeout)
+    # Where nothing runs, nothing is asked, and a status need not import it.
+    from mlops.deployment.unix_http import exchange
+
     try:
         body = None if document is None else json.dumps(document)
-        connection.request(method, target, body, {"content-type": "application/json"})
-        response = connection.getresponse()
-        answer: dict[str, Any] = json.loads(response.read())
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        status, content = exchange(path, method, target, body, timeout)
+        answer: dict[str, Any] = json.loads(content)
+    except (OSError, ValueError) as error:
         raise RemoteError(
             f"The server does not answer on its socket: {error}.", hint="mlops status"
         ) from error
-    finally:
-        connection.close()
-    if response.status != http.HTTPStatus.OK:
+    if status != HTTPStatus.OK:
         fault = answer["error"]
         raise kind_of(code=fault["code"])(fault["message"], hint=fault["hint"])
     return answer

@@ -28,6 +28,7 @@ from mlops.deployment.places import (
     socket_path,
 )
 from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
+from mlops.runtimes.kept import runtimes_of
 from mlops.settings import Settings
 from mlops.spec.server import (
     Launch,
@@ -148,6 +149,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         grpc_port=_grpc_port(settings, where),
         consumers=settings.journal.consumers,
         workers=_workers(settings, where),
+        runtimes=str(runtimes_of(settings.home).folder),
     )
 
 

@@ -125,6 +125,10 @@ class UnsuitableError(Exception):
     """A runtime cannot execute a model. Its text says why, for people."""
 
 
+class OutOfTimeError(UnsuitableError):
+    """It could perhaps, on a machine with less to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """A model that is loaded, warm and checked.

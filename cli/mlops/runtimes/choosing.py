@@ -6,7 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,10 @@ import numpy as np
 from mlops.errors import InvalidInputError
 from mlops.protocols.base import Columns, Payload, Records, Rows
 from mlops.runtimes import AUTO, RUNTIMES
-from mlops.runtimes.base import Runtime, UnsuitableError
+from mlops.runtimes.base import OutOfTimeError, Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
+from mlops.runtimes.identity import identity_of
+from mlops.runtimes.kept import Kept, KeptRuntimes
 from mlops.runtimes.proof import (
     Agreement,
     DifferentError,
@@ -34,6 +36,8 @@ _OPEN_S = 40.0
 _PROOF_S = 20.0
 #: Rows whose answers are compared alone and beside others.
 _JOINED_ROWS = 24
+#: Rows that are compared though a proof is known.
+_AGAIN_ROWS = 50
 #: Tried last, and not where something else needs less than this for one row.
 _SLOW_TO_OPEN = frozenset({"onnx"})
 _FAST_US = 100.0
@@ -56,13 +60,16 @@ class Choice:
     reasons: tuple[str, ...]
 
 
-def choose(model: ModelFolder, wanted: str, example: Payload | None) -> Choice:
+def choose(
+    model: ModelFolder, wanted: str, example: Payload | None, known: KeptRuntimes | None = None
+) -> Choice:
     """Make the runtime of a model. Runs the model's code; takes seconds at most.
 
     Args:
         model: The model.
         wanted: `auto`, or the name of a runtime that is taken if it is right.
         example: Rows that the model answers; None if none are known.
+        known: Choices that were made before; None to make it whatever was before.
 
     Raises:
         InvalidInputError: There is no runtime of this name.
@@ -79,7 +86,18 @@ def choose(model: ModelFolder, wanted: str, example: Payload | None) -> Choice:
         why = "no rows are known on which to compare it: log the model with an `input_example`"
         _check_names(names)
         return Choice(_BASE, model.pyfunc, None, (f"{', '.join(names)}: {why}",))
-    return _Contest(model, rows).best(names, at_any_speed=wanted != AUTO)
+    contest = _Contest(model, rows)
+    if known is None:
+        return contest.best(names, at_any_speed=wanted != AUTO)
+    key = identity_of(model.path, wanted)
+    with known.turn(key):
+        kept = known.find(key)
+        choice = None if kept is None else contest.again(kept)
+        if choice is None:
+            choice = contest.best(names, at_any_speed=wanted != AUTO)
+            if contest.in_time:
+                known.add(key, contest.kept(choice), model.path)
+    return choice
 
 
 class _Contest:
@@ -88,6 +106,9 @@ class _Contest:
     Args:
         model: The model.
         examples: Rows that it answers.
+
+    Attributes:
+        in_time: Whether no runtime was left out for want of time.
     """
 
     def __init__(self, model: ModelFolder, examples: list[list[Any]]) -> None:
@@ -96,6 +117,9 @@ class _Contest:
         self._sampler = Sampler(model.signature.columns, _profile(model), examples, _words(model))
         self._one = Rows(examples[:1], self._names)
         self._reasons: list[str] = []
+        self._left: dict[str, list[str]] = {}
+        self._joins = False
+        self.in_time = True
         self._references: dict[tuple[tuple[int, float], ...], Reference] = {}
 
     def best(self, names: Sequence[str], *, at_any_speed: bool) -> Choice:
@@ -126,24 +150,54 @@ class _Contest:
         proof = self._proof(runtime, agreement, row_us, before_us)
         return Choice(best, runtime, proof, tuple(self._reasons))
 
+    def again(self, kept: Kept) -> Choice | None:
+        """Repeat a choice; None if it cannot be, or some rows are answered otherwise now."""
+        model = self._model
+        model.conversions.update(kept.files)
+        try:
+            runtime = model.pyfunc if kept.name == _BASE else _opened(kept.name, model)
+            for group in kept.left:
+                runtime.restrict(group)
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                some = [Group("ordinary", self._ordinary(_AGAIN_ROWS))]
+                Reference(model.pyfunc, self._names, some).agreement(runtime)
+        except (UnsuitableError, DifferentError):
+            model.conversions.clear()
+            return None
+        if kept.joins:
+            runtime.allow_joining()
+        proof = None if kept.proof is None else replace(kept.proof, cached=True)
+        return Choice(kept.name, runtime, proof, kept.reasons)
+
+    def kept(self, choice: Choice) -> Kept:
+        """Return what it takes to repeat the choice that was made."""
+        files = self._model.conversions.items()
+        return Kept(
+            name=choice.name,
+            proof=choice.proof,
+            reasons=choice.reasons,
+            left=tuple(self._left.get(choice.name, ())),
+            joins=self._joins,
+            files={name: data for name, data in files if name.startswith(f"{choice.name}-")},
+        )
+
     def _pyfunc(self) -> Choice:
         # It may ask somebody else, who counts.
         self._let_join(self._model.pyfunc, 8)
         return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
 
     def _tried(self, name: str) -> tuple[Runtime, Agreement] | None:
+        left = self._left[name] = []
         try:
             runtime = _opened(name, self._model)
-        except UnsuitableError as error:
-            self._reasons.append(f"{name}: {error}")
-            return None
-        try:
-            return runtime, self._agreement(runtime, time.monotonic() + _PROOF_S)
-        except DifferentError as error:
+            return runtime, self._agreement(runtime, time.monotonic() + _PROOF_S, left)
+        except (UnsuitableError, DifferentError) as error:
+            self.in_time &= not isinstance(error, OutOfTimeError)
             self._reasons.append(f"{name}: {error}")
             return None
 
-    def _agreement(self, runtime: Runtime, deadline: float) -> Agreement:
+    def _agreement(self, runtime: Runtime, deadline: float, left: list[str]) -> Agreement:
         reference = self._reference(runtime)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             # Of strange rows, in lines that nobody asked for.
@@ -154,6 +208,7 @@ class _Contest:
                 except DifferentError as error:
                     if not runtime.restrict(error.group):
                         raise
+                    left.append(error.group)
 
     def _reference(self, runtime: Runtime) -> Reference:
         borders = tuple(runtime.borders())
@@ -166,7 +221,8 @@ class _Contest:
         rows = self._ordinary(n_rows)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if joins_exactly(runtime, rows, self._names):
+            self._joins = joins_exactly(runtime, rows, self._names)
+            if self._joins:
                 runtime.allow_joining()
 
     def _proof(
@@ -181,6 +237,7 @@ class _Contest:
             row_us_before=before_us,
             rows_100_us=median_us(runtime, hundred),
             rows_100_us_before=median_us(self._model.pyfunc, hundred),
+            made_ms=time.time_ns() // 1_000_000,
         )
 
     def _ordinary(self, n_rows: int) -> list[list[Any]]:
@@ -202,7 +259,7 @@ def _opened(name: str, model: ModelFolder) -> Runtime:
     thread.start()
     thread.join(_OPEN_S)
     if not result:
-        raise UnsuitableError(f"it was not ready after {_OPEN_S:g} s")
+        raise OutOfTimeError(f"it was not ready after {_OPEN_S:g} s")
     (made,) = result
     if isinstance(made, Runtime):
         return made

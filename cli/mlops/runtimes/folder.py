@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,15 @@ class ModelFolder:
         mlmodel: Its MLmodel file, parsed.
         signature: What the model says it takes and gives.
         pyfunc: The runtime that all others are compared with.
+        conversions: What has been converted of it, by the name of a file that begins with that of
+            the runtime; a runtime that finds its own here need not convert again.
     """
 
     path: Path
     mlmodel: Mapping[str, Any]
     signature: Signature
     pyfunc: PyfuncRuntime
+    conversions: dict[str, bytes] = field(default_factory=dict)
 
 
 def read_mlmodel(path: Path) -> dict[str, Any]:

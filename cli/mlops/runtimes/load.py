@@ -21,6 +21,7 @@ from mlops.runtimes.classes import read_classes
 from mlops.runtimes.example import doubled, made_up, read_example, shortened
 from mlops.runtimes.folder import ModelFolder, read_mlmodel
 from mlops.runtimes.isolated import IsolatedModel
+from mlops.runtimes.kept import KeptRuntimes
 from mlops.runtimes.pyfunc import PyfuncRuntime, open_folder
 from mlops.runtimes.requirements import differences
 from mlops.tables.signature import Signature, read_signature
@@ -31,7 +32,14 @@ _WARM_UP_MS = 2_000
 _JOINED = 16
 
 
-def load_model(path: Path, runtime: str = AUTO, *, python: str = "", slots: int = 1) -> LoadedModel:
+def load_model(
+    path: Path,
+    runtime: str = AUTO,
+    *,
+    python: str = "",
+    slots: int = 1,
+    known: KeptRuntimes | None = None,
+) -> LoadedModel:
     """Load the MLflow model in `path`. Runs the model's code; may take seconds.
 
     Args:
@@ -39,6 +47,7 @@ def load_model(path: Path, runtime: str = AUTO, *, python: str = "", slots: int 
         runtime: A name of `RUNTIMES`, used if it is shown to be right; `auto` for the fastest.
         python: Interpreter of an environment of its own to run it in; empty for this process.
         slots: Calls at once, in an environment of its own.
+        known: Choices of runtimes that were made before, where one of this model is looked for.
 
     Raises:
         InvalidInputError: There is no model, it cannot be loaded here, or it refuses its own
@@ -47,7 +56,7 @@ def load_model(path: Path, runtime: str = AUTO, *, python: str = "", slots: int 
     mlmodel = read_mlmodel(path)
     process = IsolatedModel(python, path, slots=slots) if python else None
     try:
-        return _loaded(path, mlmodel, runtime, process)
+        return _loaded(path, mlmodel, runtime, process, known)
     except BaseException:
         if process is not None:
             process.close()
@@ -55,7 +64,11 @@ def load_model(path: Path, runtime: str = AUTO, *, python: str = "", slots: int 
 
 
 def _loaded(
-    path: Path, mlmodel: dict[str, Any], runtime: str, process: IsolatedModel | None
+    path: Path,
+    mlmodel: dict[str, Any],
+    runtime: str,
+    process: IsolatedModel | None,
+    known: KeptRuntimes | None,
 ) -> LoadedModel:
     if process is None:
         notes = [str(each) for each in differences(path, mlmodel)]
@@ -69,8 +82,8 @@ def _loaded(
     signature = folder.signature
     logged = read_example(path, mlmodel)
     example = _answered(folder.pyfunc, signature, logged, path)
-    known = example.request.payload if logged is not None and example is not None else None
-    choice = choose(folder, runtime, known)
+    rows = example.request.payload if logged is not None and example is not None else None
+    choice = choose(folder, runtime, rows, known)
     model = choice.runtime
     if example is None:
         notes.append(_NO_EXAMPLE)

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mlops.runtimes.base import UnsuitableError
+from mlops.runtimes.base import OutOfTimeError, UnsuitableError
 from mlops.tables.signature import Column
 
 #: Variants, most exact first.
@@ -54,7 +54,7 @@ def convert(estimator: Any, columns: Sequence[Column], folder: Path) -> list[Pat
             command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        raise UnsuitableError(f"its conversion takes more than {_TIMEOUT_S:g} s") from None
+        raise OutOfTimeError(f"its conversion takes more than {_TIMEOUT_S:g} s") from None
     files = [folder / f"{variant}.onnx" for variant in VARIANTS]
     found = [file for file in files if file.is_file()]
     if not found:

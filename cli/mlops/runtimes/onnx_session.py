@@ -137,9 +137,13 @@ def open_onnx(model: ModelFolder) -> OnnxRuntime:
         raise UnsuitableError("it is not a scikit-learn model's `predict`")
     if not is_tabular(model.signature.columns):
         raise UnsuitableError("its columns are not all numbers, booleans or texts")
-    with tempfile.TemporaryDirectory() as folder:
-        files = convert(estimator, model.signature.columns, Path(folder))
-        variants = _sessions(onnxruntime, files)
+    known = {name: data for name, data in model.conversions.items() if name.startswith("onnx-")}
+    if not known:
+        with tempfile.TemporaryDirectory() as folder:
+            files = convert(estimator, model.signature.columns, Path(folder))
+            known = {f"onnx-{file.name}": file.read_bytes() for file in files}
+        model.conversions.update(known)
+    variants = _sessions(onnxruntime, [*known.values()])
     classes = getattr(estimator, "classes_", None)
     return OnnxRuntime(
         variants,
@@ -149,17 +153,17 @@ def open_onnx(model: ModelFolder) -> OnnxRuntime:
     )
 
 
-def _sessions(onnxruntime: Any, files: list[Path]) -> list[Any]:  # noqa: ANN401 - untyped
+def _sessions(onnxruntime: Any, contents: list[bytes]) -> list[Any]:  # noqa: ANN401 - untyped
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4
     sessions, reason = [], ""
-    for file in files:
+    for content in contents:
         try:
             sessions.append(
-                onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+                onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             )
         except Exception as error:  # noqa: BLE001 - its exceptions have no common class
             reason = " ".join(str(error).split())[:200]

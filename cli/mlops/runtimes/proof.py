@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from mlops.protocols.base import Kind, Prediction, ProtocolError, Rows
-from mlops.runtimes.base import Runtime, split
+from mlops.runtimes.base import OutOfTimeError, Runtime, split
 from mlops.runtimes.samples import Group
 
 #: Relative to the size of an answer.
@@ -45,6 +45,8 @@ class Proof:
         row_us_before: That of pyfunc.
         rows_100_us: Median time of a call with 100 rows, in microseconds.
         rows_100_us_before: That of pyfunc.
+        made_ms: When that was, milliseconds since 1970 in UTC.
+        cached: Whether another process made the comparison, and this one has found it.
     """
 
     rows: int
@@ -54,6 +56,8 @@ class Proof:
     row_us_before: float
     rows_100_us: float
     rows_100_us_before: float
+    made_ms: int
+    cached: bool = False
 
 
 class DifferentError(Exception):
@@ -115,13 +119,14 @@ class Reference:
             deadline: When to give up, by `time.monotonic`.
 
         Raises:
-            DifferentError: They do not agree, or time is up.
+            DifferentError: They do not agree.
+            OutOfTimeError: Time is up.
         """
         rows, largest, tolerance = 0, 0.0, 0.0
         for name in self._groups:
             for expected in self._expected(name):
                 if time.monotonic() > deadline:
-                    raise DifferentError(name, "to compare it takes too long")
+                    raise OutOfTimeError("to compare it takes too long")
                 answer = _ask(other, expected.rows)
                 difference, allowed = self._compare(name, expected, answer)
                 rows += expected.rows.n_rows

@@ -174,6 +174,8 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         socket=str(places.run / "admin.sock"),
         log_file="",
         grpc_port=config.grpc_port,
+        # Each start has the folder for itself; workers share it.
+        runtimes=str(places.run / "runtimes"),
         workers=config.workers or processors(),
     )
 

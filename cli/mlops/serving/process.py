@@ -80,7 +80,7 @@ class Process:
         self._journal: Journal = open_journal(journal_url(launch.journal_url, launch.name))
         self._hold = Hold()
         self._keep(launch.served)
-        live = load_revision(launch.served)
+        live = load_revision(launch.served, known=launch.runtimes)
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._numbers)
         self._shadows = Shadows(key, self._writer, self._metrics)
@@ -241,7 +241,9 @@ class Process:
         self._keep(self.launch.served, served)
         live = None
         try:
-            live = await asyncio.to_thread(load_revision, served, self.plane.live)
+            live = await asyncio.to_thread(
+                load_revision, served, self.plane.live, self.launch.runtimes
+            )
             return await asyncio.to_thread(self._past.with_first_arms, live)
         except BaseException:
             self.give_up(live)

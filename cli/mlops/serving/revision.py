@@ -15,6 +15,7 @@ from mlops.policies import POLICIES
 from mlops.policies.base import Policy, State
 from mlops.policies.drawing import Draws
 from mlops.runtimes.base import LoadedModel, Runtime
+from mlops.runtimes.kept import KeptRuntimes
 from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms, Rollout
 from mlops.serving.models.remote import RemoteModel, connect
@@ -28,6 +29,7 @@ from mlops.serving.runners import (
     ThreadRunner,
 )
 from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, wait_for
+from mlops.serving.shadow_process import Way
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.server import Served
 from mlops.tables.signature import Signature
@@ -149,7 +151,9 @@ class LiveRevision:
         return tuple(each for each in found if isinstance(each, RemoteModel))
 
 
-def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveRevision:
+def load_revision(
+    served: Served, previous: LiveRevision | None = None, known: str = ""
+) -> LiveRevision:
     """Load every arm. Runs model code and may take seconds: never on the event loop.
 
     Args:
@@ -157,6 +161,7 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
         previous: The revision that answers now; its models are kept where the folder is the same,
             so that a change of weights loads nothing. Without one, a server starts, and must come
             up also while an endpoint is away.
+        known: Folder of the runtimes that were chosen before; empty for none.
 
     Raises:
         InvalidInputError: A model cannot be loaded, warmed or does not fit the others; or, beside
@@ -167,10 +172,13 @@ def load_revision(served: Served, previous: LiveRevision | None = None) -> LiveR
     paths = served.paths[len(spec.arms) :]
     # First, as their processes load while we do.
     pythons = [served.python_of(len(spec.arms) + index) for index in range(len(spec.shadows))]
-    shadows = start_shadows(spec.shadows, paths, pythons, running, strict=previous is not None)
+    ways = [
+        Way(path, python, spec.runtime, known) for path, python in zip(paths, pythons, strict=True)
+    ]
+    shadows = start_shadows(spec.shadows, ways, running, strict=previous is not None)
     arms: list[LiveArm] = []
     try:
-        _load_arms(served, previous, arms)
+        _load_arms(served, previous, known, arms)
         _check_agreement(arms)
         wait_for(shadows, running)
     except InvalidInputError:
@@ -193,7 +201,9 @@ def _first_shares(policy: Policy, spec: DeploymentSpec) -> tuple[float, ...]:
     return tuple(policy.probabilities({}, state))
 
 
-def _load_arms(served: Served, previous: LiveRevision | None, arms: list[LiveArm]) -> None:
+def _load_arms(
+    served: Served, previous: LiveRevision | None, known: str, arms: list[LiveArm]
+) -> None:
     """Load the arms one by one into `arms`."""
     spec = served.revision.spec
     kept = {}
@@ -215,7 +225,11 @@ def _load_arms(served: Served, previous: LiveRevision | None, arms: list[LiveArm
         else:
             _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
             loaded = load_model(
-                Path(path), spec.runtime, python=served.python_of(index), slots=THREADS
+                Path(path),
+                spec.runtime,
+                python=served.python_of(index),
+                slots=THREADS,
+                known=KeptRuntimes(Path(known)) if known else None,
             )
             arms.append(LiveArm(arm, index, loaded, runner_of(loaded, arm.name)))
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TypeAlias
 
 from mlops.errors import InvalidInputError
 from mlops.serving.models.remote import RemoteModel, connect
-from mlops.serving.shadow_process import ShadowProcess
+from mlops.serving.shadow_process import ShadowProcess, Way
 from mlops.spec.deployment import Shadow
 
 _LOG = logging.getLogger(__name__)
@@ -27,16 +26,14 @@ class LiveShadow:
     Attributes:
         shadow: What the spec says of it.
         index: Its position among the shadows of the revision.
-        path: Local folder of its model; empty for an endpoint.
-        python: Interpreter of its environment; empty for that of the server.
+        way: How its model is loaded, unless it is an endpoint.
         model: Answers in a process of its own, or in another server.
         notes: What a person should know.
     """
 
     shadow: Shadow
     index: int
-    path: str
-    python: str
+    way: Way
     model: ShadowModel
     notes: tuple[str, ...] = ()
 
@@ -48,13 +45,12 @@ class LiveShadow:
     @property
     def identity(self) -> tuple[str, ...]:
         """What a shadow of another revision must have in common to share the model."""
-        return _identity(self.shadow, self.path, self.python)
+        return _identity(self.shadow, self.way)
 
 
 def start_shadows(
     shadows: Sequence[Shadow],
-    paths: Sequence[str],
-    pythons: Sequence[str],
+    ways: Sequence[Way],
     kept: Sequence[LiveShadow],
     *,
     strict: bool,
@@ -65,8 +61,7 @@ def start_shadows(
 
     Args:
         shadows: What to load.
-        paths: Local model folder of each; empty for an endpoint.
-        pythons: Interpreter of the environment of each; empty for that of the server.
+        ways: How each is loaded; of no meaning for an endpoint.
         kept: Those that run now; their models are used again.
         strict: Whether an endpoint must answer.
 
@@ -76,12 +71,12 @@ def start_shadows(
     running: Mapping[tuple[str, ...], LiveShadow] = {each.identity: each for each in kept}
     loaded: list[LiveShadow] = []
     try:
-        for index, (shadow, path, python) in enumerate(zip(shadows, paths, pythons, strict=True)):
-            same = running.get(_identity(shadow, path, python))
+        for index, (shadow, way) in enumerate(zip(shadows, ways, strict=True)):
+            same = running.get(_identity(shadow, way))
             if same is not None:
                 loaded.append(replace(same, shadow=shadow, index=index))
             else:
-                loaded.append(_load(shadow, index, path, python, strict=strict))
+                loaded.append(_load(shadow, index, way, strict=strict))
     except InvalidInputError:
         end_shadows(loaded, kept)
         raise
@@ -109,15 +104,17 @@ def end_shadows(shadows: Sequence[LiveShadow], kept: Sequence[LiveShadow]) -> No
             shadow.model.close()
 
 
-def _identity(shadow: Shadow, path: str, python: str) -> tuple[str, ...]:
+def _identity(shadow: Shadow, way: Way) -> tuple[str, ...]:
     endpoint = shadow.model.endpoint
-    return shadow.name, endpoint.ref if endpoint else shadow.model.source, path, python
+    if endpoint:
+        return shadow.name, endpoint.ref
+    return shadow.name, shadow.model.source, way.path, way.python, way.runtime
 
 
-def _load(shadow: Shadow, index: int, path: str, python: str, *, strict: bool) -> LiveShadow:
+def _load(shadow: Shadow, index: int, way: Way, *, strict: bool) -> LiveShadow:
     endpoint = shadow.model.endpoint
     if endpoint is not None:
         found, remote = connect(endpoint, shadow.name, strict=strict)
-        return LiveShadow(shadow, index, path, python, remote, found.notes)
-    _LOG.info("loading shadow %s (%s) from %s", shadow.name, shadow.model.label, path)
-    return LiveShadow(shadow, index, path, python, ShadowProcess(Path(path), python))
+        return LiveShadow(shadow, index, way, remote, found.notes)
+    _LOG.info("loading shadow %s (%s) from %s", shadow.name, shadow.model.label, way.path)
+    return LiveShadow(shadow, index, way, ShadowProcess(way))

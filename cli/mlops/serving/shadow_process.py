@@ -4,7 +4,7 @@ In a thread it would share the interpreter's lock with the event loop: a model t
 5 ms in Python makes every request wait for as long. The process has a lower priority, ends with
 the server however that ends (its input closes), and is started again after it died or hung.
 
-    python -m mlops.serving.shadow_process MODEL_FOLDER PYTHON
+    python -m mlops.serving.shadow_process MODEL_FOLDER PYTHON RUNTIME KNOWN
 
 Both ways a message is a length of 8 bytes and a pickle; only these two processes hold the pipes.
 """
@@ -23,11 +23,13 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from mlops.errors import InvalidInputError, MlopsError
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
+from mlops.runtimes import AUTO
 
 _LOG = logging.getLogger(__name__)
 _LENGTH = struct.Struct(">Q")
@@ -36,21 +38,36 @@ _RESTART_PAUSE_S = 5.0
 _NICENESS = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a model is loaded.
+
+    Attributes:
+        path: Its folder.
+        python: Interpreter of an environment of its own, empty for that of the server. The process
+            then starts another one there.
+        runtime: What is to execute it.
+        known: Folder of the runtimes that were chosen before; empty for none.
+    """
+
+    path: str
+    python: str = ""
+    runtime: str = AUTO
+    known: str = ""
+
+
 class ShadowProcess:
     """Predicts in a child process; a `ServableModel`. Calls take turns.
 
     Making one starts the process and returns; `wait` returns once the model is loaded.
 
     Args:
-        path: Folder of the model.
-        python: Interpreter of an environment of its own, empty for that of the server. The process
-            then starts another one there.
+        way: How its model is loaded.
         deadline_s: After so long without an answer the process is killed.
     """
 
-    def __init__(self, path: Path, python: str = "", *, deadline_s: float = 30.0) -> None:
-        self._path = path
-        self._python = python
+    def __init__(self, way: Way, *, deadline_s: float = 30.0) -> None:
+        self._way = way
         self._deadline_s = deadline_s
         self._lock = threading.Lock()
         self._closed = threading.Event()
@@ -128,11 +145,11 @@ class ShadowProcess:
         self._child = None
         self._not_before = time.monotonic() + _RESTART_PAUSE_S
         if not self._closed.is_set():
-            _LOG.warning("the process of the shadow in %s has ended", self._path)
+            _LOG.warning("the process of the shadow in %s has ended", self._way.path)
 
     def _start(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", __name__, str(self._path), self._python],
+            [sys.executable, "-P", "-m", __name__, *astuple(self._way)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -143,7 +160,7 @@ class ShadowProcess:
         try:
             said = _receive(child.stdout, _START_TIMEOUT_S)
         except (OSError, EOFError, TimeoutError, pickle.PickleError):
-            said = f"The process for the shadow in `{self._path}` did not start."
+            said = f"The process for the shadow in `{self._way.path}` did not start."
         if said is not None:
             _end(child)
             raise InvalidInputError(str(said))
@@ -187,11 +204,14 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     requests = sys.stdin.buffer
+    from mlops.runtimes.kept import KeptRuntimes
     from mlops.runtimes.load import load_model
 
     sys.path.append(os.getcwd())  # noqa: PTH109 - as in the server itself
     try:
-        model = load_model(Path(sys.argv[1]), python=sys.argv[2]).model
+        way = Way(*sys.argv[1:])
+        known = KeptRuntimes(Path(way.known)) if way.known else None
+        model = load_model(Path(way.path), way.runtime, python=way.python, known=known).model
     except MlopsError as error:
         _send(answers, error.message)
         return

@@ -72,6 +72,7 @@ class Launch:
         workers: Processes that share the requests.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
+        runtimes: Folder of the runtimes that were chosen before; empty to choose at each start.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Launch:
     grpc_port: int = 0
     consumers: tuple[str, ...] = ()
     workers: int = 1
+    runtimes: str = ""
 
     @property
     def url(self) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from mlops.deployment.clusters.status import ClusterStatus
 from mlops.deployment.status import Status
 from mlops.settings import Settings
-from mlops.workflows.operation import statuses
+from mlops.workflows.statuses import statuses
+
+if TYPE_CHECKING:
+    from mlops.deployment.clusters.status import ClusterStatus
 
 HEALTHY, STOPPED, STARTING, FAILING = 0, 10, 11, 12
 _CODES = {

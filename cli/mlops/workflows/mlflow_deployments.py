@@ -36,7 +36,8 @@ from mlops.errors import MlopsError, NotFoundError, one_of
 from mlops.settings import Settings, load_settings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.workflows.customers import connect, require_running
-from mlops.workflows.operation import statuses, stop
+from mlops.workflows.operation import stop
+from mlops.workflows.statuses import statuses
 
 _FLAVOR = "python_function"
 #: Names in `config` that are settings.

@@ -1,4 +1,4 @@
-"""Status, logs and stop of a deployment, wherever it is."""
+"""Logs and stop of a deployment, wherever it is."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlops.deployment import local
-from mlops.deployment.clusters.known import in_cluster, locate, locate_to_change, open_place
+from mlops.deployment.clusters.known import locate, locate_to_change, open_place
 from mlops.deployment.clusters.logs import pod_logs
-from mlops.deployment.clusters.status import ClusterStatus, cluster_status, unknown_status
 from mlops.deployment.clusters.stop import StoppedThere, forget, stop_there
-from mlops.deployment.places import Places, cluster_names, is_alive, known_names, places
+from mlops.deployment.places import Places, is_alive, known_names, places
 from mlops.deployment.recording import event_now, recorded
-from mlops.deployment.status import Status, log_lines, status
-from mlops.errors import MlopsError, UsageError
+from mlops.deployment.status import log_lines
+from mlops.errors import UsageError
 from mlops.settings import Settings
 
 
@@ -30,33 +29,6 @@ class Stopped:
     name: str
     stopped: bool
     running: tuple[str, ...] = ()
-
-
-def statuses(settings: Settings, name: str | None) -> list[Status | ClusterStatus]:
-    """Return how one deployment is doing, or all that this project knows, in alphabetical order.
-
-    Raises:
-        NotFoundError: There is none of that name.
-    """
-    if name:
-        found = locate(settings, name)
-        if found.entry is not None:
-            return [cluster_status(settings, found.entry)]
-        return [status(places(settings, found.name))]
-    here, there = known_names(settings), cluster_names(settings)
-    result: list[Status | ClusterStatus] = []
-    for each in sorted({*here, *there}):
-        try:
-            entry = in_cluster(settings, each) if each in there else None
-        except MlopsError as error:
-            # Without the ledger nobody knows where it is; the others are told all the same.
-            result.append(unknown_status(each, error))
-            continue
-        if entry is not None:
-            result.append(cluster_status(settings, entry))
-        elif each in here:
-            result.append(status(places(settings, each)))
-    return result
 
 
 def logs(settings: Settings, name: str | None, *, last: int, follow: bool) -> Iterator[str]:
