@@ -177,7 +177,7 @@ def status(
     Raises:
         NotFoundError: There is none of that name.
     """
-    from mlops.workflows.operation import statuses
+    from mlops.workflows.statuses import statuses
 
     return statuses(_settings(project, settings), name)
 
