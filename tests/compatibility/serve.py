@@ -21,6 +21,7 @@ import uvicorn
 
 from mlops.journal.nothing import URL, open_journal
 from mlops.journal.writer import JournalWriter
+from mlops.serving.access import Gate
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
@@ -60,7 +61,7 @@ def ours(folder: Path) -> Application:
         writer,
         metrics,
         pages.application(),
-        "",
+        Gate(),
         BodyRoom(1 << 30),
         GUARD,
     )

@@ -29,6 +29,7 @@ from mlops.policies import POLICIES
 from mlops.policies.drawing import Draws
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.runtimes.base import LoadedModel
+from mlops.serving.access import Gate
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
@@ -148,7 +149,9 @@ def build(signature: Signature, split: Json, *, secured: bool = False, sticky: s
     recorder = Recorder(writer, metrics, Shadows(KEY, writer, metrics), "all")
     plane = DataPlane(live, KEY, recorder)
     example = None if split is None else {"dataframe_split": split}
-    return House(live, model, Pages(plane, metrics, lambda: example, secured=secured), metrics)
+    return House(
+        live, model, Pages(plane, metrics, lambda: example, secured=lambda: secured), metrics
+    )
 
 
 class _NoWriter:
@@ -165,7 +168,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     shadows = Shadows(KEY, writer, built.metrics)
     plane = DataPlane(built.live, KEY, Recorder(writer, built.metrics, shadows, "all"))
     example = {"dataframe_split": NAMED}
-    pages = Pages(plane, built.metrics, lambda: example, secured=bool(token))
+    pages = Pages(plane, built.metrics, lambda: example, secured=lambda: bool(token))
     revision = built.live.served.revision
     desk = OutcomeDesk(plane, built.metrics, {revision.number: revision.spec})
     app = App(
@@ -174,7 +177,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
         writer,
         built.metrics,
         pages.application(),
-        token,
+        Gate(token),
         BodyRoom(0),
         GUARD,
     )

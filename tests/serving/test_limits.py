@@ -16,6 +16,7 @@ from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
 from mlops.serving import bodies
+from mlops.serving.access import Gate
 from mlops.serving.app import App
 from mlops.serving.bodies import (
     MAX_BODY,
@@ -56,7 +57,7 @@ class Door:
             self.writer,
             metrics,
             self._no_page,
-            "",
+            Gate(),
             BodyRoom(0),
             GUARD,
         )

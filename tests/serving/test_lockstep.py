@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 from mlops.journal.nothing import URL, open_journal
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
+from mlops.serving.access import Gate
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
@@ -223,4 +224,4 @@ def _application(models: dict[str, Path]) -> App:
         raise AssertionError("no page was asked for")
 
     guard = Guard("127.0.0.1", (), secured=False)
-    return App(plane, desk, writer, metrics, page, "", BodyRoom(0), guard)
+    return App(plane, desk, writer, metrics, page, Gate(), BodyRoom(0), guard)

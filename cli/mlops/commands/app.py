@@ -17,6 +17,7 @@ from mlops.commands import (
     feedback,
     init,
     journal,
+    keys,
     lineage,
     lint,
     models,
@@ -86,5 +87,6 @@ app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(doctor.doctor)
 app.add_typer(stores.app, name="stores", rich_help_panel=_LOOK)
 app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
+app.add_typer(keys.app, name="keys", rich_help_panel=_LOOK)
 app.add_typer(journal.app, name="journal", rich_help_panel=_LOOK)
 app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

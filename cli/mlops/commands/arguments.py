@@ -105,6 +105,8 @@ Header = Annotated[
 CaFile = Annotated[
     str,
     typer.Option(
+        "--ca-file",
+        "--ca",
         metavar="FILE",
         help="CA certificates to verify the server with.",
         show_default=False,

@@ -253,6 +253,37 @@ def deploy(
             rich_help_panel=_SERVER,
         ),
     ] = None,
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Certificate of the server (PEM, with its chain), for HTTPS and gRPC.",
+            show_default="no TLS",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Private key of the certificate (PEM).", rich_help_panel=_SERVER
+        ),
+    ] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="CA certificates (PEM) that callers must have a certificate of (mutual TLS).",
+            rich_help_panel=_SERVER,
+        ),
+    ] = None,
+    insecure_no_auth: Annotated[
+        bool,
+        typer.Option(
+            "--insecure-no-auth",
+            help="Let everybody call a server that listens beyond this machine.",
+            rich_help_panel=_SERVER,
+        ),
+    ] = False,
     new_key: Annotated[
         bool,
         typer.Option(
@@ -465,6 +496,10 @@ def deploy(
         "deploy.policy": policy,
         "deploy.redraw": redraw or None,
         "deploy.runtime": runtime,
+        "deploy.tls_cert": str(tls_cert.absolute()) if tls_cert else None,
+        "deploy.tls_key": str(tls_key.absolute()) if tls_key else None,
+        "deploy.tls_client_ca": str(tls_client_ca.absolute()) if tls_client_ca else None,
+        "deploy.insecure_no_auth": insecure_no_auth or None,
         "deploy.new_key": new_key or None,
         "deploy.new_journal": new_journal or None,
         "feedback.window": feedback_window,
@@ -512,6 +547,10 @@ def deploy(
         "--grpc-port": grpc_port,
         "--foreground": foreground,
         "--isolate": isolate,
+        "--tls-cert": tls_cert,
+        "--tls-key": tls_key,
+        "--tls-client-ca": tls_client_ca,
+        "--insecure-no-auth": insecure_no_auth,
     }
     only_cluster = {
         "--render": render,

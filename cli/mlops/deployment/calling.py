@@ -17,8 +17,12 @@ def curl(state: ServerState) -> str:
         body = "@rows.json"
     else:
         body = json.dumps(state.request, separators=(",", ":"))
-    token = f' -H "Authorization: Bearer $(cat {shlex.quote(state.launch.token_file)})"'
+    launch, more = state.launch, ""
+    if launch.tls:
+        more += f" --cacert {shlex.quote(launch.tls.cert)}"
+    if launch.credentials:
+        more += f' -H "Authorization: Bearer $(cat {shlex.quote(launch.credentials)})"'
     return (
-        f"curl -s {state.url}/invocations -H 'Content-Type: application/json'"
-        f"{token if state.launch.token_file else ''} -d {shlex.quote(body)}"
+        f"curl -s {state.url}/invocations -H 'Content-Type: application/json'{more} "
+        f"-d {shlex.quote(body)}"
     )

@@ -267,6 +267,7 @@ def _same_address(settings: Settings, state: ServerState | None) -> None:
             f"`{state.launch.name}` runs and listens for gRPC {now}, which only a start changes.",
             hint=f"`mlops stop {state.launch.name}` first.",
         )
+    _same_doors(settings, state)
     workers, own = settings.deploy.workers, state.launch.workers
     if settings.origins["deploy.workers"] == "command line" and workers != own:
         raise ConflictError(
@@ -274,6 +275,25 @@ def _same_address(settings: Settings, state: ServerState | None) -> None:
             "is settled when it starts.",
             hint=f"`mlops stop {state.launch.name}` first, or leave `--workers` out.",
         )
+
+
+def _same_doors(settings: Settings, state: ServerState) -> None:
+    """Refuse to let other callers in to a server that runs, or in another way."""
+    own, tls = settings.deploy, state.launch.tls
+    for key, wanted, has in (
+        ("tls_cert", own.tls_cert, tls.cert if tls else ""),
+        ("tls_key", own.tls_key, tls.key if tls else ""),
+        ("tls_client_ca", own.tls_client_ca, tls.client_ca if tls else ""),
+        ("insecure_no_auth", own.insecure_no_auth, state.launch.access.unprotected),
+    ):
+        told = settings.origins[f"deploy.{key}"] == "command line"
+        if told and wanted != has:
+            raise ConflictError(
+                f"`{state.launch.name}` runs; `--{key.replace('_', '-')}` changes it only when it "
+                "starts.",
+                hint=f"`mlops stop {state.launch.name}` first. New certificates in the same files "
+                "need no start.",
+            )
 
 
 def open_ledger(settings: Settings, name: str) -> Ledger:

@@ -52,6 +52,8 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "port": ("deploy.port",),
     "grpc-port": ("deploy.grpc_port",),
     "workers": ("deploy.workers",),
+    "tls": ("deploy.tls_cert", "deploy.tls_key", "deploy.tls_client_ca"),
+    "insecure-no-auth": ("deploy.insecure_no_auth",),
     "image": ("cluster.image",),
     "model-server": ("cluster.model_server",),
     "router": ("cluster.router",),
@@ -146,7 +148,7 @@ def keep(
     }
     _pair(settings, live, known, chosen)
     # That the address stays is no news, nor a reward that follows from most models anyway.
-    quiet = {"deploy.port", "deploy.grpc_port", "feedback.costs"}
+    quiet = {"deploy.port", "deploy.grpc_port", "feedback.costs", "deploy.tls_key"}
     # Nor one worker, or what the pod has processors for.
     quiet |= {"deploy.workers"} if chosen.get("deploy.workers", 0) <= 1 else set()
     if chosen.get("feedback.reward") in _USUAL and "feedback.reward" not in before:
@@ -205,6 +207,11 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
         found |= {"deploy.host": launch.host, "deploy.port": launch.port}
         found |= {"deploy.grpc_port": launch.grpc_port}
         found |= {"deploy.workers": launch.workers}
+        found |= {"deploy.insecure_no_auth": launch.access.unprotected}
+        if launch.tls is not None:
+            tls = {"cert": launch.tls.cert, "key": launch.tls.key}
+            tls |= {"client_ca": launch.tls.client_ca}
+            found |= {f"deploy.tls_{name}": path for name, path in tls.items()}
     if place is not None and place.target == target:
         options = {key: place.options[key] for key in _keys(target) if key in place.options}
         found |= {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from mlops.deployment.access import access_of, tls_of
 from mlops.deployment.control import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.places import (
@@ -31,6 +32,7 @@ from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kin
 from mlops.runtimes.kept import runtimes_of
 from mlops.settings import Settings
 from mlops.spec.server import (
+    LOOPBACK,
     Launch,
     Served,
     ServerState,
@@ -45,7 +47,6 @@ _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 _PORTS_TO_TRY = 100
 _LAST_LINES = 15
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 # Above this the log of earlier starts is set aside.
 _MAX_LOG_BYTES = 20 * 1024 * 1024
 _LEFT_RUNNING: list[subprocess.Popen[bytes]] = []
@@ -124,8 +125,9 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
     settings.make_home()
     make_key(where)
     host, port = _address(settings, where)
-    open_to_others = host not in _LOOPBACK
-    if open_to_others:
+    access = access_of(settings, where)
+    with_token = host not in LOOPBACK and not access.unprotected
+    if with_token:
         make_token(where)
     return Launch(
         name=where.name,
@@ -137,7 +139,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         state_file=str(where.state),
         lock_file=str(where.lock),
         key_file=str(where.key),
-        token_file=str(where.token) if open_to_others else "",
+        token_file=str(where.token) if with_token else "",
         socket=str(socket_path(where)),
         log_file="" if foreground else str(where.log),
         alpha=settings.report.alpha,
@@ -150,6 +152,8 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         consumers=settings.journal.consumers,
         workers=_workers(settings, where),
         runtimes=str(runtimes_of(settings.home).folder),
+        access=access,
+        tls=tls_of(settings, where),
     )
 
 

@@ -79,6 +79,11 @@ class Places:
         return self.folder / f"{self.name}.token"
 
     @property
+    def keys(self) -> Path:
+        """API keys of callers, hashed; once it is there, everybody must send one."""
+        return self.folder / f"{self.name}.keys"
+
+    @property
     def log(self) -> Path:
         """The server's output."""
         return self.folder / f"{self.name}.log"

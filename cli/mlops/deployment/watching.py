@@ -40,5 +40,5 @@ def write_watching(
         ConflictError: A file in the folder was not rendered by us.
     """
     address = urlsplit(state.url).netloc
-    texts = on_machine(spec, settings.monitoring, address, state.launch.token_file)
+    texts = on_machine(spec, settings.monitoring, address, state.launch.credentials)
     return put_files(texts, default_folder(settings, spec))

@@ -181,6 +181,12 @@ class Kind(enum.Enum):
     """As much as there is room for is under way already; the same may be sent again."""
     DEADLINE = enum.auto()
     DISK_FULL = enum.auto()
+    UNAUTHENTICATED = enum.auto()
+    """Nobody knows who asks: the key or token is missing, wrong, or over."""
+    FORBIDDEN = enum.auto()
+    """It is known who asks, and they may not."""
+    TOO_MANY = enum.auto()
+    """Their key has sent more than it may; the same may be sent again later."""
 
 
 class ProtocolError(Exception):

@@ -45,7 +45,7 @@ class Alone:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
         process = self._process
-        public = make_server(process.application())
+        public = process.server()
         private = make_server(Admin(self).application())
         self._servers = [public, private]
         await process.listen_grpc()

@@ -10,6 +10,7 @@ handed to an ordinary Starlette application.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
@@ -31,6 +32,10 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.protocols.outcomes import read_outcomes
+from mlops.serving.access import Gate, Grant
+from mlops.serving.access.gate import Names
+from mlops.serving.access.grants import TooManyRequestsError
+from mlops.serving.access.needs import need_of
 from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, off_the_loop, read_body, release
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
@@ -39,14 +44,16 @@ from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, journal_fault
 from mlops.serving.routes import Route, find_route
-from mlops.serving.tokens import Token
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+#: Where a scope has the names of its connection's client certificate.
+NAMES = "mlops.names"
 # By which a tester chooses the arm.
 _FORCED_ARM = "x-mlops-arm"
 # Heads that are remembered.
 _MAX_KNOWN = 256
+_MAX_SCORED = 10_000
 _Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
@@ -62,6 +69,8 @@ class KnownHead:
         length: Bytes of its body.
         keep_alive: Whether the connection goes on after the answer.
         repeats: Whether another request may well have the very same head.
+        grant: What its caller may do.
+        names: Those of the certificate on connections where it counts.
     """
 
     route: Route
@@ -70,6 +79,8 @@ class KnownHead:
     length: int
     keep_alive: bool
     repeats: bool
+    grant: Grant
+    names: Names = ()
 
 
 class App:
@@ -81,7 +92,7 @@ class App:
         writer: Where the desk stores it.
         metrics: Counts what could not be read.
         pages: Everything that is not a prediction or feedback.
-        token: If not empty, the bearer token every caller must send.
+        gate: Says who may do what.
         room: How much all large bodies may have together.
         guard: Refuses what web pages send.
     """
@@ -93,7 +104,7 @@ class App:
         writer: JournalWriter,
         metrics: Metrics,
         pages: Application,
-        token: str,
+        gate: Gate,
         room: BodyRoom,
         guard: Guard,
     ) -> None:
@@ -104,11 +115,13 @@ class App:
         self._pages = pages
         self._room = room
         self._guard = guard
-        self._token = Token(token)
+        self._gate = gate
+        self._scoring = asyncio.Lock()
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
         #: Answers recognised requests.
         self.lockstep = Lockstep(self.answer)
+        gate.on_change(self.known.clear)
         self._codecs: dict[str, Codec] = {
             **{name: CODECS.load(name) for name in CODECS},
             **CODECS.others(),
@@ -123,14 +136,18 @@ class App:
         refused = self._guard.refusal(scope)
         if refused:
             await _send(send, _text_error(*refused), _CLOSE)
-        elif not self._authorized(scope):
-            await _send(send, _text_error(401, "A bearer token is needed."), _CHALLENGE)
-        elif route is None:
+            return
+        try:
+            grant = self._admit(scope, route)
+        except ProtocolError as error:
+            await _send(send, _own_error(error), _further(error))
+            return
+        if route is None:
             await self._pages(scope, receive, send)
         elif scope["method"] != "POST":
             await _send(send, _text_error(405, "Only POST is taken here."), _ALLOW)
         else:
-            await self._serve(route, scope, receive, send)
+            await self._serve(route, grant, scope, receive, send)
 
     def recognise(self, scope: Scope, *, keep_alive: bool) -> KnownHead | None:
         """Check the head of a request once, for `answer`; None if ASGI is to deal with it.
@@ -144,7 +161,7 @@ class App:
             keep_alive: Whether the connection goes on after the answer.
         """
         route = find_route(scope["path"])
-        if route is None or route.feedback or scope["method"] != "POST":
+        if route is None or route.feedback or route.score or scope["method"] != "POST":
             return None
         pairs = scope["headers"]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in pairs}
@@ -155,8 +172,11 @@ class App:
             or not (length.isascii() and length.isdigit() and int(length) <= SMALL_BODY)
             or self._guard.refusal(scope)
             or form_type(headers, route.protocol)
-            or not self._authorized(scope)
         ):
+            return None
+        try:
+            grant = self._admit(scope, route, spend=False)
+        except ProtocolError:
             return None
         return KnownHead(
             route=route,
@@ -165,6 +185,8 @@ class App:
             length=int(length),
             keep_alive=keep_alive,
             repeats=keep_alive and _UNIQUE.isdisjoint(headers),
+            grant=grant,
+            names=scope.get(NAMES, ()),
         )
 
     def remember(self, written: bytes, head: KnownHead) -> None:
@@ -181,7 +203,10 @@ class App:
             its time.
         """
         try:
-            served = yield from self._served(head.route, head.codec, body, head.headers)
+            if head.grant.is_limited:
+                head.grant.check("predict")
+                head.grant.spend()
+            served = yield from self._served(head.route, head.codec, body, head.headers, head.grant)
             if type(served) is not tuple:
                 return self._answer_later(head, served)  # type: ignore[arg-type]  # no tuple
             encoded, answer = served
@@ -203,13 +228,15 @@ class App:
         self._metrics.refused[head.route.protocol] += 1
         return _written(head.codec.encode_error(error), error, head.keep_alive)
 
-    def _authorized(self, scope: Scope) -> bool:
-        if scope["path"] in _OPEN_PATHS:
-            return True
+    def _admit(self, scope: Scope, route: Route | None, *, spend: bool = True) -> Grant:
+        """Let a request in; see `Gate.admit`."""
         sent = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
-        return self._token.admits(sent)
+        need = need_of(scope["path"], route)
+        return self._gate.admit(sent, need, scope.get(NAMES, ()), spend=spend)
 
-    async def _serve(self, route: Route, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(
+        self, route: Route, grant: Grant, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         codec = self._codecs.get(route.protocol)
         extra: _Headers = ()
@@ -224,31 +251,33 @@ class App:
             body = await read_body(receive, headers, self._room)
             if body is None:
                 return
-            if route.feedback:
-                encoded = await self._feedback(route, body, headers)
+            if route.score:
+                encoded = await self._score(body)
+            elif route.feedback:
+                encoded = await self._feedback(route, body, headers, grant)
             else:
                 assert codec is not None
-                encoded, extra = await self._predict(route, codec, body, headers)
+                encoded, extra = await self._predict(route, codec, body, headers, grant)
         except (TimeoutError, ProtocolError, JournalUnavailableError) as fault:
             error = _refusal(fault)
             if error is fault:
                 self._metrics.refused[route.protocol] += 1
             encoded = codec.encode_error(error) if codec else _own_error(error)
-            extra = _FURTHER.get(error.kind, ())
+            extra = _further(error)
         finally:
             if body is not None:
                 release(body, self._room)
         await _send(send, encoded, extra)
 
     async def _predict(
-        self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
+        self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str], grant: Grant
     ) -> tuple[Encoded, _Headers]:
-        served = at_once(self._served(route, codec, body, headers))
+        served = at_once(self._served(route, codec, body, headers, grant))
         encoded, answer = served if isinstance(served, tuple) else await served
         return encoded, _answer_headers(answer)
 
     def _served(
-        self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str]
+        self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str], grant: Grant
     ) -> Steps[tuple[Encoded, Answer] | Coroutine[Any, Any, tuple[Encoded, Answer]]]:
         get = headers.get
         unit = self._plane.live.unit_header
@@ -261,20 +290,24 @@ class App:
             get(_FORCED_ARM, ""),
             get("idempotency-key", ""),
             get(unit, "") if unit else "",
+            key_id=grant.key_id,
+            may_force=grant.may_force,
         )
         exchange = Exchange(partial(codec.decode, body, headers), codec.encode, codec.encode_error)
         return self._plane.serve(exchange, context)
 
-    async def _feedback(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
+    async def _feedback(
+        self, route: Route, body: bytes, headers: Mapping[str, str], grant: Grant
+    ) -> Encoded:
         if route.protocol == "seldon-v1":
-            return await self._seldon_feedback(body, headers)
-        return await self._own_feedback(body, headers)
+            return await self._seldon_feedback(body, headers, grant)
+        return await self._own_feedback(body, headers, grant)
 
-    async def _own_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
+    async def _own_feedback(self, body: bytes, headers: Mapping[str, str], grant: Grant) -> Encoded:
         outcomes = await off_the_loop(
             len(body), read_outcomes, body, headers.get("content-type", "")
         )
-        told = await self._desk.answer(outcomes, self._writer)
+        told = await self._desk.answer(outcomes, self._writer, grant.key_id)
         document: dict[str, Any] = {"counts": told.counts}
         if told.outcome is not None:
             document["outcome"] = {
@@ -290,12 +323,30 @@ class App:
         status = REFUSALS[told.refused] if told.refused else 200
         return Encoded(status, orjson.dumps(document))
 
-    async def _seldon_feedback(self, body: bytes, headers: Mapping[str, str]) -> Encoded:
+    async def _seldon_feedback(
+        self, body: bytes, headers: Mapping[str, str], grant: Grant
+    ) -> Encoded:
         from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 
         outcomes = await off_the_loop(len(body), decode_feedback, body, headers)
-        receipts = await self._desk.take(outcomes, self._writer) if outcomes else []
+        receipts = []
+        if outcomes:
+            receipts = await self._desk.take(outcomes, self._writer, grant.key_id)
         return encode_feedback(counts(receipts))
+
+    async def _score(self, body: bytes) -> Encoded:
+        """Ask all arms about rows, one request after another: no runner limits these."""
+        try:
+            rows = (await off_the_loop(len(body), orjson.loads, body))["rows"]
+        except (ValueError, KeyError, TypeError):
+            rows = None
+        if not isinstance(rows, list) or not 0 < len(rows) <= _MAX_SCORED:
+            raise ProtocolError(
+                Kind.MALFORMED, f"`rows` is a list of 1 to {_MAX_SCORED:,} rows, to be scored."
+            )
+        async with self._scoring:
+            arms = await asyncio.to_thread(self._plane.score, rows)
+        return Encoded(200, orjson.dumps({"arms": arms}, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 @lru_cache(maxsize=1)
@@ -305,7 +356,7 @@ def _date(second: int) -> bytes:
 
 def _answer_headers(answer: Answer) -> _Headers:
     result = answer.result
-    further = _FURTHER.get(result.kind, ()) if isinstance(result, ProtocolError) else ()
+    further = _further(result) if isinstance(result, ProtocolError) else ()
     return (
         (b"x-mlops-request-id", answer.request_id.encode()),
         (b"x-mlops-arm", answer.arm.encode()),
@@ -323,7 +374,7 @@ def _written(encoded: Encoded, of: Answer | ProtocolError, keep_alive: bool) -> 
             date, encoded.content_type, len(encoded.body), of.request_id.encode(), of.arm.encode(),
             of.revision, close, encoded.body,
         )  # fmt: skip
-    more = _answer_headers(of) if isinstance(of, Answer) else _FURTHER.get(of.kind, ())
+    more = _answer_headers(of) if isinstance(of, Answer) else _further(of)
     lines = b"".join(b"%b: %b\r\n" % pair for pair in (*encoded.headers, *more))
     status = b"%d %b" % (encoded.status, HTTPStatus(encoded.status).phrase.encode())
     size = len(encoded.body)
@@ -352,7 +403,12 @@ _UNIQUE = frozenset(
      "x-cloud-trace-context", "x-amzn-trace-id", "x-correlation-id"}
 )  # fmt: skip
 _CLOSE = ((b"connection", b"close"),)
+_CHALLENGE = (
+    (b"www-authenticate", b"Bearer"),
+    (b"www-authenticate", b'Basic realm="mlops", charset="UTF-8"'),
+)
 _FURTHER: dict[Kind, _Headers] = {
+    Kind.UNAUTHENTICATED: _CHALLENGE,
     Kind.SLOW_BODY: _CLOSE,
     Kind.BUSY: ((b"retry-after", b"1"),),
     Kind.NOT_READY: ((b"retry-after", b"1"),),
@@ -360,14 +416,12 @@ _FURTHER: dict[Kind, _Headers] = {
     Kind.UNSUPPORTED_MEDIA: ((b"accept-encoding", b"gzip, deflate"),),
 }
 _ALLOW = ((b"allow", b"POST"),)
-_CHALLENGE = (
-    (b"www-authenticate", b"Bearer"),
-    (b"www-authenticate", b'Basic realm="mlops", charset="UTF-8"'),
-)
-# Probes come without a token; they tell nothing but that the server lives.
-_OPEN_PATHS = frozenset(
-    {"/health", "/ping", "/ready", "/live", "/v2/health/live", "/v2/health/ready"}
-)
+
+
+def _further(error: ProtocolError) -> _Headers:
+    if isinstance(error, TooManyRequestsError):
+        return ((b"retry-after", b"%d" % error.retry_after_s),)
+    return _FURTHER.get(error.kind, ())
 
 
 async def _send(send: Send, encoded: Encoded, extra: _Headers) -> None:

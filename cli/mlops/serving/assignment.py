@@ -54,9 +54,13 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
 
     Raises:
         ProtocolError: `MALFORMED` if a tester asks for an arm that is not there, `UNKNOWN_MODEL` if
-            the path names it as a version.
+            the path names it as a version, `FORBIDDEN` if the caller may choose none.
     """
     forced = context.version or context.forced_arm
+    if forced and not context.may_force:
+        raise ProtocolError(
+            Kind.FORBIDDEN, "Choosing the arm needs a key with the scope `force-arm`."
+        )
     retry = context.idempotency_key
     # A forced request must not take the place of the real one that has the same key.
     identity = f"{retry}\0{forced}" if retry and forced else retry

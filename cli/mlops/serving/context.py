@@ -23,6 +23,7 @@ class RequestContext:
             (`LiveRevision.unit_header`); empty if there is none.
         deadline_s: How long the caller waits; None if it does not say.
         key_id: Id of the API key that it came with; None for none.
+        may_force: Whether its caller may choose the arm.
     """
 
     protocol: str
@@ -35,3 +36,4 @@ class RequestContext:
     unit: str = ""
     deadline_s: float | None = None
     key_id: str | None = None
+    may_force: bool = False

@@ -27,6 +27,10 @@ from mlops.protocols.open_inference_grpc import read_request, write_response
 from mlops.protocols.open_inference_metadata import NAME
 from mlops.protocols.outcomes_grpc import read_feedback
 from mlops.protocols.protobuf import Message, MessageClass, methods
+from mlops.serving.access import Gate, Grant
+from mlops.serving.access.certificates import names_of_grpc
+from mlops.serving.access.grants import TooManyRequestsError
+from mlops.serving.access.needs import METHODS, Need
 from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, admit, off_the_loop, release
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
@@ -35,21 +39,18 @@ from mlops.serving.lockstep import at_once
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk, Told, journal_fault
 from mlops.serving.patience import MAX_HEADER_BYTES
-from mlops.serving.tokens import Token
 
 #: Name of the protocol in the journal and the metrics.
 PROTOCOL = "open-inference-grpc"
 # Both of `grpc`, which has no types.
 Context: TypeAlias = Any
 _Handler: TypeAlias = Any
-_Call: TypeAlias = Callable[[bytes, Context], Awaitable[bytes]]
+_Call: TypeAlias = Callable[[bytes, Context, Grant], Awaitable[bytes]]
 _Metadata: TypeAlias = tuple[tuple[str, str], ...]
 _Served: TypeAlias = tuple[bytes | ProtocolError, Answer]
 _Result = TypeVar("_Result")
 
 _INFERENCE, _FEEDBACK = "inference.GRPCInferenceService", "mlops.v1.Feedback"
-# Probes come without a token; they tell nothing but that the server lives.
-_OPEN = frozenset({f"/{_INFERENCE}/ServerLive", f"/{_INFERENCE}/ServerReady"})
 _MAX_CALLS = 1024
 _GRACE_S = 5.0
 # Longer ones would not fit into the headers that a client accepts by default.
@@ -77,7 +78,7 @@ class GrpcServer:
         desk: Takes feedback.
         writer: Where the desk stores it.
         metrics: Counts what could not be read.
-        token: If not empty, the bearer token every caller must send.
+        gate: Says who may do what.
         room: How much all large messages may have together.
     """
 
@@ -87,14 +88,14 @@ class GrpcServer:
         desk: OutcomeDesk,
         writer: JournalWriter,
         metrics: Metrics,
-        token: str,
+        gate: Gate,
         room: BodyRoom,
     ) -> None:
         self._plane = plane
         self._desk = desk
         self._writer = writer
         self._metrics = metrics
-        self._token = Token(token)
+        self._gate = gate
         self._room = room
         self._inference, self._feedback = methods(_INFERENCE), methods(_FEEDBACK)
         told = {
@@ -111,28 +112,53 @@ class GrpcServer:
         calls |= {f"/{_INFERENCE}/ModelInfer": self._infer, f"/{_FEEDBACK}/Send": self._send}
         # Messages are read and written by us, a large one in a thread.
         self._calls = {
-            path: grpc.unary_unary_rpc_method_handler(call) for path, call in calls.items()
+            path: grpc.unary_unary_rpc_method_handler(self._guarded(call, METHODS[path]))
+            for path, call in calls.items()
         }
-        # Answers before the message is read.
-        self._unauthenticated = grpc.stream_unary_rpc_method_handler(_unauthenticated)
         self._stopping = asyncio.Event()
         self._server: Any = None
 
     def service(self, details: Any) -> _Handler | None:  # noqa: ANN401 - of `grpc`
         """Return what answers a call, as a `grpc.GenericRpcHandler`; None if nothing does."""
         call = self._calls.get(details.method)
-        if call is None or details.method in _OPEN:
+        # Whose certificate it is turns out later; without one nobody connects.
+        if call is None or self._gate.reads_certificates:
             return call
         sent = dict(details.invocation_metadata or ()).get("authorization", "")
-        return call if self._token.admits(sent.encode()) else self._unauthenticated
+        try:
+            self._gate.admit(_bytes(sent), METHODS[details.method], spend=False)
+        except ProtocolError as error:
+            # Answers before the message is read.
+            return grpc.stream_unary_rpc_method_handler(_refusing(error))
+        return call
 
-    async def start(self, host: str, port: int, *, shared: bool = False) -> None:
+    def _guarded(self, call: _Call, need: Need) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        async def guarded(body: bytes, context: Context) -> bytes:
+            sent = dict(context.invocation_metadata() or ()).get("authorization", "")
+            names = names_of_grpc(context) if self._gate.reads_certificates else ()
+            try:
+                grant = self._gate.admit(_bytes(sent), need, names)
+            except ProtocolError as error:
+                await _abort(context, error)
+            return await call(body, context, grant)
+
+        return guarded
+
+    async def start(
+        self,
+        host: str,
+        port: int,
+        *,
+        shared: bool = False,
+        credentials: Any = None,  # noqa: ANN401 - of `grpc`
+    ) -> None:
         """Listen.
 
         Args:
             host: Address.
             port: Port.
             shared: Whether other processes of this deployment listen there too.
+            credentials: For TLS; None for none.
 
         Raises:
             ConflictError: The port is taken.
@@ -149,7 +175,10 @@ class GrpcServer:
         self._server.add_generic_rpc_handlers((self,))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self._server.add_insecure_port(address)
+            if credentials is None:
+                self._server.add_insecure_port(address)
+            else:
+                self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise ConflictError(
                 f"Port {port} on {host} cannot be used for gRPC: {error}.",
@@ -166,14 +195,14 @@ class GrpcServer:
         """Take no more calls."""
         self._stopping.set()
 
-    async def _infer(self, body: bytes, context: Context) -> bytes:
+    async def _infer(self, body: bytes, context: Context, grant: Grant) -> bytes:
         started_ns = time.perf_counter_ns()
         try:
             if len(body) > SMALL_BODY:
-                served = await _whatever_happens(self._served(body, context, started_ns))
+                served = await _whatever_happens(self._served(body, context, started_ns, grant))
             else:
                 message = _parsed(self._inference["ModelInfer"][0], body)
-                now_or_later = self._serve(message, len(body), context, started_ns)
+                now_or_later = self._serve(message, len(body), context, started_ns, grant)
                 if isinstance(now_or_later, tuple):
                     served = now_or_later
                 else:
@@ -191,19 +220,21 @@ class GrpcServer:
         context.set_trailing_metadata(trailing)
         return written
 
-    async def _served(self, body: bytes, context: Context, started_ns: int) -> _Served:
+    async def _served(
+        self, body: bytes, context: Context, started_ns: int, grant: Grant
+    ) -> _Served:
         """Answer a request that is large."""
         admit(body, self._room)
         try:
             kind = self._inference["ModelInfer"][0]
             message = await asyncio.to_thread(_parsed, kind, body)
-            served = self._serve(message, len(body), context, started_ns)
+            served = self._serve(message, len(body), context, started_ns, grant)
             return served if isinstance(served, tuple) else await served
         finally:
             release(body, self._room)
 
     def _serve(
-        self, message: Message, size: int, context: Context, started_ns: int
+        self, message: Message, size: int, context: Context, started_ns: int, grant: Grant
     ) -> _Served | Later[_Served]:
         metadata = dict(context.invocation_metadata() or ())
         header = self._plane.live.unit_header
@@ -217,18 +248,20 @@ class GrpcServer:
             idempotency_key=metadata.get("idempotency-key", ""),
             unit=metadata.get(header, "") if header else "",
             deadline_s=context.time_remaining(),
+            key_id=grant.key_id,
+            may_force=grant.may_force,
         )
         exchange: Exchange[bytes | ProtocolError] = Exchange(
             partial(read_request, message), _write, _same
         )
         return at_once(self._plane.serve(exchange, request))
 
-    async def _send(self, body: bytes, context: Context) -> bytes:
+    async def _send(self, body: bytes, context: Context, grant: Grant) -> bytes:
         request, response = self._feedback["Send"]
         try:
             message = await off_the_loop(len(body), _parsed, request, body)
             outcomes = await off_the_loop(len(body), read_feedback, message)
-            told = await self._desk.answer(outcomes, self._writer)
+            told = await self._desk.answer(outcomes, self._writer, grant.key_id)
         except ProtocolError as error:
             await self._refuse(error, context)
         except JournalUnavailableError as fault:
@@ -252,7 +285,7 @@ class GrpcServer:
     ) -> _Call:
         """Return a call that is answered from what is live."""
 
-        async def call(body: bytes, context: Context) -> bytes:
+        async def call(body: bytes, context: Context, grant: Grant) -> bytes:
             try:
                 fields = tell(_parsed(request, body))
             except ProtocolError as error:
@@ -340,10 +373,23 @@ async def _abort(context: Context, error: ProtocolError, trailing: _Metadata = (
     await context.abort(
         grpc.StatusCode[grpc_status(error.kind)],
         error.message.encode("utf-8", "replace").decode()[:_MAX_DETAILS],
-        (*trailing, *_FURTHER.get(error.kind, ())),
+        (*trailing, *_further(error)),
     )
     raise AssertionError("unreachable")
 
 
-async def _unauthenticated(messages: object, context: Context) -> None:
-    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "A bearer token is needed.")
+def _further(error: ProtocolError) -> _Metadata:
+    if isinstance(error, TooManyRequestsError):
+        return (("grpc-retry-pushback-ms", str(1000 * error.retry_after_s)),)
+    return _FURTHER.get(error.kind, ())
+
+
+def _refusing(error: ProtocolError) -> Callable[[object, Context], Awaitable[None]]:
+    async def refuse(messages: object, context: Context) -> None:
+        await _abort(context, error)
+
+    return refuse
+
+
+def _bytes(sent: str | bytes) -> bytes:
+    return sent.encode("utf-8", "replace") if isinstance(sent, str) else sent

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -13,6 +14,7 @@ import uvicorn
 from mlops.serving.app import Application
 from mlops.serving.patience import PatientProtocol
 from mlops.serving.sockets import BACKLOG
+from mlops.serving.tls import HANDSHAKE_S
 
 _GRACE_S = 5
 
@@ -25,10 +27,21 @@ class QuietServer(uvicorn.Server):
         """Capture none."""
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take connections from these sockets as `listen` does."""
+        await super().startup([])
+        for each in sockets or ():
+            await self.listen(each)
+
     async def listen(self, sock: socket.socket) -> asyncio.Server:
         """Take connections from a socket too, while it serves; the socket becomes its own."""
+        context = self.config.ssl
         server = await asyncio.get_running_loop().create_server(
-            self._protocol, sock=sock, backlog=BACKLOG
+            self._protocol,
+            sock=sock,
+            backlog=BACKLOG,
+            ssl=context,
+            ssl_handshake_timeout=HANDSHAKE_S if context else None,
         )
         self.servers.append(server)
         return server
@@ -43,12 +56,18 @@ class QuietServer(uvicorn.Server):
         return PatientProtocol(self.config, self.server_state, self.lifespan.state)
 
 
-def make_server(app: Application) -> QuietServer:
-    """Return a server of an ASGI application, to be given its sockets."""
+def make_server(app: Application, context: ssl.SSLContext | None = None) -> QuietServer:
+    """Return a server of an ASGI application, to be given its sockets.
+
+    Args:
+        app: The application.
+        context: For TLS; None for none.
+    """
     logging.getLogger("uvicorn.error").addFilter(_is_news)
     return QuietServer(
         uvicorn.Config(
             app,
+            ssl_context_factory=(lambda *_: context) if context else None,
             loop="none",
             http=PatientProtocol,
             ws="none",

@@ -74,7 +74,7 @@ class Pages:
         plane: What is live.
         metrics: What to expose.
         example: Gives a request that works, for `/invocations`, or None.
-        secured: Whether callers must send a bearer token.
+        secured: Says whether callers must send a key.
         report: Writes the page of the report; without it there is none.
         evidence: Writes the report as JSON; likewise.
         counts: Gives what all processes have counted, where this is one of several.
@@ -86,7 +86,7 @@ class Pages:
         metrics: Metrics,
         example: Callable[[], dict[str, Any] | None],
         *,
-        secured: bool = False,
+        secured: Callable[[], bool] = lambda: False,
         report: Callable[[], Awaitable[str]] | None = None,
         evidence: Callable[[], Awaitable[str]] | None = None,
         counts: Callable[[], Awaitable[Counts]] | None = None,
@@ -253,7 +253,7 @@ class Pages:
             metadata=json.loads(model_metadata(self._description).body),
             configuration=json.loads(model_configuration(self._description).body),
             index=json.loads(repository_index(self._name, self._description.versions).body),
-            secured=self._secured,
+            secured=self._secured(),
             report=self._report is not None,
             evidence=self._evidence is not None,
         )

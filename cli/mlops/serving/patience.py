@@ -20,7 +20,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from mlops.protocols.base import Kind, ProtocolError
-from mlops.serving.app import App, KnownHead, Scope
+from mlops.serving.access.certificates import names_of_tls
+from mlops.serving.app import NAMES, App, KnownHead, Scope
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
@@ -109,6 +110,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._unfed: list[bytes] = []
         # Another application, that of the administration, does without.
         self._short = self.config.app if isinstance(self.config.app, App) else None
+        # Of a client's certificate, which TLS has checked by now.
+        self._names = names_of_tls(transport.get_extra_info("peercert"))
         self._wait(HEADER_DEADLINE_S)
         if len(self.connections) > _most_connections():
             # At the very limit nobody could be accepted, not even the owner.
@@ -143,7 +146,7 @@ class PatientProtocol(HttpToolsProtocol):
         if self._stage % 3 == _IDLE and self._short is not None and self._is_free():
             end = data.find(_HEAD_END, 0, _MAX_KNOWN_BYTES) + len(_HEAD_END)
             head = self._short.known.get(data[:end])
-            if head is not None and len(data) == end + head.length:
+            if head is not None and len(data) == end + head.length and head.names == self._names:
                 self._stop_waiting()
                 self._respond(head, data[end:])
                 return
@@ -230,6 +233,8 @@ class PatientProtocol(HttpToolsProtocol):
             self._answer_now()
         self._stage += 1
         super().on_message_begin()
+        if self._names:
+            cast(Scope, self.scope)[NAMES] = self._names
 
     def on_headers_complete(self) -> None:
         """Go on to the body, unless the headers were too large."""
@@ -431,7 +436,8 @@ class PatientProtocol(HttpToolsProtocol):
             return
         self.transport.write(_REFUSAL % (status, len(text), text))
         if self.cycle is None or self.cycle.response_complete:
-            self.transport.write_eof()
+            if self.transport.can_write_eof():  # TLS has no half of a connection
+                self.transport.write_eof()
             self._deadline = self.loop.call_later(_LINGER_S, self.transport.close)
         else:
             self.transport.close()

@@ -29,6 +29,7 @@ from typing import Any
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.nothing import URL as NO_JOURNAL
 from mlops.serving.start import serve
+from mlops.spec.access import Access
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import KEY_BYTES
@@ -44,7 +45,8 @@ class Places:
 
     Attributes:
         config: Folder with `revision.json`.
-        key: Folder with `request-id-key`, and `token` if callers must send one.
+        key: Folder with `request-id-key`, and `token` if callers may send one.
+        keys: Folder with `keys.json`, the API keys of callers, if there are any.
         models: Where models are pulled to.
         run: Small files of the running server: lock, state, socket.
         journal: Folder of a SQLite journal.
@@ -54,6 +56,7 @@ class Places:
 
     config: Path = Path("/etc/mlops")
     key: Path = Path("/etc/mlops-key")
+    keys: Path = Path("/etc/mlops-keys")
     models: Path = Path("/models")
     run: Path = Path("/run/mlops")
     journal: Path = Path("/var/lib/mlops")
@@ -177,6 +180,7 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         # Each start has the folder for itself; workers share it.
         runtimes=str(places.run / "runtimes"),
         workers=config.workers or processors(),
+        access=Access(str(places.keys / "keys.json"), unprotected=True),
     )
 
 
@@ -232,6 +236,8 @@ def model_launch(places: Places, environ: Mapping[str, str]) -> Launch:
         token_file="",
         socket=str(run / "admin.sock"),
         log_file="",
+        # Its callers are the platform's router, which asks who they are, and its probes.
+        access=Access(unprotected=True),
     )
 
 

@@ -26,6 +26,9 @@ from mlops.journal.url import journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
 from mlops.registry.holding import Hold
+from mlops.serving.access.buckets import Places
+from mlops.serving.access.opening import open_gate
+from mlops.serving.access.watch import FileWatch, follow
 from mlops.serving.app import App
 from mlops.serving.bodies import BodyRoom, memory_limit, room_within
 from mlops.serving.browsers import Guard
@@ -33,6 +36,7 @@ from mlops.serving.consumer_process import ConsumerProcess, consumers_of
 from mlops.serving.counting import Counts
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.epochs import follow_epochs
+from mlops.serving.listening import QuietServer, make_server
 from mlops.serving.metrics import Metrics
 from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.page_process import PageApart
@@ -42,9 +46,10 @@ from mlops.serving.recording import Recorder
 from mlops.serving.report import LiveReport
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.same_rows import SameRows
-from mlops.serving.secret_files import read_key, read_token
+from mlops.serving.secret_files import read_key
 from mlops.serving.shadows import Shadows
 from mlops.serving.telling import status_of
+from mlops.serving.tls import ServerTls
 from mlops.serving.watching import Watch
 from mlops.spec import metrics as families
 from mlops.spec.metrics import Family
@@ -58,6 +63,7 @@ _LOG = logging.getLogger(__name__)
 _COLLECT_AFTER = (50_000, 20, 100)
 # `mlops stop` waits longer than this and the grace together.
 _LAST_COMMIT_S = 10.0
+_OPEN_DOOR = "Whoever reaches the port may call: it was started with `--insecure-no-auth`."
 
 
 class Process:
@@ -66,17 +72,22 @@ class Process:
     Args:
         launch: How to start it, with the port that it really has.
         settled: Awaited before feedback is stored, until what other processes answered is too.
+        places: Where the requests of each key are counted, by all processes.
 
     Raises:
         InvalidInputError: A model cannot be served.
     """
 
     def __init__(
-        self, launch: Launch, settled: Callable[[], Awaitable[None]] | None = None
+        self,
+        launch: Launch,
+        settled: Callable[[], Awaitable[None]] | None = None,
+        places: Places | None = None,
     ) -> None:
         self.launch = launch
         key = read_key(launch.key_file)
-        self._token = read_token(launch.token_file)
+        self.gate = open_gate(launch, places)
+        self.tls = ServerTls(launch.tls) if launch.tls else None
         self._journal: Journal = open_journal(journal_url(launch.journal_url, launch.name))
         self._hold = Hold()
         self._keep(launch.served)
@@ -125,7 +136,7 @@ class Process:
             self.plane,
             self._metrics,
             lambda: self.plane.live.example,
-            secured=bool(self._token),
+            secured=lambda: self.gate.required,
             report=self._report("report"),
             evidence=self._report("evidence"),
             counts=counts,
@@ -136,10 +147,14 @@ class Process:
             self._writer,
             self._metrics,
             pages.application(),
-            self._token,
+            self.gate,
             self._room,
-            Guard(self.launch.host, self.launch.hosts, secured=bool(self._token)),
+            Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
         )
+
+    def server(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> QuietServer:
+        """Return the server of the public port; see `application`."""
+        return make_server(self.application(counts), self.tls.context if self.tls else None)
 
     async def listen_grpc(self, *, shared: bool = False) -> None:
         """Take calls over gRPC too, if there is a port for them; once.
@@ -156,9 +171,12 @@ class Process:
         from mlops.serving.grpc_server import GrpcServer
 
         self._grpc = GrpcServer(
-            self.plane, self._desk, self._writer, self._metrics, self._token, self._room
+            self.plane, self._desk, self._writer, self._metrics, self.gate, self._room
         )
-        await self._grpc.start(self.launch.host, self.launch.grpc_port, shared=shared)
+        credentials = self.tls.grpc_credentials() if self.tls else None
+        await self._grpc.start(
+            self.launch.host, self.launch.grpc_port, shared=shared, credentials=credentials
+        )
 
     async def serve_grpc(self) -> None:
         """Go on until `stop_grpc`, then give the calls under way some seconds."""
@@ -187,6 +205,7 @@ class Process:
             self._watch.run(),
             self._past.catch_up(self._get, self._recalled),
             follow_epochs(self._journal, self._get, self._drawing),
+            follow(self.gate, [FileWatch(self.tls.paths, self.tls.reload)] if self.tls else []),
         )
         watching = [asyncio.create_task(each) for each in work]
         self._follow_rollout()
@@ -353,7 +372,8 @@ class Process:
         """What somebody should see to."""
         fault = self._writer.fault or self._past.fault
         told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
-        return [*([told] if fault else []), *self._consumers.warnings]
+        open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
+        return [*([told] if fault else []), *open_door, *self._consumers.warnings]
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)

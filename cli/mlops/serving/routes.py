@@ -24,12 +24,14 @@ class Route:
         model: Model the path names; empty if it names none.
         version: Version of it that the path names, likewise.
         feedback: Whether it brings feedback rather than rows.
+        score: Whether it asks all arms, off the books.
     """
 
     protocol: str
     model: str = ""
     version: str = ""
     feedback: bool = False
+    score: bool = False
 
 
 _FIXED = {
@@ -52,6 +54,7 @@ _NODE = {
     "/predict": Route("seldon-v1"),
     "/send-feedback": Route("seldon-v1", feedback=True),
 }
+_SCORE = {"/score": Route("mlops", score=True)}
 #: Every path that takes a POST from a client, as OpenAPI writes them.
 POST_PATHS = (*_FIXED, *_NAMED)
 
@@ -71,6 +74,8 @@ def find_route(path: str) -> Route | None:
         return _FIXED[path]
     if path in _NODE:
         return _NODE[path]
+    if path in _SCORE:
+        return _SCORE[path]
     for pattern, protocol in _PATTERNS:
         match = pattern.fullmatch(path)
         if match:

@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import MlopsError, RemoteError
+from mlops.serving.access.buckets import shared_places
 from mlops.serving.admin import Admin
 from mlops.serving.channel import Handler
 from mlops.serving.counting import Counts, total
 from mlops.serving.listening import make_server
+from mlops.serving.sharing import Shared
 from mlops.serving.sockets import bind, check_grpc_port, unix_socket
 from mlops.serving.telling import Said, state_of, tell, tell_stopped, where
 from mlops.serving.workers import WorkerProcess, preload
@@ -65,6 +67,7 @@ class Supervisor:
         check_grpc_port(launch)
         self._launch = replace(launch, port=self._sockets[0].getsockname()[1])
         self._pools = preload(launch.served.paths)
+        self._places = shared_places()
         self._workers = [WorkerProcess(number + 1) for number in range(launch.workers)]
         self._said = Said()
         self._started_ms = 0
@@ -144,7 +147,8 @@ class Supervisor:
             "others_written": lambda: self._others_written(worker),
         }
         private = [self._private, *self._lines()]
-        return await worker.start(self._launch, self._sockets, handlers, self._pools, private)
+        shared = Shared(self._launch, self._sockets, self._pools, self._places)
+        return await worker.start(shared, handlers, private)
 
     def _lines(self) -> Iterator[socket.socket]:
         return (each.line for each in self._workers if each.line is not None)

@@ -18,12 +18,12 @@ from typing import Any
 from mlops.errors import MlopsError
 from mlops.serving.channel import Channel, ChannelClosedError
 from mlops.serving.counting import Counts
-from mlops.serving.listening import make_server
 from mlops.serving.process import Process
 from mlops.serving.revision import LiveRevision
 from mlops.serving.rounds import Rounds
+from mlops.serving.sharing import Shared
 from mlops.serving.telling import Said
-from mlops.spec.server import Launch, Served
+from mlops.spec.server import Served
 
 _LOG = logging.getLogger(__name__)
 # What others answered is in the journal by then, or will not be soon.
@@ -36,21 +36,18 @@ class Worker:
     """Answers, and does what the supervisor asks.
 
     Args:
-        launch: How to start it.
-        sockets: Those of all workers.
+        shared: What it has in common with the others.
         end: The line to the supervisor.
 
     Raises:
         InvalidInputError: A model cannot be served.
     """
 
-    def __init__(
-        self, launch: Launch, sockets: Sequence[socket.socket], end: socket.socket
-    ) -> None:
-        self._sockets = sockets
+    def __init__(self, shared: Shared, end: socket.socket) -> None:
+        self._sockets = shared.sockets
         self._settled = Rounds(self._ask_others)
-        self._process = Process(launch, self._settled.next)
-        self._server = make_server(self._process.application(self._counts))
+        self._process = Process(shared.launch, self._settled.next, shared.places)
+        self._server = self._process.server(self._counts)
         self._channel = Channel(
             end,
             {

@@ -26,8 +26,8 @@ from mlops.forking import fork, threads
 from mlops.serving.channel import Channel, Handler
 from mlops.serving.counting import Counts
 from mlops.serving.event_loop import run
+from mlops.serving.sharing import Shared
 from mlops.serving.telling import Said
-from mlops.spec.server import Launch
 
 _LOG = logging.getLogger(__name__)
 _START_TIMEOUT_S = 300.0
@@ -96,20 +96,13 @@ class WorkerProcess:
         self.line: socket.socket | None = None
 
     async def start(
-        self,
-        launch: Launch,
-        sockets: Sequence[socket.socket],
-        handlers: Mapping[str, Handler],
-        pools: Any,  # noqa: ANN401 - of `preload`
-        private: Sequence[socket.socket],
+        self, shared: Shared, handlers: Mapping[str, Handler], private: Sequence[socket.socket]
     ) -> Said:
         """Fork a worker and wait until it is ready; it takes no connections yet.
 
         Args:
-            launch: How to start it.
-            sockets: Those of all workers.
+            shared: What it has in common with the others.
             handlers: What answers its questions.
-            pools: Of the libraries that were imported.
             private: Sockets that no worker may hold, such as the lines to others: they would not
                 see the end of a supervisor while one does.
 
@@ -119,7 +112,7 @@ class WorkerProcess:
         """
         self.state, self.last = "starting", Counts()
         ours, theirs = socket.socketpair()
-        self.pid = _fork(self.number, launch, sockets, theirs, [ours, *private], pools)
+        self.pid = _fork(self.number, shared, theirs, [ours, *private])
         theirs.close()
         self.line = ours
         self._ended = _end_of(self.pid)
@@ -176,14 +169,7 @@ def _end_of(pid: int) -> asyncio.Future[int]:
     return future
 
 
-def _fork(
-    number: int,
-    launch: Launch,
-    sockets: Sequence[socket.socket],
-    end: socket.socket,
-    private: Sequence[socket.socket],
-    pools: Any,  # noqa: ANN401 - of `preload`
-) -> int:
+def _fork(number: int, shared: Shared, end: socket.socket, private: Sequence[socket.socket]) -> int:
     assert not threads.python_threads(), "a fork would lose a thread"
     # A signal that arrives before the child has its own handlers would call ours in it.
     stopping = {signal.SIGINT, signal.SIGTERM}
@@ -200,18 +186,13 @@ def _fork(
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for each in private:
             os.close(each.detach())
-        _be_worker(number, launch, sockets, end, pools)
+        _be_worker(number, shared, end)
     finally:
         os._exit(1)
 
 
-def _be_worker(
-    number: int,
-    launch: Launch,
-    sockets: Sequence[socket.socket],
-    end: socket.socket,
-    pools: Any,  # noqa: ANN401 - of `preload`
-) -> NoReturn:
+def _be_worker(number: int, shared: Shared, end: socket.socket) -> NoReturn:
+    launch = shared.launch
     # The supervisor's garbage is not ours to collect: it has descriptors by number.
     gc.freeze()
     line = logging.Formatter(f"%(asctime)s %(levelname)s worker {number}: %(message)s")
@@ -220,7 +201,7 @@ def _be_worker(
     cores = max(1, len(os.sched_getaffinity(0)) // launch.workers)
     for name in threads.VARIABLES:
         os.environ.setdefault(name, str(cores))
-    threads.restore(pools)
+    threads.restore(shared.pools)
     if "numpy.random" in sys.modules:
         # Python gives each fork a generator of its own, NumPy gives all the same.
         sys.modules["numpy.random"].seed()
@@ -229,7 +210,7 @@ def _be_worker(
     try:
         from mlops.serving.worker import Worker
 
-        run(Worker(replace(launch, max_bodies_mib=bodies), sockets, end).run())
+        run(Worker(replace(shared, launch=replace(launch, max_bodies_mib=bodies)), end).run())
         code = 0
     except MlopsError as error:
         _LOG.error("%s%s", error.message, f" ({error.hint})" if error.hint else "")

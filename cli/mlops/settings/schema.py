@@ -139,6 +139,14 @@ class DeploySettings:
     hosts: tuple[str, ...] = setting(
         (), "further names under which callers reach the server, as of a proxy in front of it"
     )
+    tls_cert: str = setting("", "certificate of the server in PEM, with its chain; empty: no TLS")
+    tls_key: str = setting("", "private key of that certificate, in PEM")
+    tls_client_ca: str = setting(
+        "", "authorities in PEM of which callers must have a certificate; empty: they need none"
+    )
+    insecure_no_auth: bool = setting(
+        False, "let everybody call a server that listens beyond this machine"
+    )
     max_bodies_mib: int = setting(
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
     )
@@ -166,6 +174,22 @@ class DeploySettings:
     )
     new_key: bool = setting(False, "make a new key where the deployment's key is lost")
     new_journal: bool = setting(False, "begin a new journal where the deployment's is lost")
+
+
+@dataclass(frozen=True, slots=True)
+class AuthSettings:
+    """Whose signed tokens (JWT) a server takes beside API keys."""
+
+    issuer: str = setting("", "`iss` of the tokens; empty: none are taken")
+    audience: str = setting("", "`aud` that they must have")
+    jwks: str = setting("", "https URL, or file, of the issuer's public keys (JWKS)", form="place")
+    algorithms: tuple[str, ...] = setting(
+        ("RS256", "ES256"), "signatures that count; never `none`, nor those with a shared secret"
+    )
+    scope_claim: str = setting("scope", "claim with the scopes, as `realm_access.roles`")
+    scope_prefix: str = setting("", "what stands before each scope there, as `mlops:`")
+    leeway_s: int = setting(30, "seconds by which clocks may differ")
+    refresh_s: int = setting(300, "seconds after which the keys are fetched again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,6 +395,7 @@ class Settings:
     cache: CacheSettings
     journal: JournalSettings
     deploy: DeploySettings
+    auth: AuthSettings
     feedback: FeedbackSettings
     report: ReportSettings
     cluster: ClusterSettings
@@ -417,6 +442,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "cache": CacheSettings,
     "journal": JournalSettings,
     "deploy": DeploySettings,
+    "auth": AuthSettings,
     "feedback": FeedbackSettings,
     "report": ReportSettings,
     "cluster": ClusterSettings,

@@ -18,9 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
+from mlops.spec.access import Access, Issuer, Tls
 from mlops.spec.deployment import Revision, from_dict, to_dict
 
+#: Addresses that only this machine can reach.
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
 _SCHEMA_VERSION = 1
+_NOBODY_ELSE = Access()
 _HOLDER_BYTES = 1_024
 _LOCK_TRIES, _LOCK_PAUSE_S = 20, 0.05
 
@@ -73,6 +78,8 @@ class Launch:
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
         runtimes: Folder of the runtimes that were chosen before; empty to choose at each start.
+        access: Who is let in, beside whoever sends the token.
+        tls: Files for TLS, for HTTP and gRPC; None for none.
     """
 
     name: str
@@ -97,11 +104,27 @@ class Launch:
     consumers: tuple[str, ...] = ()
     workers: int = 1
     runtimes: str = ""
+    access: Access = _NOBODY_ELSE
+    tls: Tls | None = None
 
     @property
     def url(self) -> str:
         """Base URL for callers on this machine."""
-        return f"http://{self._host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self._host}:{self.port}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in LOOPBACK
+
+    @property
+    def credentials(self) -> str:
+        """File with the token that our own commands send; empty where callers need none."""
+        if self.token_file or not self.access.keys_file:
+            return self.token_file
+        keys = Path(self.access.keys_file)
+        own = keys.with_suffix(".token")
+        return str(own) if keys.exists() and own.exists() else ""
 
     @property
     def grpc(self) -> str:
@@ -337,8 +360,18 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
             "features": features if isinstance(features, str) else tuple(features),
             "hosts": tuple(document.get("hosts", ())),
             "consumers": tuple(document.get("consumers", ())),
+            "access": _access(document.get("access", {})),
+            "tls": Tls(**document["tls"]) if document.get("tls") else None,
         }
     )
+
+
+def _access(document: Mapping[str, Any]) -> Access:
+    issuer = document.get("issuer")
+    if issuer is None:
+        return Access(**document)
+    algorithms = tuple(issuer["algorithms"])
+    return Access(**{**document, "issuer": Issuer(**{**issuer, "algorithms": algorithms})})
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -32,6 +32,7 @@ from mlops.rewards import is_own, reward_called
 from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
+from mlops.spec.tls import own_client_context
 from mlops.workflows.elsewhere import SeldonTerms, visited
 
 _HERE = ("127.0.0.1", "::1", "localhost")
@@ -209,7 +210,9 @@ def require_running(where: Places) -> ServerState:
 
 def connect(state: ServerState) -> Connection:
     """Open a connection to a server on this machine."""
-    return Connection(state.url, read_token(state.launch.token_file))
+    launch = state.launch
+    tls = own_client_context(launch.tls) if launch.tls else None
+    return Connection(state.url, read_token(launch.credentials), tls=tls)
 
 
 def _served_at(settings: Settings, url: str) -> ServerState | None:

@@ -1,0 +1,77 @@
+"""Who is let in to a deployment of this machine, as settings and its last start say."""
+
+from __future__ import annotations
+
+from mlops.deployment.places import Places, read_server_state
+from mlops.errors import UsageError
+from mlops.settings import Settings
+from mlops.spec.access import Access, Issuer, Tls, check_auth
+from mlops.spec.tls import check_tls
+
+
+def access_of(settings: Settings, where: Places) -> Access:
+    """Return who is let in beside whoever sends the token.
+
+    Raises:
+        UsageError: Everybody is to be let in, and keys say who may.
+        InvalidInputError: The libraries for signed tokens are missing.
+    """
+    unprotected, before = settings.deploy.insecure_no_auth, read_server_state(where)
+    if before is not None and settings.origins["deploy.insecure_no_auth"] == "default":
+        unprotected = before.launch.access.unprotected
+    issuer = issuer_of(settings)
+    if unprotected and (where.keys.exists() or issuer):
+        raise UsageError(
+            f"`{where.name}` has {'an issuer of tokens' if issuer else 'API keys'}, so callers "
+            "must authenticate.",
+            hint="Leave `--insecure-no-auth` out (`--reset insecure-no-auth`).",
+        )
+    return Access(str(where.keys), issuer, unprotected)
+
+
+def issuer_of(settings: Settings) -> Issuer | None:
+    """Return whose signed tokens count; None where nothing is said.
+
+    Raises:
+        InvalidInputError: The libraries are missing.
+    """
+    own = settings.auth
+    if not (own.issuer or own.jwks):
+        return None
+    check_auth()
+    jwks = own.jwks
+    if "://" not in jwks and jwks:
+        jwks = str(settings.project_dir / jwks)
+    return Issuer(
+        own.issuer,
+        own.audience,
+        jwks,
+        own.algorithms,
+        own.scope_claim,
+        own.scope_prefix,
+        own.leeway_s,
+        own.refresh_s,
+    )
+
+
+def tls_of(settings: Settings, where: Places) -> Tls | None:
+    """Return the files for TLS; those of the last start, unless somebody says otherwise.
+
+    Raises:
+        UsageError: One is missing.
+        InvalidInputError: They are no certificate with its key.
+    """
+    own, before = settings.deploy, read_server_state(where)
+    names = ("tls_cert", "tls_key", "tls_client_ca")
+    if before is not None and all(settings.origins[f"deploy.{n}"] == "default" for n in names):
+        return before.launch.tls
+    given = [str(settings.project_dir / path) if (path := getattr(own, n)) else "" for n in names]
+    if not any(given):
+        return None
+    if not (given[0] and given[1]):
+        raise UsageError(
+            "TLS needs a certificate and its key.", hint="`--tls-cert FILE --tls-key FILE`"
+        )
+    tls = Tls(*given)
+    check_tls(tls)
+    return tls

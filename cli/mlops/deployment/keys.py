@@ -1,0 +1,188 @@
+"""API keys of a deployment: made, listed and revoked in its keys file.
+
+The server looks at the file twice a second, so nothing is restarted. A key that was revoked stays
+in the file, which says until when it counted, and keeps its place: workers count by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mlops.deployment.places import Places, make_token, pick_name, places
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError, did_you_mean
+from mlops.settings import Settings
+from mlops.spec.access import MAX_KEYS, Key, digest_of, new_key, read_keys, write_keys
+from mlops.spec.attribution import read_duration
+
+#: Name of the key that the commands of this machine send.
+OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """A key that was made.
+
+    Attributes:
+        deployment: Name of the deployment.
+        key: What is kept of it.
+        secret: The key itself, which is nowhere else; empty for a certificate.
+        first: Whether callers had to send none before.
+        file: Path of the keys file.
+        in_cluster: Whether the deployment is on a cluster, where the file has to be brought.
+    """
+
+    deployment: str
+    key: Key
+    secret: str
+    first: bool
+    file: str
+    in_cluster: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of a deployment.
+
+    Attributes:
+        deployment: Name of the deployment.
+        keys: Oldest first.
+    """
+
+    deployment: str
+    keys: tuple[Key, ...]
+
+
+def create(
+    settings: Settings,
+    deployment: str | None,
+    name: str,
+    scopes: Sequence[str],
+    *,
+    rate: str = "",
+    expires: str = "",
+    subject: str = "",
+) -> Created:
+    """Make a key.
+
+    Args:
+        settings: The project's settings.
+        deployment: Name of the deployment, or None for the only one.
+        name: What people call the key.
+        scopes: What it allows, of `mlops.spec.access.SCOPES`.
+        rate: Requests that it may send, as `100/s`; empty for any number.
+        expires: After which time it counts no longer, as `90d`; empty for never.
+        subject: Certificate that stands for it, as `CN=shop`; empty for a key to be sent.
+
+    Raises:
+        InvalidInputError: One of these is wrong.
+        ConflictError: A key of that name counts already.
+        NotFoundError: There is no such deployment.
+    """
+    where = _where(settings, deployment)
+    now_ms = _now_ms()
+    expires_ms = now_ms + int(1000 * read_duration(expires)) if expires else None
+    more = {"rate": rate, "subject": subject, "created_ms": now_ms, "expires_ms": expires_ms}
+    key, secret = new_key(name, scopes, **more)
+    settings.make_home()
+    with _changing(where):
+        before = _read(where)
+        if any(each.name == name and each.counts_at(now_ms) for each in before):
+            raise ConflictError(
+                f"`{where.name}` has a key `{name}` already.",
+                hint=f"Choose another name, or `mlops keys revoke {name}` first.",
+            )
+        first = not before
+        own = [_owner(where, now_ms)] if first else []
+        if len(before) >= MAX_KEYS:
+            raise InvalidInputError(f"`{where.name}` has {MAX_KEYS} keys, and may have no more.")
+        _write(where, [*before, *own, key])
+    return Created(where.name, key, secret, first, str(where.keys), where.cluster.exists())
+
+
+def listed(settings: Settings, deployment: str | None) -> Keys:
+    """Return the keys of a deployment.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+        InvalidInputError: The file cannot be read.
+    """
+    where = _where(settings, deployment)
+    return Keys(where.name, _read(where))
+
+
+def revoke(settings: Settings, deployment: str | None, name: str) -> Keys:
+    """Let a key count no longer; return the keys that were revoked.
+
+    Args:
+        settings: The project's settings.
+        deployment: Name of the deployment, or None for the only one.
+        name: Name or id of the key.
+
+    Raises:
+        NotFoundError: There is no such key, or no such deployment.
+    """
+    where = _where(settings, deployment)
+    now_ms = _now_ms()
+    with _changing(where):
+        before = _read(where)
+        meant = [k for k in before if name in (k.name, k.id) and k.revoked_ms is None]
+        if not meant:
+            live = [key.name for key in before if key.revoked_ms is None]
+            raise NotFoundError(
+                f"`{where.name}` has no key `{name}`.",
+                hint=did_you_mean(name, live) or f"`mlops keys list --deployment {where.name}`",
+            )
+        after = [replace(key, revoked_ms=now_ms) if key in meant else key for key in before]
+        _write(where, after)
+    return Keys(where.name, tuple(key for key in after if key.revoked_ms == now_ms))
+
+
+def _where(settings: Settings, deployment: str | None) -> Places:
+    return places(settings, pick_name(settings, deployment))
+
+
+def _owner(where: Places, now_ms: int) -> Key:
+    """Return the key of this machine's own commands, which is the deployment's token."""
+    make_token(where)
+    key, _ = new_key(OWNER, ["admin"], created_ms=now_ms)
+    return replace(key, digest=digest_of(where.token.read_bytes().strip()))
+
+
+def _read(where: Places) -> tuple[Key, ...]:
+    try:
+        return read_keys(where.keys.read_bytes())
+    except FileNotFoundError:
+        return ()
+
+
+def _write(where: Places, keys: Sequence[Key]) -> None:
+    """Write the file in one step and mode 0600, so that a server never reads half of it."""
+    draft = where.keys.with_suffix(f".keys.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(write_keys(keys))
+        file.flush()
+        os.fsync(descriptor)
+    draft.replace(where.keys)
+
+
+@contextlib.contextmanager
+def _changing(where: Places) -> Iterator[None]:
+    """Let nobody else change the file meanwhile; that takes milliseconds."""
+    where.folder.mkdir(parents=True, exist_ok=True)
+    path = where.keys.with_suffix(".keys-lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

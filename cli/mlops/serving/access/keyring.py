@@ -1,0 +1,92 @@
+"""The API keys that count, as the keys file says."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+from mlops.errors import InvalidInputError, MlopsError
+from mlops.serving.access.buckets import Bucket, Places
+from mlops.serving.access.grants import Grant, expand
+from mlops.spec.access import ANY_SUBJECT, Key, digest_of, parse_rate, read_keys
+
+_LOG = logging.getLogger(__name__)
+
+
+class Keyring:
+    """Keys by their digest, and certificates by their subject.
+
+    Args:
+        path: The keys file; empty for none. It may not exist yet.
+        places: Where the calls of each key are counted.
+
+    Raises:
+        InvalidInputError: The file is there and cannot be read.
+    """
+
+    def __init__(self, path: str, places: Places) -> None:
+        self.path = Path(path) if path else None
+        self._places = places
+        self._by_digest: dict[str, tuple[Key, Grant]] = {}
+        self._by_subject: dict[str, Grant] = {}
+        #: Whether there is, or was, a keys file: then everybody must authenticate.
+        self.exists = False
+        if self.path is not None and self.path.exists():
+            self._load(self.path.read_bytes())
+
+    def reload(self) -> bool:
+        """Read the file again; return whether other keys count now.
+
+        What cannot be read changes nothing. Where the file is gone no key counts, and nobody is let
+        in who has none.
+        """
+        if self.path is None:
+            return False
+        try:
+            self._load(self.path.read_bytes())
+        except FileNotFoundError:
+            if not self.exists or not (self._by_digest or self._by_subject):
+                return False
+            _LOG.error("keys: `%s` is gone; no key counts any more", self.path)
+            self._by_digest, self._by_subject = {}, {}
+        except (OSError, MlopsError) as error:
+            _LOG.error(
+                "keys: `%s` cannot be read, the keys from before count: %s", self.path, error
+            )
+            return False
+        return True
+
+    def _load(self, text: bytes) -> None:
+        try:
+            keys = read_keys(text)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"`{self.path}`: {error.message}", hint=error.hint) from error
+        grants = [(key, self._grant(key, place)) for place, key in enumerate(keys)]
+        self._by_digest = {key.digest: (key, grant) for key, grant in grants if key.digest}
+        self._by_subject = {
+            key.subject: grant for key, grant in grants if key.subject and key.revoked_ms is None
+        }
+        self.exists = True
+
+    def _grant(self, key: Key, place: int) -> Grant:
+        until = math.inf if key.expires_ms is None else key.expires_ms / 1000
+        bucket = Bucket.of(parse_rate(key.rate), self._places, place) if key.rate else None
+        return Grant(key.id, expand(key.scopes), until, bucket)
+
+    def of_key(self, sent: bytes) -> Grant | None:
+        """Return the grant of a key that somebody sent; None if it is none or was revoked."""
+        digest = digest_of(sent)
+        key, grant = self._by_digest.get(digest, (None, None))
+        if key is None or key.revoked_ms is not None:
+            return None
+        return grant if hmac.compare_digest(digest, key.digest) else None
+
+    def of_names(self, names: Iterable[str]) -> Grant | None:
+        """Return the grant of a client certificate with these names, the first that has one."""
+        for name in (*names, ANY_SUBJECT):
+            if name in self._by_subject:
+                return self._by_subject[name]
+        return None

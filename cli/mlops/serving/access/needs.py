@@ -1,0 +1,66 @@
+"""What a call needs: the one table of all transports.
+
+Predictions and feedback have many paths, which `mlops.serving.routes` knows; whatever is not in
+`PAGES` and is neither needs a key, of any scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+from mlops.serving.routes import Route
+from mlops.spec.access import Scope
+
+#: `open` lets everybody in, `any` whoever has a key.
+Need: TypeAlias = Scope | Literal["open", "any"]
+
+#: Probes come without a key; they tell nothing but that the server lives.
+PROBES = frozenset({"/health", "/ping", "/ready", "/live", "/v2/health/live", "/v2/health/ready"})
+#: Paths of pages.
+PAGES: Mapping[str, Need] = {
+    **dict.fromkeys(PROBES, "open"),
+    "/report": "read",
+    "/report.json": "read",
+    "/metrics": "read",
+    "/prometheus": "read",
+    "/": "any",
+    "/version": "any",
+    "/docs": "any",
+    "/openapi.json": "any",
+    "/api/v1.0/health/status": "any",
+    "/api/v1.0/status": "any",
+    "/v1/models": "any",
+    "/v1/models/{model}": "any",
+    "/v2": "any",
+    "/v2/models/{model}": "any",
+    "/v2/models/{model}/ready": "any",
+    "/v2/models/{model}/config": "any",
+    "/v2/models/{model}/versions/{version}": "any",
+    "/v2/models/{model}/versions/{version}/ready": "any",
+    "/v2/models/{model}/versions/{version}/config": "any",
+    "/v2/repository/index": "any",
+}
+_INFERENCE = "/inference.GRPCInferenceService"
+#: Methods of gRPC.
+METHODS: Mapping[str, Need] = {
+    f"{_INFERENCE}/ServerLive": "open",
+    f"{_INFERENCE}/ServerReady": "open",
+    f"{_INFERENCE}/ServerMetadata": "any",
+    f"{_INFERENCE}/ModelReady": "any",
+    f"{_INFERENCE}/ModelMetadata": "any",
+    f"{_INFERENCE}/ModelInfer": "predict",
+    "/mlops.v1.Feedback/Send": "feedback",
+}
+
+
+def need_of(path: str, route: Route | None) -> Need:
+    """Return what a request over HTTP needs.
+
+    Args:
+        path: As it was sent.
+        route: Where a POST to it goes; None if it is a page's business.
+    """
+    if route is not None:
+        return "score" if route.score else "feedback" if route.feedback else "predict"
+    return PAGES.get(path, "any")

@@ -1,0 +1,45 @@
+"""The gate of a server, as its launch says."""
+
+from __future__ import annotations
+
+from mlops.errors import InvalidInputError
+from mlops.serving.access.buckets import Places, shared_places
+from mlops.serving.access.gate import Gate
+from mlops.serving.access.keyring import Keyring
+from mlops.serving.secret_files import read_token
+from mlops.spec.access import check_auth
+from mlops.spec.server import Launch
+
+
+def open_gate(launch: Launch, places: Places | None = None) -> Gate:
+    """Open the gate of a server.
+
+    Args:
+        launch: How it is started.
+        places: Where the requests of each key are counted; those of this process by default.
+
+    Raises:
+        InvalidInputError: A file cannot be read, or everybody on the network would be let in.
+    """
+    access = launch.access
+    verifier = None
+    if access.issuer is not None:
+        check_auth()
+        from mlops.serving.access.signed import Verifier
+
+        verifier = Verifier(access.issuer)
+    keyring = Keyring(access.keys_file, shared_places() if places is None else places)
+    gate = Gate(
+        read_token(launch.token_file),
+        keyring,
+        verifier,
+        client_ca=bool(launch.tls and launch.tls.client_ca),
+    )
+    if not (gate.required or launch.is_local or access.unprotected):
+        raise InvalidInputError(
+            f"The server is to listen on {launch.host}, and nobody would have to authenticate.",
+            hint="Give it keys (`mlops keys create`), a token, an issuer (`[auth]`) or client "
+            "certificates; or let everybody in: `--insecure-no-auth`, in a pod "
+            "`insecure_no_auth = true` of `[kubernetes]`.",
+        )
+    return gate

@@ -1,0 +1,150 @@
+"""What changes while a server runs: keys, certificates, the keys of an issuer."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import logging
+import os
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlops.errors import MlopsError, RemoteError
+from mlops.serving.access.gate import Gate
+
+if TYPE_CHECKING:
+    from mlops.serving.access.signed import Verifier
+
+_LOG = logging.getLogger(__name__)
+#: Seconds between two looks at the files.
+EVERY_S = 0.5
+#: Seconds between two questions to an issuer, whatever its tokens say.
+ASK_AGAIN_S = 10.0
+_TIMEOUT_S = 10.0
+_MAX_JWKS = 1024 * 1024
+
+
+class FileWatch:
+    """Calls somebody whenever files have changed.
+
+    Args:
+        paths: The files; they may not exist.
+        changed: Called without arguments.
+    """
+
+    def __init__(self, paths: list[Path], changed: Callable[[], object]) -> None:
+        self._paths = paths
+        self._changed = changed
+        self._seen = self._look()
+
+    def look(self) -> None:
+        """Look once."""
+        now = self._look()
+        if now != self._seen:
+            self._seen = now
+            self._changed()
+
+    def _look(self) -> list[tuple[int, int, int] | None]:
+        return [_stamp(path) for path in self._paths]
+
+
+class IssuerWatch:
+    """Keeps the keys of an issuer fresh, off the request path.
+
+    Where it is away, its keys from before count.
+
+    Args:
+        verifier: Uses the keys.
+        changed: Called when there are others.
+    """
+
+    def __init__(self, verifier: Verifier, changed: Callable[[], object]) -> None:
+        self._verifier = verifier
+        self._changed = changed
+        self._asked_s = float("-inf")
+        self._fault = ""
+
+    async def look(self) -> None:
+        """Fetch the keys if they are old, or if a token named one that is not among them."""
+        since_s = time.monotonic() - self._asked_s
+        wanted = ASK_AGAIN_S if self._verifier.misses else self._verifier.issuer.refresh_s
+        if since_s < min(wanted, ASK_AGAIN_S if self._fault else wanted):
+            return
+        self._asked_s, self._verifier.misses = time.monotonic(), False
+        try:
+            text = await asyncio.to_thread(_fetch, self._verifier.issuer.jwks)
+            if self._verifier.load(text):
+                _LOG.info("auth: the issuer's keys are read")
+                self._changed()
+            self._fault = ""
+        except MlopsError as error:
+            if error.message != self._fault:
+                _LOG.warning("auth: %s The keys from before count.", error.message)
+            self._fault = error.message
+
+
+async def follow(gate: Gate, files: list[FileWatch]) -> None:
+    """Look at everything that may change, until it is cancelled.
+
+    Args:
+        gate: Told of keys that changed.
+        files: Further files.
+    """
+    path = gate.keyring.path
+
+    def reload() -> None:
+        if gate.keyring.reload():
+            _LOG.info("keys: `%s` is read again", path)
+            gate.forget()
+
+    watching = [*files, FileWatch([path] if path else [], reload)]
+    issuer = IssuerWatch(gate.verifier, gate.forget) if gate.verifier else None
+    asking: asyncio.Task[None] | None = None
+    # What changed between its first reading and now.
+    reload()
+    while True:
+        for each in watching:
+            each.look()
+        # An issuer that takes its time must not keep us from seeing that a key was revoked.
+        if issuer is not None and (asking is None or asking.done()):
+            asking = asyncio.create_task(issuer.look())
+        await asyncio.sleep(EVERY_S)
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What tells one content of a file from the next; it is followed to where a link leads."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - once a second, of every file
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The keys are where the settings say, and where nobody else leads."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        return None
+
+
+def _fetch(jwks: str) -> bytes:
+    """Read a JWKS document from a URL or a file.
+
+    Raises:
+        RemoteError: It cannot be read.
+    """
+    try:
+        if not jwks.startswith(("https://", "http://")):
+            return Path(jwks.removeprefix("file:")).read_bytes()
+        opener = urllib.request.build_opener(_NoRedirect)
+        request = urllib.request.Request(jwks, headers={"accept": "application/json"})  # noqa: S310 - http(s)
+        with opener.open(request, timeout=_TIMEOUT_S) as answer:
+            text: bytes = answer.read(_MAX_JWKS + 1)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise RemoteError(f"`{jwks}` cannot be read: {error}.") from error
+    if len(text) > _MAX_JWKS:
+        raise RemoteError(f"`{jwks}` is larger than {_MAX_JWKS} bytes.")
+    return text

@@ -1,0 +1,28 @@
+"""What the workers of a deployment share."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.serving.access.buckets import Places
+from mlops.spec.server import Launch
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What all workers of a deployment have in common.
+
+    Attributes:
+        launch: How to start them.
+        sockets: On which they listen, one for each.
+        pools: Of the libraries that were imported, see `workers.preload`.
+        places: Where the requests of each key are counted.
+    """
+
+    launch: Launch
+    sockets: Sequence[socket.socket]
+    pools: Any
+    places: Places

@@ -1,0 +1,89 @@
+"""TLS of the public ports: certificates that are replaced while connections go on.
+
+A handshake takes what is current when it begins, in one piece, and connections keep what they
+began with. So whoever renews a certificate writes the files, and nothing is restarted. Files that
+are no certificate with its key change nothing; that is said in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+from typing import Any
+
+from mlops.errors import InvalidInputError
+from mlops.spec.access import Tls
+from mlops.spec.tls import server_context
+
+_LOG = logging.getLogger(__name__)
+#: Seconds that a handshake may take; as long as the headers of a request.
+HANDSHAKE_S = 20.0
+
+
+class ServerTls:
+    """The certificate of a server.
+
+    Args:
+        tls: Its files.
+
+    Raises:
+        InvalidInputError: They cannot be used.
+    """
+
+    def __init__(self, tls: Tls) -> None:
+        self._tls = tls
+        self.paths = [Path(path) for path in (tls.cert, tls.key, tls.client_ca) if path]
+        self._current = server_context(tls)
+        #: For listening; each handshake goes on with what is current then.
+        self.context = server_context(tls)
+        self.context.sni_callback = self._choose
+
+    def reload(self) -> None:
+        """Read the files again."""
+        try:
+            self._current = server_context(self._tls)
+        except InvalidInputError as error:
+            _LOG.error("TLS: the certificate from before goes on: %s", error.message)
+        else:
+            _LOG.info("TLS: `%s` is read again", self._tls.cert)
+
+    def _choose(
+        self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, context: ssl.SSLContext
+    ) -> None:
+        # Called for each handshake, whether or not the caller names a host.
+        connection.context = self._current
+
+    def grpc_credentials(self) -> Any:  # noqa: ANN401 - of `grpc`, which has no types
+        """Return the credentials for a port of gRPC, which asks for each connection."""
+        import grpc
+
+        seen: list[tuple[bytes, ...]] = [self._texts()]
+
+        def fetch() -> Any:  # noqa: ANN401 - as above
+            # In a thread of gRPC's. None: as before.
+            try:
+                texts = self._texts()
+                if texts == seen[0]:
+                    return None
+                server_context(self._tls)
+            except (OSError, InvalidInputError):
+                return None
+            seen[0] = texts
+            return _configuration(texts)
+
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(seen[0]), fetch, require_client_authentication=bool(self._tls.client_ca)
+        )
+
+    def _texts(self) -> tuple[bytes, ...]:
+        return tuple(path.read_bytes() for path in self.paths)
+
+
+def _configuration(texts: tuple[bytes, ...]) -> Any:  # noqa: ANN401 - of `grpc`
+    import grpc
+
+    certificate, key, *authorities = texts
+    return grpc.ssl_server_certificate_configuration(
+        [(key, certificate)], authorities[0] if authorities else None
+    )

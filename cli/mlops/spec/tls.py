@@ -1,0 +1,79 @@
+"""TLS contexts of servers, from files in PEM."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from mlops.errors import InvalidInputError
+from mlops.spec.access import Tls
+
+
+def server_context(tls: Tls) -> ssl.SSLContext:
+    """Return what a server says and asks in a handshake.
+
+    TLS 1.2 and 1.3 with the ciphers of Python's defaults (RFC 9325). With `client_ca` no caller
+    gets further who has no certificate of it.
+
+    Raises:
+        InvalidInputError: The files are not a certificate with its key, or no authority's.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # Nobody renegotiates, nor compresses.
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    context.set_alpn_protocols(["http/1.1"])
+    for path in (tls.cert, tls.key, *([tls.client_ca] if tls.client_ca else [])):
+        _check_readable(path)
+    try:
+        context.load_cert_chain(tls.cert, tls.key, password=_no_password)
+    except (ssl.SSLError, OSError, ValueError) as error:
+        raise InvalidInputError(
+            f"`{tls.cert}` and `{tls.key}` are not a certificate with its key: {error}.",
+            hint="Both are PEM; a key with a password cannot be used.",
+        ) from error
+    if tls.client_ca:
+        try:
+            context.load_verify_locations(cafile=tls.client_ca)
+        except (ssl.SSLError, OSError) as error:
+            raise InvalidInputError(
+                f"`{tls.client_ca}` holds no certificate of an authority: {error}."
+            ) from error
+        context.verify_mode = ssl.CERT_REQUIRED
+        # A ticket would let a caller in whose certificate is not looked at again.
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+    return context
+
+
+def check_tls(tls: Tls) -> None:
+    """Make sure that a server can start with these files.
+
+    Raises:
+        InvalidInputError: It cannot.
+    """
+    server_context(tls)
+
+
+def own_client_context(tls: Tls) -> ssl.SSLContext:
+    """Return how a command of this machine checks its own server: by its very certificate.
+
+    The name in it is the one that callers use, which need not be this machine's.
+    """
+    context = ssl.create_default_context(cafile=tls.cert)
+    context.check_hostname = False
+    # The file may hold no authority, but the server's own certificate.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return context
+
+
+def _check_readable(path: str) -> None:
+    try:
+        Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error
+
+
+def _no_password() -> str:
+    raise ValueError("the key has a password")

@@ -1,0 +1,110 @@
+"""`mlops keys`, as somebody types it, with a server that runs."""
+
+from __future__ import annotations
+
+import time
+import urllib.error
+from typing import Any
+
+from tests.fixtures_deployment import Shop
+
+
+def _status(shop: Shop, **headers: Any) -> int:
+    try:
+        shop.ask(**headers)
+    except urllib.error.HTTPError as error:
+        return error.code
+    return 200
+
+
+def _wait_for(shop: Shop, status: int, **headers: Any) -> None:
+    deadline = time.monotonic() + 5
+    while _status(shop, **headers) != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
+    shop = wine_shop
+    assert shop.run("keys", "create", "web", "--scope", "predict").code == 5  # nothing is deployed
+    shop.ok("deploy", "--ab", "modelA", "modelB")
+    assert _status(shop) == 200
+    assert "no API keys" in shop.ok("keys", "list").out
+
+    made = shop.ok(
+        "keys", "create", "web", "--deployment", "wine", "--scope", "predict,feedback",
+        "--rate", "100/s", "--expires", "90d",
+    )  # fmt: skip
+    (secret,) = made.out.splitlines()
+    assert secret.startswith("mlops_")
+    assert "every caller needs a key" in made.err
+    assert secret not in made.err
+    bearer = {"authorization": f"Bearer {secret}"}
+    _wait_for(shop, 401)
+    _wait_for(shop, 200, **bearer)
+    assert shop.where.keys.stat().st_mode & 0o777 == 0o600
+    assert not any(secret.encode() in file.read_bytes() for file in _files(shop))
+
+    # The commands of this machine have a key of their own.
+    (shop.folder / "row.json").write_text(_rows(shop))
+    answer = shop.ok("predict", "--data", "row.json", "--json").document
+    shop.ok("feedback", "--request-id", answer["request_id"], "--reward", "1")
+    assert (
+        "Authorization: Bearer $(cat"
+        in shop.ok("deploy", "--ab", "modelA", "modelB", "--split", "60/40", "--json").document[
+            "curl"
+        ]
+    )
+    (shop.folder / "key").write_text(secret)
+    elsewhere = ("--url", shop.state.url, "--token", "file:key")
+    shop.ok("predict", "--data", "row.json", *elsewhere)
+    refused = shop.run("predict", "--data", "row.json", "--arm", "modelA", *elsewhere, "--json")
+    assert refused.error["code"] == "not_allowed"
+    assert "force-arm" in refused.error["message"]
+    assert shop.run("report", *elsewhere).code == 4
+
+    document = shop.ok("keys", "list", "--json").document
+    assert [key["name"] for key in document["keys"]] == ["owner", "web"]
+    assert "digest" not in document["keys"][0]
+    assert "web" in shop.ok("keys", "list").out
+
+    again = shop.run("keys", "create", "web", "--scope", "read", "--json")
+    assert again.error["code"] == "conflict"
+    shop.ok("keys", "revoke", "web")
+    _wait_for(shop, 401, **bearer)
+    assert shop.run("keys", "revoke", "web").code == 5
+    assert shop.run("keys", "revoke", "ovner", "--json").error["hint"].endswith("`owner`?")
+    assert "revoked" in shop.ok("keys", "list").out
+
+    # A server that starts again asks for keys from its first request on.
+    shop.ok("stop")
+    shop.ok("start")
+    assert _status(shop) == 401
+    assert _status(shop, **bearer) == 401
+    shop.ok("predict", "--data", "row.json")
+
+
+def _rows(shop: Shop) -> str:
+    import json
+
+    return json.dumps(shop.state.request)
+
+
+def _files(shop: Shop) -> list[Any]:
+    return [file for file in (shop.folder / ".mlops" / "run").iterdir() if file.is_file()]
+
+
+def test_what_is_wrong_is_said(shop: Shop) -> None:
+    for words, reason in (
+        (("--scope", "predct"), "`predct` is not a scope"),
+        (("--scope", ""), "needs a scope"),
+        (("--scope", "read", "--rate", "fast"), "not a rate"),
+        (("--scope", "read", "--expires", "soon"), "not a duration"),
+        (("--scope", "read", "--subject", "shop"), "subject of a certificate"),
+    ):
+        said = shop.run("keys", "create", "web", *words, "--json")
+        assert said.code == 3
+        assert reason in said.error["message"]
+    assert shop.run("keys", "create", "../web", "--scope", "read").code == 3
+    assert shop.run("keys", "create", "web", "--scope", "read", "-d", "beer").code == 5
+    assert not shop.where.keys.exists()
