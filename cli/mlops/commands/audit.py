@@ -10,7 +10,7 @@ import typer
 
 from mlops.commands.arguments import Name
 from mlops.commands.command_line import App
-from mlops.commands.output import Json, note, plain, show
+from mlops.commands.output import Json, moment, note, plain, show
 from mlops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from mlops.audit import Entry
     from mlops.audit.verifying import Verification
     from mlops.workflows.auditing import Shown
+    from mlops.workflows.replaying import Replay
 
 _HELP = "Audit trail: who changed what, when and why; check that it is whole."
-_CODES = {"whole": 0, "damaged": 10, "unknown": 11}
-_STYLES = {"whole": "green", "damaged": "red", "unknown": "yellow"}
+_CODES = {"whole": 0, "damaged": 10, "same": 0, "differs": 10, "unknown": 11}
+_STYLES = {
+    "whole": "green", "damaged": "red", "same": "green", "differs": "red", "unknown": "yellow",
+}  # fmt: skip
 # Longest text of a before or after that is shown in full.
 _SHORT = 60
 
@@ -120,6 +123,67 @@ def export(
             as_json=as_json,
             render=lambda out: out.print(f"{found.entries:,} entries in {found.out}", markup=False),
         )
+
+
+@app.command("replay")
+def replay_request(
+    name: Name = None,
+    request_id: Annotated[
+        str, typer.Option(metavar="ID", help="X-Mlops-Request-Id of the prediction.")
+    ] = "",
+    unit: Annotated[
+        str,
+        typer.Option(
+            metavar="VALUE",
+            help="Value of the sticky header or field, to be compared with its hash.",
+            show_default=False,
+        ),
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Predict again with the model as it was, and work out again why that arm was chosen.
+
+    Runs the model's code. Exit with 0 same, 10 different, 11 cannot be told.
+
+    For example `mlops audit replay --request-id ID`.
+    """
+    from mlops.commands.progress import PhaseProgress
+    from mlops.settings import load_settings
+    from mlops.workflows.replaying import replay
+
+    if not request_id:
+        raise UsageError("Say which request.", hint="`--request-id ID`")
+    with PhaseProgress() as progress:
+        progress.phase("Predicting again")
+        found = replay(load_settings(), name, request_id, unit)
+    show(plain(found), as_json=as_json, render=lambda out: _render_replay(out, found))
+    raise typer.Exit(_CODES[found.result])
+
+
+def _render_replay(out: Console, found: Replay) -> None:
+    from rich.markup import escape
+
+    answer, choice = found.answer, found.choice
+    out.print(
+        f"[bold]{escape(found.name)}[/] [{_STYLES[found.result]}]{found.result}[/]  "
+        f"{moment(found.time_ms)}  revision {found.revision}  "
+        f"{escape(found.arm)} ({escape(answer.model)})"
+    )
+    rows = [("answer", answer.result, answer.reason), ("arm", choice.result, choice.reason)]
+    for title, result, reason in rows:
+        out.print(f"  {title:<7} [{_STYLES[result]}]{result:<8}[/] {escape(reason)}")
+    if answer.result == "differs":
+        out.print(f"  [dim]then {_short(answer.logged)}, now {_short(answer.replayed)}[/]")
+    if answer.content_then:
+        checked = ", the same now" if answer.content == answer.content_then else ""
+        out.print(f"  [dim]files of the model {escape(answer.content_then)}{checked}[/]")
+    elif answer.content:
+        out.print("  [yellow]what the files of the model were then was not written down[/]")
+    if choice.how:
+        share = f"propensity {choice.propensity:.6g}" if choice.propensity else "forced"
+        out.print(f"  [dim]{share}, policy epoch {choice.epoch}[/]")
+    if found.key_id:
+        out.print(f"  [dim]sent with the key {escape(found.key_id)}[/]")
 
 
 def _render(out: Console, found: Shown) -> None:

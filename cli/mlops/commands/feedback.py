@@ -42,6 +42,7 @@ _SHOWN = 10
 # Words of the protocol, as people say them.
 _FATES = {
     "forged": "invalid id",
+    "no_outcome_id": "no outcome id",
     "no_such_row": "no such row",
     "not_allowed": "not allowed",
     "out_of_range": "out of range",

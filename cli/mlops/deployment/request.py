@@ -37,7 +37,9 @@ from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
 from mlops.spec.model import ModelVersion
 
-_FEEDBACK_KEYS = ("window", "missing", "failed", "repeated")
+_FEEDBACK_KEYS = (
+    "window", "missing", "failed", "repeated", "max_per_unit", "max_per_key", "outcome_ids",
+)  # fmt: skip
 _ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
 _SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
@@ -286,6 +288,9 @@ def _request(
             settings.feedback.missing,
             settings.feedback.failed,
             settings.feedback.repeated,
+            str(settings.feedback.max_per_unit),
+            settings.feedback.max_per_key,
+            str(settings.feedback.outcome_ids),
         ),
         horizon=read_horizon(settings.deploy.horizon),
         analysis=read_analysis(

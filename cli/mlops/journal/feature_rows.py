@@ -67,4 +67,6 @@ def labelled_row(row: Row, names: ColumnNames) -> LabelledRow | None:
         propensity=row.propensity,
         revision=row.revision,
         decided_ms=row.time_ms,
+        time_ms=row.arrived_ms,
+        key_id=row.key_id,
     )

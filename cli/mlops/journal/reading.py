@@ -56,7 +56,7 @@ def observations_query() -> Select[Any]:
     return (
         select(
             o.seq, o.nonce, o.row, o.time_ms, o.revision, o.arm, o.propensity, o.reward,
-            o.truth, o.truth_json, o.ordinal, d.prediction, d.predictions, d.unit,
+            o.truth, o.truth_json, o.ordinal, o.key_id, d.prediction, d.predictions, d.unit,
             d.time_ms.label("decided_ms"),
         )
         .select_from(outcomes.outerjoin(decisions, same_decision()))
@@ -135,6 +135,8 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
             o.row,
             o.truth,
             o.truth_json,
+            o.key_id,
+            o.time_ms.label("arrived_ms"),
         )
         .select_from(outcomes.join(decisions, same_decision()))
         .where(d.revision.in_(list(revisions)), d.features.is_not(None))

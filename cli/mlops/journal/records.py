@@ -213,6 +213,7 @@ class Observation:
         unit: Keyed hash of the sticky unit, if there is one.
         decided_ms: When the arm was drawn, if the decision is known.
         ordinal: 0 for the first outcome of its row, else how many were stored before it.
+        key_id: API key that it came with; None for none.
     """
 
     seq: int
@@ -228,6 +229,7 @@ class Observation:
     unit: bytes | None
     decided_ms: int | None
     ordinal: int = 0
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +291,8 @@ class LabelledRow:
         propensity: Probability with which it was drawn; 0 if forced.
         revision: Revision that answered.
         decided_ms: When its arm was drawn, milliseconds since 1970 in UTC.
+        time_ms: When its truth arrived, likewise.
+        key_id: API key that its truth came with; None for none.
     """
 
     nonce: bytes
@@ -299,6 +303,8 @@ class LabelledRow:
     propensity: float = 1.0
     revision: int = 0
     decided_ms: int = 0
+    time_ms: int = 0
+    key_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

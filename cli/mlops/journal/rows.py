@@ -163,4 +163,5 @@ def observation_of(row: Row) -> Observation:
         unit=None if row.unit is None else bytes(row.unit),
         decided_ms=row.decided_ms,
         ordinal=row.ordinal,
+        key_id=row.key_id,
     )

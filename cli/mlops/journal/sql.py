@@ -19,6 +19,7 @@ from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
 from mlops.journal.inserting import ColumnIds, insert_decisions
+from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
     Decision,
@@ -247,6 +248,16 @@ class SqlJournal:
         """See `ShadowReader.shadow_truths`."""
         with self._reading() as connection:
             yield from reading.read_shadow_truths(connection, revisions)
+
+    def decision(self, nonce: bytes) -> StoredDecision | None:
+        """See `find_decision`."""
+        with self._reading() as connection:
+            return find_decision(connection, nonce)
+
+    def first_of_unit(self, unit: bytes, revisions: Iterable[int]) -> StoredDecision | None:
+        """See `looking_up.first_of_unit`."""
+        with self._reading() as connection:
+            return first_of_unit(connection, unit, revisions)
 
     def revision_events(self) -> list[RevisionEvent]:
         """See `History.revision_events`."""

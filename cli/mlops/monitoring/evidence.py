@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
 from mlops.journal.records import RevisionEvent, Traffic, Value
+from mlops.monitoring.caps import Caps
 from mlops.monitoring.epochs import in_force
 from mlops.monitoring.experiment import (
     Experiment,
@@ -110,6 +111,7 @@ class Evidence:
         lost: Decisions shed under load, in all experiments of the deployment.
         finished: What is live instead; None while the experiment goes on.
         since_ms: Requests from before this are not taken, milliseconds since 1970 in UTC.
+        over_caps: What was left out for caps on outcomes, a sentence each.
         adjusted: What was taken out of the rewards: `history`, or a feature; empty for nothing.
         sums: Sum of rewards of each unit and what it is divided by, (2, n), of which `rewards` are
             the linearised ratios; None where units have means.
@@ -145,6 +147,7 @@ class Evidence:
     lost: int
     finished: Finished | None = None
     since_ms: int = 0
+    over_caps: tuple[str, ...] = ()
     adjusted: str = ""
     sums: NDArray[np.float64] | None = None
 
@@ -182,9 +185,10 @@ def gather(
     tally = OutcomeTally(
         reward_called(spec.reward), terms, bounds_of(spec, terms), experiment.ended_ms
     )
+    caps = Caps(spec.attribution)
     units = fold(
         journal.drawn_requests((*_remembered(experiment), *revisions)),
-        (o for o in journal.observations(revisions) if o.propensity > 0),
+        caps.within(o for o in journal.observations(revisions) if o.propensity > 0),
         spec.attribution,
         tally.reward_of,
         sticky=bool(spec.sticky_by),
@@ -233,6 +237,7 @@ def gather(
         before=ended + int((own & (units.decided_ms < since_ms)).sum()),
         now_ms=now_ms,
         notes=experiment.notes,
+        over_caps=tuple(caps.notes()),
         lost=journal.losses().get("decision", 0),
         finished=experiment.finished,
         since_ms=since_ms,

@@ -399,7 +399,7 @@ def _nearest(comparisons: Sequence[Comparison]) -> str:
 def _left_out(evidence: Evidence) -> list[str]:
     """Name the outcomes and units that count nowhere."""
     returning, too_late, unknown = evidence.left_out
-    notes = []
+    notes = list(evidence.over_caps)
     if returning:
         notes.append(
             f"{returning:,} outcomes are of units that came under an earlier revision; a unit "

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.journal.base import Journal
+from mlops.monitoring.caps import Caps
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import feedback_test
 from mlops.monitoring.paired import PairedReport, compare_paired
@@ -61,7 +62,9 @@ def ask_all(
         )
     since_ms = evidence.since_ms
     labelled = (
-        row for row in journal.labelled_rows(evidence.revisions) if row.decided_ms >= since_ms
+        row
+        for row in Caps(spec.attribution).within(journal.labelled_rows(evidence.revisions))
+        if row.decided_ms >= since_ms
     )
     rows = list(itertools.islice(labelled, MAX_ROWS))
     if not rows:

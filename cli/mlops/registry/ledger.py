@@ -291,14 +291,20 @@ class Ledger:
 
     def contents(self, number: int) -> dict[str, str]:
         """Return what `note_contents` stored; empty where nobody looked at the files."""
+        return self._noted(number, _CONTENTS_FILE)
+
+    def runtimes(self, number: int) -> dict[str, Any]:
+        """Return what `note_runtimes` stored; empty where it did not come to that."""
+        return self._noted(number, _RUNTIMES_FILE)
+
+    def _noted(self, number: int, file: str) -> dict[str, Any]:
         import mlflow
 
         with mlflow_errors(self._settings):
             version = self._client.get_model_version(self._model, str(number))
-            files = {file.path for file in self._client.list_artifacts(version.run_id)}
-            if _CONTENTS_FILE not in files:
+            if file not in {each.path for each in self._client.list_artifacts(version.run_id)}:
                 return {}
-            found: dict[str, str] = mlflow.artifacts.load_dict(f"{version.source}/{_CONTENTS_FILE}")
+            found: dict[str, Any] = mlflow.artifacts.load_dict(f"{version.source}/{file}")
             return found
 
     def tag(self, key: str, value: str, number: int = 0) -> None:

@@ -8,7 +8,6 @@ key is the deployment's, so nobody outside can choose units that all fall on one
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from mlops.protocols.open_inference_metadata import unknown_version
 from mlops.serving.context import RequestContext
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.spec.request_id import fresh_nonce, nonce_of
+from mlops.spec.unit import unit_hash
 
 _FULL = 2.0**64
 
@@ -101,12 +101,9 @@ def _unit(
     else:
         field = live.served.revision.spec.sticky_by.partition(":")[2]
         value = _field(payload, field, live.signature.names)
-    if value is None or value == "":
-        return None
-    if isinstance(value, float | np.floating) and value.is_integer():
-        value = int(value)  # 7 in one protocol is 7.0 in another
-    text = str(value).encode()
-    return hashlib.blake2b(text, key=key, salt=live.salt, digest_size=8).digest()
+    if isinstance(value, np.floating) and value.is_integer():
+        value = int(value)
+    return unit_hash(value, key, live.salt)
 
 
 def _field(payload: Payload, name: str, columns: tuple[str, ...]) -> Any:  # noqa: ANN401 - a JSON value

@@ -42,6 +42,7 @@ REFUSALS = {
     "unknown": 404,
     "ambiguous": 409,
     "conflict": 409,
+    "no_outcome_id": 422,
     "no_such_row": 422,
     "out_of_range": 422,
 }
@@ -50,6 +51,8 @@ _ADVICE = {
     "not_allowed": "feedback by client id is switched off; send the request id",
     "unknown": "no request has this client id",
     "ambiguous": "several requests have this client id; name the request id instead",
+    "no_outcome_id": "a row may have several outcomes here, so each needs an `outcome_id`, by "
+    "which one that is sent again is known",
     "no_such_row": "the request has fewer rows",
     "conflict": "this row has another outcome, which stands; deploy with "
     '`[feedback] repeated = "last"` to let later ones correct it',
@@ -227,6 +230,9 @@ class OutcomeDesk:
         """Make of an outcome what is stored; the receipt if it cannot be."""
         if _too_large(outcome) or self._is_out_of_range(outcome.reward, rid):
             return Receipt("out_of_range")
+        repeatable = self._is_repeatable(rid)
+        if repeatable and outcome.outcome_id is None and self._needs_ids(rid):
+            return Receipt("no_outcome_id")
         return NewOutcome(
             nonce=rid.nonce if rid else None,
             client_id=outcome.client_id,
@@ -238,16 +244,23 @@ class OutcomeDesk:
             reward=outcome.reward,
             truth=_normal(outcome.truth),
             outcome_id=outcome.outcome_id,
-            repeatable=self._is_repeatable(rid),
+            repeatable=repeatable,
             key_id=key_id,
         )
 
     def _is_repeatable(self, rid: RequestId | None) -> bool:
         """Whether the revision that answered lets a row have several outcomes."""
-        # A client's own id does not say which revision answered: the newest decides.
-        number = rid.revision if rid else max(self._specs, default=0)
-        spec = self._specs.get(number)
+        spec = self._spec_of(rid)
         return spec is not None and spec.attribution.repeated != "first"
+
+    def _needs_ids(self, rid: RequestId | None) -> bool:
+        """Whether the revision that answered wants an id of each of them."""
+        spec = self._spec_of(rid)
+        return spec is not None and spec.attribution.outcome_ids
+
+    def _spec_of(self, rid: RequestId | None) -> DeploymentSpec | None:
+        # A client's own id does not say which revision answered: the newest decides.
+        return self._specs.get(rid.revision if rid else max(self._specs, default=0))
 
     def _is_out_of_range(self, reward: float | None, rid: RequestId | None) -> bool:
         """Whether no revision that this may be about takes such a reward."""

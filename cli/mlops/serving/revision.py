@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from mlops.serving.shadow_models import LiveShadow, end_shadows, start_shadows, 
 from mlops.serving.shadow_process import Way
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.server import Served
+from mlops.spec.unit import salt_of
 from mlops.tables.signature import Signature
 
 _LOG = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def load_revision(
         arms=tuple(arms),
         policy=policy,
         draws=Draws(_first_shares(policy, spec)),
-        salt=hashlib.blake2b(spec.experiment.encode(), digest_size=16).digest(),
+        salt=salt_of(spec.experiment),
         shadows=shadows,
     )
 

@@ -223,6 +223,17 @@ class FeedbackSettings:
     repeated: str = setting(
         "first", "several outcomes of one row: the first stands, the last corrects, or they sum"
     )
+    max_per_unit: int = setting(
+        0, "outcomes of one sticky unit, else of one request, that count; 0: all"
+    )
+    max_per_key: str = setting(
+        "", "outcomes that came with one API key that count, as `1000/1d`; empty: all"
+    )
+    outcome_ids: bool = setting(
+        False,
+        "where a row may have several outcomes, refuse those without an `outcome_id`, by which one "
+        "that is sent again is known",
+    )
     costs: tuple[tuple[str, str, float], ...] = setting(
         (),
         "of the reward `cost`: a table of tables, truth -> prediction -> cost; a right prediction "

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 from mlops.errors import InvalidInputError, did_you_mean
 
@@ -34,12 +34,21 @@ class Attribution:
             without feedback.
         repeated: What several outcomes of one row mean: the `first` stands, the `last` corrects
             those before it, or they `sum` up, which they then also do over a sticky unit.
+        max_per_unit: Outcomes of one sticky unit, else of one request, that count; 0 for all.
+        max_per_key: Outcomes that came with one API key that count; 0 for all.
+        per_key_s: In how many seconds these may come; 0 for the whole experiment.
+        outcome_ids: Whether an outcome of a row that may have several must have an id of its own,
+            so that one that is sent again never counts again.
     """
 
     window_s: float = 0.0
     missing: float | str | None = None
     failed: float | None = None
     repeated: Repeated = "first"
+    max_per_unit: int = 0
+    max_per_key: int = 0
+    per_key_s: float = 0.0
+    outcome_ids: bool = False
 
     def __post_init__(self) -> None:
         """Take a whole number as what it means: a spec written by hand has `missing: 0`."""
@@ -56,7 +65,14 @@ class Attribution:
     @property
     def is_default(self) -> bool:
         """Whether nothing was declared."""
-        return self == Attribution()
+        return self.promised == Attribution().promised
+
+    @property
+    def promised(self) -> dict[str, Any]:
+        """What makes another experiment of it: as before there were caps, where there are none."""
+        caps = ("max_per_unit", "max_per_key", "per_key_s")
+        values = {name: value for name, value in asdict(self).items() if name != "outcome_ids"}
+        return {name: value for name, value in values.items() if value or name not in caps}
 
 
 def faults(attribution: Attribution) -> list[str]:
@@ -73,6 +89,8 @@ def faults(attribution: Attribution) -> list[str]:
     if attribution.repeated not in get_args(Repeated):
         names = ", ".join(get_args(Repeated))
         found.append(f"`repeated` must be one of {names}, not `{attribution.repeated}`")
+    if min(attribution.max_per_unit, attribution.max_per_key, attribution.per_key_s) < 0:
+        found.append("caps must be 0 or more")
     numbers = (attribution.missing, attribution.failed)
     if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
         found.append("rewards of missing and failed requests must be finite")
@@ -123,7 +141,47 @@ def write_number(value: float | str | None) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def read_attribution(window: str, missing: str, failed: str, repeated: str) -> Attribution:
+def read_cap(text: str) -> tuple[int, float]:
+    """Read a cap: how many, and in how many seconds; 0 seconds where nothing is said of them.
+
+    >>> read_cap("1000/1d"), read_cap("50"), read_cap("")
+    ((1000, 86400.0), (50, 0.0), (0, 0.0))
+
+    Raises:
+        InvalidInputError: It is no whole number, or no duration follows it.
+    """
+    count, slash, span = text.strip().partition("/")
+    if not count and not slash:
+        return 0, 0.0
+    # A count per no time would be read as one for all time.
+    if not count.strip().isdecimal() or (slash and not read_duration(span)):
+        raise InvalidInputError(
+            f"`max_per_key = {text}` is no cap.", hint="Write a number and a time: `1000/1d`."
+        )
+    return int(count), read_duration(span)
+
+
+def describe_cap(attribution: Attribution) -> str:
+    """Write the cap per key as `read_cap` reads it.
+
+    >>> describe_cap(Attribution(max_per_key=1000, per_key_s=3600.0))
+    '1000/1h'
+    """
+    if not attribution.max_per_key:
+        return ""
+    span = write_duration(attribution.per_key_s)
+    return f"{attribution.max_per_key}/{span}" if span else str(attribution.max_per_key)
+
+
+def read_attribution(
+    window: str,
+    missing: str,
+    failed: str,
+    repeated: str,
+    max_per_unit: str = "0",
+    max_per_key: str = "",
+    outcome_ids: str = "False",
+) -> Attribution:
     """Read the rules as settings have them.
 
     Raises:
@@ -136,8 +194,18 @@ def read_attribution(window: str, missing: str, failed: str, repeated: str) -> A
     if repeated not in names:
         hint = did_you_mean(repeated, names) or f"Use {', '.join(names)}."
         raise InvalidInputError(f"`repeated = {repeated}` is not known.", hint=hint)
+    if not max_per_unit.isdecimal():
+        raise InvalidInputError(f"`max_per_unit = {max_per_unit}` is no whole number.")
+    cap, per_s = read_cap(max_per_key)
     return Attribution(
-        read_duration(window), read_missing(missing), worth, cast("Repeated", repeated)
+        read_duration(window),
+        read_missing(missing),
+        worth,
+        cast("Repeated", repeated),
+        int(max_per_unit),
+        cap,
+        per_s,
+        outcome_ids == "True",
     )
 
 
@@ -152,6 +220,9 @@ def describe(attribution: Attribution) -> str:
         f"missing {write_number(attribution.missing)}" if attribution.missing is not None else "",
         f"failed {write_number(attribution.failed)}" if attribution.failed is not None else "",
         f"repeated {attribution.repeated}" if attribution.repeated != "first" else "",
+        f"at most {attribution.max_per_unit} per unit" if attribution.max_per_unit else "",
+        f"at most {describe_cap(attribution)} per key" if attribution.max_per_key else "",
+        "with outcome ids" if attribution.outcome_ids else "",
     ]
     return ", ".join(filter(None, parts)) or "as it arrives"
 

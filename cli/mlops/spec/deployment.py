@@ -128,7 +128,7 @@ class DeploymentSpec:
             promised.append(f"{self.horizon_days:g} days")
         promised += self.analysis.estimand
         if not self.attribution.is_default:
-            promised.append(asdict(self.attribution))
+            promised.append(self.attribution.promised)
         promised += [self.costs] if self.costs else []
         text = json.dumps([self.name, arms, self.reward, *promised])
         return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,76 @@
+"""Single decisions, for whoever asks why one was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from mlops.journal.feature_rows import ColumnNames
+from mlops.journal.features import KeptRows
+from mlops.journal.records import Decision
+from mlops.journal.rows import predictions_of
+from mlops.journal.schema import decisions
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """A decision as the journal has it.
+
+    Attributes:
+        decision: It; its `features` are None.
+        rows: The rows of its request; None where they were not kept, or are forgotten.
+    """
+
+    decision: Decision
+    rows: KeptRows | None
+
+
+def find_decision(connection: Connection, nonce: bytes) -> StoredDecision | None:
+    """Return the decision with this nonce; None if it is not in the journal."""
+    d = decisions.c
+    found = connection.execute(select(decisions).where(d.nonce == nonce)).one_or_none()
+    return None if found is None else _stored(connection, found)
+
+
+def first_of_unit(
+    connection: Connection, unit: bytes, revisions: Iterable[int]
+) -> StoredDecision | None:
+    """Return the first decision that was drawn for a unit under these revisions.
+
+    There is no index on units: this reads all decisions of these revisions.
+    """
+    d = decisions.c
+    query = (
+        select(decisions)
+        .where(d.unit == unit, d.propensity > 0, d.revision.in_(list(revisions)))
+        .order_by(d.time_ms, d.seq)
+        .limit(1)
+    )
+    found = connection.execute(query).one_or_none()
+    return None if found is None else _stored(connection, found)
+
+
+def _stored(connection: Connection, row: Any) -> StoredDecision:  # noqa: ANN401 - a result row
+    rows = None
+    if row.features is not None:
+        rows = ColumnNames(connection).kept(row.features, row.columns_id)
+    decision = Decision(
+        nonce=bytes(row.nonce),
+        time_ms=row.time_ms,
+        revision=row.revision,
+        arm=row.arm,
+        propensity=row.propensity,
+        n_rows=row.n_rows,
+        latency_us=row.latency_us,
+        status=row.status,
+        protocol=row.protocol,
+        client_id=row.client_id,
+        unit=None if row.unit is None else bytes(row.unit),
+        predictions=predictions_of(row.prediction, row.predictions),
+        epoch=row.epoch,
+        key_id=row.key_id,
+    )
+    return StoredDecision(decision, rows)

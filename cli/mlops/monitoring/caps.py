@@ -1,0 +1,108 @@
+"""Caps on outcomes: how many of one unit, and of one API key, count.
+
+Whoever may send feedback may send false feedback. A cap bounds what one sender, or whoever scores
+one unit, can do; it finds no lies. The first outcomes count, in order of arrival, so that nobody
+can push out what was there before, and whether one counts never depends on what it says.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from mlops.spec.attribution import Attribution, describe_cap
+
+
+class Sent(Protocol):
+    """What a cap needs to know of an outcome."""
+
+    @property
+    def nonce(self) -> bytes:
+        """Identity of its decision."""
+        ...
+
+    @property
+    def unit(self) -> bytes | None:
+        """Keyed hash of the sticky unit, if there is one."""
+        ...
+
+    @property
+    def key_id(self) -> str | None:
+        """API key that it came with; None for none."""
+        ...
+
+    @property
+    def time_ms(self) -> int:
+        """When it arrived, milliseconds since 1970 in UTC."""
+        ...
+
+
+_T = TypeVar("_T", bound=Sent)
+
+
+@dataclass(slots=True)
+class Caps:
+    """Lets outcomes through up to the caps of an experiment, and counts the others.
+
+    Attributes:
+        rules: Of the experiment.
+        by_unit: Outcomes left out, by unit.
+        by_key: Outcomes left out, by key.
+    """
+
+    rules: Attribution
+    by_unit: Counter[bytes] = field(default_factory=Counter)
+    by_key: Counter[str] = field(default_factory=Counter)
+    _of_unit: Counter[bytes] = field(default_factory=Counter)
+    _of_key: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def within(self, outcomes: Iterable[_T]) -> Iterator[_T]:
+        """Yield the outcomes that count.
+
+        Args:
+            outcomes: In order of arrival.
+        """
+        if not self.rules.max_per_unit and not self.rules.max_per_key:
+            yield from outcomes
+            return
+        width_ms = round(self.rules.per_key_s * 1000)
+        for each in outcomes:
+            if self._is_within(each, width_ms):
+                yield each
+
+    def _is_within(self, outcome: Sent, width_ms: int) -> bool:
+        # The key first: what a sender may not send takes nothing from the unit it is about.
+        if self.rules.max_per_key and outcome.key_id is not None:
+            slot = outcome.key_id, outcome.time_ms // width_ms if width_ms else 0
+            self._of_key[slot] += 1
+            if self._of_key[slot] > self.rules.max_per_key:
+                self.by_key[outcome.key_id] += 1
+                return False
+        if self.rules.max_per_unit:
+            unit = outcome.unit or outcome.nonce
+            self._of_unit[unit] += 1
+            if self._of_unit[unit] > self.rules.max_per_unit:
+                self.by_unit[unit] += 1
+                return False
+        return True
+
+    def notes(self) -> list[str]:
+        """Say what was left out, and of whom most of it is."""
+        units = Counter({unit.hex(): count for unit, count in self.by_unit.items()})
+        return [
+            *_note(units, "unit", f"max_per_unit = {self.rules.max_per_unit}"),
+            *_note(self.by_key, "key", f'max_per_key = "{describe_cap(self.rules)}"'),
+        ]
+
+
+def _note(left_out: Counter[str], kind: str, rule: str) -> list[str]:
+    if not left_out:
+        return []
+    total, (name, most) = left_out.total(), left_out.most_common(1)[0]
+    if len(left_out) == 1:
+        who = f"of {kind} `{name}`"
+    else:
+        who = f"of {len(left_out):,} {kind}s, {most:,} of `{name}`,"
+    return [f"{total:,} outcomes {who} were left out: `[feedback] {rule}`."]

@@ -1,0 +1,33 @@
+"""Sticky units: what stands for a person or a device where its arm is drawn and in the journal."""
+
+from __future__ import annotations
+
+import hashlib
+
+_UNIT_BYTES = 8
+_SALT_BYTES = 16
+
+
+def salt_of(experiment: str) -> bytes:
+    """Return what keeps the draws of one experiment apart from those of the next.
+
+    So a unit's arm in the last one does not decide its arm in this one.
+    """
+    return hashlib.blake2b(experiment.encode(), digest_size=_SALT_BYTES).digest()
+
+
+def unit_hash(value: object, key: bytes, salt: bytes) -> bytes | None:
+    """Return the keyed hash of a unit, 8 bytes; None for one that is empty.
+
+    Args:
+        value: What names the unit: text, a number, whatever a field may hold.
+        key: The deployment's key, so that nobody outside can choose units that fall on one arm.
+        salt: Of the experiment.
+    """
+    if value is None or value == "":
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # 7 in one protocol is 7.0 in another
+    return hashlib.blake2b(
+        str(value).encode(), key=key, salt=salt, digest_size=_UNIT_BYTES
+    ).digest()

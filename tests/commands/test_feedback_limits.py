@@ -1,0 +1,57 @@
+"""Feedback that is sent to turn a verdict: sent again, too often, without an id."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.fixtures_deployment import Shop
+
+_RULES = """
+[feedback]
+reward = "given"
+repeated = "sum"
+max_per_unit = 3
+outcome_ids = true
+"""
+
+
+def send(shop: Shop, request_id: str, **outcome: object) -> dict[str, Any]:
+    document, _ = shop.post("/feedback", {"request_id": request_id, **outcome})
+    counts: dict[str, Any] = document["counts"]
+    return counts
+
+
+def test_replayed_and_repeated_feedback(wine_shop: Shop) -> None:
+    (wine_shop.folder / "mlops.toml").write_text(_RULES)
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--sticky-by", "header:x-user")
+    rules = wine_shop.state.launch.served.revision.spec.attribution
+    assert (rules.max_per_unit, rules.outcome_ids, rules.repeated) == (3, True, "sum")
+    ann, bob = (wine_shop.ask(x_user=name)[0] for name in ("ann", "bob"))
+
+    with pytest.raises(HTTPError) as refused:
+        send(wine_shop, ann, reward=1.0)
+    assert refused.value.code == 422
+    assert "outcome_id" in json.loads(refused.value.read())["problems"][0]["error"]
+
+    first, second = {"reward": 1.0, "outcome_id": "o-1"}, {"reward": 2.0, "outcome_id": "o-2"}
+    assert send(wine_shop, ann, **first) == {"accepted": 1}
+    assert send(wine_shop, ann, **second) == {"accepted": 1}
+    # A message that somebody recorded, also after another one has come.
+    assert send(wine_shop, ann, **first) == {"duplicate": 1}
+    # Each of her requests may have outcomes, and she counts with three.
+    for number in range(10):
+        again = wine_shop.ask(x_user="ann")[0]
+        assert send(wine_shop, again, reward=100.0, outcome_id=f"more-{number}") == {"accepted": 1}
+    assert send(wine_shop, bob, reward=1.0, outcome_id="o-1") == {"accepted": 1}
+    report = wine_shop.ok("report", "--json").document
+    (note,) = (note for note in report["notes"] if "max_per_unit" in note)
+    assert note.startswith("9 outcomes of unit `")
+    assert "were left out: `[feedback] max_per_unit = 3`." in note
+    units = {arm["name"]: (arm["n"], arm["mean"]) for arm in report["arms"]}
+    known = [(n, mean) for n, mean in units.values() if n]
+    total = sum(n * mean for n, mean in known)
+    assert total == pytest.approx(1 + 2 + 100 + 1)
