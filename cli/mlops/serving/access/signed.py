@@ -71,6 +71,9 @@ class Verifier:
         try:
             header = jwt.get_unverified_header(token)
             algorithm, kid = header.get("alg"), header.get("kid", "")
+            if "crit" in header:
+                # No extension is understood here, and one of those has to be (RFC 7515, 4.1.11).
+                raise _refused("it has a `crit`ical extension")
             if algorithm not in self.issuer.algorithms:
                 raise _refused("its algorithm is not one that counts here")
             claims = jwt.decode(
