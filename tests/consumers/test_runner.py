@@ -168,6 +168,24 @@ def test_an_idle_one_writes_seldom(journal: SqlJournal, monkeypatch: pytest.Monk
     assert next(claims) <= 2
 
 
+def test_one_that_only_looks_is_given_nothing_and_has_no_lag(journal: SqlJournal) -> None:
+    clock = Clock()
+
+    class Looker(Tape):
+        looks_only: ClassVar[bool] = True
+
+    looker = Looker()
+    runner = Runner(journal, "looker", looker, "one", clock)
+    for _ in range(3):
+        journal.append([decision(n) for n in range(9)], [outcome(0)])
+        assert runner.step() > 0
+        assert _only(journal, clock).lag_events == 0
+        clock.now += 30
+    assert not looker.seen
+    assert not looker.rated
+    assert looker.empty == 3
+
+
 def test_the_size_of_the_journal_is_told_once_each_time(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,6 +66,8 @@ class Consumer(Protocol):
     Attributes:
         start: Whether it takes what the journal held before it was first used: `beginning`, or
             `end` for what comes from now on.
+        looks_only: Optional. Whether it takes no events, but looks at the journal now and then:
+            none are read for it, and its batches are empty.
     """
 
     start: ClassVar[Literal["beginning", "end"]]

@@ -23,6 +23,7 @@ class JournalSize:
     """
 
     start: ClassVar[Literal["beginning", "end"]] = "end"
+    looks_only: ClassVar[bool] = True
 
     def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
         self._context = context
@@ -41,7 +42,7 @@ class JournalSize:
             )  # fmt: skip
             if self._warning and not said:
                 _LOG.warning("%s", self._warning)
-        return Consumed(len(batch), warning=self._warning)
+        return Consumed(warning=self._warning)
 
     def close(self) -> None:
         """See `Consumer.close`."""
