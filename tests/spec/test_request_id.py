@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import string
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import example, given
@@ -14,6 +16,7 @@ from mlops.spec.request_id import (
     NONCE_BYTES,
     ForgedRequestIdError,
     RequestId,
+    fresh_nonce,
     mint,
     nonce_of,
     read,
@@ -124,3 +127,23 @@ def test_a_key_of_a_retry_gives_its_nonce(one: str, other: str) -> None:
     assert len(nonce_of(KEY, one)) == NONCE_BYTES
     assert (nonce_of(KEY, one) == nonce_of(KEY, other)) is (one == other)
     assert nonce_of(KEY, one) != nonce_of(b"x" * 32, one)
+
+
+def test_no_two_nonces_are_the_same_in_threads_or_copies_of_a_process() -> None:
+    found = [fresh_nonce() for _ in range(10)]
+    with ThreadPoolExecutor(4) as pool:
+        for several in pool.map(lambda _: [fresh_nonce() for _ in range(3_000)], range(4)):
+            found += several
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(writing, b"".join(fresh_nonce() for _ in range(300)))
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        copied = pipe.read()
+    found += [copied[at : at + NONCE_BYTES] for at in range(0, len(copied), NONCE_BYTES)]
+    found += [fresh_nonce() for _ in range(300)]
+    assert len(found) == len(set(found)) == 12_610
+    assert {len(nonce) for nonce in found} == {NONCE_BYTES}

@@ -117,7 +117,27 @@ def fresh_nonce() -> bytes:
     batch touches all of a large index, and a decision takes three times as long to store.
     """
     seconds = int(time.time()) & 0xFFFFFFFF
-    return seconds.to_bytes(4, "big") + os.urandom(NONCE_BYTES - 4)
+    try:
+        chance = _chances.pop()
+    except IndexError:
+        chance = _ask_for_chances()
+    return seconds.to_bytes(4, "big") + chance
+
+
+# Bytes of chance that no nonce has yet. To ask the system for each costs a call and, as Python lets
+# other threads run meanwhile, often two changes of threads.
+_chances: list[bytes] = []
+_AT_ONCE = 256
+# A copy of this process must not go on with the same.
+os.register_at_fork(after_in_child=_chances.clear)
+
+
+def _ask_for_chances() -> bytes:
+    size = NONCE_BYTES - 4
+    several = os.urandom(size * _AT_ONCE)
+    one, *others = (several[at : at + size] for at in range(0, len(several), size))
+    _chances.extend(others)
+    return one
 
 
 def nonce_of(key: bytes, idempotency_key: str) -> bytes:
