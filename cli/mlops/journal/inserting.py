@@ -6,8 +6,11 @@ driver as they are: to SQLite as tuples, to PostgreSQL as one array for each col
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Collection
+from itertools import chain
+from typing import Any
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,24 +20,42 @@ from mlops.journal.schema import decisions, feature_columns
 
 # As in `joining`: older builds of SQLite take 999 variables.
 _KEYS_PER_QUERY = 900
+# Python's driver lets other threads run, and waits for its own next turn, at each statement: with
+# one for each row, a writer and a busy event loop spend more time on taking turns than on rows.
+_ROWS_PER_STATEMENT = _KEYS_PER_QUERY // len(DECISION_COLUMNS)
 
 
 def insert_decisions(connection: Connection, rows: list[DecisionRow]) -> None:
     """Insert rows of `DECISION_COLUMNS`; what is there already stays as it is."""
-    names = ", ".join(DECISION_COLUMNS)
     if connection.dialect.name == "sqlite":
-        marks = ", ".join("?" for _ in DECISION_COLUMNS)
-        statement = f"INSERT INTO decisions ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"  # noqa: S608 - constants
-        connection.exec_driver_sql(statement, rows)
+        _insert_into_sqlite(connection, rows)
         return
     # In one order everywhere: two writers that wait for each other's rows would stand still.
     columns = tuple(list(column) for column in zip(*sorted(rows), strict=True))
     arrays = ", ".join(f"%s::{kind}[]" for kind in DECISION_COLUMNS.values())
+    names = ", ".join(DECISION_COLUMNS)
     statement = (
         f"INSERT INTO {table_name(connection, decisions.name)} ({names}) "  # noqa: S608 - constants
         f"SELECT * FROM unnest({arrays}) ON CONFLICT DO NOTHING"
     )
     connection.exec_driver_sql(statement, columns)
+
+
+def _insert_into_sqlite(connection: Connection, rows: list[DecisionRow]) -> None:
+    together: dict[int, list[tuple[Any, ...]]] = {}
+    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
+        some = rows[start : start + _ROWS_PER_STATEMENT]
+        together.setdefault(len(some), []).append(tuple(chain.from_iterable(some)))
+    for count, values in together.items():
+        connection.exec_driver_sql(_sqlite_insert(count), values)
+
+
+@functools.cache
+def _sqlite_insert(count: int) -> str:
+    names = ", ".join(DECISION_COLUMNS)
+    row = f"({', '.join('?' for _ in DECISION_COLUMNS)})"
+    rows = ", ".join([row] * count)
+    return f"INSERT INTO decisions ({names}) VALUES {rows} ON CONFLICT DO NOTHING"  # noqa: S608 - constants
 
 
 def table_name(connection: Connection, table: str) -> str:
