@@ -7,12 +7,8 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 
-from mlops.journal.base import Journal
-from mlops.journal.records import PolicyEpoch
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
-from mlops.policies import POLICIES
-from mlops.policies.base import Credit, State
 from tests.fixtures_deployment import Shop
 
 _N = 60
@@ -26,22 +22,6 @@ def _served_by(shop: Shop, n: int) -> Counter[str]:
         # The second arm earns, the first one does not.
         shop.post("/feedback", {"request_id": request_id, "reward": float(arm == "modelB")})
     return arms
-
-
-def _learn(journal: Journal) -> PolicyEpoch:
-    """Do what the policy's consumer does: fold the journal, and publish the new state."""
-    last = journal.epochs([1])[-1]
-    credits_ = [
-        Credit(seen.arm, seen.propensity, seen.reward)
-        for seen in journal.observations([1])
-        if seen.reward is not None
-    ]
-    policy = POLICIES.load("acme-leaning")(last.probabilities)
-    state = policy.update(State(last.epoch, last.probabilities, last.parameters or {}), credits_)
-    now_ms = time.time_ns() // 1_000_000
-    epoch = PolicyEpoch(1, state.epoch, now_ms, state.probabilities, dict(state.parameters))
-    journal.record([epoch])
-    return epoch
 
 
 def _until(condition: Callable[[], bool]) -> None:
@@ -64,7 +44,9 @@ def test_decisions_carry_what_was_in_force(installed: Callable[..., None], wine_
     _served_by(wine_shop, _N)
     journal = SqlJournal(journal_url(wine_shop.state.launch.journal_url, "wine"))
     _until(lambda: len(list(journal.observations([1]))) == _N)
-    epoch = _learn(journal)
+    # The consumer of the policy learns of them.
+    _until(lambda: journal.epochs([1])[-1].epoch > 0)
+    epoch = journal.epochs([1])[-1]
     assert epoch.epoch == 1
     assert epoch.probabilities == (0.2, 0.8)
 

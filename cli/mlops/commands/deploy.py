@@ -318,9 +318,20 @@ def deploy(
     policy: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME",
-            help="How an arm is drawn: weighted, or a policy that another package adds.",
+            metavar="NAME[ OPTION=VALUE ...]",
+            help="How an arm is drawn: weighted; or thompson, ucb1, epsilon-greedy, softmax, which "
+            "learn from feedback; or a policy of another package.",
             show_default="weighted",
+            rich_help_panel=_TRAFFIC,
+        ),
+    ] = None,
+    floor: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Least probability of an arm, for a policy that learns.",
+            show_default="0.05",
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
@@ -477,6 +488,7 @@ def deploy(
     from mlops.deployment.render import render as render_manifests
     from mlops.deployment.request import read_costs
     from mlops.deployment.watching import check_watching, write_watching
+    from mlops.policies.making import with_option
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
 
@@ -493,7 +505,7 @@ def deploy(
         "report.adjust": adjust,
         "report.per": per,
         "deploy.isolate": isolate,
-        "deploy.policy": policy,
+        "deploy.policy": with_option(policy, "floor", floor),
         "deploy.redraw": redraw or None,
         "deploy.runtime": runtime,
         "deploy.tls_cert": str(tls_cert.absolute()) if tls_cert else None,

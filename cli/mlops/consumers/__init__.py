@@ -13,7 +13,10 @@ from mlops.plugins import Plugins
 #: Consumers by name; other packages add theirs as entry points.
 CONSUMERS: Plugins[Maker] = Plugins(
     "consumer",
-    {"journal-size": "mlops.consumers.journal_size:JournalSize"},
+    {
+        "journal-size": "mlops.consumers.journal_size:JournalSize",
+        "policy": "mlops.consumers.policy_state:PolicyState",
+    },
     group="mlops.consumers",
     needs=("__call__",),
 )

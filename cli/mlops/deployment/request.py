@@ -23,7 +23,7 @@ from mlops.deployment.wanted import (
     shares,
 )
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
-from mlops.policies import POLICIES
+from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
 from mlops.rewards import REWARDS
 from mlops.rewards.cost import COST
@@ -191,10 +191,11 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     n = len(request.arms)
     percents = [shadow.percent / 100 for shadow in request.shadows]
     shadows = tuple(map(Shadow, names[n:], models[n:], percents))
+    weights = _weights(request, names[:n])
     return check(
         DeploymentSpec(
             name=request.name,
-            arms=tuple(map(Arm, names[:n], models[:n], _weights(request, names[:n]))),
+            arms=tuple(map(Arm, names[:n], models[:n], weights)),
             sticky_by=request.sticky_by,
             reward=request.reward,
             reward_range=request.reward_range,
@@ -205,7 +206,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             redraw=request.redraw,
             runtime=_known_runtime(request.runtime),
             isolate=request.isolate,
-            policy=_known_policy(request),
+            policy=_known_policy(request, weights),
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
         )
@@ -317,15 +318,21 @@ def _known_runtime(name: str) -> str:
     return name
 
 
-def _known_policy(request: DeployRequest) -> str:
-    """Return the policy's name, if it can draw for this deployment."""
-    learns = POLICIES.load(request.policy)([1.0]).learns
+def _known_policy(request: DeployRequest, weights: Sequence[float]) -> str:
+    """Return the policy in its one form, if it can draw for this deployment."""
+    name, options = read_policy(request.policy)
+    learns = make_policy(request.policy, weights).learns
     if learns and request.sticky_by:
         raise InvalidInputError(
-            f"The policy `{request.policy}` changes its probabilities: units would change arms.",
+            f"The policy `{name}` changes its probabilities: units would change arms.",
             hint="Leave `--sticky-by` out (`--reset sticky-by`), or use `--policy weighted`.",
         )
-    return request.policy
+    if learns and request.attribution.repeated != "first" and not request.attribution.window_s:
+        raise InvalidInputError(
+            f"The policy `{name}` would learn from the first of several outcomes of a row only.",
+            hint="Declare a window after which they are all there: `--feedback-window 1d`.",
+        )
+    return write_policy(name, options)
 
 
 def _promised(settings: Settings) -> tuple[float, float] | None:

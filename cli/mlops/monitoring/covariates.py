@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mlops.errors import InvalidInputError
 from mlops.journal.base import Journal
 from mlops.journal.records import Observation, Value
+from mlops.journal.terms import is_spec
 from mlops.monitoring.evidence import Evidence
-from mlops.monitoring.experiment import is_spec
 from mlops.monitoring.units import key_of
 from mlops.rewards import Terms, reward_called
 from mlops.spec.analysis import HISTORY

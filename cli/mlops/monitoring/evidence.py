@@ -16,21 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
-from mlops.journal.records import RevisionEvent, Traffic, Value
+from mlops.journal.records import Traffic
+from mlops.journal.terms import terms_of
 from mlops.monitoring.caps import Caps
 from mlops.monitoring.epochs import in_force
 from mlops.monitoring.experiment import (
     Experiment,
     Finished,
     begin_ms,
-    is_spec,
     newest_experiment,
 )
 from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
 from mlops.monitoring.units import Units, fold
 from mlops.rewards import Range, Terms, reward_called, reward_range, within_floats
 from mlops.spec.analysis import Analysis, Per
-from mlops.spec.deployment import DeploymentSpec, from_dict
+from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.adjusted import ratio_rewards
 
 __all__ = ["Asked", "Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
@@ -181,7 +181,7 @@ def gather(
     if reward:
         spec = replace(spec, reward=reward, reward_range=None, analysis=Analysis())
     traffic = journal.traffic()
-    terms = _terms(events, spec)
+    terms = terms_of(events, spec)
     tally = OutcomeTally(
         reward_called(spec.reward), terms, bounds_of(spec, terms), experiment.ended_ms
     )
@@ -276,17 +276,6 @@ def _asked(units: Units, strata: NDArray[np.int64], taken: NDArray[np.bool_]) ->
         errors=units.errors[taken],
         refusals=units.refusals[taken],
     )
-
-
-def _terms(events: Sequence[RevisionEvent], spec: DeploymentSpec) -> tuple[Terms, ...]:
-    """What the reward needs to know of each arm: its classes, as its server has found them."""
-    known: dict[str, Sequence[Value]] = {}
-    for event in events:
-        if event.spec is not None and is_spec(event):
-            its = from_dict(event.spec)
-            if its.experiment == spec.experiment:
-                known.update(event.spec.get("classes") or {})
-    return tuple(Terms.of(known.get(arm.name, ()), spec.costs) for arm in spec.arms)
 
 
 def bounds_of(spec: DeploymentSpec, terms: Sequence[Terms]) -> Range | None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mlops.errors import NotFoundError
 from mlops.journal.records import RevisionEvent
+from mlops.journal.terms import is_spec
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
 #: Longest time without requests that evidence spans, days.
@@ -102,11 +103,6 @@ def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -
     return Experiment(
         spec, revisions, earlier, specs, _ends(events), over + _notes(events, revisions), finished
     )
-
-
-def is_spec(event: RevisionEvent) -> bool:
-    """Whether an event says what serves from then on."""
-    return event.event in ("live", "started") and event.spec is not None
 
 
 def begin_ms(decided_ms: NDArray[np.int64], max_gap_days: float = MAX_GAP_DAYS) -> int:

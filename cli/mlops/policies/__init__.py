@@ -13,6 +13,10 @@ POLICIES: Plugins[PolicyFactory] = Plugins(
     "policy",
     {
         "weighted": "mlops.policies.weighted:Weighted",
+        "epsilon-greedy": "mlops.policies.epsilon_greedy:EpsilonGreedy",
+        "softmax": "mlops.policies.softmax:Softmax",
+        "thompson": "mlops.policies.thompson:Thompson",
+        "ucb1": "mlops.policies.ucb1:Ucb1",
     },
     group="mlops.policies",
     needs=("__call__",),

@@ -77,9 +77,29 @@ class Policy(Protocol):
         ...
 
 
-class PolicyFactory(Protocol):
-    """Makes a policy for arms with the given weights in [0, 1], which sum to 1."""
+class Carries(Protocol):
+    """What a policy may do besides: take its state over to other arms."""
 
-    def __call__(self, weights: Sequence[float]) -> Policy:
-        """Make the policy."""
+    def carry(self, state: State, arms: Sequence[int | None], /) -> State:
+        """Return the state of these arms.
+
+        Args:
+            state: Of the arms that there were.
+            arms: Position of each arm that there is now among those; None for a new one.
+        """
+        ...
+
+
+class PolicyFactory(Protocol):
+    """Makes a policy for arms with the given weights in [0, 1], which sum to 1.
+
+    What it takes by name only are options that a user may set.
+    """
+
+    def __call__(self, weights: Sequence[float], **options: Any) -> Policy:  # noqa: ANN401 - its own
+        """Make the policy.
+
+        Raises:
+            InvalidInputError: An option will not do.
+        """
         ...

@@ -130,7 +130,8 @@ def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
     """Return the consumers that a server runs beside it, name to options."""
     if launch.journal_url == NO_JOURNAL:
         return {}
-    found: dict[str, dict[str, Any]] = {name: {} for name in launch.consumers}
+    # The policy's is always there: which policy is live changes while the server runs.
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*launch.consumers, "policy")}
     if launch.journal_max_mb:
         found["journal-size"] = {"max_mb": launch.journal_max_mb}
     return found

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError
-from mlops.policies import POLICIES
 from mlops.policies.base import Policy, State
 from mlops.policies.drawing import Draws
+from mlops.policies.making import make_policy
 from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.kept import KeptRuntimes
 from mlops.runtimes.load import load_model
@@ -185,7 +185,7 @@ def load_revision(
         end_shadows(shadows, running)
         _close_new(arms, previous)
         raise
-    policy = POLICIES.load(spec.policy)([arm.weight for arm in spec.arms])
+    policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
     return LiveRevision(
         served=served,
         arms=tuple(arms),

@@ -160,7 +160,9 @@ class DeploySettings:
         "`14d`; empty: none",
         form="number or text",
     )
-    policy: str = setting("weighted", "how arms are drawn: weighted, or a policy of a package")
+    policy: str = setting(
+        "weighted", "how arms are drawn, and its options: `weighted`, `thompson floor=0.05`, ..."
+    )
     isolate: str = setting(
         "auto",
         "models in an environment of their own: those with conflicting packages (`auto`), `never` "

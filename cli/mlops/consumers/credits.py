@@ -1,0 +1,192 @@
+"""What requests have earned, in the order in which a policy learns of it.
+
+Without a feedback window a row earns what its first outcome says, when that arrives. With one, a
+request earns when its window closes, in the order of the requests: the mean of its rows, or their
+sum where outcomes add up, with what silence and failures are declared to be worth. So a policy
+learns from the same rewards that the verdict counts, and slow feedback is not mistaken for bad.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from mlops.journal.base import Journal
+from mlops.journal.records import Observation, Offset
+from mlops.policies.base import Credit
+from mlops.rewards import Terms, capped, reward_called, reward_range
+from mlops.spec.attribution import Attribution
+from mlops.spec.deployment import DeploymentSpec
+
+_LIMIT = 5_000
+_FAILED = 400
+#: How exactly it is known from which outcome on a restarted reader has to read: parts of a window.
+_MARKS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """Whose rewards count, and for which arm of the live revision.
+
+    Attributes:
+        spec: Of the live revision.
+        arms: (revision, position of an arm in it) to the position of the same arm now.
+        terms: What the reward needs to know of each arm now.
+    """
+
+    spec: DeploymentSpec
+    arms: Mapping[tuple[int, int], int]
+    terms: Sequence[Terms]
+
+    def reward_of(self, seen: Observation, arm: int) -> float | None:
+        """Return the reward of an outcome, inside its range; None if it has none."""
+        terms = self.terms[arm]
+        value = seen.reward
+        if value is None:
+            if seen.prediction is None:
+                return None
+            try:
+                value = reward_called(self.spec.reward)(seen.prediction, seen.truth, terms)
+            except ValueError:
+                return None
+        return capped(value, reward_range(self.spec.reward, self.spec.reward_range, terms))
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Outcomes of a request whose window is open."""
+
+    rows: dict[int, list[float]] = field(default_factory=dict)
+
+
+class CreditReader:
+    """Reads credits from a journal, from where it was.
+
+    Args:
+        journal: Only read.
+        learner: Whose credits.
+        start: Offset from an earlier reader's `offset`.
+    """
+
+    def __init__(self, journal: Journal, learner: Learner, start: Offset) -> None:
+        self._journal, self._learner = journal, learner
+        self._rule: Attribution = learner.spec.attribution
+        self._at = start
+        self._closed = start.decisions
+        self._pending: dict[bytes, _Pending] = {}
+        # (time, outcomes read by then), to know from where a restarted reader has to read.
+        self._marks: deque[tuple[int, int]] = deque()
+        self._resume_outcomes = start.outcomes
+
+    @property
+    def offset(self) -> Offset:
+        """From where another reader goes on, with nothing lost and nothing twice."""
+        if not self._rule.window_s:
+            return self._at
+        return Offset(self._closed, self._resume_outcomes)
+
+    def read(self, now_ms: int) -> list[Credit]:
+        """Return the credits that have come since.
+
+        Args:
+            now_ms: Now, milliseconds since 1970 in UTC.
+
+        Raises:
+            RemoteError: The journal cannot be read; nothing is lost.
+        """
+        end = self._journal.end()
+        if not self._rule.window_s:
+            return [*self._arrived(end), *self._failures(end)]
+        self._mark(now_ms)
+        for seen in self._outcomes(end):
+            self._keep(seen)
+        return list(self._closing(end, now_ms - int(self._rule.window_s * 1000)))
+
+    def _outcomes(self, end: Offset) -> Iterator[Observation]:
+        while self._at.outcomes < end.outcomes:
+            some, upto = self._journal.outcomes(self._at.outcomes, end.outcomes, _LIMIT)
+            yield from some
+            self._at = Offset(self._at.decisions, upto)
+
+    def _arrived(self, end: Offset) -> Iterator[Credit]:
+        for seen in self._outcomes(end):
+            arm = self._learner.arms.get((seen.revision, seen.arm))
+            if arm is None or seen.propensity <= 0 or seen.ordinal:
+                continue
+            reward = self._learner.reward_of(seen, arm)
+            if reward is not None:
+                yield Credit(arm, seen.propensity, reward)
+
+    def _failures(self, end: Offset) -> Iterator[Credit]:
+        """Yield what failed requests are declared to be worth."""
+        if self._rule.failed is None:
+            return
+        while self._at.decisions < end.decisions:
+            some = self._journal.decisions(self._at.decisions, end.decisions, _LIMIT)
+            if not len(some):
+                break
+            for row in (some.statuses >= _FAILED).nonzero()[0]:
+                arm = self._learner.arms.get((int(some.revisions[row]), int(some.arms[row])))
+                if arm is not None and some.propensities[row] > 0:
+                    yield Credit(arm, float(some.propensities[row]), self._rule.failed)
+            self._at = Offset(int(some.seqs[-1]), self._at.outcomes)
+
+    def _keep(self, seen: Observation) -> None:
+        arm = self._learner.arms.get((seen.revision, seen.arm))
+        if arm is None or seen.propensity <= 0 or seen.decided_ms is None:
+            return
+        if seen.time_ms > seen.decided_ms + self._rule.window_s * 1000:
+            return
+        reward = self._learner.reward_of(seen, arm)
+        if reward is not None:
+            rows = self._pending.setdefault(seen.nonce, _Pending()).rows
+            values = rows.setdefault(seen.row, [])
+            # Read again after a restart, the same outcome stands where it stood.
+            del values[seen.ordinal :]
+            values.append(reward)
+
+    def _closing(self, end: Offset, closed_ms: int) -> Iterator[Credit]:
+        """Yield the credits of requests from up to `closed_ms`, in the order of the journal."""
+        while self._closed < end.decisions:
+            some = self._journal.decisions(self._closed, end.decisions, _LIMIT)
+            for row in range(len(some)):
+                if some.times_ms[row] > closed_ms:
+                    self._advance(closed_ms)
+                    return
+                self._closed = int(some.seqs[row])
+                arm = self._learner.arms.get((int(some.revisions[row]), int(some.arms[row])))
+                pending = self._pending.pop(some.nonces[row], None)
+                if arm is None or some.propensities[row] <= 0:
+                    continue
+                value = self._worth(pending, failed=bool(some.statuses[row] >= _FAILED))
+                if value is not None:
+                    yield Credit(arm, float(some.propensities[row]), value)
+            if not len(some):
+                break
+        self._advance(closed_ms)
+
+    def _worth(self, pending: _Pending | None, *, failed: bool) -> float | None:
+        if pending is not None:
+            each = [_folded(values, self._rule.repeated) for values in pending.rows.values()]
+            return sum(each) if self._rule.repeated == "sum" else sum(each) / len(each)
+        if failed and self._rule.failed is not None:
+            return self._rule.failed
+        return self._rule.missing if isinstance(self._rule.missing, float) else None
+
+    def _mark(self, now_ms: int) -> None:
+        if not self._marks or now_ms - self._marks[-1][0] >= self._rule.window_s * 1000 / _MARKS:
+            self._marks.append((now_ms, self._at.outcomes))
+
+    def _advance(self, closed_ms: int) -> None:
+        """Let a restarted reader skip the outcomes from before any open window."""
+        while len(self._marks) > 1 and self._marks[1][0] <= closed_ms:
+            self._marks.popleft()
+        if self._marks and self._marks[0][0] <= closed_ms:
+            self._resume_outcomes = max(self._resume_outcomes, self._marks[0][1])
+
+
+def _folded(values: Sequence[float], repeated: str) -> float:
+    if repeated == "sum":
+        return sum(values)
+    return values[-1] if repeated == "last" else values[0]

@@ -1,0 +1,210 @@
+"""Folds rewards into the state of the live revision's policy, and publishes it as policy epochs.
+
+The state is a fold of the journal in its order: an epoch holds, beside the probabilities, what the
+policy remembers and the offset up to which rewards are in it. Whoever comes next, after a crash or
+on another machine, goes on from the newest epoch; an epoch is stored once, however often it comes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from mlops.consumers.base import Batch, Consumed, Context
+from mlops.consumers.credits import CreditReader, Learner
+from mlops.errors import MlopsError
+from mlops.journal.base import Journal
+from mlops.journal.records import Offset, PolicyEpoch, RevisionEvent
+from mlops.journal.terms import is_spec, terms_of
+from mlops.policies.base import Policy, State
+from mlops.policies.making import make_policy
+from mlops.spec.deployment import DeploymentSpec, from_dict
+
+#: Parameters of an epoch that are not the policy's.
+_OFFSET = "offset"
+_LOOK_EVERY_MS = 1_000
+# Smaller moves are published together: each epoch is a row for every reader of the journal.
+_LEAST_MOVE, _PUBLISH_EVERY_MS = 0.005, 600_000
+
+
+class PolicyState:
+    """Learns for the live revision, if its policy does.
+
+    Args:
+        context: Its journal is read and written.
+        clock: Milliseconds since 1970 in UTC.
+    """
+
+    # It has offsets of its own, in the epochs.
+    start: ClassVar[Literal["beginning", "end"]] = "end"
+
+    def __init__(
+        self, context: Context, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self._journal = context.journal
+        self._clock = clock
+        self._fold: _Fold | None = None
+        self._look_at = 0
+
+    def consume(self, batch: Batch) -> Consumed:
+        """See `Consumer.consume`."""
+        now_ms = self._clock()
+        if now_ms >= self._look_at:
+            self._look_at = now_ms + _LOOK_EVERY_MS
+            self._fold = _follow(self._journal, self._fold)
+        if self._fold is not None:
+            self._fold.step(now_ms)
+        return Consumed(len(batch))
+
+    def close(self) -> None:
+        """See `Consumer.close`."""
+
+
+@dataclass(slots=True)
+class _Fold:
+    """What one revision's policy has learnt.
+
+    Attributes:
+        events: How many administrative rows there were when it was made.
+        revision: The revision.
+        journal: Where epochs are published.
+        policy: Its policy.
+        state: What is known now.
+        reader: Reads what has been earned since.
+        published: Probabilities of the newest epoch.
+        published_ms: When that was published.
+        epoch: Its number.
+    """
+
+    events: int
+    revision: int
+    journal: Journal
+    policy: Policy
+    state: State
+    reader: CreditReader
+    published: tuple[float, ...]
+    published_ms: int
+    epoch: int
+
+    def step(self, now_ms: int) -> None:
+        """Take in what has come, and publish it if it changes enough."""
+        earned = self.reader.read(now_ms)
+        if earned:
+            self.state = self.policy.update(self.state, earned)
+        self.publish(now_ms)
+
+    def publish(self, now_ms: int) -> None:
+        """Publish the state, if it moves traffic enough or was not for long."""
+        shares = tuple(self.policy.probabilities({}, self.state))
+        move = max(abs(new - old) for new, old in zip(shares, self.published, strict=True))
+        late = now_ms - self.published_ms >= _PUBLISH_EVERY_MS
+        if move < _LEAST_MOVE and not (late and move > 0):
+            return
+        offset = self.reader.offset
+        parameters = {**self.state.parameters, _OFFSET: [offset.decisions, offset.outcomes]}
+        number = self.epoch + 1
+        self.journal.record([PolicyEpoch(self.revision, number, now_ms, shares, parameters)])
+        self.epoch, self.published, self.published_ms = number, shares, now_ms
+
+
+def _follow(journal: Journal, fold: _Fold | None) -> _Fold | None:
+    """Return the fold of the live revision; the same one while nothing was deployed."""
+    events = journal.revision_events()
+    if fold is not None and fold.events == len(events):
+        return fold
+    live = next((event for event in reversed(events) if is_spec(event)), None)
+    if live is None or live.spec is None:
+        return None
+    if fold is not None and fold.revision == live.revision:
+        fold.events = len(events)
+        return fold
+    spec = from_dict(live.spec)
+    policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
+    if not policy.learns or len(spec.arms) < 2:
+        return None
+    return _begin(journal, events, live.revision, spec, policy)
+
+
+def _begin(
+    journal: Journal,
+    events: Sequence[RevisionEvent],
+    revision: int,
+    spec: DeploymentSpec,
+    policy: Policy,
+) -> _Fold:
+    specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
+    arms = {
+        (number, position): now
+        for number, its in specs.items()
+        if _same_reward(its, spec)
+        for position, now in enumerate(_positions(its, spec))
+        if now is not None
+    }
+    learner = Learner(spec, arms, terms_of(events, spec))
+    epochs = journal.epochs([revision])
+    newest = max(epochs, key=lambda each: each.epoch, default=None)
+    if newest is not None and newest.epoch:
+        state, offset = _state(newest)
+    else:
+        state, offset = _inherited(journal, specs, revision, spec, policy)
+    published = newest.probabilities if newest else tuple(arm.weight for arm in spec.arms)
+    return _Fold(
+        events=len(events),
+        revision=revision,
+        journal=journal,
+        policy=policy,
+        state=state,
+        reader=CreditReader(journal, learner, offset),
+        published=published,
+        published_ms=0,
+        epoch=newest.epoch if newest else 0,
+    )
+
+
+def _inherited(
+    journal: Journal,
+    specs: Mapping[int, DeploymentSpec],
+    revision: int,
+    spec: DeploymentSpec,
+    policy: Policy,
+) -> tuple[State, Offset]:
+    """Return what the revision before knew of the arms that are still there, if it can be used."""
+    fresh = State(0, tuple(arm.weight for arm in spec.arms))
+    earlier = [n for n, its in specs.items() if n < revision and _same_reward(its, spec)]
+    carry = getattr(policy, "carry", None)
+    if not earlier or carry is None:
+        return fresh, Offset()
+    before = specs[max(earlier)]
+    if before.policy != spec.policy:
+        # Another memory: all there is in the journal is folded again.
+        return fresh, Offset()
+    newest = max(journal.epochs([max(earlier)]), key=lambda each: each.epoch)
+    if not newest.epoch:
+        return fresh, Offset()
+    state, offset = _state(newest)
+    back = _positions(spec, before)
+    try:
+        carried: State = carry(state, back)
+    except (MlopsError, KeyError, TypeError, ValueError):
+        return fresh, Offset()
+    return State(0, carried.probabilities, carried.parameters), offset
+
+
+def _state(epoch: PolicyEpoch) -> tuple[State, Offset]:
+    parameters: dict[str, Any] = dict(epoch.parameters or {})
+    offset = Offset(*parameters.pop(_OFFSET, (0, 0)))
+    return State(epoch.epoch, epoch.probabilities, parameters), offset
+
+
+def _same_reward(one: DeploymentSpec, other: DeploymentSpec) -> bool:
+    return (one.reward, one.costs, one.attribution) == (
+        other.reward, other.costs, other.attribution,
+    )  # fmt: skip
+
+
+def _positions(of: DeploymentSpec, among: DeploymentSpec) -> list[int | None]:
+    """Return the position of each arm of one spec in another, None where it is not there."""
+    known = {(arm.name, *arm.model.identity): at for at, arm in enumerate(among.arms)}
+    return [known.get((arm.name, *arm.model.identity)) for arm in of.arms]

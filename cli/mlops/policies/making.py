@@ -1,0 +1,120 @@
+"""A policy from one line of text: its name, and options as name=value.
+
+weighted
+thompson floor=0.02 discount=0.999
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
+from mlops.policies import POLICIES
+from mlops.policies.base import Policy
+
+Option: TypeAlias = bool | int | float | str
+
+
+def make_policy(text: str, weights: Sequence[float]) -> Policy:
+    """Make the policy that a spec names.
+
+    Args:
+        text: As above.
+        weights: (k,) shares in [0, 1] that sum to 1.
+
+    Raises:
+        InvalidInputError: There is no such policy, or its options will not do.
+    """
+    name, options = read_policy(text)
+    factory = POLICIES.load(name)
+    known = _options_of(factory)
+    for option in options:
+        if option not in known:
+            raise InvalidInputError(
+                f"The policy `{name}` has no option `{option}`.",
+                hint=did_you_mean(option, known)
+                or (f"It has {one_of(known)}." if known else "It has none."),
+            )
+    try:
+        return factory(weights, **options)
+    except TypeError as error:
+        raise InvalidInputError(f"The policy `{name}`: {error}.") from error
+
+
+def read_policy(text: str) -> tuple[str, dict[str, Option]]:
+    """Take a policy's text apart.
+
+    Raises:
+        InvalidInputError: An option has no value, or comes twice.
+
+    >>> read_policy("thompson floor=0.02 rewards=real")
+    ('thompson', {'floor': 0.02, 'rewards': 'real'})
+    """
+    name, *words = text.split() or [""]
+    options: dict[str, Option] = {}
+    for word in words:
+        option, equals, value = word.partition("=")
+        if not (option and equals and value) or option in options:
+            raise InvalidInputError(
+                f"`{word}` of the policy `{text}` is not an option.",
+                hint="Write name=value, such as `--policy 'thompson floor=0.05'`.",
+            )
+        options[option.replace("-", "_")] = _value(value)
+    return name, options
+
+
+def write_policy(name: str, options: Mapping[str, Option]) -> str:
+    """Write a policy as `read_policy` reads it, in one form only.
+
+    >>> write_policy("thompson", {"window": 0, "floor": 0.02})
+    'thompson floor=0.02 window=0'
+    """
+    return " ".join([name, *(f"{option}={_text(options[option])}" for option in sorted(options))])
+
+
+def with_option(text: str | None, option: str, value: Option | None) -> str | None:
+    """Add an option that a flag of its own gives to a policy's text; None where there is none.
+
+    Raises:
+        UsageError: No policy is named, or it has the option already.
+    """
+    if value is None:
+        return text
+    name, options = read_policy(text or "")
+    if not name or option in options:
+        raise UsageError(
+            f"`--{option}` goes with `--policy NAME`" + (", which has it already." if name else ".")
+        )
+    return write_policy(name, {**options, option: value})
+
+
+def _text(value: Option) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _value(text: str) -> Option:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _options_of(factory: Any) -> list[str]:  # noqa: ANN401 - a class or a function
+    """Return what a factory takes by name only, also where it hands the rest on to its base."""
+    makers = [factory]
+    if inspect.isclass(factory):
+        makers = [vars(base)["__init__"] for base in factory.__mro__ if "__init__" in vars(base)]
+    found = [
+        parameter.name
+        for maker in makers
+        if inspect.isfunction(maker) or inspect.ismethod(maker)
+        for parameter in inspect.signature(maker).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    ]
+    return list(dict.fromkeys(found))

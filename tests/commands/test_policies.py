@@ -1,0 +1,114 @@
+"""`mlops deploy --policy thompson`: traffic moves to the better model, and back."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
+from tests.fixtures_deployment import Shop
+
+_AB = ("deploy", "--ab", "modelA", "modelB", "--reward", "given", "--json")
+
+
+def _visit(shop: Shop, n: int, good: str) -> Counter[str]:
+    """Send requests; one arm earns in most of them, the other in few."""
+    arms: Counter[str] = Counter()
+    for number in range(n):
+        request_id, arm = shop.ask()
+        arms[arm] += 1
+        won = number % 10 < (8 if arm == good else 2)
+        shop.post("/feedback", {"request_id": request_id, "reward": float(won)})
+    return arms
+
+
+def _until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 40
+    while not condition():
+        assert time.monotonic() < deadline, what()
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def journal(wine_shop: Shop) -> Callable[[], SqlJournal]:
+    """Opens the deployment's journal."""
+    return lambda: SqlJournal(journal_url(wine_shop.state.launch.journal_url, "wine"))
+
+
+def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJournal]) -> None:
+    said = wine_shop.ok(*_AB, "--policy", "thompson discount=0.98", "--floor", "0.1")
+    assert said.document["revision"] == 1
+    history = wine_shop.ok("history", "--json").document["revisions"][0]
+    assert history["intent"]["spec"]["policy"] == "thompson discount=0.98 floor=0.1"
+    epochs = journal()
+
+    def share(revision: int = 1) -> float:
+        return epochs.epochs([revision])[-1].probabilities[1]
+
+    _visit(wine_shop, 80, "modelB")
+    _until(lambda: share() > 0.85, share)
+    # No arm gets less than its floor, and what was in force is logged with each decision.
+    assert share() <= 0.9 + 1e-9
+    time.sleep(1.5)
+    assert _visit(wine_shop, 60, "modelB")["modelB"] > 40
+
+    # The world turns.
+    def turned() -> bool:
+        _visit(wine_shop, 20, "modelA")
+        return share() < 0.2
+
+    _until(turned, share)
+    drawn = list(epochs.drawn_requests([1]))
+    of = {each.epoch: each.probabilities for each in epochs.epochs([1])}
+    assert len(of) > 2
+    assert all(each.propensity == of[each.epoch][each.arm] for each in drawn)
+    # A favourite by its share of traffic is no winner, and the split is what the policy asked for.
+    report = wine_shop.ok("report", "--json").document
+    assert report["sample_ratio"]["mismatch"] is False
+
+    # Another server, and another revision with these arms, go on from what is known.
+    before = share()
+    wine_shop.kill()
+    wine_shop.ok("start")
+    _visit(wine_shop, 10, "modelA")
+    wine_shop.ok(*_AB, "--policy", "thompson discount=0.98", "--floor", "0.05")
+    _until(lambda: share(2) < 0.5, lambda: (before, epochs.epochs([2])))
+
+
+def test_silence_is_worth_what_is_declared_once_the_window_is_over(
+    wine_shop: Shop, journal: Callable[[], SqlJournal]
+) -> None:
+    words = ("--policy", "thompson", "--feedback-window", "2s", "--missing", "0")
+    wine_shop.ok(*_AB, *words)
+    # Of one arm only good news is ever told; the other is never heard of.
+    for _ in range(60):
+        request_id, arm = wine_shop.ask()
+        if arm == "modelB":
+            wine_shop.post("/feedback", {"request_id": request_id, "reward": 1.0})
+    epochs = journal()
+    _until(lambda: epochs.epochs([1])[-1].probabilities[1] > 0.9, lambda: epochs.epochs([1]))
+    seen = epochs.epochs([1])[-1].parameters
+    assert seen is not None
+    _until(
+        lambda: sum((epochs.epochs([1])[-1].parameters or {})["seen"]) <= 60,
+        lambda: epochs.epochs([1])[-1],
+    )
+
+
+def test_what_cannot_be_learnt_is_refused(wine_shop: Shop) -> None:
+    for words, said in {
+        ("--policy", "thompson", "--sticky-by", "header:user"): "units would change arms",
+        ("--policy", "thompson", "--split", "100/0"): "weight above 0",
+        ("--policy", "thompson", "--floor", "0.7"): "at most 0.5",
+        ("--policy", "thompson flor=0.1"): "Did you mean `floor`?",
+        ("--policy", "thompson", "--repeated", "last"): "--feedback-window",
+    }.items():
+        refused = wine_shop.run(*_AB, *words, "--dry-run")
+        assert refused.code == 3, words
+        error = refused.error
+        assert said in f"{error['message']} {error['hint']}"
+    assert wine_shop.run(*_AB, "--floor", "0.1").code == 2
