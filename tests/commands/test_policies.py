@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,12 @@ def _visit(shop: Shop, n: int, good: str) -> Counter[str]:
         won = number % 10 < (8 if arm == good else 2)
         shop.post("/feedback", {"request_id": request_id, "reward": float(won)})
     return arms
+
+
+def _deployment(shop: Shop) -> dict[str, Any]:
+    (found,) = shop.ok("status", "--json").document["deployments"]
+    deployment: dict[str, Any] = found
+    return deployment
 
 
 def _until(condition: Callable[[], bool], what: Callable[[], object]) -> None:
@@ -55,6 +62,11 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     assert share() <= 0.9 + 1e-9
     time.sleep(1.5)
     assert _visit(wine_shop, 60, "modelB")["modelB"] > 40
+
+    weights = [arm["weight"] for arm in _deployment(wine_shop)["arms"]]
+    assert weights == pytest.approx(epochs.epochs([1])[-1].probabilities, abs=0.02)
+    told = wine_shop.ok("report", "--json").document["arms"]
+    assert [arm["weight"] for arm in told] == pytest.approx(weights, abs=0.02)
 
     # The world turns.
     def turned() -> bool:

@@ -89,7 +89,7 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
             ArmReport(
                 name=arm.name,
                 version=arm.model.label,
-                weight=arm.weight,
+                weight=float(evidence.weights[-1, index]),
                 requests=drawn,
                 share=drawn / total if total else 0.0,
                 forced=sum(t.forced for t in rows),

@@ -90,7 +90,8 @@ def status_of(live: LiveRevision, counts: Counts) -> dict[str, Any]:
             {
                 "name": arm.arm.name,
                 "version": arm.arm.model.label,
-                "weight": arm.arm.weight,
+                # As arms are drawn now, not as the revision began.
+                "weight": live.draws.probabilities[arm.index],
                 "path_taken": arm.loaded.path_taken,
                 "runtime": arm.loaded.runtime,
                 "up": counts.endpoints.get(arm.arm.name) if arm.remote else None,
