@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 
-from tests.fixtures_deployment import Shop
+from tests.fixtures_deployment import Shop, wait_until
 
 _RULES = """
 [feedback]
 reward = "given"
 repeated = "sum"
 max_per_unit = 3
+max_per_key = "5"
 outcome_ids = true
 """
 
 
-def send(shop: Shop, request_id: str, **outcome: object) -> dict[str, Any]:
-    document, _ = shop.post("/feedback", {"request_id": request_id, **outcome})
+def send(
+    shop: Shop, request_id: str, headers: dict[str, str] | None = None, **outcome: object
+) -> dict[str, Any]:
+    document, _ = shop.post("/feedback", {"request_id": request_id, **outcome}, **headers or {})
     counts: dict[str, Any] = document["counts"]
     return counts
 
@@ -37,7 +41,8 @@ def test_replayed_and_repeated_feedback(wine_shop: Shop) -> None:
     assert refused.value.code == 422
     assert "outcome_id" in json.loads(refused.value.read())["problems"][0]["error"]
 
-    first, second = {"reward": 1.0, "outcome_id": "o-1"}, {"reward": 2.0, "outcome_id": "o-2"}
+    first: dict[str, Any] = {"reward": 1.0, "outcome_id": "o-1"}
+    second: dict[str, Any] = {"reward": 2.0, "outcome_id": "o-2"}
     assert send(wine_shop, ann, **first) == {"accepted": 1}
     assert send(wine_shop, ann, **second) == {"accepted": 1}
     # A message that somebody recorded, also after another one has come.
@@ -55,3 +60,23 @@ def test_replayed_and_repeated_feedback(wine_shop: Shop) -> None:
     known = [(n, mean) for n, mean in units.values() if n]
     total = sum(n * mean for n, mean in known)
     assert total == pytest.approx(1 + 2 + 100 + 1)
+
+    # One sender, of any number of units.
+    made = wine_shop.ok("keys", "create", "app", "--scope", "predict,feedback", "--json").document
+    key = {"authorization": f"Bearer {made['key']}"}
+    wait_until(lambda: _is_refused(wine_shop))
+    for number in range(8):
+        other = wine_shop.ask(x_user=f"user-{number}", **key)[0]
+        assert send(wine_shop, other, key, reward=-100.0, outcome_id="o-1") == {"accepted": 1}
+    report = wine_shop.ok("report", "--json").document
+    (note,) = (note for note in report["notes"] if "max_per_key" in note)
+    assert re.match(r"3 outcomes of key `\w+` were left out: .*max_per_key = \"5\"`", note)
+    assert sum(arm["n"] for arm in report["arms"]) - sum(n for n, _ in known) == 5
+
+
+def _is_refused(shop: Shop) -> bool:
+    try:
+        shop.ask(x_user="nobody")
+    except HTTPError as error:
+        return error.code == 401
+    return False

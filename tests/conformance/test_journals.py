@@ -219,6 +219,58 @@ def test_a_feature_is_read_of_first_rows(journal: Journal) -> None:
     assert dict(journal.cells([1], "age")) == {nonce(1): 30, nonce(6): 7}
 
 
+def test_one_decision_with_all_that_was_kept_of_it(journal: SqlJournal) -> None:
+    kept = Rows([[30, "de"], [40, None]], ("age", "country"))
+    whole = decision(1, features=kept, n_rows=2, predictions=[1.5, "x"], epoch=3, key_id="app")
+    journal.append([whole, decision(2, features=Rows([[1.0]])), decision(3, unit=b"ann-----")], [])
+    found = journal.decision(nonce(1))
+    assert found is not None
+    assert found.decision == whole._replace(features=None)
+    assert found.rows is not None
+    assert (found.rows.names, found.rows.rows) == (["age", "country"], [[30, "de"], [40, None]])
+    plain = journal.decision(nonce(2))
+    assert plain is not None
+    assert plain.rows is not None
+    assert (plain.rows.names, plain.rows.rows) == (None, [[1.0]])
+    without = journal.decision(nonce(3))
+    assert without is not None
+    assert (without.rows, without.decision.unit) == (None, b"ann-----")
+    assert journal.decision(nonce(4)) is None
+
+
+def test_the_first_decision_of_a_unit(journal: SqlJournal) -> None:
+    ann = b"ann-----"
+    journal.append(
+        [
+            decision(1, unit=ann, time_ms=T0 + 9),
+            decision(2, unit=ann, time_ms=T0 + 5, revision=2),
+            decision(3, unit=ann, time_ms=T0 + 7),
+            # A tester's request decides nothing.
+            decision(4, unit=ann, time_ms=T0, propensity=0.0),
+            decision(5, unit=b"bob-----", time_ms=T0),
+        ],
+        [],
+    )
+
+    def first(*revisions: int) -> bytes | None:
+        found = journal.first_of_unit(ann, revisions)
+        return found.decision.nonce if found else None
+
+    assert (first(1), first(1, 2), first(3)) == (nonce(3), nonce(2), None)
+
+
+def test_outcomes_say_with_which_key_they_came(journal: Journal) -> None:
+    kept = Rows([[30]], ("age",))
+    sent = [
+        replace(outcome(number, row=0, truth=1.0), key_id=key, time_ms=T0 + number)
+        for number, key in enumerate(("app-1", None, "app-2"))
+    ]
+    journal.append([decision(number, features=kept) for number in range(3)], sent)
+    assert [seen.key_id for seen in journal.observations()] == ["app-1", None, "app-2"]
+    labelled = [(row.key_id, row.time_ms) for row in journal.labelled_rows([1])]
+    assert labelled == [("app-1", T0), (None, T0 + 1), ("app-2", T0 + 2)]
+
+
 def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) -> None:
     (stored,) = journal.append([], [outcome(1, truth=3.0)])
     assert (stored.fate, stored.prediction) == (Fate.UNMATCHED, None)

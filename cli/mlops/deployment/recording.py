@@ -17,7 +17,7 @@ from mlops.audit.sources import journal_events, ledger_events, server_state, set
 from mlops.audit.trail import Known
 from mlops.deployment.journals import has_journal, open_journal
 from mlops.deployment.places import Places, places, read_server_state
-from mlops.errors import MlopsError, RemoteError
+from mlops.errors import MlopsError
 from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
@@ -46,7 +46,9 @@ class Recorded:
 
 
 @contextlib.contextmanager
-def recorded(settings: Settings, name: str, *told: Event) -> Iterator[None]:
+def recorded(
+    settings: Settings, name: str, *told: Event, ask_mlflow: bool = True
+) -> Iterator[None]:
     """Write down what a command changes, however it ends.
 
     What it did is done: a trail that cannot be written is said, and the next command writes what is
@@ -56,19 +58,20 @@ def recorded(settings: Settings, name: str, *told: Event) -> Iterator[None]:
         settings: The project's settings.
         name: Deployment.
         told: What stands nowhere else.
+        ask_mlflow: As of `record`.
     """
     try:
         yield
     finally:
         try:
-            faults = record(settings, name, *told).faults
+            faults = record(settings, name, *told, ask_mlflow=ask_mlflow).faults
         except MlopsError as error:
             faults = (error.message,)
         for fault in faults:
             _LOG.warning("audit trail of `%s`, tried again by the next command: %s", name, fault)
 
 
-def record(settings: Settings, name: str, *told: Event) -> Recorded:
+def record(settings: Settings, name: str, *told: Event, ask_mlflow: bool = True) -> Recorded:
     """Bring a deployment's trail up to date.
 
     What cannot be asked now is left to the next command; what is told is written in any case.
@@ -77,18 +80,33 @@ def record(settings: Settings, name: str, *told: Event) -> Recorded:
         settings: The project's settings.
         name: Deployment.
         told: What this command is about to do or has done, and what stands nowhere else.
+        ask_mlflow: Whether to read the ledger and tag the end of the trail. A command that needs no
+            MLflow otherwise leaves both to the next one, and does not wait for its import.
 
     Raises:
         MlopsError: Nothing was written: the trail is damaged, or its file cannot be written.
     """
-    settings.make_home()
-    trail, faults = trail_of(settings, name), _Faults()
+    trail = trail_of(settings, name)
+    try:
+        settings.make_home()
+        return _record(settings, name, trail, told, ask_mlflow)
+    except OSError as error:
+        raise MlopsError(
+            f"`{trail.path}` cannot be written: {error.strerror}.",
+            hint="Free space, or mend the folder's rights.",
+        ) from error
+
+
+def _record(
+    settings: Settings, name: str, trail: Trail, told: Sequence[Event], ask_mlflow: bool
+) -> Recorded:
+    written, faults = trail.known().ids, _Faults()
     events: list[Event | State] = [*told]
     ledger = None
     with faults.kept():
-        if not nothing_yet(settings):
+        if ask_mlflow and not nothing_yet(settings):
             ledger = Ledger(open_registry(settings), settings, name)
-            events += ledger_events(ledger, trail.known().ids)
+            events += ledger_events(ledger, written)
     with faults.kept():
         events += _of_journal(settings, name)
     events += _states(settings, places(settings, name))
@@ -98,13 +116,7 @@ def record(settings: Settings, name: str, *told: Event) -> Recorded:
             if ledger is not None:
                 anchor(ledger, known, new)
 
-    try:
-        entries = trail.append(events, current_actor(), tag)
-    except OSError as error:
-        raise MlopsError(
-            f"`{trail.path}` cannot be written: {error.strerror}.",
-            hint="Free space, or mend the folder's rights.",
-        ) from error
+    entries = trail.append(events, current_actor(), tag)
     return Recorded(tuple(entries), tuple(faults.messages))
 
 
@@ -116,7 +128,7 @@ class _Faults:
     def kept(self) -> Iterator[None]:
         try:
             yield
-        except RemoteError as error:
+        except MlopsError as error:
             self.messages.append(error.message)
 
 

@@ -43,7 +43,7 @@ def _stop_here(settings: Settings, where: Places) -> bool:
     """Stop a server of this machine; return whether it ran."""
     ran = is_alive(where)
     asked = [event_now("stop", "server, asked by a command")] if ran else []
-    with recorded(settings, where.name, *asked):
+    with recorded(settings, where.name, *asked, ask_mlflow=False):
         return local.stop(where)
 
 
