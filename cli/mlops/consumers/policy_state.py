@@ -37,8 +37,9 @@ class PolicyState:
         clock: Milliseconds since 1970 in UTC.
     """
 
-    # It has offsets of its own, in the epochs.
+    # It has offsets of its own, in the epochs, and reads only what a policy learns from.
     start: ClassVar[Literal["beginning", "end"]] = "end"
+    looks_only: ClassVar[bool] = True
 
     def __init__(
         self, context: Context, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -54,9 +55,7 @@ class PolicyState:
         if now_ms >= self._look_at:
             self._look_at = now_ms + _LOOK_EVERY_MS
             self._fold = _follow(self._journal, self._fold)
-        if self._fold is not None:
-            self._fold.step(now_ms)
-        return Consumed(len(batch))
+        return Consumed(self._fold.step(now_ms) if self._fold is not None else 0)
 
     def close(self) -> None:
         """See `Consumer.close`."""
@@ -88,12 +87,13 @@ class _Fold:
     published_ms: int
     epoch: int
 
-    def step(self, now_ms: int) -> None:
-        """Take in what has come, and publish it if it changes enough."""
+    def step(self, now_ms: int) -> int:
+        """Take in what has come, publish it if it changes enough, and return how much came."""
         earned = self.reader.read(now_ms)
         if earned:
             self.state = self.policy.update(self.state, earned)
         self.publish(now_ms)
+        return len(earned)
 
     def publish(self, now_ms: int) -> None:
         """Publish the state, if it moves traffic enough or was not for long."""
