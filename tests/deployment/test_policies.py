@@ -2,7 +2,7 @@
 
 The restricted profile is decided by a real API server. The checkers run with their defaults, over
 what is rendered and over the pods that KServe and Seldon Core make of it; what they find must be
-the exceptions that `docs/kubernetes.md` justifies, no more and no less.
+the exceptions that `docs/kubernetes/hardening.md` justifies, no more and no less.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.fixtures_cluster import Namespace
 from tests.requirements import require
 
 Json: TypeAlias = dict[str, Any]
-DOCS = Path(__file__).parents[2] / "docs/kubernetes.md"
+DOCS = Path(__file__).parents[2] / "docs/kubernetes/hardening.md"
 JOB = Path(__file__).parents[1] / "golden/training"
 #: Their pods run images of the platform, as it makes them.
 _NOT_OURS = ("seldon-prepackaged", "seldon-router-prepackaged")
