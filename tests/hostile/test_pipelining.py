@@ -110,3 +110,29 @@ def memory(server: Server) -> int:
     """Resident bytes of the server."""
     pages = Path(f"/proc/{server.process.pid}/statm").read_text().split()[1]
     return int(pages) * 4096
+
+
+@pytest.mark.parametrize("forced", [b"a", b"b"])
+def test_a_head_is_not_taken_for_the_one_behind_it(server: Server, forced: bytes) -> None:
+    """What is remembered of a head is of all connections: it chose the arm for other callers."""
+    usual = request("/invocations", GOOD, b"X-Sent: with " + forced)
+    chosen = request("/invocations", GOOD, b"X-Mlops-Arm: " + forced)
+    arm = server.call("POST", "/invocations", GOOD).arm  # it is drawn by a field of the row
+    with Wire(server) as wire:
+        wire.send(usual + chosen)
+        assert (wire.reply().arm, wire.reply().arm) == (arm, forced.decode())
+    with Wire(server) as wire:
+        assert [wire.send(usual).reply().arm for _ in range(2)] == [arm, arm]
+
+
+@pytest.mark.parametrize("before", [b"\r\n\r\n", b"\r\n"])
+def test_blank_lines_are_no_head_that_is_known(server: Server, before: bytes) -> None:
+    """Whoever sent them and a body went on with the key of whoever sent them before a request."""
+    with Wire(server) as wire:
+        assert wire.send(before + request("/invocations", GOOD)).reply().status == 200
+    with Wire(server) as wire:
+        assert wire.send(before + GOOD).reply().status == 400
+
+
+def test_nobody_scores_off_the_books_where_nobody_has_a_key(server: Server) -> None:
+    assert server.post("/score", {"rows": [[7.4, 9.4, 0.56]]}).status == 403

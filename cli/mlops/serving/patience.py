@@ -150,7 +150,8 @@ class PatientProtocol(HttpToolsProtocol):
                 self._stop_waiting()
                 self._respond(head, data[end:])
                 return
-            self._learn = data[:end]
+            # Bytes that are the head of one request, and of no more.
+            self._learn = data[:end] if data.startswith(b"POST ") else b""
         self._unset_keepalive_if_required()
         self._read(data)
         self._learn = b""
@@ -248,6 +249,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._is_next = self._is_free()
         super().on_headers_complete()
         self._is_next = False
+        # Of those that follow in the same piece the bytes are others.
+        self._learn = b""
         self._body_left = _length(self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
