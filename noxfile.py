@@ -12,6 +12,12 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "types", "imports", "tests", "wheel"]
 nox.options.reuse_existing_virtualenvs = True
 
+_EXTRAS = ("fast", "grpc", "kubernetes", "postgres", "sweep")
+_TEST_TOOLS = ("check-jsonschema", "hypothesis", "jsonschema", "pytest", "setuptools")
+_SMOKE = (
+    *("tests/test_errors.py", "tests/spec", "tests/protocols", "tests/tables", "tests/settings"),
+    *("tests/rewards", "tests/stats", "tests/runtimes", "tests/commands/test_train.py"),
+)
 _CODE = ("cli", "tests", "benchmarks", "wine_example", "noxfile.py")
 
 
@@ -51,6 +57,54 @@ def policies(session: nox.Session) -> None:
     session.run("python", "-m", "tests.policy_checkers")
     session.env["MLOPS_REQUIRE"] = "kube-score,checkov"
     session.run("pytest", "tests/deployment/test_policies.py")
+
+
+@nox.session
+def lowest(session: nox.Session) -> None:
+    """A part of the suite with the oldest versions that our bounds let in."""
+    session.install("uv")
+    extras = ",".join(_EXTRAS)
+    pip = ("uv", "pip", "install")
+    session.run(*pip, "--resolution", "lowest-direct", "--editable", f".[{extras}]")
+    # Of what only tests need, the newest will do.
+    session.run(*pip, *_TEST_TOOLS)
+    session.run("pytest", *(session.posargs or _SMOKE))
+
+
+@nox.session
+def audit(session: nox.Session) -> None:
+    """Known vulnerabilities and licences of what is installed; `-- --online` asks PyPI too."""
+    session.install(f".[{','.join(_EXTRAS)}]", "packaging")
+    session.run("python", "-m", "tests.supply_chain")
+    if "--online" in session.posargs:
+        session.install("pip-audit")
+        session.run("pip-audit", "--local", "--skip-editable")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Wheel and sdist, in `dist`."""
+    session.install("build")
+    session.run("python", "-m", "build")
+
+
+@nox.session
+def sbom(session: nox.Session) -> None:
+    """A CycloneDX bill of materials of the wheel with all it needs; `-- FILE` of an image.
+
+    FILE is the `requirements.txt` that `mlops deploy --target kubernetes` writes for the image.
+    """
+    session.install("cyclonedx-bom>=7")
+    target = Path(session.create_tmp()) / "installed"
+    session.run("python", "-m", "venv", "--clear", str(target))
+    python = str(target / "bin" / "python")
+    what = ("--requirement", *session.posargs) if session.posargs else (".",)
+    session.run(python, "-m", "pip", "install", "--quiet", *what, external=True)
+    session.run(python, "-m", "pip", "uninstall", "--yes", "--quiet", "pip", external=True)
+    Path("dist").mkdir(exist_ok=True)
+    name = "dist/image.cdx.json" if session.posargs else "dist/mlops-loop.cdx.json"
+    options = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible")
+    session.run("cyclonedx-py", "environment", *options, "--output-file", name, python)
 
 
 @nox.session

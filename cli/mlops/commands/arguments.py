@@ -30,6 +30,16 @@ NoPreflight = Annotated[
     bool, typer.Option("--no-preflight", help="Skip the checks of server and store.")
 ]
 
+#: Whether models that were trained elsewhere may be loaded.
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Load models that were trained elsewhere: loading one runs the code in it. Remembered "
+        "of their files.",
+    ),
+]
+
 #: How long a command waits for a cluster.
 ClusterTimeout = Annotated[
     int | None,

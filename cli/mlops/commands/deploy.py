@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands import completion
-from mlops.commands.arguments import Context, Kubeconfig, NoPreflight
+from mlops.commands.arguments import Context, Kubeconfig, NoPreflight, Trust
 from mlops.commands.output import Json, console, next_steps, note, plain, show
 from mlops.rewards import REWARDS
 from mlops.runtimes import AUTO, RUNTIMES
@@ -301,6 +301,7 @@ def deploy(
             rich_help_panel=_SERVER,
         ),
     ] = False,
+    trust: Trust = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -498,6 +499,7 @@ def deploy(
         "deploy.port": port,
         "deploy.grpc_port": grpc_port,
         "deploy.workers": workers,
+        "artifacts.trust": trust or None,
         "deploy.sticky_by": sticky_by,
         "deploy.horizon": horizon,
         "report.worth": worth,

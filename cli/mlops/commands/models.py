@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands import completion, transfers
+from mlops.commands.arguments import Trust
 from mlops.commands.command_line import App
 from mlops.commands.model_tables import gate_tables, pairs, versions_table
 from mlops.commands.output import Json, age, next_steps, plain, show
@@ -129,6 +130,7 @@ def compare(
             "--allow-missing", help="Pass while there is no baseline.", rich_help_panel=_GATE
         ),
     ] = False,
+    trust: Trust = False,
     every: All = False,
     markdown: Annotated[
         bool,
@@ -153,7 +155,7 @@ def compare(
     )
     if markdown and as_json:
         raise UsageError("`--markdown` and `--json` both want stdout.", hint="Say one of them.")
-    found = run_gate(load_settings(), request)
+    found = run_gate(load_settings(flags={"artifacts.trust": trust or None}), request)
     document = {**plain(found.comparison), **plain(found)}
     del document["comparison"]
     if markdown:

@@ -23,6 +23,7 @@ from mlops.registry.content import read_content
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.registry.pushed import pin
 from mlops.registry.transfer import Show
+from mlops.registry.trust import check_trusted
 from mlops.rewards import reward_called
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec, Revision, check
@@ -133,6 +134,9 @@ def apply(
     files = [model for model in spec.models if not model.endpoint]
     recording = recorded(settings, spec.name)
     with fetched(files, settings, show) as folders, recording, changing(where):
+        if intent.action == "deploy":
+            # What another command brings back was deployed before.
+            check_trusted(settings, files, folders)
         found = iter(folders)
         paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
         # Before anything is written: it may take minutes, and fail.

@@ -96,6 +96,10 @@ class Cache:
         whole = all(there.get(file.path) == file.size for file in content.files)
         return folder if whole else None
 
+    def digest_in(self, folder: Path) -> str:
+        """Return what a folder of the cache holds; empty for one that is none."""
+        return f"sha256:{folder.name}" if self._model(f"sha256:{folder.name}") == folder else ""
+
     def digest_of(self, key: str) -> str:
         """Return what a key led to when it was last downloaded; empty if it never was."""
         return _read_source(self._source(key))[1]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, did_you_mean, one_of
 from mlops.registry.fetching import fetched
+from mlops.registry.trust import check_trusted
 from mlops.tables.fit import check
 from mlops.tables.frames import read_frame, values_of
 from mlops.tables.signature import Signature, signature_of
@@ -121,6 +122,7 @@ def _predict(
     import numpy as np
 
     with fetched([version], settings) as (folder,):
+        check_trusted(settings, [version], [folder])
         model = _load(version, folder)
         signature = _signature(model)
         frame = read_frame(data, signature)[known].reset_index(drop=True).drop(columns=target)

@@ -106,6 +106,11 @@ def is_at_hand(version: ModelVersion, settings: Settings) -> bool:
     return bool(digest) and cache.find(digest) is not None
 
 
+def content_digest(folder: Path, settings: Settings) -> str:
+    """Return what a folder that `fetched` gave holds; empty for one that is used in place."""
+    return open_cache(settings).digest_in(folder)
+
+
 def local_path(source: str) -> Path | None:
     """Return the path that a source names on this machine, or None if it is elsewhere.
 

@@ -20,6 +20,7 @@ from mlops.registry.pushed import Place, look, pin, shorten
 from mlops.registry.refs import resolve_all
 from mlops.registry.stores import open_store
 from mlops.registry.transfer import Meter, Show, each, stat_all, upload
+from mlops.registry.trust import remember_pushed
 from mlops.spec.content import MANIFEST, MLMODEL, Content, ContentFile, Manifest, manifest_to_dict
 
 if TYPE_CHECKING:
@@ -142,6 +143,8 @@ def push(
                 say("Pushing")
                 _carry_out(plan, store, folder, Manifest(content, False, version.label), show)
             took_s = time.monotonic() - started
+        if not dry_run:
+            remember_pushed(settings, version, content.digest)
         recorded = not dry_run and _record(settings, version, str(store.location), content)
         return Push(
             model=version.label,

@@ -61,6 +61,9 @@ class ArtifactSettings:
         form="place",
     )
     region: str = setting("", "region of the bucket", env=("s3:AWS_DEFAULT_REGION",))
+    trust: bool = setting(
+        False, "load models that were trained elsewhere; loading a model runs the code in it"
+    )
     credentials: str = setting(
         "",
         "where the store's credentials are: environment, profile:NAME or file:PATH; empty means "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import UsageError
 from mlops.registry import mlflow_errors
 from mlops.registry.aliases import check_alias
+from mlops.registry.trust import remember_trained
 from mlops.registry.versions import check_model_name
 from mlops.spec.model import ModelVersion
 from mlops.training.axes import Axis
@@ -198,6 +199,7 @@ def train_or_sweep(
                 if request.no_register
                 else register_run(done.client, done.run.info.run_id, registration, job.source)
             )
+    remember_trained(settings, registered.model)
     return TrainResult(
         run_id=done.run.info.run_id,
         experiment=job.experiment,

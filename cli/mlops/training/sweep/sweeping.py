@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.registry import mlflow_errors, open_registry
+from mlops.registry.trust import remember_trained
 from mlops.training.execution import Job, describe_models, open_experiment
 from mlops.training.progress import Progress
 from mlops.training.project import Project
@@ -246,7 +247,9 @@ def _register(
     progress.phase("registering")
     with mlflow_errors(settings):
         describe_models(client, client.get_run(best.run_id), order.job, progress)
-        return register_run(client, best.run_id, order.registration, order.job.source)
+        registered = register_run(client, best.run_id, order.registration, order.job.source)
+    remember_trained(settings, registered.model)
+    return registered
 
 
 def _next(run_id: str, spec: SweepSpec, best: TrialRecord | None) -> tuple[str, ...]:
