@@ -20,7 +20,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 ADVISORIES = ROOT / ".ci/advisories.json"
 #: Extras that are installed to run, and not to test or to develop.
-EXTRAS = ("fast", "grpc", "kubernetes", "postgres", "ray", "sweep")
+EXTRAS = ("auth", "fast", "grpc", "kubernetes", "postgres", "ray", "sweep")
 ALLOWED = frozenset(
     (
         *("0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0"),
