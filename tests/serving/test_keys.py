@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -220,6 +221,30 @@ def test_a_broken_file_is_refused_at_the_start(tmp_path: Path, text: str) -> Non
         read_keys(text)
     with pytest.raises(InvalidInputError, match="keys"):
         Keyring(str(tmp_path / "keys"), shared_places())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("expires_ms", '"2026-12-01"'), ("expires_ms", "1e999"), ("expires_ms", "9" * 400),
+     ("expires_ms", "[1]"), ("expires_ms", "NaN"), ("revoked_ms", '"x"'), ("created_ms", "null"),
+     ("scopes", "[" * 100_000)],
+)  # fmt: skip
+def test_a_file_with_an_absurd_value_does_not_end_the_looking(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    """Whatever else it raised ended the watch, so that a key revoked later went on to count."""
+    path = tmp_path / "keys"
+    key, secret = new_key("shop", ["predict"])
+    _put(path, key)
+    ring = Keyring(str(path), shared_places())
+    document = json.loads(write_keys([key]))
+    document["keys"][0][name] = "VALUE"
+    path.write_text(json.dumps(document).replace('"VALUE"', value))
+    assert not ring.reload()
+    assert ring.of_key(secret.encode())
+    _put(path, replace(key, revoked_ms=1))
+    assert ring.reload()
+    assert ring.of_key(secret.encode()) is None
 
 
 def test_a_server_of_the_network_lets_nobody_in_by_default(

@@ -251,6 +251,23 @@ def test_scopes_are_where_the_settings_say(
     assert made.grant(_token(**{"scope": None, **said})).scopes == scopes
 
 
+def test_a_caller_has_an_id_that_can_be_written_and_is_no_other_callers(
+    verifier: Verifier,
+) -> None:
+    """The journal refused a lone surrogate, and with it what others had sent in that moment."""
+    callers = [
+        "shop", "a\ud800b", "a?b", "a\0b", "a\x1b[2Jb", "a\u202eb",
+        "c" * 60, "c" * 61, "c" * 61 + "d", "c" * 4_000,
+    ]  # fmt: skip
+    ids = [verifier.grant(_token(azp=caller)).key_id or "" for caller in callers]
+    assert len(set(ids)) == len(callers)
+    assert ids[0] == "jwt:shop"
+    for each in ids:
+        assert each.isprintable()
+        assert each.startswith("jwt:")
+        assert len(each.encode()) <= 64
+
+
 def test_who_administrates_may_do_all(verifier: Verifier) -> None:
     assert verifier.grant(_token(scope="admin")).may_force
 

@@ -40,6 +40,8 @@ ANY_SUBJECT = "*"
 #: Keys that one file may hold; each worker counts the calls of each.
 MAX_KEYS = 4096
 
+#: The end of the year 9999.
+_LAST_MS = 253_402_300_799_999
 _SCHEMA_VERSION = 1
 _PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0}
 _RATE = re.compile(r"([1-9][0-9]{0,8})/(s|min|h)")
@@ -228,7 +230,7 @@ def read_keys(text: str | bytes) -> tuple[Key, ...]:
         )
         for key in keys:
             _check(key)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InvalidInputError(f"The keys are broken: {error!r}.") from error
     if len(keys) > MAX_KEYS:
         raise InvalidInputError(f"{len(keys)} keys are more than the {MAX_KEYS} there may be.")
@@ -265,3 +267,8 @@ def _check(key: Key) -> None:
         raise InvalidInputError(f"The key `{key.name}` needs a digest or a subject.")
     if not isinstance(key.id, str) or not key.id or not isinstance(key.digest, str):
         raise InvalidInputError(f"The key `{key.name}` has no id.")
+    times = (key.created_ms, key.expires_ms or 0, key.revoked_ms or 0)
+    if not all(isinstance(each, int) and 0 <= each <= _LAST_MS for each in times):
+        raise InvalidInputError(
+            f"The key `{key.name}` has a time that is not milliseconds since 1970."
+        )

@@ -8,6 +8,7 @@ by HMAC with the public key as secret, are refused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping
@@ -109,8 +110,8 @@ class Verifier:
 
     def _granted(self, claims: Mapping[str, Any]) -> Grant:
         caller = claims.get("azp") or claims.get("client_id") or claims.get("sub") or "unknown"
-        key_id = f"jwt:{caller}"[:_MAX_KEY_ID]
-        return Grant(key_id, expand(self._scopes(claims)), claims["exp"] + self.issuer.leeway_s)
+        until = claims["exp"] + self.issuer.leeway_s
+        return Grant(_id_of(f"{caller}"), expand(self._scopes(claims)), until)
 
     def _scopes(self, claims: Mapping[str, Any]) -> list[Scope]:
         found: Any = claims
@@ -123,6 +124,19 @@ class Verifier:
         prefix = self.issuer.scope_prefix
         said = {f"{each}" for each in names} if isinstance(names, list) else set()
         return [scope for scope in SCOPES if prefix + scope in said]
+
+
+def _id_of(caller: str) -> str:
+    """Return what the journal and people call a caller: short text that can be written and read.
+
+    One that has to be changed for that ends in its hash, so that no two callers have the same id.
+    """
+    whole = f"jwt:{caller}"
+    told = "".join(char if char.isprintable() else "?" for char in whole)
+    if told == whole and len(whole) <= _MAX_KEY_ID:
+        return whole
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{told[: _MAX_KEY_ID - 17]}~{digest}"
 
 
 class _Loaded:
