@@ -43,9 +43,13 @@ class GrpcClient:
         *,
         service: str = INFERENCE,
         timeout: float = 30,
+        wait: bool = False,
         **metadata: str,
     ) -> GrpcReply:
-        """Call a method; keywords are metadata with `_` for `-`, bytes a message as they are."""
+        """Call a method; keywords are metadata with `_` for `-`, bytes a message as they are.
+
+        While there is no connection a call fails, unless it is told to wait.
+        """
         request, response = methods(service)[name]
         body = message if isinstance(message, bytes) else (message or request()).SerializeToString()
         pairs = [(key.replace("_", "-"), value) for key, value in metadata.items()]
@@ -53,7 +57,9 @@ class GrpcClient:
             f"/{service}/{name}", response_deserializer=response.FromString
         )
         try:
-            answer, call = method.with_call(body, timeout=timeout, metadata=pairs)
+            answer, call = method.with_call(
+                body, timeout=timeout, metadata=pairs, wait_for_ready=wait
+            )
         except grpc.RpcError as error:
             trailing = dict(error.trailing_metadata() or ())
             return GrpcReply(error.code().name, error.details(), None, trailing)

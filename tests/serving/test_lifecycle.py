@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import math
 import os
 import resource
@@ -311,6 +312,21 @@ def test_it_stops_in_good_order(models: dict[str, Path], tmp_path: Path, start: 
         answer = again.post("/feedback", {"request_id": reply.request_id, "reward": 1})
         assert answer.json["outcome"]["fate"] == "accepted"
         assert answer.json["outcome"]["arm"] == reply.arm
+
+
+def test_what_is_on_its_way_when_it_stops_is_answered(
+    models: dict[str, Path], tmp_path: Path, start: Start
+) -> None:
+    server = start(make_launch(tmp_path, served(models)))
+    assert server.predict(ONE).status == 200
+    server.process.send_signal(signal.SIGTERM)
+    told, answered = time.monotonic(), 0.0
+    # Over a connection that was idle then. One that is closed would be opened again.
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        while server.predict(ONE).status == 200:
+            answered = time.monotonic() - told
+    assert answered > 0.25
+    assert server.process.wait(20) == 0
 
 
 def test_it_comes_back_after_a_kill(models: dict[str, Path], tmp_path: Path, start: Start) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import uvicorn
 
 from mlops.serving.admin import Admin
-from mlops.serving.listening import make_server
+from mlops.serving.listening import LINGER_S, make_server
 from mlops.serving.process import Process, now_ms
 from mlops.serving.sockets import bind, check_grpc_port, unix_socket
 from mlops.serving.telling import Said, state_of, tell, tell_stopped, where
@@ -38,6 +38,7 @@ class Alone:
         check_grpc_port(launch)
         self._process = Process(replace(launch, port=self._socket.getsockname()[1]))
         self._servers: list[uvicorn.Server] = []
+        self._leaving: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT, then finish what is under way."""
@@ -64,6 +65,15 @@ class Alone:
                 _LOG.info("stopped")
 
     def _stop(self) -> None:
+        """End; first wait for what is on its way over connections that are open."""
+        public, _ = self._servers
+        loop = asyncio.get_running_loop()
+        if self._leaving or not public.server_state.connections:
+            self._end()
+        else:
+            self._leaving = loop.call_later(LINGER_S, self._end)
+
+    def _end(self) -> None:
         for server in self._servers:
             server.should_exit = True
         self._process.stop_grpc()

@@ -31,6 +31,9 @@ _ROOM_WAIT_S = 5.0
 _MAX_WAITING = 256
 # What is made of a body takes about eleven times its bytes; the rest is for the models.
 _OF_MEMORY = 32
+# Of messages that arrive uncounted: the most, how many before they get smaller, the least.
+_ARRIVING_MOST, _ARRIVING_MANY, _ARRIVING_LEAST = 256, 64, 32
+_ARRIVING_BYTES = 4 * 1024 * 1024
 # Dropping costs no memory, and no time beyond `BODY_DEADLINE_S`.
 _MAX_DROPPED = 32 * MAX_BODY
 # What zlib calls the two formats.
@@ -124,6 +127,25 @@ def room_within(wanted: int, limit: int | None) -> int:
     32
     """
     return wanted if limit is None else min(wanted, max(limit // _OF_MEMORY, MAX_BODY))
+
+
+def arriving_within(limit: int | None) -> tuple[int, int]:
+    """Return how many messages may arrive at once where nobody counts them, and how large each.
+
+    Together they have a quarter of the memory, down to 512 MiB of it. 4 MiB are what clients of
+    gRPC expect at least.
+
+    Args:
+        limit: Bytes that this process may use; None for no limit.
+
+    >>> arriving_within(1024**3), arriving_within(8 * 1024**3)
+    ((64, 4194304), (128, 16777216))
+    >>> arriving_within(None)
+    (256, 16777216)
+    """
+    share = _ARRIVING_MOST * MAX_BODY if limit is None else limit // 4
+    size = min(MAX_BODY, max(share // _ARRIVING_MANY, _ARRIVING_BYTES))
+    return min(_ARRIVING_MOST, max(share // size, _ARRIVING_LEAST)), size
 
 
 def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:

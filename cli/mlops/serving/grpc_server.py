@@ -31,7 +31,14 @@ from mlops.serving.access import Gate, Grant
 from mlops.serving.access.certificates import names_of_grpc
 from mlops.serving.access.grants import TooManyRequestsError
 from mlops.serving.access.needs import METHODS, Need
-from mlops.serving.bodies import MAX_BODY, SMALL_BODY, BodyRoom, admit, off_the_loop, release
+from mlops.serving.bodies import (
+    SMALL_BODY,
+    BodyRoom,
+    admit,
+    arriving_within,
+    off_the_loop,
+    release,
+)
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
 from mlops.serving.description import check_known, describe, is_ready
@@ -51,7 +58,6 @@ _Served: TypeAlias = tuple[bytes | ProtocolError, Answer]
 _Result = TypeVar("_Result")
 
 _INFERENCE, _FEEDBACK = "inference.GRPCInferenceService", "mlops.v1.Feedback"
-_MAX_CALLS = 1024
 _GRACE_S = 5.0
 # Longer ones would not fit into the headers that a client accepts by default.
 _MAX_DETAILS = 1_000
@@ -81,6 +87,7 @@ class GrpcServer:
         metrics: Counts what could not be read.
         gate: Says who may do what.
         room: How much all large messages may have together.
+        limit: Bytes of memory that this process may use; None for no limit.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class GrpcServer:
         metrics: Metrics,
         gate: Gate,
         room: BodyRoom,
+        limit: int | None = None,
     ) -> None:
         self._plane = plane
         self._desk = desk
@@ -98,6 +106,8 @@ class GrpcServer:
         self._metrics = metrics
         self._gate = gate
         self._room = room
+        # gRPC reads a message before we see any of it, so that room cannot be taken first.
+        self._most, self._largest = arriving_within(limit)
         self._inference, self._feedback = methods(_INFERENCE), methods(_FEEDBACK)
         told = {
             "ServerLive": self._live,
@@ -165,14 +175,16 @@ class GrpcServer:
             ConflictError: The port is taken.
         """
         options = (
-            ("grpc.max_receive_message_length", MAX_BODY),
+            ("grpc.max_receive_message_length", self._largest),
+            # Of one connection; its client lets further ones wait.
+            ("grpc.max_concurrent_streams", self._most),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", MAX_HEADER_BYTES),
             ("grpc.absolute_max_metadata_size", MAX_HEADER_BYTES),
             # Another server on this port is an error, and not half of the calls.
             ("grpc.so_reuseport", int(shared)),
         )
-        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=_MAX_CALLS)
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=self._most)
         self._server.add_generic_rpc_handlers((self,))
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:

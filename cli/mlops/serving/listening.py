@@ -16,6 +16,8 @@ from mlops.serving.patience import PatientProtocol
 from mlops.serving.sockets import BACKLOG
 from mlops.serving.tls import HANDSHAKE_S
 
+#: A caller who has connected sends its request by then.
+LINGER_S = 0.5
 _GRACE_S = 5
 
 

@@ -119,6 +119,7 @@ class Process:
         # Several share one limit of memory, as they share the setting.
         limit = memory_limit()
         limit = None if limit is None else limit // launch.workers
+        self._limit = limit
         self._room = BodyRoom(room_within(launch.max_bodies_mib * 1024 * 1024, limit))
         self._grpc: GrpcServer | None = None
         self._stopping = asyncio.Event()
@@ -171,7 +172,13 @@ class Process:
         from mlops.serving.grpc_server import GrpcServer
 
         self._grpc = GrpcServer(
-            self.plane, self._desk, self._writer, self._metrics, self.gate, self._room
+            self.plane,
+            self._desk,
+            self._writer,
+            self._metrics,
+            self.gate,
+            self._room,
+            self._limit,
         )
         credentials = self.tls.grpc_credentials() if self.tls else None
         await self._grpc.start(

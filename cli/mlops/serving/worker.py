@@ -18,6 +18,7 @@ from typing import Any
 from mlops.errors import MlopsError
 from mlops.serving.channel import Channel, ChannelClosedError
 from mlops.serving.counting import Counts
+from mlops.serving.listening import LINGER_S
 from mlops.serving.process import Process
 from mlops.serving.revision import LiveRevision
 from mlops.serving.rounds import Rounds
@@ -28,8 +29,6 @@ from mlops.spec.server import Served
 _LOG = logging.getLogger(__name__)
 # What others answered is in the journal by then, or will not be soon.
 _PATIENCE_S = 2.0
-# A caller who has connected sends its request by then.
-_LINGER_S = 0.5
 
 
 class Worker:
@@ -104,7 +103,7 @@ class Worker:
         with contextlib.suppress(MlopsError):
             await self._channel.ask("leaving", timeout_s=_PATIENCE_S)
         # What is on its way over a connection that is taken already is answered.
-        await asyncio.sleep(_LINGER_S)
+        await asyncio.sleep(LINGER_S)
         self._end()
 
     async def _stop(self, tells: bool) -> None:
