@@ -56,6 +56,7 @@ CAPS = (
     ("no caps", Attribution()),
     ("max_per_unit = 2", Attribution(max_per_unit=2)),
     ('max_per_key = "30/1d"', Attribution(max_per_key=30, per_key_s=86_400)),
+    ('max_per_key = "5/1d"', Attribution(max_per_key=5, per_key_s=86_400)),
 )
 
 

@@ -21,7 +21,17 @@ from mlops.spec.server import Launch
 _SERVER = {"user": "the server"}
 #: What the launch record says of the revision, which the ledger tells, and of files of ours.
 _LEFT_OUT = frozenset(
-    {"name", "served", "state_file", "lock_file", "key_file", "token_file", "socket", "log_file"}
+    {
+        "name",
+        "served",
+        "state_file",
+        "lock_file",
+        "key_file",
+        "token_file",
+        "socket",
+        "log_file",
+        "runtimes",
+    }
 )
 
 
@@ -136,7 +146,7 @@ def journal_events(journal: History) -> Iterator[Event]:
         said = digest_of([void.reason, void.by])[7:15]
         yield Event(
             "void",
-            f"{void.outcomes:,} outcomes of revision {void.revision}",
+            f"{void.outcomes:,} outcome{'s' * (void.outcomes > 1)} of revision {void.revision}",
             void.time_ms,
             by_name(void.by),
             f"void/{void.revision}/{void.time_ms}/{said}",

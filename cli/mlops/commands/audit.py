@@ -194,7 +194,7 @@ def _render(out: Console, found: Shown) -> None:
         by = said["by"]
         who = "@".join(part for part in (by.get("user", ""), by.get("host", "")) if part)
         out.print(
-            f"[dim]{entry.seq:>5}  {said['time'][:19].replace('T', ' ')}[/]  "
+            f"[dim]{entry.seq:>5}  {said['time'][:19]}Z[/]  "
             f"[bold]{escape(said['action'])}[/]  {escape(said['subject'])}  "
             f"[dim]{escape(who)}[/]"
         )
@@ -245,6 +245,6 @@ def _render_checked(out: Console, found: Verification) -> None:
     if found.head:
         out.print(f"  [dim]head {found.head}[/]")
     if found.anchored:
-        out.print(f"  [dim]MLflow confirms the first {found.anchored:,}[/]")
+        out.print(f"  [dim]MLflow confirms it up to entry {found.anchored:,}[/]")
     for text in found.notes:
         out.print(f"  [yellow]{escape(text)}[/]")

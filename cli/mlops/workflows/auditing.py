@@ -11,7 +11,7 @@ from mlops.audit import Entry
 from mlops.audit.entries import digest_of
 from mlops.audit.heads import read_heads
 from mlops.audit.verifying import Fault, Head, Verification, chain, verify
-from mlops.deployment.places import pick_name
+from mlops.deployment.clusters.known import locate
 from mlops.deployment.recording import record, trail_of
 from mlops.errors import InvalidInputError, NotFoundError, RemoteError, unreadable
 from mlops.registry import open_registry
@@ -67,7 +67,7 @@ def show_trail(
         NotFoundError: There is no such deployment.
         InvalidInputError: The trail is damaged.
     """
-    picked = pick_name(settings, name)
+    picked = locate(settings, name).name
     faults = record(settings, picked).faults
     entries = trail_of(settings, picked).entries()
     chosen = [each for each in entries if not actions or each.action in actions]
@@ -80,7 +80,7 @@ def verify_trail(settings: Settings, name: str | None) -> Verification:
     Raises:
         NotFoundError: There is no such deployment.
     """
-    picked = pick_name(settings, name)
+    picked = locate(settings, name).name
     lines = trail_of(settings, picked).lines()
     try:
         if nothing_yet(settings):
@@ -141,7 +141,7 @@ def export_trail(settings: Settings, name: str | None, out: str) -> CopiedTrail:
         NotFoundError: There is no such deployment.
         InvalidInputError: The trail is damaged, or the file cannot be written.
     """
-    picked = pick_name(settings, name)
+    picked = locate(settings, name).name
     record(settings, picked)
     trail = trail_of(settings, picked)
     entries = trail.entries()
