@@ -11,6 +11,7 @@ import pytest
 
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
+from mlops.spec.request_id import read
 from tests.fixtures_deployment import Shop
 
 _AB = ("deploy", "--ab", "modelA", "modelB", "--reward", "given", "--json")
@@ -67,6 +68,21 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     assert weights == pytest.approx(epochs.epochs([1])[-1].probabilities, abs=0.02)
     told = wine_shop.ok("report", "--json").document["arms"]
     assert [arm["weight"] for arm in told] == pytest.approx(weights, abs=0.02)
+
+    # Whoever asks later is told by which of these probabilities an arm was drawn.
+    request_id, _ = wine_shop.ask()
+    nonce = read(wine_shop.where.key.read_bytes(), request_id).nonce
+    _until(lambda: epochs.decision(nonce) is not None, lambda: request_id)
+    choice = wine_shop.ok("audit", "replay", "--request-id", request_id, "--json").document[
+        "choice"
+    ]
+    assert (choice["result"], choice["how"]) == ("same", "drawn")
+    assert choice["epoch"] > 0
+    assert choice["propensity"] in choice["shares"]
+    words = ("audit", "show", "-n", "0", "--action", "policy", "--json")
+    told = {entry["id"]: entry for entry in wine_shop.ok(*words).document["entries"]}
+    entry = told[f"epoch/1/{choice['epoch']}"]
+    assert entry["after"] == choice["shares"] != entry["before"]
 
     # The world turns.
     def turned() -> bool:

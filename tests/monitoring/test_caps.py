@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from mlops.consumers.credits import CreditReader, Learner
 from mlops.errors import InvalidInputError
-from mlops.journal.records import RevisionEvent
+from mlops.journal.records import Offset, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.report import make_report
+from mlops.rewards import Terms
 from mlops.spec.attribution import Attribution, faults, read_attribution
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 from tests.journal.rows import T0, decision, outcome
@@ -96,6 +98,16 @@ def test_without_caps_everything_counts(journal: SqlJournal) -> None:
     fill(journal, *(("ann", "app", 1.0, 0) for _ in range(5)))
     found = gather(journal)
     assert (rewards(found), found.over_caps) == ({"ann": 5.0}, ())
+
+
+def test_a_policy_learns_within_the_cap_of_a_key(journal: SqlJournal) -> None:
+    rules = Attribution(repeated="sum", max_per_key=2, max_per_unit=1)
+    deploy(journal, rules, sticky_by="")
+    fill(journal, *(("", "eve", -9.0, 0) for _ in range(5)), *(("", "app", 1.0, 0),) * 2)
+    spec = from_dict(next(event.spec for event in journal.revision_events() if event.spec))
+    learner = Learner(spec, {(1, 0): 0, (1, 1): 1}, (Terms(), Terms()))
+    earned = CreditReader(journal, learner, Offset()).read(T0)
+    assert [each.reward for each in earned] == [-9.0, -9.0, 1.0, 1.0]
 
 
 def test_caps_make_another_experiment_and_their_absence_the_one_before() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlops.journal.base import Journal
+from mlops.journal.caps import Caps
 from mlops.journal.records import Observation, Offset
 from mlops.policies.base import Credit
 from mlops.rewards import Terms, capped, reward_called, reward_range
@@ -72,6 +73,8 @@ class CreditReader:
     def __init__(self, journal: Journal, learner: Learner, start: Offset) -> None:
         self._journal, self._learner = journal, learner
         self._rule: Attribution = learner.spec.attribution
+        # Of units it would have to remember each; and a restart begins to count again.
+        self._caps = Caps(self._rule, of_units=False)
         self._at = start
         self._closed = start.decisions
         self._pending: dict[bytes, _Pending] = {}
@@ -106,7 +109,7 @@ class CreditReader:
     def _outcomes(self, end: Offset) -> Iterator[Observation]:
         while self._at.outcomes < end.outcomes:
             some, upto = self._journal.outcomes(self._at.outcomes, end.outcomes, _LIMIT)
-            yield from some
+            yield from self._caps.within(some)
             self._at = Offset(self._at.decisions, upto)
 
     def _arrived(self, end: Offset) -> Iterator[Credit]:

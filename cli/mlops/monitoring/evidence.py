@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
+from mlops.journal.caps import Caps
 from mlops.journal.records import Traffic
 from mlops.journal.terms import terms_of
-from mlops.monitoring.caps import Caps
 from mlops.monitoring.epochs import in_force
 from mlops.monitoring.experiment import (
     Experiment,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.journal.base import Journal
-from mlops.monitoring.caps import Caps
+from mlops.journal.caps import Caps
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import feedback_test
 from mlops.monitoring.paired import PairedReport, compare_paired

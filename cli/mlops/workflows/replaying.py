@@ -17,9 +17,9 @@ from mlops.errors import MlopsError, NotFoundError
 from mlops.journal.json_text import as_json
 from mlops.journal.looking_up import StoredDecision
 from mlops.journal.sql import SqlJournal
-from mlops.policies import POLICIES
 from mlops.policies.base import State
 from mlops.policies.drawing import Draws
+from mlops.policies.making import make_policy
 from mlops.protocols.base import ProtocolError, Rows
 from mlops.registry import fetched, open_registry
 from mlops.registry.content import read_content
@@ -361,8 +361,7 @@ class _Choosing:
         if epoch in known:
             its = known[epoch]
             state = State(its.epoch, its.probabilities, its.parameters or {})
-        policy = POLICIES.load(self._spec.policy)(weights)
-        return tuple(policy.probabilities({}, state))
+        return tuple(make_policy(self._spec.policy, weights).probabilities({}, state))
 
     def _kept(self, unit: bytes) -> ReplayedChoice | None:
         """Look whether the unit came under an earlier revision, and kept the arm it had there."""

@@ -48,15 +48,18 @@ class Caps:
 
     Attributes:
         rules: Of the experiment.
+        of_units: Whether units are capped; without, it needs a number for each key only.
         by_unit: Outcomes left out, by unit.
         by_key: Outcomes left out, by key.
     """
 
     rules: Attribution
+    of_units: bool = True
     by_unit: Counter[bytes] = field(default_factory=Counter)
     by_key: Counter[str] = field(default_factory=Counter)
     _of_unit: Counter[bytes] = field(default_factory=Counter)
-    _of_key: Counter[tuple[str, int]] = field(default_factory=Counter)
+    # Stretch of time, and how many came in it; of the last one of each key.
+    _of_key: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def within(self, outcomes: Iterable[_T]) -> Iterator[_T]:
         """Yield the outcomes that count.
@@ -75,12 +78,14 @@ class Caps:
     def _is_within(self, outcome: Sent, width_ms: int) -> bool:
         # The key first: what a sender may not send takes nothing from the unit it is about.
         if self.rules.max_per_key and outcome.key_id is not None:
-            slot = outcome.key_id, outcome.time_ms // width_ms if width_ms else 0
-            self._of_key[slot] += 1
-            if self._of_key[slot] > self.rules.max_per_key:
+            stretch = outcome.time_ms // width_ms if width_ms else 0
+            last, came = self._of_key.get(outcome.key_id, (stretch, 0))
+            came = came + 1 if last == stretch else 1
+            self._of_key[outcome.key_id] = stretch, came
+            if came > self.rules.max_per_key:
                 self.by_key[outcome.key_id] += 1
                 return False
-        if self.rules.max_per_unit:
+        if self.of_units and self.rules.max_per_unit:
             unit = outcome.unit or outcome.nonce
             self._of_unit[unit] += 1
             if self._of_unit[unit] > self.rules.max_per_unit:
