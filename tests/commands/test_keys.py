@@ -75,6 +75,10 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
     assert shop.run("keys", "revoke", "web").code == 5
     assert shop.run("keys", "revoke", "ovner", "--json").error["hint"].endswith("`owner`?")
     assert "revoked" in shop.ok("keys", "list").out
+    trail = shop.ok("audit", "show", "wine", "--action", "key", "--json").document
+    told = [each for each in trail["entries"] if "API key web" in str(each)]
+    assert len(told) == 2  # made, and revoked
+    assert secret not in str(trail)
 
     # A server that starts again asks for keys from its first request on.
     shop.ok("stop")

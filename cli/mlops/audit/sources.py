@@ -186,4 +186,6 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON data
         return without_credentials(value)
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
     return value if isinstance(value, bool | int | float) or value is None else str(value)

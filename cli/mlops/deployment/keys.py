@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from mlops.deployment.places import Places, make_token, pick_name, places
-from mlops.errors import ConflictError, InvalidInputError, NotFoundError, did_you_mean
+from mlops.deployment.recording import key_states, trail_of
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    MlopsError,
+    NotFoundError,
+    did_you_mean,
+)
 from mlops.settings import Settings
+from mlops.settings.actor import current_actor
 from mlops.spec.access import MAX_KEYS, Key, digest_of, new_key, read_keys, write_keys
 from mlops.spec.attribution import read_duration
 
+_LOG = logging.getLogger(__name__)
 #: Name of the key that the commands of this machine send.
 OWNER = "owner"
 
@@ -101,6 +111,7 @@ def create(
         if len(before) >= MAX_KEYS:
             raise InvalidInputError(f"`{where.name}` has {MAX_KEYS} keys, and may have no more.")
         _write(where, [*before, *own, key])
+        _record(settings, where)
     return Created(where.name, key, secret, first, str(where.keys), where.cluster.exists())
 
 
@@ -139,11 +150,20 @@ def revoke(settings: Settings, deployment: str | None, name: str) -> Keys:
             )
         after = [replace(key, revoked_ms=now_ms) if key in meant else key for key in before]
         _write(where, after)
+        _record(settings, where)
     return Keys(where.name, tuple(key for key in after if key.revoked_ms == now_ms))
 
 
 def _where(settings: Settings, deployment: str | None) -> Places:
     return places(settings, pick_name(settings, deployment))
+
+
+def _record(settings: Settings, where: Places) -> None:
+    """Write into the audit trail who changed keys; the next command tags its end in MLflow."""
+    try:
+        trail_of(settings, where.name).append(key_states(where), current_actor())
+    except (MlopsError, OSError) as error:
+        _LOG.warning("audit trail of `%s`, tried again by the next command: %s", where.name, error)
 
 
 def _owner(where: Places, now_ms: int) -> Key:

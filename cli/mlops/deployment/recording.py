@@ -8,7 +8,7 @@ import hmac
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from mlops.audit import Entry, Event, State, Trail
 from mlops.audit.entries import by_actor
@@ -17,12 +17,13 @@ from mlops.audit.sources import journal_events, ledger_events, server_state, set
 from mlops.audit.trail import Known
 from mlops.deployment.journals import has_journal, open_journal
 from mlops.deployment.places import Places, places, read_server_state
-from mlops.errors import MlopsError
+from mlops.errors import InvalidInputError, MlopsError
 from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings
 from mlops.settings.actor import current_actor
+from mlops.spec.access import read_keys
 
 _LOG = logging.getLogger(__name__)
 
@@ -174,3 +175,13 @@ def _states(settings: Settings, where: Places) -> Iterator[State]:
     if key and where.token.exists():
         token = hmac.new(key, where.token.read_bytes(), hashlib.sha256).hexdigest()[:16]
         yield State("key", "token of callers", "token", {"fingerprint": token})
+    yield from key_states(where)
+
+
+def key_states(where: Places) -> Iterator[State]:
+    """Return what there is to know of the API keys of a deployment; nothing of it is secret."""
+    with contextlib.suppress(FileNotFoundError, InvalidInputError):
+        for key in read_keys(where.keys.read_bytes()):
+            value = {k: v for k, v in asdict(key).items() if k != "digest"}
+            value["scopes"] = list(key.scopes)
+            yield State("key", f"API key {key.name}", f"api-key {key.id}", value)
