@@ -55,7 +55,7 @@ def test_without_being_asked_there_is_no_monitoring() -> None:
 
 
 def test_a_pod_monitor_finds_the_pods_and_their_port() -> None:
-    made = rendered(monitoring_interval="10s")
+    made = rendered(monitoring_interval="10s", monitoring_secured=False)
     monitor = loaded(made, "podmonitor.yaml")
     pods = loaded(made, "deployment.yaml")["spec"]["template"]
     assert monitor["spec"]["selector"]["matchLabels"].items() <= pods["metadata"]["labels"].items()

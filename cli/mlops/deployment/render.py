@@ -181,6 +181,7 @@ def render_options(settings: Settings) -> RenderOptions:
         else "",
         endpoint_url=settings.artifacts.endpoint_url,
         cluster=settings.cluster,
+        auth=settings.auth,
         monitoring=settings.monitoring,
         kubernetes=settings.kubernetes,
         kserve=settings.kserve,

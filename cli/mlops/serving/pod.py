@@ -29,7 +29,7 @@ from typing import Any
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.nothing import URL as NO_JOURNAL
 from mlops.serving.start import serve
-from mlops.spec.access import Access
+from mlops.spec.access import Access, Issuer, issuer_from_dict
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import KEY_BYTES
@@ -75,6 +75,8 @@ class Config:
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
         workers: Processes that share the requests; 0 for as many as the pod has processors.
+        unprotected: Whether everybody may call who reaches the pod.
+        issuer: Whose signed tokens count; None for nobody's.
     """
 
     revision: Revision
@@ -83,6 +85,8 @@ class Config:
     client_ids: bool = True
     grpc_port: int = 0
     workers: int = 0
+    unprotected: bool = False
+    issuer: Issuer | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,6 +136,8 @@ def read_config(folder: Path) -> Config:
             bool(document.get("client_ids", True)),
             int(document.get("grpc_port", 0)),
             int(document.get("workers", 0)),
+            bool(document.get("insecure_no_auth", False)),
+            issuer_from_dict(document.get("issuer")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -180,7 +186,7 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         # Each start has the folder for itself; workers share it.
         runtimes=str(places.run / "runtimes"),
         workers=config.workers or processors(),
-        access=Access(str(places.keys / "keys.json"), unprotected=True),
+        access=Access(str(places.keys / "keys.json"), config.issuer, config.unprotected),
     )
 
 

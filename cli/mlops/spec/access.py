@@ -188,6 +188,13 @@ def new_key(name: str, scopes: Iterable[str], **more: Any) -> tuple[Key, str]:  
     return key, secret
 
 
+def issuer_from_dict(document: Mapping[str, Any] | None) -> Issuer | None:
+    """Read what `dataclasses.asdict` has written; None for None."""
+    if document is None:
+        return None
+    return Issuer(**{**document, "algorithms": tuple(document["algorithms"])})
+
+
 def check_auth() -> None:
     """Make sure that this installation can check signed tokens.
 

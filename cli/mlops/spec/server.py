@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
-from mlops.spec.access import Access, Issuer, Tls
+from mlops.spec.access import Access, Tls, issuer_from_dict
 from mlops.spec.deployment import Revision, from_dict, to_dict
 
 #: Addresses that only this machine can reach.
@@ -367,11 +367,7 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
 
 
 def _access(document: Mapping[str, Any]) -> Access:
-    issuer = document.get("issuer")
-    if issuer is None:
-        return Access(**document)
-    algorithms = tuple(issuer["algorithms"])
-    return Access(**{**document, "issuer": Issuer(**{**issuer, "algorithms": algorithms})})
+    return Access(**{**document, "issuer": issuer_from_dict(document.get("issuer"))})
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

@@ -83,7 +83,9 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - JSON data
 
 def _sections(target: str, options: RenderOptions) -> tuple[str, ...]:
     """Return the sections that the manifests depend on; others may change as they like."""
-    server = ("kubernetes",) if options.cluster.router else ()
+    server: tuple[str, ...] = ("kubernetes",) if options.cluster.router else ()
+    if options.auth.issuer and (server or target == "kubernetes"):
+        server = (*server, "auth")
     monitoring = ("monitoring",) if options.cluster.extras else ()
     return tuple(dict.fromkeys((_COMMON, target, *server, *monitoring)))
 

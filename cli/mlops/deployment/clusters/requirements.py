@@ -15,7 +15,7 @@ from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.place import ObjectRef
 from mlops.spec.request_id import KEY_BYTES
 
-_KEY = "request-id-key"
+_KEY, _TOKEN = "request-id-key", "token"
 #: Fields that name a Secret, and those that hold a reference to one.
 _NAMES = ("secretName", "envSecretRefName")
 _REFERENCES = ("secretRef", "secretKeyRef")
@@ -41,7 +41,9 @@ def check_namespace(cluster: Cluster) -> None:
 
 
 def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions) -> None:
-    """Create the Secret with the key of the request ids unless it is there or somebody named one.
+    """Create the Secret with the key of the request ids and the token of callers.
+
+    Unless it is there or somebody named one.
 
     It is never replaced: with another key, feedback for what was answered before would be refused.
     """
@@ -53,7 +55,9 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
         "app.kubernetes.io/instance": spec.name,
         "app.kubernetes.io/managed-by": "mlops",
     }
-    key = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+    data = {_KEY: secrets.token_bytes(KEY_BYTES)}
+    if not options.kubernetes.insecure_no_auth:
+        data[_TOKEN] = secrets.token_urlsafe(32).encode()
     try:
         create(
             cluster,
@@ -62,7 +66,7 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
                 "kind": ref.kind,
                 "metadata": {"name": ref.name, "labels": labels},
                 "type": "Opaque",
-                "data": {_KEY: key},
+                "data": {name: base64.b64encode(value).decode() for name, value in data.items()},
             },
         )
     except ConflictError:

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol
 from mlops.errors import InvalidInputError
 from mlops.registry.details import Details
 from mlops.settings.schema import (
+    AuthSettings,
     ClusterSettings,
     KServeSettings,
     KubernetesSettings,
@@ -35,6 +36,7 @@ class RenderOptions:
         tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
         cluster: What all manifests have in common.
+        auth: Whose signed tokens our server takes.
         monitoring: For `--with monitoring`.
         kubernetes: For `kubernetes`.
         kserve: For `kserve`.
@@ -52,6 +54,7 @@ class RenderOptions:
     tracking_uri: str = ""
     endpoint_url: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
     monitoring: MonitoringSettings = field(default_factory=MonitoringSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
     kserve: KServeSettings = field(default_factory=KServeSettings)

@@ -94,6 +94,8 @@ def _needed(
             yield from _reach("A model on another server", model.endpoint.url)
     if options.postgresql:
         yield Rule("PostgreSQL, wherever it is", port=_POSTGRESQL)
+    if options.auth.issuer:
+        yield from _reach("The keys of the tokens' issuer", options.auth.jwks)
     yield from map(_allowed, options.kubernetes.allow_to)
 
 

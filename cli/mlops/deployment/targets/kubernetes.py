@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -113,7 +114,9 @@ def watching(spec: DeploymentSpec, options: RenderOptions, service: str) -> Watc
     """
     if MONITORING not in options.cluster.extras:
         return Watching({}, {}, ())
-    return in_cluster(spec, options.monitoring, service, _key_secret(spec, options))
+    secured = options.monitoring.secured and not options.kubernetes.insecure_no_auth
+    monitoring = replace(options.monitoring, secured=secured)
+    return in_cluster(spec, monitoring, service, _key_secret(spec, options))
 
 
 def _key_secret(spec: DeploymentSpec, options: RenderOptions) -> str:
@@ -157,6 +160,7 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "ephemeral_storage": cluster.ephemeral_storage,
         "journal_secret": own.journal_secret or f"{spec.name}-journal",
         "key_secret": _key_secret(spec, options),
+        "keys_secret": own.keys_secret or f"{spec.name}-keys",
         "config": f"{spec.name}-{_digest(document)}",
         "document": document,
         "claim": f"{spec.name}-journal",
@@ -183,6 +187,8 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         **({} if options.client_ids else {"client_ids": False}),
         **({"grpc_port": _GRPC_PORT} if options.kubernetes.grpc_port else {}),
         **({"workers": options.workers} if options.workers else {}),
+        **({"insecure_no_auth": True} if options.kubernetes.insecure_no_auth else {}),
+        **({"issuer": asdict(options.auth)} if options.auth.issuer else {}),
         "spec": to_dict(spec),
     }
 
@@ -293,6 +299,16 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
             f"`kubernetes.grpc_port` is {own.grpc_port}",
             "Write a port of the Service other than 80, which is HTTP's, such as 8081.",
         )
+    if own.insecure_no_auth and options.auth.issuer:
+        yield Refusal(
+            "`kubernetes.insecure_no_auth` lets everybody in, and `[auth]` says who may call",
+            "Leave one of them out.",
+        )
+    if options.auth.issuer and not options.auth.jwks.startswith("https://"):
+        yield Refusal(
+            f"`auth.jwks` is `{options.auth.jwks}`, which pods cannot read",
+            "Write the https:// URL of the issuer's keys.",
+        )
     if own.replicas < 1:
         yield Refusal("`kubernetes.replicas` is 0", "Ask for 1 or more.")
     names = (
@@ -300,6 +316,7 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
         ("cluster.storage_secret", cluster.storage_secret),
         ("cluster.service_account", cluster.service_account),
         ("kubernetes.key_secret", own.key_secret),
+        ("kubernetes.keys_secret", own.keys_secret),
         ("kubernetes.journal_secret", own.journal_secret),
         *(("kubernetes.allow_from", namespace) for namespace in own.allow_from),
     )
@@ -345,12 +362,7 @@ def notes(
             f"The token of an endpoint is read from the key `{token}` of the Secret "
             f"`{_key_secret(spec, options)}`."
         )
-    if options.kubernetes.host:
-        yield (
-            f"`{options.kubernetes.host}` is open to whoever reaches it unless the key's Secret "
-            f"has "
-            "a `token`, which every caller must then send."
-        )
+    yield _who_may_call(spec, options)
     if options.kubernetes.host and not options.kubernetes.gateway:
         yield (
             "The namespace of the Ingress controller must be in `allow_from` of `[kubernetes]`, or "
@@ -360,14 +372,30 @@ def notes(
         )
 
 
+def _who_may_call(spec: DeploymentSpec, options: RenderOptions) -> str:
+    if options.kubernetes.insecure_no_auth:
+        return (
+            "Whoever reaches the pods may call: `insecure_no_auth` of `[kubernetes]` is on. The "
+            "NetworkPolicy lets in what runs in the namespace and in `allow_from`."
+        )
+    keys = options.kubernetes.keys_secret or f"{spec.name}-keys"
+    issued = ", a token of the issuer in `[auth]`" if options.auth.issuer else ""
+    return (
+        f"Callers send the `token` of the Secret `{_key_secret(spec, options)}`, a key of the "
+        f"Secret `{keys}` (`mlops keys create`){issued}. A pod with none of these does not start."
+    )
+
+
 def secrets(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
     """Say how to make the Secrets; no value passes through an argument."""
     own = options.kubernetes
     namespace = f" -n {options.cluster.namespace}" if options.cluster.namespace else ""
     if not own.key_secret:
+        more = " --from-file=token=<(head -c 32 /dev/urandom | base64 | tr -d '\\n')"
         yield (
-            f"head -c 32 /dev/urandom | kubectl create secret generic {spec.name}-mlops{namespace} "
-            "--from-file=request-id-key=/dev/stdin"
+            f"kubectl create secret generic {spec.name}-mlops{namespace} "
+            "--from-file=request-id-key=<(head -c 32 /dev/urandom)"
+            f"{'' if own.insecure_no_auth else more}"
         )
     if options.postgresql and not own.journal_secret:
         yield (
