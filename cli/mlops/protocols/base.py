@@ -55,7 +55,9 @@ class Source:
     value: Any
 
 
-@dataclass(frozen=True, slots=True)
+# Payloads and requests are not frozen, which costs a microsecond or two for each that is made; they
+# are never changed all the same.
+@dataclass(slots=True)
 class Rows:
     """n rows of k cells in column order; `names` (k,) where the protocol carries them."""
 
@@ -69,7 +71,7 @@ class Rows:
         return len(self.values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Records:
     """n objects, column name to cell; keys may differ from row to row."""
 
@@ -82,7 +84,7 @@ class Records:
         return len(self.values)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Columns:
     """Named columns, each a list or array of n values; at least one column."""
 
@@ -95,7 +97,7 @@ class Columns:
         return len(next(iter(self.values.values())))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tensor:
     """One unnamed array (n, …), as a NumPy array or a nested list; with a source also ragged."""
 
@@ -111,7 +113,6 @@ class Tensor:
 Payload: TypeAlias = Rows | Records | Columns | Tensor
 
 
-# Not frozen, which costs a microsecond or two for each that is made; never changed all the same.
 @dataclass(slots=True)
 class InferenceRequest:
     """One prediction request, whatever protocol brought it.

@@ -48,7 +48,14 @@ from mlops.protocols.json_body import (
     write,
     write_text,
 )
-from mlops.protocols.payloads import check_rows, read_names, read_payload, read_records, read_rows
+from mlops.protocols.payloads import (
+    check_rows,
+    is_plain_row,
+    read_names,
+    read_payload,
+    read_records,
+    read_rows,
+)
 from mlops.protocols.predictions import as_rows
 from mlops.protocols.shapes import check_depth, check_rectangle, check_width
 from mlops.tables.delimited import read_delimited
@@ -203,9 +210,13 @@ def _read_split(split: Any) -> Payload:  # noqa: ANN401 - a JSON value
         raise malformed(f"`dataframe_split` must be {keys}.")
     where = "dataframe_split.data"
     names = _read_columns(split.get("columns"))
-    if split["data"] == []:
+    rows = split["data"]
+    if is_plain_row(rows) and "index" not in split:
+        check_width(names, len(rows[0]), where)
+        return Rows(rows, names)
+    if rows == []:
         return Rows([], names)
-    rows = check_rows(split["data"], where)
+    rows = check_rows(rows, where)
     _check_index(split.get("index"), len(rows))
     if set(map(type, rows)) != {list}:
         # A column of single values, which pandas takes as well, or an error.

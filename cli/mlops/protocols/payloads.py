@@ -42,6 +42,9 @@ def read_rows(value: object, where: str, names: tuple[str, ...] | None = None) -
         ProtocolError: `MALFORMED`: no rows, ragged rows, objects in it, or k names expected.
     """
     rows = check_rows(value, where)
+    if is_plain_row(rows):
+        check_width(names, len(rows[0]), where)
+        return Rows(rows, names)
     kinds = set(map(type, rows))
     if kinds == {list}:
         width = check_rectangle(rows, where)
@@ -107,18 +110,32 @@ def read_names(value: object, where: str) -> tuple[str, ...] | None:
     """
     if not value and (value is None or type(value) is list):
         return None
-    if type(value) is not list or set(map(type, value)) != {str}:
-        raise malformed(f"`{where}` must be a list of strings.")
-    names = tuple(value)
-    if names == _last_names.get(len(names)):
+    names = tuple(value) if type(value) is list else ()
+    if names and names == _last_names.get(len(names)):
         # Those of the request before, as nearly always.
         return names
+    if set(map(type, names)) != {str}:
+        raise malformed(f"`{where}` must be a list of strings.")
     if len(set(names)) != len(names):
         twice, _ = Counter(names).most_common(1)[0]
         raise malformed(f"`{where}` has the name {shown(twice)} twice.")
     if len(names) <= _FEW_NAMES:
         _last_names[len(names)] = names
     return names
+
+
+def is_plain_row(value: object) -> bool:
+    """Whether `value` is what most requests are: a list of one list of cells, none of them nested.
+
+    It needs none of the checks for shapes.
+    """
+    return (
+        type(value) is list
+        and len(value) == 1
+        and type(row := value[0]) is list
+        and bool(row)
+        and _NESTED.isdisjoint(map(type, row))
+    )
 
 
 def check_rows(value: object, where: str) -> list[Any]:

@@ -15,6 +15,9 @@ def rows_of(prediction: Prediction, n_rows: int) -> list[Any] | None:
 
     Truths of single rows cannot be joined to such an answer; rewards can.
     """
+    if type(prediction) is np.ndarray and prediction.shape == (n_rows,):
+        numbers: list[Any] = prediction.tolist()
+        return numbers
     rowwise = by_row(prediction, n_rows)
     if isinstance(rowwise, np.ndarray):
         rows: list[Any] = rowwise.tolist()

@@ -78,10 +78,11 @@ class Recorder:
         elapsed_ns = time.perf_counter_ns() - context.started_ns
         status = http_status(result.kind) if isinstance(result, ProtocolError) else 200
         revision, arm = live.served.revision.number, assigned.arm.arm
+        n_rows = request.n_rows
         # A tester's request is in no statistic, of shadows neither.
         drawn = assigned.propensity > 0
         self.metrics.arm(arm.name, arm.model.label).count(
-            status, request.n_rows, elapsed_ns / 1e9, forced=not drawn
+            status, n_rows, elapsed_ns / 1e9, forced=not drawn
         )
         self.metrics.draws[revision, assigned.epoch] += drawn
         self._writer.add_decision(
@@ -91,7 +92,7 @@ class Recorder:
                 revision=revision,
                 arm=assigned.arm.index,
                 propensity=assigned.propensity,
-                n_rows=request.n_rows,
+                n_rows=n_rows,
                 latency_us=elapsed_ns // 1000,
                 status=status,
                 protocol=context.protocol,
