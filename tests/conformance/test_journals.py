@@ -207,6 +207,35 @@ def test_requests_are_read_in_the_order_of_the_draws(journal: Journal) -> None:
     ]  # fmt: skip
 
 
+def test_requests_and_outcomes_as_columns(journal: Journal) -> None:
+    journal.append(
+        [
+            decision(1, time_ms=T0 + 5, status=500), decision(2, arm=1, predictions=["red"]),
+            decision(3, propensity=0.0), decision(4, revision=2), decision(5, n_rows=2),
+        ],
+        [outcome(1, reward=1.0), outcome(2, reward=None, truth="red"),
+         outcome(9, reward=None, truth=4.0)],
+    )  # fmt: skip
+    (drawn,) = journal.request_columns([1])
+    assert drawn.times_ms.tolist() == [T0 + 5, T0 + 2, T0 + 5]
+    assert (drawn.statuses.tolist(), drawn.arms.tolist()) == ([500, 200, 200], [0, 1, 0])
+    assert not drawn.sticky
+    (told,) = journal.outcome_columns([1])
+    assert [bytes(each) for each in told.nonces] == [nonce(1), nonce(2), nonce(9)]
+    assert told.matched.tolist() == [True, False, False]
+    assert (told.requests > 0).tolist() == [True, True, False]
+    assert told.request_arms.tolist() == [0, 1, 0]
+    assert (told.truth_texts[1], told.prediction_texts[1]) == ('"red"', '["red"]')
+    assert [str(each) for each in told.rewards.tolist()] == ["1.0", "nan", "nan"]
+    journal.append([decision(6, unit=b"somebody")], [outcome(6, reward=1.0)])
+    journal.void([nonce(1)], time_ms=T0, reason="a test", by="me")
+    (drawn,), (told,) = journal.request_columns([1]), journal.outcome_columns([1])
+    assert drawn.sticky
+    assert told.sticky
+    assert len(told.nonces) == 3
+    assert list(journal.request_columns([7])) == list(journal.outcome_columns([7])) == []
+
+
 def test_a_feature_is_read_of_first_rows(journal: Journal) -> None:
     kept = Rows([[30, "de"], [40, "es"]], ("age", "country"))
     drawn = [

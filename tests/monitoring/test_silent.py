@@ -73,9 +73,8 @@ def test_so_many_silent_ones_would_open_the_decision_again(journal: SqlJournal) 
 
 
 def lowered_mean(evidence: Evidence, share: float) -> float:
-    own = evidence.asked.arms == 1
     told = evidence.rewards[evidence.arms == 1]
-    silent = int((own & ~evidence.asked.answered).sum())
+    silent = int((evidence.asked.closed - evidence.asked.answered)[:, 1].sum())
     bad = round(share * silent)
     return float((told.sum() + (silent - bad) * told.mean()) / (told.size + silent))
 

@@ -32,6 +32,7 @@ from mlops.journal.records import (
 )
 
 if TYPE_CHECKING:
+    from mlops.journal.columns import OutcomeColumns, RequestColumns
     from mlops.journal.streaming import Decisions
 
 
@@ -163,6 +164,24 @@ class Evidence(Protocol):
 
         Args:
             revisions: Only requests that these answered.
+        """
+        ...
+
+    def request_columns(self, revisions: Iterable[int]) -> Iterator[RequestColumns]:
+        """Read every request for which the policy drew an arm, some at a time, as columns.
+
+        They come in the order of the log, which is nearly, and not always, that of the draws.
+
+        Args:
+            revisions: Only requests that these answered.
+        """
+        ...
+
+    def outcome_columns(self, revisions: Iterable[int]) -> Iterator[OutcomeColumns]:
+        """Read outcomes of drawn requests that count, in order of arrival, some at a time.
+
+        Args:
+            revisions: Only outcomes of these revisions.
         """
         ...
 

@@ -155,14 +155,13 @@ def read_traffic(connection: Connection) -> list[Traffic]:
     d = decisions.c
     drawn = d.propensity > 0
     refused = and_(drawn, d.status >= 400, d.status < 500)
-    unit = func.coalesce(d.unit, d.nonce)
     query = (
         select(
             d.revision,
             d.arm,
             _count(drawn),
             # A decision without a sticky unit is its own unit.
-            func.count(distinct(case((drawn, unit)))),
+            func.count(distinct(case((drawn, d.unit)))) + _count(and_(drawn, d.unit.is_(None))),
             _count(d.propensity == 0),
             _count(d.status >= 500),
             func.sum(d.n_rows),

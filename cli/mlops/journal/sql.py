@@ -14,8 +14,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import progress, pruning, reading, voiding
+from mlops.journal import columns, progress, pruning, reading, voiding
 from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.columns import OutcomeColumns, RequestColumns
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
 from mlops.journal.inserting import ColumnIds, insert_decisions
@@ -213,6 +214,16 @@ class SqlJournal:
         """See `Evidence.drawn_requests`."""
         with self._reading() as connection:
             yield from reading.read_drawn_requests(connection, revisions)
+
+    def request_columns(self, revisions: Iterable[int]) -> Iterator[RequestColumns]:
+        """See `Evidence.request_columns`."""
+        with self._reading() as connection:
+            yield from columns.read_request_columns(connection, revisions)
+
+    def outcome_columns(self, revisions: Iterable[int]) -> Iterator[OutcomeColumns]:
+        """See `Evidence.outcome_columns`."""
+        with self._reading() as connection:
+            yield from columns.read_outcome_columns(connection, revisions)
 
     def joined_rows(self) -> Iterator[JoinedRow]:
         """Read every row of every request with its outcomes; see `read_joined_rows`."""

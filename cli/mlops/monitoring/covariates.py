@@ -90,7 +90,7 @@ def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
         and from_dict(event.spec).experiment == evidence.spec.experiment
     }  # fmt: skip
     others = sorted({traffic.revision for traffic in journal.traffic()} - same)
-    begin_ms = int(evidence.asked.times_ms[0]) if evidence.asked.times_ms.size else 0
+    begin_ms = evidence.asked.span_ms[0] if evidence.asked.span_ms else 0
     sums: dict[bytes, list[float]] = {}
     terms = Terms.of(costs=evidence.spec.costs)
     for seen in journal.observations(others) if others else ():

@@ -30,14 +30,33 @@ class InForce:
         The decision names it. Where that was shed there is only its propensity, and the row of its
         revision is taken that gives its arm the nearest one.
         """
-        rows = np.zeros(units.revisions.size, dtype=np.int64)
+        rows = self.rows(units.revisions, units.epochs)
+        lost = np.flatnonzero(units.epochs < 0)
+        rows[lost] = self.rows_of_lost(
+            units.revisions[lost], units.arms[lost], units.propensities[lost]
+        )
+        return rows
+
+    def rows(self, revisions: NDArray[np.int64], epochs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the row of each pair of revision and epoch, (m,); 0 where there is none."""
+        rows = np.zeros(revisions.size, dtype=np.int64)
         for row, (revision, epoch) in enumerate(self.epochs):
-            rows[(units.revisions == revision) & (units.epochs == epoch)] = row
+            rows[(revisions == revision) & (epochs == epoch)] = row
+        return rows
+
+    def rows_of_lost(
+        self,
+        revisions: NDArray[np.int64],
+        arms: NDArray[np.int64],
+        propensities: NDArray[np.float64],
+    ) -> NDArray[np.int64]:
+        """Return the row of each request whose decision was shed, (m,)."""
+        rows = np.zeros(revisions.size, dtype=np.int64)
         known = np.array(self.epochs, dtype=np.int64).reshape(-1, 2)
-        for unit in np.flatnonzero(units.epochs < 0):
-            candidates = np.flatnonzero(known[:, 0] == units.revisions[unit])
+        for unit in range(revisions.size):
+            candidates = np.flatnonzero(known[:, 0] == revisions[unit])
             if candidates.size:
-                away = self.weights[candidates, units.arms[unit]] - units.propensities[unit]
+                away = self.weights[candidates, arms[unit]] - propensities[unit]
                 rows[unit] = candidates[np.argmin(np.abs(away))]
         return rows
 

@@ -8,9 +8,11 @@ What a unit is, which feedback counts for it and in which order units stand is s
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,56 +21,24 @@ from mlops.journal.base import Journal
 from mlops.journal.caps import Caps
 from mlops.journal.records import Traffic
 from mlops.journal.terms import terms_of
-from mlops.monitoring.epochs import in_force
+from mlops.monitoring.asked import Asked, AskedCounts
+from mlops.monitoring.columns import StickyError, are_requests, count_requests
+from mlops.monitoring.epochs import InForce, in_force
 from mlops.monitoring.experiment import (
     Experiment,
     Finished,
     begin_ms,
     newest_experiment,
 )
-from mlops.monitoring.outcomes import OutcomeTally, Truth, Underived
+from mlops.monitoring.outcomes import OutcomeTally, Underived
+from mlops.monitoring.truths import Truth, Truths
 from mlops.monitoring.units import Units, fold
 from mlops.rewards import Range, Terms, reward_called, reward_range, within_floats
 from mlops.spec.analysis import Analysis, Per
 from mlops.spec.deployment import DeploymentSpec
 from mlops.stats.adjusted import ratio_rewards
 
-__all__ = ["Asked", "Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Units that the policy drew an arm for, with or without feedback; m, in order of the draws.
-
-    Attributes:
-        arms: Arm of each, (m,).
-        strata: Row of `Evidence.weights` by which its arm was drawn, (m,).
-        propensities: Probability with which its arm was drawn, (m,).
-        times_ms: When it was drawn, (m,), milliseconds since 1970 in UTC.
-        closed: Whether its feedback window has closed, (m,); always, where there is none.
-        answered: Whether it has a reward by feedback, (m,).
-        failed: Whether all its requests failed, (m,).
-        latency_ms: Mean latency of its requests, (m,).
-        errors: Share of its requests answered with 5xx, (m,).
-        refusals: Share of its requests answered with 4xx, (m,).
-    """
-
-    arms: NDArray[np.int64]
-    strata: NDArray[np.int64]
-    propensities: NDArray[np.float64]
-    times_ms: NDArray[np.int64]
-    closed: NDArray[np.bool_]
-    answered: NDArray[np.bool_]
-    failed: NDArray[np.bool_]
-    latency_ms: NDArray[np.float64]
-    errors: NDArray[np.float64]
-    refusals: NDArray[np.float64]
-
-    def count(self, chosen: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.int64]:
-        """Count chosen units by row of the weights and arm, (s, k)."""
-        counts = np.zeros(shape, dtype=np.int64)
-        np.add.at(counts, (self.strata[chosen], self.arms[chosen]), 1)
-        return counts
+__all__ = ["Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +62,8 @@ class Evidence:
             first outcome arrived, or, with a feedback window, when its first request did.
         units: Which unit it is, as in `monitoring.units.Units.keys`, (n,).
         nonces: Of each unit's first request, (n,).
-        asked: All units, with or without feedback.
+        asked: All units, with or without feedback, counted.
+        everybody: Each of them; None where nothing needs more than the counts.
         terms: What the reward needs to know of each arm.
         truths: Truths that met their predictions.
         outcomes: Outcomes with a reward, of each arm; units have one or more.
@@ -131,9 +102,10 @@ class Evidence:
     times_ms: NDArray[np.int64]
     units: NDArray[np.bytes_]
     nonces: NDArray[np.bytes_]
-    asked: Asked
+    asked: AskedCounts
+    everybody: Asked | None
     terms: tuple[Terms, ...]
-    truths: tuple[Truth, ...]
+    truths: Truths
     outcomes: tuple[int, ...]
     underived: tuple[Underived, ...]
     capped: int
@@ -177,27 +149,109 @@ def gather(
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     events = journal.revision_events()
     experiment = newest_experiment(events, whole=whole)
-    spec, revisions = experiment.spec, experiment.revisions
+    spec = experiment.spec
     if reward:
         spec = replace(spec, reward=reward, reward_range=None, analysis=Analysis())
     traffic = journal.traffic()
     terms = terms_of(events, spec)
-    tally = OutcomeTally(
-        reward_called(spec.reward), terms, bounds_of(spec, terms), experiment.ended_ms
+    forces = in_force(journal, experiment)
+
+    def tally() -> OutcomeTally:
+        bounds = bounds_of(spec, terms)
+        return OutcomeTally(reward_called(spec.reward), terms, bounds, experiment.ended_ms)
+
+    common = _Common(
+        journal, experiment, spec, forces, terms, now_ms, whole,
+        base=spec.index_of(baseline) if baseline else 0, traffic=traffic,
+    )  # fmt: skip
+    if are_requests(experiment, spec):
+        with contextlib.suppress(StickyError):
+            return _of_requests(common, tally())
+    return _of_units(common, tally())
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """What the evidence of an experiment is made from, whatever its units are."""
+
+    journal: Journal
+    experiment: Experiment
+    spec: DeploymentSpec
+    forces: InForce
+    terms: tuple[Terms, ...]
+    now_ms: int
+    whole: bool
+    base: int
+    traffic: Sequence[Traffic]
+
+    def evidence(self, tally: OutcomeTally, **of_units: Any) -> Evidence:  # noqa: ANN401 - fields
+        """Complete what is known of the units."""
+        experiment, journal = self.experiment, self.journal
+        before = of_units.pop("before")
+        before += sum(t.units for t in self.traffic if t.revision in experiment.earlier)
+        return Evidence(
+            spec=self.spec,
+            base=self.base,
+            revisions=experiment.revisions,
+            weights=self.forces.weights,
+            epochs=self.forces.epochs,
+            traffic=tuple(t for t in self.traffic if t.revision in experiment.revisions),
+            terms=self.terms,
+            truths=tally.truths,
+            outcomes=tuple(tally.outcomes[arm] for arm in range(len(self.spec.arms))),
+            underived=tally.underived(),
+            extreme=tally.extreme,
+            voided=sum(v.outcomes for v in journal.voids() if v.revision in experiment.revisions),
+            late=tally.late,
+            before=before,
+            now_ms=self.now_ms,
+            notes=experiment.notes,
+            lost=journal.losses().get("decision", 0),
+            finished=experiment.finished,
+            **of_units,
+        )
+
+
+def _of_requests(common: _Common, tally: OutcomeTally) -> Evidence:
+    found = count_requests(
+        common.journal, common.experiment, common.forces, tally, whole=common.whole
     )
+    # Sums of outcomes keep the promised range as well.
+    rewards = np.clip(found.rewards, *(tally.bounds or (-np.inf, np.inf)))
+    outside = int((rewards != found.rewards).sum())
+    return common.evidence(
+        tally,
+        arms=found.arms,
+        rewards=rewards,
+        bounds=tally.bounds,
+        propensities=found.propensities,
+        strata=found.strata,
+        times_ms=found.times_ms,
+        units=found.keys,
+        nonces=found.nonces,
+        asked=found.asked,
+        everybody=None,
+        capped=tally.capped + outside,
+        left_out=(found.returning, 0, found.unknown),
+        before=found.before,
+        since_ms=found.since_ms,
+    )
+
+
+def _of_units(common: _Common, tally: OutcomeTally) -> Evidence:
+    journal, spec, revisions = common.journal, common.spec, common.experiment.revisions
     caps = Caps(spec.attribution)
     units = fold(
-        journal.drawn_requests((*_remembered(experiment), *revisions)),
+        journal.drawn_requests((*_remembered(common.experiment), *revisions)),
         caps.within(o for o in journal.observations(revisions) if o.propensity > 0),
         spec.attribution,
         tally.reward_of,
         sticky=bool(spec.sticky_by),
-        now_ms=now_ms,
+        now_ms=common.now_ms,
         summed=bool(spec.analysis.per),
     )
-    forces = in_force(journal, experiment)
-    strata = forces.rows_of(units)
-    since_ms = 0 if whole else begin_ms(units.requests_ms)
+    strata = common.forces.rows_of(units)
+    since_ms = 0 if common.whole else begin_ms(units.requests_ms)
     own = np.isin(units.revisions, revisions)
     taken = own & (units.decided_ms >= since_ms)
     judged = units.judged[taken[units.judged]]
@@ -208,14 +262,9 @@ def gather(
     outside = int((rewards != units.rewards[judged]).sum())
     if sums is not None:
         rewards = ratio_rewards(sums[0], sums[1], units.arms[judged])
-    ended = sum(t.units for t in traffic if t.revision in experiment.earlier)
-    return Evidence(
-        spec=spec,
-        base=spec.index_of(baseline) if baseline else 0,
-        revisions=revisions,
-        weights=forces.weights,
-        epochs=forces.epochs,
-        traffic=tuple(t for t in traffic if t.revision in revisions),
+    everybody = _asked(units, strata, taken)
+    return common.evidence(
+        tally,
         arms=units.arms[judged],
         rewards=rewards,
         bounds=bounds,
@@ -224,23 +273,15 @@ def gather(
         times_ms=(units.known_ms if units.by_arrival else units.decided_ms)[judged],
         units=units.keys[judged],
         nonces=units.nonces[judged],
-        asked=_asked(units, strata, taken),
-        terms=terms,
-        truths=tuple(tally.truths),
-        outcomes=tuple(tally.outcomes[arm] for arm in range(len(spec.arms))),
-        underived=tally.underived(),
+        asked=everybody.counted(
+            common.forces.weights, failures=spec.attribution.failed is not None
+        ),
+        everybody=everybody,
         capped=tally.capped + outside,
-        extreme=tally.extreme,
-        voided=sum(void.outcomes for void in journal.voids() if void.revision in revisions),
-        late=tally.late,
         left_out=(units.returning, units.too_late, units.unknown),
-        before=ended + int((own & (units.decided_ms < since_ms)).sum()),
-        now_ms=now_ms,
-        notes=experiment.notes,
-        over_caps=tuple(caps.notes()),
-        lost=journal.losses().get("decision", 0),
-        finished=experiment.finished,
+        before=int((own & (units.decided_ms < since_ms)).sum()),
         since_ms=since_ms,
+        over_caps=tuple(caps.notes()),
         sums=sums,
     )
 

@@ -25,6 +25,7 @@ MAX_GAP_DAYS = 30.0
 #: Longest time with all traffic on one of the arms that does not end the experiment, days.
 MAX_END_DAYS = 1.0
 _DAY_MS = 86_400_000
+_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,13 @@ def begin_ms(decided_ms: NDArray[np.int64], max_gap_days: float = MAX_GAP_DAYS) 
         decided_ms: Times of requests, (n,), ascending, milliseconds since 1970 in UTC.
         max_gap_days: Longest time without requests that is no gap.
     """
-    gaps = np.flatnonzero(np.diff(decided_ms) > max_gap_days * _DAY_MS)
-    return int(decided_ms[gaps[-1] + 1]) if gaps.size else 0
+    # The last gap is all that matters, and memory for all of them is spared.
+    for end in range(decided_ms.size, 0, -_AT_ONCE):
+        start = max(end - _AT_ONCE - 1, 0)
+        gaps = np.flatnonzero(np.diff(decided_ms[start:end]) > max_gap_days * _DAY_MS)
+        if gaps.size:
+            return int(decided_ms[start + gaps[-1] + 1])
+    return 0
 
 
 def _last_end(

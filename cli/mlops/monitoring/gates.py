@@ -76,7 +76,7 @@ def gates_of(evidence: Evidence, bounds: Sequence[Bounds]) -> tuple[Gate, ...]:
         evidence: All of the experiment.
         bounds: The comparisons.
     """
-    if len(evidence.spec.arms) < 2 or not evidence.asked.arms.size:
+    if len(evidence.spec.arms) < 2 or not evidence.asked.n:
         return ()
     gates = []
     if evidence.spec.attribution.failed is None:
@@ -90,9 +90,7 @@ def gates_of(evidence: Evidence, bounds: Sequence[Bounds]) -> tuple[Gate, ...]:
 
 def _doubt(evidence: Evidence) -> list[Gate]:
     """Wait where the split is nearly broken: what breaks it often makes an effect, too."""
-    asked = evidence.asked
-    shape = evidence.weights.shape
-    ratio = sample_ratio(asked.count(np.ones(asked.arms.size, dtype=bool), shape), evidence.weights)
+    ratio = sample_ratio(evidence.asked.all, evidence.weights)
     if not ratio.doubtful or ratio.mismatch:
         return []
     text = "The shares of the traffic lie further from the weights than they should."
@@ -102,8 +100,7 @@ def _doubt(evidence: Evidence) -> list[Gate]:
 
 def _failures(evidence: Evidence) -> Gate:
     asked = evidence.asked
-    everybody = np.ones(asked.arms.size, dtype=bool)
-    found = _test(evidence, everybody, ~asked.failed)
+    found = missing_feedback(asked.all, asked.all - asked.failed, evidence.weights)
     shares = _shares(evidence, 1 - found.rates)
     if not found.differs:
         return Gate("failures", True, found.p_value, f"Failed requests: {shares}.")
@@ -121,9 +118,7 @@ def _failures(evidence: Evidence) -> Gate:
 def feedback_test(evidence: Evidence) -> MissingFeedback:
     """Test whether the same shares of requests have feedback, by revision and arm."""
     asked = evidence.asked
-    # With a reward of their own, failures are not silent.
-    answered = asked.answered | (asked.failed & (evidence.spec.attribution.failed is not None))
-    return _test(evidence, asked.closed, answered)
+    return missing_feedback(asked.closed, asked.told, evidence.weights)
 
 
 def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
@@ -161,14 +156,6 @@ def _rests_on_silence(evidence: Evidence, bounds: Bounds, rates: NDArray[np.floa
     shares = float(rates[bounds.candidate]), float(rates[evidence.base])
     low, high = robust_interval((bounds.lower, bounds.upper), ours, theirs, shares)
     return low <= 0 <= high
-
-
-def _test(
-    evidence: Evidence, asked: NDArray[np.bool_], answered: NDArray[np.bool_]
-) -> MissingFeedback:
-    shape = evidence.weights.shape
-    counts = evidence.asked.count(asked, shape)
-    return missing_feedback(counts, evidence.asked.count(asked & answered, shape), evidence.weights)
 
 
 def _shares(evidence: Evidence, rates: NDArray[np.float64]) -> str:

@@ -133,7 +133,8 @@ _HINTS: dict[State, str] = {
 
 def _of_requests(evidence: Evidence, name: str) -> Evidence:
     """Evidence in which a metric of all requests is the reward, with or without feedback."""
-    asked = evidence.asked
+    asked = evidence.everybody
+    assert asked is not None, "a guardrail of requests asks for each of them"
     values = {LATENCY: asked.latency_ms, ERRORS: asked.errors, REFUSALS: asked.refusals}[name]
     return replace(
         evidence,

@@ -5,29 +5,32 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from mlops.journal.columns import OutcomeColumns
 from mlops.journal.records import Observation, Value
+from mlops.journal.rows import prediction_of
+from mlops.monitoring.truths import Truth, Truths
 from mlops.rewards import (
     LARGEST,
-    Answer,
     Range,
     Reward,
     Terms,
+    all_within_floats,
     capped,
     is_within,
     within_floats,
 )
 from mlops.rewards.choosing import fitting_reward
 
-
-@dataclass(frozen=True, slots=True)
-class Truth:
-    """One truth that met its prediction, in order of arrival."""
-
-    time_ms: int
-    arm: int
-    prediction: Answer
-    truth: Value
+Floats = NDArray[np.float64]
+# Prediction and truth by position.
+_Others: TypeAlias = dict[int, tuple[Value, Value]]
+_NEVER_MS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class OutcomeTally:
     terms: Sequence[Terms]
     bounds: Range | None
     ended: Mapping[int, int]
-    truths: list[Truth] = field(default_factory=list)
+    truths: Truths = field(default_factory=Truths)
     outcomes: Counter[int] = field(default_factory=Counter)
     capped: int = 0
     extreme: int = 0
@@ -88,6 +91,47 @@ class OutcomeTally:
         self.capped += not is_within(value, self.bounds)
         return capped(value, self.bounds)
 
+    def rewards_of(self, seen: OutcomeColumns) -> NDArray[np.float64]:
+        """Return what `reward_of` does for each of n outcomes; NaN for None."""
+        ended = np.array([self.ended.get(each, _NEVER_MS) for each in seen.revisions.tolist()])
+        self.late += int((seen.times_ms > ended).sum())
+        predictions = np.where(seen.matched, seen.predictions, np.nan)
+        others = _no_numbers(seen, predictions)
+        self._add_truths(seen, predictions, others)
+        derived = self.reward.of_numbers(predictions, seen.truths)
+        values = all_within_floats(seen.rewards)
+        if derived is not None:
+            values = np.where(np.isnan(seen.rewards), derived, values)
+        for at in np.flatnonzero(np.isnan(values)).tolist():
+            one = _observation(seen, at, others, predictions)
+            try:
+                values[at] = self._value(one)
+            except ValueError as error:
+                self._note(one, str(error))
+        known = ~np.isnan(values)
+        self.outcomes.update(seen.arms[known].tolist())
+        self.extreme += int((np.abs(values[known]) >= LARGEST).sum())
+        if self.bounds is None:
+            return values
+        low, high = self.bounds
+        self.capped += int(((values < low) | (values > high)).sum())
+        return np.where(values < low, low, np.where(values > high, high, values))
+
+    def _add_truths(self, seen: OutcomeColumns, predictions: Floats, others: _Others) -> None:
+        both = ~np.isnan(predictions) & ~np.isnan(seen.truths)
+        kept = {at: pair for at, pair in others.items() if None not in pair}
+        both[list(others)] = False
+        both[list(kept)] = True
+        where = np.flatnonzero(both)
+        positions = dict(zip(where.tolist(), range(where.size), strict=True)) if kept else {}
+        self.truths.extend(
+            seen.times_ms[where],
+            seen.arms[where],
+            predictions[where],
+            seen.truths[where],
+            {positions[at]: pair for at, pair in kept.items()},
+        )
+
     def underived(self) -> tuple[Underived, ...]:
         """Outcomes without a reward, the most frequent reason first."""
         return tuple(
@@ -107,3 +151,41 @@ class OutcomeTally:
             terms = self.terms[seen.arm]
             self._instead[reason] = fitting_reward(seen.prediction, seen.truth, terms)
         self._reasons[reason] += 1
+
+
+def _no_numbers(seen: OutcomeColumns, predictions: Floats) -> _Others:
+    """Prediction and truth, by position, of outcomes where one of them is no plain number."""
+    found: _Others = {}
+    pairs = zip(seen.truth_texts, seen.prediction_texts, strict=True)
+    matched = seen.matched
+    for at, (truth_text, prediction_text) in enumerate(pairs):
+        if truth_text is not None or (prediction_text is not None and matched[at]):
+            number = _known(predictions[at])
+            text = prediction_text if matched[at] else None
+            truth = orjson.loads(truth_text) if truth_text is not None else _known(seen.truths[at])
+            found[at] = prediction_of(number, text, int(seen.rows[at])), truth
+    return found
+
+
+def _known(number: float) -> float | None:
+    return None if number != number else float(number)
+
+
+def _observation(
+    seen: OutcomeColumns, at: int, others: _Others, predictions: Floats
+) -> Observation:
+    prediction, truth = others.get(at) or (_known(predictions[at]), _known(seen.truths[at]))
+    return Observation(
+        seq=0,
+        nonce=bytes(seen.nonces[at]),
+        row=int(seen.rows[at]),
+        time_ms=int(seen.times_ms[at]),
+        revision=int(seen.revisions[at]),
+        arm=int(seen.arms[at]),
+        propensity=float(seen.propensities[at]),
+        reward=_known(seen.rewards[at]),
+        truth=truth,
+        prediction=prediction,
+        unit=None,
+        decided_ms=None,
+    )

@@ -97,7 +97,7 @@ def basis_of(
     notes = []
     if rewards.size < _FEWEST:
         notes.append(f"The spread is that of only {rewards.size} rewards.")
-    days = (int(asked.times_ms[-1]) - int(asked.times_ms[0])) / _DAY_MS if asked.arms.size else 0.0
+    days = (asked.span_ms[1] - asked.span_ms[0]) / _DAY_MS if asked.span_ms else 0.0
     if days < _SHORT_DAYS:
         notes.append(
             f"The rate is that of {max(days * 1440, 0):.0f} minutes of traffic; "
@@ -107,7 +107,7 @@ def basis_of(
         pair_correlation = ASSUMED_PAIRS
         notes.append(assumed_pairs())
     closed = int(asked.closed.sum())
-    known = int((asked.closed & asked.answered).sum()) / closed if closed else 1.0
+    known = int(asked.answered.sum()) / closed if closed else 1.0
     fills = spec.attribution.fills_silence
     weights = evidence.weights[-1]
     order = [evidence.base, *(i for i in range(len(spec.arms)) if i != evidence.base)]
@@ -117,7 +117,7 @@ def basis_of(
         variance=float(rewards.var(ddof=1)),
         shares=tuple(float(weights[index]) for index in order),
         kind="units" if sticky else "requests",
-        per_day=asked.arms.size / days if days > 0 else None,
+        per_day=asked.n / days if days > 0 else None,
         answered=1.0 if fills else known or 1.0,
         binary=bool(np.isin(evidence.rewards, (0.0, 1.0)).all()),
         reward_range=evidence.bounds,
@@ -130,7 +130,7 @@ def basis_of(
 def _visits(evidence: Evidence) -> float:
     """Requests of a sticky unit so far."""
     drawn = sum(traffic.drawn for traffic in evidence.traffic)
-    return max(drawn / max(evidence.asked.arms.size, 1), 1.0)
+    return max(drawn / max(evidence.asked.n, 1), 1.0)
 
 
 def pair_correlation(rewards: NDArray[np.float64]) -> float | None:

@@ -12,12 +12,17 @@ They describe the labelled rows. None has an interval, and none decides anything
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeAlias
 
-from mlops.monitoring.evidence import Truth
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.monitoring.truths import Truth, Truths
 from mlops.rewards.base import NO_TERMS, Measure, Reward, Terms
 from mlops.rewards.brier import BRIER
 from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
@@ -62,6 +67,9 @@ _MEANS: dict[Measure, Reward] = {
     "log_loss": LOG_LOSS,
     "brier": BRIER,
 }
+# What rewards of numbers give.
+_OF_NUMBERS = {"rmse", "mae", "accuracy"}
+_AT_ONCE = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ def measure(
             measure does.
         terms: Classes of the arm.
     """
-    own = [seen for seen in truths if seen.arm == arm]
+    own = _own(truths, arm, wanted)
     values = _values(wanted, own, terms)
     if not any(value is not None for value in values.values()):
         values = _values(_fitting(own), own, terms)
@@ -152,24 +160,57 @@ def over_time(
     return tuple(found)
 
 
-def _values(
-    names: Iterable[Measure], truths: Sequence[Truth], terms: Terms
-) -> dict[Measure, float | None]:
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """Truths of one arm that are numbers, as are their predictions, n of them."""
+
+    predictions: NDArray[np.float64]
+    truths: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return self.truths.size
+
+
+_Own: TypeAlias = Sequence[Truth] | _Numbers
+
+
+def _own(truths: Sequence[Truth], arm: int, wanted: Sequence[Measure]) -> _Own:
+    if isinstance(truths, Truths) and set(wanted) <= _OF_NUMBERS:
+        numbers = truths.numbers(arm)
+        if numbers is not None:
+            return _Numbers(*numbers)
+    return [seen for seen in truths if seen.arm == arm]
+
+
+def _values(names: Iterable[Measure], truths: _Own, terms: Terms) -> dict[Measure, float | None]:
     return {name: _value(name, truths, terms) for name in names}
 
 
-def _value(name: Measure, truths: Sequence[Truth], terms: Terms) -> float | None:
+def _value(name: Measure, truths: _Own, terms: Terms) -> float | None:
     if name == "auc":
+        assert not isinstance(truths, _Numbers)
         return _auc(truths, terms)
     scores = _scores(_MEANS.get(name, SQUARED_ERROR), truths, terms)
-    if not scores:
+    if not len(scores):
         return None
-    mean = fmean(scores)
+    mean = _mean(scores)
     return math.sqrt(-mean) if name == "rmse" else mean if name == "accuracy" else -mean
 
 
-def _scores(reward: Reward, truths: Sequence[Truth], terms: Terms) -> list[float]:
+def _mean(scores: Sequence[float] | NDArray[np.float64]) -> float:
+    """The mean, rounded once: the sum is exact (Shewchuk 1997), in whatever order."""
+    if not isinstance(scores, np.ndarray):
+        return fmean(scores)
+    parts = (scores[at : at + _AT_ONCE].tolist() for at in range(0, scores.size, _AT_ONCE))
+    return math.fsum(itertools.chain.from_iterable(parts)) / scores.size
+
+
+def _scores(reward: Reward, truths: _Own, terms: Terms) -> Sequence[float] | NDArray[np.float64]:
     """Rewards of those truths that have one; a text is no number here, whatever it looks like."""
+    if isinstance(truths, _Numbers):
+        values = reward.of_numbers(truths.predictions, truths.truths)
+        assert values is not None
+        return values[~np.isnan(values)]
     numeric = reward.needs_numbers
     found = []
     for seen in truths:
@@ -182,8 +223,10 @@ def _scores(reward: Reward, truths: Sequence[Truth], terms: Terms) -> list[float
     return found
 
 
-def _fitting(truths: Sequence[Truth]) -> tuple[Measure, ...]:
+def _fitting(truths: _Own) -> tuple[Measure, ...]:
     """Say what can be measured of most of these."""
+    if isinstance(truths, _Numbers):
+        return "rmse", "mae"
     numbers = sum(is_number(seen.prediction) and is_number(seen.truth) for seen in truths)
     if numbers * 2 >= len(truths):
         return "rmse", "mae"

@@ -30,7 +30,7 @@ from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
 from mlops.rewards import LARGEST, Range, reward_called
 from mlops.rewards.choosing import no_reward
 from mlops.spec.analysis import Analysis
-from mlops.stats.sample_ratio import latched_sample_ratio
+from mlops.stats.sample_ratio import latched_at
 from mlops.stats.sequence import ConfidenceSequence
 
 # Conditions that a comparison on the same rows shares with the live one.
@@ -261,7 +261,7 @@ def report_of(
         gates=gates,
         guardrails=guardrails,
         judged_ms=evidence.now_ms - window_ms if window_ms else None,
-        open=int((~evidence.asked.closed).sum()),
+        open=evidence.asked.open,
         finished=evidence.finished,
         analysis=spec.analysis,
         silent=tuple(filter(None, (silent_report(evidence, each) for each in bounds))),
@@ -283,9 +283,9 @@ def _sample_ratio(evidence: Evidence) -> SampleRatioReport | None:
     in the evidence for good.
     """
     asked = evidence.asked
-    if len(evidence.spec.arms) < 2 or not asked.arms.size:
+    if len(evidence.spec.arms) < 2 or not asked.n:
         return None
-    found = latched_sample_ratio(asked.arms, asked.strata, evidence.weights)
+    found = latched_at(asked.largest_evidence)
     return SampleRatioReport(found.p_value, found.mismatch, found.alpha)
 
 

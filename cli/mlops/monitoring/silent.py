@@ -57,14 +57,14 @@ def silent_report(evidence: Evidence, bounds: Bounds) -> SilentReport | None:
         evidence: All of the experiment.
         bounds: The comparison.
     """
-    rules, asked, pair = evidence.spec.attribution, evidence.asked, _pair(evidence, bounds)
+    rules, pair = evidence.spec.attribution, _pair(evidence, bounds)
     if rules.fills_silence or rules.missing == LEFT_OUT or evidence.sums is not None:
         return None
-    rates = [_rate(evidence, arm) for arm in pair]
+    rates = [evidence.asked.answer_rate(arm) for arm in pair]
     known = [evidence.arms == arm for arm in pair]
     if not evidence.arms.size or max(rates, default=1.0) <= 0 or min(rates) >= 1:
         return None
-    if not all(own.any() for own in known) or asked.arms.size == 0:
+    if not all(own.any() for own in known) or not evidence.asked.n:
         return None
     ends = evidence.bounds or (float(evidence.rewards.min()), float(evidence.rewards.max()))
     arms = evidence.spec.arms
@@ -98,15 +98,6 @@ def _pair(evidence: Evidence, bounds: Bounds) -> tuple[int, int]:
     return bounds.candidate, evidence.base
 
 
-def _rate(evidence: Evidence, arm: int, stratum: int | None = None) -> float:
-    """Share of an arm's closed requests with feedback; 1 without any request."""
-    asked = evidence.asked
-    own = (asked.arms == arm) & asked.closed
-    if stratum is not None:
-        own &= asked.strata == stratum
-    return float(asked.answered[own].mean()) if own.any() else 1.0
-
-
 def _over_revisions(
     evidence: Evidence, pair: tuple[int, int], ends: Range
 ) -> tuple[tuple[float, float] | None, tuple[float, float]]:
@@ -119,12 +110,13 @@ def _over_revisions(
         ours, theirs = (
             evidence.rewards[(evidence.arms == arm) & (evidence.strata == stratum)] for arm in pair
         )
-        rates = _rate(evidence, pair[0], stratum), _rate(evidence, pair[1], stratum)
+        first, second = (evidence.asked.answer_rate(arm, stratum) for arm in pair)
+        rates = first, second
         if not ours.size or not theirs.size or min(rates) <= 0:
             continue
         lee.append(lee_bounds(ours, theirs, rates))
         manski.append(manski_bounds((float(ours.mean()), float(theirs.mean())), rates, ends))
-        sizes.append(float((evidence.asked.strata == stratum).sum()))
+        sizes.append(float(evidence.asked.all[stratum].sum()))
     if not sizes or not sum(sizes):
         width = ends[1] - ends[0]
         return None, (-width, width)
@@ -141,7 +133,7 @@ def _tipping(evidence: Evidence, bounds: Bounds, ends: Range) -> float | None:
         return None
     leader = bounds.candidate if bounds.lower > 0 else evidence.base
     rewards: NDArray[np.float64] = evidence.rewards[evidence.arms == leader]
-    rate = _rate(evidence, leader)
+    rate = evidence.asked.answer_rate(leader)
     if not rewards.size or rate <= 0:
         return None
     lead = bounds.lower if bounds.lower > 0 else -bounds.upper

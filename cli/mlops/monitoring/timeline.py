@@ -136,7 +136,7 @@ def _picked(n: int) -> list[int]:
 
 
 def _promised(evidence: Evidence) -> tuple[float, ...]:
-    requests = np.bincount(evidence.asked.strata, minlength=len(evidence.weights))
+    requests = evidence.asked.all.sum(axis=1)
     if not requests.sum():
         return tuple(evidence.weights[-1].tolist())
     return tuple((requests @ evidence.weights / requests.sum()).tolist())

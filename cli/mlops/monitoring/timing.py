@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.monitoring.asked import Rhythm
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import Gate
 from mlops.spec.analysis import AUTO
@@ -20,7 +21,6 @@ _BLOCK = 100
 # Hours before traffic without a rhythm is believed to have none, and requests in each: with 5 an
 # hour a rhythm that moves traffic by half of its mean explains more than half of the counts.
 _RHYTHM_HOURS, _PER_HOUR = 48, 5.0
-_HOUR_MS = 3_600_000
 
 
 def duration_gate(evidence: Evidence) -> Gate | None:
@@ -37,15 +37,17 @@ def duration_gate(evidence: Evidence) -> Gate | None:
     if not evidence.times_ms.size:
         return None
     # What is not judged yet has shown nothing.
-    asked = evidence.asked.times_ms[evidence.asked.closed]
-    times = asked if asked.size else evidence.times_ms
-    days = float(times[-1] - times[0]) / _DAY_MS
+    seen = evidence.asked.judged
+    if seen.span_ms is None:
+        seen = Rhythm.of(evidence.times_ms)
+    assert seen.span_ms is not None
+    days = float(seen.span_ms[1] - seen.span_ms[0]) / _DAY_MS
     if min_days == AUTO:
         if days <= 1:
             return Gate(
                 "duration", True, None, f"Covers {_span(days)}: it speaks of that day only."
             )
-        if days < _WEEK_DAYS and _rhythm(times) == "none":
+        if days < _WEEK_DAYS and _rhythm(seen.hourly) == "none":
             text = f"Covers {_span(days)}; its traffic has no rhythm of days."
             return Gate("duration", True, None, text)
         min_days = _WEEK_DAYS
@@ -61,11 +63,10 @@ def duration_gate(evidence: Evidence) -> Gate | None:
     )
 
 
-def _rhythm(times_ms: NDArray[np.int64]) -> Literal["day", "week", "none"] | None:
+def _rhythm(hourly: NDArray[np.int64]) -> Literal["day", "week", "none"] | None:
     """The rhythm of traffic; None where too little of it was seen to say that it has none."""
-    hours = (times_ms - times_ms[0]) // _HOUR_MS
     # The last hour is not over.
-    hourly = np.bincount(hours)[:-1]
+    hourly = hourly[:-1]
     found = cycle(hourly)
     if found is None and hourly.size >= _RHYTHM_HOURS and hourly.mean() >= _PER_HOUR:
         return "none"

@@ -18,6 +18,7 @@ from mlops.rewards.base import (
     Reward,
     Terms,
     Value,
+    all_within_floats,
     within_floats,
 )
 from mlops.rewards.ranges import capped, is_within
@@ -33,6 +34,7 @@ __all__ = [
     "Reward",
     "Terms",
     "Value",
+    "all_within_floats",
     "capped",
     "is_own",
     "is_within",

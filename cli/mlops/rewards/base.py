@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float64]
+
 #: One value as JSON has it.
 Value: TypeAlias = bool | int | float | str | None
 #: What a model answered for one row: a value, or several by position or by name.
@@ -69,6 +74,8 @@ class Reward:
         compares: Kinds of answers that it can be derived from.
         default_for: Kinds of answers whose reward it is unless somebody says otherwise.
         measures: What a report shows of predictions and truths beside it; empty: what fits them.
+        derive_many: `derive` of predictions and truths that are numbers, (n,), to the last digit;
+            NaN where there is none. None where only `derive` knows.
     """
 
     name: str
@@ -82,6 +89,7 @@ class Reward:
     compares: frozenset[AnswerKind] = frozenset()
     default_for: frozenset[AnswerKind] = frozenset()
     measures: tuple[Measure, ...] = ()
+    derive_many: Callable[[Floats, Floats], Floats] | None = None
 
     def __call__(self, prediction: Answer, truth: Value, terms: Terms = NO_TERMS) -> float:
         """Return the reward of one row, at most `LARGEST` in size.
@@ -92,6 +100,13 @@ class Reward:
         if self.derive is None:
             raise ValueError(f"the reward `{self.name}` is sent by clients, not derived from truth")
         return within_floats(self.derive(prediction, truth, terms))
+
+    def of_numbers(self, predictions: Floats, truths: Floats) -> Floats | None:
+        """Return the reward of each of n numbers, NaN where there is none; None if unknown."""
+        if self.derive_many is None:
+            return None
+        known = ~(np.isnan(predictions) | np.isnan(truths))
+        return np.where(known, all_within_floats(self.derive_many(predictions, truths)), np.nan)
 
     @property
     def is_derived(self) -> bool:
@@ -117,3 +132,12 @@ def within_floats(value: float) -> float:
     """
     size = abs(value)
     return math.copysign(LARGEST, value) if size > LARGEST else value * (size >= 1 / LARGEST)
+
+
+def all_within_floats(values: Floats) -> Floats:
+    """Return `within_floats` of each value."""
+    size = np.abs(values)
+    within: Floats = np.where(
+        size > LARGEST, np.copysign(LARGEST, values), values * ~(size < 1 / LARGEST)
+    )
+    return within

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from mlops.rewards.base import Answer, Reward, Terms, Value
+import numpy as np
+
+from mlops.rewards.base import Answer, Floats, Reward, Terms, Value
 from mlops.rewards.kinds import is_single, pair_of
 
 _ERROR = "minus the {} difference of prediction and truth: 0 is perfect, and less error is more "
@@ -35,6 +37,23 @@ def _absolute(prediction: Answer, truth: Value, terms: Terms) -> float:
     return -abs(difference(prediction, truth))
 
 
+def _squared_of_many(predictions: Floats, truths: Floats) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = predictions - truths
+        return _where_finite(error, -(error * error))
+
+
+def _absolute_of_many(predictions: Floats, truths: Floats) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):
+        error = predictions - truths
+    return _where_finite(error, -np.abs(error))
+
+
+def _where_finite(error: Floats, reward: Floats) -> Floats:
+    kept: Floats = np.where(np.isfinite(error) & np.isfinite(reward), reward, np.nan)
+    return kept
+
+
 def _finite(error: float) -> float:
     if not math.isfinite(error):
         raise ValueError("the error between prediction and truth is not finite")
@@ -51,6 +70,7 @@ SQUARED_ERROR = Reward(
     compares=frozenset({"number", "whole", "boolean"}),
     default_for=frozenset({"number", ""}),
     measures=("rmse", "mae"),
+    derive_many=_squared_of_many,
 )
 
 ABSOLUTE_ERROR = Reward(
@@ -62,4 +82,5 @@ ABSOLUTE_ERROR = Reward(
     span=(-math.inf, 0.0),
     compares=frozenset({"number", "whole", "boolean"}),
     measures=("rmse", "mae"),
+    derive_many=_absolute_of_many,
 )

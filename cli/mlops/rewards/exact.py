@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from mlops.rewards.base import Answer, Reward, Terms, Value
 from mlops.rewards.kinds import is_single, pair_of, same
 from mlops.rewards.probabilities import label_of, split_by_truth
@@ -31,4 +33,5 @@ EXACT = Reward(
     compares=frozenset({"number", "whole", "boolean", "text", "probabilities"}),
     default_for=frozenset({"whole", "boolean", "text"}),
     measures=("accuracy",),
+    derive_many=lambda predictions, truths: (predictions == truths).astype(np.float64),
 )

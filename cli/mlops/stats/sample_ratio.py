@@ -36,6 +36,7 @@ day with a test made for one look; this one needs none. A 52/48 split instead of
 within 20,000 observations in 98 % of runs at 0.01 and in 94 % at 0.001 (2,000 runs).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -150,9 +151,45 @@ def latched_sample_ratio(
     Raises:
         ValueError: If shapes differ, or a row of weights is no distribution.
     """
-    largest = float(np.max(sample_ratio_path(arms, strata, weights), initial=0.0))
+    return latched_at(largest_evidence([(arms, strata)], weights), alpha=alpha)
+
+
+def latched_at(largest: float, *, alpha: float = ALPHA) -> SampleRatio:
+    """The test whose largest log e-value so far is known."""
     p_value = float(np.exp(-largest))
     return SampleRatio(p_value, p_value <= alpha, alpha)
+
+
+def largest_evidence(
+    pieces: Iterable[tuple[NDArray[np.integer], NDArray[np.integer]]], weights: ArrayLike
+) -> float:
+    """The largest of `sample_ratio_path`, at least 0, to the last digit.
+
+    Args:
+        pieces: Arms and strata as there, a part of the observations at a time.
+        weights: As there.
+    """
+    shares = _checked(weights)
+    counts = np.zeros(shares.shape, dtype=np.int64)
+    known, total, largest = np.zeros(len(shares)), 0.0, 0.0
+    for some, where in pieces:
+        if some.shape != where.shape or some.ndim != 1:
+            raise ValueError(f"arms {some.shape} and strata {where.shape} need one shape (n,)")
+        gains = np.zeros(some.shape)
+        for stratum, share in enumerate(shares):
+            members = np.flatnonzero(where == stratum)
+            if members.size:
+                one_hot = some[members, None] == np.arange(share.size)
+                seen = counts[stratum] + np.cumsum(one_hot, axis=0)
+                log_e = log_evidence(seen, share)
+                with np.errstate(invalid="ignore"):
+                    gains[members] = np.nan_to_num(
+                        np.diff(log_e, prepend=known[stratum]), nan=0.0, posinf=np.inf
+                    )
+                counts[stratum], known[stratum] = seen[-1], log_e[-1]
+        path = np.cumsum(np.concatenate([[total], gains]))
+        total, largest = float(path[-1]), max(largest, float(path.max()))
+    return largest
 
 
 def tilted_evidence(
