@@ -7,7 +7,7 @@ after its prediction, for every fourth request.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def _batch(
     return decisions, [(bytes(nonce), *rest) for nonce, *rest in outcomes]
 
 
-def _insert(connection: sqlite3.Connection, table: str, names: tuple[str, ...], rows: Any) -> None:
+def _insert(connection: sqlite3.Connection, table: str, names: tuple[str, ...], rows: Iterable[Any]) -> None:
     marks = ", ".join("?" for _ in names)
     columns = ", ".join(f'"{name}"' for name in names)
-    connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)  # noqa: S608 - constants
+    connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)
