@@ -94,7 +94,9 @@ def _batch(
     return decisions, [(bytes(nonce), *rest) for nonce, *rest in outcomes]
 
 
-def _insert(connection: sqlite3.Connection, table: str, names: tuple[str, ...], rows: Iterable[Any]) -> None:
+def _insert(
+    connection: sqlite3.Connection, table: str, names: tuple[str, ...], rows: Iterable[Any]
+) -> None:
     marks = ", ".join("?" for _ in names)
     columns = ", ".join(f'"{name}"' for name in names)
     connection.executemany(f"INSERT INTO {table} ({columns}) VALUES ({marks})", rows)

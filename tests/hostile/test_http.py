@@ -299,3 +299,9 @@ def test_who_has_asked_and_closes_one_side_gets_every_answer(server: Server, pat
 def test_a_body_far_beyond_the_limit_is_told_so(server: Server) -> None:
     """Only then has a client that sends all before it reads seen anything but a reset."""
     assert exchange(server, request("/invocations", b"x" * 70 * MIB)).status == 413
+
+
+@pytest.mark.parametrize("hosts", [0, 2])
+def test_a_request_has_one_host(server: Server, hosts: int) -> None:
+    lines = b"Host: localhost\r\n" * hosts
+    assert exchange(server, b"GET /ping HTTP/1.1\r\n" + lines + b"\r\n").status == 400

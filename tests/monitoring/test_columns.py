@@ -19,6 +19,7 @@ from mlops.journal.records import (
     Value,
 )
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring import columns
 from mlops.monitoring import evidence as module
 from mlops.monitoring.columns import StickyError
 from mlops.monitoring.evidence import Evidence, gather
@@ -47,7 +48,7 @@ def write(journal: SqlJournal, seed: int, *, reward: str, rules: Attribution, bo
     numeric = [pair for pair in _PAIRS if not any(isinstance(one, str) for one in pair)]
     pairs = numeric if seed % 2 else _PAIRS
     sent: list[tuple[bytes, int, int, float, int]] = []
-    now_ms, nonces = START_MS, []
+    now_ms, nonces = START_MS, list[bytes]()
     for revision in (1, 2, 3):
         share = float(chance.choice([0.5, 0.8]))
         spec = spec_of(("a", "b"), (share, 1 - share), reward, "", (-4.0, 3.0) if bounds else None)
@@ -75,8 +76,9 @@ def write(journal: SqlJournal, seed: int, *, reward: str, rules: Attribution, bo
             sent.append((nonce, revision, arm, propensity, rows))
             if chance.random() < 0.9:
                 decisions.append(
-                    Decision(nonce, at, revision, arm, propensity, rows, int(chance.integers(9e6)),
-                             status, "mlflow", predictions=answer, epoch=epoch)
+                    Decision(nonce, at, revision, arm, propensity, rows,
+                             int(chance.integers(9_000_000)), status, "mlflow",
+                             predictions=answer, epoch=epoch)
                 )  # fmt: skip
         for _ in range(150):
             now_ms += int(chance.integers(0, 2) * 500)
@@ -109,7 +111,9 @@ def journal(tmp_path: Path) -> Iterator[SqlJournal]:
 def same(one: Any, other: Any) -> bool:
     """Whether two values are equal to the last digit; NaN equals NaN."""
     if isinstance(one, np.ndarray):
-        return one.shape == other.shape and one.tobytes() == other.astype(one.dtype).tobytes()
+        return bool(one.shape == other.shape) and (
+            one.tobytes() == other.astype(one.dtype).tobytes()
+        )
     if isinstance(one, Truths):
         return [repr(each) for each in one] == [repr(each) for each in other]
     return repr(one) == repr(other)
@@ -137,7 +141,7 @@ def test_whatever_happens_it_is_the_same(
     reward = ("squared-error", "exact", "absolute-error", "given")[seed % 4]
     write(journal, seed, reward=reward, rules=_RULES[seed % 3], bounds=seed % 5 == 0)
     for options in ({"whole": True}, {"whole": False, "baseline": "b"}):
-        fixed = {"now_ms": START_MS + 100 * _DAY_MS, **options}
+        fixed: dict[str, Any] = {"now_ms": START_MS + 100 * _DAY_MS, **options}
         found, expected = gather(journal, **fixed), in_memory(journal, monkeypatch, **fixed)
         assert found.everybody is None
         assert expected.everybody is not None
@@ -162,7 +166,7 @@ def test_units_of_a_revision_that_was_sticky_are_kept_together(
         [],
     )  # fmt: skip
     raised = []
-    counting = module.count_requests
+    counting = columns.count_requests
 
     def watched(*args: Any, **options: Any) -> Any:
         try:

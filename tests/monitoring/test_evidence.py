@@ -150,7 +150,7 @@ def test_requests_of_one_sticky_unit_are_one_unit(diary: Diary) -> None:
     diary.rate(diary.decide(1, 5.0, unit=ann), 5.0)
     found = diary.read()
     assert (found.arms.tolist(), found.left_out) == ([1, 0, 0], (1, 0, 0))
-    assert found.everybody.arms.tolist() == [0, 1, 0]
+    assert found.asked.all.tolist() == [[2, 1], [0, 0]]
     assert found.strata.tolist() == [0, 0, 0]
     assert found.propensities.tolist() == [0.5, 0.5, 0.5]
     # Traffic counts her once.
