@@ -9,7 +9,7 @@ import nox
 
 nox.needs_version = ">=2024.10"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "imports", "tests", "wheel"]
+nox.options.sessions = ["lint", "types", "imports", "docs", "tests", "wheel"]
 nox.options.reuse_existing_virtualenvs = True
 
 _EXTRAS = ("auth", "fast", "grpc", "kubernetes", "postgres", "sweep")
@@ -122,3 +122,10 @@ def wheel(session: nox.Session) -> None:
         session.run("mlops", "train", "-P", "alpha=0.5")
         session.run("mlops", "models", "list", "--json")
         assert not (Path(folder) / "mlruns").exists()
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation site, in `build/site`; a broken link or a request elsewhere fails it."""
+    session.install("-e", ".[docs]")
+    session.run("python", "-m", "tests.docs.site")

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 import json
 import re
@@ -72,12 +73,14 @@ def _row(parameter: Any) -> str:
         name = f"`{value or parameter.name.upper()}`"
     else:
         names = [*parameter.opts, *parameter.secondary_opts]
-        name = ", ".join(f"`{each}`" for each in names) + (f" `{value}`" if value else "")
+        name = ", ".join(f"`{each}`" for each in names)
+        # A vertical line in a table cannot be quoted within backticks.
+        name += f" <code>{html.escape(value).replace('|', '&#124;')}</code>" if value else ""
     text = _prose(parameter.help)
     default = parameter.default
     if parameter.show_default is True and isinstance(default, str | int | float) and default:
         text += "" if isinstance(default, bool) else f" [default: {default}]"
-    return f"| {name.replace('|', chr(92) + '|')} | {_cell(text)} |"
+    return f"| {name} | {_cell(text)} |"
 
 
 def _prose(text: str | None) -> str:
@@ -89,17 +92,17 @@ def _cell(text: str) -> str:
 
 
 def settings() -> str:
-    """Return every setting by section: key, type, default, what it means, variables."""
+    """Return every setting by section: key, default, what it means, variables of other tools."""
     parts = []
     for section, record in SECTIONS.items():
         parts += [f"## [{section}]", "", _first_line(record), ""]
-        parts += ["| key | default | meaning | variables |", "|---|---|---|---|"]
+        parts += ["| key | default | meaning |", "|---|---|---|"]
         for item in fields(record):
-            key = f"MLOPS_{section}_{item.name}".upper()
-            foreign = [name.rpartition(":")[2] for name in item.metadata["env"]]
-            names = ", ".join(f"`{name}`" for name in (key, *foreign))
-            meaning = _cell(item.metadata["doc"])
-            parts.append(f"| `{item.name}` | `{_default(item)}` | {meaning} | {names} |")
+            foreign = [f"`{name.rpartition(':')[2]}`" for name in item.metadata["env"]]
+            meaning = _cell(item.metadata["doc"]) + (
+                f"; also {', '.join(foreign)}" if foreign else ""
+            )
+            parts.append(f"| `{item.name}` | `{_default(item)}` | {meaning} |")
         parts.append("")
     return "\n".join(parts)
 

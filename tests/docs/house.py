@@ -14,6 +14,7 @@ _PURPOSE = {
     "commands": "parse, call, render",
     "workflows": "flows that cross parts",
     "training": "the parts that do the work",
+    "audit": "who changed what",
     "registry": "what lasts: models, evidence, objects",
     "runtimes": "what executes a model",
     "spec": "records and pure functions",

@@ -20,6 +20,8 @@ from tests.docs.house import picture
 SITE = ROOT / "build" / "site"
 _LOADS = {"src", "srcset", "poster", "data", "action"}
 _LOADING_LINKS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "modulepreload"}
+#: What the theme would fetch from another host when a page has one of these.
+_FETCHED = re.compile(r"""class="[^"]*\b(mermaid|glightbox|pyodide)\b""")
 _CSS = re.compile(r"""(?:url\(|@import)\s*["']?((?:https?:)?//[^"')\s]+)""")
 
 
@@ -49,6 +51,7 @@ def requests_to_other_hosts(folder: Path) -> list[str]:
             page = _Loads()
             page.feed(text)
             addresses += [address for address in page.found if urlsplit(address).netloc]
+            addresses += _FETCHED.findall(text)
         loads += [f"{path.relative_to(folder)}: {address}" for address in addresses]
     return loads
 
