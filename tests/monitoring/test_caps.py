@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlops.consumers.base import Context
 from mlops.consumers.credits import CreditReader, Learner
-from mlops.errors import InvalidInputError
+from mlops.consumers.policy_state import PolicyState
+from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.records import Offset, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
@@ -100,14 +103,98 @@ def test_without_caps_everything_counts(journal: SqlJournal) -> None:
     assert (rewards(found), found.over_caps) == ({"ann": 5.0}, ())
 
 
-def test_a_policy_learns_within_the_cap_of_a_key(journal: SqlJournal) -> None:
-    rules = Attribution(repeated="sum", max_per_key=2, max_per_unit=1)
-    deploy(journal, rules, sticky_by="")
-    fill(journal, *(("", "eve", -9.0, 0) for _ in range(5)), *(("", "app", 1.0, 0),) * 2)
+def reader(journal: SqlJournal, start: Offset) -> CreditReader:
     spec = from_dict(next(event.spec for event in journal.revision_events() if event.spec))
-    learner = Learner(spec, {(1, 0): 0, (1, 1): 1}, (Terms(), Terms()))
-    earned = CreditReader(journal, learner, Offset()).read(T0)
-    assert [each.reward for each in earned] == [-9.0, -9.0, 1.0, 1.0]
+    return CreditReader(journal, Learner(spec, {(1, 0): 0, (1, 1): 1}, (Terms(), Terms())), start)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_policy_learns_within_the_cap_of_a_key(journal: SqlJournal, restarts: bool) -> None:
+    deploy(journal, Attribution(max_per_key=2), sticky_by="")
+    forced = replace(outcome(99, row=0, reward=-9.0, propensity=0.0), key_id="app")
+    journal.append([decision(99, propensity=0.0)], [forced])
+    reading, learnt = reader(journal, Offset()), []
+    sent = [("eve", -9.0)] * 5 + [("app", 1.0)] * 3
+    for number, (key, reward) in enumerate(sent):
+        journal.append([decision(number)], [replace(outcome(number, reward=reward), key_id=key)])
+        learnt += [each.reward for each in reading.read(T0)]
+        reading = reader(journal, reading.offset) if restarts else reading
+    assert learnt == [-9.0, -9.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("window_s", [0.0, 60.0])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_policy_learns_within_the_cap_of_a_request(
+    journal: SqlJournal, restarts: bool, window_s: float
+) -> None:
+    """One request of many rows would weigh as much as so many callers."""
+    deploy(journal, Attribution(max_per_unit=2, window_s=window_s), sticky_by="")
+    journal.append([decision(1, n_rows=5, predictions=[0.0] * 5), decision(2)], [])
+    reading, learnt = reader(journal, Offset()), []
+    for told in [*((1, row, -9.0) for row in range(5)), (2, 0, 1.0)]:
+        journal.append([], [outcome(told[0], row=told[1], reward=told[2])])
+        learnt += [each.reward for each in reading.read(T0)]
+        reading = reader(journal, reading.offset) if restarts else reading
+    learnt += [each.reward for each in reading.read(T0 + 120_000)]
+    assert learnt == ([-9.0, 1.0] if window_s else [-9.0, -9.0, 1.0])
+
+
+def test_clocks_that_differ_do_not_begin_a_cap_again(journal: SqlJournal) -> None:
+    deploy(journal, Attribution(max_per_key=2, per_key_s=60))
+    fill(journal, *((f"u{n}", "eve", 1.0, T0 % 60_000 + 60_000 * (n % 2)) for n in range(10)))
+    assert len(rewards(gather(journal))) <= 4
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_policy_forgets_what_is_voided(journal: SqlJournal, restarts: bool) -> None:
+    spec = replace(spec_of(["a", "b"], [0.5, 0.5], "given", ""), policy="epsilon-greedy")
+    journal.record([RevisionEvent(1, T0, "started", to_dict(spec))])
+    told = [(number % 2, float(number % 2)) for number in range(40)]
+    for number, (arm, reward) in enumerate(told):
+        journal.append([decision(number, arm=arm)], [outcome(number, arm=arm, reward=reward)])
+    clock = iter(range(T0, T0 + 10**9, 5_000))
+    learning = PolicyState(Context("wine", journal, {}), lambda: next(clock))
+    nothing: Any = ()
+
+    def share() -> float:
+        learning.consume(nothing)
+        return journal.epochs([1])[-1].probabilities[1]
+
+    assert share() > 0.8
+    eves = [decision(number).nonce for number in range(1, 30, 2)]
+    assert journal.void(eves, time_ms=T0, reason="made up", by="ann@box") == 15
+    if restarts:
+        learning = PolicyState(Context("wine", journal, {}), lambda: next(clock))
+    # Too few are left of one arm to conclude anything.
+    assert share() == 0.5
+    number = len(journal.epochs([1]))
+    assert share() == 0.5
+    assert len(journal.epochs([1])) == number
+
+
+def test_a_policy_loses_nothing_where_the_journal_fails_between_two_readings(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = Attribution(failed=0.0)
+    spec = replace(spec_of(["a", "b"], [0.5, 0.5], "given", ""), policy="epsilon-greedy")
+    journal.record([RevisionEvent(1, T0, "started", to_dict(replace(spec, attribution=rules)))])
+    for number in range(40):
+        arm = number % 2
+        told = outcome(number, arm=arm, reward=float(arm))
+        journal.append([decision(number, arm=arm)], [told])
+    clock = iter(range(T0, T0 + 10**9, 5_000))
+    learning = PolicyState(Context("wine", journal, {}), lambda: next(clock))
+    nothing: Any = ()
+    with monkeypatch.context() as away:
+        away.setattr(SqlJournal, "decisions", _away)
+        with pytest.raises(RemoteError):
+            learning.consume(nothing)
+    learning.consume(nothing)
+    assert journal.epochs([1])[-1].probabilities[1] > 0.8
+
+
+def _away(*_: object) -> None:
+    raise RemoteError("The journal is away.")
 
 
 def test_caps_make_another_experiment_and_their_absence_the_one_before() -> None:

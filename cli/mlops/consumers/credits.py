@@ -73,9 +73,10 @@ class CreditReader:
     def __init__(self, journal: Journal, learner: Learner, start: Offset) -> None:
         self._journal, self._learner = journal, learner
         self._rule: Attribution = learner.spec.attribution
-        # Of units it would have to remember each; and a restart begins to count again.
-        self._caps = Caps(self._rule, of_units=False)
-        self._at = start
+        self._caps = Caps(self._rule)
+        # What counts against the cap of a key is counted from the beginning.
+        self._at = Offset(start.decisions, 0 if self._rule.max_per_key else start.outcomes)
+        self._start = start.outcomes
         self._closed = start.decisions
         self._pending: dict[bytes, _Pending] = {}
         # (time, outcomes read by then), to know from where a restarted reader has to read.
@@ -107,15 +108,26 @@ class CreditReader:
         return list(self._closing(end, now_ms - int(self._rule.window_s * 1000)))
 
     def _outcomes(self, end: Offset) -> Iterator[Observation]:
-        while self._at.outcomes < end.outcomes:
-            some, upto = self._journal.outcomes(self._at.outcomes, end.outcomes, _LIMIT)
-            yield from self._caps.within(some)
+        """Yield outcomes of drawn requests that are within the caps."""
+        while (after := self._at.outcomes) < end.outcomes:
+            some, upto = self._journal.outcomes(after, end.outcomes, _LIMIT)
+            ours = [seen for seen in some if self._arm_of(seen) is not None]
+            if self._rule.max_per_unit:
+                # Whoever sticks to an arm takes part in no policy that learns: units are requests.
+                nonces = {seen.nonce for seen in ours}
+                self._caps.forget_units(self._journal.count_outcomes(nonces, after))
+            counted = self._caps.within(ours)
+            yield from (seen for seen in counted if seen.seq > self._start)
             self._at = Offset(self._at.decisions, upto)
+
+    def _arm_of(self, seen: Observation) -> int | None:
+        """Return the arm that an outcome is credited to; None if none drew it."""
+        return self._learner.arms.get((seen.revision, seen.arm)) if seen.propensity > 0 else None
 
     def _arrived(self, end: Offset) -> Iterator[Credit]:
         for seen in self._outcomes(end):
-            arm = self._learner.arms.get((seen.revision, seen.arm))
-            if arm is None or seen.propensity <= 0 or seen.ordinal:
+            arm = self._arm_of(seen)
+            if arm is None or seen.ordinal:
                 continue
             reward = self._learner.reward_of(seen, arm)
             if reward is not None:
@@ -136,8 +148,8 @@ class CreditReader:
             self._at = Offset(int(some.seqs[-1]), self._at.outcomes)
 
     def _keep(self, seen: Observation) -> None:
-        arm = self._learner.arms.get((seen.revision, seen.arm))
-        if arm is None or seen.propensity <= 0 or seen.decided_ms is None:
+        arm = self._arm_of(seen)
+        if arm is None or seen.decided_ms is None:
             return
         if seen.time_ms > seen.decided_ms + self._rule.window_s * 1000:
             return

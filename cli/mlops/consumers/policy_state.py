@@ -23,7 +23,7 @@ from mlops.policies.making import make_policy
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
 #: Parameters of an epoch that are not the policy's.
-_OFFSET = "offset"
+_OFFSET, _VOIDED = "offset", "voided"
 _LOOK_EVERY_MS = 1_000
 # Smaller moves are published together: each epoch is a row for every reader of the journal.
 _LEAST_MOVE, _PUBLISH_EVERY_MS = 0.005, 600_000
@@ -55,7 +55,13 @@ class PolicyState:
         if now_ms >= self._look_at:
             self._look_at = now_ms + _LOOK_EVERY_MS
             self._fold = _follow(self._journal, self._fold)
-        return Consumed(self._fold.step(now_ms) if self._fold is not None else 0)
+        # Where the journal fails, what was read until then is read again, by another fold.
+        fold, self._fold = self._fold, None
+        if fold is None:
+            return Consumed(0)
+        earned = fold.step(now_ms)
+        self._fold = fold
+        return Consumed(earned)
 
     def close(self) -> None:
         """See `Consumer.close`."""
@@ -67,6 +73,7 @@ class _Fold:
 
     Attributes:
         events: How many administrative rows there were when it was made.
+        voided: How many outcomes were void then.
         revision: The revision.
         journal: Where epochs are published.
         policy: Its policy.
@@ -78,6 +85,7 @@ class _Fold:
     """
 
     events: int
+    voided: int
     revision: int
     journal: Journal
     policy: Policy
@@ -103,15 +111,21 @@ class _Fold:
         if move < _LEAST_MOVE and not (late and move > 0):
             return
         offset = self.reader.offset
-        parameters = {**self.state.parameters, _OFFSET: [offset.decisions, offset.outcomes]}
+        parameters = {
+            **self.state.parameters,
+            _OFFSET: [offset.decisions, offset.outcomes],
+            _VOIDED: self.voided,
+        }
         number = self.epoch + 1
         self.journal.record([PolicyEpoch(self.revision, number, now_ms, shares, parameters)])
         self.epoch, self.published, self.published_ms = number, shares, now_ms
 
 
 def _follow(journal: Journal, fold: _Fold | None) -> _Fold | None:
-    """Return the fold of the live revision; the same one while nothing was deployed."""
-    events = journal.revision_events()
+    """Return the fold of the live revision; the same one while nothing is deployed or voided."""
+    events, voided = journal.revision_events(), journal.count_voids()
+    if fold is not None and fold.voided != voided:
+        fold = None
     if fold is not None and fold.events == len(events):
         return fold
     live = next((event for event in reversed(events) if is_spec(event)), None)
@@ -124,12 +138,13 @@ def _follow(journal: Journal, fold: _Fold | None) -> _Fold | None:
     policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
     if not policy.learns or len(spec.arms) < 2:
         return None
-    return _begin(journal, events, live.revision, spec, policy)
+    return _begin(journal, events, voided, live.revision, spec, policy)
 
 
 def _begin(
     journal: Journal,
     events: Sequence[RevisionEvent],
+    voided: int,
     revision: int,
     spec: DeploymentSpec,
     policy: Policy,
@@ -145,13 +160,16 @@ def _begin(
     learner = Learner(spec, arms, terms_of(events, spec))
     epochs = journal.epochs([revision])
     newest = max(epochs, key=lambda each: each.epoch, default=None)
-    if newest is not None and newest.epoch:
+    if newest is None or not newest.epoch:
+        state, offset = _inherited(journal, specs, voided, revision, spec, policy)
+    elif _is_whole(newest, voided):
         state, offset = _state(newest)
     else:
-        state, offset = _inherited(journal, specs, revision, spec, policy)
+        state, offset = State(newest.epoch, tuple(arm.weight for arm in spec.arms)), Offset()
     published = newest.probabilities if newest else tuple(arm.weight for arm in spec.arms)
     return _Fold(
         events=len(events),
+        voided=voided,
         revision=revision,
         journal=journal,
         policy=policy,
@@ -166,6 +184,7 @@ def _begin(
 def _inherited(
     journal: Journal,
     specs: Mapping[int, DeploymentSpec],
+    voided: int,
     revision: int,
     spec: DeploymentSpec,
     policy: Policy,
@@ -181,7 +200,7 @@ def _inherited(
         # Another memory: all there is in the journal is folded again.
         return fresh, Offset()
     newest = max(journal.epochs([max(earlier)]), key=lambda each: each.epoch)
-    if not newest.epoch:
+    if not newest.epoch or not _is_whole(newest, voided):
         return fresh, Offset()
     state, offset = _state(newest)
     back = _positions(spec, before)
@@ -192,8 +211,15 @@ def _inherited(
     return State(0, carried.probabilities, carried.parameters), offset
 
 
+def _is_whole(epoch: PolicyEpoch, voided: int) -> bool:
+    """Whether nothing was voided since, which cannot be taken out of a sum: all is folded again."""
+    told: int = (epoch.parameters or {}).get(_VOIDED, 0)
+    return told == voided
+
+
 def _state(epoch: PolicyEpoch) -> tuple[State, Offset]:
     parameters: dict[str, Any] = dict(epoch.parameters or {})
+    parameters.pop(_VOIDED, None)
     offset = Offset(*parameters.pop(_OFFSET, (0, 0)))
     return State(epoch.epoch, epoch.probabilities, parameters), offset
 

@@ -7,6 +7,7 @@ Whoever needs one of them asks for it alone, so that what stands in for a journa
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -147,6 +148,15 @@ class Stream(Protocol):
         """
         ...
 
+    def count_outcomes(self, nonces: Iterable[bytes], upto: int) -> Counter[bytes]:
+        """Count the outcomes of requests that count, up to an offset.
+
+        Args:
+            nonces: Of the requests.
+            upto: Offset of the last outcome that is counted.
+        """
+        ...
+
 
 class Evidence(Protocol):
     """What experiments are judged by."""
@@ -242,6 +252,10 @@ class History(Protocol):
 
     def voids(self) -> list[Void]:
         """Count voided outcomes by revision, time and reason, oldest first."""
+        ...
+
+    def count_voids(self) -> int:
+        """Count all voided outcomes."""
         ...
 
     def losses(self) -> dict[str, int]:

@@ -8,7 +8,7 @@ can push out what was there before, and whether one counts never depends on what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -48,18 +48,27 @@ class Caps:
 
     Attributes:
         rules: Of the experiment.
-        of_units: Whether units are capped; without, it needs a number for each key only.
         by_unit: Outcomes left out, by unit.
         by_key: Outcomes left out, by key.
     """
 
     rules: Attribution
-    of_units: bool = True
     by_unit: Counter[bytes] = field(default_factory=Counter)
     by_key: Counter[str] = field(default_factory=Counter)
     _of_unit: Counter[bytes] = field(default_factory=Counter)
     # Stretch of time, and how many came in it; of the last one of each key.
     _of_key: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def forget_units(self, counted: Mapping[bytes, int]) -> None:
+        """Remember nothing of units but how many outcomes of these have counted.
+
+        For readers that go through a journal bit by bit, and cannot remember every unit.
+
+        Args:
+            counted: Of each unit that may come next.
+        """
+        self._of_unit = Counter(counted)
+        self.by_unit.clear()
 
     def within(self, outcomes: Iterable[_T]) -> Iterator[_T]:
         """Yield the outcomes that count.
@@ -80,12 +89,13 @@ class Caps:
         if self.rules.max_per_key and outcome.key_id is not None:
             stretch = outcome.time_ms // width_ms if width_ms else 0
             last, came = self._of_key.get(outcome.key_id, (stretch, 0))
-            came = came + 1 if last == stretch else 1
-            self._of_key[outcome.key_id] = stretch, came
+            # Workers' clocks may differ; who goes back and forth does not begin again.
+            came = came + 1 if stretch <= last else 1
+            self._of_key[outcome.key_id] = max(last, stretch), came
             if came > self.rules.max_per_key:
                 self.by_key[outcome.key_id] += 1
                 return False
-        if self.of_units and self.rules.max_per_unit:
+        if self.rules.max_per_unit:
             unit = outcome.unit or outcome.nonce
             self._of_unit[unit] += 1
             if self._of_unit[unit] > self.rules.max_per_unit:

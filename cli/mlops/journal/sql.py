@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,7 @@ from mlops.journal.schema import outcomes
 from mlops.journal.storing import store
 from mlops.journal.streaming import (
     Decisions,
+    count_outcomes,
     log_end,
     log_lock,
     read_decisions,
@@ -190,6 +192,11 @@ class SqlJournal:
         with self._reading() as connection:
             return read_outcomes(connection, after, end, limit)
 
+    def count_outcomes(self, nonces: Iterable[bytes], upto: int) -> Counter[bytes]:
+        """See `Stream.count_outcomes`."""
+        with self._reading() as connection:
+            return count_outcomes(connection, nonces, upto)
+
     def claim(self, start: Progress, owner: str, now_ms: int, lease_ms: int) -> Progress | None:
         """See `Consumption.claim`."""
         with self._transaction() as connection:
@@ -289,6 +296,11 @@ class SqlJournal:
         """See `History.voids`."""
         with self._reading() as connection:
             return voiding.read_voids(connection)
+
+    def count_voids(self) -> int:
+        """See `History.count_voids`."""
+        with self._reading() as connection:
+            return voiding.count_voids(connection)
 
     def losses(self) -> dict[str, int]:
         """See `History.losses`."""
