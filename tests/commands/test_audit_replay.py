@@ -120,6 +120,7 @@ def test_a_person_who_was_there_before_keeps_the_arm(replayed: Shop) -> None:
         name: replay(replayed, first[name], 0, "--unit", name)["arm"] for name in ("ann", "bob")
     }
     assert set(arms.values()) <= {"modelA", "modelB"}
+    assert replay(replayed, ask(replayed, idempotency_key="order-7"), 0)["result"] == "same"
     other = replay(replayed, first["ann"], 10, "--unit", "bob")
     assert "another hash" in other["choice"]["reason"]
     assert other["answer"]["result"] == "same"
@@ -133,6 +134,11 @@ def test_a_person_who_was_there_before_keeps_the_arm(replayed: Shop) -> None:
         new = replay(replayed, ask(replayed, x_user="somebody new"), 0)
         assert new["choice"]["how"] == "drawn"
         assert new["choice"]["propensity"] == {"modelA": 0.01, "modelB": 0.99}[new["arm"]]
+        # A retry after the split has changed: the journal has what was answered first.
+        retried, _ = replayed.ask(idempotency_key="order-7")
+        told = replay(replayed, retried, 11)
+        assert (told["answer"]["result"], told["choice"]["result"]) == ("unknown", "unknown")
+        assert "Idempotency-Key was answered first" in told["choice"]["reason"]
     finally:
         replayed.ok("rollback")
 

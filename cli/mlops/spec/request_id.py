@@ -38,6 +38,7 @@ _VERSION = 1
 _BODY_BYTES = 28
 _TAG_BYTES = 8
 _CERTAIN = 2**32 - 1
+_SAME_MOMENT_S = 10
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _FORM = re.compile(rf"[A-Za-z0-9_-]{{{LENGTH}}}")
 
@@ -143,6 +144,15 @@ def _ask_for_chances() -> bytes:
     one, *others = (several[at : at + size] for at in range(0, len(several), size))
     _chances.extend(others)
     return one
+
+
+def has_fresh_nonce(rid: RequestId) -> bool:
+    """Whether a request had no idempotency key, going by the time in its nonce.
+
+    One of 200 million nonces of such keys has the right time by chance.
+    """
+    seconds = int.from_bytes(rid.nonce[:4], "big")
+    return abs(seconds - (rid.time_ms // 1000 & 0xFFFFFFFF)) <= _SAME_MOMENT_S
 
 
 def nonce_of(key: bytes, idempotency_key: str) -> bytes:

@@ -24,11 +24,12 @@ from mlops.protocols.base import ProtocolError, Rows
 from mlops.registry import fetched, open_registry
 from mlops.registry.content import read_content
 from mlops.registry.ledger import Entry, Ledger
+from mlops.registry.trust import check_trusted
 from mlops.runtimes.load import load_model
 from mlops.serving.answers import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec
-from mlops.spec.request_id import RequestId, read
+from mlops.spec.request_id import RequestId, has_fresh_nonce, read
 from mlops.spec.unit import salt_of, unit_hash
 
 Result: TypeAlias = Literal["same", "differs", "unknown"]
@@ -189,7 +190,7 @@ def _missing(arm: Arm, rid: RequestId, stored: StoredDecision | None) -> str:
         return "the request is not in the journal: it was shed under load, or is of another journal"
     decision = stored.decision
     if (decision.revision, decision.arm) != (rid.revision, rid.arm):
-        return "a retry of this request was answered by another revision or arm, and logged as that"
+        return "the journal has another revision or arm for it than its id"
     if stored.rows is None:
         return "its features were not kept, or are forgotten: `[journal] features`, `journal prune`"
     if decision.status >= 500:
@@ -212,6 +213,9 @@ def _predicted(
     now = read_content(folder).digest
     if told.content_then.startswith("sha256:") and now != told.content_then:
         return told.unknown("the files of the model are not those that were deployed", now)
+    if now != told.content_then:
+        # Nobody vouched for these files by deploying them.
+        check_trusted(settings, [arm.model], [folder])
     alone = replace(spec.only(arm.name), shadows=())
     pythons = isolate(settings, alone, [str(folder)], lambda _: None)
     loaded = load_model(folder, told.runtime_then or spec.runtime, python=next(iter(pythons), ""))
@@ -318,6 +322,12 @@ class _Choosing:
             return self._drawn(rid.nonce[-8:], 0)
         decision = stored.decision
         if (decision.revision, decision.arm) != (rid.revision, rid.arm):
+            if not has_fresh_nonce(rid):
+                return self._told(
+                    "unknown",
+                    "another request with this Idempotency-Key was answered first, by another "
+                    "revision or arm, and the journal keeps that",
+                )
             return self._told("differs", "the journal has another revision or arm than the id")
         if not math.isclose(decision.propensity, rid.propensity, abs_tol=_ID_PRECISION):
             return self._told("differs", "the journal has another propensity than the id")
