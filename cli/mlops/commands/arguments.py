@@ -124,6 +124,16 @@ CaFile = Annotated[
     ),
 ]
 
+ClientCert = Annotated[
+    str,
+    typer.Option(
+        metavar="FILE[,KEY]",
+        help="Certificate (PEM) to show the server, with its key in the same file or another.",
+        show_default=False,
+        rich_help_panel=_ELSEWHERE,
+    ),
+]
+
 Insecure = Annotated[
     bool,
     typer.Option(
@@ -146,6 +156,7 @@ def elsewhere(
     ca_file: str,
     insecure: bool,
     timeout: float,
+    client_cert: str = "",
 ) -> Elsewhere | None:
     """Make a record of these options, None where they name no URL.
 
@@ -160,9 +171,10 @@ def elsewhere(
             f"`{name}` is a deployment here, `--url` names one elsewhere.", hint="Say one of them."
         )
     if url:
-        return Elsewhere(url, protocol, token, tuple(header or ()), ca_file, insecure, timeout)
+        headers = tuple(header or ())
+        return Elsewhere(url, protocol, token, headers, ca_file, insecure, timeout, client_cert)
     said = {"--protocol": protocol != "auto", "--token": token, "--header": header}
-    said |= {"--ca-file": ca_file, "--insecure": insecure}
+    said |= {"--ca-file": ca_file, "--insecure": insecure, "--client-cert": client_cert}
     unheard = [option for option, value in said.items() if value]
     if unheard:
         raise UsageError(
@@ -178,15 +190,15 @@ def its_server(
     ca_file: str,
     insecure: bool,
     timeout: float = 60.0,
+    client_cert: str = "",
 ) -> Elsewhere | None:
     """Make a record of the options about a deployment's own server, None without a URL.
 
     Raises:
         UsageError: They would be ignored.
     """
-    return elsewhere(
-        None, url, "mlops" if url else "auto", token, header, ca_file, insecure, timeout
-    )
+    protocol = "mlops" if url else "auto"
+    return elsewhere(None, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
 
 
 def flags_of(

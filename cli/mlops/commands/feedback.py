@@ -12,6 +12,7 @@ import typer
 from mlops.commands import completion
 from mlops.commands.arguments import (
     CaFile,
+    ClientCert,
     Header,
     Insecure,
     Name,
@@ -141,6 +142,7 @@ def feedback(
     token: Token = "",
     header: Header = None,
     ca_file: CaFile = "",
+    client_cert: ClientCert = "",
     insecure: Insecure = False,
     timeout: Timeout = 60.0,
     as_json: Json = False,
@@ -155,7 +157,7 @@ def feedback(
     from mlops.workflows.elsewhere import SeldonTerms
 
     _check_one(request_id or response, reward, truth, row)
-    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout)
+    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
     terms = SeldonTerms(shift, one_model)
     if there is None and (response or terms != SeldonTerms()):
         raise UsageError(

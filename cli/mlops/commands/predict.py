@@ -9,6 +9,7 @@ import typer
 
 from mlops.commands.arguments import (
     CaFile,
+    ClientCert,
     Header,
     Insecure,
     Name,
@@ -45,6 +46,7 @@ def predict(
     token: Token = "",
     header: Header = None,
     ca_file: CaFile = "",
+    client_cert: ClientCert = "",
     insecure: Insecure = False,
     timeout: Timeout = 60.0,
     as_json: Json = False,
@@ -57,7 +59,7 @@ def predict(
     from mlops.workflows.prediction import predict as ask
     from mlops.workflows.prediction import read_data
 
-    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout)
+    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
     answer = ask(load_settings(), name, read_data(data), arm=arm, elsewhere=there)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 

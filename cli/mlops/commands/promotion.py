@@ -10,6 +10,7 @@ import typer
 
 from mlops.commands.arguments import (
     CaFile,
+    ClientCert,
     ClusterTimeout,
     Context,
     DryRun,
@@ -53,6 +54,7 @@ def promote(
     token: Token = "",
     header: Header = None,
     ca_file: CaFile = "",
+    client_cert: ClientCert = "",
     insecure: Insecure = False,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
@@ -68,7 +70,7 @@ def promote(
     from mlops.settings import load_settings
     from mlops.workflows.promotion import promote as move
 
-    there = its_server(url, token, header, ca_file, insecure)
+    there = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
     with PhaseProgress() as progress:
         moved = move(
             load_settings(flags=flags_of(kubeconfig, context, timeout)),

@@ -8,6 +8,7 @@ import typer
 
 from mlops.commands.arguments import (
     CaFile,
+    ClientCert,
     Header,
     Insecure,
     Name,
@@ -82,7 +83,7 @@ def report(
         typer.Option("--paired", help="Have every arm predict the labelled rows, and compare."),
     ] = False,
     url: Url = "", token: Token = "", header: Header = None, ca_file: CaFile = "",
-    insecure: Insecure = False, timeout: Timeout = 60.0,
+    client_cert: ClientCert = "", insecure: Insecure = False, timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Report which arm is best, with error guarantees that hold at every look.
@@ -103,7 +104,7 @@ def report(
         )
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
-    there = its_server(url, token, header, ca_file, insecure, timeout)
+    there = its_server(url, token, header, ca_file, insecure, timeout, client_cert)
     asked = paired or html or alpha is not None or baseline or worth or whole or segments
     if there and asked:
         raise UsageError(

@@ -40,5 +40,7 @@ def write_watching(
         ConflictError: A file in the folder was not rendered by us.
     """
     address = urlsplit(state.url).netloc
-    texts = on_machine(spec, settings.monitoring, address, state.launch.credentials)
+    launch = state.launch
+    ca_file = launch.tls.cert if launch.tls else ""
+    texts = on_machine(spec, settings.monitoring, address, launch.credentials, ca_file)
     return put_files(texts, default_folder(settings, spec))

@@ -109,7 +109,7 @@ class Connection:
             try:
                 return self.post(path, body, content_type=content_type, fates=fates)
             except RemoteError as error:
-                if error.reason not in ("unanswered", "gateway"):
+                if error.reason not in ("unanswered", "gateway", "rate"):
                     raise
                 wait(pause)
         return self.post(path, body, content_type=content_type, fates=fates)

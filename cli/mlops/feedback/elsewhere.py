@@ -58,6 +58,7 @@ class Elsewhere:
         ca_file: Certificates of the authorities to trust; empty for the system's.
         insecure: Believe any certificate.
         timeout_s: Seconds to wait for an answer.
+        client_cert: Certificate to show, with its key in the same file or after a comma.
     """
 
     url: str
@@ -67,6 +68,7 @@ class Elsewhere:
     ca_file: str = ""
     insecure: bool = False
     timeout_s: float = 60.0
+    client_cert: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +228,16 @@ def _tls(where: Elsewhere) -> ssl.SSLContext:
     except (OSError, ssl.SSLError) as error:
         reason = getattr(error, "strerror", None) or "it holds no certificate"
         raise InvalidInputError(f"`{where.ca_file}` cannot be read: {reason}.") from error
+    if where.client_cert:
+        cert, _, key = where.client_cert.partition(",")
+        try:
+            context.load_cert_chain(cert, key or None)
+        except (OSError, ssl.SSLError) as error:
+            reason = getattr(error, "strerror", None) or "it is no certificate with its key"
+            raise InvalidInputError(
+                f"`{where.client_cert}` cannot be used: {reason}.",
+                hint="`--client-cert CERT.pem,KEY.pem`, or one file with both.",
+            ) from error
     if where.insecure:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

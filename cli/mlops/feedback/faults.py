@@ -84,6 +84,10 @@ def refusal(answer: Answer) -> MlopsError:
             return NotFoundError(where.rstrip(), hint=_right_path(answer, detail))
         case http.HTTPStatus.CONFLICT:
             return ConflictError(f"{answer.path}: {detail}")
+        case http.HTTPStatus.TOO_MANY_REQUESTS:
+            after = answer.headers.get("retry-after", "")
+            hint = f"Try again in {after} s." if after.isdigit() else "Try again later."
+            return RemoteError(said, hint=hint, reason="rate")
         case status if status >= http.HTTPStatus.INTERNAL_SERVER_ERROR:
             reason = "gateway" if status in GATEWAY_STATUSES else ""
             return RemoteError(said, hint=_server_side(answer), reason=reason)

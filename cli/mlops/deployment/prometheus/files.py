@@ -85,7 +85,11 @@ def in_cluster(
 
 
 def on_machine(
-    spec: DeploymentSpec, options: MonitoringSettings, address: str, token_file: str
+    spec: DeploymentSpec,
+    options: MonitoringSettings,
+    address: str,
+    token_file: str,
+    ca_file: str = "",
 ) -> Mapping[str, str]:
     """Return the files of a Prometheus and a Grafana for a server of this machine.
 
@@ -94,12 +98,14 @@ def on_machine(
         options: How it is watched.
         address: `host:port` of the server.
         token_file: File with the token that callers must send, empty if they need none.
+        ca_file: Certificate by which a server of `https` is known; empty for `http`.
     """
     values = {
         "name": spec.name,
         "interval": options.interval,
         "address": address,
         "token_file": token_file,
+        "ca_file": ca_file,
     }
     return _plain(spec, options, values)
 
