@@ -6,7 +6,6 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -17,6 +16,7 @@ from mlops.commands.completion import words_of_bash
 from mlops.commands.encoding import tolerate_narrow_encodings
 from mlops.commands.interrupts import start_uninterrupted, words_of
 from mlops.commands.output import start_afresh
+from mlops.commands.readers import prepare_for_readers
 from mlops.errors import MlopsError, UsageError, of_system
 
 _INTERRUPTED = 130
@@ -25,30 +25,14 @@ _INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command and leave the process with its exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, _end_with_our_reader)
     tolerate_narrow_encodings()
+    prepare_for_readers(words)
     with words_of_bash():
         code = run(words)
     # The end of Python looks through everything for cycles; after `import mlflow` that is a million
     # objects and half a second, to free memory that the system frees anyway.
     gc.freeze()
     sys.exit(code)
-
-
-def _end_with_our_reader(number: int, _frame: object) -> None:
-    """End as other tools do when a reader goes away (`mlops models list | head`): quietly.
-
-    The signal comes for sockets too. There the call that sends fails as well, and is told of.
-    """
-    import select
-
-    ours = select.poll()
-    for output in (1, 2):
-        ours.register(output, 0)
-    if any(event & (select.POLLERR | select.POLLHUP) for _, event in ours.poll(0)):
-        signal.signal(number, signal.SIG_DFL)
-        signal.raise_signal(number)
 
 
 def run(words: list[str]) -> int:

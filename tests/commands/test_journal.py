@@ -85,6 +85,7 @@ def test_export(busy: Shop) -> None:
         assert list(frame.columns) == said["columns"]
         assert frame["request_id"].iloc[-1] == request_id
         assert set(frame["arm"]) == {arm}
+        assert set(frame["epoch"]) == {0}
         told = frame[frame["truth"].notna()]
         assert len(told) == 10
         squared = (told["prediction"] - told["truth"]) ** 2

@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from mlops.deployment.places import is_alive
+from mlops.spec.server import Holder, hold_lock, write_holder
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 
@@ -71,6 +73,26 @@ def test_logs_can_be_followed(shop: Shop) -> None:
         writer.join()
         process.kill()
         process.communicate()
+
+
+def test_a_server_of_another_version_is_called_that(tmp_path: Path) -> None:
+    """It lives, and neither its file nor its socket says anything in our words."""
+    shop = Shop(tmp_path)
+    shop.where.folder.mkdir(parents=True)
+    lock = hold_lock(shop.where.lock)
+    write_holder(shop.where.lock, Holder(4711, str(tmp_path / "no.sock")))
+    try:
+        for said in ({"schema_version": 9}, {"schema_version": 1, "server": {"port": 8080}}):
+            shop.where.state.write_text(json.dumps(said))
+            (found,) = shop.ok("status", "--json").document["deployments"]
+            assert (found["state"], found["pid"]) == ("unresponsive", 4711)
+            assert "was written by another version of mlops" in found["warnings"][0]
+            refused = shop.run("stop", "wine", "--json")
+            assert refused.code == 7
+            assert "another version" in refused.error["message"]
+            assert "`kill 4711`" in refused.error["hint"]
+    finally:
+        os.close(lock)
 
 
 def test_after_a_crash_and_after_a_reboot(wine_shop: Shop) -> None:

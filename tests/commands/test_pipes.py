@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.fixtures_deployment import Shop
 
 _REFUSED = b"HTTP/1.1 413 Too Large\r\ncontent-length: 9\r\nconnection: close\r\n\r\ntoo large"
 _UNKNOWN = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -62,3 +65,21 @@ def test_a_reader_that_goes_away_ends_us_quietly(tmp_path: Path) -> None:
         program.stdout.close()
         assert program.stderr.read() == b""
         assert program.wait() == -signal.SIGPIPE
+
+
+def test_a_change_goes_on_without_its_reader(wine_shop: Shop) -> None:
+    """`mlops deploy 2>&1 | head -1` deploys."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "mlops", "deploy", "--model", "modelA"],
+        cwd=wine_shop.folder,
+        env=os.environ | wine_shop.environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    ) as program:
+        assert program.stdout
+        assert program.stdout.readline()
+        program.stdout.close()
+        assert program.wait(180) == 0
+    (found,) = wine_shop.ok("status", "--json").document["deployments"]
+    assert (found["state"], found["revision"]) == ("running", 1)
+    assert wine_shop.ok("deploy", "--json").document["change"] == "nothing"

@@ -602,6 +602,10 @@ def test_epochs_of_a_policy(journal: Journal) -> None:
     assert [(each.revision, each.epoch) for each in journal.epochs()] == [(1, 0), (1, 1), (2, 0)]
     journal.append([decision(1), decision(2, epoch=1)], [])
     assert journal.epochs([7]) == []
+    latest = PolicyEpoch(1, 3, T0 + 7, (0.75, 0.25))
+    journal.record([replace(newer, epoch=2), latest])
+    assert [journal.newer_epoch(1, after) for after in (0, 2, 3)] == [latest, latest, None]
+    assert journal.newer_epoch(2, 0) is None
 
 
 def test_features_are_forgotten_and_statistics_stay(journal: SqlJournal, url: str) -> None:

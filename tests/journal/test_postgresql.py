@@ -143,3 +143,17 @@ def test_a_deployment_with_its_journal_in_postgresql(database: PostgreSQL, wine_
     texts = [item.out + item.err for item in said]
     texts += [p.read_text(errors="replace") for p in shop.where.folder.iterdir() if p.is_file()]
     assert not [text_ for text_ in texts if "hunter2" in text_]
+
+    # Somebody has dropped the journal: that is said before a new one takes its place.
+    shop.ok("stop")
+    engine = create_engine(database.url)
+    with engine.begin() as connection:
+        connection.execute(text("DROP SCHEMA mlops_wine CASCADE"))
+    engine.dispose()
+    again = ("deploy", "--ab", "modelA", "modelB", "--dry-run", "--json")
+    lost = shop.run(*again)
+    assert lost.code == 3
+    assert "in PostgreSQL, is empty" in lost.error["message"]
+    assert "--new-journal" in lost.error["hint"]
+    assert "hunter2" not in lost.out + lost.err
+    assert shop.run(*again, "--new-journal").code == 0

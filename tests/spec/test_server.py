@@ -91,6 +91,15 @@ def test_a_launch_that_lacks_something_is_refused(tmp_path: Path, key: str) -> N
         read_launch(path)
 
 
+def test_what_a_later_version_says_beside_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    write_state(STATE, path)
+    document = json.loads(path.read_text())
+    document["launch"]["warp"] = 9
+    path.write_text(json.dumps(document))
+    assert read_state(path) == STATE
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for read in (read_launch, read_state):
         with pytest.raises(InvalidInputError):

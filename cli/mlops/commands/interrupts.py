@@ -12,7 +12,8 @@ _SAID: list[str] = []
 
 #: From this phase on a revision is in the ledger.
 RECORDING = "Recording"
-_CHANGES = ("deploy", "start", "promote", "rollback")
+#: Commands that change a deployment.
+CHANGES = ("deploy", "start", "promote", "rollback")
 
 
 def start_uninterrupted() -> None:
@@ -45,7 +46,7 @@ def words_of(command: Sequence[str]) -> str:
     if _SAID:
         return _SAID[-1]
     name = command[0] if command else ""
-    if name in _CHANGES:
+    if name in CHANGES:
         return _of_a_change(name, _PHASE[-1] if _PHASE else "")
     if name == "train":
         return "A run that was under way is marked KILLED; the same command trains again."

@@ -210,7 +210,8 @@ def _render_here(out: Console, each: Status) -> None:
         out.print(table)
         out.print(f"  [dim]since the start {age(each.since_ms)}{_in_journal(each)}[/]")
         for arm in each.arms:
-            if line := short_line(arm["runtime"]):
+            # A server that was started by an older version says less.
+            if line := short_line(arm["runtime"]) if "runtime" in arm else "":
                 out.print(f"  [dim]{escape(arm['name'])}: {line}[/]")
             if arm.get("up") is False:
                 out.print(f"[red]  the endpoint of {escape(arm['name'])} does not answer[/]")

@@ -27,6 +27,7 @@ from mlops.deployment.places import (
     places,
     read_server_state,
     socket_path,
+    unreadable,
 )
 from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
 from mlops.runtimes.kept import runtimes_of
@@ -38,6 +39,7 @@ from mlops.spec.server import (
     ServerState,
     check_grpc,
     hold_lock,
+    read_holder,
     write_launch,
     write_state,
 )
@@ -64,12 +66,14 @@ def settled(where: Places) -> ServerState | None:
 
     Raises:
         RemoteError: It does neither come up nor end.
+        ConflictError: It was started by another version of this program, and cannot be understood.
     """
     deadline = time.monotonic() + _START_TIMEOUT_S
     while is_alive(where):
         state = running(where)
         if state is not None:
             return state
+        check_readable(where)
         if time.monotonic() > deadline:
             raise RemoteError(
                 f"The server of `{where.name}` is starting or stopping, and does not get done.",
@@ -77,6 +81,23 @@ def settled(where: Places) -> ServerState | None:
             )
         time.sleep(_POLL_S)
     return None
+
+
+def check_readable(where: Places) -> None:
+    """Find out at once that a living server cannot be understood, and not after minutes.
+
+    Raises:
+        ConflictError: It was started by another version of this program.
+    """
+    fault = unreadable(where)
+    if fault:
+        holder = read_holder(where.lock)
+        pid = holder.pid if holder else 0
+        raise ConflictError(
+            f"The server of `{where.name}` runs (process {pid}). {fault}",
+            hint=f"Use the version that started it; or `kill {pid}`, and `mlops deploy` again: "
+            "feedback that was acknowledged is safe.",
+        )
 
 
 def serve(

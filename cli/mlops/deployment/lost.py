@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlops.deployment.journals import journal_reference
+from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.places import Places, read_server_state
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.journal.url import journal_url
 from mlops.settings import Settings
 
 _SQLITE = "sqlite:///"
@@ -40,14 +41,33 @@ def check_nothing_lost(settings: Settings, where: Places, *, known: bool) -> Non
         )
     reference = journal_reference(settings, where.name)
     moved = said is not None and said.launch.journal_url != reference
-    if settings.deploy.new_journal or moved or not reference.startswith(_SQLITE):
+    if settings.deploy.new_journal or moved:
         return
-    path = Path(reference.removeprefix(_SQLITE).partition("?")[0])
-    if not path.exists() or not path.stat().st_size:
-        state = "is empty" if path.exists() else "is gone"
-        raise InvalidInputError(
-            f"The journal of `{where.name}`, `{path}`, {state}. All evidence of its experiments "
-            "was in it, and reports would start from zero.",
-            hint=f"Put it back from a backup, or go on without: `mlops deploy --name {where.name} "
-            "--new-journal`.",
-        )
+    if reference.startswith(_SQLITE):
+        path = Path(reference.removeprefix(_SQLITE).partition("?")[0])
+        if path.exists() and path.stat().st_size:
+            return
+        what = f"`{path}`, is {'empty' if path.exists() else 'gone'}"
+    elif _is_empty(settings, where.name, reference):
+        what = "in PostgreSQL, is empty"
+    else:
+        return
+    raise InvalidInputError(
+        f"The journal of `{where.name}`, {what}. All evidence of its experiments was in it, and "
+        "reports would start from zero.",
+        hint=f"Put it back from a backup, or go on without: `mlops deploy --name {where.name} "
+        "--new-journal`.",
+    )
+
+
+def _is_empty(settings: Settings, name: str, reference: str) -> bool:
+    """Whether a database answers, and has nothing of a deployment that has served."""
+    from mlops.journal.engine import has_events
+
+    # By reference where it holds a password, which only the environment of a server gets.
+    url = next(iter(journal_environment(settings, name).values()), reference)
+    try:
+        return not has_events(journal_url(url, name))
+    except RemoteError:
+        # A server starts without it too, and finds it when it is back.
+        return False

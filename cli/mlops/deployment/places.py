@@ -26,7 +26,7 @@ from mlops.errors import (
 )
 from mlops.settings import Settings
 from mlops.spec.request_id import KEY_BYTES
-from mlops.spec.server import ServerState, read_holder, read_state
+from mlops.spec.server import OtherVersionError, ServerState, read_holder, read_state
 
 _LOCK_WAIT_S = 60.0
 
@@ -162,6 +162,20 @@ def read_server_state(where: Places) -> ServerState | None:
     with contextlib.suppress(RemoteError):
         return get_state(holder.socket)
     return None
+
+
+def unreadable(where: Places) -> str:
+    """Say why what a server wrote of itself is of no use here; empty if it is, or is damaged.
+
+    A damaged file is written again by the server; one of another version never gets readable.
+    """
+    try:
+        read_state(where.state)
+    except OtherVersionError as error:
+        return error.message
+    except InvalidInputError:
+        pass
+    return ""
 
 
 def is_alive(where: Places) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlops.deployment.control import get_status
-from mlops.deployment.places import Places, is_alive, read_server_state
+from mlops.deployment.places import Places, is_alive, read_server_state, unreadable
 from mlops.errors import NotFoundError, RemoteError
 from mlops.spec.server import read_holder
 
@@ -103,7 +103,7 @@ def _unknown(where: Places) -> Status:
     """Say what is known of a deployment that cannot say it itself."""
     alive = is_alive(where)
     holder = read_holder(where.lock) if alive else None
-    told = f"`{where.state}` is gone or damaged"
+    told = unreadable(where).rstrip(".") or f"`{where.state}` is gone or damaged"
     return Status(
         name=where.name,
         state="unresponsive" if alive else "unknown",
@@ -115,7 +115,7 @@ def _unknown(where: Places) -> Status:
         feedback={},
         log=str(where.log) if where.log.exists() else "",
         warnings=(
-            f"{told}, and its server does not answer."
+            f"{told}. Its server does not answer in words that this version knows."
             if alive
             else f"{told}; `mlops deploy` writes it again.",
         ),

@@ -250,6 +250,15 @@ class History(Protocol):
         """
         ...
 
+    def newer_epoch(self, revision: int, after: int) -> PolicyEpoch | None:
+        """Return the newest policy epoch of a revision that was published; None if none is newer.
+
+        Args:
+            revision: Its number.
+            after: Number of the epoch that is known.
+        """
+        ...
+
     def voids(self) -> list[Void]:
         """Count voided outcomes by revision, time and reason, oldest first."""
         ...

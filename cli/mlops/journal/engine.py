@@ -70,6 +70,31 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+def has_events(url: str) -> bool:
+    """Whether a deployment has written that it serves, into the journal behind `url`.
+
+    Creates nothing.
+
+    Raises:
+        InvalidInputError: The URL is no database URL, or its driver is not installed.
+        RemoteError: The database cannot be reached.
+    """
+    parsed = _for_reading(_parse(url))
+    engine = _engine(parsed)
+    try:
+        with engine.connect() as connection:
+            translated = connection.get_execution_options().get("schema_translate_map") or {}
+            there = inspect(connection).has_table("revisions", schema=translated.get(None))
+            query = select(schema.revisions.c.seq).limit(1)
+            return there and connection.execute(query).first() is not None
+    except DBAPIError as error:
+        raise RemoteError(
+            f"The journal at `{_shown(parsed)}` cannot be opened: {first_line(error)}."
+        ) from error
+    finally:
+        engine.dispose()
+
+
 def first_line(error: DBAPIError) -> str:
     """Return what a database said, in one line, without advice and credentials."""
     lines = str(error.orig).strip().splitlines()

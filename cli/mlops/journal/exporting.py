@@ -29,6 +29,7 @@ class JoinedRow:
         revision: Revision that answered.
         arm: Position of the arm in it.
         propensity: Probability with which it was drawn; 0 if forced.
+        epoch: Policy epoch of the revision that gave it; None where the decision is not here.
         status: HTTP status of the answer, if the decision is known.
         latency_us: From request read to answer written.
         protocol: Name of the codec.
@@ -48,6 +49,7 @@ class JoinedRow:
     revision: int
     arm: int
     propensity: float
+    epoch: int | None
     status: int | None
     latency_us: int | None
     protocol: str | None
@@ -84,7 +86,7 @@ def read_joined_rows(connection: Connection) -> Iterator[JoinedRow]:
     for row in streamed.execute(alone):
         yield JoinedRow(
             bytes(row.nonce), None, row.revision, row.arm, row.propensity, None, None, None, None,
-            None, row.row, None, None, row.time_ms, row.ordinal, row.reward, truth_of(row),
+            None, None, row.row, None, None, row.time_ms, row.ordinal, row.reward, truth_of(row),
         )  # fmt: skip
 
 
@@ -105,6 +107,7 @@ def _request(found: Sequence[Row], names: ColumnNames) -> Iterator[JoinedRow]:
                 revision=first.revision,
                 arm=first.arm,
                 propensity=first.propensity,
+                epoch=first.epoch,
                 status=first.status,
                 latency_us=first.latency_us,
                 protocol=first.protocol,

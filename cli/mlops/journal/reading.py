@@ -232,19 +232,30 @@ def read_epochs(connection: Connection, chosen: Iterable[int] | None) -> list[Po
         if weights is not None:
             found.setdefault((event.revision, 0), weights)
     for row in connection.execute(select(epochs)):
-        found[row.revision, row.epoch] = PolicyEpoch(
-            row.revision,
-            row.epoch,
-            row.time_ms,
-            tuple(orjson.loads(row.probabilities)),
-            None if row.parameters is None else orjson.loads(row.parameters),
-        )
+        found[row.revision, row.epoch] = _epoch(row)
     wanted = None if chosen is None else set(chosen)
     return [
         epoch
         for (revision, _), epoch in sorted(found.items())
         if wanted is None or revision in wanted
     ]
+
+
+def read_newer_epoch(connection: Connection, revision: int, after: int) -> PolicyEpoch | None:
+    """See `History.newer_epoch`."""
+    query = select(epochs).where(epochs.c.revision == revision, epochs.c.epoch > after)
+    row = connection.execute(query.order_by(epochs.c.epoch.desc()).limit(1)).first()
+    return None if row is None else _epoch(row)
+
+
+def _epoch(row: Row) -> PolicyEpoch:
+    return PolicyEpoch(
+        row.revision,
+        row.epoch,
+        row.time_ms,
+        tuple(orjson.loads(row.probabilities)),
+        None if row.parameters is None else orjson.loads(row.parameters),
+    )
 
 
 def read_losses(connection: Connection) -> dict[str, int]:

@@ -287,6 +287,11 @@ class SqlJournal:
         with self._reading() as connection:
             return reading.read_epochs(connection, revisions)
 
+    def newer_epoch(self, revision: int, after: int) -> PolicyEpoch | None:
+        """See `History.newer_epoch`."""
+        with self._reading() as connection:
+            return reading.read_newer_epoch(connection, revision, after)
+
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
         """See `Log.void`."""
         with self._transaction() as connection:

@@ -24,7 +24,8 @@ Line: TypeAlias = dict[str, Any]
 
 _BEFORE: Mapping[str, Type] = {
     "request_id": "text", "nonce": "text", "row": "integer", "time": "time",
-    "revision": "integer", "arm": "text", "model": "text", "propensity": "number", "unit": "text",
+    "revision": "integer", "arm": "text", "model": "text", "propensity": "number",
+    "epoch": "integer", "unit": "text",
     "status": "integer", "latency_ms": "number", "protocol": "text", "client_id": "text",
 }  # fmt: skip
 _AFTER: Mapping[str, Type] = {"outcome": "integer", "outcome_time": "time", "reward": "number"}
@@ -137,6 +138,7 @@ def _line(
         "arm": arm.name if arm else str(row.arm),
         "model": arm.model.label if arm else None,
         "propensity": row.propensity,
+        "epoch": row.epoch,
         "unit": row.unit.hex() if row.unit else None,
         "status": row.status,
         "latency_ms": None if row.latency_us is None else row.latency_us / 1000,

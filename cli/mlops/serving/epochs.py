@@ -38,13 +38,12 @@ async def follow_epochs(
         if live.policy.learns:
             number = live.served.revision.number
             try:
-                epochs = await asyncio.to_thread(journal.epochs, [number])
+                newest = await asyncio.to_thread(journal.newer_epoch, number, live.draws.epoch)
             except MlopsError as error:
                 _LOG.info("policy epochs: %s", error.message)
             else:
                 # It may have been replaced meanwhile.
                 live = get()
-                newest = max(epochs, key=lambda each: each.epoch, default=None)
                 if newest and live.served.revision.number == number:
                     _follow(live, newest, put)
         await asyncio.sleep(_EVERY_S)

@@ -12,7 +12,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -314,11 +314,16 @@ def state_to_dict(state: ServerState) -> dict[str, Any]:
     return {**asdict(state), "launch": _launch_to_dict(state.launch)}
 
 
+class OtherVersionError(InvalidInputError):
+    """What a server says of itself is in the words of another version of this program."""
+
+
 def read_state(path: Path) -> ServerState:
     """Read what `write_state` has written.
 
     Raises:
-        InvalidInputError: The file is missing or broken.
+        InvalidInputError: The file is missing or broken; an `OtherVersionError` if it is whole, and
+            of another version.
     """
     return state_from_dict(_read(path), str(path))
 
@@ -331,9 +336,11 @@ def state_from_dict(document: Mapping[str, Any], name: str) -> ServerState:
         name: Where it is from, for the error.
 
     Raises:
-        InvalidInputError: It is not of this form.
+        OtherVersionError: It is not of this form.
     """
     try:
+        if document.get("schema_version", _SCHEMA_VERSION) != _SCHEMA_VERSION:
+            raise KeyError(f"form {document['schema_version']}")
         return ServerState(
             launch=_launch_from_dict(document["launch"]),
             pid=document["pid"],
@@ -343,8 +350,12 @@ def state_from_dict(document: Mapping[str, Any], name: str) -> ServerState:
             request=document["request"],
             runtimes=tuple(document.get("runtimes", ())),
         )
-    except (KeyError, TypeError) as error:
-        raise InvalidInputError(f"`{name}` is broken: {error!r}.") from error
+    except (KeyError, TypeError, AttributeError, InvalidInputError) as error:
+        raise OtherVersionError(
+            f"`{name}` was written by another version of mlops, or by hand: {error}.",
+            hint="Use the version that started the server; or end it by its process id, and "
+            "`mlops deploy` again.",
+        ) from error
 
 
 def _launch_to_dict(launch: Launch) -> dict[str, Any]:
@@ -353,9 +364,11 @@ def _launch_to_dict(launch: Launch) -> dict[str, Any]:
 
 def _launch_from_dict(document: dict[str, Any]) -> Launch:
     features = document["features"]
+    # A later version may say more.
+    known = {field.name for field in fields(Launch)}
     return Launch(
         **{
-            **{k: v for k, v in document.items() if k != "schema_version"},
+            **{k: v for k, v in document.items() if k in known},
             "served": served_from_dict(document["served"]),
             "features": features if isinstance(features, str) else tuple(features),
             "hosts": tuple(document.get("hosts", ())),
