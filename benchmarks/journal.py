@@ -1,16 +1,23 @@
 """What the journal costs on the path of a request, in its writer, and whoever reads it.
 
     python benchmarks/journal.py [--decisions 200000]
+    python benchmarks/journal.py --scale 20000000 [--folder /tmp]
 
-Times are CPU seconds of one core, so that other work on the machine matters little.
+The second writes a journal of that many decisions, a quarter of them with an outcome (180 bytes a
+decision), and says what it costs to look at it, each in a process of its own. Times are CPU seconds
+of one core, so that other work on the machine matters little.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+
+from large_journal import write_large_journal
 
 from mlops.journal.features import features_of
 from mlops.journal.records import Decision
@@ -27,7 +34,13 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--decisions", type=int, default=200_000)
-    n = parser.parse_args().decisions
+    parser.add_argument("--scale", type=int, help="decisions of a large journal")
+    parser.add_argument("--folder", help="where it is written; needs 180 bytes for each")
+    options = parser.parse_args()
+    n = options.decisions
+    if options.scale:
+        _look_at_many(options.scale, options.folder)
+        return
     with tempfile.TemporaryDirectory() as folder:
         journal = SqlJournal(f"sqlite:///{Path(folder) / 'journal.db'}")
         _request_path(journal)
@@ -35,6 +48,38 @@ def main() -> None:
         _read(journal, columns=False)
         _read(journal, columns=True)
         journal.close()
+
+
+_LOOKS = {
+    "status": "print(journal.totals(), journal.size_bytes())",
+    "traffic of every arm": "print(len(journal.traffic()))",
+    "prune --dry-run": "print(journal.count_features(0))",
+    "report": "print(make_report(journal).verdict.reason)",
+}
+_LOOK = """
+import resource, sys, time
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.report import make_report
+started, wall = time.process_time(), time.monotonic()
+journal = SqlJournal(sys.argv[1])
+WHAT
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+spent, passed = time.process_time() - started, time.monotonic() - wall
+print(f"{spent:.1f} s of processor time, {passed:.1f} s in all, {peak:,.0f} MiB at most")
+"""
+
+
+def _look_at_many(n: int, folder: str | None) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        file = Path(place) / "journal.db"
+        started = time.process_time()
+        url = write_large_journal(file, n)
+        spent = time.process_time() - started
+        print(f"written: {n:,} decisions, {file.stat().st_size / 1e9:.1f} GB, {spent:.0f} s")
+        for name, what in _LOOKS.items():
+            command = [sys.executable, "-c", _LOOK.replace("WHAT", what), url]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            print(f"{name}: {done.stdout.splitlines()[-1]}", flush=True)
 
 
 def _decision(features: bytes | None) -> Decision:

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import TypeAlias, cast
 
 import pytest
 
+from mlops.journal import writer as writer_module
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.records import WHOLE_REQUEST, Fate, ShadowDecision, StoredOutcome
 from mlops.journal.sql import SqlJournal
@@ -197,6 +199,19 @@ def test_a_journal_that_is_away(house: House) -> None:
     until(lambda: len(house.journal.decisions) == 2)
     assert [d.nonce for d in house.journal.decisions] == [nonce(1), nonce(2)]
     assert house.writer.shed == 0
+
+
+def test_a_journal_that_stays_away_is_logged_once(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(writer_module, "_RETRY_S", 0.001)
+    house.journal.failure = JournalFullError("The disk is full.")
+    for _ in range(5):
+        assert house.writer.add_outcomes([outcome(1)]).exception(5)
+        time.sleep(0.002)
+    assert [each.levelname for each in caplog.records] == ["WARNING"]
+    house.journal.failure = None
+    assert store(house.writer, 2).fate is Fate.ACCEPTED
 
 
 def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:

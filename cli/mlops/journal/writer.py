@@ -280,7 +280,9 @@ class JournalWriter:
 
     def _rest(self, decisions: list[tuple[Decision, int]], fault: JournalUnavailableError) -> None:
         """Keep the decisions for the next try as far as there is room, and wait with it."""
-        _LOG.warning("journal: %s", fault.message)
+        # Tried twice a second: a disk that is full all night must not get a log as well.
+        if self._fault is None or self._fault.message != fault.message:
+            _LOG.warning("journal: %s", fault.message)
         self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S
         with self._lock:
             room = max(0, self._max_pending - len(self._decisions))

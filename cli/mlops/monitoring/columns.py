@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,11 @@ Floats = NDArray[np.float64]
 
 _FAILED = 400
 _AT_ONCE = 1 << 18
-_TYPES = {"q": np.int64, "d": np.float64, "h": np.int16}
+_TYPES = {"q": np.int64, "d": np.float64, "h": np.int16, "i": np.int32}
 # Of each outcome with a reward: its request, or minus the number of one whose decision is lost.
 _OUTCOMES = {
-    "requests": "q", "rows": "q", "times": "q", "arms": "h", "rewards": "d", "request_times": "q",
-    "request_arms": "h", "request_propensities": "d", "strata": "q",
+    "requests": "q", "rows": "i", "times": "q", "arms": "h", "rewards": "d", "request_times": "q",
+    "request_arms": "h", "request_propensities": "d", "strata": "i",
 }  # fmt: skip
 
 
@@ -137,6 +137,10 @@ class _Drawn:
         self._times.frombytes(times.tobytes())
         self._codes.frombytes((codes * 2 + (statuses >= _FAILED)).astype(np.int32).tobytes())
 
+    def forget(self) -> None:
+        """Let go of the columns."""
+        self._times, self._codes = array("q"), array("i")
+
     def in_order(self) -> tuple[Ints, NDArray[np.int32]]:
         """Times and codes, twice the row and arm and one more for a failure, by time."""
         times = np.frombuffer(self._times, dtype=np.int64)
@@ -235,29 +239,29 @@ class _Answers:
 
 
 def _together(answers: _Answers, drawn: _Drawn, forces: InForce, *, whole: bool) -> Requests:
-    columns = answers.settled()
-    request = columns["requests"]
-    known = request != 0
-    own = known & (columns["arms"] == columns["request_arms"])
-    times, codes = drawn.in_order()
     lost_ms = np.array(answers.lost.times, dtype=np.int64)
-    since_ms = 0 if whole else _begin(times, lost_ms)
-    first = int(np.searchsorted(times, since_ms))
-    before = first + int((lost_ms < since_ms).sum())
+    asked, since_ms, before = _counted(drawn, lost_ms, forces, whole=whole)
+    columns = answers.settled()
+    known = columns["requests"] != 0
+    own = known & (columns["arms"] == columns["request_arms"])
     units = _units(columns, own, answers.repeated)
+    # Of millions of outcomes each column counts.
+    columns.clear()
+    answers.columns.clear()
     taken = units["request_times"] >= since_ms
     shape = forces.weights.shape
     told = taken & (units["requests"] > 0)
     answered = _table(units["strata"][told] * shape[1] + units["request_arms"][told], shape)
     order = _in_order(units, taken)
-    picked = {name: column[order] for name, column in units.items()}
-    nonces = np.frombuffer(answers.nonces, dtype="S12")[picked["first"]]
+    picked = {name: units.pop(name)[order] for name in tuple(units)}
+    nonces = np.frombuffer(answers.nonces, dtype="S12")[picked.pop("first")]
     return Requests(
-        asked=_asked(times[first:], codes[first:], answered, forces),
+        # Failures have no reward of their own here.
+        asked=replace(asked, answered=answered, told=answered),
         arms=picked["request_arms"].astype(np.int64),
         rewards=picked["rewards"],
         propensities=picked["request_propensities"],
-        strata=picked["strata"],
+        strata=picked["strata"].astype(np.int64),
         times_ms=picked["known_ms"],
         nonces=nonces,
         returning=int((known & ~own).sum()),
@@ -265,6 +269,18 @@ def _together(answers: _Answers, drawn: _Drawn, forces: InForce, *, whole: bool)
         before=before,
         since_ms=since_ms,
     )
+
+
+def _counted(
+    drawn: _Drawn, lost_ms: Ints, forces: InForce, *, whole: bool
+) -> tuple[AskedCounts, int, int]:
+    """All that were drawn, none of them answered; where evidence begins; how many came before."""
+    times, codes = drawn.in_order()
+    drawn.forget()
+    since_ms = 0 if whole else _begin(times, lost_ms)
+    first = int(np.searchsorted(times, since_ms))
+    before = first + int((lost_ms < since_ms).sum())
+    return _asked(times[first:], codes[first:], forces), since_ms, before
 
 
 def _begin(times: Ints, lost_ms: Ints) -> int:
@@ -323,7 +339,7 @@ def _table(codes: NDArray[np.integer], shape: tuple[int, ...]) -> Ints:
     return counts.reshape(shape)
 
 
-def _asked(times: Ints, codes: NDArray[np.int32], answered: Ints, forces: InForce) -> AskedCounts:
+def _asked(times: Ints, codes: NDArray[np.int32], forces: InForce) -> AskedCounts:
     shape = forces.weights.shape
     drawn, failed = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
     for start in range(0, codes.size, _AT_ONCE):
@@ -334,9 +350,8 @@ def _asked(times: Ints, codes: NDArray[np.int32], answered: Ints, forces: InForc
         all=drawn,
         failed=failed,
         closed=drawn,
-        answered=answered,
-        # Failures have no reward of their own here.
-        told=answered,
+        answered=np.zeros(shape, dtype=np.int64),
+        told=np.zeros(shape, dtype=np.int64),
         largest_evidence=largest_evidence(_pieces(codes, shape[1]), forces.weights),
         span_ms=ends_of(times),
         judged=Rhythm.of(times),

@@ -15,12 +15,18 @@ The estimate is the average, by importance, of the difference that held at each 
 `overlap` as importance whenever weights changed: a ramp from 99/1 to 50/50 needs it.
 """
 
+from typing import TypeAlias
+
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops.stats.burn_in import MIN_EFFECTIVE_PAIR, Opening, effective_outcomes
-from mlops.stats.scores import arm_scores, exchanged, observations
+from mlops.stats.scores import Observations, arm_scores, exchanged, observations
 from mlops.stats.sequence import ConfidenceSequence, sequence
+
+_Floats: TypeAlias = NDArray[np.float64]
+_Pair: TypeAlias = tuple[_Floats, _Floats]
+_Shares: TypeAlias = tuple[NDArray[np.floating] | float, NDArray[np.floating] | float]
 
 
 def difference_sequence(
@@ -73,20 +79,34 @@ def difference_sequence(
     if candidate == baseline:
         raise ValueError(f"candidate and baseline are the same arm: {baseline}")
     seen = observations(arms, rewards, propensities, importance)
+    scores, residuals, outcomes = _scored(seen, candidate, baseline)
+    variance, effective = _spread(seen, residuals, shares)
+    del residuals
+    opening = Opening((candidate, baseline), outcomes, effective, MIN_EFFECTIVE_PAIR)
+    return sequence(scores, variance, seen.importance, opening, alpha, horizon)
+
+
+# Of millions of observations each array counts: what is not needed any more goes with its function.
+
+
+def _scored(seen: Observations, candidate: int, baseline: int) -> tuple[_Floats, _Floats, _Pair]:
+    """Return phi, r_k - r_b, and the outcomes of both arms."""
     ours, theirs = arm_scores(seen, candidate), arm_scores(seen, baseline)
     residuals = ours.residuals - theirs.residuals
     scores = ours.plug_in - theirs.plug_in + residuals
+    return scores, residuals, (ours.outcomes, theirs.outcomes)
+
+
+def _spread(
+    seen: Observations, residuals: _Floats, shares: _Shares | None
+) -> tuple[_Floats, _Floats]:
+    """Return V and the effective outcomes."""
     lent = exchanged(seen, residuals, shares)
     raw = np.where(residuals == 0, 0.0, (seen.importance * seen.rewards) ** 2)
-    opening = Opening(
-        (candidate, baseline),
-        (ours.outcomes, theirs.outcomes),
-        effective_outcomes(lent, raw),
-        MIN_EFFECTIVE_PAIR,
-    )
+    effective = effective_outcomes(lent, raw)
+    del raw
     own = np.cumsum((seen.importance * residuals) ** 2, axis=-1)
-    variance = np.maximum(own, np.cumsum(lent, axis=-1))
-    return sequence(scores, variance, seen.importance, opening, alpha, horizon)
+    return np.maximum(own, np.cumsum(lent, axis=-1)), effective
 
 
 def bonferroni(alpha: float, comparisons: int) -> float:

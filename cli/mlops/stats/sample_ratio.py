@@ -176,8 +176,9 @@ def largest_evidence(
         if some.shape != where.shape or some.ndim != 1:
             raise ValueError(f"arms {some.shape} and strata {where.shape} need one shape (n,)")
         gains = np.zeros(some.shape)
-        for stratum, share in enumerate(shares):
-            members = np.flatnonzero(where == stratum)
+        # A policy that learns has thousands of strata, and few of them at a time.
+        for stratum in np.unique(where).tolist():
+            share, members = shares[stratum], np.flatnonzero(where == stratum)
             if members.size:
                 one_hot = some[members, None] == np.arange(share.size)
                 seen = counts[stratum] + np.cumsum(one_hot, axis=0)
