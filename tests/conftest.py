@@ -75,6 +75,8 @@ _LONGEST = (
     "tests/commands/test_journal.py",
     "tests/commands/test_sweep.py",
     "tests/compatibility/",
+    "tests/docs/test_recipes.py",
+    "tests/docs/test_tutorials.py",
     "tests/monitoring/test_situations.py",
     "tests/serving/test_docs.py",
     "tests/story/",
