@@ -271,7 +271,7 @@ def forecast(c: Comparison, unit: str = "") -> str:
         return f"If the estimate is right, about {c.remaining:,} more{unit} will decide."
     fewest, most = c.remaining_range
     if most is None:
-        return f"It takes {fewest:,} more{unit} at the least, and may take for ever."
+        return f"It takes at least {fewest:,} more{unit}, possibly far more."
     return f"Between {fewest:,} and {most:,} more{unit} are likely to decide."
 
 
