@@ -69,6 +69,7 @@ os.environ.pop("COLUMNS", None)
 
 #: Files that take more than half a minute each.
 _LONGEST = (
+    "tests/commands/test_audit",
     "tests/commands/test_deploy.py",
     "tests/commands/test_deploy_apply.py",
     "tests/commands/test_init.py",

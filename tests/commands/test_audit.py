@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,6 +245,31 @@ def test_a_revision_changed_in_the_ledger_is_found(audited: Shop) -> None:
         assert fault["message"] == "revision 1 was changed in the ledger since"
     finally:
         file.write_text(text)
+
+
+def test_a_trail_that_cannot_be_written_is_shown(audited: Shop) -> None:
+    before = verified(audited)["entries"]
+    text = (audited.folder / "mlops.toml").read_text()
+    (audited.folder / "mlops.toml").write_text(text.replace("seed = 7", "seed = 8"))
+
+    def write_nothing() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+
+    try:
+        said = subprocess.run(
+            [sys.executable, "-m", "mlops", "audit", "show", "-n", "0", "--json"],
+            cwd=audited.folder,
+            env={**os.environ, **audited.environ},
+            capture_output=True,
+            check=False,
+            preexec_fn=write_nothing,
+        )
+    finally:
+        (audited.folder / "mlops.toml").write_text(text)
+    document = json.loads(said.stdout)
+    assert (said.returncode, document["total"]) == (0, before)
+    assert any("cannot be written" in fault for fault in document["faults"])
+    assert b"may be missing" in said.stderr
 
 
 def test_without_mlflow_nobody_can_tell(audited: Shop) -> None:

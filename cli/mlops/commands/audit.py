@@ -55,12 +55,14 @@ def show_entries(
 
     For example `mlops audit show wine --action promote`.
     """
+    from rich.markup import escape
+
     from mlops.settings import load_settings
     from mlops.workflows.auditing import show_trail
 
     found = show_trail(load_settings(), name, last=last, actions=action or ())
     for fault in found.faults:
-        note(f"[yellow]the newest changes may be missing:[/] {fault}")
+        note(f"[yellow]the newest changes may be missing:[/] {escape(fault)}")
     document = {
         "name": found.name,
         "total": found.total,

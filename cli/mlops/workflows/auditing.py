@@ -13,7 +13,7 @@ from mlops.audit.heads import read_heads
 from mlops.audit.verifying import Fault, Head, Verification, chain, verify
 from mlops.deployment.clusters.known import locate
 from mlops.deployment.recording import record, trail_of
-from mlops.errors import InvalidInputError, NotFoundError, RemoteError, unreadable
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, unreadable
 from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
@@ -68,10 +68,18 @@ def show_trail(
         InvalidInputError: The trail is damaged.
     """
     picked = locate(settings, name).name
-    faults = record(settings, picked).faults
+    faults = _brought_up(settings, picked)
     entries = trail_of(settings, picked).entries()
     chosen = [each for each in entries if not actions or each.action in actions]
     return Shown(picked, tuple(chosen[-last:]), len(entries), faults)
+
+
+def _brought_up(settings: Settings, name: str) -> tuple[str, ...]:
+    """Take over what is new; return why that may not be all, as on a disk that is read-only."""
+    try:
+        return record(settings, name).faults
+    except MlopsError as error:
+        return (error.message,)
 
 
 def verify_trail(settings: Settings, name: str | None) -> Verification:
@@ -142,7 +150,7 @@ def export_trail(settings: Settings, name: str | None, out: str) -> CopiedTrail:
         InvalidInputError: The trail is damaged, or the file cannot be written.
     """
     picked = locate(settings, name).name
-    record(settings, picked)
+    _brought_up(settings, picked)
     trail = trail_of(settings, picked)
     entries = trail.entries()
     data = b"".join(line + b"\n" for line in trail.lines()[: len(entries)])
