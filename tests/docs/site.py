@@ -1,11 +1,13 @@
 """Build the documentation site, strictly: `python -m tests.docs.site`. The result is `build/site`.
 
 Links and anchors are checked by Zensical. Pages must not load anything from another host, so that
-they work offline and tell nobody who reads them.
+they work offline and tell nobody who reads them. Pages are copied to `build/docs` first, where
+links to other files of the repository become links to the pages that show them.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -17,7 +19,14 @@ from urllib.parse import urlsplit
 from tests.docs.generated import ROOT, write
 from tests.docs.house import picture
 
+DOCS = ROOT / "docs"
 SITE = ROOT / "build" / "site"
+#: Files beside the documentation, and the pages that show them.
+SHOWN = {
+    "benchmarks/README.md": "reference/benchmarks.md",
+    "cli/mlops/linting/schemas/README.md": "reference/manifest-schemas.md",
+}
+_LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)#\s]+)")
 _LOADS = {"src", "srcset", "poster", "data", "action"}
 _LOADING_LINKS = {"stylesheet", "icon", "preload", "prefetch", "preconnect", "modulepreload"}
 #: What the theme would fetch from another host when a page has one of these.
@@ -56,10 +65,25 @@ def requests_to_other_hosts(folder: Path) -> list[str]:
     return loads
 
 
+def copy_pages(target: Path) -> None:
+    """Copy the documentation, with its links into the repository turned into links to pages."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(DOCS, target)
+    for page in DOCS.rglob("*.md"):
+
+        def turned(link: re.Match[str], folder: Path = page.parent) -> str:
+            file = os.path.relpath(folder / link[0], ROOT)
+            return os.path.relpath(DOCS / SHOWN[file], folder) if file in SHOWN else link[0]
+
+        text = _LINK.sub(turned, page.read_text(encoding="utf-8"))
+        (target / page.relative_to(DOCS)).write_text(text, encoding="utf-8")
+
+
 def main() -> int:
     """Build the site and check it; return the exit code."""
     write(ROOT / "build" / "reference")
     (ROOT / "build" / "reference" / "house.svg").write_text(picture(), encoding="utf-8")
+    copy_pages(ROOT / "build" / "docs")
     shutil.rmtree(SITE, ignore_errors=True)
     zensical = Path(sys.executable).parent / "zensical"
     built = subprocess.run([zensical, "build", "--strict", "--clean"], cwd=ROOT, check=False)
