@@ -8,12 +8,15 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlops.audit import Event, State, Trail
+from mlops.audit.canonical import canonical
+from mlops.audit.entries import digest
 from mlops.audit.verifying import Head, Verification, verify
 from mlops.errors import InvalidInputError
 from mlops.settings.actor import Actor
@@ -177,6 +180,28 @@ def test_nothing_is_added_to_a_damaged_trail(trail: Trail) -> None:
     with pytest.raises(InvalidInputError, match="in entry 3"):
         trail.append([event(9)], _ANN)
     assert trail.path.read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: ...} for name in ("id", "action", "subject", "time", "trail", "by", "evidence")),
+        {"id": 5}, {"by": ["ann"]}, {"by": {"user": 7}}, {"evidence": [1]}, {"seq": True},
+        {"time": None}, {"action": {}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_entry_that_says_something_else_is_damage(trail: Trail, changes: dict[str, Any]) -> None:
+    """With a right hash: who can write the file could stop every command by it."""
+    (entry,) = Trail(trail.path.with_name("other.jsonl")).append([event(1)], _ANN)
+    told = {**entry.document, **changes}
+    body = canonical({name: value for name, value in told.items() if value is not ...}).encode()
+    line = b'{"entry":' + body + b',"hash":"' + digest(body).encode() + b'"}'
+    trail.path.write_bytes(line + b"\n")
+    found = check(trail)
+    assert (found.result, found.faults[0].seq, found.entries) == ("damaged", 1, 0)
+    with pytest.raises(InvalidInputError, match="in entry 1"):
+        trail.append([event(9)], _ANN)
 
 
 def test_a_disk_that_is_full_leaves_no_half_of_an_entry(

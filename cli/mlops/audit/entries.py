@@ -21,6 +21,8 @@ from mlops.settings.actor import Actor
 #: What stands for the hash before the first entry.
 NONE = "0" * 64
 
+_TEXTS = frozenset({"action", "id", "recorded", "subject", "time", "trail"})
+_KEYS = _TEXTS | {"after", "before", "by", "evidence"}
 _LINE = re.compile(rb'\{"entry":(\{.*\}),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 
 
@@ -153,8 +155,16 @@ def read_entry(line: bytes) -> Entry:
     if digest(body) != said:
         raise ValueError("its bytes have another hash: it was changed")
     document = orjson.loads(body)
-    if not isinstance(document.get("seq"), int) or not isinstance(document.get("previous"), str):
+    if type(document.get("seq")) is not int or not isinstance(document.get("previous"), str):
         raise ValueError("it has no number, or no hash of the entry before")
+    by = document.get("by")
+    if (
+        not (document.keys() >= _KEYS and isinstance(by, dict))
+        or not isinstance(document["evidence"], dict | None)
+        or not all(isinstance(document[key], str) for key in _TEXTS)
+        or not all(isinstance(each, str) for each in by.values())
+    ):
+        raise ValueError("it does not say what an entry says")
     return Entry(document["seq"], said, document)
 
 

@@ -222,7 +222,7 @@ def _lines(entry: Entry) -> list[str]:
         ]
     elif before is not None:
         lines.append(f"{_short(before)} → {_short(after)}")
-    elif after is not None and entry.id.startswith("state/"):
+    elif isinstance(after, dict) and entry.id.startswith("state/"):
         lines += [f"{key}: {_short(value)}" for key, value in sorted(after.items())]
     evidence = said["evidence"] or {}
     lines += [str(evidence[key]) for key in ("reason", "error") if evidence.get(key)]

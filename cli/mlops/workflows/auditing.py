@@ -111,7 +111,9 @@ def _changed_since(ledger: Ledger, entries: Sequence[Entry]) -> list[Fault]:
     told = {}
     for entry in entries:
         after = entry.document["after"]
-        if entry.id.startswith("revision/") and isinstance(after, dict) and "spec" in after:
+        if not entry.id.startswith("revision/") or not isinstance(after, dict):
+            continue
+        if "spec" in after and isinstance(after.get("revision"), int):
             told[after["revision"]] = entry.seq, after["spec"]
     faults = []
     there = {each.number: each for each in ledger.standings()}
