@@ -24,9 +24,10 @@ from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.routes import POST_PATHS, find_route
 from mlops.spec.access import SCOPES, Access, Key, Scope, new_key, read_keys, write_keys
+from mlops.spec.request_id import read
 from tests.serving.grpc_client import GrpcClient
 from tests.serving.models import ROWS, records, save_linear
-from tests.serving.server import Server, make_launch, running, served
+from tests.serving.server import KEY, Server, make_launch, running, served
 
 ROW = records(ROWS[:1])
 BODY = {"dataframe_records": ROW}
@@ -170,6 +171,20 @@ def _wait(server: Server, bearer: dict[str, str]) -> None:
     while server.get("/v2", **bearer).status == 401:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_retry_is_of_the_key_that_asked(house: House) -> None:
+    """With another caller's `Idempotency-Key` anybody got an id of that caller's decision."""
+    other = _key_of(house, "predict", "feedback")
+
+    def nonce(bearer: dict[str, Any]) -> bytes:
+        reply = house.server.predict(ROW, **{"idempotency-key": "order 7", **bearer})
+        return read(KEY, reply.request_id).nonce
+
+    mine = nonce(house.bearer("predict"))
+    assert nonce(house.bearer("predict")) == mine
+    assert nonce(other) != mine
+    assert nonce(other) == nonce(other)
 
 
 def test_the_journal_says_whose_key_it_was(house: House) -> None:
