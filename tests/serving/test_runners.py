@@ -68,6 +68,33 @@ def kind_of(result: Prediction | BaseException) -> Kind | None:
     return result.kind if isinstance(result, ProtocolError) else None
 
 
+def test_nobody_queues_who_would_wait_too_long() -> None:
+    """An overload refuses some at once and keeps the others' wait short."""
+
+    async def flood() -> None:
+        gate = Gate()
+        gate.open.set()
+        runner = ThreadRunner(gate, "a", threads=2)
+        await ask(runner)
+        # As if the model took that long; how busy this machine is says nothing then.
+        runner._each_s = 0.2
+        gate.open.clear()
+        asked = [asyncio.create_task(ask(runner)) for _ in range(60)]
+        await until(lambda: sum(task.done() for task in asked) + runner.stats.running > 40)
+        refused = [task for task in asked if task.done()]
+        assert {kind_of(task.exception()) for task in refused} == {Kind.BUSY}  # type: ignore[arg-type]
+        # Ten waits of 0.2 s in two threads are a second.
+        assert runner.stats.waiting <= 11
+        gate.open.set()
+        await asyncio.gather(*asked, return_exceptions=True)
+        # Everybody is served again as soon as the crowd has gone.
+        await until(lambda: not runner.stats.waiting)
+        assert kind_of(await ask(runner)) is None
+        runner.close()
+
+    asyncio.run(flood())
+
+
 def test_calls_at_once_and_in_the_queue_are_bounded() -> None:
     async def flood() -> None:
         gate = Gate()

@@ -20,6 +20,11 @@ from mlops.serving.runners.joining import MAX_ROWS, Result, infer_together
 #: Calls of one arm at once.
 THREADS = min(4, (os.cpu_count() or 1) + 1)
 _MAX_WAITING = 256
+#: Longest that a request may be expected to wait for the model, by how long others took. Whoever
+#: would wait longer is refused at once, so that an overload does not make everybody late.
+_MAX_WAIT_S = 1.0
+# Weight of the newest call in the mean.
+_NEWEST = 0.1
 
 
 @dataclass(slots=True)
@@ -81,6 +86,8 @@ class ThreadRunner:
         self._queue: deque[_Call] = deque()
         self._lock = Lock()
         self._running: dict[int, _Call] = {}
+        #: Seconds that a request takes a thread, a moving mean.
+        self._each_s = 0.0
 
     def predict(
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float = DEADLINE_S
@@ -92,7 +99,9 @@ class ThreadRunner:
         self, payload: Payload, parameters: Mapping[str, Any], deadline_s: float
     ) -> Prediction:
         stats = self.stats
-        if stats.waiting >= self._max_waiting:
+        # As many as there are threads may always wait: one slow call says little about the next.
+        crowded = stats.waiting >= self._threads and self._expected_wait_s() > _MAX_WAIT_S
+        if crowded or stats.waiting >= self._max_waiting:
             stats.rejected += 1
             raise ProtocolError(
                 Kind.BUSY,
@@ -116,6 +125,9 @@ class ThreadRunner:
                 # One that no thread has taken yet is never taken.
                 call.abandoned = not call.started
             stats.waiting -= call.abandoned
+
+    def _expected_wait_s(self) -> float:
+        return self.stats.waiting * self._each_s / self._threads
 
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         """Predict what waits, in a thread."""
@@ -178,6 +190,8 @@ class ThreadRunner:
 
     def _finished(self, calls: Sequence[_Call], results: Sequence[Result], ended: float) -> None:
         self.stats.running -= len(calls)
+        took_s = (ended - calls[0].started) / len(calls)
+        self._each_s += (took_s - self._each_s) * (_NEWEST if self._each_s else 1.0)
         for call, result in zip(calls, results, strict=True):
             del self._running[id(call)]
             self.stats.model.add(ended - call.started)

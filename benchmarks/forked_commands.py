@@ -1,0 +1,145 @@
+"""Runs `mlops` commands as processes that start at once, and says what is wrong with how they end.
+
+Each command is forked from this process, which has made the imports; it can be killed at any
+moment, and be given less memory than it would take.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+#: What a command may end with: see docs/command-line.md.
+_CODES = frozenset((*range(8), 10, 11, 12, 13, 130))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How a command ended.
+
+    Attributes:
+        words: The command.
+        code: Its exit code; negative for the signal that killed it.
+        text: All that it printed.
+        took_s: How long it took.
+        hung: Whether it was still running when nobody waited any more.
+    """
+
+    words: tuple[str, ...]
+    code: int
+    text: str
+    took_s: float
+    hung: bool = False
+
+    def faults(self) -> Iterator[str]:
+        """Say what no command may do, whatever happened to it; nothing if it was killed by us."""
+        name = f"mlops {' '.join(self.words)}"
+        if self.hung:
+            yield f"{name}: no end after {self.took_s:.0f} s"
+        elif "Traceback (most recent call last)" in self.text:
+            last = self.text.strip().splitlines()[-1]
+            yield f"{name}: traceback, {last[:200]}"
+        elif self.code not in _CODES and self.code != -signal.SIGKILL:
+            yield f"{name}: exit code {self.code}"
+        elif self.code in range(1, 8) and "error" not in self.text:
+            yield f"{name}: exit code {self.code} without a sentence: {self.text[-200:]!r}"
+
+
+def prepare() -> None:
+    """Make the imports that commands make; nothing may be opened before a fork."""
+    from mlops.registry.client import quieten
+
+    quieten()
+    import mlflow.pyfunc
+    import mlflow.store.model_registry.sqlalchemy_store
+    import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - so that a fork need not
+
+    import mlops.__main__
+    import mlops.deployment.deploy  # noqa: F401 - as above
+
+
+def command(
+    folder: Path,
+    *words: str,
+    kill_after_s: float = 0.0,
+    enough_s: float = 90.0,
+    memory: int = 0,
+    environ: Mapping[str, str] | None = None,
+) -> Said:
+    """Run a command.
+
+    Args:
+        folder: Where.
+        words: The command.
+        kill_after_s: When to kill it with SIGKILL; 0 for never.
+        enough_s: When to give it up.
+        memory: Bytes of address space beyond those it begins with; 0 for no limit.
+        environ: Further variables.
+    """
+    with tempfile.TemporaryFile() as output:
+        started = time.monotonic()
+        pid = os.fork()
+        if pid == 0:
+            _be(folder, words, output.fileno(), memory, environ or {})
+        deadline = started + (kill_after_s or enough_s)
+        status = _wait(pid, deadline)
+        hung = status is None
+        if status is None:
+            os.kill(pid, signal.SIGKILL)
+            status = os.waitpid(pid, 0)[1]
+        took_s = time.monotonic() - started
+        output.seek(0)
+        text = output.read().decode(errors="replace")
+    code = os.waitstatus_to_exitcode(status)
+    return Said(words, code, text, took_s, hung and not kill_after_s)
+
+
+def _wait(pid: int, deadline: float) -> int | None:
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.002)
+    return None
+
+
+def _be(
+    folder: Path, words: tuple[str, ...], output: int, memory: int, environ: Mapping[str, str]
+) -> None:
+    code = 99
+    try:
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(folder)
+        os.environ.update(environ)
+        if memory:
+            limit = _address_space() + memory
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        from mlops.__main__ import run
+
+        code = run(list(words))
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # noqa: BLE001 - as the interpreter would
+        traceback.print_exc()
+        code = 1
+    finally:
+        with contextlib.suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _address_space() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
