@@ -162,7 +162,7 @@ def files(stage: Stage) -> Iterator[str]:
     for _ in range(stage.rounds):
         victim = _victim(home, stage.chance)
         how = _harm(victim, stage.chance)
-        for words in (*stage.chance.sample(_LOOK, 2), (*_AB, "--dry-run")):
+        for words in (*stage.chance.sample(_LOOK[:4], 2), (*_AB, "--dry-run")):
             said = stage.run(*words)
             failed += said.code != 0
             for fault in said.faults():
@@ -175,11 +175,13 @@ def files(stage: Stage) -> Iterator[str]:
 
 
 def _victim(home: Path, chance: random.Random) -> Path:
-    """Choose a part of `.mlops`, then a file of it: most files are those of models."""
+    """Choose a part of `.mlops`, then a file of it; models have digests, and logs no meaning."""
     parts: dict[str, list[Path]] = {}
     for path in sorted(home.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.suffix not in (".lock", ".log"):
-            parts.setdefault(path.relative_to(home).parts[0], []).append(path)
+            part = path.relative_to(home).parts[0]
+            if part not in ("artifacts", "logs"):
+                parts.setdefault(part, []).append(path)
     return chance.choice(parts[chance.choice(list(parts))])
 
 

@@ -47,7 +47,7 @@ def run(words: list[str]) -> int:
     except typer.TyperException as error:
         # Without a message it has been said: a group without a command has shown its help.
         return _fail(_usage(error), words) if error.format_message() else UsageError.exit_code
-    except OSError as error:
+    except (OSError, MemoryError, ImportError) as error:
         known = of_system(error)
         if known is None:
             raise

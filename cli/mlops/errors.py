@@ -19,9 +19,11 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 
+_NO_MEMORY = re.compile(r"failed to map segment|[Cc]annot allocate memory|can't start new thread")
 _OF_SYSTEM = frozenset(
     {
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST,
@@ -102,12 +104,23 @@ class WithheldError(MlopsError):
     code = "withheld"
 
 
-def of_system(error: OSError) -> MlopsError | None:
-    """Return what an error of the file system means to a person, None if it is a programmer's.
+def of_system(error: Exception) -> MlopsError | None:
+    """Return what an error of the system means to a person, None if it is a programmer's.
 
-    A folder that cannot be written, a disk that is full: no traceback helps there.
+    A folder that cannot be written, a disk that is full, no memory left: no traceback helps there.
+
+    >>> of_system(MemoryError()).message
+    'There is not enough memory for this command.'
+    >>> of_system(ImportError("a.so: failed to map segment from shared object")).exit_code
+    1
+    >>> of_system(ImportError("No module named 'a'"))
     """
-    if error.errno not in _OF_SYSTEM or not error.filename:
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return MlopsError(
+            "There is not enough memory for this command.",
+            hint="Raise the limit (`ulimit -v`, the container's memory), or end something else.",
+        )
+    if not isinstance(error, OSError) or error.errno not in _OF_SYSTEM or not error.filename:
         return None
     reason = error.strerror or os.strerror(error.errno)
     return InvalidInputError(

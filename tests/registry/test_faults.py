@@ -143,6 +143,26 @@ def test_a_full_and_a_read_only_disk_are_called_that(tmp_path: Path) -> None:
         engine.dispose()
 
 
+@pytest.mark.parametrize("damage", [b"no database at all" * 100, None])
+def test_a_damaged_database_is_called_that(tmp_path: Path, damage: bytes | None) -> None:
+    """Garbled or torn: to ask whether it runs would lead nowhere."""
+    settings = load_settings(tmp_path, environ={})
+    file = tmp_path / "torn.db"
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t AS SELECT zeroblob(100000) AS x"))
+    engine.dispose()
+    file.write_bytes(damage or file.read_bytes()[:9000])
+    with (
+        pytest.raises(InvalidInputError, match="is damaged") as caught,
+        mlflow_errors(settings),
+        engine.connect() as connection,
+    ):
+        connection.execute(text("SELECT length(x), x FROM t")).all()
+    assert "Put a copy of it back" in str(caught.value.hint)
+    engine.dispose()
+
+
 def test_a_database_that_refuses_connections(tmp_path: Path) -> None:
     uri = f"postgresql://ann:hunter2@127.0.0.1:{unused_port()}/mlflow"
     settings = load_settings(tmp_path, flags={"tracking.uri": uri}, environ={})

@@ -198,6 +198,12 @@ def _unreachable(text: str, uri: str) -> MlopsError:
             f"`{uri}` cannot be written: its file or its disk is read-only.",
             hint="`mlops doctor` looks at the folder.",
         )
+    if re.search(r"disk image is malformed|file is not a database", text):
+        return InvalidInputError(
+            f"The database at `{uri}` is damaged.",
+            hint="Put a copy of it back, or move it away: runs and models are then forgotten, and "
+            "what is deployed goes on.",
+        )
     return RemoteError(
         f"MLflow at `{uri}` cannot be used: {_reason(without_credentials(text))}",
         hint="Is it running, and is the address right? `mlops config show --origin` says where "
