@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import mlops
 from mlops.settings.schema import SECTIONS
 from tests.docs.generated import PARTS, ROOT, commands
 from tests.docs.house import layers, picture
@@ -71,6 +72,12 @@ def test_the_reference_is_complete() -> None:
             assert f"| `{item.name}` |" in text["settings.md"]
     for names in layers():
         assert all(name in picture() for name in names)
+
+
+def test_the_python_api_is_documented() -> None:
+    page = (_DOCS / "reference" / "python.md").read_text()
+    for name in set(mlops.__all__) - {"__version__"}:
+        assert re.search(rf"\b{name}\b", page), name
 
 
 def test_requests_to_other_hosts_are_found(tmp_path: Path) -> None:
