@@ -243,16 +243,36 @@ def test_one_who_gives_up_as_room_comes_free_takes_none_along() -> None:
 
 def test_the_room_fits_the_memory_of_the_container(tmp_path: Path) -> None:
     mib = 1024 * 1024
-    assert memory_limit(tmp_path) is None
+    own = tmp_path / "self"
+    assert memory_limit(tmp_path, own) is None
     (tmp_path / "memory.max").write_text("max\n")
-    assert room_within(128 * mib, memory_limit(tmp_path)) == 128 * mib
+    assert room_within(128 * mib, memory_limit(tmp_path, own)) == 128 * mib
     (tmp_path / "memory.max").write_text(f"{1024 * mib}\n")
-    assert room_within(128 * mib, memory_limit(tmp_path)) == 32 * mib
-    assert room_within(20 * mib, memory_limit(tmp_path)) == 20 * mib
+    assert room_within(128 * mib, memory_limit(tmp_path, own)) == 32 * mib
+    assert room_within(20 * mib, memory_limit(tmp_path, own)) == 20 * mib
     (tmp_path / "memory.max").unlink()
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{256 * mib}\n")
-    assert room_within(128 * mib, memory_limit(tmp_path)) == MAX_BODY
+    assert room_within(128 * mib, memory_limit(tmp_path, own)) == MAX_BODY
+
+
+@pytest.mark.parametrize(
+    ("line", "file"),
+    [
+        ("0::/system.slice/wine.service", "system.slice/wine.service/memory.max"),
+        ("0::/system.slice/wine.service", "system.slice/memory.max"),
+        ("7:cpu,memory:/wine", "memory/wine/memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_may_be_that_of_a_service(tmp_path: Path, line: str, file: str) -> None:
+    """A server with `MemoryMax` of systemd was killed by a dozen large bodies."""
+    own, limit = tmp_path / "self", tmp_path / file
+    own.write_text(f"1:name=systemd:/other\n{line}\n")
+    limit.parent.mkdir(parents=True)
+    limit.write_text("1073741824\n")
+    (tmp_path / "memory").mkdir(exist_ok=True)
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert memory_limit(tmp_path, own) == 1 << 30
 
 
 def post_apart(server: Server, path: str, body: bytes) -> Reply:

@@ -7,6 +7,7 @@ Specification: RFC 9110, sections 8.4 (content codings) and 15.5.14 to 15.5.16; 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -148,19 +149,36 @@ def arriving_within(limit: int | None) -> tuple[int, int]:
     return min(_ARRIVING_MOST, max(share // size, _ARRIVING_LEAST)), size
 
 
-def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Return the memory limit of this process's control group in bytes; None without one.
+def memory_limit(
+    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+) -> int | None:
+    """Return the memory limit of this process's control groups in bytes; None without one.
 
+    In a container its group is the root; a service of systemd has one of its own below it.
     Files: Linux, Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
     """
-    for file in (root / "memory.max", root / "memory" / "memory.limit_in_bytes"):
-        try:
-            text = file.read_text().strip()
-        except OSError:
-            continue
-        # Version 1 writes a number beyond all memory for no limit.
-        return int(text) if text.isdigit() and int(text) < 1 << 60 else None
-    return None
+    limits = []
+    for kind, group in _groups(own):
+        base, name = (root / "memory", "memory.limit_in_bytes") if kind else (root, "memory.max")
+        # Every group above has a limit as well.
+        for folder in (base / group, *(base / each for each in Path(group).parents)):
+            with contextlib.suppress(OSError):
+                text = (folder / name).read_text().strip()
+                # Version 1 writes a number beyond all memory for no limit.
+                if text.isdigit() and int(text) < 1 << 60:
+                    limits.append(int(text))
+    return min(limits, default=None)
+
+
+def _groups(own: Path) -> list[tuple[str, str]]:
+    """Controllers and path of the groups that may limit memory; the path is `.` for the root."""
+    found = [("", "."), ("memory", ".")]
+    with contextlib.suppress(OSError):
+        for line in own.read_text().splitlines():
+            _, kinds, path = line.split(":", 2)
+            if not kinds or "memory" in kinds.split(","):
+                found.append((kinds and "memory", path.strip("/") or "."))
+    return found
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], room: BodyRoom) -> bytes | None:
