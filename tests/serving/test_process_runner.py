@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from mlflow.models import infer_signature
 from mlops.errors import InvalidInputError
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError, Records
 from mlops.runtimes.base import LoadedModel
-from mlops.runtimes.isolated import IsolatedModel
+from mlops.runtimes.isolated import IsolatedModel, child
 from mlops.runtimes.load import load_model
 from mlops.serving.runners import ProcessRunner
+from tests.fixtures_deployment import wait_until
+from tests.serving.server import make_launch, running, served
 
 STRANGE = """
 import os, time
@@ -46,6 +49,7 @@ class Model(mlflow.pyfunc.PythonModel):
 mlflow.models.set_model(Model())
 """
 _DEADLINE_S = 1.0
+_ASK = {"dataframe_records": [{"word": "", "number": 1.0}]}
 
 
 def rows(word: str, *numbers: float) -> Payload:
@@ -182,3 +186,28 @@ def test_closing_ends_the_process_for_good(folder: Path) -> None:
     assert model._child.process.wait(20) == -signal.SIGKILL
     with pytest.raises(OSError, match="No such process"):
         os.kill(model.pid, 0)
+
+
+def test_the_server_is_not_ready_while_a_process_is_away(folder: Path, tmp_path: Path) -> None:
+    both = served({"a": folder, "b": folder}, reward="")
+    with running(
+        make_launch(tmp_path, replace(both, pythons=(sys.executable, ""))), tmp_path
+    ) as server:
+        paths = [f"/v2/models/wine/versions/{arm}/ready" for arm in "ab"]
+        assert [server.get(path).status for path in ("/ready", *paths)] == [200, 200, 200]
+        (process,) = _children(server.process.pid)
+        os.kill(process, signal.SIGKILL)
+        wait_until(lambda: server.get("/ready").status == 503)
+        assert "`a`: Its process ended" in server.get("/ready").body.decode()
+        assert server.get(paths[1]).status == 200
+        assert server.post("/invocations", _ASK, x_mlops_arm="b").status == 200
+        wait_until(lambda: server.get("/ready").status == 200)
+        assert server.post("/invocations", _ASK, x_mlops_arm="a").status == 200
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that a server has started for its models."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    found = [int(each) for task in tasks for each in (task / "children").read_text().split()]
+    isolated = Path(child.__file__).name
+    return [each for each in found if isolated in Path(f"/proc/{each}/cmdline").read_text()]
