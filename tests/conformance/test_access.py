@@ -15,7 +15,7 @@ from starlette.routing import Route as Page
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.protobuf import methods
 from mlops.serving.access import Gate
-from mlops.serving.access.needs import METHODS, PAGES, Need, need_of
+from mlops.serving.access.needs import METHODS, PAGES, PROBES, Need, need_of
 from mlops.serving.bodies import BodyRoom
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.grpc_server import GrpcServer
@@ -107,6 +107,46 @@ def test_grpc(house: House, scope: Scope | None) -> None:
         reply = house.grpc.call(name, service=service, **house.bearer(scope))
         refused = "UNAUTHENTICATED" if scope is None else "PERMISSION_DENIED"
         assert (reply.code == refused) is not _allows(scope, need), (path, reply)
+
+
+def test_the_table_says_what_it_should() -> None:
+    """The other tests hold the server to the table, and this one holds the table to its purpose."""
+    needs = {path: need_of(path, find_route(_filled(path))) for path, _ in PATHS}
+    predictions = {path for path, need in needs.items() if need == "predict"}
+    assert predictions == {
+        "/invocations", "/predict", "/api/v1.0/predictions", "/api/v0.1/predictions",
+        "/v1/models/{model}:predict", "/v2/models/infer", "/v2/models/{model}/infer",
+        "/v2/models/{model}/versions/{version}/infer",
+    }  # fmt: skip
+    assert {path for path, need in needs.items() if need == "feedback"} == {
+        "/feedback", "/send-feedback", "/api/v1.0/feedback", "/api/v0.1/feedback",
+        "/seldon/shops/wine/api/v1.0/feedback",
+    }  # fmt: skip
+    assert {path for path, need in needs.items() if need == "read"} == {
+        "/report", "/report.json", "/metrics", "/prometheus",
+    }  # fmt: skip
+    assert {path for path, need in needs.items() if need == "score"} == {"/score"}
+    assert {path for path, need in needs.items() if need == "open"} == PROBES
+    for path in ("/nothing", "//report", "/report/", "/REPORT", "/health/x", "/seldon/a/b/report"):
+        assert need_of(path, find_route(path)) == "any"
+    by_need: dict[Need, set[str]] = {}
+    for path, need in METHODS.items():
+        by_need.setdefault(need, set()).add(path.rpartition("/")[2])
+    assert by_need == {
+        "open": {"ServerLive", "ServerReady"},
+        "any": {"ServerMetadata", "ModelReady", "ModelMetadata"},
+        "predict": {"ModelInfer"},
+        "feedback": {"Send"},
+    }
+
+
+def test_paths_written_otherwise_reach_no_page_of_another_scope(house: House) -> None:
+    """What the table does not know needs any key; so nothing may be there that it should know."""
+    odd = ("//report", "/report/", "/./report", "/x/../report", "/%72eport", "/report%2f",
+           "/report?x=1", "/REPORT", "/report.json;x", "/seldon/a/b/report", "/metrics/",
+           "http://127.0.0.1/report")  # fmt: skip
+    for path in odd:
+        assert house.server.get(path, **house.bearer("predict")).status in (400, 403, 404), path
 
 
 def test_the_table_has_every_call() -> None:
