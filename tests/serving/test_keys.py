@@ -281,3 +281,19 @@ def test_a_launch_is_read_as_it_was_written(models: dict[str, Path], tmp_path: P
     write_launch(launch, tmp_path / "l.json")
     assert read_launch(tmp_path / "l.json") == launch
     assert launch.url.startswith("https://")
+
+
+def test_who_is_refused_is_logged_without_the_key(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "keys"
+    key, secret = new_key("shop", ["predict"])
+    _put(path, key)
+    gate = Gate(keyring=Keyring(str(path), shared_places()))
+    _kind(gate, b"Bearer " + secret.encode(), need="read")
+    for _ in range(500):
+        _kind(gate, b"Bearer wrong-" + secret.encode())
+    (line,) = [each.getMessage() for each in caplog.records]
+    assert key.id in line
+    assert "403" in line
+    assert secret not in line

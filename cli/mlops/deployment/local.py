@@ -146,8 +146,10 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
     settings.make_home()
     make_key(where)
     host, port = _address(settings, where)
-    access = access_of(settings, where)
-    with_token = host not in LOOPBACK and not access.unprotected
+    access, tls = access_of(settings, where), tls_of(settings, where)
+    # Where others authenticate by something else, our own commands still need a token.
+    asks = host not in LOOPBACK or access.issuer is not None or (tls and tls.client_ca)
+    with_token = bool(asks) and not access.unprotected
     if with_token:
         make_token(where)
     return Launch(
@@ -174,7 +176,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
         workers=_workers(settings, where),
         runtimes=str(runtimes_of(settings.home).folder),
         access=access,
-        tls=tls_of(settings, where),
+        tls=tls,
     )
 
 

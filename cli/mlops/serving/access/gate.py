@@ -13,6 +13,7 @@ from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.grants import ANYBODY, Grant, expand
 from mlops.serving.access.keyring import Keyring
 from mlops.serving.access.needs import Need
+from mlops.serving.access.refusals import Refusals
 
 if TYPE_CHECKING:
     from mlops.serving.access.signed import Verifier
@@ -50,6 +51,7 @@ class Gate:
         self.reads_certificates = client_ca
         self._known: dict[bytes, Grant] = {}
         self._listeners: list[Callable[[], None]] = []
+        self._refusals = Refusals()
 
     @property
     def required(self) -> bool:
@@ -86,10 +88,17 @@ class Gate:
         if not self.required:
             ANYBODY.check(need)
             return ANYBODY
-        grant = self._known.get(authorization) or self._look(authorization, names)
-        grant.check(need)
-        if spend:
-            grant.spend()
+        key_id = ""
+        try:
+            grant = self._known.get(authorization) or self._look(authorization, names)
+            key_id = grant.key_id or ""
+            grant.check(need)
+            if spend:
+                grant.spend()
+        except ProtocolError as error:
+            if spend:
+                self._refusals.note(key_id, error)
+            raise
         return grant
 
     def _look(self, authorization: bytes, names: Names) -> Grant:
