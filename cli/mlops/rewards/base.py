@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-Floats: TypeAlias = NDArray[np.float64]
+# As text: the commands know the names of rewards, and must not wait for NumPy.
+Floats: TypeAlias = "NDArray[np.float64]"
 
 #: One value as JSON has it.
 Value: TypeAlias = bool | int | float | str | None
@@ -103,6 +105,8 @@ class Reward:
 
     def of_numbers(self, predictions: Floats, truths: Floats) -> Floats | None:
         """Return the reward of each of n numbers, NaN where there is none; None if unknown."""
+        import numpy as np
+
         if self.derive_many is None:
             return None
         known = ~(np.isnan(predictions) | np.isnan(truths))
@@ -136,6 +140,8 @@ def within_floats(value: float) -> float:
 
 def all_within_floats(values: Floats) -> Floats:
     """Return `within_floats` of each value."""
+    import numpy as np
+
     size = np.abs(values)
     within: Floats = np.where(
         size > LARGEST, np.copysign(LARGEST, values), values * ~(size < 1 / LARGEST)
