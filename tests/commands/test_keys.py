@@ -6,6 +6,7 @@ import time
 import urllib.error
 from typing import Any
 
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 
 
@@ -64,6 +65,7 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
     assert shop.run("report", *elsewhere).code == 4
 
     document = shop.ok("keys", "list", "--json").document
+    fits("keys", document)
     assert [key["name"] for key in document["keys"]] == ["owner", "web"]
     assert "digest" not in document["keys"][0]
     assert "web" in shop.ok("keys", "list").out
@@ -73,11 +75,14 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
     shop.ok("keys", "revoke", "web")
     _wait_for(shop, 401, **bearer)
     assert shop.run("keys", "revoke", "web").code == 5
+    by_certificate = ("keys", "create", "web", "--scope", "read", "--subject", "DNS:web", "--json")
+    fits("keys-create", shop.ok(*by_certificate).document)
+    fits("keys", shop.ok("keys", "revoke", "web", "--json").document)
     assert shop.run("keys", "revoke", "ovner", "--json").error["hint"].endswith("`owner`?")
     assert "revoked" in shop.ok("keys", "list").out
     trail = shop.ok("audit", "show", "wine", "--action", "key", "--json").document
     told = [each for each in trail["entries"] if "API key web" in str(each)]
-    assert len(told) == 2  # made, and revoked
+    assert len(told) == 4  # each made, and revoked
     assert secret not in str(trail)
 
     # A server that starts again asks for keys from its first request on.
