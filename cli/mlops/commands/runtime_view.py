@@ -23,10 +23,12 @@ def runtime_line(runtime: Mapping[str, Any]) -> str:
     if proof is None:
         return f"runtime {name}" + (f" ({_grouped(reasons)})" if reasons else "")
     largest = proof["largest_difference"]
+    since = _since(proof)
     differs = f"numbers within {largest:.1g} of their size" if largest else "to the last digit"
     return (
         f"runtime {name}: {proof['row_us']:,.0f} µs a row (pyfunc {proof['row_us_before']:,.0f}); "
-        f"equal on {proof['rows']:,} rows, {differs}{_since(proof)}"
+        f"equal on {proof['rows']:,} rows, {differs}"
+        f"{since and '; proved' + since}"
     )
 
 
