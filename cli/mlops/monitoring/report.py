@@ -222,6 +222,8 @@ def report_of(
     bounds = _bounds(evidence, comparisons)
     gates = gates_of(evidence, bounds)
     gates += _time_gates(compared, comparisons, sequences)
+    # Ten numbers for each outcome, which the arms' own sequences need the memory of.
+    del sequences
     guardrails = tuple(
         each for c in comparisons for each in guardrail_reports(watched, c.arm, c.alpha)
     )
