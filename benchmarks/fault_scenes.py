@@ -256,8 +256,8 @@ def _mlflow(stage: Stage) -> Iterator[FaultyProxy]:
         with faulty(port, stage.chance) as proxy:
             yield proxy
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(20)
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def mlflow(stage: Stage) -> Iterator[str]:

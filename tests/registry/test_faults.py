@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
 from mlops.registry import fetch, mlflow_errors, open_registry, resolve
 from mlops.registry.faults import store_errors
+from mlops.registry.tracking import ask_tracking
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
@@ -141,6 +142,40 @@ def test_a_full_and_a_read_only_disk_are_called_that(tmp_path: Path) -> None:
         connection.execute(text("CREATE TABLE u (x)"))
     for engine in (full, closed):
         engine.dispose()
+
+
+def test_a_server_that_hangs_is_told_soon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.registry.client._ANSWER_S", 0.3)
+    # It takes connections, as the system does for it, and says nothing.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://ann:hunter2@127.0.0.1:{silent.getsockname()[1]}"
+        started = time.monotonic()
+        failure = _failure(tmp_path, uri)
+    assert isinstance(failure, RemoteError)
+    assert "does not answer within 0.3 s" in failure.message
+    assert "hunter2" not in failure.message
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n3.", b"HTPT/1.1 2\x0100 OK\r\n\r\n", b""],
+)
+def test_an_answer_that_is_cut_off_or_garbled(tmp_path: Path, answer: bytes) -> None:
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        settings = _settings(tmp_path, f"http://127.0.0.1:{listener.getsockname()[1]}")
+        with pytest.raises(RemoteError) as caught:
+            ask_tracking(settings)
+        thread.join()
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize("damage", [b"no database at all" * 100, None])

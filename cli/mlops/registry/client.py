@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError, RemoteError
 from mlops.registry.faults import mlflow_errors
@@ -49,6 +49,9 @@ _OURS = {
 # Databases that MLflow keeps runs in, and where they listen.
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _REACH_S = 5.0
+_ANSWER_S = 15.0
+#: Servers that answered this process.
+_ANSWERED: set[str] = set()
 
 
 def nothing_yet(settings: Settings) -> bool:
@@ -253,6 +256,42 @@ def _make_place(settings: Settings) -> None:
                 hint=f"mkdir -p {folder}",
             )
     _reach_database(uri)
+    _reach_server(uri)
+
+
+def _reach_server(uri: str) -> None:
+    """Say soon that a server takes connections and says nothing; MLflow would wait six minutes.
+
+    Whatever else is wrong with it, MLflow says itself.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https") or uri in _ANSWERED:
+        return
+    host = parts.netloc.rpartition("@")[2]
+    if _is_silent(urlunsplit((parts.scheme, host, f"{parts.path.rstrip('/')}/health", "", ""))):
+        raise RemoteError(
+            f"MLflow at `{without_credentials(uri)}` does not answer within {_ANSWER_S:g} s.",
+            hint="It hangs, or something on the way to it does; `mlops doctor` asks it again.",
+        )
+    _ANSWERED.add(uri)
+
+
+def _is_silent(url: str) -> bool:
+    from http.client import HTTPException
+    from urllib.error import HTTPError, URLError
+    from urllib.request import urlopen
+
+    try:
+        urlopen(url, timeout=_ANSWER_S).close()  # noqa: S310 - http or https
+    except HTTPError as error:
+        error.close()
+    except URLError as error:
+        return isinstance(error.reason, TimeoutError)
+    except TimeoutError:
+        return True
+    except (OSError, ValueError, HTTPException):
+        return False
+    return False
 
 
 def _reach_database(uri: str) -> None:

@@ -9,6 +9,7 @@ import ssl
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -93,6 +94,16 @@ def ask(settings: Settings, path: str, timeout_s: float = _TIMEOUT_S) -> bytes:
     if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
+        return _get(request, base, timeout_s, context)
+    except (OSError, HTTPException) as error:
+        # The latter of an answer that is cut off, or no HTTP.
+        raise _unreachable(base, error) from error
+
+
+def _get(
+    request: urllib.request.Request, base: str, timeout_s: float, context: ssl.SSLContext
+) -> bytes:
+    try:
         with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:  # noqa: S310
             content: bytes = answer.read()
             return content
@@ -103,8 +114,6 @@ def ask(settings: Settings, path: str, timeout_s: float = _TIMEOUT_S) -> bytes:
             # Somebody deleted the default experiment; the server is well.
             return b"{}"
         raise _refused(base, error.code, text) from error
-    except OSError as error:
-        raise _unreachable(base, error) from error
 
 
 def _authorization(parts: Any) -> str:  # noqa: ANN401 - urlsplit's result
@@ -150,7 +159,7 @@ def _no_mlflow(base: str) -> MlopsError:
     )
 
 
-def _unreachable(base: str, error: OSError) -> MlopsError:
+def _unreachable(base: str, error: Exception) -> MlopsError:
     reason = network_reason(error)
     words = {
         "refused": "Nobody listens at",
