@@ -9,7 +9,17 @@ import pytest
 
 import mlops
 
-HEAVY = {"mlflow", "numpy", "pandas", "sklearn", "scipy", "sqlalchemy", "starlette", "uvicorn"}
+HEAVY = {
+    "jinja2",
+    "mlflow",
+    "numpy",
+    "pandas",
+    "sklearn",
+    "scipy",
+    "sqlalchemy",
+    "starlette",
+    "uvicorn",
+}
 
 _PROBE = """
 import sys
@@ -31,6 +41,7 @@ sys.exit(code)
         ("init", "--help"),
         ("lineage", "--help"),
         ("config", "show"),
+        ("status",),
     ],
 )
 def test_nothing_heavy_is_imported_before_it_is_needed(
