@@ -172,12 +172,15 @@ def _latency_ms(said: str, percent: int) -> float:
     return float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
 
 
-def measure(peers: Sequence[Peer], rounds: int, seconds: float) -> dict[str, list[Asked]]:
+def measure(
+    peers: Sequence[Peer], rounds: int, seconds: float, *, connections: int = 16
+) -> dict[str, list[Asked]]:
     """Ask every server in turn from the client's core, after a round that warms them up."""
     found: dict[str, list[Asked]] = {peer.name: [] for peer in peers}
     for turn in range(rounds + 1):
         for peer in peers:
-            asked = ask(peer, seconds if turn else min(seconds, 2), core=CLIENT_CORE)
+            time_s = seconds if turn else min(seconds, 2)
+            asked = ask(peer, time_s, connections=connections, core=CLIENT_CORE)
             found[peer.name] += [asked] if turn else []
     return found
 

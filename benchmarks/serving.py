@@ -1,11 +1,16 @@
 """One row a request: the same wine model in several servers, in turn, in one run.
 
     python benchmarks/serving.py [--rounds 5] [--seconds 8] [--mlserver PYTHON]
+    python benchmarks/serving.py --half [--rounds 5] [--seconds 8]
 
 The server has one core and wrk the other; 16 keep-alive connections ask for distinct rows. Ours is
 an A/B test of two models with journal and metrics on, and afterwards every row of its journal is
 compared with what the model itself predicts. `--mlserver` names the Python of an environment with
 `mlserver`, `mlserver-sklearn` and `mlserver-mlflow`; without it MLServer is left out, and said so.
+
+`--half` asks ours and the echo at half of what ours can do, from 64 connections that pause at
+random between requests, and compares latencies. It exits with 1 if our p99 is more than 3 times the
+echo's.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from common import (
@@ -52,7 +58,12 @@ async def app(scope, receive, send):
 """
 
 
-def main(rounds: int, seconds: int, mlserver: str | None) -> None:
+# Connections at half of capacity: wrk pauses whole milliseconds, so that few would be too fast.
+_PAUSING = 64
+_MOST = 3.0
+
+
+def main(rounds: int, seconds: int, mlserver: str | None, *, half: bool) -> None:
     need("wrk", "wrk")
     with contextlib.ExitStack() as stack:
         project = stack.enter_context(wine_project())
@@ -61,6 +72,10 @@ def main(rounds: int, seconds: int, mlserver: str | None) -> None:
         split = wrk_script(folder, "split", [split_body(header, [row]) for row in rows])
         v2 = wrk_script(folder, "v2", [_v2(row) for row in rows])
         model = model_folder(project, 1)
+        if half:
+            ours = stack.enter_context(_ours(project, split))
+            _measure_half(ours, stack.enter_context(_echo(folder, split)), rounds, seconds)
+            return
         peers = [
             stack.enter_context(mlflow_server(model, split)),
             stack.enter_context(_ours(project, split)),
@@ -73,6 +88,35 @@ def main(rounds: int, seconds: int, mlserver: str | None) -> None:
             print("MLServer: left out, no --mlserver given")
         _print(measure(peers, rounds, seconds))
         _check_journal(project, model)
+
+
+def _measure_half(ours: Peer, echo: Peer, rounds: int, seconds: int) -> None:
+    """Compare latencies at half of our capacity.
+
+    Raises:
+        SystemExit: Ours are too long.
+    """
+    (found,) = measure([ours], rounds, seconds).values()
+    rate = statistics.median(each.rate for each in found) / 2
+    script = ours.script.with_name("half.lua")
+    pause_ms = round(1000 * _PAUSING / rate)
+    pause = f"function delay() return math.random(0, {2 * pause_ms}) end"
+    script.write_text(f"{ours.script.read_text()}\n{pause}\n")
+    peers = [replace(peer, script=script) for peer in (ours, echo)]
+    print(machine())
+    print(f"{'server':<28}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}")
+    p99s = []
+    for name, asked in measure(peers, rounds, seconds, connections=_PAUSING).items():
+        rates, p50, p99 = (
+            statistics.median(values)
+            for values in zip(*((a.rate, a.p50_ms, a.p99_ms) for a in asked), strict=True)
+        )
+        print(f"{name:<28}{rates:>9.0f}{p50:>9.2f}{p99:>9.2f}")
+        p99s.append(p99)
+    ratio = p99s[0] / p99s[1]
+    print(f"p99 at half of capacity / the echo's: {ratio:.2f}")
+    if ratio > _MOST:
+        raise SystemExit(1)
 
 
 def _print(rates: dict[str, list[Asked]]) -> None:
@@ -150,5 +194,6 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=8)
     parser.add_argument("--mlserver", metavar="PYTHON")
+    parser.add_argument("--half", action="store_true")
     chosen = parser.parse_args()
-    main(chosen.rounds, chosen.seconds, chosen.mlserver)
+    main(chosen.rounds, chosen.seconds, chosen.mlserver, half=chosen.half)
