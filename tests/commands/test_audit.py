@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -15,7 +16,12 @@ from typing import Any
 
 import pytest
 
+from mlops.audit import Event, Trail
+from mlops.commands.audit import _render
+from mlops.commands.terminal import SafeConsole
 from mlops.registry import open_registry
+from mlops.settings.actor import Actor
+from mlops.workflows.auditing import Shown
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
@@ -270,6 +276,20 @@ def test_a_trail_that_cannot_be_written_is_shown(audited: Shop) -> None:
     assert (said.returncode, document["total"]) == (0, before)
     assert any("cannot be written" in fault for fault in document["faults"])
     assert b"may be missing" in said.stderr
+
+
+@pytest.mark.parametrize("before", ["so\n", "a few words and " * 4])
+def test_what_somebody_wrote_does_not_look_like_an_entry(tmp_path: Path, before: str) -> None:
+    trail = Trail(tmp_path / "wine.jsonl")
+    forged = f"{before}    2  2026-11-29T05:00:00Z  promote  revision 9  ann@box"
+    by, why = {"user": "eve", "job": forged}, {"reason": forged + "x" * 100_000}
+    trail.append([Event("void", "1 outcomes", 0, by, evidence=why)], Actor("eve", "box"))
+    out = io.StringIO()
+    shown = Shown("wine", tuple(trail.entries()), 1, ())
+    _render(SafeConsole(file=out, width=80), shown)
+    lines = out.getvalue().splitlines()
+    assert len(lines) < 20
+    assert [line for line in lines if not line.startswith(" " * 7)] == lines[:1]
 
 
 def test_without_mlflow_nobody_can_tell(audited: Shop) -> None:

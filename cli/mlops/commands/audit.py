@@ -28,6 +28,8 @@ _STYLES = {
 }  # fmt: skip
 # Longest text of a before or after that is shown in full.
 _SHORT = 60
+# And of anything else; `--json` has the whole.
+_LONG = 500
 
 app = App(help=_HELP, no_args_is_help=True)
 
@@ -190,6 +192,8 @@ def _render_replay(out: Console, found: Replay) -> None:
 
 def _render(out: Console, found: Shown) -> None:
     from rich.markup import escape
+    from rich.padding import Padding
+    from rich.text import Text
 
     for entry in found.entries:
         said = entry.document
@@ -197,11 +201,12 @@ def _render(out: Console, found: Shown) -> None:
         who = "@".join(part for part in (by.get("user", ""), by.get("host", "")) if part)
         out.print(
             f"[dim]{entry.seq:>5}  {said['time'][:19]}Z[/]  "
-            f"[bold]{escape(said['action'])}[/]  {escape(said['subject'])}  "
-            f"[dim]{escape(who)}[/]"
+            f"[bold]{escape(_one_line(said['action']))}[/]  {escape(_one_line(said['subject']))}  "
+            f"[dim]{escape(_one_line(who))}[/]"
         )
         for line in _lines(entry):
-            out.print(f"       [dim]{escape(line)}[/]")
+            # Also what is wrapped is indented: a reason must not look like an entry.
+            out.print(Padding(Text(_one_line(line), "dim"), (0, 0, 0, 7)))
     if len(found.entries) < found.total:
         out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")
 
@@ -227,6 +232,11 @@ def _lines(entry: Entry) -> list[str]:
     evidence = said["evidence"] or {}
     lines += [str(evidence[key]) for key in ("reason", "error") if evidence.get(key)]
     return lines
+
+
+def _one_line(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"
 
 
 def _short(value: Any) -> str:  # noqa: ANN401 - JSON data

@@ -16,6 +16,10 @@ from rich.text import Text
 
 _CONTROL = {
     code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"
+} | {
+    # Those that break lines, and that write the other way: text would not be read as it is.
+    code: f"\\u{code:04x}"
+    for code in (0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A))
 }
 _TRAILING = re.compile(r"[ \t]+(?=\n)")
 
