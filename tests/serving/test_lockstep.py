@@ -54,6 +54,8 @@ class Callers:
         return name * 2
 
     def respond(self, name: str, answer: str | None) -> None:
+        if name == "gone":
+            raise OSError("nobody is there")
         self.answers[name] = answer
 
 
@@ -62,7 +64,13 @@ def test_a_step_of_each_comes_before_the_next_of_any() -> None:
 
     async def run() -> None:
         lockstep = Lockstep(callers.answer)
-        for name, steps in (("a", b"123"), ("b", b"1"), ("broken", b"12"), ("c", b"12")):
+        for name, steps in (
+            ("a", b"123"),
+            ("b", b"1"),
+            ("gone", b""),
+            ("broken", b"12"),
+            ("c", b"12"),
+        ):
             lockstep.add(callers, name, steps)
         assert not callers.steps
         await asyncio.sleep(0)

@@ -71,13 +71,17 @@ class Lockstep(Generic[_Request, _Result]):
                 steps, caller, request = each
                 try:
                     next(steps)
+                    unfinished.append(each)
+                    continue
                 except StopIteration as end:
-                    caller.respond(request, end.value)
+                    result = end.value
                 except Exception:  # noqa: BLE001 - its neighbours have nothing to do with it
                     _LOG.exception("A request could not be answered")
-                    caller.respond(request, None)
-                else:
-                    unfinished.append(each)
+                    result = None
+                try:
+                    caller.respond(request, result)
+                except Exception:  # noqa: BLE001 - nor with this
+                    _LOG.exception("An answer could not be sent")
             requests = unfinished
 
 
