@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shutil
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tests.docs.generated import ROOT
 from tests.docs.pages import Block, Reader, blocks
 from tests.fixtures_deployment import Shop, open_shop
 from tests.fixtures_training import TrainedWine
+from tests.requirements import require
 
 _RECIPES = ROOT / "docs" / "recipes"
 #: A running server takes these as they come; those at the end start it again.
@@ -54,6 +56,7 @@ def _forget() -> None:
 def packager(
     trained_wine: TrainedWine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Packager]:
+    require("curl", shutil.which("curl"), "there is no curl")
     opened: Shop = open_shop(trained_wine, tmp_path / "wine")
     # The packages lie in the project; a folder without any metadata adds nothing yet.
     folders = [opened.folder / block.title.partition("/")[0] for block in _packages()]

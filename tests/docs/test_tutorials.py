@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.fixtures_deployment import open_shop
 from tests.fixtures_training import TrainedWine
 from tests.kubernetes_programs import missing
 from tests.minio import Minio
+from tests.requirements import require
 
 _TUTORIALS = ROOT / "docs" / "tutorials"
 
@@ -24,6 +26,7 @@ _GO_ON = ("own-server", "ci")
 
 @pytest.fixture
 def reader(tmp_path: Path, empty_database: Path) -> Iterator[Reader]:
+    require("curl", shutil.which("curl"), "there is no curl")
     somebody = Reader(tmp_path, empty_database)
     yield somebody
     somebody.close()
