@@ -282,7 +282,7 @@ def test_a_trail_that_cannot_be_written_is_shown(audited: Shop) -> None:
 def test_what_somebody_wrote_does_not_look_like_an_entry(tmp_path: Path, before: str) -> None:
     trail = Trail(tmp_path / "wine.jsonl")
     forged = f"{before}    2  2026-11-29T05:00:00Z  promote  revision 9  ann@box"
-    by, why = {"user": "eve", "job": forged}, {"reason": forged + "x" * 100_000}
+    by, why = {"user": "eve", "job": forged}, {"reason": forged + "x" * 2_000}
     trail.append([Event("void", "1 outcomes", 0, by, evidence=why)], Actor("eve", "box"))
     out = io.StringIO()
     shown = Shown("wine", tuple(trail.entries()), 1, ())

@@ -49,6 +49,16 @@ def test_names_are_read_and_written_in_one_form() -> None:
         ("softmax temperature=0", "above 0"),
         ("thompson rewards=bad", "`auto`, `binary` or `real`"),
         ("thompson explore=much", "`floor` or `mad`"),
+        *(
+            (f"thompson {option}={value}", "numbers of rewards")
+            for option in ("window", "warm-up")
+            for value in ("1.5", "true", "-1", "1e400")
+        ),
+        *((f"ucb1 range={value}", "0 or more and finite") for value in ("nan", "inf", "-1")),
+        *((f"softmax half-life={value}", "0 or more and finite") for value in ("nan", "-1")),
+        ("epsilon-greedy half-life=inf", "0 or more and finite"),
+        ("ucb1 c=inf", "above 0"),
+        ("softmax temperature=nan", "above 0"),
         ("weighted floor=0.1", "no option"),
         ("tompson", "no policy called"),
     ],
@@ -98,6 +108,15 @@ def test_thompson_by_hand() -> None:
     )
     real = _after("thompson floor=1e-9 rewards=real", earned).probabilities[1]
     assert real == pytest.approx(0.80, abs=0.03)
+
+
+def test_one_reward_that_is_not_binary_does_not_end_the_learning() -> None:
+    """Anybody who may send feedback could stop a policy for good."""
+    earned = [*_credits(*[(0, 0.0), (1, 1.0)] * 40), *_credits((0, 0.5), (0, 1e60), (1, -1e60))]
+    state = _after("thompson rewards=binary", earned)
+    assert state.probabilities[1] > 0.9
+    half = _after("thompson floor=1e-9 rewards=binary", _credits(*[(0, 0.5), (1, 0.5)] * 20))
+    assert half.probabilities == pytest.approx((0.5, 0.5))
 
 
 def test_rewards_that_never_vary_say_nothing() -> None:

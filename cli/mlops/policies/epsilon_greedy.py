@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlops.policies.learning import Learning, between, share_among_best
+from mlops.policies.learning import Learning, between, not_below_zero, share_among_best
 from mlops.policies.tally import Memory, Tally
 
 
@@ -35,6 +35,7 @@ class EpsilonGreedy(Learning):
     ) -> None:
         super().__init__(weights, **options)
         between("epsilon", epsilon, 0, 1)
+        not_below_zero("half-life", half_life)
         self._epsilon, self._half_life = epsilon, half_life
 
     def shares(self, tallies: Sequence[Tally], memory: Memory) -> Sequence[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -56,7 +57,7 @@ class Learning(ABC):
         arms = len(weights)
         between("floor", floor, 0, 1 / arms, f"1 over the number of arms, {arms}")
         between("discount", discount, 0, 1)
-        if window < 0 or warm_up < 0:
+        if type(window) is not int or type(warm_up) is not int or min(window, warm_up) < 0:
             raise InvalidInputError("`window` and `warm_up` are numbers of rewards, 0 or more.")
         if window and discount < 1:
             raise InvalidInputError("`window` and `discount` both forget: choose one.")
@@ -112,11 +113,21 @@ def between(name: str, value: float, low: float, high: float, why: str = "") -> 
     Raises:
         InvalidInputError: It is not above `low` and at most `high`.
     """
-    if not low < value <= high:
+    if not low < value <= high or value == math.inf:
         raise InvalidInputError(
             f"`{name}` is above {low:g} and at most {high:g}{f' ({why})' if why else ''}, "
             f"not {value:g}."
         )
+
+
+def not_below_zero(name: str, value: float) -> None:
+    """Check a number for which 0 stands for another rule.
+
+    Raises:
+        InvalidInputError: It is below 0, or not finite.
+    """
+    if not 0 <= value < math.inf:
+        raise InvalidInputError(f"`{name}` is 0 or more and finite, not {value:g}.")
 
 
 def share_among_best(values: Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mlops.policies.learning import Learning, between, spread
+from mlops.policies.learning import Learning, between, not_below_zero, spread
 from mlops.policies.tally import Memory, Tally
 
 
@@ -37,6 +37,7 @@ class Softmax(Learning):
     ) -> None:
         super().__init__(weights, **options)
         between("temperature", temperature, 0, math.inf)
+        not_below_zero("half-life", half_life)
         self._temperature, self._half_life = temperature, half_life
 
     def shares(self, tallies: Sequence[Tally], memory: Memory) -> Sequence[float]:
@@ -44,9 +45,9 @@ class Softmax(Learning):
         unit = spread(tallies)
         decay = 1 + memory.count / self._half_life if self._half_life > 0 else 1.0
         top = max(tally.mean for tally in tallies)
-        if not unit:
+        heat = self._temperature * unit / decay
+        if not heat:
             best = [tally.mean == top for tally in tallies]
             return [won / sum(best) for won in best]
-        heat = self._temperature * unit / decay
         powers = [math.exp((tally.mean - top) / heat) for tally in tallies]
         return [power / sum(powers) for power in powers]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlops.errors import InvalidInputError
+from mlops.policies.base import Credit, State
 from mlops.policies.learning import Learning, spread
 from mlops.policies.tally import Memory, Tally
 
@@ -23,7 +25,8 @@ class Thompson(Learning):
 
     Args:
         weights: See `Learning`.
-        rewards: `binary`, `real`, or `auto` for what they have all been.
+        rewards: `binary`, `real`, or `auto` for what they have all been. As binary, one in between
+            counts for as much of a success, and one beyond 0 or 1 as that.
         options: See `Learning`.
     """
 
@@ -41,18 +44,23 @@ class Thompson(Learning):
             raise InvalidInputError(f"`rewards` is `auto`, `binary` or `real`, not `{rewards}`.")
         self._rewards = rewards
 
+    def update(self, state: State, earned: Sequence[Credit], /) -> State:
+        """See `Policy.update`."""
+        if self._rewards == "binary":
+            # Whoever sends another one must not stop what all others teach.
+            earned = [replace(each, reward=min(max(each.reward, 0.0), 1.0)) for each in earned]
+        return super().update(state, earned)
+
     def shares(self, tallies: Sequence[Tally], memory: Memory) -> Sequence[float]:
         """See `Learning.shares`."""
         # SciPy takes a while to import, and only who folds the journal computes this.
         from mlops.policies.best_arm import best_beta, best_student
 
-        if memory.binary and self._rewards != "real":
+        if self._rewards == "binary" or (memory.binary and self._rewards == "auto"):
             won = [tally.total for tally in tallies]
             lost = [tally.n - tally.total for tally in tallies]
             found = best_beta([1 + s for s in won], [1 + max(f, 0.0) for f in lost])
             return [float(share) for share in found]
-        if self._rewards == "binary":
-            raise InvalidInputError("`rewards=binary`, and a reward is neither 0 nor 1.")
         posteriors = _posteriors(tallies)
         if posteriors is None:
             return [1 / len(tallies)] * len(tallies)

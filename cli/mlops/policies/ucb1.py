@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mlops.policies.learning import Learning, between, share_among_best, spread
+from mlops.policies.learning import Learning, between, not_below_zero, share_among_best, spread
 from mlops.policies.tally import Memory, Tally
 
 
@@ -37,6 +37,7 @@ class Ucb1(Learning):
     ) -> None:
         super().__init__(weights, **options)
         between("c", c, 0, math.inf)
+        not_below_zero("range", range)
         self._c, self._range = c, range
 
     def shares(self, tallies: Sequence[Tally], memory: Memory) -> Sequence[float]:
