@@ -175,8 +175,8 @@ def _state(key: Key) -> str:
     import time
 
     if key.revoked_ms is not None:
-        return f"revoked {moment(key.revoked_ms)}"
+        return f"revoked {moment(key.revoked_ms)[:10]}"
     if key.expires_ms is None:
-        return "counts"
+        return "active"
     over = key.expires_ms <= time.time() * 1000
-    return f"{'expired' if over else 'expires'} {moment(key.expires_ms)}"
+    return f"{'expired' if over else 'expires'} {moment(key.expires_ms)[:10]}"
