@@ -248,6 +248,16 @@ def test_feedback_means_the_same_in_both_encodings(document: Json) -> None:
     assert read_feedback(feedback_of(*OUTCOMES)) == read_outcomes(many, "application/json")
 
 
+@pytest.mark.parametrize("outcome_id", ["a\0b", "a\nb", "x" * 257])
+def test_an_outcome_id_that_not_every_journal_takes_is_refused(outcome_id: str) -> None:
+    """With a NUL in it, PostgreSQL refused all that came in the same moment."""
+    document = {"request_id": "r", "reward": 1.0, "outcome_id": outcome_id}
+    with pytest.raises(ProtocolError, match="printable"):
+        read_outcomes(orjson.dumps(document), "application/json")
+    with pytest.raises(ProtocolError, match="printable"):
+        read_feedback(feedback_of(document))
+
+
 @pytest.mark.parametrize(
     ("documents", "reason"),
     [

@@ -9,7 +9,15 @@ from typing import Any
 
 import orjson
 
-from mlops.protocols.base import MAX_OUTCOMES, MAX_TRUTH, Kind, Outcome, ProtocolError
+from mlops.protocols.base import (
+    MAX_CLIENT_ID,
+    MAX_OUTCOMES,
+    MAX_TRUTH,
+    Kind,
+    Outcome,
+    ProtocolError,
+    is_client_id,
+)
 from mlops.protocols.json_body import shown
 
 _MAX_ROW = 1_000_000
@@ -102,6 +110,9 @@ def _outcomes(document: Any, where: str) -> list[Outcome]:  # noqa: ANN401 - a J
     for name, value in ids.items():
         if value is not None and not (isinstance(value, str) and 0 < len(value) <= _MAX_ID):
             raise fault(f"`{name}` must be text, not {shown(value)}")
+    if ids["outcome_id"] is not None and not is_client_id(ids["outcome_id"]):
+        # PostgreSQL takes no NUL, and would refuse what others sent in that moment, too.
+        raise fault(f"`outcome_id` must be up to {MAX_CLIENT_ID} printable characters")
     if ids["request_id"] is None and ids["client_id"] is None:
         raise fault("`request_id` is missing")
     row = document.get("row")
