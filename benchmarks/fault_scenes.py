@@ -407,9 +407,16 @@ def postgresql(stage: Stage) -> Iterator[str]:
 def _kept_there(url: str, crowd: Crowd) -> Iterator[str]:
     """Hold what was acknowledged against the tables."""
     import psycopg
+    from psycopg import sql
 
     with psycopg.connect(url.replace("+psycopg", "")) as connection:
-        rows = connection.execute("select nonce, count(*) from outcomes group by nonce").fetchall()
+        # Each deployment has a schema of its own.
+        (schema,) = connection.execute(
+            "select table_schema from information_schema.tables where table_name = 'outcomes'"
+        ).fetchone() or ("public",)
+        query = sql.SQL("select nonce, count(*) from {} group by nonce")
+        table = sql.Identifier(schema, "outcomes")
+        rows = connection.execute(query.format(table)).fetchall()
     stored = {bytes(nonce): count for nonce, count in rows}
     wanted = {base64.urlsafe_b64decode(rid)[7:19] for rid in crowd.diary().acknowledged}
     if lost := wanted - stored.keys():
