@@ -12,6 +12,7 @@ arguments, equal figures. For Bernoulli arms the bound of Lai and Robbins (1985)
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import math
@@ -107,9 +108,9 @@ class MabWiser:
     """A policy of MABWiser (Fidelity)."""
 
     def __init__(self, policy: Any, arms: int, rng: np.random.Generator) -> None:  # noqa: ANN401
-        from mabwiser.mab import MAB
-
-        self._mab = MAB(list(range(arms)), policy, seed=int(rng.integers(2**31)))
+        self._mab = importlib.import_module("mabwiser.mab").MAB(
+            list(range(arms)), policy, seed=int(rng.integers(2**31))
+        )
         self._begun, self._arms, self._rng = False, arms, rng
 
     def choose(self, n: int) -> NDArray[np.int64]:
@@ -148,19 +149,18 @@ def players(problem: Problem) -> Iterator[tuple[str, Callable[[np.random.Generat
         text = f"thompson floor={min(0.05, 0.5 / k)}{memory}"
         yield f"ours: thompson, floor 0.05{memory}", lambda rng: Ours(text, k, rng)
     if importlib.util.find_spec("mabwiser"):
-        from mabwiser.mab import LearningPolicy
-
+        learning = importlib.import_module("mabwiser.mab").LearningPolicy
         policies = {
-            "epsilon-greedy 0.1": LearningPolicy.EpsilonGreedy(0.1),
-            "UCB1 1.25": LearningPolicy.UCB1(1.25),
-            "softmax 0.1": LearningPolicy.Softmax(0.1),
+            "epsilon-greedy 0.1": learning.EpsilonGreedy(0.1),
+            "UCB1 1.25": learning.UCB1(1.25),
+            "softmax 0.1": learning.Softmax(0.1),
         }
         if problem.binary:
-            policies["Thompson"] = LearningPolicy.ThompsonSampling()
+            policies["Thompson"] = learning.ThompsonSampling()
         for name, policy in policies.items():
             yield f"MABWiser: {name}", lambda rng, policy=policy: MabWiser(policy, k, rng)  # type: ignore[misc]
     if importlib.util.find_spec("river"):
-        from river import bandit, proba
+        bandit, proba = map(importlib.import_module, ("river.bandit", "river.proba"))
 
         def seed(rng: np.random.Generator) -> int:
             return int(rng.integers(2**31))
@@ -211,7 +211,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for problem in PROBLEMS:
         bound = lai_robbins(problem, asked.requests)
         for name, make in players(problem):
@@ -234,7 +234,7 @@ def main() -> None:
         bound = lai_robbins(problem, asked.requests)
         print(f"\n{problem.name}" + (f" (Lai-Robbins {bound:.0f})" if bound else ""))
         some = [row for row in rows if row["problem"] == problem.name]
-        for row in sorted(some, key=lambda row: float(row["regret"] or 0)):
+        for row in sorted(some, key=lambda row: float(row["regret"])):
             print(f"  {row['policy']:45} {row['regret']:8.1f} ± {row['standard_error']:.1f}")
 
 

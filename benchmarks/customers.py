@@ -24,7 +24,7 @@ _TIMEOUT_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class FeedbackResult:
     """What came with a prediction."""
 
     revision: int
@@ -47,7 +47,7 @@ class Diary:
         fates: Acknowledged feedback by what the server said became of it.
     """
 
-    told: dict[str, Told] = field(default_factory=dict)
+    told: dict[str, FeedbackResult] = field(default_factory=dict)
     sent: dict[str, tuple[str, float]] = field(default_factory=dict)
     acknowledged: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
@@ -115,7 +115,7 @@ class Customer(threading.Thread):
         rid = response.headers["x-mlops-request-id"]
         revision = int(response.headers["x-mlops-revision"])
         prediction = float(json.loads(body)["predictions"][0])
-        self.diary.told[rid] = Told(revision, response.headers["x-mlops-arm"], prediction)
+        self.diary.told[rid] = FeedbackResult(revision, response.headers["x-mlops-arm"], prediction)
         self._owed.append(rid)
 
     def _tell(self, rids: list[str]) -> None:

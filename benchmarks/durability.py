@@ -36,11 +36,11 @@ from common import machine, wine_project
 from customers import Crowd, Diary
 from disk_full import fill_up
 
-from mlops.deployment.control import get_status
+from mlops.deployment.admin_client import get_status
 from mlops.deployment.deploy import Deployed, deploy
 from mlops.deployment.local import stop
-from mlops.deployment.places import Places, is_alive, places, read_server_state, socket_path
 from mlops.deployment.request import read_request
+from mlops.deployment.runtime_files import Places, is_alive, places, read_server_state, socket_path
 from mlops.errors import MlopsError
 from mlops.settings import load_settings
 from mlops.spec.server import ServerState

@@ -14,12 +14,12 @@ import numpy as np
 from hard_rewards import Draw
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import arm_scores, observations, overlap
 from mlops.stats.arm_mean import mean_sequence
 from mlops.stats.difference import difference_sequence
 from mlops.stats.missing import missing_feedback, robust_interval
 from mlops.stats.paired import TIGHTEST_AT, labels_depend, weighted_sequence
 from mlops.stats.sample_ratio import sample_ratio
-from mlops.stats.scores import arm_scores, observations, overlap
 from mlops.stats.sequence import ConfidenceSequence
 from mlops.stats.time_effect import effect_over_time
 

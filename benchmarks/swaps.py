@@ -31,9 +31,9 @@ from typing import Any
 from common import machine
 from keepalive import Account, Expected, asking
 
-from mlops.deployment.control import swap
+from mlops.deployment.admin_client import swap
 from mlops.deployment.local import serve, stop
-from mlops.deployment.places import places
+from mlops.deployment.runtime_files import places
 from mlops.settings import load_settings
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
 from mlops.spec.model import ModelVersion

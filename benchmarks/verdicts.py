@@ -28,11 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
+from mlops.stats.aipw import overlap
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.difference import difference_sequence
 from mlops.stats.sample_ratio import ALPHA as RATIO_ALPHA
 from mlops.stats.sample_ratio import CONCENTRATIONS, log_evidence, sample_ratio_path
-from mlops.stats.scores import overlap
 
 Floats = NDArray[np.float64]
 Arms = NDArray[np.int64]

@@ -52,6 +52,8 @@ def test_the_loop_in_two_projects_at_once(shops: tuple[Shop, Shop]) -> None:
         assert answer.arm in ("modelA", "modelC")
         assert second.predict(row).arm == "modelB"
         assert first.feedback(answer.request_id, truth=6).counts["accepted"] == 1
+    again = mlops.feedback([mlops.Outcome(request_id=answer.request_id, truth=6)], project=one)
+    assert dict(again.counts) == {"duplicate": 1}
 
     report = mlops.report(project=one)
     assert sum(arm.requests for arm in report.arms) == 1

@@ -6,7 +6,7 @@ line never import each other:
     __main__
     commands | api                             parse, call, render | the same for programs
     workflows                                  flows that cross parts: promote, rollback, demo
-    training | deployment | serving | consumers | feedback | client | monitoring
+    training | deployment | serving | consumers | client | monitoring
     audit                                      the trail of changes: from ledger and journal
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     runtimes | environments                    what executes a model, and with which packages
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mlops.api import (
         connect,
         deploy,
+        feedback,
         history,
         promote,
         report,
@@ -44,6 +45,7 @@ __all__ = [
     "__version__",
     "connect",
     "deploy",
+    "feedback",
     "history",
     "promote",
     "report",

@@ -23,11 +23,11 @@ version, and are deprecated for a minor version before; everything else is inter
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mlops.client import Client
+from mlops.client import Client, FeedbackResult, Outcome
 from mlops.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -134,9 +134,9 @@ def deploy(
         UsageError: No models are named, or in several ways.
         MlopsError: They cannot be loaded or served; what was live before still is.
     """
-    from mlops.deployment.asking import Words, ask
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.deploy_options import Words, ask
 
     flags = {**(settings or {}), **({"deploy.name": name} if name else {})}
     words = Words(
@@ -160,13 +160,38 @@ def connect(name: str | None = None, *, project: Folder = None, settings: Values
     Raises:
         NotFoundError: It does not run.
     """
-    from mlops.deployment.places import pick_name, places
-    from mlops.feedback.connection import read_token
-    from mlops.workflows.customers import require_running
+    from mlops.client.connection import read_token
+    from mlops.deployment.runtime_files import pick_name, places
+    from mlops.workflows.replay import require_running
 
     own = _settings(project, settings)
     state = require_running(places(own, pick_name(own, name)))
     return Client(state.url, token=read_token(state.launch.token_file))
+
+
+def feedback(
+    outcomes: Iterable[Outcome],
+    name: str | None = None,
+    *,
+    project: Folder = None,
+    settings: Values = None,
+) -> FeedbackResult:
+    """Say what predictions were worth, to a deployment that runs on this machine.
+
+    Args:
+        outcomes: Any number; see `Outcome`.
+        name: Deployment; None for the only one.
+        project: See the module.
+        settings: See the module.
+
+    Returns:
+        What became of them; what was refused is told in it.
+
+    Raises:
+        NotFoundError: The deployment does not run.
+    """
+    with connect(name, project=project, settings=settings) as client:
+        return client.send(outcomes)
 
 
 def status(

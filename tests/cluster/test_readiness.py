@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlops.cluster.readiness import Standing, standing, takes_time
+from mlops.cluster.readiness import Readiness, standing, takes_time
 
 DONE = {"observedGeneration": 2, "updatedReplicas": 2, "replicas": 2, "availableReplicas": 2}
 TRUE = [{"type": "Ready", "status": "True"}]
@@ -24,25 +24,25 @@ def of(kind: str, **status: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("live", "expected"),
     [
-        (of("ConfigMap"), Standing(True)),
-        (of("Deployment"), Standing(False, "its controller has not seen it yet")),
+        (of("ConfigMap"), Readiness(True)),
+        (of("Deployment"), Readiness(False, "its controller has not seen it yet")),
         (
             of("Deployment", **{**DONE, "observedGeneration": 1}),
-            Standing(False, "its controller has not seen it yet"),
+            Readiness(False, "its controller has not seen it yet"),
         ),
         (
             of("Deployment", **{**DONE, "updatedReplicas": 1}),
-            Standing(False, "1 of 2 pods are of this revision"),
+            Readiness(False, "1 of 2 pods are of this revision"),
         ),
         (
             of("Deployment", **{**DONE, "replicas": 3}),
-            Standing(False, "1 pods of an earlier revision still run"),
+            Readiness(False, "1 pods of an earlier revision still run"),
         ),
         (
             of("Deployment", **{**DONE, "availableReplicas": 0}),
-            Standing(False, "0 of 2 pods are ready"),
+            Readiness(False, "0 of 2 pods are ready"),
         ),
-        (of("Deployment", **DONE), Standing(True, "2 of 2 pods are ready")),
+        (of("Deployment", **DONE), Readiness(True, "2 of 2 pods are ready")),
         (
             of(
                 "Deployment",
@@ -56,15 +56,15 @@ def of(kind: str, **status: Any) -> dict[str, Any]:
                     }
                 ],
             ),
-            Standing(False, fault="it timed out"),
+            Readiness(False, fault="it timed out"),
         ),
-        (of("InferenceService", conditions=TRUE), Standing(True)),
+        (of("InferenceService", conditions=TRUE), Readiness(True)),
         (
             of("Model", conditions=TRUE, observedGeneration=1),
-            Standing(False, "its controller has not seen it yet"),
+            Readiness(False, "its controller has not seen it yet"),
         ),
         # It is the generation of its Deployment.
-        (of("InferenceService", conditions=TRUE, observedGeneration=1), Standing(True)),
+        (of("InferenceService", conditions=TRUE, observedGeneration=1), Readiness(True)),
         (
             of(
                 "InferenceService",
@@ -74,38 +74,38 @@ def of(kind: str, **status: Any) -> dict[str, Any]:
                     "lastFailureInfo": {"message": "no runtime found"},
                 },
             ),
-            Standing(False, "no runtime", fault="no runtime found"),
+            Readiness(False, "no runtime", fault="no runtime found"),
         ),
         (
             of(
                 "InferenceGraph",
                 conditions=[{"type": "PodsReady", "status": "False", "reason": "Waiting"}],
             ),
-            Standing(False, "Waiting"),
+            Readiness(False, "Waiting"),
         ),
-        (of("InferenceGraph"), Standing(False, "its controller says nothing yet")),
-        (of("SeldonDeployment", state="Available"), Standing(True)),
+        (of("InferenceGraph"), Readiness(False, "its controller says nothing yet")),
+        (of("SeldonDeployment", state="Available"), Readiness(True)),
         (
             of("SeldonDeployment", state="Failed", description="bad graph"),
-            Standing(False, fault="bad graph"),
+            Readiness(False, fault="bad graph"),
         ),
         (
             of("SeldonDeployment", state="Creating"),
-            Standing(False, "its operator is creating it"),
+            Readiness(False, "its operator is creating it"),
         ),
-        (of("Model", conditions=TRUE, observedGeneration=2), Standing(True)),
+        (of("Model", conditions=TRUE, observedGeneration=2), Readiness(True)),
         (
             of(
                 "Experiment",
                 conditions=[{"type": "Ready", "status": "False", "reason": "CandidatesReady"}],
                 observedGeneration=2,
             ),
-            Standing(False, "CandidatesReady"),
+            Readiness(False, "CandidatesReady"),
         ),
-        (of("Pipeline", conditions=TRUE, observedGeneration=2), Standing(True)),
+        (of("Pipeline", conditions=TRUE, observedGeneration=2), Readiness(True)),
     ],
 )
-def test_standing(live: dict[str, Any], expected: Standing) -> None:
+def test_standing(live: dict[str, Any], expected: Readiness) -> None:
     assert standing(live) == expected
 
 

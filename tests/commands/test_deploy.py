@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from mlops.deployment.local import running, stay
-from mlops.deployment.places import is_alive
+from mlops.deployment.runtime_files import is_alive
 from tests.fixtures_deployment import Shop, wait_until
 
 

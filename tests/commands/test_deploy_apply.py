@@ -407,7 +407,7 @@ def test_killed(
 def test_two_at_once(cluster_shop: Shop, namespace: Namespace) -> None:
     """The second finds the intent of the first, and says so."""
     from mlops.deployment.clusters.plan import prepare
-    from mlops.deployment.render import render_options
+    from mlops.deployment.manifests import render_options
     from mlops.deployment.request import make_spec, read_request
 
     cluster_shop.ok(*APPLY)

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from mlops import Client
+from mlops.client.remote_endpoint import Elsewhere, reach
 from mlops.errors import RemoteError
-from mlops.feedback.elsewhere import Elsewhere, reach
 from tests.fixtures_deployment import Shop
 from tests.serving.certificates import Authority
 

@@ -45,7 +45,7 @@ def test_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_was_sent_is_counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mlops.feedback.play import OwnEndpoint
+    from mlops.client.replay import OwnEndpoint
 
     visit, seen = OwnEndpoint.visit, []
 

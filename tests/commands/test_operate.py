@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.deployment.places import is_alive
+from mlops.deployment.runtime_files import is_alive
 from mlops.spec.server import Holder, hold_lock, write_holder
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop

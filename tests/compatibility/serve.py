@@ -19,17 +19,17 @@ from typing import Any
 
 import uvicorn
 
-from mlops.journal.nothing import URL, open_journal
+from mlops.journal.null import URL, open_journal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.access import Gate
 from mlops.serving.app import App
-from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.recording import Recorder
+from mlops.serving.request_bodies import MemoryBudget
 from mlops.serving.revision import load_revision
 from mlops.serving.shadows import Shadows
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision
@@ -53,7 +53,7 @@ def ours(folder: Path) -> Application:
     metrics = Metrics("m", dict)
     shadows = Shadows(key, writer, metrics)
     plane = DataPlane(live, key, Recorder(writer, metrics, shadows, "all"))
-    desk = OutcomeDesk(plane, metrics, {1: spec})
+    desk = FeedbackService(plane, metrics, {1: spec})
     pages = Pages(plane, metrics, lambda: live.arms[0].loaded.example)
     return App(
         plane,
@@ -62,7 +62,7 @@ def ours(folder: Path) -> Application:
         metrics,
         pages.application(),
         Gate(),
-        BodyRoom(1 << 30),
+        MemoryBudget(1 << 30),
         GUARD,
     )
 

@@ -16,12 +16,12 @@ from mlops.journal.writer import JournalWriter
 from mlops.protocols.protobuf import methods
 from mlops.serving.access import Gate
 from mlops.serving.access.needs import METHODS, PAGES, PROBES, Need, need_of
-from mlops.serving.bodies import BodyRoom
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.grpc_server import GrpcServer
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
+from mlops.serving.request_bodies import MemoryBudget
 from mlops.serving.routes import POST_PATHS, find_route
 from mlops.spec.access import SCOPES, Access, Key, Scope, new_key, read_keys, write_keys
 from mlops.spec.request_id import read
@@ -172,8 +172,8 @@ def _services() -> list[tuple[str, str]]:
 def _grpc() -> GrpcServer:
     nobody = cast(DataPlane, None)
     metrics = Metrics("wine", dict)
-    desk = OutcomeDesk(nobody, metrics, {})
-    return GrpcServer(nobody, desk, cast(JournalWriter, None), metrics, Gate(), BodyRoom(0))
+    desk = FeedbackService(nobody, metrics, {})
+    return GrpcServer(nobody, desk, cast(JournalWriter, None), metrics, Gate(), MemoryBudget(0))
 
 
 def test_an_arm_is_chosen_with_its_scope_only(house: House) -> None:

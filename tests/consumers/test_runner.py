@@ -15,7 +15,7 @@ from mlops.consumers.journal_size import JournalSize
 from mlops.consumers.runner import Runner
 from mlops.errors import InvalidInputError
 from mlops.journal.records import Progress
-from mlops.journal.room import too_large
+from mlops.journal.size_limit import too_large
 from mlops.journal.sql import SqlJournal
 from tests.conformance.test_journals import JOURNALS
 from tests.journal.rows import decision, nonce, outcome

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlops.deployment.local import make_launch
-from mlops.deployment.places import places
+from mlops.deployment.runtime_files import places
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings import load_settings
 from mlops.spec.access import Issuer

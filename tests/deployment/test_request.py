@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from mlops.deployment.arm_options import ArmRequest, WantedShadow
 from mlops.deployment.request import DeployRequest, make_spec, read_request
-from mlops.deployment.wanted import WantedArm, WantedShadow
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
 from mlops.settings import Settings, load_settings
 from mlops.spec.analysis import Analysis
@@ -213,7 +213,7 @@ def test_a_file_that_is_none(settings: Settings, tmp_path: Path, text: str) -> N
 
 
 def wanted(*named: tuple[str, str, float | None], name: str = "wine") -> DeployRequest:
-    return DeployRequest(tuple(WantedArm(r, n, w) for n, r, w in named), name, "", "exact")
+    return DeployRequest(tuple(ArmRequest(r, n, w) for n, r, w in named), name, "", "exact")
 
 
 def test_weights_become_shares(ready_folder: Path) -> None:

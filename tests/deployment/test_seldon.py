@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from mlops.__main__ import run
 from mlops.deployment.deploy import open_ledger
-from mlops.deployment.render import Rendering, render
-from mlops.deployment.rendering import render_template, yaml_scalar
+from mlops.deployment.manifests import Rendering, render
 from mlops.deployment.request import read_request
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
 from mlops.deployment.targets.seldon import FILE, node_names, ratio_a
+from mlops.deployment.yaml_templates import render_template, yaml_scalar
 from mlops.errors import InvalidInputError, NotAllowedError, NotFoundError, RemoteError
 from mlops.registry import open_registry
 from mlops.registry.details import Column, Details

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops.deployment.targets.weights import finest, too_small, whole
+from mlops.deployment.targets.apportionment import finest, too_small, whole
 
 PROPERTY = settings(deadline=None, derandomize=True)
 WEIGHTS = st.lists(

@@ -14,11 +14,11 @@ import pytest
 
 from mlops.errors import NotFoundError, RemoteError
 from mlops.registry import fetched
+from mlops.registry.artifact_digest import read_content
+from mlops.registry.artifact_manifest import pin
 from mlops.registry.cache import open_cache
-from mlops.registry.content import read_content
 from mlops.registry.pull import pull
 from mlops.registry.push import push
-from mlops.registry.pushed import pin
 from mlops.registry.refs import resolve_all
 from mlops.settings import Settings, load_settings
 from tests.gcs import Gcs
@@ -38,7 +38,7 @@ push(load_settings(), sys.argv[1], sys.argv[2], show=tell)
 _FETCH = """
 import sys
 from mlops.registry import fetched
-from mlops.registry.pushed import pin
+from mlops.registry.artifact_manifest import pin
 from mlops.registry.refs import resolve_all
 from mlops.settings import load_settings
 settings = load_settings()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mlops.serving.patience import MAX_HEADER_BYTES
+from mlops.serving.slow_clients import MAX_HEADER_BYTES
 from tests.hostile.wire import DOORS, GOOD, MIB, Wire, exchange, nothing_happens_to, request
 from tests.serving.models import ROWS, records
 from tests.serving.server import Reply, Server

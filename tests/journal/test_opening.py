@@ -13,7 +13,7 @@ import pytest
 from mlops.errors import RemoteError
 from mlops.journal import sql
 from mlops.journal.base import Journal, JournalUnavailableError
-from mlops.journal.nothing import open_journal
+from mlops.journal.null import open_journal
 from mlops.journal.records import Fate, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter

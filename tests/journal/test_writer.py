@@ -24,8 +24,8 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Outcome
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal, until
 from tests.journal.rows import T0, decision, named, nonce, outcome
 from tests.requirements import require
@@ -311,7 +311,7 @@ def test_closing_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) -
 
 def test_a_sender_does_not_wait_for_ever_for_a_journal_that_hangs(house: House) -> None:
     engine = SimpleNamespace(key=bytes(32))
-    desk = OutcomeDesk(cast(DataPlane, engine), Metrics("wine", dict), {}, patience_s=0.05)
+    desk = FeedbackService(cast(DataPlane, engine), Metrics("wine", dict), {}, patience_s=0.05)
     house.hold()
     feedback = [Outcome(None, "mine", None, 1.0, None)]
     with pytest.raises(JournalUnavailableError) as caught:

@@ -12,12 +12,12 @@ import pytest
 from mlops.errors import InvalidInputError
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.document import read_report, report_document
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.report import Report, make_report, with_paired
+from mlops.monitoring.report_json import read_report, report_document
 from mlops.monitoring.verdict import Verdict
-from mlops.monitoring.words import in_words
+from mlops.monitoring.verdict_text import in_words
 from mlops.rewards.guardrails import check_guardrails
 from mlops.spec.deployment import to_dict
 from tests.monitoring.journals import START_MS, spec_of

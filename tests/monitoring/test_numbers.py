@@ -16,7 +16,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Truth
 from mlops.monitoring.quality import measure
 from mlops.monitoring.report import make_report
-from mlops.monitoring.words import in_words
+from mlops.monitoring.verdict_text import in_words
 from mlops.rewards import Terms
 from mlops.rewards.log_loss import LOG_LOSS
 from mlops.spec.deployment import to_dict

@@ -21,7 +21,7 @@ from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.page import read_page, render_page, report_page
 from mlops.monitoring.verdict import Decision
-from mlops.monitoring.words import in_words
+from mlops.monitoring.verdict_text import in_words
 from tests.monitoring.journals import START_MS, Draw, Stage, fill, labels, numbers
 from tests.requirements import require
 

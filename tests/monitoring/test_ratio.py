@@ -12,7 +12,7 @@ import pytest
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.report import make_report
-from mlops.monitoring.words import in_words
+from mlops.monitoring.verdict_text import in_words
 from mlops.spec.analysis import Analysis, Per
 from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import check, from_dict, to_dict

@@ -12,9 +12,9 @@ import pytest
 
 from mlops.errors import ConflictError
 from mlops.registry import fetched, fetching
+from mlops.registry.artifact_digest import read_content
 from mlops.registry.cache import Cache, open_cache
-from mlops.registry.content import read_content
-from mlops.registry.holding import Hold, lock_of
+from mlops.registry.cache_lease import Lease, lock_of
 from mlops.registry.locks import locked
 from mlops.settings import load_settings
 from mlops.spec.model import ModelVersion
@@ -69,7 +69,7 @@ def test_the_least_recently_used_goes_first(cache: Cache, add: Add) -> None:
 
 def test_use_counts_as_use(cache: Cache, add: Add) -> None:
     oldest, _, _ = add("a", 30), add("b", 20), add("c", 10)
-    with Hold() as hold:
+    with Lease() as hold:
         assert hold.take(oldest)
     assert names(cache)[0] == "a"
     cache.prune()
@@ -78,7 +78,7 @@ def test_use_counts_as_use(cache: Cache, add: Add) -> None:
 
 def test_what_is_in_use_stays_whatever_the_limit(cache: Cache, add: Add) -> None:
     used, other = add("used", 30), add("other")
-    with Hold() as hold:
+    with Lease() as hold:
         hold.take(used)
         cache.prune(everything=True)
         assert names(cache) == ["used"]
@@ -92,7 +92,7 @@ def test_what_is_in_use_stays_whatever_the_limit(cache: Cache, add: Add) -> None
 
 
 def _hold(folder: Path, ready: multiprocessing.synchronize.Event) -> None:
-    Hold().take(folder)
+    Lease().take(folder)
     ready.set()
     multiprocessing.Event().wait()
 

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
 from mlops.registry import fetch, mlflow_errors, open_registry, resolve
 from mlops.registry.faults import store_errors
-from mlops.registry.tracking import ask_tracking
+from mlops.registry.tracking_probe import ask_tracking
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref

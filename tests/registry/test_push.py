@@ -14,11 +14,11 @@ import pytest
 from mlops.errors import ConflictError, InvalidInputError, MlopsError, NotFoundError, RemoteError
 from mlops.registry import fetched, transfer
 from mlops.registry import push as push_module
+from mlops.registry.artifact_digest import read_content
+from mlops.registry.artifact_manifest import pin
 from mlops.registry.cache import open_cache
-from mlops.registry.content import read_content
 from mlops.registry.pull import Pull, pull
 from mlops.registry.push import push
-from mlops.registry.pushed import pin
 from mlops.registry.refs import resolve_all
 from mlops.registry.stores import File, Store, open_store
 from mlops.settings import Settings
@@ -353,7 +353,7 @@ def test_a_key_that_leads_out_of_the_folder(corner: Corner, make_model: MakeMode
             yield File("MLmodel", 1)
             yield File("../../outside", 1)
 
-    from mlops.registry.pushed import look
+    from mlops.registry.artifact_manifest import look
 
     with pytest.raises(InvalidInputError, match="outside"):
         look(Listing())  # type: ignore[arg-type]

@@ -12,16 +12,16 @@ from mlflow.entities import LoggedModelOutput
 from mlops.errors import NotFoundError
 from mlops.registry import experiment_id, fetch, open_registry, resolve
 from mlops.registry.fetching import local_path
-from mlops.registry.logged import logged_models
+from mlops.registry.lineage_queries import trace
+from mlops.registry.logged_models import logged_models
 from mlops.registry.models import show_model
-from mlops.registry.tracing import trace
 from mlops.registry.versions import register
 from mlops.settings import Settings, load_settings
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
 from mlops.stats.profile_document import PROFILE_FILE
 from mlops.training import TrainRequest, train_or_sweep
-from mlops.training.kinds import Parameter
+from mlops.training.parameter_types import Parameter
 from mlops.training.project import EntryPoint
 from mlops.training.provenance import collect, keep
 from mlops.training.provenance.reference import describe

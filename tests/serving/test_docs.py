@@ -31,13 +31,13 @@ from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.runtimes.base import LoadedModel
 from mlops.serving.access import Gate
 from mlops.serving.app import App
-from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.pages import Pages
 from mlops.serving.recording import Recorder
+from mlops.serving.request_bodies import MemoryBudget
 from mlops.serving.revision import LiveArm, LiveRevision, runner_of
 from mlops.serving.routes import POST_PATHS, find_route
 from mlops.serving.shadows import Shadows
@@ -170,7 +170,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     example = {"dataframe_split": NAMED}
     pages = Pages(plane, built.metrics, lambda: example, secured=lambda: bool(token))
     revision = built.live.served.revision
-    desk = OutcomeDesk(plane, built.metrics, {revision.number: revision.spec})
+    desk = FeedbackService(plane, built.metrics, {revision.number: revision.spec})
     app = App(
         plane,
         desk,
@@ -178,7 +178,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
         built.metrics,
         pages.application(),
         Gate(token),
-        BodyRoom(0),
+        MemoryBudget(0),
         GUARD,
     )
     server = uvicorn.Server(

@@ -18,8 +18,8 @@ grpc = pytest.importorskip("grpc")
 
 from mlops.journal.exporting import JoinedRow  # noqa: E402
 from mlops.protocols.protobuf import Message, message_class  # noqa: E402
-from mlops.serving.bodies import MAX_BODY, SMALL_BODY  # noqa: E402
 from mlops.serving.grpc_server import PROTOCOL  # noqa: E402
+from mlops.serving.request_bodies import MAX_BODY, SMALL_BODY  # noqa: E402
 from mlops.spec.request_id import read  # noqa: E402
 from tests.protocols.grpc_messages import (  # noqa: E402
     FIELDS,

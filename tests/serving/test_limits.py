@@ -15,22 +15,22 @@ import pytest
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
-from mlops.serving import bodies
+from mlops.serving import request_bodies
 from mlops.serving.access import Gate
 from mlops.serving.app import App
-from mlops.serving.bodies import (
+from mlops.serving.browsers import Guard
+from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_service import FeedbackService
+from mlops.serving.metrics import Metrics
+from mlops.serving.request_bodies import (
     MAX_BODY,
     SMALL_BODY,
-    BodyRoom,
+    MemoryBudget,
     memory_limit,
     read_body,
     release,
     room_within,
 )
-from mlops.serving.browsers import Guard
-from mlops.serving.dataplane import DataPlane
-from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
 from tests.fakes import FakeJournal
 from tests.hostile.wire import Wire, request
 from tests.serving.models import ROWS, records
@@ -50,7 +50,7 @@ class Door:
         self.journal = FakeJournal()
         self.writer = JournalWriter(self.journal, lambda stored: None)
         metrics, nobody = Metrics("wine", dict), cast(DataPlane, None)
-        desk = OutcomeDesk(nobody, metrics, {})
+        desk = FeedbackService(nobody, metrics, {})
         self.app = App(
             nobody,
             desk,
@@ -58,7 +58,7 @@ class Door:
             metrics,
             self._no_page,
             Gate(),
-            BodyRoom(0),
+            MemoryBudget(0),
             GUARD,
         )
 
@@ -131,7 +131,7 @@ def test_a_body_that_does_not_come_is_told_in_the_protocols_words(
     assert document == "The body took too long to arrive."
 
 
-def read(room: BodyRoom, *pieces: bytes, headers: dict[str, str] | None = None) -> bytes | None:
+def read(room: MemoryBudget, *pieces: bytes, headers: dict[str, str] | None = None) -> bytes | None:
     """Read a body that comes in these pieces; the last empty one says that the caller left."""
     waiting = list(pieces)
 
@@ -144,7 +144,7 @@ def read(room: BodyRoom, *pieces: bytes, headers: dict[str, str] | None = None) 
     return asyncio.run(read_body(receive, headers or {}, room))
 
 
-def left(room: BodyRoom) -> int:
+def left(room: MemoryBudget) -> int:
     """How much of the room nobody has."""
     low, high = 0, 1 << 40
     while low < high:
@@ -160,7 +160,7 @@ def left(room: BodyRoom) -> int:
 
 
 def test_room_is_taken_and_given_back_however_a_body_ends() -> None:
-    room, half = BodyRoom(0), b"x" * (MAX_BODY // 2)
+    room, half = MemoryBudget(0), b"x" * (MAX_BODY // 2)
     assert left(room) == MAX_BODY
     whole = read(room, half, half)
     assert whole is not None
@@ -183,7 +183,7 @@ def test_room_is_taken_and_given_back_however_a_body_ends() -> None:
 
 
 def test_a_crowd_of_large_bodies_is_served_in_turn() -> None:
-    room, size, order = BodyRoom(0), MAX_BODY // 3, []
+    room, size, order = MemoryBudget(0), MAX_BODY // 3, []
     served_at_once = most = 0
 
     async def caller(number: int) -> None:
@@ -213,8 +213,8 @@ def test_a_crowd_of_large_bodies_is_served_in_turn() -> None:
 
 
 def test_one_who_waits_for_room_in_vain_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bodies, "_ROOM_WAIT_S", 0.02)
-    room = BodyRoom(0)
+    monkeypatch.setattr(request_bodies, "_ROOM_WAIT_S", 0.02)
+    room = MemoryBudget(0)
     room.take(MAX_BODY)
     with pytest.raises(ProtocolError, match="at a time"):
         read(room, b"x" * SMALL_BODY * 2, headers={"content-length": str(SMALL_BODY * 2)})
@@ -226,7 +226,7 @@ def test_one_who_gives_up_as_room_comes_free_takes_none_along() -> None:
     """Forty large bodies at once were answered with 500 where two waits ended together."""
 
     async def scene() -> int:
-        room = BodyRoom(0)
+        room = MemoryBudget(0)
         room.take(MAX_BODY)
         waiting = [asyncio.create_task(room.enter(SMALL_BODY * 2)) for _ in range(3)]
         await asyncio.sleep(0)

@@ -15,22 +15,22 @@ from typing import Any
 import pytest
 from uvicorn.server import ServerState
 
-from mlops.journal.nothing import URL, open_journal
+from mlops.journal.null import URL, open_journal
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.access import Gate
 from mlops.serving.app import App
-from mlops.serving.bodies import BodyRoom
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
+from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.listening import make_server
 from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
-from mlops.serving.patience import PatientProtocol
 from mlops.serving.recording import Recorder
+from mlops.serving.request_bodies import MemoryBudget
 from mlops.serving.revision import load_revision
 from mlops.serving.shadows import Shadows
+from mlops.serving.slow_clients import TimeoutHttpProtocol
 from tests.hostile.wire import GOOD, Wire, request
 from tests.serving.models import ROWS
 from tests.serving.server import KEY, Server, served
@@ -198,7 +198,7 @@ def test_what_has_arrived_is_answered_first(models: dict[str, Path], end: str) -
 
     async def run() -> list[bytes]:
         pipe = Pipe()
-        protocol = PatientProtocol(config, ServerState(), {})
+        protocol = TimeoutHttpProtocol(config, ServerState(), {})
         protocol.connection_made(pipe)
         for _ in range(2):
             protocol.data_received(request("/invocations", GOOD))
@@ -226,10 +226,10 @@ def _application(models: dict[str, Path]) -> App:
     metrics = Metrics("wine", dict)
     recorder = Recorder(writer, metrics, Shadows(KEY, writer, metrics), "all")
     plane = DataPlane(live, KEY, recorder)
-    desk = OutcomeDesk(plane, metrics, {1: live.served.revision.spec})
+    desk = FeedbackService(plane, metrics, {1: live.served.revision.spec})
 
     async def page(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError("no page was asked for")
 
     guard = Guard("127.0.0.1", (), secured=False)
-    return App(plane, desk, writer, metrics, page, Gate(), BodyRoom(0), guard)
+    return App(plane, desk, writer, metrics, page, Gate(), MemoryBudget(0), guard)

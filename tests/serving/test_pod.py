@@ -20,7 +20,7 @@ import pytest
 
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.kubernetes import Kubernetes, config
-from mlops.registry.content import read_content
+from mlops.registry.artifact_digest import read_content
 from mlops.serving.pod import Places, processors
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion

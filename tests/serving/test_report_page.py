@@ -14,7 +14,7 @@ import pytest
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.base import Journal
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.document import read_report
+from mlops.monitoring.report_json import read_report
 from mlops.serving.page_process import PageApart
 from mlops.serving.report import Ask, LiveReport
 from tests.monitoring.journals import Stage, fill, numbers

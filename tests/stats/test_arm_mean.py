@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from ville import AsymptoticCS
 
+from mlops.stats.aipw import WARM_UP, overlap
 from mlops.stats.arm_mean import arm_sequence, mean_sequence
 from mlops.stats.difference import difference_sequence
-from mlops.stats.scores import WARM_UP, overlap
 from tests.stats.tolerance import most
 
 

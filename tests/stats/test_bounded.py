@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from ville import EmpiricalBernsteinCS
 
+from mlops.stats.aipw import overlap
 from mlops.stats.bounded import bounded_difference_sequence, bounded_mean_sequence
 from mlops.stats.capital import _G, _LOG_W, _U, bound, log_capital
 from mlops.stats.difference import difference_sequence
-from mlops.stats.scores import overlap
 from mlops.stats.sequence import ConfidenceSequence
 from tests.stats.tolerance import fewest, most
 

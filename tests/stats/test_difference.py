@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from ville import AsymptoticCS
 
+from mlops.stats.aipw import WARM_UP, overlap
 from mlops.stats.difference import bonferroni, difference_sequence
-from mlops.stats.scores import WARM_UP, overlap
 from mlops.stats.sequence import ConfidenceSequence
 from tests.stats.tolerance import fewest, most
 

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+from mlops.stats.aipw import overlap
 from mlops.stats.arm_mean import mean_sequence
 from mlops.stats.difference import difference_sequence
 from mlops.stats.horizon import crossing_probability, final_level
-from mlops.stats.scores import overlap
 from mlops.stats.sequence import ConfidenceSequence
 from tests.stats.tolerance import fewest, most
 

@@ -11,7 +11,7 @@ from mlops.stats.bayes import calibrated, posterior
 from mlops.stats.difference import difference_sequence
 from mlops.stats.paired import TIGHTEST_AT
 from mlops.stats.planning import plan, power, score_variance, unit_variance
-from mlops.stats.remaining import remaining_range, shrunken
+from mlops.stats.sample_size import remaining_range, shrunken
 from tests.stats.tolerance import fewest, most
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from mlops.errors import InvalidInputError
 from mlops.training.inspection import show_project, validate_project
-from mlops.training.kinds import Parameter
-from mlops.training.marked import Fault
+from mlops.training.parameter_types import Parameter
+from mlops.training.positions import Fault
 from mlops.training.project import read_project
 from tests.training.projects import write_project
 

@@ -4,7 +4,7 @@ import pytest
 
 from mlops.errors import InvalidInputError
 from mlops.training.command import all_values
-from mlops.training.kinds import Parameter
+from mlops.training.parameter_types import Parameter
 from mlops.training.parameters import assign
 from mlops.training.project import EntryPoint
 

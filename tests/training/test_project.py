@@ -6,7 +6,7 @@ import pytest
 
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError
 from mlops.training.checkout import local_copy
-from mlops.training.kinds import Parameter
+from mlops.training.parameter_types import Parameter
 from mlops.training.project import read_project
 from tests.training.projects import write_project
 

@@ -13,10 +13,10 @@ import pytest
 from mlops.errors import InvalidInputError
 from mlops.registry import experiment_id, open_registry
 from mlops.settings import load_settings
-from mlops.training.kinds import Parameter
+from mlops.training.parameter_types import Parameter
 from mlops.training.project import EntryPoint, read_project
 from mlops.training.runner import Trial, Work, open_runner
-from mlops.training.runner.parcel import local_inputs, pack
+from mlops.training.runner.bundle import local_inputs, pack
 from mlops.training.runner.ray import check_store
 from mlops.training.runner.remote import run_parcel
 from tests.fixtures_training import Cli

@@ -17,7 +17,7 @@ from mlops.training.processes import started_at
 from mlops.training.project import read_project
 from mlops.training.runner import Outcome, Runner, Trial, Work, open_runner
 from mlops.training.runner.command import PythonCommand, read_command
-from mlops.training.runner.surroundings import changes_environment_first
+from mlops.training.runner.environment_scan import changes_environment_first
 from tests.training.projects import write_project
 
 _PROJECT = """

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.training.command import in_full, placeholders, settle
-from mlops.training.kinds import Parameter
+from mlops.training.parameter_types import Parameter
 from mlops.training.project import EntryPoint
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from mlops.training.axes import Axis
-from mlops.training.sweep.choosers import CHOOSERS, Chooser, chooser_of
+from mlops.training.search_space import Axis
 from mlops.training.sweep.records import SweepSpec, TrialRecord, best_of, name_of
+from mlops.training.sweep.samplers import CHOOSERS, Sampler, chooser_of
 
 AXES = {
     "alpha": Axis("alpha", (), 0.001, 10.0, log=True),
@@ -41,7 +41,7 @@ def _done(number: int, point: Mapping[str, str], value: float | None = None) -> 
     return TrialRecord(number, name_of(point), point, f"run{number}", "complete", value)
 
 
-def _drive(chooser: Chooser, first: int, last: int) -> list[TrialRecord]:
+def _drive(chooser: Sampler, first: int, last: int) -> list[TrialRecord]:
     trials = []
     for number in range(first, last + 1):
         trials.append(_done(number, chooser.begin(number, None)))
@@ -91,7 +91,7 @@ def test_an_interrupted_trial_has_its_point_again() -> None:
     assert chooser.begin(2, None) != point
 
 
-def _pruner(*, direction: str = "minimize") -> Chooser:
+def _pruner(*, direction: str = "minimize") -> Sampler:
     """Return a chooser that knows five trials of ten steps, with values 1 to 5 throughout."""
     grid = Axis("size", tuple(map(str, range(1, 9))))
     chooser = chooser_of(

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mlops.training.axes import Axis
+from mlops.training.search_space import Axis
 from mlops.training.sweep import plots
 from mlops.training.sweep.page import render_page
 from mlops.training.sweep.records import (

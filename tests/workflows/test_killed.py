@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.deployment.places import is_alive
+from mlops.deployment.runtime_files import is_alive
 from mlops.registry import open_registry
 from mlops.registry.ledger import Ledger
 from mlops.registry.refs import look_up_model

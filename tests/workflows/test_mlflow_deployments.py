@@ -191,7 +191,7 @@ def test_run_local_stays_until_it_is_interrupted(at_home: Shop) -> None:
 
 
 def _status(shop: Shop) -> Any:
-    from mlops.deployment.places import places
+    from mlops.deployment.runtime_files import places
     from mlops.deployment.status import status
 
     return status(places(shop.settings, "white"))

@@ -12,7 +12,7 @@ from typing import Any
 
 from mlops.audit.entries import Event, State, by_name, digest_of
 from mlops.journal.base import History
-from mlops.registry.ledger import Ledger, Standing, summary
+from mlops.registry.ledger import Ledger, Readiness, summary
 from mlops.settings import Settings
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
@@ -71,7 +71,7 @@ def ledger_events(ledger: Ledger, known: Collection[str]) -> Iterator[Event]:
         live = each.number if each.state in ("live", "replaced") else live
 
 
-def _revision_event(ledger: Ledger, standing: Standing, key: str, before: int) -> Event:
+def _revision_event(ledger: Ledger, standing: Readiness, key: str, before: int) -> Event:
     entry, document = standing.read()
     intent, spec = entry.intent, entry.intent.spec
     failed = standing.state == "failed"

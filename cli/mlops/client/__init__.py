@@ -7,6 +7,10 @@
         ...                                       # days later, anywhere
         wine.feedback(answer.request_id, truth=6)
 
+Everything else that talks to a deployment that runs is here too: the commands' connection
+(`connection`), other servers' protocols (`remote_endpoint`, `seldon`) and the replay of labelled
+rows (`replay`).
+
 What to send, what an answer means and when to try again is decided by generators that touch no
 socket (`mlops.client.exchange`); `Client` and `AsyncClient` only carry it over, by httpx.
 """

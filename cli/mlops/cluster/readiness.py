@@ -14,7 +14,7 @@ from mlops.cluster.objects import Manifest
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Readiness:
     """How an object stands.
 
     Attributes:
@@ -28,14 +28,14 @@ class Standing:
     fault: str = ""
 
 
-def standing(live: Manifest) -> Standing:
+def standing(live: Manifest) -> Readiness:
     """Say how an object stands; kinds that need no time are ready as they are."""
     judge = _JUDGES.get(live["kind"])
     if judge is None:
-        return Standing(True)
+        return Readiness(True)
     seen = observed(live)
     if seen is not None and seen < live["metadata"].get("generation", 0):
-        return Standing(False, "its controller has not seen it yet")
+        return Readiness(False, "its controller has not seen it yet")
     return judge(live)
 
 
@@ -58,68 +58,70 @@ def condition(live: Mapping[str, Any], kind: str) -> Mapping[str, Any]:
     return next((each for each in conditions if each.get("type") == kind), {})
 
 
-def _deployment(live: Manifest) -> Standing:
+def _deployment(live: Manifest) -> Readiness:
     """Judge as `kubectl rollout status` does."""
     status = live.get("status", {})
     if "observedGeneration" not in status:
-        return Standing(False, "its controller has not seen it yet")
+        return Readiness(False, "its controller has not seen it yet")
     progressing = condition(live, "Progressing")
     if progressing.get("reason") == "ProgressDeadlineExceeded":
-        return Standing(False, fault=str(progressing.get("message") or "it makes no progress"))
+        return Readiness(False, fault=str(progressing.get("message") or "it makes no progress"))
     wanted = live["spec"].get("replicas", 1)
     updated = status.get("updatedReplicas", 0)
     if updated < wanted:
-        return Standing(False, f"{updated} of {wanted} pods are of this revision")
+        return Readiness(False, f"{updated} of {wanted} pods are of this revision")
     left = status.get("replicas", 0) - updated
     if left > 0:
-        return Standing(False, f"{left} pods of an earlier revision still run")
+        return Readiness(False, f"{left} pods of an earlier revision still run")
     available = status.get("availableReplicas", 0)
     if available < updated:
-        return Standing(False, f"{available} of {updated} pods are ready")
-    return Standing(True, f"{available} of {updated} pods are ready")
+        return Readiness(False, f"{available} of {updated} pods are ready")
+    return Readiness(True, f"{available} of {updated} pods are ready")
 
 
-def _by_condition(live: Manifest) -> Standing:
+def _by_condition(live: Manifest) -> Readiness:
     """Judge by the condition `Ready`, as Knative's conventions have it."""
     ready = condition(live, "Ready")
     if ready.get("status") == "True":
-        return Standing(True)
+        return Readiness(True)
     words = ready.get("message") or ready.get("reason")
     if words:
-        return Standing(False, str(words))
+        return Readiness(False, str(words))
     waits = [
         str(each.get("message") or each.get("reason") or each.get("type"))
         for each in live.get("status", {}).get("conditions") or []
         if each.get("status") != "True"
     ]
-    return Standing(False, "; ".join(dict.fromkeys(waits)) or "its controller says nothing yet")
+    return Readiness(False, "; ".join(dict.fromkeys(waits)) or "its controller says nothing yet")
 
 
-def _inference_service(live: Manifest) -> Standing:
+def _inference_service(live: Manifest) -> Readiness:
     found = _by_condition(live)
     model = live.get("status", {}).get("modelStatus") or {}
     failure = model.get("lastFailureInfo") or {}
     # The state of a model that was replaced is not that of this one.
     if not found.ready and model.get("transitionStatus") in ("BlockedByFailedLoad", "InvalidSpec"):
         why = failure.get("message") or failure.get("reason") or model["transitionStatus"]
-        return Standing(False, found.message, fault=str(why))
+        return Readiness(False, found.message, fault=str(why))
     return found
 
 
-def _seldon_deployment(live: Manifest) -> Standing:
+def _seldon_deployment(live: Manifest) -> Readiness:
     status = live.get("status", {})
     state = status.get("state", "")
     if state == "Available":
-        return Standing(True)
+        return Readiness(True)
     if state == "Failed":
-        return Standing(False, fault=str(status.get("description") or "its operator says `Failed`"))
-    return Standing(False, str(status.get("description") or "its operator is creating it"))
+        return Readiness(
+            False, fault=str(status.get("description") or "its operator says `Failed`")
+        )
+    return Readiness(False, str(status.get("description") or "its operator is creating it"))
 
 
 #: Kinds whose `observedGeneration` is that of the Deployment or Knative Service behind them, which
 #: has been changed more often, by an autoscaler, or less often than they were.
 _OF_ANOTHER = ("InferenceService", "InferenceGraph")
-_JUDGES: Mapping[str, Callable[[Manifest], Standing]] = {
+_JUDGES: Mapping[str, Callable[[Manifest], Readiness]] = {
     "Deployment": _deployment,
     "InferenceService": _inference_service,
     "InferenceGraph": _by_condition,

@@ -9,7 +9,7 @@ import typer
 from mlops.commands import completion
 
 if TYPE_CHECKING:
-    from mlops.feedback.elsewhere import Elsewhere
+    from mlops.client.remote_endpoint import Elsewhere
 
 #: The deployment a command is about.
 Name = Annotated[
@@ -163,8 +163,8 @@ def elsewhere(
     Raises:
         UsageError: They would be ignored, or there are two deployments.
     """
+    from mlops.client.remote_endpoint import Elsewhere
     from mlops.errors import UsageError
-    from mlops.feedback.elsewhere import Elsewhere
 
     if url and name:
         raise UsageError(

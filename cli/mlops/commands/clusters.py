@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from mlops.deployment.clusters.deploy import Applied
     from mlops.deployment.clusters.plan import ClusterPlan
-    from mlops.deployment.render import Rendering
+    from mlops.deployment.manifests import Rendering
     from mlops.deployment.request import DeployRequest
     from mlops.settings import Settings
 

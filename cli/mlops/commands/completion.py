@@ -37,7 +37,7 @@ def models(incomplete: str) -> list[str]:
 
 def deployments(incomplete: str) -> list[str]:
     """Complete the name of a deployment of this project."""
-    from mlops.deployment.places import cluster_names, known_names
+    from mlops.deployment.runtime_files import cluster_names, known_names
     from mlops.settings import load_settings
 
     settings = load_settings()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlops.deployment.deploy import Deployed
+    from mlops.deployment.manifests import Rendering
     from mlops.deployment.plan import Plan
-    from mlops.deployment.render import Rendering
 
 _MODELS = "Models (one of these ways)"
 _TRAFFIC = "Traffic"
@@ -481,14 +481,14 @@ def deploy(
     For example `mlops deploy --ab modelA modelB`, or `--ab wine/1 wine/2 --split 90/10`.
     """
     from mlops.commands.progress import TransferProgress
-    from mlops.deployment.asking import Words, ask
-    from mlops.deployment.choices import applies, renders
     from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.deploy_options import Words, ask
     from mlops.deployment.local import stay
-    from mlops.deployment.render import render as render_manifests
+    from mlops.deployment.local_monitoring import check_watching, write_watching
+    from mlops.deployment.manifests import render as render_manifests
+    from mlops.deployment.option_rules import applies, renders
     from mlops.deployment.request import read_costs
-    from mlops.deployment.watching import check_watching, write_watching
     from mlops.policies.making import with_option
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
@@ -685,7 +685,7 @@ def _render_files(out: Console, rendering: Rendering) -> None:
 
 def deployed_document(result: Deployed) -> dict[str, object]:
     """Return what has become of a deployment of this machine, for scripts."""
-    from mlops.deployment.calling import curl
+    from mlops.deployment.curl_example import curl
 
     spec = result.plan.after
     return {
@@ -710,8 +710,8 @@ def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = 
     from rich.markup import escape
 
     from mlops.commands.runtime_view import runtime_line
-    from mlops.deployment.calling import curl
-    from mlops.deployment.places import deployment_name
+    from mlops.deployment.curl_example import curl
+    from mlops.deployment.runtime_files import deployment_name
     from mlops.settings import load_settings
 
     spec, state = result.plan.after, result.state

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from mlops.client.remote_endpoint import Elsewhere
     from mlops.commands.progress import CountProgress
-    from mlops.feedback.elsewhere import Elsewhere
-    from mlops.workflows.customers import Played
-    from mlops.workflows.elsewhere import SeldonTerms
+    from mlops.workflows.remote_feedback import SeldonTerms
+    from mlops.workflows.replay import Played
 
 _PLAY = "Replay labelled data (the default)"
 _ONE = "One request"
@@ -152,9 +152,9 @@ def feedback(
     For example `mlops feedback --request-id ID --truth 6.0`, or
     `mlops feedback --data labelled.csv --truth-column quality`.
     """
-    from mlops.feedback.outcomes import has_outcomes, is_stream
+    from mlops.client.outcomes import has_outcomes, is_stream
     from mlops.settings import load_settings
-    from mlops.workflows.elsewhere import SeldonTerms
+    from mlops.workflows.remote_feedback import SeldonTerms
 
     _check_one(request_id or response, reward, truth, row)
     there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
@@ -171,7 +171,7 @@ def feedback(
     elif is_stream(data) or has_outcomes(data):
         _send_stream(name, there, data, truth_column, reward, terms, as_json)
     else:
-        from mlops.workflows.customers import PlayRequest
+        from mlops.workflows.replay import PlayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
         request = PlayRequest(data, truth_column, once, limit, skip, rate, there, terms, _warn)
@@ -232,7 +232,7 @@ class _SoFar:
 def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:  # noqa: ANN401 - named in the caller
     from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
-    from mlops.workflows.customers import play_customers
+    from mlops.workflows.replay import play_customers
 
     sent = _SoFar(first=request.skip)
 
@@ -264,8 +264,8 @@ def _send_one(
     from rich.markup import escape
 
     from mlops.settings import load_settings
-    from mlops.workflows.customers import send_outcome
-    from mlops.workflows.elsewhere import send_outcome_there
+    from mlops.workflows.remote_feedback import send_outcome_there
+    from mlops.workflows.replay import send_outcome
 
     said: dict[str, Any] = {"row": row, "reward": _number(reward), "truth": truth or None}
     answer = (
@@ -294,7 +294,7 @@ def _send_saved(
     as_json: bool,
 ) -> None:
     from mlops.settings import load_settings
-    from mlops.workflows.elsewhere import send_saved_outcome
+    from mlops.workflows.remote_feedback import send_saved_outcome
 
     if row is not None:
         raise UsageError(
@@ -323,12 +323,12 @@ def _send_stream(
     terms: SeldonTerms,
     as_json: bool,
 ) -> None:
+    from mlops.client.outcomes import open_lines
     from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
-    from mlops.feedback.outcomes import open_lines
     from mlops.settings import load_settings
-    from mlops.workflows.customers import send_stream
-    from mlops.workflows.elsewhere import send_stream_there
+    from mlops.workflows.remote_feedback import send_stream_there
+    from mlops.workflows.replay import send_stream
 
     so_far = _SoFar(again="the same command goes on, and lines that were stored count once")
 
@@ -365,7 +365,7 @@ def _send_stream(
 
 def _end(counts: Mapping[str, int]) -> None:
     """Let the exit code say that something was not stored."""
-    from mlops.feedback.outcomes import refused
+    from mlops.client.outcomes import refused
 
     if refused(counts):
         note(f"[bold red]error:[/] {refused(counts):,} outcomes were refused and not stored.")

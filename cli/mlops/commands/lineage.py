@@ -34,7 +34,7 @@ def lineage(
 
     For example `mlops lineage wine/3`.
     """
-    from mlops.registry.tracing import trace
+    from mlops.registry.lineage_queries import trace
     from mlops.settings import load_settings
 
     found = trace(load_settings(), ref)

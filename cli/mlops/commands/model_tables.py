@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from mlops.registry.comparison import Comparison, MetricRow, Row
     from mlops.registry.gate import Gate
-    from mlops.registry.limits import Better
     from mlops.registry.models import Model, RegisteredVersion
+    from mlops.registry.thresholds import Better
 
 # Autologging gives a run twenty of each.
 _PARAMETERS = 3
@@ -115,7 +115,7 @@ def _headings(models: Sequence[Model]) -> list[str]:
 
 
 def _cells(metric: str, values: Sequence[float | None]) -> list[str]:
-    from mlops.registry.limits import better_of
+    from mlops.registry.thresholds import better_of
 
     base, best = values[0], _best(values, better_of(metric))
     cells = []

@@ -204,7 +204,7 @@ def _bar(value: float | None, low: float, high: float) -> str:
 
 def _number(value: float | None) -> str:
     """Write a number with four digits, in one way wherever it stands."""
-    from mlops.monitoring.words import number
+    from mlops.monitoring.verdict_text import number
 
     if value is None or not math.isfinite(value):
         return "-"

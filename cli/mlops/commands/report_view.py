@@ -113,7 +113,7 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
             out.print(html, markup=False, soft_wrap=True)
         return
 
-    from mlops.commands.forest import forest
+    from mlops.commands.forest_plot import forest
 
     span = (
         f"{moment(found.first_ms)} to {moment(found.last_ms)}" if found.first_ms else "no traffic"

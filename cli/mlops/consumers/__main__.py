@@ -18,7 +18,7 @@ import threading
 from mlops.consumers import CONSUMERS, Consumer, Context
 from mlops.consumers.runner import Runner
 from mlops.errors import MlopsError
-from mlops.journal.nothing import open_journal
+from mlops.journal.null import open_journal
 from mlops.journal.url import journal_url
 
 _LOG = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from mlops.consumers.base import Batch, Consumed, Context
-from mlops.journal.room import too_large
+from mlops.journal.size_limit import too_large
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 60.0

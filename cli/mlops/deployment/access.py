@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlops.deployment.places import Places, read_server_state
+from mlops.deployment.runtime_files import Places, read_server_state
 from mlops.errors import UsageError
 from mlops.settings import Settings
 from mlops.spec.access import Access, Issuer, Tls, check_auth

@@ -10,18 +10,18 @@ from pathlib import Path
 
 from mlops.deployment.isolation import isolate
 from mlops.deployment.local import check_answers, check_port, running, serve, settled
-from mlops.deployment.lost import check_nothing_lost
-from mlops.deployment.places import Places, changing, is_alive, places, read_server_state
+from mlops.deployment.lost_state import check_nothing_lost
 from mlops.deployment.plan import Plan, difference, make_plan
 from mlops.deployment.recording import recorded
 from mlops.deployment.request import DeployRequest, kept_lines, make_spec
 from mlops.deployment.rewarding import settle_reward
+from mlops.deployment.runtime_files import Places, changing, is_alive, places, read_server_state
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry import fetched, open_registry
+from mlops.registry.artifact_digest import read_content
+from mlops.registry.artifact_manifest import pin
 from mlops.registry.client import nothing_yet
-from mlops.registry.content import read_content
 from mlops.registry.ledger import Entry, Intent, Ledger
-from mlops.registry.pushed import pin
 from mlops.registry.transfer import Show
 from mlops.registry.trust import check_trusted
 from mlops.rewards import reward_called

@@ -10,7 +10,7 @@ from mlops.deployment.rewarding import settle_reward
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.targets.sources import stays_here
 from mlops.errors import NotAllowedError, RemoteError
-from mlops.registry.copies import pushed_copy, readable_source
+from mlops.registry.artifact_replicas import pushed_copy, readable_source
 from mlops.registry.details import Details, read_details
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec

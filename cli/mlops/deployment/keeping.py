@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlops.deployment.places import places, read_server_state
+from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings

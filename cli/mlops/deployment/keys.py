@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from mlops.deployment.places import Places, make_token, pick_name, places
 from mlops.deployment.recording import key_states, trail_of
+from mlops.deployment.runtime_files import Places, make_token, pick_name, places
 from mlops.errors import (
     ConflictError,
     InvalidInputError,

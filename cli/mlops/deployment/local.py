@@ -16,9 +16,9 @@ from pathlib import Path
 from types import FrameType
 
 from mlops.deployment.access import access_of, tls_of
-from mlops.deployment.control import answers, swap
+from mlops.deployment.admin_client import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
-from mlops.deployment.places import (
+from mlops.deployment.runtime_files import (
     Places,
     is_alive,
     known_names,

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from mlops.audit.entries import iso
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import is_alive, pick_name, places, read_server_state
 from mlops.deployment.recording import event_now, record
+from mlops.deployment.runtime_files import is_alive, pick_name, places, read_server_state
 from mlops.errors import UsageError
 from mlops.settings import Settings
 

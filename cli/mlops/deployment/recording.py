@@ -16,7 +16,7 @@ from mlops.audit.heads import anchor
 from mlops.audit.sources import journal_events, ledger_events, server_state, settings_state
 from mlops.audit.trail import Known
 from mlops.deployment.journals import has_journal, open_journal
-from mlops.deployment.places import Places, places, read_server_state
+from mlops.deployment.runtime_files import Places, places, read_server_state
 from mlops.errors import InvalidInputError, MlopsError
 from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet

@@ -10,11 +10,8 @@ from typing import Any
 
 import yaml
 
-from mlops.deployment.keeping import KEPT, SHADOW, SPLIT, Kept
-from mlops.deployment.naming import arm_names
-from mlops.deployment.places import deployment_name
-from mlops.deployment.wanted import (
-    WantedArm,
+from mlops.deployment.arm_options import (
+    ArmRequest,
     WantedShadow,
     read_arm,
     read_canary,
@@ -22,6 +19,9 @@ from mlops.deployment.wanted import (
     read_split,
     shares,
 )
+from mlops.deployment.keeping import KEPT, SHADOW, SPLIT, Kept
+from mlops.deployment.naming import arm_names
+from mlops.deployment.runtime_files import deployment_name
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
 from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
@@ -77,7 +77,7 @@ class DeployRequest:
         costs: (truth, prediction, cost) of the reward `cost`.
     """
 
-    arms: tuple[WantedArm, ...]
+    arms: tuple[ArmRequest, ...]
     name: str
     sticky_by: str
     reward: str
@@ -147,11 +147,11 @@ def read_request(
         return replace(request, shadows=copies) if copies else request
     if not ways:
         assert live is not None
-        wanted = [WantedArm(arm.model.ref, arm.name, model=arm.model) for arm in live.arms]
+        wanted = [ArmRequest(arm.model.ref, arm.name, model=arm.model) for arm in live.arms]
     elif ab:
-        wanted = [WantedArm(ref) for ref in ab]
+        wanted = [ArmRequest(ref) for ref in ab]
     elif model:
-        wanted = [WantedArm(model)] if canary is None else read_canary(model, canary)
+        wanted = [ArmRequest(model)] if canary is None else read_canary(model, canary)
     else:
         wanted = [read_arm(text) for text in arms]
         if split and any(arm.weight is not None for arm in wanted):
@@ -184,7 +184,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
             hint="`--cost-matrix FILE`, or `[feedback.costs]` in `mlops.toml`: truth -> prediction "
             "-> cost.",
         )
-    wanted: list[WantedArm | WantedShadow] = [*request.arms, *request.shadows]
+    wanted: list[ArmRequest | WantedShadow] = [*request.arms, *request.shadows]
     models = _models(settings, wanted)
     _check_names([each.name for each in wanted if each.name])
     names = arm_names([each.name for each in wanted], models, request.live)
@@ -213,7 +213,7 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     )
 
 
-def _models(settings: Settings, wanted: Sequence[WantedArm | WantedShadow]) -> list[ModelVersion]:
+def _models(settings: Settings, wanted: Sequence[ArmRequest | WantedShadow]) -> list[ModelVersion]:
     """Look up those models that are not pinned already."""
     found = iter(resolve_all(settings, [each.ref for each in wanted if each.model is None]))
     return [each.model or next(found) for each in wanted]
@@ -274,7 +274,7 @@ def _check_names(given: Sequence[str]) -> None:
 
 
 def _request(
-    settings: Settings, arms: Sequence[WantedArm], shadows: Sequence[WantedShadow]
+    settings: Settings, arms: Sequence[ArmRequest], shadows: Sequence[WantedShadow]
 ) -> DeployRequest:
     return DeployRequest(
         arms=tuple(arms),
@@ -354,7 +354,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
             hint="See `docs/deployments.md` for an example.",
         )
     arms = [
-        WantedArm(arm["model"], arm.get("name", ""), arm.get("weight")) for arm in document["arms"]
+        ArmRequest(arm["model"], arm.get("name", ""), arm.get("weight")) for arm in document["arms"]
     ]
     shadows = [
         WantedShadow(shadow["model"], shadow.get("name", ""), shadow.get("percent", 100))

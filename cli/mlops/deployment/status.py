@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mlops.deployment.control import get_status
-from mlops.deployment.places import Places, is_alive, read_server_state, unreadable
+from mlops.deployment.admin_client import get_status
+from mlops.deployment.runtime_files import Places, is_alive, read_server_state, unreadable
 from mlops.errors import NotFoundError, RemoteError
 from mlops.spec.server import read_holder
 

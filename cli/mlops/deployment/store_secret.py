@@ -15,7 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from mlops.deployment.core_v1 import Secret, ServiceAccount
-from mlops.deployment.rendering import render_template
+from mlops.deployment.yaml_templates import render_template
 from mlops.errors import InvalidInputError, did_you_mean, one_of
 from mlops.registry.stores import Access, access_for, parse_location
 from mlops.registry.stores.values import Values, read_values

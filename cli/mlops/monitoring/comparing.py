@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import Bounds
-from mlops.monitoring.silent import in_a_sentence, silent_report
+from mlops.monitoring.missing_feedback import in_a_sentence, silent_report
 from mlops.monitoring.verdict import ASYMPTOTIC, BOUNDED, PLANNED, Comparison, Method
+from mlops.stats.aipw import WARM_UP, overlap
 from mlops.stats.bounded import bounded_difference_sequence
 from mlops.stats.burn_in import MIN_OUTCOMES
 from mlops.stats.difference import bonferroni, difference_sequence
-from mlops.stats.remaining import remaining_observations, remaining_range, shrunken
-from mlops.stats.scores import WARM_UP, overlap
+from mlops.stats.sample_size import remaining_observations, remaining_range, shrunken
 from mlops.stats.sequence import ConfidenceSequence
 from mlops.stats.weakest import turning_loss
 from mlops.stats.worth import conclude

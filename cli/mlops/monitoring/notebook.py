@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 from mlops.monitoring.page import templates
 from mlops.monitoring.report import Report
-from mlops.monitoring.words import in_words
+from mlops.monitoring.verdict_text import in_words
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from mlops.monitoring.quality import measures_of
 from mlops.monitoring.report import Report, ReportOptions, look_at
 from mlops.monitoring.same_rows import Ask, live_alpha
 from mlops.monitoring.timeline import Timeline, read_timeline
-from mlops.monitoring.words import in_words, number, per_cent, reward_in_words
+from mlops.monitoring.verdict_text import in_words, number, per_cent, reward_in_words
 from mlops.resources import shipped
 from mlops.spec.deployment import DeploymentSpec
 

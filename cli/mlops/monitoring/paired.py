@@ -27,8 +27,8 @@ from mlops.stats.bounded import bounded_mean_sequence
 from mlops.stats.difference import bonferroni
 from mlops.stats.missing import MissingFeedback
 from mlops.stats.paired import TIGHTEST_AT, labels_depend, paired_sequence
-from mlops.stats.remaining import remaining_observations
 from mlops.stats.sample_ratio import ALPHA
+from mlops.stats.sample_size import remaining_observations
 from mlops.stats.sequence import ConfidenceSequence
 from mlops.stats.weakest import turning_loss
 from mlops.stats.worth import conclude

@@ -19,12 +19,12 @@ from mlops.monitoring.guardrails import (
     guardrail_reports,
     watch,
 )
+from mlops.monitoring.missing_feedback import SilentReport, silent_report
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.quality import Window, over_time
 from mlops.monitoring.same_rows import Ask, ask_all, live_alpha
 from mlops.monitoring.segments import SegmentReport, segment_reports
 from mlops.monitoring.shadows import ShadowReport, shadow_reports
-from mlops.monitoring.silent import SilentReport, silent_report
 from mlops.monitoring.timing import duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
 from mlops.rewards import LARGEST, Range, reward_called

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
-from mlops.registry.holding import Hold, lock_of
+from mlops.registry.cache_lease import Lease, lock_of
 from mlops.registry.locks import locked, locked_if_free
 from mlops.settings.secrets import without_credentials
 from mlops.spec.content import Content, Manifest, manifest_from_dict, manifest_to_dict
@@ -139,7 +139,7 @@ class Cache:
         folder = self._model(content.digest)
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Held as by a user, which keeps removers away; of those who add, one at a time.
-        with locked(folder.parent / "adding.lock"), Hold() as hold:
+        with locked(folder.parent / "adding.lock"), Lease() as hold:
             lock_of(folder).touch()
             hold.take(folder)
             if self.find(content.digest) is not None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from mlops.errors import ConflictError, NotFoundError
+from mlops.registry.artifact_digest import copy_content, read_content
+from mlops.registry.artifact_manifest import Place, check_unchanged, is_store, look, pin
 from mlops.registry.cache import open_cache
+from mlops.registry.cache_lease import Lease
 from mlops.registry.client import open_registry
-from mlops.registry.content import copy_content, read_content
 from mlops.registry.faults import store_errors
-from mlops.registry.holding import Hold
-from mlops.registry.pushed import Place, check_unchanged, is_store, look, pin
 from mlops.registry.stores import check_credentials, open_store
 from mlops.registry.transfer import Meter, Show, download, download_listed
 from mlops.spec.content import MANIFEST, MLMODEL, Content
@@ -42,7 +42,7 @@ def fetched(
     Raises:
         MlopsError: As `fetch`.
     """
-    with Hold() as hold:
+    with Lease() as hold:
         folders = tuple(_held(version, settings, hold, show) for version in versions)
         # Now, and not before: what was just downloaded is in use.
         open_cache(settings).prune(parts=False)
@@ -147,7 +147,7 @@ def download_to(place: Place, store: Store, folder: Path, show: Show = _unseen) 
     return content
 
 
-def _held(version: ModelVersion, settings: Settings, hold: Hold, show: Show) -> Path:
+def _held(version: ModelVersion, settings: Settings, hold: Lease, show: Show) -> Path:
     for _ in range(_TRIES):
         folder = fetch(version, settings, show)
         # Somebody may have removed it in between.

@@ -16,15 +16,15 @@ from mlops.registry.client import open_registry
 from mlops.registry.comparison import Comparison, compare
 from mlops.registry.evaluation import Evaluation, evaluate
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.limits import Judgement, judge, parse_limit
 from mlops.registry.refs import look_up_model, newest_of, resolve
+from mlops.registry.thresholds import Judgement, judge, parse_limit
 from mlops.spec.refs import parse_ref
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.registry.limits import Limit
     from mlops.registry.models import Model
+    from mlops.registry.thresholds import Limit
     from mlops.settings import Settings
     from mlops.spec.model import ModelVersion
 

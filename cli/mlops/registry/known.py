@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry.client import LEDGER_PREFIX
-from mlops.registry.tracking import ask, is_server
+from mlops.registry.tracking_probe import ask, is_server
 
 if TYPE_CHECKING:
     from mlops.settings import Settings

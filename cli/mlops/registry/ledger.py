@@ -115,7 +115,7 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Readiness:
     """What became of a revision, without what it is.
 
     Attributes:
@@ -176,14 +176,14 @@ class Ledger:
         live = self.live_number()
         return [self._read(version, live) for version in self._versions()]
 
-    def standings(self) -> list[Standing]:
+    def standings(self) -> list[Readiness]:
         """Return what became of every revision, newest first; cheap, as no document is read."""
         live = self.live_number()
         return [self._standing(version, live) for version in self._versions()]
 
-    def _standing(self, version: MlflowVersion, live: int) -> Standing:
+    def _standing(self, version: MlflowVersion, live: int) -> Readiness:
         number = int(version.version)
-        return Standing(
+        return Readiness(
             number,
             _state(version, is_live=number == live),
             int(version.tags.get(_STOPPED, 0)),

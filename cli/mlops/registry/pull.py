@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlops.errors import ConflictError
-from mlops.registry.content import read_content
+from mlops.registry.artifact_digest import read_content
+from mlops.registry.artifact_manifest import pin, shorten
 from mlops.registry.fetching import copy_to
 from mlops.registry.push import Say
-from mlops.registry.pushed import pin, shorten
 from mlops.registry.refs import resolve_all
 from mlops.registry.transfer import Show
 from mlops.spec.content import MLMODEL, Content

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlops.errors import ConflictError
+from mlops.registry.artifact_digest import read_content
+from mlops.registry.artifact_manifest import Place, look, pin, shorten
 from mlops.registry.client import open_registry
-from mlops.registry.content import read_content
 from mlops.registry.faults import mlflow_errors
 from mlops.registry.fetching import fetched
-from mlops.registry.pushed import Place, look, pin, shorten
 from mlops.registry.refs import resolve_all
 from mlops.registry.stores import open_store
 from mlops.registry.transfer import Meter, Show, each, stat_all, upload
@@ -234,7 +234,7 @@ def _check(plan: PushPlan, place: Place, content: Content, *, force: bool) -> No
 
 
 def _carry_out(plan: PushPlan, store: Store, folder: Path, manifest: Manifest, show: Show) -> None:
-    """Do what a plan says, in the order that `mlops.registry.pushed` promises."""
+    """Do what a plan says, in the order that `mlops.registry.artifact_manifest` promises."""
     _write_manifest(store, manifest)
     last = [file for file in plan.transfer if file.path == MLMODEL]
     if last:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.errors import NotFoundError, did_you_mean, one_of
 from mlops.registry.client import LEDGER_PREFIX, open_registry
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.logged import find_by_id, find_in_run
+from mlops.registry.logged_models import find_by_id, find_in_run
 from mlops.spec.model import ModelVersion
 from mlops.spec.refs import parse_ref
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import RemoteError
-from mlops.registry.content import fault_of, sha256_of
+from mlops.registry.artifact_digest import fault_of, sha256_of
 from mlops.spec.content import Content, ContentFile, make_content
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from mlops.errors import ConflictError, InvalidInputError, NotAllowedError
+from mlops.registry.artifact_manifest import shorten
 from mlops.registry.fetching import content_digest
-from mlops.registry.pushed import shorten
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:

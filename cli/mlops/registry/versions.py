@@ -13,7 +13,7 @@ from mlops.spec.model import ModelVersion
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.registry.logged import Logged
+    from mlops.registry.logged_models import Logged
 
 
 def check_model_name(name: str) -> None:

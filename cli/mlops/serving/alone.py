@@ -15,7 +15,7 @@ from mlops.serving.admin import Admin
 from mlops.serving.listening import LINGER_S, make_server
 from mlops.serving.process import Process, now_ms
 from mlops.serving.sockets import bind, check_grpc_port, unix_socket
-from mlops.serving.telling import Said, state_of, tell, tell_stopped, where
+from mlops.serving.startup_messages import Said, state_of, tell, tell_stopped, where
 from mlops.spec.server import Launch, Served, ServerState, state_to_dict, write_state
 
 _LOG = logging.getLogger(__name__)

@@ -36,13 +36,20 @@ from mlops.serving.access import Gate, Grant
 from mlops.serving.access.gate import Names
 from mlops.serving.access.grants import TooManyRequestsError
 from mlops.serving.access.needs import need_of
-from mlops.serving.bodies import SMALL_BODY, BodyRoom, Receive, off_the_loop, read_body, release
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
+from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
 from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import REFUSALS, OutcomeDesk, counts, journal_fault
+from mlops.serving.request_bodies import (
+    SMALL_BODY,
+    MemoryBudget,
+    Receive,
+    off_the_loop,
+    read_body,
+    release,
+)
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -100,12 +107,12 @@ class App:
     def __init__(
         self,
         plane: DataPlane,
-        desk: OutcomeDesk,
+        desk: FeedbackService,
         writer: JournalWriter,
         metrics: Metrics,
         pages: Application,
         gate: Gate,
-        room: BodyRoom,
+        room: MemoryBudget,
         guard: Guard,
     ) -> None:
         self._plane = plane

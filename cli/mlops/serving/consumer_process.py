@@ -19,7 +19,7 @@ from typing import Any
 
 from mlops.errors import RemoteError
 from mlops.journal.base import Consumption
-from mlops.journal.nothing import URL as NO_JOURNAL
+from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.records import Progress
 from mlops.spec.server import Launch
 

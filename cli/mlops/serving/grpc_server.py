@@ -31,21 +31,21 @@ from mlops.serving.access import Gate, Grant
 from mlops.serving.access.certificates import names_of_grpc
 from mlops.serving.access.grants import TooManyRequestsError
 from mlops.serving.access.needs import METHODS, Need
-from mlops.serving.bodies import (
+from mlops.serving.context import RequestContext
+from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
+from mlops.serving.description import check_known, describe, is_ready
+from mlops.serving.feedback_service import FeedbackResult, FeedbackService, journal_fault
+from mlops.serving.lockstep import at_once
+from mlops.serving.metrics import Metrics
+from mlops.serving.request_bodies import (
     SMALL_BODY,
-    BodyRoom,
+    MemoryBudget,
     admit,
     arriving_within,
     off_the_loop,
     release,
 )
-from mlops.serving.context import RequestContext
-from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
-from mlops.serving.description import check_known, describe, is_ready
-from mlops.serving.lockstep import at_once
-from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk, Told, journal_fault
-from mlops.serving.patience import MAX_HEADER_BYTES
+from mlops.serving.slow_clients import MAX_HEADER_BYTES
 
 #: Name of the protocol in the journal and the metrics.
 PROTOCOL = "open-inference-grpc"
@@ -93,11 +93,11 @@ class GrpcServer:
     def __init__(
         self,
         plane: DataPlane,
-        desk: OutcomeDesk,
+        desk: FeedbackService,
         writer: JournalWriter,
         metrics: Metrics,
         gate: Gate,
-        room: BodyRoom,
+        room: MemoryBudget,
         limit: int | None = None,
     ) -> None:
         self._plane = plane
@@ -368,7 +368,7 @@ def _same(error: ProtocolError) -> ProtocolError:
     return error
 
 
-def _receipt(kind: MessageClass, told: Told) -> Message:
+def _receipt(kind: MessageClass, told: FeedbackResult) -> Message:
     only = told.outcome
     return kind(
         counts=told.counts,

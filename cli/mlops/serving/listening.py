@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from mlops.serving.app import Application
-from mlops.serving.patience import PatientProtocol
+from mlops.serving.slow_clients import TimeoutHttpProtocol
 from mlops.serving.sockets import BACKLOG
 from mlops.serving.tls import HANDSHAKE_S
 
@@ -55,7 +55,7 @@ class QuietServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         # As uvicorn makes one for the sockets that it starts with.
-        return PatientProtocol(self.config, self.server_state, self.lifespan.state)
+        return TimeoutHttpProtocol(self.config, self.server_state, self.lifespan.state)
 
 
 def make_server(app: Application, context: ssl.SSLContext | None = None) -> QuietServer:
@@ -71,7 +71,7 @@ def make_server(app: Application, context: ssl.SSLContext | None = None) -> Quie
             app,
             ssl_context_factory=(lambda *_: context) if context else None,
             loop="none",
-            http=PatientProtocol,
+            http=TimeoutHttpProtocol,
             ws="none",
             lifespan="off",
             access_log=False,

@@ -106,7 +106,7 @@ def main() -> int:
 
 
 def _write(asked: dict[str, Any], out: IO[str]) -> str:
-    from mlops.journal.nothing import open_journal
+    from mlops.journal.null import open_journal
     from mlops.journal.url import journal_url
 
     def ask(experiment: str, rows: Sequence[Any]) -> Sequence[Sequence[Any]]:

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
-from mlops.journal.nothing import URL as NO_JOURNAL
+from mlops.journal.null import URL as NO_JOURNAL
 from mlops.serving.start import serve
 from mlops.spec.access import Access, Issuer, issuer_from_dict
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
@@ -281,7 +281,7 @@ def _check(model: ModelVersion, folder: Path) -> None:
     if kind == "listing":
         found = _listing(model.source)
     else:
-        from mlops.registry.content import read_content
+        from mlops.registry.artifact_digest import read_content
 
         found = read_content(folder).digest
     if found != model.digest:
@@ -292,7 +292,7 @@ def _check(model: ModelVersion, folder: Path) -> None:
 
 
 def _listing(source: str) -> str:
-    from mlops.registry.pushed import look
+    from mlops.registry.artifact_manifest import look
     from mlops.registry.stores import open_store
     from mlops.settings import load_settings
 

@@ -20,37 +20,37 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
-from mlops.journal.nothing import open_journal
+from mlops.journal.null import open_journal
 from mlops.journal.records import StoredOutcome
 from mlops.journal.url import journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
-from mlops.registry.holding import Hold
+from mlops.registry.cache_lease import Lease
 from mlops.serving.access.buckets import Places
 from mlops.serving.access.opening import open_gate
 from mlops.serving.access.watch import FileWatch, follow
 from mlops.serving.app import App
-from mlops.serving.bodies import BodyRoom, memory_limit, room_within
 from mlops.serving.browsers import Guard
 from mlops.serving.consumer_process import ConsumerProcess, consumers_of
 from mlops.serving.counting import Counts
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.epochs import follow_epochs
+from mlops.serving.feedback_service import FeedbackService
+from mlops.serving.health import Watch
 from mlops.serving.listening import QuietServer, make_server
 from mlops.serving.metrics import Metrics
-from mlops.serving.outcomes import OutcomeDesk
 from mlops.serving.page_process import PageApart
 from mlops.serving.pages import Pages
 from mlops.serving.past import Past
 from mlops.serving.recording import Recorder
 from mlops.serving.report import LiveReport
+from mlops.serving.request_bodies import MemoryBudget, memory_limit, room_within
 from mlops.serving.revision import LiveRevision, load_revision
 from mlops.serving.same_rows import SameRows
 from mlops.serving.secret_files import read_key
 from mlops.serving.shadows import Shadows
-from mlops.serving.telling import status_of
+from mlops.serving.startup_messages import status_of
 from mlops.serving.tls import ServerTls
-from mlops.serving.watching import Watch
 from mlops.spec import metrics as families
 from mlops.spec.metrics import Family
 from mlops.spec.server import Launch, Served
@@ -89,7 +89,7 @@ class Process:
         self.gate = open_gate(launch, places)
         self.tls = ServerTls(launch.tls) if launch.tls else None
         self._journal: Journal = open_journal(journal_url(launch.journal_url, launch.name))
-        self._hold = Hold()
+        self._hold = Lease()
         self._keep(launch.served)
         live = load_revision(launch.served, known=launch.runtimes)
         self._writer = JournalWriter(self._journal, self._learn)
@@ -108,7 +108,7 @@ class Process:
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
         self._rollout: asyncio.Task[None] | None = None
-        self._desk = OutcomeDesk(
+        self._desk = FeedbackService(
             self.plane,
             self._metrics,
             self._past.specs,
@@ -120,7 +120,7 @@ class Process:
         limit = memory_limit()
         limit = None if limit is None else limit // launch.workers
         self._limit = limit
-        self._room = BodyRoom(room_within(launch.max_bodies_mib * 1024 * 1024, limit))
+        self._room = MemoryBudget(room_within(launch.max_bodies_mib * 1024 * 1024, limit))
         self._grpc: GrpcServer | None = None
         self._stopping = asyncio.Event()
         self.started_ms = 0

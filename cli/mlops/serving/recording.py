@@ -16,10 +16,10 @@ from mlops.protocols.base import (
     ProtocolError,
 )
 from mlops.protocols.http_status import http_status
-from mlops.serving.answers import rows_of
 from mlops.serving.assignment import Assignment
 from mlops.serving.context import RequestContext
 from mlops.serving.metrics import Metrics
+from mlops.serving.predictions import rows_of
 from mlops.serving.revision import LiveRevision
 from mlops.serving.shadows import Shadows
 

@@ -48,7 +48,7 @@ PAGES: Plugins[Page] = Plugins(
     "page",
     {
         "report": "mlops.monitoring.page:report_page",
-        "evidence": "mlops.monitoring.document:report_json",
+        "evidence": "mlops.monitoring.report_json:report_json",
     },
 )
 

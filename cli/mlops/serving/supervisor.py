@@ -31,7 +31,7 @@ from mlops.serving.counting import Counts, total
 from mlops.serving.listening import make_server
 from mlops.serving.sharing import Shared
 from mlops.serving.sockets import bind, check_grpc_port, unix_socket
-from mlops.serving.telling import Said, state_of, tell, tell_stopped, where
+from mlops.serving.startup_messages import Said, state_of, tell, tell_stopped, where
 from mlops.serving.workers import WorkerProcess, preload
 from mlops.spec.server import Launch, Served, ServerState, state_to_dict, write_state
 

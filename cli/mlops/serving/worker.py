@@ -23,7 +23,7 @@ from mlops.serving.process import Process
 from mlops.serving.revision import LiveRevision
 from mlops.serving.rounds import Rounds
 from mlops.serving.sharing import Shared
-from mlops.serving.telling import Said
+from mlops.serving.startup_messages import Said
 from mlops.spec.server import Served
 
 _LOG = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from mlops.serving.channel import Channel, Handler
 from mlops.serving.counting import Counts
 from mlops.serving.event_loop import run
 from mlops.serving.sharing import Shared
-from mlops.serving.telling import Said
+from mlops.serving.startup_messages import Said
 
 _LOG = logging.getLogger(__name__)
 _START_TIMEOUT_S = 300.0

@@ -9,8 +9,8 @@ two intervals is not the test; `difference` is.
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import arm_scores, observations
 from mlops.stats.burn_in import MIN_EFFECTIVE, Opening, effective_outcomes
-from mlops.stats.scores import arm_scores, observations
 from mlops.stats.sequence import TIGHTEST_AT, ConfidenceSequence, sequence
 
 

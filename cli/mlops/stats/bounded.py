@@ -15,8 +15,8 @@ Assumes only the range and true propensities; no burn-in. A reward outside its r
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import arm_scores, observations
 from mlops.stats.capital import bound, log_capital
-from mlops.stats.scores import arm_scores, observations
 from mlops.stats.sequence import ConfidenceSequence, scored_mass
 
 

@@ -23,10 +23,10 @@ from typing import Literal
 
 from scipy.optimize import brentq
 
+from mlops.stats.aipw import overlap
 from mlops.stats.difference import bonferroni
 from mlops.stats.paired import TIGHTEST_AT as PAIRED_TIGHTEST_AT
 from mlops.stats.planning import plan, power, score_variance, unit_variance
-from mlops.stats.scores import overlap
 from mlops.stats.sequence import TIGHTEST_AT
 
 Kind = Literal["requests", "units", "pairs"]

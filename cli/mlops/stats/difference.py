@@ -20,8 +20,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import Observations, arm_scores, exchanged, observations
 from mlops.stats.burn_in import MIN_EFFECTIVE_PAIR, Opening, effective_outcomes
-from mlops.stats.scores import Observations, arm_scores, exchanged, observations
 from mlops.stats.sequence import ConfidenceSequence, sequence
 
 _Floats: TypeAlias = NDArray[np.float64]

@@ -26,10 +26,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import arm_scores, observations
 from mlops.stats.arm_mean import mean_sequence
 from mlops.stats.burn_in import MIN_EFFECTIVE, Opening, effective_outcomes
 from mlops.stats.sample_ratio import ALPHA, tilted_evidence
-from mlops.stats.scores import arm_scores, observations
 from mlops.stats.sequence import ConfidenceSequence, sequence
 
 TIGHTEST_AT = 500

@@ -22,10 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import WARM_UP
 from mlops.stats.boundary import p_value, radius, tightest_time
 from mlops.stats.burn_in import Opening
 from mlops.stats.horizon import crossing_probability, final_level, until
-from mlops.stats.scores import WARM_UP
 
 TIGHTEST_AT = 2500
 

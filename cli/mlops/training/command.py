@@ -16,7 +16,7 @@ from shlex import quote
 from string import Formatter
 from typing import TYPE_CHECKING
 
-from mlops.training.kinds import Parameter, is_true, list_items
+from mlops.training.parameter_types import Parameter, is_true, list_items
 
 if TYPE_CHECKING:
     from mlops.training.project import EntryPoint

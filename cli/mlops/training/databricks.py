@@ -17,9 +17,9 @@ from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import quieten
 from mlops.settings.secrets import without_credentials
 from mlops.spec.model import ModelVersion
-from mlops.training.elsewhere import Plan, plan_trials
 from mlops.training.progress import Progress, Silent
 from mlops.training.registration import Registered, Registration, register_run
+from mlops.training.remote_plan import Plan, plan_trials
 from mlops.training.runs import Fate, read_tags
 
 if TYPE_CHECKING:

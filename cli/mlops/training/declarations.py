@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import did_you_mean, one_of
-from mlops.training.kinds import (
+from mlops.training.parameter_types import (
     ITEM_KINDS,
     KINDS,
     LIST_STYLES,
@@ -25,7 +25,7 @@ from mlops.training.kinds import (
     expectation,
     fault_in,
 )
-from mlops.training.marked import Fault, Marked, read_toml
+from mlops.training.positions import Fault, LocatedFile, read_toml
 
 _KEYS = ("type", "min", "max", "choices", "optional", "items", "style", "flag")
 _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
@@ -40,7 +40,7 @@ _ONLY_FOR: Mapping[str, tuple[str, ...]] = {
 _REFINES = {"string": KINDS, "float": ("float", "int", "choice")}
 
 
-def read_declarations(folder: Path) -> Marked | None:
+def read_declarations(folder: Path) -> LocatedFile | None:
     """Return the `parameters` table of a project folder's settings file, if there is one.
 
     Raises:
@@ -54,7 +54,7 @@ def read_declarations(folder: Path) -> Marked | None:
     return None
 
 
-def declared_names(declared: Marked | None, known: Mapping[str, object]) -> list[Fault]:
+def declared_names(declared: LocatedFile | None, known: Mapping[str, object]) -> list[Fault]:
     """Return the faults of declarations that no entry point has a parameter for."""
     if declared is None:
         return []
@@ -70,7 +70,7 @@ def declared_names(declared: Marked | None, known: Mapping[str, object]) -> list
     return faults
 
 
-def refine(parameter: Parameter, declared: Marked | None, faults: list[Fault]) -> Parameter:
+def refine(parameter: Parameter, declared: LocatedFile | None, faults: list[Fault]) -> Parameter:
     """Return a parameter with what is declared about it, and its own default checked.
 
     Args:
@@ -107,7 +107,7 @@ class _Reader:
     """Reads one declaration; a wrong value is noted and taken as not given."""
 
     def __init__(
-        self, declared: Marked, name: str, raw: Mapping[str, Any], faults: list[Fault]
+        self, declared: LocatedFile, name: str, raw: Mapping[str, Any], faults: list[Fault]
     ) -> None:
         self._declared = declared
         self._name = name

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
 from mlops.registry.client import elsewhere
-from mlops.registry.logged import logged_models
+from mlops.registry.logged_models import logged_models
 from mlops.training.progress import Progress
 from mlops.training.project import Project
 from mlops.training.provenance import Provenance, keep

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mlops.errors import MlopsError, UsageError, one_of
 from mlops.registry.client import nothing_yet, open_registry
-from mlops.registry.limits import Better, parse_limit
 from mlops.registry.refs import look_up_model, newest_of
+from mlops.registry.thresholds import Better, parse_limit
 from mlops.settings import Settings, load_settings
 
 #: Asks a person one question; returns the answer.

@@ -12,9 +12,9 @@ from mlops.training.checkout import local_copy
 from mlops.training.command import all_values, in_full, script_of
 from mlops.training.declarations import words_of
 from mlops.training.environment import Difference, differences
-from mlops.training.kinds import Parameter
-from mlops.training.marked import Fault, read_yaml
+from mlops.training.parameter_types import Parameter
 from mlops.training.parameters import assign
+from mlops.training.positions import Fault, read_yaml
 from mlops.training.project import (
     EntryPoint,
     EnvironmentKind,

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError, NotFoundError, did_you_mean
-from mlops.training.axes import Axis, axis_of, grid_of, listed
-from mlops.training.kinds import Parameter, fault_in
-from mlops.training.marked import read_yaml
+from mlops.training.parameter_types import Parameter, fault_in
+from mlops.training.positions import read_yaml
 from mlops.training.project import EntryPoint
+from mlops.training.search_space import Axis, axis_of, grid_of, listed
 
 
 @dataclass(frozen=True, slots=True)

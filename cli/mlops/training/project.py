@@ -21,8 +21,8 @@ from mlops.training.declarations import (
     read_declarations,
     refine,
 )
-from mlops.training.kinds import KINDS, Parameter
-from mlops.training.marked import Fault, Marked, read_yaml
+from mlops.training.parameter_types import KINDS, Parameter
+from mlops.training.positions import Fault, LocatedFile, read_yaml
 
 EnvironmentKind = Literal["python_env", "conda_env", "docker_env", "none"]
 
@@ -148,7 +148,7 @@ class _Reader:
         faults: What is wrong or odd.
     """
 
-    def __init__(self, marked: Marked, declared: Marked | None) -> None:
+    def __init__(self, marked: LocatedFile, declared: LocatedFile | None) -> None:
         self._marked = marked
         self._declared = declared
         self.faults: list[Fault] = []

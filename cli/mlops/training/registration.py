@@ -12,7 +12,7 @@ from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
 from mlops.registry.aliases import check_alias, move_alias
 from mlops.registry.client import open_registry
 from mlops.registry.faults import mlflow_errors
-from mlops.registry.logged import Logged, logged_models
+from mlops.registry.logged_models import Logged, logged_models
 from mlops.registry.refs import look_up_model, version_numbers
 from mlops.registry.versions import check_model_name, register
 from mlops.settings.project import way_to

@@ -11,7 +11,7 @@ from typing import Literal
 
 from mlops.environments.files import packages_of
 from mlops.errors import ConflictError, NotAllowedError
-from mlops.registry.limits import Better
+from mlops.registry.thresholds import Better
 from mlops.resources import shipped
 from mlops.settings import load_settings
 from mlops.settings.project import as_name

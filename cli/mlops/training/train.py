@@ -14,7 +14,6 @@ from mlops.registry.aliases import check_alias
 from mlops.registry.trust import remember_trained
 from mlops.registry.versions import check_model_name
 from mlops.spec.model import ModelVersion
-from mlops.training.axes import Axis
 from mlops.training.checkout import local_copy
 from mlops.training.command import all_values
 from mlops.training.environment import Difference, differences
@@ -28,8 +27,9 @@ from mlops.training.project import project_folder, read_project
 from mlops.training.provenance import collect
 from mlops.training.registration import Registered, Registration, from_here, register_run
 from mlops.training.runs import Fate, read_tags
+from mlops.training.search_space import Axis
 from mlops.training.sweep.records import SweepOptions, SweepResult
-from mlops.training.sweep.settling import SweepOrder
+from mlops.training.sweep.sweep_spec import SweepOrder
 from mlops.training.sweep.sweeping import sweep
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mlops.deployment.control import score
+from mlops.deployment.admin_client import score
 from mlops.errors import ConflictError
 from mlops.monitoring.same_rows import Ask
 from mlops.rewards import Answer

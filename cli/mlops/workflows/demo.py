@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.deployment.calling import curl
-from mlops.deployment.places import pick_name, places
+from mlops.deployment.curl_example import curl
+from mlops.deployment.runtime_files import pick_name, places
 from mlops.errors import ConflictError
 from mlops.settings import load_settings
-from mlops.workflows.customers import require_running
 from mlops.workflows.promotion import report_on
+from mlops.workflows.replay import require_running
 
 _FOLDER = "mlops-demo"
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from packaging.version import Version
 
 from mlops.consumers import CONSUMERS
-from mlops.deployment.places import is_alive, known_names, places, read_server_state
+from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.deployment.targets import TARGETS
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, of_system
 from mlops.plugins import Plugins
@@ -26,7 +26,7 @@ from mlops.policies import POLICIES
 from mlops.protocols import CODECS
 from mlops.registry.stores import STORES, parse_location
 from mlops.registry.stores.probe import Step, probe
-from mlops.registry.tracking import Tracking, ask_tracking, is_server
+from mlops.registry.tracking_probe import Tracking, ask_tracking, is_server
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
 from mlops.settings.secrets import without_credentials

@@ -10,24 +10,24 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from mlops.deployment.clusters.known import Found
+from mlops.client.faults import refusal
+from mlops.client.remote_endpoint import Elsewhere, Reached
+from mlops.deployment.clusters.locate import Found
 from mlops.deployment.clusters.urls import port_forward
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import places, read_server_state
+from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
-from mlops.feedback.elsewhere import Elsewhere, Reached
-from mlops.feedback.faults import refusal
-from mlops.journal.room import too_large
-from mlops.monitoring.document import read_report
+from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.report import Report, ReportOptions, make_report
+from mlops.monitoring.report_json import read_report
 from mlops.monitoring.verdict import withhold
 from mlops.rewards.guardrails import check_guardrails
 from mlops.settings import Settings
 from mlops.spec.analysis import describe_changes, read_analysis, read_worth
 from mlops.spec.place import Place
 from mlops.workflows.asking import asking
-from mlops.workflows.elsewhere import reached
+from mlops.workflows.remote_feedback import reached
 
 # Origins of a setting that says nothing about the next deployment.
 _UNSAID = ("default", "command line")

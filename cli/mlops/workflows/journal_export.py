@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias
 
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import pick_name, places, read_server_state
+from mlops.deployment.runtime_files import pick_name, places, read_server_state
 from mlops.errors import InvalidInputError, NotFoundError, UsageError
 from mlops.monitoring.export import Table, export_table
 from mlops.settings import Settings

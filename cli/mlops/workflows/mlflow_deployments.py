@@ -29,14 +29,14 @@ from mlflow.utils.proto_json_utils import NumpyEncoder, dump_input_data
 from mlops.deployment.clusters.status import ClusterStatus
 from mlops.deployment.deploy import Deployed, deploy, open_ledger
 from mlops.deployment.local import stay
-from mlops.deployment.places import deployment_name, places
 from mlops.deployment.request import DeployRequest, read_request
+from mlops.deployment.runtime_files import deployment_name, places
 from mlops.deployment.status import Status
 from mlops.errors import MlopsError, NotFoundError, one_of
 from mlops.settings import Settings, load_settings
 from mlops.spec.deployment import DeploymentSpec
-from mlops.workflows.customers import connect, require_running
 from mlops.workflows.operation import stop
+from mlops.workflows.replay import connect, require_running
 from mlops.workflows.statuses import statuses
 
 _FLAVOR = "python_function"

@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlops.deployment.places import is_alive, known_names, places, read_server_state
+from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.errors import ConflictError, MlopsError, NotFoundError
 from mlops.registry.client import nothing_yet, script_environment
-from mlops.registry.tracking import ask_tracking, is_server
+from mlops.registry.tracking_probe import ask_tracking, is_server
 from mlops.settings import Settings
 from mlops.training.interrupts import signals_interrupt
 

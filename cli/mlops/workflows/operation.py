@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlops.deployment import local
-from mlops.deployment.clusters.known import locate, locate_to_change, open_place
+from mlops.deployment.clusters.locate import locate, locate_to_change, open_place
 from mlops.deployment.clusters.logs import pod_logs
 from mlops.deployment.clusters.stop import StoppedThere, forget, stop_there
-from mlops.deployment.places import Places, is_alive, known_names, places
 from mlops.deployment.recording import event_now, recorded
+from mlops.deployment.runtime_files import Places, is_alive, known_names, places
 from mlops.deployment.status import log_lines
 from mlops.errors import UsageError
 from mlops.settings import Settings

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import pick_name, places
+from mlops.deployment.runtime_files import pick_name, places
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.paired import PairedReport
 from mlops.monitoring.same_rows import ask_all
 from mlops.settings import Settings
 from mlops.workflows.asking import asking
-from mlops.workflows.customers import require_running
 from mlops.workflows.evidence import report_options
+from mlops.workflows.replay import require_running
 
 
 def paired_report(settings: Settings, name: str | None) -> PairedReport:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mlops.deployment.clusters.known import locate
+from mlops.deployment.arm_options import ArmRequest, read_split, shares
+from mlops.deployment.clusters.locate import locate
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import places, read_server_state
-from mlops.deployment.wanted import WantedArm, read_split, shares
+from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import InvalidInputError, UsageError
 from mlops.journal.base import Journal
 from mlops.monitoring.evidence import Evidence, gather
@@ -148,7 +148,7 @@ def _shares(known: Basis, given: Given) -> tuple[float, ...]:
         return (1 / given.arms,) * given.arms
     if not given.split:
         return known.shares
-    arms = [WantedArm("")] * len(given.split.split("/"))
+    arms = [ArmRequest("")] * len(given.split.split("/"))
     return tuple(shares([arm.weight for arm in read_split(arms, given.split)]))
 
 

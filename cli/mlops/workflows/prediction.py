@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.deployment.places import pick_name, places
+from mlops.client.remote_endpoint import Elsewhere, Reached
+from mlops.client.replay_data import Stray, blamed, check_cells, find_strays
+from mlops.client.seldon_answer import answered_by
+from mlops.client.signature import signature_at
+from mlops.deployment.runtime_files import pick_name, places
 from mlops.errors import InvalidInputError, RemoteError, UsageError, unreadable
-from mlops.feedback.customers import Stray, blamed, check_cells, find_strays
-from mlops.feedback.elsewhere import Elsewhere, Reached
-from mlops.feedback.seldon_answer import answered_by
-from mlops.feedback.signature import signature_at
 from mlops.protocols import CODECS
-from mlops.protocols.asking import ASKINGS
 from mlops.protocols.base import Kind, ProtocolError
+from mlops.protocols.clients import CLIENT_CODECS
 from mlops.protocols.json_body import write
 from mlops.protocols.predictions import as_rows
 from mlops.protocols.seldon_v1 import REQUEST_ID_KEY
@@ -26,8 +26,8 @@ from mlops.settings import Settings
 from mlops.tables import read_bytes
 from mlops.tables.reading import unpacked
 from mlops.tables.signature import Signature
-from mlops.workflows.customers import connect, require_running
-from mlops.workflows.elsewhere import reached
+from mlops.workflows.remote_feedback import reached
+from mlops.workflows.replay import connect, require_running
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ def predict(
 
 def _ask_there(found: Reached, body: bytes) -> Predicted:
     """Ask a server that is not ours, in its own protocol."""
-    asking = ASKINGS.load(found.protocol)
+    asking = CLIENT_CODECS.load(found.protocol)
     try:
         payload = CODECS.load("mlflow").decode(body, {"content-type": "application/json"}).payload
         question = asking.encode(payload, {}, {})

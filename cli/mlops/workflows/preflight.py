@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry.stores.base import parse_location
-from mlops.registry.tracking import ask_tracking, is_server
+from mlops.registry.tracking_probe import ask_tracking, is_server
 
 if TYPE_CHECKING:
     from mlops.settings import Settings

@@ -8,14 +8,14 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops.deployment.clusters.again import serve_there
+from mlops.client.remote_endpoint import Elsewhere
 from mlops.deployment.clusters.deploy import Applied
-from mlops.deployment.clusters.known import Found, locate, locate_to_change, open_place
-from mlops.deployment.clusters.mending import mend as mend_there
+from mlops.deployment.clusters.locate import Found, locate, locate_to_change, open_place
+from mlops.deployment.clusters.recovery import mend as mend_there
+from mlops.deployment.clusters.redeploy import serve_there
 from mlops.deployment.deploy import Deployed, Prepared, Say, apply, mend, open_ledger, prepare
-from mlops.deployment.places import places, read_server_state
+from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError, WithheldError
-from mlops.feedback.elsewhere import Elsewhere
 from mlops.monitoring.report import Report
 from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.client import nothing_yet

@@ -12,7 +12,7 @@ import orjson
 
 from mlops.deployment.isolation import isolate
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import pick_name, places, read_server_state
+from mlops.deployment.runtime_files import pick_name, places, read_server_state
 from mlops.errors import MlopsError, NotFoundError
 from mlops.journal.json_text import as_json
 from mlops.journal.looking_up import StoredDecision
@@ -22,11 +22,11 @@ from mlops.policies.drawing import Draws
 from mlops.policies.making import make_policy
 from mlops.protocols.base import ProtocolError, Rows
 from mlops.registry import fetched, open_registry
-from mlops.registry.content import read_content
+from mlops.registry.artifact_digest import read_content
 from mlops.registry.ledger import Entry, Ledger
 from mlops.registry.trust import check_trusted
 from mlops.runtimes.load import load_model
-from mlops.serving.answers import rows_of
+from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import RequestId, has_fresh_nonce, read

@@ -6,9 +6,9 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mlops.deployment.clusters.known import locate
+from mlops.deployment.clusters.locate import locate
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import places, read_server_state
+from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlops.deployment.choices import LOCAL
-from mlops.deployment.clusters.again import serve_there
 from mlops.deployment.clusters.deploy import Applied
-from mlops.deployment.clusters.known import Found, locate
+from mlops.deployment.clusters.locate import Found, locate
+from mlops.deployment.clusters.redeploy import serve_there
 from mlops.deployment.deploy import Deployed, Say, apply, live_revision, prepare
 from mlops.deployment.keeping import keep
 from mlops.deployment.local import running
-from mlops.deployment.places import places
+from mlops.deployment.option_rules import LOCAL
+from mlops.deployment.runtime_files import places
 from mlops.deployment.unit import systemd_unit
 from mlops.errors import ConflictError, NotFoundError, UsageError
 from mlops.registry.ledger import Entry, Intent

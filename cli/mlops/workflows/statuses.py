@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlops.deployment.places import cluster_names, known_names, pick_name, places
+from mlops.deployment.runtime_files import cluster_names, known_names, pick_name, places
 from mlops.deployment.status import Status, status
 from mlops.errors import MlopsError
 from mlops.settings import Settings
@@ -33,7 +33,7 @@ def statuses(settings: Settings, name: str | None) -> list[Status | ClusterStatu
 def _anywhere(
     settings: Settings, name: str | None, here: list[str], there: list[str]
 ) -> list[Status | ClusterStatus]:
-    from mlops.deployment.clusters.known import in_cluster, locate
+    from mlops.deployment.clusters.locate import in_cluster, locate
     from mlops.deployment.clusters.status import cluster_status, unknown_status
 
     if name:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mlops.deployment.choices import STDOUT
 from mlops.deployment.manifest_files import RenderedFile, apply_command, put_files
-from mlops.deployment.rendering import render_template
+from mlops.deployment.option_rules import STDOUT
+from mlops.deployment.yaml_templates import render_template
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings.project import as_name
 from mlops.settings.secrets import without_credentials
-from mlops.training.elsewhere import Plan, plan_trials
-from mlops.training.runner.shared import check_shared
+from mlops.training.remote_plan import Plan, plan_trials
+from mlops.training.runner.shared_store import check_shared
 
 if TYPE_CHECKING:
     from mlops.settings import Settings

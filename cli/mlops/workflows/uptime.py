@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import is_alive, places, read_server_state
+from mlops.deployment.runtime_files import is_alive, places, read_server_state
 from mlops.errors import MlopsError
 from mlops.journal.records import RevisionEvent
 from mlops.settings import Settings

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlops.deployment.journals import open_journal
-from mlops.deployment.places import Places, pick_name, places, read_server_state
 from mlops.deployment.recording import recorded
+from mlops.deployment.runtime_files import Places, pick_name, places, read_server_state
 from mlops.errors import NotFoundError, UsageError
 from mlops.journal.records import Void
 from mlops.settings import Settings

@@ -25,7 +25,7 @@ from mlops.registry.stores.files import FileStore
 from mlops.rewards.base import Reward
 from mlops.runtimes.base import Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
-from mlops.serving.answers import rows_of
+from mlops.serving.predictions import rows_of
 from mlops.spec.deployment import DeploymentSpec
 from mlops.tables.signature import Signature
 

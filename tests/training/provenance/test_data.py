@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.training.kinds import Parameter
+from mlops.training.parameter_types import Parameter
 from mlops.training.project import EntryPoint
 from mlops.training.provenance import data as module
 from mlops.training.provenance.data import DataFile, data_files, data_input

@@ -13,7 +13,7 @@ from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.models import Model, infer_signature
 
 from mlops.registry import open_registry
-from mlops.registry.logged import Logged
+from mlops.registry.logged_models import Logged
 from mlops.settings import load_settings
 from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.training.provenance.data import DataFile, sha256_of

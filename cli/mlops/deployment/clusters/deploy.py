@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from mlops.cluster import Cluster, apply, get
 from mlops.cluster.objects import ref_of
 from mlops.cluster.waiting import NOT_READY, remove, wait_ready
-from mlops.deployment.choices import check_choices
 from mlops.deployment.clusters.changes import prune
 from mlops.deployment.clusters.plan import ClusterPlan, Prepared, prepare
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
 from mlops.deployment.deploy import Say, check_base, open_ledger, unchanged
 from mlops.deployment.fetchable import make_fetchable, read_models
-from mlops.deployment.places import changing, note_cluster, places
+from mlops.deployment.manifests import Rendering, render_options, write
+from mlops.deployment.option_rules import check_choices
 from mlops.deployment.recording import recorded
-from mlops.deployment.render import Rendering, render_options, write
 from mlops.deployment.request import DeployRequest, kept_lines
+from mlops.deployment.runtime_files import changing, note_cluster, places
 from mlops.deployment.targets import TARGETS
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.details import Details, read_details

@@ -11,7 +11,7 @@ from mlops.cluster import Manifest
 from mlops.cluster.objects import ref_of
 from mlops.deployment.clusters.options import restored
 from mlops.deployment.fetchable import read_models
-from mlops.deployment.render import render_checked, versions
+from mlops.deployment.manifests import render_checked, versions
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Entry

@@ -14,15 +14,15 @@ from mlops.deployment.clusters.changes import (
     removals,
     stale_objects,
 )
-from mlops.deployment.clusters.known import here
+from mlops.deployment.clusters.locate import here
 from mlops.deployment.clusters.manifests import Manifests, parsed
-from mlops.deployment.clusters.mending import mend
-from mlops.deployment.clusters.moving import check_place, check_strangers
 from mlops.deployment.clusters.options import differences, kept
+from mlops.deployment.clusters.ownership import check_place, check_strangers
+from mlops.deployment.clusters.recovery import mend
 from mlops.deployment.clusters.requirements import check_namespace, check_references, key_secret
 from mlops.deployment.deploy import Say, newest, open_ledger
+from mlops.deployment.manifests import render_checked, versions
 from mlops.deployment.plan import difference
-from mlops.deployment.render import render_checked, versions
 from mlops.deployment.targets import RenderOptions
 from mlops.registry.ledger import Entry, Ledger
 from mlops.settings import Settings

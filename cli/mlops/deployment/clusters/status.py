@@ -12,7 +12,7 @@ from mlops.cluster.objects import Manifest
 from mlops.cluster.pods import Pod, pods
 from mlops.cluster.readiness import standing
 from mlops.deployment.clusters.changes import changes
-from mlops.deployment.clusters.known import open_place
+from mlops.deployment.clusters.locate import open_place
 from mlops.deployment.clusters.manifests import manifests_of
 from mlops.deployment.clusters.urls import urls
 from mlops.errors import MlopsError, NotAllowedError

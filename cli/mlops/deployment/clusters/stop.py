@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from mlops.cluster import Cluster, delete
 from mlops.deployment.clusters.changes import removals, stale_objects
-from mlops.deployment.clusters.known import open_place
+from mlops.deployment.clusters.locate import open_place
 from mlops.deployment.deploy import open_ledger
-from mlops.deployment.places import changing, places
 from mlops.deployment.recording import recorded
+from mlops.deployment.runtime_files import changing, places
 from mlops.registry.ledger import Entry, Ledger
 from mlops.settings import Settings
 from mlops.spec.place import ObjectRef, Place

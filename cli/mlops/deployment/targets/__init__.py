@@ -1,7 +1,7 @@
 """Where a deployment can live other than on this machine.
 
 A target is a pure function from a spec to manifests. Reading models, writing files and talking to
-a cluster happen around it, in `mlops.deployment.render`, once for all targets.
+a cluster happen around it, in `mlops.deployment.manifests`, once for all targets.
 """
 
 from collections.abc import Callable

@@ -17,12 +17,12 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
-from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import egress, sources
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
 from mlops.deployment.targets.own_image import own_image
+from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check, to_dict
 from mlops.spec.model import ModelVersion
 

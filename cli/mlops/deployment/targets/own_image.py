@@ -15,9 +15,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.version import InvalidVersion, Version
 
 from mlops import __version__
-from mlops.deployment.rendering import render_template
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.names import models_of
+from mlops.deployment.yaml_templates import render_template
 from mlops.registry.details import Details
 from mlops.spec.deployment import DeploymentSpec
 

@@ -16,13 +16,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import platform, rclone, router, sources
+from mlops.deployment.targets.apportionment import finest, too_small
 from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.kubernetes import kustomization
 from mlops.deployment.targets.names import MAX_NAME, labels_of
-from mlops.deployment.targets.weights import finest, too_small
+from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check
 from mlops.spec.model import ModelVersion
 

@@ -18,9 +18,9 @@ import numpy as np
 import orjson
 
 from mlops.errors import InvalidInputError, RemoteError
-from mlops.protocols.asking import ASKINGS
-from mlops.protocols.asking.base import refusal
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
+from mlops.protocols.clients import CLIENT_CODECS
+from mlops.protocols.clients.base import refusal
 from mlops.protocols.predictions import by_row
 from mlops.runtimes.base import LoadedModel
 from mlops.serving.models.breaker import Breaker
@@ -75,7 +75,7 @@ class RemoteModel:
         self.signature = Signature()
         self._deadline_s = deadline_s
         self._max_answer = max_answer
-        self._asking = ASKINGS.load(endpoint.protocol)
+        self._asking = CLIENT_CODECS.load(endpoint.protocol)
         self._headers = _headers(endpoint, arm)
         self._columns: Mapping[str, str] = {}
         self._has_learned = False

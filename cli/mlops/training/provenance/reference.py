@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from mlops.registry.logged import Logged
+    from mlops.registry.logged_models import Logged
 
 #: What a profile is for, in a few words.
 PURPOSE = "a summary of the training data, to compare live requests with"

@@ -9,7 +9,7 @@ into a run's status.
 """
 
 from mlops.training.runner.base import SIGNALLED, Ending, OnLine, Outcome, Runner, Trial, Work
-from mlops.training.runner.opening import open_runner
+from mlops.training.runner.factory import open_runner
 
 __all__ = [
     "SIGNALLED",

@@ -22,8 +22,8 @@ from mlops.settings.secrets import without_credentials
 from mlops.training.command import for_mlflow
 from mlops.training.runner import remote
 from mlops.training.runner.base import SIGNALLED, OnLine, Runner, Trial, Work
-from mlops.training.runner.parcel import local_inputs, pack
-from mlops.training.runner.shared import check_shared
+from mlops.training.runner.bundle import local_inputs, pack
+from mlops.training.runner.shared_store import check_shared
 
 if TYPE_CHECKING:
     from mlops.settings import Settings

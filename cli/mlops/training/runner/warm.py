@@ -23,8 +23,8 @@ from mlops.training.command import for_mlflow
 from mlops.training.runner.base import SIGNALLED, OnLine, Runner, Trial, Work
 from mlops.training.runner.cold import ColdRunner
 from mlops.training.runner.command import PythonCommand, read_command, too_early
-from mlops.training.runner.starting import Process, start_parent
-from mlops.training.runner.surroundings import changes_environment_first
+from mlops.training.runner.environment_scan import changes_environment_first
+from mlops.training.runner.spawn import Process, start_parent
 from mlops.training.runner.tail import Tail
 from mlops.training.warm.parent import GRACE_S, Config
 

@@ -13,9 +13,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, NotFoundError
-from mlops.training.axes import Axis
-from mlops.training.sweep.choosers import Steps
+from mlops.training.search_space import Axis
 from mlops.training.sweep.records import SETTLED, State, SweepSpec, TrialRecord, name_of
+from mlops.training.sweep.samplers import Steps
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

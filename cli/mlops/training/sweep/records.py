@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from mlops.spec.model import ModelVersion
-from mlops.training.axes import Axis
 from mlops.training.environment import Difference
+from mlops.training.search_space import Axis
 
 SamplerName = Literal["grid", "random", "tpe"]
 Direction = Literal["minimize", "maximize"]

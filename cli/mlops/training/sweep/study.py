@@ -21,9 +21,9 @@ from optuna.distributions import (
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import TrialState
 
-from mlops.training.axes import Axis, combinations
-from mlops.training.sweep.choosers import Steps
+from mlops.training.search_space import Axis, combinations
 from mlops.training.sweep.records import SweepSpec, TrialRecord
+from mlops.training.sweep.samplers import Steps
 
 _STATES = {
     "complete": TrialState.COMPLETE,

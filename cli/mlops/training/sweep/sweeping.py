@@ -17,8 +17,6 @@ from mlops.training.project import Project
 from mlops.training.registration import Registered, from_here, register_run
 from mlops.training.runner import OnLine, Runner, Work, open_runner
 from mlops.training.runs import run_tags
-from mlops.training.sweep.choosers import Chooser, check_chooser, chooser_of
-from mlops.training.sweep.drive import Drive, ToDo
 from mlops.training.sweep.history import find_sweep, read_spec, steps_of, trials_of
 from mlops.training.sweep.page import check_place, write_page
 from mlops.training.sweep.parent import Parent, begin_parent, reopen_parent
@@ -29,7 +27,9 @@ from mlops.training.sweep.records import (
     TrialRecord,
     best_of,
 )
-from mlops.training.sweep.settling import SweepOrder, extended, settle_spec
+from mlops.training.sweep.samplers import Sampler, check_chooser, chooser_of
+from mlops.training.sweep.sweep_spec import SweepOrder, extended, settle_spec
+from mlops.training.sweep.trial_loop import Drive, ToDo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -218,7 +218,7 @@ def _todo(spec: SweepSpec, known: Mapping[int, TrialRecord]) -> ToDo:
 
 
 def _teach(
-    chooser: Chooser,
+    chooser: Sampler,
     client: MlflowClient,
     settings: Settings,
     spec: SweepSpec,

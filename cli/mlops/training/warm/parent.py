@@ -27,7 +27,7 @@ from mlops.training.warm.processes import (
     has_members,
     signal_group,
 )
-from mlops.training.warm.spare import Spare, read_order
+from mlops.training.warm.standby import Spare, read_order
 
 GRACE_S = 3.0
 _TICK_S = 0.02

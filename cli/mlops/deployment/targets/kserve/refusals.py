@@ -9,10 +9,10 @@ from urllib.parse import SplitResult
 from packaging.version import Version
 
 from mlops.deployment.targets import platform, router, sources
+from mlops.deployment.targets.apportionment import too_small
 from mlops.deployment.targets.base import Refusal, RenderOptions
 from mlops.deployment.targets.kserve.arms import SERVERS, arms_of, server_of, split_of
 from mlops.deployment.targets.names import MAX_NAME
-from mlops.deployment.targets.weights import too_small
 from mlops.spec.deployment import DeploymentSpec
 
 #: The form of a Gateway's name, namespace first.

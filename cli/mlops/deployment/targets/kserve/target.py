@@ -19,8 +19,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import platform, router
+from mlops.deployment.targets.apportionment import finest, whole
 from mlops.deployment.targets.base import Rendered, RenderOptions, refuse
 from mlops.deployment.targets.kserve.arms import (
     Arm,
@@ -35,7 +35,7 @@ from mlops.deployment.targets.kserve.notes import after, notes
 from mlops.deployment.targets.kserve.refusals import GATEWAY, MOST_WEIGHT, refusals
 from mlops.deployment.targets.kubernetes import kustomization
 from mlops.deployment.targets.own_image import own_image
-from mlops.deployment.targets.weights import finest, whole
+from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from mlops.deployment.targets import router
+from mlops.deployment.targets.apportionment import whole
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import labels_of, models_of
-from mlops.deployment.targets.weights import whole
 from mlops.registry.details import Details
 from mlops.spec.deployment import Arm as SpecArm
 from mlops.spec.deployment import DeploymentSpec

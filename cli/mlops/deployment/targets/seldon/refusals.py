@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mlops.deployment.targets import platform, rclone, router, sources
+from mlops.deployment.targets.apportionment import too_small, whole
 from mlops.deployment.targets.base import Refusal, RenderOptions
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter
 from mlops.deployment.targets.seldon.graph import (
@@ -15,7 +16,6 @@ from mlops.deployment.targets.seldon.graph import (
     predictors_of,
     server_of,
 )
-from mlops.deployment.targets.weights import too_small, whole
 from mlops.spec.deployment import DeploymentSpec
 
 _OLDEST = "1.8.0"

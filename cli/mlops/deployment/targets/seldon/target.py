@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops.deployment.rendering import render_template
 from mlops.deployment.targets import platform, router
 from mlops.deployment.targets.base import Rendered, RenderOptions, refuse
 from mlops.deployment.targets.names import labels_of
@@ -34,6 +33,7 @@ from mlops.deployment.targets.seldon.graph import (
 )
 from mlops.deployment.targets.seldon.notes import notes
 from mlops.deployment.targets.seldon.refusals import refusals
+from mlops.deployment.yaml_templates import render_template
 from mlops.spec.deployment import DeploymentSpec, check
 
 FILE = "seldondeployment.yaml"

@@ -1,0 +1,222 @@
+"""One keep-alive HTTP connection to a deployment."""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import http.client
+import json
+import re
+import select
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+from mlops.client.faults import Answer, no_answer, no_json, refusal
+from mlops.errors import InvalidInputError, RemoteError
+
+_TIMEOUT_S = 60.0
+# Between attempts of what may be sent twice.
+_PAUSES_S = (0.5, 2.0)
+# What a path may hold as it is; anything else is written `%20` and such.
+_PATH = re.compile(r"[!-~]*")
+
+
+class Connection:
+    """Sends requests to one base URL; a context manager. Not for several threads.
+
+    Args:
+        url: Base URL, with a path prefix if the deployment is behind a gateway.
+        token: Bearer token, empty for none.
+        headers: Sent with every request.
+        tls: How to check a server of `https`; None as the system does.
+        timeout_s: Seconds to wait for a connection, and for each part of an answer.
+        here: Whether the server is one of this machine that `mlops status` knows.
+
+    Raises:
+        InvalidInputError: The URL is not http or https, or holds credentials.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str = "",
+        *,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        tls: ssl.SSLContext | None = None,
+        timeout_s: float = _TIMEOUT_S,
+        here: bool = True,
+    ) -> None:
+        parts = split_url(url)
+        host, port = parts.hostname or "", parts.port
+        self._http: http.client.HTTPConnection = (
+            http.client.HTTPSConnection(host, port, timeout=timeout_s, context=tls)
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=timeout_s)
+        )
+        self._url, self._prefix = url.rstrip("/"), parts.path.rstrip("/")
+        self._timeout_s, self._here = timeout_s, here
+        self._headers = {**({"authorization": f"Bearer {token}"} if token else {}), **headers}
+
+    def post(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        content_type: str = "application/json",
+        headers: Mapping[str, str] = MappingProxyType({}),
+        fates: bool = False,
+    ) -> tuple[Any, Mapping[str, str]]:
+        """Send a body; return the JSON answer and the headers, names in lower case.
+
+        With `fates` an answer that says what became of each outcome is none to raise for: of a
+        single one our server tells by its status too that it was refused.
+
+        Nothing is ever sent twice. A connection that the server closed in the meantime, because
+        it idled, is opened anew first.
+
+        Raises:
+            RemoteError: The server does not answer, says 5xx, or what it says is no JSON.
+            NotAllowedError: It wants a token.
+            NotFoundError: It says 404.
+            ConflictError: It says 409.
+            InvalidInputError: It refuses the request otherwise.
+        """
+        answer = self._request("POST", path, body, {"content-type": content_type, **headers})
+        if answer.status >= http.HTTPStatus.MULTIPLE_CHOICES and not (fates and answer.has_fates):
+            raise refusal(answer)
+        return _json(answer), answer.headers
+
+    def post_harmless(
+        self,
+        path: str,
+        body: bytes,
+        *,
+        content_type: str = "application/json",
+        fates: bool = False,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> tuple[Any, Mapping[str, str]]:
+        """Send a body that changes nothing if it comes twice.
+
+        Elsewhere it is tried again where nobody answered, or a gateway spoke for a server that is
+        not there. Raises as `post` does.
+        """
+        for pause in () if self._here else _PAUSES_S:
+            try:
+                return self.post(path, body, content_type=content_type, fates=fates)
+            except RemoteError as error:
+                if error.reason not in ("unanswered", "gateway", "rate"):
+                    raise
+                wait(pause)
+        return self.post(path, body, content_type=content_type, fates=fates)
+
+    def get(self, path: str) -> Answer:
+        """Ask for a page; return whatever the answer is.
+
+        Raises:
+            RemoteError: The server does not answer.
+        """
+        return self._request("GET", path, None, {})
+
+    def close(self) -> None:
+        """Hang up; the next request calls again."""
+        self._http.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _request(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> Answer:
+        try:
+            response = self._send(method, path, body, {**self._headers, **headers})
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self._http.close()
+            raise no_answer(self._url, error, self._timeout_s, here=self._here) from error
+        except BaseException:
+            # Interrupted in the middle: what is left on this connection is nobody's answer.
+            self._http.close()
+            raise
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        where = f"{self._prefix}{path}"
+        return Answer(response.status, fields, text, self._url, where, self._here)
+
+    def _send(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        idle = self._http.sock
+        # Between two answers a server says nothing; if there is something to read, it is the end.
+        if idle is not None and select.select([idle], [], [], 0)[0]:
+            self._http.close()
+        if self._http.sock is None:
+            self._http.connect()
+        # Who refuses a body for its size answers before all of it is sent; where nothing was
+        # answered, reading fails as well.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._http.request(method, f"{self._prefix}{path}", body, dict(headers))
+        return self._http.getresponse()
+
+
+def read_token(path: str) -> str:
+    """Return the token in a file, empty if there is no file to read.
+
+    Raises:
+        InvalidInputError: The file cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").strip() if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"The token file `{path}` cannot be read: {error}.") from error
+
+
+def split_url(url: str) -> SplitResult:
+    """Take the URL of a server apart.
+
+    Raises:
+        InvalidInputError: It is not http or https, holds credentials, or cannot be sent anywhere.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+        # As it will be looked up.
+        can_be_asked = bool((host or "").encode("idna")) and _PATH.fullmatch(parts.path)
+    except ValueError:
+        parts, host, can_be_asked = urlsplit(""), None, None
+    is_url = parts.scheme in ("http", "https") and bool(can_be_asked)
+    # In what is no URL it is not known where a password ends.
+    if "@" in (parts.netloc if is_url else url):
+        raise InvalidInputError(
+            f"The URL{f' of `{host}`' if host else ''} holds credentials.",
+            hint="`--token env:VARIABLE` sends a token.",
+        )
+    if not is_url:
+        bare = re.split("[?#]", url)[0]
+        if bare and "://" not in url:
+            raise InvalidInputError(
+                f"`{bare}` has no `http://` or `https://` before it.",
+                hint=f"`--url http://{bare}`",
+            )
+        raise InvalidInputError(
+            f"`{bare}` is not a URL of a server.", hint="Write `http://host:port/path`."
+        )
+    return parts
+
+
+def _json(answer: Answer) -> Any:  # noqa: ANN401 - a JSON value
+    try:
+        return json.loads(answer.text)
+    except ValueError as error:
+        raise no_json(answer) from error

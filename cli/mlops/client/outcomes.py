@@ -1,0 +1,238 @@
+"""Outcomes that happened elsewhere: one by hand, or a stream of NDJSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlops.client.connection import Connection
+from mlops.errors import InvalidInputError, unreadable
+from mlops.protocols.base import MAX_OUTCOMES, Kind, ProtocolError
+from mlops.protocols.outcomes import read_line
+from mlops.tables import Table, read_path
+from mlops.tables.signature import Column, Signature
+
+_BATCH = 1_000
+_MAX_LINE = 100_000
+_MALFORMED = "malformed"
+_IDS = frozenset({"request_id", "client_id"})
+#: Ids are texts, also where they look like numbers; `row` is a whole number.
+_OF_OUTCOMES = Signature(
+    columns=(*(Column(name, "string") for name in _IDS), Column("row", "long"))
+)
+_TAKEN = ("accepted", "unmatched", "duplicate", "late", "sent")
+
+
+def send_one(
+    connection: Connection,
+    request_id: str,
+    *,
+    row: int | None,
+    reward: float | None,
+    truth: str | None,
+) -> dict[str, Any]:
+    """Send feedback about one request and return what became of it.
+
+    Raises:
+        InvalidInputError: The id is not of this deployment, or the feedback is malformed.
+    """
+    outcome: dict[str, Any] = {"request_id": request_id}
+    if row is not None:
+        outcome["row"] = row
+    if reward is not None:
+        outcome["reward"] = reward
+    if truth is not None:
+        outcome["truth"] = read_truth(truth)
+    answer: dict[str, Any] = connection.post_harmless("/feedback", json.dumps(outcome).encode())[0]
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An outcome that was not stored.
+
+    Attributes:
+        line: Its line in the stream, from 1.
+        fate: What became of it.
+        error: Why.
+    """
+
+    line: int
+    fate: str
+    error: str
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of a stream.
+
+    Attributes:
+        counts: Outcomes by fate.
+        problems: Those that were not stored, by line; of each batch the first thousand.
+        warnings: What the server warns of, each thing once.
+    """
+
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: dict[str, None] = field(default_factory=dict)
+
+
+def refused(counts: Mapping[str, int]) -> int:
+    """How many outcomes were not stored.
+
+    >>> refused({"accepted": 3, "late": 1, "forged": 2})
+    2
+    """
+    return sum(count for fate, count in counts.items() if fate not in _TAKEN)
+
+
+def is_stream(data: str) -> bool:
+    """Whether `--data` names outcomes: standard input, or a file of NDJSON.
+
+    >>> is_stream("-"), is_stream("late.ndjson"), is_stream("rows.csv")
+    (True, True, False)
+    """
+    return data == "-" or data.lower().endswith((".ndjson", ".jsonl"))
+
+
+def has_outcomes(data: str) -> bool:
+    """Whether a file is a table of outcomes: it has a column with the ids of requests."""
+    path = Path(data)
+    if not data or not path.is_file():
+        return False
+    try:
+        return not _IDS.isdisjoint(read_path(path, _OF_OUTCOMES).names)
+    except InvalidInputError:
+        return False
+
+
+@contextlib.contextmanager
+def open_lines(data: str, truth_column: str = "") -> Iterator[Iterable[bytes]]:
+    """Open what `is_stream` says is a stream, or a table of outcomes.
+
+    Args:
+        data: The file, or `-` for standard input.
+        truth_column: Column of a table with the label; `truth` by default.
+
+    Raises:
+        InvalidInputError: The file cannot be read, or has neither labels nor rewards.
+    """
+    if not is_stream(data):
+        yield _lines_of(read_path(Path(data), _OF_OUTCOMES), truth_column or "truth", data)
+        return
+    if data == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        file = Path(data).open("rb")  # noqa: SIM115 - it ends below
+    except OSError as error:
+        raise unreadable(data, error) from error
+    with file:
+        yield file
+
+
+def _lines_of(table: Table, truth_column: str, data: str) -> Iterator[bytes]:
+    """Write a table of outcomes as NDJSON, each on the line it has in its file."""
+    if truth_column not in table.columns and "reward" not in table.columns:
+        raise InvalidInputError(
+            f"`{data}` has ids of requests, and neither a column `{truth_column}` nor `reward`.",
+            hint="`--truth-column NAME` names the column with the labels.",
+        )
+    names = {name: name for name in (*_IDS, "row", "reward") if name in table.columns}
+    columns = names | ({"truth": truth_column} if truth_column in table.columns else {})
+    written = 0
+    for row, line in enumerate(table.lines or range(1, len(table) + 1)):
+        # What is blank is counted and not sent.
+        yield from [b""] * (line - written - 1)
+        cells = {key: table.columns[name][row] for key, name in columns.items()}
+        yield json.dumps({key: cell for key, cell in cells.items() if cell is not None}).encode()
+        written = max(line, written + 1)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Lines to send at once, and how many outcomes the server makes of each."""
+
+    lines: list[bytes] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+    def has_room(self, outcomes: int) -> bool:
+        return len(self.lines) < _BATCH and len(self.numbers) + outcomes <= MAX_OUTCOMES
+
+    def add(self, number: int, line: bytes, outcomes: int) -> None:
+        self.lines.append(line)
+        # The server counts each row of a list.
+        self.numbers += [number] * outcomes
+
+
+def send_lines(
+    connection: Connection, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
+) -> Sent:
+    """Send NDJSON, one outcome a line, in batches; a line that is none is told and not sent.
+
+    Sending all of them again is harmless, since feedback that came before is a duplicate.
+    """
+    sent, batch = Sent(), _Batch()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            outcomes = outcomes_in(line.strip())
+        except ProtocolError as error:
+            sent.counts[_MALFORMED] += 1
+            sent.problems.append(Problem(number, _MALFORMED, str(error)))
+            continue
+        if not batch.has_room(outcomes):
+            _post(connection, batch, sent)
+            on_progress(sent.counts)
+            batch = _Batch()
+        batch.add(number, line.strip(), outcomes)
+    _post(connection, batch, sent)
+    on_progress(sent.counts)
+    sent.problems.sort(key=lambda problem: problem.line)
+    return sent
+
+
+def _post(connection: Connection, batch: _Batch, sent: Sent) -> None:
+    if not batch.lines:
+        return
+    body = b"\n".join(batch.lines)
+    answer, _ = connection.post_harmless(
+        "/feedback", body, content_type="application/x-ndjson", fates=True
+    )
+    sent.counts += Counter(answer["counts"])
+    sent.warnings.update(dict.fromkeys(answer.get("warnings", ())))
+    sent.problems += [
+        Problem(batch.numbers[each["index"]], each["fate"], each["error"])
+        for each in answer.get("problems", ())
+    ]
+
+
+def outcomes_in(line: bytes) -> int:
+    """How many outcomes the server makes of a line.
+
+    Raises:
+        ProtocolError: It would refuse the line, and with it all that is sent at once.
+    """
+    if len(line) > _MAX_LINE:
+        raise ProtocolError(Kind.TOO_LARGE, f"longer than {_MAX_LINE:,} bytes")
+    return len(read_line(line))
+
+
+def read_truth(text: str) -> Any:  # noqa: ANN401 - a JSON value
+    """Read a truth from the command line: what it looks like, else text.
+
+    >>> read_truth("6"), read_truth("red"), read_truth("[5, 6]")
+    (6, 'red', [5, 6])
+    """
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | bool | list) else text

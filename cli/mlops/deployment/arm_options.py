@@ -1,0 +1,143 @@
+"""Arms and shadows as a person writes them on a command line."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mlops.errors import UsageError
+from mlops.spec.endpoint import ends_in_port
+from mlops.spec.model import ModelVersion
+
+_WEIGHT = re.compile(r"(.+):([0-9]*\.?[0-9]+)%?")
+_SHARE = re.compile(r"(.+)=([0-9]*\.?[0-9]+)%?")
+# From here on the numbers of a split are read as percentages.
+_PERCENT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ArmRequest:
+    """An arm as a person wrote it.
+
+    Attributes:
+        ref: Model reference.
+        name: Name, empty to make one from the reference.
+        weight: Share of the traffic in any unit; None for an equal share.
+        model: The model, where it need not be looked up: that of the live revision.
+    """
+
+    ref: str
+    name: str = ""
+    weight: float | None = None
+    model: ModelVersion | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WantedShadow:
+    """A shadow as a person wrote it.
+
+    Attributes:
+        ref: Model reference.
+        name: Name, empty to make one from the reference.
+        percent: Percentage of the requests that it gets a copy of.
+        model: The model, where it need not be looked up: that of the live revision.
+    """
+
+    ref: str
+    name: str = ""
+    percent: float = 100.0
+    model: ModelVersion | None = None
+
+
+def read_arm(text: str) -> ArmRequest:
+    """Read `name=REF` or `name=REF:weight`.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    name, equals, rest = text.partition("=")
+    if not equals or not name or not rest:
+        raise UsageError(f"`{text}` is not an arm.", hint="Write `name=REF` or `name=REF:weight`.")
+    match = _WEIGHT.fullmatch(rest)
+    # `models:/wine/3` has a colon too, but no number right after its last one.
+    if match is None or ends_in_port(match[1], match[2]):
+        return ArmRequest(rest, name)
+    return ArmRequest(match[1], name, float(match[2]))
+
+
+def read_canary(model: str, canary: str) -> list[ArmRequest]:
+    """Put `canary`, a `REF=PERCENT`, beside a model that gets the rest of the traffic.
+
+    Raises:
+        UsageError: It is none.
+    """
+    ref, equals, percent = canary.rpartition("=")
+    try:
+        share = float(percent.rstrip("%"))
+    except ValueError:
+        share = -1
+    if not equals or not 0 < share < 100:
+        raise UsageError(
+            f"`{canary}` is not a canary.",
+            hint="Write `--canary REF=PERCENT`, such as `wine/4=10`.",
+        )
+    return [ArmRequest(model, weight=100 - share), ArmRequest(ref, weight=share)]
+
+
+def read_shadow(text: str) -> WantedShadow:
+    """Read `REF` or `REF=PERCENT`.
+
+    Raises:
+        UsageError: It is neither.
+    """
+    match = _SHARE.fullmatch(text)
+    if match is None:
+        return WantedShadow(text)
+    percent = float(match[2])
+    if not 0 < percent <= 100:
+        raise UsageError(
+            f"`{text}` is not a shadow: a percentage is above 0 and up to 100.",
+            hint="Write `--shadow REF` or `--shadow REF=PERCENT`, such as `wine/4=10`.",
+        )
+    return WantedShadow(match[1], percent=percent)
+
+
+def read_split(arms: Sequence[ArmRequest], split: str) -> list[ArmRequest]:
+    """Give each arm its number of `split`, such as `90/10`.
+
+    Raises:
+        UsageError: It has another count of numbers, or they are no split.
+    """
+    try:
+        weights = [float(part.rstrip("%")) for part in split.split("/")]
+    except ValueError:
+        weights = []
+    if len(weights) != len(arms):
+        raise UsageError(
+            f"`{split}` is not a split among {len(arms)} arms.",
+            hint="Write one number per arm, such as `--split 90/10`.",
+        )
+    total = sum(weights)
+    if max(weights) >= _PERCENT and not math.isclose(total, 100, abs_tol=1):
+        # `1/3` is a ratio; `90/20` is percentages that somebody mistyped.
+        raise UsageError(f"The shares of `{split}` sum to {total:g}, not 100.")
+    return [replace(a, weight=w) for a, w in zip(arms, weights, strict=True)]
+
+
+def shares(weights: Sequence[float | None]) -> list[float]:
+    """Turn weights of any unit into shares; without any, all arms get the same.
+
+    Raises:
+        UsageError: Only some have a weight, or the weights are no weights.
+    """
+    if all(weight is None for weight in weights):
+        return [1 / len(weights)] * len(weights)
+    given = [weight for weight in weights if weight is not None]
+    if len(given) < len(weights):
+        raise UsageError("Some arms have a weight and some do not; give all or none.")
+    total = sum(given)
+    if total <= 0 or any(weight < 0 for weight in given):
+        raise UsageError("Weights must not be negative, and one must be above 0.")
+    return [weight / total for weight in given]

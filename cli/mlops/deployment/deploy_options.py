@@ -1,0 +1,110 @@
+"""What `mlops deploy` is asked for, with what the live revision adds to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlops.deployment.deploy import Say, live_revision
+from mlops.deployment.keeping import check_resets, keep
+from mlops.deployment.option_rules import LOCAL, of_platform
+from mlops.deployment.request import DeployRequest, read_request
+from mlops.deployment.runtime_files import deployment_name
+from mlops.registry.ledger import Entry
+from mlops.settings import Settings, load_settings
+from mlops.settings.yaml_text import parse_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The options of `mlops deploy`, as they were given.
+
+    Attributes:
+        models: `ab`, `model`, `arms`, `canary`, `split`, `shadows`, as `read_request` takes them.
+        file: A spec file.
+        target: Where to, None where nobody says.
+        platform: `version`, `mode` and `split` of the platform.
+        router: Whether our server is to be in front of the platform's.
+        apply: Whether a cluster is to be touched.
+        reset: Options of which nothing is kept.
+        dry_run: Write nothing, not even the end of an interrupted command.
+    """
+
+    models: Mapping[str, Any]
+    file: Path | None = None
+    target: str | None = None
+    platform: Mapping[str, str | None] | None = None
+    router: bool = False
+    apply: bool = False
+    reset: tuple[str, ...] = ()
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is to be deployed, where, and by which settings."""
+
+    settings: Settings
+    target: str
+    request: DeployRequest
+
+
+def ask(
+    settings: Settings, flags: Mapping[str, Any], words: Words, *, say: Say = lambda _: None
+) -> Asked:
+    """Settle what is asked for.
+
+    Manifests that are only rendered are made from the command line and the settings alone, unless
+    no model is named: then they are of the live revision.
+
+    Args:
+        settings: The project's settings.
+        flags: `section.key` to a value given on the command line, as `load_settings` takes them.
+        words: The other options.
+        say: Called with each phase.
+
+    Raises:
+        UsageError: Options do not go together.
+        InvalidInputError: The spec file is wrong.
+        ConflictError: Another command is at work on the deployment.
+    """
+    check_resets(words.reset)
+    named = any(words.models.get(way) for way in ("ab", "model", "arms")) or words.file
+    live = None
+    if words.apply or words.target in (None, LOCAL) or not named:
+        say("Reading the live revision")
+        live = live_revision(settings, _name(settings, words.file), dry_run=words.dry_run)
+    target = words.target or _target_of(live, words.apply)
+    platform = of_platform(target, router=words.router, **(words.platform or {}))
+    if platform:
+        settings = load_settings(flags={**flags, **platform})
+    kept = keep(settings, live, target, words.reset, whole_spec=words.file is not None)
+    request = read_request(
+        kept.settings, **words.models, file=words.file, kept=kept, reset=words.reset
+    )
+    request = replace(request, based_on=live.number if live else None)
+    return Asked(kept.settings, target, request)
+
+
+def _target_of(live: Entry | None, apply: bool) -> str:
+    """Return the live revision's target; no cluster is touched that nobody names."""
+    place = live.intent.place if live and apply else None
+    return place.target if place else LOCAL
+
+
+def _name(settings: Settings, file: Path | None) -> str:
+    """Return the name of the deployment, also where a spec file says it."""
+    name = deployment_name(settings)
+    if file is None or settings.origins["deploy.name"] == "command line":
+        return name
+    try:
+        document = parse_yaml(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        # Whoever reads it next says what is wrong with it.
+        return name
+    own = document.get("name") if isinstance(document, Mapping) else None
+    return own if isinstance(own, str) and own else name

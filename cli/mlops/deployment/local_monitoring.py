@@ -1,0 +1,46 @@
+"""`mlops deploy --with monitoring` on this machine: files for a Prometheus and a Grafana."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from mlops.deployment.manifest_files import RenderedFile, put_files
+from mlops.deployment.manifests import default_folder
+from mlops.deployment.option_rules import check_extras
+from mlops.deployment.prometheus.files import faults, on_machine
+from mlops.deployment.targets.base import Refusal, refuse
+from mlops.settings import Settings
+from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.server import ServerState
+
+
+def check_watching(settings: Settings) -> None:
+    """Refuse extras and settings that mean nothing, before anything is deployed.
+
+    Raises:
+        UsageError: There is no such extra.
+        InvalidInputError: A setting of `[monitoring]` is wrong.
+    """
+    check_extras(settings)
+    refuse("There can be no monitoring", (Refusal(*fault) for fault in faults(settings.monitoring)))
+
+
+def write_watching(
+    settings: Settings, spec: DeploymentSpec, state: ServerState
+) -> tuple[RenderedFile, ...]:
+    """Write what Prometheus and Grafana need to know of a server of this machine.
+
+    Args:
+        settings: The project's settings.
+        spec: What is deployed.
+        state: What its server says of itself.
+
+    Raises:
+        InvalidInputError: The folder cannot be written.
+        ConflictError: A file in the folder was not rendered by us.
+    """
+    address = urlsplit(state.url).netloc
+    launch = state.launch
+    ca_file = launch.tls.cert if launch.tls else ""
+    texts = on_machine(spec, settings.monitoring, address, launch.credentials, ca_file)
+    return put_files(texts, default_folder(settings, spec))

@@ -1,0 +1,73 @@
+"""A key or a journal that was here and is gone: said before anything takes its place.
+
+Without its key a deployment takes feedback for its earlier predictions for forged; without its
+journal there is no evidence. Either may be on a backup, or in the folder that somebody moved, and a
+new one made silently is noticed when it is too late.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mlops.deployment.journals import journal_environment, journal_reference
+from mlops.deployment.runtime_files import Places, read_server_state
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.journal.url import journal_url
+from mlops.settings import Settings
+
+_SQLITE = "sqlite:///"
+
+
+def check_nothing_lost(settings: Settings, where: Places, *, known: bool) -> None:
+    """Refuse to start a server that would begin without the key or the journal of the one before.
+
+    Args:
+        settings: The project's settings; `deploy.new_key` and `deploy.new_journal` allow it.
+        where: Files of the deployment.
+        known: Whether the ledger knows that it ran here.
+
+    Raises:
+        InvalidInputError: One of them is gone.
+    """
+    said = read_server_state(where)
+    if said is None and not known:
+        return
+    if not settings.deploy.new_key and not where.key.exists():
+        raise InvalidInputError(
+            f"The key of `{where.name}`, `{where.key}`, is gone. Without it, feedback for all "
+            "earlier predictions is refused as forged.",
+            hint=f"Put it back from a backup, or go on without: `mlops deploy --name {where.name} "
+            "--new-key`.",
+        )
+    reference = journal_reference(settings, where.name)
+    moved = said is not None and said.launch.journal_url != reference
+    if settings.deploy.new_journal or moved:
+        return
+    if reference.startswith(_SQLITE):
+        path = Path(reference.removeprefix(_SQLITE).partition("?")[0])
+        if path.exists() and path.stat().st_size:
+            return
+        what = f"`{path}`, is {'empty' if path.exists() else 'gone'}"
+    elif _is_empty(settings, where.name, reference):
+        what = "in PostgreSQL, is empty"
+    else:
+        return
+    raise InvalidInputError(
+        f"The journal of `{where.name}`, {what}. All evidence of its experiments was in it, and "
+        "reports would start from zero.",
+        hint=f"Put it back from a backup, or go on without: `mlops deploy --name {where.name} "
+        "--new-journal`.",
+    )
+
+
+def _is_empty(settings: Settings, name: str, reference: str) -> bool:
+    """Whether a database answers, and has nothing of a deployment that has served."""
+    from mlops.journal.engine import has_events
+
+    # By reference where it holds a password, which only the environment of a server gets.
+    url = next(iter(journal_environment(settings, name).values()), reference)
+    try:
+        return not has_events(journal_url(url, name))
+    except RemoteError:
+        # A server starts without it too, and finds it when it is back.
+        return False

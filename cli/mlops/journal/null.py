@@ -1,0 +1,55 @@
+"""A journal that keeps no evidence, for a server that is one arm of somebody else's experiment.
+
+The platform in front of it splits the traffic, so there is nothing here to analyse and no volume to
+write on. Feedback is counted in the metrics and forgotten.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+from mlops.journal.base import Journal
+from mlops.journal.records import (
+    Decision,
+    Fact,
+    Fate,
+    NewOutcome,
+    RevisionEvent,
+    StoredOutcome,
+)
+from mlops.journal.sql import SqlJournal
+
+#: The URL that means it.
+URL = "none:"
+
+
+class NullJournal(SqlJournal):
+    """A `Journal` in memory: whatever names a request of ours is accepted, also twice."""
+
+    def __init__(self) -> None:
+        # Seen by all threads of this process, gone with it.
+        name = f"mlops-{secrets.token_hex(8)}"
+        super().__init__(f"sqlite:///file:{name}?mode=memory&cache=shared&uri=true")
+
+    def append(
+        self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
+    ) -> list[StoredOutcome]:
+        """Forget the batch; an outcome counts if it says which request it is about."""
+        return [
+            StoredOutcome(Fate.UNMATCHED if outcome.nonce else Fate.UNKNOWN, outcome)
+            for outcome in outcomes
+        ]
+
+    def record(self, facts: Sequence[Fact]) -> None:
+        """Keep revisions, of which there are few."""
+        super().record([fact for fact in facts if isinstance(fact, RevisionEvent)])
+
+
+def open_journal(url: str) -> Journal:
+    """Open the journal that a URL names, now or, where it is away, once it is back.
+
+    Raises:
+        InvalidInputError: The URL or the tables are not ours to use.
+    """
+    return NullJournal() if url == URL else SqlJournal(url, patient=True)

@@ -1,0 +1,22 @@
+"""The other side of the wire: questions to model servers, and what they answer.
+
+Where an arm's model is in another server, we are that server's client. These codecs turn a
+request, whatever protocol brought it, into a body of the server's protocol, and its answer into a
+prediction. Like those at the door they only transform.
+"""
+
+from mlops.plugins import Plugins
+from mlops.protocols.clients.base import ClientCodec
+
+#: The client side of every protocol, by its name in the REF of an endpoint.
+CLIENT_CODECS: Plugins[ClientCodec] = Plugins(
+    "endpoint protocol",
+    {
+        "v2": "mlops.protocols.clients.open_inference:ASKING",
+        "kserve": "mlops.protocols.clients.kserve_v1:ASKING",
+        "seldon": "mlops.protocols.clients.seldon_v1:ASKING",
+        "mlflow": "mlops.protocols.clients.mlflow_scoring:ASKING",
+    },
+)
+
+__all__ = ["ASKINGS", "Asking"]

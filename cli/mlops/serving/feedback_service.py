@@ -1,0 +1,403 @@
+"""Feedback at the door: read, check the id, store, tell what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome
+from mlops.journal.writer import JournalWriter
+from mlops.protocols.base import (
+    Kind,
+    Outcome,
+    ProtocolError,
+    is_client_id,
+)
+from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
+from mlops.rewards.choosing import fitting_reward, no_reward
+from mlops.serving.dataplane import DataPlane
+from mlops.serving.metrics import LATE, Metrics
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
+
+# A database that neither answers nor refuses must not hold its senders for ever.
+_PATIENCE_S = 20.0
+_MAX_WARNINGS = 5
+# As many as `mlops feedback` sends lines at once.
+_MAX_PROBLEMS = 1_000
+# Much longer than a decision waits to be written, unless the journal has a fault.
+_FRESH_MS = 5_000
+_STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
+
+#: Statuses by which a single piece of feedback tells its sender that it was not stored.
+REFUSALS = {
+    "forged": 400,
+    "not_allowed": 403,
+    "unknown": 404,
+    "ambiguous": 409,
+    "conflict": 409,
+    "no_outcome_id": 422,
+    "no_such_row": 422,
+    "out_of_range": 422,
+}
+_ADVICE = {
+    "forged": "this request id was not made by this deployment",
+    "not_allowed": "feedback by client id is switched off; send the request id",
+    "unknown": "no request has this client id",
+    "ambiguous": "several requests have this client id; name the request id instead",
+    "no_outcome_id": "a row may have several outcomes here, so each needs an `outcome_id`, by "
+    "which one that is sent again is known",
+    "no_such_row": "the request has fewer rows",
+    "conflict": "this row has another outcome, which stands; deploy with "
+    '`[feedback] repeated = "last"` to let later ones correct it',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeResult:
+    """What one sender is told of one outcome.
+
+    Attributes:
+        fate: `accepted`, `unmatched`, `duplicate`, or one of `REFUSALS`.
+        arm: Name of the arm that is credited, where it is known.
+        revision: Number of its revision, 0 if unknown.
+        late: Whether that revision is no longer live.
+        warning: Why its truth has no reward, and what to do; empty if it has one.
+    """
+
+    fate: str
+    arm: str = ""
+    revision: int = 0
+    late: bool = False
+    warning: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why one outcome of several was not stored.
+
+    Attributes:
+        index: Which of them, from 0.
+        fate: One of `REFUSALS`.
+        error: What to do about it.
+    """
+
+    index: int
+    fate: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackResult:
+    """What the sender of one request with feedback is told.
+
+    Attributes:
+        counts: Outcomes by fate, and the late ones among the stored.
+        outcome: What became of the only outcome, if it was stored.
+        warnings: Why truths have no reward.
+        problems: The first of those that were not stored.
+        refused: Fate of the only outcome, if it was not stored; else empty.
+    """
+
+    counts: dict[str, int]
+    outcome: OutcomeResult | None
+    warnings: list[str]
+    problems: list[Problem]
+    refused: str
+
+
+class FeedbackService:
+    """Takes feedback for one deployment.
+
+    Args:
+        plane: Knows the key and the live revision.
+        metrics: Takes the counts.
+        specs: What each revision that is known here was; read at each use.
+        patience_s: How long the journal may take.
+        client_ids: Whether feedback may name a request by its caller's own id.
+        settled: Awaited before feedback about a fresh request is stored, where another process may
+            have answered it: until that has written its decision.
+    """
+
+    def __init__(
+        self,
+        plane: DataPlane,
+        metrics: Metrics,
+        specs: Mapping[int, DeploymentSpec],
+        *,
+        patience_s: float = _PATIENCE_S,
+        client_ids: bool = True,
+        settled: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._plane = plane
+        self._metrics = metrics
+        self._specs = specs
+        self._patience_s = patience_s
+        self._client_ids = client_ids
+        self._settled = settled
+
+    async def take(
+        self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
+    ) -> list[OutcomeResult]:
+        """Store outcomes and return a receipt for each, in order, once they are durable.
+
+        Args:
+            outcomes: What somebody says of requests.
+            writer: Stores them.
+            key_id: Id of the API key that they came with; None for none.
+
+        Raises:
+            JournalUnavailableError: None of them was stored; or, where the journal takes too long,
+                nobody knows yet.
+        """
+        now_ms = time.time_ns() // 1_000_000
+        ids = [self._read(outcome) for outcome in outcomes]
+        checked = [
+            rid if isinstance(rid, OutcomeResult) else self._check(outcome, rid, now_ms, key_id)
+            for outcome, rid in zip(outcomes, ids, strict=True)
+        ]
+        genuine = [item for item in checked if isinstance(item, NewOutcome)]
+        stored: list[StoredOutcome] = []
+        if genuine:
+            if self._settled and any(_is_fresh(rid, now_ms) for rid in ids):
+                await self._settled()
+            stored = await self._store(genuine, writer)
+        fates = iter(stored)
+        receipts = [
+            item if isinstance(item, OutcomeResult) else self._receipt(next(fates))
+            for item in checked
+        ]
+        self._count(receipts)
+        return receipts
+
+    async def answer(
+        self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
+    ) -> FeedbackResult:
+        """Store the outcomes of one request, and say what became of them; as `take`.
+
+        Raises:
+            JournalUnavailableError: As `take`.
+        """
+        receipts = await self.take(outcomes, writer, key_id)
+        problems = [
+            Problem(index, receipt.fate, self.advice(outcomes[index], receipt.fate))
+            for index, receipt in enumerate(receipts)
+            if receipt.fate in REFUSALS
+        ]
+        only = receipts[0] if len(receipts) == 1 else None
+        return FeedbackResult(
+            counts(receipts),
+            None if problems else only,
+            warnings(receipts),
+            problems[:_MAX_PROBLEMS],
+            only.fate if only and problems else "",
+        )
+
+    async def _store(
+        self, outcomes: Sequence[NewOutcome], writer: JournalWriter
+    ) -> list[StoredOutcome]:
+        future = asyncio.wrap_future(writer.add_outcomes(outcomes))
+        try:
+            return await asyncio.wait_for(future, self._patience_s)
+        except TimeoutError:
+            raise JournalUnavailableError(
+                f"The journal did not answer within {self._patience_s:g} s.",
+                hint="Send it again later; what was stored after all is not counted twice.",
+            ) from None
+
+    def _read(self, outcome: Outcome) -> RequestId | OutcomeResult | None:
+        """Read the id of an outcome, None if it has a client's; the receipt if that decides."""
+        if outcome.request_id is not None:
+            try:
+                return read(self._plane.key, outcome.request_id)
+            except ForgedRequestIdError:
+                return OutcomeResult("forged")
+        if not self._client_ids:
+            return OutcomeResult("not_allowed")
+        if outcome.client_id is not None and not is_client_id(outcome.client_id):
+            # No prediction has such an id, and not every database can be asked for it.
+            return OutcomeResult(Fate.UNKNOWN.value)
+        return None
+
+    def _check(
+        self, outcome: Outcome, rid: RequestId | None, now_ms: int, key_id: str | None
+    ) -> NewOutcome | OutcomeResult:
+        """Make of an outcome what is stored; the receipt if it cannot be."""
+        if _too_large(outcome) or self._is_out_of_range(outcome.reward, rid):
+            return OutcomeResult("out_of_range")
+        repeatable = self._is_repeatable(rid)
+        if repeatable and outcome.outcome_id is None and self._needs_ids(rid):
+            return OutcomeResult("no_outcome_id")
+        return NewOutcome(
+            nonce=rid.nonce if rid else None,
+            client_id=outcome.client_id,
+            row=WHOLE_REQUEST if outcome.row is None else outcome.row,
+            time_ms=now_ms,
+            revision=rid.revision if rid else 0,
+            arm=rid.arm if rid else 0,
+            propensity=rid.propensity if rid else 0.0,
+            reward=outcome.reward,
+            truth=_normal(outcome.truth),
+            outcome_id=outcome.outcome_id,
+            repeatable=repeatable,
+            key_id=key_id,
+        )
+
+    def _is_repeatable(self, rid: RequestId | None) -> bool:
+        """Whether the revision that answered lets a row have several outcomes."""
+        spec = self._spec_of(rid)
+        return spec is not None and spec.attribution.repeated != "first"
+
+    def _needs_ids(self, rid: RequestId | None) -> bool:
+        """Whether the revision that answered wants an id of each of them."""
+        spec = self._spec_of(rid)
+        return spec is not None and spec.attribution.outcome_ids
+
+    def _spec_of(self, rid: RequestId | None) -> DeploymentSpec | None:
+        # A client's own id does not say which revision answered: the newest decides.
+        return self._specs.get(rid.revision if rid else max(self._specs, default=0))
+
+    def _is_out_of_range(self, reward: float | None, rid: RequestId | None) -> bool:
+        """Whether no revision that this may be about takes such a reward."""
+        if reward is None:
+            return False
+        # A client's own id does not say which revision answered.
+        specs = list(self._specs.values()) if rid is None else [self._specs.get(rid.revision)]
+        return bool(specs) and all(spec and not is_within(reward, _range(spec)) for spec in specs)
+
+    def advice(self, outcome: Outcome, fate: str) -> str:
+        """Say why an outcome met one of the `REFUSALS`."""
+        if fate != "out_of_range":
+            return _ADVICE[fate]
+        if name := _too_large(outcome):
+            return f"the {name} is larger than {LARGEST:g} in size, more than statistics can take"
+        spec = self._plane.live.served.revision.spec
+        if outcome.request_id is not None:
+            spec = self._specs.get(read(self._plane.key, outcome.request_id).revision, spec)
+        low, high = _range(spec) or (-math.inf, math.inf)
+        return f"the reward {outcome.reward:g} is outside the declared range, {low:g} to {high:g}"
+
+    def _receipt(self, stored: StoredOutcome) -> OutcomeResult:
+        if stored.fate in (Fate.UNKNOWN, Fate.AMBIGUOUS):
+            return OutcomeResult(stored.fate.value)
+        revision = stored.outcome.revision
+        arm = self._arm(stored.outcome)
+        late = revision != self._plane.live.served.revision.number
+        warning = self._warning(stored) if stored.fate is Fate.ACCEPTED else ""
+        return OutcomeResult(stored.fate.value, arm.name if arm else "", revision, late, warning)
+
+    def _warning(self, stored: StoredOutcome) -> str:
+        """Say why there will be no reward, while its sender can still do something about it."""
+        spec, outcome = self._specs.get(stored.outcome.revision), stored.outcome
+        if spec is None or outcome.reward is not None or stored.prediction is None:
+            return ""
+        terms = self._terms(spec, outcome.arm)
+        try:
+            reward_called(spec.reward)(stored.prediction, outcome.truth, terms)
+        except ValueError as error:
+            return no_reward(str(error), fitting_reward(stored.prediction, outcome.truth, terms))
+        return ""
+
+    def _terms(self, spec: DeploymentSpec, arm: int) -> Terms:
+        """What the reward needs to know of an arm; its classes only while it is loaded."""
+        name = spec.arms[arm].name if arm < len(spec.arms) else ""
+        loaded = (a.loaded.classes for a in self._plane.live.arms if a.arm.name == name)
+        return Terms.of(next(loaded, ()), spec.costs)
+
+    def _arm(self, outcome: NewOutcome) -> Arm | None:
+        """Return the arm an outcome is credited to; None if its revision is not known here."""
+        spec = self._specs.get(outcome.revision)
+        return spec.arms[outcome.arm] if spec and outcome.arm < len(spec.arms) else None
+
+    def _count(self, receipts: Sequence[OutcomeResult]) -> None:
+        with self._metrics.lock:
+            for receipt in receipts:
+                self._metrics.feedback[receipt.fate] += 1
+                if receipt.late and receipt.fate in ("accepted", "unmatched"):
+                    self._metrics.feedback[LATE] += 1
+
+    def learn(self, stored: Sequence[StoredOutcome]) -> None:
+        """Add stored outcomes to the metrics; called in the journal's thread after the commit."""
+        with self._metrics.lock:
+            for item in stored:
+                outcome = item.outcome
+                arm = self._arm(outcome)
+                if item.fate not in _STORED or arm is None or outcome.propensity == 0:
+                    continue
+                counters = self._metrics.arm(arm.name, arm.model.label)
+                value = outcome.reward
+                if outcome.truth is not None and item.prediction is not None:
+                    counters.truth(item.prediction, outcome.truth)
+                    if value is None:
+                        value = self._derived(item)
+                # A counter cannot take back what a correction replaces.
+                if value is not None and not (item.ordinal and _corrects(self._specs, outcome)):
+                    counters.reward(value)
+
+    def _derived(self, item: StoredOutcome) -> float | None:
+        spec = self._specs[item.outcome.revision]
+        terms = self._terms(spec, item.outcome.arm)
+        try:
+            reward = reward_called(spec.reward)(item.prediction, item.outcome.truth, terms)
+        except ValueError:
+            return None
+        return capped(reward, _range(spec, terms))
+
+
+def _is_fresh(rid: RequestId | OutcomeResult | None, now_ms: int) -> bool:
+    """Whether the decision may not be written yet; of a client's own id nobody knows."""
+    if isinstance(rid, RequestId):
+        # The clock may have been set back in between.
+        return abs(now_ms - rid.time_ms) < _FRESH_MS
+    return rid is None
+
+
+def _corrects(specs: Mapping[int, DeploymentSpec], outcome: NewOutcome) -> bool:
+    return specs[outcome.revision].attribution.repeated == "last"
+
+
+def _range(spec: DeploymentSpec, terms: Terms | None = None) -> Range | None:
+    return reward_range(spec.reward, spec.reward_range, terms or Terms.of(costs=spec.costs))
+
+
+def _too_large(outcome: Outcome) -> str:
+    """Name what of an outcome is a number that no statistic survives; empty if nothing is."""
+    for name, value in (("reward", outcome.reward), ("truth", outcome.truth)):
+        if isinstance(value, int | float) and abs(value) > LARGEST:
+            return name
+    return ""
+
+
+def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Write whole numbers as doubles, so that 6 and 6.0 are one truth in the journal."""
+    return float(truth) if isinstance(truth, int) and not isinstance(truth, bool) else truth
+
+
+def journal_fault(fault: JournalUnavailableError) -> ProtocolError:
+    """Say to whoever sends feedback that nothing was stored, and that it may be sent again."""
+    kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
+    return ProtocolError(kind, f"{fault.message} {fault.hint or ''}".strip())
+
+
+def warnings(receipts: Sequence[OutcomeResult]) -> list[str]:
+    """Return the different warnings among receipts, the first few."""
+    found = dict.fromkeys(receipt.warning for receipt in receipts if receipt.warning)
+    return list(found)[:_MAX_WARNINGS]
+
+
+def counts(receipts: Sequence[OutcomeResult]) -> dict[str, int]:
+    """Count receipts by fate, and the late ones among the stored."""
+    found = Counter(receipt.fate for receipt in receipts)
+    found["late"] = sum(
+        receipt.late for receipt in receipts if receipt.fate in ("accepted", "unmatched")
+    )
+    return {name: count for name, count in found.items() if count}
+
+
+__all__ = ["FeedbackService", "JournalUnavailableError", "OutcomeResult", "counts", "warnings"]

@@ -1,0 +1,152 @@
+"""Feedback to deployments that are not on this machine: on a cluster, by URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.client.outcomes import Sent, read_truth, send_lines, send_one
+from mlops.client.remote_endpoint import Elsewhere, Reached, reach
+from mlops.client.replay import Endpoint, OwnEndpoint
+from mlops.client.saved_responses import read_saved, send_saved, truths
+from mlops.client.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
+from mlops.errors import InvalidInputError, UsageError
+from mlops.rewards import is_own
+from mlops.rewards.choosing import default_reward
+from mlops.rewards.own import load_reward
+from mlops.settings import Settings
+
+Warn = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SeldonTerms:
+    """What a person says for a Seldon v1 deployment.
+
+    Attributes:
+        shift: Added to every reward.
+        one_model: There is only one model to credit.
+    """
+
+    shift: float = 0.0
+    one_model: bool = False
+
+
+@contextlib.contextmanager
+def reached(where: Elsewhere) -> Iterator[Reached]:
+    """Connect; the connection ends with the block."""
+    found = reach(where)
+    with found.connection:
+        yield found
+
+
+@contextlib.contextmanager
+def visited(
+    settings: Settings, where: Elsewhere, terms: SeldonTerms, warn: Warn
+) -> Iterator[tuple[str, Endpoint]]:
+    """Connect for customers; yields the base URL and where they go.
+
+    Raises:
+        InvalidInputError: It speaks a protocol without feedback, or computes rewards itself.
+    """
+    with reached(where) as found:
+        if found.protocol == "mlops":
+            _only_seldon(terms)
+            yield found.url, OwnEndpoint(found.connection, _own_reward(settings), warn)
+        else:
+            yield found.url, SeldonEndpoint(_desk(settings, found, terms, warn))
+
+
+def send_outcome_there(where: Elsewhere, request_id: str, **outcome: Any) -> dict[str, Any]:  # noqa: ANN401 - see `send_one`
+    """Send feedback about one request to a server of ours, wherever it is."""
+    with reached(where) as found:
+        _require_ids(found)
+        return send_one(found.connection, request_id, **outcome)
+
+
+def send_stream_there(
+    settings: Settings,
+    where: Elsewhere,
+    lines: Iterable[bytes],
+    terms: SeldonTerms,
+    warn: Warn,
+    on_progress: Callable[[Counter[str]], None],
+) -> Sent:
+    """Send NDJSON outcomes, by request id to a server of ours, with kept answers to Seldon."""
+    with reached(where) as found:
+        if found.protocol == "mlops":
+            _only_seldon(terms)
+            return send_lines(found.connection, lines, on_progress)
+        return send_saved(_desk(settings, found, terms, warn), lines, on_progress)
+
+
+def send_saved_outcome(
+    settings: Settings,
+    where: Elsewhere,
+    file: str,
+    *,
+    reward: float | None,
+    truth: str | None,
+    terms: SeldonTerms,
+    warn: Warn,
+) -> dict[str, int]:
+    """Send feedback about an answer of Seldon v1 that was kept in a file; count what was sent."""
+    kept = read_saved(file)
+    with reached(where) as found:
+        if found.protocol == "mlops":
+            raise UsageError(
+                f"{found.url} is a server of ours, which knows its answers by their id.",
+                hint="`--request-id` instead of `--response`.",
+            )
+        known = () if truth is None else truths(read_truth(truth))
+        outcome = Outcome(kept.response, kept.request, known, reward)
+        _desk(settings, found, terms, warn).tell(outcome)
+    return {"sent": 1}
+
+
+def _desk(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) -> SeldonDesk:
+    if found.protocol != "seldon":
+        raise InvalidInputError(
+            f"{found.url} speaks `{found.protocol}`, which has no feedback.",
+            hint="`mlops deploy … --router` has: our server in front of the models takes rewards "
+            "and truths, and knows whom to credit.",
+        )
+    # Only the client computes it here, and knows no signature.
+    name = settings.feedback.reward or default_reward("")
+    rewards = Terms((load_reward(name), name), terms.shift, terms.one_model)
+    return SeldonDesk(found.connection, rewards, warn)
+
+
+def _own_reward(settings: Settings) -> Any:  # noqa: ANN401 - a reward with its name
+    name = settings.feedback.reward
+    if is_own(name):
+        return load_reward(name), name
+    if settings.origins["feedback.reward"] == "command line":
+        raise InvalidInputError(
+            f"A server of ours derives its reward from the truth; `{name}` is not asked for.",
+            hint="The reward belongs to the deployment: `mlops deploy --reward`.",
+        )
+    return None
+
+
+def _only_seldon(terms: SeldonTerms) -> None:
+    if terms != SeldonTerms():
+        raise UsageError(
+            "`--shift` and `--one-model` are for Seldon v1; this is a server of ours.",
+            hint="It takes negative rewards, and knows whom to credit.",
+        )
+
+
+def _require_ids(found: Reached) -> None:
+    if found.protocol == "seldon":
+        raise UsageError(
+            f"{found.url} speaks Seldon v1, which credits a reward by the routing in its answer "
+            "and not by an id.",
+            hint="Keep the answer and say `--response FILE`; if a server of ours is there, say "
+            "`--protocol mlops`.",
+        )
+    if found.protocol != "mlops":
+        raise InvalidInputError(f"{found.url} speaks `{found.protocol}`, which has no feedback.")

@@ -1,0 +1,305 @@
+"""Feedback to a deployment: find it, reach it, send."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlops.client.connection import Connection, read_token
+from mlops.client.outcomes import Sent, send_lines, send_one
+from mlops.client.remote_endpoint import Elsewhere
+from mlops.client.replay import Endpoint, OwnEndpoint, Tally, play
+from mlops.client.replay_data import Customers, blamed, read_customers, visits
+from mlops.client.seldon import SeldonEndpoint
+from mlops.client.signature import signature_at
+from mlops.deployment.admin_client import add_note
+from mlops.deployment.local import running
+from mlops.deployment.runtime_files import Places, known_names, pick_name, places
+from mlops.errors import (
+    ConflictError,
+    InvalidInputError,
+    NotFoundError,
+    UsageError,
+    unreadable,
+)
+from mlops.rewards import is_own, reward_called
+from mlops.rewards.own import load_reward
+from mlops.settings import Settings
+from mlops.spec.server import ServerState
+from mlops.spec.tls import own_client_context
+from mlops.workflows.remote_feedback import SeldonTerms, visited
+
+_HERE = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True, slots=True)
+class PlayRequest:
+    """Customers to play.
+
+    Attributes:
+        data: CSV file; empty for the setting. Draws of the project file are not meant for another.
+        truth_column: Column with the truth; empty for the setting.
+        once: Let each customer come once, whatever the settings say of draws.
+        limit: At most so many visits; None for all.
+        skip: Leave out so many visits at the start, which an interrupted run had made.
+        rate: At most so many visits a second; None for as fast as possible.
+        elsewhere: Where the deployment is, if not on this machine.
+        terms: What Seldon v1 has to be told besides.
+        warn: Told what a person should know.
+    """
+
+    data: str = ""
+    truth_column: str = ""
+    once: bool = False
+    limit: int | None = None
+    skip: int = 0
+    rate: float | None = None
+    elsewhere: Elsewhere | None = None
+    terms: SeldonTerms = field(default_factory=SeldonTerms)
+    warn: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What came of playing customers.
+
+    Attributes:
+        name: Deployment, or the URL.
+        deployment: Deployment of this project that was visited; empty for one elsewhere.
+        visits: Predictions asked for.
+        refused: Of them, those whose model did not take the row.
+        customers: Rows of the file.
+        simulated: Whether customers were drawn, and not each asked once.
+        counts: Feedback by what became of it.
+        seconds: Time it took.
+    """
+
+    name: str
+    deployment: str
+    visits: int
+    refused: int
+    customers: int
+    simulated: bool
+    counts: dict[str, int]
+    seconds: float
+
+    @property
+    def label(self) -> str:
+        """What a reader of the result must know."""
+        return _label(self.customers, simulated=self.simulated)
+
+
+def _label(customers: int, *, simulated: bool) -> str:
+    drawn = f"simulated: draws from {customers} rows"
+    return drawn if simulated else f"each of {customers} rows at most once"
+
+
+def play_customers(
+    settings: Settings,
+    name: str | None,
+    request: PlayRequest,
+    on_progress: Callable[[Tally, int], None] = lambda *_: None,
+) -> Played:
+    """Ask a deployment about customers and tell it the truth about each.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        request: Who comes, and how.
+        on_progress: Called with the tally and the number of visits there will be.
+
+    Raises:
+        UsageError: There is no file of customers.
+        NotFoundError: There is no such file, or the deployment does not run.
+        ConflictError: The reward is not that of the deployment.
+    """
+    path, column = _file(settings, request)
+    draws = _draws(settings, request)
+    with _endpoint(settings, name, request) as (state, endpoint):
+        own = endpoint if isinstance(endpoint, OwnEndpoint) else None
+        signature = signature_at(own.connection) if own else None
+        customers = read_customers(path, column, signature)
+        first, count = request.skip, draws or len(customers)
+        total = min(count - first, request.limit or count)
+        if total <= 0:
+            raise UsageError(f"`--skip {first}` leaves none of the {count:,} rows.")
+        rows = itertools.islice(
+            visits(customers, draws, settings.feedback.seed), first, first + total
+        )
+        if state and draws:
+            # Before the first visit: whoever interrupts us leaves simulated visits too.
+            add_note(state.launch.socket, _label(len(customers), simulated=True))
+        file = request.data or settings.feedback.data
+        reward = _reward_of(settings, request, state, endpoint)
+        if reward and reward_called(reward).needs_numbers:
+            _check_truths(settings, request, customers)
+        try:
+            tally = play(
+                *(endpoint, customers, rows),
+                rate=request.rate,
+                on_progress=lambda t: on_progress(t, total),
+            )
+        except InvalidInputError as error:
+            raise blamed(error, customers.strays, file) from error
+    return Played(
+        name=request.elsewhere.url if request.elsewhere else state.launch.name if state else "",
+        deployment=state.launch.name if state else "",
+        visits=tally.visits,
+        refused=tally.refused,
+        customers=len(customers),
+        simulated=draws > 0,
+        counts=dict(tally.counts),
+        seconds=tally.seconds,
+    )
+
+
+def send_outcome(
+    settings: Settings,
+    name: str | None,
+    request_id: str,
+    *,
+    row: int | None,
+    reward: float | None,
+    truth: str | None,
+) -> dict[str, Any]:
+    """Send feedback about one request; return the server's answer."""
+    state = require_running(places(settings, pick_name(settings, name)))
+    with connect(state) as connection:
+        return send_one(connection, request_id, row=row, reward=reward, truth=truth)
+
+
+def send_stream(
+    settings: Settings,
+    name: str | None,
+    lines: Iterable[bytes],
+    on_progress: Callable[[Counter[str]], None] = lambda _: None,
+) -> Sent:
+    """Send NDJSON outcomes; return what became of them."""
+    state = require_running(places(settings, pick_name(settings, name)))
+    with connect(state) as connection:
+        return send_lines(connection, lines, on_progress)
+
+
+def require_running(where: Places) -> ServerState:
+    """Return a deployment's state.
+
+    Raises:
+        NotFoundError: Its server does not run.
+    """
+    state = running(where)
+    if state is None and where.cluster.exists():
+        raise NotFoundError(
+            f"No server of `{where.name}` runs on this machine; it was put into a cluster.",
+            hint=f"`mlops status {where.name}` says where it answers: `--url URL` instead of "
+            "the name. An address within the cluster wants `kubectl port-forward`, as "
+            "`mlops deploy --apply` printed it.",
+        )
+    if state is None:
+        raise NotFoundError(
+            f"The server of `{where.name}` does not run.",
+            hint=f"Repeat its `mlops deploy` to start it; `mlops history {where.name}` shows it.",
+        )
+    return state
+
+
+def connect(state: ServerState) -> Connection:
+    """Open a connection to a server on this machine."""
+    launch = state.launch
+    tls = own_client_context(launch.tls) if launch.tls else None
+    return Connection(state.url, read_token(launch.credentials), tls=tls)
+
+
+def _served_at(settings: Settings, url: str) -> ServerState | None:
+    """Return the state of the deployment of this project that answers at a URL, if one does."""
+    parts = urlsplit(url)
+    for name in known_names(settings):
+        state = running(places(settings, name))
+        if state is None or parts.port != state.launch.port:
+            continue
+        if parts.hostname in {*_HERE, state.launch.host}:
+            return state
+    return None
+
+
+def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
+    """Return the file of rows and the column with the label."""
+    data = request.data or settings.feedback.data
+    if not data:
+        raise UsageError(
+            "No labelled data is named to replay.",
+            hint="`--data rows.csv --truth-column NAME`, or `[feedback] data` in `mlops.toml`; "
+            "for outcomes that happened elsewhere `--data -` or `--request-id`.",
+        )
+    # A path on the command line is the shell's; one in the project file is the project's.
+    path = Path(data) if request.data else settings.project_dir / data
+    if not path.exists():
+        # Nobody need answer for that to be said.
+        raise unreadable(path, FileNotFoundError())
+    column = request.truth_column or settings.feedback.truth_column
+    if not column:
+        raise UsageError("The column with the truth is not named.", hint="`--truth-column NAME`")
+    return path, column
+
+
+def _draws(settings: Settings, request: PlayRequest) -> int:
+    """How many customers are drawn; those of the project file are drawn from its data only."""
+    own, feedback = settings.project_dir / settings.feedback.data, settings.feedback
+    other = request.data and feedback.data and Path(request.data).resolve() != own.resolve()
+    by_file = settings.origins["feedback.draws"] == str(settings.project_file)
+    return 0 if request.once or (other and by_file) else feedback.draws
+
+
+def _reward_of(
+    settings: Settings, request: PlayRequest, state: ServerState | None, endpoint: Endpoint
+) -> str:
+    """Name the reward, empty for that of a server elsewhere, which it does not tell."""
+    if state and not request.elsewhere:
+        return state.launch.served.revision.spec.reward
+    return settings.feedback.reward if isinstance(endpoint, SeldonEndpoint) else ""
+
+
+def _check_truths(settings: Settings, request: PlayRequest, customers: Customers) -> None:
+    """Refuse texts where errors are to be computed, before anybody is asked.
+
+    Raises:
+        InvalidInputError: A truth is no number; its place is named.
+    """
+    column = request.truth_column or settings.feedback.truth_column
+    text = next((truth for truth in customers.truths if isinstance(truth, str)), None)
+    if text is None:
+        return
+    stray = next((stray for stray in customers.strays if stray.column == column), None)
+    what = f"{stray}" if stray else f"`{column}` is `{text[:40]}`, not a number"
+    raise InvalidInputError(
+        f"`{request.data or settings.feedback.data}`, {what}: there is no error to reward.",
+        hint="Correct the file, or deploy with `--reward exact`.",
+    )
+
+
+@contextlib.contextmanager
+def _endpoint(
+    settings: Settings, name: str | None, request: PlayRequest
+) -> Iterator[tuple[ServerState | None, Endpoint]]:
+    """Connect to where the customers go; the state is that of a deployment here."""
+    wanted = settings.feedback.reward
+    if request.elsewhere:
+        with visited(settings, request.elsewhere, request.terms, request.warn) as (url, endpoint):
+            yield _served_at(settings, url), endpoint
+        return
+    where = places(settings, pick_name(settings, name))
+    state = require_running(where)
+    its = state.launch.served.revision.spec.reward
+    if settings.origins["feedback.reward"] == "command line" and wanted != its:
+        raise ConflictError(
+            f"`{where.name}` was deployed with the reward `{its}`, not `{wanted}`.",
+            hint="Another reward is another experiment: deploy again with `--reward`.",
+        )
+    own = (load_reward(its), its) if is_own(its) else None
+    with connect(state) as connection:
+        yield state, OwnEndpoint(connection, own, request.warn)

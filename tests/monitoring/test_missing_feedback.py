@@ -1,0 +1,93 @@
+"""What requests without feedback could hide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.evidence import Evidence, gather
+from mlops.monitoring.page import read_page, render_page
+from mlops.monitoring.report import make_report
+from mlops.monitoring.report_json import read_report, report_document
+from mlops.spec.attribution import LEFT_OUT, Attribution
+from tests.monitoring.situations import START_MS, Shop
+
+_NOW_MS = START_MS + 10**9
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SqlJournal]:
+    journal = SqlJournal(f"sqlite:///{tmp_path}/shop.db")
+    yield journal
+    journal.close()
+
+
+def half_answer(shop: Shop, *, n: int = 4000, lift: float = 0.2) -> None:
+    """Every second request has feedback; `b` converts more often by `lift`."""
+    shop.live(0.5, 0.5)
+    for i, arm in enumerate(shop.draw(n).tolist()):
+        nonce = shop.ask(arm, shop.now_ms + i)
+        if i % 2:
+            shop.tell(nonce, arm, shop.now_ms + i + 1, shop.rng.random() < 0.5 + lift * arm)
+    shop.flush()
+
+
+def shop_of(journal: SqlJournal, rules: Attribution | None = None) -> Shop:
+    return Shop(journal, np.random.default_rng(3), rules=rules or Attribution())
+
+
+def test_bounds_are_those_of_the_silent_at_their_worst(journal: SqlJournal) -> None:
+    half_answer(shop_of(journal))
+    report = make_report(journal, now_ms=_NOW_MS)
+    (found,) = report.silent
+    means = [arm.mean for arm in report.arms]
+    shares = found.baseline_answered, found.answered
+    assert [arm.n / arm.requests for arm in report.arms] == pytest.approx(shares)
+    # Whoever is silent earned 0 under `b` and 1 under `a`, and the other way round.
+    worst = means[1] * shares[1] - (means[0] * shares[0] + 1 - shares[0])
+    best = means[1] * shares[1] + 1 - shares[1] - means[0] * shares[0]
+    assert found.manski == pytest.approx((worst, best))
+    assert (found.lowest, found.highest, found.declared) == (0.0, 1.0, False)
+    assert found.lee is not None
+    assert found.manski[0] < found.lee[0] < means[1] - means[0] < found.lee[1] < found.manski[1]
+    assert read_report(report_document(report)).silent == report.silent
+    assert "Manski" in render_page(read_page(journal))
+
+
+def test_so_many_silent_ones_would_open_the_decision_again(journal: SqlJournal) -> None:
+    half_answer(shop_of(journal))
+    report, evidence = make_report(journal, now_ms=_NOW_MS), gather(journal, now_ms=_NOW_MS)
+    (found,), (comparison,) = report.silent, report.comparisons
+    assert report.verdict.decision == "promote"
+    assert found.tipping is not None
+    said = f"If {100 * found.tipping:.2g} % of the requests of `b` without feedback had a reward"
+    assert said in report.verdict.weakest
+    # That share of them at 0 and the rest like the others takes the lower bound to 0.
+    lowered = lowered_mean(evidence, found.tipping)
+    assert comparison.lower - (report.arms[1].mean - lowered) == pytest.approx(0, abs=0.002)
+
+
+def lowered_mean(evidence: Evidence, share: float) -> float:
+    told = evidence.rewards[evidence.arms == 1]
+    silent = int((evidence.asked.closed - evidence.asked.answered)[:, 1].sum())
+    bad = round(share * silent)
+    return float((told.sum() + (silent - bad) * told.mean()) / (told.size + silent))
+
+
+@pytest.mark.parametrize("rules", [Attribution(60.0, 0.0), Attribution(missing=LEFT_OUT)])
+def test_where_silence_has_a_meaning_it_hides_nothing(
+    journal: SqlJournal, rules: Attribution
+) -> None:
+    half_answer(shop_of(journal, rules), n=400)
+    assert make_report(journal, now_ms=_NOW_MS).silent == ()
+
+
+def test_a_spec_by_hand_may_have_whole_numbers() -> None:
+    rules = Attribution(60, 0, -1)
+    assert (rules.missing, rules.failed, rules.fills_silence) == (0.0, -1.0, True)
+    assert isinstance(replace(rules, missing=1).missing, float)
