@@ -25,7 +25,6 @@ _STORY = (
 
 
 def demo(
-    context: typer.Context,
     folder: Annotated[
         Path | None,
         typer.Argument(metavar="DIR", help="New folder for it.", show_default="mlops-demo"),
@@ -40,13 +39,13 @@ def demo(
     place = new_folder(folder)
     os.chdir(place)
     for sentence, command in _STORY:
-        _tell(context, sentence, command.split())
+        _tell(sentence, command.split())
     end = story_end()
     if end.winner:
-        _tell(context, f"The verdict names {end.winner}.", ["promote"])
+        _tell(f"The verdict names {end.winner}.", ["promote"])
     else:
         _say("The verdict names no winner yet, so nothing is promoted.")
-    _tell(context, "What was live when, and why?", ["history"])
+    _tell("What was live when, and why?", ["history"])
     out = console()
     mlops = program()
     out.print(f"\n[bold green]Done.[/] The shop serves at [bold]{end.url}[/] until you stop it.")
@@ -65,11 +64,14 @@ def demo(
         out.print(f"  {line}", markup=False, soft_wrap=True)
 
 
-def _tell(context: typer.Context, sentence: str, words: Sequence[str]) -> None:
+def _tell(sentence: str, words: Sequence[str]) -> None:
     """Say what comes, show the command as a person would type it, and run it."""
+    # All commands: the program that runs knows this one only.
+    from mlops.commands.app import app
+
     _say(sentence)
     console(stderr=True).print(f"[bold cyan]$ mlops {' '.join(words)}[/]")
-    context.find_root().command.main(list(words), standalone_mode=False, prog_name="mlops")
+    app(list(words), standalone_mode=False, prog_name="mlops")
 
 
 def _say(sentence: str) -> None:
