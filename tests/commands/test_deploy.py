@@ -190,7 +190,7 @@ def test_in_the_foreground(wine_shop: Shop, free_port: int) -> None:
         out, err = process.communicate(timeout=30)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
     assert process.returncode == 130, err
     assert f"wine revision 1 at http://127.0.0.1:{free_port}" in out
     # What the server logs came to this terminal.

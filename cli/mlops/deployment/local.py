@@ -137,8 +137,18 @@ def serve(
     if not foreground:
         # Kept, as it is meant to outlive us; those that have ended are forgotten.
         _LEFT_RUNNING[:] = [each for each in _LEFT_RUNNING if each.poll() is None] + [process]
-    state = _wait(process, launch, where, seen, on_wait)
-    return state, process if foreground else None
+    if not foreground:
+        return _wait(process, launch, where, seen, on_wait), None
+    try:
+        state = _wait(process, launch, where, seen, on_wait)
+    except KeyboardInterrupt:
+        # A supervisor's signal comes to us alone.
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise
+    # From here on, and not only once we stay: else a signal in between would leave it running.
+    _PASSED_ON[process.pid] = _SignalPassing(process)
+    return state, process
 
 
 def make_launch(settings: Settings, where: Places, served: Served, *, foreground: bool) -> Launch:
@@ -316,21 +326,37 @@ def stay(process: subprocess.Popen[bytes]) -> int:
     Raises:
         KeyboardInterrupt: It ended because of a Ctrl-C.
     """
-    received = []
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        process.send_signal(number)
-
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    passing = _PASSED_ON.pop(process.pid, None) or _SignalPassing(process)
     try:
         code = process.wait()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if signal.SIGINT in received:
+        passing.end()
+    if signal.SIGINT in passing.received:
         raise KeyboardInterrupt
     return code
+
+
+class _SignalPassing:
+    """Passes what asks us to end on to a server, from its making until `end`."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.received: list[int] = []
+        self._before = {
+            number: signal.signal(number, self._pass_on)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+
+    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
+        self.received.append(number)
+        self._process.send_signal(number)
+
+    def end(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+_PASSED_ON: dict[int, _SignalPassing] = {}
 
 
 def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Popen[bytes]:
