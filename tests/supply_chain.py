@@ -104,9 +104,9 @@ def licence(distribution: metadata.Distribution) -> str:
     """Return the SPDX expression of a distribution's licence; empty if its metadata has none."""
     about = distribution.metadata
     by_hand = BY_HAND.get(canonicalize_name(distribution.name))
-    if by_hand or about["License-Expression"]:
-        return by_hand or str(about["License-Expression"])
-    text = str(about["License"] or "").strip().lower()
+    if by_hand or about.get("License-Expression"):
+        return by_hand or str(about.get("License-Expression"))
+    text = str(about.get("License") or "").strip().lower()
     for pattern, expression in _SPOKEN.items():
         if re.fullmatch(pattern, text):
             return expression

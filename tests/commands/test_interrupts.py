@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +23,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, phase: str, *words: str) -> str
             raise KeyboardInterrupt
         return 130
 
-    monkeypatch.setattr(program, "app", app)
+    monkeypatch.setattr(program, "app", SimpleNamespace(only=lambda _: app))
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         assert program.run(list(words)) == 130

@@ -379,7 +379,7 @@ def test_the_winner_of_the_servers_own_report_is_promoted(
     assert shop.run("report", "--html", "-").code == 5
     with _server(tmp_path_factory.mktemp("pod"), 1) as url:
         report = shop.ok("report", "wine", "--url", url, "--json").document
-        assert report["verdict"]["winner"] == "a"
+        assert report["verdict"]["winner"] == "a", (report["verdict"], report["gates"])
         assert f"next: mlops promote wine --url {url}" in shop.ok("report", "--url", url).out
         wrong = shop.run("promote", "--url", url, "--arm", "b", "--json")
         assert wrong.code == 7

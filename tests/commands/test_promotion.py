@@ -36,7 +36,7 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
         reward = float(arm == "wine-2") + (number % 7) / 50
         market.post("/feedback", {"request_id": request_id, "reward": reward})
     report = market.run("report", "--exit-code", "--json")
-    assert report.code == 0
+    assert report.code == 0, (report.document["verdict"], report.document["gates"])
     verdict = report.document["verdict"]
     assert (verdict["decision"], verdict["winner"]) == ("promote", "wine-2")
     assert 0 < verdict["lower"] < verdict["effect"] < verdict["upper"]

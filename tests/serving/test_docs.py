@@ -389,7 +389,7 @@ def test_every_failure_has_the_documented_shape(house: House, kind: Kind) -> Non
         (b"not JSON", {"Content-Type": "application/json"}),
         (b"", {"Content-Type": "application/json"}),
         (b"<a/>", {"Content-Type": "application/xml"}),
-        (b"{}", {"Content-Length": str(10**8), "Content-Type": "application/json"}),
+        (b"{}", {"Content-Length": str(10**10), "Content-Type": "application/json"}),
         (b'{"request_id": "x", "reward": 1}', {"Content-Type": "application/json"}),
         (b'{"client_id": "nobody", "reward": 1}', {"Content-Type": "application/json"}),
     ],

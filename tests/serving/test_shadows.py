@@ -221,12 +221,20 @@ def test_a_swap_keeps_or_ends_the_process_of_a_shadow(server: Server, tmp_path: 
 
 
 def children(pid: int) -> list[int]:
-    """Processes that a process has started and that live."""
+    """Processes of shadows that a process has started and that live."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     threads = Path(f"/proc/{pid}/task").iterdir()
     for thread in threads:
         found += (thread / "children").read_text().split()
-    return sorted({int(child) for child in found})
+    return sorted({int(child) for child in found if not _consumes(child)})
+
+
+def _consumes(pid: str) -> bool:
+    """Whether a process is the one of the journal's consumers, which every server has."""
+    try:
+        return "mlops.consumers" in Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return False
 
 
 # The process by itself.

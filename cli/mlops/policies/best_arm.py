@@ -81,6 +81,8 @@ def _best(
     cdf: Callable[[int, _Floats], _Floats],
     ppf: Callable[[int, _Floats], _Floats],
 ) -> _Floats:
+    if arms == 1:
+        return np.ones(1)
     found: _Floats = np.empty(arms)
     for arm in range(arms):
         others = [other for other in range(arms) if other != arm]
@@ -90,6 +92,6 @@ def _best(
         u = (edges[:-1] + half)[:, None] + half[:, None] * _NODES
         theta = ppf(arm, u.ravel())
         below = np.prod([cdf(other, theta) for other in others], axis=0).reshape(u.shape)
-        found[arm] = ((below @ _WEIGHTS) * half).sum() if others else 1.0
+        found[arm] = ((below @ _WEIGHTS) * half).sum()
     shares: _Floats = np.clip(found, 0.0, 1.0)
     return np.asarray(shares / shares.sum())
