@@ -104,9 +104,11 @@ def licence(distribution: metadata.Distribution) -> str:
     """Return the SPDX expression of a distribution's licence; empty if its metadata has none."""
     about = distribution.metadata
     by_hand = BY_HAND.get(canonicalize_name(distribution.name))
-    if by_hand or about.get("License-Expression"):
-        return by_hand or str(about.get("License-Expression"))
-    text = str(about.get("License") or "").strip().lower()
+    # One that is missing is None here and a `KeyError` there, by the version of the library.
+    expression = (about.get_all("License-Expression") or [""])[0]
+    if by_hand or expression:
+        return by_hand or str(expression)
+    text = str((about.get_all("License") or [""])[0] or "").strip().lower()
     for pattern, expression in _SPOKEN.items():
         if re.fullmatch(pattern, text):
             return expression
