@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -225,7 +226,8 @@ def children(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     threads = Path(f"/proc/{pid}/task").iterdir()
     for thread in threads:
-        found += (thread / "children").read_text().split()
+        with contextlib.suppress(FileNotFoundError):  # it has ended
+            found += (thread / "children").read_text().split()
     return sorted({int(child) for child in found if not _consumes(child)})
 
 
