@@ -14,6 +14,7 @@ import shutil
 import signal
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,6 +160,22 @@ class Shop:
             assert not is_alive(where), f"a server of {where} is left"
         for process in local._LEFT_RUNNING:
             process.poll()
+
+
+def even_requests(ask: Callable[[], tuple[str, str]], least: int) -> Iterator[tuple[str, str]]:
+    """Send requests until two arms have had about as many; yield the id and the arm of each.
+
+    By chance alone the split is in doubt at one look of 20, and a verdict then waits.
+
+    Args:
+        ask: Sends one.
+        least: How many at least.
+    """
+    arms: Counter[str] = Counter()
+    while arms.total() < least or 2 * max(arms.values()) - arms.total() > 0.5 * arms.total() ** 0.5:
+        request_id, arm = ask()
+        arms[arm] += 1
+        yield request_id, arm
 
 
 def wait_until(true: Callable[[], bool], timeout_s: float = _ENOUGH_S) -> None:

@@ -103,7 +103,7 @@ def test_what_is_refused_is_an_error_of_its_kind(client: Client, server: Server)
         lost.predict(records(ROWS[:1]))
     with pytest.raises(InvalidInputError, match="credentials"):
         Client("http://user:secret@127.0.0.1:1")
-    with pytest.raises(InvalidInputError, match="begins with"):
+    with pytest.raises(InvalidInputError, match="has no `http://`"):
         Client("127.0.0.1:8080")
     for rows in ([], "text", 3, [object()]):
         with pytest.raises(InvalidInputError):

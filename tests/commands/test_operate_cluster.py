@@ -18,7 +18,7 @@ from mlops.workflows.operation import logs
 from tests.commands.schemas import fits
 from tests.commands.test_deploy_apply import AB
 from tests.fixtures_cluster import Namespace
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop, even_requests, wait_until
 from tests.gateway import open_gateway
 from tests.monitoring.journals import Stage, fill, numbers
 from tests.serving.models import ROWS, records, save_linear
@@ -358,10 +358,14 @@ def _server(folder: Path, number: int) -> Iterator[str]:
     home = folder / "server"
     home.mkdir()
     with running(make_launch(home, what), home) as server:
-        for _ in range(120):
+
+        def ask() -> tuple[str, str]:
             answer = server.predict(records(ROWS[:1]))
-            reward = 1.0 if answer.arm == "a" else 0.0
-            server.post("/feedback", {"request_id": answer.request_id, "reward": reward})
+            return answer.request_id, answer.arm
+
+        for request_id, arm in even_requests(ask, 120):
+            reward = 1.0 if arm == "a" else 0.0
+            server.post("/feedback", {"request_id": request_id, "reward": reward})
         server.journal().close()
         yield f"http://127.0.0.1:{server.port}"
 

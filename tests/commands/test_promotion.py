@@ -9,7 +9,7 @@ from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.registry import open_registry
 from tests.commands.test_deploy import fingerprint
-from tests.fixtures_deployment import Shop, open_shop
+from tests.fixtures_deployment import Shop, even_requests, open_shop
 from tests.fixtures_training import TrainedWine
 
 
@@ -31,8 +31,7 @@ def champion(shop: Shop, model: str = "wine") -> int:
 def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     market.ok("deploy", "--ab", "wine/1", "wine/2", "--reward", "given")
     # Clear as day: the arm wine-2 earns 1, the other 0, with a little noise.
-    for number in range(260):
-        request_id, arm = market.ask()
+    for number, (request_id, arm) in enumerate(even_requests(market.ask, 260)):
         reward = float(arm == "wine-2") + (number % 7) / 50
         market.post("/feedback", {"request_id": request_id, "reward": reward})
     report = market.run("report", "--exit-code", "--json")
@@ -84,7 +83,7 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     intent = newest["intent"]
     assert intent["action"] == "promote"
     assert intent["reason"] == verdict["reason"]
-    assert intent["evidence"]["verdict"]["n"] == 260
+    assert intent["evidence"]["verdict"]["n"] == verdict["n"] >= 260
     assert intent["evidence"]["arms"][1]["name"] == "wine-2"
     assert "@" in newest["author"]
     assert newest["live_ms"] >= newest["created_ms"] - 1000
@@ -111,7 +110,7 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
         market.ok("history", "--json").document["revisions"][0]["intent"]["reason"] == "too sweet"
     )
     # The evidence of the experiment is there again.
-    assert market.ok("report", "--json").document["verdict"]["n"] == 260
+    assert market.ok("report", "--json").document["verdict"]["n"] == verdict["n"]
 
 
 def test_late_feedback_is_credited_and_counted(market: Shop) -> None:

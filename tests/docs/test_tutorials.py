@@ -38,7 +38,23 @@ def test_a_tutorial(name: str, reader: Reader, request: pytest.FixtureRequest) -
         open_shop(request.getfixturevalue("trained_wine"), reader.folder / "wine")
     page = _TUTORIALS / f"{name}.md"
     assert len(list(blocks(page))) > 3
-    reader.follow(page)
+    try:
+        reader.follow(page)
+    except AssertionError as error:
+        # By chance the split is in doubt at one look of 20; a reader would wait for more requests.
+        if "further from the weights than they should" not in " ".join(str(error).split()):
+            raise
+    else:
+        return
+    reader.close()
+    again = Reader(reader.folder / "again", reader.database)
+    again.folder.mkdir()
+    if name in _GO_ON:
+        open_shop(request.getfixturevalue("trained_wine"), again.folder / "wine")
+    try:
+        again.follow(page)
+    finally:
+        again.close()
 
 
 def test_the_tutorial_about_kubernetes(

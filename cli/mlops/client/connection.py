@@ -6,7 +6,6 @@ import contextlib
 import http
 import http.client
 import json
-import re
 import select
 import ssl
 import time
@@ -14,16 +13,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from mlops.client.faults import Answer, no_answer, no_json, refusal
+from mlops.client.urls import split_url
 from mlops.errors import InvalidInputError, RemoteError
 
 _TIMEOUT_S = 60.0
 # Between attempts of what may be sent twice.
 _PAUSES_S = (0.5, 2.0)
-# What a path may hold as it is; anything else is written `%20` and such.
-_PATH = re.compile(r"[!-~]*")
 
 
 class Connection:
@@ -180,39 +177,6 @@ def read_token(path: str) -> str:
         return Path(path).read_text(encoding="utf-8").strip() if path else ""
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"The token file `{path}` cannot be read: {error}.") from error
-
-
-def split_url(url: str) -> SplitResult:
-    """Take the URL of a server apart.
-
-    Raises:
-        InvalidInputError: It is not http or https, holds credentials, or cannot be sent anywhere.
-    """
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
-        # As it will be looked up.
-        can_be_asked = bool((host or "").encode("idna")) and _PATH.fullmatch(parts.path)
-    except ValueError:
-        parts, host, can_be_asked = urlsplit(""), None, None
-    is_url = parts.scheme in ("http", "https") and bool(can_be_asked)
-    # In what is no URL it is not known where a password ends.
-    if "@" in (parts.netloc if is_url else url):
-        raise InvalidInputError(
-            f"The URL{f' of `{host}`' if host else ''} holds credentials.",
-            hint="`--token env:VARIABLE` sends a token.",
-        )
-    if not is_url:
-        bare = re.split("[?#]", url)[0]
-        if bare and "://" not in url:
-            raise InvalidInputError(
-                f"`{bare}` has no `http://` or `https://` before it.",
-                hint=f"`--url http://{bare}`",
-            )
-        raise InvalidInputError(
-            f"`{bare}` is not a URL of a server.", hint="Write `http://host:port/path`."
-        )
-    return parts
 
 
 def _json(answer: Answer) -> Any:  # noqa: ANN401 - a JSON value

@@ -7,12 +7,11 @@ import time
 from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
 
 from mlops.client import exchange
 from mlops.client.exchange import Pause, Request, Response, Retries, Steps, Unanswered
 from mlops.client.records import FeedbackResult, Outcome, Prediction
-from mlops.errors import InvalidInputError
+from mlops.client.urls import split_url
 
 if TYPE_CHECKING:
     import ssl
@@ -33,24 +32,19 @@ class _Base:
         retries: int = 3,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        scheme, _, rest = url.partition("://")
-        if scheme not in ("http", "https") or not rest:
-            raise InvalidInputError("The URL of a deployment begins with `http://` or `https://`.")
-        if "@" in rest.partition("/")[0]:
-            raise InvalidInputError("The URL holds credentials.", hint="Give `token` instead.")
+        # Proxies of the environment are for the outside, not for a server of this machine.
+        self._local = split_url(url).hostname in ("127.0.0.1", "localhost", "::1")
         self.url = url.rstrip("/")
-        self._headers = {**({"authorization": f"Bearer {token}"} if token else {})}
-        self._headers.update(headers or {})
+        own = {"authorization": f"Bearer {token}"} if token else {}
+        self._headers = {**own, **(headers or {})}
         self._retries = Retries(retries)
         self._timeout_s, self._tls = timeout_s, tls
 
     def _options(self) -> dict[str, Any]:
-        # Proxies of the environment are for the outside, not for a server of this machine.
-        local = urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
         return {
             "timeout": self._timeout_s,
             "verify": True if self._tls is None else self._tls,
-            "trust_env": not local,
+            "trust_env": not self._local,
             "headers": self._headers,
         }
 

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, cast, get_args
 
-from mlops.client.connection import Connection, split_url
+from mlops.client.connection import Connection
 from mlops.client.faults import GATEWAY_STATUSES, Answer, no_json, refusal
+from mlops.client.urls import split_url
 from mlops.errors import InvalidInputError, UsageError, one_of
 from mlops.settings.secrets import is_reference, look_up, names_a_secret
 from mlops.spec.endpoint import is_endpoint

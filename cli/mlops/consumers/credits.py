@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from mlops.journal.base import Journal
 from mlops.journal.caps import Caps
@@ -54,13 +54,6 @@ class Learner:
         return capped(value, reward_range(self.spec.reward, self.spec.reward_range, terms))
 
 
-@dataclass(slots=True)
-class _Pending:
-    """Outcomes of a request whose window is open."""
-
-    rows: dict[int, list[float]] = field(default_factory=dict)
-
-
 class CreditReader:
     """Reads credits from a journal, from where it was.
 
@@ -78,7 +71,8 @@ class CreditReader:
         self._at = Offset(start.decisions, 0 if self._rule.max_per_key else start.outcomes)
         self._start = start.outcomes
         self._closed = start.decisions
-        self._pending: dict[bytes, _Pending] = {}
+        # Rewards of requests whose window is open, by row, in the order of their outcomes.
+        self._pending: dict[bytes, dict[int, list[float]]] = {}
         # (time, outcomes read by then), to know from where a restarted reader has to read.
         self._marks: deque[tuple[int, int]] = deque()
         self._resume_outcomes = start.outcomes
@@ -155,8 +149,7 @@ class CreditReader:
             return
         reward = self._learner.reward_of(seen, arm)
         if reward is not None:
-            rows = self._pending.setdefault(seen.nonce, _Pending()).rows
-            values = rows.setdefault(seen.row, [])
+            values = self._pending.setdefault(seen.nonce, {}).setdefault(seen.row, [])
             # Read again after a restart, the same outcome stands where it stood.
             del values[seen.ordinal :]
             values.append(reward)
@@ -181,9 +174,9 @@ class CreditReader:
                 break
         self._advance(closed_ms)
 
-    def _worth(self, pending: _Pending | None, *, failed: bool) -> float | None:
+    def _worth(self, pending: dict[int, list[float]] | None, *, failed: bool) -> float | None:
         if pending is not None:
-            each = [_folded(values, self._rule.repeated) for values in pending.rows.values()]
+            each = [_folded(values, self._rule.repeated) for values in pending.values()]
             return sum(each) if self._rule.repeated == "sum" else sum(each) / len(each)
         if failed and self._rule.failed is not None:
             return self._rule.failed

@@ -47,21 +47,35 @@ class PolicyState:
         self._journal = context.journal
         self._clock = clock
         self._fold: _Fold | None = None
+        # Numbers of administrative rows and of voided outcomes that the fold knows of; None where
+        # it has to be made again.
+        self._known: tuple[int, int] | None = None
         self._look_at = 0
 
     def consume(self, batch: Batch) -> Consumed:
         """See `Consumer.consume`."""
         now_ms = self._clock()
-        if now_ms >= self._look_at:
+        if now_ms >= self._look_at or self._known is None:
             self._look_at = now_ms + _LOOK_EVERY_MS
-            self._fold = _follow(self._journal, self._fold)
-        # Where the journal fails, what was read until then is read again, by another fold.
-        fold, self._fold = self._fold, None
-        if fold is None:
+            self._follow()
+        if self._fold is None:
             return Consumed(0)
-        earned = fold.step(now_ms)
-        self._fold = fold
+        # Where the journal fails, what was read until then is read again, by another fold.
+        known, self._known = self._known, None
+        earned = self._fold.step(now_ms)
+        self._known = known
         return Consumed(earned)
+
+    def _follow(self) -> None:
+        """Learn for what is live now; nothing to do while nothing is deployed or voided."""
+        events, voided = self._journal.revision_events(), self._journal.count_voids()
+        if self._known == (len(events), voided):
+            return
+        live = next((event for event in reversed(events) if is_spec(event)), None)
+        same = live and self._fold and self._fold.revision == live.revision
+        if not (same and self._known and self._known[1] == voided):
+            self._fold = _begin(self._journal, events, voided, live) if live else None
+        self._known = len(events), voided
 
     def close(self) -> None:
         """See `Consumer.close`."""
@@ -72,7 +86,6 @@ class _Fold:
     """What one revision's policy has learnt.
 
     Attributes:
-        events: How many administrative rows there were when it was made.
         voided: How many outcomes were void then.
         revision: The revision.
         journal: Where epochs are published.
@@ -84,7 +97,6 @@ class _Fold:
         epoch: Its number.
     """
 
-    events: int
     voided: int
     revision: int
     journal: Journal
@@ -121,34 +133,15 @@ class _Fold:
         self.epoch, self.published, self.published_ms = number, shares, now_ms
 
 
-def _follow(journal: Journal, fold: _Fold | None) -> _Fold | None:
-    """Return the fold of the live revision; the same one while nothing is deployed or voided."""
-    events, voided = journal.revision_events(), journal.count_voids()
-    if fold is not None and fold.voided != voided:
-        fold = None
-    if fold is not None and fold.events == len(events):
-        return fold
-    live = next((event for event in reversed(events) if is_spec(event)), None)
-    if live is None or live.spec is None:
-        return None
-    if fold is not None and fold.revision == live.revision:
-        fold.events = len(events)
-        return fold
-    spec = from_dict(live.spec)
+def _begin(
+    journal: Journal, events: Sequence[RevisionEvent], voided: int, live: RevisionEvent
+) -> _Fold | None:
+    """Return the fold of the live revision; None if its policy does not learn."""
+    assert live.spec is not None
+    revision, spec = live.revision, from_dict(live.spec)
     policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
     if not policy.learns or len(spec.arms) < 2:
         return None
-    return _begin(journal, events, voided, live.revision, spec, policy)
-
-
-def _begin(
-    journal: Journal,
-    events: Sequence[RevisionEvent],
-    voided: int,
-    revision: int,
-    spec: DeploymentSpec,
-    policy: Policy,
-) -> _Fold:
     specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
     arms = {
         (number, position): now
@@ -168,7 +161,6 @@ def _begin(
         state, offset = State(newest.epoch, tuple(arm.weight for arm in spec.arms)), Offset()
     published = newest.probabilities if newest else tuple(arm.weight for arm in spec.arms)
     return _Fold(
-        events=len(events),
         voided=voided,
         revision=revision,
         journal=journal,

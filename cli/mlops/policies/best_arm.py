@@ -14,7 +14,7 @@ The integrand is a product of steps, each at F_k of another arm's mean and as wi
 posterior: a fixed grid misses those of an arm that is known a thousand times better. So [0, 1] is
 cut at F_k of quantiles of every other arm, and at such quantiles of its own, and each piece gets a
 Gauss-Legendre rule. Before they are scaled, the parts sum to 1 within 1e-11 for 2 to 6 arms of 1 to
-10 million outcomes (800 draws of such arms). Ten arms take some 30 ms.
+10 million outcomes (800 draws of such arms). Two arms take 1.4 ms, ten 95 ms.
 """
 
 from __future__ import annotations
