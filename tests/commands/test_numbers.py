@@ -23,7 +23,7 @@ from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-from tests.fixtures_deployment import Shop
+from tests.fixtures_deployment import Shop, wait_until
 
 COLUMNS = ["a", "b", "c", "d"]
 
@@ -157,9 +157,13 @@ def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
     assert "refused (4xx)" in shown
     assert "since the start" in shown
 
+    def reported() -> list[int]:
+        return [arm["refused"] for arm in garden.ok("report", "--json").document["arms"]]
+
+    # Answers do not wait for the journal.
+    wait_until(lambda: reported() == [0, refused])
     report = garden.ok("report", "--json").document
     assert report["reward"] == "exact"
-    assert [arm["refused"] for arm in report["arms"]] == [0, refused]
     (gate,) = [each for each in report["gates"] if each["name"] == "failures"]
     assert gate["passed"] is False
     share = 100 * refused / len(codes["picky"])
