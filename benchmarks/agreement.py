@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+_ENDS_S = 20.0
 _TAGS = """
     select v.version, t.key, t.value from model_versions v
     left join model_version_tags t on t.name = v.name and t.version = v.version
@@ -53,14 +55,36 @@ def disagreements(project: Path, name: str = "wine", *, settled: bool = True) ->
     serves = launch["served"]["number"]
     if settled and live != serves:
         yield f"the ledger calls revision {live} live, the server has {serves}"
+    fault = _answers(launch["port"])
+    # A command that was killed may have told it to end, and the next one starts it.
+    deadline = time.monotonic() + _ENDS_S
+    while fault and not settled and time.monotonic() < deadline:
+        if not _is_locked(state_file.with_suffix(".lock")):
+            return
+        time.sleep(0.2)
+        fault = _answers(launch["port"])
+    if fault:
+        yield fault
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a process holds a lock on a file; asked of the kernel, to disturb nobody."""
     try:
-        with urllib.request.urlopen(
-            f"http://127.0.0.1:{launch['port']}/v2/health/ready", timeout=10
-        ) as answer:
-            if answer.status != 200:
-                yield f"the server answers {answer.status}"
+        inode = path.stat().st_ino
+    except FileNotFoundError:
+        return False
+    held = Path("/proc/locks").read_text().splitlines()
+    return any(f":{inode} " in line for line in held)
+
+
+def _answers(port: int) -> str:
+    """Say why a server is not ready; nothing if it is."""
+    url = f"http://127.0.0.1:{port}/v2/health/ready"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return "" if answer.status == 200 else f"the server answers {answer.status}"
     except (OSError, urllib.error.URLError) as error:
-        yield f"the server does not answer: {error}"
+        return f"the server does not answer: {error}"
 
 
 def outcomes(project: Path, name: str = "wine") -> dict[bytes, int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import http.client
 import os
 import random
 import re
@@ -16,80 +15,55 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import durability
 from agreement import disagreements
 from common import free_port, state_of, wait_for
 from customers import Crowd
+from every_command import EVERY, LOOK, REASON
+from fault_clocks import clock, server_clock
+from fault_disks import file_size, full, read_only
+from fault_stage import (
+    AB,
+    SPLITS,
+    SkippedError,
+    Stage,
+    audited,
+    becomes,
+    get,
+    port_of,
+    post,
+)
 from faulty_proxy import FaultyProxy, Mode, faulty
-from forked_commands import Said, command
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.postgresql import PostgreSQL, find_programs
 
-_AB = ("deploy", "--ab", "wine/1", "wine/2")
-_SPLITS = ("50/50", "70/30", "20/80", "90/10")
-_COMES_BACK_S = 60.0
-_REASON = "a fault is played"
-_LOOK = (("status",), ("report",), ("history",), ("models", "list"), ("logs",), ("doctor",))
 #: Address space beyond that of the imports, from which commands may or may not come through.
 _MEMORY_MIB = (8, 32, 64, 128, 256, 512, 1024)
 
 
-class SkippedError(Exception):
-    """The scene cannot be played here."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """What a scene is played with.
-
-    Attributes:
-        project: A project of its own with `wine/1` and `wine/2`, nothing deployed.
-        rounds: How often to harm.
-        chance: Chooses what and when.
-        say: Prints a figure.
-    """
-
-    project: Path
-    rounds: int
-    chance: random.Random
-    say: Callable[[str], None]
-
-    def run(self, *words: str, **more: float) -> Said:
-        """Run a command."""
-        return command(self.project, *words, **more)  # type: ignore[arg-type] # memory is whole
-
-    def must(self, *words: str) -> Iterator[str]:
-        """Run a command that has to succeed."""
-        said = self.run(*words)
-        yield from said.faults()
-        if said.code:
-            yield f"mlops {' '.join(words)} ends with {said.code}: {said.text.strip()[-300:]}"
-
-
 def commands(stage: Stage) -> Iterator[str]:
     """Kill commands at random moments; the next one goes on and all records agree."""
-    yield from stage.must(*_AB)
+    yield from stage.must(*AB)
     killed = 0
     for _ in range(stage.rounds):
         words = stage.chance.choice(_changes(stage.chance))
         said = stage.run(*words, kill_after_s=stage.chance.uniform(0.02, 1.5))
         killed += said.code == -signal.SIGKILL
         yield from said.faults()
-        yield from disagreements(stage.project, settled=False)
-        yield from stage.must(*_AB, "--split", stage.chance.choice(_SPLITS))
+        for fault in disagreements(stage.project, settled=False):
+            yield f"mlops {' '.join(words)}, killed after {said.took_s:.2f} s: {fault}"
+        yield from stage.must(*AB, "--split", stage.chance.choice(SPLITS))
         yield from disagreements(stage.project)
     stage.say(f"{killed} of {stage.rounds} commands were killed before they ended")
 
 
 def _changes(chance: random.Random) -> list[tuple[str, ...]]:
     return [
-        (*_AB, "--split", chance.choice(_SPLITS)),
-        ("promote", "--arm", "wine-2", "--force", _REASON),
+        (*AB, "--split", chance.choice(SPLITS)),
+        ("promote", "--arm", "wine-2", "--force", REASON),
         ("rollback",),
         ("models", "alias", "wine/2", f"alias{chance.randrange(3)}"),
         ("journal", "prune", "--older-than", "30"),
@@ -113,9 +87,9 @@ def disk(stage: Stage) -> Iterator[str]:
 
 def workers(stage: Stage) -> Iterator[str]:
     """Kill worker processes and consumers under load; the supervisor brings them back."""
-    yield from stage.must(*_AB, "--workers", "2")
+    yield from stage.must(*AB, "--workers", "2")
     state = state_of(stage.project)
-    port, pid = _port(state), int(str(state["pid"]))
+    port, pid = port_of(state), int(str(state["pid"]))
     crowd = Crowd(port, durability.bodies(stage.project), 2)
     killed = 0
     with crowd.at_work():
@@ -131,15 +105,7 @@ def workers(stage: Stage) -> Iterator[str]:
     yield from disagreements(stage.project)
     yield from stage.must("status")
     yield from stage.must("stop", "wine")
-    yield from _audited(stage, crowd)
-
-
-def _audited(stage: Stage, crowd: Crowd) -> Iterator[str]:
-    from audit import audit
-
-    found = audit(stage.project / ".mlops" / "journal" / "wine.db", crowd.diary())
-    if not found.sound:
-        yield f"the journal: {found}"
+    yield from audited(stage, crowd)
 
 
 def _children(pid: int) -> list[int]:
@@ -147,13 +113,10 @@ def _children(pid: int) -> list[int]:
     return [int(text) for text in said.split()]
 
 
-def _port(state: Mapping[str, Any]) -> int:
-    return int(state["launch"]["port"])
-
-
 def files(stage: Stage) -> Iterator[str]:
     """Tear and corrupt files of `.mlops` while the server is down; commands say what is wrong."""
-    yield from stage.must(*_AB)
+    yield from stage.must(*AB)
+    yield from stage.must("keys", "create", "shop", "--scope", "predict,feedback")
     yield from stage.must("stop", "wine")
     home = stage.project / ".mlops"
     whole = stage.project.with_name("whole")
@@ -162,7 +125,7 @@ def files(stage: Stage) -> Iterator[str]:
     for _ in range(stage.rounds):
         victim = _victim(home, stage.chance)
         how = _harm(victim, stage.chance)
-        for words in (*stage.chance.sample(_LOOK[:4], 2), (*_AB, "--dry-run")):
+        for words in (*stage.chance.sample(LOOK, 3), (*AB, "--dry-run")):
             said = stage.run(*words)
             failed += said.code != 0
             for fault in said.faults():
@@ -170,7 +133,7 @@ def files(stage: Stage) -> Iterator[str]:
         shutil.rmtree(home)
         shutil.copytree(whole, home, symlinks=True)
     stage.say(f"{stage.rounds} files harmed; {failed} commands refused, in a sentence")
-    yield from stage.must(*_AB)
+    yield from stage.must(*AB)
     yield from disagreements(stage.project)
 
 
@@ -205,39 +168,18 @@ def _harm(path: Path, chance: random.Random) -> str:
 
 def memory(stage: Stage) -> Iterator[str]:
     """Give commands less memory than they take; they end, and what is live goes on."""
-    yield from stage.must(*_AB)
+    yield from stage.must(*AB)
     ended: dict[int, int] = {}
     for _ in range(min(stage.rounds, 40)):
-        words = stage.chance.choice((*_LOOK, ("report", "--html", "r.html"), _AB))
+        words = stage.chance.choice((*EVERY, ("report", "--html", "r.html"), AB))
         size = stage.chance.choice(_MEMORY_MIB)
         said = stage.run(*words, memory=size << 20)
         ended[said.code] = ended.get(said.code, 0) + 1
         for fault in said.faults():
             yield f"{size} MiB: {fault}"
     stage.say(f"exit codes: {ended}")
-    yield from stage.must(*_AB)
+    yield from stage.must(*AB)
     yield from disagreements(stage.project)
-
-
-def clock(stage: Stage) -> Iterator[str]:
-    """Step the clock of commands back and forward, by libfaketime."""
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    if library is None:
-        raise SkippedError("libfaketime is not installed (Debian: apt-get install libfaketime)")
-    yield from stage.must(*_AB)
-    for shift in ("-2d", "+400d", "-3600s", "+90s"):
-        environ = {**os.environ, "LD_PRELOAD": str(library), "FAKETIME": shift}
-        for words in ((*_AB, "--split", stage.chance.choice(_SPLITS)), ("report",), ("status",)):
-            done = subprocess.run(
-                [sys.executable, "-m", "mlops", *words],
-                cwd=stage.project, env=environ, capture_output=True, text=True, check=False,
-            )  # fmt: skip
-            said = Said(words, done.returncode, done.stdout + done.stderr, 0.0)
-            yield from (f"clock {shift}: {fault}" for fault in said.faults())
-            if done.returncode:
-                yield f"clock {shift}: mlops {' '.join(words)}: {said.text[-300:]}"
-        yield from (f"clock {shift}: {each}" for each in disagreements(stage.project))
-    yield from stage.must(*_AB)
 
 
 @contextlib.contextmanager
@@ -266,20 +208,19 @@ def mlflow(stage: Stage) -> Iterator[str]:
     with _mlflow(stage) as proxy:
         os.environ["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{proxy.port}"
         try:
-            yield from stage.must(*_AB)
-            every = (*_LOOK[:5], (*_AB, "--dry-run"), ("train", "-P", "alpha=0.5"), ("rollback",))
+            yield from stage.must(*AB)
             modes: tuple[Mode, ...] = ("refuse", "hang", "cut", "corrupt", "slow")
             for mode in modes:
                 proxy.mode, proxy.delay_s = mode, 0.2
                 proxy.drop()
                 longest = ("", 0.0)
-                for words in every:
+                for words in EVERY:
                     said = stage.run(*words)
                     longest = max(longest, (words[0], said.took_s), key=lambda each: each[1])
                     yield from (f"MLflow, {mode}: {fault}" for fault in said.faults())
                 stage.say(f"{mode}: the longest was {longest[0]}, {longest[1]:.1f} s")
             proxy.mode = "fine"
-            yield from stage.must(*_AB)
+            yield from stage.must(*AB)
             yield from stage.must("status")
         finally:
             del os.environ["MLFLOW_TRACKING_URI"]
@@ -288,14 +229,14 @@ def mlflow(stage: Stage) -> Iterator[str]:
 def arms(stage: Stage) -> Iterator[str]:
     """Partition the router from a remote arm: the other arm answers, and so do health checks."""
     yield from stage.must("deploy", "--model", "wine/1", "--name", "far")
-    far = _port(state_of(stage.project, "far"))
+    far = port_of(state_of(stage.project, "far"))
     body = durability.bodies(stage.project)[0]
     try:
         with faulty(far, stage.chance) as proxy:
             os.environ["MLOPS_DEPLOY_PORT"] = str(durability.quiet_port())
             remote = f"far=mlflow+http://127.0.0.1:{proxy.port}"
             yield from stage.must("deploy", "--arm", "near=wine/2", "--arm", remote)
-            port = _port(state_of(stage.project))
+            port = port_of(state_of(stage.project))
             modes: tuple[Mode, ...] = ("refuse", "hang", "cut", "corrupt", "slow")
             for mode in modes:
                 proxy.mode = mode
@@ -304,7 +245,7 @@ def arms(stage: Stage) -> Iterator[str]:
                 proxy.mode = "fine"
                 proxy.drop()
                 # Our server leaves an arm that failed alone for a while.
-                if not _becomes(lambda: _post(port, body, "far") == 200):
+                if not becomes(lambda: post(port, body, "far") == 200):
                     yield f"{mode}: the arm does not come back"
             yield from stage.must("status")
         log = next((stage.project / ".mlops").rglob("wine.log"))
@@ -320,12 +261,12 @@ def _ask_both(stage: Stage, port: int, body: bytes, mode: str) -> Iterator[str]:
     for _ in range(min(stage.rounds, 20)):
         for arm, counts in statuses.items():
             started = time.monotonic()
-            status = _post(port, body, arm)
+            status = post(port, body, arm)
             slowest[arm] = max(slowest[arm], time.monotonic() - started)
             counts[status] += 1
             if status not in (200, 502, 503, 504):
                 yield f"{mode}: arm {arm} is answered {status}"
-        if _get(port, "/v2/health/live") != 200:
+        if get(port, "/v2/health/live") != 200:
             yield f"{mode}: the health check fails"
         if slowest["far"] > 5:
             break
@@ -333,40 +274,6 @@ def _ask_both(stage: Stage, port: int, body: bytes, mode: str) -> Iterator[str]:
     stage.say(f"{mode}: {shown}, slowest {slowest['near']:.2f} s and {slowest['far']:.2f} s")
     if set(statuses["near"]) != {200}:
         yield f"{mode}: the arm that is there suffers: {statuses['near']}"
-
-
-def _becomes(condition: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + _COMES_BACK_S
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.2)
-    return False
-
-
-def _post(port: int, body: bytes, arm: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    headers = {"content-type": "application/json", "X-Mlops-Arm": arm}
-    try:
-        connection.request("POST", "/invocations", body, headers)
-        answer = connection.getresponse()
-        answer.read()
-        return answer.status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
-
-
-def _get(port: int, path: str) -> int:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
 
 
 def postgresql(stage: Stage) -> Iterator[str]:
@@ -379,8 +286,8 @@ def postgresql(stage: Stage) -> Iterator[str]:
         database.start()
         os.environ["MLOPS_JOURNAL_URL"] = database.url
         try:
-            yield from stage.must(*_AB)
-            port = _port(state_of(stage.project))
+            yield from stage.must(*AB)
+            port = port_of(state_of(stage.project))
             crowd = Crowd(port, durability.bodies(stage.project), 2)
             with crowd.at_work():
                 for _ in range(min(stage.rounds, 20)):
@@ -389,7 +296,7 @@ def postgresql(stage: Stage) -> Iterator[str]:
                     time.sleep(stage.chance.uniform(0.0, 1.0))
                     database.start()
                 before = crowd.acknowledged()
-                if not _becomes(lambda: crowd.acknowledged() > before + 10):
+                if not becomes(lambda: crowd.acknowledged() > before + 10):
                     yield "feedback is not acknowledged again"
             yield from disagreements(stage.project)
             yield from stage.must("report")
@@ -432,6 +339,10 @@ SCENES: Mapping[str, Callable[[Stage], Iterator[str]]] = {
     "arms": arms,
     "mlflow": mlflow,
     "clock": clock,
+    "server-clock": server_clock,
+    "read-only": read_only,
+    "full": full,
+    "file-size": file_size,
     "commands": commands,
     "postgresql": postgresql,
     "workers": workers,

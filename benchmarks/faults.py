@@ -29,7 +29,8 @@ from pathlib import Path
 
 from common import machine, wine_project
 from durability import quiet_port
-from fault_scenes import SCENES, SkippedError, Stage
+from fault_scenes import SCENES
+from fault_stage import SkippedError, Stage
 from forked_commands import command, prepare
 
 

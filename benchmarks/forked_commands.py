@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import sys
-import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,11 @@ from pathlib import Path
 
 #: What a command may end with: see docs/command-line.md.
 _CODES = frozenset((*range(8), 10, 11, 12, 13, 130))
+
+
+#: What failed: in words, or in the line of a list of checks.
+_SENTENCE = re.compile(r"error|✗")
+_RAISED = re.compile(r"Traceback \(most recent call last\):\n(?:[ \t].*\n|\n)*(\S.*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +52,20 @@ class Said:
         if self.hung:
             yield f"{name}: no end after {self.took_s:.0f} s"
         elif "Traceback (most recent call last)" in self.text:
-            last = self.text.strip().splitlines()[-1]
-            yield f"{name}: traceback, {last[:200]}"
+            yield f"{name}: traceback, {_raised(self.text)}"
         elif self.code not in _CODES and self.code != -signal.SIGKILL:
             yield f"{name}: exit code {self.code}"
-        elif self.code in range(1, 8) and "error" not in self.text:
+        elif self.code in range(1, 8) and not _SENTENCE.search(self.text):
             yield f"{name}: exit code {self.code} without a sentence: {self.text[-200:]!r}"
+
+
+def _raised(text: str) -> str:
+    """Return what was raised last, and where."""
+    raised = list(_RAISED.finditer(text))
+    if not raised:
+        return text.strip().splitlines()[-1][:200]
+    where = [line.strip() for line in raised[-1][0].splitlines() if line.startswith("  File")]
+    return f"{raised[-1][1][:200]} in {where[-1] if where else '?'}"
 
 
 def prepare() -> None:
@@ -71,8 +85,9 @@ def command(
     folder: Path,
     *words: str,
     kill_after_s: float = 0.0,
-    enough_s: float = 90.0,
+    enough_s: float = 240.0,
     memory: int = 0,
+    file_bytes: int | None = None,
     environ: Mapping[str, str] | None = None,
 ) -> Said:
     """Run a command.
@@ -83,24 +98,35 @@ def command(
         kill_after_s: When to kill it with SIGKILL; 0 for never.
         enough_s: When to give it up.
         memory: Bytes of address space beyond those it begins with; 0 for no limit.
+        file_bytes: Most bytes that a file it writes may have, its output aside; None for no limit.
         environ: Further variables.
     """
-    with tempfile.TemporaryFile() as output:
-        started = time.monotonic()
-        pid = os.fork()
-        if pid == 0:
-            _be(folder, words, output.fileno(), memory, environ or {})
-        deadline = started + (kill_after_s or enough_s)
-        status = _wait(pid, deadline)
-        hung = status is None
-        if status is None:
-            os.kill(pid, signal.SIGKILL)
-            status = os.waitpid(pid, 0)[1]
-        took_s = time.monotonic() - started
-        output.seek(0)
-        text = output.read().decode(errors="replace")
+    started = time.monotonic()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _be(folder, words, writing, memory, file_bytes, environ or {})
+    os.close(writing)
+    printed: list[bytes] = []
+    reader = threading.Thread(target=_read, args=(reading, printed), daemon=True)
+    reader.start()
+    status = _wait(pid, started + (kill_after_s or enough_s))
+    hung = status is None
+    if status is None:
+        os.kill(pid, signal.SIGKILL)
+        status = os.waitpid(pid, 0)[1]
+    took_s = time.monotonic() - started
+    # A process that it leaves behind may hold the pipe open.
+    reader.join(1.0)
+    text = b"".join(printed).decode(errors="replace")
     code = os.waitstatus_to_exitcode(status)
     return Said(words, code, text, took_s, hung and not kill_after_s)
+
+
+def _read(pipe: int, into: list[bytes]) -> None:
+    with open(pipe, "rb", buffering=0) as file:
+        while data := file.read(1 << 16):
+            into.append(data)
 
 
 def _wait(pid: int, deadline: float) -> int | None:
@@ -113,7 +139,12 @@ def _wait(pid: int, deadline: float) -> int | None:
 
 
 def _be(
-    folder: Path, words: tuple[str, ...], output: int, memory: int, environ: Mapping[str, str]
+    folder: Path,
+    words: tuple[str, ...],
+    output: int,
+    memory: int,
+    file_bytes: int | None,
+    environ: Mapping[str, str],
 ) -> None:
     code = 99
     try:
@@ -122,6 +153,8 @@ def _be(
         os.dup2(output, 2)
         os.chdir(folder)
         os.environ.update(environ)
+        if file_bytes is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))
         if memory:
             limit = _address_space() + memory
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

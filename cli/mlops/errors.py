@@ -27,9 +27,13 @@ _NO_MEMORY = re.compile(r"failed to map segment|[Cc]annot allocate memory|can't 
 _OF_SYSTEM = frozenset(
     {
         errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EEXIST,
-        errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE,
+        errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.EMFILE, errno.EFBIG, errno.EIO,
     }
 )  # fmt: skip
+# As `tempfile` says it, also where all of them are full.
+_NO_TEMPORARY = "No usable temporary directory"
+#: What a write may meet, which does not say in which file.
+_OF_DISKS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 # A server begins with it what a model said of rows that it does not take; clients know it by that.
@@ -113,6 +117,8 @@ def of_system(error: Exception) -> MlopsError | None:
     'There is not enough memory for this command.'
     >>> of_system(ImportError("a.so: failed to map segment from shared object")).exit_code
     1
+    >>> of_system(OSError(errno.ENOSPC, "No space left on device")).message
+    'A file cannot be written: no space left on device.'
     >>> of_system(ImportError("No module named 'a'"))
     """
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
@@ -120,14 +126,31 @@ def of_system(error: Exception) -> MlopsError | None:
             "There is not enough memory for this command.",
             hint="Raise the limit (`ulimit -v`, the container's memory), or end something else.",
         )
-    if not isinstance(error, OSError) or error.errno not in _OF_SYSTEM or not error.filename:
+    if isinstance(error, OSError) and _NO_TEMPORARY in str(error):
+        return InvalidInputError(
+            "No folder for temporary files can be written.",
+            hint="Free space in `/tmp`, or set `TMPDIR` to a folder with space.",
+            reason="file",
+        )
+    if not isinstance(error, OSError) or error.errno not in _OF_SYSTEM:
         return None
     reason = error.strerror or os.strerror(error.errno)
+    if not error.filename:
+        return _of_disk(reason) if error.errno in _OF_DISKS else None
     return InvalidInputError(
         f"`{os.fsdecode(error.filename)}` cannot be used: {reason[:1].lower()}{reason[1:]}.",
         hint="Use a folder that you may write, on a disk with space; `mlops doctor` looks at it."
         if error.errno != errno.EMFILE
         else "Raise the limit of open files: `ulimit -n`.",
+        reason="file",
+    )
+
+
+def _of_disk(reason: str) -> MlopsError:
+    return InvalidInputError(
+        f"A file cannot be written: {reason[:1].lower()}{reason[1:]}.",
+        hint="`df -h` shows which disk is full; `ulimit -f` and `quota` show other limits. "
+        "Then run the command again.",
         reason="file",
     )
 

@@ -46,6 +46,7 @@ def test_the_independent_reader_sees_a_contradiction(shop: Shop, tmp_path: Path)
         (6, "error: MLflow does not answer.\n hint: …", ""),
         (1, "Traceback (most recent call last):\nValueError: x", "traceback, ValueError: x"),
         (1, "", "without a sentence"),
+        (1, "✓ python\n✗ disk  is full", ""),
         (99, "error: x", "exit code 99"),
         (-9, "", ""),
         (-11, "", "exit code -11"),
@@ -57,3 +58,16 @@ def test_how_a_command_may_end(code: int, text: str, fault: str) -> None:
     faults = list(Said(("report",), code, text, 0.1).faults())
     assert bool(faults) == bool(fault)
     assert all(fault in each for each in faults)
+
+
+def test_the_scenes_know_every_command() -> None:
+    from every_command import EVERY, LEFT_OUT
+    from typer.main import get_command
+
+    from mlops.commands.app import app
+
+    known = {words[:2] for words in EVERY} | {words[:1] for words in (*EVERY, *LEFT_OUT)}
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", {})
+        for words in [(name, each) for each in inner] if inner else [(name,)]:
+            assert words in known

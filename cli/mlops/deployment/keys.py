@@ -184,11 +184,14 @@ def _write(where: Places, keys: Sequence[Key]) -> None:
     """Write the file in one step and mode 0600, so that a server never reads half of it."""
     draft = where.keys.with_suffix(f".keys.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(write_keys(keys))
-        file.flush()
-        os.fsync(descriptor)
-    draft.replace(where.keys)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(write_keys(keys))
+            file.flush()
+            os.fsync(descriptor)
+        draft.replace(where.keys)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

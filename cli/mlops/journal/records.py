@@ -416,7 +416,7 @@ class Loss:
     """Rows of a kind that had to be shed.
 
     Attributes:
-        kind: `decision`, or `shadow` for a copy of a request.
+        kind: `decision`, `shadow` for a copy of a request, or `features` of a decision.
         count: How many.
         time_ms: When that was written down, milliseconds since 1970 in UTC.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.settings.secrets import look_up
@@ -36,6 +37,19 @@ def journal_url(reference: str, deployment: str) -> str:
         return url
     named = parsed.update_query_dict({"schema": _schema(deployment)})
     return named.render_as_string(hide_password=False)
+
+
+def journal_folder(url: str) -> Path | None:
+    """Return the folder of a journal's file; None where it has none on this machine.
+
+    >>> journal_folder("sqlite:///a/b.db")
+    PosixPath('a')
+    >>> journal_folder("postgresql+psycopg://db.example/mlops")
+    """
+    parsed = _parse(url)
+    if parsed is None or parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    return Path(parsed.database).parent
 
 
 def has_password(url: str) -> bool:

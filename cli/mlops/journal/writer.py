@@ -298,7 +298,7 @@ class JournalWriter:
         """Count rows of a kind that had to be let go; written down with the next batch.
 
         Args:
-            kind: `decision`, or `shadow` for a copy of a request.
+            kind: `decision`, `shadow` for a copy of a request, or `features` of a decision.
             count: How many.
         """
         with self._lock:

@@ -171,6 +171,8 @@ def quieten() -> None:
     # Alembic tells of each of 60 migrations.
     for name in ("mlflow", "alembic", "git"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # A traceback with the SQL and its parameters, of errors that it raises too.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:

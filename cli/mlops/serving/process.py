@@ -22,7 +22,7 @@ from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.null import open_journal
 from mlops.journal.records import StoredOutcome
-from mlops.journal.url import journal_url
+from mlops.journal.url import journal_folder, journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
 from mlops.registry.cache_lease import Lease
@@ -88,14 +88,18 @@ class Process:
         key = read_key(launch.key_file)
         self.gate = open_gate(launch, places)
         self.tls = ServerTls(launch.tls) if launch.tls else None
-        self._journal: Journal = open_journal(journal_url(launch.journal_url, launch.name))
+        url = journal_url(launch.journal_url, launch.name)
+        self._journal: Journal = open_journal(url)
         self._hold = Lease()
         self._keep(launch.served)
         live = load_revision(launch.served, known=launch.runtimes)
         self._writer = JournalWriter(self._journal, self._learn)
         self._metrics = Metrics(launch.name, self._numbers)
         self._shadows = Shadows(key, self._writer, self._metrics)
-        recorder = Recorder(self._writer, self._metrics, self._shadows, launch.features)
+        recorder = Recorder(
+            self._writer, self._metrics, self._shadows, launch.features, journal_folder(url)
+        )
+        self._limits = recorder.limits
         self.plane = DataPlane(live, key, recorder)
         self._same_rows = SameRows(self.plane)
         self._watch = Watch(self.plane, self._metrics)
@@ -356,14 +360,16 @@ class Process:
             counts: What all processes have counted; by default this is the only one.
         """
         totals = await asyncio.to_thread(self._totals)
+        found: Counts = counts or pickle.loads(self.snapshot())  # noqa: S301 - ours
+        left_out = int(found.single.get(families.JOURNAL_FEATURES, 0))
         return {
             "name": self.launch.name,
             "pid": os.getpid(),
             "url": self.launch.url,
             "grpc": self.launch.grpc,
             "started_ms": self.started_ms,
-            **status_of(self.plane.live, counts or pickle.loads(self.snapshot())),  # noqa: S301 - ours
-            "warnings": self.warnings,
+            **status_of(self.plane.live, found),
+            "warnings": [*self.warnings, *self._limits.warnings(left_out)],
             "journal": totals,
         }
 
@@ -390,6 +396,7 @@ class Process:
             families.REVISION: self.launch.served.revision.number,
             families.JOURNAL_PENDING: self._writer.pending,
             families.JOURNAL_SHED: self._writer.shed,
+            families.JOURNAL_FEATURES: self._limits.left_out,
             families.SHADOW_WAITING: self._shadows.waiting,
         }
 

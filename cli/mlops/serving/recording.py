@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlops.journal.features import features_of
@@ -18,6 +19,7 @@ from mlops.protocols.base import (
 from mlops.protocols.http_status import http_status
 from mlops.serving.assignment import Assignment
 from mlops.serving.context import RequestContext
+from mlops.serving.feature_limits import FeatureLimits
 from mlops.serving.metrics import Metrics
 from mlops.serving.predictions import rows_of
 from mlops.serving.revision import LiveRevision
@@ -40,6 +42,7 @@ class Recorder:
         metrics: Takes the counts.
         shadows: Get copies of what was answered.
         features: `all`, `none` or the names of the features to keep with each decision.
+        folder: On the journal's disk, which features may not fill; None for another machine's.
     """
 
     def __init__(
@@ -48,11 +51,13 @@ class Recorder:
         metrics: Metrics,
         shadows: Shadows,
         features: str | tuple[str, ...],
+        folder: Path | None = None,
     ) -> None:
         self.metrics = metrics
         self._writer = writer
         self._shadows = shadows
         self._features = features
+        self.limits = FeatureLimits(folder, lambda: writer.count_shed("features", 1))
 
     def keep(
         self,
@@ -62,6 +67,8 @@ class Recorder:
     ) -> Kept:
         """Copy what is to be kept; takes as long as reading the rows did."""
         features = features_of(request.payload, self._features, live.signature.names)
+        if features is not None and not self.limits.admit(len(features)):
+            features = None
         return Kept(features, None if prediction is None else rows_of(prediction, request.n_rows))
 
     def record(

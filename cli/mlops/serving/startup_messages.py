@@ -113,6 +113,7 @@ def status_of(live: LiveRevision, counts: Counts) -> dict[str, Any]:
         "pending": int(counts.single.get(families.JOURNAL_PENDING, 0)),
         "consumers": [_consumer(each) for each in counts.consumers],
         "shed": int(counts.single.get(families.JOURNAL_SHED, 0)),
+        "features_left_out": int(counts.single.get(families.JOURNAL_FEATURES, 0)),
     }
 
 

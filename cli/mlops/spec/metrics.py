@@ -183,6 +183,12 @@ JOURNAL_SHED = Family(
     "Decisions shed; the journal lacks their rows.",
     _SERVER,
 )
+JOURNAL_FEATURES = Family(
+    "mlops_journal_features_left_out",
+    "counter",
+    "Requests written without their features: too large, or the disk was nearly full.",
+    _SERVER,
+)
 
 _CONSUMER = (*_SERVER, "consumer")
 CONSUMER_LAG = Family(
@@ -246,6 +252,7 @@ FAMILIES = (
     REVISION,
     JOURNAL_PENDING,
     JOURNAL_SHED,
+    JOURNAL_FEATURES,
     CONSUMER_LAG,
     CONSUMER_LAG_SECONDS,
     CONSUMER_SENT,

@@ -391,8 +391,9 @@ def _write(path: Path, document: dict[str, Any]) -> None:
         draft.write_text(text + "\n", encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        # On a full disk it is there with no bytes in it.
-        draft.unlink(missing_ok=True)
+        # On a full disk it is there with no bytes in it; a read-only one refuses this too.
+        with contextlib.suppress(OSError):
+            draft.unlink(missing_ok=True)
         raise MlopsError(
             f"`{path}` cannot be written: {error}.", hint="Free space, or mend the folder's rights."
         ) from error

@@ -158,8 +158,10 @@ def _server(spec: DeploymentSpec, queries: Queries) -> Iterator[Panel]:
         (
             (queries.now(m.JOURNAL_PENDING), "waiting"),
             (queries.grown(m.JOURNAL_SHED, WINDOW), "shed"),
+            (queries.grown(m.JOURNAL_FEATURES, WINDOW), "without features"),
         ),
-        "Decisions that wait to be written, and those that were shed within the window.",
+        "Decisions that wait to be written, and those that were shed, or written without their "
+        "features, within the window.",
     )
     if any(model.endpoint for model in spec.models):
         up = f"min by (arm) ({queries.of(m.ENDPOINT_UP)})"

@@ -1,0 +1,68 @@
+"""Whoever may predict cannot fill the journal's disk with features."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from mlops.serving.feature_limits import MAX_BYTES, FeatureLimits
+from tests.serving.models import ROWS, records
+from tests.serving.server import Server
+
+_GB = 1_000_000_000
+
+
+def test_features_of_one_request_are_bounded(server: Server) -> None:
+    status = server.admin("GET", "/status").json
+    row = records(ROWS[:1])[0]
+    # No model asks for it, and it would be kept.
+    large = server.predict([{**row, "note": "x" * (MAX_BYTES + 1)}])
+    small = server.predict([{**row, "note": "x"}])
+    assert [large.status, small.status] == [200, 200]
+    answer = server.post("/feedback", {"request_id": large.request_id, "reward": 1})
+    assert answer.json["counts"] == {"accepted": 1}
+    with contextlib.closing(server.journal()) as journal:
+        assert journal.losses()["features"] == 1
+    with contextlib.closing(sqlite3.connect(server.folder / "journal.db")) as database:
+        newest = database.execute("select features from decisions order by seq desc limit 2")
+        assert [features is None for (features,) in newest] == [False, True]
+    now = server.admin("GET", "/status").json
+    assert now["features_left_out"] - status["features_left_out"] == 1
+    assert "larger than 4 MiB" in now["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "kept"),
+    [
+        (100 * _GB, 1 * _GB, True),
+        (100 * _GB, _GB // 4, False),
+        # A small disk, of which 500 MB are half.
+        (_GB, _GB // 10, True),
+        (_GB, _GB // 25, False),
+    ],
+)
+def test_features_are_the_first_to_go(total: int, free: int, kept: bool) -> None:
+    counted: list[int] = []
+    limits = FeatureLimits(Path("/"), lambda: counted.append(1), lambda _: (total, free))
+    assert limits.admit(100) is kept
+    assert len(counted) == limits.left_out == int(not kept)
+    assert bool(limits.warnings(limits.left_out)) is not kept
+
+
+def test_the_disk_is_looked_at_again() -> None:
+    now, space = [0.0], [0]
+    limits = FeatureLimits(
+        Path("/"), lambda: None, lambda _: (10 * _GB, space[0]), clock=lambda: now[0]
+    )
+    assert not limits.admit(1)
+    space[0] = 5 * _GB
+    assert not limits.admit(1)
+    now[0] = 1.5
+    assert limits.admit(1)
+    # Sooner, where much is kept: an attacker does not wait for a second.
+    space[0] = 0
+    assert [limits.admit(MAX_BYTES) for _ in range(6)] == [True] * 3 + [False] * 3
+    assert "nearly full" in limits.warnings(2)[0]
