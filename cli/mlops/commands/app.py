@@ -26,6 +26,7 @@ from mlops.commands import (
     predict,
     project,
     promotion,
+    ramp,
     report,
     start,
     stores,
@@ -70,6 +71,7 @@ app.command(rich_help_panel=_LOOP)(plan.plan)
 app.command(rich_help_panel=_LOOP)(deploy.deploy)
 app.command(rich_help_panel=_LOOP)(feedback.feedback)
 app.command(rich_help_panel=_LOOP)(report.report)
+app.command(rich_help_panel=_LOOP)(ramp.ramp)
 app.command(rich_help_panel=_LOOP)(promotion.promote)
 app.command(rich_help_panel=_LOOP)(promotion.rollback)
 app.command(rich_help_panel=_LOOK)(operate.status)

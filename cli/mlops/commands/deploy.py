@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _MODELS = "Models (one of these ways)"
 _TRAFFIC = "Traffic"
+_RAMP = "Ramp of a canary"
 _FEEDBACK = "Feedback"
 _VERDICT = "Verdict"
 _SERVER = "Server"
@@ -73,6 +74,44 @@ def deploy(
             rich_help_panel=_TRAFFIC,
         ),
     ] = None,
+    ramp: Annotated[
+        str,
+        typer.Option(
+            metavar="5,25,50,100",
+            help="Shares that the canary is to get one after the other, in per cent; `mlops ramp` "
+            "moves it.",
+            show_default=False,
+            rich_help_panel=_RAMP,
+        ),
+    ] = "",
+    every: Annotated[
+        str,
+        typer.Option(
+            metavar="30m",
+            help="Least time of a step.",
+            show_default="30m",
+            rich_help_panel=_RAMP,
+        ),
+    ] = "",
+    advance: Annotated[
+        str,
+        typer.Option(
+            metavar="not-worse|unless-worse",
+            autocompletion=completion.one_of("not-worse", "unless-worse"),
+            help="End a step when every guardrail is shown to be kept, or unless one is shown to "
+            "be broken; the step to 100 always asks for the first.",
+            show_default="not-worse",
+            rich_help_panel=_RAMP,
+        ),
+    ] = "",
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Let a process beside the server move the ramp, without `mlops ramp`.",
+            rich_help_panel=_RAMP,
+        ),
+    ] = False,
     shadow: Annotated[
         list[str] | None,
         typer.Option(
@@ -541,6 +580,7 @@ def deploy(
             "model": model,
             "arms": arm or (),
             "canary": canary,
+            "ramp": {"steps": ramp, "every": every, "advance": advance, "auto": auto},
             "split": split,
             "shadows": shadow or (),
         },
@@ -561,6 +601,7 @@ def deploy(
         "--grpc-port": grpc_port,
         "--foreground": foreground,
         "--isolate": isolate,
+        "--auto": auto,
         "--tls-cert": tls_cert,
         "--tls-key": tls_key,
         "--tls-client-ca": tls_client_ca,
@@ -713,6 +754,7 @@ def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = 
     from mlops.deployment.curl_example import curl
     from mlops.deployment.runtime_files import deployment_name
     from mlops.settings import load_settings
+    from mlops.spec.ramp import describe_ramp
 
     spec, state = result.plan.after, result.state
     out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
@@ -727,12 +769,16 @@ def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = 
         for line in notes[:3]:
             out.print(f"[yellow]  {name}: {escape(line)}[/]")
     out.print(escape(curl(state)), soft_wrap=True)
+    if spec.ramp:
+        out.print(f"[dim]ramp {escape(describe_ramp(spec.ramp))}[/]")
     for path in monitoring:
         out.print(f"[dim]monitoring[/] {escape(path)}")
     # The project's own deployment is meant where none is named.
     settings = load_settings()
     name = "" if spec.name == deployment_name(settings) else f" {spec.name}"
     steps = ["mlops report"] if len(spec.arms) > 1 else ["mlops status"]
+    if spec.ramp and not spec.ramp.auto:
+        steps.append("mlops ramp")
     if len(spec.arms) > 1 and settings.feedback.data:
         steps.insert(0, "mlops feedback")
     next_steps(out, [*(f"{step}{name}" for step in steps), f"mlops stop {spec.name}"])

@@ -13,7 +13,7 @@ _SAID: list[str] = []
 #: From this phase on a revision is in the ledger.
 RECORDING = "Recording"
 #: Commands that change a deployment.
-CHANGES = ("deploy", "start", "promote", "rollback")
+CHANGES = ("deploy", "start", "promote", "ramp", "rollback")
 
 
 def start_uninterrupted() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -24,13 +25,14 @@ from mlops.commands.arguments import (
     its_server,
 )
 from mlops.commands.output import Json, moment, next_steps, plain, show
+from mlops.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from mlops.registry.ledger import Entry
     from mlops.spec.deployment import DeploymentSpec
-    from mlops.workflows.promotion import Moved
+    from mlops.workflows.promotion import Moved, NotMoved
     from mlops.workflows.uptime import Span
 
 # So many stretches of time of one revision are shown.
@@ -50,6 +52,14 @@ def promote(
             show_default=False,
         ),
     ] = "",
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Act on the verdict and on nothing else: where it is not to promote, change "
+            "nothing, say why, and exit as `mlops report --exit-code`.",
+        ),
+    ] = False,
     url: Url = "",
     token: Token = "",
     header: Header = None,
@@ -68,21 +78,44 @@ def promote(
     """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
+    from mlops.workflows.promotion import NotMoved, promote_by_verdict
     from mlops.workflows.promotion import promote as move
 
+    if auto and (arm or force):
+        raise UsageError(
+            "`--auto` acts on the verdict alone: it goes with neither `--arm` nor `--force`."
+        )
     there = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
+    choose = promote_by_verdict if auto else partial(move, arm=arm, force=force)
     with PhaseProgress() as progress:
-        moved = move(
+        moved = choose(
             load_settings(flags=flags_of(kubeconfig, context, timeout)),
             name,
-            arm=arm,
-            force=force,
             dry_run=dry_run,
             elsewhere=there,
             say=progress.phase,
             on_wait=progress.line,
         )
+    if isinstance(moved, NotMoved):
+        _leave(moved, as_json)
     show(plain(moved), as_json=as_json, render=lambda out: _render_moved(out, moved, dry_run))
+
+
+def _leave(found: NotMoved, as_json: bool) -> NoReturn:
+    """Say why nothing was promoted, and exit as the report does."""
+    from rich.markup import escape
+
+    from mlops.monitoring.verdict import EXIT_CODES, FINISHED
+
+    show(
+        {**plain(found), "changed": False},
+        as_json=as_json,
+        render=lambda out: out.print(
+            f"[bold]{found.name}[/] stays as it is: [yellow]{found.decision}[/]  "
+            f"{escape(found.reason)}"
+        ),
+    )
+    raise typer.Exit(FINISHED if found.finished else EXIT_CODES[found.decision])
 
 
 def rollback(

@@ -30,7 +30,7 @@ _COMMAND_LINE = "command line"
 #: How the origin of a kept setting begins.
 KEPT = "revision "
 #: Options that no setting stands for.
-SPLIT, SHADOW = "split", "shadow"
+SPLIT, SHADOW, RAMP = "split", "shadow", "ramp"
 _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "reward": ("feedback.reward", "feedback.reward_range", "feedback.costs"),
     "reward-range": ("feedback.reward_range",),
@@ -83,7 +83,7 @@ _SPEC = (
 )
 _USUAL = ("squared-error", "exact", "log-loss")
 #: What `--reset` takes.
-RESETS = (*_SETTINGS, SPLIT, SHADOW)
+RESETS = (*_SETTINGS, SPLIT, SHADOW, RAMP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Literal
 from mlops.spec.analysis import describe_changes, write_horizon
 from mlops.spec.attribution import describe
 from mlops.spec.deployment import DeploymentSpec, Shadow
+from mlops.spec.ramp import describe_ramp
 
 Kind = Literal["create", "update", "start", "nothing"]
 
@@ -91,6 +92,9 @@ def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[st
         was_end, end = (write_horizon(its.horizon, its.horizon_days) for its in (before, after))
         if was_end != end:
             lines.append(f"~ horizon  {end or 'none'}  (was {was_end or 'none'})")
+        if before.ramp != after.ramp:
+            was_ramp, its_ramp = describe_ramp(before.ramp), describe_ramp(after.ramp)
+            lines.append(f"~ ramp  {its_ramp}  (was {was_ramp})")
         changes = describe_changes(before.analysis, after.analysis)
         lines += [f"~ {name}  {new}  (was {old})" for name, new, old in changes]
         if after.redraw and after.sticky_by:

@@ -19,7 +19,7 @@ from mlops.deployment.arm_options import (
     read_split,
     shares,
 )
-from mlops.deployment.keeping import KEPT, SHADOW, SPLIT, Kept
+from mlops.deployment.keeping import KEPT, RAMP, SHADOW, SPLIT, Kept
 from mlops.deployment.naming import arm_names
 from mlops.deployment.runtime_files import deployment_name
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
@@ -27,7 +27,7 @@ from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
 from mlops.rewards import REWARDS
 from mlops.rewards.cost import COST
-from mlops.rewards.guardrails import check_guardrails
+from mlops.rewards.guardrails import ERRORS, check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
 from mlops.settings import Settings
@@ -36,6 +36,7 @@ from mlops.spec.analysis import Analysis, read_analysis, read_horizon
 from mlops.spec.attribution import Attribution, read_attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
 from mlops.spec.model import ModelVersion
+from mlops.spec.ramp import Ramp, describe_ramp, read_ramp
 
 _FEEDBACK_KEYS = (
     "window", "missing", "failed", "repeated", "max_per_unit", "max_per_key", "outcome_ids",
@@ -48,6 +49,8 @@ _SPEC_KEYS = (
 _REWARD = ("reward", "reward_range")
 _ARM_KEYS = ("name", "model", "weight")
 _SHADOW_KEYS = ("name", "model", "percent")
+# A ramp that declares no guardrail watches this one: one request in a hundred.
+_RAMP_GUARDRAILS = ((ERRORS, 0.01),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,8 @@ class DeployRequest:
         kept: What is kept of the live revision's settings, for people.
         based_on: Number of that revision; None if it was not looked at.
         costs: (truth, prediction, cost) of the reward `cost`.
+        ramp: How the share of the canary grows.
+        keep_ramp: Whether the live ramp goes on where the arms and their weights are kept.
     """
 
     arms: tuple[ArmRequest, ...]
@@ -97,6 +102,8 @@ class DeployRequest:
     kept: tuple[str, ...] = ()
     based_on: int | None = None
     costs: tuple[tuple[str, str, float], ...] = ()
+    ramp: Ramp | None = None
+    keep_ramp: bool = False
 
 
 def read_request(
@@ -106,6 +113,7 @@ def read_request(
     model: str | None = None,
     arms: Sequence[str] = (),
     canary: str | None = None,
+    ramp: Mapping[str, Any] | None = None,
     split: str | None = None,
     shadows: Sequence[str] = (),
     file: Path | None = None,
@@ -120,6 +128,8 @@ def read_request(
         model: One model.
         arms: Arms, as `name=REF:weight`.
         canary: A model beside `model` and its share, as `REF=PERCENT`.
+        ramp: How that share grows: `steps`, `every`, `advance` and `auto`, as `read_ramp` reads
+            them.
         split: Share of each arm.
         shadows: Shadows, as `REF=PERCENT`.
         file: A spec file, which says everything: nothing of the live revision is kept.
@@ -139,6 +149,10 @@ def read_request(
         )
     if canary and not model:
         raise UsageError("`--canary` goes with `--model REF`, which gets the rest of the traffic.")
+    if ramp and ramp["steps"] and not canary:
+        raise UsageError("`--ramp` goes with `--canary REF=PERCENT`, whose share it grows.")
+    if ramp and not ramp["steps"] and any(ramp.values()):
+        raise UsageError("`--every`, `--advance` and `--auto` go with `--ramp 5,25,50,100`.")
     if split and (canary or file):
         raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
     copies = tuple(read_shadow(text) for text in shadows)
@@ -157,14 +171,36 @@ def read_request(
         if split and any(arm.weight is not None for arm in wanted):
             raise UsageError("Give weights with `--split` or with the arms, not with both.")
     request = _request(settings, read_split(wanted, split) if split else wanted, copies)
+    if ramp and ramp["steps"]:
+        request = _with_ramp(request, ramp)
     return replace(
         request,
         live=live,
+        keep_ramp=RAMP not in reset and SPLIT not in reset,
         keep_split=SPLIT not in reset,
         keep_shadows=SHADOW not in reset and not copies,
         given=kept.given if kept else (),
         kept=kept.lines if kept else (),
     )
+
+
+def _with_ramp(request: DeployRequest, ramp: Mapping[str, Any]) -> DeployRequest:
+    plan = read_ramp(**ramp, canary_percent=request.arms[1].weight or 0.0)
+    analysis = request.analysis
+    if not analysis.guardrails:
+        analysis = replace(analysis, guardrails=_RAMP_GUARDRAILS)
+    return replace(request, ramp=plan, analysis=analysis)
+
+
+def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:
+    """Return the ramp; the live one where what it moves stays as it is."""
+    live = request.live
+    if request.ramp or live is None or not request.keep_ramp:
+        return request.ramp
+    same = [(arm.name, arm.model.identity, arm.weight) for arm in arms] == [
+        (arm.name, arm.model.identity, arm.weight) for arm in live.arms
+    ]
+    return live.ramp if same else None
 
 
 def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
@@ -192,10 +228,12 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     percents = [shadow.percent / 100 for shadow in request.shadows]
     shadows = tuple(map(Shadow, names[n:], models[n:], percents))
     weights = _weights(request, names[:n])
+    arms = tuple(map(Arm, names[:n], models[:n], weights))
     return check(
         DeploymentSpec(
             name=request.name,
-            arms=tuple(map(Arm, names[:n], models[:n], weights)),
+            arms=arms,
+            ramp=_ramp(request, arms),
             sticky_by=request.sticky_by,
             reward=request.reward,
             reward_range=request.reward_range,
@@ -235,6 +273,8 @@ def kept_lines(request: DeployRequest, spec: DeploymentSpec) -> tuple[str, ...]:
     weights = [arm.weight for arm in spec.arms]
     if unsaid and not math.isclose(min(weights), max(weights)):
         lines.append("split " + "/".join(f"{100 * weight:.4g}" for weight in weights))
+    if spec.ramp and not request.ramp:
+        lines.append(f"ramp {describe_ramp(spec.ramp)}")
     if not request.shadows:
         lines += [f"shadow {shadow.name}" for shadow in spec.shadows]
     return tuple(lines)

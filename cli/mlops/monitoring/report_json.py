@@ -32,7 +32,7 @@ def report_json(
 
 def report_document(report: Report) -> dict[str, Any]:
     """Return a report as JSON data."""
-    document: dict[str, Any] = _finite(dataclasses.asdict(report))
+    document: dict[str, Any] = finite(dataclasses.asdict(report))
     return document
 
 
@@ -42,21 +42,31 @@ def read_report(document: Any) -> Report:  # noqa: ANN401 - JSON data
     Raises:
         InvalidInputError: It is of another form.
     """
+    found: Report = read_record(Report, document)
+    return found
+
+
+def read_record(kind: Any, document: Any) -> Any:  # noqa: ANN401 - any record
+    """Read a record out of what `finite` has made of it.
+
+    Raises:
+        InvalidInputError: It is of another form.
+    """
     try:
-        found: Report = _record(Report, document)
+        return _record(kind, document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"This is no report that can be read: {error!r}.",
             hint="Is the server of the same release as this program?",
         ) from error
-    return found
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
+def finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
+    """Write bounds that are not known yet as null: JSON has no NaN and no infinity."""
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

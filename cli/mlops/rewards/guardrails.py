@@ -10,12 +10,17 @@ from mlops.rewards import REWARDS
 
 #: What a request has without any feedback; lower is better.
 LATENCY, ERRORS, REFUSALS = "latency_ms", "errors", "refusals"
-OF_REQUESTS = (LATENCY, ERRORS, REFUSALS)
+#: Quantiles of the latency, milliseconds.
+QUANTILES = {"latency_p50_ms": 0.5, "latency_p90_ms": 0.9, "latency_p95_ms": 0.95,
+             "latency_p99_ms": 0.99}  # fmt: skip
+OF_REQUESTS = (LATENCY, *QUANTILES, ERRORS, REFUSALS)
+#: The reward of the experiment itself.
+OWN_REWARD = "reward"
 
 
 def check_guardrails(declared: Iterable[tuple[str, float]]) -> None:
     """Raise an `InvalidInputError` unless all metrics are known and all margins positive."""
-    known = [*OF_REQUESTS, *(name for name in REWARDS if REWARDS.load(name).is_derived)]
+    known = [*OF_REQUESTS, OWN_REWARD, *(name for name in REWARDS if REWARDS.load(name).is_derived)]
     for name, margin in declared:
         if name not in known:
             raise InvalidInputError(

@@ -131,7 +131,7 @@ def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
     if launch.journal_url == NO_JOURNAL:
         return {}
     # The policy's is always there: which policy is live changes while the server runs.
-    found: dict[str, dict[str, Any]] = {name: {} for name in (*launch.consumers, "policy")}
+    found: dict[str, dict[str, Any]] = {name: {} for name in (*launch.consumers, "policy", "ramp")}
     if launch.journal_max_mb:
         found["journal-size"] = {"max_mb": launch.journal_max_mb}
     return found

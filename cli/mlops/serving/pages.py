@@ -77,6 +77,7 @@ class Pages:
         secured: Says whether callers must send a key.
         report: Writes the page of the report; without it there is none.
         evidence: Writes the report as JSON; likewise.
+        verdict: Writes the verdict in numbers, as JSON; likewise.
         counts: Gives what all processes have counted, where this is one of several.
     """
 
@@ -89,6 +90,7 @@ class Pages:
         secured: Callable[[], bool] = lambda: False,
         report: Callable[[], Awaitable[str]] | None = None,
         evidence: Callable[[], Awaitable[str]] | None = None,
+        verdict: Callable[[], Awaitable[str]] | None = None,
         counts: Callable[[], Awaitable[Counts]] | None = None,
     ) -> None:
         self._plane = plane
@@ -97,6 +99,7 @@ class Pages:
         self._secured = secured
         self._report = report
         self._evidence = evidence
+        self._verdict = verdict
         self._counts = counts
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
@@ -139,6 +142,8 @@ class Pages:
             paths["/report"] = self._live_report
         if self._evidence is not None:
             paths["/report.json"] = self._live_evidence
+        if self._verdict is not None:
+            paths["/verdict.json"] = self._live_verdict
         routes = [Route(path, endpoint, methods=get) for path, endpoint in paths.items()]
         routes.append(Route("/v2/repository/index", self._v2_index, methods=["POST"]))
         application = Starlette(
@@ -240,6 +245,10 @@ class Pages:
         assert self._evidence is not None
         return await _fresh(self._evidence, "application/json")
 
+    async def _live_verdict(self, request: Request) -> Response:
+        assert self._verdict is not None
+        return await _fresh(self._verdict, "application/json")
+
     async def _document(self) -> dict[str, Any]:
         """Return the OpenAPI document of what is live."""
         live = self._plane.live
@@ -256,6 +265,7 @@ class Pages:
             secured=self._secured(),
             report=self._report is not None,
             evidence=self._evidence is not None,
+            verdict=self._verdict is not None,
         )
         document: dict[str, Any] = json.loads(text)
         return document

@@ -144,6 +144,7 @@ class Process:
             secured=lambda: self.gate.required,
             report=self._report("report"),
             evidence=self._report("evidence"),
+            verdict=self._report("verdict"),
             counts=counts,
         )
         return App(

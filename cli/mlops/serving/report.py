@@ -49,6 +49,7 @@ PAGES: Plugins[Page] = Plugins(
     {
         "report": "mlops.monitoring.page:report_page",
         "evidence": "mlops.monitoring.report_json:report_json",
+        "verdict": "mlops.monitoring.verdict_metric:verdict_json",
     },
 )
 

@@ -16,6 +16,7 @@ from mlops.spec.analysis import HISTORY, Analysis, analysis_from
 from mlops.spec.attribution import Attribution
 from mlops.spec.endpoint import is_endpoint, parse_endpoint
 from mlops.spec.model import ModelVersion
+from mlops.spec.ramp import Ramp, ramp_from
 
 #: Version of the written form of a spec.
 SCHEMA_VERSION = 1
@@ -93,6 +94,8 @@ class DeploymentSpec:
             Their answers are the same, so the experiment is, too.
         isolate: Which models run in an environment of their own: those whose packages conflict
             with what is installed (`auto`), `never` or `always`.
+        ramp: How the share of the second arm, the canary, grows; None if nobody moves it. All
+            steps are one experiment.
     """
 
     name: str
@@ -111,6 +114,7 @@ class DeploymentSpec:
     horizon_days: float = 0.0
     analysis: Analysis = field(default_factory=Analysis)
     isolate: str = "auto"
+    ramp: Ramp | None = None
 
     @property
     def experiment(self) -> str:
@@ -153,9 +157,17 @@ class DeploymentSpec:
         )
 
     def only(self, arm: str) -> DeploymentSpec:
-        """Return this spec with the one arm called `arm`, which gets all traffic, and no shadow."""
+        """Return this spec with the one arm called `arm`, which gets all traffic.
+
+        Without shadows and ramp: both were about the others.
+        """
         winner = self.arms[self.index_of(arm)]
-        return replace(self, arms=(replace(winner, weight=1.0),), shadows=())
+        return replace(self, arms=(replace(winner, weight=1.0),), shadows=(), ramp=None)
+
+    def with_share(self, share: float) -> DeploymentSpec:
+        """Return this spec with another share, in (0, 1), for the second of two arms."""
+        base, canary = self.arms
+        return replace(self, arms=(replace(base, weight=1 - share), replace(canary, weight=share)))
 
     @property
     def models(self) -> tuple[ModelVersion, ...]:
@@ -214,11 +226,22 @@ def check(spec: DeploymentSpec) -> DeploymentSpec:
         faults.append("the horizon must be 0 or more units, or a time")
     if spec.analysis.adjust == HISTORY and not spec.sticky_by:
         faults.append("`adjust = history` needs sticky units (`--sticky-by`): requests have none")
-    faults += attribution.faults(spec.attribution) + _range_faults(spec)
+    faults += attribution.faults(spec.attribution) + _range_faults(spec) + _ramp_faults(spec)
     faults += _endpoint_faults(spec)
     if faults:
         raise InvalidInputError("This cannot be deployed: " + "; ".join(faults) + ".")
     return spec
+
+
+def _ramp_faults(spec: DeploymentSpec) -> list[str]:
+    if spec.ramp is None:
+        return []
+    faults = [] if len(spec.arms) == 2 else ["a ramp is of two arms, a baseline and its canary"]
+    if not spec.analysis.guardrails:
+        faults.append("a ramp needs a guardrail to move by (`--guardrail errors=0.01`)")
+    if spec.policy.split(" ")[0] != "weighted":
+        faults.append(f"the policy `{spec.policy}` moves the weights, and so would the ramp")
+    return faults
 
 
 def _range_faults(spec: DeploymentSpec) -> list[str]:
@@ -340,6 +363,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             ),
             runtime=str(document.get("runtime", "auto")),
             isolate=document.get("isolate", "auto"),
+            ramp=ramp_from(document.get("ramp")),
         )
     except (IndexError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"This deployment spec is broken: {error!r}.") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 from mlops.client.faults import refusal
 from mlops.client.remote_endpoint import Elsewhere, Reached
@@ -19,8 +20,9 @@ from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
+from mlops.monitoring.ramp import RampLook
 from mlops.monitoring.report import Report, ReportOptions, make_report
-from mlops.monitoring.report_json import read_report
+from mlops.monitoring.report_json import read_record, read_report
 from mlops.monitoring.verdict import withhold
 from mlops.rewards.guardrails import check_guardrails
 from mlops.settings import Settings
@@ -78,16 +80,35 @@ def report_from(settings: Settings, elsewhere: Elsewhere) -> Report:
         InvalidInputError: It is no server of ours, or one of another release.
         MlopsError: It does not answer, or not us.
     """
+    return declared_since(settings, read_report(_document(elsewhere, "/report.json")))
+
+
+def ramp_from_server(elsewhere: Elsewhere) -> RampLook:
+    """Ask a server of ours what it sees of the ramp that is live there.
+
+    Raises:
+        ConflictError: There is none.
+        InvalidInputError: It is no server of ours, or one of another release.
+        MlopsError: It does not answer, or not us.
+    """
+    document = _document(elsewhere, "/verdict.json")
+    look = document.get("ramp") if isinstance(document, dict) else None
+    if look is None:
+        raise ConflictError(f"What is live at {elsewhere.url} has no ramp.")
+    found: RampLook = read_record(RampLook, look)
+    return found
+
+
+def _document(elsewhere: Elsewhere, path: str) -> Any:  # noqa: ANN401 - JSON data
     with reached(elsewhere) as found:
         _require_ours(found)
-        answer = found.connection.get("/report.json")
+        answer = found.connection.get(path)
         if answer.status != 200:
             raise refusal(answer)
         try:
-            document = json.loads(answer.text)
+            return json.loads(answer.text)
         except ValueError as error:
             raise InvalidInputError(f"{found.url} answered no report.") from error
-    return declared_since(settings, read_report(document))
 
 
 def declared_since(settings: Settings, report: Report) -> Report:

@@ -17,6 +17,8 @@ from mlops.deployment.deploy import Deployed, Prepared, Say, apply, mend, open_l
 from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError, WithheldError
 from mlops.monitoring.report import Report
+from mlops.monitoring.report_json import finite
+from mlops.monitoring.verdict import Decision
 from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import AliasMove, Entry, Intent
@@ -56,6 +58,23 @@ class Moved:
     changed: bool
     url: str
     place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotMoved:
+    """Why `mlops promote --auto` has changed nothing.
+
+    Attributes:
+        name: Name of the deployment.
+        decision: The verdict.
+        finished: Whether the experiment is over and one model is live alone.
+        reason: Why, as a sentence.
+    """
+
+    name: str
+    decision: Decision
+    finished: bool
+    reason: str
 
 
 def report_on(settings: Settings, name: str | None, elsewhere: Elsewhere | None = None) -> Report:
@@ -114,6 +133,45 @@ def promote(
     if report and (winner is None or (winner != report.verdict.winner and not force)):
         raise _refusal(report, arm)
     assert winner is not None
+    return _give_all(settings, found, winner, report, force, dry_run, say, on_wait)
+
+
+def promote_by_verdict(
+    settings: Settings,
+    name: str | None,
+    *,
+    dry_run: bool = False,
+    elsewhere: Elsewhere | None = None,
+    say: Say = lambda _: None,
+    on_wait: Say = lambda _: None,
+) -> Moved | NotMoved:
+    """Promote if that is the verdict, and else change nothing: for a scheduler, which asks again.
+
+    The arguments are those of `promote`.
+    """
+    found = locate_to_change(settings, name)
+    interrupted = None if dry_run else _interrupted(settings, found, "promote")
+    if interrupted is not None:
+        return interrupted
+    say("Reading the evidence")
+    report = report_of(settings, found, elsewhere)
+    verdict, over = report.verdict, report.finished is not None
+    if over or verdict.decision != "promote" or verdict.winner is None:
+        return NotMoved(report.name, verdict.decision, over, verdict.reason)
+    return _give_all(settings, found, verdict.winner, report, "", dry_run, say, on_wait)
+
+
+def _give_all(
+    settings: Settings,
+    found: Found,
+    winner: str,
+    report: Report | None,
+    force: str,
+    dry_run: bool,
+    say: Say,
+    on_wait: Say,
+) -> Moved:
+    """Give all traffic and the alias to an arm."""
     ledger = open_ledger(settings, found.name)
     live = _live(ledger.live(), found.name)
     _still_there(live, winner, report)
@@ -127,7 +185,7 @@ def promote(
         evidence=_evidence(report) if report else None,
         aliases=moves,
     )
-    return _move(settings, live, live, intent, dry_run, say, on_wait)
+    return move(settings, live, live, intent, dry_run, say, on_wait)
 
 
 def _still_there(live: Entry, winner: str, report: Report | None) -> None:
@@ -210,7 +268,7 @@ def rollback(
         reason=reason or f"back to revision {target.number}",
         aliases=_undo(undone),
     )
-    return _move(settings, live, target, intent, dry_run, say, on_wait)
+    return move(settings, live, target, intent, dry_run, say, on_wait)
 
 
 def champion_moves(
@@ -238,14 +296,17 @@ def _was_live(entry: Entry) -> bool:
     return entry.state in ("live", "replaced")
 
 
+def mend_first(settings: Settings, found: Found) -> list[Entry]:
+    """Finish or give up what killed commands left, wherever it is; return what was finished."""
+    if found.place is None:
+        return mend(settings, found.name)
+    return mend_there(settings, found.name, open_place(settings, found.place))
+
+
 def _interrupted(settings: Settings, found: Found, action: str) -> Moved | None:
     """Finish what was killed, and return it if it is what is asked for now: once is enough."""
     name = found.name
-    if found.place is None:
-        finished = mend(settings, name)
-    else:
-        finished = mend_there(settings, name, open_place(settings, found.place))
-    for entry in finished:
+    for entry in mend_first(settings, found):
         if entry.intent.action == action:
             state = read_server_state(places(settings, name)) if found.place is None else None
             earlier = (e for e in open_ledger(settings, name).history() if e.state == "replaced")
@@ -273,7 +334,7 @@ def _champion(client: MlflowClient, model: str) -> int:
     return int(found.aliases.get(CHAMPION, 0)) if found else 0
 
 
-def _move(
+def move(
     settings: Settings,
     live: Entry,
     like: Entry,
@@ -282,7 +343,7 @@ def _move(
     say: Say,
     on_wait: Say,
 ) -> Moved:
-    """Make an intent the live revision, where the deployment is.
+    """Make an intent the live revision, where the deployment is, in the ledger and in its trail.
 
     Args:
         settings: The project's settings.
@@ -430,17 +491,8 @@ def _evidence(report: Report) -> dict[str, Any]:
         ],
         "notes": list(report.notes),
     }
-    kept: dict[str, Any] = _finite(document)
+    kept: dict[str, Any] = finite(document)
     return kept
-
-
-def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
-    """Write bounds that are not known yet as null: JSON has no NaN and no infinity."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def history(settings: Settings, name: str | None) -> list[Entry]:

@@ -22,6 +22,7 @@ PAGES: Mapping[str, Need] = {
     **dict.fromkeys(PROBES, "open"),
     "/report": "read",
     "/report.json": "read",
+    "/verdict.json": "read",
     "/metrics": "read",
     "/prometheus": "read",
     "/": "any",

@@ -1,0 +1,82 @@
+"""What a rollout controller reads: a few numbers, right at every look.
+
+Argo Rollouts and Flagger ask again and again, and act on each answer. A number here is one of
+
+    1    go on: the ramp's step is over, or the verdict is for the arm
+    0    not decided
+    -1   stop: the canary is worse
+
+and is not taken back by chance, however often it is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from mlops.errors import ConflictError
+from mlops.journal.base import Journal
+from mlops.monitoring.guardrails import GuardrailReport
+from mlops.monitoring.ramp import Decision as RampDecision
+from mlops.monitoring.ramp import RampLook, look_at_ramp
+from mlops.monitoring.report import Report, ReportOptions, make_report
+from mlops.monitoring.report_json import finite
+from mlops.monitoring.same_rows import Ask
+from mlops.monitoring.verdict import Decision
+
+SCHEMA_VERSION = 1
+_OF_VERDICT: dict[Decision, int] = {"promote": 1, "equal": 1, "not-worse": 1, "keep": -1}
+_OF_RAMP: dict[RampDecision, int] = {"advance": 1, "finish": 1, "done": 1, "roll back": -1}
+
+
+def verdict_json(
+    journal: Journal, *, alpha: float, baseline: str, live: bool, ask: Ask | None = None
+) -> str:
+    """Write the verdict in numbers, of the ramp where one is live; see `serving.report.Page`."""
+    try:
+        return json.dumps(of_ramp(look_at_ramp(journal)))
+    except ConflictError:
+        return json.dumps(of_report(make_report(journal, ReportOptions(alpha, baseline), ask=ask)))
+
+
+def of_report(report: Report) -> dict[str, Any]:
+    """Return what a report says, in numbers."""
+    guardrails = _kept(report.guardrails)
+    verdict = _OF_VERDICT.get(report.verdict.decision, 0)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": report.name,
+        "revision": max(report.revisions),
+        "result": -1 if guardrails < 0 else verdict,
+        "guardrails": guardrails,
+        "decision": report.verdict.decision,
+        "winner": report.verdict.winner,
+        "reason": report.verdict.reason,
+        "ramp": None,
+    }
+
+
+def of_ramp(look: RampLook) -> dict[str, Any]:
+    """Return what a look at a ramp says, in numbers, with all that it rests on."""
+    result = _OF_RAMP.get(look.decision, 0)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": look.name,
+        "revision": look.revision,
+        "result": result,
+        "guardrails": -1 if result < 0 else max(_kept(look.guardrails), 0),
+        "decision": look.decision,
+        "winner": None,
+        "reason": look.reason,
+        "ramp": finite(asdict(look)),
+    }
+
+
+def _kept(guardrails: Sequence[GuardrailReport]) -> int:
+    """1 where all are shown to be kept, -1 where one is shown to be broken."""
+    states = {each.state for each in guardrails}
+    if "fails" in states:
+        return -1
+    return int(states == {"passes"})

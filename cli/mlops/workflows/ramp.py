@@ -1,0 +1,168 @@
+"""`mlops ramp`: one look at a canary's ramp, and the move that follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from mlops.client.remote_endpoint import Elsewhere
+from mlops.deployment.clusters.locate import Found, locate_to_change
+from mlops.deployment.deploy import Say, open_ledger
+from mlops.deployment.journals import open_journal
+from mlops.deployment.runtime_files import places, read_server_state
+from mlops.errors import ConflictError, NotFoundError
+from mlops.monitoring.ramp import Decision, RampLook, look_at_ramp
+from mlops.monitoring.report_json import finite
+from mlops.registry import open_registry
+from mlops.registry.ledger import Entry, Intent
+from mlops.settings import Settings
+from mlops.workflows.evidence import check_readable, ramp_from_server
+from mlops.workflows.promotion import Moved, champion_moves, mend_first, move
+
+#: What became of a ramp at a look.
+Outcome: TypeAlias = Literal["moved", "waiting", "rolled back", "finished", "withheld"]
+#: The program's exit code for each; those of a report where they mean the same.
+EXIT_CODES: dict[Outcome, int] = {
+    "moved": 0,
+    "rolled back": 10,
+    "waiting": 11,
+    "withheld": 13,
+    "finished": 16,
+}
+_OUTCOMES: dict[Decision, Outcome] = {
+    "advance": "moved",
+    "finish": "finished",
+    "roll back": "rolled back",
+    "wait": "waiting",
+    "withhold": "withheld",
+    "done": "finished",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ramped:
+    """A look at a ramp, and what followed.
+
+    Attributes:
+        name: Name of the deployment.
+        outcome: What became of the ramp.
+        reason: Why, as a sentence.
+        revision: Revision that is live now.
+        look: What was seen; None where the ramp had ended before.
+        moved: The change that was made, or would be; None for none.
+    """
+
+    name: str
+    outcome: Outcome
+    reason: str
+    revision: int
+    look: RampLook | None
+    moved: Moved | None
+
+
+def ramp(
+    settings: Settings,
+    name: str | None,
+    *,
+    dry_run: bool = False,
+    elsewhere: Elsewhere | None = None,
+    say: Say = lambda _: None,
+    on_wait: Say = lambda _: None,
+) -> Ramped:
+    """Look at the ramp of a deployment once, and move it if that is what the look says.
+
+    A ramp that has ended says so again, so that a scheduler may go on to ask.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        dry_run: Look, and move nothing.
+        elsewhere: The deployment's server, to be asked; None to read the journal.
+        say: Called with each phase.
+        on_wait: Told what is waited for, on a cluster.
+
+    Raises:
+        ConflictError: The deployment has no ramp, or somebody else changed it meanwhile.
+        NotFoundError: There is no such deployment.
+    """
+    found = locate_to_change(settings, name)
+    if not dry_run:
+        mend_first(settings, found)
+    say("Reading the ledger")
+    live = open_ledger(settings, found.name).live()
+    if live is None:
+        raise NotFoundError(
+            f"No revision of `{found.name}` is live.",
+            hint="`mlops deploy --model REF --canary REF=5 --ramp 5,25,50,100`",
+        )
+    ended = _ended(live)
+    if ended is not None:
+        return ended
+    say("Looking at the guardrails")
+    look = _look(settings, found, live, elsewhere)
+    result = Ramped(look.name, _OUTCOMES[look.decision], look.reason, live.number, look, moved=None)
+    intent = _intent(settings, look, live)
+    if intent is None:
+        return result
+    moved = move(settings, live, live, intent, dry_run, say, on_wait)
+    return replace(result, revision=moved.revision, moved=moved)
+
+
+def _look(settings: Settings, found: Found, live: Entry, elsewhere: Elsewhere | None) -> RampLook:
+    if elsewhere is not None:
+        look = ramp_from_server(elsewhere)
+    else:
+        if found.place is not None:
+            check_readable(settings, found.name, found.place)
+        state = None if found.place else read_server_state(places(settings, found.name))
+        journal = open_journal(settings, found.name, state)
+        try:
+            look = look_at_ramp(journal)
+        finally:
+            journal.close()
+    if (look.name, look.revision) != (found.name, live.number):
+        raise ConflictError(
+            f"The journal is of revision {look.revision} of `{look.name}`; by the ledger revision "
+            f"{live.number} of `{found.name}` is live.",
+            hint=f"`mlops status {found.name}`, then look again.",
+        )
+    return look
+
+
+def _intent(settings: Settings, look: RampLook, live: Entry) -> Intent | None:
+    """What a look makes of the live revision; None for nothing."""
+    spec = live.intent.spec
+    evidence = {"ramp": finite(asdict(look))}
+    base, canary = look.baseline, look.canary
+    if look.decision == "advance" and look.next_percent is not None:
+        text = f"ramp: {look.percent:g} % to {look.next_percent:g} %. {look.reason}"
+        return Intent("ramp", spec.with_share(look.next_percent / 100), text, evidence)
+    if look.decision == "finish":
+        moves = champion_moves(open_registry(settings), settings, spec, canary)
+        text = f"ramp: {look.percent:g} % to 100 %. {look.reason}"
+        return Intent("promote", spec.only(canary), text, evidence, moves)
+    if look.decision == "roll back":
+        text = f"ramp: back to `{base}`. {look.reason}"
+        return Intent("rollback", spec.only(base), text, evidence)
+    return None
+
+
+def _ended(live: Entry) -> Ramped | None:
+    """What the ramp has come to, where the live revision is its end.
+
+    Raises:
+        ConflictError: The live revision has nothing to do with a ramp.
+    """
+    intent = live.intent
+    if intent.spec.ramp is not None:
+        return None
+    look: dict[str, Any] = (intent.evidence or {}).get("ramp") or {}
+    decision: Decision | None = look.get("decision")
+    if decision not in ("finish", "roll back"):
+        raise ConflictError(
+            f"Revision {live.number} of `{intent.spec.name}` has no ramp.",
+            hint="`mlops deploy --model REF --canary REF=5 --ramp 5,25,50,100` begins one.",
+        )
+    return Ramped(
+        intent.spec.name, _OUTCOMES[decision], intent.reason, live.number, look=None, moved=None
+    )
