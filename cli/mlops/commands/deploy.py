@@ -517,7 +517,8 @@ def deploy(
 ) -> None:
     """Put one or more models behind one stable URL.
 
-    For example `mlops deploy --ab modelA modelB`, or `--ab wine/1 wine/2 --split 90/10`.
+    For example `mlops deploy --ab modelA modelB`, or `--model wine/1 --canary wine/2=5 --ramp
+    5,25,50,100`.
     """
     from mlops.commands.progress import TransferProgress
     from mlops.deployment.deploy import Deployed
