@@ -280,7 +280,7 @@ class ReportSettings:
     guardrails: tuple[tuple[str, float], ...] = setting(
         (),
         "metrics that must not get worse, with the loss accepted: a table such as { latency_ms = "
-        "50, errors = 0.01 }, of latency_ms, latency_p95_ms, errors, refusals, reward, derived rewards",
+        "50, errors = 0.01 }, of latency_ms, latency_p95_ms, errors, refusals and rewards",
         form="margins",
     )
     adjust: str = setting(
