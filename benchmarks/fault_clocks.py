@@ -1,12 +1,13 @@
-"""Clocks that step back and forward, under commands and under a server, by libfaketime."""
+"""Clocks that step back and forward, under commands and under a server."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import durability
@@ -16,45 +17,35 @@ from customers import Crowd
 from fault_stage import AB, SPLITS, SkippedError, Stage, audit_verified, audited, becomes, port_of
 from forked_commands import Said
 
-_SHIFTS = ("-2d", "+400d", "-3600s", "+90s")
+_DAY_S = 86_400
+_SHIFTS_S = (-2 * _DAY_S, 400 * _DAY_S, -3600, 90)
 
 
 def clock(stage: Stage) -> Iterator[str]:
     """Step the clock of commands back and forward."""
-    environ = {**os.environ, "LD_PRELOAD": _library()}
+    step, environ = _stepped(stage)
     yield from stage.must(*AB)
-    for shift in _SHIFTS:
-        environ["FAKETIME"] = shift
+    for shift in _SHIFTS_S:
+        step(shift)
         for words in ((*AB, "--split", stage.chance.choice(SPLITS)), ("report",), ("status",)):
-            yield from _must(stage, f"clock {shift}", environ, *words)
-        yield from (f"clock {shift}: {each}" for each in disagreements(stage.project))
+            yield from _must(stage, f"clock {shift:+} s", environ, *words)
+        yield from (f"clock {shift:+} s: {each}" for each in disagreements(stage.project))
     yield from stage.must(*AB)
     yield from audit_verified(stage)
 
 
 def server_clock(stage: Stage) -> Iterator[str]:
     """Step the clock of a running server under load, and of its worker and consumers with it."""
-    shift = stage.project / "clock"
-    shift.write_text("+0\n")
-    environ = {
-        **os.environ,
-        "LD_PRELOAD": _library(),
-        "FAKETIME_TIMESTAMP_FILE": str(shift),
-        "FAKETIME_NO_CACHE": "1",
-        # A step of the system's clock leaves it alone.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
+    step, environ = _stepped(stage)
     yield from _must(stage, "the clock is right", environ, *AB)
     crowd = Crowd(port_of(state_of(stage.project)), durability.bodies(stage.project), 2)
     with crowd.at_work():
         for _ in range(min(stage.rounds, 20)):
-            to = stage.chance.choice(_SHIFTS)
-            draft = shift.with_name("clock.new")
-            draft.write_text(f"{to}\n")
-            draft.replace(shift)
+            to = stage.chance.choice(_SHIFTS_S)
+            step(to)
             before = crowd.acknowledged()
             if not becomes(lambda before=before: crowd.acknowledged() > before + 10):  # type: ignore[misc]
-                yield f"clock {to}: feedback is not acknowledged any more"
+                yield f"clock {to:+} s: feedback is not acknowledged any more"
             time.sleep(stage.chance.uniform(0.1, 0.5))
             yield from disagreements(stage.project)
         for words in (("status",), ("report",), (*AB, "--split", "70/30")):
@@ -80,8 +71,19 @@ def _must(stage: Stage, when: str, environ: dict[str, str], *words: str) -> Iter
         yield f"{when}: mlops {' '.join(words)}: {said.text[-300:]}"
 
 
-def _library() -> str:
-    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-    if library is None:
-        raise SkippedError("libfaketime is not installed (Debian: apt-get install libfaketime)")
-    return str(library)
+def _stepped(stage: Stage) -> tuple[Callable[[int], None], dict[str, str]]:
+    """Return what steps the clock by seconds, and the environment of programs that it steps."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise SkippedError("there is no C compiler to build the clock with")
+    library, file = stage.project / "stepped_clock.so", stage.project / "clock"
+    source = Path(__file__).with_name("stepped_clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+
+    def step(shift_s: int) -> None:
+        draft = file.with_name("clock.new")
+        draft.write_text(f"{shift_s}\n")
+        draft.replace(file)
+
+    step(0)
+    return step, {**os.environ, "LD_PRELOAD": str(library), "STEPPED_CLOCK": str(file)}

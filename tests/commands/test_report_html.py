@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from mlops.audit import Trail
 from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.spec.analysis import Analysis
@@ -141,6 +144,16 @@ def test_promote_needs_the_guardrails(
     monkeypatch.setenv("MLOPS_REPORT_GUARDRAILS", "errors=0.0005")
     assert cli(project, "promote", "wine") == 13
     assert "was deployed before that" in " ".join(capsys.readouterr().err.split())
+    # Both are alarms in the audit trail, each once.
+    assert cli(project, "report") == 0
+    alarms = [each for each in entries_of(project) if each["action"] == "alarm"]
+    assert [each["after"]["decision"] for each in alarms] == ["withheld"]
+    assert alarms[0]["after"]["conditions"] == ["guardrail"]
+    assert "Guardrail `errors`" in alarms[0]["evidence"]["reason"]
+
+
+def entries_of(project: Path) -> list[Mapping[str, Any]]:
+    return [each.document for each in Trail(project / ".mlops" / "audit" / "wine.jsonl").entries()]
 
 
 def test_worth_is_that_of_the_revision_or_of_one_look(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mlops.audit.sources import journal_events
 from mlops.spec.server import Launch
 from tests.fixtures_deployment import wait_until
 from tests.serving.server import Server, make_launch, served
@@ -30,12 +32,17 @@ def test_it_answers_says_so_and_recovers(
         (warning,) = server.admin("GET", "/status").json["warnings"]
         assert "Predictions go on" in warning
         assert server.predict(_ROW).status == 200
+        time.sleep(1.1)  # a shorter one is no alarm
         other.execute("ROLLBACK")
     wait_until(
         lambda: server.post("/feedback", {"request_id": ids[0], "reward": 1.0}).status == 200
     )
     wait_until(lambda: not server.admin("GET", "/status").json["warnings"])
     journal = server.journal()
-    assert [event.event for event in journal.revision_events()] == ["started"]
+    events = journal.revision_events()
+    assert [event.event for event in events] == ["started", "unwritable", "writable"]
+    assert events[2].time_ms - events[1].time_ms >= 1_000
+    alarms = [event.action for event in journal_events(journal)]
+    assert alarms == ["start", "alarm", "alarm over"]
     assert sum(traffic.drawn for traffic in journal.traffic()) == 6
     journal.close()

@@ -19,6 +19,13 @@ from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.server import Launch
 
 _SERVER = {"user": "the server"}
+#: Event of the journal to action and subject.
+_OF_SERVER = {
+    "started": ("start", "server, with"),
+    "stopped": ("stop", "server, with"),
+    "unwritable": ("alarm", "the journal cannot be written, with"),
+    "writable": ("alarm over", "the journal is written again, with"),
+}
 #: What the launch record says of the revision, which the ledger tells, and of files of ours.
 _LEFT_OUT = frozenset(
     {
@@ -116,12 +123,13 @@ def arms_of(spec: DeploymentSpec, contents: Mapping[str, str]) -> list[dict[str,
 
 
 def journal_events(journal: History) -> Iterator[Event]:
-    """Yield what stands in a journal: starts and stops of servers, epochs, voided outcomes."""
+    """Yield what a journal holds: starts, stops and alarms of servers, epochs, voided outcomes."""
     for event in journal.revision_events():
-        if event.event in ("started", "stopped"):
+        if event.event in _OF_SERVER:
+            action, subject = _OF_SERVER[event.event]
             yield Event(
-                "start" if event.event == "started" else "stop",
-                f"server, with revision {event.revision}",
+                action,
+                f"{subject} revision {event.revision}",
                 event.time_ms,
                 _SERVER,
                 f"server/{event.event}/{event.revision}/{event.time_ms}",

@@ -357,12 +357,13 @@ class TrafficSlice:
 
 @dataclass(frozen=True, slots=True)
 class RevisionEvent:
-    """A revision went live, a server started or stopped, or somebody left a note.
+    """A revision went live, a server started, stopped or had no journal, or somebody left a note.
 
     Attributes:
         revision: Revision concerned.
         time_ms: When, milliseconds since 1970 in UTC.
-        event: `live`, `started`, `stopped` or `note`.
+        event: `live`, `started`, `stopped`, `note`; or `unwritable` and `writable`, between which
+            the journal could not be written.
         spec: The revision's spec as JSON data, for `live` and `started`; the text of a `note`.
     """
 

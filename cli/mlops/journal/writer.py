@@ -76,6 +76,10 @@ class JournalWriter:
         self._shed_unwritten: Counter[str] = Counter()
         self.shed = 0
         self._fault: JournalUnavailableError | None = None
+        self._fault_since_ms = 0
+        #: Called in the writer's thread once the journal is written again, with the time at which
+        #: that ended, milliseconds since 1970 in UTC.
+        self.on_outage: Callable[[int], None] = lambda _since_ms: None
         self._retry_at = 0.0
         self._shadows_at = 0.0
         self._shadows_not_before = 0.0
@@ -212,6 +216,7 @@ class JournalWriter:
         if self._fault:
             _LOG.info("journal: written again")
             self._fault = None
+            self.on_outage(self._fault_since_ms)
         self._record_shed()
         try:
             self._on_stored(stored)
@@ -283,6 +288,8 @@ class JournalWriter:
         # Tried twice a second: a disk that is full all night must not get a log as well.
         if self._fault is None or self._fault.message != fault.message:
             _LOG.warning("journal: %s", fault.message)
+        if self._fault is None:
+            self._fault_since_ms = time.time_ns() // 1_000_000
         self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S
         with self._lock:
             room = max(0, self._max_pending - len(self._decisions))

@@ -16,6 +16,7 @@ from dataclasses import replace
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.records import Fact, PolicyEpoch, RevisionEvent
+from mlops.journal.terms import is_spec
 from mlops.journal.writer import FLUSH_S, JournalWriter
 from mlops.serving.first_arms import Rollout
 from mlops.serving.revision import LiveRevision
@@ -27,6 +28,8 @@ _RETRY_S = 1.0
 # that is looked at once it takes long.
 _ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
 _ROLLOUT_ROWS = 2_000
+# Shorter ones are of two writers that meet.
+_OUTAGE_MS = 1_000
 
 
 class Past:
@@ -58,7 +61,7 @@ class Past:
         """
         try:
             for event in self._journal.revision_events():
-                if event.spec is not None and event.event != "note":
+                if event.spec is not None and is_spec(event):
                     self.specs.setdefault(event.revision, from_dict(event.spec))
             found = self.with_first_arms(live)
         except RemoteError as error:
@@ -182,6 +185,18 @@ class Past:
             JournalUnavailableError: It was not.
         """
         self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
+
+    def record_outage(self, number: int, since_ms: int) -> None:
+        """Write down when the journal could not be written, of which it must be told afterwards."""
+        now_ms = _now_ms()
+        if now_ms - since_ms < _OUTAGE_MS:
+            return
+        begin, end = (
+            RevisionEvent(number, since_ms, "unwritable"),
+            RevisionEvent(number, now_ms, "writable"),
+        )
+        with contextlib.suppress(MlopsError):
+            self._journal.record([begin, end])
 
     def record_stop(self, number: int) -> None:
         """Write down that the server has stopped, if that can be done."""

@@ -109,6 +109,9 @@ class Process:
         self._metrics.consumers = self._consumers
         self._consuming: asyncio.Task[None] | None = None
         self._past = Past(self._journal, self._writer)
+        self._writer.on_outage = lambda since_ms: self._past.record_outage(
+            self.launch.served.revision.number, since_ms
+        )
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
         self._rollout: asyncio.Task[None] | None = None

@@ -28,6 +28,7 @@ from mlops.rewards.guardrails import check_guardrails
 from mlops.settings import Settings
 from mlops.spec.analysis import describe_changes, read_analysis, read_worth
 from mlops.spec.place import Place
+from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
 from mlops.workflows.remote_feedback import reached
 
@@ -38,12 +39,18 @@ _OURS = "kubernetes"
 
 
 def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = None) -> Report:
-    """Report on a deployment that was located.
+    """Report on a deployment that was located; an alarm goes into its audit trail.
 
     Raises:
         NotFoundError: Nothing says where the evidence is.
         ConflictError: There is none, or that server is another deployment's.
     """
+    report = _report_of(settings, found, elsewhere)
+    record_alarms(settings, report)
+    return report
+
+
+def _report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None) -> Report:
     if elsewhere is not None:
         return _checked(report_from(settings, elsewhere), found, elsewhere.url)
     if found.place is not None:

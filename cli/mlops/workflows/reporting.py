@@ -13,6 +13,7 @@ from mlops.errors import InvalidInputError, NotFoundError
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
+from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
 from mlops.workflows.evidence import check_readable, declared_since, report_options
 
@@ -47,6 +48,7 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
     finally:
         journal.close()
     page = replace(page, report=declared_since(settings, page.report))
+    record_alarms(settings, page.report)
     html = render_page(page)
     if target == STDOUT:
         sys.stdout.write(html)
