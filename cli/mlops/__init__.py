@@ -6,6 +6,7 @@ line never import each other:
     __main__
     commands | api                             parse, call, render | the same for programs
     workflows                                  flows that cross parts: promote, rollback, demo
+    evaluation                                 what was never live, on logged decisions
     training | deployment | serving | consumers | client | monitoring
     audit                                      the trail of changes: from ledger and journal
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes

@@ -8,6 +8,7 @@ import urllib.request
 
 import pytest
 
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 
 
@@ -50,6 +51,14 @@ def test_both_models_are_asked_about_the_same_customers(wine_shop: Shop) -> None
     assert report["verdict"]["alpha"] == pytest.approx(0.05)
     assert comparison["alpha"] == report["comparisons"][0]["alpha"] == pytest.approx(0.025)
     assert "every arm on the same 400 labelled rows" in wine_shop.ok("report").out
+    # A model that was never live is scored the same way; here one that was, as its own oracle.
+    alone = wine_shop.ok("evaluate", "wine@modelB", "--on", "wine", "--json").document
+    fits("evaluate", alone)
+    assert (alone["kind"], alone["decisions"]) == ("model", 400)
+    assert alone["estimates"][0]["value"] == pytest.approx(found["means"][1])
+    gains = {each["than"]: each["estimates"][0]["value"] for each in alone["gains"]}
+    assert gains["modelB"] == pytest.approx(0, abs=1e-6)
+    assert gains["modelA"] < gains["served"] < 0
     verdict = found["verdict"]
     assert (verdict["decision"], verdict["winner"]) == ("keep", "modelA")
     assert (verdict["arm"], verdict["baseline"]) == ("modelB", "modelA")

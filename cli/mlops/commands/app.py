@@ -14,6 +14,7 @@ from mlops.commands import (
     demo,
     deploy,
     doctor,
+    evaluate,
     feedback,
     init,
     journal,
@@ -71,6 +72,7 @@ app.command(rich_help_panel=_LOOP)(plan.plan)
 app.command(rich_help_panel=_LOOP)(deploy.deploy)
 app.command(rich_help_panel=_LOOP)(feedback.feedback)
 app.command(rich_help_panel=_LOOP)(report.report)
+app.command(rich_help_panel=_LOOP)(evaluate.evaluate)
 app.command(rich_help_panel=_LOOP)(ramp.ramp)
 app.command(rich_help_panel=_LOOP)(promotion.promote)
 app.command(rich_help_panel=_LOOP)(promotion.rollback)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from mlops.journal.features import KeptRows, old_form
 from mlops.journal.records import WHOLE_REQUEST, LabelledRow
-from mlops.journal.rows import Row, truth_of
+from mlops.journal.rows import Row, prediction_of, truth_of
 from mlops.journal.schema import feature_columns
 
 _MAX_KNOWN = 10_000
@@ -69,4 +69,5 @@ def labelled_row(row: Row, names: ColumnNames) -> LabelledRow | None:
         decided_ms=row.time_ms,
         time_ms=row.arrived_ms,
         key_id=row.key_id,
+        served=prediction_of(row.prediction, row.predictions, row.row),
     )

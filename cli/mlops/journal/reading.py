@@ -137,6 +137,8 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
             o.truth_json,
             o.key_id,
             o.time_ms.label("arrived_ms"),
+            d.prediction,
+            d.predictions,
         )
         .select_from(outcomes.join(decisions, same_decision()))
         .where(d.revision.in_(list(revisions)), d.features.is_not(None))

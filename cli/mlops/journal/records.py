@@ -293,6 +293,7 @@ class LabelledRow:
         decided_ms: When its arm was drawn, milliseconds since 1970 in UTC.
         time_ms: When its truth arrived, likewise.
         key_id: API key that its truth came with; None for none.
+        served: What was predicted for the row; None after a failure.
     """
 
     nonce: bytes
@@ -305,6 +306,7 @@ class LabelledRow:
     decided_ms: int = 0
     time_ms: int = 0
     key_id: str | None = None
+    served: Value = None
 
 
 @dataclass(frozen=True, slots=True)
