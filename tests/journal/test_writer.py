@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import subprocess
 import sys
@@ -55,6 +56,18 @@ class House:
         self.journal.entered.clear()
         self.writer.add_outcomes([outcome(0)])
         assert self.journal.entered.wait(5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of threads")
+def test_it_stands_back_for_requests() -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    house = House()
+    store(house.writer, 1)
+    (thread,) = (each for each in threading.enumerate() if each.ident not in before)
+    assert thread.native_id is not None
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(ours + 5, 19)
+    assert house.writer.close(5)
 
 
 def store(writer: JournalWriter, number: int, row: int = WHOLE_REQUEST) -> StoredOutcome:
