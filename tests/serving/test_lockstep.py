@@ -7,8 +7,9 @@ import contextlib
 import json
 import random
 import signal
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from mlops.journal.null import URL, open_journal
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.access import Gate
-from mlops.serving.app import App
+from mlops.serving.admission import ALWAYS
+from mlops.serving.app import App, KnownHead
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.feedback_service import FeedbackService
@@ -53,6 +55,9 @@ class Callers:
             raise ValueError("a fault of ours")
         return name * 2
 
+    def refuse(self, name: str) -> str:
+        return "refused"
+
     def respond(self, name: str, answer: str | None) -> None:
         if name == "gone":
             raise OSError("nobody is there")
@@ -63,7 +68,7 @@ def test_a_step_of_each_comes_before_the_next_of_any() -> None:
     callers = Callers()
 
     async def run() -> None:
-        lockstep = Lockstep(callers.answer)
+        lockstep = Lockstep(callers.answer, callers.refuse)
         for name, steps in (
             ("a", b"123"),
             ("b", b"1"),
@@ -89,7 +94,7 @@ def test_many_at_once_are_each_answered_once() -> None:
     names = [f"n{number}" for number in range(100)]
 
     async def run() -> None:
-        lockstep = Lockstep(callers.answer)
+        lockstep = Lockstep(callers.answer, callers.refuse)
         for name in names:
             lockstep.add(callers, name, b"12")
         await asyncio.sleep(0)
@@ -220,7 +225,55 @@ def test_what_has_arrived_is_answered_first(models: dict[str, Path], end: str) -
     assert statuses == ([b"200"] if end == "stop" else [b"200", b"400", b"200"])
 
 
-def _application(models: dict[str, Path]) -> App:
+class BusyApp(App):
+    """Takes a millisecond for each request."""
+
+    def answer(self, head: KnownHead, body: bytes) -> Steps[bytes | Coroutine[Any, Any, bytes]]:
+        time.sleep(0.001)
+        return (yield from super().answer(head, body))
+
+
+def test_a_burst_is_answered_as_far_as_there_is_time(models: dict[str, Path]) -> None:
+    app = _application(models, BusyApp)
+    server = make_server(app)
+
+    async def run() -> list[bytes]:
+        listening = socket.create_server(("127.0.0.1", 0), backlog=256)
+        address = listening.getsockname()
+        serving = asyncio.create_task(server.serve([listening]))
+        with contextlib.ExitStack() as stack:
+            callers = [
+                stack.enter_context(socket.create_connection(address, timeout=30))
+                for _ in range(200)
+            ]
+            for _ in range(2):
+                assert await _ask_in_turn(callers) == [b"200"] * len(callers)
+            # On the loop's own thread, so that all have arrived in its next turn.
+            for caller in callers:
+                caller.sendall(request("/invocations", GOOD))
+            said = await asyncio.to_thread(lambda: [caller.recv(65_536) for caller in callers])
+            assert await _ask_in_turn(callers[-1:]) == [b"200"]
+        server.should_exit = True
+        await serving
+        return said
+
+    said = asyncio.run(run())
+    refused = [each for each in said if each.startswith(b"HTTP/1.1 503 ")]
+    assert len([each for each in said if each.startswith(b"HTTP/1.1 200 ")]) >= ALWAYS
+    assert len(refused) >= 70
+    assert all(b"retry-after: 1\r\n" in each for each in refused)
+    assert all(b"send this again shortly" in each for each in refused)
+
+
+async def _ask_in_turn(callers: list[socket.socket]) -> list[bytes]:
+    def ask(caller: socket.socket) -> bytes:
+        caller.sendall(request("/invocations", GOOD))
+        return caller.recv(65_536).split(maxsplit=2)[1]
+
+    return await asyncio.to_thread(lambda: [ask(caller) for caller in callers])
+
+
+def _application(models: dict[str, Path], kind: type[App] = App) -> App:
     live = load_revision(served(models))
     writer = JournalWriter(open_journal(URL), lambda _: None)
     metrics = Metrics("wine", dict)
@@ -232,4 +285,4 @@ def _application(models: dict[str, Path]) -> App:
         raise AssertionError("no page was asked for")
 
     guard = Guard("127.0.0.1", (), secured=False)
-    return App(plane, desk, writer, metrics, page, Gate(), MemoryBudget(0), guard)
+    return kind(plane, desk, writer, metrics, page, Gate(), MemoryBudget(0), guard)

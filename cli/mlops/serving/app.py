@@ -127,7 +127,7 @@ class App:
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
         #: Answers recognised requests.
-        self.lockstep = Lockstep(self.answer)
+        self.lockstep = Lockstep(self.answer, self._turn_away)
         gate.on_change(self.known.clear)
         self._codecs: dict[str, Codec] = {
             **{name: CODECS.load(name) for name in CODECS},
@@ -234,6 +234,9 @@ class App:
         """Answer a recognised request that gets no arm."""
         self._metrics.refused[head.route.protocol] += 1
         return _written(head.codec.encode_error(error), error, head.keep_alive)
+
+    def _turn_away(self, head: KnownHead) -> bytes:
+        return self.refuse(head, _CROWDED)
 
     def _admit(self, scope: Scope, route: Route | None, *, spend: bool = True) -> Grant:
         """Let a request in; see `Gate.admit`."""
@@ -409,6 +412,9 @@ _UNIQUE = frozenset(
     {"idempotency-key", "x-request-id", "x-b3-traceid", "x-b3-spanid", "traceparent", "tracestate",
      "x-cloud-trace-context", "x-amzn-trace-id", "x-correlation-id"}
 )  # fmt: skip
+_CROWDED = ProtocolError(
+    Kind.BUSY, "More requests arrive than can be answered in time; send this again shortly."
+)
 _CLOSE = ((b"connection", b"close"),)
 _CHALLENGE = (
     (b"www-authenticate", b"Bearer"),

@@ -4,6 +4,8 @@ One request alone passes through so much code (JSON, the draw, the id, NumPy, th
 little of it is left in the processor's caches when the next one comes. Where several arrive in one
 turn of the event loop, taking them through the same step one after the other costs a third less
 processor time than taking each to its end; answers of one turn are sent together in any case.
+
+Where more arrive than can be answered in good time, some are refused instead; see `admission`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,8 @@ import asyncio
 import logging
 from collections.abc import Callable, Generator
 from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from mlops.serving.admission import ALWAYS, Admission
 
 _T = TypeVar("_T")
 _Request = TypeVar("_Request")
@@ -40,10 +44,17 @@ class Lockstep(Generic[_Request, _Result]):
 
     Args:
         answer: Begins to answer a request with this body.
+        refuse: Says that there are too many requests to answer this one.
     """
 
-    def __init__(self, answer: Callable[[_Request, bytes], Steps[_Result]]) -> None:
+    def __init__(
+        self,
+        answer: Callable[[_Request, bytes], Steps[_Result]],
+        refuse: Callable[[_Request], _Result],
+    ) -> None:
         self._answer = answer
+        self._refuse = refuse
+        self._admission = Admission()
         self._waiting: list[tuple[Caller[_Request, _Result], _Request, bytes]] = []
 
     def add(self, caller: Caller[_Request, _Result], request: _Request, body: bytes) -> None:
@@ -55,11 +66,24 @@ class Lockstep(Generic[_Request, _Result]):
     def run(self) -> None:
         """Answer what waits now."""
         waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), _TOGETHER):
+        if not waiting:
+            return
+        admitted = self._admission.begin(len(waiting))
+        # First, as they wait for no work.
+        self._turn_away(waiting[admitted:])
+        done = 0
+        while done < admitted and (done < ALWAYS or not self._admission.is_over):
             self._run([
                 (self._answer(request, body), caller, request)
-                for caller, request, body in waiting[start : start + _TOGETHER]
+                for caller, request, body in waiting[done : min(done + _TOGETHER, admitted)]
             ])  # fmt: skip
+            done = min(done + _TOGETHER, admitted)
+        self._turn_away(waiting[done:admitted])
+        self._admission.end(done, len(waiting) - done)
+
+    def _turn_away(self, waiting: list[tuple[Caller[_Request, _Result], _Request, bytes]]) -> None:
+        for caller, request, _ in waiting:
+            _respond(caller, request, self._refuse(request))
 
     @staticmethod
     def _run(
@@ -78,11 +102,15 @@ class Lockstep(Generic[_Request, _Result]):
                 except Exception:  # noqa: BLE001 - its neighbours have nothing to do with it
                     _LOG.exception("A request could not be answered")
                     result = None
-                try:
-                    caller.respond(request, result)
-                except Exception:  # noqa: BLE001 - nor with this
-                    _LOG.exception("An answer could not be sent")
+                _respond(caller, request, result)
             requests = unfinished
+
+
+def _respond(caller: Caller[_Request, _Result], request: _Request, result: _Result | None) -> None:
+    try:
+        caller.respond(request, result)
+    except Exception:  # noqa: BLE001 - its neighbours have nothing to do with this either
+        _LOG.exception("An answer could not be sent")
 
 
 def at_once(steps: Steps[_T]) -> _T:
