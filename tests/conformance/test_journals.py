@@ -219,7 +219,7 @@ def test_requests_and_outcomes_as_columns(journal: Journal) -> None:
     (drawn,) = journal.request_columns([1])
     assert drawn.times_ms.tolist() == [T0 + 5, T0 + 2, T0 + 5]
     assert (drawn.statuses.tolist(), drawn.arms.tolist()) == ([500, 200, 200], [0, 1, 0])
-    assert not drawn.sticky
+    assert not drawn.sticky.any()
     (told,) = journal.outcome_columns([1])
     assert [bytes(each) for each in told.nonces] == [nonce(1), nonce(2), nonce(9)]
     assert told.matched.tolist() == [True, False, False]
@@ -230,8 +230,8 @@ def test_requests_and_outcomes_as_columns(journal: Journal) -> None:
     journal.append([decision(6, unit=b"somebody")], [outcome(6, reward=1.0)])
     journal.void([nonce(1)], time_ms=T0, reason="a test", by="me")
     (drawn,), (told,) = journal.request_columns([1]), journal.outcome_columns([1])
-    assert drawn.sticky
-    assert told.sticky
+    assert drawn.sticky.tolist() == [False, False, False, True]
+    assert told.sticky.tolist() == [False, False, True]
     assert len(told.nonces) == 3
     assert not list(journal.request_columns([7]))
     assert not list(journal.outcome_columns([7]))

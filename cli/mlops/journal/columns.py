@@ -6,8 +6,9 @@ Rows go from the driver into arrays, some at a time, in the order in which they 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from itertools import chain
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,12 @@ from mlops.journal.voiding import counts
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+_Columns = TypeVar("_Columns", "RequestColumns", "OutcomeColumns")
 
 _AT_ONCE = 50_000
+# As in `joining`: older builds of SQLite take 999 variables.
+_KEYS_PER_QUERY = 900
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +37,7 @@ class RequestColumns:
         arms: Position of the arm in it, (n,).
         epochs: Policy epoch, (n,).
         statuses: HTTP status of the answer, (n,).
-        sticky: Whether any of them has a sticky unit.
+        sticky: Whether it has a sticky unit, (n,).
     """
 
     times_ms: Ints
@@ -40,7 +45,7 @@ class RequestColumns:
     arms: Ints
     epochs: Ints
     statuses: Ints
-    sticky: bool
+    sticky: Bools
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class OutcomeColumns:
     """Outcomes of drawn requests that count, n of them, in order of arrival.
 
     Attributes:
+        seqs: Their offsets in the log, (n,).
         nonces: Identity of the decision, as 12 bytes each.
         rows: Row of the request, (n,).
         times_ms: When the feedback arrived, (n,), milliseconds since 1970 in UTC.
@@ -65,9 +71,10 @@ class OutcomeColumns:
         request_epochs: Its policy epoch, (n,).
         predictions: Prediction where that is one number, (n,); else NaN.
         prediction_texts: Any other predictions, as JSON.
-        sticky: Whether any of the decisions has a sticky unit.
+        sticky: Whether the decision has a sticky unit, (n,).
     """
 
+    seqs: Ints
     nonces: Sequence[bytes]
     rows: Ints
     times_ms: Ints
@@ -85,7 +92,7 @@ class OutcomeColumns:
     request_epochs: Ints
     predictions: Floats
     prediction_texts: Sequence[str | None]
-    sticky: bool
+    sticky: Bools
 
     @property
     def matched(self) -> NDArray[np.bool_]:
@@ -95,43 +102,87 @@ class OutcomeColumns:
 
 
 def read_request_columns(
-    connection: Connection, revisions: Iterable[int]
+    connection: Connection,
+    revisions: Iterable[int] | None,
+    after: int = 0,
+    upto: int | None = None,
 ) -> Iterator[RequestColumns]:
-    """See `Evidence.request_columns`."""
+    """Read drawn requests; see `Evidence.request_columns`.
+
+    Args:
+        connection: To the journal.
+        revisions: Only requests that these answered; None for all.
+        after: Offset behind which they stand.
+        upto: Offset of the last of them; that of the log by default.
+    """
     d = decisions.c
-    query = (
+    query = _between(
         select(d.time_ms, d.revision, d.arm, d.epoch, d.status, d.unit)
-        .where(d.propensity > 0, d.revision.in_(list(revisions)))
-        .order_by(d.seq)
-    )
+        .where(d.propensity > 0)
+        .order_by(d.seq),
+        d, revisions, after, upto,
+    )  # fmt: skip
     for columns in _chunks(connection, query):
         times, revision, arms, epochs, statuses = (_ints(column) for column in columns[:5])
-        sticky = columns[5].count(None) < len(columns[5])
-        yield RequestColumns(times, revision, arms, epochs, statuses, sticky)
+        yield RequestColumns(times, revision, arms, epochs, statuses, _is_there(columns[5]))
 
 
 def read_outcome_columns(
-    connection: Connection, revisions: Iterable[int]
+    connection: Connection,
+    revisions: Iterable[int] | None,
+    after: int = 0,
+    upto: int | None = None,
+    only: Sequence[int] | None = None,
 ) -> Iterator[OutcomeColumns]:
-    """See `Evidence.outcome_columns`."""
+    """Read outcomes of drawn requests that count; see `Evidence.outcome_columns`.
+
+    Args:
+        connection: To the journal.
+        revisions: Only outcomes of these; None for all.
+        after: Offset behind which they stand.
+        upto: Offset of the last of them; that of the log by default.
+        only: Offsets of the only ones; None for all.
+    """
     o, d = outcomes.c, decisions.c
-    query = (
+    query = _between(
         select(
             o.nonce, o.row, o.time_ms, o.revision, o.arm, o.propensity, o.reward, o.truth,
             o.truth_json, d.seq, d.time_ms, d.revision, d.arm, d.propensity, d.epoch, d.n_rows,
-            d.prediction, d.predictions, d.unit,
+            d.prediction, d.predictions, d.unit, o.seq,
         )
         # A nonce is unique, and the decision may be of another revision or arm than the outcome.
         .select_from(outcomes.outerjoin(decisions, d.nonce == o.nonce))
-        .where(o.revision.in_(list(revisions)), o.propensity > 0, counts())
-        .order_by(o.seq)
+        .where(o.propensity > 0, counts())
+        .order_by(o.seq),
+        o, revisions, after, upto,
     )  # fmt: skip
-    for columns in _chunks(connection, query):
-        yield _outcome_columns(columns)
+    if only is None:
+        pieces = [query]
+    else:
+        steps = range(0, len(only), _KEYS_PER_QUERY)
+        pieces = [query.where(o.seq.in_(only[at : at + _KEYS_PER_QUERY])) for at in steps]
+    for piece in pieces:
+        for columns in _chunks(connection, piece):
+            yield _outcome_columns(columns)
+
+
+def _between(
+    query: Select[Any],
+    table: Any,  # noqa: ANN401 - columns of either table
+    revisions: Iterable[int] | None,
+    after: int,
+    upto: int | None,
+) -> Select[Any]:
+    if revisions is not None:
+        query = query.where(table.revision.in_(list(revisions)))
+    if after:
+        query = query.where(table.seq > after)
+    return query if upto is None else query.where(table.seq <= upto)
 
 
 def _outcome_columns(columns: list[tuple[Any, ...]]) -> OutcomeColumns:
     found = OutcomeColumns(
+        seqs=_ints(columns[19]),
         nonces=columns[0],
         rows=_ints(columns[1]),
         times_ms=_ints(columns[2]),
@@ -149,14 +200,46 @@ def _outcome_columns(columns: list[tuple[Any, ...]]) -> OutcomeColumns:
         request_epochs=_ints(columns[14]),
         predictions=_floats(columns[16]),
         prediction_texts=columns[17],
-        sticky=columns[18].count(None) < len(columns[18]),
+        sticky=_is_there(columns[18]),
     )
     # Stored before its decision was, which turned out to have fewer rows.
     beyond = found.matched & (found.rows >= _ints(columns[15]))
-    if not beyond.any():
-        return found
-    kept = np.flatnonzero(~beyond).tolist()
-    return _outcome_columns([tuple(column[at] for at in kept) for column in columns])
+    return picked(found, ~beyond) if beyond.any() else found
+
+
+def names(kind: type[Any]) -> list[str]:
+    """Names of the columns of requests or outcomes, in order."""
+    return [each.name for each in fields(kind)]
+
+
+def picked(columns: _Columns, chosen: Bools | Ints) -> _Columns:
+    """Return some of the rows: those chosen by a mask, or by their positions in order."""
+    at = np.flatnonzero(chosen) if chosen.dtype == np.bool_ else chosen
+    positions = at.tolist()
+    found: dict[str, Any] = {}
+    for name in names(type(columns)):
+        values = getattr(columns, name)
+        found[name] = (
+            values[at] if isinstance(values, np.ndarray) else [values[each] for each in positions]
+        )
+    return type(columns)(**found)
+
+
+def of_revisions(columns: _Columns, revisions: Sequence[int]) -> _Columns:
+    """Return the rows of some revisions."""
+    chosen = np.isin(columns.revisions, revisions)
+    return columns if chosen.all() else picked(columns, chosen)
+
+
+def joined(pieces: Iterable[OutcomeColumns]) -> OutcomeColumns:
+    """Put pieces together, in their order."""
+    found = list(pieces) or [_outcome_columns([()] * 20)]
+    columns: dict[str, Any] = {}
+    for name in names(OutcomeColumns):
+        values = [getattr(piece, name) for piece in found]
+        is_array = isinstance(values[0], np.ndarray)
+        columns[name] = np.concatenate(values) if is_array else list(chain.from_iterable(values))
+    return OutcomeColumns(**columns)
 
 
 def _chunks(connection: Connection, query: Select[Any]) -> Iterator[list[tuple[Any, ...]]]:
@@ -171,6 +254,12 @@ def _chunks(connection: Connection, query: Select[Any]) -> Iterator[list[tuple[A
     while rows := cursor.fetchmany(_AT_ONCE):
         yield list(zip(*rows, strict=True))
     result.close()
+
+
+def _is_there(column: tuple[Any, ...]) -> Bools:
+    if column.count(None) == len(column):
+        return np.zeros(len(column), dtype=np.bool_)
+    return np.array([value is not None for value in column], dtype=np.bool_)
 
 
 def _ints(column: tuple[Any, ...]) -> Ints:

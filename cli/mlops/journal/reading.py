@@ -13,7 +13,6 @@ from sqlalchemy import (
     Select,
     and_,
     case,
-    distinct,
     exists,
     func,
     literal_column,
@@ -31,7 +30,6 @@ from mlops.journal.records import (
     RevisionEvent,
     ShadowPair,
     ShadowTruth,
-    Traffic,
     TrafficSlice,
     Value,
 )
@@ -150,48 +148,6 @@ def read_labelled_rows(connection: Connection, revisions: Iterable[int]) -> Iter
         labelled = labelled_row(row, names)
         if labelled is not None:
             yield labelled
-
-
-def read_traffic(connection: Connection) -> list[Traffic]:
-    """See `Sums.traffic`."""
-    d = decisions.c
-    drawn = d.propensity > 0
-    refused = and_(drawn, d.status >= 400, d.status < 500)
-    query = (
-        select(
-            d.revision,
-            d.arm,
-            _count(drawn),
-            # A decision without a sticky unit is its own unit.
-            func.count(distinct(case((drawn, d.unit)))) + _count(and_(drawn, d.unit.is_(None))),
-            _count(d.propensity == 0),
-            _count(d.status >= 500),
-            func.sum(d.n_rows),
-            func.coalesce(func.avg(case((drawn, d.latency_us))), 0.0),
-            func.min(d.time_ms),
-            func.max(d.time_ms),
-            _count(refused),
-        )
-        .group_by(d.revision, d.arm)
-        .order_by(d.revision, d.arm)
-    )
-    rows: list[Row] = list(connection.execute(query))
-    return [
-        Traffic(
-            revision=row[0],
-            arm=row[1],
-            drawn=row[2],
-            units=row[3],
-            forced=row[4],
-            errors=row[5],
-            rows=int(row[6]),
-            latency_us_mean=float(row[7]),
-            first_ms=row[8],
-            last_ms=row[9],
-            refused=row[10],
-        )
-        for row in rows
-    ]
 
 
 def read_traffic_over_time(

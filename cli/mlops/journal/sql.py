@@ -15,13 +15,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import columns, progress, pruning, reading, voiding
+from mlops.journal import progress, pruning, reading, voiding
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.columns import OutcomeColumns, RequestColumns
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
 from mlops.journal.inserting import ColumnIds, insert_decisions
 from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit
+from mlops.journal.parts import ROWS, Parts
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
     Decision,
@@ -72,14 +73,16 @@ class SqlJournal:
             `?schema=NAME` keeps the tables of several deployments apart.
 
         patient: Whether to go on without a database that cannot be reached, until it can.
+        part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
 
     Raises:
         InvalidInputError: The URL or the tables are not ours to use.
         RemoteError: The database cannot be reached.
     """
 
-    def __init__(self, url: str, *, patient: bool = False) -> None:
+    def __init__(self, url: str, *, patient: bool = False, part_rows: int = ROWS) -> None:
         self._url = url
+        self._part_rows = part_rows
         self._opened: _Opened | None = None
         self._fault: RemoteError | None = None
         self._retry_at = 0.0
@@ -101,7 +104,7 @@ class SqlJournal:
                 if self._fault and time.monotonic() < self._retry_at:
                     raise self._fault
                 try:
-                    self._opened = self._opened or _Opened(open_engine(self._url))
+                    self._opened = self._opened or _Opened(open_engine(self._url), self._part_rows)
                 except RemoteError as error:
                     self._fault, self._retry_at = error, time.monotonic() + _REOPEN_S
                     raise
@@ -225,12 +228,12 @@ class SqlJournal:
     def request_columns(self, revisions: Iterable[int]) -> Iterator[RequestColumns]:
         """See `Evidence.request_columns`."""
         with self._reading() as connection:
-            yield from columns.read_request_columns(connection, revisions)
+            yield from self._open().parts.requests(connection, revisions)
 
     def outcome_columns(self, revisions: Iterable[int]) -> Iterator[OutcomeColumns]:
         """See `Evidence.outcome_columns`."""
         with self._reading() as connection:
-            yield from columns.read_outcome_columns(connection, revisions)
+            yield from self._open().parts.outcomes(connection, revisions)
 
     def joined_rows(self) -> Iterator[JoinedRow]:
         """Read every row of every request with its outcomes; see `read_joined_rows`."""
@@ -250,7 +253,7 @@ class SqlJournal:
     def traffic(self) -> list[Traffic]:
         """See `Sums.traffic`."""
         with self._reading() as connection:
-            return reading.read_traffic(connection)
+            return self._open().parts.traffic(connection)
 
     def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
         """See `Sums.traffic_over_time`."""
@@ -359,12 +362,14 @@ class SqlJournal:
 class _Opened:
     """A database that could be opened, and what is prepared for it."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, part_rows: int) -> None:
         self.engine = engine
         dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
         self.columns = ColumnIds(engine)
         file = engine.url.database if engine.dialect.name == "sqlite" else None
-        self.turns = Turns(Path(file) if file and "mode" not in engine.url.query else None)
+        path = Path(file) if file and "mode" not in engine.url.query else None
+        self.turns = Turns(path)
+        self.parts = Parts(path, part_rows)
         self.insert_outcomes = (
             dialect.insert(outcomes)
             .on_conflict_do_nothing()

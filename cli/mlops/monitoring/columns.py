@@ -116,7 +116,7 @@ def count_requests(
         answers.take(outcomes)
     drawn = _Drawn(forces)
     for requests in journal.request_columns(experiment.revisions):
-        if requests.sticky:
+        if requests.sticky.any():
             raise StickyError
         drawn.take(requests.times_ms, requests.revisions, requests.epochs, requests.arms,
                    requests.statuses)  # fmt: skip
@@ -175,7 +175,7 @@ class _Answers:
         self.strays: list[tuple[int, bytes]] = []
 
     def take(self, seen: OutcomeColumns) -> None:
-        if seen.sticky:
+        if seen.sticky.any():
             raise StickyError
         rewards = self.tally.rewards_of(seen)
         listed = (seen.requests > 0) & (seen.request_propensities > 0)
