@@ -22,6 +22,7 @@ from mlops.commands import (
     lineage,
     lint,
     models,
+    monitor,
     operate,
     plan,
     predict,
@@ -83,6 +84,7 @@ app.command(rich_help_panel=_LOOK)(ui.ui)
 app.command(rich_help_panel=_LOOK)(start.start)
 app.command(rich_help_panel=_LOOK)(predict.predict)
 app.command(rich_help_panel=_LOOK)(promotion.history)
+app.add_typer(monitor.app, name="monitor", rich_help_panel=_LOOK)
 app.add_typer(audit.app, name="audit", rich_help_panel=_LOOK)
 app.command(rich_help_panel=_LOOK)(lineage.lineage)
 app.add_typer(project.app, name="project", rich_help_panel=_LOOK)

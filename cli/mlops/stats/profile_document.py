@@ -100,6 +100,7 @@ def _distribution(item: Mapping[str, Any]) -> Distribution:
         edges=tuple(map(float, item["edges"])),
         counts=tuple(map(int, item["counts"])),
         infinite=(int(below), int(above)),
+        sample=tuple(map(float, item.get("sample", ()))),
     )
 
 

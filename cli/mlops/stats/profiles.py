@@ -1,7 +1,7 @@
 r"""A reference profile: what a table looked like when a model was trained on it.
 
 Later rows are compared with it to see whether the world still looks like the training data, so
-what is kept is what such comparisons need, and no row of the table itself.
+what is kept is what such comparisons need: of each feature for itself, and no row of the table.
 
 Symbols: a feature has `n` values, of which `n_missing` are missing (None, NaN, NaT). The finite
 numbers among the others are x_(1) <= … <= x_(m).
@@ -12,6 +12,8 @@ numbers among the others are x_(1) <= … <= x_(m).
   within 0.01, which is what a Kolmogorov-Smirnov distance or a population stability index needs.
 - The histogram has bins of equal width from x_(1) to x_(m), each closed on the left and open on the
   right, the last closed on both sides. A constant has one bin of width 0.
+- A sample without replacement of the finite numbers, in ascending order, is what an exact test
+  needs: it has the ties that percentiles hide. Which numbers are in it follows from them.
 - Infinities are counted apart; they are in neither, nor in mean and standard deviation.
 - Categories are kept most frequent first, ties in the order of their text, up to a limit; all
   others are counted as `other`. A text longer than `MAX_TEXT` is never kept: it is prose.
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,6 +41,8 @@ Kind = Literal["number", "boolean", "category", "time", "mixed", "empty"]
 
 #: Bins of a histogram.
 BINS = 20
+#: Numbers of the sample.
+MAX_SAMPLE = 10_000
 #: Categories that are named.
 MAX_CATEGORIES = 50
 #: Characters of the longest category that is named.
@@ -60,6 +65,8 @@ class Distribution:
         edges: k + 1 edges of the k bins of the histogram.
         counts: k numbers of values.
         infinite: Numbers of values that are minus and plus infinity.
+        sample: Finite values drawn without replacement, ascending; profiles of versions before
+            0.2 have none.
     """
 
     minimum: float
@@ -70,6 +77,7 @@ class Distribution:
     edges: tuple[float, ...]
     counts: tuple[int, ...]
     infinite: tuple[int, int]
+    sample: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +114,14 @@ class FeatureProfile:
     categories: Categories | None = None
 
 
-def profile_feature(values: Sequence[Any] | NDArray[Any]) -> FeatureProfile:
+def profile_feature(
+    values: Sequence[Any] | NDArray[Any], sample: int = MAX_SAMPLE
+) -> FeatureProfile:
     """Describe one feature.
 
     Args:
         values: (n,) any values; an array of numbers or booleans is fastest.
+        sample: Most numbers of the sample.
 
     >>> profile_feature([1, 2, 2, None]).numbers.percentiles[50]
     2.0
@@ -120,7 +131,7 @@ def profile_feature(values: Sequence[Any] | NDArray[Any]) -> FeatureProfile:
     if isinstance(values, np.ndarray) and values.dtype.kind in "iuf":
         floats = values.astype(float)
         there = floats[~np.isnan(floats)]
-        return _numeric("number", there, len(floats) - len(there))
+        return _numeric("number", there, len(floats) - len(there), sample)
     if isinstance(values, np.ndarray):
         values = _python(values)
     present = [value for value in values if not _is_missing(value)]
@@ -130,7 +141,8 @@ def profile_feature(values: Sequence[Any] | NDArray[Any]) -> FeatureProfile:
         return FeatureProfile(kind, 0, missing)
     if kind in ("number", "time"):
         convert = _seconds if kind == "time" else _float
-        return _numeric(kind, np.array([convert(v) for v in present], dtype=float), missing)
+        numbers = np.array([convert(v) for v in present], dtype=float)
+        return _numeric(kind, numbers, missing, sample)
     return FeatureProfile(kind, len(present), missing, categories=_categories(present))
 
 
@@ -186,16 +198,18 @@ def _seconds(value: Any) -> float:  # noqa: ANN401 - a time
     return float((zoned - _EPOCH).total_seconds())
 
 
-def _numeric(kind: Kind, values: NDArray[np.float64], missing: int) -> FeatureProfile:
+def _numeric(kind: Kind, values: NDArray[np.float64], missing: int, sample: int) -> FeatureProfile:
     if not len(values):
         return FeatureProfile("empty", 0, missing)
     infinite = (int(np.sum(values == -np.inf)), int(np.sum(values == np.inf)))
     finite = np.sort(values[np.isfinite(values)])
-    numbers = _distribution(finite, infinite) if len(finite) else None
+    numbers = _distribution(finite, infinite, sample) if len(finite) else None
     return FeatureProfile(kind, len(values), missing, numbers=numbers)
 
 
-def _distribution(ordered: NDArray[np.float64], infinite: tuple[int, int]) -> Distribution:
+def _distribution(
+    ordered: NDArray[np.float64], infinite: tuple[int, int], sample: int
+) -> Distribution:
     m = len(ordered)
     ranks = [max(0, -(-k * m // _PERCENT) - 1) for k in range(_PERCENT + 1)]
     edges = _edges(float(ordered[0]), float(ordered[-1]))
@@ -213,7 +227,15 @@ def _distribution(ordered: NDArray[np.float64], infinite: tuple[int, int]) -> Di
         edges=tuple(edges.tolist()),
         counts=tuple(np.diff(below).tolist()),
         infinite=infinite,
+        sample=_sample(ordered, sample),
     )
+
+
+def _sample(ordered: NDArray[np.float64], size: int) -> tuple[float, ...]:
+    if len(ordered) > size:
+        generator = np.random.default_rng(zlib.crc32(ordered.tobytes()))
+        ordered = np.sort(generator.choice(ordered, size, replace=False, shuffle=False))
+    return tuple(ordered.tolist())
 
 
 def _edges(low: float, high: float) -> NDArray[np.float64]:

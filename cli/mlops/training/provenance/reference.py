@@ -39,6 +39,8 @@ PURPOSE = "a summary of the training data, to compare live requests with"
 NO_COLUMNS = "the model has no signature with named columns"
 NO_TABLE = "the run names no table it was trained on"
 _DIGITS = 32
+# Numbers of all samples together: two megabytes of text.
+_MOST_SAMPLED, _LEAST_OF_A_FEATURE = 200_000, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +118,21 @@ def _source_file(source: str, folder: Path) -> Path | None:
 
 
 def _profile(candidate: Candidate, signature: Signature) -> Profile:
-    from mlops.stats.profiles import profile_feature
+    from mlops.stats.profiles import MAX_SAMPLE, profile_feature
 
     frame = read_frame(candidate.path, signature)
     features = signature.names
     missing = [name for name in features if name not in frame]
     if missing:
         raise InvalidInputError(f"it lacks the column `{missing[0]}` of the model's signature")
+    sample = min(MAX_SAMPLE, max(_LEAST_OF_A_FEATURE, _MOST_SAMPLED // len(features)))
     return Profile(
         name=candidate.name,
         digest=sha256_of(candidate.path)[:_DIGITS],
         source=str(candidate.path),
         rows=len(frame),
         profiled_rows=len(frame),
-        features={name: profile_feature(values_of(frame[name])) for name in features},
+        features={name: profile_feature(values_of(frame[name]), sample) for name in features},
     )
 
 

@@ -1,0 +1,176 @@
+"""`mlops monitor`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mlops.commands.arguments import Name
+from mlops.commands.command_line import App
+from mlops.commands.output import Json, moment, note, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mlops.monitoring.drift import DriftReport, Stream
+
+_HELP = "Watch a deployment: have its requests drifted from the training data?"
+#: Exit code of `--exit-code` with an alarm.
+_DRIFTED = 17
+_BARS = "▁▂▃▄▅▆▇█"
+_WIDTH = 12
+_NAMED = 4
+# Customary words for a population stability index.
+_SMALL, _LARGE = 0.1, 0.25
+
+app = App(help=_HELP, no_args_is_help=True)
+
+
+@app.callback()
+def _monitor() -> None:
+    """Watch a deployment: have its requests drifted from the training data?"""
+
+
+@app.command("drift")
+def drift(
+    name: Name = None,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            min=0.0001, max=0.5, help="Probability of any alarm, ever, where nothing drifts."
+        ),
+    ] = 0.01,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help=f"Exit with 0 no drift, {_DRIFTED} drift.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare requests and answers with the training data of the live models.
+
+    Look as often as you like: the probability of a false alarm holds for all looks, features and
+    arms together.
+
+    For example `mlops monitor drift wine`, or in CI: `mlops monitor drift --exit-code`.
+    """
+    from rich.markup import escape
+
+    from mlops.commands.progress import PhaseProgress
+    from mlops.settings import load_settings
+    from mlops.workflows.drift import look_for_drift
+
+    with PhaseProgress() as progress:
+        found, notes = look_for_drift(
+            load_settings(),
+            name,
+            alpha,
+            on_progress=lambda count: progress.phase(f"Read {count:,} requests"),
+        )
+    for text in notes:
+        note(escape(text))
+    show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+    if exit_code and found.drifted:
+        raise typer.Exit(_DRIFTED)
+
+
+def _render(out: Console, found: DriftReport) -> None:
+    from rich.markup import escape
+
+    drifted = found.drifted
+    if drifted:
+        by_evidence = sorted(drifted, key=lambda each: -each.e_value)
+        names = [f"`{escape(name)}`" for name in dict.fromkeys(e.feature for e in by_evidence)]
+        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        first_ms = min(each.since_ms or 0 for each in drifted)
+        listed = ", ".join(names[:_NAMED])
+        out.print(
+            f"[red bold]Drift[/] in {listed}{more}, first seen {moment(first_ms)}.",
+            highlight=False,
+        )
+    else:
+        out.print("[green]No drift[/] was found.")
+    left_out = f"; {found.left_out:,} rows left out: a unit counts once a day"
+    out.print(
+        f"[dim]{found.requests:,} requests to `{escape(found.name)}`, revision {found.revision}"
+        f"{left_out if found.left_out else ''}[/]",
+        highlight=False,
+    )
+    for arm in dict.fromkeys(each.arm for each in found.streams):
+        streams = [each for each in found.streams if each.arm == arm]
+        out.print(f"\n[bold]{escape(arm)}[/]")
+        out.print(_table(streams, found.threshold))
+    out.print(
+        f"\n[dim]A false alarm ever, in any row: at most {found.alpha * 100:.4g} %. An e-value of "
+        f"{found.threshold:,.0f} is an alarm; PSI is how far the last 3,000 values moved.[/]",
+        highlight=False,
+    )
+
+
+def _table(streams: list[Stream], threshold: float) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("feature")
+    for title in ("rows", "PSI", "missing", "e-value"):
+        table.add_column(title, justify="right")
+    table.add_column("evidence")
+    table.add_column("")
+    for each in streams:
+        table.add_row(
+            f"[red]{escape(each.feature)}[/]" if each.alarm else escape(each.feature),
+            f"{each.rows:,}",
+            _psi(each.psi),
+            _missing(each),
+            _e_value(each.e_value),
+            _spark(each.path, threshold),
+            _remark(each),
+        )
+    return table
+
+
+def _psi(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    style = "red" if value >= _LARGE else "yellow" if value >= _SMALL else "none"
+    return f"[{style}]{value:.2f}[/]"
+
+
+def _missing(stream: Stream) -> str:
+    if math.isnan(stream.missing) or not (stream.missing or stream.missing_before):
+        return "-"
+    return f"{100 * stream.missing:.2g} % ({100 * stream.missing_before:.2g} %)"
+
+
+def _e_value(value: float) -> str:
+    if value < 1e4:
+        return f"{value:,.1f}"
+    return f"1e{math.log10(value):.0f}" if math.isfinite(value) else "∞"
+
+
+def _spark(path: tuple[float, ...], threshold: float) -> str:
+    """Draw the logarithm of the e-value over time; the highest bar is an alarm."""
+    if not path:
+        return ""
+    size = max(1, -(-len(path) // _WIDTH))
+    peaks = [max(path[start : start + size]) for start in range(0, len(path), size)]
+    top = math.log(threshold)
+    levels = [math.log(min(max(peak, 1.0), threshold)) / top for peak in peaks]
+    return "".join(_BARS[min(int(level * 7), 7)] for level in levels)
+
+
+def _remark(stream: Stream) -> str:
+    from rich.markup import escape
+
+    if stream.why_not:
+        return f"[dim]{escape(stream.why_not)}[/]"
+    said = []
+    if stream.unseen:
+        said.append("new: " + ", ".join(escape(text) for text, _ in stream.unseen[:2]))
+    if stream.strange:
+        said.append(f"{stream.strange:,} of another type")
+    if stream.against != "training":
+        said.append("[dim]against its first 1,000[/]")
+    return "; ".join(said)

@@ -1,0 +1,56 @@
+"""`mlops monitor drift` beside a server that answers real rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+import pytest
+
+from tests.fixtures_deployment import Shop, open_shop, wait_until
+from tests.fixtures_training import TrainedWine
+
+
+@pytest.fixture(scope="module")
+def watched(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    opened = open_shop(trained_wine, tmp_path_factory.mktemp("watched") / "wine")
+    opened.ok("deploy", "--ab", "modelA", "modelB")
+    yield opened
+    opened.close()
+
+
+def send(shop: Shop, frame: pd.DataFrame) -> None:
+    """Send the rows in requests of 40, and wait until the journal has them."""
+    before = _written(shop)
+    for start in range(0, len(frame), 40):
+        split = frame[start : start + 40].to_dict("split", index=False)
+        shop.post("/invocations", {"dataframe_split": split})
+    wait_until(lambda: _written(shop) == before + -(-len(frame) // 40))
+
+
+def _written(shop: Shop) -> int:
+    (status,) = shop.ok("status", "--json").document["deployments"]
+    return int(status["journal"]["requests"])
+
+
+def test_before_and_after_the_wines_change(watched: Shop) -> None:
+    silent = watched.run("monitor", "drift")
+    assert silent.code == 5
+    assert "has answered no request yet" in silent.err
+    rows = pd.read_csv(watched.folder / "data" / "train.csv").drop(columns="quality")
+    rows = rows.sample(frac=1, random_state=3)
+    send(watched, rows[:1_200])
+    calm = watched.ok("monitor", "drift", "--exit-code")
+    assert calm.out.startswith("No drift was found.")
+    # Stronger wines than most, in the order of the shelf.
+    send(watched, rows.nlargest(400, "alcohol").sample(frac=1, random_state=4))
+    found = watched.run("monitor", "drift", "--exit-code")
+    assert found.code == 17
+    assert found.out.startswith("Drift in `alcohol`"), found.out
+    document = watched.ok("monitor", "drift", "--json").document
+    alarms = {each["feature"] for each in document["streams"] if each["alarm"]}
+    assert "alcohol" in alarms
+    assert {each["against"] for each in document["streams"] if each["feature"] == "alcohol"} == {
+        "training"
+    }
+    assert document["threshold"] == 24 / 0.01
