@@ -37,7 +37,7 @@ from customers import Crowd, Diary
 from disk_full import fill_up
 
 from mlops.deployment.admin_client import get_status
-from mlops.deployment.deploy import Deployed, deploy
+from mlops.deployment.deploy import deploy
 from mlops.deployment.local import stop
 from mlops.deployment.request import read_request
 from mlops.deployment.runtime_files import Places, is_alive, places, read_server_state, socket_path
@@ -127,9 +127,9 @@ def up(project: Path, turn: int) -> ServerState:
     """Do what `mlops deploy` does, and return what the server says."""
     settings = load_settings(project)
     split = _SPLITS[turn % len(_SPLITS)]
-    done = deploy(settings, read_request(settings, ab=("wine/1", "wine/2"), split=split))
-    assert isinstance(done, Deployed)
-    return done.state
+    request = read_request(settings, ab=("wine/1", "wine/2"), split=split)
+    state: ServerState = deploy(settings, request, "local").state
+    return state
 
 
 def _try(project: Path, where: Places) -> None:

@@ -78,7 +78,7 @@ def prepare() -> None:
     import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - so that a fork need not
 
     import mlops.__main__
-    import mlops.deployment.deploy  # noqa: F401 - as above
+    import mlops.deployment.local_revision  # noqa: F401 - as above
 
 
 def command(

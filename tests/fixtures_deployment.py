@@ -24,7 +24,7 @@ import pytest
 
 from mlops.__main__ import run
 from mlops.deployment import local
-from mlops.deployment.deploy import open_ledger
+from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.runtime_files import Places, is_alive, places, read_server_state
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings, load_settings

@@ -31,15 +31,12 @@ from mlops.client import Client, FeedbackResult, Outcome
 from mlops.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from mlops.deployment.clusters.status import ClusterStatus
-    from mlops.deployment.clusters.stop import StoppedThere
-    from mlops.deployment.deploy import Deployed
-    from mlops.deployment.status import Status
+    from mlops.deployment.local_revision import Deployed
+    from mlops.deployment.targets.contract import TargetStatus, TargetStopped
     from mlops.monitoring.notebook import NotebookReport
     from mlops.registry.ledger import Entry
     from mlops.training import TrainResult
     from mlops.training.sweep import SweepOptions, SweepResult
-    from mlops.workflows.operation import Stopped
     from mlops.workflows.promotion import Moved
 
 Folder: TypeAlias = str | Path | None
@@ -134,7 +131,6 @@ def deploy(
         UsageError: No models are named, or in several ways.
         MlopsError: They cannot be loaded or served; what was live before still is.
     """
-    from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.deploy_options import Words, ask
 
@@ -149,8 +145,7 @@ def deploy(
         reset=tuple(reset),
     )  # fmt: skip
     asked = ask(_settings(project, flags), flags, words)
-    deployed = make_deployment(asked.settings, asked.request)
-    assert isinstance(deployed, Deployed)
+    deployed: Deployed = make_deployment(asked.settings, asked.request, asked.target)
     return deployed
 
 
@@ -196,7 +191,7 @@ def feedback(
 
 def status(
     name: str | None = None, *, project: Folder = None, settings: Values = None
-) -> list[Status | ClusterStatus]:
+) -> list[TargetStatus]:
     """Return how deployments are doing, here and on clusters, in alphabetical order.
 
     Raises:
@@ -209,7 +204,7 @@ def status(
 
 def stop(
     name: str | None = None, *, project: Folder = None, settings: Values = None
-) -> Stopped | StoppedThere:
+) -> TargetStopped:
     """Stop a deployment; its history and journal stay.
 
     Raises:
@@ -217,7 +212,7 @@ def stop(
     """
     from mlops.workflows.operation import stop as end
 
-    return end(_settings(project, settings), name, with_journal=False, dry_run=False)
+    return end(_settings(project, settings), name)
 
 
 def report(

@@ -163,7 +163,7 @@ _STEPS = [
     pytest.param(
         "deploy", "mlops.registry.ledger:Ledger.begin", "after", "deploy failed", id="intent"
     ),
-    pytest.param("deploy", "mlops.deployment.deploy:serve", "after", "deploy", id="served"),
+    pytest.param("deploy", "mlops.deployment.local_revision:serve", "after", "deploy", id="served"),
     pytest.param("deploy", "mlops.audit.trail:Trail._write", "before", "deploy", id="unwritten"),
     pytest.param("deploy", "mlops.audit.trail:Trail._write", "after", "deploy", id="written"),
     pytest.param("deploy", "mlops.audit.heads:_value", "after", "deploy", id="untagged"),

@@ -202,13 +202,13 @@ def test_who_has_the_last_word(
     text = f'[feedback]\nreward = "{file}"\nreward_range = [0, 1]\n' if file else ""
     (tmp_path / "mlops.toml").write_text(text)
     settings = load_settings(tmp_path, {"feedback.reward": now or None}, environ={})
-    found = keep(settings, entry, "local")
+    found = keep(settings, entry, "local", {})
     assert found.settings.feedback.reward == reward
     assert any(line.startswith("reward ") for line in found.lines) is kept
     # A range is one of its reward: the file's is not one of a reward that somebody else chose.
     assert found.settings.feedback.reward_range == ((0, 1) if reward == TOML else None)
     assert ("feedback.reward" in found.given) is bool(now or entry.intent.given)
-    reset = keep(settings, entry, "local", ["reward"])
+    reset = keep(settings, entry, "local", {}, ["reward"])
     assert reset.settings.feedback.reward == (now or file)
     assert ("feedback.reward" in reset.given) is bool(now)
 
@@ -216,8 +216,8 @@ def test_who_has_the_last_word(
 def test_a_range_stays_with_its_reward(tmp_path: Path) -> None:
     entry = live("given", "feedback.reward", bounds=(0.0, 1.0))
     settings = load_settings(tmp_path, {"feedback.reward": "exact"}, environ={})
-    assert keep(settings, entry, "local").settings.feedback.reward_range is None
+    assert keep(settings, entry, "local", {}).settings.feedback.reward_range is None
     settings = load_settings(tmp_path, {"feedback.reward": "given"}, environ={})
-    assert keep(settings, entry, "local").settings.feedback.reward_range == (0.0, 1.0)
+    assert keep(settings, entry, "local", {}).settings.feedback.reward_range == (0.0, 1.0)
     other = replace(entry, intent=replace(entry.intent, place=None))
-    assert keep(settings, other, "kserve").settings.kserve == settings.kserve
+    assert keep(settings, other, "kserve", {}).settings.kserve == settings.kserve

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops.__main__ import run
-from mlops.deployment.deploy import open_ledger
-from mlops.deployment.manifests import Rendering, render
+from mlops.deployment.clusters.target import ClusterTarget
+from mlops.deployment.files_target import Rendering, plan_files
+from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.request import read_request
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
 from mlops.deployment.targets.seldon import FILE, node_names, ratio_a
@@ -24,7 +25,7 @@ from mlops.deployment.yaml_templates import render_template, yaml_scalar
 from mlops.errors import InvalidInputError, NotAllowedError, NotFoundError, RemoteError
 from mlops.registry import open_registry
 from mlops.registry.details import Column, Details
-from mlops.settings import load_settings
+from mlops.settings import Settings, load_settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
 from tests.deployment.matrix import options
@@ -51,7 +52,12 @@ def stock(details: Mapping[str, Details] | None = None, **given: Any) -> RenderO
 
 
 def rendered(spec: DeploymentSpec, options: RenderOptions | None = None) -> Rendered:
-    return TARGETS.load("seldon")().render(spec, options or stock())
+    made: Rendered = TARGETS.load("seldon")().render(spec, options or stock())
+    return made
+
+
+def _target(settings: Settings) -> ClusterTarget:
+    return ClusterTarget(settings, "seldon", TARGETS.load("seldon")())
 
 
 def manifest(spec: DeploymentSpec, options: RenderOptions | None = None) -> dict[str, Any]:
@@ -406,7 +412,7 @@ def registered(project: Path, read: Callable[[str], Details]) -> Rendering:
         client.create_registered_model("far")
         client.create_model_version("far", "s3://bucket/far/1")
     request = read_request(settings, ab=("far", "s3://bucket/m"))
-    return render(settings, request, "seldon", to="-", read=read)
+    return plan_files(_target(settings), request, to="-", read=read).rendering
 
 
 def test_files_of_registered_models_are_read_and_bare_uris_are_not(project: Path) -> None:
@@ -447,7 +453,7 @@ def test_what_is_refused_is_not_read(project: Path) -> None:
         return TENSOR
 
     with pytest.raises(InvalidInputError, match="field:user"):
-        render(settings, request, "seldon", to="-", read=read)
+        plan_files(_target(settings), request, to="-", read=read)
     assert asked == []
 
 

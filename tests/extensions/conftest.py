@@ -50,7 +50,7 @@ def installed(
 
     yield put
     _forget()
-    for module in ("acme_mlops", "broken_mlops"):
+    for module in ("acme_mlops", "acme_targets", "broken_mlops"):
         sys.modules.pop(module, None)
 
 

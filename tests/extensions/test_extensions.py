@@ -135,3 +135,48 @@ def test_one_of_each_through_the_command_line(
     log = wine_shop.where.log.read_text()
     assert "ValueError: broken by its author" in log
     assert "The protocol `broken` of the package `broken-mlops` is no protocol" in log
+
+
+def test_a_sixth_target_that_only_renders(installed: Install, wine_shop: Shop) -> None:
+    """Compose files are no manifests of Kubernetes: neither linted as such nor for kubectl."""
+    installed("acme")
+    words = ("deploy", "--ab", "modelA", "modelB", "--target", "acme-compose")
+    first = wine_shop.ok(*words, "--image", "shop/scorer:3", "--json").document
+    assert (first["written"], [file["change"] for file in first["files"]]) == (True, ["create"])
+    assert first["next_commands"] == ["docker compose -f deploy/wine/compose.yaml up -d"]
+    text = (wine_shop.folder / "deploy/wine/compose.yaml").read_text()
+    assert "  modela:\n    image: shop/scorer:3\n" in text
+    again = wine_shop.ok(*words, "--image", "shop/scorer:3", "--dry-run", "--json").document
+    assert (again["written"], again["files"][0]["change"]) == (False, "same")
+    assert wine_shop.ok("status", "--json").document["deployments"] == []
+    refused = wine_shop.run(*words, "--apply")
+    assert refused.code == 2
+    assert "is about a cluster, and `--target acme-compose` only renders files." in refused.err
+    refused = wine_shop.run(*words, "--shadow", "modelB")
+    assert refused.code == 3
+    assert "`wine` cannot be a Compose project: it has no shadows." in refused.err
+
+
+def test_a_target_with_all_verbs(
+    installed: Install, wine_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Commands find it by the name in the ledger, and show records that they do not know."""
+    installed("acme")
+    monkeypatch.setenv("ACME_ROOT", str(tmp_path))
+    words = ("deploy", "--ab", "modelA", "modelB", "--target", "acme-shelf", "--json")
+    assert wine_shop.ok(*words).document["revision"] == 1
+    assert wine_shop.ok(*words).document["revision"] == 1
+    [found] = wine_shop.ok("status", "--json").document["deployments"]
+    assert (found["name"], found["state"], found["revision"]) == ("wine", "running", 1)
+    assert '"state": "running"' in wine_shop.ok("status").out
+    assert wine_shop.ok("logs").out == '["modelA", "modelB"]\n'
+    moved = wine_shop.ok("promote", "--arm", "modelB", "--force", "a test", "--json").document
+    assert (moved["revision"], moved["url"]) == (2, "acme://shelf")
+    assert wine_shop.ok("logs").out == '["modelB"]\n'
+    assert wine_shop.ok("rollback", "--json").document["revision"] == 3
+    refused = wine_shop.run("report")
+    assert (refused.code, refused.err.strip()) == (7, "error: A shelf keeps no evidence.")
+    elsewhere = wine_shop.run("deploy", "--model", "modelA")
+    assert elsewhere.code == 7
+    assert wine_shop.ok("stop", "--json").document["stopped"] is True
+    assert wine_shop.run("status", "--exit-code").code == 10

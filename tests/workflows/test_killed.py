@@ -20,6 +20,7 @@ from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 from tests.workflows.dying import Dying
 
+_SERVE = "mlops.deployment.local_revision:serve"
 _LEDGER = "mlops.registry.ledger:Ledger"
 _ALIAS = "mlflow:MlflowClient.set_registered_model_alias"
 # From the first thing that is written to the last.
@@ -28,7 +29,7 @@ _DEPLOY_STEPS = [
         "mlflow:MlflowClient.create_run", "after", 1, False, "history", id="after the run"
     ),
     pytest.param(f"{_LEDGER}.begin", "after", 1, False, "deploy", id="after the intent"),
-    pytest.param("mlops.deployment.deploy:serve", "after", 1, True, "history", id="after serving"),
+    pytest.param(_SERVE, "after", 1, True, "history", id="after serving"),
     pytest.param(f"{_LEDGER}._tag", "before", 1, True, "deploy", id="before the time"),
     pytest.param(_ALIAS, "before", 1, True, "history", id="before live"),
     pytest.param(f"{_LEDGER}._tag", "before", 2, True, "deploy", id="before the state"),
@@ -37,7 +38,7 @@ _DEPLOY_STEPS = [
 # Different models: champion moves on two of them, so there is a between.
 _PROMOTE_STEPS = [
     pytest.param(f"{_LEDGER}.begin", "after", 1, False, id="after the intent"),
-    pytest.param("mlops.deployment.deploy:serve", "after", 1, True, id="after serving"),
+    pytest.param(_SERVE, "after", 1, True, id="after serving"),
     pytest.param(f"{_LEDGER}._move", "after", 1, True, id="between the aliases"),
     pytest.param(f"{_LEDGER}._move", "after", 2, True, id="after the aliases"),
     pytest.param(f"{_LEDGER}._tag", "before", 2, True, id="before the state"),
@@ -138,9 +139,7 @@ def test_a_promotion_killed(
 def test_a_rollback_killed_is_not_done_twice(busy: Shop, dying: Dying) -> None:
     busy.ok("deploy", "--arm", "a=wine/1:70", "--arm", "b=beer/1:30")
     busy.ok("deploy", "--arm", "a=wine/1:80", "--arm", "b=beer/1:20")
-    status = dying.run(
-        busy.folder, "rollback", target="mlops.deployment.deploy:serve", when="after"
-    )
+    status = dying.run(busy.folder, "rollback", target=_SERVE, when="after")
     assert status == -signal.SIGKILL
     assert busy.ok("rollback", "--json").document["action"] == "rollback"
     assert busy.state.launch.served.revision.spec.arms[0].weight == 0.7
@@ -150,7 +149,7 @@ def test_a_rollback_killed_is_not_done_twice(busy: Shop, dying: Dying) -> None:
 def test_taken_and_then_the_machine_went_down(busy: Shop, dying: Dying) -> None:
     """The server took the revision and died before the ledger knew: it is finished all the same."""
     wanted = ("--arm", "a=wine/1:99", "--arm", "b=beer/1:1")
-    dying.run(busy.folder, "deploy", *wanted, target="mlops.deployment.deploy:serve", when="after")
+    dying.run(busy.folder, "deploy", *wanted, target=_SERVE, when="after")
     busy.kill()
     assert busy.ok("status", "--json").document["deployments"][0]["state"] == "crashed"
     entries = busy.ok("history", "--json").document["revisions"]
@@ -166,7 +165,7 @@ def test_a_version_deleted_meanwhile_does_not_block(busy: Shop, dying: Dying) ->
     extra = client.create_model_version("beer", source=source).version
     busy.ok("deploy", "--arm", "a=wine/1", "--arm", f"c=beer/{extra}")
     words = ("promote", "--arm", "c", "--force", "x")
-    dying.run(busy.folder, *words, target="mlops.deployment.deploy:serve", when="after")
+    dying.run(busy.folder, *words, target=_SERVE, when="after")
     client.delete_model_version("beer", extra)
     busy.ok("history")
     assert busy.ledger.pending() == []

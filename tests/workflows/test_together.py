@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from mlops.deployment import deploy as deploying
-from mlops.deployment.deploy import apply, prepare
+from mlops.deployment import ledgers
+from mlops.deployment.local_revision import apply, prepare
 from mlops.deployment.request import make_spec, read_request
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Intent
@@ -80,6 +80,6 @@ def test_a_colleague_at_work_elsewhere(
     assert "is deploying revision 1 meanwhile" in refused.error["message"]
     assert "- modelB  wine/2" in refused.error["message"]
     assert [entry.number for entry in theirs.ledger.pending()] == [number]
-    monkeypatch.setattr(deploying, "_OTHERS_MAY_TAKE_MS", 0)
+    monkeypatch.setattr(ledgers, "_OTHERS_MAY_TAKE_MS", 0)
     assert ours.ok("deploy", "--model", "wine/1", "--json").document["revision"] == 2
     assert theirs.ledger.entry(1).state == "failed"

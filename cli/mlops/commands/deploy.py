@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mlops.commands import completion
 from mlops.commands.arguments import Context, Kubeconfig, NoPreflight, Trust
-from mlops.commands.output import Json, console, next_steps, note, plain, show
+from mlops.commands.output import Json
 from mlops.rewards import REWARDS
 from mlops.runtimes import AUTO, RUNTIMES
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mlops.deployment.deploy import Deployed
-    from mlops.deployment.manifests import Rendering
-    from mlops.deployment.plan import Plan
 
 _MODELS = "Models (one of these ways)"
 _TRAFFIC = "Traffic"
@@ -520,15 +512,14 @@ def deploy(
     For example `mlops deploy --ab modelA modelB`, or `--model wine/1 --canary wine/2=5 --ramp
     5,25,50,100`.
     """
+    from mlops.commands.deploy_view import show_result, stay_with, talk_of
     from mlops.commands.progress import TransferProgress
-    from mlops.deployment.deploy import Deployed
     from mlops.deployment.deploy import deploy as make_deployment
+    from mlops.deployment.deploy import open_target
     from mlops.deployment.deploy_options import Words, ask
-    from mlops.deployment.local import stay
-    from mlops.deployment.local_monitoring import check_watching, write_watching
-    from mlops.deployment.manifests import render as render_manifests
-    from mlops.deployment.option_rules import applies, renders
+    from mlops.deployment.option_rules import applies, check_options
     from mlops.deployment.request import read_costs
+    from mlops.deployment.targets.contract import CLUSTER, FILES, SERVER, How
     from mlops.policies.making import with_option
     from mlops.settings import load_settings
     from mlops.workflows.preflight import preflight
@@ -595,8 +586,7 @@ def deploy(
     )
     with TransferProgress() as progress:
         asked = ask(settings, flags, words, say=progress.phase)
-    settings, request, target = asked.settings, asked.request, asked.target
-    only_local = {
+    of_server = {
         "--host": host,
         "--port": port,
         "--grpc-port": grpc_port,
@@ -608,12 +598,11 @@ def deploy(
         "--tls-client-ca": tls_client_ca,
         "--insecure-no-auth": insecure_no_auth,
     }
-    only_cluster = {
+    of_files = {
         "--render": render,
         "--namespace": namespace,
         "--image": image,
         "--model-server": model_server,
-        "--apply": apply,
     }
     only_applied = {
         "--kubeconfig": kubeconfig,
@@ -622,164 +611,19 @@ def deploy(
         "--no-wait": no_wait,
         "--force-conflicts": force_conflicts,
     }
-    to_cluster = renders(target, only_local, {**only_cluster, **only_applied})
-    if applies(apply, only_applied, render):
-        from mlops.commands.clusters import deploy_there
-
-        deploy_there(
-            settings,
-            request,
-            target,
-            to=render,
-            dry_run=dry_run,
-            wait=not no_wait,
-            force=force_conflicts,
-            as_json=as_json,
-        )
-        return
-    if to_cluster:
-        with TransferProgress() as progress:
-            rendering = render_manifests(
-                settings, request, target, to=render, dry_run=dry_run, say=progress.phase
-            )
-        _show_rendering(rendering, as_json=as_json, whole=render == "-")
-        return
-    if extra:
-        check_watching(settings)
+    of_cluster = {"--apply": apply, **only_applied}
+    takes = open_target(asked.settings, asked.target).takes
+    check_options(asked.target, takes, {SERVER: of_server, FILES: of_files, CLUSTER: of_cluster})
+    how = How(
+        apply=applies(apply, only_applied, render),
+        to=render,
+        dry_run=dry_run,
+        wait=not no_wait,
+        force=force_conflicts,
+        foreground=foreground,
+    )
     with TransferProgress() as progress:
-        result = make_deployment(
-            settings,
-            request,
-            foreground=foreground,
-            dry_run=dry_run,
-            show_plan=lambda plan: _show_plan(progress.console, plan),
-            say=progress.phase,
-            show=progress.update,
-        )
-    if isinstance(result, Deployed):
-        files = write_watching(settings, result.plan.after, result.state) if extra else ()
-        paths = [file.path for file in files]
-        show(
-            deployed_document(result) | {"monitoring": paths},
-            as_json=as_json,
-            render=lambda out: render_deployed(out, result, paths),
-        )
-        if result.process is not None:
-            raise typer.Exit(stay(result.process))
-        if foreground:
-            name = result.state.launch.name
-            note(
-                f"[yellow]note:[/] `{name}` runs in the background already (process "
-                f"{result.state.pid}), so there is nothing to stay for.\n"
-                f"`mlops logs --follow {name}` shows what it says; to have it here, "
-                f"`mlops stop {name}` first."
-            )
-    else:
-        show({"plan": plain(result)}, as_json=as_json)
-
-
-def _show_plan(out: Console, plan: Plan) -> None:
-    from rich.text import Text
-
-    words = {
-        "create": "will be created",
-        "update": "will be updated",
-        "start": "is stopped and will be started",
-        "nothing": "is as wanted; nothing to change",
-    }
-    out.print(Text.assemble((plan.after.name, "bold"), " ", words[plan.kind]))
-    styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
-    for line in plan.lines:
-        out.print(Text(f"  {line}", style=styles[line[0]]))
-    for text in plan.notes if plan.kind != "nothing" else ():
-        out.print(Text(f"  {text}", style="yellow" if "cannot" in text else "dim"))
-    if plan.kept and plan.kind != "nothing":
-        out.print(Text(f"  kept: {', '.join(plan.kept)}  (--reset NAME undoes it)", style="dim"))
-    for model in plan.after.models:
-        if model.chosen_by:
-            text = f"  {model.ref} is {model.label}: {model.chosen_by}"
-            out.print(Text(text, style="dim"))
-
-
-def _show_rendering(rendering: Rendering, *, as_json: bool, whole: bool) -> None:
-    """Print manifests if they are wanted `whole`, else which files they are in."""
-    from rich.text import Text
-
-    notes = console(stderr=True)
-    for line in rendering.notes:
-        notes.print(Text.assemble(("note: ", "yellow"), line))
-    if whole and not as_json:
-        typer.echo(rendering.stream, nl=False)
-        return
-    show(plain(rendering), as_json=as_json, render=lambda out: _render_files(out, rendering))
-
-
-def _render_files(out: Console, rendering: Rendering) -> None:
-    from rich.markup import escape
-
-    marks = {"create": "[green]+[/]", "update": "[yellow]~[/]", "same": "[dim]=[/]"}
-    state = "rendered" if rendering.written else "would be rendered"
-    out.print(f"[bold]{escape(rendering.name)}[/] for {escape(rendering.target)} {state} to")
-    for file in rendering.files:
-        out.print(f"  {marks[file.change]} {escape(file.path)}")
-    next_steps(out, rendering.next_commands)
-
-
-def deployed_document(result: Deployed) -> dict[str, object]:
-    """Return what has become of a deployment of this machine, for scripts."""
-    from mlops.deployment.curl_example import curl
-
-    spec = result.plan.after
-    return {
-        "name": spec.name,
-        "change": result.plan.kind,
-        "revision": result.revision,
-        "url": result.state.url,
-        "grpc": result.state.grpc,
-        "arms": plain(spec.arms),
-        "shadows": plain(spec.shadows),
-        "reward": spec.reward,
-        "warnings": result.plan.notes,
-        "kept": result.plan.kept,
-        "notes": result.state.notes,
-        "runtimes": dict(zip([arm.name for arm in spec.arms], result.state.runtimes, strict=False)),
-        "curl": curl(result.state),
-    }
-
-
-def render_deployed(out: Console, result: Deployed, monitoring: Sequence[str] = ()) -> None:
-    """Say what has become of a deployment of this machine."""
-    from rich.markup import escape
-
-    from mlops.commands.runtime_view import runtime_line
-    from mlops.deployment.curl_example import curl
-    from mlops.deployment.runtime_files import deployment_name
-    from mlops.settings import load_settings
-    from mlops.spec.ramp import describe_ramp
-
-    spec, state = result.plan.after, result.state
-    out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
-    out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
-    if state.grpc:
-        out.print(f"[dim]gRPC {state.grpc}[/]")
-    for arm, runtime in zip(spec.arms, state.runtimes, strict=False):
-        if line := runtime_line(runtime):
-            out.print(f"[dim]  {arm.name}: {escape(line)}[/]")
-    names = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
-    for name, notes in zip(names, state.notes, strict=True):
-        for line in notes[:3]:
-            out.print(f"[yellow]  {name}: {escape(line)}[/]")
-    out.print(escape(curl(state)), soft_wrap=True)
-    if spec.ramp:
-        out.print(f"[dim]ramp {escape(describe_ramp(spec.ramp))}[/]")
-    for path in monitoring:
-        out.print(f"[dim]monitoring[/] {escape(path)}")
-    # The project's own deployment is meant where none is named.
-    settings = load_settings()
-    name = "" if spec.name == deployment_name(settings) else f" {spec.name}"
-    steps = ["mlops report"] if len(spec.arms) > 1 else ["mlops status"]
-    if spec.ramp and not spec.ramp.auto:
-        steps.append("mlops ramp")
-    if len(spec.arms) > 1 and settings.feedback.data:
-        steps.insert(0, "mlops feedback")
-    next_steps(out, [*(f"{step}{name}" for step in steps), f"mlops stop {spec.name}"])
+        talk = talk_of(progress)
+        result = make_deployment(asked.settings, asked.request, asked.target, how, talk)
+    show_result(result, as_json=as_json, dry_run=dry_run, whole=render == "-")
+    stay_with(result, foreground=foreground)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from mlops.commands.arguments import ClusterTimeout, Context, Kubeconfig, Name, flags_of
-from mlops.commands.output import Json, absolute_program, show
+from mlops.commands.output import Json, absolute_program
 from mlops.errors import UsageError
 
 
@@ -32,11 +32,9 @@ def start(
 
     For example `mlops start wine`; `mlops start wine --unit` prints a systemd user unit for it.
     """
-    from mlops.commands.clusters import applied_document, render_applied
-    from mlops.commands.deploy import deployed_document, render_deployed
+    from mlops.commands.deploy_view import show_result, stay_with
     from mlops.commands.progress import TransferProgress
-    from mlops.deployment.deploy import Deployed
-    from mlops.deployment.local import stay
+    from mlops.deployment.targets.contract import Talk
     from mlops.settings import load_settings
     from mlops.workflows.starting import start as bring_up
     from mlops.workflows.starting import unit_of
@@ -48,20 +46,7 @@ def start(
         typer.echo(unit_of(settings, name, absolute_program()), nl=False)
         return
     with TransferProgress() as progress:
-        result = bring_up(
-            settings, name, foreground=foreground, say=progress.phase, show=progress.update
-        )
-    if not isinstance(result, Deployed):
-        show(
-            applied_document(result),
-            as_json=as_json,
-            render=lambda out: render_applied(out, result),
-        )
-        return
-    show(
-        deployed_document(result),
-        as_json=as_json,
-        render=lambda out: render_deployed(out, result),
-    )
-    if result.process is not None:
-        raise typer.Exit(stay(result.process))
+        talk = Talk(progress.phase, progress.line, progress.update)
+        result = bring_up(settings, name, foreground=foreground, talk=talk)
+    show_result(result, as_json=as_json)
+    stay_with(result, foreground=False)

@@ -9,12 +9,13 @@ from typing import Any
 
 import yaml
 
-from mlops.deployment.deploy import Say, live_revision
+from mlops.deployment.deploy import live_revision, open_target
 from mlops.deployment.keeping import check_resets, keep
-from mlops.deployment.option_rules import LOCAL, of_platform
+from mlops.deployment.option_rules import check_target, of_platform
 from mlops.deployment.request import DeployRequest, read_request
 from mlops.deployment.runtime_files import deployment_name
-from mlops.registry.ledger import Entry
+from mlops.deployment.targets.contract import FILES, Say
+from mlops.registry.ledger import LOCAL
 from mlops.settings import Settings, load_settings
 from mlops.settings.yaml_text import parse_yaml
 
@@ -26,7 +27,7 @@ class Words:
     Attributes:
         models: `ab`, `model`, `arms`, `canary`, `split`, `shadows`, as `read_request` takes them.
         file: A spec file.
-        target: Where to, None where nobody says.
+        target: Where to, None where it is not said.
         platform: `version`, `mode` and `split` of the platform.
         router: Whether our server is to be in front of the platform's.
         apply: Whether a cluster is to be touched.
@@ -74,26 +75,26 @@ def ask(
     """
     check_resets(words.reset)
     named = any(words.models.get(way) for way in ("ab", "model", "arms")) or words.file
+    renders = False
+    if words.target is not None:
+        check_target(words.target)
+        renders = FILES in open_target(settings, words.target).takes and not words.apply
     live = None
-    if words.apply or words.target in (None, LOCAL) or not named:
+    if not (renders and named):
         say("Reading the live revision")
         live = live_revision(settings, _name(settings, words.file), dry_run=words.dry_run)
-    target = words.target or _target_of(live, words.apply)
+    # No cluster is touched that is not named.
+    target = words.target or (live.intent.target if live and words.apply else LOCAL)
     platform = of_platform(target, router=words.router, **(words.platform or {}))
     if platform:
         settings = load_settings(flags={**flags, **platform})
-    kept = keep(settings, live, target, words.reset, whole_spec=words.file is not None)
+    has = open_target(settings, live.intent.target).settings_of(live, target) if live else {}
+    kept = keep(settings, live, target, has, words.reset, whole_spec=words.file is not None)
     request = read_request(
         kept.settings, **words.models, file=words.file, kept=kept, reset=words.reset
     )
     request = replace(request, based_on=live.number if live else None)
     return Asked(kept.settings, target, request)
-
-
-def _target_of(live: Entry | None, apply: bool) -> str:
-    """Return the live revision's target; no cluster is touched that nobody names."""
-    place = live.intent.place if live and apply else None
-    return place.target if place else LOCAL
 
 
 def _name(settings: Settings, file: Path | None) -> str:

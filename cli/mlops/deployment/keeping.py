@@ -18,13 +18,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlops.deployment.runtime_files import places, read_server_state
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
 from mlops.settings import Settings
 from mlops.spec.analysis import write_horizon, written
 from mlops.spec.attribution import write_duration, write_number
-from mlops.spec.server import ServerState
 
 _COMMAND_LINE = "command line"
 #: How the origin of a kept setting begins.
@@ -119,6 +117,7 @@ def keep(
     settings: Settings,
     live: Entry | None,
     target: str,
+    has: Mapping[str, Any],
     reset: Sequence[str] = (),
     *,
     whole_spec: bool = False,
@@ -129,18 +128,18 @@ def keep(
         settings: The project's settings.
         live: The live revision, None if there is none.
         target: Where the deployment is to be.
+        has: The settings that the live revision runs with, as its target knows them.
         reset: Names of options that are to be as if nothing were live.
         whole_spec: A file says what the spec is, so nothing of it is kept.
     """
     given = {key for key, origin in settings.origins.items() if origin == _COMMAND_LINE}
-    given &= set(_keys(target))
+    given &= set(keys_of(target))
     if live is None:
         return Kept(settings, None, tuple(sorted(given)))
     back = {key for name in reset for key in _keys_of(name, target)}
     back |= set(_SPEC) if whole_spec else set()
     before = {key for key in live.intent.given if key not in back}
-    state = read_server_state(places(settings, live.intent.spec.name))
-    known = {k: v for k, v in _values(live, state, target).items() if k not in back}
+    known = {k: v for k, v in _values(live, has).items() if k not in back}
     chosen = {
         key: value
         for key, value in known.items()
@@ -183,9 +182,9 @@ def _pair(
         chosen.pop(bounds, None)
 
 
-def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, Any]:
+def _values(live: Entry, has: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the live revision has, by the key of its setting."""
-    spec, place = live.intent.spec, live.intent.place
+    spec = live.intent.spec
     found: dict[str, Any] = {
         "feedback.reward": spec.reward,
         "feedback.reward_range": spec.reward_range,
@@ -202,26 +201,12 @@ def _values(live: Entry, state: ServerState | None, target: str) -> dict[str, An
     }
     plan = written(spec.analysis) | {"guardrails": spec.analysis.guardrails}
     found |= {f"report.{name}": value for name, value in plan.items()}
-    if place is None and state is not None:
-        launch = state.launch
-        found |= {"deploy.host": launch.host, "deploy.port": launch.port}
-        found |= {"deploy.grpc_port": launch.grpc_port}
-        found |= {"deploy.workers": launch.workers}
-        found |= {"deploy.insecure_no_auth": launch.access.unprotected}
-        if launch.tls is not None:
-            tls = {"cert": launch.tls.cert, "key": launch.tls.key}
-            tls |= {"client_ca": launch.tls.client_ca}
-            found |= {f"deploy.tls_{name}": path for name, path in tls.items()}
-    if place is not None and place.target == target:
-        options = {key: place.options[key] for key in _keys(target) if key in place.options}
-        found |= {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-        found |= {"cluster.namespace": place.namespace}
-        found |= {"deploy.workers": place.options.get("workers", 0)}
-        found |= {"cluster.context": place.context} if place.context else {}
+    found |= has
     return found
 
 
-def _keys(target: str) -> list[str]:
+def keys_of(target: str) -> list[str]:
+    """Return the settings that a deploy keeps, for a target."""
     return [key for name in _SETTINGS for key in _keys_of(name, target)]
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from mlops.deployment.manifest_files import RenderedFile, put_files
-from mlops.deployment.manifests import default_folder
+from mlops.deployment.manifest_files import RenderedFile, default_folder, put_files
 from mlops.deployment.option_rules import check_extras
 from mlops.deployment.prometheus.files import faults, on_machine
 from mlops.deployment.targets.base import Refusal, refuse
@@ -43,4 +42,4 @@ def write_watching(
     launch = state.launch
     ca_file = launch.tls.cert if launch.tls else ""
     texts = on_machine(spec, settings.monitoring, address, launch.credentials, ca_file)
-    return put_files(texts, default_folder(settings, spec))
+    return put_files(texts, default_folder(settings.project_dir, spec.name))

@@ -68,6 +68,13 @@ def _change(path: Path, text: str) -> Change:
     return "update"
 
 
+def default_folder(project_dir: Path, name: str) -> Path:
+    """Return the folder of a deployment's manifests, as short as it can be written here."""
+    folder = project_dir / "deploy" / name
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
+
+
 def write_files(files: tuple[RenderedFile, ...]) -> None:
     """Write those that differ from what is there.
 

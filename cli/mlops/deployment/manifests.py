@@ -1,167 +1,37 @@
-"""`mlops deploy` for a cluster without `--apply`: manifests in a folder, or on standard output.
-
-Nothing here touches a cluster or the ledger. A folder is written only after everything has been
-checked, and only over files that an earlier rendering wrote.
-"""
+"""Manifests of Kubernetes: what the settings say about them, and whether a cluster takes them."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping
 
-from mlops.deployment.deploy import open_ledger
-from mlops.deployment.fetchable import make_fetchable, read_models
-from mlops.deployment.manifest_files import RenderedFile, apply_command, files_of, write_files
-from mlops.deployment.option_rules import STDOUT, check_choices
-from mlops.deployment.request import DeployRequest
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
 from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from mlops.linting.lint import errors
-from mlops.registry.details import Details, read_details
 from mlops.settings import Settings
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
 
-#: The file by which `kubectl apply -k` takes the manifests of a folder.
-KUSTOMIZATION = "kustomization.yaml"
 
-
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """What was rendered.
-
-    Attributes:
-        name: Name of the deployment.
-        target: For which platform.
-        files: The manifests, in the order in which they are to be applied.
-        notes: What the reader should know about them.
-        written: Whether they are in a folder now.
-        next_commands: How to apply them; empty for a dry run.
-    """
-
-    name: str
-    target: str
-    files: tuple[RenderedFile, ...]
-    notes: tuple[str, ...]
-    written: bool
-    next_commands: tuple[str, ...]
-
-    @property
-    def stream(self) -> str:
-        """All manifests as one YAML stream."""
-        return "---\n".join(file.text for file in self.files if file.manifest)
-
-
-def render(
-    settings: Settings,
-    request: DeployRequest,
-    target: str,
-    *,
-    to: str | None = None,
-    dry_run: bool = False,
-    say: Callable[[str], None] = lambda _: None,
-    read: Callable[[str], Details] = read_details,
-) -> Rendering:
-    """Turn what is wanted into manifests of a platform.
-
-    Args:
-        settings: The project's settings.
-        request: What is wanted.
-        target: Name of the target, one that `renders`.
-        to: Folder; `-` writes none; None means `deploy/NAME` of the project.
-        dry_run: Write nothing.
-        say: Called with each phase.
-        read: Reads the files of the model at a URI.
-
-    Raises:
-        UsageError: Both our server and the platform are to split.
-        NotFoundError: A model does not exist, or its files are gone.
-        InvalidInputError: The platform cannot do this, or the folder cannot be written.
-        ConflictError: A file in the folder was not rendered by us.
-    """
-    check_choices(settings, target)
-    say("Looking the models up")
-    spec, copies = make_fetchable(settings, request)
-    options = render_options(settings)
-    platform = TARGETS.load(target)()
-    platform.check(spec, options)
-    say("Reading signatures")
-    details, unread = read_models(settings, spec, read)
-    options = replace(options, details=details)
-    if platform.numbered or options.cluster.router:
-        options = replace(options, revision=_revision(settings, spec))
-        unread.append(
-            f"It is rendered as revision {options.revision}, the next of the ledger; rendering "
-            "writes nothing into it."
-        )
-    rendered = render_checked(target, spec, options, versions(target, options))
-    return write(settings, spec, target, rendered, [*copies, *unread], to=to, dry_run=dry_run)
-
-
-def render_checked(
-    target: str, spec: DeploymentSpec, options: RenderOptions, known: Mapping[str, str]
-) -> Rendered:
+def render_checked(target: str, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
     """Render a spec and check what came out.
 
     Args:
-        target: Name of the target.
-        spec: What is wanted.
+        target: Name of a target that renders manifests of Kubernetes.
+        spec: What is asked for.
         options: With the details of the models and the number of the revision.
-        known: As `versions` says.
 
     Raises:
         InvalidInputError: The platform cannot do this.
     """
-    rendered = TARGETS.load(target)().render(spec, options)
+    rendered: Rendered = TARGETS.load(target)().render(spec, options)
+    known = versions(target, options)
     check_manifests(rendered.files, known)
     for name, text in rendered.beside.items():
         if name.endswith(".yaml"):
             # Applied later, over what the others made.
             check_manifests({name: text}, known)
     return rendered
-
-
-def write(
-    settings: Settings,
-    spec: DeploymentSpec,
-    target: str,
-    rendered: Rendered,
-    unread: Sequence[str],
-    *,
-    to: str | None,
-    dry_run: bool,
-) -> Rendering:
-    """Write manifests into their folder, and say what they are.
-
-    Args:
-        settings: The project's settings.
-        spec: What they are made of.
-        target: Name of their target.
-        rendered: The manifests.
-        unread: What could not be read of the models, sentences.
-        to: Folder; `-` writes none; None means `deploy/NAME` of the project.
-        dry_run: Write nothing.
-
-    Raises:
-        InvalidInputError: The folder cannot be written.
-        ConflictError: A file in the folder was not rendered by us.
-    """
-    folder = _folder(settings, spec, to)
-    files = tuple(files_of(rendered, folder))
-    written = folder is not None and not dry_run
-    if written:
-        write_files(files)
-    return Rendering(
-        name=spec.name,
-        target=target,
-        files=files,
-        notes=(*_chosen(spec), *unread, *rendered.notes),
-        written=written,
-        next_commands=_commands(rendered, files, folder) if written else (),
-    )
 
 
 def render_options(settings: Settings) -> RenderOptions:
@@ -223,44 +93,3 @@ def check_manifests(files: Mapping[str, str], versions: Mapping[str, str]) -> No
             + ".",
             hint="If you did not change a template, please report this.",
         )
-
-
-def _revision(settings: Settings, spec: DeploymentSpec) -> int:
-    """Return the number that this spec has in the ledger, or would get next."""
-    ledger = open_ledger(settings, spec.name)
-    live = ledger.live()
-    if live is not None and live.intent.spec == spec:
-        return live.number
-    return max(ledger.numbers(), default=0) + 1
-
-
-def _chosen(spec: DeploymentSpec) -> Iterator[str]:
-    for model in spec.models:
-        if model.chosen_by:
-            yield f"`{model.ref}` means {model.label}: {model.chosen_by}."
-
-
-def _folder(settings: Settings, spec: DeploymentSpec, to: str | None) -> Path | None:
-    if to == STDOUT:
-        return None
-    return default_folder(settings, spec) if to is None else Path(to)
-
-
-def default_folder(settings: Settings, spec: DeploymentSpec) -> Path:
-    """Return the folder of a deployment's manifests, as short as it can be written here."""
-    folder = settings.project_dir / "deploy" / spec.name
-    here = Path.cwd()
-    return folder.relative_to(here) if folder.is_relative_to(here) else folder
-
-
-def _commands(
-    rendered: Rendered, files: tuple[RenderedFile, ...], folder: Path | None
-) -> tuple[str, ...]:
-    where = shlex.quote(str(folder))
-    before = (command.format(folder=where) for command in rendered.before_apply)
-    if KUSTOMIZATION in rendered.beside:
-        apply = f"kubectl apply -k {where}"
-    else:
-        apply = apply_command(files)
-    after = (command.format(folder=where) for command in rendered.after_apply)
-    return (*before, apply, *after)

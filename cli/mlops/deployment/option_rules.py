@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from mlops.deployment.prometheus.files import MONITORING
 from mlops.deployment.targets import TARGETS
-from mlops.errors import (
-    UsageError,
-    did_you_mean,
-    one_of,
-)
+from mlops.deployment.targets.contract import FILES, SERVER, OptionGroup
+from mlops.errors import UsageError, did_you_mean, one_of
+from mlops.registry.ledger import LOCAL
 from mlops.settings import Settings
 from mlops.settings.schema import SECTIONS, keys
 
-#: The target that is this machine, which renders nothing.
-LOCAL = "local"
 #: What `--with` and `extras` of `[cluster]` may name.
 EXTRAS = (MONITORING,)
 #: In place of a folder: standard output.
@@ -26,41 +22,57 @@ _ROUTED = ("kserve", "seldon", "seldon2")
 _FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
 
 
-def renders(
-    target: str, only_local: Mapping[str, object], only_cluster: Mapping[str, object]
-) -> bool:
-    """Whether a target is one that renders; False for this machine.
+def check_options(
+    target: str,
+    takes: Collection[OptionGroup],
+    given: Mapping[OptionGroup, Mapping[str, object]],
+) -> None:
+    """Refuse options that a target does not understand.
 
     Args:
         target: Name of the target.
-        only_local: Options that only this machine understands, with what was given; a false value
-            was not.
-        only_cluster: Options that only a cluster understands, likewise.
+        takes: The groups of options that it understands.
+        given: The options of each group, with what was given; a false value was not.
 
     Raises:
-        UsageError: There is no such target, or an option does not go with it.
+        UsageError: An option does not go with it.
+    """
+    wrong = {
+        option: group
+        for group, options in given.items()
+        if group not in takes
+        for option, value in options.items()
+        if value
+    }
+    if not wrong:
+        return
+    if FILES not in takes:
+        others = "|".join(name for name in TARGETS if name != target)
+        raise UsageError(
+            f"{one_of(wrong)} is about manifests, and `--target {target}` has none.",
+            hint=f"Add `--target {others}`.",
+        )
+    if SERVER in wrong.values():
+        says = f"goes with `--target {LOCAL}` only, not with `{target}`"
+    else:
+        says = f"is about a cluster, and `--target {target}` only renders files"
+    raise UsageError(f"{one_of(wrong)} {says}.", hint=f"Leave {one_of(wrong)} out.")
+
+
+def check_target(name: str) -> None:
+    """Refuse a target that there is not.
+
+    Raises:
+        UsageError: There is no such target.
         InvalidInputError: Two packages have a target of this name.
     """
-    if target != LOCAL and target not in TARGETS:
-        known = (LOCAL, *TARGETS.names())
+    if name not in TARGETS:
+        known = TARGETS.names()
         raise UsageError(
-            f"There is no target called `{target}`.",
-            hint=did_you_mean(target, known) or f"Use {one_of(known)}.",
+            f"There is no target called `{name}`.",
+            hint=did_you_mean(name, known) or f"Use {one_of(known)}.",
         )
-    TARGETS.check(target)
-    wrong = only_cluster if target == LOCAL else only_local
-    given = [option for option, value in wrong.items() if value]
-    if not given:
-        return target != LOCAL
-    if target == LOCAL:
-        raise UsageError(
-            f"{one_of(given)} is about manifests, and `--target local` has none.",
-            hint=f"Add `--target {'|'.join(TARGETS)}`.",
-        )
-    raise UsageError(
-        f"{one_of(given)} goes with `--target local` only, not with `{target}`.",
-        hint=f"Leave {one_of(given)} out.",
-    )
+    TARGETS.check(name)
 
 
 def applies(apply: bool, only_applied: Mapping[str, object], to: str | None) -> bool:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from mlops.settings import Settings
 
+#: The target that is the machine which deploys.
+LOCAL = "local"
 _EXPERIMENT = "mlops.deployments"
 _FILE = "revision.json"
 _RUNTIMES_FILE = "runtimes.json"
@@ -82,6 +84,11 @@ class Intent:
     aliases: tuple[AliasMove, ...] = ()
     place: Place | None = None
     given: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> str:
+        """Name of the target that it lives on."""
+        return self.place.target if self.place else LOCAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from mlops.audit import Entry
 from mlops.audit.entries import digest_of
 from mlops.audit.heads import read_heads
 from mlops.audit.verifying import Fault, Head, Verification, chain, verify
-from mlops.deployment.clusters.locate import locate
+from mlops.deployment.locate import locate
 from mlops.deployment.recording import record, trail_of
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, unreadable
 from mlops.registry import open_registry

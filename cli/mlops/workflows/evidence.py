@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops.client.faults import refusal
 from mlops.client.remote_endpoint import Elsewhere, Reached
-from mlops.deployment.clusters.locate import Found
-from mlops.deployment.clusters.urls import port_forward
-from mlops.deployment.journals import open_journal
-from mlops.deployment.runtime_files import places, read_server_state
-from mlops.errors import ConflictError, InvalidInputError, NotFoundError
+from mlops.deployment.deploy import open_target
+from mlops.deployment.locate import Found
+from mlops.errors import ConflictError, InvalidInputError
 from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.ramp import RampLook
@@ -27,15 +25,16 @@ from mlops.monitoring.verdict import withhold
 from mlops.rewards.guardrails import check_guardrails
 from mlops.settings import Settings
 from mlops.spec.analysis import describe_changes, read_analysis, read_worth
-from mlops.spec.place import Place
 from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
 from mlops.workflows.remote_feedback import reached
 
+if TYPE_CHECKING:
+    from mlops.journal.sql import SqlJournal
+    from mlops.spec.server import ServerState
+
 # Origins of a setting that says nothing about the next deployment.
 _UNSAID = ("default", "command line")
-#: The target whose server is ours and keeps a journal.
-_OURS = "kubernetes"
 
 
 def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = None) -> Report:
@@ -53,10 +52,7 @@ def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = No
 def _report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None) -> Report:
     if elsewhere is not None:
         return _checked(report_from(settings, elsewhere), found, elsewhere.url)
-    if found.place is not None:
-        check_readable(settings, found.name, found.place)
-    state = None if found.place else read_server_state(places(settings, found.name))
-    journal = open_journal(settings, found.name, state)
+    journal, state = open_evidence(settings, found)
     try:
         report = make_report(journal, report_options(settings), ask=asking(state))
         warning = too_large(journal.size_bytes(), settings.journal.max_mb, found.name)
@@ -64,7 +60,17 @@ def _report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None) ->
         journal.close()
     report = replace(report, notes=(*report.notes, warning)) if warning else report
     report = declared_since(settings, report)
-    return report if found.place is None else _checked(report, found, "the journal")
+    return _checked(report, found, "the journal") if found.entry else report
+
+
+def open_evidence(settings: Settings, found: Found) -> tuple[SqlJournal, ServerState | None]:
+    """Open the journal of a deployment for reading, and name the server that may be asked.
+
+    Raises:
+        NotFoundError: It cannot be read from here.
+        ConflictError: There is none.
+    """
+    return open_target(settings, found.target).journal(found)
 
 
 def report_options(settings: Settings) -> ReportOptions:
@@ -142,47 +148,6 @@ def declared_since(settings: Settings, report: Report) -> Report:
     gate = Gate("guardrail", False, None, text, hint, promotion_only=True)
     verdict = withhold(report.verdict, (gate,))
     return replace(report, gates=(*report.gates, gate), verdict=verdict)
-
-
-def check_readable(settings: Settings, name: str, place: Place) -> None:
-    """Refuse to read a journal that is not here.
-
-    Raises:
-        ConflictError: The platform keeps no evidence.
-        NotFoundError: It is in the pod, or the settings do not say where.
-    """
-    if not _keeps_journal(place):
-        raise ConflictError(
-            f"`{name}` runs on the model servers of `{place.target}`, which keep no evidence: "
-            "neither decisions nor outcomes are written down there.",
-            hint="With `--router` our server in front does. To promote without a verdict: "
-            f'`mlops promote {name} --arm ARM --force "why"`.',
-        )
-    if place.options.get("postgresql"):
-        if not settings.journal.url.startswith(("postgres", "env:", "file:")):
-            raise NotFoundError(
-                f"The journal of `{name}` is in PostgreSQL, and the settings do not say where.",
-                hint='`[journal] url = "env:VARIABLE"` names it, and VARIABLE holds the URL; or '
-                f"ask its server: `{_forward(name, place)}` and {_asking(name)}.",
-            )
-        return
-    raise NotFoundError(
-        f"The journal of `{name}` is a file in its pod, which only its server reads.",
-        hint=f"Ask that: `{_forward(name, place)}` and, in another terminal, {_asking(name)}.",
-    )
-
-
-def _keeps_journal(place: Place) -> bool:
-    """Whether a server of ours is there, alone or in front of a platform's."""
-    return place.target == _OURS or bool(place.options.get("cluster.router"))
-
-
-def _forward(name: str, place: Place) -> str:
-    return port_forward(place, f"service/{name}", "8080:80")
-
-
-def _asking(name: str) -> str:
-    return f"`mlops report {name} --url http://localhost:8080`"
 
 
 def _require_ours(found: Reached) -> None:

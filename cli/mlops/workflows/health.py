@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
-from mlops.deployment.status import Status
+from mlops.deployment.targets.contract import TargetStatus
 from mlops.settings import Settings
 from mlops.workflows.statuses import statuses
-
-if TYPE_CHECKING:
-    from mlops.deployment.clusters.status import ClusterStatus
 
 HEALTHY, STOPPED, STARTING, FAILING = 0, 10, 11, 12
 _CODES = {
@@ -24,7 +20,7 @@ _CODES = {
 _POLL_S = 0.5
 
 
-def health_code(found: Sequence[Status | ClusterStatus]) -> int:
+def health_code(found: Sequence[TargetStatus]) -> int:
     """Return the exit code of the least healthy; `STOPPED` where nothing is deployed.
 
     A deployment that runs, with an arm whose endpoint does not answer, counts as failing.
@@ -39,7 +35,7 @@ def healthy_statuses(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> list[Status | ClusterStatus]:
+) -> list[TargetStatus]:
     """Return how deployments are doing, as soon as all are healthy or the time is over.
 
     Args:
@@ -60,8 +56,8 @@ def healthy_statuses(
         sleep(min(_POLL_S, max(0.0, deadline - clock())))
 
 
-def _code(each: Status | ClusterStatus) -> int:
+def _code(each: TargetStatus) -> int:
     code = _CODES.get(each.state, FAILING)
-    if isinstance(each, Status) and any(arm.get("up") is False for arm in each.arms):
+    if any(arm.get("up") is False for arm in getattr(each, "arms", ())):
         return FAILING
     return code

@@ -26,13 +26,14 @@ from mlflow.protos.databricks_pb2 import (
 from mlflow.tracking import is_tracking_uri_set
 from mlflow.utils.proto_json_utils import NumpyEncoder, dump_input_data
 
-from mlops.deployment.clusters.status import ClusterStatus
-from mlops.deployment.deploy import Deployed, deploy, open_ledger
+from mlops.deployment.deploy import deploy
+from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.local import stay
 from mlops.deployment.request import DeployRequest, read_request
 from mlops.deployment.runtime_files import deployment_name, places
-from mlops.deployment.status import Status
+from mlops.deployment.targets.contract import How, TargetStatus
 from mlops.errors import MlopsError, NotFoundError, one_of
+from mlops.registry.ledger import LOCAL
 from mlops.settings import Settings, load_settings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.workflows.operation import stop
@@ -111,7 +112,7 @@ class MlopsDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflo
                     f"There is a deployment `{name}` already; `update` changes it.",
                     error_code=RESOURCE_ALREADY_EXISTS,
                 )
-            deploy(settings, _request(settings, model_uri, config or {}))
+            deploy(settings, _request(settings, model_uri, config or {}), LOCAL)
             return self.get_deployment(name)
 
     def update_deployment(
@@ -130,7 +131,7 @@ class MlopsDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflo
                 request = _same_models(settings, name, config or {})
             else:
                 request = _request(settings, model_uri, config or {})
-            deploy(settings, request)
+            deploy(settings, request, LOCAL)
             return self.get_deployment(name)
 
     def delete_deployment(
@@ -140,7 +141,7 @@ class MlopsDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflo
         with _mlflow_errors():
             settings = self._settings(name, None, config, endpoint)
             if _is_deployed(settings, name):
-                stop(settings, name, with_journal=False, dry_run=False)
+                stop(settings, name)
 
     def list_deployments(self, endpoint: str | None = None) -> list[dict[str, Any]]:
         """Return every deployment of the project that was not stopped, on clusters too."""
@@ -236,8 +237,9 @@ def run_local(
     client = MlopsDeploymentClient("mlops")
     with _mlflow_errors():
         settings = client._settings(name, flavor, config)
-        result = deploy(settings, _request(settings, model_uri, config or {}), foreground=True)
-        if not isinstance(result, Deployed) or result.process is None:
+        request = _request(settings, model_uri, config or {})
+        result = deploy(settings, request, LOCAL, How(foreground=True))
+        if result.process is None:
             raise MlflowException(
                 f"`{name}` runs in the background already; `delete` stops it.",
                 error_code=RESOURCE_ALREADY_EXISTS,
@@ -307,7 +309,7 @@ def _is_deployed(settings: Settings, name: str) -> bool:
     return any(each.name == name and each.state != "stopped" for each in found)
 
 
-def _require(settings: Settings, name: str) -> Status | ClusterStatus:
+def _require(settings: Settings, name: str) -> TargetStatus:
     """Return the status of a deployment that was not stopped."""
     found = next((each for each in statuses(settings, None) if each.name == name), None)
     if found is None or found.state == "stopped":
@@ -315,12 +317,14 @@ def _require(settings: Settings, name: str) -> Status | ClusterStatus:
     return found
 
 
-def _described(status: Status | ClusterStatus) -> dict[str, Any]:
-    document = {"name": status.name, "flavor": _FLAVOR, "state": status.state}
-    if isinstance(status, ClusterStatus):
-        return {**document, "revision": status.revision, "urls": list(status.urls)}
-    arms = [{key: arm[key] for key in ("name", "version", "weight")} for arm in status.arms]
-    return {**document, "revision": status.revision, "url": status.url, "arms": arms}
+def _described(status: TargetStatus) -> dict[str, Any]:
+    document: dict[str, Any] = {"name": status.name, "flavor": _FLAVOR, "state": status.state}
+    document["revision"] = status.revision
+    arms = getattr(status, "arms", None)
+    if arms is None:
+        return {**document, "urls": list(getattr(status, "urls", (status.url,)))}
+    known = [{key: arm[key] for key in ("name", "version", "weight")} for arm in arms]
+    return {**document, "url": status.url, "arms": known}
 
 
 def _refused(message: str) -> MlflowException:

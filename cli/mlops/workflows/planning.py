@@ -8,9 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mlops.deployment.arm_options import ArmRequest, read_split, shares
-from mlops.deployment.clusters.locate import locate
-from mlops.deployment.journals import open_journal
-from mlops.deployment.runtime_files import places, read_server_state
+from mlops.deployment.locate import locate
 from mlops.errors import InvalidInputError, UsageError
 from mlops.journal.base import Journal
 from mlops.monitoring.evidence import Evidence, gather
@@ -28,7 +26,7 @@ from mlops.settings import Settings
 from mlops.spec.analysis import read_worth
 from mlops.spec.deployment import from_dict
 from mlops.stats.designs import Basis, Goal
-from mlops.workflows.evidence import check_readable
+from mlops.workflows.evidence import open_evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +87,7 @@ def plan_for(settings: Settings, name: str | None, given: Given) -> TestPlan:
         known, notes, name = _told(settings), (assumed_pairs(),), ""
     else:
         found = locate(settings, name)
-        if found.place is not None:
-            check_readable(settings, found.name, found.place)
-        state = None if found.place else read_server_state(places(settings, found.name))
-        journal = open_journal(settings, found.name, state)
+        journal, _ = open_evidence(settings, found)
         try:
             evidence = gather(journal, baseline=settings.report.baseline)
             known, notes = basis_of(evidence, _measured_pairs(journal, evidence))

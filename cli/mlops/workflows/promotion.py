@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlops.client.remote_endpoint import Elsewhere
-from mlops.deployment.clusters.deploy import Applied
-from mlops.deployment.clusters.locate import Found, locate, locate_to_change, open_place
-from mlops.deployment.clusters.recovery import mend as mend_there
-from mlops.deployment.clusters.redeploy import serve_there
-from mlops.deployment.deploy import Deployed, Prepared, Say, apply, mend, open_ledger, prepare
-from mlops.deployment.runtime_files import places, read_server_state
+from mlops.deployment.deploy import deploy_again, open_target
+from mlops.deployment.ledgers import open_ledger
+from mlops.deployment.locate import Found, locate, locate_to_change
+from mlops.deployment.targets.contract import How, Say, Talk
 from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError, WithheldError
 from mlops.monitoring.report import Report
 from mlops.monitoring.report_json import finite
 from mlops.monitoring.verdict import Decision
 from mlops.registry import mlflow_errors, open_registry
 from mlops.registry.client import nothing_yet
-from mlops.registry.ledger import AliasMove, Entry, Intent
+from mlops.registry.ledger import LOCAL, AliasMove, Entry, Intent
 from mlops.registry.refs import CHAMPION, look_up_model
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
@@ -298,17 +296,14 @@ def _was_live(entry: Entry) -> bool:
 
 def mend_first(settings: Settings, found: Found) -> list[Entry]:
     """Finish or give up what killed commands left, wherever it is; return what was finished."""
-    if found.place is None:
-        return mend(settings, found.name)
-    return mend_there(settings, found.name, open_place(settings, found.place))
+    return open_target(settings, found.target).recover(found)
 
 
 def _interrupted(settings: Settings, found: Found, action: str) -> Moved | None:
     """Finish what was killed, and return it if it is what is asked for now: once is enough."""
-    name = found.name
+    name, target = found.name, open_target(settings, found.target)
     for entry in mend_first(settings, found):
         if entry.intent.action == action:
-            state = read_server_state(places(settings, name)) if found.place is None else None
             earlier = (e for e in open_ledger(settings, name).history() if e.state == "replaced")
             return Moved(
                 name=name,
@@ -319,7 +314,7 @@ def _interrupted(settings: Settings, found: Found, action: str) -> Moved | None:
                 aliases=_real(entry.intent.aliases),
                 reason=entry.intent.reason,
                 changed=True,
-                url=state.url if state else "",
+                url=target.status(Found(name, entry)).url,
                 place=str(entry.intent.place or ""),
             )
     return None
@@ -355,7 +350,6 @@ def move(
         on_wait: Told what is waited for.
     """
     spec = intent.spec
-    intent = dataclasses.replace(intent, given=like.intent.given)
     changed = _real(intent.aliases)
     result = Moved(
         name=spec.name,
@@ -369,52 +363,12 @@ def move(
         url="",
         place=str(live.intent.place or ""),
     )
-    if live.intent.place is not None:
-        done = serve_there(
-            *(settings, live, like, intent),
-            anew=bool(changed),
-            dry_run=dry_run,
-            say=say,
-            on_wait=on_wait,
-        )
-        if not isinstance(done, Applied):
-            return result
-        moved = done.revision != live.number
-        url = done.urls[0] if done.urls else ""
-        return dataclasses.replace(result, revision=done.revision, changed=moved, url=url)
-    _require_here(like, spec.name)
+    how = How(anew=bool(changed), dry_run=dry_run)
+    done = deploy_again(settings, live, like, intent, how, Talk(say=say, on_wait=on_wait))
     if dry_run:
         return result
-    prepared = prepare(settings, spec)
-    if prepared.live != live.number:
-        raise ConflictError(
-            f"Revision {prepared.live} of `{spec.name}` went live meanwhile.",
-            hint=f"`mlops history {spec.name}`, then decide again.",
-        )
-    if changed and prepared.plan.kind in ("nothing", "start"):
-        # Only names move; that too is a revision, or the history would not know it.
-        plan = dataclasses.replace(prepared.plan, kind="update")
-        prepared = Prepared(plan, prepared.newest, prepared.live)
-    deployed: Deployed = apply(settings, prepared, intent, say=say)
-    return dataclasses.replace(
-        result,
-        revision=deployed.revision,
-        changed=deployed.revision != live.number,
-        url=deployed.state.url,
-    )
-
-
-def _require_here(like: Entry, name: str) -> None:
-    """Refuse to bring to this machine what was on a cluster: its models may be out of reach.
-
-    Raises:
-        ConflictError: The revision was there.
-    """
-    if like.intent.place is not None:
-        raise ConflictError(
-            f"Revision {like.number} was in {like.intent.place}; `{name}` is on this machine now.",
-            hint=f"`mlops stop {name}`, then deploy it there with `--apply`.",
-        )
+    moved = done.revision != live.number
+    return dataclasses.replace(result, revision=done.revision, changed=moved, url=done.url)
 
 
 def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:
@@ -508,7 +462,7 @@ def history(settings: Settings, name: str | None) -> list[Entry]:
         )
     # A command at work right now is shown as pending, not waited for.
     with contextlib.suppress(ConflictError):
-        mend(settings, wanted, wait_s=0.0)
+        open_target(settings, LOCAL).recover(Found(wanted, None), wait_s=0.0)
     entries = open_ledger(settings, wanted).history()
     if not entries:
         raise NotFoundError(f"There is no deployment `{wanted}`.", hint="`mlops status`")

@@ -6,17 +6,16 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from mlops.client.remote_endpoint import Elsewhere
-from mlops.deployment.clusters.locate import Found, locate_to_change
-from mlops.deployment.deploy import Say, open_ledger
-from mlops.deployment.journals import open_journal
-from mlops.deployment.runtime_files import places, read_server_state
+from mlops.deployment.ledgers import open_ledger
+from mlops.deployment.locate import Found, locate_to_change
+from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, NotFoundError
 from mlops.monitoring.ramp import Decision, RampLook, look_at_ramp
 from mlops.monitoring.report_json import finite
 from mlops.registry import open_registry
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings import Settings
-from mlops.workflows.evidence import check_readable, ramp_from_server
+from mlops.workflows.evidence import open_evidence, ramp_from_server
 from mlops.workflows.promotion import Moved, champion_moves, mend_first, move
 
 #: What became of a ramp at a look.
@@ -112,10 +111,7 @@ def _look(settings: Settings, found: Found, live: Entry, elsewhere: Elsewhere | 
     if elsewhere is not None:
         look = ramp_from_server(elsewhere)
     else:
-        if found.place is not None:
-            check_readable(settings, found.name, found.place)
-        state = None if found.place else read_server_state(places(settings, found.name))
-        journal = open_journal(settings, found.name, state)
+        journal, _ = open_evidence(settings, found)
         try:
             look = look_at_ramp(journal)
         finally:

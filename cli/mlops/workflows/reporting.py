@@ -6,16 +6,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from mlops.deployment.clusters.locate import locate
-from mlops.deployment.journals import open_journal
-from mlops.deployment.runtime_files import places, read_server_state
+from mlops.deployment.locate import locate
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.monitoring.page import read_page, render_page
 from mlops.monitoring.report import Report
 from mlops.settings import Settings
 from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
-from mlops.workflows.evidence import check_readable, declared_since, report_options
+from mlops.workflows.evidence import declared_since, open_evidence, report_options
 
 #: Stands for standard output instead of a file.
 STDOUT = "-"
@@ -39,10 +37,7 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
     if target != STDOUT:
         _check(Path(target))
     found = locate(settings, name)
-    if found.place is not None:
-        check_readable(settings, found.name, found.place)
-    state = None if found.place else read_server_state(places(settings, found.name))
-    journal = open_journal(settings, found.name, state)
+    journal, state = open_evidence(settings, found)
     try:
         page = read_page(journal, report_options(settings), ask=asking(state))
     finally:

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from mlops.cluster import Cluster, apply, get
 from mlops.cluster.objects import ref_of
 from mlops.cluster.waiting import NOT_READY, remove, wait_ready
 from mlops.deployment.clusters.changes import prune
-from mlops.deployment.clusters.plan import ClusterPlan, Prepared, prepare
+from mlops.deployment.clusters.plan import ClusterPlan, Prepared
 from mlops.deployment.clusters.requirements import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
-from mlops.deployment.deploy import Say, check_base, open_ledger, unchanged
-from mlops.deployment.fetchable import make_fetchable, read_models
-from mlops.deployment.manifests import Rendering, render_options, write
-from mlops.deployment.option_rules import check_choices
+from mlops.deployment.ledgers import open_ledger, unchanged
 from mlops.deployment.recording import recorded
-from mlops.deployment.request import DeployRequest, kept_lines
 from mlops.deployment.runtime_files import changing, note_cluster, places
-from mlops.deployment.targets import TARGETS
+from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, MlopsError
-from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Intent, Ledger
 from mlops.settings import Settings
 from mlops.spec.place import ObjectRef
@@ -52,6 +46,11 @@ class Applied:
     next_commands: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
+    @property
+    def url(self) -> str:
+        """Where it answers; empty if the cluster does not say."""
+        return self.urls[0] if self.urls else ""
+
 
 def apply_prepared(
     settings: Settings,
@@ -78,7 +77,7 @@ def apply_prepared(
         on_wait: Told what is waited for.
 
     Raises:
-        ConflictError: Somebody else deployed since the plan was made.
+        ConflictError: Another command deployed since the plan was made.
         RemoteError: It did not become ready; with the reason.
         MlopsError: The cluster refuses an object.
     """
@@ -113,84 +112,12 @@ def apply_prepared(
     )
 
 
-def deploy(
-    settings: Settings,
-    request: DeployRequest,
-    target: str,
-    cluster: Cluster,
-    *,
-    to: str | None = None,
-    dry_run: bool = False,
-    wait: bool = True,
-    force: bool = False,
-    show_plan: Callable[[ClusterPlan, Rendering], None] = lambda *_: None,
-    say: Say = lambda _: None,
-    on_wait: Say = lambda _: None,
-    read: Callable[[str], Details] = read_details,
-) -> Applied | ClusterPlan:
-    """Make a deployment on a cluster what the request wants, and return what it has become.
-
-    The same request twice changes nothing the second time.
-
-    Args:
-        settings: The project's settings.
-        request: What is wanted.
-        target: Name of the target.
-        cluster: Where.
-        to: Folder for the manifests; None means `deploy/NAME` of the project.
-        dry_run: Stop at the plan and return it; nothing is written anywhere.
-        wait: Return once it is ready.
-        force: Take over fields that others set.
-        show_plan: Called with the plan and the manifests before anything is done.
-        say: Called with each phase.
-        on_wait: Told what is waited for.
-        read: Reads the files of the model at a URI.
-
-    Raises:
-        MlopsError: As `prepare` and `apply_prepared`.
-    """
-    check_choices(settings, target)
-    say("Looking the models up")
-    spec, copies = make_fetchable(settings, request)
-    options = render_options(settings)
-    options = replace(options, cluster=replace(options.cluster, namespace=cluster.namespace))
-    TARGETS.load(target)().check(spec, options)
-    say("Reading signatures")
-    details, unread = read_models(settings, spec, read)
-    options = replace(options, details=details)
-    prepared = prepare(
-        settings,
-        cluster,
-        target,
-        spec,
-        options,
-        wait=wait,
-        force=force,
-        dry_run=dry_run,
-        say=say,
-    )
-    # What a killed command left was finished just now; if it was this very spec, nothing is undone.
-    if prepared.plan.before != spec:
-        check_base(request.based_on, prepared.live, spec.name)
-    prepared = replace(prepared, plan=replace(prepared.plan, kept=kept_lines(request, spec)))
-    rendered = prepared.manifests.rendered
-    rendering = write(settings, spec, target, rendered, [*copies, *unread], to=to, dry_run=dry_run)
-    show_plan(prepared.plan, rendering)
-    if dry_run:
-        return prepared.plan
-    intent = Intent(action="deploy", spec=spec, given=request.given)
-    applied = apply_prepared(
-        settings, cluster, prepared, intent, wait=wait, force=force, say=say, on_wait=on_wait
-    )
-    return replace(applied, notes=rendering.notes)
-
-
 def _begin(ledger: Ledger, intent: Intent, prepared: Prepared) -> None:
     number = ledger.begin(intent, prepared.newest)
     if number != prepared.plan.revision:
         ledger.abandon(number, f"it was prepared as revision {prepared.plan.revision}")
         raise ConflictError(
-            f"Somebody else deployed `{prepared.plan.after.name}` meanwhile.",
+            f"Another command deployed `{prepared.plan.after.name}` meanwhile.",
             hint="Repeat the command.",
         )
 

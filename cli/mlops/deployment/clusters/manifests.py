@@ -9,9 +9,10 @@ import yaml
 
 from mlops.cluster import Manifest
 from mlops.cluster.objects import ref_of
+from mlops.deployment.clusters.connection import place_of
 from mlops.deployment.clusters.options import restored
 from mlops.deployment.fetchable import read_models
-from mlops.deployment.manifests import render_checked, versions
+from mlops.deployment.manifests import render_checked
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Entry
@@ -79,8 +80,7 @@ def rendered_again(
     options = restored(place)
     details, _ = read_models(settings, spec, read)
     options = replace(options, details=details, revision=number)
-    known = versions(place.target, options)
-    return parsed(render_checked(place.target, spec, options, known), options)
+    return parsed(render_checked(place.target, spec, options), options)
 
 
 def manifests_of(settings: Settings, entry: Entry) -> Manifests:
@@ -89,10 +89,7 @@ def manifests_of(settings: Settings, entry: Entry) -> Manifests:
     Raises:
         ValueError: It is on no cluster.
     """
-    place = entry.intent.place
-    if place is None:
-        raise ValueError(f"revision {entry.number} is on no cluster")
-    return rendered_again(settings, entry.intent.spec, place, entry.number)
+    return rendered_again(settings, entry.intent.spec, place_of(entry), entry.number)
 
 
 def _objects(texts: Iterable[str]) -> tuple[Manifest, ...]:

@@ -14,16 +14,17 @@ from mlops.deployment.clusters.changes import (
     removals,
     stale_objects,
 )
-from mlops.deployment.clusters.locate import here
+from mlops.deployment.clusters.connection import here
 from mlops.deployment.clusters.manifests import Manifests, parsed
 from mlops.deployment.clusters.options import differences, kept
 from mlops.deployment.clusters.ownership import check_place, check_strangers
 from mlops.deployment.clusters.recovery import mend
 from mlops.deployment.clusters.requirements import check_namespace, check_references, key_secret
-from mlops.deployment.deploy import Say, newest, open_ledger
-from mlops.deployment.manifests import render_checked, versions
+from mlops.deployment.ledgers import newest, open_ledger
+from mlops.deployment.manifests import render_checked
 from mlops.deployment.plan import difference
 from mlops.deployment.targets import RenderOptions
+from mlops.deployment.targets.contract import Say
 from mlops.registry.ledger import Entry, Ledger
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
@@ -173,8 +174,7 @@ def _candidate(
 
 
 def _render(target: str, spec: DeploymentSpec, options: RenderOptions) -> Manifests:
-    known = versions(target, options)
-    return parsed(render_checked(target, spec, options, known), options)
+    return parsed(render_checked(target, spec, options), options)
 
 
 def _groups(manifests: Manifests) -> dict[str, str]:

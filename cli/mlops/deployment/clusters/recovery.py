@@ -7,9 +7,9 @@ import time
 from mlops.cluster import Cluster, get
 from mlops.cluster.readiness import standing
 from mlops.deployment.clusters.changes import changes, prune
-from mlops.deployment.clusters.locate import here
+from mlops.deployment.clusters.connection import here, place_of
 from mlops.deployment.clusters.manifests import manifests_of
-from mlops.deployment.deploy import is_others, open_ledger
+from mlops.deployment.ledgers import is_others, open_ledger
 from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import changing, places
 from mlops.errors import ConflictError, MlopsError
@@ -44,8 +44,7 @@ def mend(settings: Settings, name: str, cluster: Cluster, *, wait_s: float = 60.
                 continue
             ledger.commit(entry.number, time.time_ns() // 1_000_000)
             finished.append(ledger.entry(entry.number))
-            if entry.intent.place is not None:
-                prune(cluster, name, entry.intent.place.stale)
+            prune(cluster, name, place_of(entry).stale)
     return finished
 
 
@@ -55,8 +54,7 @@ def _pending(entries: list[Entry]) -> list[Entry]:
 
 def _arrived(settings: Settings, cluster: Cluster, entry: Entry) -> bool:
     """Whether all of a revision is in the cluster and ready."""
-    place = entry.intent.place
-    assert place is not None
+    place = place_of(entry)
     if not place.is_at(here(cluster, place.target)):
         raise ConflictError(
             f"A command that put revision {entry.number} into {place} did not end well.",

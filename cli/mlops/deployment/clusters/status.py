@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,7 +12,7 @@ from mlops.cluster.objects import Manifest
 from mlops.cluster.pods import Pod, pods
 from mlops.cluster.readiness import standing
 from mlops.deployment.clusters.changes import changes
-from mlops.deployment.clusters.locate import open_place
+from mlops.deployment.clusters.connection import open_place, place_of
 from mlops.deployment.clusters.manifests import manifests_of
 from mlops.deployment.clusters.urls import urls
 from mlops.errors import MlopsError, NotAllowedError
@@ -95,24 +95,18 @@ class ClusterStatus:
     drift: tuple[ObjectRef, ...] | None = None
 
 
-def cluster_status(
-    settings: Settings,
-    entry: Entry,
-    connected: Callable[[Settings, Place], Cluster] = open_place,
-) -> ClusterStatus:
+def cluster_status(settings: Settings, entry: Entry) -> ClusterStatus:
     """Return the status of a revision; a cluster that does not answer is a state, and no error.
 
     Args:
         settings: The project's settings.
         entry: The revision, of a cluster.
-        connected: Opens the cluster.
     """
-    place = entry.intent.place
-    assert place is not None
+    place = place_of(entry)
     if entry.stopped_ms:
         return _status(entry, place, "stopped", "", entry.stopped_ms)
     try:
-        return _looked_at(settings, connected(settings, place), entry, place)
+        return _looked_at(settings, open_place(settings.cluster, place), entry, place)
     except MlopsError as error:
         return _status(entry, place, "unreachable", " ".join(error.message.split()))
 

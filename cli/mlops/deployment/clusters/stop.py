@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from mlops.cluster import Cluster, delete
+from mlops.cluster import delete
 from mlops.deployment.clusters.changes import removals, stale_objects
-from mlops.deployment.clusters.locate import open_place
-from mlops.deployment.deploy import open_ledger
+from mlops.deployment.clusters.connection import open_place, place_of
+from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import changing, places
 from mlops.registry.ledger import Entry, Ledger
@@ -45,7 +44,6 @@ def stop_there(
     *,
     with_journal: bool = False,
     dry_run: bool = False,
-    connected: Callable[[Settings, Place], Cluster] = open_place,
 ) -> StoppedThere:
     """Delete what our revisions put into a namespace, and note in the ledger that it is gone.
 
@@ -56,15 +54,13 @@ def stop_there(
         entry: The revision that is there.
         with_journal: Delete the volume of its journal too.
         dry_run: Delete nothing.
-        connected: Opens the cluster.
 
     Raises:
         ConflictError: Another command of this machine is at work on it.
         MlopsError: The cluster cannot be reached, or does not let us.
     """
-    place, name = entry.intent.place, entry.intent.spec.name
-    assert place is not None
-    cluster = connected(settings, place)
+    place, name = place_of(entry), entry.intent.spec.name
+    cluster = open_place(settings.cluster, place)
     ledger = open_ledger(settings, name)
     with recorded(settings, name), changing(places(settings, name)):
         entries = [each for each in ledger.history() if _is_there(each, place)]
@@ -98,8 +94,7 @@ def forget(settings: Settings, entry: Entry, *, dry_run: bool = False) -> Stoppe
     Raises:
         ConflictError: Another command of this machine is at work on it.
     """
-    place, name = entry.intent.place, entry.intent.spec.name
-    assert place is not None
+    place, name = place_of(entry), entry.intent.spec.name
     ledger = open_ledger(settings, name)
     with recorded(settings, name), changing(places(settings, name)):
         if not dry_run:

@@ -1,17 +1,22 @@
-"""Where a deployment can live other than on this machine.
+"""Where a deployment can run.
 
-A target is a pure function from a spec to manifests. Reading models, writing files and talking to
-a cluster happen around it, in `mlops.deployment.manifests`, once for all targets.
+Each has the five verbs of `mlops.deployment.targets.contract`. Those that run on Kubernetes differ
+in one pure function, from a spec to manifests (`RenderTarget`); reading models, writing files and
+talking to a cluster happen around it, once for all of them. `mlops.deployment.deploy.open_target`
+opens one by its name.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from mlops.deployment.targets.base import Rendered, RenderOptions, RenderTarget
 from mlops.plugins import Plugins
 
-TARGETS: Plugins[Callable[[], RenderTarget]] = Plugins(
+#: A `Target` each, or a `RenderTarget`, from which one is made.
+TARGETS: Plugins[Callable[..., Any]] = Plugins(
     "target",
     {
+        "local": "mlops.deployment.local_target:Local",
         "kubernetes": "mlops.deployment.targets.kubernetes:Kubernetes",
         "kserve": "mlops.deployment.targets.kserve:KServe",
         "seldon": "mlops.deployment.targets.seldon:Seldon",

@@ -1,4 +1,4 @@
-"""The contract of a target that renders manifests for a cluster."""
+"""What renders the manifests of a platform on Kubernetes: the part in which such targets differ."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
-"""Where a deployment is: on this machine, or in which cluster.
+"""Which deployment a command means, and on which target it is.
 
-The ledger knows. It is asked only where this project put something into a cluster, or shares its
-MLflow server with people who may have: whoever works on one machine does not wait for MLflow.
+Built such that a project with deployments of this machine only never reads the ledger for it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mlops.cluster import Cluster, connect
-from mlops.deployment.deploy import open_ledger
 from mlops.deployment.runtime_files import (
     cluster_names,
     deployment_name,
@@ -18,29 +16,39 @@ from mlops.deployment.runtime_files import (
     pick_name,
     places,
 )
-from mlops.errors import ConflictError, NotFoundError, UsageError
-from mlops.registry.client import nothing_yet
-from mlops.registry.ledger import Entry
+from mlops.errors import MlopsError, NotFoundError, UsageError
 from mlops.settings import Settings
-from mlops.spec.place import Place
+
+if TYPE_CHECKING:
+    from mlops.registry.ledger import Entry
+
+_LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A deployment that somebody means.
+    """A deployment that was asked for.
 
     Attributes:
         name: Its name.
-        entry: The revision that is in a cluster, or was last put there; None for this machine.
+        entry: The revision that is on another target than this machine, or was put there last;
+            None where the ledger had not to be asked.
+        fault: Why nothing is known of it, where its ledger could not be read.
     """
 
     name: str
     entry: Entry | None
+    fault: MlopsError | None = None
 
     @property
-    def place(self) -> Place | None:
-        """The cluster and namespace; None for this machine."""
-        return self.entry.intent.place if self.entry else None
+    def target(self) -> str:
+        """Name of the target it is on."""
+        return self.entry.intent.target if self.entry else _LOCAL
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return str(self.entry.intent.place) if self.entry else "this machine"
 
 
 def locate(settings: Settings, name: str | None) -> Found:
@@ -56,15 +64,31 @@ def locate(settings: Settings, name: str | None) -> Found:
     try:
         picked = pick_name(settings, name)
     except NotFoundError:
-        # Somebody else may have put it into a cluster.
+        # A colleague may have put it into a cluster.
         wanted = name or deployment_name(settings)
-        entry = in_cluster(settings, wanted) if _shared(settings) else None
+        entry = _placed(settings, wanted) if _shared(settings) else None
         if entry is None:
             raise
         return Found(wanted, entry)
     where = places(settings, picked)
     asks = where.cluster.exists() or (_shared(settings) and not is_alive(where))
-    return Found(picked, in_cluster(settings, picked) if asks else None)
+    return Found(picked, _placed(settings, picked) if asks else None)
+
+
+def locate_all(settings: Settings) -> list[Found]:
+    """Return every deployment that this project knows, in alphabetical order."""
+    here, there = known_names(settings), cluster_names(settings)
+    found = []
+    for name in sorted({*here, *there}):
+        try:
+            entry = _placed(settings, name) if name in there else None
+        except MlopsError as error:
+            # Without the ledger it cannot be said where it is; the others are told all the same.
+            found.append(Found(name, None, error))
+            continue
+        if entry is not None or name in here:
+            found.append(Found(name, entry))
+    return found
 
 
 def locate_to_change(settings: Settings, name: str | None) -> Found:
@@ -75,7 +99,7 @@ def locate_to_change(settings: Settings, name: str | None) -> Found:
         name: What the person wrote; None for the only one that runs, or the only one there is.
 
     Raises:
-        UsageError: Nobody says which, and several run.
+        UsageError: No name was given, and several run.
         NotFoundError: As `locate`.
     """
     if name is not None:
@@ -91,7 +115,7 @@ def locate_to_change(settings: Settings, name: str | None) -> Found:
     return locate(settings, up[0] if up else None)
 
 
-def in_cluster(settings: Settings, name: str) -> Entry | None:
+def _placed(settings: Settings, name: str) -> Entry | None:
     """Return the live revision if it is in a cluster, or what was last put there if none is live.
 
     Also a revision that was to move a stopped deployment of this machine there, and did not get
@@ -99,6 +123,9 @@ def in_cluster(settings: Settings, name: str) -> Entry | None:
 
     None if the deployment is on this machine, or there is no such deployment.
     """
+    from mlops.deployment.ledgers import open_ledger
+    from mlops.registry.client import nothing_yet
+
     if nothing_yet(settings):
         return None
     ledger = open_ledger(settings, name)
@@ -110,36 +137,6 @@ def in_cluster(settings: Settings, name: str) -> Entry | None:
         return last
     moves = last.number > live.number and not last.stopped_ms
     return last if moves and not is_alive(places(settings, name)) else None
-
-
-def open_place(settings: Settings, place: Place) -> Cluster:
-    """Connect to where a revision is, by its context or by the one that the settings name.
-
-    Raises:
-        ConflictError: That leads to another cluster.
-        MlopsError: As `connect`.
-    """
-    own = settings.cluster
-    try:
-        cluster = connect(own.kubeconfig, own.context or place.context, place.namespace)
-    except NotFoundError:
-        if own.context:
-            raise
-        # Others may call the same cluster otherwise.
-        cluster = connect(own.kubeconfig, "", place.namespace)
-    if not place.is_at(here(cluster, place.target)):
-        raise ConflictError(
-            f"The deployment is in {place} ({place.server}); the kubeconfig leads to another "
-            f"one at `{cluster.server}`.",
-            hint="Name the context that leads there: `--context NAME`. If it is gone for good, "
-            "`mlops stop NAME --forget`.",
-        )
-    return cluster
-
-
-def here(cluster: Cluster, target: str) -> Place:
-    """Return the namespace that a connection leads to, as a place with nothing in it yet."""
-    return Place(target, cluster.context, cluster.server, cluster.namespace, {}, uid=cluster.uid)
 
 
 def _shared(settings: Settings) -> bool:

@@ -1,4 +1,4 @@
-"""`mlops deploy --apply`: how a deployment on a cluster is shown."""
+"""How a deployment on a cluster is shown."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ if TYPE_CHECKING:
 
     from mlops.deployment.clusters.deploy import Applied
     from mlops.deployment.clusters.plan import ClusterPlan
-    from mlops.deployment.manifests import Rendering
-    from mlops.deployment.request import DeployRequest
-    from mlops.settings import Settings
+    from mlops.deployment.clusters.target import ToApply
 
 _WORDS = {
     "create": "will be created",
@@ -35,56 +33,13 @@ _SAID = {
 }
 
 
-def deploy_there(
-    settings: Settings,
-    request: DeployRequest,
-    target: str,
-    *,
-    to: str | None,
-    dry_run: bool,
-    wait: bool,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Deploy to a cluster and show what became of it."""
-    from mlops.cluster import connect
-    from mlops.commands.progress import PhaseProgress
-    from mlops.deployment.clusters.deploy import Applied, deploy
-
-    own = settings.cluster
-    with PhaseProgress() as progress:
-        result = deploy(
-            settings,
-            request,
-            target,
-            connect(own.kubeconfig, own.context, own.namespace),
-            to=to,
-            dry_run=dry_run,
-            wait=wait,
-            force=force,
-            show_plan=lambda plan, rendering: _show_plan(progress.console, plan, rendering),
-            say=progress.phase,
-            on_wait=progress.line,
-        )
-    if isinstance(result, Applied):
-        show(
-            applied_document(result),
-            as_json=as_json,
-            render=lambda out: render_applied(out, result),
-        )
-    else:
-        show(
-            {"plan": _planned(result)},
-            as_json=as_json,
-            render=lambda out: _render_diff(out, result),
-        )
-
-
-def _show_plan(out: Console, plan: ClusterPlan, rendering: Rendering) -> None:
+def show_plan(out: Console, planned: ToApply) -> None:
+    """Say what will become of a deployment on a cluster."""
     from rich.markup import escape
     from rich.text import Text
 
-    for line in rendering.notes if plan.kind != "nothing" else ():
+    plan = planned.plan
+    for line in planned.notes if plan.kind != "nothing" else ():
         out.print(Text.assemble(("note: ", "yellow"), line))
     where = escape(str(plan.place))
     out.print(f"[bold]{escape(plan.after.name)}[/] {_WORDS[plan.kind]} in {where}")
@@ -96,6 +51,17 @@ def _show_plan(out: Console, plan: ClusterPlan, rendering: Rendering) -> None:
     for change in plan.objects:
         said = _SAID.get(change.action, "")
         out.print(f"  {_MARKS[change.action]} {escape(str(change.ref))}[dim]{said}[/]")
+
+
+def show_unchanged(planned: ToApply, *, as_json: bool, whole: bool) -> None:
+    """Show what a dry run found: the difference of each object."""
+    plan = planned.plan
+    show({"plan": _planned(plan)}, as_json=as_json, render=lambda out: _render_diff(out, plan))
+
+
+def show_done(result: Applied, *, as_json: bool, whole: bool) -> None:
+    """Say what has become of a deployment on a cluster."""
+    show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
 
 
 def _render_diff(out: Console, plan: ClusterPlan) -> None:
@@ -124,7 +90,7 @@ def _planned(plan: ClusterPlan) -> dict[str, Any]:
     }
 
 
-def applied_document(result: Applied) -> dict[str, Any]:
+def _document(result: Applied) -> dict[str, Any]:
     """Return what has become of a deployment on a cluster, for scripts."""
     plan, place = result.plan, result.plan.place
     return {
@@ -144,7 +110,7 @@ def applied_document(result: Applied) -> dict[str, Any]:
     }
 
 
-def render_applied(out: Console, result: Applied) -> None:
+def _render(out: Console, result: Applied) -> None:
     """Say what has become of a deployment on a cluster."""
     from rich.markup import escape
 

@@ -1,0 +1,109 @@
+"""How a deployment of this machine is shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlops.commands.output import next_steps, plain, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlops.deployment.local_revision import Deployed
+    from mlops.deployment.local_target import LocalPlan
+
+
+def show_plan(out: Console, planned: LocalPlan) -> None:
+    """Say what will become of a server of this machine."""
+    from rich.text import Text
+
+    plan = planned.plan
+    words = {
+        "create": "will be created",
+        "update": "will be updated",
+        "start": "is stopped and will be started",
+        "nothing": "is as wanted; nothing to change",
+    }
+    out.print(Text.assemble((plan.after.name, "bold"), " ", words[plan.kind]))
+    styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}
+    for line in plan.lines:
+        out.print(Text(f"  {line}", style=styles[line[0]]))
+    for text in plan.notes if plan.kind != "nothing" else ():
+        out.print(Text(f"  {text}", style="yellow" if "cannot" in text else "dim"))
+    if plan.kept and plan.kind != "nothing":
+        out.print(Text(f"  kept: {', '.join(plan.kept)}  (--reset NAME undoes it)", style="dim"))
+    for model in plan.after.models:
+        if model.chosen_by:
+            text = f"  {model.ref} is {model.label}: {model.chosen_by}"
+            out.print(Text(text, style="dim"))
+
+
+def show_unchanged(planned: LocalPlan, *, as_json: bool, whole: bool) -> None:
+    """Show what a dry run found; a person has seen the plan already."""
+    show({"plan": plain(planned.plan)}, as_json=as_json)
+
+
+def show_done(result: Deployed, *, as_json: bool, whole: bool) -> None:
+    """Say what has become of a deployment of this machine."""
+    show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
+
+
+def _document(result: Deployed) -> dict[str, object]:
+    """Return what has become of a deployment of this machine, for scripts."""
+    from mlops.deployment.curl_example import curl
+
+    spec = result.plan.after
+    return {
+        "name": spec.name,
+        "change": result.plan.kind,
+        "revision": result.revision,
+        "url": result.state.url,
+        "grpc": result.state.grpc,
+        "arms": plain(spec.arms),
+        "shadows": plain(spec.shadows),
+        "reward": spec.reward,
+        "warnings": result.plan.notes,
+        "kept": result.plan.kept,
+        "notes": result.state.notes,
+        "runtimes": dict(zip([arm.name for arm in spec.arms], result.state.runtimes, strict=False)),
+        "curl": curl(result.state),
+        "monitoring": list(result.monitoring),
+    }
+
+
+def _render(out: Console, result: Deployed) -> None:
+    """Say what has become of a deployment of this machine."""
+    from rich.markup import escape
+
+    from mlops.commands.runtime_view import runtime_line
+    from mlops.deployment.curl_example import curl
+    from mlops.deployment.runtime_files import deployment_name
+    from mlops.settings import load_settings
+    from mlops.spec.ramp import describe_ramp
+
+    spec, state = result.plan.after, result.state
+    out.print(f"[bold green]{spec.name}[/] revision {result.revision} at [bold]{state.url}[/]")
+    out.print(f"[dim]docs {state.url}/docs  metrics {state.url}/metrics[/]")
+    if state.grpc:
+        out.print(f"[dim]gRPC {state.grpc}[/]")
+    for arm, runtime in zip(spec.arms, state.runtimes, strict=False):
+        if line := runtime_line(runtime):
+            out.print(f"[dim]  {arm.name}: {escape(line)}[/]")
+    names = [arm.name for arm in spec.arms] + [shadow.name for shadow in spec.shadows]
+    for name, notes in zip(names, state.notes, strict=True):
+        for line in notes[:3]:
+            out.print(f"[yellow]  {name}: {escape(line)}[/]")
+    out.print(escape(curl(state)), soft_wrap=True)
+    if spec.ramp:
+        out.print(f"[dim]ramp {escape(describe_ramp(spec.ramp))}[/]")
+    for path in result.monitoring:
+        out.print(f"[dim]monitoring[/] {escape(path)}")
+    # The project's own deployment is meant where none is named.
+    settings = load_settings()
+    name = "" if spec.name == deployment_name(settings) else f" {spec.name}"
+    steps = ["mlops report"] if len(spec.arms) > 1 else ["mlops status"]
+    if spec.ramp and not spec.ramp.auto:
+        steps.append("mlops ramp")
+    if len(spec.arms) > 1 and settings.feedback.data:
+        steps.insert(0, "mlops feedback")
+    next_steps(out, [*(f"{step}{name}" for step in steps), f"mlops stop {spec.name}"])

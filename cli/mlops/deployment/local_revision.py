@@ -1,0 +1,238 @@
+"""A revision on this machine: plan, write the intent, apply, commit; and what a kill left."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mlops.deployment.isolation import isolate
+from mlops.deployment.ledgers import is_others, newest, open_ledger, unchanged
+from mlops.deployment.local import check_answers, check_port, running, serve, settled
+from mlops.deployment.local_address import check_same_address
+from mlops.deployment.lost_state import check_nothing_lost
+from mlops.deployment.plan import Plan, make_plan
+from mlops.deployment.recording import recorded
+from mlops.deployment.runtime_files import Places, changing, is_alive, places, read_server_state
+from mlops.deployment.targets.contract import Talk
+from mlops.errors import ConflictError, MlopsError
+from mlops.registry import fetched
+from mlops.registry.artifact_digest import read_content
+from mlops.registry.ledger import Entry, Intent, Ledger
+from mlops.registry.trust import check_trusted
+from mlops.settings import Settings
+from mlops.spec.deployment import DeploymentSpec, Revision, check
+from mlops.spec.server import Served, ServerState
+
+_SILENT = Talk()
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan together with what it was made from.
+
+    Attributes:
+        plan: The change.
+        newest: Newest settled revision number in the ledger when it was made, 0 for none.
+        live: Live revision number then, 0 for none.
+    """
+
+    plan: Plan
+    newest: int
+    live: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What a deployment has become.
+
+    Attributes:
+        plan: The change that was made.
+        revision: Number of the revision that is live.
+        state: What the server says of itself.
+        process: The server's process, if it was started in the foreground.
+        monitoring: Files for a Prometheus and a Grafana that were written.
+    """
+
+    plan: Plan
+    revision: int
+    state: ServerState
+    process: subprocess.Popen[bytes] | None = None
+    monitoring: tuple[str, ...] = ()
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.state.url
+
+
+def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) -> Prepared:
+    """Compare a spec with what is live, after mending what an interrupted command left.
+
+    Args:
+        settings: The project's settings.
+        spec: What is wanted.
+        dry_run: Mend nothing, write nothing.
+
+    Raises:
+        InvalidInputError: The spec cannot be deployed.
+        ConflictError: A server runs, and would have to move to another address; or another
+            program has the port.
+        RemoteError: A server runs and does not answer.
+    """
+    check(spec)
+    if not dry_run:
+        mend(settings, spec.name)
+    where = places(settings, spec.name)
+    state = running(where)
+    if state is not None:
+        check_answers(state)
+    check_same_address(settings, state)
+    if state is None and not is_alive(where):
+        check_port(settings, where)
+    ledger = open_ledger(settings, spec.name)
+    live = ledger.live()
+    not_on_cluster(ledger, spec.name, live)
+    if not is_alive(where):
+        here = live is not None and live.intent.place is None and live.place == ledger.place
+        check_nothing_lost(settings, where, known=here)
+    serves = state.launch.served.revision.number if state else 0
+    plan = make_plan(
+        live.intent.spec if live else None, spec, running=live is not None and serves == live.number
+    )
+    if live is not None and live.intent.place is not None and plan.kind in ("nothing", "start"):
+        # It comes back from a cluster, and that is a revision.
+        plan = replace(plan, kind="update")
+    return Prepared(plan, newest(ledger), live.number if live else 0)
+
+
+def apply(
+    settings: Settings,
+    prepared: Prepared,
+    intent: Intent,
+    *,
+    foreground: bool = False,
+    talk: Talk = _SILENT,
+) -> Deployed:
+    """Make a plan come true.
+
+    The order lets a kill at any point be mended by the next command: the ledger knows the
+    intent before anything happens, the server's own state says whether it took the revision, and
+    the aliases move after it did.
+
+    Raises:
+        ConflictError: Another command deployed since the plan was made.
+        InvalidInputError: A model cannot be served; what was live goes on.
+        MlopsError: The server did not start.
+    """
+    spec = prepared.plan.after
+    where = places(settings, spec.name)
+    ledger = open_ledger(settings, spec.name)
+    talk.say("Fetching models")
+    files = [model for model in spec.models if not model.endpoint]
+    recording = recorded(settings, spec.name)
+    with fetched(files, settings, talk.show) as folders, recording, changing(where):
+        if intent.action == "deploy":
+            # What another command brings back was deployed before.
+            check_trusted(settings, files, folders)
+        found = iter(folders)
+        paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
+        # Before anything is written: it may take minutes, and fail.
+        pythons = isolate(settings, spec, paths, talk.say)
+        unchanged(ledger, prepared.newest, spec)
+        if prepared.plan.kind in ("nothing", "start"):
+            number = prepared.live
+        else:
+            contents = _contents(spec, paths)
+            talk.say("Recording the revision")
+            number = ledger.begin(intent, prepared.newest)
+            ledger.note_contents(number, contents)
+        talk.say("Loading and checking models")
+        served = Served(Revision(number, spec), paths, pythons)
+        try:
+            state, process = _serve(settings, where, served, prepared.plan, foreground)
+        except MlopsError as error:
+            # A server that was too slow to answer may have taken it; the next command looks again.
+            if number != prepared.live and not _took(where, number):
+                ledger.abandon(number, error.message)
+            raise
+        if number != prepared.live:
+            names = [arm.name for arm in spec.arms]
+            ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))
+            ledger.commit(number, time.time_ns() // 1_000_000)
+    return Deployed(prepared.plan, number, state, process)
+
+
+def _contents(spec: DeploymentSpec, paths: Sequence[str]) -> dict[str, str]:
+    """Digest of the files of each arm's model; of those that are here."""
+    here = [(arm.name, path) for arm, path in zip(spec.arms, paths, strict=False) if path]
+    return {name: read_content(Path(path)).digest for name, path in here}
+
+
+def _serve(
+    settings: Settings, where: Places, served: Served, plan: Plan, foreground: bool
+) -> tuple[ServerState, subprocess.Popen[bytes] | None]:
+    state = running(where)
+    if plan.kind == "nothing" and state is not None:
+        return state, None
+    return serve(settings, where, served, foreground=foreground)
+
+
+def mend(settings: Settings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
+    """Finish or give up what killed commands left pending; return what was finished.
+
+    If the server took a revision, the rest of its intent is carried out; if not, nothing but the
+    intent was ever done, and it is given up.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment.
+        wait_s: How long to wait for a command that is at work on it.
+
+    Raises:
+        ConflictError: It is still at work.
+    """
+    ledger = open_ledger(settings, name)
+    where = places(settings, name)
+    if not _pending_here(ledger):
+        return []
+    finished = []
+    with recorded(settings, name), changing(where, wait_s):
+        settled(where)
+        for entry in _pending_here(ledger):
+            if entry.state == "live" or _took(where, entry.number):
+                ledger.commit(entry.number, time.time_ns() // 1_000_000)
+                finished.append(ledger.entry(entry.number))
+            elif not is_others(ledger, entry):
+                ledger.abandon(entry.number, "interrupted before the server took it")
+    return finished
+
+
+def _pending_here(ledger: Ledger) -> list[Entry]:
+    """Return what is pending on this machine; what is on a cluster is mended from there."""
+    return [entry for entry in ledger.pending() if entry.intent.place is None]
+
+
+def _took(where: Places, number: int) -> bool:
+    """Whether the server took a revision, also if it has died since."""
+    said = read_server_state(where)
+    return said is not None and said.launch.served.revision.number == number
+
+
+def not_on_cluster(ledger: Ledger, name: str, live: Entry | None) -> None:
+    """Refuse to serve here what is on a cluster: a name has one place.
+
+    Raises:
+        ConflictError: It is there, or somebody is about to put it there.
+    """
+    pending = [entry for entry in ledger.pending() if entry.intent.place is not None]
+    if live is not None and not live.stopped_ms:
+        pending.append(live)
+    for entry in pending:
+        if entry.intent.place is not None:
+            raise ConflictError(
+                f"`{name}` is in {entry.intent.place} (revision {entry.number}).",
+                hint=f"`mlops stop {name}` takes it out of there; or give this another `--name`.",
+            )

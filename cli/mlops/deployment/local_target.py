@@ -1,0 +1,242 @@
+"""This machine as a target: a server process for each deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
+from mlops.deployment.status import Status, log_lines, status
+from mlops.deployment.targets.contract import SERVER, Again, How, OptionGroup, Talk
+from mlops.errors import ConflictError, UsageError
+
+if TYPE_CHECKING:
+    from mlops.deployment.local_revision import Deployed, Prepared
+    from mlops.deployment.locate import Found
+    from mlops.deployment.plan import Plan
+    from mlops.deployment.request import DeployRequest
+    from mlops.journal.sql import SqlJournal
+    from mlops.registry.ledger import Entry, Intent
+    from mlops.settings import Settings
+    from mlops.spec.deployment import DeploymentSpec
+    from mlops.spec.server import ServerState
+
+
+@dataclass(frozen=True, slots=True)
+class LocalPlan:
+    """A change of a server of this machine, and what it takes to make it.
+
+    Attributes:
+        settings: With what is kept of the live revision.
+        prepared: The plan, and what it was made from.
+        intent: What the revision is to do.
+    """
+
+    settings: Settings
+    prepared: Prepared
+    intent: Intent
+
+    @property
+    def plan(self) -> Plan:
+        """The change."""
+        return self.prepared.plan
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A server of this machine that was asked to end.
+
+    Attributes:
+        name: Name of the deployment.
+        stopped: Whether it ran.
+        running: If it did not: the other deployments that run here.
+    """
+
+    name: str
+    stopped: bool
+    running: tuple[str, ...] = ()
+
+
+class Local:
+    """This machine. Imports what a verb needs when it is called: a status must be quick."""
+
+    takes: ClassVar[frozenset[OptionGroup]] = frozenset({SERVER})
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def plan(self, wanted: DeployRequest | Again, how: How, talk: Talk) -> LocalPlan:
+        """Compare what is asked for with what the server has loaded."""
+        if isinstance(wanted, Again):
+            return self._again(wanted, how, talk)
+        settings = self._settings
+        from mlops.deployment.ledgers import check_base
+        from mlops.deployment.local_monitoring import check_watching
+        from mlops.deployment.local_revision import prepare
+        from mlops.deployment.request import kept_lines, make_spec
+        from mlops.deployment.rewarding import settle_reward
+        from mlops.registry.ledger import Intent
+
+        if _watched(settings):
+            check_watching(settings)
+        talk.say("Looking the models up")
+        spec, notes = settle_reward(_pinned(settings, make_spec(settings, wanted)))
+        spec = replace(spec, paired=_is_pairable(settings, spec))
+        prepared = prepare(settings, spec, dry_run=how.dry_run)
+        plan = prepared.plan
+        check_base(wanted.based_on, prepared.live, plan.before, spec)
+        plan = replace(plan, notes=notes + _sums(spec), kept=kept_lines(wanted, spec))
+        intent = Intent(action="deploy", spec=spec, given=wanted.given)
+        return LocalPlan(settings, replace(prepared, plan=plan), intent)
+
+    def apply(self, plan: LocalPlan, how: How, talk: Talk) -> Deployed:
+        """Load the models into the server, which is started if it does not run."""
+        from mlops.deployment.local_monitoring import write_watching
+        from mlops.deployment.local_revision import apply
+
+        deployed = apply(
+            plan.settings, plan.prepared, plan.intent, foreground=how.foreground, talk=talk
+        )
+        if not _watched(plan.settings):
+            return deployed
+        files = write_watching(plan.settings, plan.intent.spec, deployed.state)
+        return replace(deployed, monitoring=tuple(file.path for file in files))
+
+    def status(self, found: Found) -> Status:
+        """Ask the server."""
+        return status(places(self._settings, found.name))
+
+    def logs(self, found: Found, *, last: int, follow: bool) -> Iterator[str]:
+        """Yield lines of the server's log file."""
+        return log_lines(places(self._settings, found.name), last=last, follow=follow)
+
+    def stop(self, found: Found, how: How) -> Stopped:
+        """Ask the server to end.
+
+        Raises:
+            UsageError: The journal is to be deleted, which is a file of the project here.
+        """
+        settings, name = self._settings, found.name
+        if how.with_journal or how.forget:
+            option = "--delete-journal" if how.with_journal else "--forget"
+            raise UsageError(
+                f"`{name}` is on this machine, and `{option}` is about a cluster.",
+                hint=f"Leave `{option}` out.",
+            )
+        ran = is_alive(places(settings, name)) if how.dry_run else _stop(settings, name)
+        others = [] if ran else [each for each in known_names(settings) if each != name]
+        running = tuple(each for each in others if is_alive(places(settings, each)))
+        return Stopped(name, ran, running)
+
+    def recover(self, found: Found, *, wait_s: float = 60.0) -> list[Entry]:
+        """Finish what the server took, give up what it did not."""
+        from mlops.deployment.local_revision import mend
+
+        return mend(self._settings, found.name, wait_s=wait_s)
+
+    def journal(self, found: Found) -> tuple[SqlJournal, ServerState | None]:
+        """Open the journal that the server writes, or wrote last."""
+        from mlops.deployment.journals import open_journal
+
+        state = read_server_state(places(self._settings, found.name))
+        return open_journal(self._settings, found.name, state), state
+
+    def settings_of(self, live: Entry, target: str) -> Mapping[str, Any]:
+        """Return what the server was started with."""
+        state = read_server_state(places(self._settings, live.intent.spec.name))
+        return _launched(state) if state is not None else {}
+
+    def _again(self, again: Again, how: How, talk: Talk) -> LocalPlan:
+        from mlops.deployment.keeping import keep
+        from mlops.deployment.ledgers import check_live
+        from mlops.deployment.local import running
+        from mlops.deployment.local_revision import prepare
+
+        name, spec = again.intent.spec.name, again.intent.spec
+        state = running(places(self._settings, name)) if how.foreground else None
+        if state is not None:
+            raise ConflictError(
+                f"`{name}` runs in the background already (process {state.pid}).",
+                hint=f"`mlops stop {name}` first; `mlops logs --follow {name}` shows what it logs.",
+            )
+        if again.like.intent.place is not None:
+            # Its models may be out of reach here.
+            raise ConflictError(
+                f"Revision {again.like.number} was in {again.like.intent.place}; `{name}` is on "
+                "this machine now.",
+                hint=f"`mlops stop {name}`, then deploy it there with `--apply`.",
+            )
+        has = self.settings_of(again.live, again.live.intent.target)
+        settings = keep(self._settings, again.live, again.live.intent.target, has).settings
+        prepared = prepare(settings, spec, dry_run=how.dry_run)
+        check_live(again.live.number, prepared.live, name)
+        if how.anew and prepared.plan.kind in ("nothing", "start"):
+            # Only names move; that too is a revision, or the history would not know it.
+            prepared = replace(prepared, plan=replace(prepared.plan, kind="update"))
+        return LocalPlan(settings, prepared, again.intent)
+
+
+def _watched(settings: Settings) -> bool:
+    """Whether this command asks for files about monitoring; a setting is about clusters."""
+    return bool(settings.cluster.extras) and settings.origins["cluster.extras"] == "command line"
+
+
+def _stop(settings: Settings, name: str) -> bool:
+    """Stop a server of this machine; return whether it ran."""
+    from mlops.deployment import local
+    from mlops.deployment.recording import event_now, recorded
+
+    where = places(settings, name)
+    asked = [event_now("stop", "server, asked by a command")] if is_alive(where) else []
+    with recorded(settings, name, *asked, ask_mlflow=False):
+        return local.stop(where)
+
+
+def _launched(state: ServerState) -> dict[str, Any]:
+    launch = state.launch
+    found: dict[str, Any] = {
+        "deploy.host": launch.host,
+        "deploy.port": launch.port,
+        "deploy.grpc_port": launch.grpc_port,
+        "deploy.workers": launch.workers,
+        "deploy.insecure_no_auth": launch.access.unprotected,
+    }
+    if launch.tls is not None:
+        found |= {
+            "deploy.tls_cert": launch.tls.cert,
+            "deploy.tls_key": launch.tls.key,
+            "deploy.tls_client_ca": launch.tls.client_ca,
+        }
+    return found
+
+
+def _sums(spec: DeploymentSpec) -> tuple[str, ...]:
+    """Say what tells two equal outcomes from one that was sent twice."""
+    if spec.attribution.repeated != "sum":
+        return ()
+    text = (
+        "Outcomes of one row add up: send each with an `outcome_id`, since one without that equals "
+        "the one before is taken for a repetition of it."
+    )
+    return (text,)
+
+
+def _is_pairable(settings: Settings, spec: DeploymentSpec) -> bool:
+    """Whether every arm can be asked about the rows whose label comes."""
+    from mlops.rewards import reward_called
+
+    here = all(arm.model.endpoint is None for arm in spec.arms)
+    kept = settings.journal.features == "all"
+    # A ratio of sums is of units, which rows are not.
+    derived = reward_called(spec.reward).is_derived and not spec.analysis.per
+    return settings.report.paired and len(spec.arms) > 1 and here and kept and derived
+
+
+def _pinned(settings: Settings, spec: DeploymentSpec) -> DeploymentSpec:
+    """Note what lies at a URI now: a revision means the same model for ever."""
+    from mlops.registry.artifact_manifest import pin
+
+    arms = tuple(replace(arm, model=pin(arm.model, settings)) for arm in spec.arms)
+    shadows = tuple(replace(each, model=pin(each.model, settings)) for each in spec.shadows)
+    return replace(spec, arms=arms, shadows=shadows)
