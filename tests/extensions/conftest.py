@@ -50,7 +50,7 @@ def installed(
 
     yield put
     _forget()
-    for module in ("acme_mlops", "acme_targets", "broken_mlops"):
+    for module in ("acme_mlops", "acme_strategies", "acme_targets", "broken_mlops"):
         sys.modules.pop(module, None)
 
 

@@ -15,10 +15,19 @@ from mlops.errors import InvalidInputError
 from mlops.plugins import Plugins
 from mlops.policies import POLICIES
 from mlops.protocols import CODECS
+from mlops.protocols.base import Rows
+from mlops.protocols.clients import CLIENT_CODECS
 from mlops.registry.stores import STORES
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
+from mlops.settings import load_settings
+from mlops.spec.endpoint import is_endpoint, parse_endpoint
+from mlops.spec.wire import WIRES
+from mlops.training.environments import MANAGERS
+from mlops.training.project import read_project
+from mlops.training.runner import BACKENDS, Trial, Work, open_runner
 from tests.fixtures_deployment import Shop, wait_until
+from tests.training.projects import write_project
 
 FAMILIES: dict[str, Plugins[Any]] = {
     "acme-even": POLICIES,
@@ -28,6 +37,10 @@ FAMILIES: dict[str, Plugins[Any]] = {
     "acme": RUNTIMES,
     "acme ": STORES,
     "acme  ": TARGETS,
+    "acme-csv ": WIRES,
+    "acme-csv  ": CLIENT_CODECS,
+    "acme-bench": BACKENDS,
+    "acme-env": MANAGERS,
 }
 Install = Callable[..., None]
 
@@ -39,11 +52,11 @@ def test_every_family_takes_strategies_of_other_packages(installed: Install, nam
     assert before == list(family)
     installed("acme")
     assert name in family
-    assert family.names()[: len(before) + 1] == [*before, name]
+    assert name in family.names()[len(before) :]
     # Our own names stay free to list.
     assert list(family) == before
     assert family.load(name) is not None
-    added = family.added()[0]
+    [added] = [each for each in family.added() if each.name == name]
     assert (added.name, added.package, added.fault) == (name, "acme-mlops", "")
 
 
@@ -180,3 +193,47 @@ def test_a_target_with_all_verbs(
     assert elsewhere.code == 7
     assert wine_shop.ok("stop", "--json").document["stopped"] is True
     assert wine_shop.run("status", "--exit-code").code == 10
+
+
+def test_a_protocol_has_a_client_side(installed: Install) -> None:
+    """An arm may be a server that speaks a protocol of another package."""
+    assert not is_endpoint("acme-csv+http://host")
+    installed("acme")
+    endpoint = parse_endpoint("acme-csv+http://host:9000/shop")
+    assert endpoint.url == "http://host:9000/shop/acme/predict"
+    assert parse_endpoint(endpoint.ref) == endpoint
+    client = CLIENT_CODECS.load(endpoint.protocol)
+    assert client.encode(Rows([[1.0, 2.0]]), {}, {}) == b"1.0,2.0\n"
+    assert list(client.decode(b"6.5\n7\n")) == [6.5, 7.0]  # type: ignore[arg-type]
+
+
+def test_ours_have_the_name_of_their_door() -> None:
+    assert {WIRES.load(short).name for short in WIRES} == set(CODECS)
+    assert set(WIRES) == set(CLIENT_CODECS)
+    same = parse_endpoint("open-inference+http://host/v2/models/wine")
+    assert same == parse_endpoint("v2+http://host/v2/models/wine")
+    # The ledger has the short one.
+    assert same.ref == "v2+http://host/v2/models/wine"
+
+
+_PROJECT = """
+name: own
+python_env: python_env.yaml
+entry_points:
+  main: {command: "python script.py"}
+"""
+
+
+@pytest.mark.usefixtures("clean_environ")
+def test_a_training_backend_and_an_environment_manager(installed: Install, tmp_path: Path) -> None:
+    installed("acme")
+    write_project(tmp_path, "print('it ran')", _PROJECT)
+    (tmp_path / "python_env.yaml").write_text("dependencies: []")
+    settings = load_settings(tmp_path, {"training.backend": "acme-bench"}, environ={})
+    notes: list[str] = []
+    work = Work(read_project(tmp_path), env_manager="acme-env")
+    with open_runner(work, settings, note=notes.append) as runner:
+        [outcome] = runner.run([Trial("first", "0")])
+    assert outcome.code == 0
+    assert "it ran" in outcome.log.read_text()
+    assert notes[:2] == ["on Acme's bench", "Acme's environment for python_env.yaml"]

@@ -11,9 +11,8 @@ import http
 import json
 import re
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast, get_args
 
 from mlops.client.connection import Connection
 from mlops.client.faults import GATEWAY_STATUSES, Answer, no_json, refusal
@@ -21,28 +20,14 @@ from mlops.client.urls import split_url
 from mlops.errors import InvalidInputError, UsageError, one_of
 from mlops.settings.secrets import is_reference, look_up, names_a_secret
 from mlops.spec.endpoint import is_endpoint
+from mlops.spec.wire import WIRES, find_wire
 
-Protocol: TypeAlias = Literal["mlops", "seldon", "v2", "kserve", "mlflow"]
-
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+_MLOPS = "mlops"
+#: What `--protocol` takes, beside `auto`: ours, and the short names of the others.
+PROTOCOLS: tuple[str, ...] = (_MLOPS, *WIRES)
 _GUESS = "auto"
-# How a path tells its protocol, and where what the protocol adds begins.
-_SIGNS: tuple[tuple[Protocol, re.Pattern[str]], ...] = (
-    ("seldon", re.compile(r"(?P<base>.*?)(?P<path>)/api/v[01]\.[01](/predictions|/feedback)?")),
-    ("seldon", re.compile(r"(?P<base>(.*/)?seldon/[^/]+(/[^/]+)?)(?P<path>)")),
-    ("v2", re.compile(r"(?P<base>.*)(?P<path>/v2/models/[^/]+(/versions/[^/]+)?)(/infer)?")),
-    ("kserve", re.compile(r"(?P<base>.*)(?P<path>/v1/models/[^/:]+)(:predict)?")),
-    ("mlflow", re.compile(r"(?P<base>.*)(?P<path>)/invocations")),
-    ("mlops", re.compile(r"(?P<base>.*)(?P<path>)/(feedback|invocations)")),
-)
-_ENDS: Mapping[Protocol, str] = {
-    "mlops": "/invocations",
-    "seldon": "/api/v1.0/predictions",
-    "v2": "/infer",
-    "kserve": ":predict",
-    "mlflow": "/invocations",
-}
-_OF_A_MODEL = ("v2", "kserve")
+_END = "/invocations"
+_SIGN = re.compile(r"(?P<base>.*)(?P<path>)/(feedback|invocations)")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _NOT_ALLOWED, _REDIRECTED = (401, 403), 3
 
@@ -57,7 +42,7 @@ class Elsewhere:
         token: `env:VARIABLE` or `file:PATH` with a bearer token; empty for none.
         headers: `NAME=VALUE`; a value may be such a reference, and must be if it is a secret.
         ca_file: Certificates of the authorities to trust; empty for the system's.
-        insecure: Believe any certificate.
+        insecure: Do not verify certificates.
         timeout_s: Seconds to wait for an answer.
         client_cert: Certificate to show, with its key in the same file or after a comma.
     """
@@ -84,7 +69,7 @@ class Reached:
     """
 
     url: str
-    protocol: Protocol
+    protocol: str
     predictions: str
     connection: Connection
 
@@ -97,11 +82,7 @@ def reach(where: Elsewhere) -> Reached:
         InvalidInputError: The URL, a reference or the file of certificates is not usable.
         RemoteError: The protocol has to be asked for, and nobody answers.
     """
-    if where.protocol not in (_GUESS, *PROTOCOLS):
-        raise UsageError(
-            f"`{where.protocol}` is no protocol.", hint=f"Say {one_of((_GUESS, *PROTOCOLS))}."
-        )
-    base, path, sign = read_url(where.url, where.protocol)
+    base, path, sign = read_url(where.url, _known(where.protocol))
     connection = Connection(
         base,
         _token(where.token),
@@ -113,10 +94,11 @@ def reach(where: Elsewhere) -> Reached:
     if sign is None or (sign == "mlflow" and where.protocol == _GUESS):
         # Ours answers at MLflow's path too.
         sign = _ask(connection, base, sign or "seldon")
-    return Reached(base, sign, path + _ENDS[sign], connection)
+    end = _END if sign == _MLOPS else WIRES.load(sign).end
+    return Reached(base, sign, path + end, connection)
 
 
-def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | None]:
+def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, str | None]:
     """Return the base URL, the model's path, and the protocol, None where nothing says it.
 
     Raises:
@@ -142,20 +124,43 @@ def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, Protocol | Non
             hint="Credentials are sent by `--token` or `--header`, and nothing else belongs there.",
         )
     path, root = parts.path.rstrip("/"), f"{parts.scheme}://{parts.netloc}"
-    known = None if protocol == _GUESS else cast(Protocol, protocol)
-    for meant, sign in _SIGNS:
+    known = None if protocol == _GUESS else protocol
+    for meant, sign in _signs():
         found = sign.fullmatch(path)
         if found and known in (None, meant):
             return root + found["base"], found["path"], meant
-    if known in _OF_A_MODEL:
+    if known not in (None, _MLOPS) and WIRES.load(known).names_model:
+        example = WIRES.load(known).example.partition("//")[2].partition("/")[2]
         raise InvalidInputError(
             f"`{url}` names no model, as `--protocol {known}` has to.",
-            hint=f"Write `{root}/{'v2' if known == 'v2' else 'v1'}/models/NAME`.",
+            hint=f"Write `{root}/{example}`.",
         )
     return root + path, "", known
 
 
-def _ask(connection: Connection, url: str, otherwise: Protocol) -> Protocol:
+def _known(protocol: str) -> str:
+    """Return the short name of a protocol.
+
+    Raises:
+        UsageError: There is none of this name.
+    """
+    if protocol in (_GUESS, _MLOPS):
+        return protocol
+    wire = find_wire(protocol)
+    if wire is None:
+        known = (_GUESS, _MLOPS, *WIRES.names())
+        raise UsageError(f"There is no protocol `{protocol}`.", hint=f"Use {one_of(known)}.")
+    return wire.short
+
+
+def _signs() -> Iterator[tuple[str, re.Pattern[str]]]:
+    """Yield how a path tells its protocol, and where what the protocol adds begins."""
+    for name in WIRES:
+        yield from ((name, sign) for sign in WIRES.load(name).signs)
+    yield _MLOPS, _SIGN
+
+
+def _ask(connection: Connection, url: str, otherwise: str) -> str:
     """Ask the server whether it is ours; on a failure the connection is closed."""
     with contextlib.ExitStack() as stack:
         stack.callback(connection.close)
@@ -164,7 +169,7 @@ def _ask(connection: Connection, url: str, otherwise: Protocol) -> Protocol:
     return protocol
 
 
-def _named(answer: Answer, url: str, otherwise: Protocol) -> Protocol:
+def _named(answer: Answer, url: str, otherwise: str) -> str:
     unknown = (*_NOT_ALLOWED, *GATEWAY_STATUSES)
     if answer.status in unknown or answer.status // 100 == _REDIRECTED:
         raise refusal(answer)

@@ -58,6 +58,13 @@ def runtimes(incomplete: str) -> list[str]:
     return _starting(incomplete, [AUTO, *RUNTIMES])
 
 
+def targets(incomplete: str) -> list[str]:
+    """Complete the name of a target."""
+    from mlops.deployment.targets import TARGETS
+
+    return _starting(incomplete, TARGETS.names())
+
+
 def one_of(*values: str) -> Callable[[str], list[str]]:
     """Return a function that completes one of these values."""
 

@@ -389,7 +389,7 @@ def deploy(
         str | None,
         typer.Option(
             metavar="TARGET",
-            autocompletion=completion.one_of("local", "kubernetes", "kserve", "seldon", "seldon2"),
+            autocompletion=completion.targets,
             help="Where to run: local, kubernetes, kserve, seldon or seldon2. For a platform, "
             "manifests are written; --apply applies them.",
             rich_help_panel=_CLUSTER,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 
-from mlops.deployment.targets import TARGETS, Rendered, RenderOptions
+from mlops.deployment.targets import TARGETS, Rendered, RenderOptions, platform_of
+from mlops.deployment.targets.base import option
 from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from mlops.linting.lint import errors
 from mlops.settings import Settings
+from mlops.settings.schema import SECTIONS
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
+
+#: Sections of the settings that manifests depend on, of each platform too.
+_SECTIONS = tuple(item.name for item in fields(RenderOptions) if item.name in SECTIONS)
 
 
 def render_checked(target: str, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
@@ -50,24 +56,14 @@ def render_options(settings: Settings) -> RenderOptions:
         if tracking.startswith("http") and tracking == without_credentials(tracking)
         else "",
         endpoint_url=settings.artifacts.endpoint_url,
-        cluster=settings.cluster,
-        auth=settings.auth,
-        monitoring=settings.monitoring,
-        kubernetes=settings.kubernetes,
-        kserve=settings.kserve,
-        seldon=settings.seldon,
-        seldon2=settings.seldon2,
+        **{name: getattr(settings, name) for name in _SECTIONS},
     )
 
 
 def versions(target: str, options: RenderOptions) -> dict[str, str]:
-    """Return the versions of platforms that a target's manifests are for."""
-    return {
-        "kserve": options.kserve.version,
-        "gateway-api": options.kserve.gateway_api if target == "kserve" else "",
-        "seldon": options.seldon.version,
-        "seldon2": options.seldon2.version,
-    }
+    """Return the versions of the platform that a target's manifests are for."""
+    named = platform_of(target).versions
+    return {name: option(options, setting) for name, setting in named.items()}
 
 
 #: A person may write them in a manifest of theirs, which is a warning; a rendered one has none.

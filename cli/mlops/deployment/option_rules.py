@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from mlops.deployment.prometheus.files import MONITORING
-from mlops.deployment.targets import TARGETS
+from mlops.deployment.targets import TARGETS, platform_of
 from mlops.deployment.targets.contract import FILES, SERVER, OptionGroup
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import LOCAL
@@ -17,8 +17,6 @@ EXTRAS = (MONITORING,)
 #: In place of a folder: standard output.
 STDOUT = "-"
 
-# Targets whose model servers our server can be in front of.
-_ROUTED = ("kserve", "seldon", "seldon2")
 _FLAGS = {"version": "--platform-version", "mode": "--mode", "split": "--traffic-by"}
 
 
@@ -114,10 +112,11 @@ def of_platform(target: str, *, router: bool = False, **given: str | None) -> di
     Raises:
         UsageError: The target has no such setting, or no model servers to be in front of.
     """
-    if router and target not in _ROUTED:
+    if router and not platform_of(target).routed:
+        routed = [name for name in TARGETS if platform_of(name).routed]
         raise UsageError(
             f"`--router` does not go with `--target {target}`.",
-            hint=f"There our server is the router already; {one_of(_ROUTED)} have model servers "
+            hint=f"There our server is the router already; {one_of(routed)} have model servers "
             "for it to be in front of.",
         )
     wanted = {key: value for key, value in given.items() if value is not None}

@@ -9,6 +9,8 @@ Written as a REF, the protocol stands before the URL's own scheme:
     v2+https://host/v2/models/wine#token=WINE_TOKEN
     v2+http://seldon-mesh/v2/models/wine#seldon-model=wine
 
+The door's name of a protocol (`open-inference+http://…`) means the same.
+
 What comes after `#` is not part of the URL, and settings there are joined by `&`. `token` names an
 environment variable of the server that holds a bearer token; the token itself stands nowhere.
 `seldon-model` is what Seldon Core v2 routes by: its value is sent as the header of that name.
@@ -18,41 +20,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, cast
 from urllib.parse import urlsplit
 
 from mlops.errors import UsageError
+from mlops.spec.wire import V2, WIRES, Wire, find_wire
 
-EndpointProtocol: TypeAlias = Literal["v2", "kserve", "seldon", "mlflow"]
-
-_PREFIX = re.compile(r"(v2|kserve|seldon|mlflow)\+(https?://.*)", re.DOTALL)
+_PREFIX = re.compile(r"([a-z0-9-]+)\+(https?://.*)", re.DOTALL)
 _SETTINGS = {
     "token": re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
     # A model, or an experiment or pipeline with the suffix of its kind.
     "seldon-model": re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?"),
 }
-_AUTHORITY_ONLY = re.compile(r"(v2|kserve|seldon|mlflow)\+https?://(\[[^\]]*\]|[^/:\[\]]+)")
-# The end of a path may be written or left out.
-_PATHS = {
-    "v2": re.compile(
-        r"(?P<base>.*)(?P<path>/v2/models/(?P<model>[^/]+)(/versions/[^/]+)?)(/infer)?"
-    ),
-    "kserve": re.compile(r"(?P<base>.*)(?P<path>/v1/models/(?P<model>[^/:]+))(:predict)?"),
-    "seldon": re.compile(r"(?P<base>.*?)(?P<path>)(?P<model>)(/api/v[01]\.[01](/predictions)?)?"),
-    "mlflow": re.compile(r"(?P<base>.*?)(?P<path>)(?P<model>)(/invocations)?"),
-}
-_ENDS = {
-    "v2": "/infer",
-    "kserve": ":predict",
-    "seldon": "/api/v1.0/predictions",
-    "mlflow": "/invocations",
-}
-_EXAMPLES = {
-    "v2": "v2+http://host:8080/v2/models/NAME",
-    "kserve": "kserve+http://host/v1/models/NAME",
-    "seldon": "seldon+http://host:9000",
-    "mlflow": "mlflow+http://host:5000",
-}
+_AUTHORITY_ONLY = re.compile(r"([a-z0-9-]+)\+https?://(\[[^\]]*\]|[^/:\[\]]+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +39,7 @@ class Endpoint:
     """Where a remote model is.
 
     Attributes:
-        protocol: What it speaks.
+        protocol: What it speaks, the short name of a `mlops.spec.wire.Wire`.
         url: Where predictions are posted to, complete; without credentials, query and fragment.
         base: The part of `url` before the protocol's own path, without a `/` at its end.
         model: The model's name in the path; empty where the protocol has none.
@@ -68,7 +47,7 @@ class Endpoint:
         seldon_model: Value of the header `Seldon-Model`; empty for none.
     """
 
-    protocol: EndpointProtocol
+    protocol: str
     url: str
     base: str
     model: str = ""
@@ -76,9 +55,14 @@ class Endpoint:
     seldon_model: str = ""
 
     @property
+    def wire(self) -> Wire:
+        """What is known of its protocol."""
+        return WIRES.load(self.protocol)
+
+    @property
     def ref(self) -> str:
         """The REF that means this endpoint."""
-        url = self.url.removesuffix(_ENDS[self.protocol])
+        url = self.url.removesuffix(self.wire.end)
         settings = (("token", self.token), ("seldon-model", self.seldon_model))
         written = "&".join(f"{name}={value}" for name, value in settings if value)
         return f"{self.protocol}+{url}{'#' if written else ''}{written}"
@@ -86,7 +70,8 @@ class Endpoint:
 
 def is_endpoint(text: str) -> bool:
     """Whether a REF or a source names an endpoint, be it well formed or not."""
-    return _PREFIX.fullmatch(text) is not None
+    prefix = _PREFIX.fullmatch(text)
+    return prefix is not None and find_wire(prefix[1]) is not None
 
 
 def ends_in_port(text: str, number: str) -> bool:
@@ -95,7 +80,7 @@ def ends_in_port(text: str, number: str) -> bool:
     >>> ends_in_port("seldon+http://host", "9000"), ends_in_port("seldon+http://host:9000", "50")
     (True, False)
     """
-    return number.isdigit() and _AUTHORITY_ONLY.fullmatch(text) is not None
+    return number.isdigit() and is_endpoint(text) and bool(_AUTHORITY_ONLY.fullmatch(text))
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -110,9 +95,10 @@ def parse_endpoint(text: str) -> Endpoint:
     'v2+http://host/v2/models/wine#token=T'
     """
     prefix = _PREFIX.fullmatch(text)
-    if prefix is None:
-        raise UsageError("This is no endpoint.", hint=f"Write `{_EXAMPLES['v2']}`.")
-    protocol = cast(EndpointProtocol, prefix[1])
+    wire = find_wire(prefix[1]) if prefix else None
+    if prefix is None or wire is None:
+        raise UsageError("This is not an endpoint.", hint=f"Write `{V2.example}`.")
+    protocol = wire.short
     parts = urlsplit(prefix[2])
     if "@" in parts.netloc:
         raise UsageError(
@@ -121,20 +107,20 @@ def parse_endpoint(text: str) -> Endpoint:
             hint="Put a token into an environment variable of the server, and write "
             "`#token=VARIABLE` after the URL.",
         )
-    example = f"Write `{_EXAMPLES[protocol]}`."
+    example = f"Write `{wire.example}`."
     if not re.fullmatch(r"[\x21-\x7e]+", text) or not _has_host(prefix[2]):
         # What stands after the `#` may be a token, though it should not.
         raise UsageError(f"`{text.partition('#')[0]}` is not a URL.", hint=example)
     if parts.query or "?" in text:
         raise UsageError(f"`{text.partition('?')[0]}` has a query after it.", hint=example)
     settings = _read_settings(text)
-    path = _PATHS[protocol].fullmatch(parts.path.rstrip("/"))
+    path = wire.path.fullmatch(parts.path.rstrip("/"))
     if path is None:
         raise UsageError(f"`{text}` does not name a model.", hint=example)
     base = f"{parts.scheme}://{parts.netloc}{path['base']}"
     return Endpoint(
         protocol=protocol,
-        url=base + path["path"] + _ENDS[protocol],
+        url=base + path["path"] + wire.end,
         base=base,
         model=path["model"],
         token=settings.get("token", ""),

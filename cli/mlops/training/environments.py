@@ -15,15 +15,30 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlops.environments.building import Recipe, build
 from mlops.environments.files import included, read_requirements
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
+from mlops.plugins import Plugins
 from mlops.training.project import Project
 
-#: What `--env-manager` takes.
-MANAGERS = ("auto", "local", "uv", "virtualenv", "conda")
+#: Makes the environment of a project from the file that says what it needs. Is given the file, the
+#: folder of the project's state, and what is told when making it takes a while.
+Manager: TypeAlias = Callable[[Path, Path, Callable[[str], None]], "Environment"]
+#: What `--env-manager` takes, beside `auto`.
+MANAGERS: Plugins[Manager] = Plugins(
+    "environment manager",
+    {
+        "local": "mlops.training.environments:here",
+        "uv": "mlops.training.environments:by_uv",
+        "virtualenv": "mlops.training.environments:by_virtualenv",
+        "conda": "mlops.training.environments:by_conda",
+    },
+    group="mlops.environment_managers",
+    needs=("__call__",),
+)
+AUTO = "auto"
 
 #: The oldest Python that our own code, which forks the runs, is written for.
 _OLDEST = (3, 11)
@@ -50,7 +65,7 @@ class Environment:
     """Where a project's runs execute.
 
     Attributes:
-        manager: `local`, `uv`, `virtualenv` or `conda`.
+        manager: A name of `MANAGERS`.
         python: Its interpreter; for `conda` the one of this command.
         mlflow: The version of MLflow in it, with `-skinny` where only that is installed, which
             opens no database; empty for `conda`, where it is not known.
@@ -71,10 +86,11 @@ def check_manager(name: str) -> None:
     Raises:
         UsageError: It is none; the closest is named.
     """
-    if name not in MANAGERS:
+    if name != AUTO and name not in MANAGERS:
+        known = [AUTO, *MANAGERS.names()]
         raise UsageError(
             f"`--env-manager {name}` is unknown.",
-            hint=did_you_mean(name, MANAGERS) or f"It is {one_of(MANAGERS)}.",
+            hint=did_you_mean(name, known) or f"It is {one_of(known)}.",
         )
 
 
@@ -86,7 +102,7 @@ def resolve_manager(name: str, project: Project) -> str:
     """
     if project.environment_file is None:
         return "local"
-    if name == "auto":
+    if name == AUTO:
         return "uv" if shutil.which("uv") else "local"
     return name
 
@@ -97,7 +113,7 @@ def choose_environment(
     """Return the environment for a project, made if it does not exist yet.
 
     Args:
-        name: One of `MANAGERS`.
+        name: One of `MANAGERS`, or `auto`.
         project: Names the environment that it wants.
         home: Folder of the project's state.
         note: Told when making it takes a while, and which Python is taken for one that is not here.
@@ -107,19 +123,50 @@ def choose_environment(
         MlopsError: The packages could not be installed.
     """
     manager = resolve_manager(name, project)
-    here = Path(sys.executable)
     file = project.environment_file
-    if manager == "conda":
-        return Environment(manager, here, "", "conda", "conda makes its own environment")
-    if manager == "local" or file is None:
-        return Environment("local", here, metadata.version("mlflow"))
+    make = MANAGERS.load(manager)
+    # A project without such a file has the environment of this command.
+    return make(file if file is not None else project.folder, home, note)
+
+
+def here(file: Path, home: Path, note: Callable[[str], None]) -> Environment:
+    """Take the interpreter of this command."""
+    return Environment("local", Path(sys.executable), metadata.version("mlflow"))
+
+
+def by_uv(file: Path, home: Path, note: Callable[[str], None]) -> Environment:
+    """Have uv make it."""
+    return _built("uv", file, home, note)
+
+
+def by_virtualenv(file: Path, home: Path, note: Callable[[str], None]) -> Environment:
+    """Have virtualenv make it, and pip fill it."""
+    return _built("virtualenv", file, home, note)
+
+
+def by_conda(file: Path, home: Path, note: Callable[[str], None]) -> Environment:
+    """Leave it to MLflow, which calls conda."""
+    reason = "conda makes its own environment"
+    return Environment("conda", Path(sys.executable), "", "conda", reason)
+
+
+def _built(manager: str, file: Path, home: Path, note: Callable[[str], None]) -> Environment:
     python, requirements = read_requirements(file)
     recipe = Recipe(manager, python, requirements, file, included(file))
-    return _inspect(manager, build(recipe, home, note), file)
+    return inspect(manager, build(recipe, home, note), file)
 
 
-def _inspect(manager: str, python: Path, file: Path) -> Environment:
-    """Return what an environment of the project's own holds."""
+def inspect(manager: str, python: Path, file: Path) -> Environment:
+    """Return what an environment of the project's own holds.
+
+    Args:
+        manager: What made it.
+        python: Its interpreter.
+        file: What it was made from.
+
+    Raises:
+        InvalidInputError: MLflow is not in it.
+    """
     words = [str(python), "-c", _LOOK]
     said = subprocess.run(words, cwd="/", stdout=subprocess.PIPE, text=True, check=False)
     found: dict[str, Any] = json.loads(said.stdout) if said.returncode == 0 else {"has": False}

@@ -24,12 +24,16 @@ from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteErr
 from mlops.plugins import Plugins
 from mlops.policies import POLICIES
 from mlops.protocols import CODECS
+from mlops.protocols.clients import CLIENT_CODECS
 from mlops.registry.stores import STORES, parse_location
 from mlops.registry.stores.probe import Step, probe
 from mlops.registry.tracking_probe import Tracking, ask_tracking, is_server
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
 from mlops.settings.secrets import without_credentials
+from mlops.spec.wire import WIRES
+from mlops.training.environments import MANAGERS
+from mlops.training.runner.factory import BACKENDS
 
 if TYPE_CHECKING:
     from mlops.settings import Settings
@@ -141,7 +145,8 @@ def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
 def _extensions() -> str:
     """Look at what other packages add, see `docs/extensions.md`."""
     families: Sequence[Plugins[Any]] = (
-        CODECS, CONSUMERS, POLICIES, REWARDS, RUNTIMES, STORES, TARGETS,
+        BACKENDS, CLIENT_CODECS, CODECS, CONSUMERS, MANAGERS, POLICIES, REWARDS, RUNTIMES, STORES,
+        TARGETS, WIRES,
     )  # fmt: skip
     added = [(family, each) for family in families for each in family.added()]
     faults = [each for _, each in added if each.fault]

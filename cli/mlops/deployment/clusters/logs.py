@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from mlops.cluster import Cluster, get
 from mlops.cluster.causes import selector
 from mlops.cluster.pods import Container, Pod, log_lines, pods
+from mlops.deployment.targets import platform_of
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError
 from mlops.spec.place import Place
 
@@ -46,12 +47,8 @@ def pod_logs(cluster: Cluster, place: Place, *, last: int, follow: bool) -> Iter
 
 
 def _no_pods(place: Place) -> str:
-    if place.target == "seldon2":
-        return (
-            "Seldon Core v2 runs models in pods that deployments share: "
-            f"`kubectl logs -n {place.namespace} -l seldon-server-name=mlserver`."
-        )
-    return "`mlops status` says what is there."
+    shared = platform_of(place.target).shared_pods.format(namespace=place.namespace)
+    return shared or "`mlops status` says what is there."
 
 
 def _find(cluster: Cluster, place: Place) -> list[Pod]:

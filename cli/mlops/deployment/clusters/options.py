@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-from mlops.deployment.targets import Rendered, RenderOptions
+from mlops.deployment.targets import Rendered, RenderOptions, platform_of
 from mlops.settings.schema import SECTIONS
 from mlops.spec.place import Place
 
@@ -84,7 +84,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - JSON data
 def _sections(target: str, options: RenderOptions) -> tuple[str, ...]:
     """Return the sections that the manifests depend on; others may change as they like."""
     server: tuple[str, ...] = ("kubernetes",) if options.cluster.router else ()
-    if options.auth.issuer and (server or target == "kubernetes"):
+    if options.auth.issuer and (server or platform_of(target).own_server):
         server = (*server, "auth")
     monitoring = ("monitoring",) if options.cluster.extras else ()
     return tuple(dict.fromkeys((_COMMON, target, *server, *monitoring)))

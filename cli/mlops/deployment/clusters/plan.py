@@ -23,7 +23,8 @@ from mlops.deployment.clusters.requirements import check_namespace, check_refere
 from mlops.deployment.ledgers import newest, open_ledger
 from mlops.deployment.manifests import render_checked
 from mlops.deployment.plan import difference
-from mlops.deployment.targets import RenderOptions
+from mlops.deployment.targets import RenderOptions, platform_of
+from mlops.deployment.targets.base import option
 from mlops.deployment.targets.contract import Say
 from mlops.registry.ledger import Entry, Ledger
 from mlops.settings import Settings
@@ -118,7 +119,7 @@ def prepare(
     say("Comparing with the cluster")
     check_namespace(cluster)
     number, lines, manifests = _candidate(ledger, live, where, spec, options, anew)
-    require_kinds(cluster, tuple(manifests.final), _groups(manifests))
+    require_kinds(cluster, tuple(manifests.final), _groups(target, manifests.options))
     check_references(
         cluster,
         manifests.final.values(),
@@ -177,14 +178,10 @@ def _render(target: str, spec: DeploymentSpec, options: RenderOptions) -> Manife
     return parsed(render_checked(target, spec, options), options)
 
 
-def _groups(manifests: Manifests) -> dict[str, str]:
+def _groups(target: str, options: RenderOptions) -> dict[str, str]:
     """Return the version of the platform that brings an API group."""
-    options = manifests.options
-    return {
-        "serving.kserve.io": options.kserve.version,
-        "machinelearning.seldon.io": options.seldon.version,
-        "mlops.seldon.io": options.seldon2.version,
-    }
+    groups = platform_of(target).groups
+    return {group: option(options, setting) for group, setting in groups.items()}
 
 
 def _since(ledger: Ledger, live: Entry | None, where: Place) -> list[Entry]:

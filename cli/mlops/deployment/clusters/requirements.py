@@ -9,7 +9,7 @@ from typing import Any
 
 from mlops.cluster import Cluster, Manifest, get
 from mlops.cluster.objects import create, ref_of
-from mlops.deployment.targets import RenderOptions
+from mlops.deployment.targets import RenderOptions, platform_of
 from mlops.errors import ConflictError, NotAllowedError, NotFoundError
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.place import ObjectRef
@@ -76,7 +76,7 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
 
 def key_secret(target: str, spec: DeploymentSpec, options: RenderOptions) -> ObjectRef | None:
     """Return the Secret that we make ourselves; None if there is none, or somebody named one."""
-    ours = target == "kubernetes" or options.cluster.router
+    ours = platform_of(target).own_server or options.cluster.router
     if not ours or options.kubernetes.key_secret:
         return None
     return ObjectRef("v1", "Secret", f"{spec.name}-mlops")

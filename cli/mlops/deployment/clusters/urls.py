@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from mlops.cluster import Cluster, get
+from mlops.deployment.targets import platform_of
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.place import Place
-
-_WITH_ADDRESS = ("InferenceGraph", "InferenceService", "SeldonDeployment")
 
 
 def urls(cluster: Cluster, place: Place) -> tuple[str, ...]:
@@ -18,7 +17,7 @@ def urls(cluster: Cluster, place: Place) -> tuple[str, ...]:
         if is_ours(place):
             if ref.kind == "Service":
                 found.append(f"http://{ref.name}.{place.namespace}.svc")
-        elif ref.kind in _WITH_ADDRESS:
+        elif ref.kind in platform_of(place.target).with_address:
             status = (get(cluster, ref) or {}).get("status", {})
             found.append(status.get("url") or (status.get("address") or {}).get("url") or "")
     return tuple(dict.fromkeys(url for url in found if url))
@@ -26,7 +25,7 @@ def urls(cluster: Cluster, place: Place) -> tuple[str, ...]:
 
 def is_ours(place: Place) -> bool:
     """Whether it is our server that answers there, by itself or in front of a platform's."""
-    return place.target == "kubernetes" or bool(place.options.get("cluster.router"))
+    return platform_of(place.target).own_server or bool(place.options.get("cluster.router"))
 
 
 def next_commands(place: Place, spec: DeploymentSpec) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ opens one by its name.
 from collections.abc import Callable
 from typing import Any
 
-from mlops.deployment.targets.base import Rendered, RenderOptions, RenderTarget
+from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, RenderTarget
 from mlops.plugins import Plugins
 
 #: A `Target` each, or a `RenderTarget`, from which one is made.
@@ -26,4 +26,11 @@ TARGETS: Plugins[Callable[..., Any]] = Plugins(
     needs=("__call__",),
 )
 
-__all__ = ["TARGETS", "RenderOptions", "RenderTarget", "Rendered"]
+
+def platform_of(target: str) -> Platform:
+    """Return what is known of the platform of a target."""
+    found: Platform = getattr(TARGETS.load(target), "platform", Platform())
+    return found
+
+
+__all__ = ["TARGETS", "Platform", "RenderOptions", "RenderTarget", "Rendered", "platform_of"]

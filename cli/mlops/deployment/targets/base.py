@@ -102,8 +102,44 @@ class Refusal:
     hint: str
 
 
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What is known of a platform on Kubernetes, beside how its manifests look.
+
+    Attributes:
+        versions: What the linter calls the parts of the platform, to the option with their version
+            as `section.key`.
+        groups: API group of its kinds to the option with the version that brings it.
+        own_server: Whether our server loads the models, and no model server of the platform.
+        routed: Whether our server can be put in front of the platform's model servers.
+        with_address: Kinds whose status has an address.
+        shared_pods: How to read the log of pods that deployments share, with `{namespace}`; empty
+            where each has pods of its own.
+    """
+
+    versions: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    own_server: bool = False
+    routed: bool = False
+    with_address: tuple[str, ...] = ()
+    shared_pods: str = ""
+
+
+def option(options: RenderOptions, name: str) -> str:
+    """Return the option that `section.key` names.
+
+    >>> option(RenderOptions(), "kserve.version")
+    '0.20'
+    """
+    section, _, key = name.partition(".")
+    return str(getattr(getattr(options, section), key))
+
+
 class RenderTarget(Protocol):
-    """Turns a spec into manifests. Pure: equal arguments, equal result, byte for byte."""
+    """Turns a spec into manifests. Pure: equal arguments, equal result, byte for byte.
+
+    May have an attribute `platform`, a `Platform`.
+    """
 
     #: Whether the manifests hold the revision's number, so that the ledger must be asked for it.
     numbered: ClassVar[bool]

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
 from mlops.deployment.targets import egress, sources
-from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.names import MAX_NAME, begins_with_letter, labels_of, models_of
 from mlops.deployment.targets.own_image import own_image
@@ -43,6 +43,7 @@ class Kubernetes:
     """Renders our own server for any Kubernetes."""
 
     numbered = True
+    platform = Platform(own_server=True)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what no pod could fetch, and settings that are none."""

@@ -18,7 +18,7 @@ from typing import Any
 
 from mlops.deployment.targets import platform, rclone, router, sources
 from mlops.deployment.targets.apportionment import finest, too_small
-from mlops.deployment.targets.base import Refusal, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
 from mlops.deployment.targets.kubernetes import kustomization
 from mlops.deployment.targets.names import MAX_NAME, labels_of
@@ -70,6 +70,13 @@ class Seldon2:
     """Renders one model, an A/B test, A/B/n, a canary or a shadow for Seldon Core v2."""
 
     numbered = False
+    platform = Platform(
+        versions={"seldon2": "seldon2.version"},
+        groups={"mlops.seldon.io": "seldon2.version"},
+        routed=True,
+        shared_pods="Seldon Core v2 runs models in pods that deployments share: "
+        "`kubectl logs -n {namespace} -l seldon-server-name=mlserver`.",
+    )
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what Seldon Core v2 cannot do."""

@@ -12,11 +12,13 @@ from mlops.protocols.clients.base import ClientCodec
 CLIENT_CODECS: Plugins[ClientCodec] = Plugins(
     "endpoint protocol",
     {
-        "v2": "mlops.protocols.clients.open_inference:ASKING",
-        "kserve": "mlops.protocols.clients.kserve_v1:ASKING",
-        "seldon": "mlops.protocols.clients.seldon_v1:ASKING",
-        "mlflow": "mlops.protocols.clients.mlflow_scoring:ASKING",
+        "v2": "mlops.protocols.clients.open_inference:CODEC",
+        "kserve": "mlops.protocols.clients.kserve_v1:CODEC",
+        "seldon": "mlops.protocols.clients.seldon_v1:CODEC",
+        "mlflow": "mlops.protocols.clients.mlflow_scoring:CODEC",
     },
+    group="mlops.clients",
+    needs=("encode", "decode"),
 )
 
-__all__ = ["ASKINGS", "Asking"]
+__all__ = ["CLIENT_CODECS", "ClientCodec"]

@@ -48,4 +48,4 @@ def _is_cell(row: object) -> bool:
     return row is None or isinstance(row, bool | int | float | str | dict)
 
 
-ASKING = KserveV1Asking()
+CODEC = KserveV1Asking()

@@ -44,4 +44,4 @@ class MlflowAsking:
         return prediction_of(document["predictions"])
 
 
-ASKING = MlflowAsking()
+CODEC = MlflowAsking()

@@ -130,4 +130,4 @@ def _output(output: dict[str, Any]) -> np.ndarray[Any, Any] | list[Any]:
     return array.reshape(shape[0]) if array.ndim == 2 and shape[1] == 1 else array
 
 
-ASKING = OpenInferenceAsking()
+CODEC = OpenInferenceAsking()

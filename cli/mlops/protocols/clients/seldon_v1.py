@@ -74,4 +74,4 @@ def _data(data: dict[str, Any]) -> Prediction:
         raise strange(f"its tensor is broken: {error!r}") from error
 
 
-ASKING = SeldonV1Asking()
+CODEC = SeldonV1Asking()

@@ -235,8 +235,7 @@ class RemoteModel:
                 f"{str(error) or 'it does not answer in time'}.",
                 hint="Start it, or deploy without it.",
             ) from error
-        # Seldon's wrapper and executor have different health paths: any answer will do.
-        if status in (502, 503, 504) or (self.endpoint.protocol != "seldon" and status >= 300):
+        if status in (502, 503, 504) or (not self.endpoint.wire.answers_anything and status >= 300):
             raise RemoteError(
                 f"{self._name} is not ready: `GET {urlsplit(url).path}` at "
                 f"`{self.endpoint.base}` answers {status}.",
@@ -310,8 +309,5 @@ def _headers(endpoint: Endpoint, arm: str) -> dict[str, str]:
 
 
 def _health_url(endpoint: Endpoint) -> str:
-    if endpoint.protocol == "v2":
-        return endpoint.url.removesuffix("/infer") + "/ready"
-    if endpoint.protocol == "kserve":
-        return endpoint.url.removesuffix(":predict")
-    return endpoint.base + ("/ping" if endpoint.protocol == "mlflow" else "/ready")
+    url = endpoint.url.removesuffix(endpoint.wire.end)
+    return endpoint.wire.health.format(url=url, base=endpoint.base)

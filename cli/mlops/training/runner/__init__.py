@@ -9,10 +9,12 @@ into a run's status.
 """
 
 from mlops.training.runner.base import SIGNALLED, Ending, OnLine, Outcome, Runner, Trial, Work
-from mlops.training.runner.factory import open_runner
+from mlops.training.runner.factory import BACKENDS, Bench, open_runner
 
 __all__ = [
+    "BACKENDS",
     "SIGNALLED",
+    "Bench",
     "Ending",
     "OnLine",
     "Outcome",

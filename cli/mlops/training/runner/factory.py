@@ -6,12 +6,13 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mlops.errors import UsageError, did_you_mean, one_of
+from mlops.plugins import Plugins
 from mlops.training import nested
 from mlops.training.environments import Environment, choose_environment
 from mlops.training.runner.base import OnLine, Runner, Work
@@ -26,10 +27,44 @@ from mlops.training.warm.parent import Config
 if TYPE_CHECKING:
     from mlops.settings import Settings
 
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a backend is given to make a runner of.
+
+    Attributes:
+        work: What to run.
+        settings: Where MLflow and `.mlops` are.
+        say: Told what the person should know.
+        on_line: Gets every line of the trials' output.
+    """
+
+    work: Work
+    settings: Settings
+    say: Callable[[str], None]
+    on_line: OnLine | None
+
+    def logs(self) -> Path:
+        """Make the folder of the trials' output, where it is not there yet."""
+        logs = self.settings.make_home() / "logs"
+        logs.mkdir(exist_ok=True)
+        return logs
+
+
+#: Gives an entered runner, and ends it.
+Backend: TypeAlias = Callable[[Bench], AbstractContextManager[Runner]]
 #: What `--backend` takes.
-BACKENDS = ("local", "ray", "kubernetes", "databricks")
-# These run nothing from here.
-_ELSEWHERE = ("kubernetes", "databricks")
+BACKENDS: Plugins[Backend] = Plugins(
+    "training backend",
+    {
+        "local": "mlops.training.runner.factory:open_local",
+        "ray": "mlops.training.runner.factory:open_ray",
+        "kubernetes": "mlops.training.runner.factory:refuse_elsewhere",
+        "databricks": "mlops.training.runner.factory:refuse_elsewhere",
+    },
+    group="mlops.backends",
+    needs=("__call__",),
+)
 
 
 @contextmanager
@@ -54,29 +89,47 @@ def open_runner(
     say = note or _nobody
     backend = settings.training.backend
     if backend not in BACKENDS:
+        known = BACKENDS.names()
         raise UsageError(
             f"There is no backend `{backend}`.",
-            hint=did_you_mean(backend, BACKENDS) or f"It is {one_of(BACKENDS)}.",
+            hint=did_you_mean(backend, known) or f"It is {one_of(known)}.",
         )
-    if backend in _ELSEWHERE:
-        raise UsageError(
-            f"`{backend}` is a backend of `mlops train` alone.",
-            hint="Set `backend` of [training] to `local` or `ray`.",
-        )
-    if backend == "ray":
-        check_store(settings, settings.training.ray_address)
-    logs = settings.make_home() / "logs"
-    logs.mkdir(exist_ok=True)
-    if backend == "ray":
-        with RayRunner(work, settings, logs, say, on_line) as ray:
-            yield ray
-        return
-    environment = choose_environment(work.env_manager, work.project, settings.home, say)
+    with BACKENDS.load(backend)(Bench(work, settings, say, on_line)) as runner:
+        yield runner
+
+
+@contextmanager
+def open_local(bench: Bench) -> Iterator[Runner]:
+    """Run trials as processes of this machine."""
+    settings, say = bench.settings, bench.say
+    logs = bench.logs()
+    environment = choose_environment(bench.work.env_manager, bench.work.project, settings.home, say)
     with (
         reach_store(settings, environment, logs, say) as reach,
-        _local(work, settings, environment, reach, logs, say, on_line) as runner,
+        _local(bench.work, settings, environment, reach, logs, say, bench.on_line) as runner,
     ):
         yield runner
+
+
+@contextmanager
+def open_ray(bench: Bench) -> Iterator[Runner]:
+    """Give trials to Ray."""
+    settings = bench.settings
+    check_store(settings, settings.training.ray_address)
+    with RayRunner(bench.work, settings, bench.logs(), bench.say, bench.on_line) as runner:
+        yield runner
+
+
+def refuse_elsewhere(bench: Bench) -> AbstractContextManager[Runner]:
+    """Refuse: nothing is run from here by these.
+
+    Raises:
+        UsageError: Always.
+    """
+    raise UsageError(
+        f"`{bench.settings.training.backend}` is a backend of `mlops train` alone.",
+        hint="Set `backend` of [training] to `local` or `ray`.",
+    )
 
 
 def _local(

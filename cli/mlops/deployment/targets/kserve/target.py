@@ -21,7 +21,7 @@ from typing import Any
 
 from mlops.deployment.targets import platform, router
 from mlops.deployment.targets.apportionment import finest, whole
-from mlops.deployment.targets.base import Rendered, RenderOptions, refuse
+from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.kserve.arms import (
     Arm,
     arms_of,
@@ -43,6 +43,12 @@ class KServe:
     """Renders one model, an A/B test, A/B/n, a canary or shadows for KServe."""
 
     numbered = False
+    platform = Platform(
+        versions={"kserve": "kserve.version", "gateway-api": "kserve.gateway_api"},
+        groups={"serving.kserve.io": "kserve.version"},
+        routed=True,
+        with_address=("InferenceGraph", "InferenceService"),
+    )
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what KServe would refuse, and what it would silently ignore."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlops.deployment.targets import platform, router
-from mlops.deployment.targets.base import Rendered, RenderOptions, refuse
+from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.names import labels_of
 from mlops.deployment.targets.own_image import OwnImage, own_image
 from mlops.deployment.targets.seldon.graph import (
@@ -43,6 +43,12 @@ class Seldon:
     """Renders one model, an A/B test, A/B/n, a canary or a shadow for Seldon Core v1."""
 
     numbered = False
+    platform = Platform(
+        versions={"seldon": "seldon.version"},
+        groups={"machinelearning.seldon.io": "seldon.version"},
+        routed=True,
+        with_address=("SeldonDeployment",),
+    )
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
         """Refuse what Seldon Core v1 cannot do, or would do otherwise."""
