@@ -13,14 +13,17 @@ from mlops.environments.files import absolute, read_requirements
 from mlops.errors import InvalidInputError
 from mlops.runtimes.folder import read_mlmodel
 from mlops.runtimes.requirements import conflicts, differences
-from mlops.settings import Settings
+from mlops.settings.needs import StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 
 _HAS_MLFLOW = re.compile(r"mlflow(-skinny)?\s*([=<>!~\[;@ ].*)?", re.IGNORECASE)
 
 
 def isolate(
-    settings: Settings, spec: DeploymentSpec, folders: Sequence[str], say: Callable[[str], None]
+    settings: StoreSettings,
+    spec: DeploymentSpec,
+    folders: Sequence[str],
+    say: Callable[[str], None],
 ) -> tuple[str, ...]:
     """Return the interpreter of every arm and shadow; an environment is made where there is none.
 
@@ -46,7 +49,7 @@ def isolate(
 
 
 def _python_of(
-    settings: Settings, mode: str, name: str, folder: Path, say: Callable[[str], None]
+    settings: StoreSettings, mode: str, name: str, folder: Path, say: Callable[[str], None]
 ) -> str:
     """Return the interpreter of the environment of a model; empty for the server's own."""
     if mode == "never":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.journal.url import has_password, journal_url
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 from mlops.settings.secrets import is_reference
 from mlops.spec.server import ServerState
 
@@ -23,7 +23,7 @@ _VARIABLE = "MLOPS_JOURNAL_URL"
 _IN_ENVIRONMENT = f"env:{_VARIABLE}"
 
 
-def journal_reference(settings: Settings, name: str) -> str:
+def journal_reference(settings: DeploymentSettings, name: str) -> str:
     """Return what says where a deployment's journal is, and may be written into a file."""
     url = settings.journal.url
     if not url:
@@ -34,14 +34,14 @@ def journal_reference(settings: Settings, name: str) -> str:
     return _IN_ENVIRONMENT if has_password(url) else url
 
 
-def journal_environment(settings: Settings, name: str) -> Mapping[str, str]:
+def journal_environment(settings: DeploymentSettings, name: str) -> Mapping[str, str]:
     """Return the variables that a server needs beside the reference."""
     if journal_reference(settings, name) != _IN_ENVIRONMENT or is_reference(settings.journal.url):
         return {}
     return {_VARIABLE: settings.journal.url}
 
 
-def open_journal(settings: Settings, name: str, state: ServerState | None) -> SqlJournal:
+def open_journal(settings: DeploymentSettings, name: str, state: ServerState | None) -> SqlJournal:
     """Open a deployment's journal for reading: the one its server writes, or last wrote.
 
     Raises:
@@ -53,7 +53,7 @@ def open_journal(settings: Settings, name: str, state: ServerState | None) -> Sq
     return SqlJournal(journal_url(_reference(settings, name, state), name))
 
 
-def has_journal(settings: Settings, name: str, state: ServerState | None) -> bool:
+def has_journal(settings: DeploymentSettings, name: str, state: ServerState | None) -> bool:
     """Whether there may be something to read; a file that is gone is not to be made again."""
     reference = _reference(settings, name, state)
     if not reference.startswith(_FILE):
@@ -62,7 +62,7 @@ def has_journal(settings: Settings, name: str, state: ServerState | None) -> boo
     return path.is_file() and path.stat().st_size > 0
 
 
-def _reference(settings: Settings, name: str, state: ServerState | None) -> str:
+def _reference(settings: DeploymentSettings, name: str, state: ServerState | None) -> str:
     reference = state.launch.journal_url if state else journal_reference(settings, name)
     if reference == _IN_ENVIRONMENT:
         return settings.journal.url or reference

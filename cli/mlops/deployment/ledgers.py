@@ -8,14 +8,14 @@ from mlops.deployment.plan import difference
 from mlops.errors import ConflictError
 from mlops.registry import open_registry
 from mlops.registry.ledger import Entry, Ledger
-from mlops.settings import Settings
+from mlops.settings.needs import StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 
 # A revision that another machine wrote and did not finish by then was given up.
 _OTHERS_MAY_TAKE_MS = 15 * 60 * 1000
 
 
-def open_ledger(settings: Settings, name: str) -> Ledger:
+def open_ledger(settings: StoreSettings, name: str) -> Ledger:
     """Open the ledger of a deployment."""
     return Ledger(open_registry(settings), settings, name)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from mlops.errors import ConflictError
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 from mlops.spec.server import ServerState
 
 
-def check_same_address(settings: Settings, state: ServerState | None) -> None:
+def check_same_address(settings: DeploymentSettings, state: ServerState | None) -> None:
     """Refuse to move a server that runs: its URL is the one thing that stays.
 
     Raises:
@@ -41,7 +41,7 @@ def check_same_address(settings: Settings, state: ServerState | None) -> None:
         )
 
 
-def _same_doors(settings: Settings, state: ServerState) -> None:
+def _same_doors(settings: DeploymentSettings, state: ServerState) -> None:
     """Refuse to let other callers in to a server that runs, or in another way."""
     own, tls = settings.deploy, state.launch.tls
     for key, wanted, has in (

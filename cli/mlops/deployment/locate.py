@@ -17,7 +17,7 @@ from mlops.deployment.runtime_files import (
     places,
 )
 from mlops.errors import MlopsError, NotFoundError, UsageError
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 
 if TYPE_CHECKING:
     from mlops.registry.ledger import Entry
@@ -51,7 +51,7 @@ class Found:
         return str(self.entry.intent.place) if self.entry else "this machine"
 
 
-def locate(settings: Settings, name: str | None) -> Found:
+def locate(settings: DeploymentSettings, name: str | None) -> Found:
     """Return the deployment a command means, and where it is.
 
     Args:
@@ -75,7 +75,7 @@ def locate(settings: Settings, name: str | None) -> Found:
     return Found(picked, _placed(settings, picked) if asks else None)
 
 
-def locate_all(settings: Settings) -> list[Found]:
+def locate_all(settings: DeploymentSettings) -> list[Found]:
     """Return every deployment that this project knows, in alphabetical order."""
     here, there = known_names(settings), cluster_names(settings)
     found = []
@@ -91,7 +91,7 @@ def locate_all(settings: Settings) -> list[Found]:
     return found
 
 
-def locate_to_change(settings: Settings, name: str | None) -> Found:
+def locate_to_change(settings: DeploymentSettings, name: str | None) -> Found:
     """Return the deployment that a command is to change, and never guess among those that run.
 
     Args:
@@ -115,7 +115,7 @@ def locate_to_change(settings: Settings, name: str | None) -> Found:
     return locate(settings, up[0] if up else None)
 
 
-def _placed(settings: Settings, name: str) -> Entry | None:
+def _placed(settings: DeploymentSettings, name: str) -> Entry | None:
     """Return the live revision if it is in a cluster, or what was last put there if none is live.
 
     Also a revision that was to move a stopped deployment of this machine there, and did not get
@@ -139,6 +139,6 @@ def _placed(settings: Settings, name: str) -> Entry | None:
     return last if moves and not is_alive(places(settings, name)) else None
 
 
-def _shared(settings: Settings) -> bool:
+def _shared(settings: DeploymentSettings) -> bool:
     """Whether the ledger is not the project's own file, so that others may write it too."""
     return bool(settings.tracking.uri)

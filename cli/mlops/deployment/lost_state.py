@@ -13,12 +13,12 @@ from mlops.deployment.journals import journal_environment, journal_reference
 from mlops.deployment.runtime_files import Places, read_server_state
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.url import journal_url
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 
 _SQLITE = "sqlite:///"
 
 
-def check_nothing_lost(settings: Settings, where: Places, *, known: bool) -> None:
+def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bool) -> None:
     """Refuse to start a server that would begin without the key or the journal of the one before.
 
     Args:
@@ -60,7 +60,7 @@ def check_nothing_lost(settings: Settings, where: Places, *, known: bool) -> Non
     )
 
 
-def _is_empty(settings: Settings, name: str, reference: str) -> bool:
+def _is_empty(settings: DeploymentSettings, name: str, reference: str) -> bool:
     """Whether a database answers, and has nothing of a deployment that has served."""
     from mlops.journal.engine import has_events
 

@@ -9,7 +9,7 @@ from mlops.deployment.targets import TARGETS, platform_of
 from mlops.deployment.targets.contract import FILES, SERVER, OptionGroup
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import LOCAL
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 from mlops.settings.schema import SECTIONS, keys
 
 #: What `--with` and `extras` of `[cluster]` may name.
@@ -130,7 +130,7 @@ def of_platform(target: str, *, router: bool = False, **given: str | None) -> di
     return {f"{target}.{key}": value for key, value in wanted.items()}
 
 
-def check_choices(settings: Settings, target: str) -> None:
+def check_choices(settings: DeploymentSettings, target: str) -> None:
     """Refuse what cannot be chosen together.
 
     Raises:
@@ -144,7 +144,7 @@ def check_choices(settings: Settings, target: str) -> None:
         )
 
 
-def check_extras(settings: Settings) -> None:
+def check_extras(settings: DeploymentSettings) -> None:
     """Refuse extras that are none.
 
     Raises:

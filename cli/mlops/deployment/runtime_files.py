@@ -24,7 +24,7 @@ from mlops.errors import (
     RemoteError,
     did_you_mean,
 )
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.server import OtherVersionError, ServerState, read_holder, read_state
 
@@ -89,18 +89,18 @@ class Places:
         return self.folder / f"{self.name}.log"
 
 
-def places(settings: Settings, name: str) -> Places:
+def places(settings: DeploymentSettings, name: str) -> Places:
     """Return where the files of a deployment are; nothing is created."""
     return Places(name, settings.home / "run")
 
 
-def deployment_name(settings: Settings) -> str:
+def deployment_name(settings: DeploymentSettings) -> str:
     """Name of the project's deployment: the setting, else made from the project's name."""
     text = settings.deploy.name or settings.project_name
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:63].strip("-") or "model"
 
 
-def known_names(settings: Settings) -> list[str]:
+def known_names(settings: DeploymentSettings) -> list[str]:
     """Names of the deployments that were ever started here, in alphabetical order."""
     folder = settings.home / "run"
     names = {path.stem for path in folder.glob("*.json")}
@@ -109,7 +109,7 @@ def known_names(settings: Settings) -> list[str]:
     return sorted(names)
 
 
-def cluster_names(settings: Settings) -> list[str]:
+def cluster_names(settings: DeploymentSettings) -> list[str]:
     """Names of the deployments that this project put into a cluster, in alphabetical order."""
     return sorted(path.stem for path in (settings.home / "run").glob("*.cluster"))
 
@@ -120,7 +120,7 @@ def note_cluster(where: Places) -> None:
     where.cluster.touch()
 
 
-def pick_name(settings: Settings, name: str | None) -> str:
+def pick_name(settings: DeploymentSettings, name: str | None) -> str:
     """Return the deployment a command means.
 
     Args:

@@ -15,7 +15,7 @@ from mlops.spec.refs import parse_ref
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
@@ -63,7 +63,7 @@ def move_alias(client: MlflowClient, name: str, version: int, alias: str) -> Ali
     return AliasChange(name, alias, version, before)
 
 
-def change_alias(settings: Settings, ref: str, alias: str, *, delete: bool) -> AliasChange:
+def change_alias(settings: StoreSettings, ref: str, alias: str, *, delete: bool) -> AliasChange:
     """Set an alias to the version that a REF names, or take it off that REF's model.
 
     Raises:

@@ -23,7 +23,7 @@ from mlops.spec.content import MANIFEST, MLMODEL, Content, Manifest, check_path,
 
 if TYPE_CHECKING:
     from mlops.registry.stores import File, Store
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 
@@ -119,7 +119,7 @@ def local_manifest(folder: Path) -> Manifest | None:
     return _parse(file, str(file)) if file.is_file() else None
 
 
-def pin(version: ModelVersion, settings: Settings) -> ModelVersion:
+def pin(version: ModelVersion, settings: StoreSettings) -> ModelVersion:
     """Note what lies at a URI or path now, so that a deployment of it means the same tomorrow.
 
     A registered version and the model of a run are what they are; they are returned as they came,

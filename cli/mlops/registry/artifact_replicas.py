@@ -13,11 +13,11 @@ from mlops.registry.stores import STORES
 from mlops.registry.stores.base import parse_location
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 
-def pushed_copy(settings: Settings, version: ModelVersion) -> PushRecord | None:
+def pushed_copy(settings: StoreSettings, version: ModelVersion) -> PushRecord | None:
     """Return the last push of a registered version to an object store, None if there was none."""
     if not version.name:
         return None
@@ -27,7 +27,7 @@ def pushed_copy(settings: Settings, version: ModelVersion) -> PushRecord | None:
     return next((each for each in push_records(tags) if _is_remote(each.uri)), None)
 
 
-def readable_source(settings: Settings, version: ModelVersion) -> str:
+def readable_source(settings: StoreSettings, version: ModelVersion) -> str:
     """Return where the files of a model can be read by whoever has the registry.
 
     A copy need not be readable from here, while what it was made from is. A bare URI has no
@@ -45,7 +45,7 @@ def readable_source(settings: Settings, version: ModelVersion) -> str:
     return _pushed_from(settings, version.source)
 
 
-def _pushed_from(settings: Settings, uri: str) -> str:
+def _pushed_from(settings: StoreSettings, uri: str) -> str:
     """Return the source of the version that was last pushed to a URI, empty if none was."""
     if not _is_remote(uri) or nothing_yet(settings):
         return ""

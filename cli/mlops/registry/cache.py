@@ -30,7 +30,7 @@ from mlops.settings.secrets import without_credentials
 from mlops.spec.content import Content, Manifest, manifest_from_dict, manifest_to_dict
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _MB = 1_000_000
 
@@ -218,7 +218,7 @@ class Cache:
         return self.folder / "sources" / _short(key)
 
 
-def open_cache(settings: Settings) -> Cache:
+def open_cache(settings: StoreSettings) -> Cache:
     """Return the project's cache; nothing is created."""
     return Cache(settings.home / "cache", settings.cache.max_mb * _MB)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Experiment
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 #: Registered models of this prefix are deployment revisions, and hidden from lists of models.
 LEDGER_PREFIX = "mlops.deployment."
@@ -54,12 +54,12 @@ _ANSWER_S = 15.0
 _ANSWERED: set[str] = set()
 
 
-def nothing_yet(settings: Settings) -> bool:
+def nothing_yet(settings: StoreSettings) -> bool:
     """Whether the project's own store was never made, so that it has nothing to be read."""
     return not settings.tracking.uri and not (settings.home / "mlflow.db").exists()
 
 
-def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
+def open_registry(settings: StoreSettings, *, reading: bool = False) -> MlflowClient:
     """Return a client of the tracking store and registry in force.
 
     MLflow's own functions (`mlflow.artifacts`, `mlflow.projects`) use the same address afterwards,
@@ -99,7 +99,7 @@ def open_registry(settings: Settings, *, reading: bool = False) -> MlflowClient:
 
 
 @contextmanager
-def _one_makes_it(settings: Settings) -> Iterator[None]:
+def _one_makes_it(settings: StoreSettings) -> Iterator[None]:
     """Keep other commands out while the project's own database may be made.
 
     Two that make its tables at once would both fail (`duplicate column name`).
@@ -119,7 +119,7 @@ def _other_project(folder: Path) -> str:
     return f"State lies beside a project's own file: {names}." if stores else ""
 
 
-def registry_uri(settings: Settings) -> str:
+def registry_uri(settings: StoreSettings) -> str:
     """Return the registry's address: the tracking store's, unless `MLFLOW_REGISTRY_URI` is set."""
     return os.environ.get("MLFLOW_REGISTRY_URI") or settings.tracking_uri
 
@@ -137,7 +137,7 @@ def _same_environment() -> Iterator[None]:
         os.environ.update(before)
 
 
-def script_environment(settings: Settings) -> dict[str, str]:
+def script_environment(settings: StoreSettings) -> dict[str, str]:
     """Return the environment in which a person's own script finds the same MLflow as we do.
 
     It names no run, and has neither the impatience nor the silence that suit a command line: a long
@@ -175,7 +175,7 @@ def quieten() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:
+def experiment_id(client: MlflowClient, settings: StoreSettings, name: str) -> str:
     """Return the id of the experiment called `name`, creating it if need be.
 
     A new one keeps its artifacts under the setting `artifacts.root`; without that MLflow would
@@ -198,7 +198,7 @@ def experiment_id(client: MlflowClient, settings: Settings, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _create_experiment(client: MlflowClient, settings: Settings, name: str) -> Experiment:
+def _create_experiment(client: MlflowClient, settings: StoreSettings, name: str) -> Experiment:
     """Create an experiment, unless another process does so at the same moment."""
     from mlflow.exceptions import MlflowException
 
@@ -212,7 +212,7 @@ def _create_experiment(client: MlflowClient, settings: Settings, name: str) -> E
         return found
 
 
-def elsewhere(client: MlflowClient, settings: Settings, experiment: str) -> str:
+def elsewhere(client: MlflowClient, settings: StoreSettings, experiment: str) -> str:
     """Return where an experiment keeps its artifacts, if that is not where the settings say.
 
     MLflow fixes the place when it makes an experiment, so a new `artifacts.root` does not move an
@@ -232,7 +232,7 @@ def elsewhere(client: MlflowClient, settings: Settings, experiment: str) -> str:
     return "" if wanted is None or place.rstrip("/") == wanted.rstrip("/") else place
 
 
-def _artifact_location(settings: Settings, name: str) -> str | None:
+def _artifact_location(settings: StoreSettings, name: str) -> str | None:
     own_database = settings.tracking_uri.startswith(("sqlite:", "postgresql", "mysql", "mssql"))
     if not settings.artifacts.root and not own_database:
         return None
@@ -242,7 +242,7 @@ def _artifact_location(settings: Settings, name: str) -> str | None:
     return (settings.project_dir / root / name).resolve().as_uri()
 
 
-def _make_place(settings: Settings) -> None:
+def _make_place(settings: StoreSettings) -> None:
     """Create the default store's folder; say at once if another SQLite file has none.
 
     SQLAlchemy would try for over a minute to open a file in a folder that does not exist.

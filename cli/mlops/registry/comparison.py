@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from mlops.registry.models import RunFacts
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 V = TypeVar("V")
@@ -68,7 +68,7 @@ class Comparison:
 
 
 def compare(
-    client: MlflowClient, settings: Settings, versions: Sequence[ModelVersion]
+    client: MlflowClient, settings: StoreSettings, versions: Sequence[ModelVersion]
 ) -> Comparison:
     """Lay models side by side by what their runs logged.
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 
@@ -49,7 +49,7 @@ class Evaluation:
 
 
 def evaluate(
-    settings: Settings, versions: Sequence[ModelVersion], data: Path, target: str
+    settings: StoreSettings, versions: Sequence[ModelVersion], data: Path, target: str
 ) -> Evaluation:
     """Have every model predict the rows of a file.
 
@@ -117,7 +117,7 @@ def _truth(data: Path, target: str) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _predict(
-    settings: Settings, version: ModelVersion, data: Path, target: str, known: NDArray[Any]
+    settings: StoreSettings, version: ModelVersion, data: Path, target: str, known: NDArray[Any]
 ) -> NDArray[Any]:
     import numpy as np
 

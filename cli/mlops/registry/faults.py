@@ -22,7 +22,7 @@ from mlops.settings.secrets import without_credentials
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _KINDS: dict[str, type[MlopsError]] = {
     "RESOURCE_DOES_NOT_EXIST": NotFoundError,
@@ -48,7 +48,7 @@ _DOWNLOAD_FAILED = "The following failures occurred while downloading"
 
 
 @contextmanager
-def mlflow_errors(settings: Settings) -> Iterator[None]:
+def mlflow_errors(settings: StoreSettings) -> Iterator[None]:
     """Turn what MLflow raises inside the block into an `MlopsError`.
 
     Args:
@@ -130,7 +130,7 @@ def _client_errors(scheme: str) -> tuple[type[Exception], ...]:
     return OF_GCS
 
 
-def _of_artifacts(scheme: str, error: Exception, settings: Settings) -> MlopsError:
+def _of_artifacts(scheme: str, error: Exception, settings: StoreSettings) -> MlopsError:
     """Speak of the root of artifacts, or of the server that chose another."""
     root = settings.artifact_root
     is_there = root.startswith(f"{scheme}://")

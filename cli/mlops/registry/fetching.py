@@ -23,7 +23,7 @@ from mlops.spec.content import MANIFEST, MLMODEL, Content
 
 if TYPE_CHECKING:
     from mlops.registry.stores import Store
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 _TRIES = 3
@@ -35,7 +35,7 @@ def _unseen(done: int, total: int) -> None:
 
 @contextlib.contextmanager
 def fetched(
-    versions: Sequence[ModelVersion], settings: Settings, show: Show = _unseen
+    versions: Sequence[ModelVersion], settings: StoreSettings, show: Show = _unseen
 ) -> Iterator[tuple[Path, ...]]:
     """Give a local folder of each model, which nobody removes from the cache meanwhile.
 
@@ -49,7 +49,7 @@ def fetched(
         yield folders
 
 
-def fetch(version: ModelVersion, settings: Settings, show: Show = _unseen) -> Path:
+def fetch(version: ModelVersion, settings: StoreSettings, show: Show = _unseen) -> Path:
     """Return a local folder with the model's files.
 
     A folder of this machine is used in place, without importing mlflow. Any other model, and one
@@ -81,7 +81,7 @@ def fetch(version: ModelVersion, settings: Settings, show: Show = _unseen) -> Pa
 
 
 def copy_to(
-    version: ModelVersion, settings: Settings, folder: Path, show: Show = _unseen
+    version: ModelVersion, settings: StoreSettings, folder: Path, show: Show = _unseen
 ) -> Content:
     """Bring a model into a new folder of one's own, past the cache if it is not there.
 
@@ -96,7 +96,7 @@ def copy_to(
         return content
 
 
-def is_at_hand(version: ModelVersion, settings: Settings) -> bool:
+def is_at_hand(version: ModelVersion, settings: StoreSettings) -> bool:
     """Whether a model is on this machine already, as a folder of its own or in the cache."""
     local = local_path(version.source)
     if local is not None and not (local / MANIFEST).is_file():
@@ -106,7 +106,7 @@ def is_at_hand(version: ModelVersion, settings: Settings) -> bool:
     return bool(digest) and cache.find(digest) is not None
 
 
-def content_digest(folder: Path, settings: Settings) -> str:
+def content_digest(folder: Path, settings: StoreSettings) -> str:
     """Return what a folder that `fetched` gave holds; empty for one that is used in place."""
     return open_cache(settings).digest_in(folder)
 
@@ -147,7 +147,7 @@ def download_to(place: Place, store: Store, folder: Path, show: Show = _unseen) 
     return content
 
 
-def _held(version: ModelVersion, settings: Settings, hold: Lease, show: Show) -> Path:
+def _held(version: ModelVersion, settings: StoreSettings, hold: Lease, show: Show) -> Path:
     for _ in range(_TRIES):
         folder = fetch(version, settings, show)
         # Somebody may have removed it in between.
@@ -156,7 +156,7 @@ def _held(version: ModelVersion, settings: Settings, hold: Lease, show: Show) ->
     raise ConflictError(f"Somebody keeps removing `{version.label}` from the cache.")
 
 
-def _from_cache(version: ModelVersion, settings: Settings, show: Show) -> Path:
+def _from_cache(version: ModelVersion, settings: StoreSettings, show: Show) -> Path:
     settings.make_home()
     cache = open_cache(settings)
     key = _key(version)
@@ -186,7 +186,7 @@ def _key(version: ModelVersion) -> str:
     return f"{version.source}\n{version.digest}" if version.digest else version.source
 
 
-def _download(version: ModelVersion, settings: Settings, part: Path, show: Show) -> Content:
+def _download(version: ModelVersion, settings: StoreSettings, part: Path, show: Show) -> Content:
     if not is_store(version.source):
         return _through_mlflow(version.source, settings, part)
     store = open_store(version.source, settings)
@@ -198,7 +198,7 @@ def _download(version: ModelVersion, settings: Settings, part: Path, show: Show)
         store.close()
 
 
-def _through_mlflow(source: str, settings: Settings, part: Path) -> Content:
+def _through_mlflow(source: str, settings: StoreSettings, part: Path) -> Content:
     open_registry(settings)
     check_credentials(source, settings)
     import mlflow

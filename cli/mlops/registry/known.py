@@ -18,18 +18,18 @@ from mlops.registry.client import LEDGER_PREFIX
 from mlops.registry.tracking_probe import ask, is_server
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _TIMEOUT_S = 1.0
 _MOST = 500
 
 
-def known_models(settings: Settings) -> list[str]:
+def known_models(settings: StoreSettings) -> list[str]:
     """Return the names of registered models."""
     return sorted({name for name, _, _ in _versions(settings)})
 
 
-def known_refs(settings: Settings) -> list[str]:
+def known_refs(settings: StoreSettings) -> list[str]:
     """Return REFs of everything registered: models, versions, aliases."""
     versions = _versions(settings)
     names = sorted({name for name, _, _ in versions})
@@ -42,7 +42,7 @@ def known_refs(settings: Settings) -> list[str]:
     ]
 
 
-def _versions(settings: Settings) -> list[tuple[str, int, tuple[str, ...]]]:
+def _versions(settings: StoreSettings) -> list[tuple[str, int, tuple[str, ...]]]:
     """Return name, number and aliases of every version that can be read, the newest first."""
     try:
         found = list(_from_server(settings) if is_server(settings) else _from_file(settings))
@@ -51,7 +51,7 @@ def _versions(settings: Settings) -> list[tuple[str, int, tuple[str, ...]]]:
     return [each for each in found if not each[0].startswith(LEDGER_PREFIX)]
 
 
-def _from_file(settings: Settings) -> Iterable[tuple[str, int, tuple[str, ...]]]:
+def _from_file(settings: StoreSettings) -> Iterable[tuple[str, int, tuple[str, ...]]]:
     uri = settings.tracking_uri
     path = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     if not uri.startswith("sqlite:///") or not path.is_file():
@@ -68,7 +68,7 @@ def _from_file(settings: Settings) -> Iterable[tuple[str, int, tuple[str, ...]]]
             yield name, int(number), tuple(aliases.get((name, int(number)), ()))
 
 
-def _from_server(settings: Settings) -> Iterable[tuple[str, int, tuple[str, ...]]]:
+def _from_server(settings: StoreSettings) -> Iterable[tuple[str, int, tuple[str, ...]]]:
     path = "/api/2.0/mlflow/{}/search?max_results=200"
     models = json.loads(ask(settings, path.format("registered-models"), _TIMEOUT_S))
     aliases: dict[tuple[str, int], list[str]] = {}

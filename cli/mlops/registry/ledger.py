@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 #: The target that is the machine which deploys.
 LOCAL = "local"
@@ -73,7 +73,7 @@ class Intent:
         evidence: The report that led to it, as JSON data; None if there was none.
         aliases: Aliases to move with it.
         place: Where it is to live; None for the machine that deploys it.
-        given: Settings that a command line named for it or for what it follows; a later deploy
+        given: StoreSettings that a command line named for it or for what it follows; a later deploy
             keeps them.
     """
 
@@ -149,7 +149,7 @@ class Ledger:
         name: Name of the deployment.
     """
 
-    def __init__(self, client: MlflowClient, settings: Settings, name: str) -> None:
+    def __init__(self, client: MlflowClient, settings: StoreSettings, name: str) -> None:
         self._client = client
         self._settings = settings
         self._name = name

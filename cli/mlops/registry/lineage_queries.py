@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import DatasetInput, Run
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.deployment import Arm
     from mlops.spec.model import ModelVersion
 
 _GIT = "mlflow.source.git."
 
 
-def trace(settings: Settings, ref: str) -> Lineage:
+def trace(settings: StoreSettings, ref: str) -> Lineage:
     """Follow one model version back to its data and on to its deployments.
 
     Raises:
@@ -141,7 +141,7 @@ def _profile(source: str) -> ProfileFacts | None:
 
 
 def _deployments(
-    client: MlflowClient, settings: Settings, version: ModelVersion
+    client: MlflowClient, settings: StoreSettings, version: ModelVersion
 ) -> Iterator[Served]:
     for name in ledger_names(client):
         entries = Ledger(client, settings, name.removeprefix(LEDGER_PREFIX)).history()

@@ -23,7 +23,7 @@ from mlops.spec.refs import parse_ref
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 
@@ -88,7 +88,7 @@ class Model:
     pushed: tuple[PushRecord, ...]
 
 
-def list_versions(settings: Settings, name: str = "") -> tuple[RegisteredVersion, ...]:
+def list_versions(settings: StoreSettings, name: str = "") -> tuple[RegisteredVersion, ...]:
     """Return registered versions, by model and newest first, without the deployment ledger.
 
     Args:
@@ -113,7 +113,7 @@ def list_versions(settings: Settings, name: str = "") -> tuple[RegisteredVersion
         )
 
 
-def show_model(settings: Settings, ref: str) -> Model:
+def show_model(settings: StoreSettings, ref: str) -> Model:
     """Return everything known about the model that a REF names.
 
     Raises:
@@ -123,7 +123,9 @@ def show_model(settings: Settings, ref: str) -> Model:
     return load_model_record(client, settings, resolve(client, settings, parse_ref(ref)))
 
 
-def load_model_record(client: MlflowClient, settings: Settings, version: ModelVersion) -> Model:
+def load_model_record(
+    client: MlflowClient, settings: StoreSettings, version: ModelVersion
+) -> Model:
     """Return everything known about a pinned model version."""
     with mlflow_errors(settings):
         return Model(

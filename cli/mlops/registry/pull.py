@@ -18,7 +18,7 @@ from mlops.registry.transfer import Show
 from mlops.spec.content import MLMODEL, Content
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 Change = Literal["create", "replace", "nothing"]
@@ -50,7 +50,7 @@ class Pull:
 
 
 def pull(
-    settings: Settings,
+    settings: StoreSettings,
     ref: str,
     folder: Path | None,
     *,
@@ -95,7 +95,13 @@ def pull(
 
 
 def _bring(
-    version: ModelVersion, settings: Settings, target: Path, *, force: bool, say: Say, show: Show
+    version: ModelVersion,
+    settings: StoreSettings,
+    target: Path,
+    *,
+    force: bool,
+    say: Say,
+    show: Show,
 ) -> tuple[Content, Change]:
     """Bring a model beside the target, then rename: there is no moment with half of it there."""
     there = _content_at(target)

@@ -25,7 +25,7 @@ from mlops.spec.content import MANIFEST, MLMODEL, Content, ContentFile, Manifest
 
 if TYPE_CHECKING:
     from mlops.registry.stores import Store
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 #: Tags of a model version that say where it was pushed to begin with this.
@@ -99,7 +99,7 @@ class PushRecord:
 
 
 def push(
-    settings: Settings,
+    settings: StoreSettings,
     ref: str,
     uri: str,
     *,
@@ -266,7 +266,7 @@ def _write_manifest(store: Store, manifest: Manifest) -> None:
         store.put(file, MANIFEST)
 
 
-def _record(settings: Settings, version: ModelVersion, uri: str, content: Content) -> bool:
+def _record(settings: StoreSettings, version: ModelVersion, uri: str, content: Content) -> bool:
     """Say on a registered version where it was pushed to; a model outside the registry cannot."""
     if not version.name:
         return False

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion as MlflowVersion
     from mlflow.entities.model_registry import RegisteredModel
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.refs import Ref
 
 #: The alias that a bare name means.
 CHAMPION = "champion"
 
 
-def resolve(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
+def resolve(client: MlflowClient, settings: StoreSettings, ref: Ref) -> ModelVersion:
     """Look a REF up and pin it, so that it means the same tomorrow.
 
     A bare name means the alias `champion` if there is one, else the newest version; if no such
@@ -52,7 +52,7 @@ def resolve(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
         return _registered(client, settings, ref)
 
 
-def resolve_all(settings: Settings, refs: Sequence[str]) -> list[ModelVersion]:
+def resolve_all(settings: StoreSettings, refs: Sequence[str]) -> list[ModelVersion]:
     """Parse and look up several REFs; MLflow is opened only if one of them needs it.
 
     Raises:
@@ -153,7 +153,7 @@ def no_such_alias(name: str, alias: str, known: Iterable[str]) -> NotFoundError:
     )
 
 
-def _registered(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
+def _registered(client: MlflowClient, settings: StoreSettings, ref: Ref) -> ModelVersion:
     model = look_up_model(client, ref.name)
     if model is None and ref.kind == "name":
         return _alias_of_project(client, settings, ref)
@@ -177,7 +177,7 @@ def _newest(client: MlflowClient, ref: Ref, model: RegisteredModel) -> ModelVers
     return _pin(client, ref, model, numbers[0], "newest version")
 
 
-def _alias_of_project(client: MlflowClient, settings: Settings, ref: Ref) -> ModelVersion:
+def _alias_of_project(client: MlflowClient, settings: StoreSettings, ref: Ref) -> ModelVersion:
     own = look_up_model(client, settings.project_name)
     if own is None:
         raise _elsewhere(client, settings, ref.name)
@@ -186,7 +186,7 @@ def _alias_of_project(client: MlflowClient, settings: Settings, ref: Ref) -> Mod
     return _pin(client, ref, own, int(own.aliases[ref.name]), f"alias of {own.name}")
 
 
-def _elsewhere(client: MlflowClient, settings: Settings, name: str) -> NotFoundError:
+def _elsewhere(client: MlflowClient, settings: StoreSettings, name: str) -> NotFoundError:
     """Say that a bare name is no model, and which model has an alias of that name."""
     error = no_such_model(client, name)
     hint = _hint_to_aliases(client, name)

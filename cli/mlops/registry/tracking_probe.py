@@ -19,7 +19,7 @@ from mlops.registry.stores.faults import network_reason
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _TIMEOUT_S = 5.0
 _FEW = 1000
@@ -40,12 +40,12 @@ class Tracking:
     artifacts: str = ""
 
 
-def is_server(settings: Settings) -> bool:
+def is_server(settings: StoreSettings) -> bool:
     """Whether runs are kept by an MLflow server."""
     return settings.tracking_uri.startswith(("http://", "https://"))
 
 
-def ask_tracking(settings: Settings) -> Tracking:
+def ask_tracking(settings: StoreSettings) -> Tracking:
     """Ask the tracking store whether it is there.
 
     Raises:
@@ -77,7 +77,7 @@ def _artifacts(uri: str, answer: bytes) -> str:
     return str(experiment.get("artifact_location", ""))
 
 
-def ask(settings: Settings, path: str, timeout_s: float = _TIMEOUT_S) -> bytes:
+def ask(settings: StoreSettings, path: str, timeout_s: float = _TIMEOUT_S) -> bytes:
     """Get a path of the MLflow server.
 
     Raises:

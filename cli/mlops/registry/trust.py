@@ -22,20 +22,20 @@ from mlops.registry.fetching import content_digest
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.spec.model import ModelVersion
 
 Line: TypeAlias = dict[str, str]
 _FILE = "trusted.jsonl"
 
 
-def remember_trained(settings: Settings, version: ModelVersion | None) -> None:
+def remember_trained(settings: StoreSettings, version: ModelVersion | None) -> None:
     """Note that a model was trained here."""
     if version is not None and not _is_ours(settings, version, ()):
         _remember(settings, {"trained": version.run_id, "model": version.label})
 
 
-def remember_pushed(settings: Settings, version: ModelVersion, digest: str) -> None:
+def remember_pushed(settings: StoreSettings, version: ModelVersion, digest: str) -> None:
     """Note what a model of ours holds, since it may come back from where it was pushed."""
     known = list(_known(settings))
     if _is_ours(settings, version, known) and {"trusted": digest} not in known:
@@ -43,7 +43,7 @@ def remember_pushed(settings: Settings, version: ModelVersion, digest: str) -> N
 
 
 def check_trusted(
-    settings: Settings, versions: Sequence[ModelVersion], folders: Sequence[Path]
+    settings: StoreSettings, versions: Sequence[ModelVersion], folders: Sequence[Path]
 ) -> None:
     """Refuse to load models that nobody has vouched for, and those that were exchanged.
 
@@ -85,14 +85,14 @@ def check_trusted(
             known.append(line)
 
 
-def _is_ours(settings: Settings, version: ModelVersion, known: Sequence[Line]) -> bool:
+def _is_ours(settings: StoreSettings, version: ModelVersion, known: Sequence[Line]) -> bool:
     """Whether a model was trained here; nobody else writes to a database of this machine."""
     local = settings.tracking_uri.partition(":")[0] in ("sqlite", "file")
     seen = any(line.get("trained") == version.run_id for line in known)
     return bool(version.run_id) and (local or seen)
 
 
-def _known(settings: Settings) -> Iterator[Line]:
+def _known(settings: StoreSettings) -> Iterator[Line]:
     path = settings.home / _FILE
     try:
         text = path.read_text(encoding="utf-8")
@@ -107,7 +107,7 @@ def _known(settings: Settings) -> Iterator[Line]:
             ) from error
 
 
-def _remember(settings: Settings, line: Line) -> None:
+def _remember(settings: StoreSettings, line: Line) -> None:
     path: Path = settings.make_home() / _FILE
     # One write at the end of the file: commands side by side do not mix their lines.
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

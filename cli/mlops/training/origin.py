@@ -20,7 +20,7 @@ from mlops.training.runs import PARAMETERS_TAG
 from mlops.training.sweep.history import SWEEP_TAG
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 #: Tag of a run that repeats another.
 ORIGIN_TAG = "mlops.from_run"
@@ -67,7 +67,7 @@ class Origin:
         return asked if named or not self.source else self.source
 
 
-def read_origin(settings: Settings, run_id: str) -> Origin:
+def read_origin(settings: StoreSettings, run_id: str) -> Origin:
     """Look up a run.
 
     Raises:

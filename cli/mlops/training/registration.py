@@ -21,7 +21,7 @@ from mlops.spec.model import ModelVersion
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 
 def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool) -> Logged | None:
@@ -118,7 +118,7 @@ def register_run(
 
 
 def register_finished(
-    settings: Settings, run: str, model: str = "", name: str = "", aliases: Sequence[str] = ()
+    settings: StoreSettings, run: str, model: str = "", name: str = "", aliases: Sequence[str] = ()
 ) -> Registered:
     """Make a version of a model that a run logged, if none is made of it yet.
 

@@ -19,7 +19,7 @@ from mlops.training.runner.base import SIGNALLED
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 Fate = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -61,7 +61,7 @@ class OwnedRun:
     def __init__(
         self,
         client: MlflowClient,
-        settings: Settings,
+        settings: StoreSettings,
         experiment: str,
         tags: Mapping[str, str],
         values: Mapping[str, str],

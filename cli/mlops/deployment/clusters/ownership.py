@@ -9,12 +9,12 @@ from mlops.cluster.objects import FIELD_MANAGER
 from mlops.deployment.runtime_files import is_alive, places
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Entry, Ledger
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 from mlops.spec.place import ObjectRef, Place
 
 
 def check_place(
-    settings: Settings, ledger: Ledger, name: str, live: Entry | None, wanted: Place
+    settings: DeploymentSettings, ledger: Ledger, name: str, live: Entry | None, wanted: Place
 ) -> None:
     """Refuse to put a deployment where it is not.
 

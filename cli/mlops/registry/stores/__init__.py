@@ -15,7 +15,7 @@ from mlops.registry.stores.access import PATIENT, Access, Patience, access_for
 from mlops.registry.stores.base import File, Location, Store, parse_location
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 #: URI scheme to strategy.
 STORES: Plugins[Callable[[Location, Access], Store]] = Plugins(
@@ -30,7 +30,7 @@ STORES: Plugins[Callable[[Location, Access], Store]] = Plugins(
 )
 
 
-def open_store(uri: str, settings: Settings, patience: Patience = PATIENT) -> Store:
+def open_store(uri: str, settings: StoreSettings, patience: Patience = PATIENT) -> Store:
     """Return the store whose root is `uri`; nothing is sent yet.
 
     Args:
@@ -48,7 +48,7 @@ def open_store(uri: str, settings: Settings, patience: Patience = PATIENT) -> St
     return make(location, access_for(location.scheme, settings, patience))
 
 
-def check_credentials(uri: str, settings: Settings) -> None:
+def check_credentials(uri: str, settings: StoreSettings) -> None:
     """Say at once if there are none for a store, which some clients take minutes to find out.
 
     Nothing is sent; a store of a kind that we leave to MLflow is left alone.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from mlops.registry.stores.base import parse_location
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 Source = Literal["default", "environment", "profile", "file"]
 
@@ -80,7 +80,7 @@ class Access:
         return f"{self.source} `{self.name}`" if self.name else self.source
 
 
-def access_for(scheme: str, settings: Settings, patience: Patience = PATIENT) -> Access:
+def access_for(scheme: str, settings: StoreSettings, patience: Patience = PATIENT) -> Access:
     """Return how stores of a kind are reached.
 
     `[artifacts]` speaks of the kind of its own `root`. If that is a folder it speaks of S3, as an
@@ -115,7 +115,7 @@ def split_source(credentials: str) -> tuple[Source, str]:
     return next((source for source in sources if source == word), "default"), name
 
 
-def mlflow_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+def mlflow_environment(settings: StoreSettings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ`, changed such that MLflow's clients reach the store of `[artifacts]`.
 
     This is all that another process has to be told. It names sources, and holds no value of a
@@ -135,7 +135,7 @@ def mlflow_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
 _adopted: dict[str, tuple[str | None, str | None]] = {}
 
 
-def adopt_environment(settings: Settings) -> None:
+def adopt_environment(settings: StoreSettings) -> None:
     """Let MLflow's clients in this process reach the store of `[artifacts]`.
 
     What was changed for other settings before is undone first, unless somebody changed it since.

@@ -18,7 +18,7 @@ from mlops.registry.stores.base import Store
 from mlops.registry.stores.faults import fault
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ class Probe:
     error: MlopsError | None = None
 
 
-def probe(uri: str, settings: Settings, *, write: bool = True) -> Probe:
+def probe(uri: str, settings: StoreSettings, *, write: bool = True) -> Probe:
     """Try a store with a small file, which is gone afterwards.
 
     Args:

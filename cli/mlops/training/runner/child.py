@@ -19,7 +19,7 @@ from mlops.resources import PACKAGES
 from mlops.training.runner.base import SIGNALLED
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 # The program must be this very package, wherever the current folder and PYTHONPATH point; but the
 # script, perhaps in another environment, must not inherit a path to our libraries.
@@ -116,7 +116,7 @@ class Child:
 
 
 def base_environment(
-    settings: Settings, python: Path, reach: Mapping[str, str] | None = None
+    settings: StoreSettings, python: Path, reach: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return the environment of a script, where `python` means that interpreter.
 

@@ -9,12 +9,12 @@ from mlops.errors import InvalidInputError
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _OWN_STORES = ("sqlite:", "file:", "/", ".")
 
 
-def check_shared(settings: Settings, who: str) -> None:
+def check_shared(settings: StoreSettings, who: str) -> None:
     """Refuse a store in files of this machine, before anything runs.
 
     Args:

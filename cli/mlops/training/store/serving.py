@@ -19,7 +19,7 @@ from mlops.registry.client import registry_uri
 from mlops.resources import PACKAGES
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
     from mlops.training.environments import Environment
 
 DATABASES = ("sqlite:", "postgresql", "mysql", "mssql")
@@ -33,7 +33,7 @@ _LOOPBACK = "127.0.0.1"
 
 @contextmanager
 def reach_store(
-    settings: Settings, environment: Environment, logs: Path, note: Callable[[str], None]
+    settings: StoreSettings, environment: Environment, logs: Path, note: Callable[[str], None]
 ) -> Iterator[Mapping[str, str]]:
     """Give the variables by which scripts in an environment reach the store, if not directly.
 
@@ -65,7 +65,7 @@ def reach_store(
             log.unlink()
 
 
-def _variables(settings: Settings, port: int, token: str) -> dict[str, str]:
+def _variables(settings: StoreSettings, port: int, token: str) -> dict[str, str]:
     registry = registry_uri(settings)
     own = registry.startswith(DATABASES)
     return {
@@ -81,7 +81,7 @@ def _variables(settings: Settings, port: int, token: str) -> dict[str, str]:
 
 
 def _start(
-    settings: Settings, listening: socket.socket, token: str, log: Path
+    settings: StoreSettings, listening: socket.socket, token: str, log: Path
 ) -> subprocess.Popen[str]:
     """Start the server on a socket that takes connections already, and keeps them until it is up.
 

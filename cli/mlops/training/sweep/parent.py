@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 _MAX_VALUE = 5000
 
@@ -35,7 +35,9 @@ class Parent:
         fate: What shall become of it; KILLED unless somebody learns better.
     """
 
-    def __init__(self, client: MlflowClient, settings: Settings, run: Run, spec: SweepSpec) -> None:
+    def __init__(
+        self, client: MlflowClient, settings: StoreSettings, run: Run, spec: SweepSpec
+    ) -> None:
         self._client = client
         self._settings = settings
         self._spec = spec
@@ -71,7 +73,7 @@ class Parent:
 
 def begin_parent(
     client: MlflowClient,
-    settings: Settings,
+    settings: StoreSettings,
     experiment: str,
     spec: SweepSpec,
     tags: Mapping[str, str],
@@ -93,7 +95,9 @@ def begin_parent(
     return parent
 
 
-def reopen_parent(client: MlflowClient, settings: Settings, run: Run, spec: SweepSpec) -> Parent:
+def reopen_parent(
+    client: MlflowClient, settings: StoreSettings, run: Run, spec: SweepSpec
+) -> Parent:
     """Take up the parent run of a sweep that was stopped, or is done.
 
     Raises:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import StoreSettings
 
 #: Seconds between two looks at the metrics of running trials.
 _WATCH_S = 1.0
@@ -76,7 +76,7 @@ class Drive:
         parent: Parent,
         chooser: Sampler,
         client: MlflowClient,
-        settings: Settings,
+        settings: StoreSettings,
         tags: Mapping[str, str],
         progress: Progress,
         known: Mapping[int, TrialRecord],

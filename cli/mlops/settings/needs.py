@@ -1,0 +1,93 @@
+"""What the parts below commands and workflows need of the settings, and no more.
+
+`Settings` has all of it, so commands and workflows pass that; a part says by one of these types
+what it reads, and mypy keeps it to that. A program that uses a part by itself may pass a record of
+its own. `tests/settings/test_needs.py` lists the modules that still take the whole record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from mlops.settings.schema import (
+    ArtifactSettings,
+    CacheSettings,
+    ClusterSettings,
+    DeploySettings,
+    JournalSettings,
+    TrackingSettings,
+)
+
+
+class StoreSettings(Protocol):
+    """Where MLflow, its artifacts and the project's own files are; as the same in `Settings`."""
+
+    @property
+    def project_dir(self) -> Path:
+        """Folder of the project file."""
+        ...
+
+    @property
+    def project_name(self) -> str:
+        """Name of the project, and of the models that it registers."""
+        ...
+
+    @property
+    def home(self) -> Path:
+        """Folder of the project's own state."""
+        ...
+
+    def make_home(self) -> Path:
+        """Make that folder, private, and return it."""
+        ...
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """`section.key` to where its value is from."""
+        ...
+
+    @property
+    def tracking(self) -> TrackingSettings:
+        """The MLflow server."""
+        ...
+
+    @property
+    def tracking_uri(self) -> str:
+        """The MLflow tracking URI in force."""
+        ...
+
+    @property
+    def artifacts(self) -> ArtifactSettings:
+        """The artifact store."""
+        ...
+
+    @property
+    def artifact_root(self) -> str:
+        """Folder or URI under which new experiments keep their artifacts."""
+        ...
+
+    @property
+    def cache(self) -> CacheSettings:
+        """The cache of fetched models."""
+        ...
+
+
+class DeploymentSettings(StoreSettings, Protocol):
+    """Where deployments of the project are, and their journals; beside what `StoreSettings` has."""
+
+    @property
+    def deploy(self) -> DeploySettings:
+        """A server of this machine."""
+        ...
+
+    @property
+    def journal(self) -> JournalSettings:
+        """Its journal."""
+        ...
+
+    @property
+    def cluster(self) -> ClusterSettings:
+        """How to get to a cluster."""
+        ...
