@@ -160,7 +160,8 @@ class Plugins(Generic[T]):
         missing = [need for need in self._needs if not hasattr(loaded, need)]
         if missing:
             raise InvalidInputError(
-                f"{what} is no {self.family}: `{point.value}` has no {one_of(missing)}.", hint=hint
+                f"{what} is not a valid {self.family}: `{point.value}` has no {one_of(missing)}.",
+                hint=hint,
             )
         return loaded
 

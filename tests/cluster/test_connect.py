@@ -138,5 +138,5 @@ def test_what_answers_and_is_no_cluster(tmp_path: Path, namespace: Namespace) ->
     with open_gateway({}) as gateway:
         gateway.says = (200, {"content-type": "text/html"}, b"<p>Log in</p>")
         config = namespace.api.kubeconfig(tmp_path / "proxy", namespace.name, url=gateway.url)
-        with pytest.raises(RemoteError, match="is no Kubernetes API"):
+        with pytest.raises(RemoteError, match="is not a Kubernetes API"):
             get(connect(str(config)), CONFIG_MAP)

@@ -55,7 +55,7 @@ def test_a_shadow_in_status_and_report(busy: Shop) -> None:
     assert [arm["name"] for arm in document["arms"]] == ["modelA"]
     assert document["arms"][0]["requests"] == 30
     text = busy.ok("report").out
-    assert "nobody gets their answers" in text
+    assert "their answers are not returned" in text
     page = busy.folder / "report.html"
     busy.ok("report", "--html", str(page))
     assert 'id="h-shadows"' in page.read_text()

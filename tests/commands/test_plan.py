@@ -103,7 +103,7 @@ def test_a_table_fits_eighty_columns(
     ("words", "code", "said"),
     [
         (("--rate", "0.05"), 2, "Which lift"),
-        (("--rate", "0.05", "--sd", "1", "--lift", "1"), 2, "goes with no `--sd`"),
+        (("--rate", "0.05", "--sd", "1", "--lift", "1"), 2, "cannot be combined with `--sd`"),
         (("--rate", "0.9", "--lift", "0.2"), 3, "cannot rise by 0.2"),
         (("--sd", "2", "--lift", "0.1", "--relative"), 3, "other than 0"),
         (("--rate", "0.1", "--lift", "0.1", "--split", "90/x"), 2, "not a split"),

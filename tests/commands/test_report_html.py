@@ -119,7 +119,7 @@ def test_guardrails_are_those_of_the_revision(
         ("guardrails = { errors = 0.05 }", 13, "deployed before that. `mlops deploy --name wine`"),
         ("worth = 0.3", 0, "`worth = 0.3`; this revision was deployed before that."),
         ("adjust = 'age'\nper = 'outcomes'", 0, "`adjust = age` and `per = outcomes`"),
-        ("guardrails = { latency = 5 }", 3, "`latency` is no metric"),
+        ("guardrails = { latency = 5 }", 3, "`latency` is not a metric"),
         ("guardrails = { errors = -1 }", 3, "must be positive"),
         ("guardrails = { errors = 'few' }", 3, "must be a table of numbers"),
         ("per = 'users'", 3, "must be outcomes or requests"),

@@ -269,7 +269,7 @@ def test_dashboards_of_two_deployments_do_not_replace_each_other() -> None:
         ({"interval": "1h"}, "`monitoring.interval` is `1h`, too rare"),
         ({"feedback_within": "1 day"}, "`monitoring.feedback_within` is `1 day`"),
         ({"max_latency_ms": 10_000}, "`monitoring.max_latency_ms` is 10000"),
-        ({"release": "a b"}, "`monitoring.release` is no name"),
+        ({"release": "a b"}, "`monitoring.release` is not a name"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(given: dict[str, Any], fault: str) -> None:

@@ -83,7 +83,7 @@ def test_two_packages_with_one_name_are_an_error_that_names_both(installed: Inst
     [
         ("broken-module", "cannot be loaded: ModuleNotFoundError: No module named"),
         ("broken-raise", "cannot be loaded: AttributeError"),
-        ("broken-kind", "is no reward: `broken_mlops:REWARD` has no `name`, `derive`"),
+        ("broken-kind", "is not a valid reward: `broken_mlops:REWARD` has no `name`, `derive`"),
     ],
 )
 def test_a_broken_one_is_named(installed: Install, name: str, why: str) -> None:
@@ -111,7 +111,10 @@ def test_doctor_tells_of_them(installed: Install, wine_shop: Shop) -> None:
     found = look()
     assert found["state"] == "warning"
     assert "`exact` comes from `mlops-loop` and `broken-mlops`" in found["message"]
-    assert "The protocol `broken` of the package `broken-mlops` is no protocol" in found["message"]
+    assert (
+        "The protocol `broken` of the package `broken-mlops` is not a valid protocol"
+        in found["message"]
+    )
 
 
 def test_one_of_each_through_the_command_line(
@@ -147,7 +150,7 @@ def test_one_of_each_through_the_command_line(
     wait_until((tmp_path / "wine.log").is_file)
     log = wine_shop.where.log.read_text()
     assert "ValueError: broken by its author" in log
-    assert "The protocol `broken` of the package `broken-mlops` is no protocol" in log
+    assert "The protocol `broken` of the package `broken-mlops` is not a valid protocol" in log
 
 
 def test_a_sixth_target_that_only_renders(installed: Install, wine_shop: Shop) -> None:

@@ -225,7 +225,7 @@ def test_two_pushes_at_once_do_not_make_a_mixture(
         upload(*args)
 
     monkeypatch.setattr(push_module, "upload", meanwhile)
-    with pytest.raises(ConflictError, match="Somebody else pushed"):
+    with pytest.raises(ConflictError, match="Another command pushed"):
         push(corner.settings, str(ours), corner.uri)
     with pytest.raises(RemoteError):
         fetch(corner)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,12 @@ def observations(server: Server, reply: Reply) -> list[Observation]:
         journal.close()
 
 
+def _accepted(arm: str, late: bool) -> dict[str, Any]:
+    """With `fate`, which is the old name of `status`."""
+    both = {"status": "accepted", "fate": "accepted"}
+    return {**both, "arm": arm, "revision": 1, "late": late}
+
+
 def test_a_reward_is_credited_to_its_arm(server: Server) -> None:
     for _ in range(6):
         reply = predict(server)
@@ -42,7 +49,13 @@ def test_a_reward_is_credited_to_its_arm(server: Server) -> None:
         assert answer.status == 200
         assert answer.json == {
             "counts": {"accepted": 1},
-            "outcome": {"fate": "accepted", "arm": reply.arm, "revision": 1, "late": False},
+            "outcome": {
+                "status": "accepted",
+                "fate": "accepted",
+                "arm": reply.arm,
+                "revision": 1,
+                "late": False,
+            },
         }
         (seen,) = observations(server, reply)
         assert ("ab"[seen.arm], seen.revision, seen.row) == (reply.arm, 1, 0)
@@ -111,6 +124,7 @@ def test_a_client_id_is_enough_where_it_is_unique(server: Server) -> None:
     server.journal().close()
     answer = server.post("/feedback", {"client_id": client_id, "reward": 2})
     assert answer.json["outcome"] == {
+        "status": "accepted",
         "fate": "accepted",
         "arm": reply.arm,
         "revision": 1,
@@ -306,6 +320,7 @@ def test_a_reward_outside_its_declared_range_is_refused_and_nothing_else(
         "problems": [
             {
                 "index": 0,
+                "status": "out_of_range",
                 "fate": "out_of_range",
                 "error": "the reward -6 is outside the declared range, -5 to 0",
             }
@@ -355,7 +370,13 @@ def test_late_feedback_goes_to_the_revision_that_served(
     answer = server.post("/feedback", body)
     assert answer.json == {
         "counts": {"accepted": 1, "late": 1},
-        "outcome": {"fate": "accepted", "arm": early.arm, "revision": 1, "late": True},
+        "outcome": {
+            "status": "accepted",
+            "fate": "accepted",
+            "arm": early.arm,
+            "revision": 1,
+            "late": True,
+        },
     }
     metrics = server.metrics()
     labels = (("arm", early.arm), ("version", f"{early.arm}/1"))

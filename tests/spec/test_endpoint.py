@@ -75,7 +75,7 @@ def test_seldon_routes_by_a_header() -> None:
         ("mlflow+http://h/#hunter2", "token=VARIABLE"),
         ("mlflow+http://h/#token=hunter-2", "token=VARIABLE"),
         ("mlflow+http://ann:hunter2@h/", "holds credentials"),
-        ("http://h/invocations", "no endpoint"),
+        ("http://h/invocations", "not an endpoint"),
     ],
 )
 def test_refused(ref: str, part: str) -> None:

@@ -272,7 +272,7 @@ def test_nothing_is_trained_or_deployed_without_the_server(
     for words in (("train",), ("deploy", "--model", "wine")):
         started = time.monotonic()
         assert cli(tmp_path, *words) == 6
-        assert "Nobody listens" in capsys.readouterr().err
+        assert "Nothing listens" in capsys.readouterr().err
         assert time.monotonic() - started < 5
 
 

@@ -263,7 +263,7 @@ def _feedback_by_curl(shop: Shop, case: Case) -> None:
         measured = isinstance(truth, list)
         told = {"reward": case.reward(prediction, truth)} if measured else {"truth": truth}
         answer = _curl(f"{shop.state.url}/feedback", {"request_id": request_id, **told})
-        assert answer["outcome"]["fate"] == "accepted", answer
+        assert answer["outcome"]["status"] == "accepted", answer
 
 
 @dataclass

@@ -137,7 +137,7 @@ def test_another_mlflow_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(environment, "_infer_requirements", lambda uri, flavor: [])
     assert "elsewhere" in requirements.install(tmp_path, tmp_path)
     monkeypatch.delattr(environment, "_infer_requirements")
-    assert "inferred anew" in requirements.install(tmp_path, tmp_path)
+    assert "inferred again" in requirements.install(tmp_path, tmp_path)
 
 
 def _saved(place: Path, model: object) -> Path:

@@ -308,7 +308,7 @@ def test_there_must_be_a_sweep_to_go_on_with(ready_folder: Path) -> None:
     client = open_registry(_settings(ready_folder))
     experiment = experiment_id(client, _settings(ready_folder), "tiny")
     run = client.create_run(experiment, tags={PARENT_TAG: "abc"}).info.run_id
-    with pytest.raises(InvalidInputError, match="is no sweep") as caught:
+    with pytest.raises(InvalidInputError, match="is not a sweep") as caught:
         sweep(ready_folder, resume=run)
     assert caught.value.hint == "It is a trial of `abc`."
 

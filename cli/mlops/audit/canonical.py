@@ -22,7 +22,7 @@ def canonical(value: Any) -> str:  # noqa: ANN401 - JSON data
     that a double cannot hold text, and lone surrogates a question mark.
 
     Raises:
-        TypeError: It is no JSON data.
+        TypeError: It is not JSON data.
 
     >>> canonical({"b": [1.0, 1e-7, True], "a": None})
     '{"a":null,"b":[1,1e-7,true]}'
@@ -40,7 +40,7 @@ def canonical(value: Any) -> str:  # noqa: ANN401 - JSON data
         return "{" + ",".join(f"{_text(str(k))}:{canonical(value[k])}" for _, k in pairs) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(canonical, value)) + "]"
-    raise TypeError(f"{type(value).__name__} is no JSON data")
+    raise TypeError(f"{type(value).__name__} is not JSON data")
 
 
 def number(value: float) -> str:

@@ -150,7 +150,7 @@ def read_entry(line: bytes) -> Entry:
     """
     match = _LINE.fullmatch(line)
     if match is None:
-        raise ValueError("it is no entry of a trail")
+        raise ValueError("it is not an entry of an audit trail")
     body, said = match[1], match[2].decode()
     if digest(body) != said:
         raise ValueError("its bytes have another hash: it was changed")

@@ -1,4 +1,9 @@
-"""One keep-alive HTTP connection to a deployment."""
+"""One keep-alive HTTP connection to a deployment, for commands.
+
+By `http.client`: with TLS it takes 35 to 50 ms of processor time to import, and httpx, which
+`mlops.Client` uses from its first request on, 100 to 140 ms more (measured by `time.process_time`
+on one machine). That is more than all the rest of `mlops predict` or `mlops status`.
+"""
 
 from __future__ import annotations
 

@@ -218,13 +218,22 @@ def _result(document: Any, start: int) -> FeedbackResult:  # noqa: ANN401 - a JS
         return FeedbackResult(
             dict(document["counts"]),
             tuple(
-                Refused(start + int(each["index"]), str(each["fate"]), str(each["error"]))
+                Refused(
+                    start + int(each["index"]),
+                    _status(each),
+                    str(each["error"]),
+                )
                 for each in document.get("problems", ())
             ),
             tuple(map(str, document.get("warnings", ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RemoteError(f"The answer to feedback is not one: {document}.") from error
+
+
+def _status(problem: Mapping[str, Any]) -> str:
+    # A server of an earlier version has `fate` alone.
+    return str(problem.get("status") or problem["fate"])
 
 
 def _json(answer: Response) -> Any:  # noqa: ANN401 - a JSON value

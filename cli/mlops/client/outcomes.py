@@ -209,7 +209,8 @@ def _post(connection: Connection, batch: _Batch, sent: Sent) -> None:
     sent.counts += Counter(answer["counts"])
     sent.warnings.update(dict.fromkeys(answer.get("warnings", ())))
     sent.problems += [
-        Problem(batch.numbers[each["index"]], each["fate"], each["error"])
+        # A server of an earlier version has `fate` alone.
+        Problem(batch.numbers[each["index"]], each.get("status") or each["fate"], each["error"])
         for each in answer.get("problems", ())
     ]
 

@@ -239,7 +239,7 @@ def _tls(where: Elsewhere) -> ssl.SSLContext:
         try:
             context.load_cert_chain(cert, key or None)
         except (OSError, ssl.SSLError) as error:
-            reason = getattr(error, "strerror", None) or "it is no certificate with its key"
+            reason = getattr(error, "strerror", None) or "it has no certificate with its key"
             raise InvalidInputError(
                 f"`{where.client_cert}` cannot be used: {reason}.",
                 hint="`--client-cert CERT.pem,KEY.pem`, or one file with both.",

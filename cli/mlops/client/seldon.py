@@ -135,10 +135,10 @@ class SeldonDesk:
             self._once(
                 "negative",
                 f"the reward {value:g} is negative, and Seldon v1 adds rewards to a Prometheus "
-                "counter. Prometheus takes a counter that falls for one that began anew, so every "
-                "`rate` and `increase` of `seldon_api_model_feedback_reward_total` is wrong from "
-                "here on. `--shift NUMBER` adds the same to every reward; or use a reward above 0, "
-                "such as 1 / (1 + error) in a `module:function`.",
+                "counter. Prometheus takes a counter that falls for one that started again, so "
+                "every `rate` and `increase` of `seldon_api_model_feedback_reward_total` is wrong "
+                "from here on. `--shift NUMBER` adds the same to every reward; or use a reward "
+                "above 0, such as 1 / (1 + error) in a `module:function`.",
             )
         elif value == 0:
             self._once(
@@ -174,7 +174,7 @@ class SeldonDesk:
             )
         raise ConflictError(
             f"No router chose `{leaf or 'the model'}` that answered. If the gateway splits traffic "
-            "between predictors, it would draw anew for this reward, and credit any of them.",
+            "between predictors, it would draw again for this reward, and credit any of them.",
             hint=f"{_INSTEAD} Where there is one model, say `--one-model`.",
         )
 

@@ -96,7 +96,7 @@ class Cluster:
         try:
             return json.loads(answer)
         except ValueError as error:
-            raise no_cluster(self.server, "what answers there is no Kubernetes API") from error
+            raise no_cluster(self.server, "what answers there is not a Kubernetes API") from error
 
     def lines(self, path: str, *, query: Sequence[tuple[str, str]] = ()) -> Iterator[str]:
         """Yield the lines of a text as they come, each with its end.

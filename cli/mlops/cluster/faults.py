@@ -145,7 +145,7 @@ def _forbidden(message: str) -> MlopsError:
     asked = f"kubectl auth can-i {verb} {full}" + (f" -n {namespace}" if namespace else "")
     return NotAllowedError(
         f"`{user}` may not {verb} {full}{where}.",
-        hint=f"Somebody has to allow it by a Role; `{asked}` says when it is.",
+        hint=f"An administrator has to allow it by a Role; `{asked}` says when it is.",
         reason=f"{verb} {full}",
     )
 

@@ -40,7 +40,7 @@ class _Watched:
     ) -> None:
         self.ref = ref
         self.ready = False
-        self.message = "nobody has looked at it yet"
+        self.message = "no controller has looked at it yet"
         self.live: Manifest | None = None
         self._cluster = cluster
         self._version = version
@@ -62,7 +62,7 @@ class _Watched:
             self.message = error.message
             return
         if self.live is None:
-            raise RemoteError(f"{self.ref} is gone: somebody deleted it meanwhile.")
+            raise RemoteError(f"{self.ref} is gone: it was deleted in the meantime.")
         found = standing(self.live)
         self.ready, self.message = found.ready, found.message
         if found.ready and self._unseen(self.live):

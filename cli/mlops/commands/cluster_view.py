@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 _WORDS = {
     "create": "will be created",
     "update": "will be updated",
-    "repair": "is not in the cluster as it was applied, and will be put right",
-    "nothing": "is as wanted; nothing to change",
+    "repair": "differs in the cluster from what was applied, and will be repaired",
+    "nothing": "is up to date; nothing to change",
 }
 _MARKS = {
     "create": "[green]+[/]",

@@ -311,7 +311,7 @@ def deploy(
         bool,
         typer.Option(
             "--insecure-no-auth",
-            help="Let everybody call a server that listens beyond this machine.",
+            help="Serve requests without a key also beyond this machine.",
             rich_help_panel=_SERVER,
         ),
     ] = False,

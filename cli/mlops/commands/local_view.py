@@ -22,7 +22,7 @@ def show_plan(out: Console, planned: LocalPlan) -> None:
         "create": "will be created",
         "update": "will be updated",
         "start": "is stopped and will be started",
-        "nothing": "is as wanted; nothing to change",
+        "nothing": "is up to date; nothing to change",
     }
     out.print(Text.assemble((plan.after.name, "bold"), " ", words[plan.kind]))
     styles = {"+": "green", "-": "red", "~": "yellow", " ": "dim"}

@@ -80,7 +80,7 @@ def report_markdown(found: Report) -> str:
     lines += ["", *(f"- {_text(text)}" for text in (*shut, *verdict.hints, *found.notes))]
     lines.append(
         f"- n = {verdict.n:,}; a false winner in at most {100 * verdict.alpha:.3g} % of tests, "
-        "however often somebody looks"
+        "however often you look"
     )
     return "\n".join(lines) + "\n"
 

@@ -26,7 +26,7 @@ def status(
         typer.Option(
             metavar="SECONDS",
             min=0,
-            help="Wait until it is healthy, at most so long; then as --exit-code.",
+            help="Wait until it is healthy, at most this long; then exit as with --exit-code.",
             show_default=False,
         ),
     ] = 0,

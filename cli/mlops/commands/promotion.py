@@ -48,7 +48,7 @@ def promote(
         str,
         typer.Option(
             metavar="REASON",
-            help="Promote --arm though the verdict does not say so.",
+            help="Promote --arm although the verdict does not.",
             show_default=False,
         ),
     ] = "",
@@ -83,7 +83,7 @@ def promote(
 
     if auto and (arm or force):
         raise UsageError(
-            "`--auto` acts on the verdict alone: it goes with neither `--arm` nor `--force`."
+            "`--auto` acts on the verdict alone: it cannot be combined with `--arm` or `--force`."
         )
     there = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
     choose = promote_by_verdict if auto else partial(move, arm=arm, force=force)

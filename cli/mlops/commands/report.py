@@ -97,7 +97,7 @@ def report(
     from mlops.workflows.reporting import write_report
 
     if markdown and (paired or html or as_json):
-        raise UsageError("`--markdown` goes with none of `--paired`, `--html` and `--json`.")
+        raise UsageError("`--markdown` cannot be combined with `--paired`, `--html` or `--json`.")
     if paired and html:
         raise UsageError(
             "`--paired` writes no page.", hint="`--json` writes what a script can read."

@@ -122,7 +122,7 @@ def shadows(found: Report) -> Table:
     measures = measures_of(each.quality for each in found.shadows)[:2]
     table = _table(
         "model", "copies", "same", "difference", "errors", "ms", *(each.label for each in measures),
-        caption="shadows: nobody gets their answers, and they decide nothing", first="shadow",
+        caption="shadows: their answers are not returned, and decide nothing", first="shadow",
     )  # fmt: skip
     for each in found.shadows:
         same = "-" if each.agreement is None else f"{each.agreement * 100:.4g} %"

@@ -110,7 +110,7 @@ def check_resets(reset: Sequence[str]) -> None:
     for name in reset:
         if name not in RESETS:
             hint = did_you_mean(name, RESETS) or f"Use {one_of(RESETS)}."
-            raise UsageError(f"`--reset {name}`: there is no such option to reset.", hint=hint)
+            raise UsageError(f"`--reset {name}`: there is no such option.", hint=hint)
 
 
 def keep(

@@ -65,7 +65,7 @@ def check_live(expected: int, live: int, name: str, then: str = "then decide aga
     """
     if expected != live:
         raise ConflictError(
-            f"Revision {live} of `{name}` went live meanwhile.",
+            f"Revision {live} of `{name}` went live in the meantime.",
             hint=f"`mlops history {name}` shows it; {then}",
         )
 

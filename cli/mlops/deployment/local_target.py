@@ -217,7 +217,7 @@ def _sums(spec: DeploymentSpec) -> tuple[str, ...]:
         return ()
     text = (
         "Outcomes of one row add up: send each with an `outcome_id`, since one without that equals "
-        "the one before is taken for a repetition of it."
+        "the one before is taken for a duplicate of it."
     )
     return (text,)
 

@@ -85,7 +85,7 @@ def store_secret(
     location = parse_location(root)
     if location.scheme not in ("s3", "gs"):
         raise InvalidInputError(
-            f"`{root}` is no store that a cluster reaches with credentials of ours.",
+            f"`{root}` is not a store that a cluster can reach with credentials.",
             hint="Set `root` of [artifacts] to an s3:// or gs:// URI, or name one with `--store`.",
         )
     access = access_for(location.scheme, settings)

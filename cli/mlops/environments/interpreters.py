@@ -49,7 +49,7 @@ def find_python(
         conditions = SpecifierSet(f"=={pinned}.*" if exact else text)
     except InvalidSpecifier as error:
         raise InvalidInputError(
-            f"`{file}` asks for Python `{wanted}`, which is no version.",
+            f"`{file}` asks for Python `{wanted}`, which is not a version.",
             hint="Write it as `3.11` or `>=3.10`.",
         ) from error
     found = installed()

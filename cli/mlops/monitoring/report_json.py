@@ -56,7 +56,7 @@ def read_record(kind: Any, document: Any) -> Any:  # noqa: ANN401 - any record
         return _record(kind, document)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"This is no report that can be read: {error!r}.",
+            f"This report cannot be read: {error!r}.",
             hint="Is the server of the same release as this program?",
         ) from error
 

@@ -254,7 +254,7 @@ def _nothing_yet(report: Report, unit: str) -> Words:
     if not requests:
         return Words(
             "No traffic yet",
-            "Nobody has asked this deployment for a prediction since it went live.",
+            "This deployment has had no request since it went live.",
             "",
             "Send it requests, or replay a file whose truth is known:",
             f"mlops feedback {report.name} --data FILE --truth-column COLUMN",

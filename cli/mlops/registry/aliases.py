@@ -76,7 +76,7 @@ def change_alias(settings: StoreSettings, ref: str, alias: str, *, delete: bool)
     version = resolve(client, settings, parse_ref(ref))
     if not version.name:
         raise UsageError(
-            f"`{ref}` is no registered model, so it cannot have an alias.",
+            f"`{ref}` is not a registered model, so it cannot have an alias.",
             hint="`mlops models list` shows what is registered.",
         )
     with mlflow_errors(settings):

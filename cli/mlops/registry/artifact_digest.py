@@ -47,7 +47,9 @@ def copy_content(source: Path, content: Content, target: Path) -> None:
         shutil.copy2(source / file.path, copy)
         fault = fault_of(copy, file)
         if fault is not None:
-            raise InvalidInputError(f"`{source / file.path}` changed meanwhile: it {fault} now.")
+            raise InvalidInputError(
+                f"`{source / file.path}` changed in the meantime: it {fault} now."
+            )
 
 
 def sha256_of(path: Path, on_bytes: Callable[[int], None] = lambda _: None) -> str:
@@ -89,12 +91,12 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _read(folder: Path, path: Path) -> ContentFile:
     if not path.is_file():
-        raise InvalidInputError(f"`{path}` is no file that a store can hold.")
+        raise InvalidInputError(f"`{path}` is not a file that a store can hold.")
     before = path.stat()
     found = ContentFile(path.relative_to(folder).as_posix(), before.st_size, sha256_of(path))
     after = path.stat()
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         raise InvalidInputError(
-            f"`{path}` changed while it was read.", hint="Try again when nobody writes to it."
+            f"`{path}` changed while it was read.", hint="Try again when nothing writes to it."
         )
     return found

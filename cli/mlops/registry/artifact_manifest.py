@@ -67,7 +67,7 @@ class Place:
     def _listing(self) -> str:
         if MLMODEL not in self.files:
             raise NotFoundError(
-                f"`{self.where}` is no model: it has no `{MLMODEL}` file.",
+                f"`{self.where}` is not a model: it has no `{MLMODEL}` file.",
                 hint="Name the folder that MLflow saved a model to, or one that a model was "
                 "pushed to.",
             )

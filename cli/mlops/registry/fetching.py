@@ -153,7 +153,7 @@ def _held(version: ModelVersion, settings: StoreSettings, hold: Lease, show: Sho
         # Somebody may have removed it in between.
         if hold.take(folder):
             return folder
-    raise ConflictError(f"Somebody keeps removing `{version.label}` from the cache.")
+    raise ConflictError(f"Another process keeps removing `{version.label}` from the cache.")
 
 
 def _from_cache(version: ModelVersion, settings: StoreSettings, show: Show) -> Path:

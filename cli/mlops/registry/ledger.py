@@ -245,7 +245,7 @@ class Ledger:
         if others:
             self.abandon(number, f"revision {others[-1]} came first")
             raise ConflictError(
-                f"Somebody else deployed `{self._name}` meanwhile: "
+                f"Another command deployed `{self._name}` in the meantime: "
                 f"{self._difference(others[-1], intent)}",
                 hint=f"`mlops history {self._name}` shows theirs; repeat yours to replace it.",
             )

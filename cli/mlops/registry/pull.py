@@ -143,7 +143,7 @@ def _content_at(target: Path) -> Content | None:
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return None
     if not (target / MLMODEL).is_file():
-        raise ConflictError(f"`{target}` is taken, and is no model.", hint="Name another folder.")
+        raise ConflictError(f"`{target}` exists, and is not a model.", hint="Name another folder.")
     return read_content(target)
 
 

@@ -254,7 +254,7 @@ def _check_whole(store: Store, manifest: Manifest) -> None:
     ours = place.manifest is not None and place.manifest.content == manifest.content
     if not ours or any(there.get(file.path) != file.size for file in manifest.content.files):
         raise ConflictError(
-            f"Somebody else pushed to `{store.location}` at the same time, or deleted from it.",
+            f"Another command pushed to `{store.location}` at the same time, or deleted from it.",
             hint="See what is there now, and push again.",
         )
 

@@ -89,7 +89,7 @@ def parse_limit(text: str) -> Limit:
         amount = math.nan
     if match is None or not 0 <= amount < math.inf:
         raise UsageError(
-            f"`{text}` is no limit.", hint="For example `rmse=1%`, `accuracy=0.005`, `r2=0`."
+            f"`{text}` is not a limit.", hint="For example `rmse=1%`, `accuracy=0.005`, `r2=0`."
         )
     name, relative = match["name"].strip(), bool(match["unit"])
     better = match["better"] or _BETTER.get(name.lower())

@@ -153,7 +153,7 @@ def _refused(base: str, status: int, text: str) -> MlopsError:
 
 def _no_mlflow(base: str) -> MlopsError:
     return InvalidInputError(
-        f"What answers at `{base}` is no MLflow server.",
+        f"What answers at `{base}` is not an MLflow server.",
         hint="Set `uri` of [tracking] in mlops.toml, or `MLFLOW_TRACKING_URI`.",
         reason="protocol",
     )
@@ -162,7 +162,7 @@ def _no_mlflow(base: str) -> MlopsError:
 def _unreachable(base: str, error: Exception) -> MlopsError:
     reason = network_reason(error)
     words = {
-        "refused": "Nobody listens at",
+        "refused": "Nothing listens at",
         "address": "The host is not known:",
         "timeout": "No answer in time from",
         "tls": "No secure connection to",

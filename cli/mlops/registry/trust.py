@@ -68,7 +68,7 @@ def check_trusted(
             raise ConflictError(
                 f"`{version.label}` holds {shorten(digest)} at `{pin['source']}`; it was deployed "
                 f"as {shorten(before)}.",
-                hint="Somebody replaced its files. Register what lies there now as a new version.",
+                hint="Its files were replaced. Register what lies there now as a new version.",
             )
         learned = [{**pin, "digest": digest}] if version.name and not before else []
         if {"trusted": digest} not in known and not _is_ours(settings, version, known):
@@ -76,7 +76,7 @@ def check_trusted(
                 raise NotAllowedError(
                     f"`{version.label}` ({shorten(digest)}) was not trained in this project, and "
                     "loading a model runs the code in it.",
-                    hint="If you trust whoever made it, repeat with `--trust`, which is remembered "
+                    hint="If you trust its author, repeat with `--trust`, which is remembered "
                     "of these files; in CI set MLOPS_ARTIFACTS_TRUST=true.",
                 )
             learned.append({"trusted": digest})
@@ -103,7 +103,7 @@ def _known(settings: StoreSettings) -> Iterator[Line]:
             yield json.loads(line)
         except ValueError as error:
             raise InvalidInputError(
-                f"`{path}` is damaged.", hint="Remove the line that is no JSON."
+                f"`{path}` is damaged.", hint="Remove the line that is not JSON."
             ) from error
 
 

@@ -24,7 +24,7 @@ def check_guardrails(declared: Iterable[tuple[str, float]]) -> None:
     for name, margin in declared:
         if name not in known:
             raise InvalidInputError(
-                f"`{name}` is no metric for a guardrail: `[report] guardrails` takes "
+                f"`{name}` is not a metric for a guardrail: `[report] guardrails` takes "
                 f"{one_of(known)}.",
                 hint=did_you_mean(name, known),
             )

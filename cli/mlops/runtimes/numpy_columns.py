@@ -174,7 +174,7 @@ class _Compiler:
 
     def _text(self, name: str) -> int:
         if name not in self._texts:
-            raise UnsuitableError(f"`{name}` is no text")
+            raise UnsuitableError(f"`{name}` is not a text")
         return self._texts[name]
 
     def _scaled(self, steps: list[Any], names: list[str], weights: _Array) -> _Part:

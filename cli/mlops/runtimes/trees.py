@@ -196,7 +196,7 @@ def _converted(estimator: Any) -> Model:  # noqa: ANN401 - untyped
     home = type(estimator).__module__.partition(".")[0]
     convert = _CONVERTERS.get(home)
     if convert is None:
-        raise UnsuitableError(f"a `{type(estimator).__name__}` is no ensemble of trees")
+        raise UnsuitableError(f"a `{type(estimator).__name__}` is not an ensemble of trees")
     try:
         return convert(estimator)
     except (TreeliteError, ValueError, NotImplementedError) as error:

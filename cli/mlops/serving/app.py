@@ -319,8 +319,10 @@ class App:
         )
         told = await self._desk.answer(outcomes, self._writer, grant.key_id)
         document: dict[str, Any] = {"counts": told.counts}
+        # `fate` is what `status` was called before.
         if told.outcome is not None:
             document["outcome"] = {
+                "status": told.outcome.fate,
                 "fate": told.outcome.fate,
                 "arm": told.outcome.arm,
                 "revision": told.outcome.revision,
@@ -329,7 +331,9 @@ class App:
         if told.warnings:
             document["warnings"] = told.warnings
         if told.problems:
-            document["problems"] = [asdict(problem) for problem in told.problems]
+            document["problems"] = [
+                {"status": problem.fate, **asdict(problem)} for problem in told.problems
+            ]
         status = REFUSALS[told.refused] if told.refused else 200
         return Encoded(status, orjson.dumps(document))
 

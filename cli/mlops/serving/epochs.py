@@ -55,7 +55,7 @@ def _follow(live: LiveRevision, newest: PolicyEpoch, put: Callable[[LiveRevision
     state = State(newest.epoch, newest.probabilities, newest.parameters or {})
     shares = tuple(live.policy.probabilities({}, state))
     if len(shares) != len(live.arms) or not _is_distribution(shares):
-        _LOG.warning("policy epoch %d is no distribution: %s", newest.epoch, shares)
+        _LOG.warning("policy epoch %d is not a distribution: %s", newest.epoch, shares)
         return
     put(replace(live, draws=Draws(shares, newest.epoch)))
 

@@ -346,7 +346,7 @@ def _parsed(kind: MessageClass, body: bytes) -> Message:
     try:
         return kind.FromString(body)
     except DecodeError as error:
-        text = f"The message is no `{kind.DESCRIPTOR.full_name}`."
+        text = f"The message is not a `{kind.DESCRIPTOR.full_name}`."
         raise ProtocolError(Kind.MALFORMED, text) from error
 
 

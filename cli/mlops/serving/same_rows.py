@@ -50,6 +50,6 @@ class SameRows:
             except ProtocolError as error:
                 raise InvalidInputError(error.message) from error
             if self._plane.live.served.revision.number != live.number:
-                raise ConflictError("Another revision went live meanwhile.")
+                raise ConflictError("Another revision went live in the meantime.")
             known |= {key: list(each) for key, *each in zip(new, *answers, strict=True)}
         return [list(arm) for arm in zip(*(known[key] for key in keys), strict=True)]

@@ -216,7 +216,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 method = self.parser.get_method()
                 if method == b"CONNECT":
-                    raise httptools.HttpParserInvalidMethodError("This is no proxy.") from None
+                    raise httptools.HttpParserInvalidMethodError("This is not a proxy.") from None
                 lines = [b"%b %b HTTP/1.1" % (method, self.url)]
                 lines += [b"%b: %b" % item for item in self.headers if item[0] != b"upgrade"]
                 data = b"\r\n".join([*lines, b"", data[upgrade.args[0] :]])

@@ -147,9 +147,7 @@ class DeploySettings:
     tls_client_ca: str = setting(
         "", "authorities in PEM of which callers must have a certificate; empty: they need none"
     )
-    insecure_no_auth: bool = setting(
-        False, "let everybody call a server that listens beyond this machine"
-    )
+    insecure_no_auth: bool = setting(False, "serve requests without a key also beyond this machine")
     max_bodies_mib: int = setting(
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"
     )
@@ -246,7 +244,7 @@ class FeedbackSettings:
         form="costs",
     )
     client_ids: bool = setting(
-        True, "feedback may name a request by its caller's own id, which anybody may guess"
+        True, "feedback may name a request by its caller's own id, which may be guessed"
     )
     draws: int = setting(0, "draw so many rows with replacement; 0 sends each row once")
     seed: int = setting(0, "seed of the draws")
@@ -346,9 +344,9 @@ class KubernetesSettings:
     journal_secret: str = setting("", "Secret whose key `url` is the journal's PostgreSQL URL")
     key_secret: str = setting("", "Secret with `request-id-key`, and `token`; empty: NAME-mlops")
     keys_secret: str = setting("", "Secret with `keys.json`, the API keys; empty: NAME-keys")
-    insecure_no_auth: bool = setting(False, "let everybody call who reaches the pods")
+    insecure_no_auth: bool = setting(False, "serve requests without a key to who reaches the pods")
     volume: str = setting("10Gi", "size of the volume of a SQLite journal")
-    host: str = setting("", "host name under which the world calls; empty: nobody outside does")
+    host: str = setting("", "host name for calls from outside the cluster; empty: none")
     gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")
     ingress_class: str = setting("", "class of that Ingress; empty: the cluster's default")
     allow_from: tuple[str, ...] = setting((), "namespaces that may call beside our own")

@@ -60,7 +60,7 @@ def credential_source(text: str) -> str:
     if text in ("", "environment"):
         return text
     if source not in ("profile", "file") or not name.strip() or _looks_secret(source, name):
-        raise SecretError(f"is no source of credentials: {NO_SECRETS}")
+        raise SecretError(f"is not a source of credentials: {NO_SECRETS}")
     return text
 
 

@@ -88,7 +88,7 @@ def read_worth(text: str) -> float | None:
     if value is not None and not 0 < value < math.inf:
         raise InvalidInputError(
             f"`[report] worth` must be a positive number, not `{text}`.",
-            hint="It is the smallest difference of rewards that anybody would act on.",
+            hint="It is the smallest difference of rewards that would matter.",
         )
     return value
 

@@ -156,7 +156,7 @@ def read_cap(text: str) -> tuple[int, float]:
     # A count per no time would be read as one for all time.
     if not count.strip().isdecimal() or (slash and not read_duration(span)):
         raise InvalidInputError(
-            f"`max_per_key = {text}` is no cap.", hint="Write a number and a time: `1000/1d`."
+            f"`max_per_key = {text}` is not a limit.", hint="Write a number and a time: `1000/1d`."
         )
     return int(count), read_duration(span)
 
@@ -195,7 +195,7 @@ def read_attribution(
         hint = did_you_mean(repeated, names) or f"Use {', '.join(names)}."
         raise InvalidInputError(f"`repeated = {repeated}` is not known.", hint=hint)
     if not max_per_unit.isdecimal():
-        raise InvalidInputError(f"`max_per_unit = {max_per_unit}` is no whole number.")
+        raise InvalidInputError(f"`max_per_unit = {max_per_unit}` is not a whole number.")
     cap, per_s = read_cap(max_per_key)
     return Attribution(
         read_duration(window),

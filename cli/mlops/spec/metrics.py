@@ -133,7 +133,7 @@ RMSE = Family(
 MAE = Family(
     "mlops_mae", "gauge", "Mean absolute error against the truth, since the process started.", _ARM
 )
-LABELS = Family("mlops_labels", "counter", "Truths received that are no numbers.", _ARM)
+LABELS = Family("mlops_labels", "counter", "Labels received that are not numbers.", _ARM)
 CORRECT = Family("mlops_correct_labels", "counter", "Predictions equal to such a truth.", _ARM)
 ACCURACY = Family(
     "mlops_accuracy",

@@ -43,7 +43,9 @@ def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
         names = [name for name in content.schema.names if name not in index]
         columns = {name: _cells(content.column(name)) for name in names}
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
-        raise InvalidInputError(f"it cannot be read: this is no Parquet file: {error}") from error
+        raise InvalidInputError(
+            f"it cannot be read: this is not a Parquet file: {error}"
+        ) from error
     return Table(columns)
 
 

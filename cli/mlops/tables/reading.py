@@ -45,7 +45,7 @@ def read_path(path: Path, signature: Signature | None = None) -> Table:
     """
     data = file_bytes(path)
     if is_parquet(path) and data[:4] != b"PAR1":
-        raise InvalidInputError("it cannot be read: this is no Parquet file")
+        raise InvalidInputError("it cannot be read: this is not a Parquet file")
     return read_bytes(data, signature)
 
 
@@ -105,7 +105,9 @@ def unpacked(data: bytes) -> bytes:
         with _opened(packing, data) as stream:
             plain: bytes = stream.read(MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise InvalidInputError(f"it cannot be read: it is no whole {packing}: {error}") from error
+        raise InvalidInputError(
+            f"it cannot be read: it is not a complete {packing} stream: {error}"
+        ) from error
     if len(plain) > MAX_BYTES:
         raise InvalidInputError(f"it has more than {MAX_BYTES >> 20} MiB when unpacked")
     return plain

@@ -159,7 +159,7 @@ def _failure(
     known = hint_for(tail, env_manager)
     hint = f"{known}. All of its output: {log}" if known else f"All of its output: {log}"
     if code == SIGNALLED + signal.SIGKILL:
-        hint += ". A kill that nobody asked for often means that memory ran out."
+        hint += ". An unexpected kill often means that memory ran out."
     return MlopsError(f"{what}; run {owned.run_id} is {owned.status}.\n{lines}".rstrip(), hint=hint)
 
 

@@ -117,7 +117,7 @@ def _check_options(request: TrainRequest, settings: Settings) -> None:
 def _check_registration(request: TrainRequest, *, several: bool) -> None:
     if several and (request.register or request.alias or request.model):
         raise UsageError(
-            "A sweep that runs elsewhere registers nothing, as nobody compares its trials.",
+            "A sweep that runs elsewhere registers nothing, as its trials are not compared.",
             hint="Leave `--register`, `--alias` and `--model` out.",
         )
 

@@ -67,7 +67,7 @@ def python_for(wanted: str) -> tuple[str, str]:
     >>> python_for("3.12.4")
     ('3.12', '')
     >>> python_for("3.8")[1]
-    'The project wants Python 3.8, and mlops needs 3.11: the job uses that.'
+    'The project needs Python 3.8, and mlops needs 3.11: the job uses that.'
     """
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     try:
@@ -79,7 +79,7 @@ def python_for(wanted: str) -> tuple[str, str]:
     if version >= _OLDEST_PYTHON:
         return ".".join(map(str, version)), ""
     oldest = ".".join(map(str, _OLDEST_PYTHON))
-    note = f"The project wants Python {wanted}, and mlops needs {oldest}: the job uses that."
+    note = f"The project needs Python {wanted}, and mlops needs {oldest}: the job uses that."
     return oldest, note
 
 

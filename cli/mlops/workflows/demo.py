@@ -44,7 +44,7 @@ def new_folder(wanted: Path | None) -> Path:
     if wanted is not None:
         if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
             raise ConflictError(
-                f"`{wanted}` is there already.", hint="Name a folder that is new or empty."
+                f"`{wanted}` exists already.", hint="Name a folder that is new or empty."
             )
         wanted.mkdir(parents=True, exist_ok=True)
         return wanted.resolve()

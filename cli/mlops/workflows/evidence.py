@@ -153,8 +153,8 @@ def declared_since(settings: Settings, report: Report) -> Report:
 def _require_ours(found: Reached) -> None:
     if found.protocol != "mlops":
         raise InvalidInputError(
-            f"{found.url} is no server of ours, and has no report.",
-            hint="If it is, say `--protocol mlops`.",
+            f"{found.url} is not an mlops server, and has no report.",
+            hint="If it is one, use `--protocol mlops`.",
         )
 
 
@@ -174,6 +174,6 @@ def _checked(report: Report, found: Found, source: str) -> Report:
         raise ConflictError(
             f"{source} knows of revision {max(report.revisions, default=0)} of `{report.name}`; by "
             f"the ledger revision {entry.number} is live.",
-            hint="A port-forward ends with its pod: start it anew.",
+            hint="A port-forward ends with its pod: start it again.",
         )
     return report

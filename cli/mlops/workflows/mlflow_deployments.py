@@ -220,7 +220,7 @@ class MlopsDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflo
             flags["tracking.uri"] = mlflow.get_tracking_uri()
         settings = load_settings(self._folder, {key: v for key, v in flags.items() if v})
         if name and deployment_name(settings) != name:
-            raise _refused(f"`{name}` is no name; `{deployment_name(settings)}` would be one.")
+            raise _refused(f"`{name}` is not a name; `{deployment_name(settings)}` would be one.")
         return settings
 
 
@@ -293,7 +293,7 @@ def _same_models(settings: Settings, name: str, config: Mapping[str, Any]) -> De
     if len(spec.arms) == 1:
         return _request(settings, spec.arms[0].model.label, config)
     if {"challenger", "canary"} & set(config):
-        raise _refused("Say with `model_uri` which model the other one is beside.")
+        raise _refused("Name the first model with `model_uri`.")
     return read_request(
         settings,
         arms=[f"{arm.name}={arm.model.label}:{arm.weight!r}" for arm in spec.arms]

@@ -103,7 +103,9 @@ def plan_for(settings: Settings, name: str | None, given: Given) -> TestPlan:
 
 def _check(given: Given) -> None:
     if given.rate is not None and (given.sd is not None or given.mean is not None):
-        raise UsageError("`--rate` is the mean of rewards of 0 and 1: it goes with no `--sd`.")
+        raise UsageError(
+            "`--rate` is the mean of rewards of 0 and 1: it cannot be combined with `--sd`."
+        )
     if given.split and given.arms is not None:
         raise UsageError("`--split` says how many arms there are: it goes without `--arms`.")
     if given.relative and given.lift is None:

@@ -109,7 +109,7 @@ def predict(
                 return _predicted(elsewhere.url if elsewhere else where.name, answer, headers)
             if arm:
                 raise UsageError(
-                    f"`--arm` is for a server of ours; {found.url} speaks `{found.protocol}`."
+                    f"`--arm` is for an mlops server; {found.url} speaks `{found.protocol}`."
                 )
             return _ask_there(found, body)
         except InvalidInputError as error:

@@ -120,7 +120,7 @@ def promote(
         UsageError: `force` without `arm`.
     """
     if force and not arm:
-        raise UsageError("`--force REASON` needs `--arm NAME`: what shall be promoted?")
+        raise UsageError("`--force REASON` needs `--arm NAME`: which arm?")
     found = locate_to_change(settings, name)
     interrupted = None if dry_run else _interrupted(settings, found, "promote")
     if interrupted is not None:

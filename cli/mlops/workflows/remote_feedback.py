@@ -98,7 +98,7 @@ def send_saved_outcome(
     with reached(where) as found:
         if found.protocol == "mlops":
             raise UsageError(
-                f"{found.url} is a server of ours, which knows its answers by their id.",
+                f"{found.url} is an mlops server, which finds its predictions by their id.",
                 hint="`--request-id` instead of `--response`.",
             )
         known = () if truth is None else truths(read_truth(truth))
@@ -126,7 +126,7 @@ def _own_reward(settings: Settings) -> Any:  # noqa: ANN401 - a reward with its 
         return load_reward(name), name
     if settings.origins["feedback.reward"] == "command line":
         raise InvalidInputError(
-            f"A server of ours derives its reward from the truth; `{name}` is not asked for.",
+            f"An mlops server derives the reward from the label; `{name}` is not needed.",
             hint="The reward belongs to the deployment: `mlops deploy --reward`.",
         )
     return None
@@ -135,7 +135,7 @@ def _own_reward(settings: Settings) -> Any:  # noqa: ANN401 - a reward with its 
 def _only_seldon(terms: SeldonTerms) -> None:
     if terms != SeldonTerms():
         raise UsageError(
-            "`--shift` and `--one-model` are for Seldon v1; this is a server of ours.",
+            "`--shift` and `--one-model` are for Seldon v1; this is an mlops server.",
             hint="It takes negative rewards, and knows whom to credit.",
         )
 

@@ -314,7 +314,7 @@ class _Choosing:
     def again(self, unit: str) -> ReplayedChoice:
         rid, stored = self.rid, self.stored
         if rid.forced:
-            return self._told("same", "a tester chose the arm; it counts nowhere", "forced")
+            return self._told("same", "the caller chose the arm; it is not counted", "forced")
         if stored is None:
             # The nonce is in the id, the unit is not.
             if self._spec.sticky_by:

@@ -136,7 +136,7 @@ def _check_settings(settings: Settings) -> None:
         value = getattr(training, key)
         if not re.fullmatch(pattern, value):
             raise InvalidInputError(
-                f"`{value}` is no {key} that Kubernetes takes.",
+                f"`{value}` is no {key} that Kubernetes accepts.",
                 hint=f"It is `{key}` of [training].",
             )
 

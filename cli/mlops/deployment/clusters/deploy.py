@@ -117,7 +117,7 @@ def _begin(ledger: Ledger, intent: Intent, prepared: Prepared) -> None:
     if number != prepared.plan.revision:
         ledger.abandon(number, f"it was prepared as revision {prepared.plan.revision}")
         raise ConflictError(
-            f"Another command deployed `{prepared.plan.after.name}` meanwhile.",
+            f"Another command deployed `{prepared.plan.after.name}` in the meantime.",
             hint="Repeat the command.",
         )
 

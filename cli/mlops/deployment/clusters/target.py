@@ -197,7 +197,7 @@ class ClusterTarget(FilesTarget):
             where = "this machine" if before is None else str(before)
             raise ConflictError(
                 f"Revision {again.like.number} was on {where}; `{spec.name}` is in {place} now.",
-                hint=f"`mlops stop {spec.name}`, then deploy it where it shall be.",
+                hint=f"`mlops stop {spec.name}`, then deploy it where it should be.",
             )
         cluster = open_place(self.settings.cluster, place)
         talk.say("Reading signatures")

@@ -132,7 +132,7 @@ def faults(options: MonitoringSettings) -> Iterator[tuple[str, str]]:
     for key in ("release", "namespace"):
         value = getattr(options, key)
         if value and not _OBJECT.fullmatch(value):
-            yield f"`monitoring.{key}` is no name", "Use lower-case letters, digits and `-`."
+            yield f"`monitoring.{key}` is not a name", "Use lower-case letters, digits and `-`."
 
 
 def _plain(
@@ -180,5 +180,5 @@ def _notes(spec: DeploymentSpec, options: MonitoringSettings, namespace: str) ->
     if len(spec.arms) > 1 and not testable(spec):
         yield (
             f"There is no alert about the sample ratio: with `{spec.sticky_by}` the requests of a "
-            "unit are no independent draws. `mlops report` counts units and tests them."
+            "unit are not independent draws. `mlops report` counts units and tests them."
         )

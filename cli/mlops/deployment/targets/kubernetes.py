@@ -302,7 +302,7 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
         )
     if own.insecure_no_auth and options.auth.issuer:
         yield Refusal(
-            "`kubernetes.insecure_no_auth` lets everybody in, and `[auth]` says who may call",
+            "`kubernetes.insecure_no_auth` needs no key, and `[auth]` says who may call",
             "Leave one of them out.",
         )
     if options.auth.issuer and not options.auth.jwks.startswith("https://"):
@@ -376,7 +376,7 @@ def notes(
 def _who_may_call(spec: DeploymentSpec, options: RenderOptions) -> str:
     if options.kubernetes.insecure_no_auth:
         return (
-            "Whoever reaches the pods may call: `insecure_no_auth` of `[kubernetes]` is on. The "
+            "All who reach the pods may call: `insecure_no_auth` of `[kubernetes]` is on. The "
             "NetworkPolicy lets in what runs in the namespace and in `allow_from`."
         )
     keys = options.kubernetes.keys_secret or f"{spec.name}-keys"

@@ -32,7 +32,7 @@ def version_of(setting: str, value: str, oldest: str) -> Iterator[Refusal]:
     try:
         old = Version(value) < Version(oldest)
     except InvalidVersion:
-        yield Refusal(f"`{setting}` is `{value}`, which is no version", f"Write `{oldest}`.")
+        yield Refusal(f"`{setting}` is `{value}`, which is not a version", f"Write `{oldest}`.")
         return
     if old:
         yield Refusal(f"version {value} of the platform is older than {oldest}", "Upgrade it.")
@@ -58,7 +58,7 @@ def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
     """Refuse what only our own router can do, and models that others serve."""
     if spec.sticky_by:
         yield Refusal(
-            f"{platform} draws an arm anew for every request, so it cannot keep `{spec.sticky_by}` "
+            f"{platform} draws an arm for every request, so it cannot keep `{spec.sticky_by}` "
             "on one",
             "Leave `sticky_by` out; `--router` and `--target kubernetes` have sticky arms.",
         )

@@ -60,7 +60,7 @@ def read_answer(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise strange(f"it is not JSON: {error}") from error
     if not isinstance(document, dict):
-        raise strange("it is no JSON object")
+        raise strange("it is not a JSON object")
     return document
 
 

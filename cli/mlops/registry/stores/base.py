@@ -129,7 +129,7 @@ def parse_location(uri: str) -> Location:
     try:
         parts = urlsplit(uri)
     except ValueError as error:
-        raise InvalidInputError(f"`{uri}` is no URI of a store: {error}.") from error
+        raise InvalidInputError(f"`{uri}` is not the URI of a store: {error}.") from error
     # A single letter is a drive, not a scheme.
     if len(parts.scheme) < 2:
         return Location("file", "", str(Path(uri).expanduser().resolve()))
@@ -159,7 +159,7 @@ def checked(key: str) -> str:
     """
     parts = key.split("/")
     if not key or ".." in parts or "." in parts or "" in parts or "\0" in key:
-        raise InvalidInputError(f"`{key}` is no key of a file in a store.")
+        raise InvalidInputError(f"`{key}` is not a key of a file in a store.")
     return key
 
 

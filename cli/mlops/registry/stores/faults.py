@@ -45,9 +45,9 @@ _MEANING: Mapping[Reason, tuple[type[MlopsError], str]] = {
     "file": (NotFoundError, "`{where}` does not exist"),
     "region": (InvalidInputError, "The bucket of `{where}` is in another region"),
     "clock": (RemoteError, "The clocks of this machine and of the store of `{where}` differ"),
-    "refused": (RemoteError, "Nobody listens at `{endpoint}`, the store of `{where}`"),
+    "refused": (RemoteError, "Nothing listens at `{endpoint}`, the store of `{where}`"),
     "address": (RemoteError, "The host of `{endpoint}`, the store of `{where}`, is not known"),
-    "protocol": (InvalidInputError, "What answers at `{endpoint}` is no store of `{scheme}://`"),
+    "protocol": (InvalidInputError, "What answers at `{endpoint}` is not a store of `{scheme}://`"),
     "tls": (RemoteError, "No secure connection to `{endpoint}`, the store of `{where}`"),
     "timeout": (RemoteError, "The store of `{where}` did not answer in time"),
     "broken": (RemoteError, "The connection to the store of `{where}` broke"),
@@ -84,9 +84,9 @@ _S3_HINTS: Mapping[Reason, str] = {
     "keys": "Check `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, or what `aws configure` "
     "wrote; and that `endpoint_url` of [artifacts] is the store they belong to.",
     "token": "Get new ones: `aws sso login`, or set `AWS_ACCESS_KEY_ID`, "
-    "`AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` anew.",
+    "`AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` again.",
     "permission": "Its policy has to allow s3:ListBucket, s3:GetObject, s3:PutObject and "
-    "s3:DeleteObject there; or set `AWS_PROFILE` to somebody who may.",
+    "s3:DeleteObject there; or set `AWS_PROFILE` to a user who may.",
     "bucket": "`aws s3 mb s3://{bucket}{endpoint_option}`, or set another `root` of [artifacts].",
 }
 _GS_HINTS: Mapping[Reason, str] = {

@@ -68,6 +68,6 @@ def _of_google(access: Access, where: str) -> Values:
 
 def _no_key_file(path: str) -> MlopsError:
     return InvalidInputError(
-        f"`{path}` is no key file of Google's: it is not JSON.",
+        f"`{path}` is not a key file of Google: it is not JSON.",
         hint="`gcloud iam service-accounts keys create FILE --iam-account=…` makes one.",
     )

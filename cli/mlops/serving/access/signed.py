@@ -178,7 +178,7 @@ def _documents(text: bytes) -> list[dict[str, Any]]:
     try:
         keys = json.loads(text)["keys"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidInputError("What the issuer answers is no JWKS document.") from error
+        raise InvalidInputError("The issuer's answer is not a JWKS document.") from error
     return [each for each in keys if isinstance(each, dict)] if isinstance(keys, list) else []
 
 

@@ -86,14 +86,14 @@ def find_sweep(client: MlflowClient, experiment: str, wanted: str) -> Run:
         )
         if not found:
             raise NotFoundError(
-                "There is no sweep to go on with.", hint="`mlops train -P alpha=0.1,0.5` is one."
+                "There is no sweep to resume.", hint="`mlops train -P alpha=0.1,0.5` is one."
             )
         return found[0]
     run = client.get_run(wanted)
     if SWEEP_TAG not in run.data.tags:
         parent = run.data.tags.get(PARENT_TAG)
         raise InvalidInputError(
-            f"The run `{wanted}` is no sweep.",
+            f"The run `{wanted}` is not a sweep.",
             hint=f"It is a trial of `{parent}`." if parent else "Give the parent run's id.",
         )
     return run

@@ -84,7 +84,7 @@ def sweep(order: SweepOrder, settings: Settings, progress: Progress) -> SweepRes
     Raises:
         UsageError: The options contradict each other.
         InvalidInputError: The axes are no grid, or no completed trial has the metric.
-        NotFoundError: There is no sweep to go on with.
+        NotFoundError: There is no sweep to resume.
         ConflictError: Another command is at it.
         KeyboardInterrupt: We were asked to stop; the sweep can be gone on with.
     """

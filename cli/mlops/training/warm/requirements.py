@@ -69,7 +69,7 @@ def install(place: Path, project: Path) -> str:
     """
     reason = missing_hook()
     if reason:
-        return f"requirements are inferred anew for every model: {reason}"
+        return f"requirements are inferred again for every model: {reason}"
     from mlflow.utils import environment
 
     infer: Infer = environment._infer_requirements

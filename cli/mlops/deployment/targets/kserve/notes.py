@@ -28,7 +28,7 @@ def notes(
         )
     if len(spec.arms) > 1 and not options.cluster.router:
         yield (
-            "KServe takes no feedback and keeps nobody on one arm. With `--router` our server in "
+            "KServe takes no feedback and has no sticky arms. With `--router` our server in "
             "front of it does, and has the report; so does `--target kubernetes`."
         )
     if options.cluster.router:

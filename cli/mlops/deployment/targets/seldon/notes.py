@@ -93,7 +93,7 @@ def _reward_notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]
     if server_of(options) == "mlops":
         yield (
             "Feedback is counted by each arm's server (`/metrics`, a reward of 0 and negative ones "
-            "too) and kept nowhere, so `mlops report` knows nothing of it. With `--router` it does."
+            "too) and not kept, so `mlops report` knows nothing of it. With `--router` it does."
         )
         return
     yield (
