@@ -6,11 +6,16 @@ talking to a cluster happen around it, once for all of them. `mlops.deployment.d
 opens one by its name.
 """
 
-from collections.abc import Callable
-from typing import Any
+from __future__ import annotations
 
-from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, RenderTarget
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mlops.plugins import Plugins
+
+if TYPE_CHECKING:
+    from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, RenderTarget
 
 #: A `Target` each, or a `RenderTarget`, from which one is made.
 TARGETS: Plugins[Callable[..., Any]] = Plugins(
@@ -29,8 +34,17 @@ TARGETS: Plugins[Callable[..., Any]] = Plugins(
 
 def platform_of(target: str) -> Platform:
     """Return what is known of the platform of a target."""
+    from mlops.deployment.targets.base import Platform
+
     found: Platform = getattr(TARGETS.load(target), "platform", Platform())
     return found
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class
+    # On use: a status of this machine needs none of what renders manifests.
+    if name not in __all__:
+        raise AttributeError(f"module `mlops.deployment.targets` has no attribute `{name}`")
+    return getattr(import_module("mlops.deployment.targets.base"), name)
 
 
 __all__ = ["TARGETS", "Platform", "RenderOptions", "RenderTarget", "Rendered", "platform_of"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from mlops.errors import InvalidInputError
-from mlops.registry.details import Details
 from mlops.settings.schema import (
     AuthSettings,
     ClusterSettings,
@@ -18,6 +17,10 @@ from mlops.settings.schema import (
     SeldonSettings,
 )
 from mlops.spec.deployment import DeploymentSpec
+
+if TYPE_CHECKING:
+    # A status of this machine imports this module, and none of that.
+    from mlops.registry.details import Details
 
 
 @dataclass(frozen=True, slots=True)
