@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mlops.commands.arguments import NoPreflight
 from mlops.commands.command_line import Command
+from mlops.commands.options import train_registry as registry
+from mlops.commands.options import train_run as run
+from mlops.commands.options import train_sweep as sweep
 from mlops.commands.output import Json, next_steps, plain, show
 from mlops.commands.sweep import render_sweep
 from mlops.commands.training_elsewhere import render_remote, render_training
@@ -23,9 +26,6 @@ if TYPE_CHECKING:
 
     from mlops.training import TrainResult
 
-_REGISTRY = "Registry"
-_SWEEP = "Sweep"
-_ELSEWHERE = "Kubernetes and Databricks"
 _RUN_ID = re.compile(r"[0-9a-f]{32}|last")
 _NEWEST = "last"
 
@@ -44,198 +44,37 @@ class TrainCommand(Command):
 
 
 def train(
-    project: Annotated[
-        str,
-        typer.Argument(help="Folder with an MLproject, or a git URI, optionally with #SUBFOLDER."),
-    ] = ".",
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-P",
-            "--param",
-            metavar="NAME=VALUE",
-            help="Parameter of the entry point, or @FILE; repeatable. Several numbers or choices "
-            "(`0.1,0.5`, `lin:0..1:5`, `log:0.001..10:8`) are a sweep.",
-        ),
-    ] = None,
-    from_run: Annotated[
-        str,
-        typer.Option(
-            metavar="RUN_ID", show_default=False,
-            help="Repeat a run: its code version and its parameters, except those of `-P`.",
-        ),
-    ] = "",
-    entry_point: Annotated[
-        str, typer.Option("-e", "--entry", help="Entry point, or a script in the project.")
-    ] = "main",
-    experiment: Annotated[
-        str,
-        typer.Option(help="MLflow experiment.", show_default="the project's name"),
-    ] = "",
-    env_manager: Annotated[
-        str,
-        typer.Option(
-            metavar="auto|local|uv|virtualenv|conda",
-            help="Environment of the run.",
-            show_default="auto",
-        ),
-    ] = "",
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            metavar="local|ray|kubernetes|databricks",
-            help="Where runs execute; kubernetes only writes manifests.",
-            show_default="local",
-        ),
-    ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Ray cluster, for example ray://head:10001.",
-            show_default="one on this machine",
-        ),
-    ] = None,
-    require_clean: Annotated[
-        bool,
-        typer.Option(
-            "--require-clean", help="Refuse tracked files that differ from the git commit."
-        ),
-    ] = False,
-    refuse_untracked: Annotated[
-        bool,
-        typer.Option(
-            "--refuse-untracked",
-            help="As --require-clean, and refuse files that git does not track, too.",
-        ),
-    ] = False,
-    register: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Registered model to make a version of.",
-            show_default="the project's name",
-            rich_help_panel=_REGISTRY,
-        ),
-    ] = "",
-    no_register: Annotated[
-        bool,
-        typer.Option("--no-register", help="Register nothing.", rich_help_panel=_REGISTRY),
-    ] = False,
-    model: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Which model to register, if the run logs several.",
-            show_default=False,
-            rich_help_panel=_REGISTRY,
-        ),
-    ] = "",
-    alias: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Alias for the new version.",
-            show_default=False,
-            rich_help_panel=_REGISTRY,
-        ),
-    ] = "",
-    grid: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--grid", metavar="NAME=A,B", rich_help_panel=_SWEEP,
-            help="Several values of a parameter of any type; repeatable.",
-        ),
-    ] = None,
-    sampler: Annotated[
-        Literal["grid", "random", "tpe"] | None,
-        typer.Option(
-            "--sweep", show_default=False, rich_help_panel=_SWEEP,
-            help="How points are chosen; several values of a parameter make a grid.",
-        ),
-    ] = None,
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            "--trials", min=1, show_default="20", rich_help_panel=_SWEEP,
-            help="Number of trials of a sampler.",
-        ),
-    ] = None,
-    minimize: Annotated[
-        str,
-        typer.Option(metavar="METRIC", show_default=False, rich_help_panel=_SWEEP,
-                     help="Metric to minimise."),
-    ] = "",
-    maximize: Annotated[
-        str,
-        typer.Option(metavar="METRIC", show_default=False, rich_help_panel=_SWEEP,
-                     help="Metric to maximise."),
-    ] = "",
-    jobs: Annotated[
-        int,
-        typer.Option("-j", "--jobs", min=1, rich_help_panel=_SWEEP,
-                     help="Number of trials that run at a time."),
-    ] = 1,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, show_default=False, rich_help_panel=_SWEEP,
-                     help="Seed of the sampler, to repeat the same trials."),
-    ] = None,
-    prune: Annotated[
-        bool | None,
-        typer.Option(
-            "--prune/--no-prune", show_default=False, rich_help_panel=_SWEEP,
-            help="Stop trials whose metric is worse than the median at the same step. By default "
-            "on for a sampler, off for a grid.",
-        ),
-    ] = None,
-    resume: Annotated[
-        str,
-        typer.Option(
-            metavar="[RUN_ID]", show_default=False, rich_help_panel=_SWEEP,
-            help="Resume a sweep that was stopped; the newest if no run is named.",
-        ),
-    ] = "",
-    best: Annotated[
-        bool,
-        typer.Option("--best", rich_help_panel=_SWEEP, help="Register the best trial only."),
-    ] = False,
-    html: Annotated[
-        str,
-        typer.Option(metavar="FILE", show_default=False, rich_help_panel=_SWEEP,
-                     help="Write the sweep as a page with charts."),
-    ] = "",
-    tags: Annotated[
-        list[str] | None,
-        typer.Option("--tag", metavar="NAME=VALUE", help="Tag of every run; repeatable."),
-    ] = None,
-    render: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR|-", show_default="train/NAME", rich_help_panel=_ELSEWHERE,
-            help="Where `--backend kubernetes` writes; - is standard output.",
-        ),
-    ] = None,
-    image: Annotated[
-        str | None,
-        typer.Option(show_default=False, rich_help_panel=_ELSEWHERE,
-                     help="Image with the project, its packages and mlops."),
-    ] = None,
-    namespace: Annotated[
-        str | None,
-        typer.Option("-n", "--namespace", show_default="kubectl's", rich_help_panel=_ELSEWHERE,
-                     help="Namespace of the Job."),
-    ] = None,
-    backend_config: Annotated[
-        str,
-        typer.Option(metavar="FILE", show_default=False, rich_help_panel=_ELSEWHERE,
-                     help="JSON file with the cluster that `--backend databricks` starts."),
-    ] = "",
-    follow: Annotated[
-        bool,
-        typer.Option("--follow", rich_help_panel="Output",
-                     help="Show everything the script prints, as it prints it; not of sweeps."),
-    ] = False,
+    project: run.Project = ".",
+    parameters: run.Parameters = None,
+    from_run: run.FromRun = "",
+    entry_point: run.EntryPoint = "main",
+    experiment: run.Experiment = "",
+    env_manager: run.EnvManager = "",
+    backend: run.Backend = None,
+    ray_address: run.RayAddress = None,
+    require_clean: run.RequireClean = False,
+    refuse_untracked: run.RefuseUntracked = False,
+    register: registry.Register = "",
+    no_register: registry.NoRegister = False,
+    model: registry.Model = "",
+    alias: registry.Alias = "",
+    grid: sweep.Grid = None,
+    sampler: sweep.Sampler = None,
+    trials: sweep.Trials = None,
+    minimize: sweep.Minimize = "",
+    maximize: sweep.Maximize = "",
+    jobs: sweep.Jobs = 1,
+    seed: sweep.Seed = None,
+    prune: sweep.Prune = None,
+    resume: sweep.Resume = "",
+    best: sweep.Best = False,
+    html: sweep.Html = "",
+    tags: run.Tags = None,
+    render: run.Render = None,
+    image: run.Image = None,
+    namespace: run.Namespace = None,
+    backend_config: run.BackendConfig = "",
+    follow: run.Follow = False,
     no_preflight: NoPreflight = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
