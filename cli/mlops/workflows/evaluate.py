@@ -9,10 +9,8 @@ from typing import Any
 
 import orjson
 
-from mlops.deployment.clusters.locate import locate
 from mlops.deployment.isolation import isolate
-from mlops.deployment.journals import open_journal
-from mlops.deployment.runtime_files import places, read_server_state
+from mlops.deployment.locate import locate
 from mlops.errors import InvalidInputError, UsageError
 from mlops.evaluation.agreement import evaluate_by_agreement
 from mlops.evaluation.base import Evaluation
@@ -33,7 +31,7 @@ from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm
 from mlops.spec.model import ModelVersion
-from mlops.workflows.evidence import check_readable
+from mlops.workflows.evidence import open_evidence
 
 
 def evaluated_policy(
@@ -96,10 +94,7 @@ def evaluated_model(
 @contextlib.contextmanager
 def _journal(settings: Settings, name: str | None) -> Iterator[SqlJournal]:
     found = locate(settings, name)
-    if found.place is not None:
-        check_readable(settings, found.name, found.place)
-    state = None if found.place else read_server_state(places(settings, found.name))
-    journal = open_journal(settings, found.name, state)
+    journal, _ = open_evidence(settings, found)
     try:
         yield journal
     finally:
