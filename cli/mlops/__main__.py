@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from mlops.commands.readers import prepare_for_readers
 from mlops.errors import MlopsError, UsageError, of_system
 
 _INTERRUPTED = 130
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,6 +54,14 @@ def run(words: list[str]) -> int:
         if known is None:
             raise
         return _fail(known, words)
+    except (UnicodeEncodeError, TypeError):
+        # Bytes that are no UTF-8 come as halves of surrogate pairs, which neither a database nor
+        # JSON takes (orjson raises a TypeError).
+        odd = next((each for each in words if _SURROGATE.search(each)), None)
+        if odd is None:
+            raise
+        shown = odd.encode(errors="surrogateescape").decode(errors="backslashreplace")
+        return _fail(UsageError(f"`{shown}` is not UTF-8.", hint="Write it in UTF-8."), words)
     except (KeyboardInterrupt, typer.Abort):
         result = _INTERRUPTED
     if result == _INTERRUPTED:

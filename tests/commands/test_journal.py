@@ -149,3 +149,12 @@ def test_a_journal_that_is_too_large_is_told(busy: Shop) -> None:
     wait_until(told, 120)
     assert "journal takes" in strict.ok("status").out
     assert "more than `[journal] max_mb`" in strict.ok("logs").out
+
+
+def test_a_reason_that_is_not_utf8(busy: Shop) -> None:
+    request_id, _ = busy.ask()
+    busy.post("/feedback", {"request_id": request_id, "truth": 6.0})
+    # As the system hands over what a terminal in Latin-1 sends.
+    said = busy.run("journal", "void", "--request-id", request_id, "--reason", "caf\udce9")
+    assert said.code == 2
+    assert r"`caf\xe9` is not UTF-8" in said.err

@@ -181,7 +181,8 @@ def test_a_server_is_found_without_its_file(shop: Shop) -> None:
         other.unlink()
 
 
-def test_a_server_that_does_not_answer(shop: Shop) -> None:
+def test_a_server_that_does_not_answer(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlops.client.connection._ALIVE_S", 0.5)
     os.kill(shop.state.pid, signal.SIGSTOP)
     try:
         started = time.monotonic()
@@ -196,6 +197,11 @@ def test_a_server_that_does_not_answer(shop: Shop) -> None:
             assert (said.code, said.error["code"]) == (6, "remote"), said.out
             assert f"kill -9 {shop.state.pid}" in said.error["hint"]
             assert time.monotonic() - started < 20
+        rows = ("--data", str(shop.folder / "data" / "customers.csv"))
+        for asking in (("predict", *rows), ("feedback", *rows, "--truth-column", "quality")):
+            said = shop.run(*asking, "--json")
+            assert said.code == 6, said.out
+            assert "does not answer within 0.5 s" in said.error["message"]
     finally:
         os.kill(shop.state.pid, signal.SIGCONT)
     (found,) = shop.ok("status", "--json").document["deployments"]

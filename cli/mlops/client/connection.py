@@ -24,6 +24,8 @@ from mlops.client.urls import split_url
 from mlops.errors import InvalidInputError, RemoteError
 
 _TIMEOUT_S = 60.0
+# A server that is only busy says within it that it lives.
+_ALIVE_S = 10.0
 # Between attempts of what may be sent twice.
 _PAUSES_S = (0.5, 2.0)
 
@@ -37,7 +39,8 @@ class Connection:
         headers: Sent with every request.
         tls: How to check a server of `https`; None as the system does.
         timeout_s: Seconds to wait for a connection, and for each part of an answer.
-        here: Whether the server is one of this machine that `mlops status` knows.
+        here: Whether the server is one of this machine that `mlops status` knows; that it hangs is
+            then found out within seconds, however long a prediction may take.
 
     Raises:
         InvalidInputError: The URL is not http or https, or holds credentials.
@@ -156,9 +159,25 @@ class Connection:
         where = f"{self._prefix}{path}"
         return Answer(response.status, fields, text, self._url, where, self._here)
 
+    def _find_alive(self) -> None:
+        """Open the connection and have the server say that it lives."""
+        self._http.timeout = min(_ALIVE_S, self._timeout_s)
+        try:
+            self._http.request("GET", f"{self._prefix}/v2/health/live")
+            self._http.getresponse().read()
+        except TimeoutError as error:
+            self._http.close()
+            raise no_answer(self._url, error, self._http.timeout, here=True) from error
+        finally:
+            self._http.timeout = self._timeout_s
+        if self._http.sock is not None:
+            self._http.sock.settimeout(self._timeout_s)
+
     def _send(
         self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
     ) -> http.client.HTTPResponse:
+        if self._here and self._http.sock is None:
+            self._find_alive()
         idle = self._http.sock
         # Between two answers a server says nothing; if there is something to read, it is the end.
         if idle is not None and select.select([idle], [], [], 0)[0]:

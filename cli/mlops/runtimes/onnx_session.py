@@ -8,6 +8,7 @@ Specification: https://onnxruntime.ai/docs/api/python/api_summary.html, SessionO
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +25,10 @@ from mlops.runtimes.table import Table, TableBuilder, is_tabular
 
 _Array = np.ndarray[Any, Any]
 _SINGLE_MAX = float(np.finfo(np.float32).max)
+
+_PREFIX = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_MIXED = "bound to different types"
+_LONGEST = 100
 
 
 class OnnxRuntime(Runtime):
@@ -166,7 +171,22 @@ def _sessions(onnxruntime: Any, contents: list[bytes]) -> list[Any]:  # noqa: AN
                 onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             )
         except Exception as error:  # noqa: BLE001 - its exceptions have no common class
-            reason = " ".join(str(error).split())[:200]
+            reason = _why(str(error))
     if not sessions:
         raise UnsuitableError(f"ONNX Runtime refuses it: {reason}")
     return sessions
+
+
+def _why(text: str) -> str:
+    """Return what a person needs of an error of ONNX Runtime's.
+
+    >>> _why("[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model. Error: Duplicate")
+    'This is an invalid model'
+    >>> _why("[ONNXRuntimeError] : 1 : FAIL : Type Error: Type parameter (T) of Optype (Concat) "
+    ...      "bound to different types (tensor(float) and tensor(string)")
+    'its converter mixed types of columns'
+    """
+    if _MIXED in text:
+        return "its converter mixed types of columns"
+    line = _PREFIX.sub("", " ".join(text.split()))
+    return line.partition(". ")[0][:_LONGEST]
