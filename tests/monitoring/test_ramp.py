@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mlops.consumers.base import Batch, Context
 from mlops.errors import ConflictError, NotFoundError
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
@@ -19,6 +20,7 @@ from mlops.monitoring.verdict_metric import verdict_json
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import to_dict
 from mlops.spec.ramp import Ramp
+from mlops.workflows.auto_ramp import AutoRamp
 from tests.monitoring.journals import START_MS, spec_of
 
 _MINUTE_MS = 60_000
@@ -59,7 +61,7 @@ def fill(
     """Write a ramp into a journal, ten minutes each; return when it ends."""
     rng = np.random.default_rng(seed)
     now_ms, before = START_MS, 0
-    plan = Ramp(_STEPS, every_s=300.0, advance=advance)  # type: ignore[arg-type]
+    plan = Ramp(_STEPS, every_s=300.0, advance=advance, auto=True)  # type: ignore[arg-type]
     units: dict[int, int] = {}
     for number, step in enumerate(steps, start=1):
         share = step.percent / 100
@@ -237,3 +239,35 @@ def test_a_controller_reads_numbers(
         look = look_at_ramp(journal)
         again = _through_json(look)
         assert (again.decision, again.evidence) == (look.decision, look.evidence)
+
+
+@pytest.mark.parametrize(
+    ("step", "moves"),
+    [
+        (Step(25.0, 300, errors=(0.0, 0.5)), True),
+        (Step(25.0, 20), False),
+        (Step(25.0, 300, errors=(0.0, 0.5), ramp=False), False),
+    ],
+)
+def test_beside_the_server_it_is_moved_by_the_command(
+    journal: SqlJournal, step: Step, moves: bool
+) -> None:
+    fill(journal, [step])
+    asked: list[Sequence[str]] = []
+    answers = [(6, '{"error": {"message": "MLflow is away."}}', ""), (1, "", "Killed"), (0, "", "")]
+
+    def run(words: Sequence[str]) -> tuple[int, str, str]:
+        asked.append(words)
+        return answers[len(asked) - 1]
+
+    now = iter(range(0, 1_000, 100))
+    context = Context("wine", journal, {})
+    consumer = AutoRamp(context, run=run, clock=lambda: float(next(now)))
+    nothing = Batch(journal.decisions(0, 0, 1), [])
+    warnings = [consumer.consume(nothing).warning for _ in range(3)]
+    assert asked == [["ramp", "wine", "--exit-zero", "--json"]] * (3 if moves else 0)
+    if moves:
+        said = "`mlops ramp wine` failed, and is tried again: "
+        assert warnings == [f"{said}MLflow is away.", f"{said}Killed", ""]
+    else:
+        assert warnings == ["", "", ""]

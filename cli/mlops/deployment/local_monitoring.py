@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 from mlops.deployment.manifest_files import RenderedFile, default_folder, put_files
 from mlops.deployment.option_rules import check_extras
 from mlops.deployment.prometheus.files import faults, on_machine
+from mlops.deployment.rollouts import ROLLOUTS
 from mlops.deployment.targets.base import Refusal, refuse
+from mlops.errors import UsageError
 from mlops.settings import Settings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.server import ServerState
@@ -17,10 +19,15 @@ def check_watching(settings: Settings) -> None:
     """Refuse extras and settings that mean nothing, before anything is deployed.
 
     Raises:
-        UsageError: There is no such extra.
+        UsageError: There is no such extra, or it is about a cluster.
         InvalidInputError: A setting of `[monitoring]` is wrong.
     """
     check_extras(settings)
+    if ROLLOUTS in settings.cluster.extras:
+        raise UsageError(
+            "`--with rollouts` is about a cluster, and `--target local` is this machine.",
+            hint="Add `--target kubernetes`; here `mlops ramp` and `--auto` move a canary.",
+        )
     refuse("There can be no monitoring", (Refusal(*fault) for fault in faults(settings.monitoring)))
 
 

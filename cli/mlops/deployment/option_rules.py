@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from mlops.deployment.prometheus.files import MONITORING
+from mlops.deployment.rollouts import ROLLOUTS
 from mlops.deployment.targets import TARGETS, platform_of
 from mlops.deployment.targets.contract import FILES, SERVER, OptionGroup
 from mlops.errors import UsageError, did_you_mean, one_of
@@ -13,7 +14,7 @@ from mlops.settings.needs import DeploymentSettings
 from mlops.settings.schema import SECTIONS, keys
 
 #: What `--with` and `extras` of `[cluster]` may name.
-EXTRAS = (MONITORING,)
+EXTRAS = (MONITORING, ROLLOUTS)
 #: In place of a folder: standard output.
 STDOUT = "-"
 

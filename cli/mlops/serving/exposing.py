@@ -10,8 +10,8 @@ Text format: https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -34,14 +34,16 @@ LATE = "late"
 _FATES = (*(fate.value for fate in Fate), LATE)
 
 
-def expose(deployment: str, counts: Counts) -> bytes:
+def expose(deployment: str, counts: Counts, verdict: Mapping[Family, float]) -> bytes:
     """Write every series in Prometheus' text format.
 
     Args:
         deployment: Name of the deployment, a label of every series.
         counts: What was counted.
+        verdict: Families of one series that no process counts.
     """
     registry = CollectorRegistry(auto_describe=False)
+    counts = replace(counts, single={**counts.single, **verdict})
     registry.register(_Collector(deployment, counts))
     return generate_latest(registry)
 

@@ -101,16 +101,19 @@ class Metrics:
             weights=self._weights,
         )
 
-    def expose(self, counts: Counts | None = None) -> bytes:
+    def expose(
+        self, counts: Counts | None = None, verdict: Mapping[Family, float] | None = None
+    ) -> bytes:
         """Write every series in Prometheus' text format.
 
         Args:
             counts: What to write; what was counted here by default.
+            verdict: Families of the verdict, which one process knows for all.
         """
         if counts is not None:
-            return expose(self._deployment, counts)
+            return expose(self._deployment, counts, verdict or {})
         with self.lock:
-            return expose(self._deployment, self.counts())
+            return expose(self._deployment, self.counts(), verdict or {})
 
 
 def _of(counters: dict[Key, ArmCounters], key: Key) -> ArmCounters:

@@ -43,6 +43,7 @@ from mlops.serving.dataplane import DataPlane
 from mlops.serving.description import check_known, describe, is_ready
 from mlops.serving.examples import Examples, example_outcome, make_examples
 from mlops.serving.metrics import Metrics
+from mlops.serving.report import VerdictGauge
 from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import plain_path
 
@@ -100,6 +101,7 @@ class Pages:
         self._report = report
         self._evidence = evidence
         self._verdict = verdict
+        self._gauge = VerdictGauge(verdict, self._is_watched) if verdict else None
         self._counts = counts
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
@@ -184,7 +186,13 @@ class Pages:
 
     async def _expose(self, request: Request) -> Response:
         counts = await self._counts() if self._counts else None
-        return Response(self._metrics.expose(counts), media_type=_METRICS_TYPE)
+        verdict = self._gauge() if self._gauge else None
+        return Response(self._metrics.expose(counts, verdict), media_type=_METRICS_TYPE)
+
+    def _is_watched(self) -> bool:
+        """Whether guardrails are declared for what is live."""
+        spec = self._plane.live.served.revision.spec
+        return len(spec.arms) > 1 and bool(spec.analysis.guardrails)
 
     async def _v1_models(self, request: Request) -> Response:
         return JSONResponse({"models": [self._name]})

@@ -9,13 +9,18 @@ first looks at it, not when the server starts.
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
+from mlops.errors import MlopsError
 from mlops.journal.base import Journal
 from mlops.plugins import Plugins
+from mlops.spec.metrics import GUARDRAILS, VERDICT, Family
 
+_LOG = logging.getLogger(__name__)
 # A page is served again this long without reading the journal; and, where the journal is so large
 # that reading it takes long, until the pause is this many times as long as the work.
 _KEPT_S = 2.0
@@ -104,3 +109,36 @@ class LiveReport:
         return self._load()(
             self._journal, alpha=self._alpha, baseline=self._baseline, live=True, ask=self._ask
         )
+
+
+class VerdictGauge:
+    """The verdict in numbers, for whoever scrapes: as it was at the scrape before.
+
+    A scrape does not wait for it, and without guardrails nothing is computed.
+
+    Args:
+        verdict: Writes `/verdict.json`.
+        wanted: Whether what is live has a verdict to watch.
+    """
+
+    def __init__(self, verdict: Callable[[], Awaitable[str]], wanted: Callable[[], bool]) -> None:
+        self._verdict = verdict
+        self._wanted = wanted
+        self._known: dict[Family, float] = {VERDICT: 0.0, GUARDRAILS: 0.0}
+        self._renewing: asyncio.Task[None] | None = None
+
+    def __call__(self) -> dict[Family, float]:
+        """Return what is known, and begin to find out what is so now."""
+        if not self._wanted():
+            return {VERDICT: 0.0, GUARDRAILS: 0.0}
+        if self._renewing is None or self._renewing.done():
+            self._renewing = asyncio.create_task(self._renew())
+        return self._known
+
+    async def _renew(self) -> None:
+        try:
+            said = json.loads(await self._verdict())
+        except MlopsError as error:
+            _LOG.info("no verdict for `/metrics`: %s", error.message)
+            return
+        self._known = {VERDICT: said["result"], GUARDRAILS: said["guardrails"]}

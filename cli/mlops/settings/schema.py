@@ -317,7 +317,7 @@ class ClusterSettings:
     ephemeral_storage: str = setting(
         "4Gi", "disk for the models and temporary files of a server, reserved and the limit"
     )
-    extras: tuple[str, ...] = setting((), "what is rendered too, as `--with`: monitoring")
+    extras: tuple[str, ...] = setting((), "what is rendered too, as `--with`: monitoring, rollouts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +328,9 @@ class MonitoringSettings:
     release: str = setting("", "label `release` by which a Prometheus selects objects, if it does")
     namespace: str = setting("monitoring", "namespace of Prometheus, let in to the pods")
     interval: str = setting("30s", "how often the servers are scraped")
+    prometheus: str = setting(
+        "http://prometheus-operated.monitoring:9090", "where Flagger asks Prometheus"
+    )
     secured: bool = setting(True, "Prometheus sends the `token` of the key's Secret")
     max_errors: float = setting(0.05, "share of failed requests of an arm that is too many")
     max_latency_ms: int = setting(1000, "milliseconds beyond which 1 request in 100 is too slow")

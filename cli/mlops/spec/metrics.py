@@ -215,6 +215,19 @@ CONSUMER_DROPPED = Family(
     "mlops_consumer_dropped", "counter", "Events a consumer left out to sample.", _CONSUMER
 )
 
+VERDICT = Family(
+    "mlops_verdict",
+    "gauge",
+    "1 go on, 0 not decided, -1 stop: as /verdict.json, where guardrails are declared.",
+    _SERVER,
+)
+GUARDRAILS = Family(
+    "mlops_guardrails",
+    "gauge",
+    "1 all kept, 0 not known, -1 one is broken, where guardrails are declared.",
+    _SERVER,
+)
+
 #: Every family, in the order in which they are documented.
 FAMILIES = (
     REQUESTS,
@@ -258,4 +271,6 @@ FAMILIES = (
     CONSUMER_SENT,
     CONSUMER_FAILED,
     CONSUMER_DROPPED,
+    VERDICT,
+    GUARDRAILS,
 )

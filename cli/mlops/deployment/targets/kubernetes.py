@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import SplitResult
 
 from mlops.deployment.prometheus.files import MONITORING, Watching, faults, in_cluster
+from mlops.deployment.rollouts import ROLLOUTS, rollout_files
 from mlops.deployment.targets import egress, sources
 from mlops.deployment.targets.base import Platform, Refusal, Rendered, RenderOptions, refuse
 from mlops.deployment.targets.egress import ModelServers
@@ -106,18 +107,23 @@ def kustomization(files: list[str]) -> str:
 
 
 def watching(spec: DeploymentSpec, options: RenderOptions, service: str) -> Watching:
-    """Return what `--with monitoring` adds about our server; nothing where nobody asked.
+    """Return what `--with` adds about our server; nothing where nobody asked.
 
     Args:
         spec: What is deployed.
         options: How.
         service: Manifest of the Service in front of our server.
     """
-    if MONITORING not in options.cluster.extras:
-        return Watching({}, {}, ())
-    secured = options.monitoring.secured and not options.kubernetes.insecure_no_auth
-    monitoring = replace(options.monitoring, secured=secured)
-    return in_cluster(spec, monitoring, service, _key_secret(spec, options))
+    extras, open_to_all = options.cluster.extras, options.kubernetes.insecure_no_auth
+    seen, secret = Watching({}, {}, ()), _key_secret(spec, options)
+    if MONITORING in extras:
+        secured = options.monitoring.secured and not open_to_all
+        seen = in_cluster(spec, replace(options.monitoring, secured=secured), service, secret)
+    if ROLLOUTS in extras:
+        token, place = "" if open_to_all else secret, options.cluster.namespace
+        files = rollout_files(spec.name, place, options.monitoring, token)
+        seen = replace(seen, beside={**seen.beside, **files})
+    return seen
 
 
 def _key_secret(spec: DeploymentSpec, options: RenderOptions) -> str:

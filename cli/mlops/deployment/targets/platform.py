@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from packaging.version import InvalidVersion, Version
 
-from mlops.deployment.prometheus.files import MONITORING
 from mlops.deployment.targets.base import Refusal, RenderOptions
 from mlops.deployment.targets.images import MLSERVER, contents, unable
 from mlops.errors import one_of
@@ -83,7 +82,7 @@ def no_monitoring(options: RenderOptions, platform: str, own: str) -> Iterator[R
         platform: The platform's name.
         own: What it has of its own, and how that is scraped.
     """
-    if MONITORING in options.cluster.extras:
+    if options.cluster.extras:
         yield Refusal(
             f"{platform} splits the traffic itself and counts neither rewards nor what each arm "
             "should have got, so our alerts and dashboard would be empty",

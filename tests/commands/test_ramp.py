@@ -1,0 +1,142 @@
+"""`mlops ramp` and `mlops promote --auto`, against a server."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mlops.registry import open_registry
+from tests.commands.schemas import fits
+from tests.fixtures_deployment import Shop, even_requests, open_shop, wait_until
+from tests.fixtures_training import TrainedWine
+
+_CANARY = ("deploy", "--model", "wine/1", "--canary", "wine/2=50")
+_PLAN = ("--reward", "given", "--reward-range", "0..1", "--guardrail", "reward=0.4")
+_RAMP = (*_CANARY, "--ramp", "50,60,100", "--every", "1s", *_PLAN)
+_AUTO_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def market(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A project whose deployment each test sets up."""
+    opened = open_shop(trained_wine, tmp_path_factory.mktemp("market") / "wine")
+    yield opened
+    opened.close()
+
+
+def reward(shop: Shop, requests: Iterator[tuple[str, str]], of_canary: float) -> None:
+    for number, (request_id, arm) in enumerate(requests):
+        mean = of_canary if arm == "wine-2" else 0.8
+        told = {"request_id": request_id, "reward": mean + (number % 7) / 50}
+        shop.post("/feedback", told)
+
+
+def verdict(shop: Shop) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{shop.state.url}/verdict.json", timeout=60) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+    return found
+
+
+def weights(shop: Shop) -> list[float]:
+    live = shop.ledger.live()
+    assert live is not None
+    return [arm.weight for arm in live.intent.spec.arms]
+
+
+def test_a_good_canary_gets_everything(market: Shop) -> None:
+    plan = market.ok(*_RAMP, "--dry-run", "--json").document
+    assert plan["plan"]["after"]["ramp"]["steps"] == [50.0, 60.0, 100.0]
+    assert "ramp 50, 60, 100 % every 1s if not worse" in market.ok(*_RAMP).out
+    said = market.run("ramp", "--json")
+    assert (said.code, said.document["outcome"]) == (11, "waiting")
+    fits("ramp", said.document)
+    assert market.ok("ramp", "--exit-zero").out.startswith("wine waiting")
+    reward(market, even_requests(market.ask, 200), of_canary=0.8)
+    dry = market.run("ramp", "--dry-run", "--json")
+    assert (dry.code, dry.document["moved"]["changed"]) == (0, False)
+    assert weights(market) == [0.5, 0.5]
+    assert verdict(market)["result"] == 1
+    said = market.run("ramp", "--json")
+    assert (said.code, said.document["outcome"]) == (0, "moved"), said.out
+    fits("ramp", said.document)
+    assert weights(market) == pytest.approx([0.4, 0.6])
+    # The next step has no requests yet, whatever time it is.
+    wait_until(lambda: "of the 30 requests" in market.run("ramp", "--json").document["reason"])
+    reward(market, (market.ask() for _ in range(90)), of_canary=0.8)
+    said = market.run("ramp", "--json")
+    assert (said.code, said.document["outcome"]) == (16, "finished"), said.out
+    assert said.document["moved"]["aliases"][0]["version"] == 2
+    assert weights(market) == [1.0]
+    aliases = open_registry(market.settings).get_registered_model("wine").aliases
+    assert int(aliases["champion"]) == 2
+    # Whoever asks again is told again, and nothing moves.
+    again = market.run("ramp", "--json")
+    assert (again.code, again.document["look"]) == (16, None)
+    fits("ramp", again.document)
+    newest, moved, _ = market.ok("history", "--json").document["revisions"][:3]
+    assert (newest["intent"]["action"], moved["intent"]["action"]) == ("promote", "ramp")
+    assert "50 % to 60 %" in moved["intent"]["reason"]
+    look = newest["intent"]["evidence"]["ramp"]
+    assert look["decision"] == "finish"
+    assert look["guardrails"][0]["state"] == "passes"
+    market.ok("rollback", "--to", "1")
+
+
+def test_a_bad_canary_is_taken_back_by_the_deployment_itself(market: Shop) -> None:
+    market.ok(*_RAMP, "--auto", "--every", "1h")
+    reward(market, even_requests(market.ask, 120), of_canary=0.0)
+    wait_until(lambda: weights(market) == [1.0], _AUTO_S)
+    live = market.ledger.live()
+    assert live is not None
+    assert (live.intent.action, live.intent.spec.arms[0].name) == ("rollback", "wine-1")
+    assert live.intent.evidence is not None
+    assert live.intent.evidence["ramp"]["evidence"] >= 20
+    said = market.run("ramp")
+    assert said.code == 10
+    assert "wine rolled back" in said.out
+    assert "Guardrail `reward`" in said.out
+    # In the trail, too, with the numbers.
+    entries = market.ok("audit", "show", "--json").document["entries"]
+    rolled = [each for each in entries if each["action"] == "rollback"][-1]
+    assert "20 is enough" in json.dumps(rolled["evidence"])
+
+
+def test_auto_promotes_the_verdict_and_nothing_else(market: Shop) -> None:
+    market.ok("deploy", "--ab", "wine/1", "wine/2", "--reward", "given", "--reset", "ramp",
+              "--reset", "guardrail", "--reward-range", "0..2")  # fmt: skip
+    revision = market.ledger.live_number()
+    said = market.run("promote", "--auto", "--json")
+    assert (said.code, said.document["decision"], said.document["changed"]) == (
+        11, "continue", False,
+    )  # fmt: skip
+    assert "stays as it is: continue" in market.run("promote", "--auto").out
+    assert market.ledger.live_number() == revision
+    assert market.run("promote", "--auto", "--arm", "wine-2").code == 2
+    assert verdict(market) == verdict(market) | {"result": 0, "decision": "continue", "ramp": None}
+    assert market.run("ramp", "--json").code == 7
+    reward(market, even_requests(market.ask, 200), of_canary=1.6)
+    moved = market.ok("promote", "--auto", "--json").document
+    assert (moved["changed"], moved["revision"]) == (True, revision + 1)
+    assert market.run("promote", "--auto").code == 16
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--ramp", "5,25"), "goes with `--canary"),
+        (("--canary", "wine/2=5", "--ramp", "25,5"), "is not a ramp"),
+        (("--canary", "wine/2=5", "--ramp", "10,50"), "begins with 10 %"),
+        (("--canary", "wine/2=5", "--ramp", "5,50", "--advance", "fast"), "--advance"),
+        (("--canary", "wine/2=5", "--auto"), "go with `--ramp"),
+        (("--canary", "wine/2=5", "--ramp", "5,50", "--policy", "thompson"), "moves the weights"),
+        (("--canary", "wine/2=5", "--ramp", "5,50", "--auto", "--target", "kubernetes"), "--auto"),
+    ],
+)
+def test_a_wrong_ramp_is_said(market: Shop, words: tuple[str, ...], said: str) -> None:
+    refused = market.run("deploy", "--model", "wine/1", *words, "--name", "other", "--json")
+    assert refused.code in (2, 3), refused
+    assert said in refused.error["message"]
