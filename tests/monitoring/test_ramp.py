@@ -260,11 +260,13 @@ def test_beside_the_server_it_is_moved_by_the_command(
         asked.append(words)
         return answers[len(asked) - 1]
 
-    now = iter(range(0, 1_000, 100))
-    context = Context("wine", journal, {})
-    consumer = AutoRamp(context, run=run, clock=lambda: float(next(now)))
-    nothing = Batch(journal.decisions(0, 0, 1), [])
-    warnings = [consumer.consume(nothing).warning for _ in range(3)]
+    now = [0.0]
+    consumer = AutoRamp(Context("wine", journal, {}), run=run, clock=lambda: now[0])
+    nothing, warnings = Batch(journal.decisions(0, 0, 1), []), []
+    for now[0] in (0.0, 1.0, 10.0, 20.0):
+        warnings.append(consumer.consume(nothing).warning)
+    # It does not look again at once.
+    assert warnings.pop(1) == warnings[0]
     assert asked == [["ramp", "wine", "--exit-zero", "--json"]] * (3 if moves else 0)
     if moves:
         said = "`mlops ramp wine` failed, and is tried again: "

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops.errors import InvalidInputError
+from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import (
     MAX_ARMS,
     Arm,
@@ -24,6 +25,7 @@ from mlops.spec.deployment import (
     unique_names,
 )
 from mlops.spec.model import ModelVersion
+from mlops.spec.ramp import Ramp
 
 Json: TypeAlias = Any
 
@@ -63,6 +65,21 @@ def make(*weights: float, **changes: Json) -> DeploymentSpec:
 @given(specs)
 def test_a_spec_comes_back_through_json(spec: DeploymentSpec) -> None:
     assert from_dict(json.loads(json.dumps(to_dict(spec)))) == spec
+
+
+def test_a_ramp_comes_back_and_is_of_the_same_experiment() -> None:
+    ramp = Ramp((5.0, 25.0, 100.0), every_s=90.0, alpha=0.01, advance="unless-worse", auto=True)
+    spec = make(0.95, 0.05, ramp=ramp, analysis=Analysis(guardrails=(("errors", 0.01),)))
+    assert from_dict(json.loads(json.dumps(to_dict(check(spec))))) == spec
+    grown = spec.with_share(0.25)
+    assert [arm.weight for arm in grown.arms] == [0.75, 0.25]
+    assert (grown.experiment, grown.ramp) == (spec.experiment, ramp)
+    assert ramp.next_after(ramp.step_of(0.25)) == 100.0
+    assert spec.only("b").ramp is None
+    for wrong in (replace(spec, arms=make(0.5, 0.3, 0.2).arms), replace(spec, policy="thompson"),
+                  replace(spec, analysis=Analysis())):  # fmt: skip
+        with pytest.raises(InvalidInputError, match="ramp"):
+            check(wrong)
 
 
 def test_a_spec_of_before_there_were_shadows_is_read() -> None:

@@ -23,7 +23,6 @@ first. A mismatch of the sample ratio says that this cannot be read, and nothing
 from __future__ import annotations
 
 import datetime as dt
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -46,6 +45,7 @@ from mlops.monitoring.guardrails import (
 )
 from mlops.spec.deployment import DeploymentSpec, from_dict
 from mlops.spec.ramp import ALL, Ramp
+from mlops.stats.sample_ratio import ALPHA as SAMPLE_RATIO_ALPHA
 from mlops.stats.sample_ratio import latched_at
 
 #: What a look says. `done` is the end of a ramp that leaves the rest to the verdict.
@@ -159,7 +159,7 @@ def decide(look: RampLook, ramp: Ramp) -> RampLook:
         for each in look.guardrails
     )
     look = replace(look, guardrails=states)
-    if latched_at(-math.log(look.sample_ratio)).mismatch:
+    if look.sample_ratio <= SAMPLE_RATIO_ALPHA:
         text = (
             "Traffic did not follow the weights (sample ratio mismatch), so that this evidence "
             f"cannot be read: p = {look.sample_ratio:.2g}."
