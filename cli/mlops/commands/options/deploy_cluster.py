@@ -86,8 +86,9 @@ Extra = Annotated[
     list[str] | None,
     typer.Option(
         "--with",
-        metavar="monitoring",
-        help="Also write alerts for Prometheus and a dashboard for Grafana.",
+        metavar="monitoring|rollouts",
+        help="Also write alerts for Prometheus and a dashboard for Grafana, or templates by which "
+        "Argo Rollouts and Flagger read the verdict; repeatable.",
         rich_help_panel=_CLUSTER,
     ),
 ]
