@@ -14,7 +14,7 @@ import yaml
 from mlops.deployment.prometheus import split
 from mlops.deployment.prometheus.files import RULES, on_machine
 from mlops.deployment.prometheus.queries import Queries
-from mlops.settings.schema import MonitoringSettings
+from mlops.settings.platforms import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.metrics import LATENCY_BOUNDS_S, Family

@@ -24,7 +24,7 @@ from mlops.deployment.targets.base import Rendered
 from mlops.deployment.targets.kubernetes import Kubernetes
 from mlops.errors import ConflictError, InvalidInputError
 from mlops.linting import lint
-from mlops.settings.schema import MonitoringSettings
+from mlops.settings.platforms import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.metrics import FAMILIES

@@ -14,7 +14,8 @@ from mlops.errors import InvalidInputError
 from mlops.serving.access import Gate
 from mlops.serving.access.opening import open_gate
 from mlops.serving.pod import Places, launch, read_config
-from mlops.settings.schema import AuthSettings, KubernetesSettings
+from mlops.settings.platforms import KubernetesSettings
+from mlops.settings.schema import AuthSettings
 from mlops.spec.access import Issuer, new_key, write_keys
 from tests.deployment.specs import spec
 

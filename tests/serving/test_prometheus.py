@@ -15,7 +15,7 @@ from mlops.deployment.prometheus.alerts import alerts
 from mlops.deployment.prometheus.dashboard import RATE, WINDOW, dashboard
 from mlops.deployment.prometheus.files import RULES, on_machine
 from mlops.deployment.prometheus.queries import ARM, Queries
-from mlops.settings.schema import MonitoringSettings
+from mlops.settings.platforms import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, Shadow
 from mlops.spec.model import ModelVersion

@@ -22,6 +22,7 @@ from mlops.deployment.arm_options import (
 from mlops.deployment.keeping import KEPT, RAMP, SHADOW, SPLIT, Kept
 from mlops.deployment.naming import arm_names
 from mlops.deployment.runtime_files import deployment_name
+from mlops.deployment.spec_faults import FEEDBACK_KEYS, faults_of
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
 from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
@@ -38,17 +39,7 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Shadow, check
 from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import Ramp, describe_ramp, read_ramp
 
-_FEEDBACK_KEYS = (
-    "window", "missing", "failed", "repeated", "max_per_unit", "max_per_key", "outcome_ids",
-)  # fmt: skip
-_ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
-_SPEC_KEYS = (
-    "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
-    "policy", "runtime", "isolate", *_FEEDBACK_KEYS, *_ANALYSIS_KEYS,
-)  # fmt: skip
 _REWARD = ("reward", "reward_range")
-_ARM_KEYS = ("name", "model", "weight")
-_SHADOW_KEYS = ("name", "model", "percent")
 # A ramp that declares no guardrail watches this one: one request in a hundred.
 _RAMP_GUARDRAILS = ((ERRORS, 0.01),)
 
@@ -387,7 +378,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         document = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise unreadable(file, error) from error
-    faults = _faults(document)
+    faults = faults_of(document)
     if faults:
         raise InvalidInputError(
             f"`{file}` is not a deployment spec: " + "; ".join(faults) + ".",
@@ -422,7 +413,7 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
         attribution=read_attribution(
             *(
                 str(value(key, f"feedback.{key}", getattr(settings.feedback, key)))
-                for key in _FEEDBACK_KEYS
+                for key in FEEDBACK_KEYS
             )
         ),
         horizon=read_horizon(str(value("horizon", "deploy.horizon", settings.deploy.horizon))),
@@ -440,78 +431,5 @@ def _read_file(settings: Settings, file: Path) -> DeployRequest:
     )
 
 
-def _faults(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
-    if not isinstance(document, Mapping):
-        return ["it must be a mapping with `arms`"]
-    faults = [_unknown(key, _SPEC_KEYS) for key in document if key not in _SPEC_KEYS]
-    texts = ("name", "sticky_by", "reward", "policy", "runtime", "isolate")
-    faults += [
-        f"`{key}` must be text" for key in texts if not isinstance(document.get(key, ""), str)
-    ]
-    horizon = document.get("horizon", 0)
-    if isinstance(horizon, bool) or not isinstance(horizon, int | str):
-        faults.append(f"`horizon` must be a whole number or a time, not `{horizon}`")
-    if not isinstance(document.get("redraw", False), bool):
-        faults.append("`redraw` must be true or false")
-    if not _are_margins(document.get("guardrails", {})):
-        faults.append("`guardrails` must be numbers by metric, such as `{errors: 0.01}`")
-    if not _is_range(document.get("reward_range")):
-        faults.append("`reward_range` must be two numbers, `[low, high]`")
-    arms = document.get("arms")
-    if not isinstance(arms, list) or not arms:
-        return [*faults, "`arms` must be a list with at least one arm"]
-    for number, arm in enumerate(arms, start=1):
-        faults += [f"arm {number}: {fault}" for fault in _arm_faults(arm)]
-    shadows = document.get("shadows") or []
-    if not isinstance(shadows, list):
-        return [*faults, "`shadows` must be a list"]
-    for number, shadow in enumerate(shadows, start=1):
-        faults += [f"shadow {number}: {fault}" for fault in _shadow_faults(shadow)]
-    return faults
-
-
-def _is_range(bounds: Any) -> bool:  # noqa: ANN401 - parsed YAML
-    if not isinstance(bounds, list):
-        return bounds is None
-    numbers = [end for end in bounds if isinstance(end, int | float) and not isinstance(end, bool)]
-    return len(numbers) == len(bounds) == 2
-
-
-def _are_margins(margins: Any) -> bool:  # noqa: ANN401 - parsed YAML
-    if not isinstance(margins, Mapping):
-        return False
-    numbers = [m for m in margins.values() if isinstance(m, int | float) and m is not True]
-    return len(numbers) == len(margins) and all(isinstance(name, str) for name in margins)
-
-
 def _margins(given: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - parsed YAML
     return tuple((name, float(margin)) for name, margin in dict(given).items())
-
-
-def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
-    faults = _model_faults(arm, _ARM_KEYS)
-    weight = arm.get("weight", 1) if isinstance(arm, Mapping) else 1
-    if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
-        faults.append(f"`weight` must be a number from 0, not `{weight}`")
-    return faults
-
-
-def _shadow_faults(shadow: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
-    faults = _model_faults(shadow, _SHADOW_KEYS)
-    percent = shadow.get("percent", 100) if isinstance(shadow, Mapping) else 100
-    is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
-    if not is_number or not 0 < percent <= 100:
-        faults.append(f"`percent` must be a number above 0 and up to 100, not `{percent}`")
-    return faults
-
-
-def _model_faults(item: Any, known: Sequence[str]) -> list[str]:  # noqa: ANN401 - parsed YAML
-    if not isinstance(item, Mapping) or not isinstance(item.get("model"), str):
-        return ["`model` must name a model"]
-    faults = [_unknown(key, known) for key in item if key not in known]
-    return faults if isinstance(item.get("name", ""), str) else [*faults, "`name` must be text"]
-
-
-def _unknown(key: Any, known: Sequence[str]) -> str:  # noqa: ANN401 - parsed YAML
-    closest = did_you_mean(str(key), known) or f"Known: {', '.join(known)}."
-    return f"unknown key `{key}`. {closest}".rstrip(".")

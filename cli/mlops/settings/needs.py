@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from mlops.settings.platforms import ClusterSettings
 from mlops.settings.schema import (
     ArtifactSettings,
     CacheSettings,
-    ClusterSettings,
     DeploySettings,
     JournalSettings,
     TrackingSettings,

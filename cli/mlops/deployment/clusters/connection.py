@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlops.cluster import Cluster, connect
 from mlops.errors import ConflictError, NotFoundError
 from mlops.registry.ledger import Entry
-from mlops.settings.schema import ClusterSettings
+from mlops.settings.platforms import ClusterSettings
 from mlops.spec.place import Place
 
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from mlops.deployment.prometheus import split
 from mlops.deployment.prometheus.queries import SHADOW, Queries
-from mlops.settings.schema import MonitoringSettings
+from mlops.settings.platforms import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
 

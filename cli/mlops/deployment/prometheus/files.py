@@ -15,7 +15,7 @@ from mlops.deployment.prometheus.dashboard import dashboard
 from mlops.deployment.prometheus.queries import Queries
 from mlops.deployment.prometheus.split import testable
 from mlops.deployment.yaml_templates import render_template
-from mlops.settings.schema import MonitoringSettings
+from mlops.settings.platforms import MonitoringSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.metrics import LATENCY_BOUNDS_S
 

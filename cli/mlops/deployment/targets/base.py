@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from mlops.errors import InvalidInputError
-from mlops.settings.schema import (
-    AuthSettings,
+from mlops.settings.platforms import (
     ClusterSettings,
     KServeSettings,
     KubernetesSettings,
@@ -16,6 +15,7 @@ from mlops.settings.schema import (
     Seldon2Settings,
     SeldonSettings,
 )
+from mlops.settings.schema import AuthSettings
 from mlops.spec.deployment import DeploymentSpec
 
 if TYPE_CHECKING:
