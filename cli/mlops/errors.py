@@ -6,7 +6,7 @@
     ├── NotAllowedError        4  credentials missing or refused
     ├── NotFoundError          5  the named thing does not exist
     ├── RemoteError            6  a server or the network failed; trying again may help
-    ├── ConflictError          7  somebody else changed it, or holds it
+    ├── ConflictError          7  another command or person changed it, or holds it
     └── WithheldError         13  a verdict must not be acted on
 
 `message` says what happened with the offending value in it; `hint` says what to do. `__main__`
@@ -95,7 +95,7 @@ class RemoteError(MlopsError):
 
 
 class ConflictError(MlopsError):
-    """Somebody else changed or holds the thing; look again before trying again."""
+    """Another command or person changed or holds the thing; look again before trying again."""
 
     exit_code = 7
     code = "conflict"

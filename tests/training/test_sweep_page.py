@@ -144,7 +144,7 @@ def test_an_axis_suits_its_values(values: tuple[str, ...], log: bool, labels: se
 def test_a_sweep_without_a_metric_or_a_result_is_a_page_too() -> None:
     result, spec = _sweep(**TWO)
     page = render_page(replace(result, metric="", best=None), replace(spec, metric=""))
-    assert "Nobody said which metric is best" in page
+    assert "No metric was named as the best" in page
     assert 'class="ring"' not in page
     nothing = tuple(
         replace(t, state="failed", metrics={"rmse": math.nan}, value=None) for t in result.trials

@@ -57,7 +57,7 @@ class Verification:
         head: Hash of the last entry that holds.
         anchored: Number of the last entry that MLflow confirms; 0 for none.
         faults: What is wrong, the first bad entry first.
-        notes: What else somebody should know.
+        notes: What else a reader should know.
     """
 
     name: str

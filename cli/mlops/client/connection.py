@@ -107,8 +107,8 @@ class Connection:
     ) -> tuple[Any, Mapping[str, str]]:
         """Send a body that changes nothing if it comes twice.
 
-        Elsewhere it is tried again where nobody answered, or a gateway spoke for a server that is
-        not there. Raises as `post` does.
+        On another machine it is tried again without an answer, or where a gateway spoke for a
+        server that is not there. Raises as `post` does.
         """
         for pause in () if self._here else _PAUSES_S:
             try:

@@ -107,7 +107,7 @@ def no_json(answer: Answer) -> RemoteError:
 
 
 def no_answer(url: str, error: Exception, timeout_s: float, *, here: bool) -> RemoteError:
-    """Return the error for a request that nobody answered."""
+    """Return the error for a request without an answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return RemoteError(
             f"{url} shows a certificate that is not trusted: {error.verify_message}.",

@@ -100,7 +100,7 @@ class Client(_Base):
         Raises:
             InvalidInputError: The model refuses the rows.
             NotAllowedError: The token is missing or not valid.
-            RemoteError: Nobody answered, or the server failed.
+            RemoteError: There was no answer, or the server failed.
         """
         steps = exchange.predict(rows, params, arm, idempotency_key, headers or {}, self._retries)
         prediction: Prediction = self._run(steps)
@@ -124,7 +124,7 @@ class Client(_Base):
 
         Raises:
             NotAllowedError: The token is missing or not valid.
-            RemoteError: Nobody answered, or it could not be stored; sending it again is harmless.
+            RemoteError: No answer, or it could not be stored; sending it again is harmless.
         """
         return self.send(
             [

@@ -80,7 +80,7 @@ def reach(where: Elsewhere) -> Reached:
     Raises:
         UsageError: A token or header that may be a secret stands on the command line.
         InvalidInputError: The URL, a reference or the file of certificates is not usable.
-        RemoteError: The protocol has to be asked for, and nobody answers.
+        RemoteError: The protocol has to be asked for, and there is no answer.
     """
     base, path, sign = read_url(where.url, _known(where.protocol))
     connection = Connection(

@@ -56,7 +56,7 @@ class Outcome:
 
     Attributes:
         response: What Seldon answered, whole.
-        request: What it was asked; None if nobody kept it.
+        request: What it was asked; None if it was not kept.
         truths: The true value of each row; empty if not known.
         reward: The reward of the whole request, where it is not computed from the truth.
     """

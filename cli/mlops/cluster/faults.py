@@ -41,7 +41,7 @@ def cluster_errors(server: str, context: str = "") -> Iterator[None]:
         RemoteError: No cluster can be reached, or it is too busy.
         NotAllowedError: It does not know who asks, or does not let them.
         NotFoundError: The object or the namespace does not exist.
-        ConflictError: Somebody else owns a field, or changed the object.
+        ConflictError: Another manager owns a field, or changed the object.
         InvalidInputError: It refuses the object.
     """
     import urllib3

@@ -129,7 +129,7 @@ def _cells(metric: str, values: Sequence[float | None]) -> list[str]:
 
 
 def _best(values: Sequence[float | None], better: Better | None) -> float | None:
-    """Return the best value, None if they are alike or nobody knows which is better."""
+    """Return the best value, None if they are alike or it is not known which is better."""
     known = [value for value in values if value is not None]
     if better is None or len(set(known)) < 2:
         return None

@@ -10,10 +10,10 @@ from mlops.spec.tls import check_tls
 
 
 def access_of(settings: Settings, where: Places) -> Access:
-    """Return who is let in beside whoever sends the token.
+    """Return who is let in beside callers with the token.
 
     Raises:
-        UsageError: Everybody is to be let in, and keys say who may.
+        UsageError: Access is to be open, and there are keys that restrict it.
         InvalidInputError: The libraries for signed tokens are missing.
     """
     unprotected, before = settings.deploy.insecure_no_auth, read_server_state(where)
@@ -55,7 +55,7 @@ def issuer_of(settings: Settings) -> Issuer | None:
 
 
 def tls_of(settings: Settings, where: Places) -> Tls | None:
-    """Return the files for TLS; those of the last start, unless somebody says otherwise.
+    """Return the files for TLS; those of the last start, unless others are given.
 
     Raises:
         UsageError: One is missing.

@@ -60,7 +60,7 @@ def swap(path: str, served: Served) -> dict[str, Any]:
 
 
 def add_note(path: str, text: str) -> None:
-    """Write a sentence into the journal, for whoever reads the report.
+    """Write a sentence into the journal, for readers of the report.
 
     Raises:
         RemoteError: The server does not answer.

@@ -1,9 +1,9 @@
-"""What `mlops deploy` keeps of the live revision where nobody says otherwise.
+"""What `mlops deploy` keeps of the live revision by default.
 
 The value of an option is, in this order:
 
 1. what the command line says now,
-2. what an earlier command line said, as long as nobody resets it (`--reset NAME`),
+2. what an earlier command line said, until it is reset (`--reset NAME`),
 3. what the project file or the environment says,
 4. what the live revision has,
 5. the default.
@@ -122,7 +122,7 @@ def keep(
     *,
     whole_spec: bool = False,
 ) -> Kept:
-    """Add to the settings what the live revision has and nobody changes.
+    """Add to the settings what the live revision has and is not changed.
 
     Args:
         settings: The project's settings.
@@ -164,7 +164,7 @@ def keep(
 
 
 def _reset(settings: Settings, keys: set[str]) -> dict[str, str]:
-    """Say of defaults that somebody wants them, and not just nothing."""
+    """Mark defaults that were asked for, by `--reset`."""
     defaults = [key for key in keys if settings.origins.get(key) == "default"]
     return dict.fromkeys(defaults, "default, by --reset")
 

@@ -196,7 +196,7 @@ def _write(where: Places, keys: Sequence[Key]) -> None:
 
 @contextlib.contextmanager
 def _changing(where: Places) -> Iterator[None]:
-    """Let nobody else change the file meanwhile; that takes milliseconds."""
+    """Keep other commands from changing the file; that takes milliseconds."""
     where.folder.mkdir(parents=True, exist_ok=True)
     path = where.keys.with_suffix(".keys-lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

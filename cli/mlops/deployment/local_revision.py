@@ -225,7 +225,7 @@ def not_on_cluster(ledger: Ledger, name: str, live: Entry | None) -> None:
     """Refuse to serve here what is on a cluster: a name has one place.
 
     Raises:
-        ConflictError: It is there, or somebody is about to put it there.
+        ConflictError: It is there, or a command is about to put it there.
     """
     pending = [entry for entry in ledger.pending() if entry.intent.place is not None]
     if live is not None and not live.stopped_ms:

@@ -1,4 +1,4 @@
-"""How arms and shadows are called where nobody says so."""
+"""How arms and shadows are named by default."""
 
 from __future__ import annotations
 

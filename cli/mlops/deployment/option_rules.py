@@ -78,7 +78,7 @@ def applies(apply: bool, only_applied: Mapping[str, object], to: str | None) -> 
     """Whether manifests are to be applied too.
 
     Args:
-        apply: Whether somebody said so.
+        apply: Whether `--apply` was given.
         only_applied: Options that nothing else understands, with what was given.
         to: Folder for the manifests, `-` for standard output.
 

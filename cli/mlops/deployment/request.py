@@ -258,7 +258,7 @@ def _weights(request: DeployRequest, names: Sequence[str]) -> list[float]:
 
 
 def kept_lines(request: DeployRequest, spec: DeploymentSpec) -> tuple[str, ...]:
-    """Say what a spec has because the live one has it, though nobody says so now."""
+    """Say what a spec has only because the live one has it."""
     lines = list(request.kept)
     unsaid = {arm.weight for arm in request.arms} == {None}
     weights = [arm.weight for arm in spec.arms]

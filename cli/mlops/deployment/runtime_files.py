@@ -65,7 +65,7 @@ class Places:
 
     @property
     def deploying(self) -> Path:
-        """Held by whoever changes the deployment."""
+        """Held by the command that changes the deployment."""
         return self.folder / f"{self.name}.deploying"
 
     @property
@@ -80,7 +80,7 @@ class Places:
 
     @property
     def keys(self) -> Path:
-        """API keys of callers, hashed; once it is there, everybody must send one."""
+        """API keys of callers, hashed; once it is there, every caller must send one."""
         return self.folder / f"{self.name}.keys"
 
     @property
@@ -212,7 +212,7 @@ def changing(where: Places, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
     """Hold the right to change a deployment from this machine.
 
     Raises:
-        ConflictError: Somebody else has it, and kept it for `wait_s` seconds.
+        ConflictError: Another command has it, and kept it for `wait_s` seconds.
     """
     where.folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(where.deploying, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

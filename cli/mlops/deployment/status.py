@@ -29,12 +29,12 @@ class Status:
         revision: What it serves, or served last.
         pid: Its process, 0 if it does not run.
         since_ms: When it became ready or stopped, milliseconds since 1970 in UTC; for a crash,
-            whose time nobody wrote down, when it became ready.
+            whose time was not recorded, when it became ready.
         arms: What each arm did since the server started; empty if it does not run.
         shadows: What each shadow did since then; empty likewise.
         feedback: Feedback since the server started, by what became of it.
         log: Its log file; empty if it runs in a terminal.
-        warnings: What somebody should see to, as the server says; empty if it does not run.
+        warnings: What should be looked into, as the server says; empty if it does not run.
         grpc: Address of its gRPC port, `host:port`; empty for none.
         consumers: How far each consumer of its journal is; empty if it does not run.
         workers: What each worker process does, where there are several; empty likewise.

@@ -71,7 +71,7 @@ class Evidence:
         capped: Outcomes, or units, whose reward was outside the range, and counts as its nearest
             end.
         extreme: Outcomes whose reward is larger than any that is taken, and counts as the largest.
-        voided: Outcomes that somebody has voided; they count nowhere.
+        voided: Outcomes that were voided; they are not counted.
         late: Outcomes that arrived when their revision was no longer live.
         left_out: Outcomes that count nowhere: of units that came under an earlier revision, too
             late for their window, of a request that is not known.

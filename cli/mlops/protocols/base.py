@@ -183,7 +183,7 @@ class Kind(enum.Enum):
     DEADLINE = enum.auto()
     DISK_FULL = enum.auto()
     UNAUTHENTICATED = enum.auto()
-    """Nobody knows who asks: the key or token is missing, wrong, or over."""
+    """The caller is not known: the key or token is missing, wrong, or over."""
     FORBIDDEN = enum.auto()
     """It is known who asks, and they may not."""
     TOO_MANY = enum.auto()

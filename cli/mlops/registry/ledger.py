@@ -219,7 +219,7 @@ class Ledger:
             newest_seen: The newest number there was when the intent was made, 0 for none.
 
         Raises:
-            ConflictError: Somebody wrote a revision since; theirs stands and this one is given up.
+            ConflictError: Another revision was written since; it stands and this one is given up.
         """
         tags = {
             _STATE: _PENDING,
@@ -255,7 +255,7 @@ class Ledger:
         """Move the intent's aliases, then call the revision live. May be repeated.
 
         Raises:
-            ConflictError: Somebody gave it up meanwhile, or replaced it.
+            ConflictError: It was given up in the meantime, or replaced.
         """
         entry = self.entry(number)
         if entry.state in ("failed", "replaced"):
@@ -297,7 +297,7 @@ class Ledger:
             self._client.log_dict(run_id, dict(contents), _CONTENTS_FILE)
 
     def contents(self, number: int) -> dict[str, str]:
-        """Return what `note_contents` stored; empty where nobody looked at the files."""
+        """Return what `note_contents` stored; empty where the files were not looked at."""
         return self._noted(number, _CONTENTS_FILE)
 
     def runtimes(self, number: int) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def push(
         show: Told of the progress of a transfer.
 
     Raises:
-        ConflictError: Something else lies there, and `force` is False; or somebody else pushed
+        ConflictError: Something else lies there, and `force` is False; or another command pushed
             to it meanwhile.
         MlopsError: The model does not exist, or the store cannot be used.
     """

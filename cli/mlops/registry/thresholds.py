@@ -75,7 +75,7 @@ def parse_limit(text: str) -> Limit:
     """Read a limit.
 
     Raises:
-        UsageError: It is malformed, or nobody knows which way the metric is better.
+        UsageError: It is malformed, or it is not known which way the metric is better.
 
     >>> parse_limit("rmse=1%")
     Limit(metric='rmse', better='lower', amount=0.01, relative=True)

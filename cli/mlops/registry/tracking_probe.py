@@ -50,7 +50,7 @@ def ask_tracking(settings: StoreSettings) -> Tracking:
 
     Raises:
         NotAllowedError: The server refuses our credentials, or the host name we called it by.
-        RemoteError: Nobody answers.
+        RemoteError: There is no answer.
         InvalidInputError: What answers is no MLflow, or the address means nothing.
     """
     uri = without_credentials(settings.tracking_uri)
@@ -82,7 +82,7 @@ def ask(settings: StoreSettings, path: str, timeout_s: float = _TIMEOUT_S) -> by
 
     Raises:
         NotAllowedError: It refuses us.
-        RemoteError: Nobody answers in time.
+        RemoteError: There is no answer in time.
         InvalidInputError: What answers is no MLflow.
     """
     parts = urlsplit(settings.tracking_uri)

@@ -54,7 +54,7 @@ def check_trusted(
 
     Raises:
         ConflictError: A registered version holds something else than when it was deployed first.
-        NotAllowedError: A model was trained elsewhere, and nobody has said that it may run.
+        NotAllowedError: A model was trained elsewhere, and it was not allowed to run.
     """
     known = list(_known(settings))
     for version, folder in zip(versions, folders, strict=True):

@@ -40,7 +40,7 @@ class Control(Protocol):
         ...
 
     async def note(self, text: str) -> None:
-        """Write a sentence into the journal, for whoever reads the report.
+        """Write a sentence into the journal, for readers of the report.
 
         Raises:
             MlopsError: It is not written.

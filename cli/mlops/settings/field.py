@@ -10,7 +10,7 @@ def setting(default: Any, doc: str, *, env: tuple[str, ...] = (), form: str = ""
     """Declare one setting.
 
     Args:
-        default: Its value unless somebody says otherwise.
+        default: Its value unless it is set.
         doc: What it means.
         env: Foreign variables for it.
         form: What `load` holds it to, if its type does not say enough: a `place` is a path or URI

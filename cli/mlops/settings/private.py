@@ -18,7 +18,7 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def make_private(folder: Path) -> None:
     """Create a folder of mode 0700; close one that is there and open, with all that is in it.
 
-    One that belongs to somebody else is left alone.
+    One that belongs to another user is left alone.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.stat()

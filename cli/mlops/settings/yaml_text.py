@@ -1,4 +1,4 @@
-"""Reading YAML that somebody else wrote."""
+"""Reading YAML that a person wrote."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class OwnedRun:
 
     Attributes:
         run_id: Its id once it exists.
-        fate: What shall become of it; KILLED unless somebody learns better.
+        fate: What shall become of it; KILLED unless it is known to have ended otherwise.
         status: What did become of it. A script that marked its run FAILED and left with 0 is
             believed; one that marked it FINISHED and then failed is not.
     """

@@ -84,7 +84,7 @@ class AutoRamp:
         return self._moves
 
     def _look(self) -> str:
-        """Look, and move what is to be moved; return what somebody should see to."""
+        """Look, and move what is to be moved; return what should be looked into."""
         # SciPy is imported here only where there is a ramp.
         from mlops.monitoring.ramp import look_at_ramp
 

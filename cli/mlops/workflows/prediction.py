@@ -158,7 +158,7 @@ def _predicted(name: str, answer: Any, headers: Mapping[str, str]) -> Predicted:
 
 
 def _number(said: object) -> int:
-    """Read a revision's number; a server of somebody else may send what it likes."""
+    """Read a revision's number; another server may send what it likes."""
     text = str(said)
     return int(text) if text.isascii() and text.isdecimal() else 0
 

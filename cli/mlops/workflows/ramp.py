@@ -81,7 +81,7 @@ def ramp(
         on_wait: Told what is waited for, on a cluster.
 
     Raises:
-        ConflictError: The deployment has no ramp, or somebody else changed it meanwhile.
+        ConflictError: The deployment has no ramp, or another command changed it in the meantime.
         NotFoundError: There is no such deployment.
     """
     found = locate_to_change(settings, name)

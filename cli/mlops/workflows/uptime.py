@@ -21,7 +21,7 @@ class Span:
 
     Attributes:
         start_ms: When it began, milliseconds since 1970 in UTC.
-        end_ms: When it ended; None if it goes on, and after a crash, whose time nobody wrote down.
+        end_ms: When it ended; None if it goes on, and after a crash, whose time was not recorded.
         ended: By what; empty if it goes on.
     """
 

@@ -15,7 +15,7 @@ from mlops.registry.ledger import Entry
 from mlops.spec.place import ObjectRef
 
 Action = Literal["create", "update", "same", "delete", "keep", "later"]
-#: Kinds with something in them that nobody can make again.
+#: Kinds with something in them that cannot be made again.
 _KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _OF = ("app.kubernetes.io/instance", "app.kubernetes.io/part-of")

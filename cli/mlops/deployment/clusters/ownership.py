@@ -52,7 +52,7 @@ def check_strangers(
     wanted: Iterable[ObjectRef],
     where: Place,
 ) -> None:
-    """Refuse to overwrite what somebody applied who has another ledger.
+    """Refuse to overwrite what was applied from another ledger.
 
     The server sees no conflict in it: their objects and ours have the same field manager.
 

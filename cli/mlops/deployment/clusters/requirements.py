@@ -43,7 +43,7 @@ def check_namespace(cluster: Cluster) -> None:
 def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: RenderOptions) -> None:
     """Create the Secret with the key of the request ids and the token of callers.
 
-    Unless it is there or somebody named one.
+    Unless it is there, or the settings name one.
 
     It is never replaced: with another key, feedback for what was answered before would be refused.
     """
@@ -75,7 +75,7 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
 
 
 def key_secret(target: str, spec: DeploymentSpec, options: RenderOptions) -> ObjectRef | None:
-    """Return the Secret that we make ourselves; None if there is none, or somebody named one."""
+    """Return the Secret that we make ourselves; None if there is none, or the settings name one."""
     ours = platform_of(target).own_server or options.cluster.router
     if not ours or options.kubernetes.key_secret:
         return None

@@ -84,7 +84,7 @@ def stop_there(
 def forget(settings: Settings, entry: Entry, *, dry_run: bool = False) -> StoppedThere:
     """Note in the ledger that a deployment is gone, together with its cluster or namespace.
 
-    Nothing is asked of the cluster. What may still be there is nobody's afterwards.
+    Nothing is asked of the cluster. What may still be there is not tracked afterwards.
 
     Args:
         settings: The project's settings.

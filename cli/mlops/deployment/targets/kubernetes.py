@@ -107,7 +107,7 @@ def kustomization(files: list[str]) -> str:
 
 
 def watching(spec: DeploymentSpec, options: RenderOptions, service: str) -> Watching:
-    """Return what `--with` adds about our server; nothing where nobody asked.
+    """Return what `--with` adds about our server; nothing where it was not asked for.
 
     Args:
         spec: What is deployed.

@@ -32,7 +32,7 @@ _NEEDS_OPENMP = ("lightgbm",)
 
 @dataclass(frozen=True, slots=True)
 class OwnImage:
-    """An image to be built, or one that somebody has built.
+    """An image to be built, or one that exists.
 
     Attributes:
         name: Its name with a tag.
@@ -54,7 +54,7 @@ def own_image(
 
     Args:
         spec: Has the models; those that another server answers for are not in the image.
-        options: `cluster.image` names one that somebody has built.
+        options: `cluster.image` names one that exists.
         named_by: What names it, for people.
     """
     known = [options.details[name] for name in _names(spec) if name in options.details]

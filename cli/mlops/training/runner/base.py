@@ -103,7 +103,7 @@ class Runner(ABC):
         on_line: Gets every line of output while `wait` is called.
 
     Attributes:
-        reason: Why this is not the warm runner; empty if it is, or if nobody asked.
+        reason: Why this is not the warm runner; empty if it is, or if it does not matter.
     """
 
     reason: str = ""

@@ -117,7 +117,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """How a sweep stands, for whoever watches it.
+    """How a sweep stands, for those who watch it.
 
     Attributes:
         spec: The sweep.
@@ -145,7 +145,7 @@ class SweepResult:
         status: Status of the parent run.
         sampler: How points were chosen.
         seed: Of the sampler; None for a grid.
-        metric: What is best; empty if nobody said.
+        metric: What is best; empty if none was named.
         direction: Whether less of it or more is better.
         given: Parameters that all trials share.
         axes: Parameters that vary, as a command line has them.

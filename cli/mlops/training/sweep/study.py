@@ -122,7 +122,7 @@ def _distribution(axis: Axis) -> BaseDistribution:
 
 
 def _text(axis: Axis, value: str | float | int) -> str:
-    """Write a drawn value; six digits are as exact as anybody wants a drawn number."""
+    """Write a drawn value with six digits."""
     if isinstance(value, str) or axis.whole:
         return str(value)
     text = f"{value:.6g}"
