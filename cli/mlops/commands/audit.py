@@ -85,7 +85,7 @@ def verify_trail(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Check that no entry was changed, removed or slipped in; name the first that was.
+    """Check that no entry was changed, removed or inserted; name the first that was.
 
     Exit with 0 whole, 10 damaged, 11 not to be compared with MLflow.
 
@@ -145,7 +145,7 @@ def replay_request(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Predict again with the model as it was, and work out again why that arm was chosen.
+    """Predict again with the model as it was, and recompute why that arm was chosen.
 
     Runs the model's code. Exit with 0 same, 10 different, 11 cannot be told.
 

@@ -83,7 +83,9 @@ def feedback(
     skip: Annotated[
         int,
         typer.Option(
-            min=0, help="Leave out so many, sent before an interruption.", rich_help_panel=_PLAY
+            min=0,
+            help="Number of rows to skip, sent before an interruption.",
+            rich_help_panel=_PLAY,
         ),
     ] = 0,
     rate: Annotated[
@@ -127,7 +129,7 @@ def feedback(
         ),
     ] = "",
     shift: Annotated[
-        float, typer.Option(help="Add to every reward.", rich_help_panel=_SELDON)
+        float, typer.Option(help="Number to add to every reward.", rich_help_panel=_SELDON)
     ] = 0.0,
     one_model: Annotated[
         bool,

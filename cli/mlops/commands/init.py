@@ -33,7 +33,7 @@ def init(
         Literal["github", "gitlab"] | None,
         typer.Option(
             "--ci",
-            help="Add a workflow that trains a challenger; also to a project that is there.",
+            help="Add a workflow that trains a challenger; also to an existing project.",
             show_default=False,
         ),
     ] = None,

@@ -60,7 +60,7 @@ def create_key(
         str,
         typer.Option(
             metavar="CN=…|DNS:…|URI:…|*",
-            help="Client certificate that is let in with these scopes; no key is made.",
+            help="Client certificate that gets these scopes; no key is made.",
             show_default=False,
         ),
     ] = "",

@@ -18,7 +18,7 @@ def status(
         bool,
         typer.Option(
             "--exit-code",
-            help="Exit with 0 healthy, 10 stopped, 11 starting, 12 crashed, failing or not there.",
+            help="Exit with 0 healthy, 10 stopped, 11 starting, 12 crashed, failing or missing.",
         ),
     ] = False,
     wait: Annotated[
@@ -89,7 +89,7 @@ def stop(
         bool,
         typer.Option(
             "--forget",
-            help="Its cluster or namespace is gone for good: only write that down.",
+            help="The cluster or namespace is gone: only record that.",
             rich_help_panel="Cluster",
         ),
     ] = False,

@@ -48,7 +48,7 @@ def promote(
         str,
         typer.Option(
             metavar="REASON",
-            help="Promote --arm although the verdict does not.",
+            help="Promote --arm against the verdict; says why.",
             show_default=False,
         ),
     ] = "",

@@ -36,7 +36,8 @@ def ramp(
     exit_zero: Annotated[
         bool,
         typer.Option(
-            "--exit-zero", help="Exit with 0 whatever became of the ramp; errors keep their codes."
+            "--exit-zero",
+            help="Exit with 0 whatever the outcome of the ramp; errors keep their codes.",
         ),
     ] = False,
     url: Url = "",

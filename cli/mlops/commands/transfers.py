@@ -37,7 +37,7 @@ def push(
     ],
     uri: Annotated[str, typer.Argument(metavar="URI", help="Where to: s3://…, gs://…, or a path.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Replace another model that lies there.")
+        bool, typer.Option("--force", help="Replace another model that is there.")
     ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -79,7 +79,7 @@ def pull(
         typer.Argument(metavar="DIR", help="Where to.", show_default="named after the model"),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace another model that lies there.")
+        bool, typer.Option("--force", help="Replace another model that is there.")
     ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,

@@ -65,7 +65,7 @@ def pull(
         settings: The project's settings.
         ref: The model.
         folder: Where to; None for one named after the model, in the current folder.
-        force: Replace another model that lies there.
+        force: Replace another model that is there.
         dry_run: Look, and copy nothing.
         say: Called with each phase.
         show: Told of the progress of a transfer.

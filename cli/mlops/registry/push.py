@@ -116,7 +116,7 @@ def push(
         settings: The project's settings.
         ref: The model.
         uri: `s3://…`, `gs://…`, `file://…` or a path.
-        force: Replace another model that lies there.
+        force: Replace another model that is there.
         dry_run: Look, and transfer nothing.
         say: Called with each phase.
         show: Told of the progress of a transfer.

@@ -54,8 +54,7 @@ Ramp = Annotated[
     str,
     typer.Option(
         metavar="5,25,50,100",
-        help="Shares that the canary is to get one after the other, in per cent; `mlops ramp` "
-        "moves it.",
+        help="Shares of the canary, one after the other, in per cent; `mlops ramp` moves it.",
         show_default=False,
         rich_help_panel=_RAMP,
     ),
@@ -65,7 +64,7 @@ Every = Annotated[
     str,
     typer.Option(
         metavar="30m",
-        help="Least time of a step.",
+        help="Minimum duration of a step.",
         show_default="30m",
         rich_help_panel=_RAMP,
     ),

@@ -60,7 +60,7 @@ TlsClientCa = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
-        help="CA certificates (PEM) that callers must have a certificate of (mutual TLS).",
+        help="CA certificates (PEM) that must have signed callers' certificates (mutual TLS).",
         rich_help_panel=_SERVER,
     ),
 ]
@@ -78,7 +78,7 @@ NewKey = Annotated[
     bool,
     typer.Option(
         "--new-key",
-        help="Go on with a new key where the deployment's is lost; feedback for earlier "
+        help="Continue with a new key where the deployment's is lost; feedback for earlier "
         "predictions is then refused.",
         rich_help_panel=_SERVER,
     ),
@@ -88,7 +88,7 @@ NewJournal = Annotated[
     bool,
     typer.Option(
         "--new-journal",
-        help="Go on with an empty journal where the deployment's is lost.",
+        help="Continue with an empty journal where the deployment's is lost.",
         rich_help_panel=_SERVER,
     ),
 ]

@@ -119,7 +119,7 @@ Floor = Annotated[
     typer.Option(
         min=0,
         max=1,
-        help="Least probability of an arm, for a policy that learns.",
+        help="Minimum probability of an arm, for a policy that learns.",
         show_default="0.05",
         rich_help_panel=_TRAFFIC,
     ),
