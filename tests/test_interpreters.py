@@ -83,5 +83,5 @@ def test_none_is_refused_with_a_way_out(pythons: dict[str, str], wanted: str, sa
         find_python(wanted, _FILE, print)
     assert says.lower() in (caught.value.hint or "").lower()
     assert "installed: 3.6, 3.8, 3.9, 3." in caught.value.message
-    with pytest.raises(InvalidInputError, match="no version"):
+    with pytest.raises(InvalidInputError, match="not a version"):
         find_python("newest", _FILE, print)

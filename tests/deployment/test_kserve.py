@@ -179,7 +179,7 @@ def test_arms_behind_one_route_have_one_name() -> None:
         ({**HOST, "mode": "knative"}, "Services of Standard mode"),
         ({"mode": "modelmesh"}, "`kserve.mode` is `modelmesh`"),
         ({"split": "random"}, "`kserve.split` is `random`"),
-        ({"version": "latest"}, "no version"),
+        ({"version": "latest"}, "not a version"),
         ({"version": "0.9"}, "older than 0.15"),
         ({"cluster_model_server": "prepackaged"}, "`cluster.model_server` is `prepackaged`"),
     ],

@@ -320,7 +320,7 @@ def test_refusals_name_the_router_and_it_takes_them(
     ("deployment", "given", "fault"),
     [
         (replace(spec(1.0), arms=(replace(spec(1.0).arms[0], model=model(1, "/a")),)), {}, "this"),
-        (spec(1.0), {"version": "latest"}, "no version"),
+        (spec(1.0), {"version": "latest"}, "not a version"),
         (spec(1.0), {"cluster_namespace": "a=b"}, "cannot be the name"),
         (spec(0.5, 0.5, name="w" * 60), {}, "63"),
         (spec(0.5, 0.5, name="3wines"), {}, "a letter"),

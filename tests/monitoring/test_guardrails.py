@@ -191,7 +191,7 @@ def test_page_and_json_show_guardrails(journal: SqlJournal) -> None:
 
 @pytest.mark.parametrize(
     ("name", "margin", "said"),
-    [("latency", 1.0, "latency_ms"), ("errors", 0.0, "positive"), ("given", 1.0, "no metric")],
+    [("latency", 1.0, "latency_ms"), ("errors", 0.0, "positive"), ("given", 1.0, "not a metric")],
 )
 def test_a_wrong_guardrail_is_said(name: str, margin: float, said: str) -> None:
     with pytest.raises(InvalidInputError) as caught:

@@ -43,7 +43,7 @@ def test_what_a_later_release_adds_is_left_out(tmp_path: Path) -> None:
 )
 def test_what_is_no_report(tmp_path: Path, change: dict[str, Any]) -> None:
     sent, _ = documents(tmp_path, 6)
-    with pytest.raises(InvalidInputError, match="no report"):
+    with pytest.raises(InvalidInputError, match="report cannot be read"):
         read_report({**sent, **change})
     with pytest.raises(InvalidInputError):
         read_report([])

@@ -303,7 +303,7 @@ def test_pull_replaces_models_only_and_only_by_force(corner: Corner, make_model:
     assert read_content(target) == read_content(other)
     assert [path.name for path in target.parent.iterdir()] == ["pulled"]
     (target / MLMODEL).unlink()
-    with pytest.raises(ConflictError, match="no model"):
+    with pytest.raises(ConflictError, match="not a model"):
         get(model, force=True)
 
 

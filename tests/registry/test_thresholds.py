@@ -29,7 +29,7 @@ def test_limits_are_read(text: str, limit: Limit) -> None:
     "text", ["", "rmse", "rmse=", "=1%", "rmse=x", "rmse=-1", "rmse=nan", "rmse=inf", "rmse=1%%"]
 )
 def test_other_texts_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no limit"):
+    with pytest.raises(UsageError, match="not a limit"):
         parse_limit(text)
 
 

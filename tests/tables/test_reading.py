@@ -98,8 +98,8 @@ def test_a_small_parquet_file_of_endless_rows_is_refused() -> None:
         (b'{"a": [1], "b": [1, 2]}', "different numbers of rows"),
         (b"[[1], [1, 2]]", "Row 1 has 2 cells"),
         (b"\xff\xfe", "neither UTF-8 text nor Parquet"),
-        (b"PAR1 not", "no Parquet file"),
-        (b"\x1f\x8bno", "no whole gzip"),
+        (b"PAR1 not", "not a Parquet file"),
+        (b"\x1f\x8bno", "not a complete gzip"),
     ],
 )
 def test_says_what_is_wrong(data: bytes, reason: str) -> None:
