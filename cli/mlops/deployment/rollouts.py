@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mlops.deployment.yaml_templates import render_template
-from mlops.settings.schema import MonitoringSettings
+from mlops.settings.platforms import MonitoringSettings
 from mlops.spec.metrics import GUARDRAILS
 
 #: The name by which `--with` and the setting `cluster.extras` ask for it.
