@@ -23,6 +23,11 @@ _SMOKE = (
     # Its oracle, tritonclient, wants newer packages than the oldest.
     "--ignore=tests/protocols/test_binary_tensors.py",
 )
+_CONSTRAINTS = Path("constraints/ci.txt")
+_ABOUT_CONSTRAINTS = """\
+# The versions that CI installs: pip install -e '.[test]' -c constraints/ci.txt
+# Made by `nox -s constraints`; bounds are those of pyproject.toml.
+"""
 _CODE = ("cli", "tests", "benchmarks", "wine_example", "noxfile.py")
 
 
@@ -74,6 +79,17 @@ def lowest(session: nox.Session) -> None:
     # Of what only tests need, the newest will do.
     session.run(*pip, *_TEST_TOOLS)
     session.run("pytest", *(session.posargs or _SMOKE))
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Choose the versions that CI installs anew, for every Python that we support."""
+    session.install("uv")
+    extras = ("--extra", "test", "--extra", "dev")
+    form = ("--universal", "--python-version", "3.11", "--no-annotate", "--no-header", "--upgrade")
+    what = ("-o", str(_CONSTRAINTS), "pyproject.toml")
+    session.run("uv", "pip", "compile", "--quiet", *extras, *form, *what)
+    _CONSTRAINTS.write_text(_ABOUT_CONSTRAINTS + _CONSTRAINTS.read_text())
 
 
 @nox.session

@@ -18,6 +18,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+CONSTRAINTS = ROOT / "constraints/ci.txt"
 ADVISORIES = ROOT / ".ci/advisories.json"
 #: Extras that are installed to run, and not to test or to develop.
 EXTRAS = ("auth", "fast", "grpc", "kubernetes", "postgres", "ray", "sweep")
@@ -92,12 +93,24 @@ def vulnerabilities(name: str, version: str) -> list[str]:
 
 def lower_bounds() -> Iterator[tuple[str, str]]:
     """Yield each requirement of ours, those of the tests too, with its oldest version."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lists = (project["dependencies"], *project["optional-dependencies"].values())
-    for requirement in (Requirement(text) for texts in lists for text in texts):
+    for requirement in requirements():
         for bound in requirement.specifier:
             if bound.operator in (">=", "=="):
                 yield requirement.name, bound.version
+
+
+def constrained() -> Iterator[Requirement]:
+    """Yield the versions that CI installs; some twice, for different versions of Python."""
+    for line in CONSTRAINTS.read_text().splitlines():
+        if not line.startswith("#"):
+            yield Requirement(line)
+
+
+def requirements() -> Iterator[Requirement]:
+    """Yield each requirement of ours, those of the tests too."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for texts in (project["dependencies"], *project["optional-dependencies"].values()):
+        yield from map(Requirement, texts)
 
 
 def licence(distribution: metadata.Distribution) -> str:

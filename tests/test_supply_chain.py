@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.supply_chain import (
     EXTRAS,
     closure,
+    constrained,
     is_allowed,
     licence,
     lower_bounds,
+    requirements,
     vulnerabilities,
 )
 
@@ -25,6 +28,20 @@ def test_no_lower_bound_lets_a_vulnerable_version_in() -> None:
 def test_nothing_vulnerable_is_installed() -> None:
     assert len(INSTALLED) > 100
     assert [str(d.name) for d in INSTALLED if vulnerabilities(d.name, d.version)] == []
+
+
+def test_what_ci_installs_is_pinned_within_the_bounds_and_not_vulnerable() -> None:
+    pins: dict[str, list[str]] = {}
+    for pin in constrained():
+        (exact,) = pin.specifier
+        assert exact.operator == "=="
+        pins.setdefault(canonicalize_name(pin.name), []).append(exact.version)
+    assert [(n, v) for n, versions in pins.items() for v in versions if vulnerabilities(n, v)] == []
+    for requirement in requirements():
+        name = canonicalize_name(requirement.name)
+        if name not in ("mlops-loop", "mkdocstrings-python", "zensical"):  # the docs' own are exact
+            assert pins[name], requirement
+            assert all(requirement.specifier.contains(v) for v in pins[name]), requirement
 
 
 @pytest.mark.parametrize(
