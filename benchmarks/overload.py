@@ -58,7 +58,7 @@ import mlflow.pyfunc
 
 class Busy(mlflow.pyfunc.PythonModel):
     def predict(self, context, model_input, params=None):
-        until = time.perf_counter() + 0.0004
+        until = time.perf_counter() + 0.0004 * len(model_input)
         while time.perf_counter() < until:
             pass
         return [0.0] * len(model_input)

@@ -61,8 +61,14 @@ def test_a_standing_queue_is_kept_short(each_s: float, answered: int) -> None:
     for _ in range(50):
         assert loop.turn(500) == pytest.approx(answered, abs=2)
         loop.now += 0.004
-    # A turn without a queue behind it, and the next crowd is a burst again.
-    loop.turn(16)
+    # A short turn now and then changes nothing.
+    assert loop.turn(1) == 1
+    assert loop.turn(500) == pytest.approx(answered, abs=2)
+    # After a while without a queue the next crowd is a burst again.
+    until = loop.now + BURST_S + 0.02
+    while loop.now < until:
+        loop.turn(1)
+        loop.now += 0.01
     assert loop.turn(500) >= min(500, int(BURST_S / each_s), 2 * answered)
 
 

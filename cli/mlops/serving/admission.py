@@ -2,9 +2,9 @@
 
 A quick model has no queue but the sockets: what the event loop does not get to, it reads in its
 next turn. With more callers than it can answer, each turn grows until everybody is late. So a turn
-has a budget. A burst may fill a long one, as nothing waits behind it. Where turns stay long, there
-is a standing queue, and each is kept short: a caller that is refused in milliseconds can ask
-another replica, or later, which is worth more than an answer that comes too late.
+has a budget. A burst may fill a long one, as nothing waits behind it. Where long turns follow each
+other, there is a standing queue, and each is kept short: a caller that is refused in milliseconds
+can ask another replica, or later, which is worth more than an answer that comes too late.
 
 The rule is that of B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015, after K. Nichols and
 V. Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012: one limit for a queue that was empty
@@ -13,6 +13,7 @@ lately, a lower one for a queue that was not.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -37,19 +38,16 @@ class Admission:
         self._clock = clock
         self._busy_s = 0.0
         self._answered = 0
-        self._began = self._ended = 0.0
-        #: Since when every turn was long; 0 while they are not.
-        self._long_since = 0.0
+        self._began = 0.0
+        #: When the first of a row of long turns began, and when the last of them ended.
+        self._long_from = self._long_to = -math.inf
 
     def begin(self, waiting: int) -> int:
         """Begin a turn in which this many requests wait; return how many of them to answer."""
         self._began = self._clock()
-        # Whoever was refused has not come back at once.
-        if self._began - self._ended > BURST_S:
-            self._long_since = 0.0
-        if waiting <= ALWAYS or not self._long_since:
-            return waiting
-        if self._began - self._long_since <= BURST_S:
+        if self._began - self._long_to > BURST_S:
+            self._long_from = math.inf
+        if waiting <= ALWAYS or self._began - self._long_from <= BURST_S:
             return waiting
         return min(waiting, max(ALWAYS, int(self._short_s * self._answered / self._busy_s)))
 
@@ -60,16 +58,16 @@ class Admission:
 
     def end(self, answered: int, refused: int) -> None:
         """End the turn."""
-        self._ended = self._clock()
-        took_s = self._ended - self._began
+        ended = self._clock()
+        took_s = ended - self._began
         self._busy_s += took_s
         self._answered += answered
         if self._answered > _REMEMBERED:
             self._busy_s, self._answered = self._busy_s / 2, self._answered // 2
-        if not refused and took_s < self._short_s:
-            self._long_since = 0.0
-        elif not self._long_since:
-            self._long_since = self._began
+        # One short turn proves nothing: who has just been answered may ask again in the next.
+        if refused or took_s >= self._short_s:
+            self._long_from = min(self._long_from, self._began)
+            self._long_to = ended
 
     @property
     def _short_s(self) -> float:

@@ -128,6 +128,8 @@ class App:
         self.known: dict[bytes, KnownHead] = {}
         #: Answers recognised requests.
         self.lockstep = Lockstep(self.answer, self._turn_away)
+        self._crowded: dict[tuple[str, bool], bytes] = {}
+        self._crowded_at = 0
         gate.on_change(self.known.clear)
         self._codecs: dict[str, Codec] = {
             **{name: CODECS.load(name) for name in CODECS},
@@ -236,7 +238,16 @@ class App:
         return _written(head.codec.encode_error(error), error, head.keep_alive)
 
     def _turn_away(self, head: KnownHead) -> bytes:
-        return self.refuse(head, _CROWDED)
+        self._metrics.refused[head.route.protocol] += 1
+        now, protocol = int(time.time()), head.route.protocol
+        if now != self._crowded_at:
+            # Thousands in a second are the same, and nothing costs less.
+            self._crowded_at, self._crowded = now, {}
+        written = self._crowded.get((protocol, head.keep_alive))
+        if written is None:
+            written = _written(head.codec.encode_error(_CROWDED), _CROWDED, head.keep_alive)
+            self._crowded[protocol, head.keep_alive] = written
+        return written
 
     def _admit(self, scope: Scope, route: Route | None, *, spend: bool = True) -> Grant:
         """Let a request in; see `Gate.admit`."""

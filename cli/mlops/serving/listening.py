@@ -7,7 +7,8 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import uvicorn
 
@@ -19,6 +20,12 @@ from mlops.serving.tls import HANDSHAKE_S
 #: A caller who has connected sends its request by then.
 LINGER_S = 0.5
 _GRACE_S = 5
+# Connections taken in one turn of the event loop. libuv takes one of a socket, so that in a busy
+# loop 500 callers who come at once, and a health check behind them, would wait for 500 turns.
+_ACCEPTED = 16
+
+#: What takes connections from one socket.
+Listening: TypeAlias = Sequence[asyncio.Server]
 
 
 class QuietServer(uvicorn.Server):
@@ -35,23 +42,28 @@ class QuietServer(uvicorn.Server):
         for each in sockets or ():
             await self.listen(each)
 
-    async def listen(self, sock: socket.socket) -> asyncio.Server:
+    async def listen(self, sock: socket.socket) -> Listening:
         """Take connections from a socket too, while it serves; the socket becomes its own."""
         context = self.config.ssl
-        server = await asyncio.get_running_loop().create_server(
-            self._protocol,
-            sock=sock,
-            backlog=BACKLOG,
-            ssl=context,
-            ssl_handshake_timeout=HANDSHAKE_S if context else None,
-        )
-        self.servers.append(server)
-        return server
+        loop = asyncio.get_running_loop()
+        listening = [
+            await loop.create_server(
+                self._protocol,
+                sock=each,
+                backlog=BACKLOG,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_S if context else None,
+            )
+            for each in (sock, *(sock.dup() for _ in range(_ACCEPTED - 1)))
+        ]
+        self.servers += listening
+        return listening
 
-    def leave(self, server: asyncio.Server) -> None:
+    def leave(self, listening: Listening) -> None:
         """Take no more connections from what `listen` returned; those that are there go on."""
-        self.servers.remove(server)
-        server.close()
+        for each in listening:
+            self.servers.remove(each)
+            each.close()
 
     def _protocol(self) -> asyncio.Protocol:
         # As uvicorn makes one for the sockets that it starts with.

@@ -69,8 +69,6 @@ class Lockstep(Generic[_Request, _Result]):
         if not waiting:
             return
         admitted = self._admission.begin(len(waiting))
-        # First, as they wait for no work.
-        self._turn_away(waiting[admitted:])
         done = 0
         while done < admitted and (done < ALWAYS or not self._admission.is_over):
             self._run([
@@ -78,12 +76,9 @@ class Lockstep(Generic[_Request, _Result]):
                 for caller, request, body in waiting[done : min(done + _TOGETHER, admitted)]
             ])  # fmt: skip
             done = min(done + _TOGETHER, admitted)
-        self._turn_away(waiting[done:admitted])
-        self._admission.end(done, len(waiting) - done)
-
-    def _turn_away(self, waiting: list[tuple[Caller[_Request, _Result], _Request, bytes]]) -> None:
-        for caller, request, _ in waiting:
+        for caller, request, _ in waiting[done:]:
             _respond(caller, request, self._refuse(request))
+        self._admission.end(done, len(waiting) - done)
 
     @staticmethod
     def _run(

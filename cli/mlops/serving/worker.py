@@ -18,7 +18,7 @@ from typing import Any
 from mlops.errors import MlopsError
 from mlops.serving.channel import Channel, ChannelClosedError
 from mlops.serving.counting import Counts
-from mlops.serving.listening import LINGER_S
+from mlops.serving.listening import LINGER_S, Listening
 from mlops.serving.process import Process
 from mlops.serving.revision import LiveRevision
 from mlops.serving.rounds import Rounds
@@ -68,7 +68,7 @@ class Worker:
             },
             "The supervisor",
         )
-        self._taken: dict[int, asyncio.Server] = {}
+        self._taken: dict[int, Listening] = {}
         self._next: LiveRevision | None = None
         self._process.tells = False
 
