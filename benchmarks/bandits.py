@@ -1,6 +1,6 @@
 """What learning costs: regret of our policies and of peers' on standard problems.
 
-    python benchmarks/bandits.py [--runs 50] [--requests 10000] [--json]
+    python benchmarks/bandits.py [--runs 50] [--requests 10000] [--problem TEXT] [--json]
 
 Regret is the sum, over the requests, of the best arm's mean then minus that of the arm drawn. All
 learn after every 20 requests. Peers take part where they are installed (`pip install mabwiser
@@ -17,6 +17,7 @@ import importlib.util
 import json
 import math
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -209,15 +210,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--requests", type=int, default=10_000)
+    parser.add_argument("--problem", default="", help="only those whose name has this text")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    for problem in PROBLEMS:
+    problems = [problem for problem in PROBLEMS if asked.problem in problem.name]
+    for problem in problems:
         bound = lai_robbins(problem, asked.requests)
         for name, make in players(problem):
             lost = []
             for run in range(asked.runs):
-                rng = np.random.default_rng([run, len(rows)])
+                rng = np.random.default_rng(
+                    [run, PROBLEMS.index(problem), zlib.crc32(name.encode())]
+                )
                 lost.append(regret(problem, make(rng), rng, asked.requests))
             error = float(np.std(lost, ddof=1) / math.sqrt(len(lost)))
             row = {"problem": problem.name, "policy": name, "regret": float(np.mean(lost)),
@@ -230,7 +235,7 @@ def main() -> None:
     if asked.json:
         print(json.dumps(rows))
         return
-    for problem in PROBLEMS:
+    for problem in problems:
         bound = lai_robbins(problem, asked.requests)
         print(f"\n{problem.name}" + (f" (Lai-Robbins {bound:.0f})" if bound else ""))
         some = [row for row in rows if row["problem"] == problem.name]
