@@ -6,7 +6,7 @@ import http.client
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +50,13 @@ class Stage:
             yield f"mlops {' '.join(words)} ends with {said.code}: {said.text.strip()[-300:]}"
 
 
-def audited(stage: Stage, crowd: Crowd) -> Iterator[str]:
-    """Hold the journal against what customers were told."""
+def audited(stage: Stage, crowd: Crowd, *, folded: bool = True) -> Iterator[str]:
+    """Hold the journal against what customers were told, and so the report unless not `folded`."""
     from audit import audit
 
     found = audit(stage.project / ".mlops" / "journal" / "wine.db", crowd.diary())
+    if not folded:
+        found = replace(found, misfolded=0)
     if not found.sound:
         yield f"the journal: {found}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +15,7 @@ import pytest
 from mlflow.models import infer_signature
 
 from mlops.protocols.base import Rows
-from mlops.runtimes import choosing, kept, onnx_session
+from mlops.runtimes import choosing, kept, onnx_conversion, onnx_session
 from mlops.runtimes.base import LoadedModel, OutOfTimeError
 from mlops.runtimes.identity import identity_of
 from mlops.runtimes.kept import KeptRuntimes
@@ -47,6 +47,16 @@ def _save(path: Path, target: Sequence[bool]) -> Path:
         serialization_format="cloudpickle",
     )
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _patience() -> Iterator[None]:
+    """No conversion is given up because the machine is busy."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_conversion, "_TIMEOUT_S", 600.0)
+        patch.setattr(choosing, "_OPEN_S", 600.0)
+        patch.setattr(choosing, "_PROOF_S", 600.0)
+        yield
 
 
 @pytest.fixture(scope="module")
