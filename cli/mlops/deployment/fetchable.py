@@ -13,6 +13,7 @@ from mlops.errors import NotAllowedError, RemoteError
 from mlops.registry.artifact_replicas import pushed_copy, readable_source
 from mlops.registry.details import Details, read_details
 from mlops.settings import Settings
+from mlops.settings.needs import StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.model import ModelVersion
 
@@ -43,7 +44,7 @@ def make_fetchable(settings: Settings, request: DeployRequest) -> tuple[Deployme
 
 
 def read_models(
-    settings: Settings, spec: DeploymentSpec, read: Callable[[str], Details] = read_details
+    settings: StoreSettings, spec: DeploymentSpec, read: Callable[[str], Details] = read_details
 ) -> tuple[dict[str, Details], list[str]]:
     """Read the files of models that the registry knows, and say which could not be read.
 

@@ -16,7 +16,7 @@ from mlops.deployment.manifests import render_checked
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.registry.details import Details, read_details
 from mlops.registry.ledger import Entry
-from mlops.settings import Settings
+from mlops.settings.needs import StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.place import ObjectRef, Place
 
@@ -59,7 +59,7 @@ def parsed(rendered: Rendered, options: RenderOptions) -> Manifests:
 
 
 def rendered_again(
-    settings: Settings,
+    settings: StoreSettings,
     spec: DeploymentSpec,
     place: Place,
     number: int,
@@ -83,7 +83,7 @@ def rendered_again(
     return parsed(render_checked(place.target, spec, options), options)
 
 
-def manifests_of(settings: Settings, entry: Entry) -> Manifests:
+def manifests_of(settings: StoreSettings, entry: Entry) -> Manifests:
     """Return the objects of a revision as they were applied.
 
     Raises:

@@ -17,7 +17,7 @@ from mlops.deployment.clusters.manifests import manifests_of
 from mlops.deployment.clusters.urls import urls
 from mlops.errors import MlopsError, NotAllowedError
 from mlops.registry.ledger import Entry
-from mlops.settings import Settings
+from mlops.settings.needs import DeploymentSettings
 from mlops.spec.place import ObjectRef, Place
 
 State = Literal["ready", "progressing", "failing", "missing", "stopped", "unreachable"]
@@ -95,7 +95,7 @@ class ClusterStatus:
     drift: tuple[ObjectRef, ...] | None = None
 
 
-def cluster_status(settings: Settings, entry: Entry) -> ClusterStatus:
+def cluster_status(settings: DeploymentSettings, entry: Entry) -> ClusterStatus:
     """Return the status of a revision; a cluster that does not answer is a state, and no error.
 
     Args:
@@ -117,7 +117,9 @@ def unknown_status(name: str, error: MlopsError) -> ClusterStatus:
     return ClusterStatus(name, "unreachable", "", "", "", 0, "", (), 0, message)
 
 
-def _looked_at(settings: Settings, cluster: Cluster, entry: Entry, place: Place) -> ClusterStatus:
+def _looked_at(
+    settings: DeploymentSettings, cluster: Cluster, entry: Entry, place: Place
+) -> ClusterStatus:
     lives = {ref: get(cluster, ref) for ref in place.objects}
     objects = tuple(_object(ref, live) for ref, live in lives.items())
     found = tuple(_pods(cluster, [live for live in lives.values() if live]))
@@ -224,7 +226,9 @@ def _pod(pod: Pod) -> PodStatus:
     )
 
 
-def _drift(settings: Settings, cluster: Cluster, entry: Entry) -> tuple[ObjectRef, ...] | None:
+def _drift(
+    settings: DeploymentSettings, cluster: Cluster, entry: Entry
+) -> tuple[ObjectRef, ...] | None:
     """Say which objects applying the revision again would change; the server is asked."""
     if entry.state != "live":
         return None
