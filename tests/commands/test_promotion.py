@@ -120,7 +120,9 @@ def test_late_feedback_is_credited_and_counted(market: Shop) -> None:
     market.ok("deploy", "--ab", "wine/1", "wine/2", "--split", "30/70", "--reward", "exact")
     words = ("feedback", "--request-id", request_id, "--truth", "6")
     outcome = market.ok(*words, "--json").document["outcome"]
-    assert outcome == {"fate": "accepted", "arm": arm, "revision": revision, "late": True}
+    # `fate` is the old name of `status`.
+    told = {"status": "accepted", "fate": "accepted"}
+    assert outcome == {**told, "arm": arm, "revision": revision, "late": True}
     report = market.ok("report", "--json").document
     assert report["revisions"] == [revision, revision + 1]
     assert report["verdict"]["n"] == 1
