@@ -54,7 +54,8 @@ _LOOKS = {
     "status": "print(journal.totals(), journal.size_bytes())",
     "traffic of every arm": "print(len(journal.traffic()))",
     "prune --dry-run": "print(journal.count_features(0))",
-    "report": "print(make_report(journal).verdict.reason)",
+    "report, the first": "print(make_report(journal).verdict.reason)",
+    "report, a later one": "print(make_report(journal).verdict.reason)",
 }
 _LOOK = """
 import resource, sys, time
