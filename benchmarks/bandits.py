@@ -142,7 +142,8 @@ class River:
 def players(problem: Problem) -> Iterator[tuple[str, Callable[[np.random.Generator], Player]]]:
     """Name everybody who can play a problem."""
     k = len(problem.means(0.0))
-    memory = " discount=0.99" if problem.changes else ""
+    # 1 - sqrt(changes / requests) / 4 (Garivier, Moulines, arXiv 0805.3415, theorem 2).
+    memory = " discount=0.995" if problem.changes else ""
     for name in ("thompson", "ucb1", "epsilon-greedy half-life=500", "softmax"):
         text = f"{name} floor=0.001 warm-up=2{memory}"
         yield f"ours: {name}{memory}", lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
