@@ -86,7 +86,9 @@ def test_one_outcome_by_hand(shop: Shop) -> None:
     request_id, arm = shop.ask()
     first = shop.ok("feedback", "--request-id", request_id, "--truth", "6", "--json").document
     assert first["counts"] == {"accepted": 1}
-    assert first["outcome"] == {"fate": "accepted", "arm": arm, "revision": 1, "late": False}
+    # `fate` is the old name of `status`.
+    told = {"status": "accepted", "fate": "accepted"}
+    assert first["outcome"] == {**told, "arm": arm, "revision": 1, "late": False}
     again = shop.run("feedback", "--request-id", request_id, "--reward", "-2", "--row", "0")
     # About the whole request before, about its only row now.
     assert again.code == 7
@@ -162,11 +164,12 @@ def test_a_stream(shop: Shop) -> None:
     # What was refused is told by its line, and by the exit code.
     assert said.code == 3
     why = "this request id was not made by this deployment"
-    assert said.document["problems"] == [{"line": 7, "fate": "forged", "error": why}]
+    forged = {"status": "forged", "fate": "forged"}
+    assert said.document["problems"] == [{"line": 7, **forged, "error": why}]
     assert "1 outcomes were refused" in said.err
     alone = shop.run("feedback", "--data", "-", "--json", stdin=f"\n{json.dumps(lines[3])}\n")
     assert alone.code == 3
-    assert alone.document["problems"] == [{"line": 2, "fate": "forged", "error": why}]
+    assert alone.document["problems"] == [{"line": 2, **forged, "error": why}]
     good = json.dumps({"request_id": ids[3], "truth": 6})
     assert shop.ok("feedback", "--data", "-", stdin=good).out == "feedback: accepted 1\n"
     assert shop.ok("feedback", "--data", "-", stdin="").out == "feedback: none\n"
@@ -191,7 +194,7 @@ def test_malformed_lines_are_named_and_the_others_stored(shop: Shop, tmp_path: P
     assert said.document["counts"] == {"accepted": 2, "malformed": 6}
     assert [each["line"] for each in said.document["problems"]] == list(bad)
     for problem, (_, why) in zip(said.document["problems"], bad.values(), strict=True):
-        assert problem["fate"] == "malformed"
+        assert problem["status"] == problem["fate"] == "malformed"
         assert why in problem["error"]
         assert "b'" not in problem["error"]
     again = shop.run("feedback", "--data", str(file))

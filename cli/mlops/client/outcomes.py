@@ -59,13 +59,18 @@ class Problem:
 
     Attributes:
         line: Its line in the stream, from 1.
-        fate: What became of it.
+        status: What became of it.
         error: Why.
+        fate: The same as `status`; its name before, deprecated.
     """
 
     line: int
-    fate: str
+    status: str
     error: str
+    fate: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fate", self.status)
 
 
 @dataclass(slots=True)

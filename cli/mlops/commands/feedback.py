@@ -359,7 +359,7 @@ def _send_stream(
         _warn(text)
     show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))
     for problem in sent.problems[:_SHOWN]:
-        note(f"[red]line {problem.line}:[/] {problem.fate}: {escape(problem.error)}")
+        note(f"[red]line {problem.line}:[/] {problem.status}: {escape(problem.error)}")
     if len(sent.problems) > _SHOWN:
         note(f"and {len(sent.problems) - _SHOWN:,} more; `--json` names every line.")
     _end(sent.counts)
