@@ -233,7 +233,8 @@ def test_a_model_counts_where_an_arm_answers_as_it_does(tmp_path: Path) -> None:
         alpha=0.05, min_effective=100,
     )  # fmt: skip
     assert (none.estimates, none.used) == ((), 0)
-    assert none.refused
+    assert "No decision" in none.refused
+    assert not none.notes
     agrees, known = agreement(evidence, journal, above(0.0), asks)
     assert known.all()
     assert agrees[:, 0].all()

@@ -107,7 +107,7 @@ def _render(out: Console, found: Evaluation) -> None:
 
 
 def _weights(found: Evaluation) -> str:
-    if found.weights is None:
+    if found.weights is None or not found.effective:
         return ""
     share = 100 * found.weights.largest_share
     return f", mean weight {found.weights.mean:.3g}, largest {share:.2g} % of all"

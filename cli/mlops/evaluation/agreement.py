@@ -70,7 +70,7 @@ def evaluate_by_agreement(
         alpha=alpha,
         min_effective=min_effective,
         unsupported=tuple(each for each in reasons if each.decisions),
-        notes=(note,) if alone else (),
+        notes=(note,) if alone and share > 0 else (),
     )
 
 

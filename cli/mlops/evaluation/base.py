@@ -123,6 +123,9 @@ def refusal(effective: float, least: float, weights: Weights | None) -> tuple[st
             "`mlops report` tests both."
         )
         return why, cure
+    if not effective:
+        why = "No decision with a reward tells what it would have earned."
+        return why, "It has to answer, or to draw arms, as the deployment has done now and then."
     if effective < least:
         why = (
             f"The decisions weigh as much as {effective:,.0f} that the evaluated policy had drawn "
