@@ -102,8 +102,11 @@ def _judge(where: Places, project: Path, told: Diary) -> bool:
     found = audit(_journal(project, where), told, print)
     for name, count in asdict(found).items():
         print(f"{name}: {count:,}")
-    failures = where.log.read_text().count("Traceback")
+    log = where.log.read_text()
+    failures = log.count("Traceback")
     print(f"tracebacks in the server's log: {failures}")
+    if failures:
+        print(log[log.index("Traceback") :][:4000])
     refused = sum(count for status, count in told.statuses.items() if status != 200)
     return found.sound and not failures and not refused and bool(told.acknowledged)
 
