@@ -57,7 +57,9 @@ def decision(index: int, rows: Sequence[Mapping[str, Any]], arm: int = 0, **othe
 
 
 def look(
-    journal: SqlJournal, profiles: Mapping[str, FeatureProfile] = PROFILES, alpha: float = 0.01
+    journal: SqlJournal,
+    profiles: Mapping[str, FeatureProfile | None] = PROFILES,
+    alpha: float = 0.01,
 ) -> DriftReport:
     found = watch(journal, "wine", lambda _: {"a": profiles, "b": profiles}, alpha)
     assert found is not None
@@ -98,10 +100,11 @@ def test_what_drifts_is_named_and_nothing_else(journal: SqlJournal) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"colour": "orange"}, {"unseen": (("orange", 60),)}),
-        ({"colour": None}, {"missing": 60 / 460}),
-        ({"alcohol": None}, {"missing": 60 / 460}),
-        ({"alcohol": "12,5"}, {"strange": 60}),
+        ({"colour": "orange"}, {"unseen": (("orange", 160),)}),
+        ({"colour": None}, {"missing": 160 / 560}),
+        ({"alcohol": None}, {"missing": 160 / 560}),
+        ({"alcohol": "12,5"}, {"strange": 160}),
+        ({"alcohol": [12, 5]}, {"strange": 160}),
         ({"alcohol": 1e300}, {}),
     ],
 )
@@ -109,7 +112,7 @@ def test_what_the_training_never_had(
     journal: SqlJournal, change: dict[str, Any], said: dict[str, Any]
 ) -> None:
     rng = np.random.default_rng(6)
-    rows = [row(rng) for _ in range(400)] + [{**row(rng), **change} for _ in range(60)]
+    rows = [row(rng) for _ in range(400)] + [{**row(rng), **change} for _ in range(160)]
     journal.append([decision(i, [each]) for i, each in enumerate(rows)], [])
     found = look(journal)
     (name,) = change
@@ -159,16 +162,39 @@ def test_without_training_data_the_first_requests_are_the_reference(journal: Sql
     rng = np.random.default_rng(10)
     same = [decision(i, [row(rng)]) for i in range(900)]
     journal.append(same, [])
-    early = stream(look(journal, {}), "alcohol")
+    unknown = dict.fromkeys(PROFILES)
+    early = stream(look(journal, unknown), "alcohol")
     assert early.why_not == "its reference is the first 1,000 values, of which 900 came"
     assert (early.rows, early.e_value, early.alarm) == (0, 1.0, False)
     later = [decision(i, [row(rng)]) for i in range(900, 1_300)]
     moved = [decision(i, [{**row(rng), "colour": "white"}]) for i in range(1_300, 1_700)]
     journal.append([*later, *moved], [])
-    found = look(journal, {})
+    found = look(journal, unknown)
     assert {each.feature for each in found.drifted} == {"colour"}
     assert stream(found, "colour").against == "first requests"
     assert stream(found, "colour").rows == 700
+
+
+def test_the_same_model_on_both_arms_and_by_another_name(journal: SqlJournal) -> None:
+    spec = spec_of(["a", "b"], (0.5, 0.5), "exact", "")
+    (first, second) = spec.arms
+    twin = replace(second, model=replace(first.model, ref="wine/1", chosen_by="newest version"))
+    journal.record([RevisionEvent(2, START_MS, "live", to_dict(replace(spec, arms=(first, twin))))])
+    rng = np.random.default_rng(3)
+    earlier = [decision(i, [row(rng)]) for i in range(4)]
+    journal.append(
+        [*earlier, *(decision(i, [row(rng)], i % 2, revision=2) for i in range(4, 8))], []
+    )
+    found = look(journal)
+    assert [stream(found, "alcohol", arm).rows for arm in ("a", "b")] == [6, 2]
+
+
+def test_what_the_journal_does_not_keep_is_counted(journal: SqlJournal) -> None:
+    kept = decision(0, [row(np.random.default_rng(1))])
+    journal.append([kept, decision(1, [{"alcohol": 9.0}], features=None)], [])
+    found = look(journal)
+    assert (found.requests, found.without_features) == (2, 1)
+    assert stream(found, PREDICTION).why_not.endswith("of which 2 came")
 
 
 def test_answers_drift_too(journal: SqlJournal) -> None:

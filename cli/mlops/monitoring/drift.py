@@ -61,7 +61,8 @@ class Stream:
         psi: Population stability index of about the last 3,000 values; no test, a size.
         missing: Share of values that were missing.
         missing_before: That of the reference.
-        unseen: Categories that the reference does not have, the most frequent first.
+        unseen: Categories that the reference does not have, the most frequent first; none where the
+            reference does not name all that it has.
         strange: Values of another kind than the reference's.
         why_not: Why it cannot be compared; empty if it can.
         path: E-value after each block of values.
@@ -95,6 +96,7 @@ class DriftReport:
         threshold: J / alpha.
         requests: Requests that were looked at.
         left_out: Rows left out because their unit had one on that day.
+        without_features: Requests of which the journal has no features.
         streams: By arm, in the order of the model's features, the answers last.
     """
 
@@ -104,6 +106,7 @@ class DriftReport:
     threshold: float
     requests: int
     left_out: int
+    without_features: int
     streams: tuple[Stream, ...]
 
     @property
@@ -172,14 +175,6 @@ class _Watched:
             start = end
         self.waiting, self.times = self.waiting[start:], self.times[start:]
 
-    def values(self) -> list[tuple[int, float]]:
-        """Return time and e-value after each block, and after what has come of the last one."""
-        if self.test is None or not len(self.waiting):
-            return self.path
-        assert self.reference is not None
-        counts = np.bincount(self.waiting, minlength=len(self.reference.bins.gaps))
-        return [*self.path, (int(self.times[-1]), self.test.look(counts.astype(np.float64)))]
-
     def psi(self) -> float:
         """Return the population stability index of the recent past; NaN before there is one."""
         if self.test is None or self.reference is None or not self.test.recent.sum():
@@ -193,15 +188,14 @@ class _Watched:
 
     def stream(self, arm: str, feature: str, threshold: float) -> Stream:
         """Return what was found."""
-        values = self.values()
-        since = next((time for time, value in values if value >= threshold), None)
+        since = next((time for time, value in self.path if value >= threshold), None)
         return Stream(
             arm=arm,
             feature=feature,
             kind=self.reference.kind if self.reference else "",
             against=self.against,
             rows=self.rows,
-            e_value=max([1.0, *(value for _, value in values)]),
+            e_value=max([1.0, *(value for _, value in self.path)]),
             alarm=since is not None,
             since_ms=since,
             psi=self.psi(),
@@ -210,7 +204,7 @@ class _Watched:
             unseen=tuple(self.unseen.most_common(_NAMED)),
             strange=self.strange,
             why_not=self.why_not or self._waits(),
-            path=tuple(value for _, value in values),
+            path=tuple(value for _, value in self.path),
         )
 
     def _waits(self) -> str:
@@ -222,7 +216,7 @@ class _Watched:
 def watch(
     journal: Journal,
     name: str,
-    profiles: Callable[[DeploymentSpec], Mapping[str, Mapping[str, FeatureProfile]]],
+    features: Callable[[DeploymentSpec], Mapping[str, Mapping[str, FeatureProfile | None]]],
     alpha: float,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> DriftReport | None:
@@ -231,8 +225,8 @@ def watch(
     Args:
         journal: Of one deployment.
         name: Its name.
-        profiles: Gives, for the live revision, the reference profile of each arm's training data:
-            name of the arm to name of the feature to profile; empty where a model has none.
+        features: Gives, for the live revision, the features to watch: name of the arm to name of
+            the feature to the profile of its training data, None where there is none.
         alpha: P(any alarm, ever, without drift).
         on_progress: Called with the number of requests read.
 
@@ -245,7 +239,7 @@ def watch(
     if not specs:
         return None
     live = max(specs)
-    fold = _Fold(specs, live, profiles(specs[live]))
+    fold = _Fold(specs, live, features(specs[live]))
     after, end = 0, journal.end().decisions
     while True:
         decisions = journal.decisions(after, end, _AT_ONCE)
@@ -264,20 +258,21 @@ class _Fold:
         self,
         specs: Mapping[int, DeploymentSpec],
         live: int,
-        profiles: Mapping[str, Mapping[str, FeatureProfile]],
+        features: Mapping[str, Mapping[str, FeatureProfile | None]],
     ) -> None:
         self._live, self._spec = live, specs[live]
-        models = {arm.model: arm.name for arm in self._spec.arms}
         # The same model under another name, or in an earlier revision, gave the same answers.
+        models = {arm.model.identity: arm.name for arm in reversed(self._spec.arms)}
         self._arms = {
-            (revision, position): models[arm.model]
+            (revision, position): models[arm.model.identity]
             for revision, spec in specs.items()
             for position, arm in enumerate(spec.arms)
-            if arm.model in models
+            if arm.model.identity in models
         }
+        self._arms |= {(live, at): arm.name for at, arm in enumerate(self._spec.arms)}
         self._streams: dict[str, dict[str, _Watched]] = {
             arm.name: {
-                feature: _known(profile) for feature, profile in profiles.get(arm.name, {}).items()
+                feature: _known(profile) for feature, profile in features.get(arm.name, {}).items()
             }
             for arm in self._spec.arms
         }
@@ -286,16 +281,20 @@ class _Fold:
         self._day = 0
         self.requests = 0
         self._left_out = 0
+        self._without = 0
 
     def take(self, decisions: Decisions) -> None:
         """Take decisions in their order."""
         arms = self._arms_of(decisions)
         counts = self._countable(decisions, arms)
-        self.requests += int((arms != "").sum())
+        ours = arms != ""
+        self.requests += int(ours.sum())
         found: dict[tuple[str, str], list[_Part]] = {}
         for table in decisions.features():
             for part in self._parts(table, counts, arms):
                 found.setdefault(part[:2], []).append(part)
+            ours[table.requests] = False
+        self._without += int(ours.sum())
         for (arm, name), parts in found.items():
             # Requests with other columns stand in other tables.
             at = np.concatenate([part[2] for part in parts])
@@ -328,8 +327,6 @@ class _Fold:
             rows = np.flatnonzero(use & (arms[table.requests] == arm))
             if not len(rows):
                 continue
-            if not streams:
-                streams.update({name: _Watched(None, "first requests") for name in table.names})
             for name in streams.keys() & set(table.names):
                 cells = table.column(name)
                 yield arm, name, table.requests[rows], [cells[row] for row in rows.tolist()]
@@ -368,6 +365,7 @@ class _Fold:
             threshold=threshold,
             requests=self.requests,
             left_out=self._left_out,
+            without_features=self._without,
             streams=tuple(each.stream(arm, feature, threshold) for arm, feature, each in watched),
         )
 
@@ -378,8 +376,10 @@ class _Fold:
             yield arm, PREDICTION, self._answers[arm]
 
 
-def _known(profile: FeatureProfile) -> _Watched:
-    watched = _Watched(None, "training")
+def _known(profile: FeatureProfile | None) -> _Watched:
+    watched = _Watched(None, "first requests" if profile is None else "training")
+    if profile is None:
+        return watched
     try:
         watched.reference = Reference(profile)
     except ValueError:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.stats.exchangeability import Bins, cut
-from mlops.stats.profiles import MAX_SAMPLE, Categories, FeatureProfile
+from mlops.stats.profiles import MAX_SAMPLE, MAX_TEXT, Categories, FeatureProfile
 
 _SEED = 20_26
 _LEAST = 10
@@ -46,10 +46,12 @@ class Reference:
         self.kind = profile.kind
         self._ranks: Mapping[str, int] = {}
         self._named: Collection[str] = ()
+        self._names_all = False
         if profile.categories is None:
             codes = _number_codes(profile)
         else:
             self._named = profile.categories.counts
+            self._names_all = not profile.categories.other
             codes, self._ranks = _category_codes(profile.categories, profile.missing)
         if len(codes) < _LEAST:
             raise ValueError(f"its reference has {len(codes)} values")
@@ -68,8 +70,8 @@ class Reference:
             found = np.array(cells, dtype=np.float64)
         except (TypeError, ValueError):
             return self._numbers(cells)
-        # NumPy reads texts of digits as numbers.
-        if any(isinstance(cell, str) for cell in cells):
+        # NumPy reads texts of digits as numbers, and lists as more dimensions.
+        if found.ndim != 1 or any(isinstance(cell, str) for cell in cells):
             return self._numbers(cells)
         return _on_line(found), 0
 
@@ -94,11 +96,14 @@ class Reference:
         return _on_line(np.array(values, dtype=np.float64)), strange
 
     def unseen(self, cells: Sequence[Any]) -> list[str]:
-        """Return the categories among these that the reference does not name."""
-        if self.kind in _NUMBERS:
+        """Return the categories among these that the reference does not have, as far as it knows.
+
+        It names neither all of many categories nor prose, and so knows of none that is new there.
+        """
+        if not self._names_all:
             return []
         texts = (_text(cell) for cell in cells if not _is_missing(cell))
-        return [text for text in texts if text not in self._named]
+        return [text[:MAX_TEXT] for text in texts if text not in self._named]
 
 
 def _category_codes(

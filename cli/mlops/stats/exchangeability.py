@@ -152,14 +152,6 @@ class Exchangeability:
         self.blocks += 1
         return self._value(log_m, self._kept)
 
-    def look(self, counts: NDArray[np.float64]) -> float:
-        """Return what E is in the midst of a block, after its first values.
-
-        Args:
-            counts: (K,) of them, fewer than `size`.
-        """
-        return self._value(*self._after(counts))
-
     def _after(self, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         at = self.blocks + 2.0
         weight = 1.0 / (_TOTAL_WEIGHT * at * np.log(at) ** 2)
