@@ -76,7 +76,7 @@ def _serve(
         decisions.append(
             Decision(
                 nonce, time_ms, number, arm, propensity, 1, 900, 200, "mlflow",
-                unit=i.to_bytes(8, "little") if sticky else None,
+                unit=i.to_bytes(12, "little") if sticky else None,
                 features=features_of(Records([row]), "all") if i % 50 else None, predictions=[1.0],
             )
         )  # fmt: skip

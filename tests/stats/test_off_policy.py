@@ -100,6 +100,18 @@ def test_an_empty_log_is_no_estimate() -> None:
     assert off_policy.weights_of(none).effective == 0
 
 
+def test_scales_of_exact_bounds_are_fixed_before_the_first_draw() -> None:
+    # Whatever weights come, the scales that may ever be used share alpha between them.
+    shares: dict[float, float] = {}
+    for top in np.geomspace(0.5, 1e6, 400):
+        scale, share = off_policy._scale(np.array([0.0, 3.0, top]), 0.05)
+        assert scale >= max(top, 3.0)
+        assert math.log2(scale / 3).is_integer()
+        assert shares.setdefault(scale, share) == share
+    assert len(shares) > 15
+    assert sum(shares.values()) <= 0.05
+
+
 def test_wrong_propensities_show_in_the_mean_weight() -> None:
     rng = np.random.default_rng(3)
     alarms = {False: 0, True: 0}

@@ -98,7 +98,8 @@ def _history(journal: Journal, evidence: Evidence) -> NDArray[np.float64]:
             continue
         reward = _reward(evidence, seen, terms)
         if reward is not None:
-            sums.setdefault(key_of(seen.unit), []).append(reward)
+            # As in `evidence.units`: NumPy drops zeros at the end of bytes.
+            sums.setdefault(key_of(seen.unit).rstrip(b"\0"), []).append(reward)
     means = {key: float(np.mean(rewards)) for key, rewards in sums.items()}
     if not any(unit in means for unit in evidence.units.tolist()):
         raise InvalidInputError("No unit of this experiment has a reward from before it.")

@@ -58,6 +58,8 @@ Guarantee = Literal["asymptotic", "asymptotic, at every look", "exact, at every 
 WEIGHT_ALPHA = 0.01
 _GRID = 12
 _KNOWN = 5.0
+#: Share of alpha for scales that are larger than the first; and what counts as rounding, of log2.
+_DOUBLED, _SAME_SCALE = 0.2, 1e-9
 # As in `burn_in`: squared residuals below this share of the raw ones are rounding error.
 _ROUNDING = 1e-18
 
@@ -374,10 +376,10 @@ def dr_bounded(seen: Replayed, reward_range: tuple[float, float], alpha: float) 
     mass = float(seen.importance.sum())
     if not mass > 0:
         return Estimate("DR", math.nan, -math.inf, math.inf, "exact, at every look")
-    scale = (reward_range[1] - reward_range[0]) * float(seen.largest.max())
+    most = (reward_range[1] - reward_range[0]) * seen.largest
     residuals = seen.importance * seen.weights * (seen.rewards - seen.guesses)
     total = float(seen.importance @ seen.expected) + float(residuals.sum())
-    below, above = _edges(residuals, scale, alpha)
+    below, above = _edges(residuals, most, alpha)
     return Estimate(
         "DR", total / mass, (total - below) / mass, (total + above) / mass, "exact, at every look"
     )
@@ -391,7 +393,7 @@ def weights_of(seen: Replayed) -> Weights:
     if not mass > 0:
         return Weights(0.0, 0.0, math.nan, -math.inf, math.inf, True)
     # c (w - 1) has mean 0 at each draw.
-    below, above = _edges(cw - c, max(float(seen.largest.max()), float(c.max())), WEIGHT_ALPHA)
+    below, above = _edges(cw - c, np.maximum(seen.largest, c), WEIGHT_ALPHA)
     lower, upper = (total - below) / mass, (total + above) / mass
     return Weights(
         effective=effective_size(cw),
@@ -403,21 +405,38 @@ def weights_of(seen: Replayed) -> Weights:
     )
 
 
-def _edges(values: Floats, scale: float, alpha: float) -> tuple[float, float]:
+def _edges(values: Floats, most: Floats, alpha: float) -> tuple[float, float]:
     """How far a sum may be above, and below, that of its conditional means, ever.
 
-    The bets of `mlops.stats.capital`, each side with alpha / 2, at the last look only.
+    The bets of `mlops.stats.capital`, each side with half of alpha, at the last look only. Bets are
+    for one scale, so one that follows the largest weight so far would not hold at every look.
+    Scales are the first value of `most`, known before any draw, and its doublings; each has a share
+    of alpha, and the smallest that still bounds everything is used.
 
     Args:
-        values: In [-scale, scale], (n,).
-        scale: The same at every look.
+        values: In [-most, most], (n,).
+        most: What was known to bound each before its draw, (n,), not negative; not all 0.
         alpha: Probability that it ever is further.
     """
+    scale, alpha = _scale(most, alpha)
     second, third, fourth = (np.array([float((values**power).sum())]) for power in (2, 3, 4))
     above, below = (
         float(bound((second, sign * third, fourth), scale, alpha / 2)[0]) for sign in (1, -1)
     )
     return above, below
+
+
+def _scale(most: Floats, alpha: float) -> tuple[float, float]:
+    """Return the scale of the bets, and its share of alpha; all shares sum to alpha.
+
+    >>> _scale(np.array([0.0, 2.0, 5.0]), 0.05)[0]
+    8.0
+    """
+    first, top = float(most[np.argmax(most > 0)]), float(most.max())
+    doublings = max(math.ceil(math.log2(top / first) - _SAME_SCALE), 0)
+    if not doublings:
+        return top, (1 - _DOUBLED) * alpha
+    return max(first * 2.0**doublings, top), _DOUBLED * alpha / (doublings * (doublings + 1))
 
 
 def mean_of(values: Floats, alpha: float) -> list[Estimate]:
