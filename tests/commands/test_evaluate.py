@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,13 @@ import numpy as np
 import pytest
 
 from mlops.evaluation.agreement import agreement, evaluate_by_agreement
-from mlops.evaluation.policy_value import evaluate_policy
-from mlops.journal.records import Decision, NewOutcome, RevisionEvent
+from mlops.evaluation.base import Evaluation
+from mlops.evaluation.model_value import evaluate_model
+from mlops.evaluation.policy_value import Learner, evaluate_policy, follow
+from mlops.journal.records import Decision, LabelledRow, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.evidence import gather
+from mlops.monitoring.evidence import Evidence, gather
+from mlops.policies.base import Credit, State
 from mlops.spec.deployment import Revision, to_dict
 from mlops.spec.server import Served, ServerState, write_state
 from tests.commands.schemas import fits
@@ -136,6 +141,8 @@ def test_an_arm_without_traffic_supports_nothing(cli: Cli, tmp_path: Path, capsy
     ("words", "code", "said"),
     [
         ((), 2, "not both"),
+        (("--policy", "b=1", "--min-effective", "inf"), 2, "finite"),
+        (("--policy", "b=1", "--min-effective", "nan"), 2, "min-effective"),
         (("wine/1", "--policy", "thompson"), 2, "not both"),
         (("--policy", "a=0.5"), 2, "sum to 0.5"),
         (("--policy", "a=x,b=1"), 2, "not a weight"),
@@ -167,6 +174,100 @@ def test_what_was_learnt_offline_is_what_it_would_have_learnt(tmp_path: Path) ->
         journal.close()
         shares.append(found.arms[1].share or 0.0)
     assert np.mean(shares) == pytest.approx(0.917, abs=0.035)
+
+
+class Recording:
+    """A policy that learns only what it is told, and draws `a` alone."""
+
+    learns = True
+
+    def __init__(self) -> None:
+        self.earned: list[Credit] = []
+
+    def probabilities(self, context: object, state: State, /) -> Sequence[float]:
+        return (1.0, 0.0)
+
+    def update(self, state: State, earned: Sequence[Credit], /) -> State:
+        self.earned += earned
+        return state
+
+
+def test_what_joins_was_drawn_by_the_policy(tmp_path: Path) -> None:
+    # In the second half neither the log nor the policy draws `b`.
+    with logged(tmp_path, [Stage((0.5, 0.5), 200), Stage((1.0, 0.0), 200)]) as journal:
+        evidence = gather(journal)
+    policy = Recording()
+    followed = follow(evidence, Learner(policy, evidence))
+    assert followed.seen.importance.tolist() == [0.5] * 200 + [1.0] * 200
+    assert len(policy.earned) > 250
+    assert {each.propensity for each in policy.earned} == {1.0}
+
+
+# A model that is asked about labelled rows.
+
+
+@contextlib.contextmanager
+def logged(folder: Path, stages: list[Stage], **attribution: object) -> Iterator[SqlJournal]:
+    journal = SqlJournal(f"sqlite:///{folder / 'rows.db'}")
+    fill(journal, NAMES, stages, labels((0.6, 0.8)), reward="exact")
+    if attribution:
+        event = journal.revision_events()[-1]
+        assert event.spec is not None
+        journal.record([replace(event, spec={**event.spec, "attribution": attribution})])
+    yield journal
+    journal.close()
+
+
+def rows_of(journal: SqlJournal) -> list[LabelledRow]:
+    """All labelled rows, as if features had been kept."""
+    return [
+        LabelledRow(
+            o.nonce, o.unit, {"x": 1.0}, o.truth, o.arm, o.propensity, o.revision,
+            o.decided_ms or 0, o.time_ms, None, o.prediction,
+        )
+        for o in journal.observations(None)
+    ]  # fmt: skip
+
+
+def red(rows: Sequence[Any]) -> list[str]:
+    return ["red"] * len(rows)
+
+
+def valued(evidence: Evidence, rows: list[LabelledRow]) -> Evaluation:
+    return evaluate_model(evidence, "m", rows, red, alpha=0.05, min_effective=100)
+
+
+def test_the_gain_on_an_arm_is_of_the_time_when_it_had_traffic(tmp_path: Path) -> None:
+    with logged(tmp_path, [Stage((0.5, 0.5), 1000), Stage((1.0, 0.0), 500)]) as journal:
+        evidence, rows = gather(journal), rows_of(journal)
+    whole = valued(evidence, rows)
+    early = [row for row in rows if row.revision == 1]
+    half = valued(evidence, early)
+    assert [each.than for each in whole.gains] == ["served", "a", "b"]
+    for found, right in zip(whole.gains[2].estimates, half.gains[2].estimates, strict=True):
+        assert found.value == pytest.approx(right.value)
+        assert found.upper - found.lower == pytest.approx(right.upper - right.lower, rel=1e-3)
+    (left,) = whole.unsupported
+    assert (left.decisions, left.reason.startswith("`b` got no traffic")) == (500, True)
+    assert whole.used == 1500
+
+
+def test_rows_count_as_in_a_report(tmp_path: Path) -> None:
+    stages = [Stage((0.5, 0.5), 1000, rated=0.9)]
+    with logged(tmp_path, stages, window_s=3600.0) as journal:
+        evidence, rows = gather(journal), rows_of(journal)
+    n = evidence.rewards.size
+    assert 850 < n == len(rows) < 950
+    # Corrected after the window; answered by another arm than the first time; forced; no features.
+    late = [replace(row, time_ms=row.decided_ms + 3_600_001) for row in rows[:100]]
+    moved = [replace(row, arm=1 - row.arm) for row in rows[100:150]]
+    forced = [replace(row, propensity=0.0) for row in rows[150:160]]
+    found = valued(evidence, [*late, *moved, *forced, *rows[200:]])
+    assert (found.decisions, found.used) == (n, n - 200)
+    assert [each.decisions for each in found.unsupported] == [200]
+    assert found.served.value == pytest.approx(
+        np.mean([row.served == row.truth for row in rows[200:]])
+    )
 
 
 # Rewards that came as numbers: a model counts where it answers as an arm does.

@@ -71,6 +71,11 @@ def evaluate(
             "Name what is to be evaluated: a model or `--policy`, not both.",
             hint="`mlops evaluate wine/7 --on wine`, or `mlops evaluate --policy thompson`.",
         )
+    if not math.isfinite(min_effective):
+        raise UsageError(
+            f"`--min-effective {min_effective}` is not a finite number.",
+            hint="For example `--min-effective 100`.",
+        )
     settings = load_settings(flags={"report.alpha": alpha, "report.all": whole or None})
     if ref:
         found = evaluated_model(settings, on, ref, min_effective=min_effective)

@@ -19,11 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.evaluation.base import Evaluation, Gain, Unsupported, refusal
+from mlops.evaluation.labelled import Decisions
 from mlops.evaluation.policy_value import logged_arms
 from mlops.journal.records import LabelledRow
 from mlops.monitoring.evidence import Evidence
 from mlops.monitoring.gates import feedback_test
 from mlops.rewards import Answer, Terms, capped, reward_called
+from mlops.spec.deployment import DeploymentSpec
 from mlops.stats import off_policy
 from mlops.stats.off_policy import Estimate, Floats, Replayed, RunningMeans
 
@@ -37,25 +39,24 @@ class _Scored:
     """Rewards of rows, as they come."""
 
     units: array[int] = field(default_factory=lambda: array("q"))
-    arms: array[int] = field(default_factory=lambda: array("h"))
-    propensities: array[float] = field(default_factory=lambda: array("d"))
     ours: array[float] = field(default_factory=lambda: array("d"))
     theirs: array[float] = field(default_factory=lambda: array("d"))
     lost: Counter[str] = field(default_factory=Counter)
+    failed: set[int] = field(default_factory=set)
 
-    def by_unit(self) -> tuple[NDArray[np.int64], Floats, Floats, Floats]:
-        """Return arm, propensity, and mean rewards of both, by unit in order of arrival."""
+    def by_unit(self) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Return position, and mean rewards of both, by unit in order of arrival."""
+        if not self.units:
+            return np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
         keys = np.frombuffer(self.units, dtype=np.int64)
-        _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
+        units, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
         counts = np.bincount(inverse)
         order = np.argsort(first)
         ours, theirs = (
             (np.bincount(inverse, np.frombuffer(each, dtype=np.float64)) / counts)[order]
             for each in (self.ours, self.theirs)
         )
-        first = first[order]
-        arms = np.frombuffer(self.arms, dtype=np.int16)[first].astype(np.int64)
-        return arms, np.frombuffer(self.propensities, dtype=np.float64)[first], ours, theirs
+        return units[order], ours, theirs
 
 
 def evaluate_model(
@@ -73,19 +74,20 @@ def evaluate_model(
     Args:
         evidence: Of the experiment; its reward is derived from the truth.
         subject: The model, as it was written.
-        rows: Rows of drawn requests, in order of arrival.
+        rows: Labelled rows within the caps, in order of arrival; those of other decisions than the
+            evidence takes do not count.
         ask: Asks the model.
         classes: Classes of its probabilities, if it says so.
         alpha: Probability that an interval misses.
         min_effective: Units below which nothing is estimated.
     """
     scored = _score(evidence, rows, ask, Terms.of(classes, evidence.spec.costs))
-    unsupported = tuple(Unsupported(why, n) for why, n in scored.lost.most_common())
-    arms, p, ours, theirs = (
-        scored.by_unit() if scored.units else (np.zeros(0, np.int64), *(np.zeros(0),) * 3)
-    )
+    units, ours, theirs = scored.by_unit()
+    unsupported = _left_out(evidence, scored, units)
     n = ours.size
     refused, hint = refusal(n, min_effective, None)
+    if not n:
+        hint = 'It is asked about rows with a label and features: `[journal] features = "all"`.'
     if not refused and feedback_test(evidence).differs:
         refused = "Arms differ in how many of their requests have a truth: rows with one are not "
         refused += "like the others."
@@ -93,15 +95,26 @@ def evaluate_model(
     spec = evidence.spec
     gains = [Gain("served", _means(ours - theirs, None, alpha))]
     for at, arm in enumerate(spec.arms):
-        if len(spec.arms) > 1 and (arms == at).any():
-            gains.append(Gain(arm.name, _against(ours - theirs, arms == at, p, alpha)))
+        own = evidence.arms[units] == at
+        if len(spec.arms) < 2 or not own.any():
+            continue
+        could = evidence.weights[evidence.strata[units], at] > 0
+        gains.append(
+            Gain(
+                arm.name,
+                _against(ours - theirs, own, could, evidence.propensities[units], alpha),
+            )
+        )
+        if not could.all():
+            why = f"`{arm.name}` got no traffic (left out of the gain on it only)"
+            unsupported.append(Unsupported(why, int((~could).sum())))
     return Evaluation(
         name=spec.name,
         subject=subject,
         kind="model",
         reward=spec.reward,
         revisions=evidence.revisions,
-        decisions=n,
+        decisions=evidence.rewards.size,
         used=n,
         alpha=alpha,
         min_effective=min_effective,
@@ -111,34 +124,55 @@ def evaluate_model(
         gains=() if refused else tuple(gains),
         weights=None,
         arms=logged_arms(evidence, None),
-        unsupported=unsupported,
+        unsupported=tuple(unsupported),
         refused=refused,
         hint=hint,
-        notes=evidence.notes,
+        notes=(*evidence.notes, *_notes(spec)),
     )
 
 
 def _score(evidence: Evidence, rows: Iterable[LabelledRow], ask: Ask, terms: Terms) -> _Scored:
-    derive, scored = reward_called(evidence.spec.reward), _Scored()
-    for batch in _batches(rows):
-        for row, answer in zip(batch, ask([row.features for row in batch]), strict=True):
+    derive, scored, decisions = reward_called(evidence.spec.reward), _Scored(), Decisions(evidence)
+    placed = ((decisions.position_of(row), row) for row in rows)
+    for batch in _batches((at, row) for at, row in placed if at is not None):
+        answers = ask([row.features for _, row in batch])
+        for (at, row), answer in zip(batch, answers, strict=True):
             try:
                 ours = derive(answer, row.truth, terms)
                 theirs = derive(row.served, row.truth, evidence.terms[row.arm])
             except ValueError as error:
                 scored.lost[f"no {derive.name}: {error}"] += 1
+                scored.failed.add(at)
                 continue
-            scored.units.append(hash(row.unit or row.nonce))
-            scored.arms.append(row.arm)
-            scored.propensities.append(row.propensity)
+            scored.units.append(at)
             scored.ours.append(capped(ours, evidence.bounds))
             scored.theirs.append(capped(theirs, evidence.bounds))
     return scored
 
 
-def _batches(rows: Iterable[LabelledRow]) -> Iterator[list[LabelledRow]]:
+def _left_out(evidence: Evidence, scored: _Scored, units: NDArray[np.int64]) -> list[Unsupported]:
+    """List decisions that have a reward in the report, and none here."""
+    found = [Unsupported(why, n) for why, n in scored.lost.most_common()]
+    silent = evidence.rewards.size - len(scored.failed.union(units.tolist()))
+    if silent:
+        why = "no row of theirs with its features and a label that counts is in the journal"
+        found.append(Unsupported(why, silent))
+    return found
+
+
+def _notes(spec: DeploymentSpec) -> Iterator[str]:
+    if spec.attribution.repeated == "sum":
+        yield (
+            "A report adds up all feedback of a decision. Here a decision earns the mean of its "
+            "rows, and each row counts once, by its latest label."
+        )
+
+
+def _batches(
+    rows: Iterable[tuple[int, LabelledRow]],
+) -> Iterator[list[tuple[int, LabelledRow]]]:
     """Yield rows some at a time, all of a batch with names or all without."""
-    for _, alike in itertools.groupby(rows, key=lambda row: isinstance(row.features, dict)):
+    for _, alike in itertools.groupby(rows, key=lambda pair: isinstance(pair[1].features, dict)):
         while batch := list(itertools.islice(alike, _AT_ONCE)):
             yield batch
 
@@ -162,16 +196,18 @@ def _means(
 
 
 def _against(
-    gaps: Floats, own: NDArray[np.bool_], propensities: Floats, alpha: float
+    gaps: Floats,
+    own: NDArray[np.bool_],
+    could: NDArray[np.bool_],
+    propensities: Floats,
+    alpha: float,
 ) -> tuple[Estimate, ...]:
-    """Estimate the mean gap to an arm, from the decisions that it answered."""
+    """Estimate the mean gap to an arm over decisions that it could answer, from those it did."""
     arms = own.astype(np.int64)
     guesses = RunningMeans(2).take(arms, np.where(own, gaps, 0.0))[:, 1]
-    weights, ones = np.where(own, 1 / propensities, 0.0), np.ones(gaps.size)
-    seen = Replayed(
-        arms, gaps, weights, guesses, guesses, ones, weights, np.array([0.0, gaps.size])
-    )  # fmt: skip
+    weights, c = np.where(own, 1 / propensities, 0.0), np.where(could, 1.0, 0.0)
+    seen = Replayed(arms, gaps, weights, guesses, guesses, c, weights, np.array([0.0, c.sum()]))
     return (
-        off_policy.ratio(off_policy.scores(seen), ones, "DR", alpha),
+        off_policy.ratio(off_policy.scores(seen), c, "DR", alpha),
         off_policy.at_every_look(seen, alpha),
     )

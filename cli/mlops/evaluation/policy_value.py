@@ -266,12 +266,16 @@ class Learner:
         while start < arms.size:
             missing = self._enough() - len(self._waiting)
             some = slice(start, min(arms.size, start + max(4 * missing, 256)))
-            c = (logged[some] / self._shares).min(axis=1)
+            ratios = np.full_like(logged[some], np.inf)
+            np.divide(logged[some], self._shares, out=ratios, where=self._shares > 0)
+            c = ratios.min(axis=1)
             joins = np.flatnonzero(draws[some] < c * self._shares[arms[some]] / p[some])[:missing]
             stop = start + int(joins[-1]) + 1 if joins.size == missing else some.stop
             wanted[start:stop], importance[start:stop] = self._shares, c[: stop - start]
             self._waiting += [
-                Credit(int(arms[at]), float(p[at]), float(rewards[at])) for at in joins + start
+                # Arms of what joins are distributed as the policy draws them.
+                Credit(int(arms[at]), float(self._shares[arms[at]]), float(rewards[at]))
+                for at in joins + start
             ]
             start = stop
             if joins.size == missing:

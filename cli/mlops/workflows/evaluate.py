@@ -18,7 +18,6 @@ from mlops.evaluation.model_value import Ask, evaluate_model
 from mlops.evaluation.policy_value import evaluate_policy
 from mlops.journal.caps import Caps
 from mlops.journal.json_text import as_json
-from mlops.journal.records import LabelledRow
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.protocols.base import ProtocolError, Records, Rows
@@ -78,7 +77,7 @@ def evaluated_model(
         spec = evidence.spec
         model = stack.enter_context(_scorer(settings, evidence, version))
         if reward_called(spec.reward).is_derived:
-            rows = _rows(journal, evidence)
+            rows = Caps(spec.attribution).within(journal.labelled_rows(evidence.revisions))
             return evaluate_model(evidence, ref, rows, model.ask, model.classes, **options)
         if spec.sticky_by or evidence.sums is not None:
             raise InvalidInputError(
@@ -99,14 +98,6 @@ def _journal(settings: Settings, name: str | None) -> Iterator[SqlJournal]:
         yield journal
     finally:
         journal.close()
-
-
-def _rows(journal: SqlJournal, evidence: Evidence) -> Iterator[LabelledRow]:
-    """Yield the labelled rows of drawn requests that are within the caps."""
-    counted = Caps(evidence.spec.attribution).within(journal.labelled_rows(evidence.revisions))
-    for row in counted:
-        if row.decided_ms >= evidence.since_ms and row.propensity > 0:
-            yield row
 
 
 @dataclass(frozen=True, slots=True)
