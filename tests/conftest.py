@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import warm_start
+from tests import fixtures_cluster, warm_start
 from tests.fixtures_cluster import cluster_shop, kubernetes_api, namespace, platforms
 from tests.fixtures_deployment import free_port, shop, wine_shop
 from tests.fixtures_stores import (
@@ -102,6 +102,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files: the last one keeps one worker busy and the others idle."""
     items.sort(key=lambda item: not item.nodeid.startswith(_LONGEST))
+    fixtures_cluster.note_files(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let servers of all tests rest where a test has no use for them."""
+    fixtures_cluster.rest_between(item)
 
 
 @pytest.fixture(autouse=True)

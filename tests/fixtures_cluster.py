@@ -7,7 +7,7 @@ is a stand-in, see `tests/kubelet.py`. Each test works in a namespace of its own
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,23 @@ class Namespace:
         return self.api.kubeconfig(path, self.name, user)
 
 
+_started: list[KubernetesApi | KubeletStandIn] = []
+_files: set[Path] = set()
+
+
+def note_files(items: Sequence[pytest.Item]) -> None:
+    """Note which files have tests of the cluster."""
+    _files.update(
+        item.path for item in items if "kubernetes_api" in getattr(item, "fixturenames", ())
+    )
+
+
+def rest_between(item: pytest.Item) -> None:
+    """Let the cluster run while a file has tests of it, and take no processor otherwise."""
+    for each in _started:
+        each.rest(resting=item.path not in _files)
+
+
 @pytest.fixture(scope="session")
 def kubernetes_api(
     tmp_path_factory: pytest.TempPathFactory,
@@ -72,8 +89,10 @@ def kubernetes_api(
     try:
         api.start()
         kubelet.start()
+        _started[:] = api, kubelet
         yield api, kubelet
     finally:
+        _started.clear()
         kubelet.stop()
         api.stop()
 

@@ -62,6 +62,10 @@ class KubeletStandIn:
         """Register the node and begin."""
         self._process.start()
 
+    def rest(self, *, resting: bool) -> None:
+        """Let it do nothing, or go on."""
+        self._process.rest(resting=resting)
+
     def stop(self) -> None:
         """End it."""
         self._process.stop()

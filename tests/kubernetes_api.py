@@ -57,6 +57,11 @@ class KubernetesApi:
         self._server.start()
         self._controllers.start()
 
+    def rest(self, *, resting: bool) -> None:
+        """Let it do nothing while nobody asks, or go on."""
+        for each in (self._etcd, self._server, self._controllers):
+            each.rest(resting=resting)
+
     def stop(self) -> None:
         """End it at once."""
         for each in (self._controllers, self._server, self._etcd):

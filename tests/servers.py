@@ -89,6 +89,11 @@ class ServerProcess:
                 self._process.wait()
                 self._process = None
 
+    def rest(self, *, resting: bool) -> None:
+        """Let it do nothing, or go on: some take a tenth of a processor for being there."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGSTOP if resting else signal.SIGCONT)
+
     def restart(self) -> None:
         """Start it again after `stop`, on the same port and with the same data."""
         self.stop()
