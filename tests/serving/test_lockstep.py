@@ -20,7 +20,7 @@ from mlops.journal.null import URL, open_journal
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
 from mlops.serving.access import Gate
-from mlops.serving.admission import ALWAYS
+from mlops.serving.admission import ALWAYS, Admission
 from mlops.serving.app import App, KnownHead
 from mlops.serving.browsers import Guard
 from mlops.serving.dataplane import DataPlane
@@ -56,6 +56,8 @@ class Callers:
         return name * 2
 
     def refuse(self, name: str) -> str:
+        if name == "unwelcome":
+            raise ValueError("a fault of ours")
         return "refused"
 
     def respond(self, name: str, answer: str | None) -> None:
@@ -101,6 +103,29 @@ def test_many_at_once_are_each_answered_once() -> None:
 
     asyncio.run(run())
     assert callers.answers == {name: name * 2 for name in names}
+
+
+def test_a_refusal_that_fails_takes_nobody_with_it() -> None:
+    callers = Callers()
+    ended: list[int] = []
+
+    class Full(Admission):
+        def begin(self, waiting: int) -> int:
+            return 0
+
+        def end(self, answered: int, refused: int) -> None:
+            ended.append(refused)
+
+    async def run() -> None:
+        lockstep = Lockstep(callers.answer, callers.refuse)
+        lockstep._admission = Full()
+        for name in ("a", "unwelcome", "b"):
+            lockstep.add(callers, name, b"")
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+    assert callers.answers == {"a": "refused", "unwelcome": None, "b": "refused"}
+    assert ended == [3]
 
 
 def test_one_alone_is_taken_through_its_steps() -> None:

@@ -123,8 +123,17 @@ def read_request_columns(
         d, revisions, after, upto,
     )  # fmt: skip
     for columns in _chunks(connection, query):
-        times, revision, arms, epochs, statuses = (_ints(column) for column in columns[:5])
-        yield RequestColumns(times, revision, arms, epochs, statuses, _is_there(columns[5]))
+        yield _request_columns(columns)
+
+
+def no_requests() -> RequestColumns:
+    """Return columns of no requests."""
+    return _request_columns([()] * 6)
+
+
+def _request_columns(columns: list[tuple[Any, ...]]) -> RequestColumns:
+    times, revisions, arms, epochs, statuses = (_ints(column) for column in columns[:5])
+    return RequestColumns(times, revisions, arms, epochs, statuses, _is_there(columns[5]))
 
 
 def read_outcome_columns(
@@ -133,6 +142,8 @@ def read_outcome_columns(
     after: int = 0,
     upto: int | None = None,
     only: Sequence[int] | None = None,
+    *,
+    voided_too: bool = False,
 ) -> Iterator[OutcomeColumns]:
     """Read outcomes of drawn requests that count; see `Evidence.outcome_columns`.
 
@@ -142,6 +153,7 @@ def read_outcome_columns(
         after: Offset behind which they stand.
         upto: Offset of the last of them; that of the log by default.
         only: Offsets of the only ones; None for all.
+        voided_too: Also read those that count no longer.
     """
     o, d = outcomes.c, decisions.c
     query = _between(
@@ -152,7 +164,7 @@ def read_outcome_columns(
         )
         # A nonce is unique, and the decision may be of another revision or arm than the outcome.
         .select_from(outcomes.outerjoin(decisions, d.nonce == o.nonce))
-        .where(o.propensity > 0, counts())
+        .where(o.propensity > 0, *([] if voided_too else [counts()]))
         .order_by(o.seq),
         o, revisions, after, upto,
     )  # fmt: skip

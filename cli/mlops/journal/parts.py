@@ -6,8 +6,9 @@ their traffic. Whoever makes a report writes the parts that have closed since th
 cannot write there reads the tables. What comes after the last part always comes from the tables.
 
 Two things are looked up each time, because they do change: which outcomes have been voided, and the
-decisions of outcomes that came before them. A part names the identity of its last row; one of
-another journal, say of a copy that was restored, is told by that and written again.
+decisions of outcomes that came before them. A part names its last row, and one of outcomes also the
+last decision that it was written with. Where other rows stand there, as after a restored backup,
+it is written again; so is a part that is damaged, which checksums tell.
 """
 
 from __future__ import annotations
@@ -17,8 +18,11 @@ import json
 import logging
 import os
 import tempfile
+import time
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +37,26 @@ from mlops.journal.schema import decisions, outcomes, voids
 _LOG = logging.getLogger(__name__)
 #: Rows of the log in one part.
 ROWS = 1_000_000
-_VERSION = 1
+_VERSION = 2
 _KEY = b"mlops"
+# A draft is written within seconds; one so old was left by a process that was killed.
+_OLD_S = 3600.0
 # Columns that are no numbers, with their types in Arrow.
 _TEXTS = {"nonces": "binary", "truth_texts": "string", "prediction_texts": "string"}
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file with the rows behind `after`, up to `upto`, and what was noted when it was written."""
+    """A file with the rows behind `after`, up to `upto`, and what was noted when it was written.
+
+    Rows and notes come from one open file, whoever replaces it meanwhile.
+    """
 
     file: Path
     after: int
     upto: int
     notes: dict[str, Any]
+    opened: Any = None
 
 
 class Parts:
@@ -68,7 +78,11 @@ class Parts:
         after, chosen = 0, list(revisions)
         for part in self._closed(connection, decisions):
             after = part.upto
-            yield columns.of_revisions(_read(RequestColumns, part.file), chosen)
+            found = _read(RequestColumns, part)
+            if found is None:
+                yield from columns.read_request_columns(connection, chosen, part.after, part.upto)
+            else:
+                yield columns.of_revisions(found, chosen)
         yield from columns.read_request_columns(connection, chosen, after)
 
     def outcomes(
@@ -78,7 +92,11 @@ class Parts:
         after, chosen = 0, list(revisions)
         for part in self._closed(connection, outcomes):
             after = part.upto
-            yield columns.of_revisions(_outcomes(connection, part), chosen)
+            found = _outcomes(connection, part)
+            if found is None:
+                yield from columns.read_outcome_columns(connection, chosen, part.after, part.upto)
+            else:
+                yield columns.of_revisions(found, chosen)
         yield from columns.read_outcome_columns(connection, chosen, after)
 
     def traffic(self, connection: Connection) -> list[Traffic]:
@@ -100,17 +118,22 @@ class Parts:
         for after in range(0, end - self._rows + 1, self._rows):
             upto = after + self._rows
             file = self._folder / f"{table.name}-{after // self._rows:06d}.parquet"
-            last = _last(connection, table, after, upto)
+            last = _row(connection, table, upto)
             try:
-                notes = _notes(file)
-                if (notes.get("version"), notes.get("last")) != (_VERSION, last):
+                part = _opened(connection, file, after, upto, last)
+                if part is None:
                     self._folder.mkdir(mode=0o700, exist_ok=True)
+                    _remove_drafts(self._folder)
                     _write(connection, table, _Part(file, after, upto, {"last": last}))
-                    notes = _notes(file)
+                    part = _opened(connection, file, after, upto, last)
             except OSError as error:
                 _LOG.info("%s: %s; the journal itself is read", file, error)
                 return
-            yield _Part(file, after, upto, notes)
+            if part is None:
+                _LOG.warning("%s: cannot be read as written; the journal itself is read", file)
+                return
+            with part.opened:
+                yield part
 
 
 def _write(connection: Connection, table: Table, part: _Part) -> None:
@@ -118,11 +141,14 @@ def _write(connection: Connection, table: Table, part: _Part) -> None:
     pieces: Iterable[RequestColumns | OutcomeColumns]
     if table is decisions:
         notes["traffic"] = traffic.read_sums(connection, part.after, part.upto)
-        pieces = columns.read_request_columns(connection, None, part.after, part.upto)
+        requests = columns.read_request_columns(connection, None, part.after, part.upto)
+        # Where no arm was drawn there are none, and the file has its columns nevertheless.
+        pieces = chain([columns.no_requests()], requests)
     else:
         found = columns.joined(
-            columns.read_outcome_columns(connection, None, part.after, part.upto)
+            columns.read_outcome_columns(connection, None, part.after, part.upto, voided_too=True)
         )
+        notes["decision"] = _row(connection, decisions)
         known = found.requests > 0
         notes["open"] = found.seqs[~known].tolist()
         pieces = [columns.picked(found, known)]
@@ -137,8 +163,17 @@ def _write(connection: Connection, table: Table, part: _Part) -> None:
         raise
 
 
-def _outcomes(connection: Connection, part: _Part) -> OutcomeColumns:
-    found: OutcomeColumns = _read(OutcomeColumns, part.file)
+def _remove_drafts(folder: Path) -> None:
+    for draft in folder.glob(f"{tempfile.gettempprefix()}*"):
+        with contextlib.suppress(OSError):
+            if draft.stat().st_mtime < time.time() - _OLD_S:
+                draft.unlink()
+
+
+def _outcomes(connection: Connection, part: _Part) -> OutcomeColumns | None:
+    found: OutcomeColumns | None = _read(OutcomeColumns, part)
+    if found is None:
+        return None
     missing = part.notes["open"]
     if missing:
         late = columns.read_outcome_columns(connection, None, part.after, part.upto, missing)
@@ -151,22 +186,50 @@ def _outcomes(connection: Connection, part: _Part) -> OutcomeColumns:
     return columns.picked(found, ~np.isin(found.seqs, voided)) if voided else found
 
 
-def _last(connection: Connection, table: Table, after: int, upto: int) -> str:
-    """Identity of the last row of a part."""
+def _row(connection: Connection, table: Table, upto: int | None = None) -> list[Any]:
+    """Offset, identity and time of the last row up to an offset; nothing where there is none."""
     t = table.c
-    query = select(t.nonce).where(t.seq > after, t.seq <= upto).order_by(t.seq.desc()).limit(1)
-    found = connection.execute(query).scalar_one_or_none()
-    return bytes(found).hex() if found is not None else ""
+    query = select(t.seq, t.nonce, t.time_ms).order_by(t.seq.desc()).limit(1)
+    if upto is not None:
+        query = query.where(t.seq <= upto)
+    found = connection.execute(query).one_or_none()
+    return [found.seq, bytes(found.nonce).hex(), found.time_ms] if found is not None else []
 
 
-def _notes(file: Path) -> dict[str, Any]:
-    """Return what was noted with a part; nothing where there is none that can be read."""
-    from pyarrow import ArrowInvalid, parquet
+def _opened(
+    connection: Connection, file: Path, after: int, upto: int, last: list[Any]
+) -> _Part | None:
+    """Open a part; None where there is none that can be read, or if it is not of this journal."""
+    from pyarrow import ArrowException, parquet
 
     try:
-        notes: dict[str, Any] = json.loads(parquet.read_schema(file).metadata[_KEY])
-    except (FileNotFoundError, ArrowInvalid, KeyError, TypeError, ValueError):
+        opened = parquet.ParquetFile(file, page_checksum_verification=True)
+    except (OSError, ArrowException, KeyError, ValueError):
+        return None
+    with contextlib.ExitStack() as stack:
+        stack.push(opened)
+        notes = _notes((opened.schema_arrow.metadata or {}).get(_KEY, b""))
+        if (notes.get("version"), notes.get("last")) != (_VERSION, last):
+            return None
+        decision = notes.get("decision")
+        if decision and _row(connection, decisions, decision[0]) != decision:
+            return None
+        stack.pop_all()
+    return _Part(file, after, upto, notes, opened)
+
+
+def _noted(notes: dict[str, Any]) -> bytes:
+    """Return notes as bytes, behind their checksum: those of Parquet are of the rows alone."""
+    told = json.dumps(notes).encode()
+    return b"%08x" % zlib.crc32(told) + told
+
+
+def _notes(written: bytes) -> dict[str, Any]:
+    """Return what was noted with a part; nothing where that is damaged."""
+    told = written[8:]
+    if written[:8] != b"%08x" % zlib.crc32(told) or not told:
         return {}
+    notes: dict[str, Any] = json.loads(told)
     return notes
 
 
@@ -185,20 +248,30 @@ def _store(pieces: Iterable[Any], file: Path, notes: dict[str, Any]) -> None:
                 else pa.array(getattr(piece, name))
                 for name in names
             ]
-            table = pa.table(arrays, names=names).replace_schema_metadata({_KEY: json.dumps(notes)})
-            writer = writer or parquet.ParquetWriter(file, table.schema, compression="zstd")
-            writer.write_table(table)
+            table = pa.table(arrays, names=names).replace_schema_metadata({_KEY: _noted(notes)})
+            writer = writer or parquet.ParquetWriter(
+                file, table.schema, compression="zstd", write_page_checksum=True
+            )
+            if table.num_rows:
+                writer.write_table(table)
     finally:
         if writer is not None:
             writer.close()
 
 
-def _read(kind: Any, file: Path) -> Any:  # noqa: ANN401 - what `kind` makes
-    from pyarrow import parquet
+def _read(kind: Any, part: _Part) -> Any:  # noqa: ANN401 - what `kind` makes
+    """Return the columns of a part; None if it is damaged, and then the file is gone."""
+    from pyarrow import ArrowException
 
-    table = parquet.read_table(file, use_threads=False)
     found = {}
-    for name in columns.names(kind):
-        column = table[name]
-        found[name] = column.to_pylist() if name in _TEXTS else column.to_numpy()
+    try:
+        table = part.opened.read(use_threads=False)
+        for name in columns.names(kind):
+            column = table[name]
+            found[name] = column.to_pylist() if name in _TEXTS else column.to_numpy()
+    except (OSError, ArrowException, KeyError, ValueError) as error:
+        _LOG.warning("%s: damaged (%s); the journal itself is read", part.file, error)
+        with contextlib.suppress(OSError):
+            part.file.unlink()
+        return None
     return kind(**found)

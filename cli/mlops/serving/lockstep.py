@@ -77,8 +77,16 @@ class Lockstep(Generic[_Request, _Result]):
             ])  # fmt: skip
             done = min(done + _TOGETHER, admitted)
         for caller, request, _ in waiting[done:]:
-            _respond(caller, request, self._refuse(request))
+            self._turn_away(caller, request)
         self._admission.end(done, len(waiting) - done)
+
+    def _turn_away(self, caller: Caller[_Request, _Result], request: _Request) -> None:
+        result = None
+        try:
+            result = self._refuse(request)
+        except Exception:  # noqa: BLE001 - its neighbours have nothing to do with it
+            _LOG.exception("A request could not be refused")
+        _respond(caller, request, result)
 
     @staticmethod
     def _run(

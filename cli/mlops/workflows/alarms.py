@@ -28,7 +28,7 @@ def record_alarms(settings: Settings, report: Report) -> None:
     shut = sorted(gate.name for gate in report.gates if not gate.passed)
     about = "+".join(shut) or "sample ratio"
     key = f"alarm/{report.experiment}/{report.revisions[-1]}/{verdict.decision}/{about}"
-    with contextlib.suppress(MlopsError):
+    with contextlib.suppress(MlopsError, OSError):
         if key in trail_of(settings, report.name).known().ids:
             return
         event = event_now(
