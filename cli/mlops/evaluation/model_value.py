@@ -106,7 +106,7 @@ def evaluate_model(
             )
         )
         if not could.all():
-            why = f"`{arm.name}` got no traffic (left out of the gain on it only)"
+            why = f"`{arm.name}` got no traffic (concerns only the gain on it)"
             unsupported.append(Unsupported(why, int((~could).sum())))
     return Evaluation(
         name=spec.name,
@@ -155,7 +155,7 @@ def _left_out(evidence: Evidence, scored: _Scored, units: NDArray[np.int64]) -> 
     found = [Unsupported(why, n) for why, n in scored.lost.most_common()]
     silent = evidence.rewards.size - len(scored.failed.union(units.tolist()))
     if silent:
-        why = "no row of theirs with its features and a label that counts is in the journal"
+        why = "no row with both its features and a label that counts is in the journal"
         found.append(Unsupported(why, silent))
     return found
 
