@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlops.serving.feature_limits import MAX_BYTES, FeatureLimits
+from tests.requirements import require
 from tests.serving.models import ROWS, records
 from tests.serving.server import Server
 
@@ -16,6 +17,8 @@ _GB = 1_000_000_000
 
 
 def test_features_of_one_request_are_bounded(server: Server) -> None:
+    roomy = FeatureLimits(server.folder, lambda: None).admit(1)
+    require("free space", roomy, "this disk is nearly full, and no features are kept at all")
     status = server.admin("GET", "/status").json
     row = records(ROWS[:1])[0]
     # No model asks for it, and it would be kept.
@@ -32,6 +35,12 @@ def test_features_of_one_request_are_bounded(server: Server) -> None:
     now = server.admin("GET", "/status").json
     assert now["features_left_out"] - status["features_left_out"] == 1
     assert "larger than 4 MiB" in now["warnings"][0]
+
+
+def test_features_of_one_request_are_bounded_on_any_disk() -> None:
+    limits = FeatureLimits(Path("/"), lambda: None, lambda _: (100 * _GB, 50 * _GB))
+    assert [limits.admit(size) for size in (MAX_BYTES, MAX_BYTES + 1, 1)] == [True, False, True]
+    assert "larger than 4 MiB" in limits.warnings(limits.left_out)[0]
 
 
 @pytest.mark.parametrize(

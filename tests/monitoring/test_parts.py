@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def _files(folder: Path) -> dict[str, int]:
     return {each.name: each.stat().st_mtime_ns for each in folder.glob("journal.db-parts/*")}
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_whatever_happens_it_is_the_same(tmp_path: Path, seed: int) -> None:
     """Outcomes before their decisions, decisions that never come, corrections, voids."""
     url = f"sqlite:///{tmp_path / 'journal.db'}"
@@ -91,24 +90,17 @@ def test_sticky_units_count_once(url: str) -> None:
     journal.close()
 
 
-@pytest.mark.parametrize("harm", ["cut", "garbage", "other"])
-def test_a_part_that_is_not_ours_is_written_again(tmp_path: Path, url: str, harm: str) -> None:
+def test_parts_of_another_journal_are_written_again(tmp_path: Path, url: str) -> None:
+    """As after a restore: other rows stand where these stood."""
     journal = SqlJournal(url, part_rows=50)
     write(journal, 2, reward="given", rules=Attribution(), bounds=False)
     look(journal)
-    for file in tmp_path.glob("journal.db-parts/*"):
-        if harm == "cut":
-            os.truncate(file, file.stat().st_size // 2)
-        elif harm == "garbage":
-            file.write_bytes(os.urandom(2_000))
-    if harm == "other":
-        # As after a restore: other rows stand where these stood.
-        journal.close()
-        for file in tmp_path.glob("journal.db*"):
-            if file.is_file():
-                file.unlink()
-        journal = SqlJournal(url, part_rows=50)
-        write(journal, 3, reward="given", rules=Attribution(), bounds=False)
+    journal.close()
+    for file in tmp_path.glob("journal.db*"):
+        if file.is_file():
+            file.unlink()
+    journal = SqlJournal(url, part_rows=50)
+    write(journal, 3, reward="given", rules=Attribution(), bounds=False)
     _check(journal, url)
     journal.close()
 
