@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,13 +15,17 @@ from mlops.consumers.base import Batch, Context
 from mlops.errors import ConflictError, NotFoundError
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring.evidence import gather
+from mlops.monitoring.guardrails import GuardrailReport
 from mlops.monitoring.ramp import MIN_UNITS, RampLook, decide, look_at_ramp
+from mlops.monitoring.report import make_report
 from mlops.monitoring.report_json import finite, read_record
-from mlops.monitoring.verdict_metric import verdict_json
+from mlops.monitoring.verdict_metric import of_report, verdict_json
 from mlops.spec.analysis import Analysis
-from mlops.spec.deployment import to_dict
+from mlops.spec.deployment import from_dict, to_dict
 from mlops.spec.ramp import Ramp
-from mlops.workflows.auto_ramp import AutoRamp
+from mlops.stats.guardrail import State
+from mlops.workflows.auto_ramp import AutoRamp, run_mlops
 from tests.monitoring.journals import START_MS, spec_of
 
 _MINUTE_MS = 60_000
@@ -57,6 +62,7 @@ def fill(
     advance: str = "not-worse",
     guardrails: Sequence[tuple[str, float]] = _GUARDRAILS,
     seed: int = 5,
+    horizon: int = 0,
 ) -> int:
     """Write a ramp into a journal, ten minutes each; return when it ends."""
     rng = np.random.default_rng(seed)
@@ -69,6 +75,7 @@ def fill(
         spec = replace(
             spec,
             ramp=plan if step.ramp else None,
+            horizon=horizon,
             analysis=Analysis(guardrails=tuple(guardrails)),
         )
         journal.record([RevisionEvent(number, now_ms, "live", to_dict(spec))])
@@ -152,6 +159,74 @@ def test_an_earlier_try_does_not_count(journal: SqlJournal) -> None:
     assert look_at_ramp(journal, now_ms=end).decision == "advance"
 
 
+def _guardrail(name: str, state: State, evidence: float) -> GuardrailReport:
+    return GuardrailReport(
+        name, "b", "a", 900, 0.1, 0.05, 0.15, 0.01, state, evidence, levels=(0.11, 0.01)
+    )
+
+
+def test_a_kept_guardrail_with_the_largest_evidence_is_no_reason(journal: SqlJournal) -> None:
+    end = fill(journal, [Step(5.0, 100)])
+    found = replace(
+        look_at_ramp(journal, now_ms=end),
+        evidence=5e4,
+        guardrails=(
+            _guardrail("latency_p95_ms", "passes", 1e30),
+            _guardrail("errors", "open", 1e5),
+        ),
+    )
+    found = decide(found, Ramp(_STEPS))
+    assert found.decision == "roll back"
+    assert [each.state for each in found.guardrails] == ["passes", "fails"]
+    assert "Guardrail `errors`" in found.reason
+
+
+@pytest.mark.parametrize("guardrails", [_GUARDRAILS, [("reward", 0.2)]])
+def test_a_mismatch_of_an_earlier_try_is_over(
+    journal: SqlJournal, tmp_path: Path, guardrails: Sequence[tuple[str, float]]
+) -> None:
+    """With guardrails of requests each unit is known, without only counts are."""
+    tries = [Step(5.0, 6_000, actual=12.0), Step(2.0, 10, ramp=False), Step(5.0, 6_000)]
+    end = fill(journal, tries[:1], guardrails=guardrails)
+    assert look_at_ramp(journal, now_ms=end).decision == "withhold"
+    again = SqlJournal(f"sqlite:///{tmp_path}/again.db")
+    found = look_at_ramp(again, now_ms=fill(again, tries, guardrails=guardrails))
+    assert found.sample_ratio > 0.05
+    assert found.decision == "advance"
+
+
+def test_a_step_that_the_server_never_took_changes_nothing(journal: SqlJournal) -> None:
+    end = fill(journal, [Step(5.0, 6_000), Step(25.0, 2_000)])
+    before = look_at_ramp(journal, now_ms=end)
+    live = [event for event in journal.revision_events() if event.spec][-1]
+    assert live.spec is not None
+    taken = replace(from_dict(live.spec), arms=from_dict(live.spec).with_share(0.5).arms)
+    journal.record([RevisionEvent(3, end, "live", to_dict(taken))])
+    journal.record([RevisionEvent(2, end + 1, "started", live.spec)])
+    after = look_at_ramp(journal, now_ms=end + 2)
+    assert (after.since_ms, after.evidence) == (before.since_ms, before.evidence)
+    assert after.guardrails == before.guardrails
+
+
+def test_a_horizon_is_not_for_a_ramp(journal: SqlJournal, tmp_path: Path) -> None:
+    reward, plain = [("reward", 0.2)], SqlJournal(f"sqlite:///{tmp_path}/plain.db")
+    end = fill(plain, [Step(25.0, 2_000)], guardrails=reward)
+    fill(journal, [Step(25.0, 2_000)], guardrails=reward, horizon=2_000)
+    looks = [look_at_ramp(each, now_ms=end) for each in (plain, journal)]
+    assert looks[0].guardrails == looks[1].guardrails
+
+
+def test_a_latency_of_a_sticky_unit_stays_as_it_was_when_it_came(journal: SqlJournal) -> None:
+    fill(journal, [Step(25.0, 3_000)], sticky=500)
+    asked = gather(journal).everybody
+    assert asked is not None
+    firsts: dict[bytes | None, float] = {}
+    for each in journal.drawn_requests([1]):
+        firsts.setdefault(each.unit, each.latency_us / 1000)
+    assert sorted(firsts.values()) == sorted(asked.first_latency_ms.tolist())
+    assert not np.allclose(asked.first_latency_ms, asked.latency_ms)
+
+
 def test_a_split_before_the_ramp_does_not_count(journal: SqlJournal) -> None:
     end = fill(journal, [Step(2.0, errors=(0.0, 0.5), ramp=False), Step(5.0, 6_000)])
     assert look_at_ramp(journal, now_ms=end).decision == "advance"
@@ -229,9 +304,14 @@ def _through_json(look: RampLook) -> RampLook:
     ],
 )
 def test_a_controller_reads_numbers(
-    journal: SqlJournal, step: Step, result: int, guardrails: int
+    journal: SqlJournal,
+    monkeypatch: pytest.MonkeyPatch,
+    step: Step,
+    result: int,
+    guardrails: int,
 ) -> None:
-    fill(journal, [step])
+    end = fill(journal, [step])
+    monkeypatch.setattr(time, "time_ns", lambda: 1_000_000 * end)
     document = json.loads(verdict_json(journal, alpha=0.05, baseline="", live=True))
     assert (document["result"], document["guardrails"]) == (result, guardrails)
     assert (document["ramp"] is not None) == step.ramp
@@ -239,6 +319,31 @@ def test_a_controller_reads_numbers(
         look = look_at_ramp(journal)
         again = _through_json(look)
         assert (again.decision, again.evidence) == (look.decision, look.evidence)
+
+
+@pytest.mark.parametrize(
+    ("winner", "states", "kept"),
+    [
+        ("c", {"b": "fails", "c": "passes"}, 1),
+        (None, {"b": "fails", "c": "open"}, 0),
+        (None, {"b": "fails", "c": "fails"}, -1),
+        (None, {"b": "fails", "c": "passes"}, 1),
+        (None, {}, 0),
+    ],
+)
+def test_of_several_canaries_the_winner_counts(
+    journal: SqlJournal, winner: str | None, states: dict[str, State], kept: int
+) -> None:
+    fill(journal, [Step(25.0, 10, ramp=False)])
+    found = make_report(journal, now_ms=START_MS + 1)
+    found = replace(
+        found,
+        verdict=replace(found.verdict, winner=winner),
+        guardrails=tuple(
+            replace(_guardrail("errors", state, 1.0), arm=arm) for arm, state in states.items()
+        ),
+    )
+    assert of_report(found)["guardrails"] == kept
 
 
 @pytest.mark.parametrize(
@@ -273,3 +378,12 @@ def test_beside_the_server_it_is_moved_by_the_command(
         assert warnings == [f"{said}MLflow is away.", f"{said}Killed", ""]
     else:
         assert warnings == ["", "", ""]
+
+
+def test_files_of_the_project_are_no_modules_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlops.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path)
+    code, out, errors = run_mlops(["--version"])
+    assert (code, "the wrong one" in out + errors) == (0, False)

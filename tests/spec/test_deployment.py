@@ -199,6 +199,12 @@ def test_only_the_winner() -> None:
     assert winner.sticky_by == "header:u"
 
 
+def test_a_ramp_draws_sticky_units_again_once_at_most() -> None:
+    first = make(0.9, 0.1, sticky_by="header:u", redraw=True)
+    assert not first.with_share(0.5).redraw
+    assert not first.only("b").redraw
+
+
 def test_an_unknown_arm_is_told() -> None:
     assert make(0.5, 0.5).index_of("b") == 1
     with pytest.raises(InvalidInputError) as caught:

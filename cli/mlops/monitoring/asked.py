@@ -26,6 +26,7 @@ class Asked:
         answered: Whether it has a reward by feedback, (m,).
         failed: Whether all its requests failed, (m,).
         latency_ms: Mean latency of its requests, (m,).
+        first_latency_ms: Latency of its first request, (m,).
         errors: Share of its requests answered with 5xx, (m,).
         refusals: Share of its requests answered with 4xx, (m,).
     """
@@ -38,6 +39,7 @@ class Asked:
     answered: NDArray[np.bool_]
     failed: NDArray[np.bool_]
     latency_ms: NDArray[np.float64]
+    first_latency_ms: NDArray[np.float64]
     errors: NDArray[np.float64]
     refusals: NDArray[np.float64]
 

@@ -297,9 +297,11 @@ def _sums(units: Units, judged: NDArray[np.int64], per: Per) -> NDArray[np.float
 def _remembered(experiment: Experiment) -> tuple[int, ...]:
     """Revisions from before the experiment was ended, whose sticky units have kept their arms.
 
-    Their arms were not drawn by today's weights; where all were drawn again, they are new.
+    Their arms were not drawn by today's weights; where all were drawn again, they are new, also to
+    later revisions.
     """
-    kept = any(its.sticky_by and not its.redraw for its in experiment.current)
+    anew = experiment.current[0].redraw
+    kept = not anew and any(its.sticky_by and not its.redraw for its in experiment.current)
     return experiment.earlier if kept else ()
 
 
@@ -314,6 +316,7 @@ def _asked(units: Units, strata: NDArray[np.int64], taken: NDArray[np.bool_]) ->
         answered=units.outcomes[taken] > 0,
         failed=units.failed[taken],
         latency_ms=units.latency_ms[taken],
+        first_latency_ms=units.first_latency_ms[taken],
         errors=units.errors[taken],
         refusals=units.refusals[taken],
     )

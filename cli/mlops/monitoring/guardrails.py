@@ -163,7 +163,12 @@ def _of_requests(evidence: Evidence, name: str) -> Evidence:
     """Evidence in which a metric of all requests is the reward, with or without feedback."""
     asked = evidence.everybody
     assert asked is not None, "a guardrail of requests asks for each of them"
-    values = {ERRORS: asked.errors, REFUSALS: asked.refusals}.get(name, asked.latency_ms)
+    values = {
+        ERRORS: asked.errors,
+        REFUSALS: asked.refusals,
+        LATENCY: asked.latency_ms,
+        # Thresholds are right only if a unit's latency stays as it was when it was compared.
+    }.get(name, asked.first_latency_ms)
     return replace(
         evidence,
         # A horizon is one of units with a reward.

@@ -46,7 +46,7 @@ from mlops.monitoring.guardrails import (
 from mlops.spec.deployment import DeploymentSpec, from_dict
 from mlops.spec.ramp import ALL, Ramp
 from mlops.stats.sample_ratio import ALPHA as SAMPLE_RATIO_ALPHA
-from mlops.stats.sample_ratio import latched_at
+from mlops.stats.sample_ratio import largest_evidence, latched_at, log_evidence
 
 #: What a look says. `done` is the end of a ramp that leaves the rest to the verdict.
 Decision = Literal["advance", "finish", "wait", "roll back", "withhold", "done"]
@@ -112,7 +112,7 @@ def look_at_ramp(journal: Journal, *, now_ms: int | None = None) -> RampLook:
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     revision, spec, ramp, steps = _steps(journal.revision_events())
     evidence = gather(journal, now_ms=now_ms)
-    watched = watch(journal, evidence)
+    watched = [_at_any_look(each) for each in watch(journal, evidence)]
     canary = spec.arms[_CANARY]
     taken = [_from_step(each, steps) for each in watched]
     reports = guardrail_reports(taken, canary.name, ramp.alpha)
@@ -138,7 +138,7 @@ def look_at_ramp(journal: Journal, *, now_ms: int | None = None) -> RampLook:
         alpha=ramp.alpha,
         evidence=_combined(shown),
         guardrails=shown,
-        sample_ratio=latched_at(evidence.asked.largest_evidence).p_value,
+        sample_ratio=latched_at(_mismatch(evidence, steps)).p_value,
     )
     return decide(found, ramp)
 
@@ -151,7 +151,9 @@ def decide(look: RampLook, ramp: Ramp) -> RampLook:
         ramp: The plan.
     """
     broken = look.evidence >= 1 / look.alpha
-    worst = max(look.guardrails, key=lambda each: each.evidence, default=None)
+    # One that is kept does not speak for a rollback, however large the evidence of any loss is.
+    speaking = [each for each in look.guardrails if each.state != "passes"]
+    worst = max(speaking, key=lambda each: each.evidence, default=None)
     states = tuple(
         replace(each, state="fails" if broken and each is worst else "open")
         if each.state != "passes"
@@ -221,11 +223,38 @@ def _steps(
             # A server that came back: the step goes on.
             steps[number] = time_ms
             continue
+        if number > revision:
+            # The server never took it: what ran before it came back.
+            continue
         same = its.ramp is not None and its.experiment == spec.experiment
         if not same or its.arms[_CANARY].weight >= weight:
             break
         steps[number], weight = time_ms, its.arms[_CANARY].weight
     return revision, spec, ramp, dict(reversed(steps.items()))
+
+
+def _at_any_look(watched: Watched) -> Watched:
+    """Leave a horizon out: what is valid at one look only is no e-value."""
+    spec = replace(watched.evidence.spec, horizon=0, horizon_days=0.0)
+    return replace(watched, evidence=replace(watched.evidence, spec=spec))
+
+
+def _mismatch(evidence: Evidence, steps: dict[int, int]) -> float:
+    """Largest log e-value that arms were not drawn by the weights of these steps.
+
+    What went wrong before the ramp, in an earlier try of the same arms, is over.
+    """
+    own = np.array([number in steps for number, _ in evidence.epochs], dtype=bool)
+    asked = evidence.everybody
+    if asked is not None:
+        kept = own[asked.strata]
+        return largest_evidence([(asked.arms[kept], asked.strata[kept])], evidence.weights)
+    # Counts alone: the evidence as it was at the end of each step, and as it is now.
+    total, largest = 0.0, 0.0
+    for row in np.flatnonzero(own):
+        total += float(log_evidence(evidence.asked.all[row], evidence.weights[row]))
+        largest = max(largest, total)
+    return largest
 
 
 def _from_step(watched: Watched, steps: Sequence[int] | dict[int, int]) -> Watched:

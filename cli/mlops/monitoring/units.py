@@ -48,6 +48,7 @@ class Units:
         closed: Whether the feedback window has closed, (m,); always, where there is none.
         failed: Whether every request of the unit failed, (m,).
         latency_ms: Mean latency of its requests under its first revision and arm, (m,).
+        first_latency_ms: Latency of its first request, which later ones do not change, (m,).
         errors: Share of these answered with 5xx, (m,).
         refusals: Share of these answered with 4xx, (m,).
         requests: Requests under its first revision and arm, (m,).
@@ -74,6 +75,7 @@ class Units:
     closed: Bools
     failed: Bools
     latency_ms: Floats
+    first_latency_ms: Floats
     errors: Floats
     refusals: Floats
     requests: Ints
@@ -271,6 +273,7 @@ class _Folding:
             closed=closed,
             failed=failed,
             latency_ms=latency_ms,
+            first_latency_ms=self.latencies[first] / 1000,
             errors=errors,
             refusals=failures - errors,
             requests=requests,

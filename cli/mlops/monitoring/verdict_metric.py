@@ -6,7 +6,8 @@ Argo Rollouts and Flagger ask again and again, and act on each answer. A number 
     0    not decided
     -1   stop: the canary is worse
 
-and is not taken back by chance, however often it is read.
+and is ever wrong with probability at most alpha, however often it is read. It is what is known now:
+where nobody acts on it, 1 or -1 may become 0 again as more traffic comes.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def verdict_json(
 
 def of_report(report: Report) -> dict[str, Any]:
     """Return what a report says, in numbers."""
-    guardrails = _kept(report.guardrails)
+    guardrails = _of_candidates(report)
     verdict = _OF_VERDICT.get(report.verdict.decision, 0)
     return {
         "schema_version": SCHEMA_VERSION,
@@ -72,6 +73,17 @@ def of_ramp(look: RampLook) -> dict[str, Any]:
         "reason": look.reason,
         "ramp": finite(asdict(look)),
     }
+
+
+def _of_candidates(report: Report) -> int:
+    """Guardrails of the winner; before there is one, of all arms that have not broken theirs."""
+    arms = {each.arm for each in report.guardrails}
+    kept = {arm: _kept([g for g in report.guardrails if g.arm == arm]) for arm in arms}
+    if report.verdict.winner in kept:
+        return kept[report.verdict.winner]
+    if not kept:
+        return _kept(())
+    return min((each for each in kept.values() if each >= 0), default=-1)
 
 
 def _kept(guardrails: Sequence[GuardrailReport]) -> int:

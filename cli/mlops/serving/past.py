@@ -104,6 +104,9 @@ class Past:
         ]
         if not spec.sticky_by or spec.redraw or not earlier:
             return live
+        # What units had before they were last drawn again is over.
+        drawn_anew = max((other for other in earlier if self.specs[other].redraw), default=0)
+        earlier = [other for other in earlier if other >= drawn_anew]
         rollout = Rollout(number)
         self._read_first_arms(rollout, earlier)
         return replace(live, first_arms=rollout.known, rollout=(rollout, tuple(earlier)))

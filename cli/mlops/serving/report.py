@@ -141,4 +141,7 @@ class VerdictGauge:
         except MlopsError as error:
             _LOG.info("no verdict for `/metrics`: %s", error.message)
             return
+        except Exception:  # noqa: BLE001 - the next scrape asks again; what is known stays
+            _LOG.exception("no verdict for `/metrics`")
+            return
         self._known = {VERDICT: said["result"], GUARDRAILS: said["guardrails"]}

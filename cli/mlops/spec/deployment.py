@@ -159,15 +159,19 @@ class DeploymentSpec:
     def only(self, arm: str) -> DeploymentSpec:
         """Return this spec with the one arm called `arm`, which gets all traffic.
 
-        Without shadows and ramp: both were about the others.
+        Without shadows and ramp, which were about the others; nobody is drawn again.
         """
-        winner = self.arms[self.index_of(arm)]
-        return replace(self, arms=(replace(winner, weight=1.0),), shadows=(), ramp=None)
+        winner = replace(self.arms[self.index_of(arm)], weight=1.0)
+        return replace(self, arms=(winner,), shadows=(), ramp=None, redraw=False)
 
     def with_share(self, share: float) -> DeploymentSpec:
-        """Return this spec with another share, in (0, 1), for the second of two arms."""
+        """Return this spec with another share, in (0, 1), for the second of two arms.
+
+        Sticky units keep the arms that they have, also where this revision has drawn them again.
+        """
         base, canary = self.arms
-        return replace(self, arms=(replace(base, weight=1 - share), replace(canary, weight=share)))
+        arms = replace(base, weight=1 - share), replace(canary, weight=share)
+        return replace(self, arms=arms, redraw=False)
 
     @property
     def models(self) -> tuple[ModelVersion, ...]:
