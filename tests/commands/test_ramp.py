@@ -9,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from mlops.deployment.local_revision import apply, prepare
+from mlops.deployment.runtime_files import is_alive, places
+from mlops.errors import ConflictError
 from mlops.registry import open_registry
+from mlops.registry.ledger import Intent
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, even_requests, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
@@ -57,6 +61,8 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     fits("ramp", said.document)
     assert market.ok("ramp", "--exit-zero").out.startswith("wine waiting")
     reward(market, even_requests(market.ask, 200), of_canary=0.8)
+    # A step takes a second at least.
+    wait_until(lambda: "lasts until" not in market.run("ramp", "--dry-run", "--json").out)
     dry = market.run("ramp", "--dry-run", "--json")
     assert (dry.code, dry.document["moved"]["changed"]) == (0, False)
     assert weights(market) == [0.5, 0.5]
@@ -68,6 +74,7 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     # The next step has no requests yet, whatever time it is.
     wait_until(lambda: "of the 30 requests" in market.run("ramp", "--json").document["reason"])
     reward(market, (market.ask() for _ in range(90)), of_canary=0.8)
+    wait_until(lambda: market.run("ramp", "--dry-run", "--json").code == 16)
     said = market.run("ramp", "--json")
     assert (said.code, said.document["outcome"]) == (16, "finished"), said.out
     assert said.document["moved"]["aliases"][0]["version"] == 2
@@ -84,7 +91,9 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     look = newest["intent"]["evidence"]["ramp"]
     assert look["decision"] == "finish"
     assert look["guardrails"][0]["state"] == "passes"
-    market.ok("rollback", "--to", "1")
+    # Its ramp would take the canary there again.
+    back = market.ok("rollback", "--to", "1", "--json").document
+    assert (back["reason"], back["spec"]["ramp"]) == ("back to revision 1 without its ramp", None)
 
 
 def test_a_bad_canary_is_taken_back_by_the_deployment_itself(market: Shop) -> None:
@@ -123,6 +132,32 @@ def test_auto_promotes_the_verdict_and_nothing_else(market: Shop) -> None:
     moved = market.ok("promote", "--auto", "--json").document
     assert (moved["changed"], moved["revision"]) == (True, revision + 1)
     assert market.run("promote", "--auto").code == 16
+
+
+def test_what_a_person_does_ends_a_ramp(market: Shop) -> None:
+    market.ok(*_RAMP)
+    market.ok("promote", "--arm", "wine-2", "--force", "it is fine")
+    said = market.run("ramp", "--json")
+    assert (said.code, said.document["outcome"], said.document["reason"]) == (
+        16, "finished", "it is fine",
+    )  # fmt: skip
+    market.ok(*_RAMP)
+    market.ok("stop")
+    said = market.run("ramp", "--json")
+    assert (said.code, said.document["look"], weights(market)) == (11, None, [0.5, 0.5])
+    fits("ramp", said.document)
+    assert "does not run" in said.document["reason"]
+    where = places(market.settings, "wine")
+    assert not is_alive(where)
+    # Also where it was stopped after the look.
+    live = market.ledger.live()
+    assert live is not None
+    move = Intent("ramp", live.intent.spec.with_share(0.6), "", {"ramp": {}})
+    prepared = prepare(market.settings, move.spec)
+    with pytest.raises(ConflictError, match="stopped in the meantime"):
+        apply(market.settings, prepared, move)
+    assert not is_alive(where)
+    assert market.ledger.pending() == []
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ def apply(
         # Before anything is written: it may take minutes, and fail.
         pythons = isolate(settings, spec, paths, talk.say)
         unchanged(ledger, prepared.newest, spec)
+        _check_runs(where, intent)
         if prepared.plan.kind in ("nothing", "start"):
             number = prepared.live
         else:
@@ -163,6 +164,19 @@ def apply(
             ledger.note_runtimes(number, dict(zip(names, state.runtimes, strict=False)))
             ledger.commit(number, time.time_ns() // 1_000_000)
     return Deployed(prepared.plan, number, state, process)
+
+
+def _check_runs(where: Places, intent: Intent) -> None:
+    """Refuse to start for a ramp what somebody stopped since the look.
+
+    Raises:
+        ConflictError: It does not run.
+    """
+    if "ramp" in (intent.evidence or {}) and settled(where) is None:
+        raise ConflictError(
+            f"`{where.name}` was stopped in the meantime, and a ramp does not start it.",
+            hint=f"`mlops start {where.name}`, and the ramp goes on.",
+        )
 
 
 def _contents(spec: DeploymentSpec, paths: Sequence[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -186,10 +187,13 @@ def _stop(settings: Settings, name: str) -> bool:
     """Stop a server of this machine; return whether it ran."""
     from mlops.deployment import local
     from mlops.deployment.recording import event_now, recorded
+    from mlops.deployment.runtime_files import changing
 
     where = places(settings, name)
     asked = [event_now("stop", "server, asked by a command")] if is_alive(where) else []
-    with recorded(settings, name, *asked, ask_mlflow=False):
+    # Not while another command, such as the ramp's, is about to start what ends here.
+    held = changing(where) if asked else nullcontext()
+    with recorded(settings, name, *asked, ask_mlflow=False), held:
         return local.stop(where)
 
 

@@ -30,9 +30,12 @@ Run = Callable[[Sequence[str]], tuple[int, str, str]]
 
 
 def run_mlops(arguments: Sequence[str]) -> tuple[int, str, str]:
-    """Run this program in the folder of the project, where the server was started."""
+    """Run this program in the folder of the project, where the server was started.
+
+    Nothing of that folder is imported: it may have a `json.py`.
+    """
     done = subprocess.run(
-        [sys.executable, "-m", "mlops", *arguments],
+        [sys.executable, "-P", "-m", "mlops", *arguments],
         capture_output=True,
         text=True,
         timeout=_COMMAND_S,

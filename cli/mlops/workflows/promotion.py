@@ -173,6 +173,8 @@ def _give_all(
     ledger = open_ledger(settings, found.name)
     live = _live(ledger.live(), found.name)
     _still_there(live, winner, report)
+    if not force:
+        _require_about(report, live)
     spec = live.intent.spec.only(winner)
     say("Looking at the registry")
     moves = champion_moves(open_registry(settings), settings, live.intent.spec, winner)
@@ -202,6 +204,23 @@ def _still_there(live: Entry, winner: str, report: Report | None) -> None:
         "is no arm of it.",
         hint=f"{back}`mlops deploy --model REF` serves another model.",
     )
+
+
+def _require_about(report: Report | None, live: Entry) -> None:
+    """Refuse to act on a report of what another command has replaced since.
+
+    Raises:
+        ConflictError: The live revision is none of those that it is about.
+    """
+    if report is None:
+        return
+    over = (report.finished.revision,) if report.finished else ()
+    if live.number not in (*report.revisions, *over):
+        raise ConflictError(
+            f"Revision {live.number} of `{report.name}` went live in the meantime; the evidence is "
+            f"of revision {max(report.revisions, default=0)}.",
+            hint=f"`mlops report {report.name}`, then decide again.",
+        )
 
 
 def _report(
@@ -238,6 +257,8 @@ def rollback(
 ) -> Moved:
     """Serve an earlier revision again, as a new one, and put aliases back where they were then.
 
+    A ramp that it had is left out, so that nothing moves what a person has chosen.
+
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
@@ -260,10 +281,13 @@ def rollback(
     live = _live(next((e for e in entries if e.state == "live"), None), found.name)
     target = _target(entries, live, to)
     undone = [e for e in entries if target.number < e.number <= live.number and _was_live(e)]
+    # With its ramp a scheduler, or `--auto`, would promote again what a person has just taken back.
+    spec = dataclasses.replace(target.intent.spec, ramp=None)
+    without = " without its ramp" if target.intent.spec.ramp else ""
     intent = Intent(
         action="rollback",
-        spec=target.intent.spec,
-        reason=reason or f"back to revision {target.number}",
+        spec=spec,
+        reason=reason or f"back to revision {target.number}{without}",
         aliases=_undo(undone),
     )
     return move(settings, live, target, intent, dry_run, say, on_wait)

@@ -8,12 +8,13 @@ from typing import Any, Literal, TypeAlias
 from mlops.client.remote_endpoint import Elsewhere
 from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.locate import Found, locate_to_change
+from mlops.deployment.runtime_files import is_alive, places
 from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, NotFoundError
 from mlops.monitoring.ramp import Decision, RampLook, look_at_ramp
 from mlops.monitoring.report_json import finite
 from mlops.registry import open_registry
-from mlops.registry.ledger import Entry, Intent
+from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.settings import Settings
 from mlops.workflows.evidence import open_evidence, ramp_from_server
 from mlops.workflows.promotion import Moved, champion_moves, mend_first, move
@@ -47,7 +48,7 @@ class Ramped:
         outcome: What became of the ramp.
         reason: Why, as a sentence.
         revision: Revision that is live now.
-        look: What was seen; None where the ramp had ended before.
+        look: What was seen; None where the ramp had ended before, or nothing runs.
         moved: The change that was made, or would be; None for none.
     """
 
@@ -88,15 +89,19 @@ def ramp(
     if not dry_run:
         mend_first(settings, found)
     say("Reading the ledger")
-    live = open_ledger(settings, found.name).live()
+    ledger = open_ledger(settings, found.name)
+    live = ledger.live()
     if live is None:
         raise NotFoundError(
             f"No revision of `{found.name}` is live.",
             hint="`mlops deploy --model REF --canary REF=5 --ramp 5,25,50,100`",
         )
-    ended = _ended(live)
+    ended = _ended(live, ledger)
     if ended is not None:
         return ended
+    if _is_stopped(settings, live):
+        text = "It does not run, so nothing is moved until somebody starts it again."
+        return Ramped(found.name, "waiting", text, live.number, look=None, moved=None)
     say("Looking at the guardrails")
     look = _look(settings, found, live, elsewhere)
     result = Ramped(look.name, _OUTCOMES[look.decision], look.reason, live.number, look, moved=None)
@@ -105,6 +110,13 @@ def ramp(
         return result
     moved = move(settings, live, live, intent, dry_run, say, on_wait)
     return replace(result, revision=moved.revision, moved=moved)
+
+
+def _is_stopped(settings: Settings, live: Entry) -> bool:
+    """Whether somebody stopped it, or it crashed: a scheduler must not bring it back."""
+    if live.intent.place is not None:
+        return bool(live.stopped_ms)
+    return not is_alive(places(settings, live.intent.spec.name))
 
 
 def _look(settings: Settings, found: Found, live: Entry, elsewhere: Elsewhere | None) -> RampLook:
@@ -143,7 +155,7 @@ def _intent(settings: Settings, look: RampLook, live: Entry) -> Intent | None:
     return None
 
 
-def _ended(live: Entry) -> Ramped | None:
+def _ended(live: Entry, ledger: Ledger) -> Ramped | None:
     """What the ramp has come to, where the live revision is its end.
 
     Raises:
@@ -153,7 +165,7 @@ def _ended(live: Entry) -> Ramped | None:
     if intent.spec.ramp is not None:
         return None
     look: dict[str, Any] = (intent.evidence or {}).get("ramp") or {}
-    decision: Decision | None = look.get("decision")
+    decision: Decision | None = look.get("decision") or _chosen(live, ledger)
     if decision not in ("finish", "roll back"):
         raise ConflictError(
             f"Revision {live.number} of `{intent.spec.name}` has no ramp.",
@@ -162,3 +174,15 @@ def _ended(live: Entry) -> Ramped | None:
     return Ramped(
         intent.spec.name, _OUTCOMES[decision], intent.reason, live.number, look=None, moved=None
     )
+
+
+def _chosen(live: Entry, ledger: Ledger) -> Decision | None:
+    """What a person, or the verdict, made of a ramp by giving an arm all traffic; None for else."""
+    arms = live.intent.spec.arms
+    before = next((e for e in ledger.history() if e.state == "replaced"), None)
+    if len(arms) > 1 or before is None or before.intent.spec.ramp is None:
+        return None
+    models = [arm.model.identity for arm in before.intent.spec.arms]
+    if arms[0].model.identity not in models:
+        return None
+    return "roll back" if models.index(arms[0].model.identity) == 0 else "finish"
