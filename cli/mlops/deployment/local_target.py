@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -191,8 +192,9 @@ def _stop(settings: Settings, name: str) -> bool:
 
     where = places(settings, name)
     asked = [event_now("stop", "server, asked by a command")] if is_alive(where) else []
-    # Not while another command, such as the ramp's, is about to start what ends here.
-    held = changing(where) if asked else nullcontext()
+    # Not while another command, such as the ramp's, is about to start what ends here; none is on a
+    # read-only disk.
+    held = changing(where) if asked and os.access(where.folder, os.W_OK) else nullcontext()
     with recorded(settings, name, *asked, ask_mlflow=False), held:
         return local.stop(where)
 
