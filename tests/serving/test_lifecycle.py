@@ -236,11 +236,23 @@ def test_units_may_be_drawn_again(swapper: Server, models: dict[str, Path]) -> N
     time.sleep(0.3)
     new = reweighted(old, 0.7, 0.3)
     spec = replace(new.revision.spec, redraw=True)
-    swap(swapper, replace(new, revision=replace(new.revision, spec=spec)))
-    moved = {user for user in users if swapper.predict(ONE, x_user=user).arm != arms[user]}
+    drawn_again = replace(new, revision=replace(new.revision, spec=spec))
+    swap(swapper, drawn_again)
+    now = {user: swapper.predict(ONE, x_user=user).arm for user in users}
+    moved = {user for user in users if now[user] != arms[user]}
     # Who had the arm that grew keeps it; a fifth of all moves to it.
     assert {arms[user] for user in moved} == {"b"}
     assert abs(len(moved) - 60) < 4 * math.sqrt(300 * 0.2 * 0.8)
+    # From then on they keep those, and not what they had before.
+    time.sleep(0.3)
+    later = reweighted(drawn_again, 0.1, 0.9)
+    swap(
+        swapper,
+        replace(
+            later, revision=replace(later.revision, spec=replace(later.revision.spec, redraw=False))
+        ),
+    )
+    assert {user: swapper.predict(ONE, x_user=user).arm for user in users} == now
 
 
 def test_units_keep_their_arm_over_a_restart(
