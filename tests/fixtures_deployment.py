@@ -172,7 +172,7 @@ def even_requests(ask: Callable[[], tuple[str, str]], least: int) -> Iterator[tu
         least: How many at least.
     """
     arms: Counter[str] = Counter()
-    while arms.total() < least or 2 * max(arms.values()) - arms.total() > 0.5 * arms.total() ** 0.5:
+    while arms.total() < least or 2 * max(arms.values()) - arms.total() > arms.total() ** 0.5:
         request_id, arm = ask()
         arms[arm] += 1
         yield request_id, arm
