@@ -35,6 +35,8 @@ LOOK: tuple[tuple[str, ...], ...] = (
     ("stores", "check"),
     ("stores", "secret", "--for", "kserve"),
     ("lint", "--rules"),
+    ("evaluate", "--policy", "wine-1=0.2,wine-2=0.8"),
+    ("monitor", "drift"),
 )
 #: Those that change something; together they leave the deployment as it was found, or stopped.
 CHANGE: tuple[tuple[str, ...], ...] = (
@@ -43,6 +45,7 @@ CHANGE: tuple[tuple[str, ...], ...] = (
     ("deploy", "--ab", "wine/1", "wine/2", "--split", "30/70"),
     ("promote", "--arm", "wine-2", "--force", REASON),
     ("rollback",),
+    ("ramp",),
     ("train", "-P", "alpha=0.5", "--no-register"),
     ("models", "alias", "wine/2", "tried"),
     ("models", "register", _NO_RUN),

