@@ -73,8 +73,12 @@ def client(url: str, certificate: Path, token: str) -> Ask:
             method=method,
         )
         context = ssl.create_default_context(cafile=str(certificate))
+        # Not `urlopen`, which reads the variables that a command in another thread may be changing.
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
         try:
-            with urllib.request.urlopen(request, timeout=_ENOUGH_S, context=context) as answer:
+            with opener.open(request, timeout=_ENOUGH_S) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
