@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import typer
 
-from mlops.commands.app import app
+from mlops.commands.app import program
 from mlops.commands.completion import words_of_bash
 from mlops.commands.encoding import tolerate_narrow_encodings
 from mlops.commands.interrupts import start_uninterrupted, words_of
@@ -42,8 +42,8 @@ def run(words: list[str]) -> int:
     start_afresh()
     start_uninterrupted()
     try:
-        program = app.only(words[0] if words else "")
-        result = program(words, standalone_mode=False, prog_name="mlops")
+        started = program(words[0] if words else "")
+        result = started(words, standalone_mode=False, prog_name="mlops")
     except MlopsError as error:
         return _fail(error, words)
     except typer.TyperException as error:

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from mlops.__main__ import run
-from mlops.commands.app import app
+from mlops.commands.app import program
 from mlops.commands.terminal import SafeConsole, Trimmed
 
 Capture = pytest.CaptureFixture[str]
@@ -27,7 +27,7 @@ def _commands(group: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ..
             yield from _commands(command, (*words, name))
 
 
-_ALL = list(_commands(typer.main.get_command(app)))
+_ALL = list(_commands(typer.main.get_command(program())))
 
 
 @pytest.mark.parametrize("words", _ALL, ids=" ".join)

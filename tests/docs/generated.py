@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from mlops.commands.app import app
+from mlops.commands.app import program
 from mlops.errors import MlopsError
 from mlops.settings.schema import SECTIONS
 from mlops.spec.metrics import FAMILIES
@@ -38,7 +38,7 @@ def commands() -> Iterator[tuple[str, Any]]:
             else:
                 yield " ".join((*words, name)), command
 
-    return below(typer.main.get_command(app), ())
+    return below(typer.main.get_command(program()), ())
 
 
 def command_line() -> str:

@@ -64,10 +64,10 @@ def test_the_scenes_know_every_command() -> None:
     from every_command import EVERY, LEFT_OUT
     from typer.main import get_command
 
-    from mlops.commands.app import app
+    from mlops.commands.app import program
 
     known = {words[:2] for words in EVERY} | {words[:1] for words in (*EVERY, *LEFT_OUT)}
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in get_command(program()).commands.items():  # type: ignore[attr-defined]
         inner = getattr(command, "commands", {})
         for words in [(name, each) for each in inner] if inner else [(name,)]:
             assert words in known

@@ -2,53 +2,85 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, NamedTuple
 
 import typer
 
 import mlops
-from mlops.commands import (
-    audit,
-    cache,
-    config,
-    demo,
-    deploy,
-    doctor,
-    evaluate,
-    feedback,
-    init,
-    journal,
-    keys,
-    lineage,
-    lint,
-    models,
-    monitor,
-    operate,
-    plan,
-    predict,
-    project,
-    promotion,
-    ramp,
-    report,
-    start,
-    stores,
-    train,
-    ui,
-)
-from mlops.commands.command_line import App, Root
+from mlops.commands.command_line import App, Command, Root
 
 _LOOP = "The loop"
 _LOOK = "Look and operate"
 
-app = App(
-    cls=Root,
-    name="mlops",
-    help="From an MLflow project to a sound A/B test in production.",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+
+class _Listed(NamedTuple):
+    """A command, or a group of them: its name, the module it is in, and its panel of the help."""
+
+    name: str
+    module: str
+    panel: str
+    is_group: bool = False
+
+
+_COMMANDS = (
+    _Listed("demo", "demo", _LOOP),
+    _Listed("init", "init", _LOOP),
+    _Listed("train", "train", _LOOP),
+    _Listed("plan", "plan", _LOOP),
+    _Listed("deploy", "deploy", _LOOP),
+    _Listed("feedback", "feedback", _LOOP),
+    _Listed("report", "report", _LOOP),
+    _Listed("evaluate", "evaluate", _LOOP),
+    _Listed("ramp", "ramp", _LOOP),
+    _Listed("promote", "promotion", _LOOP),
+    _Listed("rollback", "promotion", _LOOP),
+    _Listed("status", "operate", _LOOK),
+    _Listed("logs", "operate", _LOOK),
+    _Listed("stop", "operate", _LOOK),
+    _Listed("ui", "ui", _LOOK),
+    _Listed("start", "start", _LOOK),
+    _Listed("predict", "predict", _LOOK),
+    _Listed("history", "promotion", _LOOK),
+    _Listed("monitor", "monitor", _LOOK, is_group=True),
+    _Listed("audit", "audit", _LOOK, is_group=True),
+    _Listed("lineage", "lineage", _LOOK),
+    _Listed("project", "project", _LOOK, is_group=True),
+    _Listed("lint", "lint", _LOOK),
+    _Listed("models", "models", _LOOK, is_group=True),
+    _Listed("doctor", "doctor", _LOOK),
+    _Listed("stores", "stores", _LOOK, is_group=True),
+    _Listed("cache", "cache", _LOOK, is_group=True),
+    _Listed("keys", "keys", _LOOK, is_group=True),
+    _Listed("journal", "journal", _LOOK, is_group=True),
+    _Listed("config", "config", _LOOK, is_group=True),
 )
+
+
+def program(name: str = "") -> App:
+    """Return the program with one command or group; with all of them if none has that name.
+
+    For the start: to import all modules takes 10 ms, and Typer makes the parameters of all
+    commands before it looks which one is meant, which takes as long as to import Typer.
+    """
+    app = App(
+        cls=Root,
+        name="mlops",
+        help="From an MLflow project to a sound A/B test in production.",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_program)
+    for each in [listed for listed in _COMMANDS if listed.name == name] or _COMMANDS:
+        module = importlib.import_module(f"mlops.commands.{each.module}")
+        if each.is_group:
+            app.add_typer(module.app, name=each.name, rich_help_panel=each.panel)
+        else:
+            kind = getattr(module, "COMMAND_CLASS", Command)
+            app.command(cls=kind, rich_help_panel=each.panel)(getattr(module, each.name))
+    return app
 
 
 def _version(wanted: bool) -> None:
@@ -57,42 +89,9 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _program(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """From an MLflow project to a sound A/B test in production."""
-
-
-app.command(rich_help_panel=_LOOP)(demo.demo)
-app.command(rich_help_panel=_LOOP)(init.init)
-app.command(cls=train.TrainCommand, rich_help_panel=_LOOP)(train.train)
-app.command(rich_help_panel=_LOOP)(plan.plan)
-app.command(rich_help_panel=_LOOP)(deploy.deploy)
-app.command(rich_help_panel=_LOOP)(feedback.feedback)
-app.command(rich_help_panel=_LOOP)(report.report)
-app.command(rich_help_panel=_LOOP)(evaluate.evaluate)
-app.command(rich_help_panel=_LOOP)(ramp.ramp)
-app.command(rich_help_panel=_LOOP)(promotion.promote)
-app.command(rich_help_panel=_LOOP)(promotion.rollback)
-app.command(rich_help_panel=_LOOK)(operate.status)
-app.command(rich_help_panel=_LOOK)(operate.logs)
-app.command(rich_help_panel=_LOOK)(operate.stop)
-app.command(rich_help_panel=_LOOK)(ui.ui)
-app.command(rich_help_panel=_LOOK)(start.start)
-app.command(rich_help_panel=_LOOK)(predict.predict)
-app.command(rich_help_panel=_LOOK)(promotion.history)
-app.add_typer(monitor.app, name="monitor", rich_help_panel=_LOOK)
-app.add_typer(audit.app, name="audit", rich_help_panel=_LOOK)
-app.command(rich_help_panel=_LOOK)(lineage.lineage)
-app.add_typer(project.app, name="project", rich_help_panel=_LOOK)
-app.command(rich_help_panel=_LOOK)(lint.lint)
-app.add_typer(models.app, name="models", rich_help_panel=_LOOK)
-app.command(rich_help_panel=_LOOK)(doctor.doctor)
-app.add_typer(stores.app, name="stores", rich_help_panel=_LOOK)
-app.add_typer(cache.app, name="cache", rich_help_panel=_LOOK)
-app.add_typer(keys.app, name="keys", rich_help_panel=_LOOK)
-app.add_typer(journal.app, name="journal", rich_help_panel=_LOOK)
-app.add_typer(config.app, name="config", rich_help_panel=_LOOK)

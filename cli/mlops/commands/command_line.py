@@ -15,8 +15,6 @@ from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
-from typer.main import get_command_name
-from typer.models import CommandInfo
 
 from mlops.commands import output
 
@@ -71,24 +69,6 @@ class App(typer.Typer):
     def command(self, name: str | None = None, **keywords: Any) -> Callable[..., Any]:  # noqa: ANN401 - Typer's own
         """See `typer.Typer.command`."""
         return super().command(name, **({"cls": Command} | keywords))
-
-    def only(self, name: str) -> App:
-        """Return this program with one command or group; the whole one if it has none of that name.
-
-        For the start: Typer makes the parameters of all forty before it looks which one is meant,
-        which takes as long as to import Typer.
-        """
-        commands = [each for each in self.registered_commands if _name_of(each) == name]
-        groups = [each for each in self.registered_groups if each.name == name]
-        if not commands and not groups:
-            return self
-        chosen = copy.copy(self)
-        chosen.registered_commands, chosen.registered_groups = commands, groups
-        return chosen
-
-
-def _name_of(command: CommandInfo) -> str:
-    return command.name or get_command_name(getattr(command.callback, "__name__", ""))
 
 
 def _declared(

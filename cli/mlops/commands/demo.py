@@ -66,12 +66,11 @@ def demo(
 
 def _tell(sentence: str, words: Sequence[str]) -> None:
     """Say what comes, show the command as a person would type it, and run it."""
-    # All commands: the program that runs knows this one only.
-    from mlops.commands.app import app
+    from mlops.commands.app import program
 
     _say(sentence)
     console(stderr=True).print(f"[bold cyan]$ mlops {' '.join(words)}[/]")
-    app(list(words), standalone_mode=False, prog_name="mlops")
+    program(words[0])(list(words), standalone_mode=False, prog_name="mlops")
 
 
 def _say(sentence: str) -> None:

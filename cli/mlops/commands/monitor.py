@@ -147,7 +147,7 @@ def _missing(stream: Stream) -> str:
 def _e_value(value: float) -> str:
     if value < 1e4:
         return f"{value:,.1f}"
-    return f"1e{math.log10(value):.0f}" if math.isfinite(value) else "∞"
+    return f"1e{math.log10(value):.0f}"
 
 
 def _spark(path: tuple[float, ...], threshold: float) -> str:

@@ -43,6 +43,10 @@ class TrainCommand(Command):
         return super().parse_args(ctx, words)
 
 
+#: What the program makes of `train`.
+COMMAND_CLASS = TrainCommand
+
+
 def train(
     project: run.Project = ".",
     parameters: run.Parameters = None,
