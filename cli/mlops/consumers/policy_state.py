@@ -17,7 +17,7 @@ from mlops.consumers.credits import CreditReader, Learner
 from mlops.errors import MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import Offset, PolicyEpoch, RevisionEvent
-from mlops.journal.terms import is_spec, terms_of
+from mlops.journal.terms import is_spec, live_event, terms_of
 from mlops.policies.base import Policy, State
 from mlops.policies.making import make_policy
 from mlops.spec.deployment import DeploymentSpec, from_dict
@@ -71,7 +71,7 @@ class PolicyState:
         events, voided = self._journal.revision_events(), self._journal.count_voids()
         if self._known == (len(events), voided):
             return
-        live = next((event for event in reversed(events) if is_spec(event)), None)
+        live = live_event(events)
         same = live and self._fold and self._fold.revision == live.revision
         if not (same and self._known and self._known[1] == voided):
             self._fold = _begin(self._journal, events, voided, live) if live else None

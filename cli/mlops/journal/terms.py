@@ -14,6 +14,14 @@ def is_spec(event: RevisionEvent) -> bool:
     return event.event in ("live", "started") and event.spec is not None
 
 
+def live_event(events: Sequence[RevisionEvent]) -> RevisionEvent | None:
+    """Return the event that says what serves now, of all in their order; None before the first.
+
+    Not that of the highest revision: one that was written and never answered has a higher number.
+    """
+    return next((event for event in reversed(events) if is_spec(event)), None)
+
+
 def terms_of(events: Sequence[RevisionEvent], spec: DeploymentSpec) -> tuple[Terms, ...]:
     """Return the terms of each arm: its classes, as its server has found them."""
     known: dict[str, Sequence[Value]] = {}

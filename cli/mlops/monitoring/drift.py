@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from mlops.journal.base import Journal
 from mlops.journal.feature_tables import FeatureTable
 from mlops.journal.streaming import Decisions
-from mlops.journal.terms import is_spec
+from mlops.journal.terms import is_spec, live_event
 from mlops.monitoring.drift_reference import Reference
 from mlops.spec.deployment import DeploymentSpec, from_dict
 from mlops.stats.exchangeability import Exchangeability
@@ -233,13 +233,12 @@ def watch(
     Returns:
         None where nothing was ever deployed.
     """
-    specs = {
-        e.revision: from_dict(e.spec) for e in journal.revision_events() if e.spec and is_spec(e)
-    }
-    if not specs:
+    events = journal.revision_events()
+    live = live_event(events)
+    if live is None:
         return None
-    live = max(specs)
-    fold = _Fold(specs, live, features(specs[live]))
+    specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
+    fold = _Fold(specs, live.revision, features(specs[live.revision]))
     after, end = 0, journal.end().decisions
     while True:
         decisions = journal.decisions(after, end, _AT_ONCE)
@@ -346,7 +345,8 @@ class _Fold:
             if unit is None:
                 continue
             day = int(decisions.times_ms[position]) // _DAY_MS
-            if day != self._day:
+            # Several writers are in each other's days around midnight; the day only moves on.
+            if day > self._day:
                 self._day = day
                 self._seen.clear()
             self._left_out += int(decisions.n_rows[position]) - (unit not in self._seen)

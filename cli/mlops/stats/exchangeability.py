@@ -43,6 +43,8 @@ _TAIL = np.array([0.0, 0.005, 0.01, 0.02, 0.05])
 _LEVELS = np.concatenate([_TAIL, np.arange(1, 10) / 10, 1 - _TAIL[::-1]])
 #: Most bins of a feature.
 MAX_BINS = len(_LEVELS) + 1
+# E stays a number, which JSON has and infinity is not.
+_LARGEST_LOG = 700.0
 #: Sum over b >= 0 of 1 / ((b + 2) log(b + 2)^2).
 _TOTAL_WEIGHT = 2.109742801236892
 
@@ -167,8 +169,7 @@ class Exchangeability:
 
     @staticmethod
     def _value(log_m: NDArray[np.float64], kept: float) -> float:
-        with np.errstate(over="ignore"):
-            return float(kept + np.exp(log_m).mean())
+        return float(kept + np.exp(np.minimum(log_m, _LARGEST_LOG)).mean())
 
 
 def _joins(gaps: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 from mlops.consumers.base import Batch, Consumed, Context
-from mlops.journal.terms import is_spec
+from mlops.journal.terms import live_event
 
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY_S = 2.0
@@ -81,7 +81,7 @@ class AutoRamp:
         """Whether what is live has a ramp that moves by itself."""
         events = self._context.journal.revision_events()
         if len(events) != self._known:
-            live = next((e for e in reversed(events) if e.spec and is_spec(e)), None)
+            live = live_event(events)
             ramp = (live.spec or {}).get("ramp") if live else None
             self._known, self._moves = len(events), bool(ramp and ramp.get("auto"))
         return self._moves
