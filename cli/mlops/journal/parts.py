@@ -14,17 +14,18 @@ it is written again; so is a part that is damaged, which checksums tell.
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import logging
 import os
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, Table, func, select
@@ -34,6 +35,7 @@ from mlops.journal.columns import OutcomeColumns, RequestColumns
 from mlops.journal.records import Traffic
 from mlops.journal.schema import decisions, outcomes, voids
 
+_C = TypeVar("_C", RequestColumns, OutcomeColumns)
 _LOG = logging.getLogger(__name__)
 #: Rows of the log in one part.
 ROWS = 1_000_000
@@ -75,29 +77,34 @@ class Parts:
         self, connection: Connection, revisions: Iterable[int]
     ) -> Iterator[RequestColumns]:
         """See `Evidence.request_columns`."""
-        after, chosen = 0, list(revisions)
-        for part in self._closed(connection, decisions):
-            after = part.upto
-            found = _read(RequestColumns, part)
-            if found is None:
-                yield from columns.read_request_columns(connection, chosen, part.after, part.upto)
-            else:
-                yield columns.of_revisions(found, chosen)
-        yield from columns.read_request_columns(connection, chosen, after)
+        read, stored = columns.read_request_columns, functools.partial(_read, RequestColumns)
+        return self._columns(connection, decisions, list(revisions), read, stored)
 
     def outcomes(
         self, connection: Connection, revisions: Iterable[int]
     ) -> Iterator[OutcomeColumns]:
         """See `Evidence.outcome_columns`."""
-        after, chosen = 0, list(revisions)
-        for part in self._closed(connection, outcomes):
+        read, stored = columns.read_outcome_columns, functools.partial(_outcomes, connection)
+        return self._columns(connection, outcomes, list(revisions), read, stored)
+
+    def _columns(
+        self,
+        connection: Connection,
+        table: Table,
+        revisions: list[int],
+        read: Callable[..., Iterator[_C]],
+        stored: Callable[[_Part], _C | None],
+    ) -> Iterator[_C]:
+        """Yield the rows of closed parts, of damaged ones from the tables, then all after them."""
+        after = 0
+        for part in self._closed(connection, table):
             after = part.upto
-            found = _outcomes(connection, part)
+            found = stored(part)
             if found is None:
-                yield from columns.read_outcome_columns(connection, chosen, part.after, part.upto)
+                yield from read(connection, revisions, part.after, part.upto)
             else:
-                yield columns.of_revisions(found, chosen)
-        yield from columns.read_outcome_columns(connection, chosen, after)
+                yield columns.of_revisions(found, revisions)
+        yield from read(connection, revisions, after)
 
     def traffic(self, connection: Connection) -> list[Traffic]:
         """See `Sums.traffic`."""
