@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 import pytest
 
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 
@@ -49,6 +50,7 @@ def test_before_and_after_the_wines_change(watched: Shop) -> None:
     assert found.code == 17
     assert found.out.startswith("Drift in `")
     document = watched.ok("monitor", "drift", "--json").document
+    fits("drift", document)
     alarms = {each["feature"] for each in document["streams"] if each["alarm"]}
     assert "alcohol" in alarms
     assert {each["against"] for each in document["streams"] if each["feature"] == "alcohol"} == {

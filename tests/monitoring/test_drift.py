@@ -14,7 +14,8 @@ import pytest
 from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
-from mlops.monitoring.drift import PREDICTION, DriftReport, Stream, watch
+from mlops.monitoring.drift import PREDICTION, DriftReport, watch
+from mlops.monitoring.drift_streams import Stream
 from mlops.spec.deployment import to_dict
 from mlops.stats.profiles import FeatureProfile, profile_feature
 from tests.monitoring.journals import START_MS, spec_of
@@ -195,6 +196,22 @@ def test_what_the_journal_does_not_keep_is_counted(journal: SqlJournal) -> None:
     found = look(journal)
     assert (found.requests, found.without_features) == (2, 1)
     assert stream(found, PREDICTION).why_not.endswith("of which 2 came")
+
+
+def test_what_was_written_and_never_answered_is_not_live(journal: SqlJournal) -> None:
+    spec = spec_of(["a", "c"], (0.5, 0.5), "exact", "")
+    first = to_dict(spec_of(["a", "b"], (0.5, 0.5), "exact", ""))
+    journal.record([RevisionEvent(2, START_MS, "live", to_dict(spec))])
+    journal.record([RevisionEvent(1, START_MS, "live", first)])
+    journal.append([decision(0, [row(np.random.default_rng(1))])], [])
+    assert look(journal).revision == 1
+
+
+def test_evidence_stays_a_number(journal: SqlJournal) -> None:
+    rng = np.random.default_rng(1)
+    moved = [{**row(rng), "alcohol": 99.0} for _ in range(5_000)]
+    journal.append([decision(0, moved)], [])
+    assert 1e100 < stream(look(journal), "alcohol").e_value < float("inf")
 
 
 def test_answers_drift_too(journal: SqlJournal) -> None:

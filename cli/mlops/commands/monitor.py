@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from mlops.monitoring.drift import DriftReport, Stream
+    from mlops.monitoring.drift import DriftReport
+    from mlops.monitoring.drift_streams import Stream
 
 _HELP = "Watch a deployment: have its requests drifted from the training data?"
 #: Exit code of `--exit-code` with an alarm.
@@ -62,13 +63,13 @@ def drift(
     from mlops.workflows.drift import look_for_drift
 
     with PhaseProgress() as progress:
-        found, notes = look_for_drift(
+        found = look_for_drift(
             load_settings(),
             name,
             alpha,
             on_progress=lambda count: progress.phase(f"Read {count:,} requests"),
         )
-    for text in notes:
+    for text in found.notes:
         note(escape(text))
     show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
     if exit_code and found.drifted:

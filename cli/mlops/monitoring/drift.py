@@ -12,10 +12,9 @@ hundred times is not a hundred people. Requests that a tester sent to an arm are
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,65 +23,18 @@ from mlops.journal.base import Journal
 from mlops.journal.feature_tables import FeatureTable
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec, live_event
-from mlops.monitoring.drift_reference import Reference
+from mlops.monitoring.drift_streams import Stream, WatchedStream, watch_feature
 from mlops.spec.deployment import DeploymentSpec, from_dict
-from mlops.stats.exchangeability import Exchangeability
-from mlops.stats.profiles import FeatureProfile, profile_feature
-
-Against = Literal["training", "first requests"]
+from mlops.stats.profiles import FeatureProfile
 
 #: Name of the stream of an arm's answers.
 PREDICTION = "prediction"
-#: Values at the start that are the reference where the training data has none.
-WARM_UP = 1_000
 _DAY_MS = 86_400_000
 _FAILED = 400
 _AT_ONCE = 50_000
-_MOST_NAMED = 1_000
-_NAMED = 5
 _NO_ROW, _EVERY_ROW, _FIRST_ROW = 0, 1, 2
 #: Arm, feature, positions of the requests in their batch (m,), and the m values.
 _Part: TypeAlias = tuple[str, str, NDArray[np.int64], list[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """One feature of one arm, or its answers.
-
-    Attributes:
-        arm: Name of the arm.
-        feature: Name of the feature, `PREDICTION` for the answers.
-        kind: Kind of its values, as in a reference profile; empty where none is known.
-        against: What it is compared with.
-        rows: Values that were compared.
-        e_value: Largest e-value so far; 1 at the start.
-        alarm: Whether it has reached J / alpha.
-        since_ms: When it did first, milliseconds since 1970 in UTC; None without an alarm.
-        psi: Population stability index of about the last 3,000 values; no test, a size.
-        missing: Share of values that were missing.
-        missing_before: That of the reference.
-        unseen: Categories that the reference does not have, the most frequent first; none where the
-            reference does not name all that it has.
-        strange: Values of another kind than the reference's.
-        why_not: Why it cannot be compared; empty if it can.
-        path: E-value after each block of values.
-    """
-
-    arm: str
-    feature: str
-    kind: str
-    against: Against
-    rows: int
-    e_value: float
-    alarm: bool
-    since_ms: int | None
-    psi: float
-    missing: float
-    missing_before: float
-    unseen: tuple[tuple[str, int], ...]
-    strange: int
-    why_not: str
-    path: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +50,7 @@ class DriftReport:
         left_out: Rows left out because their unit had one on that day.
         without_features: Requests of which the journal has no features.
         streams: By arm, in the order of the model's features, the answers last.
+        notes: What could not be compared, as sentences.
     """
 
     name: str
@@ -108,109 +61,12 @@ class DriftReport:
     left_out: int
     without_features: int
     streams: tuple[Stream, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def drifted(self) -> tuple[Stream, ...]:
         """Return the streams that alarm."""
         return tuple(each for each in self.streams if each.alarm)
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A stream while it is read."""
-
-    reference: Reference | None
-    against: Against
-    first: list[Any] = field(default_factory=list)
-    test: Exchangeability | None = None
-    ties: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
-    waiting: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    times: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
-    path: list[tuple[int, float]] = field(default_factory=list)
-    rows: int = 0
-    missing: int = 0
-    strange: int = 0
-    unseen: Counter[str] = field(default_factory=Counter)
-    why_not: str = ""
-
-    def take(self, cells: Sequence[Any], times_ms: NDArray[np.int64]) -> None:
-        """Take values in their order."""
-        if self.reference is None and not self.why_not:
-            used = WARM_UP - len(self.first)
-            self.first.extend(cells[:used])
-            cells, times_ms = cells[used:], times_ms[used:]
-            if len(self.first) == WARM_UP:
-                self._begin(profile_feature(self.first))
-        if self.reference is None or not len(cells):
-            return
-        codes, strange = self.reference.codes(cells)
-        self.strange += strange
-        self.rows += len(cells)
-        self.missing += int(np.isinf(codes).sum()) - strange
-        if len(self.unseen) < _MOST_NAMED:
-            self.unseen.update(self.reference.unseen(cells))
-        bins = self.reference.bins
-        place = bins.place(codes, self.ties.random(len(codes)))
-        self.waiting = np.concatenate([self.waiting, place])
-        self.times = np.concatenate([self.times, times_ms])
-        self._bet()
-
-    def _begin(self, profile: FeatureProfile) -> None:
-        try:
-            self.reference = Reference(profile)
-        except ValueError as error:
-            self.why_not = str(error)
-
-    def _bet(self) -> None:
-        assert self.reference is not None
-        gaps = self.reference.bins.gaps
-        if self.test is None:
-            self.test = Exchangeability(gaps)
-        start = 0
-        while start + self.test.size <= len(self.waiting):
-            end = start + self.test.size
-            counts = np.bincount(self.waiting[start:end], minlength=len(gaps))
-            value = self.test.take(counts.astype(np.float64))
-            self.path.append((int(self.times[end - 1]), value))
-            start = end
-        self.waiting, self.times = self.waiting[start:], self.times[start:]
-
-    def psi(self) -> float:
-        """Return the population stability index of the recent past; NaN before there is one."""
-        if self.test is None or self.reference is None or not self.test.recent.sum():
-            return float("nan")
-        gaps = self.reference.bins.gaps
-        before = gaps / gaps.sum()
-        # A bin that is empty now would make it infinite; half a value is the customary floor.
-        now = np.maximum(self.test.recent, 0.5)
-        now = now / now.sum()
-        return float(((now - before) * np.log(now / before)).sum())
-
-    def stream(self, arm: str, feature: str, threshold: float) -> Stream:
-        """Return what was found."""
-        since = next((time for time, value in self.path if value >= threshold), None)
-        return Stream(
-            arm=arm,
-            feature=feature,
-            kind=self.reference.kind if self.reference else "",
-            against=self.against,
-            rows=self.rows,
-            e_value=max([1.0, *(value for _, value in self.path)]),
-            alarm=since is not None,
-            since_ms=since,
-            psi=self.psi(),
-            missing=self.missing / self.rows if self.rows else float("nan"),
-            missing_before=self.reference.missing if self.reference else float("nan"),
-            unseen=tuple(self.unseen.most_common(_NAMED)),
-            strange=self.strange,
-            why_not=self.why_not or self._waits(),
-            path=tuple(value for _, value in self.path),
-        )
-
-    def _waits(self) -> str:
-        if self.reference is not None:
-            return ""
-        return f"its reference is the first {WARM_UP:,} values, of which {len(self.first):,} came"
 
 
 def watch(
@@ -269,13 +125,14 @@ class _Fold:
             if arm.model.identity in models
         }
         self._arms |= {(live, at): arm.name for at, arm in enumerate(self._spec.arms)}
-        self._streams: dict[str, dict[str, _Watched]] = {
+        self._streams: dict[str, dict[str, WatchedStream]] = {
             arm.name: {
-                feature: _known(profile) for feature, profile in features.get(arm.name, {}).items()
+                feature: watch_feature(profile)
+                for feature, profile in features.get(arm.name, {}).items()
             }
             for arm in self._spec.arms
         }
-        self._answers = {arm.name: _Watched(None, "first requests") for arm in self._spec.arms}
+        self._answers = {arm.name: WatchedStream(None, "first requests") for arm in self._spec.arms}
         self._seen: set[bytes] = set()
         self._day = 0
         self.requests = 0
@@ -369,19 +226,8 @@ class _Fold:
             streams=tuple(each.stream(arm, feature, threshold) for arm, feature, each in watched),
         )
 
-    def _all(self) -> Iterator[tuple[str, str, _Watched]]:
+    def _all(self) -> Iterator[tuple[str, str, WatchedStream]]:
         for arm, streams in self._streams.items():
             for feature, watched in streams.items():
                 yield arm, feature, watched
             yield arm, PREDICTION, self._answers[arm]
-
-
-def _known(profile: FeatureProfile | None) -> _Watched:
-    watched = _Watched(None, "first requests" if profile is None else "training")
-    if profile is None:
-        return watched
-    try:
-        watched.reference = Reference(profile)
-    except ValueError:
-        watched.against = "first requests"
-    return watched

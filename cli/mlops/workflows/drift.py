@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from mlops.deployment.locate import locate
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError
@@ -22,7 +23,7 @@ def look_for_drift(
     name: str | None,
     alpha: float,
     on_progress: Callable[[int], None] = lambda _: None,
-) -> tuple[DriftReport, tuple[str, ...]]:
+) -> DriftReport:
     """Compare all requests in the journal with the training data of the live models.
 
     Args:
@@ -30,9 +31,6 @@ def look_for_drift(
         name: Deployment, or None for the only one.
         alpha: Probability of any alarm, ever, without drift.
         on_progress: Called with the number of requests read.
-
-    Returns:
-        What was found, and notes about what could not be compared.
 
     Raises:
         InvalidInputError: `alpha` is no number.
@@ -62,7 +60,7 @@ def look_for_drift(
             f"{found.without_features:,} requests have no features in the journal: not kept, or "
             "pruned. Only their answers were looked at."
         )
-    return found, tuple(notes)
+    return replace(found, notes=tuple(notes))
 
 
 def _features(
