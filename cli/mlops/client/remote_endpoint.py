@@ -23,8 +23,6 @@ from mlops.spec.endpoint import is_endpoint
 from mlops.spec.wire import WIRES, find_wire
 
 _MLOPS = "mlops"
-#: What `--protocol` takes, beside `auto`: ours, and the short names of the others.
-PROTOCOLS: tuple[str, ...] = (_MLOPS, *WIRES)
 _GUESS = "auto"
 _END = "/invocations"
 _SIGN = re.compile(r"(?P<base>.*)(?P<path>)/(feedback|invocations)")
@@ -38,7 +36,7 @@ class Elsewhere:
 
     Attributes:
         url: Its URL, with whatever path the gateway wants before the protocol's own.
-        protocol: One of `PROTOCOLS`, or `auto`.
+        protocol: `mlops`, a name of `WIRES`, or `auto`.
         token: `env:VARIABLE` or `file:PATH` with a bearer token; empty for none.
         headers: `NAME=VALUE`; a value may be such a reference, and must be if it is a secret.
         ca_file: Certificates of the authorities to trust; empty for the system's.

@@ -7,9 +7,6 @@ from typing import Literal
 
 from mlops.stats.off_policy import Estimate, Weights
 
-#: Effective sample size below which nothing is estimated, unless somebody says otherwise.
-MIN_EFFECTIVE_SIZE = 100
-
 Kind = Literal["weights", "learning", "model"]
 
 

@@ -44,14 +44,12 @@ from numpy.typing import NDArray
 from scipy import special
 
 from mlops.stats.aipw import PRIOR_OUTCOMES, WARM_UP
-from mlops.stats.arm_mean import mean_sequence
 from mlops.stats.burn_in import MIN_EFFECTIVE, Opening, effective_outcomes
 from mlops.stats.capital import bound
 from mlops.stats.sequence import sequence
 
 Floats = NDArray[np.float64]
 
-Estimator = Literal["IPS", "SNIPS", "DR", "SWITCH-DR", "DRos"]
 Guarantee = Literal["asymptotic", "asymptotic, at every look", "exact, at every look"]
 
 #: Probability that the test of the mean weight speaks without cause, ever.
@@ -437,15 +435,6 @@ def _scale(most: Floats, alpha: float) -> tuple[float, float]:
     if not doublings:
         return top, (1 - _DOUBLED) * alpha
     return max(first * 2.0**doublings, top), _DOUBLED * alpha / (doublings * (doublings + 1))
-
-
-def mean_of(values: Floats, alpha: float) -> list[Estimate]:
-    """Estimate the mean of values whose decisions need no weights: at this look, and at every."""
-    found = mean_sequence(values, alpha=alpha)
-    return [
-        ratio(values, np.ones(values.size), "mean", alpha),
-        _last(found.estimate, found.lower, found.upper, "asymptotic, at every look", "mean"),
-    ]
 
 
 def _last(
