@@ -43,7 +43,7 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     first = socket.create_server((host, port), family=family, backlog=BACKLOG)
     if count == 1:
-        return [first]
+        return [_without_waiting(first)]
     # Only that one has told us that nobody else is there: with SO_REUSEPORT we would become
     # partners of another server of this user, and get half of its callers.
     first.close()
@@ -55,7 +55,17 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
             for _ in range(count)
         ]
         stack.pop_all()
-    return found
+    return [_without_waiting(each) for each in found]
+
+
+def _without_waiting(listening: socket.socket) -> socket.socket:
+    """Let nobody wait in `accept`, now or later.
+
+    Whether one waits is a state of what all processes share, and `dup` of a Python socket sets it
+    again: a worker whose neighbour was first at a connection would wait there with all its callers.
+    """
+    listening.setblocking(False)
+    return listening
 
 
 def check_grpc_port(launch: Launch) -> None:
@@ -83,6 +93,7 @@ def unix_socket(path: Path) -> Iterator[socket.socket]:
     finally:
         os.umask(before)
     control.listen(16)
+    _without_waiting(control)
     try:
         yield control
     finally:
