@@ -122,6 +122,9 @@ def namespace(
 ) -> Iterator[Namespace]:
     """Return a namespace of one's own; its Pods become ready unless the test says otherwise."""
     api, kubelet = kubernetes_api
+    # Who asks for this while it runs was not in the list of `note_files`.
+    for each in kubernetes_api:
+        each.rest(resting=False)
     name = api.namespace()
     kubeconfig = api.kubeconfig(tmp_path / "kubeconfig", name)
     own = Namespace(api, kubelet, name, kubeconfig)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from types import SimpleNamespace
 
 import pytest
 
@@ -17,13 +16,13 @@ from tests.fixtures_deployment import Shop
 def interrupted(monkeypatch: pytest.MonkeyPatch, phase: str, *words: str) -> str:
     """Run a command that is interrupted in a phase; return what it says."""
 
-    def app(*args: object, **more: object) -> int:
+    def started(*args: object, **more: object) -> int:
         with contextlib.suppress(KeyboardInterrupt), PhaseProgress() as progress:
             progress.phase(phase)
             raise KeyboardInterrupt
         return 130
 
-    monkeypatch.setattr(program, "app", SimpleNamespace(only=lambda _: app))
+    monkeypatch.setattr(program, "program", lambda _: started)
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         assert program.run(list(words)) == 130

@@ -47,7 +47,11 @@ def test_what_was_sent_is_counted(server: Server) -> None:
     assert after[key] - before.get(key, 0) == 3
 
 
-def test_rewards_of_either_sign_only_grow(server: Server) -> None:
+def test_rewards_of_either_sign_only_grow(
+    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+) -> None:
+    # A server of its own: beside the 1e200 that another test may send, 2.25 is nothing.
+    server = start(make_launch(tmp_path, served(models)))
     before = server.metrics()
     for reward in (1.5, -2.0, 0.0, -0.25):
         reply = server.predict(records(ROWS[:1]), idempotency_key=f"reward {reward}")
@@ -65,7 +69,6 @@ def test_rewards_of_either_sign_only_grow(server: Server) -> None:
 def test_quality_comes_from_truth(
     models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
 ) -> None:
-    # A server of its own: beside the 1e200 that another test may send, 9.0 is nothing.
     server = start(make_launch(tmp_path, served(models)))
     before = server.metrics()
     errors = {"a": [0.5, -1.0, 2.0], "b": [3.0]}
