@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import mlops.commands.late_collection  # noqa: F401 - before all else
+
+# isort: split
 import gc
 import json
 import logging

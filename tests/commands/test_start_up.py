@@ -58,3 +58,16 @@ def test_nothing_heavy_is_imported_before_it_is_needed(
     modules = set(done.stderr.rpartition("modules ")[2].split())
     assert "typer" in modules
     assert modules.isdisjoint(HEAVY)
+
+
+def test_garbage_is_searched_for_late_and_then_as_usual() -> None:
+    probe = """
+import gc
+usual = gc.get_threshold()
+import mlops.__main__
+before = gc.get_threshold()
+gc.collect()
+print(usual == gc.get_threshold(), before[0] > usual[0], mlops.__main__.gc.callbacks)
+"""
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "True", "[]"]
