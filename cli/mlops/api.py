@@ -132,7 +132,7 @@ def deploy(
         MlopsError: They cannot be loaded or served; what was live before still is.
     """
     from mlops.deployment.deploy import deploy as make_deployment
-    from mlops.deployment.deploy_options import Words, ask
+    from mlops.workflows.deploy_options import Words, ask
 
     flags = {**(settings or {}), **({"deploy.name": name} if name else {})}
     words = Words(

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from mlops.errors import UsageError
-from mlops.training.gate_metric import gate_limit
 from mlops.training.install_source import default_branch, install_source
+from mlops.workflows.gate_metric import gate_limit
 from tests.fixtures_training import Cli
 from tests.training.projects import write_project
 from tests.training.provenance.test_code import git

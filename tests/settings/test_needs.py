@@ -1,4 +1,4 @@
-"""Below commands, workflows and the Python API no part takes the whole settings, but for these."""
+"""Below commands, workflows and the Python API no part takes the whole settings."""
 
 from __future__ import annotations
 
@@ -11,45 +11,11 @@ import mlops
 ROOT = Path(mlops.__file__).parent
 #: Who may have all of it.
 _EDGE = ("__main__.py", "api.py", "commands", "settings", "workflows")
-#: May only get shorter: say what a part needs (`mlops.settings.needs`), or pass the values.
-STILL = [
-    "audit.sources",
-    "deployment.access",
-    "deployment.clusters.deploy",
-    "deployment.clusters.plan",
-    "deployment.clusters.recovery",
-    "deployment.clusters.stop",
-    "deployment.clusters.target",
-    "deployment.deploy",
-    "deployment.deploy_options",
-    "deployment.fetchable",
-    "deployment.files_target",
-    "deployment.keeping",
-    "deployment.keys",
-    "deployment.local",
-    "deployment.local_monitoring",
-    "deployment.local_revision",
-    "deployment.local_target",
-    "deployment.manifests",
-    "deployment.pruning",
-    "deployment.recording",
-    "deployment.request",
-    "deployment.store_secret",
-    "registry.gate",
-    "training.databricks",
-    "training.execution",
-    "training.gate_metric",
-    "training.provenance.record",
-    "training.remote_plan",
-    "training.runner.factory",
-    "training.runner.ray",
-    "training.sweep.sweeping",
-    "training.train",
-]
 
 
-def test_the_list_of_those_who_take_all_settings_only_gets_shorter() -> None:
-    assert sorted(_takers()) == STILL
+def test_a_part_says_what_it_needs_of_the_settings() -> None:
+    """By a type of `mlops.settings.needs`, or it takes the values."""
+    assert not list(_takers())
 
 
 def _takers() -> Iterator[str]:

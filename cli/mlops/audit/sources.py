@@ -13,7 +13,7 @@ from typing import Any
 from mlops.audit.entries import Event, State, by_name, digest_of
 from mlops.journal.base import History
 from mlops.registry.ledger import Ledger, Readiness, summary
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.server import Launch
@@ -163,7 +163,7 @@ def journal_events(journal: History) -> Iterator[Event]:
         )
 
 
-def settings_state(settings: Settings) -> State:
+def settings_state(settings: RolloutSettings) -> State:
     """What the project's file says, as far as it is not what holds anyway; without secrets.
 
     Not what the environment or a command line said: a revision and the server's own record keep
@@ -184,7 +184,7 @@ def server_state(launch: Launch | None) -> State:
     return State("configuration", "server", "server", values)
 
 
-def _value(settings: Settings, key: str) -> Any:  # noqa: ANN401 - whatever the setting holds
+def _value(settings: RolloutSettings, key: str) -> Any:  # noqa: ANN401 - whatever the setting holds
     section, _, name = key.partition(".")
     return getattr(getattr(settings, section), name)
 

@@ -84,12 +84,12 @@ def deploy(
     from mlops.commands.progress import TransferProgress
     from mlops.deployment.deploy import deploy as make_deployment
     from mlops.deployment.deploy import open_target
-    from mlops.deployment.deploy_options import Words, ask
     from mlops.deployment.option_rules import applies, check_options
     from mlops.deployment.request import read_costs
     from mlops.deployment.targets.contract import CLUSTER, FILES, SERVER, How
     from mlops.policies.making import with_option
     from mlops.settings import load_settings
+    from mlops.workflows.deploy_options import Words, ask
     from mlops.workflows.preflight import preflight
 
     flags = {

@@ -13,7 +13,7 @@ from mlops.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mlops.training.scaffold import InitResult
+    from mlops.workflows.scaffold import InitResult
 
 _CI = "The workflow"
 
@@ -69,8 +69,8 @@ def init(
     """
     from rich.markup import escape
 
-    from mlops.training.scaffold import InitRequest
-    from mlops.training.scaffold import init as make_project
+    from mlops.workflows.scaffold import InitRequest
+    from mlops.workflows.scaffold import init as make_project
 
     if minimize and maximize:
         raise UsageError("`--minimize` and `--maximize` exclude each other.")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from mlops.deployment.runtime_files import Places, read_server_state
 from mlops.errors import UsageError
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.access import Access, Issuer, Tls, check_auth
 from mlops.spec.tls import check_tls
 
 
-def access_of(settings: Settings, where: Places) -> Access:
+def access_of(settings: RolloutSettings, where: Places) -> Access:
     """Return who is let in beside callers with the token.
 
     Raises:
@@ -29,7 +29,7 @@ def access_of(settings: Settings, where: Places) -> Access:
     return Access(str(where.keys), issuer, unprotected)
 
 
-def issuer_of(settings: Settings) -> Issuer | None:
+def issuer_of(settings: RolloutSettings) -> Issuer | None:
     """Return whose signed tokens count; None where nothing is said.
 
     Raises:
@@ -54,7 +54,7 @@ def issuer_of(settings: Settings) -> Issuer | None:
     )
 
 
-def tls_of(settings: Settings, where: Places) -> Tls | None:
+def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:
     """Return the files for TLS; those of the last start, unless others are given.
 
     Raises:

@@ -11,10 +11,10 @@ from mlops.deployment.targets.contract import Again, Done, How, Talk, Target
 if TYPE_CHECKING:
     from mlops.deployment.request import DeployRequest
     from mlops.registry.ledger import Entry, Intent
-    from mlops.settings import Settings
+    from mlops.settings.needs import RolloutSettings
 
 
-def open_target(settings: Settings, name: str) -> Target[Any, Done]:
+def open_target(settings: RolloutSettings, name: str) -> Target[Any, Done]:
     """Open a target by its name.
 
     Args:
@@ -34,7 +34,7 @@ def open_target(settings: Settings, name: str) -> Target[Any, Done]:
 
 
 def deploy(
-    settings: Settings,
+    settings: RolloutSettings,
     wanted: DeployRequest | Again,
     target: str,
     how: How | None = None,
@@ -62,7 +62,7 @@ def deploy(
 
 
 def deploy_again(
-    settings: Settings,
+    settings: RolloutSettings,
     live: Entry,
     like: Entry,
     intent: Intent,
@@ -87,7 +87,7 @@ def deploy_again(
     return deploy(settings, Again(live, like, intent), live.intent.target, how, talk)
 
 
-def live_revision(settings: Settings, name: str, *, dry_run: bool = False) -> Entry | None:
+def live_revision(settings: RolloutSettings, name: str, *, dry_run: bool = False) -> Entry | None:
     """Return the live revision of a deployment.
 
     What an interrupted command left on this machine is finished first. What is on a cluster is

@@ -12,13 +12,14 @@ from mlops.deployment.targets.sources import stays_here
 from mlops.errors import NotAllowedError, RemoteError
 from mlops.registry.artifact_replicas import pushed_copy, readable_source
 from mlops.registry.details import Details, read_details
-from mlops.settings import Settings
-from mlops.settings.needs import StoreSettings
+from mlops.settings.needs import RolloutSettings, StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.model import ModelVersion
 
 
-def make_fetchable(settings: Settings, request: DeployRequest) -> tuple[DeploymentSpec, list[str]]:
+def make_fetchable(
+    settings: RolloutSettings, request: DeployRequest
+) -> tuple[DeploymentSpec, list[str]]:
     """Put a spec together, with pushed copies in the place of what no cluster can fetch.
 
     Returns:

@@ -32,7 +32,7 @@ from mlops.deployment.targets.contract import (
 )
 from mlops.errors import UsageError
 from mlops.registry.details import Details, read_details
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class FilesTarget(ABC):
     #: Whether the files hold the revision's number, so that the ledger must be asked for it.
     numbered: bool = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RolloutSettings) -> None:
         self.settings = settings
 
     @abstractmethod
@@ -284,7 +284,7 @@ def to_write(
     return FilesPlan(rendering, commands, folder)
 
 
-def _revision(settings: Settings, spec: DeploymentSpec) -> int:
+def _revision(settings: RolloutSettings, spec: DeploymentSpec) -> int:
     """Return the number that this spec has in the ledger, or would get next."""
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()

@@ -20,7 +20,7 @@ from typing import Any
 
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.analysis import write_horizon, written
 from mlops.spec.attribution import write_duration, write_number
 
@@ -95,7 +95,7 @@ class Kept:
         lines: What was kept and would be otherwise without, for people.
     """
 
-    settings: Settings
+    settings: RolloutSettings
     live: Entry | None
     given: tuple[str, ...] = ()
     lines: tuple[str, ...] = ()
@@ -114,7 +114,7 @@ def check_resets(reset: Sequence[str]) -> None:
 
 
 def keep(
-    settings: Settings,
+    settings: RolloutSettings,
     live: Entry | None,
     target: str,
     has: Mapping[str, Any],
@@ -154,23 +154,23 @@ def keep(
         quiet.add("feedback.reward")
     told = [key for key in chosen if key not in quiet]
     changed = {key: chosen[key] for key in told if chosen[key] != _get(settings, key)}
-    settings = replace(settings, origins={**settings.origins, **_reset(settings, back)})
+    origins = _reset(settings, back) | dict.fromkeys(chosen, f"{KEPT}{live.number}")
     return Kept(
-        _with(settings, chosen, f"{KEPT}{live.number}"),
+        _with(settings, chosen, origins),
         live,
         tuple(sorted(given | before)),
         tuple(f"{_option_of(key, target)} {_shown(changed[key])}" for key in changed),
     )
 
 
-def _reset(settings: Settings, keys: set[str]) -> dict[str, str]:
+def _reset(settings: RolloutSettings, keys: set[str]) -> dict[str, str]:
     """Mark defaults that were asked for, by `--reset`."""
     defaults = [key for key in keys if settings.origins.get(key) == "default"]
     return dict.fromkeys(defaults, "default, by --reset")
 
 
 def _pair(
-    settings: Settings, live: Entry, known: Mapping[str, Any], chosen: dict[str, Any]
+    settings: RolloutSettings, live: Entry, known: Mapping[str, Any], chosen: dict[str, Any]
 ) -> None:
     """Keep a range with its reward only: it says nothing about another one."""
     reward, bounds = "feedback.reward", "feedback.reward_range"
@@ -219,17 +219,23 @@ def _option_of(key: str, target: str) -> str:
     return found[-1] if found else key.partition(".")[2]
 
 
-def _get(settings: Settings, key: str) -> Any:  # noqa: ANN401 - any setting
+def _get(settings: RolloutSettings, key: str) -> Any:  # noqa: ANN401 - any setting
     section, _, name = key.partition(".")
     return getattr(getattr(settings, section), name)
 
 
-def _with(settings: Settings, values: Mapping[str, Any], origin: str) -> Settings:
+def _with(
+    settings: RolloutSettings, values: Mapping[str, Any], origins: Mapping[str, str]
+) -> RolloutSettings:
+    """Return the same record, a dataclass, with other values."""
+    sections: dict[str, Any] = {}
     for key, value in values.items():
         section, _, name = key.partition(".")
-        record = replace(getattr(settings, section), **{name: value})
-        settings = replace(settings, **{section: record})
-    return replace(settings, origins={**settings.origins, **dict.fromkeys(values, origin)})
+        record = sections.get(section) or getattr(settings, section)
+        sections[section] = replace(record, **{name: value})
+    there: Any = settings
+    changed: RolloutSettings = replace(there, **sections, origins={**settings.origins, **origins})
+    return changed
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - any setting

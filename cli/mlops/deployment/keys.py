@@ -23,8 +23,8 @@ from mlops.errors import (
     NotFoundError,
     did_you_mean,
 )
-from mlops.settings import Settings
 from mlops.settings.actor import current_actor
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.access import MAX_KEYS, Key, digest_of, new_key, read_keys, write_keys
 from mlops.spec.attribution import read_duration
 
@@ -68,7 +68,7 @@ class Keys:
 
 
 def create(
-    settings: Settings,
+    settings: RolloutSettings,
     deployment: str | None,
     name: str,
     scopes: Sequence[str],
@@ -115,7 +115,7 @@ def create(
     return Created(where.name, key, secret, first, str(where.keys), where.cluster.exists())
 
 
-def listed(settings: Settings, deployment: str | None) -> Keys:
+def listed(settings: RolloutSettings, deployment: str | None) -> Keys:
     """Return the keys of a deployment.
 
     Raises:
@@ -126,7 +126,7 @@ def listed(settings: Settings, deployment: str | None) -> Keys:
     return Keys(where.name, _read(where))
 
 
-def revoke(settings: Settings, deployment: str | None, name: str) -> Keys:
+def revoke(settings: RolloutSettings, deployment: str | None, name: str) -> Keys:
     """Let a key count no longer; return the keys that were revoked.
 
     Args:
@@ -154,11 +154,11 @@ def revoke(settings: Settings, deployment: str | None, name: str) -> Keys:
     return Keys(where.name, tuple(key for key in after if key.revoked_ms == now_ms))
 
 
-def _where(settings: Settings, deployment: str | None) -> Places:
+def _where(settings: RolloutSettings, deployment: str | None) -> Places:
     return places(settings, pick_name(settings, deployment))
 
 
-def _record(settings: Settings, where: Places) -> None:
+def _record(settings: RolloutSettings, where: Places) -> None:
     """Write into the audit trail who changed keys; the next command tags its end in MLflow."""
     try:
         trail_of(settings, where.name).append(key_states(where), current_actor())

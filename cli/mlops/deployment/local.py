@@ -31,7 +31,7 @@ from mlops.deployment.runtime_files import (
 )
 from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
 from mlops.runtimes.kept import runtimes_of
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.server import (
     LOOPBACK,
     Launch,
@@ -101,7 +101,7 @@ def check_readable(where: Places) -> None:
 
 
 def serve(
-    settings: Settings,
+    settings: RolloutSettings,
     where: Places,
     served: Served,
     *,
@@ -151,7 +151,9 @@ def serve(
     return state, process
 
 
-def make_launch(settings: Settings, where: Places, served: Served, *, foreground: bool) -> Launch:
+def make_launch(
+    settings: RolloutSettings, where: Places, served: Served, *, foreground: bool
+) -> Launch:
     """Settle how a server is started, and create the key and token it needs."""
     settings.make_home()
     make_key(where)
@@ -190,7 +192,7 @@ def make_launch(settings: Settings, where: Places, served: Served, *, foreground
     )
 
 
-def _workers(settings: Settings, where: Places) -> int:
+def _workers(settings: RolloutSettings, where: Places) -> int:
     """Return how many processes share the requests: as many as before, unless told otherwise."""
     before = read_server_state(where)
     if before is not None and settings.origins["deploy.workers"] == "default":
@@ -198,7 +200,7 @@ def _workers(settings: Settings, where: Places) -> int:
     return settings.deploy.workers or 1
 
 
-def _address(settings: Settings, where: Places) -> tuple[str, int]:
+def _address(settings: RolloutSettings, where: Places) -> tuple[str, int]:
     """Return the host and port to listen on; port 0 for any."""
     own, before = settings.deploy, read_server_state(where)
     if before is None:
@@ -209,7 +211,7 @@ def _address(settings: Settings, where: Places) -> tuple[str, int]:
     return host, own.port or kept_port
 
 
-def _grpc_port(settings: Settings, where: Places) -> int:
+def _grpc_port(settings: RolloutSettings, where: Places) -> int:
     """Return the port to listen on for gRPC; 0 for none. It is as stable as the URL."""
     before = read_server_state(where)
     if before is not None and settings.origins["deploy.grpc_port"] == "default":
@@ -217,7 +219,7 @@ def _grpc_port(settings: Settings, where: Places) -> int:
     return settings.deploy.grpc_port
 
 
-def check_port(settings: Settings, where: Places) -> None:
+def check_port(settings: RolloutSettings, where: Places) -> None:
     """Find out before anything is written what would otherwise stand in the server's log.
 
     Raises:
@@ -238,7 +240,9 @@ def check_port(settings: Settings, where: Places) -> None:
         )
 
 
-def _check_free(settings: Settings, where: Places, host: str, port: int, option: str) -> None:
+def _check_free(
+    settings: RolloutSettings, where: Places, host: str, port: int, option: str
+) -> None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
@@ -273,7 +277,7 @@ def check_answers(state: ServerState) -> None:
         )
 
 
-def _own_at(settings: Settings, port: int) -> str:
+def _own_at(settings: RolloutSettings, port: int) -> str:
     """Return the deployment of this project that listens on a port, empty if none does."""
     for name in known_names(settings):
         where = places(settings, name)
@@ -359,7 +363,7 @@ class _SignalPassing:
 _PASSED_ON: dict[int, _SignalPassing] = {}
 
 
-def _start(launch: Launch, where: Places, settings: Settings) -> subprocess.Popen[bytes]:
+def _start(launch: Launch, where: Places, settings: RolloutSettings) -> subprocess.Popen[bytes]:
     # Taken here and handed on: there is no moment at which a server starts and nobody knows, even
     # if we are killed in it.
     lock = hold_lock(where.lock)

@@ -10,12 +10,12 @@ from mlops.deployment.prometheus.files import faults, on_machine
 from mlops.deployment.rollouts import ROLLOUTS
 from mlops.deployment.targets.base import Refusal, refuse
 from mlops.errors import UsageError
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.server import ServerState
 
 
-def check_watching(settings: Settings) -> None:
+def check_watching(settings: RolloutSettings) -> None:
     """Refuse extras and settings that mean nothing, before anything is deployed.
 
     Raises:
@@ -32,7 +32,7 @@ def check_watching(settings: Settings) -> None:
 
 
 def write_watching(
-    settings: Settings, spec: DeploymentSpec, state: ServerState
+    settings: RolloutSettings, spec: DeploymentSpec, state: ServerState
 ) -> tuple[RenderedFile, ...]:
     """Write what Prometheus and Grafana need to know of a server of this machine.
 

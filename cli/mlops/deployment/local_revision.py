@@ -22,7 +22,7 @@ from mlops.registry import fetched
 from mlops.registry.artifact_digest import read_content
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.registry.trust import check_trusted
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec, Revision, check
 from mlops.spec.server import Served, ServerState
 
@@ -68,7 +68,7 @@ class Deployed:
         return self.state.url
 
 
-def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) -> Prepared:
+def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = False) -> Prepared:
     """Compare a spec with what is live, after mending what an interrupted command left.
 
     Args:
@@ -109,7 +109,7 @@ def prepare(settings: Settings, spec: DeploymentSpec, *, dry_run: bool = False) 
 
 
 def apply(
-    settings: Settings,
+    settings: RolloutSettings,
     prepared: Prepared,
     intent: Intent,
     *,
@@ -186,7 +186,7 @@ def _contents(spec: DeploymentSpec, paths: Sequence[str]) -> dict[str, str]:
 
 
 def _serve(
-    settings: Settings, where: Places, served: Served, plan: Plan, foreground: bool
+    settings: RolloutSettings, where: Places, served: Served, plan: Plan, foreground: bool
 ) -> tuple[ServerState, subprocess.Popen[bytes] | None]:
     state = running(where)
     if plan.kind == "nothing" and state is not None:
@@ -194,7 +194,7 @@ def _serve(
     return serve(settings, where, served, foreground=foreground)
 
 
-def mend(settings: Settings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
+def mend(settings: RolloutSettings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
     """Finish or give up what killed commands left pending; return what was finished.
 
     If the server took a revision, the rest of its intent is carried out; if not, nothing but the

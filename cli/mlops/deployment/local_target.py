@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops.deployment.request import DeployRequest
     from mlops.journal.sql import SqlJournal
     from mlops.registry.ledger import Entry, Intent
-    from mlops.settings import Settings
+    from mlops.settings.needs import RolloutSettings
     from mlops.spec.deployment import DeploymentSpec
     from mlops.spec.server import ServerState
 
@@ -35,7 +35,7 @@ class LocalPlan:
         intent: What the revision is to do.
     """
 
-    settings: Settings
+    settings: RolloutSettings
     prepared: Prepared
     intent: Intent
 
@@ -65,7 +65,7 @@ class Local:
 
     takes: ClassVar[frozenset[OptionGroup]] = frozenset({SERVER})
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RolloutSettings) -> None:
         self._settings = settings
 
     def plan(self, wanted: DeployRequest | Again, how: How, talk: Talk) -> LocalPlan:
@@ -179,12 +179,12 @@ class Local:
         return LocalPlan(settings, prepared, again.intent)
 
 
-def _watched(settings: Settings) -> bool:
+def _watched(settings: RolloutSettings) -> bool:
     """Whether this command asks for files about monitoring; a setting is about clusters."""
     return bool(settings.cluster.extras) and settings.origins["cluster.extras"] == "command line"
 
 
-def _stop(settings: Settings, name: str) -> bool:
+def _stop(settings: RolloutSettings, name: str) -> bool:
     """Stop a server of this machine; return whether it ran."""
     from mlops.deployment import local
     from mlops.deployment.recording import event_now, recorded
@@ -228,7 +228,7 @@ def _sums(spec: DeploymentSpec) -> tuple[str, ...]:
     return (text,)
 
 
-def _is_pairable(settings: Settings, spec: DeploymentSpec) -> bool:
+def _is_pairable(settings: RolloutSettings, spec: DeploymentSpec) -> bool:
     """Whether every arm can be asked about the rows whose label comes."""
     from mlops.rewards import reward_called
 
@@ -239,7 +239,7 @@ def _is_pairable(settings: Settings, spec: DeploymentSpec) -> bool:
     return settings.report.paired and len(spec.arms) > 1 and here and kept and derived
 
 
-def _pinned(settings: Settings, spec: DeploymentSpec) -> DeploymentSpec:
+def _pinned(settings: RolloutSettings, spec: DeploymentSpec) -> DeploymentSpec:
     """Note what lies at a URI now: a revision means the same model for ever."""
     from mlops.registry.artifact_manifest import pin
 

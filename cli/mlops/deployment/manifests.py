@@ -10,7 +10,7 @@ from mlops.deployment.targets.base import option
 from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from mlops.linting.lint import errors
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.settings.schema import SECTIONS
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
@@ -40,7 +40,7 @@ def render_checked(target: str, spec: DeploymentSpec, options: RenderOptions) ->
     return rendered
 
 
-def render_options(settings: Settings) -> RenderOptions:
+def render_options(settings: RolloutSettings) -> RenderOptions:
     """Return what the settings say about manifests."""
     tracking = settings.tracking_uri
     return RenderOptions(

@@ -11,7 +11,7 @@ from mlops.deployment.journals import open_journal
 from mlops.deployment.recording import event_now, record
 from mlops.deployment.runtime_files import is_alive, pick_name, places, read_server_state
 from mlops.errors import UsageError
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 
 _SUBJECT = "features of old requests"
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -41,7 +41,7 @@ class Pruned:
 
 
 def prune(
-    settings: Settings,
+    settings: RolloutSettings,
     name: str | None,
     older_than_days: float | None,
     *,
@@ -95,7 +95,7 @@ def prune(
         journal.close()
 
 
-def _announce(settings: Settings, name: str, before_ms: int, count: int) -> None:
+def _announce(settings: RolloutSettings, name: str, before_ms: int, count: int) -> None:
     """Write down what is to be forgotten, while it is there: afterwards nothing would tell of it.
 
     Raises:

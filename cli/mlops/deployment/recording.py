@@ -21,14 +21,14 @@ from mlops.errors import InvalidInputError, MlopsError
 from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
-from mlops.settings import Settings
 from mlops.settings.actor import current_actor
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.access import read_keys
 
 _LOG = logging.getLogger(__name__)
 
 
-def trail_of(settings: Settings, name: str) -> Trail:
+def trail_of(settings: RolloutSettings, name: str) -> Trail:
     """Return the audit trail of a deployment; nothing is created."""
     return Trail(settings.home / "audit" / f"{name}.jsonl")
 
@@ -48,7 +48,7 @@ class Recorded:
 
 @contextlib.contextmanager
 def recorded(
-    settings: Settings, name: str, *told: Event, ask_mlflow: bool = True
+    settings: RolloutSettings, name: str, *told: Event, ask_mlflow: bool = True
 ) -> Iterator[None]:
     """Write down what a command changes, however it ends.
 
@@ -72,7 +72,7 @@ def recorded(
             _LOG.warning("audit trail of `%s`, tried again by the next command: %s", name, fault)
 
 
-def record(settings: Settings, name: str, *told: Event, ask_mlflow: bool = True) -> Recorded:
+def record(settings: RolloutSettings, name: str, *told: Event, ask_mlflow: bool = True) -> Recorded:
     """Bring a deployment's trail up to date.
 
     What cannot be asked now is left to the next command; what is told is written in any case.
@@ -99,7 +99,7 @@ def record(settings: Settings, name: str, *told: Event, ask_mlflow: bool = True)
 
 
 def _record(
-    settings: Settings, name: str, trail: Trail, told: Sequence[Event], ask_mlflow: bool
+    settings: RolloutSettings, name: str, trail: Trail, told: Sequence[Event], ask_mlflow: bool
 ) -> Recorded:
     written, faults = trail.known().ids, _Faults()
     events: list[Event | State] = [*told]
@@ -147,7 +147,7 @@ def event_now(
     return Event(action, subject, now_ms, by, "", before, after, evidence)
 
 
-def _of_journal(settings: Settings, name: str) -> list[Event]:
+def _of_journal(settings: RolloutSettings, name: str) -> list[Event]:
     """Return what the journal tells, of a deployment whose server ran on this machine.
 
     A cluster's journal is asked where the settings say how to reach it.
@@ -162,7 +162,7 @@ def _of_journal(settings: Settings, name: str) -> list[Event]:
         journal.close()
 
 
-def _states(settings: Settings, where: Places) -> Iterator[State]:
+def _states(settings: RolloutSettings, where: Places) -> Iterator[State]:
     yield settings_state(settings)
     state = read_server_state(where)
     if state is not None:

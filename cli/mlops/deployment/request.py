@@ -31,7 +31,7 @@ from mlops.rewards.cost import COST
 from mlops.rewards.guardrails import ERRORS, check_guardrails
 from mlops.rewards.own import load_reward
 from mlops.runtimes import AUTO, RUNTIMES
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.settings.yaml_text import parse_yaml
 from mlops.spec.analysis import Analysis, read_analysis, read_horizon
 from mlops.spec.attribution import Attribution, read_attribution
@@ -98,7 +98,7 @@ class DeployRequest:
 
 
 def read_request(
-    settings: Settings,
+    settings: RolloutSettings,
     *,
     ab: tuple[str, str] | None = None,
     model: str | None = None,
@@ -194,7 +194,7 @@ def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:
     return live.ramp if same else None
 
 
-def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
+def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSpec:
     """Look every model up and put the spec together.
 
     Raises:
@@ -242,7 +242,9 @@ def make_spec(settings: Settings, request: DeployRequest) -> DeploymentSpec:
     )
 
 
-def _models(settings: Settings, wanted: Sequence[ArmRequest | WantedShadow]) -> list[ModelVersion]:
+def _models(
+    settings: RolloutSettings, wanted: Sequence[ArmRequest | WantedShadow]
+) -> list[ModelVersion]:
     """Look up those models that are not pinned already."""
     found = iter(resolve_all(settings, [each.ref for each in wanted if each.model is None]))
     return [each.model or next(found) for each in wanted]
@@ -305,7 +307,7 @@ def _check_names(given: Sequence[str]) -> None:
 
 
 def _request(
-    settings: Settings, arms: Sequence[ArmRequest], shadows: Sequence[WantedShadow]
+    settings: RolloutSettings, arms: Sequence[ArmRequest], shadows: Sequence[WantedShadow]
 ) -> DeployRequest:
     return DeployRequest(
         arms=tuple(arms),
@@ -366,14 +368,14 @@ def _known_policy(request: DeployRequest, weights: Sequence[float]) -> str:
     return write_policy(name, options)
 
 
-def _promised(settings: Settings) -> tuple[float, float] | None:
+def _promised(settings: RolloutSettings) -> tuple[float, float] | None:
     """Return the range of the reward; that of the project file is not one of another reward."""
     reward, bounds = (settings.origins[f"feedback.{key}"] for key in _REWARD)
     of_another = reward == "command line" and bounds != reward and not bounds.startswith(KEPT)
     return None if of_another else settings.feedback.reward_range
 
 
-def _read_file(settings: Settings, file: Path) -> DeployRequest:
+def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
     try:
         document = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -21,7 +21,7 @@ from mlops.registry.stores import Access, access_for, parse_location
 from mlops.registry.stores.values import Values, read_values
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import RolloutSettings
 
 PLATFORMS = ("kserve", "seldon", "seldon2", "kubernetes")
 _KINDS: Mapping[str, type[Secret] | type[ServiceAccount]] = {
@@ -55,7 +55,7 @@ class StoreSecret:
 
 
 def store_secret(
-    settings: Settings,
+    settings: RolloutSettings,
     platform: str,
     *,
     name: str = "",
@@ -101,7 +101,7 @@ def store_secret(
     )
 
 
-def _usual_name(settings: Settings, platform: str, scheme: str) -> str:
+def _usual_name(settings: RolloutSettings, platform: str, scheme: str) -> str:
     if platform == "seldon":
         return settings.seldon.env_secret or "seldon-rclone-secret"
     return f"mlops-{scheme}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mlops.registry.models import Model
     from mlops.registry.thresholds import Limit
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
     from mlops.spec.model import ModelVersion
 
 
@@ -71,7 +71,7 @@ class Gate:
     notes: tuple[str, ...]
 
 
-def run_gate(settings: Settings, request: CompareRequest) -> Gate:
+def run_gate(settings: TrainSettings, request: CompareRequest) -> Gate:
     """Compare models, on the same rows if there are any, and judge the candidates.
 
     Raises:
@@ -109,7 +109,7 @@ def _check(request: CompareRequest) -> None:
 
 
 def _versions(
-    client: MlflowClient, settings: Settings, request: CompareRequest
+    client: MlflowClient, settings: TrainSettings, request: CompareRequest
 ) -> tuple[list[ModelVersion], tuple[str, ...]]:
     """Look the models up, the baseline first; alone if it is missing and may be."""
     if request.refs:
@@ -134,7 +134,7 @@ def _versions(
     return [baseline, *found], notes
 
 
-def _baseline(client: MlflowClient, settings: Settings, ref: str, model: str) -> ModelVersion:
+def _baseline(client: MlflowClient, settings: TrainSettings, ref: str, model: str) -> ModelVersion:
     """Look the baseline up; a bare alias is first of all one of the candidate's own model."""
     parsed = parse_ref(ref)
     if parsed.kind == "name" and model:
@@ -146,7 +146,11 @@ def _baseline(client: MlflowClient, settings: Settings, ref: str, model: str) ->
 
 
 def _evaluate(
-    settings: Settings, request: CompareRequest, versions: Sequence[ModelVersion], *, needed: bool
+    settings: TrainSettings,
+    request: CompareRequest,
+    versions: Sequence[ModelVersion],
+    *,
+    needed: bool,
 ) -> Evaluation | None:
     data = Path(request.data).expanduser() if request.data else None
     if data is None and needed and settings.feedback.data:

@@ -2,7 +2,7 @@
 
 `Settings` has all of it, so commands and workflows pass that; a part says by one of these types
 what it reads, and mypy keeps it to that. A program that uses a part by itself may pass a record of
-its own. `tests/settings/test_needs.py` lists the modules that still take the whole record.
+its own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from mlops.settings.platforms import ClusterSettings
+from mlops.settings.platforms import (
+    ClusterSettings,
+    KServeSettings,
+    KubernetesSettings,
+    MonitoringSettings,
+    Seldon2Settings,
+    SeldonSettings,
+)
 from mlops.settings.schema import (
     ArtifactSettings,
+    AuthSettings,
     CacheSettings,
     DeploySettings,
+    FeedbackSettings,
     JournalSettings,
+    ReportSettings,
     TrackingSettings,
+    TrainingSettings,
 )
 
 
@@ -90,4 +101,67 @@ class DeploymentSettings(StoreSettings, Protocol):
     @property
     def cluster(self) -> ClusterSettings:
         """How to get to a cluster."""
+        ...
+
+
+class RolloutSettings(DeploymentSettings, Protocol):
+    """What a new revision is made of, beside what `DeploymentSettings` has."""
+
+    @property
+    def project_file(self) -> Path | None:
+        """The file that the values come from, if there is one."""
+        ...
+
+    @property
+    def auth(self) -> AuthSettings:
+        """Whose tokens are trusted beside the API keys."""
+        ...
+
+    @property
+    def feedback(self) -> FeedbackSettings:
+        """What feedback is worth, and until when it counts."""
+        ...
+
+    @property
+    def report(self) -> ReportSettings:
+        """How the verdict is made."""
+        ...
+
+    @property
+    def monitoring(self) -> MonitoringSettings:
+        """What watches the deployment."""
+        ...
+
+    @property
+    def kubernetes(self) -> KubernetesSettings:
+        """What rendered manifests ask for."""
+        ...
+
+    @property
+    def kserve(self) -> KServeSettings:
+        """The same for KServe alone."""
+        ...
+
+    @property
+    def seldon(self) -> SeldonSettings:
+        """The same for Seldon Core 1."""
+        ...
+
+    @property
+    def seldon2(self) -> Seldon2Settings:
+        """The same for Seldon Core 2."""
+        ...
+
+
+class TrainSettings(StoreSettings, Protocol):
+    """What a training reads, beside what `StoreSettings` has."""
+
+    @property
+    def training(self) -> TrainingSettings:
+        """Where and in which environment runs are executed."""
+        ...
+
+    @property
+    def feedback(self) -> FeedbackSettings:
+        """Names the metric and the data by which models are compared."""
         ...

@@ -25,7 +25,7 @@ from mlops.training.runs import Fate, read_tags
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
     from mlops.training.train import TrainRequest
 
 _NEEDS_LOGIN = "DATABRICKS_HOST and DATABRICKS_TOKEN, or a profile of ~/.databrickscfg, say where."
@@ -57,7 +57,7 @@ class DatabricksRun:
 
 
 def run_on_databricks(
-    request: TrainRequest, settings: Settings, config: str, progress: Progress | None = None
+    request: TrainRequest, settings: TrainSettings, config: str, progress: Progress | None = None
 ) -> DatabricksRun:
     """Run a project on a new cluster of a Databricks workspace, and wait for it.
 
@@ -137,7 +137,7 @@ def read_cluster(config: str) -> dict[str, Any]:
     return cluster
 
 
-def _check_place(settings: Settings) -> None:
+def _check_place(settings: TrainSettings) -> None:
     uri = settings.tracking_uri
     if not uri.startswith(("databricks", "http")):
         raise InvalidInputError(
@@ -147,7 +147,7 @@ def _check_place(settings: Settings) -> None:
         )
 
 
-def _check_login(settings: Settings) -> None:
+def _check_login(settings: TrainSettings) -> None:
     quieten()
     from mlflow.exceptions import MlflowException
     from mlflow.utils.databricks_utils import get_databricks_host_creds
@@ -164,7 +164,7 @@ def _check_login(settings: Settings) -> None:
 def _run(
     client: MlflowClient,
     request: TrainRequest,
-    settings: Settings,
+    settings: TrainSettings,
     plan: Plan,
     cluster: dict[str, Any],
 ) -> str:
@@ -193,7 +193,7 @@ def _run(
 
 
 def _register(
-    client: MlflowClient, request: TrainRequest, settings: Settings, plan: Plan, run_id: str
+    client: MlflowClient, request: TrainRequest, settings: TrainSettings, plan: Plan, run_id: str
 ) -> Registered:
     if request.no_register:
         return Registered()

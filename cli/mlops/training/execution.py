@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
 
 _LAST_LINES = 20
 
@@ -71,7 +71,7 @@ class Done:
     log: Path
 
 
-def execute(job: Job, settings: Settings, progress: Progress) -> Done:
+def execute(job: Job, settings: TrainSettings, progress: Progress) -> Done:
     """Run a job to its end.
 
     Raises:
@@ -131,7 +131,9 @@ def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress
     return next(filter(None, reversed(reasons.values())), "")
 
 
-def open_experiment(client: MlflowClient, settings: Settings, name: str, progress: Progress) -> str:
+def open_experiment(
+    client: MlflowClient, settings: TrainSettings, name: str, progress: Progress
+) -> str:
     """Return an experiment's id, creating it if need be, and close runs that nobody owns."""
     experiment = experiment_id(client, settings, name)
     for run_id in close_abandoned(client, experiment):

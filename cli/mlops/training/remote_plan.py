@@ -22,7 +22,7 @@ from mlops.training.search_space import combinations, grid_faults
 from mlops.training.sweep.records import SweepOptions
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
     from mlops.training.train import TrainRequest
 
 
@@ -48,7 +48,7 @@ class Plan:
     beyond_mlflow: bool = False
 
 
-def plan_trials(request: TrainRequest, settings: Settings) -> Plan:
+def plan_trials(request: TrainRequest, settings: TrainSettings) -> Plan:
     """Settle which trials there are.
 
     Raises:
@@ -81,7 +81,7 @@ def plan_trials(request: TrainRequest, settings: Settings) -> Plan:
     return Plan(project.name, point.name, experiment, tuple(assigned.axes), points, beyond)
 
 
-def _check_options(request: TrainRequest, settings: Settings) -> None:
+def _check_options(request: TrainRequest, settings: TrainSettings) -> None:
     """Refuse the options that cannot be kept where the runs execute elsewhere.
 
     Raises:

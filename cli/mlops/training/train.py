@@ -33,7 +33,7 @@ from mlops.training.sweep.sweep_spec import SweepOrder
 from mlops.training.sweep.sweeping import sweep
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class TrainResult:
 
 
 def train(
-    request: TrainRequest, settings: Settings, progress: Progress | None = None
+    request: TrainRequest, settings: TrainSettings, progress: Progress | None = None
 ) -> TrainResult:
     """Run a project once: `train_or_sweep` for a request that is no sweep.
 
@@ -141,7 +141,7 @@ def train(
 
 def train_or_sweep(
     request: TrainRequest,
-    settings: Settings,
+    settings: TrainSettings,
     progress: Progress | None = None,
     *,
     may_sweep: bool = True,
@@ -257,7 +257,7 @@ def _check_single(request: TrainRequest) -> None:
 
 def _prepare(
     request: TrainRequest,
-    settings: Settings,
+    settings: TrainSettings,
     folder: Path,
     source: str,
     origin: Origin | None,

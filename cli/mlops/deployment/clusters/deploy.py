@@ -18,7 +18,7 @@ from mlops.deployment.runtime_files import changing, note_cluster, places
 from mlops.deployment.targets.contract import Say
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.ledger import Intent, Ledger
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.place import ObjectRef
 
 #: Kinds whose controllers add a change to what was there instead of replacing it, as Seldon Core
@@ -53,7 +53,7 @@ class Applied:
 
 
 def apply_prepared(
-    settings: Settings,
+    settings: RolloutSettings,
     cluster: Cluster,
     prepared: Prepared,
     intent: Intent,
@@ -141,7 +141,7 @@ def _what_now(cluster: Cluster, prepared: Prepared) -> str:
 
 
 def _carry_out(
-    settings: Settings,
+    settings: RolloutSettings,
     cluster: Cluster,
     prepared: Prepared,
     wait: bool,

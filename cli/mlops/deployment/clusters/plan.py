@@ -27,7 +27,7 @@ from mlops.deployment.targets import RenderOptions, platform_of
 from mlops.deployment.targets.base import option
 from mlops.deployment.targets.contract import Say
 from mlops.registry.ledger import Entry, Ledger
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.place import Place
 
@@ -78,7 +78,7 @@ class Prepared:
 
 
 def prepare(
-    settings: Settings,
+    settings: RolloutSettings,
     cluster: Cluster,
     target: str,
     spec: DeploymentSpec,

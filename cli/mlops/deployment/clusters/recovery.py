@@ -14,10 +14,12 @@ from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import changing, places
 from mlops.errors import ConflictError, MlopsError
 from mlops.registry.ledger import Entry
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 
 
-def mend(settings: Settings, name: str, cluster: Cluster, *, wait_s: float = 60.0) -> list[Entry]:
+def mend(
+    settings: RolloutSettings, name: str, cluster: Cluster, *, wait_s: float = 60.0
+) -> list[Entry]:
     """Finish or give up what killed commands left pending in a cluster; return what was finished.
 
     A revision whose objects are all there and ready is finished: the ledger moves, and what it no
@@ -52,7 +54,7 @@ def _pending(entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if entry.intent.place is not None]
 
 
-def _arrived(settings: Settings, cluster: Cluster, entry: Entry) -> bool:
+def _arrived(settings: RolloutSettings, cluster: Cluster, entry: Entry) -> bool:
     """Whether all of a revision is in the cluster and ready."""
     place = place_of(entry)
     if not place.is_at(here(cluster, place.target)):

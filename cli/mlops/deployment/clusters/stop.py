@@ -12,7 +12,7 @@ from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import changing, places
 from mlops.registry.ledger import Entry, Ledger
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 from mlops.spec.place import ObjectRef, Place
 
 # What holds a journal that nobody can make again.
@@ -39,7 +39,7 @@ class StoppedThere:
 
 
 def stop_there(
-    settings: Settings,
+    settings: RolloutSettings,
     entry: Entry,
     *,
     with_journal: bool = False,
@@ -81,7 +81,7 @@ def stop_there(
     return result
 
 
-def forget(settings: Settings, entry: Entry, *, dry_run: bool = False) -> StoppedThere:
+def forget(settings: RolloutSettings, entry: Entry, *, dry_run: bool = False) -> StoppedThere:
     """Note in the ledger that a deployment is gone, together with its cluster or namespace.
 
     Nothing is asked of the cluster. What may still be there is not tracked afterwards.

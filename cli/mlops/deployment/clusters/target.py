@@ -36,7 +36,7 @@ from mlops.deployment.targets import Rendered, RenderOptions, RenderTarget
 from mlops.deployment.targets.contract import CLUSTER, FILES, Again, How, OptionGroup, Talk
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Entry, Intent
-from mlops.settings import Settings
+from mlops.settings.needs import RolloutSettings
 
 if TYPE_CHECKING:
     from mlops.journal.sql import SqlJournal
@@ -85,7 +85,7 @@ class ClusterTarget(FilesTarget):
 
     takes: ClassVar[frozenset[OptionGroup]] = frozenset({FILES, CLUSTER})
 
-    def __init__(self, settings: Settings, name: str, renderer: RenderTarget) -> None:
+    def __init__(self, settings: RolloutSettings, name: str, renderer: RenderTarget) -> None:
         super().__init__(settings)
         self.name = name
         self.numbered = renderer.numbered

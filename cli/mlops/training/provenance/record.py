@@ -26,7 +26,7 @@ from mlops.training.provenance.packages import environment_lock
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
     from mlops.training.project import EntryPoint
 
 #: Version of `provenance.json`.
@@ -69,7 +69,7 @@ class Provenance:
 
 
 def collect(
-    settings: Settings,
+    settings: TrainSettings,
     folder: Path,
     entry_point: EntryPoint,
     values: Mapping[str, str],

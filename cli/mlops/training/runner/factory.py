@@ -25,7 +25,7 @@ from mlops.training.store.serving import DATABASES
 from mlops.training.warm.parent import Config
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Bench:
     """
 
     work: Work
-    settings: Settings
+    settings: TrainSettings
     say: Callable[[str], None]
     on_line: OnLine | None
 
@@ -70,7 +70,7 @@ BACKENDS: Plugins[Backend] = Plugins(
 @contextmanager
 def open_runner(
     work: Work,
-    settings: Settings,
+    settings: TrainSettings,
     on_line: OnLine | None = None,
     note: Callable[[str], None] | None = None,
 ) -> Iterator[Runner]:
@@ -134,7 +134,7 @@ def refuse_elsewhere(bench: Bench) -> AbstractContextManager[Runner]:
 
 def _local(
     work: Work,
-    settings: Settings,
+    settings: TrainSettings,
     environment: Environment,
     reach: Mapping[str, str],
     logs: Path,
@@ -157,7 +157,7 @@ def _local(
     return WarmRunner(work, config, environment.python, logs, cold, say, on_line)
 
 
-def _unsuitable(work: Work, settings: Settings, environment: Environment) -> str:
+def _unsuitable(work: Work, settings: TrainSettings, environment: Environment) -> str:
     if not settings.training.warm:
         return "the setting `training.warm` is off"
     if sys.platform != "linux":
@@ -167,7 +167,9 @@ def _unsuitable(work: Work, settings: Settings, environment: Environment) -> str
     return environment.not_ours
 
 
-def _config(work: Work, settings: Settings, python: Path, variables: Mapping[str, str]) -> Config:
+def _config(
+    work: Work, settings: TrainSettings, python: Path, variables: Mapping[str, str]
+) -> Config:
     place = settings.home / "warm"
     place.mkdir(exist_ok=True)
     identity = f"{python}\n{work.project.folder.name}\n{work.entry_point}"

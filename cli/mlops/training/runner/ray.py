@@ -26,7 +26,7 @@ from mlops.training.runner.bundle import local_inputs, pack
 from mlops.training.runner.shared_store import check_shared
 
 if TYPE_CHECKING:
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
 
 #: Times a trial is begun before a lost node is taken for the script's fault.
 ATTEMPTS = 4
@@ -36,7 +36,7 @@ _FORGET_S = 10.0
 _SENT = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_")
 
 
-def check_store(settings: Settings, address: str) -> None:
+def check_store(settings: TrainSettings, address: str) -> None:
     """Refuse a store that the nodes of a cluster cannot reach, before anything runs.
 
     Args:
@@ -64,7 +64,7 @@ class RayRunner(Runner):
     def __init__(
         self,
         work: Work,
-        settings: Settings,
+        settings: TrainSettings,
         logs: Path,
         note: Callable[[str], None],
         on_line: OnLine | None = None,
@@ -237,7 +237,7 @@ def _command(work: Work, parameters: Mapping[str, str]) -> str:
     return command
 
 
-def _environment(settings: Settings, trial: Trial) -> dict[str, str]:
+def _environment(settings: TrainSettings, trial: Trial) -> dict[str, str]:
     ours = script_environment(settings)
     sent = {name: value for name, value in ours.items() if name.startswith(_SENT)}
     own = {"MLFLOW_RUN_ID": trial.run_id, "MLFLOW_EXPERIMENT_ID": trial.experiment_id}

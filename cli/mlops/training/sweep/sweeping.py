@@ -34,7 +34,7 @@ from mlops.training.sweep.trial_loop import Drive, ToDo
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from mlops.settings import Settings
+    from mlops.settings.needs import TrainSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Relay:
             self.to(run_id, text)
 
 
-def sweep(order: SweepOrder, settings: Settings, progress: Progress) -> SweepResult:
+def sweep(order: SweepOrder, settings: TrainSettings, progress: Progress) -> SweepResult:
     """Run a sweep, or go on with one.
 
     Raises:
@@ -105,7 +105,9 @@ def sweep(order: SweepOrder, settings: Settings, progress: Progress) -> SweepRes
     return result
 
 
-def _begin(order: SweepOrder, settings: Settings, progress: Progress, stack: ExitStack) -> _Begun:
+def _begin(
+    order: SweepOrder, settings: TrainSettings, progress: Progress, stack: ExitStack
+) -> _Begun:
     spec, job, lines = settle_spec(order), order.job, _Relay()
     check_chooser(spec)
     # First of all, as a fork is only safe while there is nothing to share but imports.
@@ -116,7 +118,9 @@ def _begin(order: SweepOrder, settings: Settings, progress: Progress, stack: Exi
     return _Begun(spec, job, parent, {}, runner, lines, client, tags)
 
 
-def _go_on(order: SweepOrder, settings: Settings, progress: Progress, stack: ExitStack) -> _Begun:
+def _go_on(
+    order: SweepOrder, settings: TrainSettings, progress: Progress, stack: ExitStack
+) -> _Begun:
     client, experiment, tags = _open(order.job, settings, progress)
     with mlflow_errors(settings):
         run = find_sweep(client, experiment, order.options.resume)
@@ -136,7 +140,7 @@ def _go_on(order: SweepOrder, settings: Settings, progress: Progress, stack: Exi
 
 
 def _open(
-    job: Job, settings: Settings, progress: Progress
+    job: Job, settings: TrainSettings, progress: Progress
 ) -> tuple[MlflowClient, str, dict[str, str]]:
     """Return the client, the experiment's id and the tags of every run."""
     progress.phase("opening MLflow")
@@ -185,7 +189,7 @@ def _result(
 
 
 def _run_trials(
-    begun: _Begun, settings: Settings, jobs: int, progress: Progress
+    begun: _Begun, settings: TrainSettings, jobs: int, progress: Progress
 ) -> tuple[TrialRecord, ...]:
     spec, known = begun.spec, begun.known
     if begun.runner is None:
@@ -220,7 +224,7 @@ def _todo(spec: SweepSpec, known: Mapping[int, TrialRecord]) -> ToDo:
 def _teach(
     chooser: Sampler,
     client: MlflowClient,
-    settings: Settings,
+    settings: TrainSettings,
     spec: SweepSpec,
     known: Mapping[int, TrialRecord],
 ) -> None:
@@ -238,7 +242,7 @@ def _any_result(trials: tuple[TrialRecord, ...]) -> bool:
 def _register(
     order: SweepOrder,
     client: MlflowClient,
-    settings: Settings,
+    settings: TrainSettings,
     best: TrialRecord | None,
     progress: Progress,
 ) -> Registered:

@@ -17,6 +17,7 @@ from mlops.deployment.runtime_files import deployment_name
 from mlops.deployment.targets.contract import FILES, Say
 from mlops.registry.ledger import LOCAL
 from mlops.settings import Settings, load_settings
+from mlops.settings.needs import RolloutSettings
 from mlops.settings.yaml_text import parse_yaml
 
 
@@ -49,7 +50,7 @@ class Words:
 class Asked:
     """What is to be deployed, where, and by which settings."""
 
-    settings: Settings
+    settings: RolloutSettings
     target: str
     request: DeployRequest
 

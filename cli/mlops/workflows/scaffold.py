@@ -15,10 +15,10 @@ from mlops.registry.thresholds import Better
 from mlops.resources import shipped
 from mlops.settings import load_settings
 from mlops.settings.project import as_name
-from mlops.training.gate_metric import Ask, gate_limit
 from mlops.training.install_source import Source, default_branch, install_source
 from mlops.training.project import read_project
 from mlops.training.workflow_files import Ci, Workflow, has_project, python_for, workflow_file
+from mlops.workflows.gate_metric import Ask, gate_limit
 
 TemplateName = Literal["wine", "minimal"]
 
