@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import urllib.request
 from collections.abc import Iterator
 
 import pandas as pd
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from mlops.journal.sql import SqlJournal
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
@@ -57,3 +60,34 @@ def test_before_and_after_the_wines_change(watched: Shop) -> None:
         "training"
     }
     assert document["threshold"] == 12 / 0.01
+    # Beside the server the same is seen, and said wherever somebody looks.
+    series = {("arm", "modelA"), ("feature", "alcohol")}
+
+    def gauge(family: str) -> float | None:
+        with urllib.request.urlopen(f"{watched.state.url}/metrics") as answer:
+            said = answer.read().decode()
+        found = [
+            sample.value
+            for each in text_string_to_metric_families(said)
+            for sample in each.samples
+            if sample.name == family and series <= set(sample.labels.items())
+        ]
+        return found[0] if found else None
+
+    (alcohol,) = (each for each in document["streams"] if each["feature"] == "alcohol")
+    wait_until(lambda: gauge("mlops_drift_e_value") == alcohol["e_value"])
+    assert gauge("mlops_drift_alarm") == 1
+    assert gauge("mlops_drift_psi") == alcohol["psi"]
+    page = urllib.request.urlopen(f"{watched.state.url}/report").read().decode()
+    assert "Drift in " in page.partition('id="h-drift"')[2][:400]
+    # What it has seen is not forgotten with the features.
+    watched.ok("stop")
+    journal = SqlJournal(f"sqlite:///{watched.folder / '.mlops' / 'journal' / 'wine.db'}")
+    assert sum(journal.forget_features(2**60)) > 0
+    journal.close()
+    watched.ok("start")
+    again = watched.ok("monitor", "drift", "--json").document
+    assert again["streams"] == document["streams"]
+    entries = watched.ok("audit", "show", "--json").document["entries"]
+    told = [each["subject"] for each in entries if each["action"] == "alarm"]
+    assert sum("The feature `alcohol` no longer looks like" in text for text in told) == 1

@@ -76,6 +76,7 @@ def healthy() -> dict[str, str]:
                 name(m.DRAWN, **here): growing(30),
                 name(m.EXPECTED, **here): growing(30),
                 name(m.REWARDS, **here): growing(3),
+                name(m.DRIFT_ALARM, feature="alcohol", **here): constant(0),
             }
             for bound in (*LATENCY_BOUNDS_S, float("inf")):
                 le = "+Inf" if bound == float("inf") else f"{bound:g}"
@@ -159,6 +160,8 @@ def bad(alert: str) -> tuple[Values, int]:
             30,
         ),
         "MlopsEndpointDown": ({name(m.ENDPOINT_UP, arm="modelB", pod="p2"): constant(0)}, 10),
+        # Every pod reads the same journal, one of them a little later.
+        "MlopsDrift": ({name(m.DRIFT_ALARM, feature="alcohol", **a): constant(1)}, 10),
         "MlopsServerAbsent": ({}, 20),
     }
     changes, minute = broken[alert]

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from mlops.journal.json_text import as_json
 from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
-from mlops.monitoring.drift import PREDICTION, DriftReport, watch
-from mlops.monitoring.drift_streams import Stream
+from mlops.monitoring.drift import PREDICTION, DriftFold, DriftReport, watch
+from mlops.monitoring.drift_streams import Stream, restored_stream, watch_feature
+from mlops.settings.schema import season_ms
 from mlops.spec.deployment import to_dict
 from mlops.stats.profiles import FeatureProfile, profile_feature
 from tests.monitoring.journals import START_MS, spec_of
@@ -62,7 +65,7 @@ def look(
     profiles: Mapping[str, FeatureProfile | None] = PROFILES,
     alpha: float = 0.01,
 ) -> DriftReport:
-    found = watch(journal, "wine", lambda _: {"a": profiles, "b": profiles}, alpha)
+    found = watch(journal, "wine", lambda _: profiles, alpha)
     assert found is not None
     return found
 
@@ -134,6 +137,70 @@ def test_a_thousand_looks_see_what_one_sees(
     whole = look(journal)
     monkeypatch.setattr(drift, "_AT_ONCE", 7)
     assert repr(look(journal)) == repr(whole)
+
+
+def test_what_was_stored_outlives_a_restart_and_pruning(
+    journal: SqlJournal, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(8)
+    colours = ["white", "red", None, "rose"]
+    decisions = [
+        decision(
+            i,
+            [
+                {
+                    **row(rng),
+                    "alcohol": float(rng.normal(10 + i / 2000, 1)),
+                    "colour": colours[i // 2 % 4],
+                }
+            ]
+            * (1 + i % 2),
+            arm=i % 2,
+            time_ms=START_MS + i * 60_000,
+            unit=bytes([i % 251]) * 8 if i % 3 else None,
+        )
+        for i in range(3_600)
+    ]
+    other = SqlJournal(f"sqlite:///{tmp_path / 'unpruned.db'}")
+    other.record(journal.revision_events())
+    other.append(decisions, [])
+    profiles = {**PROFILES, "colour": None}
+    for start in range(0, 3_600, 900):
+        journal.append(decisions[start : start + 900], [])
+        # Each time by another process, and in batches of another size.
+        fold = DriftFold(journal, lambda _: profiles)
+        assert fold.follow()
+        while fold.read(journal.end().decisions, 100 + start):
+            pass
+        fold.save(0, {})
+        assert sum(journal.forget_features(2**60)) == 900
+    expected = look(other, profiles)
+    assert {each.feature for each in expected.drifted} == {"alcohol"}
+    assert stream(expected, "colour").missing > 0.2
+    assert expected.left_out > 0
+    assert repr(look(journal, profiles)) == repr(expected)
+    assert look(SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}"), alpha=0.5).without_features == 0
+    other.close()
+
+
+def test_a_model_that_comes_back_is_known(journal: SqlJournal) -> None:
+    rng = np.random.default_rng(5)
+    journal.append([decision(i, [row(rng)], i % 2) for i in range(200)], [])
+    fold = DriftFold(journal, lambda _: PROFILES)
+    one, two = spec_of(["a"], (1.0,), "exact", ""), spec_of(["a", "b"], (0.5, 0.5), "exact", "")
+    live = {2: to_dict(one), 3: to_dict(two)}
+    for revision in (1, 2, 3):
+        if revision > 1:
+            journal.record([RevisionEvent(revision, START_MS, "live", live[revision])])
+            new = [decision(200 * revision + i, [row(rng)], i % 2) for i in range(100)]
+            journal.append([each._replace(revision=revision) for each in new], [])
+        assert fold.follow()
+        fold.read(journal.end().decisions, 1_000)
+        fold.save(0, {})
+        list(journal.forget_features(2**60))
+        assert fold.revision == revision
+    found = fold.report("wine", 0.01)
+    assert [stream(found, "alcohol", arm).rows for arm in ("a", "b")] == [200, 150]
 
 
 def test_whose_rows_count(journal: SqlJournal) -> None:
@@ -229,3 +296,32 @@ def test_an_old_profile_has_no_sample(journal: SqlJournal) -> None:
     old = replace(PROFILES["alcohol"], numbers=replace(numbers, sample=()))
     journal.append([decision(0, [row(np.random.default_rng(1))])], [])
     assert stream(look(journal, {"alcohol": old}), "alcohol").against == "first requests"
+
+
+@pytest.mark.parametrize(("season", "alarms"), [("none", True), ("day", False)])
+def test_a_day_with_mornings_and_evenings(season: str, *, alarms: bool) -> None:
+    """The training data have every hour; an hour by itself is no sample of them."""
+    rng = np.random.default_rng(3)
+    per_day, days = 2_000, 12
+
+    def draw(hours: NDArray[np.float64], shift: float = 0.0) -> list[float]:
+        return list(rng.normal(shift + np.sin(2 * np.pi * hours), 1.0))
+
+    profile = profile_feature(draw(rng.random(5_000)))
+    hours = np.arange(per_day * days) / per_day + 0.4
+    both = [watch_feature(known, season_ms(season)) for known in (profile, None)]
+    values = draw(hours)
+    for watched in both:
+        # By other batches, and by another process each time.
+        for start in range(0, len(hours), 1_700):
+            part = slice(start, start + 1_700)
+            watched = restored_stream(json.loads(as_json(watched.document())))
+            watched.take(values[part], (hours[part] * _DAY_MS).astype(np.int64))
+        found = watched.stream("a", "x", 1_200.0)
+        assert found.alarm is alarms
+        if season == "day":
+            # Neither the rest of the first day nor the reference is compared.
+            assert found.rows == (22_800 if found.against == "training" else 20_800)
+            later = hours + days
+            watched.take(draw(later, 0.3), (later * _DAY_MS).astype(np.int64))
+            assert watched.stream("a", "x", 1_200.0).alarm

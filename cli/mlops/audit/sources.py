@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from mlops.audit.entries import Event, State, by_name, digest_of
-from mlops.journal.base import History
+from mlops.journal.base import History, Memory
 from mlops.registry.ledger import Ledger, Readiness, summary
 from mlops.settings.needs import RolloutSettings
 from mlops.settings.secrets import without_credentials
@@ -122,8 +122,12 @@ def arms_of(spec: DeploymentSpec, contents: Mapping[str, str]) -> list[dict[str,
     ]
 
 
-def journal_events(journal: History) -> Iterator[Event]:
-    """Yield what a journal holds: starts, stops and alarms of servers, epochs, voided outcomes."""
+class _Journal(History, Memory, Protocol):
+    pass
+
+
+def journal_events(journal: _Journal) -> Iterator[Event]:
+    """Yield what a journal holds: starts, stops, alarms, policy epochs, voided outcomes."""
     for event in journal.revision_events():
         if event.event in _OF_SERVER:
             action, subject = _OF_SERVER[event.event]
@@ -134,6 +138,16 @@ def journal_events(journal: History) -> Iterator[Event]:
                 _SERVER,
                 f"server/{event.event}/{event.revision}/{event.time_ms}",
             )
+    for alarm in journal.alarms():
+        yield Event(
+            "alarm",
+            alarm.message,
+            alarm.time_ms,
+            _SERVER,
+            f"alarm/{alarm.id}",
+            after=dict(alarm.details),
+            evidence={"revision": alarm.revision, "consumer": alarm.consumer},
+        )
     # Epoch 0 is the weights of the spec, which its revision tells.
     before: dict[int, list[float]] = {}
     for epoch in journal.epochs():

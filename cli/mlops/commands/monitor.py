@@ -102,6 +102,9 @@ def _render(out: Console, found: DriftReport) -> None:
         streams = [each for each in found.streams if each.arm == arm]
         out.print(f"\n[bold]{escape(arm)}[/]")
         out.print(_table(streams, found.threshold))
+        for each in streams:
+            if each.why_not:
+                out.print(f"[dim]{escape(each.feature)}: {escape(each.why_not)}[/]")
     out.print(
         f"\n[dim]A false alarm ever, in any row: at most {found.alpha * 100:.4g} %. An e-value of "
         f"{found.threshold:,.0f} is an alarm; PSI is how far the last 3,000 values moved.[/]",
@@ -165,8 +168,6 @@ def _spark(path: tuple[float, ...], threshold: float) -> str:
 def _remark(stream: Stream) -> str:
     from rich.markup import escape
 
-    if stream.why_not:
-        return f"[dim]{escape(stream.why_not)}[/]"
     said = []
     if stream.unseen:
         said.append("new: " + ", ".join(escape(text) for text, _ in stream.unseen[:2]))

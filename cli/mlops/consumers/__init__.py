@@ -16,7 +16,8 @@ CONSUMERS: Plugins[Maker] = Plugins(
     {
         "journal-size": "mlops.consumers.journal_size:JournalSize",
         "policy": "mlops.consumers.policy_state:PolicyState",
-        # A flow across parts; found by name, as it stands above this one.
+        # Flows across parts; found by name, as they stand above this one.
+        "drift": "mlops.workflows.drift_consumer:DriftConsumer",
         "ramp": "mlops.workflows.auto_ramp:AutoRamp",
     },
     group="mlops.consumers",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 from mlops.journal.base import Journal
-from mlops.journal.records import Observation
+from mlops.journal.records import Observation, Offset
 from mlops.journal.streaming import Decisions
 
 
@@ -36,11 +36,15 @@ class Consumed(NamedTuple):
         sent: Events that it took.
         dropped: Events that it left out, which it may only where the user asked for a sample.
         warning: What somebody should see to; stands until the next batch.
+        offset: For who only looks and reads the journal by itself: how far it is.
+        behind: Whether it has more to read there now.
     """
 
     sent: int = 0
     dropped: int = 0
     warning: str = ""
+    offset: Offset | None = None
+    behind: bool = False
 
 
 @dataclass(frozen=True, slots=True)

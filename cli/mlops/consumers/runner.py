@@ -115,8 +115,8 @@ class Runner:
             self._store(replace(known, failed=known.failed + 1, fault=fault[:_MAX_FAULT]))
             return self._longer()
         self._pause_s = _FIRST_PAUSE_S
-        self._store(_after(known, offset, consumed))
-        full = len(batch.decisions) >= LIMIT or len(batch.outcomes) >= LIMIT
+        self._store(_after(known, consumed.offset or offset, consumed))
+        full = len(batch.decisions) >= LIMIT or len(batch.outcomes) >= LIMIT or consumed.behind
         return 0.0 if full else _POLL_S
 
     def _store(self, progress: Progress) -> None:

@@ -32,6 +32,7 @@ from mlops.deployment.runtime_files import (
 from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
 from mlops.runtimes.kept import runtimes_of
 from mlops.settings.needs import RolloutSettings
+from mlops.settings.schema import season_ms, watched
 from mlops.spec.server import (
     LOOPBACK,
     Launch,
@@ -155,6 +156,7 @@ def make_launch(
     settings: RolloutSettings, where: Places, served: Served, *, foreground: bool
 ) -> Launch:
     """Settle how a server is started, and create the key and token it needs."""
+    season_ms(settings.watch.season)
     settings.make_home()
     make_key(where)
     host, port = _address(settings, where)
@@ -185,6 +187,8 @@ def make_launch(
         hosts=settings.deploy.hosts,
         grpc_port=_grpc_port(settings, where),
         consumers=settings.journal.consumers,
+        watch=watched(settings.watch),
+        season=settings.watch.season,
         workers=_workers(settings, where),
         runtimes=str(runtimes_of(settings.home).folder),
         access=access,

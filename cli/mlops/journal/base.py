@@ -8,11 +8,12 @@ Whoever needs one of them asks for it alone, so that what stands in for a journa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops.errors import RemoteError
 from mlops.journal.records import (
+    Alarm,
     Decision,
     DrawnRequest,
     Fact,
@@ -22,6 +23,7 @@ from mlops.journal.records import (
     Offset,
     PolicyEpoch,
     Progress,
+    Reading,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,
@@ -333,5 +335,54 @@ class Consumption(Protocol):
         ...
 
 
-class Journal(Log, Stream, Consumption, Evidence, ShadowReader, History, Sums, Protocol):
+class Memory(Protocol):
+    """What consumers remember of the log, and what they found in it."""
+
+    def remember(self, consumer: str, parts: Mapping[str, Any], now_ms: int) -> None:
+        """Store parts of what a consumer knows, each in the place of what it was; all or none.
+
+        Args:
+            consumer: Its name.
+            parts: Name to JSON data.
+            now_ms: Now, milliseconds since 1970 in UTC.
+
+        Raises:
+            JournalUnavailableError: They were not stored.
+        """
+        ...
+
+    def remembered(self, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
+        """Return those parts of what a consumer knows that it has stored."""
+        ...
+
+    def readings(self, consumers: Iterable[str]) -> list[Reading]:
+        """Return what consumers measured last: their parts `READINGS`."""
+        ...
+
+    def raise_alarms(self, alarms: Iterable[Alarm]) -> None:
+        """Store alarms, each id once.
+
+        Raises:
+            JournalUnavailableError: They were not stored.
+        """
+        ...
+
+    def alarms(self) -> list[Alarm]:
+        """Return every alarm, oldest first."""
+        ...
+
+    def alarm_sent(self, key: str, now_ms: int) -> None:
+        """Write down that a webhook took an alarm.
+
+        Args:
+            key: Id of the alarm.
+            now_ms: Now, milliseconds since 1970 in UTC.
+
+        Raises:
+            JournalUnavailableError: It was not stored.
+        """
+        ...
+
+
+class Journal(Log, Stream, Consumption, Memory, Evidence, ShadowReader, History, Sums, Protocol):
     """Everything that a journal does for a server and its report."""

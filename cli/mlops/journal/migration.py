@@ -5,7 +5,7 @@ and `ordinal` its unique key. SQLite cannot change a key, so the table is copied
 added the table `voids`, which is created like any table that is not there. Version 4 added `epoch`
 and `columns_id` to `decisions`; features that are there stay in their old form, since to write a
 large journal again would keep its server from starting for minutes. Version 5 added `key_id` to
-`decisions` and `outcomes`.
+`decisions` and `outcomes`, and version 6 the tables `consumer_state` and `alarms`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def migrate(connection: Connection) -> bool:
     version = connection.execute(select(schema.meta.c.version)).scalar_one()
     if version == schema.VERSION:
         return True
-    if version not in (1, 2, 3, 4):
+    if version not in range(1, schema.VERSION):
         return False
     copied = version == 1 and connection.dialect.name == "sqlite"
     if copied:
@@ -36,8 +36,9 @@ def migrate(connection: Connection) -> bool:
         _alter_outcomes(connection)
     if version < 4:
         _add(connection, "decisions", "epoch INTEGER NOT NULL DEFAULT 0", "columns_id INTEGER")
-    _add(connection, "decisions", "key_id TEXT")
-    if not copied:
+    if version < 5:
+        _add(connection, "decisions", "key_id TEXT")
+    if version < 5 and not copied:
         _add(connection, "outcomes", "key_id TEXT")
     connection.execute(update(schema.meta).values(version=schema.VERSION))
     return True

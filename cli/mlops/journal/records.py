@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -412,6 +413,45 @@ class Progress:
     warning: str = ""
     lag_events: int = 0
     lag_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a consumer measured last, for whoever scrapes the server.
+
+    Attributes:
+        family: Name of a family of `mlops.spec.metrics`.
+        labels: Values of its labels but the first, the deployment's.
+        value: The value.
+    """
+
+    family: str
+    labels: tuple[str, ...]
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that a consumer found, and somebody should know. It is raised once.
+
+    Attributes:
+        id: Identity: what alarms, about what.
+        time_ms: Time of the request or outcome that it became certain with, milliseconds since 1970
+            in UTC.
+        consumer: Who found it.
+        revision: What was live then.
+        message: A sentence.
+        details: JSON data, for a program.
+        sent_ms: When a webhook took it; None if none did.
+    """
+
+    id: str
+    time_ms: int
+    consumer: str
+    revision: int
+    message: str
+    details: Mapping[str, Any]
+    sent_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
-VERSION = 5
+VERSION = 6
 
 metadata = MetaData()
 
@@ -160,6 +160,29 @@ consumers = Table(
     Column("warning", Text, nullable=False),
     Column("owner", Text, nullable=False),
     Column("until_ms", BigInteger, nullable=False),
+)
+
+# What a consumer remembers, JSON, in parts that it names: a fold of the log up to some offset.
+consumer_state = Table(
+    "consumer_state",
+    metadata,
+    Column("consumer", Text, primary_key=True),
+    Column("part", Text, primary_key=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("time_ms", BigInteger, nullable=False),
+    Column("consumer", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("details", Text, nullable=False),
+    # When somebody was told; null until then.
+    Column("sent_ms", BigInteger),
 )
 
 losses = Table(

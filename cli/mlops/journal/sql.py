@@ -7,15 +7,16 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import progress, pruning, reading, voiding
+from mlops.journal import memory, progress, pruning, reading, voiding
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.columns import OutcomeColumns, RequestColumns
 from mlops.journal.engine import first_line, open_engine
@@ -25,6 +26,7 @@ from mlops.journal.looking_up import StoredDecision, find_decision, first_of_uni
 from mlops.journal.parts import ROWS, Parts
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
+    Alarm,
     Decision,
     DrawnRequest,
     Fact,
@@ -34,6 +36,7 @@ from mlops.journal.records import (
     Offset,
     PolicyEpoch,
     Progress,
+    Reading,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,
@@ -314,6 +317,36 @@ class SqlJournal:
         """See `History.losses`."""
         with self._reading() as connection:
             return reading.read_losses(connection)
+
+    def remember(self, consumer: str, parts: Mapping[str, Any], now_ms: int) -> None:
+        """See `Memory.remember`."""
+        with self._transaction() as connection:
+            memory.remember(connection, consumer, parts, now_ms)
+
+    def remembered(self, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
+        """See `Memory.remembered`."""
+        with self._reading() as connection:
+            return memory.remembered(connection, consumer, parts)
+
+    def readings(self, consumers: Iterable[str]) -> list[Reading]:
+        """See `Memory.readings`."""
+        with self._reading() as connection:
+            return memory.read_readings(connection, consumers)
+
+    def raise_alarms(self, alarms: Iterable[Alarm]) -> None:
+        """See `Memory.raise_alarms`."""
+        with self._transaction() as connection:
+            memory.raise_alarms(connection, alarms)
+
+    def alarms(self) -> list[Alarm]:
+        """See `Memory.alarms`."""
+        with self._reading() as connection:
+            return memory.read_alarms(connection)
+
+    def alarm_sent(self, key: str, now_ms: int) -> None:
+        """See `Memory.alarm_sent`."""
+        with self._transaction() as connection:
+            memory.alarm_sent(connection, key, now_ms)
 
     def totals(self) -> dict[str, int]:
         """See `Sums.totals`."""

@@ -5,36 +5,41 @@ Each feature of each arm, and what the arm answers, is a stream of values with a
 its e-value reaches J / alpha, so that P(any ever alarms without drift) is at most alpha.
 
 Values are taken in the order of the journal, so that one look at the end and a thousand looks on
-the way see the same. Of a sticky unit only the first row of each day counts: a person who comes a
-hundred times is not a hundred people. Requests that a tester sent to an arm are left out.
+the way see the same. What was seen of a model is a fold of the journal; the consumer `drift` stores
+it there, beside the log, with how far it goes. Whoever looks later goes on from it, also where the
+features before it were pruned.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
-from mlops.journal.feature_tables import FeatureTable
+from mlops.journal.records import RevisionEvent
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec, live_event
-from mlops.monitoring.drift_streams import Stream, WatchedStream, watch_feature
-from mlops.spec.deployment import DeploymentSpec, from_dict
+from mlops.monitoring.drift_model import WatchedModel
+from mlops.monitoring.drift_streams import Stream, WatchedStream
+from mlops.spec.deployment import Arm, DeploymentSpec, from_dict
+from mlops.spec.metrics import PREDICTION
+from mlops.spec.model import ModelVersion
 from mlops.stats.profiles import FeatureProfile
 
-#: Name of the stream of an arm's answers.
-PREDICTION = "prediction"
-_DAY_MS = 86_400_000
-_FAILED = 400
+#: Name of the consumer that stores what was seen.
+CONSUMER = "drift"
+#: P(any alarm, ever, without drift), unless somebody asks for another.
+ALPHA = 0.01
 _AT_ONCE = 50_000
-_NO_ROW, _EVERY_ROW, _FIRST_ROW = 0, 1, 2
-#: Arm, feature, positions of the requests in their batch (m,), and the m values.
-_Part: TypeAlias = tuple[str, str, NDArray[np.int64], list[Any]]
+#: Name of each feature of a model to what its training data had; None where that is not known.
+Features: TypeAlias = Mapping[str, FeatureProfile | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +52,7 @@ class DriftReport:
         alpha: P(any alarm, ever, without drift) is at most this.
         threshold: J / alpha.
         requests: Requests that were looked at.
-        left_out: Rows left out because their unit had one on that day.
+        left_out: Rows left out because their unit had one on that day at that model.
         without_features: Requests of which the journal has no features.
         streams: By arm, in the order of the model's features, the answers last.
         notes: What could not be compared, as sentences.
@@ -72,162 +77,179 @@ class DriftReport:
 def watch(
     journal: Journal,
     name: str,
-    features: Callable[[DeploymentSpec], Mapping[str, Mapping[str, FeatureProfile | None]]],
+    features: Callable[[Arm], Features],
     alpha: float,
     on_progress: Callable[[int], None] = lambda _: None,
+    season_ms: int = 0,
 ) -> DriftReport | None:
     """Look for drift in all that a journal holds of the arms that are live.
 
     Args:
         journal: Of one deployment.
         name: Its name.
-        features: Gives, for the live revision, the features to watch: name of the arm to name of
-            the feature to the profile of its training data, None where there is none.
+        features: Gives the features of an arm's model.
         alpha: P(any alarm, ever, without drift).
         on_progress: Called with the number of requests read.
+        season_ms: Length of a season whose requests are compared together; 0 for none.
 
     Returns:
         None where nothing was ever deployed.
     """
-    events = journal.revision_events()
-    live = live_event(events)
-    if live is None:
+    fold = DriftFold(journal, features, season_ms)
+    if not fold.follow():
         return None
-    specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
-    fold = _Fold(specs, live.revision, features(specs[live.revision]))
-    after, end = 0, journal.end().decisions
-    while True:
-        decisions = journal.decisions(after, end, _AT_ONCE)
-        if not len(decisions):
-            break
-        fold.take(decisions)
-        after = int(decisions.seqs[-1])
+    end = journal.end().decisions
+    while fold.offset < end:
+        fold.read(end, _AT_ONCE)
         on_progress(fold.requests)
     return fold.report(name, alpha)
 
 
-class _Fold:
-    """All streams of one deployment while its journal is read."""
+class DriftFold:
+    """What was seen of the models that are live, up to somewhere in the journal.
+
+    Args:
+        journal: Read from, and written to by `save` only.
+        features: Gives the features of an arm's model; called for one that nothing is known of.
+        season_ms: Length of a season; 0 for none. What was stored with another is not used.
+    """
 
     def __init__(
-        self,
-        specs: Mapping[int, DeploymentSpec],
-        live: int,
-        features: Mapping[str, Mapping[str, FeatureProfile | None]],
+        self, journal: Journal, features: Callable[[Arm], Features], season_ms: int = 0
     ) -> None:
-        self._live, self._spec = live, specs[live]
-        # The same model under another name, or in an earlier revision, gave the same answers.
-        models = {arm.model.identity: arm.name for arm in reversed(self._spec.arms)}
-        self._arms = {
-            (revision, position): models[arm.model.identity]
-            for revision, spec in specs.items()
-            for position, arm in enumerate(spec.arms)
-            if arm.model.identity in models
-        }
-        self._arms |= {(live, at): arm.name for at, arm in enumerate(self._spec.arms)}
-        self._streams: dict[str, dict[str, WatchedStream]] = {
-            arm.name: {
-                feature: watch_feature(profile)
-                for feature, profile in features.get(arm.name, {}).items()
-            }
-            for arm in self._spec.arms
-        }
-        self._answers = {arm.name: WatchedStream(None, "first requests") for arm in self._spec.arms}
-        self._seen: set[bytes] = set()
-        self._day = 0
-        self.requests = 0
-        self._left_out = 0
-        self._without = 0
+        self._journal, self._features, self._season_ms = journal, features, season_ms
+        self._events = -1
+        self._models: dict[str, WatchedModel] = {}
+        self._saved: dict[str, int] = {}
+        self._keys: dict[tuple[int, int], str] = {}
+        self.revision = 0
+        #: The live arms, each with the key of its model.
+        self.arms: dict[str, tuple[Arm, str]] = {}
 
-    def take(self, decisions: Decisions) -> None:
-        """Take decisions in their order."""
-        arms = self._arms_of(decisions)
-        counts = self._countable(decisions, arms)
-        ours = arms != ""
-        self.requests += int(ours.sum())
-        found: dict[tuple[str, str], list[_Part]] = {}
-        for table in decisions.features():
-            for part in self._parts(table, counts, arms):
-                found.setdefault(part[:2], []).append(part)
-            ours[table.requests] = False
-        self._without += int(ours.sum())
-        for (arm, name), parts in found.items():
-            # Requests with other columns stand in other tables.
-            at = np.concatenate([part[2] for part in parts])
-            cells = list(itertools.chain.from_iterable(part[3] for part in parts))
-            if len(parts) > 1:
-                order = np.argsort(at, kind="stable")
-                at, cells = at[order], [cells[index] for index in order]
-            self._streams[arm][name].take(cells, decisions.times_ms[at])
-        for arm, watched in self._answers.items():
-            cells, times = [], []
-            for position in np.flatnonzero((counts > 0) & (arms == arm)):
-                answers = decisions.predictions_of(int(position)) or []
-                plain = [cell for cell in answers if isinstance(cell, bool | int | float | str)]
-                plain = plain[:1] if counts[position] == _FIRST_ROW else plain
-                cells += plain
-                times += [int(decisions.times_ms[position])] * len(plain)
-            watched.take(cells, np.array(times, dtype=np.int64))
+    @property
+    def offset(self) -> int:
+        """Last decision that all models have seen."""
+        return min((model.offset for model in self._models.values()), default=0)
 
-    def _parts(
-        self, table: FeatureTable, counts: NDArray[np.int64], arms: NDArray[np.str_]
-    ) -> Iterator[_Part]:
-        """Yield the values of a table that count, for each stream."""
-        if table.names is None:
-            return
-        first = np.ones(len(table.requests), dtype=bool)
-        first[1:] = table.requests[1:] != table.requests[:-1]
-        kept = counts[table.requests]
-        use = (kept == _EVERY_ROW) | ((kept == _FIRST_ROW) & first)
-        for arm, streams in self._streams.items():
-            rows = np.flatnonzero(use & (arms[table.requests] == arm))
-            if not len(rows):
-                continue
-            for name in streams.keys() & set(table.names):
-                cells = table.column(name)
-                yield arm, name, table.requests[rows], [cells[row] for row in rows.tolist()]
+    @property
+    def requests(self) -> int:
+        """Requests that were looked at."""
+        return sum(model.requests for model in self._models.values())
 
-    def _arms_of(self, decisions: Decisions) -> NDArray[np.str_]:
-        """Return the live arm of each request; empty for none, a failure, or a tester's."""
+    def follow(self) -> bool:
+        """Watch what is live now; return whether anything is.
+
+        Models that are live no longer are let go of: whoever needs them stores them first.
+        """
+        events = self._journal.revision_events()
+        if len(events) != self._events:
+            live = live_event(events)
+            if live is None:
+                return False
+            self._begin(live.revision, _specs(events))
+            self._events = len(events)
+        return True
+
+    def _begin(self, revision: int, specs: Mapping[int, DeploymentSpec]) -> None:
+        keys = {(n, at): key for n, spec in specs.items() for at, key in enumerate(_keys(n, spec))}
+        arms = {arm.name: (arm, keys[revision, at]) for at, arm in enumerate(specs[revision].arms)}
+        new = [key for _, key in arms.values() if key not in self._models]
+        stored = self._journal.remembered(CONSUMER, new)
+        known = {k: d for k, d in stored.items() if d["answers"]["season_ms"] == self._season_ms}
+        models = {}
+        for arm, key in arms.values():
+            models[key] = self._models.get(key) or (
+                WatchedModel.restored(known[key])
+                if key in known
+                else WatchedModel(self._features(arm), self._season_ms)
+            )
+        self._keys, self.arms, self.revision = keys, arms, revision
+        for key in new:
+            models[key].recall(partial(self._answered_by, key), self._journal)
+        self._models = models
+
+    def _answered_by(self, key: str, decisions: Decisions) -> NDArray[np.bool_]:
+        answered: NDArray[np.bool_] = self._keys_of(decisions) == key
+        return answered
+
+    def _keys_of(self, decisions: Decisions) -> NDArray[np.str_]:
+        """Return the key of the model that answered each request."""
         pairs = zip(decisions.revisions.tolist(), decisions.arms.tolist(), strict=True)
-        names = np.array([self._arms.get(pair, "") for pair in pairs])
-        used = (decisions.propensities > 0) & (decisions.statuses < _FAILED)
-        return np.where(used, names, np.str_(""))
+        return np.array([self._keys.get(pair, "") for pair in pairs], dtype=np.str_)
 
-    def _countable(self, decisions: Decisions, arms: NDArray[np.str_]) -> NDArray[np.int64]:
-        """Return for each request which of its rows count."""
-        found: NDArray[np.int64] = (arms != "").astype(np.int64)
-        for position in np.flatnonzero(found).tolist():
-            unit = decisions.units[position]
-            if unit is None:
-                continue
-            day = int(decisions.times_ms[position]) // _DAY_MS
-            # Several writers are in each other's days around midnight; the day only moves on.
-            if day > self._day:
-                self._day = day
-                self._seen.clear()
-            self._left_out += int(decisions.n_rows[position]) - (unit not in self._seen)
-            found[position] = _NO_ROW if unit in self._seen else _FIRST_ROW
-            self._seen.add(unit)
-        return found
+    def read(self, end: int, limit: int) -> int:
+        """Read on; return how many decisions that were.
+
+        Args:
+            end: Last decision that may be read.
+            limit: Most to read.
+        """
+        decisions = self._journal.decisions(self.offset, end, limit)
+        if not len(decisions):
+            for model in self._models.values():
+                model.offset = max(model.offset, end)
+            return 0
+        tables, keys = decisions.features(), self._keys_of(decisions)
+        for key, model in self._models.items():
+            model.take(decisions, tables, keys == key)
+        return len(decisions)
+
+    def save(self, now_ms: int, others: Mapping[str, Any]) -> None:
+        """Store what was seen since the last time.
+
+        Args:
+            now_ms: Now, milliseconds since 1970 in UTC.
+            others: Further parts to remember with it, name to JSON data.
+        """
+        new = {k: m for k, m in self._models.items() if self._saved.get(k) != m.offset}
+        documents = {key: model.document() for key, model in new.items()}
+        self._journal.remember(CONSUMER, {**documents, **others}, now_ms)
+        self._saved.update({key: model.offset for key, model in new.items()})
 
     def report(self, name: str, alpha: float) -> DriftReport:
         """Return what was found."""
         watched = list(self._all())
         threshold = max(len(watched), 1) / alpha
+        models = self._models.values()
         return DriftReport(
             name=name,
-            revision=self._live,
+            revision=self.revision,
             alpha=alpha,
             threshold=threshold,
             requests=self.requests,
-            left_out=self._left_out,
-            without_features=self._without,
+            left_out=sum(model.left_out for model in models),
+            without_features=sum(model.without for model in models),
             streams=tuple(each.stream(arm, feature, threshold) for arm, feature, each in watched),
         )
 
     def _all(self) -> Iterator[tuple[str, str, WatchedStream]]:
-        for arm, streams in self._streams.items():
-            for feature, watched in streams.items():
+        for arm, (_, key) in self.arms.items():
+            model = self._models[key]
+            for feature, watched in model.streams.items():
                 yield arm, feature, watched
-            yield arm, PREDICTION, self._answers[arm]
+            yield arm, PREDICTION, model.answers
+
+
+def _specs(events: Sequence[RevisionEvent]) -> dict[int, DeploymentSpec]:
+    return {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
+
+
+def _keys(revision: int, spec: DeploymentSpec) -> list[str]:
+    """Return the key of each arm's model, under which it is known whatever arm it is.
+
+    Of two arms with the same model the second is a model of its own.
+    """
+    found: list[str] = []
+    for at, arm in enumerate(spec.arms):
+        key = model_key(arm.model)
+        found.append(f"{key}/{revision}/{at}" if key in found else key)
+    return found
+
+
+def model_key(model: ModelVersion) -> str:
+    """Return what a model is known by."""
+    digest = hashlib.sha256(json.dumps(model.identity).encode()).hexdigest()
+    return f"model/{digest[:32]}"
+
+
+__all__ = ["ALPHA", "CONSUMER", "PREDICTION", "DriftFold", "DriftReport", "Features", "watch"]

@@ -58,6 +58,31 @@ class Reference:
         self.bins: Bins = cut(codes, _SEED)
         self.missing = profile.missing / max(profile.count + profile.missing, 1)
 
+    def document(self) -> dict[str, Any]:
+        """Return what it compares with, as JSON data."""
+        bins = self.bins
+        return {
+            "kind": self.kind,
+            "missing": self.missing,
+            "edges": [_no_infinity(x) for x in bins.edges.tolist()],
+            "ties": bins.ties.tolist(),
+            "gaps": bins.gaps.tolist(),
+            "ranks": dict(self._ranks),
+            "named": list(self._named),
+            "names_all": self._names_all,
+        }
+
+    @classmethod
+    def restored(cls, document: Mapping[str, Any]) -> Reference:
+        """Return one that compares with what `document` was written of."""
+        made = cls.__new__(cls)
+        made.kind, made.missing = document["kind"], document["missing"]
+        edges = [math.inf if x is None else x for x in document["edges"]]
+        made.bins = Bins(*(np.array(x) for x in (edges, document["ties"], document["gaps"])))
+        made._ranks, made._named = document["ranks"], set(document["named"])
+        made._names_all = document["names_all"]
+        return made
+
     def codes(self, cells: Sequence[Any]) -> tuple[NDArray[np.float64], int]:
         """Return the code of each cell, and how many are there but of another kind.
 
@@ -138,6 +163,11 @@ def _number_codes(profile: FeatureProfile) -> NDArray[np.float64]:
         sample = generator.choice(sample, drawn[0], replace=False)
     rest = np.repeat([-_LARGEST, _LARGEST, np.inf], drawn[1:])
     return np.concatenate([sample, rest])
+
+
+def _no_infinity(code: float) -> float | None:
+    """Write a code as JSON has it: that of a missing value is infinite."""
+    return None if code == math.inf else code
 
 
 def _generator() -> np.random.Generator:

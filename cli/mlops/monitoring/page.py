@@ -22,6 +22,8 @@ from markupsafe import Markup, escape
 import mlops
 from mlops.journal.base import Journal
 from mlops.monitoring import plots
+from mlops.monitoring.course import evidence
+from mlops.monitoring.drift_panel import DriftPanel, read_panel
 from mlops.monitoring.quality import measures_of
 from mlops.monitoring.report import Report, ReportOptions, look_at
 from mlops.monitoring.same_rows import Ask, live_alpha
@@ -46,12 +48,14 @@ class ReportPage:
         spec: Spec of the newest revision.
         baseline: Name of the arm that the others are compared with.
         timeline: How it came about.
+        drift: What the consumer found last; None without one.
     """
 
     report: Report
     spec: DeploymentSpec
     baseline: str
     timeline: Timeline
+    drift: DriftPanel | None = None
 
 
 def read_page(
@@ -75,6 +79,7 @@ def read_page(
         compared.spec,
         compared.spec.arms[compared.base].name,
         read_timeline(journal, compared, live_alpha(compared.spec, options.alpha)),
+        read_panel(journal),
     )
 
 
@@ -99,6 +104,7 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
             report=report,
             spec=page.spec,
             timeline=timeline,
+            drift=page.drift,
             words=in_words(report, unit),
             unit=unit,
             baseline=page.baseline,
@@ -155,6 +161,7 @@ def templates() -> Environment:
         "joined": _joined,
         "chance": _chance,
         "moment": _moment,
+        "evidence": evidence,
         "whole": lambda value: f"{value:,}",
         "p": lambda value: f"{value:.3g}",
     }

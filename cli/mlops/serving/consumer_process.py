@@ -18,9 +18,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops.errors import RemoteError
-from mlops.journal.base import Consumption
+from mlops.journal.base import Journal
 from mlops.journal.null import URL as NO_JOURNAL
-from mlops.journal.records import Progress
+from mlops.journal.records import Progress, Reading
 from mlops.spec.server import Launch
 
 _LOG = logging.getLogger(__name__)
@@ -36,19 +36,20 @@ class ConsumerProcess:
     """Keeps the process running, and knows how far its consumers are. Lives on one event loop.
 
     Args:
-        journal: Says how far they are; asked from threads.
+        journal: Says how far they are and what they found; asked from threads.
         deployment: Name of the deployment.
         journal_url: Where its journal is, or where to find out.
         consumers: Name to options; without any nothing runs.
 
     Attributes:
         progress: How far each is, as it was some seconds ago.
+        readings: What they had measured then.
         pid: Of the process; 0 while there is none.
     """
 
     def __init__(
         self,
-        journal: Consumption,
+        journal: Journal,
         deployment: str,
         journal_url: str,
         consumers: Mapping[str, Mapping[str, Any]],
@@ -60,6 +61,7 @@ class ConsumerProcess:
             "consumers": {name: dict(options) for name, options in consumers.items()},
         }
         self.progress: list[Progress] = []
+        self.readings: list[Reading] = []
         self.pid = 0
 
     @property
@@ -110,7 +112,9 @@ class ConsumerProcess:
             with contextlib.suppress(RemoteError):
                 now_ms = time.time_ns() // 1_000_000
                 found = await asyncio.to_thread(self._journal.progress, now_ms)
-                self.progress = [each for each in found if each.name in self._asked["consumers"]]
+                names = self._asked["consumers"]
+                self.progress = [each for each in found if each.name in names]
+                self.readings = await asyncio.to_thread(self._journal.readings, list(names))
             await asyncio.sleep(_LOOK_EVERY_S)
 
 
@@ -132,6 +136,9 @@ def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
         return {}
     # The policy's is always there: which policy is live changes while the server runs.
     found: dict[str, dict[str, Any]] = {name: {} for name in (*launch.consumers, "policy", "ramp")}
+    # They find the files of the models by what the server says of itself.
+    options = {"state_file": launch.state_file, "season": launch.season}
+    found |= {name: dict(options) for name in launch.watch}
     if launch.journal_max_mb:
         found["journal-size"] = {"max_mb": launch.journal_max_mb}
     return found

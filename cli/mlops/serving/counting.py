@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
-from mlops.journal.records import Progress
+from mlops.journal.records import Progress, Reading
 from mlops.rewards.base import Value
 from mlops.rewards.kinds import same
 from mlops.serving.runners.base import RunnerStats
@@ -101,6 +101,7 @@ class Counts:
         feedback: Feedback by what became of it.
         endpoints: Whether the endpoint of an arm or shadow answers, by its name.
         consumers: How far the consumers of the journal are.
+        readings: What they measured last.
         faults: Why the runner of an arm cannot answer, by the arm's name.
         single: Values of the families that have one series.
         weights: Newest share of each arm by revision, of all that were live.
@@ -114,6 +115,7 @@ class Counts:
     feedback: Counter[str] = field(default_factory=Counter)
     endpoints: dict[str, bool] = field(default_factory=dict)
     consumers: list[Progress] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
     single: dict[Family, float] = field(default_factory=dict)
     weights: dict[int, dict[Key, float]] = field(default_factory=dict)
@@ -129,6 +131,7 @@ class Counts:
             self,
             endpoints={},
             consumers=[],
+            readings=[],
             faults={},
             runners={k: replace(each, waiting=0, running=0) for k, each in self.runners.items()},
             single={k: value for k, value in self.single.items() if k.kind == "counter"},
@@ -156,6 +159,7 @@ def total(several: Iterable[Counts]) -> Counts:
             },
             # One process looks after them for all.
             consumers=found.consumers or counts.consumers,
+            readings=found.readings or counts.readings,
             faults={**found.faults, **counts.faults},
             single={**_sum(found.single, counts.single), families.REVISION: live},
             weights={**found.weights, **counts.weights},

@@ -22,7 +22,7 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from mlops.journal.records import Fate, Progress
+from mlops.journal.records import Fate, Progress, Reading
 from mlops.serving.counting import ArmCounters, Counts, Key
 from mlops.serving.runners.base import RunnerStats
 from mlops.spec import metrics as families
@@ -98,6 +98,7 @@ class _Collector:
             family_up.add_metric([self.deployment, arm], up)
         yield family_up
         yield from _consumers(self.deployment, counts.consumers)
+        yield from _readings(self.deployment, counts.readings)
         for single, value in counts.single.items():
             made = _counter(single) if single.kind == "counter" else _gauge(single)
             made.add_metric([self.deployment], value)
@@ -191,6 +192,15 @@ def _counter(family: Family) -> CounterMetricFamily:
 
 def _gauge(family: Family) -> GaugeMetricFamily:
     return GaugeMetricFamily(family.name, family.help, labels=family.labels)
+
+
+def _readings(deployment: str, readings: Iterable[Reading]) -> Iterator[Metric]:
+    made = {each.name: _gauge(each) for each in families.READINGS}
+    for each in readings:
+        # A consumer of another version may know others.
+        if each.family in made:
+            made[each.family].add_metric([deployment, *each.labels], each.value)
+    yield from made.values()
 
 
 def _consumers(deployment: str, progress: Iterable[Progress]) -> Iterator[Metric]:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from mlops.journal.records import Progress
+from mlops.journal.records import Progress, Reading
 from mlops.policies.drawing import Draws
 from mlops.serving.counting import ArmCounters, Counts, Key
 from mlops.serving.exposing import LATE, expose
@@ -24,9 +24,10 @@ _EPOCHS = 16
 
 
 class HasProgress(Protocol):
-    """Knows how far the consumers of the journal are."""
+    """Knows how far the consumers of the journal are, and what they measured last."""
 
     progress: list[Progress]
+    readings: list[Reading]
 
 
 class Metrics:
@@ -97,6 +98,7 @@ class Metrics:
             feedback=self.feedback,
             endpoints=self.endpoints,
             consumers=self.consumers.progress if self.consumers else [],
+            readings=self.consumers.readings if self.consumers else [],
             single=dict(self._single()),
             weights=self._weights,
         )

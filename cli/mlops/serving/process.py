@@ -246,6 +246,7 @@ class Process:
         if not begin and self._consuming is not None:
             self._consuming.cancel()
             self._consuming, self._consumers.progress = None, []
+            self._consumers.readings = []
 
     def _finish(self) -> None:
         self.plane.close()

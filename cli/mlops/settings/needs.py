@@ -29,6 +29,7 @@ from mlops.settings.schema import (
     ReportSettings,
     TrackingSettings,
     TrainingSettings,
+    WatchSettings,
 )
 
 
@@ -128,8 +129,13 @@ class RolloutSettings(DeploymentSettings, Protocol):
         ...
 
     @property
+    def watch(self) -> WatchSettings:
+        """What a server of this machine watches."""
+        ...
+
+    @property
     def monitoring(self) -> MonitoringSettings:
-        """What watches the deployment."""
+        """What Prometheus and Grafana are told."""
         ...
 
     @property

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from mlops.errors import InvalidInputError
 from mlops.settings.field import setting
 from mlops.settings.platforms import (
     ClusterSettings,
@@ -125,6 +126,40 @@ class JournalSettings:
     consumers: tuple[str, ...] = setting(
         (), "names of consumers, from other packages, that read the journal beside the server"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """What is watched beside a server of this machine, by reading its journal."""
+
+    drift: bool = setting(True, "whether requests and answers drift from the training data")
+    season: str = setting(
+        "none",
+        "`day` or `week` if requests differ within one: drift compares whole ones; or `none`",
+    )
+
+
+_SEASONS_MS = {"": 0, "none": 0, "day": 86_400_000, "week": 7 * 86_400_000}
+
+
+def season_ms(name: str) -> int:
+    """Return the length of a season in milliseconds; 0 for none.
+
+    Raises:
+        InvalidInputError: There is no such season.
+    """
+    if name not in _SEASONS_MS:
+        raise InvalidInputError(f"`watch.season` is `{name}`.", hint="Use `none`, `day` or `week`.")
+    return _SEASONS_MS[name]
+
+
+def watched(settings: WatchSettings) -> tuple[str, ...]:
+    """Return the names of what is watched.
+
+    >>> watched(WatchSettings(drift=True))
+    ('drift',)
+    """
+    return tuple(item.name for item in fields(settings) if getattr(settings, item.name) is True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +343,7 @@ class Settings:
     training: TrainingSettings
     cache: CacheSettings
     journal: JournalSettings
+    watch: WatchSettings
     deploy: DeploySettings
     auth: AuthSettings
     feedback: FeedbackSettings
@@ -355,6 +391,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "training": TrainingSettings,
     "cache": CacheSettings,
     "journal": JournalSettings,
+    "watch": WatchSettings,
     "deploy": DeploySettings,
     "auth": AuthSettings,
     "feedback": FeedbackSettings,

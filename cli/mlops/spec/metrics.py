@@ -215,6 +215,25 @@ CONSUMER_DROPPED = Family(
     "mlops_consumer_dropped", "counter", "Events a consumer left out to sample.", _CONSUMER
 )
 
+_FEATURE = (*_ARM, "feature")
+DRIFT_E_VALUE = Family(
+    "mlops_drift_e_value",
+    "gauge",
+    "Evidence that a feature, or the answers, moved from the reference: the largest e-value.",
+    _FEATURE,
+)
+DRIFT_ALARM = Family(
+    "mlops_drift_alarm", "gauge", "1 once that evidence is an alarm, else 0.", _FEATURE
+)
+DRIFT_PSI = Family(
+    "mlops_drift_psi",
+    "gauge",
+    "Population stability index of about the last 3,000 values: how far they moved.",
+    _FEATURE,
+)
+#: What stands in the label `feature` for the answers of an arm.
+PREDICTION = "prediction"
+
 VERDICT = Family(
     "mlops_verdict",
     "gauge",
@@ -227,6 +246,9 @@ GUARDRAILS = Family(
     "1 all kept, 0 not known, -1 one is broken, where guardrails are declared.",
     _SERVER,
 )
+
+#: What consumers of the journal measure.
+READINGS = (DRIFT_E_VALUE, DRIFT_ALARM, DRIFT_PSI)
 
 #: Every family, in the order in which they are documented.
 FAMILIES = (
@@ -271,6 +293,7 @@ FAMILIES = (
     CONSUMER_SENT,
     CONSUMER_FAILED,
     CONSUMER_DROPPED,
+    *READINGS,
     VERDICT,
     GUARDRAILS,
 )

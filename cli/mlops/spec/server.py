@@ -24,6 +24,9 @@ from mlops.spec.deployment import Revision, from_dict, to_dict
 #: Addresses that only this machine can reach.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
+#: What is watched unless the settings say otherwise.
+WATCHED = ("drift",)
+
 _SCHEMA_VERSION = 1
 _NOBODY_ELSE = Access()
 _HOLDER_BYTES = 1_024
@@ -74,6 +77,8 @@ class Launch:
         client_ids: Whether feedback may name a request by its caller's own id.
         hosts: Names under which callers reach it, beside its address and `localhost`.
         consumers: Names of consumers that read its journal.
+        watch: Names of those of ours that watch what it answers.
+        season: Within what requests differ: `none`, `day` or `week`.
         workers: Processes that share the requests.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
@@ -102,6 +107,8 @@ class Launch:
     hosts: tuple[str, ...] = ()
     grpc_port: int = 0
     consumers: tuple[str, ...] = ()
+    watch: tuple[str, ...] = WATCHED
+    season: str = "none"
     workers: int = 1
     runtimes: str = ""
     access: Access = _NOBODY_ELSE
@@ -373,6 +380,7 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
             "features": features if isinstance(features, str) else tuple(features),
             "hosts": tuple(document.get("hosts", ())),
             "consumers": tuple(document.get("consumers", ())),
+            "watch": tuple(document.get("watch", ())),
             "access": _access(document.get("access", {})),
             "tls": Tls(**document["tls"]) if document.get("tls") else None,
         }

@@ -29,7 +29,9 @@ martingale too, however they depend on each other.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -137,6 +139,30 @@ class Exchangeability:
     def size(self) -> int:
         """Return the m of the block to come."""
         return block_size(self.seen)
+
+    def document(self) -> dict[str, Any]:
+        """Return all that it knows, as JSON data."""
+        return {
+            "urn": self._urn.tolist(),
+            "recent": self._recent.tolist(),
+            # JSON has no infinity: capital that was never put anywhere is null.
+            "log_m": [[None if x == -np.inf else x for x in row] for row in self._log_m.tolist()],
+            "kept": self._kept,
+            "seen": self.seen,
+            "blocks": self.blocks,
+        }
+
+    @classmethod
+    def restored(cls, gaps: NDArray[np.float64], document: Mapping[str, Any]) -> Exchangeability:
+        """Return one that goes on from where `document` was written."""
+        made = cls(gaps)
+        made._urn = np.array(document["urn"], dtype=np.float64)
+        made._recent = np.array(document["recent"], dtype=np.float64)
+        rows = [[-np.inf if x is None else x for x in row] for row in document["log_m"]]
+        made._log_m = np.array(rows, dtype=np.float64)
+        made._kept = document["kept"]
+        made.seen, made.blocks = document["seen"], document["blocks"]
+        return made
 
     def take(self, counts: NDArray[np.float64]) -> float:
         """Go past one block, and return E after it.

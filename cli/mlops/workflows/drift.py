@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from mlops.deployment.locate import locate
-from mlops.errors import InvalidInputError, MlopsError, NotFoundError
-from mlops.monitoring.drift import DriftReport, watch
-from mlops.registry.details import read_details, read_model_file
+from mlops.errors import InvalidInputError, NotFoundError
+from mlops.monitoring.drift import DriftReport, Features, watch
 from mlops.settings import Settings
-from mlops.spec.deployment import DeploymentSpec
-from mlops.spec.model import ModelVersion
-from mlops.stats.profile_document import PROFILE_FILE, from_json
-from mlops.stats.profiles import FeatureProfile
+from mlops.settings.schema import season_ms
+from mlops.spec.deployment import Arm
+from mlops.workflows.drift_features import features_of
 from mlops.workflows.evidence import open_evidence
 
 
@@ -43,10 +41,21 @@ def look_for_drift(
         raise InvalidInputError(f"`--alpha {alpha}` is no number.")
     located = locate(settings, name)
     notes: list[str] = []
+
+    def features(arm: Arm) -> Features:
+        known = features_of(arm.model)
+        if known.why_not:
+            with_ = "requests" if known.features else "answers"
+            notes.append(
+                f"`{arm.name}` is compared with its first {with_}, not with training data: "
+                f"{known.why_not}."
+            )
+        return known.features
+
     journal, _ = open_evidence(settings, located)
     try:
         found = watch(
-            journal, located.name, lambda spec: _features(spec, notes), alpha, on_progress
+            journal, located.name, features, alpha, on_progress, season_ms(settings.watch.season)
         )
     finally:
         journal.close()
@@ -61,31 +70,3 @@ def look_for_drift(
             "pruned. Only their answers were looked at."
         )
     return replace(found, notes=tuple(notes))
-
-
-def _features(
-    spec: DeploymentSpec, notes: list[str]
-) -> Mapping[str, Mapping[str, FeatureProfile | None]]:
-    """Return what is known of each feature of each arm, and note what is not."""
-    found: dict[str, Mapping[str, FeatureProfile | None]] = {}
-    for arm in spec.arms:
-        found[arm.name], why = _of_model(arm.model)
-        if why:
-            known = "its first requests" if found[arm.name] else "its first answers"
-            notes.append(f"`{arm.name}` is compared with {known}, not with training data: {why}.")
-    return found
-
-
-def _of_model(model: ModelVersion) -> tuple[Mapping[str, FeatureProfile | None], str]:
-    """Return the features of a model, and why there is no profile of them."""
-    if model.endpoint:
-        return {}, "another server has the model"
-    try:
-        text = read_model_file(model.source, PROFILE_FILE)
-        if text is not None:
-            return from_json(text).features, ""
-        columns = read_details(model.source).inputs or ()
-    except MlopsError as error:
-        return {}, error.message.removesuffix(".")
-    names = [column.name for column in columns if column.name]
-    return dict.fromkeys(names), "its model has no reference profile"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from mlops.deployment.prometheus import split
-from mlops.deployment.prometheus.queries import SHADOW, Queries
+from mlops.deployment.prometheus.queries import ARM, SHADOW, Queries
 from mlops.settings.platforms import MonitoringSettings
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
@@ -73,6 +73,7 @@ class Alert:
 def alerts(spec: DeploymentSpec, queries: Queries, options: MonitoringSettings) -> list[Alert]:
     """Return the alerts that apply to a deployment."""
     found = [*_servers(queries), *_answers(queries, options), *_evidence(spec, queries, options)]
+    found.append(_drift(queries))
     if spec.shadows:
         found.append(_shadows(queries))
     if any(model.endpoint for model in spec.models):
@@ -180,6 +181,20 @@ def twice(duration: str) -> str:
     '180m'
     """
     return f"{int(duration[:-1]) * 2}{duration[-1]}"
+
+
+def _drift(queries: Queries) -> Alert:
+    # Every replica says the same; without a consumer there is no series.
+    by = ", ".join((*ARM, "feature"))
+    return Alert(
+        "MlopsDrift",
+        (Condition(f"max by ({by}) ({queries.of(m.DRIFT_ALARM)})", "> 0"),),
+        "1m",
+        "warning",
+        "{{ $labels.feature }} of arm {{ $labels.arm }} ({{ $labels.version }}) has drifted",
+        "`mlops monitor drift` says since when and how far. Find out what changed at the source; "
+        "if it stays, train on newer data. The alarm is over when another model is live.",
+    )
 
 
 def _shadows(queries: Queries) -> Alert:

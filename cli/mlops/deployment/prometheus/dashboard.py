@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from mlops.deployment.prometheus import split
-from mlops.deployment.prometheus.queries import SHADOW, Queries
+from mlops.deployment.prometheus.queries import ARM, SHADOW, Queries
 from mlops.spec import metrics as m
 from mlops.spec.deployment import DeploymentSpec
 
@@ -55,6 +55,7 @@ def dashboard(spec: DeploymentSpec, queries: Queries) -> Json:
         ("Requests", _requests(queries)),
         ("Quality", _quality(queries)),
         ("Test", _split(spec, queries)),
+        ("Drift", _drift(queries)),
         ("Server", _server(spec, queries)),
     ]
     if spec.shadows:
@@ -147,6 +148,32 @@ def _split(spec: DeploymentSpec, queries: Queries) -> Iterator[Panel]:
         )
     feedback = queries.total(m.FEEDBACK, ("outcome",), RATE)
     yield Panel("Feedback by outcome", "ops", ((feedback, "{{outcome}}"),))
+
+
+def _drift(queries: Queries) -> tuple[Panel, ...]:
+    by = f"max by ({', '.join((*ARM, 'feature'))})"
+    legend = f"{{{{feature}}}} {_BY_ARM}"
+    return (
+        Panel(
+            "Evidence of drift",
+            "short",
+            ((f"log10 ({by} ({queries.of(m.DRIFT_E_VALUE)}))", legend),),
+            "Logarithm of the e-value of each feature, and of the answers as `prediction`. With 12 "
+            "of them, 3.1 is an alarm; `mlops monitor drift` says the threshold.",
+        ),
+        Panel(
+            "Size of drift",
+            "short",
+            ((f"{by} ({queries.of(m.DRIFT_PSI)})", legend),),
+            "Population stability index of about the last 3,000 values; no test.",
+        ),
+        Panel(
+            "Alarms of drift",
+            "short",
+            ((f"{by} ({queries.of(m.DRIFT_ALARM)})", legend),),
+            "1 from the first time on that the evidence is an alarm.",
+        ),
+    )
 
 
 def _server(spec: DeploymentSpec, queries: Queries) -> Iterator[Panel]:
