@@ -170,7 +170,9 @@ def test_what_was_learnt_offline_is_what_it_would_have_learnt(tmp_path: Path) ->
         stage = [Stage((0.5, 0.5), 2000)]
         fill(journal, NAMES, stage, labels((0.4, 0.6)), reward="exact", seed=seed)
         evidence = gather(journal)
-        found = evaluate_policy(evidence, "thompson floor=0.05", alpha=0.05, min_effective=10)
+        found = evaluate_policy(
+            evidence, "thompson floor=0.05", journal.rows_of, alpha=0.05, min_effective=10
+        )
         journal.close()
         shares.append(found.arms[1].share or 0.0)
     assert np.mean(shares) == pytest.approx(0.917, abs=0.035)

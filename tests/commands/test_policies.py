@@ -127,6 +127,46 @@ def test_silence_is_worth_what_is_declared_once_the_window_is_over(
     )
 
 
+def test_each_request_gets_the_arm_that_earns_most_from_it(
+    wine_shop: Shop, journal: Callable[[], SqlJournal]
+) -> None:
+    policy = ("--policy", "linear-greedy warm-up=5", "--features", "alcohol,fixed acidity")
+    wine_shop.ok(*_AB, *policy, "--floor", "0.1")
+    history = wine_shop.ok("history", "--json").document["revisions"][0]
+    said = "linear-greedy 'features=alcohol,fixed acidity' floor=0.1 warm_up=5"
+    assert history["intent"]["spec"]["policy"] == said
+    example = wine_shop.state.request
+    assert example is not None
+    (row,), columns = (example["dataframe_split"][key] for key in ("data", "columns"))
+    epochs = journal()
+
+    def visit(n: int, *, learn: bool = True) -> Counter[bool]:
+        """Send requests; strong wine is for one arm, the other is for weak wine."""
+        right: Counter[bool] = Counter()
+        for number in range(n):
+            strong = number % 2 == 0
+            wine = {**dict(zip(columns, row, strict=True)), "alcohol": 14.0 if strong else 9.0}
+            _, told = wine_shop.post("/invocations", {"dataframe_records": [wine]})
+            won = (told["x-mlops-arm"] == "modelB") == strong
+            right[won] += 1
+            if learn:
+                request_id = told["x-mlops-request-id"]
+                wine_shop.post("/feedback", {"request_id": request_id, "reward": float(won)})
+        return right
+
+    visit(60)
+    _until(lambda: len(epochs.epochs([1])) > 3, lambda: epochs.epochs([1]))
+    time.sleep(1)
+    assert visit(60, learn=False)[True] > 45
+    known = {each.epoch: each.probabilities for each in epochs.epochs([1])}
+    _until(lambda: epochs.totals()["requests"] == 120, epochs.totals)
+    drawn = list(epochs.drawn_requests([1]))
+    assert len({known[each.epoch] for each in drawn}) == 3
+    assert all(each.propensity == known[each.epoch][each.arm] for each in drawn)
+    report = wine_shop.ok("report", "--json").document
+    assert report["sample_ratio"]["mismatch"] is False
+
+
 def test_what_cannot_be_learnt_is_refused(wine_shop: Shop) -> None:
     for words, said in {
         ("--policy", "thompson", "--sticky-by", "header:user"): "units would change arms",
@@ -134,9 +174,17 @@ def test_what_cannot_be_learnt_is_refused(wine_shop: Shop) -> None:
         ("--policy", "thompson", "--floor", "0.7"): "at most 0.5",
         ("--policy", "thompson flor=0.1"): "Did you mean `floor`?",
         ("--policy", "thompson", "--repeated", "last"): "--feedback-window",
+        ("--policy", "linear-greedy"): "--features alcohol,pH",
     }.items():
         refused = wine_shop.run(*_AB, *words, "--dry-run")
         assert refused.code == 3, words
         error = refused.error
         assert said in f"{error['message']} {error['hint']}"
     assert wine_shop.run(*_AB, "--floor", "0.1").code == 2
+    assert wine_shop.run(*_AB, "--features", "pH").code == 2
+    linear = ("--policy", "linear-greedy", "--features", "alcohl")
+    mistaken = wine_shop.run(*_AB, *linear).error
+    assert "`alcohl`, which is no column" in mistaken["message"]
+    wine_shop.environ["MLOPS_JOURNAL_FEATURES"] = "pH"
+    unkept = wine_shop.run(*_AB, *linear, "--dry-run").error
+    assert "does not keep: `alcohl`" in unkept["message"]

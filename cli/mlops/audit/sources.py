@@ -152,6 +152,9 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
     before: dict[int, list[float]] = {}
     for epoch in journal.epochs():
         shares = list(epoch.probabilities)
+        if epoch.of_vectors is not None:
+            # One of those that an epoch draws by; that epoch tells what came.
+            continue
         if epoch.epoch:
             yield Event(
                 "policy",

@@ -4,13 +4,20 @@ Without a feedback window a row earns what its first outcome says, when that arr
 request earns when its window closes, in the order of the requests: the mean of its rows, or their
 sum where outcomes add up, with what silence and failures are declared to be worth. So a policy
 learns from the same rewards that the verdict counts, and slow feedback is not mistaken for bad.
+
+A policy that looks at the request learns of the row that a reward is for, as the journal kept it;
+where a request earns as a whole, of its first row. Of a row that was not kept it learns nothing.
+
+Another worker may store an outcome before its decision is there. The reader waits for the decision
+with all that came later, for a while; then it was shed.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from mlops.journal.base import Journal
 from mlops.journal.caps import Caps
@@ -24,6 +31,10 @@ _LIMIT = 5_000
 _FAILED = 400
 #: How exactly it is known from which outcome on a restarted reader has to read: parts of a window.
 _MARKS = 1_000
+#: How long the decision of an outcome may take to be stored.
+_DECISION_MS = 10_000
+#: A credit, with the decision and the row of its request that it is for.
+_Earned: TypeAlias = tuple[Credit, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +45,13 @@ class Learner:
         spec: Of the live revision.
         arms: (revision, position of an arm in it) to the position of the same arm now.
         terms: What the reward needs to know of each arm now.
+        features: What its policy looks at.
     """
 
     spec: DeploymentSpec
     arms: Mapping[tuple[int, int], int]
     terms: Sequence[Terms]
+    features: tuple[str, ...] = ()
 
     def reward_of(self, seen: Observation, arm: int) -> float | None:
         """Return the reward of an outcome, inside its range; None if it has none."""
@@ -76,6 +89,8 @@ class CreditReader:
         # (time, outcomes read by then), to know from where a restarted reader has to read.
         self._marks: deque[tuple[int, int]] = deque()
         self._resume_outcomes = start.outcomes
+        # Time of the outcome whose decision is waited for.
+        self._waiting_ms: int | None = None
 
     @property
     def offset(self) -> Offset:
@@ -95,16 +110,43 @@ class CreditReader:
         """
         end = self._journal.end()
         if not self._rule.window_s:
-            return [*self._arrived(end), *self._failures(end)]
+            earned = [*self._arrived(end, now_ms), *self._failures(end)]
+            return self._with_features(earned)
         self._mark(now_ms)
-        for seen in self._outcomes(end):
+        for seen in self._outcomes(end, now_ms):
             self._keep(seen)
-        return list(self._closing(end, now_ms - int(self._rule.window_s * 1000)))
+        # Whatever comes after an outcome that waits is too late for older requests.
+        seen_ms = now_ms if self._waiting_ms is None else min(now_ms, self._waiting_ms)
+        closed_ms = seen_ms - int(self._rule.window_s * 1000)
+        return self._with_features(list(self._closing(end, closed_ms)))
 
-    def _outcomes(self, end: Offset) -> Iterator[Observation]:
+    def _with_features(self, earned: Sequence[_Earned]) -> list[Credit]:
+        """Return the credits, with the features of their rows where a policy looks at them."""
+        if not self._learner.features:
+            return [credit for credit, _, _ in earned]
+        kept = self._journal.rows_of(nonce for _, nonce, _ in earned)
+        rows = [kept[nonce].row(max(row, 0)) if nonce in kept else None for _, nonce, row in earned]
+        return [
+            replace(credit, context={name: row.get(name) for name in self._learner.features})
+            for (credit, _, _), row in zip(earned, rows, strict=True)
+            if isinstance(row, dict)
+        ]
+
+    def _waits(self, seen: Observation, now_ms: int) -> bool:
+        """Whether the decision of an outcome is needed and may still come."""
+        needed = self._rule.window_s or self._learner.features or seen.reward is None
+        return bool(needed) and seen.decided_ms is None and now_ms - seen.time_ms < _DECISION_MS
+
+    def _outcomes(self, end: Offset, now_ms: int) -> Iterator[Observation]:
         """Yield outcomes of drawn requests that are within the caps."""
+        self._waiting_ms = None
         while (after := self._at.outcomes) < end.outcomes:
             some, upto = self._journal.outcomes(after, end.outcomes, _LIMIT)
+            early = next((at for at, seen in enumerate(some) if self._waits(seen, now_ms)), None)
+            if early is not None:
+                self._waiting_ms = some[early].time_ms
+                some, upto = some[:early], some[early].seq - 1
+                end = Offset(end.decisions, upto)
             ours = [seen for seen in some if self._arm_of(seen) is not None]
             if self._rule.max_per_unit:
                 # Whoever sticks to an arm takes part in no policy that learns: units are requests.
@@ -118,16 +160,16 @@ class CreditReader:
         """Return the arm that an outcome is credited to; None if none drew it."""
         return self._learner.arms.get((seen.revision, seen.arm)) if seen.propensity > 0 else None
 
-    def _arrived(self, end: Offset) -> Iterator[Credit]:
-        for seen in self._outcomes(end):
+    def _arrived(self, end: Offset, now_ms: int) -> Iterator[_Earned]:
+        for seen in self._outcomes(end, now_ms):
             arm = self._arm_of(seen)
             if arm is None or seen.ordinal:
                 continue
             reward = self._learner.reward_of(seen, arm)
             if reward is not None:
-                yield Credit(arm, seen.propensity, reward)
+                yield Credit(arm, seen.propensity, reward), seen.nonce, seen.row
 
-    def _failures(self, end: Offset) -> Iterator[Credit]:
+    def _failures(self, end: Offset) -> Iterator[_Earned]:
         """Yield what failed requests are declared to be worth."""
         if self._rule.failed is None:
             return
@@ -138,7 +180,8 @@ class CreditReader:
             for row in (some.statuses >= _FAILED).nonzero()[0]:
                 arm = self._learner.arms.get((int(some.revisions[row]), int(some.arms[row])))
                 if arm is not None and some.propensities[row] > 0:
-                    yield Credit(arm, float(some.propensities[row]), self._rule.failed)
+                    credit = Credit(arm, float(some.propensities[row]), self._rule.failed)
+                    yield credit, some.nonces[int(row)], 0
             self._at = Offset(int(some.seqs[-1]), self._at.outcomes)
 
     def _keep(self, seen: Observation) -> None:
@@ -154,7 +197,7 @@ class CreditReader:
             del values[seen.ordinal :]
             values.append(reward)
 
-    def _closing(self, end: Offset, closed_ms: int) -> Iterator[Credit]:
+    def _closing(self, end: Offset, closed_ms: int) -> Iterator[_Earned]:
         """Yield the credits of requests from up to `closed_ms`, in the order of the journal."""
         while self._closed < end.decisions:
             some = self._journal.decisions(self._closed, end.decisions, _LIMIT)
@@ -169,7 +212,7 @@ class CreditReader:
                     continue
                 value = self._worth(pending, failed=bool(some.statuses[row] >= _FAILED))
                 if value is not None:
-                    yield Credit(arm, float(some.propensities[row]), value)
+                    yield Credit(arm, float(some.propensities[row]), value), some.nonces[row], 0
             if not len(some):
                 break
         self._advance(closed_ms)

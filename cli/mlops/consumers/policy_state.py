@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from mlops.consumers.base import Batch, Consumed, Context
@@ -18,7 +18,8 @@ from mlops.errors import MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import Offset, PolicyEpoch, RevisionEvent
 from mlops.journal.terms import is_spec, live_event, terms_of
-from mlops.policies.base import Policy, State
+from mlops.policies.base import Contextual, Policy, State
+from mlops.policies.drawing import VECTORS
 from mlops.policies.making import make_policy
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
@@ -92,7 +93,9 @@ class _Fold:
         policy: Its policy.
         state: What is known now.
         reader: Reads what has been earned since.
-        published: Probabilities of the newest epoch.
+        published: State of the newest epoch.
+        vectors: What requests are drawn by in it, where the policy looks at them, and the number
+            of the epoch that has the first of these.
         published_ms: When that was published.
         epoch: Its number.
     """
@@ -103,7 +106,8 @@ class _Fold:
     policy: Policy
     state: State
     reader: CreditReader
-    published: tuple[float, ...]
+    published: State
+    vectors: tuple[Sequence[tuple[float, ...]], int]
     published_ms: int
     epoch: int
 
@@ -117,20 +121,47 @@ class _Fold:
 
     def publish(self, now_ms: int) -> None:
         """Publish the state, if it moves traffic enough or was not for long."""
-        shares = tuple(self.policy.probabilities({}, self.state))
-        move = max(abs(new - old) for new, old in zip(shares, self.published, strict=True))
         late = now_ms - self.published_ms >= _PUBLISH_EVERY_MS
-        if move < _LEAST_MOVE and not (late and move > 0):
+        if not self._moves(late=late):
             return
+        shares = tuple(self.policy.probabilities({}, self.state))
+        vectors = self._published_vectors(now_ms)
         offset = self.reader.offset
         parameters = {
             **self.state.parameters,
             _OFFSET: [offset.decisions, offset.outcomes],
             _VOIDED: self.voided,
+            VECTORS: self.vectors[1],
         }
-        number = self.epoch + 1
-        self.journal.record([PolicyEpoch(self.revision, number, now_ms, shares, parameters)])
-        self.epoch, self.published, self.published_ms = number, shares, now_ms
+        if not self.vectors[0]:
+            del parameters[VECTORS]
+        number = self.epoch + len(vectors) + 1
+        # In one commit: who sees the state sees the vectors that it draws by.
+        newest = PolicyEpoch(self.revision, number, now_ms, shares, parameters)
+        self.journal.record([*vectors, newest])
+        self.epoch, self.published_ms = number, now_ms
+        self.published = replace(self.state, probabilities=shares)
+
+    def _moves(self, *, late: bool) -> bool:
+        if isinstance(self.policy, Contextual):
+            return self.policy.moved(self.published, self.state)
+        shares, before = self.policy.probabilities({}, self.state), self.published.probabilities
+        move = max(abs(new - old) for new, old in zip(shares, before, strict=True))
+        return move >= _LEAST_MOVE or (late and move > 0)
+
+    def _published_vectors(self, now_ms: int) -> list[PolicyEpoch]:
+        """Return the vectors that the state draws by, if they are other ones than until now."""
+        if not isinstance(self.policy, Contextual):
+            return []
+        vectors = self.policy.vectors(self.state)
+        if vectors == self.vectors[0]:
+            return []
+        first = self.epoch + 1
+        self.vectors = vectors, first
+        return [
+            PolicyEpoch(self.revision, first + at, now_ms, vector, {"of": first})
+            for at, vector in enumerate(vectors)
+        ]
 
 
 def _begin(
@@ -150,7 +181,8 @@ def _begin(
         for position, now in enumerate(_positions(its, spec))
         if now is not None
     }
-    learner = Learner(spec, arms, terms_of(events, spec))
+    features = policy.features if isinstance(policy, Contextual) else ()
+    learner = Learner(spec, arms, terms_of(events, spec), features)
     epochs = journal.epochs([revision])
     newest = max(epochs, key=lambda each: each.epoch, default=None)
     if newest is None or not newest.epoch:
@@ -159,7 +191,14 @@ def _begin(
         state, offset = _state(newest)
     else:
         state, offset = State(newest.epoch, tuple(arm.weight for arm in spec.arms)), Offset()
-    published = newest.probabilities if newest else tuple(arm.weight for arm in spec.arms)
+    published = State(0, tuple(arm.weight for arm in spec.arms))
+    vectors: tuple[Sequence[tuple[float, ...]], int] = ([], 0)
+    if newest is not None:
+        whole = _is_whole(newest, voided) or not features
+        published = _state(newest)[0] if whole else State(0, newest.probabilities)
+        first = int((newest.parameters or {}).get(VECTORS, 0))
+        if first and isinstance(policy, Contextual):
+            vectors = policy.vectors(_state(newest)[0]), first
     return _Fold(
         voided=voided,
         revision=revision,
@@ -168,6 +207,7 @@ def _begin(
         state=state,
         reader=CreditReader(journal, learner, offset),
         published=published,
+        vectors=vectors,
         published_ms=0,
         epoch=newest.epoch if newest else 0,
     )
@@ -212,6 +252,7 @@ def _is_whole(epoch: PolicyEpoch, voided: int) -> bool:
 def _state(epoch: PolicyEpoch) -> tuple[State, Offset]:
     parameters: dict[str, Any] = dict(epoch.parameters or {})
     parameters.pop(_VOIDED, None)
+    parameters.pop(VECTORS, None)
     offset = Offset(*parameters.pop(_OFFSET, (0, 0)))
     return State(epoch.epoch, epoch.probabilities, parameters), offset
 

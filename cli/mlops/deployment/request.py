@@ -24,6 +24,7 @@ from mlops.deployment.naming import arm_names
 from mlops.deployment.runtime_files import deployment_name
 from mlops.deployment.spec_faults import FEEDBACK_KEYS, faults_of
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of, unreadable
+from mlops.policies.base import Contextual
 from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.registry import resolve_all
 from mlops.rewards import REWARDS
@@ -235,7 +236,7 @@ def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSp
             redraw=request.redraw,
             runtime=_known_runtime(request.runtime),
             isolate=request.isolate,
-            policy=_known_policy(request, weights),
+            policy=_known_policy(request, weights, settings.journal.features),
             shadows=shadows or _kept_shadows(request, names[:n], models[:n]),
             costs=request.costs if request.reward == COST.name else (),
         )
@@ -351,10 +352,21 @@ def _known_runtime(name: str) -> str:
     return name
 
 
-def _known_policy(request: DeployRequest, weights: Sequence[float]) -> str:
-    """Return the policy in its one form, if it can draw for this deployment."""
+def _known_policy(
+    request: DeployRequest, weights: Sequence[float], kept: str | Sequence[str]
+) -> str:
+    """Return the policy in its one form, if it can draw for this deployment.
+
+    Args:
+        request: What was asked for.
+        weights: Of the arms.
+        kept: Features that the journal keeps, as its setting says.
+    """
     name, options = read_policy(request.policy)
-    learns = make_policy(request.policy, weights).learns
+    policy = make_policy(request.policy, weights)
+    learns = policy.learns
+    if isinstance(policy, Contextual):
+        _check_context(name, policy.features, kept)
     if learns and request.sticky_by:
         raise InvalidInputError(
             f"The policy `{name}` changes its probabilities: units would change arms.",
@@ -366,6 +378,23 @@ def _known_policy(request: DeployRequest, weights: Sequence[float]) -> str:
             hint="Declare a window after which they are all there: `--feedback-window 1d`.",
         )
     return write_policy(name, options)
+
+
+def _check_context(name: str, features: Sequence[str], kept: str | Sequence[str]) -> None:
+    """Refuse a policy that could not learn of the features that it looks at."""
+    if not features:
+        raise InvalidInputError(
+            f"The policy `{name}` looks at features of the request, and none is named.",
+            hint=f"Name them: `--policy {name} --features alcohol,pH`.",
+        )
+    missing = [] if kept == "all" else [each for each in features if each not in kept]
+    if kept == "none" or missing:
+        named = "`, `".join(missing or features)
+        raise InvalidInputError(
+            f"The policy `{name}` learns from features that the journal does not keep: `{named}`.",
+            hint='Let it keep them: `features = "all"` or their names under `[journal]` in '
+            "`mlops.toml`.",
+        )
 
 
 def _promised(settings: RolloutSettings) -> tuple[float, float] | None:

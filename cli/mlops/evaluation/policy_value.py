@@ -12,9 +12,9 @@ joins or not, and the sum of c is the number of requests that the policy went th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -27,16 +27,21 @@ from mlops.evaluation.base import (
     Unsupported,
     refusal,
 )
+from mlops.journal.features import KeptRows
 from mlops.monitoring.evidence import Evidence
-from mlops.policies.base import Credit, Policy, State
+from mlops.policies.base import Contextual, Credit, Policy, State
+from mlops.policies.drawing import VECTORS, ContextDraws, draws_of
 from mlops.policies.making import make_policy
 from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.request_id import NONCE_BYTES
 from mlops.stats import off_policy
 from mlops.stats.off_policy import Floats, Replayed, RunningMeans
 
 #: Probabilities of what is evaluated at some decisions, (m, k), and their importance, (m,); given
 #: their positions and the probabilities by which their arms were drawn, (m, k). Called in order.
 View: TypeAlias = Callable[[slice, Floats], tuple[Floats, Floats]]
+#: Reads the rows of requests that were kept, by the identities of their decisions.
+RowsOf: TypeAlias = Callable[[Iterable[bytes]], Mapping[bytes, KeptRows]]
 _AT_ONCE = 1 << 16
 #: A policy learns after so many rewards, later after one per cent more.
 _LEARN_AFTER, _LEARN_PART, _LEARN_MOST = 20, 0.01, 500
@@ -94,13 +99,14 @@ def read_weights(text: str, spec: DeploymentSpec) -> tuple[float, ...] | None:
 
 
 def evaluate_policy(
-    evidence: Evidence, text: str, *, alpha: float, min_effective: float
+    evidence: Evidence, text: str, rows_of: RowsOf, *, alpha: float, min_effective: float
 ) -> Evaluation:
     """Estimate what a policy would have earned.
 
     Args:
         evidence: Of the logged experiment.
         text: Fixed weights as `a=0.2,b=0.8`, or a policy as in `mlops deploy --policy`.
+        rows_of: Reads the rows of requests, for a policy that looks at them.
         alpha: Probability that an interval misses.
         min_effective: Effective sample size below which nothing is estimated.
 
@@ -120,7 +126,11 @@ def evaluate_policy(
     policy = make_policy(text, [arm.weight for arm in spec.arms]) if weights is None else None
     if policy is not None and not policy.learns:
         weights, policy = tuple(policy.probabilities({}, State(0, ()))), None
-    view = fixed(weights or ()) if policy is None else Learner(policy, evidence)
+    view: View = fixed(weights or ())
+    unknown = 0
+    if policy is not None:
+        view = learner = _learner(policy, evidence, rows_of)
+        unknown = learner.unknown
     followed = follow(evidence, view)
     kind: Kind = "learning" if policy else "weights"
     wanted = weights or tuple(1.0 for _ in spec.arms)
@@ -131,7 +141,10 @@ def evaluate_policy(
         kind=kind,
         alpha=alpha,
         min_effective=min_effective,
-        unsupported=tuple(_unsupported(evidence, wanted)),
+        unsupported=(
+            *_unsupported(evidence, wanted),
+            *([Unsupported("its features were not kept", unknown)] if unknown else ()),
+        ),
         notes=tuple(_notes(kind, followed)),
     )
 
@@ -238,13 +251,42 @@ def fixed(weights: Sequence[float]) -> View:
     return view
 
 
+def _learner(policy: Policy, evidence: Evidence, rows_of: RowsOf) -> Learner:
+    """Return the view of a policy, with the features of each decision if it looks at them."""
+    if not isinstance(policy, Contextual):
+        return Learner(policy, evidence)
+    if not policy.features:
+        raise InvalidInputError(
+            "The policy looks at features of the request, and none is named.",
+            hint="For example `--policy 'linear-greedy features=alcohol,pH'`.",
+        )
+    # NumPy leaves zeros at the end out.
+    keys = [nonce.ljust(NONCE_BYTES, b"\0") for nonce in evidence.nonces.tolist()]
+    contexts: list[Mapping[str, Any] | None] = []
+    for start in range(0, len(keys), _AT_ONCE):
+        some = keys[start : start + _AT_ONCE]
+        kept = rows_of(some)
+        for key in some:
+            row = kept[key].row(0) if key in kept else None
+            if isinstance(row, dict):
+                contexts.append({name: row.get(name) for name in policy.features})
+            else:
+                contexts.append(None)
+    return ContextLearner(policy, evidence, contexts)
+
+
 class Learner:
     """The view of a policy that learns from the decisions that it could have made itself.
 
     Args:
         policy: It.
         evidence: The decisions.
+
+    Attributes:
+        unknown: Decisions that say nothing of it, as what it looks at is not known.
     """
+
+    unknown = 0
 
     def __init__(self, policy: Policy, evidence: Evidence) -> None:
         self._policy, self._evidence = policy, evidence
@@ -266,21 +308,35 @@ class Learner:
         while start < arms.size:
             missing = self._enough() - len(self._waiting)
             some = slice(start, min(arms.size, start + max(4 * missing, 256)))
+            shares, known = self.shares(part.start + some.start, part.start + some.stop)
             ratios = np.full_like(logged[some], np.inf)
-            np.divide(logged[some], self._shares, out=ratios, where=self._shares > 0)
-            c = ratios.min(axis=1)
-            joins = np.flatnonzero(draws[some] < c * self._shares[arms[some]] / p[some])[:missing]
+            np.divide(logged[some], shares, out=ratios, where=shares > 0)
+            c = np.where(known, ratios.min(axis=1), 0.0)
+            own = shares[np.arange(c.size), arms[some]]
+            joins = np.flatnonzero(draws[some] < c * own / p[some])[:missing]
             stop = start + int(joins[-1]) + 1 if joins.size == missing else some.stop
-            wanted[start:stop], importance[start:stop] = self._shares, c[: stop - start]
+            wanted[start:stop], importance[start:stop] = shares[: stop - start], c[: stop - start]
             self._waiting += [
                 # Arms of what joins are distributed as the policy draws them.
-                Credit(int(arms[at]), float(self._shares[arms[at]]), float(rewards[at]))
-                for at in joins + start
-            ]
+                Credit(
+                    int(arms[start + at]), float(own[at]), float(rewards[start + at]),
+                    self.context(part.start + start + int(at)),
+                )
+                for at in joins
+            ]  # fmt: skip
             start = stop
             if joins.size == missing:
                 self._learn()
         return wanted, importance
+
+    def shares(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """Return its probabilities at decisions, (m, k), and 0 where it has none, (m,)."""
+        n = stop - start
+        return np.broadcast_to(self._shares, (n, self._shares.size)), np.ones(n)
+
+    def context(self, at: int) -> Mapping[str, Any]:
+        """Return what it sees of a decision."""
+        return {}
 
     def _enough(self) -> int:
         return max(_LEARN_AFTER, min(int(_LEARN_PART * self._joined), _LEARN_MOST))
@@ -290,6 +346,43 @@ class Learner:
         self._joined += len(self._waiting)
         self._waiting = []
         self._shares = np.asarray(self._policy.probabilities({}, self._state), dtype=np.float64)
+
+
+class ContextLearner(Learner):
+    """The view of a policy that looks at the request.
+
+    Args:
+        policy: It.
+        evidence: The decisions.
+        contexts: Features of each, of the first row of its request; None where not kept.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        evidence: Evidence,
+        contexts: Sequence[Mapping[str, Any] | None],
+    ) -> None:
+        super().__init__(policy, evidence)
+        self._contexts = contexts
+        self.unknown = sum(context is None for context in contexts)
+
+    def shares(self, start: int, stop: int) -> tuple[Floats, Floats]:
+        """See `Learner.shares`."""
+        shares, known = super().shares(start, stop)
+        some = self._contexts[start:stop]
+        draws = draws_of(self._policy, self._numbered)
+        if isinstance(draws, ContextDraws):
+            shares = np.array([draws.of(context or {}).probabilities for context in some])
+        return shares, known * [context is not None for context in some]
+
+    def context(self, at: int) -> Mapping[str, Any]:
+        """See `Learner.context`."""
+        return self._contexts[at] or {}
+
+    @property
+    def _numbered(self) -> State:
+        return replace(self._state, parameters={**self._state.parameters, VECTORS: 0})
 
 
 def logged_arms(evidence: Evidence, shares: Floats | None) -> tuple[LoggedArm, ...]:

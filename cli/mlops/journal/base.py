@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops.errors import RemoteError
+from mlops.journal.features import KeptRows
 from mlops.journal.records import (
     Alarm,
     Decision,
@@ -147,6 +148,14 @@ class Stream(Protocol):
 
         Returns:
             The outcomes, and the offset up to which there is no other.
+        """
+        ...
+
+    def rows_of(self, nonces: Iterable[bytes]) -> dict[bytes, KeptRows]:
+        """Read the rows of requests whose features were kept, and are not forgotten.
+
+        Args:
+            nonces: Of the requests.
         """
         ...
 

@@ -14,6 +14,9 @@ from mlops.journal.records import Decision
 from mlops.journal.rows import predictions_of
 from mlops.journal.schema import decisions
 
+# As in `joining`: older builds of SQLite take 999 variables.
+_KEYS_PER_QUERY = 900
+
 
 @dataclass(frozen=True, slots=True)
 class StoredDecision:
@@ -33,6 +36,21 @@ def find_decision(connection: Connection, nonce: bytes) -> StoredDecision | None
     d = decisions.c
     found = connection.execute(select(decisions).where(d.nonce == nonce)).one_or_none()
     return None if found is None else _stored(connection, found)
+
+
+def rows_of(connection: Connection, nonces: Iterable[bytes]) -> dict[bytes, KeptRows]:
+    """See `Stream.rows_of`; the caller owns the connection."""
+    d, names = decisions.c, ColumnNames(connection)
+    keys = sorted(set(nonces))
+    found = {}
+    for start in range(0, len(keys), _KEYS_PER_QUERY):
+        query = select(d.nonce, d.features, d.columns_id).where(
+            d.nonce.in_(keys[start : start + _KEYS_PER_QUERY]), d.features.is_not(None)
+        )
+        # All of them first: the names are read on the same connection.
+        for nonce, features, columns_id in connection.execute(query).all():
+            found[bytes(nonce)] = names.kept(features, columns_id)
+    return found
 
 
 def first_of_unit(

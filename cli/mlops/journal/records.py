@@ -479,7 +479,8 @@ class PolicyEpoch:
         time_ms: When it came into force, milliseconds since 1970 in UTC.
         probabilities: One in [0, 1] per arm of the revision; where they depend on the request,
             what they are without knowledge of it.
-        parameters: Whatever else a policy needs to go on, as JSON data.
+        parameters: Whatever else a policy needs to go on, as JSON data. Of one of several vectors
+            that requests are drawn by as their features say, `of`: the number of the first.
     """
 
     revision: int
@@ -487,6 +488,12 @@ class PolicyEpoch:
     time_ms: int
     probabilities: tuple[float, ...]
     parameters: dict[str, Any] | None = None
+
+    @property
+    def of_vectors(self) -> int | None:
+        """Number of the first of the vectors that it is one of; None if it is no such vector."""
+        found = (self.parameters or {}).get("of")
+        return None if found is None else int(found)
 
 
 #: What is written down beside decisions and outcomes.

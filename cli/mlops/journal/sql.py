@@ -21,8 +21,9 @@ from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.columns import OutcomeColumns, RequestColumns
 from mlops.journal.engine import first_line, open_engine
 from mlops.journal.exporting import JoinedRow, read_joined_rows
+from mlops.journal.features import KeptRows
 from mlops.journal.inserting import ColumnIds, insert_decisions
-from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit
+from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit, rows_of
 from mlops.journal.parts import ROWS, Parts
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
@@ -197,6 +198,11 @@ class SqlJournal:
         """See `Stream.outcomes`."""
         with self._reading() as connection:
             return read_outcomes(connection, after, end, limit)
+
+    def rows_of(self, nonces: Iterable[bytes]) -> dict[bytes, KeptRows]:
+        """See `Stream.rows_of`."""
+        with self._reading() as connection:
+            return rows_of(connection, nonces)
 
     def count_outcomes(self, nonces: Iterable[bytes], upto: int) -> Counter[bytes]:
         """See `Stream.count_outcomes`."""

@@ -108,7 +108,13 @@ def importance(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64] |
 
 
 def _overlap(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64]:
-    return overlap(*(evidence.weights[:, arm] for arm in arms))[evidence.strata]
+    own = overlap(*(evidence.weights[:, arm] for arm in arms))
+    # A policy that looks at the request must not decide which requests the difference is of: all
+    # that are drawn by one of several vectors count alike.
+    least = np.full(own.size, np.inf)
+    np.minimum.at(least, evidence.groups, own)
+    found: NDArray[np.float64] = least[evidence.groups][evidence.strata]
+    return found
 
 
 def _share(evidence: Evidence, arm: int) -> NDArray[np.float64]:

@@ -19,10 +19,13 @@ class InForce:
     Attributes:
         epochs: Revision and number of each.
         weights: Probability of each arm, (s, k).
+        groups: Of each, the first among which a request's own features choose, (s,); itself where
+            they do not.
     """
 
     epochs: tuple[tuple[int, int], ...]
     weights: NDArray[np.float64]
+    groups: NDArray[np.int64]
 
     def rows_of(self, units: Units) -> NDArray[np.int64]:
         """Return the row by which each unit was drawn, (m,); the first for units of no revision.
@@ -68,7 +71,13 @@ def in_force(journal: Journal, experiment: Experiment) -> InForce:
         (number, 0): tuple(arm.weight for arm in experiment.specs[number].arms)
         for number in experiment.revisions
     }
+    first: dict[tuple[int, int], tuple[int, int]] = {}
     for each in journal.epochs(experiment.revisions):
         found[each.revision, each.epoch] = each.probabilities
+        if each.of_vectors is not None:
+            first[each.revision, each.epoch] = each.revision, each.of_vectors
     epochs = tuple(sorted(found))
-    return InForce(epochs, np.array([found[key] for key in epochs], dtype=np.float64))
+    places = {key: place for place, key in enumerate(epochs)}
+    groups = [places.get(first.get(key, key), place) for key, place in places.items()]
+    weights = np.array([found[key] for key in epochs], dtype=np.float64)
+    return InForce(epochs, weights, np.array(groups, dtype=np.int64))

@@ -52,6 +52,8 @@ class Evidence:
         weights: Probabilities of the arms in each policy epoch of these revisions, in their order,
             (s, k); a revision of fixed weights has one.
         epochs: Revision and number of each of these policy epochs, s in all.
+        groups: Of each, the first among which a request's own features choose, (s,); itself where
+            they do not.
         traffic: Decisions per revision and arm.
         arms: Arm of each unit, (n,).
         rewards: Reward of each unit, (n,), inside `bounds`.
@@ -93,6 +95,7 @@ class Evidence:
     revisions: tuple[int, ...]
     weights: NDArray[np.float64]
     epochs: tuple[tuple[int, int], ...]
+    groups: NDArray[np.int64]
     traffic: tuple[Traffic, ...]
     arms: NDArray[np.int64]
     rewards: NDArray[np.float64]
@@ -195,6 +198,7 @@ class _Common:
             revisions=experiment.revisions,
             weights=self.forces.weights,
             epochs=self.forces.epochs,
+            groups=self.forces.groups,
             traffic=tuple(t for t in self.traffic if t.revision in experiment.revisions),
             terms=self.terms,
             truths=tally.truths,

@@ -14,6 +14,8 @@ POLICIES: Plugins[PolicyFactory] = Plugins(
     {
         "weighted": "mlops.policies.weighted:Weighted",
         "epsilon-greedy": "mlops.policies.epsilon_greedy:EpsilonGreedy",
+        "linear-greedy": "mlops.policies.linear_greedy:LinearGreedy",
+        "linear-thompson": "mlops.policies.linear_thompson:LinearThompson",
         "softmax": "mlops.policies.softmax:Softmax",
         "thompson": "mlops.policies.thompson:Thompson",
         "ucb1": "mlops.policies.ucb1:Ucb1",

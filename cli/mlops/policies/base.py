@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,13 @@ class Credit:
         arm: Position of the arm that answered.
         propensity: Probability with which it was drawn.
         reward: Higher is better.
+        context: Features of the request, name to cell, for a policy that looks at them.
     """
 
     arm: int
     propensity: float
     reward: float
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Policy(Protocol):
@@ -58,8 +60,8 @@ class Policy(Protocol):
         The same arguments give the same probabilities, in every process.
 
         Args:
-            context: What is known of the request. Empty: what depends on it would have to be stored
-                with each decision as a whole vector, which the journal does not do yet.
+            context: Features of the request, name to cell; empty where the policy is not
+                `Contextual`, and for what it is without knowledge of the request.
             state: What is in force.
         """
         ...
@@ -87,6 +89,36 @@ class Carries(Protocol):
             state: Of the arms that there were.
             arms: Position of each arm that there is now among those; None for a new one.
         """
+        ...
+
+
+@runtime_checkable
+class Contextual(Protocol):
+    """What a policy is besides whose probabilities depend on the request.
+
+    They are one of a finite number of vectors. These are written into the journal as policy epochs
+    of their own, and a decision names the one that it was drawn by, so that its probabilities are
+    known exactly to whoever reads it.
+
+    Attributes:
+        features: Names of the features that it looks at.
+    """
+
+    features: tuple[str, ...]
+
+    def vectors(self, state: State, /) -> Sequence[tuple[float, ...]]:
+        """Return the vectors by which requests are drawn; none while they are not looked at."""
+        ...
+
+    def placer(self, state: State, /) -> Callable[[Mapping[str, Any]], int] | None:
+        """Return what tells the position among the vectors for a request; None without vectors.
+
+        It is called on the way of each request, and raises nothing, whatever the features hold.
+        """
+        ...
+
+    def moved(self, before: State, now: State, /) -> bool:
+        """Whether a state differs enough from one that is in force to be published."""
         ...
 
 

@@ -96,15 +96,18 @@ class Learning(ABC):
         known = min(memory.seen) >= self._warm_up and all(tally.n > 0 for tally in tallies)
         shares = self._weights
         if known:
-            shares = self._explored(self.shares(tallies, memory), memory.count)
+            shares = self._with_part(self.shares(tallies, memory), self._part(memory.count))
         return State(epoch, shares, memory.to_json())
 
-    def _explored(self, shares: Sequence[float], count: int) -> tuple[float, ...]:
-        arms = len(shares)
-        part = arms * self._floor
-        if self._mad:
-            part = max(part, float(count) ** _MAD_POWER)
-        return tuple(part / arms + (1 - part) * share for share in shares)
+    def _part(self, count: int) -> float:
+        """Return the part of the requests that explores, after so many rewards."""
+        part = len(self._weights) * self._floor
+        return max(part, float(count) ** _MAD_POWER) if self._mad else part
+
+    @staticmethod
+    def _with_part(shares: Sequence[float], part: float) -> tuple[float, ...]:
+        """Spread the part that explores over all arms."""
+        return tuple(part / len(shares) + (1 - part) * share for share in shares)
 
 
 def between(name: str, value: float, low: float, high: float, why: str = "") -> None:

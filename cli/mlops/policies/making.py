@@ -2,11 +2,14 @@
 
 weighted
 thompson floor=0.02 discount=0.999
+linear-thompson 'features=alcohol,fixed acidity'
 """
 
 from __future__ import annotations
 
 import inspect
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -14,6 +17,8 @@ from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 from mlops.policies import POLICIES
 from mlops.policies.base import Policy
 
+# What `shlex` would take apart.
+_NOT_PLAIN = re.compile(r"[\s'\"\\]").search
 Option: TypeAlias = bool | int | float | str
 
 
@@ -52,7 +57,10 @@ def read_policy(text: str) -> tuple[str, dict[str, Option]]:
     >>> read_policy("thompson floor=0.02 rewards=real")
     ('thompson', {'floor': 0.02, 'rewards': 'real'})
     """
-    name, *words = text.split() or [""]
+    try:
+        name, *words = shlex.split(text) or [""]
+    except ValueError as error:
+        raise InvalidInputError(f"The policy `{text}` has a quote without its end.") from error
     options: dict[str, Option] = {}
     for word in words:
         option, equals, value = word.partition("=")
@@ -71,7 +79,8 @@ def write_policy(name: str, options: Mapping[str, Option]) -> str:
     >>> write_policy("thompson", {"window": 0, "floor": 0.02})
     'thompson floor=0.02 window=0'
     """
-    return " ".join([name, *(f"{option}={_text(options[option])}" for option in sorted(options))])
+    words = (f"{option}={_text(options[option])}" for option in sorted(options))
+    return " ".join([name, *(shlex.quote(word) if _NOT_PLAIN(word) else word for word in words)])
 
 
 def with_option(text: str | None, option: str, value: Option | None) -> str | None:

@@ -77,7 +77,12 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
         if first is not None and live.arms[first.arm].arm.weight > 0:
             return Assignment(live.arms[first.arm], first.propensity, nonce, unit)
     number = int.from_bytes(unit or nonce[-8:], "big") / _FULL
-    choice = live.draws.choose(number)
+    draws = live.draws
+    if draws.features:
+        names = live.signature.names
+        # The rows of one request get one arm: that of the first.
+        draws = draws.of({name: _field(payload, name, names) for name in draws.features})
+    choice = draws.choose(number)
     return Assignment(live.arms[choice.arm], choice.propensity, nonce, unit, choice.epoch)
 
 

@@ -12,7 +12,7 @@ from mlops.errors import MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import PolicyEpoch
 from mlops.policies.base import State
-from mlops.policies.drawing import Draws
+from mlops.policies.drawing import draws_of
 from mlops.serving.revision import LiveRevision
 
 _LOG = logging.getLogger(__name__)
@@ -53,11 +53,12 @@ def _follow(live: LiveRevision, newest: PolicyEpoch, put: Callable[[LiveRevision
     if newest.epoch <= live.draws.epoch:
         return
     state = State(newest.epoch, newest.probabilities, newest.parameters or {})
-    shares = tuple(live.policy.probabilities({}, state))
+    draws = draws_of(live.policy, state, live.draws)
+    shares = draws.probabilities
     if len(shares) != len(live.arms) or not _is_distribution(shares):
         _LOG.warning("policy epoch %d is not a distribution: %s", newest.epoch, shares)
         return
-    put(replace(live, draws=Draws(shares, newest.epoch)))
+    put(replace(live, draws=draws))
 
 
 def _is_distribution(shares: tuple[float, ...]) -> bool:

@@ -65,8 +65,13 @@ class Metrics:
         for name, version in keys:
             self.arm(name, version)
         shares = dict(zip(keys, draws.probabilities, strict=True))
-        self._weights[revision.number] = self._shares[revision.number, draws.epoch] = shares
-        while len(self._shares) > _EPOCHS:
+        self._weights[revision.number] = shares
+        for each in draws.all:
+            drawn = dict(zip(keys, each.probabilities, strict=True))
+            # Those in force come last.
+            self._shares.pop((revision.number, each.epoch), None)
+            self._shares[revision.number, each.epoch] = drawn
+        while len(self._shares) > _EPOCHS + len(draws.all):
             # Whoever was drawn by it is counted by now; only the sum is kept.
             self._expected = self._expecting(only := next(iter(self._shares)))
             del self._shares[only], self.draws[only]

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mlops.errors import InvalidInputError
-from mlops.policies.base import Policy, State
+from mlops.errors import InvalidInputError, did_you_mean, one_of
+from mlops.policies.base import Contextual, Policy, State
 from mlops.policies.drawing import Draws
 from mlops.policies.making import make_policy
 from mlops.runtimes.base import LoadedModel, Runtime
@@ -176,16 +176,18 @@ def load_revision(
         Way(path, python, spec.runtime, known) for path, python in zip(paths, pythons, strict=True)
     ]
     shadows = start_shadows(spec.shadows, ways, running, strict=previous is not None)
+    policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
     arms: list[LiveArm] = []
     try:
         _load_arms(served, previous, known, arms)
         _check_agreement(arms)
+        if isinstance(policy, Contextual):
+            _check_context(policy.features, arms)
         wait_for(shadows, running)
     except InvalidInputError:
         end_shadows(shadows, running)
         _close_new(arms, previous)
         raise
-    policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
     return LiveRevision(
         served=served,
         arms=tuple(arms),
@@ -263,6 +265,17 @@ def _identity(arm: Arm, path: str, python: str) -> tuple[str, str, str]:
     """
     endpoint = arm.model.endpoint
     return path, python, f"{arm.name} {endpoint.ref}" if endpoint else ""
+
+
+def _check_context(features: Sequence[str], arms: Sequence[LiveArm]) -> None:
+    """Refuse a policy that looks at features that no request has."""
+    names = next((arm.signature.names for arm in arms if arm.signature.columns), ())
+    for feature in features:
+        if names and feature not in names:
+            raise InvalidInputError(
+                f"The policy looks at `{feature}`, which is no column of the models.",
+                hint=did_you_mean(feature, names) or f"They have {one_of(names)}.",
+            )
 
 
 def _check_agreement(arms: list[LiveArm]) -> None:

@@ -51,7 +51,9 @@ def evaluated_policy(
     alpha = settings.report.alpha
     with _journal(settings, name) as journal:
         evidence = gather(journal, whole=settings.report.all)
-    return evaluate_policy(evidence, policy, alpha=alpha, min_effective=min_effective)
+        return evaluate_policy(
+            evidence, policy, journal.rows_of, alpha=alpha, min_effective=min_effective
+        )
 
 
 def evaluated_model(

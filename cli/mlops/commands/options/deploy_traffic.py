@@ -108,7 +108,8 @@ Policy = Annotated[
     typer.Option(
         metavar="NAME[ OPTION=VALUE ...]",
         help="How an arm is drawn: weighted; or thompson, ucb1, epsilon-greedy, softmax, which "
-        "learn from feedback; or a policy of another package.",
+        "learn from feedback; linear-thompson, linear-greedy, by the request's --features; or a "
+        "policy of another package.",
         show_default="weighted",
         rich_help_panel=_TRAFFIC,
     ),
@@ -121,6 +122,15 @@ Floor = Annotated[
         max=1,
         help="Minimum probability of an arm, for a policy that learns.",
         show_default="0.05",
+        rich_help_panel=_TRAFFIC,
+    ),
+]
+
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME[,NAME...]",
+        help="Features of the request that a linear policy looks at.",
         rich_help_panel=_TRAFFIC,
     ),
 ]
