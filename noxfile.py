@@ -54,6 +54,15 @@ def imports(session: nox.Session) -> None:
 
 
 @nox.session
+def brokers(session: nox.Session) -> None:
+    """Sinks of the request log against Kafka and OpenSearch, which Maven gets."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.java_servers")
+    required = {"MLOPS_REQUIRE": "kafka,opensearch"}
+    session.run("pytest", "tests/conformance/test_sinks.py", "tests/sinks", env=required)
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
     """The whole suite against an installed wheel."""
     session.install(".[test]")

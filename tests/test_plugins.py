@@ -15,8 +15,9 @@ from mlops.policies import POLICIES
 from mlops.protocols import CODECS
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
+from mlops.sinks import SINKS
 
-FAMILIES: list[Plugins[Any]] = [POLICIES, REWARDS, CODECS, RUNTIMES, CONSUMERS]
+FAMILIES: list[Plugins[Any]] = [POLICIES, REWARDS, CODECS, RUNTIMES, CONSUMERS, SINKS]
 
 FRUIT: Plugins[Any] = Plugins(
     "fruit",

@@ -8,7 +8,7 @@ line never import each other:
     workflows                                  flows that cross parts: promote, rollback, demo
     evaluation                                 what was never live, on logged decisions
     training | deployment | serving | consumers | client | monitoring
-    audit                                      the trail of changes: from ledger and journal
+    audit | sinks                              trail of changes | where the request log goes
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     runtimes | environments                    what executes a model, and with which packages
     spec | protocols | policies | rewards | stats | charts | linting

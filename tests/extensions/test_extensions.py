@@ -21,6 +21,7 @@ from mlops.registry.stores import STORES
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
 from mlops.settings import load_settings
+from mlops.sinks import SINKS
 from mlops.spec.endpoint import is_endpoint, parse_endpoint
 from mlops.spec.wire import WIRES
 from mlops.training.environments import MANAGERS
@@ -35,6 +36,7 @@ FAMILIES: dict[str, Plugins[Any]] = {
     "acme-csv": CODECS,
     "acme-gain": REWARDS,
     "acme": RUNTIMES,
+    "acme-paper": SINKS,
     "acme ": STORES,
     "acme  ": TARGETS,
     "acme-csv ": WIRES,

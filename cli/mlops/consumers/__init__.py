@@ -15,6 +15,8 @@ CONSUMERS: Plugins[Maker] = Plugins(
     "consumer",
     {
         "journal-size": "mlops.consumers.journal_size:JournalSize",
+        # One for each sink, called `log:NAME`.
+        "log": "mlops.consumers.request_log:RequestLog",
         "policy": "mlops.consumers.policy_state:PolicyState",
         # Flows across parts; found by name, as they stand above this one.
         "drift": "mlops.workflows.drift_consumer:DriftConsumer",

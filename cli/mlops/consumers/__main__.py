@@ -14,6 +14,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 from mlops.consumers import CONSUMERS, Consumer, Context
 from mlops.consumers.runner import Runner
@@ -40,11 +41,13 @@ def main() -> int:
     asked = json.loads(sys.stdin.readline())
     name = asked["deployment"]
     journal = open_journal(journal_url(asked["journal_url"], name))
+    key = Path(asked["key_file"]).read_bytes() if asked.get("key_file") else b""
     owner = f"{socket.gethostname()}:{os.getpid()}"
     runners = []
     for consumer, options in asked["consumers"].items():
         try:
-            made: Consumer = CONSUMERS.load(consumer)(Context(name, journal, options))
+            make = CONSUMERS.load(consumer.partition(":")[0])
+            made: Consumer = make(Context(name, journal, options, key))
         except MlopsError as error:
             _LOG.error("%s: %s %s", consumer, error.message, error.hint or "")
             continue

@@ -55,11 +55,13 @@ class Context:
         deployment: Name of the deployment.
         journal: For questions beyond the batch.
         options: What the user wrote for it.
+        key: The deployment's key, which request ids and hashes are made with; empty without one.
     """
 
     deployment: str
     journal: Journal
     options: Mapping[str, Any]
+    key: bytes = b""
 
 
 class Consumer(Protocol):
@@ -72,6 +74,8 @@ class Consumer(Protocol):
             `end` for what comes from now on.
         looks_only: Optional. Whether it takes no events, but looks at the journal now and then:
             none are read for it, and its batches are empty.
+        at_once: Optional. Most decisions, and most outcomes, of a batch.
+        wait_s: Optional. How long events may wait until a batch is full, seconds.
     """
 
     start: ClassVar[Literal["beginning", "end"]]

@@ -53,6 +53,9 @@ class Runner:
         self._quiet_until = 0.0
         self._known: Progress | None = None
         self._renew_at = 0.0
+        self._limit: int = getattr(consumer, "at_once", LIMIT)
+        self._wait_s: float = getattr(consumer, "wait_s", 0.0)
+        self._waits_since = 0.0
 
     def run(self) -> None:
         """Go on until `stop`."""
@@ -86,14 +89,25 @@ class Runner:
         end = self._journal.end()
         # To read what nobody looks at would take as long as to store it did.
         after = end if getattr(self._consumer, "looks_only", False) else known.offset
-        decisions = self._journal.decisions(after.decisions, end.decisions, LIMIT)
-        outcomes, upto = self._journal.outcomes(after.outcomes, end.outcomes, LIMIT)
+        if self._wait_s and self._may_wait(after, end):
+            return _POLL_S
+        decisions = self._journal.decisions(after.decisions, end.decisions, self._limit)
+        outcomes, upto = self._journal.outcomes(after.outcomes, end.outcomes, self._limit)
         batch = Batch(decisions, outcomes)
         offset = Offset(int(decisions.seqs[-1]) if len(decisions) else after.decisions, upto)
         if not batch and self._clock() < self._quiet_until and offset == known.offset:
             return _POLL_S
         self._quiet_until = self._clock() + HEARTBEAT_S
         return self._give(batch, known, offset)
+
+    def _may_wait(self, after: Offset, end: Offset) -> bool:
+        """Whether a batch is not full yet, and its first event has not waited long enough."""
+        if end == after:
+            self._waits_since = 0.0
+            return False
+        self._waits_since = self._waits_since or self._clock()
+        most = max(end.decisions - after.decisions, end.outcomes - after.outcomes)
+        return most < self._limit and self._clock() < self._waits_since + self._wait_s
 
     def _claim(self) -> Progress | None:
         """Return how far the consumer is; ask the journal only when its lease gets old."""
@@ -115,8 +129,10 @@ class Runner:
             self._store(replace(known, failed=known.failed + 1, fault=fault[:_MAX_FAULT]))
             return self._longer()
         self._pause_s = _FIRST_PAUSE_S
+        self._waits_since = 0.0
         self._store(_after(known, consumed.offset or offset, consumed))
-        full = len(batch.decisions) >= LIMIT or len(batch.outcomes) >= LIMIT or consumed.behind
+        full = len(batch.decisions) >= self._limit or len(batch.outcomes) >= self._limit
+        full = full or consumed.behind
         return 0.0 if full else _POLL_S
 
     def _store(self, progress: Progress) -> None:

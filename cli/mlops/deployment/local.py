@@ -18,6 +18,7 @@ from types import FrameType
 from mlops.deployment.access import access_of, tls_of
 from mlops.deployment.admin_client import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
+from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.runtime_files import (
     Places,
     is_alive,
@@ -193,6 +194,7 @@ def make_launch(
         runtimes=str(runtimes_of(settings.home).folder),
         access=access,
         tls=tls,
+        sinks=log_sinks(settings),
     )
 
 

@@ -12,6 +12,7 @@ from mlops.deployment.isolation import isolate
 from mlops.deployment.ledgers import is_others, newest, open_ledger, unchanged
 from mlops.deployment.local import check_answers, check_port, running, serve, settled
 from mlops.deployment.local_address import check_same_address
+from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.lost_state import check_nothing_lost
 from mlops.deployment.plan import Plan, make_plan
 from mlops.deployment.recording import recorded
@@ -92,6 +93,7 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
     check_same_address(settings, state)
     if state is None and not is_alive(where):
         check_port(settings, where)
+        log_sinks(settings)
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()
     not_on_cluster(ledger, spec.name, live)

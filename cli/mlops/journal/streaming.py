@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
@@ -27,6 +28,7 @@ from sqlalchemy.exc import DBAPIError
 from mlops.errors import RemoteError
 from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.feature_tables import FeatureTable, feature_table, old_tables
+from mlops.journal.features import KeptRows, old_form
 from mlops.journal.inserting import table_name
 from mlops.journal.reading import observations_query
 from mlops.journal.records import Observation, Offset
@@ -97,6 +99,14 @@ class Decisions:
         number = float(self.predictions[position])
         text = self._prediction_texts[position]
         return predictions_of(None if number != number else number, text)
+
+    def kept(self, position: int) -> KeptRows | None:
+        """Read the features of one request; None where none were kept."""
+        text, key = self._features[position], self._columns_ids[position]
+        if text is None:
+            return None
+        document = orjson.loads(text)
+        return old_form(document) if key is None else KeptRows(self._names[key], document)
 
     def features(self) -> list[FeatureTable]:
         """Read the features that were kept, one table for all requests with the same columns."""

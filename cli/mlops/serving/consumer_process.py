@@ -21,6 +21,7 @@ from mlops.errors import RemoteError
 from mlops.journal.base import Journal
 from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.records import Progress, Reading
+from mlops.spec.request_log import sink_to_dict
 from mlops.spec.server import Launch
 
 _LOG = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class ConsumerProcess:
         deployment: Name of the deployment.
         journal_url: Where its journal is, or where to find out.
         consumers: Name to options; without any nothing runs.
+        key_file: File with the deployment's key.
 
     Attributes:
         progress: How far each is, as it was some seconds ago.
@@ -53,11 +55,13 @@ class ConsumerProcess:
         deployment: str,
         journal_url: str,
         consumers: Mapping[str, Mapping[str, Any]],
+        key_file: str = "",
     ) -> None:
         self._journal = journal
         self._asked = {
             "deployment": deployment,
             "journal_url": journal_url,
+            "key_file": key_file,
             "consumers": {name: dict(options) for name, options in consumers.items()},
         }
         self.progress: list[Progress] = []
@@ -139,6 +143,7 @@ def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
     # They find the files of the models by what the server says of itself.
     options = {"state_file": launch.state_file, "season": launch.season}
     found |= {name: dict(options) for name in launch.watch}
+    found.update({sink.consumer: sink_to_dict(sink) for sink in launch.sinks})
     if launch.journal_max_mb:
         found["journal-size"] = {"max_mb": launch.journal_max_mb}
     return found

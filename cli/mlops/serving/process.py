@@ -108,7 +108,7 @@ class Process:
         self._same_rows = SameRows(self.plane)
         self._watch = Watch(self.plane, self._metrics)
         self._consumers = ConsumerProcess(
-            self._journal, launch.name, launch.journal_url, consumers_of(launch)
+            self._journal, launch.name, launch.journal_url, consumers_of(launch), launch.key_file
         )
         self._metrics.consumers = self._consumers
         self._consuming: asyncio.Task[None] | None = None

@@ -239,6 +239,20 @@ def _margins(raw: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - a TOM
     return margins
 
 
+def _tables(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML value or text
+    """Read tables by name, each as JSON; what is in them is for whom they are for."""
+    if isinstance(raw, tuple):
+        return raw
+    try:
+        tables = json.loads(raw) if isinstance(raw, str) else raw
+        found = tuple((str(name), json.dumps(table)) for name, table in tables.items())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError("must be a table of tables") from None
+    if not all(isinstance(table, Mapping) for table in tables.values()):
+        raise ValueError("must be a table of tables")
+    return found
+
+
 def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     """Hold a reward to the names there are. The table is found by name, as it lies above here."""
     text = _text(raw)
@@ -256,6 +270,7 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "reward": _reward,
     "costs": _costs,
     "margins": _margins,
+    "tables": _tables,
     "source": _source,
     "place": _place,
     "int": _whole,

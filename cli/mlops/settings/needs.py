@@ -31,6 +31,9 @@ from mlops.settings.schema import (
     TrainingSettings,
     WatchSettings,
 )
+from mlops.settings.schema import (
+    LogSettings as LogSinkSettings,
+)
 
 
 class StoreSettings(Protocol):
@@ -105,7 +108,16 @@ class DeploymentSettings(StoreSettings, Protocol):
         ...
 
 
-class RolloutSettings(DeploymentSettings, Protocol):
+class LogSettings(StoreSettings, Protocol):
+    """Where the request log goes; beside what `StoreSettings` has."""
+
+    @property
+    def log(self) -> LogSinkSettings:
+        """Its sinks."""
+        ...
+
+
+class RolloutSettings(DeploymentSettings, LogSettings, Protocol):
     """What a new revision is made of, beside what `DeploymentSettings` has."""
 
     @property

@@ -129,6 +129,17 @@ class JournalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """Where a copy of requests, answers and outcomes goes."""
+
+    sinks: tuple[tuple[str, str], ...] = setting(
+        (),
+        "tables `[log.sinks.NAME]` with `kind`, `to` and more, see docs/request-log.md",
+        form="tables",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class WatchSettings:
     """What is watched beside a server of this machine, by reading its journal."""
 
@@ -343,6 +354,7 @@ class Settings:
     training: TrainingSettings
     cache: CacheSettings
     journal: JournalSettings
+    log: LogSettings
     watch: WatchSettings
     deploy: DeploySettings
     auth: AuthSettings
@@ -391,6 +403,7 @@ SECTIONS: Mapping[str, type[Any]] = {
     "training": TrainingSettings,
     "cache": CacheSettings,
     "journal": JournalSettings,
+    "log": LogSettings,
     "watch": WatchSettings,
     "deploy": DeploySettings,
     "auth": AuthSettings,

@@ -20,6 +20,7 @@ from typing import Any
 from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.spec.access import Access, Tls, issuer_from_dict
 from mlops.spec.deployment import Revision, from_dict, to_dict
+from mlops.spec.request_log import LogSink, sink_from_dict, sink_to_dict
 
 #: Addresses that only this machine can reach.
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -85,6 +86,7 @@ class Launch:
         runtimes: Folder of the runtimes that were chosen before; empty to choose at each start.
         access: Who is let in, beside whoever sends the token.
         tls: Files for TLS, for HTTP and gRPC; None for none.
+        sinks: Where its request log goes.
     """
 
     name: str
@@ -113,6 +115,7 @@ class Launch:
     runtimes: str = ""
     access: Access = _NOBODY_ELSE
     tls: Tls | None = None
+    sinks: tuple[LogSink, ...] = ()
 
     @property
     def url(self) -> str:
@@ -366,7 +369,8 @@ def state_from_dict(document: Mapping[str, Any], name: str) -> ServerState:
 
 
 def _launch_to_dict(launch: Launch) -> dict[str, Any]:
-    return {**asdict(launch), "served": served_to_dict(launch.served)}
+    sinks = [sink_to_dict(sink) for sink in launch.sinks]
+    return {**asdict(launch), "served": served_to_dict(launch.served), "sinks": sinks}
 
 
 def _launch_from_dict(document: dict[str, Any]) -> Launch:
@@ -383,6 +387,7 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
             "watch": tuple(document.get("watch", ())),
             "access": _access(document.get("access", {})),
             "tls": Tls(**document["tls"]) if document.get("tls") else None,
+            "sinks": tuple(sink_from_dict(sink) for sink in document.get("sinks", ())),
         }
     )
 

@@ -31,6 +31,7 @@ from mlops.registry.tracking_probe import Tracking, ask_tracking, is_server
 from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
 from mlops.settings.secrets import without_credentials
+from mlops.sinks import SINKS
 from mlops.spec.wire import WIRES
 from mlops.training.environments import MANAGERS
 from mlops.training.runner.factory import BACKENDS
@@ -145,8 +146,8 @@ def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
 def _extensions() -> str:
     """Look at what other packages add, see `docs/extensions.md`."""
     families: Sequence[Plugins[Any]] = (
-        BACKENDS, CLIENT_CODECS, CODECS, CONSUMERS, MANAGERS, POLICIES, REWARDS, RUNTIMES, STORES,
-        TARGETS, WIRES,
+        BACKENDS, CLIENT_CODECS, CODECS, CONSUMERS, MANAGERS, POLICIES, REWARDS, RUNTIMES, SINKS,
+        STORES, TARGETS, WIRES,
     )  # fmt: skip
     added = [(family, each) for family in families for each in family.added()]
     faults = [each for _, each in added if each.fault]

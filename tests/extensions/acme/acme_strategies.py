@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 
 from mlops.protocols.base import Payload, Prediction
 from mlops.protocols.clients.base import as_table
+from mlops.sinks import Event, Option, Refused, SinkKind, SinkPlace
 from mlops.spec.wire import Wire
 from mlops.training.environments import Environment
 from mlops.training.runner import Bench, Runner
@@ -44,6 +45,30 @@ class Client:
 
 
 CLIENT = Client()
+
+
+class Paper:
+    """Writes the id of each event on a line."""
+
+    def __init__(self, place: SinkPlace) -> None:
+        self._file = Path(place.to)
+        self._mark = place.options["mark"]
+
+    def send(self, events: Sequence[Event]) -> list[Refused]:
+        with self._file.open("a") as file:
+            file.writelines(f"{self._mark} {event.id}\n" for event in events)
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+PAPER = SinkKind(
+    title="paper",
+    example="/var/log/paper",
+    make=Paper,
+    options={"mark": Option("-", "before each line")},
+)
 
 
 @contextmanager

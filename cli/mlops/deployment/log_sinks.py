@@ -1,0 +1,65 @@
+"""The request log's sinks, as the settings name them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from mlops.errors import InvalidInputError
+from mlops.registry.stores import access_for, parse_location
+from mlops.settings.needs import LogSettings
+from mlops.sinks import SINKS, SinkPlace, checked_sinks
+from mlops.spec.request_log import LogSink, sink_from
+
+
+def log_sinks(settings: LogSettings) -> tuple[LogSink, ...]:
+    """Return the sinks of `[log.sinks]`, checked.
+
+    A store is reached as `[artifacts]` says, unless the sink says otherwise; a folder is one of the
+    project.
+
+    Raises:
+        InvalidInputError: Everything that is wrong with them.
+    """
+    sinks, faults = [], []
+    for name, table in settings.log.sinks:
+        try:
+            (sink,) = checked_sinks([sink_from(name, json.loads(table))])
+            _look_up_secrets(sink)
+            sinks.append(sink)
+        except InvalidInputError as error:
+            text = error.message
+            faults.append(text if "[log." in text else f"[log.sinks.{name}]: {text}")
+    if faults:
+        raise InvalidInputError("\n".join(faults), hint="docs/request-log.md has an example each.")
+    return tuple(_placed(sink, settings) for sink in sinks)
+
+
+def _look_up_secrets(sink: LogSink) -> None:
+    """Find out now whether what the sink's options refer to is there; the server sees the same."""
+    place = SinkPlace("", sink.name, sink.to, sink.options)
+    for name, option in SINKS.load(sink.kind).options.items():
+        if option.secret:
+            place.secret(name)
+        elif isinstance(option.default, dict):
+            place.table(name)
+
+
+def _placed(sink: LogSink, settings: LogSettings) -> LogSink:
+    """Return a sink that does not depend on where a process runs, or on `[artifacts]`."""
+    if not {"endpoint_url", "region", "credentials"} <= sink.options.keys():
+        return sink
+    location = parse_location(sink.to)
+    if location.scheme == "file":
+        return replace(sink, to=str((settings.project_dir / Path(sink.to)).resolve()))
+    access = access_for(location.scheme, settings)
+    known = {
+        "endpoint_url": access.endpoint,
+        "region": access.region,
+        "credentials": ""
+        if access.source == "default"
+        else f"{access.source}:{access.name}".rstrip(":"),
+    }
+    own = {name: value for name, value in sink.options.items() if value}
+    return replace(sink, options={**sink.options, **known, **own})

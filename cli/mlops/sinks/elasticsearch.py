@@ -1,0 +1,162 @@
+"""Elasticsearch and OpenSearch, by `_bulk`, which both have.
+
+Each event is created once under its own id, so that one that comes again changes nothing (409). An
+answer of 200 may still say of some events that they failed: those that the cluster was too busy for
+are sent again alone.
+
+https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from mlops.errors import RemoteError
+from mlops.sinks.base import Event, Option, Refused, SinkKind, SinkPlace
+from mlops.sinks.http import Poster, fault_of_url, verdict
+
+_MAX_BYTES = 8 * 1024 * 1024
+_TRIES, _FIRST_PAUSE_S = 4, 0.2
+_TOO_LARGE = 413
+_EXISTS = 409
+_LATER = frozenset({429, 502, 503, 504})
+_REFUSED = 400
+
+
+class Elasticsearch:
+    """Creates a document for each event.
+
+    Args:
+        place: Where to.
+        sleep: Waits so many seconds.
+
+    Raises:
+        InvalidInputError: A secret is not where an option says.
+    """
+
+    def __init__(self, place: SinkPlace, sleep: Callable[[float], None] = time.sleep) -> None:
+        options = place.options
+        headers = place.table("headers")
+        if key := place.secret("api_key"):
+            headers["Authorization"] = f"ApiKey {key}"
+        elif password := place.secret("password"):
+            headers["Authorization"] = _basic(options["user"], password)
+        self._sleep = sleep
+        self._index = {
+            kind: place.named(options["index"], kind=f"{kind}s") for kind in ("request", "outcome")
+        }
+        self._poster = Poster(
+            f"{place.to.rstrip('/')}/_bulk",
+            headers,
+            connections=1,
+            timeout_s=options["timeout_s"],
+            ca=options["ca"],
+        )
+
+    def send(self, events: Sequence[Event]) -> list[Refused]:
+        """See `Sink.send`."""
+        refused = []
+        some: list[tuple[Event, bytes]] = []
+        size = 0
+        for event in events:
+            lines = self._lines(event)
+            if some and size + len(lines) > _MAX_BYTES:
+                refused += self._create(some)
+                some, size = [], 0
+            some.append((event, lines))
+            size += len(lines)
+        return refused + self._create(some)
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._poster.close()
+
+    def _lines(self, event: Event) -> bytes:
+        action = {"create": {"_index": self._index[event.kind], "_id": event.id}}
+        document = {"@timestamp": event.time, **event.document()}
+        return orjson.dumps(action) + b"\n" + orjson.dumps(document) + b"\n"
+
+    def _create(self, waiting: list[tuple[Event, bytes]]) -> list[Refused]:
+        """Create documents; what the cluster is too busy for comes again, after a pause."""
+        refused: list[Refused] = []
+        fault = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                self._sleep(_FIRST_PAUSE_S * 2**attempt)
+            again = []
+            items, too_large = self._post(waiting)
+            if too_large:
+                if len(waiting) == 1:
+                    return [Refused(waiting[0][0].id, "413: it is too large")]
+                half = len(waiting) // 2
+                return self._create(waiting[:half]) + self._create(waiting[half:])
+            for (event, lines), item in zip(waiting, items, strict=True):
+                status = item["status"]
+                if status < 300 or status == _EXISTS:
+                    continue
+                fault = f"{status}: {_reason(item)}"
+                if status == _REFUSED:
+                    refused.append(Refused(event.id, fault))
+                elif status in _LATER:
+                    again.append((event, lines))
+                else:
+                    raise RemoteError(f"{self._poster.url}: {fault}")
+            waiting = again
+            if not waiting:
+                return refused
+        raise RemoteError(f"{self._poster.url}: {len(waiting)} events, {fault}")
+
+    def _post(self, some: Sequence[tuple[Event, bytes]]) -> tuple[list[dict[str, Any]], bool]:
+        """Return what became of each event, and whether they were too large to be read."""
+        body = b"".join(lines for _, lines in some)
+        (answer,) = self._poster.post([(body, {"content-type": "application/x-ndjson"})])
+        if answer.status == _TOO_LARGE:
+            return [], True
+        if reason := verdict(answer, self._poster.url):
+            # The request as a whole, so no event is to blame.
+            raise RemoteError(f"{self._poster.url} answered {reason}")
+        try:
+            items = [item["create"] for item in orjson.loads(answer.body)["items"]]
+        except (KeyError, TypeError, ValueError) as error:
+            raise RemoteError(f"{self._poster.url} does not answer as `_bulk` does.") from error
+        if len(items) != len(some):
+            raise RemoteError(f"{self._poster.url} answered about {len(items)} of {len(some)}.")
+        return items, False
+
+
+def _reason(item: dict[str, Any]) -> str:
+    error = item.get("error") or {}
+    if not isinstance(error, dict):
+        return str(error)
+    cause = (error.get("caused_by") or {}).get("reason", "")
+    # The reason repeats the value that was refused, which may be anybody's.
+    return f"{error.get('type', '')} {error.get('reason', '')} {cause}".strip()[:200]
+
+
+def _basic(user: str, password: str) -> str:
+    import base64
+
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+KIND = SinkKind(
+    title="Elasticsearch or OpenSearch",
+    example="https://search:9200",
+    make=Elasticsearch,
+    options={
+        "index": Option(
+            "mlops-{deployment}-{kind}", "index, or data stream; `{kind}` is requests or outcomes"
+        ),
+        "user": Option("", "for `password`"),
+        "password": Option("", "where the password is", secret=True),
+        "api_key": Option("", "where the encoded API key is", secret=True),
+        "headers": Option({}, "sent along; credentials as `env:VARIABLE` or `file:PATH`"),
+        "timeout_s": Option(30.0, "seconds that an answer may take"),
+        "ca": Option("", "file with the authorities of the server's certificate"),
+    },
+    fault_of=fault_of_url,
+)

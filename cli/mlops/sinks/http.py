@@ -1,0 +1,147 @@
+"""Posting many bodies to one server, on connections that stay open."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+from mlops.errors import RemoteError
+
+if TYPE_CHECKING:
+    import aiohttp
+
+#: Of an answer that is shown to people.
+_SHOWN = 200
+# The server may take the same again later.
+_LATER = frozenset({408, 425, 429})
+# Nobody may send, or it is the wrong address: this is for a person to see to.
+_SETTINGS = frozenset({401, 403, 404, 405, 407})
+
+
+class Answer(NamedTuple):
+    """What a server answered."""
+
+    status: int
+    body: bytes
+
+
+class Poster:
+    """Posts to one server. Used by one thread, which has no event loop of its own.
+
+    Args:
+        url: Where to.
+        headers: Sent with everything; credentials among them are shown to nobody.
+        connections: Most at once.
+        timeout_s: For one answer, seconds.
+        ca: File with the authorities of the server's certificate; empty for those of the system.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        *,
+        connections: int,
+        timeout_s: float,
+        ca: str = "",
+    ) -> None:
+        self.url = url
+        self._headers = dict(headers)
+        self._connections = connections
+        self._timeout_s = timeout_s
+        self._context = ssl.create_default_context(cafile=ca) if ca else None
+        self._loop = asyncio.new_event_loop()
+        self._session: aiohttp.ClientSession | None = None
+
+    def post(self, bodies: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[Answer]:
+        """Post bodies with their headers; return the answers in their order.
+
+        Raises:
+            RemoteError: A body was not answered; some others may have arrived.
+        """
+        return self._loop.run_until_complete(self._post_all(bodies))
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._session is not None:
+            self._loop.run_until_complete(self._session.close())
+        self._loop.close()
+
+    async def _post_all(self, bodies: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[Answer]:
+        session = self._session = self._session or self._open()
+        answers: list[Answer | None] = [None] * len(bodies)
+        waiting = iter(enumerate(bodies))
+        several = min(self._connections, len(bodies))
+        workers = [self._work(session, waiting, answers) for _ in range(several)]
+        done = await asyncio.gather(*workers, return_exceptions=True)
+        for fault in done:
+            if isinstance(fault, BaseException):
+                raise fault
+        return [answer for answer in answers if answer is not None]
+
+    async def _work(
+        self,
+        session: aiohttp.ClientSession,
+        waiting: Iterator[tuple[int, tuple[bytes, Mapping[str, str]]]],
+        answers: list[Answer | None],
+    ) -> None:
+        import aiohttp
+
+        for index, (body, headers) in waiting:
+            try:
+                async with session.post(self.url, data=body, headers=headers) as response:
+                    answers[index] = Answer(response.status, await response.read())
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                # The others would wait as long for nothing.
+                for _ in waiting:
+                    pass
+                raise RemoteError(f"{self.url} does not answer: {_reason(error)}.") from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        import aiohttp
+
+        connector = aiohttp.TCPConnector(
+            limit=self._connections, ssl=self._context or True, ttl_dns_cache=30
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=self._timeout_s),
+            skip_auto_headers=("Accept-Encoding",),
+        )
+
+
+def verdict(answer: Answer, url: str) -> str:
+    """Return why a server will never take what it was sent; empty if it took it.
+
+    Raises:
+        RemoteError: It does not take it now, or not from us.
+    """
+    status = answer.status
+    if 200 <= status < 300:
+        return ""
+    said = answer.body[:_SHOWN].decode("utf-8", "replace").strip()
+    reason = f"{status}{f': {said}' if said else ''}"
+    if status in _SETTINGS or status in _LATER or not 400 <= status < 500:
+        raise RemoteError(f"{url} answered {reason}")
+    return reason
+
+
+def fault_of_url(to: str) -> str:
+    """Say what is wrong with the URL of a sink."""
+    try:
+        parts = urlsplit(to)
+    except ValueError as error:
+        return f"`to` is no URL: {error}"
+    if "@" in parts.netloc:
+        return "`to` holds credentials; name them by `headers` or `password`"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return f"`to` must be a URL, http://… or https://…, not `{to}`"
+    return ""
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,155 @@
+"""Parquet files in a folder or an artifact store, by the hour.
+
+    TO/DEPLOYMENT/requests/hour=2026-11-29T12/000000000001-000000005000.parquet
+    TO/DEPLOYMENT/outcomes/hour=2026-11-29T12/…
+
+A file appears whole or not at all, and is named by the first and the last event in it. After a
+crash the events that were not acknowledged come again: whatever a file of the hour holds of those,
+or of later ones, was left by the attempt that failed, and is replaced. So no event is in two files
+for long, unless two senders run at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mlops.errors import NotFoundError
+from mlops.registry.stores import STORES, Access, Store, parse_location
+from mlops.registry.stores.access import split_source
+from mlops.settings.secrets import SecretError, without_secret_parts
+from mlops.sinks.base import Event, Option, Refused, SinkKind, SinkPlace, rfc3339
+from mlops.sinks.parquet_schema import Columns
+
+_SCHEMA = "_schema.json"
+_SUFFIX = ".parquet"
+#: Rows that are in memory at once.
+_GROUP = 5_000
+
+
+class Parquet:
+    """Writes files.
+
+    Args:
+        place: Where to.
+
+    Raises:
+        NotAllowedError: There are no credentials where the options say.
+    """
+
+    def __init__(self, place: SinkPlace) -> None:
+        location = parse_location(place.to)
+        options = place.options
+        source, name = split_source(options["credentials"])
+        access = Access(location.scheme, options["endpoint_url"], options["region"], source, name)
+        self._store: Store = STORES.load(location.scheme)(location, access)
+        self._base = place.deployment
+        self._columns: Columns | None = None
+        # Hours whose leftovers were looked at; later ones can have none.
+        self._cleared: set[str] = set()
+
+    def send(self, events: Sequence[Event]) -> list[Refused]:
+        """See `Sink.send`."""
+        requests = [event for event in events if event.kind == "request"]
+        if requests:
+            self._learn(requests)
+        by_hour: dict[str, list[Event]] = {}
+        for event in events:
+            folder = f"{self._base}/{event.kind}s/hour={rfc3339(event.time_ms)[:13]}"
+            by_hour.setdefault(folder, []).append(event)
+        try:
+            for folder, some in by_hour.items():
+                self._write(folder, some)
+        except Exception:
+            # What was written of them is left over for the next attempt.
+            self._cleared.clear()
+            raise
+        return []
+
+    def close(self) -> None:
+        """See `Sink.close`."""
+        self._store.close()
+
+    def _learn(self, requests: Iterable[Event]) -> None:
+        """Have a column for each feature, before a file has it."""
+        if self._columns is None:
+            self._columns = self._known()
+        if self._columns.grow(requests):
+            with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
+                path = Path(folder, _SCHEMA)
+                path.write_text(self._columns.to_json(), encoding="utf-8")
+                self._store.put(path, f"{self._base}/requests/{_SCHEMA}")
+
+    def _known(self) -> Columns:
+        with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
+            path = Path(folder, _SCHEMA)
+            try:
+                self._store.get(f"{self._base}/requests/{_SCHEMA}", path)
+            except NotFoundError:
+                return Columns({})
+            return Columns.from_json(path.read_text(encoding="utf-8"))
+
+    def _write(self, folder: str, events: Sequence[Event]) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        first, last = events[0].seq, max(event.seq for event in events)
+        left = self._left_over(folder, first)
+        columns = self._columns or Columns({})
+        schema = columns.arrow(events[0].kind)
+        lines = (line for event in events for line in columns.lines(event))
+        name = f"{first:012}-{last:012}{_SUFFIX}"
+        with tempfile.TemporaryDirectory(prefix="mlops-log-") as drafts:
+            path = Path(drafts, name)
+            with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+                while some := list(itertools.islice(lines, _GROUP)):
+                    writer.write_table(pa.Table.from_pylist(some, schema=schema))
+            self._store.put(path, f"{folder}/{name}")
+        for key in left:
+            if key != f"{folder}/{name}":
+                self._store.delete(key)
+
+    def _left_over(self, folder: str, first: int) -> list[str]:
+        """Return files of an attempt that failed: they begin with what is sent again."""
+        if folder in self._cleared:
+            return []
+        if len(self._cleared) > 100:
+            self._cleared.clear()
+        self._cleared.add(folder)
+        return [
+            file.key
+            for file in self._store.files(f"{folder}/")
+            if file.key.endswith(_SUFFIX) and _first(file.key) >= first
+        ]
+
+
+def _first(key: str) -> int:
+    number = key.rpartition("/")[2].partition("-")[0]
+    return int(number) if number.isdecimal() else -1
+
+
+def _fault_of(to: str) -> str:
+    try:
+        without_secret_parts(to)
+    except SecretError as error:
+        return f"`to` {error}"
+    scheme = parse_location(to).scheme
+    return "" if scheme in STORES else f"`{scheme}` is no store that is known"
+
+
+KIND = SinkKind(
+    title="Parquet in a folder or an artifact store",
+    example="s3://bucket/log",
+    make=Parquet,
+    options={
+        "endpoint_url": Option("", "of the store's server, as MinIO's; empty: as [artifacts]"),
+        "region": Option("", "of the bucket; empty: as [artifacts]"),
+        "credentials": Option("", "where they are, as in [artifacts]; empty: as there"),
+        "wait_s": Option(300.0, "seconds after which a file is written though it is small"),
+    },
+    fault_of=_fault_of,
+    at_once=20_000,
+    wait_s=300.0,
+)
