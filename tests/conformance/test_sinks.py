@@ -143,10 +143,11 @@ def _kafka(request: pytest.FixtureRequest, stack: ExitStack) -> Place:
         reader.close()
         return [(name, row) for name, (_, row) in sorted(found.items(), key=lambda e: e[1][0])]
 
+    def start() -> None:
+        running.enter_context(kafka.running())
+
     table = {"kind": "kafka", "to": kafka.brokers, "timeout_s": 15}
-    return Place(
-        table, running.close, lambda: running.enter_context(kafka.running()) and None, requests
-    )
+    return Place(table, running.close, start, requests)
 
 
 def _files(request: pytest.FixtureRequest, _: ExitStack) -> Place:
@@ -294,8 +295,11 @@ def test_a_sink_gets_everything_once_whatever_happens(log: Log) -> None:
     assert log.progress.failed
     assert log.progress.fault
     log.place.start()
-    log.now += 120
-    log.run(runner)
+    for _ in range(5):
+        log.now += 120
+        log.run(runner)
+        if not log.progress.fault:
+            break
     assert [row["alcohol"] for _, row in log.place.requests()] == [9.0 + n for n in range(9)]
     assert (log.progress.sent, log.progress.lag_events, log.progress.fault) == (15, 0, "")
 

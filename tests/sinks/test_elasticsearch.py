@@ -62,7 +62,7 @@ def test_a_cluster_that_stays_busy_is_left_alone_for_a_while(served: Served) -> 
     bulk, url = served
 
     class Busy(set[str]):
-        def discard(self, _: str) -> None:
+        def discard(self, _: object, /) -> None:
             pass
 
     bulk.busy = Busy({"b"})

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mlops.deployment.pruning import Pruned
     from mlops.workflows.journal_export import Exported
+    from mlops.workflows.log_export import LogExported
     from mlops.workflows.voiding import Voided
 
 app = App(help="Journal of decisions and outcomes: export, prune.", no_args_is_help=True)
@@ -73,16 +74,34 @@ def export(
         Literal["csv", "json", "parquet"] | None,
         typer.Option("--format", help="Form; by default as FILE ends.", show_default="csv"),
     ] = None,
+    sink: Annotated[
+        str,
+        typer.Option(
+            metavar="SINK", help="Send everything to a sink of [log] instead.", show_default=False
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Write decisions joined with their outcomes as a table, one line per row of a request.
+
+    To a folder, as `log/` or `s3://bucket/log`, it writes Parquet by the hour, as a sink does.
 
     For example `mlops journal export --out wine.parquet`.
     """
     from mlops.commands.progress import CountProgress
     from mlops.settings import load_settings
     from mlops.workflows.journal_export import export_journal
+    from mlops.workflows.log_export import export_log, is_folder
 
+    if sink and (form or out != "-"):
+        raise UsageError("`--sink` says where to write and how.", hint="leave `--out` out")
+    if sink or is_folder(out):
+        if form not in (None, "parquet"):
+            raise UsageError(f"A folder gets Parquet, not {form}.", hint="name a file")
+        with CountProgress("events") as progress:
+            sent = export_log(load_settings(), name, sink, out, progress.update)
+        show(plain(sent), as_json=as_json, render=lambda out: _render_log(out, sent))
+        return
     if as_json and out == "-":
         raise UsageError("`--json` and the table both want stdout.", hint="`--out FILE`")
     with CountProgress("lines") as progress:
@@ -137,6 +156,18 @@ def _render_void(out: Console, found: Voided) -> None:
             f"{moment(each.time_ms)}  revision {each.revision}  {each.outcomes:,} outcomes  "
             f"by {escape(each.by)}: {escape(each.reason)}"
         )
+
+
+def _render_log(out: Console, sent: LogExported) -> None:
+    from rich.markup import escape
+
+    left = f", {sent.dropped:,} left out" if sent.dropped else ""
+    out.print(
+        f"[bold]{sent.name}[/]: {sent.requests:,} requests and {sent.outcomes:,} outcomes{left}"
+    )
+    out.print(escape(sent.to), soft_wrap=True)
+    if sent.warning:
+        out.print(f"[yellow]note: {escape(sent.warning)}[/]")
 
 
 def _render_export(out: Console, found: Exported) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from mlops.journal.base import Journal
 from mlops.journal.records import Observation, Offset
@@ -78,7 +78,10 @@ class Consumer(Protocol):
         wait_s: Optional. How long events may wait until a batch is full, seconds.
     """
 
-    start: ClassVar[Literal["beginning", "end"]]
+    @property
+    def start(self) -> Literal["beginning", "end"]:
+        """See above; a class has it, too."""
+        ...
 
     def consume(self, batch: Batch) -> Consumed:
         """Take a batch; it returns once the batch is where it belongs.

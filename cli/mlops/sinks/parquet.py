@@ -4,14 +4,15 @@
     TO/DEPLOYMENT/outcomes/hour=2026-11-29T12/…
 
 A file appears whole or not at all, and is named by the first and the last event in it. After a
-crash the events that were not acknowledged come again: whatever a file of the hour holds of those,
-or of later ones, was left by the attempt that failed, and is replaced. So no event is in two files
-for long, unless two senders run at once.
+crash the events that were not acknowledged come again: a file of the hour with nothing but events
+that are sent again was left by the attempt that failed, and is replaced. So no event stays in two
+files, unless two senders run at once.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from mlops.sinks.parquet_schema import Columns
 
 _SCHEMA = "_schema.json"
 _SUFFIX = ".parquet"
+_NAME = re.compile(r"/(\d+)-(\d+)\.parquet$")
 #: Rows that are in memory at once.
 _GROUP = 5_000
 
@@ -96,7 +98,7 @@ class Parquet:
         import pyarrow.parquet as pq
 
         first, last = events[0].seq, max(event.seq for event in events)
-        left = self._left_over(folder, first)
+        left = self._left_over(folder, first, last)
         columns = self._columns or Columns({})
         schema = columns.arrow(events[0].kind)
         lines = (line for event in events for line in columns.lines(event))
@@ -111,8 +113,8 @@ class Parquet:
             if key != f"{folder}/{name}":
                 self._store.delete(key)
 
-    def _left_over(self, folder: str, first: int) -> list[str]:
-        """Return files of an attempt that failed: they begin with what is sent again."""
+    def _left_over(self, folder: str, first: int, last: int) -> list[str]:
+        """Return files of an attempt that failed: what is sent again has all that is in them."""
         if folder in self._cleared:
             return []
         if len(self._cleared) > 100:
@@ -121,13 +123,14 @@ class Parquet:
         return [
             file.key
             for file in self._store.files(f"{folder}/")
-            if file.key.endswith(_SUFFIX) and _first(file.key) >= first
+            if first <= min(_range(file.key)) and max(_range(file.key)) <= last
         ]
 
 
-def _first(key: str) -> int:
-    number = key.rpartition("/")[2].partition("-")[0]
-    return int(number) if number.isdecimal() else -1
+def _range(key: str) -> tuple[int, int]:
+    """Return the first and the last event of a file; of one that is not ours, what never is."""
+    match = _NAME.search(key)
+    return (int(match[1]), int(match[2])) if match else (-1, -1)
 
 
 def _fault_of(to: str) -> str:

@@ -1,0 +1,113 @@
+"""`mlops journal export` to a sink of the request log: all that the journal holds, at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mlops.consumers.base import Batch, Context
+from mlops.consumers.request_log import RequestLog
+from mlops.deployment.journals import open_journal
+from mlops.deployment.log_sinks import log_sinks
+from mlops.deployment.runtime_files import pick_name, places, read_server_state
+from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
+from mlops.settings import Settings
+from mlops.spec.request_log import LogSink, sink_to_dict
+
+
+@dataclass(frozen=True, slots=True)
+class LogExported:
+    """What was sent.
+
+    Attributes:
+        name: Name of the deployment.
+        to: Where to.
+        requests: How many requests were read.
+        outcomes: How many outcomes.
+        dropped: Events that the sink was not to get, or refused.
+        warning: What it refused, and why; empty if nothing.
+    """
+
+    name: str
+    to: str
+    requests: int
+    outcomes: int
+    dropped: int
+    warning: str
+
+
+def is_folder(out: str) -> bool:
+    """Whether an output is a folder, here or in a store, and not a file.
+
+    >>> is_folder("log/"), is_folder("s3://bucket/log"), is_folder("wine.csv"), is_folder("-")
+    (True, True, False, False)
+    """
+    return out.endswith("/") or len(urlsplit(out).scheme) > 1 or Path(out).is_dir()
+
+
+def export_log(
+    settings: Settings,
+    name: str | None,
+    sink: str,
+    out: str,
+    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> LogExported:
+    """Send everything in the journal of a deployment to a sink.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        sink: Name of a sink of `[log]`; empty for Parquet in `out`.
+        out: A folder, here or in a store.
+        on_progress: Called with the events read and their number.
+
+    Raises:
+        NotFoundError: There is no such deployment, or it has answered no request yet.
+        UsageError: There is no such sink.
+        RemoteError: The sink does not take them.
+    """
+    picked = pick_name(settings, name)
+    spec = _sink(settings, sink, out)
+    where = places(settings, picked)
+    journal = open_journal(settings, picked, read_server_state(where))
+    key = where.key.read_bytes() if where.key.exists() else b""
+    try:
+        end = journal.end()
+        if not end.decisions:
+            raise NotFoundError(
+                f"`{picked}` has answered no request yet.", hint=f"`mlops predict {picked} …`"
+            )
+        log = RequestLog(Context(picked, journal, sink_to_dict(spec), key))
+        requests = outcomes = dropped = after = seen = 0
+        warning = ""
+        try:
+            while after < end.decisions or seen < end.outcomes:
+                decisions = journal.decisions(after, end.decisions, log.at_once)
+                some, seen = journal.outcomes(seen, end.outcomes, log.at_once)
+                after = int(decisions.seqs[-1]) if len(decisions) else end.decisions
+                consumed = log.consume(Batch(decisions, some))
+                requests, outcomes = requests + len(decisions), outcomes + len(some)
+                dropped, warning = dropped + consumed.dropped, consumed.warning
+                on_progress(after + seen, end.decisions + end.outcomes)
+        finally:
+            log.close()
+    finally:
+        journal.close()
+    return LogExported(picked, spec.to, requests, outcomes, dropped, warning)
+
+
+def _sink(settings: Settings, name: str, out: str) -> LogSink:
+    if not name:
+        table = json.dumps({"kind": "parquet", "to": out})
+        log = dataclasses.replace(settings.log, sinks=(("export", table),))
+        (spec,) = log_sinks(dataclasses.replace(settings, log=log))
+        return spec
+    known = {sink.name: sink for sink in log_sinks(settings)}
+    if name not in known:
+        hint = did_you_mean(name, known) or (f"Use {one_of(list(known))}." if known else "")
+        raise UsageError(f"[log] has no sink called `{name}`.", hint=hint or "docs/request-log.md")
+    return known[name]
