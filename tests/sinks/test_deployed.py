@@ -49,7 +49,7 @@ def test_a_server_sends_its_log(wine_shop: Shop) -> None:
         )
         return found
 
-    wait_until(lambda: line("watcher").get("fault") and line("lake").get("sent") == 6)
+    wait_until(lambda: bool(line("watcher").get("fault")) and line("lake").get("sent") == 6)
     assert "503" in str(line("watcher")["fault"])
     assert line("watcher")["lag_events"] == 6
     # The other sink, and the callers, know nothing of it.
