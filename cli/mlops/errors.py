@@ -139,7 +139,7 @@ def of_system(error: Exception) -> MlopsError | None:
         return _of_disk(reason) if error.errno in _OF_DISKS else None
     return InvalidInputError(
         f"`{os.fsdecode(error.filename)}` cannot be used: {reason[:1].lower()}{reason[1:]}.",
-        hint="Use a folder that you may write, on a disk with space; `mlops doctor` looks at it."
+        hint="Use a folder that you may write, on a disk with space; `mlops doctor` checks it."
         if error.errno != errno.EMFILE
         else "Raise the limit of open files: `ulimit -n`.",
         reason="file",

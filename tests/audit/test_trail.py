@@ -146,7 +146,7 @@ def test_a_chain_written_again_is_told_by_mlflow(trail: Trail) -> None:
     moved = [Head(own, h.place, h.seq, h.hash, h.where) for h in heads]
     found = check(trail, *moved)
     assert [fault.seq for fault in found.faults] == [2, _N]
-    assert "written again" in found.faults[0].message
+    assert "rewritten" in found.faults[0].message
 
 
 def test_what_another_project_wrote_is_not_missed_here(trail: Trail) -> None:

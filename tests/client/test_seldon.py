@@ -124,7 +124,7 @@ def test_a_stream_of_kept_answers(
         assert caught.value.message.startswith("Line 2: ")
         assert says in caught.value.message
         # Seldon forgets nothing and remembers nothing: what was sent counts again.
-        assert "go on from line 2" in (caught.value.hint or "")
+        assert "continue from line 2" in (caught.value.hint or "")
 
 
 def test_who_interrupts_a_stream_is_told_where_it_was() -> None:
@@ -142,7 +142,9 @@ def test_who_interrupts_a_stream_is_told_where_it_was() -> None:
     with pytest.raises(KeyboardInterrupt):
         send_saved(bench, lines, lambda _: None)
     (told,) = said
-    assert told.startswith("2 sent before count, and would count again: go on from line 3, which ")
+    assert told.startswith(
+        "2 sent before count, and would count twice: continue from line 3, which "
+    )
 
 
 @pytest.mark.parametrize(

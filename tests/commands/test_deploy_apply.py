@@ -423,5 +423,5 @@ def test_two_at_once(cluster_shop: Shop, namespace: Namespace) -> None:
     from mlops.deployment.clusters.deploy import apply_prepared
     from mlops.errors import ConflictError
 
-    with pytest.raises(ConflictError, match="deployed revision 2 meanwhile"):
+    with pytest.raises(ConflictError, match="deployed revision 2 in the meantime"):
         apply_prepared(settings, cluster, prepared, Intent("deploy", spec))

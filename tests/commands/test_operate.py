@@ -135,7 +135,7 @@ def _nothing_is_replaced_silently(shop: Shop) -> None:
     journal = shop.folder / ".mlops" / "journal" / "wine.db"
     again = ("deploy", "--model", "wine/1", "--dry-run", "--json")
     for lost, option, follows in (
-        (shop.where.key, "--new-key", "refused as forged"),
+        (shop.where.key, "--new-key", "refused as invalid"),
         (journal, "--new-journal", "All evidence"),
     ):
         aside = lost.with_suffix(".aside")

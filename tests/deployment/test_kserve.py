@@ -102,7 +102,7 @@ def test_mlserver_cannot_load_what_a_current_mlflow_logs() -> None:
 
 def test_a_canary_in_standard_mode_waits_for_the_version_that_routes_it() -> None:
     message, hint = refusal(spec(0.9, 0.1), split="canary", version="0.20")
-    assert "no route of its sends them traffic before 0.21" in message
+    assert "its routes send them no traffic before 0.21" in message
     assert "`--traffic-by graph`" in hint
     assert (
         "ignores `canaryTrafficPercent`"

@@ -337,7 +337,7 @@ def test_an_image_nobody_knows_is_taken_at_its_word() -> None:
         options("seldon", cluster_model_server="mlserver", cluster_image="me/mlserver:1"),
         details={"modelA": COLUMNS},
     )
-    assert "taken at its word" in " ".join(rendered(ab(), given).notes)
+    assert "used as named" in " ".join(rendered(ab(), given).notes)
 
 
 # Notes
@@ -606,7 +606,7 @@ def test_a_refusal_comes_before_anything_is_written(cli: Cli, tmp_path: Path) ->
         ),
         (("--router",), "`--router` does not go with `--target local`"),
         (("--target", "kubernetes", "--router"), "does not go with `--target kubernetes`"),
-        (("--target", "kserve", "--router", "--traffic-by", "graph"), "our server splits"),
+        (("--target", "kserve", "--router", "--traffic-by", "graph"), "the server splits"),
         (("--target", "sledon"), "no target called `sledon`"),
         (("--target", "seldon", "--port", "80"), "`--port` goes with `--target local` only"),
         (("--target", "seldon", "--foreground"), "`--foreground` goes with `--target local` only"),

@@ -104,7 +104,7 @@ def test_a_store_that_stops_in_the_middle_of_a_push(
     with pytest.raises(RemoteError):
         push(settings, str(model), uri, show=stop)
     own_minio.server.start()
-    with pytest.raises(NotFoundError, match="is not whole"):
+    with pytest.raises(NotFoundError, match="is incomplete"):
         fetch(settings, uri)
     resumed = push(settings, str(model), uri)
     assert resumed.change == "resume"
@@ -123,9 +123,9 @@ def test_a_push_that_is_killed(
     be_in(monkeypatch, server.environ)
     uri = f"{scheme}://{server.bucket()}/model"
     kill_at(_PUSH, str(model), uri, done=1, folder=settings.project_dir)
-    with pytest.raises(NotFoundError, match="is not whole"):
+    with pytest.raises(NotFoundError, match="is incomplete"):
         fetch(settings, uri)
-    with pytest.raises(NotFoundError, match="is not whole"):
+    with pytest.raises(NotFoundError, match="is incomplete"):
         pull(settings, uri, settings.project_dir / "pulled")
     assert push(settings, str(model), uri).change == "resume"
     assert read_content(fetch(settings, uri)) == read_content(model)

@@ -47,9 +47,9 @@ def test_a_sticky_ramp_names_no_winner(tmp_path: Path, seed: int, redraw: bool) 
     ("situation", "gate", "text"),
     [
         (situations.hard_rows_fail, "failures", "fail or are refused"),
-        (situations.pleased_answer_more, "feedback", "Those who answer are not all"),
-        (situations.positives_only, "feedback", "Those who answer are not all"),
-        (situations.retries, "feedback", "Those who answer are not all"),
+        (situations.pleased_answer_more, "feedback", "not a random sample"),
+        (situations.positives_only, "feedback", "not a random sample"),
+        (situations.retries, "feedback", "not a random sample"),
     ],
 )
 def test_a_verdict_about_some_is_withheld(

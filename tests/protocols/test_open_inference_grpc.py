@@ -173,7 +173,7 @@ def test_elements_stand_in_the_field_of_their_datatype(datatype: str) -> None:
     other = "int64_contents" if FIELDS[datatype] != "int64_contents" else "fp32_contents"
     message = one(datatype, **{other: [1, 0]})
     assert refused(message) == (
-        f"Input 'x': {datatype} stands in `{FIELDS[datatype]}`, not in `{other}`."
+        f"Input 'x': {datatype} belongs in `{FIELDS[datatype]}`, not in `{other}`."
     )
     assert "It has 0 elements" in refused(one(datatype))
 

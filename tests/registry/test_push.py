@@ -108,7 +108,7 @@ def test_files_that_no_push_brought_are_not_overwritten(
     model = make_model()
     with opened(corner) as store:
         store.put(model / "empty", "empty")
-    with pytest.raises(ConflictError, match="no push brought"):
+    with pytest.raises(ConflictError, match="no push created"):
         push(corner.settings, str(model), corner.uri)
     assert push(corner.settings, str(model), corner.uri, force=True).transferred == 2
 

@@ -214,7 +214,7 @@ def test_a_folder_that_others_may_write_is_not_used(
     load_model(old, known=known)
     known.folder.chmod(0o770)
     assert not _is_cached(load_model(old, known=known))
-    assert "is not this user's alone" in caplog.text
+    assert "is accessible to other users" in caplog.text
 
 
 def test_where_nothing_can_be_written_models_load_all_the_same(old: Path, tmp_path: Path) -> None:

@@ -249,7 +249,7 @@ def test_a_server_of_the_network_lets_nobody_in_by_default(
     models: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     launch = replace(make_launch(tmp_path, served(models)), host="0.0.0.0")
-    with pytest.raises(InvalidInputError, match="nobody would have to authenticate") as refused:
+    with pytest.raises(InvalidInputError, match="callers would not authenticate") as refused:
         open_gate(launch)
     assert "--insecure-no-auth" in (refused.value.hint or "")
     assert not open_gate(replace(launch, access=Access(unprotected=True))).required
@@ -261,7 +261,7 @@ def test_a_server_of_the_network_lets_nobody_in_by_default(
     # The program itself says so too, and ends.
     server = Server(launch, tmp_path)
     assert server.process.wait(60) == 3
-    assert "nobody would have to authenticate" in server.log
+    assert "callers would not authenticate" in server.log
     server.kill()
     caplog.set_level(logging.ERROR)
 

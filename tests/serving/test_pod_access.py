@@ -33,7 +33,7 @@ def _gate(folder: Path, options: RenderOptions) -> Gate:
 
 def test_a_pod_that_would_let_everybody_in_does_not_start(tmp_path: Path) -> None:
     plain = RenderOptions()
-    with pytest.raises(InvalidInputError, match="nobody would have to authenticate"):
+    with pytest.raises(InvalidInputError, match="callers would not authenticate"):
         _gate(tmp_path, plain)
     open_to_all = KubernetesSettings(insecure_no_auth=True)
     assert not _gate(tmp_path, replace(plain, kubernetes=open_to_all)).required

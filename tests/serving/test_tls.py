@@ -151,7 +151,7 @@ def test_a_renewed_certificate_is_shown_to_who_connects(
         assert last.serial in serials
         assert last.predict() == 200
         assert _call_grpc(launch.grpc_port, authority)[0] == "OK"
-        assert "the certificate from before goes on" in server.log
+        assert "the previous certificate stays in use" in server.log
         last.close()
         for each in old:
             each.close()

@@ -102,7 +102,7 @@ def test_the_table_of_a_pyproject_counts_too(tmp_path: Path) -> None:
         ("[parameters.alpha]\n\nmin = 3\nmax = 2", 4, "must not be below `min`, 3, not `2`"),
         ("[parameters.alpha]\nmin = true", 2, "`min` of parameter `alpha` must be a number"),
         ('[parameters.alpha]\ntype = "path"', 2, "but the MLproject says `float`"),
-        ("[parameters.net]\nmin = 3", 2, "means nothing for type `string`"),
+        ("[parameters.net]\nmin = 3", 2, "has no meaning for type `string`"),
         ("[parameters.net]\nchoices = []", 2, "must be a list of values"),
         ('[parameters.net]\ntype = "choice"', 1, "`choices` of parameter `net` must be a list"),
         ('[parameters.fast]\ntype = "bool"\nflag = "fast"', 3, "must be an option"),
@@ -130,7 +130,7 @@ def test_faults_of_the_toml_have_file_and_line(
         ("default: 3}", "default: x}", 6, "error", "default of parameter `depth` must be a number"),
         ("default: 3}", "defualt: 3}", 6, "warning", "Did you mean `default`?"),
         ("    command:", "    comand:", 11, "error", "Did you mean `command`?"),
-        ("seed: string", "alpha: string", 10, "error", "`alpha` stands here for the second time"),
+        ("seed: string", "alpha: string", 10, "error", "`alpha` is given here for the second time"),
     ],
 )
 def test_faults_of_the_mlproject_have_file_and_line(

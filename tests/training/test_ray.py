@@ -153,7 +153,7 @@ def test_a_store_that_nodes_do_not_see_is_refused_before_anything_runs(
     (folder / "t.csv").touch()
     words = ("train", "-P", "table=t.csv", "--ray-address", "ray://head:10001")
     assert cli(folder, *words, "--backend", "ray") == 3
-    assert "whose nodes do not see our files" in capsys.readouterr().err
+    assert "whose nodes do not see files of this machine" in capsys.readouterr().err
     client = open_registry(load_settings(folder, environ={}))
     assert [e.name for e in client.search_experiments()] == ["Default"]
     assert cli(folder, *words, "--backend", "spark") == 2

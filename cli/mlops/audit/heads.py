@@ -50,7 +50,7 @@ def anchor(ledger: Ledger, known: Known, new: Sequence[Entry]) -> None:
     lost = [h for h in heads if h.seq > known.seq or known.hashes[h.seq - 1] != h.hash]
     if lost:
         _LOG.warning(
-            "the audit trail does not hold what %s knows of it: `mlops audit verify` tells more",
+            "the audit trail does not match what %s knows of it; run `mlops audit verify`",
             lost[0].where,
         )
         return

@@ -174,7 +174,7 @@ def _read(path: Path, lines: list[bytes]) -> Iterator[Entry]:
         except ValueError as error:
             raise InvalidInputError(
                 f"`{path}` is damaged: in entry {number}, {error}.",
-                hint="`mlops audit verify` says what still holds. Keep the file as evidence, and "
+                hint="`mlops audit verify` shows what is valid. Keep the file as evidence, and "
                 "put a copy from a backup in its place.",
             ) from None
 

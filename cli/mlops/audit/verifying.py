@@ -93,7 +93,7 @@ def chain(lines: Sequence[bytes]) -> tuple[list[Entry], Fault | None]:
             return entries, Fault(number, f"it does not follow entry {number - 1}")
         trail = entry.document.get("trail") if trail is None else trail
         if entry.document.get("trail") != trail:
-            return entries, Fault(number, "it is of another trail")
+            return entries, Fault(number, "it belongs to another trail")
         entries.append(entry)
         previous = entry.hash
     if lines and lines[-1]:
@@ -122,7 +122,7 @@ def compare(entries: Sequence[Entry], heads: Sequence[Head], place: str) -> list
             told = f"{head.where} knows {head.seq} entries: {missing} are missing at the end"
             faults.append(Fault(len(entries) + 1, told))
         elif entries[head.seq - 1].hash != head.hash:
-            told = f"{head.where} knows another hash of it: the trail was written again"
+            told = f"{head.where} knows another hash of it: the trail was rewritten"
             faults.append(Fault(head.seq, told))
     return sorted(set(faults), key=lambda fault: (fault.seq, fault.message))
 

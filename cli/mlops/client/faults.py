@@ -101,7 +101,7 @@ def no_json(answer: Answer) -> RemoteError:
     if answer.is_page:
         return RemoteError(
             f"{answer.url} answered {_detail(answer)}, not JSON.",
-            hint="A proxy or a login page stands in front of it; `--token` or `--header` get past.",
+            hint="A proxy or login page is in front of it: use `--token` or `--header`.",
         )
     return RemoteError(f"{answer.url} answered something that is not JSON: {answer.text[:80]!r}.")
 
@@ -110,12 +110,12 @@ def no_answer(url: str, error: Exception, timeout_s: float, *, here: bool) -> Re
     """Return the error for a request without an answer."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return RemoteError(
-            f"{url} shows a certificate that is not trusted: {error.verify_message}.",
-            hint="Name the file with its authority: `--ca-file FILE`.",
+            f"{url} presents a certificate that is not trusted: {error.verify_message}.",
+            hint="Name the file with its CA certificate: `--ca-file FILE`.",
         )
     if isinstance(error, ssl.SSLError):
         return RemoteError(
-            f"{url} speaks no TLS: {error.reason or error}.",
+            f"{url} does not use TLS: {error.reason or error}.",
             hint="Is it `http://`?",
         )
     if isinstance(error, TimeoutError):
@@ -150,12 +150,12 @@ def _detail(answer: Answer) -> str:
 
 
 def _redirected(answer: Answer) -> RemoteError:
-    # What follows `?` may be a login's state, which is nobody else's business.
+    # What follows `?` may be the state of a login, which is confidential.
     target = without_credentials(re.split("[?#]", answer.headers.get("location", ""))[0])
     return RemoteError(
-        f"{answer.url} sends callers elsewhere ({answer.status}): to `{target}`.",
-        hint="If that is the deployment write its URL; redirects are not followed, since rows and "
-        "token would go there too. If it is a login page, send what it wants with `--header`.",
+        f"{answer.url} redirects callers ({answer.status}) to `{target}`.",
+        hint="If that is the deployment, use its URL; redirects are not followed, since rows and "
+        "token would go there too. If it is a login page, send what it asks for with `--header`.",
     )
 
 
@@ -164,7 +164,7 @@ def _credentials(answer: Answer) -> str:
     if answer.here or answer.status == http.HTTPStatus.UNAUTHORIZED:
         return f"{give}; one that was given is not valid there."
     return (
-        f"{give}, or ask who runs the gateway: it may know this caller and refuse it still, as "
+        f"{give}, or ask the gateway's operator: it may know this caller and still refuse it, as "
         "Istio's AuthorizationPolicy does."
     )
 
@@ -199,5 +199,5 @@ def _right_path(answer: Answer, detail: str) -> str | None:
         return f"A SeldonDeployment is at `{root}/seldon/NAMESPACE/NAME`, not under `{prefix}`."
     return (
         f"Behind Istio or Ambassador a SeldonDeployment is at `{root}/seldon/NAMESPACE/NAME`; a "
-        "gateway that tells hosts apart wants `--header Host=NAME.example.com`."
+        "gateway that routes by host needs `--header Host=NAME.example.com`."
     )

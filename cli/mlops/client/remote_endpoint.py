@@ -192,7 +192,7 @@ def _named(answer: Answer, url: str, otherwise: str) -> str:
 def _token(text: str) -> str:
     if text and not is_reference(text):
         raise UsageError(
-            "A token has no place on a command line: others see it, and the shell keeps it.",
+            "A token must not be on a command line: other users see it, and the shell keeps it.",
             hint="`--token env:VARIABLE` or `--token file:PATH` names where it is.",
         )
     return _one_line(look_up(text), "authorization") if text else ""

@@ -82,7 +82,7 @@ def _at(error: MlopsError, number: int, sent: int) -> MlopsError:
 
 
 def _go_on(number: int, sent: int) -> str:
-    return f"{sent} sent before count, and would count again: go on from line {number}"
+    return f"{sent} sent before count, and would count twice: continue from line {number}"
 
 
 def _object(line: bytes) -> Any:  # noqa: ANN401 - a JSON value

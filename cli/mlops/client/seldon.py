@@ -157,7 +157,7 @@ class SeldonDesk:
         if leaf and self._answered_by not in ("", leaf):
             raise ConflictError(
                 f"`{self._answered_by}` and `{leaf}` answer here, and no router of Seldon's chose "
-                "between them: the gateway splits traffic between predictors, and would draw anew "
+                "between them: the gateway splits traffic between predictors, and would draw again "
                 "for this reward.",
                 hint=_INSTEAD,
             )

@@ -169,7 +169,7 @@ def connect(kubeconfig: str = "", context: str = "", namespace: str = "") -> Clu
         import kubernetes  # noqa: F401 - the extra, before anything else is looked at
     except ModuleNotFoundError as error:
         raise InvalidInputError(
-            f"To speak to a cluster needs `{error.name}`, which is not installed.",
+            f"Connecting to a cluster needs `{error.name}`, which is not installed.",
             hint="pip install 'mlops-loop[kubernetes]'",
         ) from error
     paths = _paths(kubeconfig)
@@ -252,7 +252,7 @@ def _from_within(namespace: str) -> Cluster:
         load_incluster_config(configuration)
     except (ConfigException, OSError) as error:
         raise InvalidInputError(
-            f"This pod has no service account to speak to its cluster with: {error}.",
+            f"This pod has no service account to authenticate to its cluster: {error}.",
             hint="`automountServiceAccountToken: true`, or name a kubeconfig.",
         ) from error
     own = _POD / "namespace"

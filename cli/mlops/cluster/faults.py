@@ -124,7 +124,7 @@ def refusal(code: int, status: Mapping[str, Any], server: str, context: str) -> 
         return _conflict(message, details)
     if code in _BUSY and not message.startswith(_UNKNOWN_FIELD):
         return RemoteError(
-            f"The cluster at `{server}` cannot do it now: {message}.", hint="Try again."
+            f"The cluster at `{server}` cannot do this now: {message}.", hint="Try again."
         )
     return InvalidInputError(f"The cluster refused it: {message}")
 

@@ -191,5 +191,5 @@ def remove(cluster: Cluster, ref: ObjectRef, timeout_s: float) -> None:
     while (live := get(cluster, ref)) is not None:
         if time.monotonic() > deadline:
             waits = ", ".join(live["metadata"].get("finalizers") or []) or "its owner"
-            raise RemoteError(f"{ref} was deleted and does not go: it waits for {waits}.")
+            raise RemoteError(f"{ref} was deleted and is still there: it waits for {waits}.")
         time.sleep(_POLL_S[0])

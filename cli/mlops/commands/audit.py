@@ -182,7 +182,7 @@ def _render_replay(out: Console, found: Replay) -> None:
         checked = ", the same now" if answer.content == answer.content_then else ""
         out.print(f"  [dim]files of the model {escape(answer.content_then)}{checked}[/]")
     elif answer.content:
-        out.print("  [yellow]what the files of the model were then was not written down[/]")
+        out.print("  [yellow]the digest of the model at that time was not recorded[/]")
     if choice.how:
         share = f"propensity {choice.propensity:.6g}" if choice.propensity else "forced"
         out.print(f"  [dim]{share}, policy epoch {choice.epoch}[/]")

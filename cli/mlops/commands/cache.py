@@ -116,7 +116,7 @@ def _render_removed(
     for model in removed.models:
         out.print(f"[red]-[/] {_short(model)}  {in_bytes(model.size)}")
     for part in removed.parts:
-        out.print(f"[red]-[/] a download that was broken off  [dim]{part.name}[/]")
+        out.print(f"[red]-[/] an interrupted download  [dim]{part.name}[/]")
     for each in runtimes:
         out.print(f"[red]-[/] runtime {each.runtime}  {in_bytes(each.size)}  [dim]{each.key}[/]")
     says = "would be freed" if dry_run else "freed"

@@ -75,8 +75,8 @@ def stay_with(result: object, *, foreground: bool) -> None:
         name = state.launch.name
         note(
             f"[yellow]note:[/] `{name}` runs in the background already (process {state.pid}), so "
-            f"there is nothing to stay for.\n`mlops logs --follow {name}` shows what it says; to "
-            f"have it here, `mlops stop {name}` first."
+            f"`--foreground` has no effect.\n`mlops logs --follow {name}` shows its log; to run "
+            f"it here, `mlops stop {name}` first."
         )
 
 

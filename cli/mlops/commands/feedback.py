@@ -163,7 +163,7 @@ def feedback(
     terms = SeldonTerms(shift, one_model)
     if there is None and (response or terms != SeldonTerms()):
         raise UsageError(
-            "`--response`, `--shift` and `--one-model` are for Seldon v1, which is elsewhere.",
+            "`--response`, `--shift` and `--one-model` are for Seldon v1, behind a URL.",
             hint="`--url http://HOST/seldon/NAMESPACE/NAME`",
         )
     if response and there:

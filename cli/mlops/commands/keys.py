@@ -138,7 +138,7 @@ def _render_created(out: Console, made: Created) -> None:
         f"{f', until {moment(key.expires_ms)}' if key.expires_ms else ''}"
     )
     if made.secret:
-        note("Callers send it as `Authorization: Bearer KEY`. It is shown this once:")
+        note("Callers send it as `Authorization: Bearer KEY`. It is shown only once:")
         out.print(made.secret, markup=False, soft_wrap=True, highlight=False)
     if made.first:
         note(

@@ -59,7 +59,7 @@ def _render(out: Console, found: Lineage) -> None:
         f"{escape(profile.data)}"
         if profile is not None
         else "[dim]no reference profile: a summary of the training data, to compare live requests "
-        "with. A script has one made with mlflow.log_input(…)[/]"
+        "with. A script creates one with mlflow.log_input(…)[/]"
     )
     _add_deployments(tree, found.deployments)
     # Wrapped also in a pipe, where a tree would be cut off.

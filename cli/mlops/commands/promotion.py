@@ -48,7 +48,7 @@ def promote(
         str,
         typer.Option(
             metavar="REASON",
-            help="Promote --arm against the verdict; says why.",
+            help="Promote --arm against the verdict; give the reason.",
             show_default=False,
         ),
     ] = "",
@@ -56,8 +56,8 @@ def promote(
         bool,
         typer.Option(
             "--auto",
-            help="Act on the verdict and on nothing else: where it is not to promote, change "
-            "nothing, say why, and exit as `mlops report --exit-code`.",
+            help="Act on the verdict only: if it does not say to promote, change "
+            "nothing, print why, and exit as `mlops report --exit-code`.",
         ),
     ] = False,
     url: Url = "",

@@ -108,7 +108,7 @@ def report(
     asked = paired or html or alpha is not None or baseline or worth or whole or segments
     if there and asked:
         raise UsageError(
-            "Its server reports as it was told to: `--url` goes with none of `--paired`, `--html`, "
+            "The server reports with its own settings: `--url` excludes `--paired`, `--html`, "
             "`--alpha`, `--baseline`, `--worth`, `--segments` and `--all`.",
             hint=f"The page is at {url.rstrip('/')}/report." if html else None,
         )

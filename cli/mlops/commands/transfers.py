@@ -21,7 +21,7 @@ _PUSHED = {
     "create": "is now at",
     "resume": "is now at",
     "replace": "is now at",
-    "mend": "is whole again at",
+    "mend": "is repaired at",
     "nothing": "is at",
 }
 
@@ -35,7 +35,7 @@ def push(
             autocompletion=completion.refs,
         ),
     ],
-    uri: Annotated[str, typer.Argument(metavar="URI", help="Where to: s3://…, gs://…, or a path.")],
+    uri: Annotated[str, typer.Argument(metavar="URI", help="Target: s3://…, gs://…, or a path.")],
     force: Annotated[
         bool, typer.Option("--force", help="Replace another model that is there.")
     ] = False,
@@ -76,7 +76,7 @@ def pull(
     ],
     folder: Annotated[
         Path | None,
-        typer.Argument(metavar="DIR", help="Where to.", show_default="named after the model"),
+        typer.Argument(metavar="DIR", help="Target folder.", show_default="named after the model"),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace another model that is there.")

@@ -185,7 +185,7 @@ class FilesTarget(ABC):
 
     def _only_files(self) -> NoReturn:
         raise UsageError(
-            f"`{self.name}` only renders files; what becomes of them is not known here.",
+            f"`{self.name}` only renders files; what happens to them is not known here.",
             hint="Use the platform's own tools.",
         )
 
@@ -241,7 +241,7 @@ def gather(
     """
     settings = target.settings
     check_choices(settings, target.name)
-    say("Looking the models up")
+    say("Looking up the models")
     spec, notes = make_fetchable(settings, request)
     target.check(spec, options)
     say("Reading signatures")

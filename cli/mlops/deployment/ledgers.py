@@ -89,6 +89,6 @@ def unchanged(ledger: Ledger, newest: int, spec: DeploymentSpec) -> None:
     lines = "\n".join(difference(entry.intent.spec, spec))
     does = "is deploying" if entry.state == "pending" else "deployed"
     raise ConflictError(
-        f"{entry.author} {does} revision {now} meanwhile. Yours against theirs:\n{lines}",
+        f"{entry.author} {does} revision {now} in the meantime. Yours against theirs:\n{lines}",
         hint="Run it again to overwrite their change.",
     )

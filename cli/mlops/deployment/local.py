@@ -78,7 +78,7 @@ def settled(where: Places) -> ServerState | None:
         check_readable(where)
         if time.monotonic() > deadline:
             raise RemoteError(
-                f"The server of `{where.name}` is starting or stopping, and does not get done.",
+                f"The server of `{where.name}` is starting or stopping, and does not finish.",
                 hint=f"`mlops logs {where.name}`",
             )
         time.sleep(_POLL_S)
@@ -263,7 +263,7 @@ def _check_free(
         first = f"`mlops stop {other}`" if other else "Stop that program"
         free = _free_port(host, port, family)
         raise ConflictError(
-            f"Port {port} on {host}, which `{where.name}` is to have, is taken by {by}.",
+            f"Port {port} on {host}, which `{where.name}` should use, is taken by {by}.",
             hint=f"{first}, or add `{option} {free}`: callers then need the new URL.",
         ) from error
 
@@ -277,7 +277,7 @@ def check_answers(state: ServerState) -> None:
     if not answers(state.launch.socket):
         name = state.launch.name
         raise RemoteError(
-            f"The server of `{name}` (process {state.pid}) lives, and does not answer.",
+            f"The server of `{name}` (process {state.pid}) is running, and does not answer.",
             hint=f"Try again, or `kill -9 {state.pid}` and `mlops start {name}`: feedback that was "
             "acknowledged is safe.",
         )

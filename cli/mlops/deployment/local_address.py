@@ -35,8 +35,8 @@ def check_same_address(settings: DeploymentSettings, state: ServerState | None) 
     workers, own = settings.deploy.workers, state.launch.workers
     if settings.origins["deploy.workers"] == "command line" and workers != own:
         raise ConflictError(
-            f"`{state.launch.name}` runs with {own} worker{'s' * (own > 1)}; how many there are "
-            "is settled when it starts.",
+            f"`{state.launch.name}` runs with {own} worker{'s' * (own > 1)}; their number "
+            "is fixed when it starts.",
             hint=f"`mlops stop {state.launch.name}` first, or leave `--workers` out.",
         )
 

@@ -177,7 +177,7 @@ def _check_runs(where: Places, intent: Intent) -> None:
     if "ramp" in (intent.evidence or {}) and settled(where) is None:
         raise ConflictError(
             f"`{where.name}` was stopped in the meantime, and a ramp does not start it.",
-            hint=f"`mlops start {where.name}`, and the ramp goes on.",
+            hint=f"`mlops start {where.name}`, and the ramp continues.",
         )
 
 

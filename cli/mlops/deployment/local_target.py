@@ -82,7 +82,7 @@ class Local:
 
         if _watched(settings):
             check_watching(settings)
-        talk.say("Looking the models up")
+        talk.say("Looking up the models")
         spec, notes = settle_reward(_pinned(settings, make_spec(settings, wanted)))
         spec = replace(spec, paired=_is_pairable(settings, spec))
         prepared = prepare(settings, spec, dry_run=how.dry_run)
@@ -222,8 +222,8 @@ def _sums(spec: DeploymentSpec) -> tuple[str, ...]:
     if spec.attribution.repeated != "sum":
         return ()
     text = (
-        "Outcomes of one row add up: send each with an `outcome_id`, since one without that equals "
-        "the one before is taken for a duplicate of it."
+        "Outcomes of one row add up: send each with an `outcome_id`, since one without "
+        "that equals the one before is counted as its duplicate."
     )
     return (text,)
 

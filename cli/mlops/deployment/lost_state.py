@@ -35,8 +35,8 @@ def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bo
     if not settings.deploy.new_key and not where.key.exists():
         raise InvalidInputError(
             f"The key of `{where.name}`, `{where.key}`, is gone. Without it, feedback for all "
-            "earlier predictions is refused as forged.",
-            hint=f"Put it back from a backup, or go on without: `mlops deploy --name {where.name} "
+            "earlier predictions is refused as invalid.",
+            hint=f"Put it back from a backup, or go without it: `mlops deploy --name {where.name} "
             "--new-key`.",
         )
     reference = journal_reference(settings, where.name)
@@ -55,7 +55,7 @@ def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bo
     raise InvalidInputError(
         f"The journal of `{where.name}`, {what}. All evidence of its experiments was in it, and "
         "reports would start from zero.",
-        hint=f"Put it back from a backup, or go on without: `mlops deploy --name {where.name} "
+        hint=f"Put it back from a backup, or continue without: `mlops deploy --name {where.name} "
         "--new-journal`.",
     )
 

@@ -93,7 +93,7 @@ def applies(apply: bool, only_applied: Mapping[str, object], to: str | None) -> 
         )
     if apply and to == STDOUT:
         raise UsageError(
-            "`--render -` prints manifests, and `--apply` prints what became of them.",
+            "`--render -` prints manifests, and `--apply` prints the result of applying them.",
             hint="Leave one of them out, or render to a folder.",
         )
     return apply
@@ -117,8 +117,8 @@ def of_platform(target: str, *, router: bool = False, **given: str | None) -> di
         routed = [name for name in TARGETS if platform_of(name).routed]
         raise UsageError(
             f"`--router` does not go with `--target {target}`.",
-            hint=f"There our server is the router already; {one_of(routed)} have model servers "
-            "for it to be in front of.",
+            hint="The bundled server is the router already there; it can be put in front of the "
+            f"model servers of {one_of(routed)}.",
         )
     wanted = {key: value for key, value in given.items() if value is not None}
     for key in wanted:
@@ -140,7 +140,7 @@ def check_choices(settings: DeploymentSettings, target: str) -> None:
     check_extras(settings)
     if settings.cluster.router and settings.origins.get(f"{target}.split") == "command line":
         raise UsageError(
-            "`--traffic-by` does not go with `--router`: our server splits, or the platform does.",
+            "`--traffic-by` does not go with `--router`: either the server splits or the platform.",
             hint="Leave one of them out; `router` of `[cluster]` counts as `--router`.",
         )
 

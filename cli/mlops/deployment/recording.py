@@ -94,7 +94,7 @@ def record(settings: RolloutSettings, name: str, *told: Event, ask_mlflow: bool 
     except OSError as error:
         raise MlopsError(
             f"`{trail.path}` cannot be written: {error.strerror}.",
-            hint="Free space, or mend the folder's rights.",
+            hint="Free space, or fix the folder's permissions.",
         ) from error
 
 

@@ -142,7 +142,7 @@ def pick_name(settings: DeploymentSettings, name: str | None) -> str:
         )
     names = ", ".join(f"`{each}`" for each in known)
     if not wanted:
-        raise NotFoundError("Several deployments are here.", hint=f"Name one of {names}.")
+        raise NotFoundError("There are several deployments here.", hint=f"Name one of {names}.")
     hint = did_you_mean(wanted, known) or f"Deployed here: {names}."
     raise NotFoundError(f"There is no deployment `{wanted}` here.", hint=hint)
 

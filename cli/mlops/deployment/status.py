@@ -115,7 +115,7 @@ def _unknown(where: Places) -> Status:
         feedback={},
         log=str(where.log) if where.log.exists() else "",
         warnings=(
-            f"{told}. Its server does not answer in words that this version knows."
+            f"{told}. Its server does not answer in a form that this version knows."
             if alive
             else f"{told}; `mlops deploy` writes it again.",
         ),

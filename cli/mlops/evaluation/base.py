@@ -121,8 +121,8 @@ def refusal(effective: float, least: float, weights: Weights | None) -> tuple[st
         )
         return why, cure
     if not effective:
-        why = "No decision with a reward tells what it would have earned."
-        return why, "It has to answer, or to draw arms, as the deployment has done now and then."
+        why = "No decision with a reward shows what it would have earned."
+        return why, "It has to answer, or to draw arms, as the deployment sometimes did."
     if effective < least:
         why = (
             f"The decisions weigh as much as {effective:,.0f} that the evaluated policy had drawn "

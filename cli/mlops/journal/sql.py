@@ -65,7 +65,7 @@ _DISK_FULL = "53100"
 _DEADLOCK = "40P01"
 _TRIES = 3
 _REOPEN_S = 0.5
-_LATER = "It is tried again by itself; send the feedback again later."
+_LATER = "The server retries by itself; send the feedback again later."
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -424,7 +424,7 @@ def _unavailable(error: DBAPIError) -> JournalUnavailableError:
     kind: type[JournalUnavailableError] = JournalUnavailableError
     hint = _LATER
     if _is_full(error.orig):
-        kind, hint = JournalFullError, "Free space; it is tried again by itself."
+        kind, hint = JournalFullError, "Free space; the server retries by itself."
     elif getattr(error.orig, "sqlstate", "") == _DEADLOCK:
         kind = _DeadlockError
     return kind(f"The journal could not be written: {first_line(error)}.", hint=hint)

@@ -158,7 +158,7 @@ def log_end(connection: Connection) -> Offset:
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", "") != _LOCK_TIMEOUT:
                 raise
-    raise RemoteError("The end of the journal cannot be told while its writers are this busy.")
+    raise RemoteError("The end of the journal cannot be found while its writers are this busy.")
 
 
 def read_decisions(connection: Connection, after: int, end: int, limit: int) -> Decisions:

@@ -265,12 +265,12 @@ class JournalWriter:
         try:
             self._journal.record(taken)
         except JournalUnavailableError as error:
-            _LOG.warning("journal: what shadows answered: %s", error.message)
+            _LOG.warning("journal: answers of shadows: %s", error.message)
             self._shadows.extendleft(reversed(taken))
             self._shadows_not_before = now + _RETRY_S
             return False
         except Exception:  # noqa: BLE001 - the thread must live on
-            _LOG.exception("journal: a batch of what shadows answered failed")
+            _LOG.exception("journal: a batch of answers of shadows failed")
             self.count_shed("shadow", len(taken))
         return True
 

@@ -110,7 +110,7 @@ def _failures(evidence: Evidence) -> Gate:
         found.p_value,
         f"Arms differ in how many requests fail or are refused: {shares}. The others may be the "
         "easier ones.",
-        "`mlops logs` has the reasons. Mend the arm, or say what a failure is worth: `[feedback] "
+        "`mlops logs` has the reasons. Fix the arm, or say what a failure is worth: `[feedback] "
         "failed = REWARD`.",
     )
 
@@ -140,7 +140,7 @@ def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
         "feedback",
         False,
         found.p_value,
-        f"Arms differ in how many requests have feedback: {shares}. Those who answer are not all.",
+        f"Arms differ in how many requests have feedback: {shares}. They are not a random sample.",
         "Find out why; or say how long feedback may take and what silence means: `[feedback] "
         "window` and `missing`.",
     )

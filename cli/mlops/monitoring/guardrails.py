@@ -153,7 +153,7 @@ def guardrail_gates(reports: Sequence[GuardrailReport], arm: str) -> tuple[Gate,
 
 _HINTS: dict[State, str] = {
     "passes": "",
-    "fails": "Mend the arm; or, where such a loss is acceptable, widen the margin in `[report] "
+    "fails": "Fix the arm; or, where such a loss is acceptable, widen the margin in `[report] "
     "guardrails` before the next test.",
     "open": "Let it run: the guardrail needs more requests than the reward.",
 }

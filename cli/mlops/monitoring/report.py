@@ -416,6 +416,6 @@ def _left_out(evidence: Evidence) -> list[str]:
     if evidence.before:
         notes.append(
             f"{evidence.before:,} earlier units are left out: the experiment had been ended, or "
-            "had no requests for a long time. `mlops report --all` takes them in."
+            "had no requests for a long time. `mlops report --all` includes them."
         )
     return notes

@@ -306,8 +306,8 @@ def _sure(report: Report) -> str:
     alpha = report.verdict.alpha
     text = (
         f"That holds with {per_cent(1 - alpha)} confidence at every look together: of tests "
-        f"between equals, at most {per_cent(alpha)} ever name a winner, however often somebody "
-        "looks and whenever they stop."
+        f"between equals, at most {per_cent(alpha)} ever name a winner, however often you "
+        "look and whenever you stop."
     )
     return f"{text} {report.verdict.weakest}".rstrip()
 

@@ -114,7 +114,7 @@ def _typed(contents: Message, datatype: str, shape: tuple[int, ...]) -> Array | 
         raise malformed(f"{datatype} has no typed contents; send it raw, or as FP32.")
     others = [found.name for found, _ in contents.ListFields() if found.name != field]
     if others:
-        raise malformed(f"{datatype} stands in `{field}`, not in `{others[0]}`.")
+        raise malformed(f"{datatype} belongs in `{field}`, not in `{others[0]}`.")
     elements = list(getattr(contents, field))
     check_count(elements, shape)
     if datatype == "BYTES":

@@ -82,7 +82,7 @@ def _cell(value: object, row: int) -> Cell:
         if math.isnan(value):
             return None
     elif isinstance(value, str) and len(value) > MAX_TRUTH:
-        raise malformed(f"The truth of row {row} has {len(value)} characters; {MAX_TRUTH} may be.")
+        raise malformed(f"The truth of row {row} has {len(value)} characters, above {MAX_TRUTH}.")
     elif value is None or isinstance(value, bool | int | float | str):
         return value
     raise malformed(f"The truth of row {row} must be a number, string or boolean: {shown(value)}.")

@@ -59,9 +59,9 @@ class Place:
         if self.manifest is not None and self.manifest.complete:
             return self.manifest.content
         raise NotFoundError(
-            f"The model at `{self.where}` is not whole: a push to it is under way, or was broken "
-            "off.",
-            hint="`mlops models push` again goes on where it stopped.",
+            f"The model at `{self.where}` is incomplete: a push to it is in progress, or was "
+            "interrupted.",
+            hint="`mlops models push` again resumes it.",
         )
 
     def _listing(self) -> str:

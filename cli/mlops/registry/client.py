@@ -116,7 +116,7 @@ def _other_project(folder: Path) -> str:
     """Return where a project inside this folder keeps its state, as advice."""
     stores = sorted(folder.glob("*/.mlops/mlflow.db"))
     names = ", ".join(f"`cd {shlex.quote(store.parents[1].name)}`" for store in stores)
-    return f"State lies beside a project's own file: {names}." if stores else ""
+    return f"There is state beside a project's own file: {names}." if stores else ""
 
 
 def registry_uri(settings: StoreSettings) -> str:

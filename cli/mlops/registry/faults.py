@@ -191,7 +191,7 @@ def _unreachable(text: str, uri: str) -> MlopsError:
     if re.search(r"disk is full|No space left on device|Disk quota exceeded", text):
         return InvalidInputError(
             f"The disk of `{uri}` is full.",
-            hint="Free space, then run the same command again: it goes on where it stopped.",
+            hint="Free space, then run the same command again: it continues where it stopped.",
         )
     if re.search(r"readonly database|Read-only file system", text):
         return InvalidInputError(
@@ -201,8 +201,8 @@ def _unreachable(text: str, uri: str) -> MlopsError:
     if re.search(r"disk image is malformed|file is not a database", text):
         return InvalidInputError(
             f"The database at `{uri}` is damaged.",
-            hint="Put a copy of it back, or move it away: runs and models are then forgotten, and "
-            "what is deployed goes on.",
+            hint="Put a copy of it back, or move it away: runs and models are then lost, and "
+            "deployments keep running.",
         )
     return RemoteError(
         f"MLflow at `{uri}` cannot be used: {_reason(without_credentials(text))}",

@@ -126,7 +126,7 @@ def _versions(
             raise NotFoundError(
                 error.message,
                 hint="The first of its kind has nothing to be compared with: `--allow-missing` "
-                f"lets it pass. Else: {error.hint}",
+                f"lets it pass. Otherwise: {error.hint}",
             ) from error
         return found[:1], (f"there is no `{request.against}` yet, so there is nothing to compare",)
     same = [each.label for each in found if each.source == baseline.source]

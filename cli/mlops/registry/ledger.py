@@ -393,7 +393,7 @@ class Ledger:
     def _lost(self, entry: Entry) -> ConflictError:
         does = f"was given up: {entry.error}" if entry.state == "failed" else "was replaced"
         return ConflictError(
-            f"Revision {entry.number} of `{self._name}` {does} while this command was at work.",
+            f"Revision {entry.number} of `{self._name}` {does} while this command was running.",
             hint=f"`mlops history {self._name}` shows what others did; repeat yours to replace it.",
         )
 

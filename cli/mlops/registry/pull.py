@@ -74,7 +74,7 @@ def pull(
         ConflictError: Something else lies there, and `force` is False.
         MlopsError: The model does not exist, or the store cannot be used.
     """
-    say("Looking the model up")
+    say("Looking up the model")
     version = pin(resolve_all(settings, [ref])[0], settings)
     target = (folder or Path(_name(version))).resolve()
     if dry_run:

@@ -128,14 +128,14 @@ def push(
     """
     store = open_store(uri, settings)
     try:
-        say("Looking the model up")
+        say("Looking up the model")
         (version,) = (pin(found, settings) for found in resolve_all(settings, [ref]))
         say("Fetching the model")
         with fetched([version], settings, show) as (folder,):
             started = time.monotonic()
             say("Reading its files")
             content = read_content(folder)
-            say("Looking at the place")
+            say("Looking at the destination")
             place = look(store)
             plan = make_plan(content, place, _checksums(store, content, place))
             _check(plan, place, content, force=force)
@@ -223,7 +223,7 @@ def _check(plan: PushPlan, place: Place, content: Content, *, force: bool) -> No
         return
     there = place.manifest
     if there is None:
-        what = "There are files that no push brought"
+        what = "There are files that no push created"
     else:
         what = f"{there.model or 'Another model'} ({shorten(there.content.digest)}) is"
         what = what if there.complete else f"A part of {what}"

@@ -137,7 +137,7 @@ def _refused(base: str, status: int, text: str) -> MlopsError:
         )
     if status in (401, 403):
         return NotAllowedError(
-            f"The MLflow server at `{base}` refused us ({status}).",
+            f"The MLflow server at `{base}` refused the request ({status}).",
             hint="Set `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, or "
             "`MLFLOW_TRACKING_TOKEN`.",
             reason="permission",
@@ -145,7 +145,7 @@ def _refused(base: str, status: int, text: str) -> MlopsError:
     if status in (404, 405):
         return _no_mlflow(base)
     return RemoteError(
-        f"The MLflow server at `{base}` is in trouble ({status}).",
+        f"The MLflow server at `{base}` failed ({status}).",
         hint="Its own log says why; often its database cannot be reached.",
         reason="failed",
     )

@@ -68,7 +68,7 @@ def check_trusted(
             raise ConflictError(
                 f"`{version.label}` holds {shorten(digest)} at `{pin['source']}`; it was deployed "
                 f"as {shorten(before)}.",
-                hint="Its files were replaced. Register what lies there now as a new version.",
+                hint="Its files were replaced. Register what is there now as a new version.",
             )
         learned = [{**pin, "digest": digest}] if version.name and not before else []
         if {"trusted": digest} not in known and not _is_ours(settings, version, known):

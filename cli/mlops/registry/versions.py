@@ -25,7 +25,7 @@ def check_model_name(name: str) -> None:
     if not name.strip() or re.search(r"[/:@]", name) or name.startswith(LEDGER_PREFIX):
         raise InvalidInputError(
             f"`{name}` cannot be the name of a registered model.",
-            hint=f"Leave out `/`, `:` and `@`; names that start with `{LEDGER_PREFIX}` are ours.",
+            hint=f"Leave out `/`, `:` and `@`; names starting with `{LEDGER_PREFIX}` are reserved.",
         )
 
 

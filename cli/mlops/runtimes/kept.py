@@ -165,7 +165,7 @@ class KeptRuntimes:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if _is_private(self.folder):
             return True
-        _LOG.warning("%s is not this user's alone: no choice of a runtime is kept", self.folder)
+        _LOG.warning("%s is accessible to other users: no choice of a runtime is kept", self.folder)
         return False
 
 

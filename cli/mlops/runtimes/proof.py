@@ -126,7 +126,7 @@ class Reference:
         for name in self._groups:
             for expected in self._expected(name):
                 if time.monotonic() > deadline:
-                    raise OutOfTimeError("to compare it takes too long")
+                    raise OutOfTimeError("comparing it takes too long")
                 answer = _ask(other, expected.rows)
                 difference, allowed = self._compare(name, expected, answer)
                 rows += expected.rows.n_rows
@@ -230,10 +230,10 @@ def _difference(
     ours, theirs = _columns(answer), _columns(expected)
     if ours is None or theirs is None:
         if expected != answer or type(expected) is not type(answer):
-            raise DifferentError(group, f"its answers are others ({group})")
+            raise DifferentError(group, f"its answers differ ({group})")
         return 0.0, 0.0
     if type(expected) is not type(answer) or list(ours) != list(theirs):
-        raise DifferentError(group, f"its answers are of another form ({group})")
+        raise DifferentError(group, f"its answers have another form ({group})")
     found = [_of_arrays(theirs[name], ours[name], size, group) for name in theirs]
     return max(d for d, _ in found), max(t for _, t in found)
 
@@ -248,7 +248,7 @@ def _of_arrays(expected: Any, answer: Any, size: float, group: str) -> tuple[flo
     if not tolerance:
         if not np.array_equal(answer, expected):
             n = int(np.sum(answer != expected))
-            raise DifferentError(group, f"{n} of {len(expected)} labels are others ({group})")
+            raise DifferentError(group, f"{n} of {len(expected)} labels differ ({group})")
         return 0.0, 0.0
     equal = (answer == expected) | (np.isnan(answer) & np.isnan(expected))
     if equal.all():

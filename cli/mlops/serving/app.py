@@ -154,7 +154,7 @@ class App:
         if route is None:
             await self._pages(scope, receive, send)
         elif scope["method"] != "POST":
-            await _send(send, _text_error(405, "Only POST is taken here."), _ALLOW)
+            await _send(send, _text_error(405, "Only POST is accepted here."), _ALLOW)
         else:
             await self._serve(route, grant, scope, receive, send)
 
@@ -267,7 +267,7 @@ class App:
             if media:
                 raise ProtocolError(
                     Kind.UNSUPPORTED_MEDIA,
-                    f"Content-Type: {media} is not read here; send `application/json`.",
+                    f"Content-Type: {media} is not accepted here; send `application/json`.",
                 )
             body = await read_body(receive, headers, self._room)
             if body is None:

@@ -51,8 +51,8 @@ _ADVICE = {
     "not_allowed": "feedback by client id is switched off; send the request id",
     "unknown": "no request has this client id",
     "ambiguous": "several requests have this client id; name the request id instead",
-    "no_outcome_id": "a row may have several outcomes here, so each needs an `outcome_id`, by "
-    "which one that is sent again is known",
+    "no_outcome_id": "a row may have several outcomes here, so each needs an `outcome_id`, "
+    "which identifies one that is sent again",
     "no_such_row": "the request has fewer rows",
     "conflict": "this row has another outcome, which stands; deploy with "
     '`[feedback] repeated = "last"` to let later ones correct it',

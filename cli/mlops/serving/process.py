@@ -67,7 +67,7 @@ _COLLECT_AFTER = (50_000, 20, 100)
 _SWITCH_S = 0.0005
 # `mlops stop` waits longer than this and the grace together.
 _LAST_COMMIT_S = 10.0
-_OPEN_DOOR = "Whoever reaches the port may call: it was started with `--insecure-no-auth`."
+_OPEN_DOOR = "Any client that reaches the port may call: it was started with `--insecure-no-auth`."
 
 
 class Process:

@@ -212,7 +212,7 @@ class Supervisor:
                 silent_s = time.monotonic() - worker.answered_s
                 if silent_s > _SILENT_S:
                     _LOG.error(
-                        "worker %d: killed, it said nothing for %.0f s", worker.number, silent_s
+                        "worker %d: killed, it did not respond for %.0f s", worker.number, silent_s
                     )
                     worker.kill()
 

@@ -44,7 +44,7 @@ class ServerTls:
         try:
             self._current = server_context(self._tls)
         except InvalidInputError as error:
-            _LOG.error("TLS: the certificate from before goes on: %s", error.message)
+            _LOG.error("TLS: the previous certificate stays in use: %s", error.message)
         else:
             _LOG.info("TLS: `%s` is read again", self._tls.cert)
 

@@ -60,7 +60,7 @@ class KubernetesSettings:
     journal_secret: str = setting("", "Secret whose key `url` is the journal's PostgreSQL URL")
     key_secret: str = setting("", "Secret with `request-id-key`, and `token`; empty: NAME-mlops")
     keys_secret: str = setting("", "Secret with `keys.json`, the API keys; empty: NAME-keys")
-    insecure_no_auth: bool = setting(False, "serve requests without a key to who reaches the pods")
+    insecure_no_auth: bool = setting(False, "serve requests without a key to any client")
     volume: str = setting("10Gi", "size of the volume of a SQLite journal")
     host: str = setting("", "host name for calls from outside the cluster; empty: none")
     gateway: str = setting("", "NAMESPACE/NAME of a Gateway for `host`; empty: an Ingress")

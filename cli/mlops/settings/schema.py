@@ -276,8 +276,8 @@ class FeedbackSettings:
     )
     outcome_ids: bool = setting(
         False,
-        "where a row may have several outcomes, refuse those without an `outcome_id`, by which one "
-        "that is sent again is known",
+        "where a row may have several outcomes, refuse those without an `outcome_id`, which "
+        "identifies one that is sent again",
     )
     costs: tuple[tuple[str, str, float], ...] = setting(
         (),

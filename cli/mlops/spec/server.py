@@ -408,7 +408,7 @@ def _write(path: Path, document: dict[str, Any]) -> None:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise MlopsError(
-            f"`{path}` cannot be written: {error}.", hint="Free space, or mend the folder's rights."
+            f"`{path}` cannot be written: {error}.", hint="Free space, or fix the permissions."
         ) from error
 
 

@@ -122,7 +122,7 @@ class _Reader:
         kind = self._kind(parameter)
         for key, kinds in _ONLY_FOR.items():
             if key in raw and kind not in kinds:
-                self._wrong(key, f"means nothing for type `{kind}`, only for {one_of(kinds)}")
+                self._wrong(key, f"has no meaning for type `{kind}`, only for {one_of(kinds)}")
         refined = replace(
             parameter,
             type=kind,

@@ -137,11 +137,11 @@ def open_experiment(
     """Return an experiment's id, creating it if need be, and close runs that nobody owns."""
     experiment = experiment_id(client, settings, name)
     for run_id in close_abandoned(client, experiment):
-        progress.note(f"run {run_id}: its `mlops train` died without a word, now KILLED")
+        progress.note(f"run {run_id}: its `mlops train` ended without reporting, now KILLED")
     if place := elsewhere(client, settings, experiment):
         progress.note(
             f"experiment {name} keeps its artifacts in {place}, not under "
-            f"{settings.artifact_root}: its place was fixed when it was made; "
+            f"{settings.artifact_root}: its location was fixed when it was created; "
             "`--experiment` with a new name makes one there"
         )
     return experiment

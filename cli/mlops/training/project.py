@@ -161,7 +161,7 @@ class _Reader:
             return Project("", file.parent, file)
         self.faults += [marked.unknown("key", _KEYS, str(k)) for k in content if k not in _KEYS]
         self.faults += [
-            marked.fault(f"`{keys[-1]}` stands here for the second time", *keys)
+            marked.fault(f"`{keys[-1]}` is given here for the second time", *keys)
             for keys in marked.repeated
         ]
         points = content.get("entry_points") or {}
@@ -186,7 +186,7 @@ class _Reader:
         given = [kind for kind in _ENVIRONMENTS if content.get(kind)]
         if len(given) > 1:
             names = " and ".join(f"`{kind}`" for kind in given)
-            self._fault(f"only one of {names} may stand here", given[1])
+            self._fault(f"only one of {names} may be given here", given[1])
         if not given:
             # MLflow looks for these by name if the file names none.
             for kind, usual in (("python_env", "python_env.yaml"), ("conda_env", "conda.yaml")):

@@ -113,8 +113,8 @@ def read_tags(words: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"`--tag {word}` is not of the form name=value.")
         if name.startswith(("mlflow.", "mlops.")):
             raise UsageError(
-                f"`--tag {word}` has a name that is not free.",
-                hint="`mlflow.` and `mlops.` begin the tags that MLflow and we set.",
+                f"`--tag {word}` has a reserved name.",
+                hint="`mlflow.` and `mlops.` begin the tags that MLflow and mlops set.",
             )
         tags[name] = value
     return tags

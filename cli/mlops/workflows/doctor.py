@@ -158,7 +158,7 @@ def _extensions() -> str:
             "its authors; nothing else is affected",
         )
     if not added:
-        raise _Skipped("no other package adds to mlops")
+        raise _Skipped("no other package extends mlops")
     return ", ".join(f"{f.family} `{each.name}` of {each.package}" for f, each in added)
 
 

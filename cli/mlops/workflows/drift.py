@@ -38,7 +38,7 @@ def look_for_drift(
         RemoteError: The journal cannot be read.
     """
     if not math.isfinite(alpha):
-        raise InvalidInputError(f"`--alpha {alpha}` is no number.")
+        raise InvalidInputError(f"`--alpha {alpha}` is not a number.")
     located = locate(settings, name)
     notes: list[str] = []
 

@@ -100,7 +100,7 @@ def ramp(
     if ended is not None:
         return ended
     if _is_stopped(settings, live):
-        text = "It does not run, so nothing is moved until somebody starts it again."
+        text = "It does not run, so nothing is moved until it is started again."
         return Ramped(found.name, "waiting", text, live.number, look=None, moved=None)
     say("Looking at the guardrails")
     look = _look(settings, found, live, elsewhere)

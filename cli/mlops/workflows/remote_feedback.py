@@ -145,7 +145,7 @@ def _require_ids(found: Reached) -> None:
         raise UsageError(
             f"{found.url} speaks Seldon v1, which credits a reward by the routing in its answer "
             "and not by an id.",
-            hint="Keep the answer and say `--response FILE`; if a server of ours is there, say "
+            hint="Keep the answer and say `--response FILE`; if it is an mlops server, say "
             "`--protocol mlops`.",
         )
     if found.protocol != "mlops":

@@ -197,7 +197,7 @@ def require_running(where: Places) -> ServerState:
         raise NotFoundError(
             f"No server of `{where.name}` runs on this machine; it was put into a cluster.",
             hint=f"`mlops status {where.name}` says where it answers: `--url URL` instead of "
-            "the name. An address within the cluster wants `kubectl port-forward`, as "
+            "the name. An address within the cluster needs `kubectl port-forward`, as "
             "`mlops deploy --apply` printed it.",
         )
     if state is None:

@@ -112,7 +112,7 @@ def _check_place(settings: Settings) -> None:
     for what, place in (("MLflow", uri), ("the artifacts' store", settings.artifacts.endpoint_url)):
         if urlsplit(place).hostname in _LOOPBACK:
             raise InvalidInputError(
-                f"{what} is `{without_credentials(place)}`, by which a pod means itself.",
+                f"{what} is `{without_credentials(place)}`, which in a pod is the pod itself.",
                 hint="Use the address that it has in the cluster.",
             )
     if without_credentials(uri) != uri and not settings.training.secret:
@@ -136,7 +136,7 @@ def _check_settings(settings: Settings) -> None:
         value = getattr(training, key)
         if not re.fullmatch(pattern, value):
             raise InvalidInputError(
-                f"`{value}` is no {key} that Kubernetes accepts.",
+                f"`{value}` is not a {key} that Kubernetes accepts.",
                 hint=f"It is `{key}` of [training].",
             )
 

@@ -18,8 +18,8 @@ def check_journal(own: JournalSettings, name: str, place: Place) -> None:
     if not is_ours(place):
         raise ConflictError(
             f"`{name}` runs on the model servers of `{place.target}`, which keep no evidence: "
-            "neither decisions nor outcomes are written down there.",
-            hint="With `--router` our server in front does. To promote without a verdict: "
+            "neither decisions nor outcomes are recorded there.",
+            hint="With `--router` the bundled server in front does. To promote without a verdict: "
             f'`mlops promote {name} --arm ARM --force "why"`.',
         )
     forward = port_forward(place, f"service/{name}", "8080:80")
@@ -34,5 +34,5 @@ def check_journal(own: JournalSettings, name: str, place: Place) -> None:
         return
     raise NotFoundError(
         f"The journal of `{name}` is a file in its pod, which only its server reads.",
-        hint=f"Ask that: `{forward}` and, in another terminal, {ask}.",
+        hint=f"Ask that server: `{forward}` and, in another terminal, {ask}.",
     )

@@ -59,8 +59,8 @@ def _arrived(settings: RolloutSettings, cluster: Cluster, entry: Entry) -> bool:
     place = place_of(entry)
     if not place.is_at(here(cluster, place.target)):
         raise ConflictError(
-            f"A command that put revision {entry.number} into {place} did not end well.",
-            hint="Repeat it there, which finishes it or gives it up; or, if that cluster or "
+            f"A command that put revision {entry.number} into {place} did not complete.",
+            hint="Repeat it there, which completes or abandons it; or, if that cluster or "
             f"namespace is gone, `mlops stop {entry.intent.spec.name} --forget`.",
         )
     try:

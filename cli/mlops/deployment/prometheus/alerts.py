@@ -89,7 +89,7 @@ def _servers(queries: Queries) -> Iterator[Alert]:
         "5m",
         "critical",
         f"No server of {queries.deployment} is being scraped",
-        "Look whether its pods or processes run (`mlops status`), and whether Prometheus reaches "
+        "Check whether its pods or processes run (`mlops status`), and whether Prometheus reaches "
         "them: the page of targets says why not.",
     )
     yield Alert(
@@ -110,7 +110,7 @@ def _answers(queries: Queries, options: MonitoringSettings) -> Iterator[Alert]:
         "critical",
         "{{ $value | humanizePercentage }} of the requests of arm {{ $labels.arm }} "
         "({{ $labels.version }}) fail",
-        "The log says why (`mlops logs`). `mlops rollback` brings the revision before back.",
+        "The log says why (`mlops logs`). `mlops rollback` returns to the previous revision.",
     )
     yield Alert(
         "MlopsSlow",
@@ -149,7 +149,7 @@ def _evidence(
             ),
             "10m",
             "critical",
-            f"The arms of {queries.deployment} do not get the traffic they were promised",
+            f"The arms of {queries.deployment} do not get their share of the traffic",
             "No comparison of the arms can be trusted: something loses or repeats requests of one "
             "arm. This is a large-sample test on what the servers counted since they started, "
             f"with a false alarm in about {split.ALPHA:.0%} of their lives however often it is "
@@ -170,7 +170,7 @@ def _evidence(
         "5m",
         "critical",
         f"{{{{ $value }}}} decisions of {queries.deployment} wait for the journal",
-        "The database does not take them: look whether it is there and its disk has room.",
+        "The database does not accept them: check that it is up and its disk has space.",
     )
 
 

@@ -142,7 +142,7 @@ def _split(spec: DeploymentSpec, queries: Queries) -> Iterator[Panel]:
             "Sample ratio: evidence against the split",
             "short",
             ((split.evidence(queries), "log e-value"),),
-            "May be looked at all the time. Beyond the line the counts do not fit the weights; "
+            "Valid at every look. Beyond the line the counts do not fit the weights; "
             "`mlops report` tests the whole experiment, and its answer counts.",
             split.LIMIT,
         )

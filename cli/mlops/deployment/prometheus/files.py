@@ -127,7 +127,7 @@ def faults(options: MonitoringSettings) -> Iterator[tuple[str, str]]:
     if not 0 < options.max_latency_ms < slowest:
         yield (
             f"`monitoring.max_latency_ms` is {options.max_latency_ms}, not from 1 to {slowest - 1}",
-            "Nothing slower than the last bucket can be told apart.",
+            "Latencies beyond the last bucket cannot be told apart.",
         )
     for key in ("release", "namespace"):
         value = getattr(options, key)

@@ -276,7 +276,7 @@ def _model_server_refusals(options: RenderOptions) -> Iterator[Refusal]:
     server = options.cluster.model_server
     if server not in ("", "mlops"):
         yield Refusal(
-            f"the model server `{server}` has no router, and this target is our own",
+            f"the model server `{server}` has no router, and this target runs the bundled one",
             "Leave `--model-server` out, or use `--target kserve --router`.",
         )
 

@@ -72,7 +72,7 @@ def own_image(
     notes += clashes
     if given:
         notes.append(
-            f"`{given}` is taken at its word: what it can load is not known here. The Dockerfile "
+            f"`{given}` is used as named: what it can load is not known here. The Dockerfile "
             "beside the manifests makes one that fits."
         )
     else:
@@ -105,7 +105,7 @@ def _python(known: Sequence[Details]) -> tuple[str, list[str]]:
         return chosen, []
     note = (
         f"The image runs Python {chosen}; a model was trained with {', '.join(others)}. What is "
-        "pickled may not load there: watch the server's first lines."
+        "pickled may not load there: check the first lines of the server's log."
     )
     return chosen, [note]
 

@@ -107,11 +107,11 @@ def image_notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Ite
     """Say what is known of an image that others made."""
     known = contents(image)
     if known is None:
-        yield f"`{image}` is taken at its word: what it can load is not known here."
+        yield f"`{image}` is used as named: what it can load is not known here."
         return
     yield (
-        f"`{image}` has Python {known.python} and MLflow up to {known.mlflow}, and takes no notice "
-        "of a model's requirements."
+        f"`{image}` has Python {known.python} and MLflow up to {known.mlflow}, and ignores "
+        "a model's requirements."
     )
     if not known.apache:
         yield (

@@ -179,6 +179,6 @@ def _tidy(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -> str:
 
 def _notes(spec: DeploymentSpec, behind: Behind) -> Iterator[str]:
     yield (
-        f"Our server splits, in front of {behind.platform}: call the Service `{spec.name}`. What "
-        "is sent to a model server past it is in no statistic."
+        f"The bundled server splits, before {behind.platform}: call the Service `{spec.name}`. "
+        "Requests sent directly to a model server are in no statistic."
     )

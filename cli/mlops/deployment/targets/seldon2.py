@@ -30,7 +30,7 @@ LAST_APACHE = "2.6.0"
 _PLATFORM = "Seldon Core v2"
 #: What the platform counts by itself, and how it is scraped.
 _METRICS = (
-    "Its agent tells requests and mean latency by model (`seldon_model_infer_total`, "
+    "Its agent reports requests and mean latency by model (`seldon_model_infer_total`, "
     "`seldon_model_infer_seconds_total`); the monitors are in Seldon's repository, in "
     "`prometheus/monitors`."
 )

@@ -53,13 +53,13 @@ def refusal(model: ModelVersion, fetch: Fetcher) -> Refusal | None:
     hint = push_hint(without_credentials(model.ref).partition("?")[0])
     parts = _split(source)
     if parts is None or not source.isprintable() or source != source.strip():
-        return Refusal("is no URI", hint)
+        return Refusal("is not a URI", hint)
     if _is_local(parts):
         return Refusal("is on this machine", hint)
     if "@" in parts.netloc or parts.query:
         return Refusal(
-            "may carry a secret, which must not stand in a manifest",
-            "Leave out what comes before `@` and after `?`; credentials belong into a secret.",
+            "may carry a secret, which must not be in a manifest",
+            "Leave out what comes before `@` and after `?`; credentials belong in a Secret.",
         )
     found = fetch(parts)
     if found is None and not parts.netloc and parts.scheme != "mlflow-artifacts":

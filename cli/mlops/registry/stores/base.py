@@ -178,7 +178,7 @@ def check_arrival(part: Path, expected: File, where: str) -> None:
     size = part.stat().st_size
     if size != expected.size:
         raise RemoteError(
-            f"`{where}` came with {size} of its {expected.size} bytes.",
+            f"`{where}` arrived with {size} of its {expected.size} bytes.",
             hint="Try again; if it stays so, something between here and the store cuts it off.",
             reason="damaged",
         )

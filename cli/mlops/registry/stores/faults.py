@@ -35,12 +35,12 @@ Reason = Literal[
 
 _MEANING: Mapping[Reason, tuple[type[MlopsError], str]] = {
     "credentials": (NotAllowedError, "There are no credentials for `{where}`"),
-    "keys": (NotAllowedError, "The store does not know the keys that `{where}` was asked with"),
+    "keys": (NotAllowedError, "The store does not know the keys used for `{where}`"),
     "token": (
         NotAllowedError,
-        "The temporary credentials for `{where}` are not taken, expired most likely",
+        "The temporary credentials for `{where}` are not accepted; they probably expired",
     ),
-    "permission": (NotAllowedError, "The store knows us, and denies us `{where}`"),
+    "permission": (NotAllowedError, "The store denies access to `{where}`"),
     "bucket": (NotFoundError, "The bucket of `{where}` does not exist"),
     "file": (NotFoundError, "`{where}` does not exist"),
     "region": (InvalidInputError, "The bucket of `{where}` is in another region"),
@@ -59,7 +59,7 @@ _MEANING: Mapping[Reason, tuple[type[MlopsError], str]] = {
 # Where the client's own words are a page about its connections and add nothing.
 _TOLD: frozenset[Reason] = frozenset({"refused", "address", "timeout", "protocol"})
 
-_AGAIN = "Try again; `mlops stores check` says whether the store is well."
+_AGAIN = "Try again; `mlops stores check` shows whether the store works."
 _ADDRESS = "Is it running? The address is `endpoint_url` of [artifacts] in mlops.toml{variable}."
 _HINTS: Mapping[Reason, str] = {
     "region": "Set `region` of [artifacts] in mlops.toml, or `AWS_DEFAULT_REGION`.",

@@ -185,7 +185,7 @@ class _Child:
                 raise EOFError
             said: dict[str, Any] = child.receive(self._control)
         except (EOFError, OSError):
-            said = {"error": "its process ended, or did not get done"}
+            said = {"error": "its process ended, or did not finish in time"}
         if "error" in said:
             self.process.kill()
             self.process.wait()

@@ -50,11 +50,11 @@ class Keyring:
         except FileNotFoundError:
             if not self.exists or not (self._by_digest or self._by_subject):
                 return False
-            _LOG.error("keys: `%s` is gone; no key counts any more", self.path)
+            _LOG.error("keys: `%s` is gone; no key is valid any more", self.path)
             self._by_digest, self._by_subject = {}, {}
         except (OSError, MlopsError) as error:
             _LOG.error(
-                "keys: `%s` cannot be read, the keys from before count: %s", self.path, error
+                "keys: `%s` cannot be read, the previous keys stay valid: %s", self.path, error
             )
             return False
         return True

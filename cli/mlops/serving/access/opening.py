@@ -37,9 +37,9 @@ def open_gate(launch: Launch, places: Places | None = None) -> Gate:
     )
     if not (gate.required or launch.is_local or access.unprotected):
         raise InvalidInputError(
-            f"The server is to listen on {launch.host}, and nobody would have to authenticate.",
+            f"The server is to listen on {launch.host}, and callers would not authenticate.",
             hint="Give it keys (`mlops keys create`), a token, an issuer (`[auth]`) or client "
-            "certificates; or let everybody in: `--insecure-no-auth`, in a pod "
+            "certificates; or admit every caller: `--insecure-no-auth`, in a pod "
             "`insecure_no_auth = true` of `[kubernetes]`.",
         )
     return gate

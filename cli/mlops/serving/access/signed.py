@@ -76,7 +76,7 @@ class Verifier:
                 # No extension is understood here, and one of those has to be (RFC 7515, 4.1.11).
                 raise _refused("it has a `crit`ical extension")
             if algorithm not in self.issuer.algorithms:
-                raise _refused("its algorithm is not one that counts here")
+                raise _refused("its algorithm is not allowed here")
             claims = jwt.decode(
                 token,
                 self._key(kid, algorithm),
@@ -162,14 +162,14 @@ def check_issuer(issuer: Issuer) -> None:
     wrong = [each for each in issuer.algorithms if each not in ALGORITHMS]
     if wrong or not issuer.algorithms:
         raise InvalidInputError(
-            f"`{wrong[0] if wrong else ''}` in `algorithms` of `[auth]` is no signature that only "
-            "the issuer can make.",
+            f"`{wrong[0] if wrong else ''}` in `algorithms` of `[auth]` is not a signature "
+            "that only the issuer can make.",
             hint=f"Use {one_of(ALGORITHMS)}.",
         )
     is_local = issuer.jwks.startswith(("http://127.0.0.1:", "http://[::1]:", "http://localhost:"))
     if issuer.jwks.startswith("http://") and not is_local:
         raise InvalidInputError(
-            f"`jwks` of `[auth]` is `{issuer.jwks}`: whoever is on the way could give other keys.",
+            f"`jwks` of `[auth]` is `{issuer.jwks}`: a man in the middle could replace the keys.",
             hint="Use https://, or a file.",
         )
 

@@ -82,7 +82,7 @@ class IssuerWatch:
             self._fault = ""
         except MlopsError as error:
             if error.message != self._fault:
-                _LOG.warning("auth: %s The keys from before count.", error.message)
+                _LOG.warning("auth: %s The previous keys stay valid.", error.message)
             self._fault = error.message
 
 

@@ -113,7 +113,7 @@ class RemoteModel:
         if self._under_way >= _MAX_WAITING:
             raise self._fault(Kind.NOT_READY, f"has {_MAX_WAITING} requests waiting already")
         if not self._breaker.allows():
-            raise self._fault(Kind.NOT_READY, f"is left alone for a second: {self._breaker.reason}")
+            raise self._fault(Kind.NOT_READY, f"is not called for a second: {self._breaker.reason}")
         self._under_way += 1
         try:
             status, answer = await self._post(body)

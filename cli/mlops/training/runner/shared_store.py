@@ -25,7 +25,7 @@ def check_shared(settings: StoreSettings, who: str) -> None:
         InvalidInputError: Runs or artifacts are kept in files of this machine.
     """
     uri = settings.tracking_uri
-    shared = f"{who} do not see our files"
+    shared = f"{who} do not see files of this machine"
     if uri.startswith(_OWN_STORES):
         raise InvalidInputError(
             f"{shared}, but MLflow is `{without_credentials(uri)}`.",

@@ -44,7 +44,7 @@ def notes(
         )
     elif split == "gateway":
         yield (
-            "Weights and mirrors are for the gateway to carry out: mirrors are an extended "
+            "The gateway carries out weights and mirrors: mirrors are an extended "
             "feature, "
             "which not every gateway has."
         )

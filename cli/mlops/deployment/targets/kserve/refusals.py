@@ -21,7 +21,7 @@ GATEWAY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
 MOST_WEIGHT = 1_000_000
 #: What the platform counts by itself, and how it is scraped.
 _METRICS = (
-    "KServe's pods tell requests and latency of their model only: scrape those with the label "
+    "KServe's pods report requests and latency of their model only: scrape those with the label "
     "`serving.kserve.io/inferenceservice` at `/metrics`, on port 8080 with our model server, and "
     "8082 with MLServer."
 )
@@ -76,7 +76,7 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
 def _router_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     if options.kserve.mode == "knative" and not options.cluster.namespace:
         yield Refusal(
-            "Knative's gateway tells arms apart by a host name with the namespace in it, which is "
+            "Knative's gateway routes to arms by a host name with the namespace in it, which is "
             "not known",
             "Name it with `--namespace`, or use `--mode standard`.",
         )
@@ -137,8 +137,8 @@ def _canary_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[R
         )
     elif Version(own.version) < _CANARY_ROUTES:
         yield Refusal(
-            f"KServe {own.version} starts the pods of `spec.canary`, but no route of its sends "
-            f"them "
+            f"KServe {own.version} starts the pods of `spec.canary`, but its routes send "
+            f"them no "
             "traffic before 0.21",
             "Use `--traffic-by graph` or `--router`, or upgrade and say `--platform-version 0.21`.",
         )

@@ -22,7 +22,7 @@ _OLDEST = "1.8.0"
 _PLATFORM = "Seldon Core v1"
 #: What the platform counts by itself, and how it is scraped.
 _METRICS = (
-    "Its executor tells requests, errors and latency by predictor and model "
+    "Its executor reports requests, errors and latency by predictor and model "
     "(`seldon_api_executor_client_requests_seconds`): scrape pods with the label "
     "`app.kubernetes.io/managed-by: seldon-core`, port `metrics`, path `/prometheus`."
 )
@@ -74,8 +74,7 @@ def _split_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Re
         )
     if own.split == "graph" and server == "mlserver":
         yield Refusal(
-            "an in-graph A/B test is there for feedback, which MLServer's protocol, V2, has none "
-            "of",
+            "an in-graph A/B test is for feedback, which MLServer's protocol, V2, does not have",
             "Use `--model-server mlops`, `--traffic-by predictors`, or `--router`.",
         )
     if not by_gateway(spec, options):
