@@ -58,7 +58,7 @@ def run(words: list[str]) -> int:
             raise
         return _fail(known, words)
     except (UnicodeEncodeError, TypeError):
-        # Bytes that are no UTF-8 come as halves of surrogate pairs, which neither a database nor
+        # Bytes that are not UTF-8 come as halves of surrogate pairs, which neither a database nor
         # JSON takes (orjson raises a TypeError).
         odd = next((each for each in words if _SURROGATE.search(each)), None)
         if odd is None:
