@@ -180,7 +180,7 @@ def feedback(
         settings: See the module.
 
     Returns:
-        What became of them; what was refused is told in it.
+        What became of them, including refusals.
 
     Raises:
         NotFoundError: The deployment does not run.
