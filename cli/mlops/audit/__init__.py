@@ -3,8 +3,8 @@
 The contract:
 
 - **One entry a change**, one line of the file `.mlops/audit/NAME.jsonl`, never changed or removed.
-  Each holds the SHA-256 of the one before, so whoever changes an entry would have to write all
-  later ones again. The hash of the last one is tagged in MLflow: on the deployment, where a missing
+  Each holds the SHA-256 of the one before, so changing an entry means rewriting all
+  later ones. The hash of the last one is tagged in MLflow: on the deployment, where a missing
   end shows, and on each of its revisions, where a second beginning does.
 - **The change comes first, where it leaves a trace of its own.** Revisions stand in the ledger,
   voided outcomes and policy epochs in the journal. The trail takes them over from there
@@ -13,7 +13,7 @@ The contract:
 - **The entry comes first, where it does not.** What is to be forgotten is announced; if that cannot
   be written it is not forgotten.
 - **A state is compared with the last one written down** (configuration, keys), so a change that
-  somebody made by hand shows, too.
+  was made by hand shows, too.
 
 Nothing removes entries: an entry is about 1 kB, and what must be kept for six months is kept for
 longer.

@@ -1,7 +1,7 @@
 """JSON in one form only, so that equal data have equal bytes and equal hashes: RFC 8785 (JCS).
 
 Keys are sorted by their UTF-16 code units, nothing is spaced, and numbers are written as
-ECMAScript writes them. Whoever checks a trail with another program gets the same bytes.
+ECMAScript writes them. Another program that checks a trail gets the same bytes.
 """
 
 from __future__ import annotations

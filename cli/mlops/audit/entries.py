@@ -32,7 +32,7 @@ class Event:
 
     Attributes:
         action: What was done, in a word: `deploy`, `promote`, `void`, ….
-        subject: What it was done to, for people.
+        subject: What it was done to, human-readable.
         time_ms: When, milliseconds since 1970 in UTC.
         by: Who did it: `user`, `host`, `job`, `key`, as far as they are known.
         id: Known under this it is written once; empty for what is told once only.
@@ -57,7 +57,7 @@ class State:
 
     Attributes:
         action: What a change of it is called.
-        subject: What is so, for people.
+        subject: What is so, human-readable.
         id: Whose state it is.
         value: It, as JSON data; None if there is none.
     """
@@ -146,7 +146,7 @@ def read_entry(line: bytes) -> Entry:
     """Read a line without its newline.
 
     Raises:
-        ValueError: It is no entry, or its hash is not that of its bytes; the text says which.
+        ValueError: It is not an entry, or its hash is not that of its bytes; the text says which.
     """
     match = _LINE.fullmatch(line)
     if match is None:

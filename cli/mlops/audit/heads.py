@@ -31,7 +31,7 @@ def read_heads(ledger: Ledger) -> list[Head]:
                 str(told["trail"]), str(told["place"]), int(told["seq"]), str(told["hash"]), where
             )
         except (ValueError, KeyError, TypeError):
-            # A tag that somebody wrote over says nothing that could be compared.
+            # A tag that was overwritten holds nothing to compare.
             _LOG.warning("the tag `%s` of %s is damaged", key, where)
             continue
         found.append(head)

@@ -1,4 +1,4 @@
-"""The file of a trail: appended under a lock, each batch durable before anybody is told."""
+"""The file of a trail: appended under a lock, each batch durable before its writer returns."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Trail:
                 view = view[os.write(descriptor, view) :]
             os.fsync(descriptor)
         except OSError:
-            # What a full disk took of it is no entry.
+            # What a full disk took of it is not an entry.
             os.ftruncate(descriptor, size)
             raise
         return new
@@ -167,7 +167,7 @@ def _known(path: Path, lines: list[bytes]) -> Known:
 
 
 def _read(path: Path, lines: list[bytes]) -> Iterator[Entry]:
-    # What follows the last newline was never finished, and is no entry.
+    # What follows the last newline was never finished, and is not an entry.
     for number, line in enumerate(lines[:-1], 1):
         try:
             yield read_entry(line)

@@ -1,7 +1,7 @@
 """Whether a trail is whole: its chain, and what MLflow knows of it.
 
-Whoever may write the file alone cannot change it unseen, since MLflow holds the hash of its end.
-Whoever may write both can begin a second trail; then nothing here tells.
+Write access to the file alone is not enough to change it unseen: MLflow has the hash of its end.
+With write access to both, a second trail can be begun, which is not detected here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Head:
         place: Project that wrote it, as `host:folder`.
         seq: Number of its last entry then.
         hash: Hash of that entry.
-        where: Where the tag is, for people.
+        where: Where the tag is, human-readable.
     """
 
     trail: str
@@ -36,7 +36,7 @@ class Fault:
     """Something that is not as it was written.
 
     Attributes:
-        seq: The entry, or the first that is missing; 0 where it is no single one.
+        seq: The entry, or the first that is missing; 0 where it is not a single one.
         message: What is wrong with it.
     """
 
