@@ -69,7 +69,7 @@ class Tick:
 
     Attributes:
         at: Where, in per cent from the left or from the top.
-        label: What stands there.
+        label: What is there.
         minor: Whether it may be left out where there is little room.
     """
 
