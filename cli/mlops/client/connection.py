@@ -78,14 +78,14 @@ class Connection:
     ) -> tuple[Any, Mapping[str, str]]:
         """Send a body; return the JSON answer and the headers, names in lower case.
 
-        With `fates` an answer that says what became of each outcome is none to raise for: of a
-        single one our server tells by its status too that it was refused.
+        With `fates` an answer with the status of each outcome raises no error: for a
+        single one an mlops server also refuses with the HTTP status.
 
         Nothing is ever sent twice. A connection that the server closed in the meantime, because
-        it idled, is opened anew first.
+        it idled, is reopened first.
 
         Raises:
-            RemoteError: The server does not answer, says 5xx, or what it says is no JSON.
+            RemoteError: The server does not answer, says 5xx, or what it says is not JSON.
             NotAllowedError: It wants a token.
             NotFoundError: It says 404.
             ConflictError: It says 409.
@@ -152,7 +152,7 @@ class Connection:
             self._http.close()
             raise no_answer(self._url, error, self._timeout_s, here=self._here) from error
         except BaseException:
-            # Interrupted in the middle: what is left on this connection is nobody's answer.
+            # Interrupted in the middle: what is left on this connection answers no request.
             self._http.close()
             raise
         fields = {name.lower(): value for name, value in response.getheaders()}

@@ -4,7 +4,7 @@ An exchange is a generator. It yields a `Request` and is sent the `Response`, or
 thrown into it; it yields a `Pause` and is resumed when that is over. What it returns is the
 result. httpx's authentication is written so; `mlops.client.http` drives these.
 
-A request is sent again when there was no answer, or when the answer says that trying later helps
+A request is sent again when there was no answer, or when the answer asks to retry
 (429, 502, 503, 504). It may have been carried out the first time. A prediction therefore has an
 idempotency key, with which a second try gets the same arm and is the same decision; feedback that
 comes twice is a duplicate. Pauses double, with full jitter, as in "Exponential Backoff And Jitter"

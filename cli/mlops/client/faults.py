@@ -1,4 +1,4 @@
-"""What a refusal means: of the deployment, or of whatever stands in front of it.
+"""What a refusal means: of the deployment, or of whatever is in front of it.
 
 A cluster answers through a gateway, and the gateway has words of its own: Istio's Envoy says 404
 without a body where it has no route, a login page is HTML with status 200, a moved host redirects.
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def has_fates(self) -> bool:
-        """Whether it says what became of each outcome, as our server does."""
+        """Whether it says what became of each outcome, as the bundled server does."""
         try:
             document = json.loads(self.text)
         except ValueError:

@@ -119,8 +119,8 @@ class Client(_Base):
         """Say what one prediction was worth, now or days later. Attributes as in `Outcome`.
 
         Returns:
-            What became of it. It says so too if it was refused, for example since another outcome
-            stands; look at `refused`.
+            What became of it, also if it was refused, for example because another outcome
+            counts; check `refused`.
 
         Raises:
             NotAllowedError: The token is missing or not valid.

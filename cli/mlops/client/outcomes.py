@@ -179,7 +179,7 @@ class _Batch:
 def send_lines(
     connection: Connection, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
 ) -> Sent:
-    """Send NDJSON, one outcome a line, in batches; a line that is none is told and not sent.
+    """Send NDJSON, one outcome a line, in batches; an invalid line is reported and not sent.
 
     Sending all of them again is harmless, since feedback that came before is a duplicate.
     """

@@ -1,4 +1,4 @@
-"""What an application sends, and what it is told."""
+"""What an application sends and receives."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Refused:
     """An outcome that was not stored.
 
     Attributes:
-        index: Which of those that were sent, from 0.
+        index: Index among those that were sent, from 0.
         status: Why, in a word: `forged`, `unknown`, `conflict`, `out_of_range`...
         error: Why, and what to do.
     """

@@ -1,7 +1,7 @@
 """A deployment that is not this machine's: how it is reached, and what it speaks.
 
 The protocol follows from the URL where the URL says it, as Seldon's gateways and the model paths
-of V2 and KServe do; else the server is asked, since ours names itself at `/v2`.
+of V2 and KServe do; else the server is asked, as mlops names itself at `/v2`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def reach(where: Elsewhere) -> Reached:
     """Prepare a connection, and find out what the deployment speaks.
 
     Raises:
-        UsageError: A token or header that may be a secret stands on the command line.
+        UsageError: A token or header that may be a secret is on the command line.
         InvalidInputError: The URL, a reference or the file of certificates is not usable.
         RemoteError: The protocol has to be asked for, and there is no answer.
     """
@@ -90,7 +90,7 @@ def reach(where: Elsewhere) -> Reached:
         here=False,
     )
     if sign is None or (sign == "mlflow" and where.protocol == _GUESS):
-        # Ours answers at MLflow's path too.
+        # An mlops server answers at MLflow's path too.
         sign = _ask(connection, base, sign or "seldon")
     end = _END if sign == _MLOPS else WIRES.load(sign).end
     return Reached(base, sign, path + end, connection)
@@ -100,7 +100,7 @@ def read_url(url: str, protocol: str = _GUESS) -> tuple[str, str, str | None]:
     """Return the base URL, the model's path, and the protocol, None where nothing says it.
 
     Raises:
-        InvalidInputError: It is no URL, has a query or a fragment, or a protocol before its scheme.
+        InvalidInputError: Not a URL, has a query or a fragment, or a protocol before its scheme.
 
     >>> read_url("http://gateway/seldon/shops/wine/api/v1.0/feedback")
     ('http://gateway/seldon/shops/wine', '', 'seldon')
@@ -152,14 +152,14 @@ def _known(protocol: str) -> str:
 
 
 def _signs() -> Iterator[tuple[str, re.Pattern[str]]]:
-    """Yield how a path tells its protocol, and where what the protocol adds begins."""
+    """Yield how a path names its protocol, and where what the protocol adds begins."""
     for name in WIRES:
         yield from ((name, sign) for sign in WIRES.load(name).signs)
     yield _MLOPS, _SIGN
 
 
 def _ask(connection: Connection, url: str, otherwise: str) -> str:
-    """Ask the server whether it is ours; on a failure the connection is closed."""
+    """Ask the server whether it is an mlops server; on a failure the connection is closed."""
     with contextlib.ExitStack() as stack:
         stack.callback(connection.close)
         protocol = _named(connection.get("/v2"), url, otherwise)
@@ -216,7 +216,7 @@ def _headers(texts: Iterable[str]) -> dict[str, str]:
     return headers
 
 
-# `Apikey` and `Ocp-Apim-Subscription-Key` are what gateways call theirs.
+# `Apikey` and `Ocp-Apim-Subscription-Key` are names that gateways use.
 _SECRET_HEADER = re.compile(r"auth(?!ority)|cookie|key$|session|credential", re.IGNORECASE)
 
 

@@ -1,4 +1,4 @@
-"""Play customers: ask the deployment about each, then tell it the truth."""
+"""Replay labelled rows: request a prediction for each, then send its label."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tally:
     """What has been sent so far.
 
     Attributes:
-        visits: Predictions asked for.
+        visits: Predictions requested.
         refused: Of them, those whose model did not take the row: an arm's own failing, which the
             report counts, and no reason to stop.
         counts: Feedback by what became of it.
@@ -42,7 +42,7 @@ class Endpoint(Protocol):
     """Something that predicts and takes feedback."""
 
     def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
-        """Ask for a prediction of one row, and note the truth about it."""
+        """Request a prediction of one row, and record its label."""
         ...
 
     def flush(self) -> Counter[str]:
@@ -113,12 +113,12 @@ def play(
     rate: float | None = None,
     on_progress: Callable[[Tally], None] = lambda _: None,
 ) -> Tally:
-    """Let customers come, one after the other.
+    """Replay rows, one after the other.
 
     Args:
-        endpoint: Where they go.
-        customers: Their features and truths.
-        rows: Who comes, in order.
+        endpoint: Where they are sent.
+        customers: Their features and labels.
+        rows: Which rows, in order.
         rate: At most so many a second; None for as fast as the endpoint answers.
         on_progress: Called after each batch with the tally so far.
 
@@ -147,7 +147,7 @@ def play(
             if tally.visits % _BATCH == 0:
                 _flush(endpoint, tally, started, on_progress)
     finally:
-        # Also after Ctrl-C: whoever has been answered is not forgotten.
+        # Also after Ctrl-C: what was answered is not lost.
         _flush(endpoint, tally, started, on_progress)
     if refusal and tally.refused == tally.visits:
         raise refusal

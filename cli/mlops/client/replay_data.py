@@ -38,7 +38,7 @@ class Stray:
 
 @dataclass(frozen=True, slots=True)
 class Customers:
-    """A table of customers.
+    """A table of labelled rows.
 
     Attributes:
         columns: Names of the k features.
@@ -131,7 +131,7 @@ def find_strays(table: Table) -> tuple[Stray, ...]:
 def blamed(fault: MlopsError, strays: Sequence[Stray], file: str) -> MlopsError:
     """Say which cell a refusal is about, where it names the column of a stray one.
 
-    Whoever refuses sees the first row, in which a number has become text because of another row.
+    The server sees the first row, in which a number has become text because of another row.
     """
     for stray in strays:
         if f"`{stray.column}`" in fault.message:
@@ -151,17 +151,17 @@ def _is_numeric(cell: Cell) -> bool:
 
 
 def visits(customers: Customers, draws: int, seed: int) -> Iterator[int]:
-    """Yield the row of each visit.
+    """Yield the row of each request.
 
     Args:
-        customers: Who may come.
-        draws: So many are drawn with replacement; 0 lets each come once, in order.
+        customers: The rows to choose from.
+        draws: So many are drawn with replacement; 0 sends each once, in order.
         seed: Seed of the draws.
     """
     if not draws:
         yield from range(len(customers))
         return
-    # Which customer comes is a simulation, not a secret.
+    # Which row comes next is a simulation, not a secret.
     generator = random.Random(seed)  # noqa: S311
     for _ in range(draws):
         yield generator.randrange(len(customers))

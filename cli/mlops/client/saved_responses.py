@@ -19,7 +19,7 @@ from mlops.client.seldon_answer import malformed
 from mlops.errors import InvalidInputError, MlopsError, RemoteError, unreadable
 
 _EVERY = 100
-# What `mlops predict --json` says besides is no mistake.
+# Other keys of `mlops predict --json` are allowed.
 _PREDICTED = {"schema_version", "name", "predictions", "request_id", "arm", "revision"}
 _KEYS = {"response", "request", "truth", "reward", *_PREDICTED}
 _FORM = '{"response": {…}, "request": {…}, "reward": 1}'
@@ -48,7 +48,7 @@ def send_saved(
     """Send one outcome a line; the lines before a bad one have been sent when it is found.
 
     Raises:
-        MlopsError: A line is no outcome, or Seldon refuses it; its number is named, since Seldon
+        MlopsError: A line is invalid, or Seldon refuses it; its number is named, since Seldon
             counts what is sent again as new.
     """
     sent = Sent()
@@ -70,10 +70,10 @@ def send_saved(
 
 
 def _at(error: MlopsError, number: int, sent: int) -> MlopsError:
-    """Say which line failed, and how to go on."""
+    """Say which line failed, and how to continue."""
     prefix = f"Line {number}: "
     message = error.message.removeprefix(f"Line {number} ")
-    # Whoever did not hear an answer does not know whether it counts.
+    # Without an answer the client does not know whether it counts.
     unsure = isinstance(error, RemoteError) and error.reason == "unanswered"
     doubt = ", which may have been counted too." if unsure else "."
     rest = _go_on(number, sent) + doubt if sent or unsure else ""
@@ -98,7 +98,7 @@ def _outcome(document: Any, where: str, *, told: bool = False) -> Outcome:  # no
     Args:
         document: JSON data.
         where: What to call it in an error.
-        told: Whether reward or truth has to stand in it.
+        told: Whether it must have a reward or a truth.
     """
     if not isinstance(document, dict):
         raise InvalidInputError(f"{where} holds no JSON object.", hint=f"Write `{_FORM}`.")

@@ -6,7 +6,7 @@ credited that way, and are refused:
 
 - without `SELDON_ENABLE_ROUTING_INJECTION` a response has no routing, and the executor hands the
   reward to all models of the graph;
-- where traffic is split between predictors no router chose. The gateway did, and it draws anew for
+- where traffic is split between predictors no router chose. The gateway did, and it draws again for
   the feedback, so that rewards land on whichever predictor comes up.
 
 Feedback is not remembered: the same twice counts twice, so nothing here is ever sent again.
@@ -89,7 +89,7 @@ class SeldonDesk:
         """Ask for a prediction.
 
         Raises:
-            RemoteError: The answer says that it failed, or is no message of Seldon's.
+            RemoteError: The answer says that it failed, or is not a message of Seldon's.
         """
         response, _ = self._connection.post(_PREDICTIONS, json.dumps(request).encode())
         return _succeeded(response)
@@ -179,7 +179,7 @@ class SeldonDesk:
         )
 
     def say(self, text: str) -> None:
-        """Tell the person something."""
+        """Show the user a message."""
         self._warn(text)
 
     def _once(self, what: str, text: str) -> None:
@@ -195,7 +195,7 @@ _INSTEAD = (
 
 
 class SeldonEndpoint:
-    """Customers come to a Seldon v1 deployment. Each outcome is a request of its own."""
+    """Replays rows to a Seldon v1 deployment. Each outcome is a request of its own."""
 
     def __init__(self, desk: SeldonDesk) -> None:
         self._desk = desk

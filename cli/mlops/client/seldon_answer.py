@@ -1,4 +1,4 @@
-"""What Seldon v1's answers tell: the predictions, who gave them, and who chose."""
+"""What Seldon v1's answers contain: the predictions, who gave them, and who chose."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signature of what a deployment serves, as its server tells it."""
+"""The signature of what a deployment serves, as its server reports it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mlops.tables.signature import Signature, signature_of
 
 
 def signature_at(connection: Connection) -> Signature:
-    """Ask a server of ours for its signature; an older one, which does not tell, has none.
+    """Ask an mlops server for its signature; an older one does not report it and has none.
 
     Raises:
         RemoteError: It does not answer.

@@ -25,7 +25,7 @@ def split_url(url: str) -> SplitResult:
     except ValueError:
         parts, host, can_be_asked = urlsplit(""), None, None
     is_url = parts.scheme in ("http", "https") and bool(can_be_asked)
-    # In what is no URL it is not known where a password ends.
+    # In what is not a URL it is not known where a password ends.
     if "@" in (parts.netloc if is_url else url):
         raise InvalidInputError(
             f"The URL{f' of `{host}`' if host else ''} holds credentials.",
