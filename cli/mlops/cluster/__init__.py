@@ -1,6 +1,6 @@
 """The gateway to a Kubernetes API, through the official client (extra `kubernetes`).
 
-It knows objects, their readiness and their faults, and nothing of deployments. The client brings
+It knows objects, their readiness and their faults, and nothing of deployments. The client provides
 what is hard to get right, kubeconfigs, credential plugins and TLS; paths are made here from the
 API's own discovery, so that a kind costs one request and no cache on disk.
 """

@@ -105,7 +105,7 @@ def explained(cluster: Cluster, live: Manifest, cause: Cause | None = None) -> s
         names = [live["metadata"]["name"], *(pod.name for pod in found)]
         happened = events(cluster, names, warnings_only=True)[:_EVENTS]
     except MlopsError:
-        # Whoever may deploy may not always look at pods; what is known is said all the same.
+        # The right to deploy need not include reading pods; what is known is said anyway.
         return str(cause) if cause else ""
     if happened:
         lines.append("Events:")

@@ -68,7 +68,7 @@ class Cluster:
 
     @property
     def uid(self) -> str:
-        """UID of the namespace; empty if there is none, or nobody tells us."""
+        """UID of the namespace; empty if there is none, or it cannot be read."""
         if self._uid is None:
             try:
                 found = self.ask("get", f"/api/v1/namespaces/{self.namespace}")

@@ -1,4 +1,4 @@
-"""What a cluster says when it says no, turned into words for people."""
+"""Refusals of a cluster, mapped to readable errors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNKNOWN_FIELD = "failed to create typed patch object"
 
 @contextlib.contextmanager
 def cluster_errors(server: str, context: str = "") -> Iterator[None]:
-    """Turn what the client raises into errors for people.
+    """Map what the client raises to readable errors.
 
     Args:
         server: Address of the API, for messages.

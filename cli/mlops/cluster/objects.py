@@ -15,7 +15,7 @@ from mlops.spec.place import ObjectRef
 #: An object of the API, as JSON data.
 Manifest: TypeAlias = dict[str, Any]
 
-#: Under this name we own the fields that we set.
+#: The field manager of the fields that mlops sets.
 FIELD_MANAGER = "mlops"
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 
@@ -39,7 +39,7 @@ def apply(
 ) -> Manifest:
     """Apply an object by the server, and return what it is then.
 
-    Fields that we applied before and that the manifest no longer has go away; those of others stay.
+    Fields applied before that the manifest no longer has are removed; those of others stay.
     The same manifest again changes nothing.
 
     Args:
@@ -124,7 +124,7 @@ def delete(cluster: Cluster, ref: ObjectRef, *, uid: str = "", foreground: bool 
     Args:
         cluster: Where.
         ref: Which.
-        uid: Delete only the object of this identity; one that was made anew stays.
+        uid: Delete only the object of this identity; one that was recreated stays.
         foreground: Let the object stay visible until what it owns is gone.
 
     Raises:

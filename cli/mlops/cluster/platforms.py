@@ -1,4 +1,4 @@
-"""Who brings a kind to a cluster, for the advice what to install."""
+"""What provides a kind to a cluster, for the advice what to install."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mlops.errors import NotFoundError
 
-#: API group to the name of what brings it, and where it is told how.
+#: API group to the name of what provides it, and where its installation is described.
 PLATFORMS: Mapping[str, tuple[str, str]] = {
     "serving.kserve.io": ("KServe", "https://kserve.github.io/website/"),
     "machinelearning.seldon.io": ("Seldon Core v1", "https://docs.seldon.io/"),
@@ -17,7 +17,7 @@ PLATFORMS: Mapping[str, tuple[str, str]] = {
 
 
 def missing_kind(api_version: str, kind: str, version: str = "") -> NotFoundError:
-    """Say that a cluster lacks a kind, and what would bring it.
+    """Say that a cluster lacks a kind, and what provides it.
 
     Args:
         api_version: Such as `serving.kserve.io/v1beta1`.

@@ -21,10 +21,10 @@ class Container:
 
     Attributes:
         name: Its name.
-        init: Whether it runs before the others, and has to end well.
-        ready: Whether it is ready; of one that runs before the others, whether it ended well.
+        init: Whether it runs before the others, and has to succeed.
+        ready: Whether it is ready; of one that runs before the others, whether it succeeded.
         restarts: How often it was started again.
-        state: `running`, `waiting` or `terminated`; empty before anybody looked at it.
+        state: `running`, `waiting` or `terminated`; empty before the kubelet has reported.
         reason: Why it waits or ended, a word of Kubernetes' such as `CrashLoopBackOff`.
         message: Likewise, in a sentence.
         exit_code: With which it ended last; None if it never did.
@@ -49,7 +49,7 @@ class Pod:
         uid: Its identity.
         phase: `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
         ready: Whether it gets traffic.
-        terminating: Whether it is on its way out.
+        terminating: Whether it is being deleted.
         created: When it was made, as the cluster writes times.
         containers: Those that run before the others first.
         unschedulable: Why no node takes it; empty if one did.
@@ -154,11 +154,11 @@ def log_lines(
         pod: Name of the pod.
         container: Name of the container; empty where there is one.
         last: How many of the last lines; None for all.
-        follow: Go on with new ones until it ends.
+        follow: Continue with new ones until it ends.
         previous: Of the time before it was started again.
 
     Raises:
-        MlopsError: It has no log, or we may not read it.
+        MlopsError: It has no log, or it may not be read.
     """
     query = [("container", container)] if container else []
     if last is not None:

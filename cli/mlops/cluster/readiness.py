@@ -15,12 +15,12 @@ from mlops.cluster.objects import Manifest
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """How an object stands.
+    """The state of an object.
 
     Attributes:
         ready: Whether it does what it was asked for.
         message: Where it is on the way there, a few words.
-        fault: Why it will never get there by itself; empty while it may.
+        fault: Why it will not become ready without a change; empty while it may.
     """
 
     ready: bool
@@ -29,7 +29,7 @@ class Readiness:
 
 
 def standing(live: Manifest) -> Readiness:
-    """Say how an object stands; kinds that need no time are ready as they are."""
+    """Return the state of an object; kinds that need no time are ready at once."""
     judge = _JUDGES.get(live["kind"])
     if judge is None:
         return Readiness(True)
@@ -40,7 +40,7 @@ def standing(live: Manifest) -> Readiness:
 
 
 def observed(live: Manifest) -> int | None:
-    """Return the generation that an object's controller speaks of, None if it does not say so."""
+    """Return the generation that an object's controller observed, None if it does not report it."""
     if live["kind"] in _OF_ANOTHER:
         return None
     found: int | None = live.get("status", {}).get("observedGeneration")

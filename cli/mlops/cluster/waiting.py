@@ -18,7 +18,7 @@ from mlops.spec.place import ObjectRef
 NOT_READY = "not ready"
 #: Seconds between two looks: few at first, as what changes little is there at once.
 _POLL_S = (0.2, 2.0)
-#: Seconds in which a controller has looked at what changed, whether or not it says so.
+#: Seconds in which a controller has processed a change, whether or not it reports it.
 _UNSEEN_S = 10.0
 #: Kinds that are ready before the pods of a change are.
 _ROLLS = ("InferenceService", "InferenceGraph")
@@ -58,7 +58,7 @@ class _Watched:
         try:
             self.live = get(self._cluster, self.ref)
         except RemoteError as error:
-            # A control plane that is replaced meanwhile is away for a moment.
+            # A control plane that is being replaced is away for a moment.
             self.message = error.message
             return
         if self.live is None:
@@ -77,7 +77,7 @@ class _Watched:
                 raise self.failed("", cause)
 
     def _unseen(self, live: Manifest) -> bool:
-        """Whether what the object says of itself may be about what it was before."""
+        """Whether the object's status may still be that of an earlier generation."""
         return (
             observed(live) is None
             and live["metadata"]["resourceVersion"] == self._version
@@ -122,7 +122,7 @@ class _Watched:
         if self._before is None:
             self._before = frozenset(cause.pod.uid for cause in found)
         if now - self._begun < _UNSEEN_S:
-            # What failed before the change is not what it brought, and will soon be replaced.
+            # What failed before the change was not caused by it, and will soon be replaced.
             found = [cause for cause in found if cause.pod.uid not in self._before]
         seen = {(cause.pod.uid, cause.reason): cause for cause in found}
         self._since = {key: self._since.get(key, now) for key in seen}
@@ -182,8 +182,8 @@ def remove(cluster: Cluster, ref: ObjectRef, timeout_s: float) -> None:
     """Delete an object and return once it is gone.
 
     Raises:
-        RemoteError: It is still there after `timeout_s` seconds: whoever has to clear up after it
-            did not.
+        RemoteError: It is still there after `timeout_s` seconds: its finalizers
+            did not complete.
     """
     deadline = time.monotonic() + timeout_s
     if not delete(cluster, ref):
