@@ -204,7 +204,7 @@ def its_server(
 def flags_of(
     kubeconfig: str | None, context: str | None, timeout: int | None = None
 ) -> dict[str, object]:
-    """Return the settings that the options about a cluster stand for."""
+    """Return the settings that the options about a cluster set."""
     return {
         "cluster.kubeconfig": kubeconfig,
         "cluster.context": context,

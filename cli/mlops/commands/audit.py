@@ -147,7 +147,7 @@ def replay_request(
 ) -> None:
     """Predict again with the model as it was, and recompute why that arm was chosen.
 
-    Runs the model's code. Exit with 0 same, 10 different, 11 cannot be told.
+    Runs the model's code. Exit with 0 same, 10 different, 11 not known.
 
     For example `mlops audit replay --request-id ID`.
     """

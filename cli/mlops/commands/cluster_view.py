@@ -34,7 +34,7 @@ _SAID = {
 
 
 def show_plan(out: Console, planned: ToApply) -> None:
-    """Say what will become of a deployment on a cluster."""
+    """Say what will happen to a deployment on a cluster."""
     from rich.markup import escape
     from rich.text import Text
 

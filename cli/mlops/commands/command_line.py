@@ -23,7 +23,7 @@ _NUMBERS = {int: "N", float: "NUMBER"}
 
 
 class Command(TyperCommand):
-    """A command that takes `-v`, `-q` and `--no-color` wherever they stand."""
+    """A command that takes `-v`, `-q` and `--no-color` in any position."""
 
     def __init__(self, *args: Any, **keywords: Any) -> None:  # noqa: ANN401 - Typer's own
         super().__init__(*args, **keywords)

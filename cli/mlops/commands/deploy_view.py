@@ -28,7 +28,7 @@ _VIEWS = {
 
 
 def talk_of(progress: TransferProgress) -> Talk:
-    """Have a target tell a person what it does, and what it is about to do."""
+    """Have a target show the user what it does, and what it is about to do."""
 
     def show_plan(plan: object) -> None:
         view = _view(plan)

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 _PLAY = "Replay labelled data (the default)"
 _ONE = "One request"
 _SELDON = "Seldon Core v1"
-# Of a stream, so many refusals are told one by one.
+# Of a stream, so many refusals are shown one by one.
 _SHOWN = 10
-# Words of the protocol, as people say them.
+# Words of the protocol, as users read them.
 _FATES = {
     "forged": "invalid id",
     "no_outcome_id": "no outcome id",
@@ -208,7 +208,7 @@ def _is_number(text: str) -> bool:
 
 @dataclass(slots=True)
 class _SoFar:
-    """What was sent by now, for whoever interrupts it."""
+    """What was sent so far, shown after an interruption."""
 
     first: int = 0
     again: str = ""

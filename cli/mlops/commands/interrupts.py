@@ -1,4 +1,4 @@
-"""What an interrupted command says: what was done, and how to go on."""
+"""What an interrupted command says: what was done, and how to continue."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def telling(say: Callable[[], str]) -> Iterator[None]:
 
 
 def words_of(command: Sequence[str]) -> str:
-    """Say what was done by the command, and how to go on.
+    """Say what was done by the command, and how to continue.
 
     Args:
         command: Its words.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show_plan(out: Console, planned: LocalPlan) -> None:
-    """Say what will become of a server of this machine."""
+    """Say what will happen to a server of this machine."""
     from rich.text import Text
 
     plan = planned.plan

@@ -106,7 +106,7 @@ def _comparison(out: Console, found: Comparison, *, every: bool) -> None:
 
 
 def _headings(models: Sequence[Model]) -> list[str]:
-    """Name each model as people do, and mark the one the others are compared with."""
+    """Name each model as users do, and mark the baseline."""
     return [
         " ".join([model.version.label, *(f"@{alias}" for alias in model.aliases)])
         + (" (baseline)" if index == 0 else "")

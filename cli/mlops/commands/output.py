@@ -82,7 +82,7 @@ def console(*, stderr: bool = False, always: bool = False) -> Console:
     """
     from mlops.commands.terminal import SafeConsole, Trimmed
 
-    # Piped output must not be wrapped to a width nobody asked for.
+    # Piped output must not be wrapped to an arbitrary width.
     stream = sys.stderr if stderr else sys.stdout
     live = stream.isatty()
     return SafeConsole(
@@ -95,7 +95,7 @@ def console(*, stderr: bool = False, always: bool = False) -> Console:
 
 
 def note(message: str, *, always: bool = False) -> None:
-    """Tell the person something that is not data; rich markup is understood.
+    """Show the user a message that is not data; rich markup is supported.
 
     Args:
         message: One or more lines.
@@ -235,7 +235,7 @@ def absolute_program() -> list[str]:
 
 
 def as_called(command: str) -> str:
-    """Write a command of ours such that it works where it is printed."""
+    """Write an mlops command such that it works where it is printed."""
     return f"{program()} {rest}" if (rest := command.removeprefix("mlops ")) != command else command
 
 

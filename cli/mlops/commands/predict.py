@@ -81,7 +81,7 @@ def _source(answer: Predicted) -> str:
 
 
 def _feedback(answer: Predicted) -> str:
-    """Say how to tell what the answer was worth."""
+    """Say how to send feedback on the answer."""
     if answer.response is not None:
         return f"mlops feedback --url {answer.name} --response FILE --truth VALUE"
     where = f"--url {answer.name}" if "://" in answer.name else answer.name

@@ -31,7 +31,7 @@ class PhaseProgress:
         follow: Whether every line that a script writes stays, not only the last one for a moment.
 
     Attributes:
-        console: Where anything else that is to be shown meanwhile goes; on another it would run
+        console: Where anything else that is shown in the meantime goes; on another it would run
             into the spinner.
     """
 
@@ -95,7 +95,7 @@ class PhaseProgress:
         self.console.print(Text(text, style="yellow"))
 
     def board(self, board: Board) -> None:
-        """Show how a sweep stands, in the place of the spinner."""
+        """Show the state of a sweep, in the place of the spinner."""
         if self._board is None:
             from mlops.commands.sweep import BoardView
 

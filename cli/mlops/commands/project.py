@@ -82,7 +82,7 @@ def _render_faults(out: Console, found: Validation, project: str) -> None:
             f"[green]{escape(found.project)} can run:[/] {count} entry "
             f"point{'' if count == 1 else 's'}, {escape(points)}"
         )
-        # From where the reader stands, which need not be the project.
+        # Relative to the current folder, which need not be the project.
         where = "" if project == "." else f" {shlex.quote(project)}"
         next_steps(out, [f"mlops project show{where}"])
 

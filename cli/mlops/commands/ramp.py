@@ -52,7 +52,7 @@ def ramp(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Look at the ramp of a canary once: go on, wait, or roll back.
+    """Look at the ramp of a canary once: continue, wait, or roll back.
 
     Exits with 0 moved, 10 rolled back, 11 waiting, 13 withheld, 16 finished. For example `mlops
     ramp wine`, every few minutes by cron or CI.

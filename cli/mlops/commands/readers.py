@@ -22,7 +22,7 @@ def prepare_for_readers(words: Sequence[str]) -> None:
     """Settle what happens when a reader goes away.
 
     A command that shows something ends, as other tools do: quietly, by SIGPIPE. One that changes a
-    deployment goes on to its end, since half of a change helps nobody; it only says no more.
+    deployment runs to its end, since half of a change is of no use; it only stops printing.
 
     Args:
         words: The command.
@@ -41,7 +41,7 @@ def prepare_for_readers(words: Sequence[str]) -> None:
 
 
 class _Outlasting(io.FileIO):
-    """Writes to a descriptor, and to nowhere once its reader is gone."""
+    """Writes to a descriptor, and discards output once its reader is gone."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
@@ -67,7 +67,7 @@ def _outlasting(stream: io.TextIOWrapper) -> io.TextIOWrapper:
 def _end(number: int, _frame: object) -> None:
     """End quietly.
 
-    The signal comes for sockets too. There the call that sends fails as well, and is told of.
+    The signal comes for sockets too. There the call that sends fails as well, and is reported.
     """
     ours = select.poll()
     for output in (1, 2):

@@ -167,7 +167,7 @@ def silent(found: Report) -> Table:
 
 
 def segments(found: Report) -> Table:
-    """Segments, those that stand out first."""
+    """Segments, those that differ most first."""
     from rich.markup import escape
 
     table = _table(
@@ -203,7 +203,7 @@ def _bar(value: float | None, low: float, high: float) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Write a number with four digits, in one way wherever it stands."""
+    """Write a number with four digits, in one way everywhere."""
     from mlops.monitoring.verdict_text import number
 
     if value is None or not math.isfinite(value):

@@ -29,7 +29,7 @@ _FINAL_ROWS = 40
 
 
 class BoardView:
-    """Shows how a sweep stands: a table that moves on a terminal, a line per result elsewhere.
+    """Shows the state of a sweep: a table that moves on a terminal, a line per result elsewhere.
 
     Args:
         console: Where to.
@@ -45,7 +45,7 @@ class BoardView:
         self._start = start
 
     def __rich__(self) -> RenderableType:
-        """Draw it anew, as the clock goes on."""
+        """Draw it again, as time passes."""
         from rich.console import Group
 
         assert self._board is not None

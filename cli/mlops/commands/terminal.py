@@ -1,7 +1,7 @@
 """What may reach a terminal: no control characters of others, no blanks at the ends of lines.
 
-Names, parameters and error texts come from a shared MLflow or from a foreign server; whoever wrote
-them could otherwise clear a colleague's screen or set its title.
+Names, parameters and error texts come from a shared MLflow or from a foreign server; their
+author could otherwise clear a colleague's screen or set its title.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ _NEWEST = "last"
 
 
 class TrainCommand(Command):
-    """`mlops train`, whose `--resume` may stand without a run id."""
+    """`mlops train`, whose `--resume` may be given without a run id."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer's own
         """Read the command line; a bare `--resume` means the newest sweep."""

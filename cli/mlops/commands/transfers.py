@@ -44,7 +44,7 @@ def push(
 ) -> None:
     """Copy a model to a stable URI; what is there already is not sent again.
 
-    An interrupted push goes on where it stopped, and nobody takes it for a whole model.
+    An interrupted push resumes where it stopped, and is never taken for a whole model.
 
     For example `mlops models push wine/3 s3://bucket/wine`.
     """
