@@ -1,7 +1,7 @@
 """`python -P -m mlops.consumers`: run the consumers of one deployment until the input ends.
 
 The first line of the input is a JSON object: `deployment`, `journal_url` (or where to find it) and
-`consumers`, name to options. The process ends with whoever holds the other end of its input.
+`consumers`, name to options. The process ends when the other end of its input is closed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> int:
     )
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
-    # As in the server: for consumers that stand in the project.
+    # As in the server: for consumers whose code is in the project.
     sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds text
     asked = json.loads(sys.stdin.readline())
     name = asked["deployment"]
@@ -51,7 +51,7 @@ def main() -> int:
         except MlopsError as error:
             _LOG.error("%s: %s %s", consumer, error.message, error.hint or "")
             continue
-        except Exception:  # noqa: BLE001 - of another package; the others go on
+        except Exception:  # noqa: BLE001 - of another package; the others continue
             _LOG.exception("%s cannot be made", consumer)
             continue
         runners.append(Runner(journal, consumer, made, owner))

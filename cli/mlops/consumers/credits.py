@@ -2,7 +2,7 @@
 
 Without a feedback window a row earns what its first outcome says, when that arrives. With one, a
 request earns when its window closes, in the order of the requests: the mean of its rows, or their
-sum where outcomes add up, with what silence and failures are declared to be worth. So a policy
+sum where outcomes add up, with the rewards declared for missing feedback and failures. So a policy
 learns from the same rewards that the verdict counts, and slow feedback is not mistaken for bad.
 
 A policy that looks at the request learns of the row that a reward is for, as the journal kept it;
@@ -94,7 +94,7 @@ class CreditReader:
 
     @property
     def offset(self) -> Offset:
-        """From where another reader goes on, with nothing lost and nothing twice."""
+        """From where another reader continues, with nothing lost and nothing twice."""
         if not self._rule.window_s:
             return self._at
         return Offset(self._closed, self._resume_outcomes)
@@ -149,7 +149,7 @@ class CreditReader:
                 end = Offset(end.decisions, upto)
             ours = [seen for seen in some if self._arm_of(seen) is not None]
             if self._rule.max_per_unit:
-                # Whoever sticks to an arm takes part in no policy that learns: units are requests.
+                # Sticky units take part in no policy that learns: units are requests.
                 nonces = {seen.nonce for seen in ours}
                 self._caps.forget_units(self._journal.count_outcomes(nonces, after))
             counted = self._caps.within(ours)
@@ -193,7 +193,7 @@ class CreditReader:
         reward = self._learner.reward_of(seen, arm)
         if reward is not None:
             values = self._pending.setdefault(seen.nonce, {}).setdefault(seen.row, [])
-            # Read again after a restart, the same outcome stands where it stood.
+            # Read again after a restart, the same outcome has the same place.
             del values[seen.ordinal :]
             values.append(reward)
 

@@ -1,4 +1,4 @@
-"""Telling whoever runs a deployment that its journal has grown too large."""
+"""Warn the operator of a deployment that its journal has grown too large."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Folds rewards into the state of the live revision's policy, and publishes it as policy epochs.
 
 The state is a fold of the journal in its order: an epoch holds, beside the probabilities, what the
-policy remembers and the offset up to which rewards are in it. Whoever comes next, after a crash or
-on another machine, goes on from the newest epoch; an epoch is stored once, however often it comes.
+policy remembers and the offset up to which rewards are in it. The next process, after a crash or
+on another machine, resumes at the newest epoch; an epoch is stored once, however often it comes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class PolicyState:
         self._journal = context.journal
         self._clock = clock
         self._fold: _Fold | None = None
-        # Numbers of administrative rows and of voided outcomes that the fold knows of; None where
+        # Numbers of administrative rows and of voided outcomes that the fold includes; None where
         # it has to be made again.
         self._known: tuple[int, int] | None = None
         self._look_at = 0

@@ -31,7 +31,7 @@ class Runner:
         journal: Where the events are.
         name: Name of the consumer, under which it is known in the journal.
         consumer: Takes them.
-        owner: Tells this runner from others that may work for the same consumer.
+        owner: Distinguishes this runner from others that may work for the same consumer.
         clock: Seconds since 1970.
     """
 
@@ -87,7 +87,7 @@ class Runner:
         if known is None:
             return _POLL_S * 10
         end = self._journal.end()
-        # To read what nobody looks at would take as long as to store it did.
+        # Reading what is not used would take as long as storing it did.
         after = end if getattr(self._consumer, "looks_only", False) else known.offset
         if self._wait_s and self._may_wait(after, end):
             return _POLL_S
@@ -136,7 +136,7 @@ class Runner:
         return 0.0 if full else _POLL_S
 
     def _store(self, progress: Progress) -> None:
-        """Store how far the consumer is; if another has it by now, what was done is done twice."""
+        """Store the consumer's offset; if another runner took over, the batch is done twice."""
         now_ms = self._now_ms()
         step = replace(progress, time_ms=now_ms)
         if self._journal.advance(step, self._owner, now_ms, _LEASE_MS):
