@@ -49,7 +49,7 @@ def get_state(path: str) -> ServerState:
 
 
 def swap(path: str, served: Served) -> dict[str, Any]:
-    """Load a revision and make it live; if that fails the old one goes on.
+    """Load a revision and make it live; if that fails the old one continues.
 
     Raises:
         InvalidInputError: A model cannot be served.
@@ -82,7 +82,7 @@ def score(path: str, rows: Sequence[Any]) -> list[list[Any]]:
         InvalidInputError: A model refuses a row.
         RemoteError: The server does not answer.
     """
-    # To score may take minutes; that a server hangs is told within seconds.
+    # Scoring may take minutes; a server that hangs is noticed within seconds.
     _call(path, "GET", "/status", None, _STATUS_TIMEOUT_S)
     answer = _call(path, "POST", "/score", {"rows": list(rows)}, _SWAP_TIMEOUT_S)
     arms: list[list[Any]] = answer["arms"]
@@ -92,7 +92,7 @@ def score(path: str, rows: Sequence[Any]) -> list[list[Any]]:
 def _call(
     path: str, method: str, target: str, document: dict[str, Any] | None, timeout: float
 ) -> dict[str, Any]:
-    # Where nothing runs, nothing is asked, and a status need not import it.
+    # If nothing runs, no request is made, and a status need not import it.
     from mlops.deployment.unix_http import exchange
 
     try:

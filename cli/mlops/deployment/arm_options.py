@@ -25,7 +25,7 @@ class ArmRequest:
         ref: Model reference.
         name: Name, empty to make one from the reference.
         weight: Share of the traffic in any unit; None for an equal share.
-        model: The model, where it need not be looked up: that of the live revision.
+        model: The model, if it need not be looked up: that of the live revision.
     """
 
     ref: str
@@ -108,7 +108,7 @@ def read_split(arms: Sequence[ArmRequest], split: str) -> list[ArmRequest]:
     """Give each arm its number of `split`, such as `90/10`.
 
     Raises:
-        UsageError: It has another count of numbers, or they are no split.
+        UsageError: It has another count of numbers, or they are not a split.
     """
     try:
         weights = [float(part.rstrip("%")) for part in split.split("/")]
@@ -121,7 +121,7 @@ def read_split(arms: Sequence[ArmRequest], split: str) -> list[ArmRequest]:
         )
     total = sum(weights)
     if max(weights) >= _PERCENT and not math.isclose(total, 100, abs_tol=1):
-        # `1/3` is a ratio; `90/20` is percentages that somebody mistyped.
+        # `1/3` is a ratio; `90/20` is mistyped percentages.
         raise UsageError(f"The shares of `{split}` sum to {total:g}, not 100.")
     return [replace(a, weight=w) for a, w in zip(arms, weights, strict=True)]
 
@@ -130,7 +130,7 @@ def shares(weights: Sequence[float | None]) -> list[float]:
     """Turn weights of any unit into shares; without any, all arms get the same.
 
     Raises:
-        UsageError: Only some have a weight, or the weights are no weights.
+        UsageError: Only some have a weight, or the weights are not weights.
     """
     if all(weight is None for weight in weights):
         return [1 / len(weights)] * len(weights)

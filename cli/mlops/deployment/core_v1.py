@@ -1,4 +1,4 @@
-"""The core Kubernetes objects that we render, with the rules the API server would apply."""
+"""The core Kubernetes objects that are rendered, with the rules the API server would apply."""
 
 from __future__ import annotations
 

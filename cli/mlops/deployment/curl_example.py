@@ -11,7 +11,7 @@ from mlops.spec.server import ServerState
 def curl(state: ServerState) -> str:
     """Return a curl command with a request that the models have answered.
 
-    If none is known, which `deploy` tells in a note, the rows are to come from a file.
+    If none is known, which `deploy` notes, the rows are to come from a file.
     """
     if state.request is None:
         body = "@rows.json"

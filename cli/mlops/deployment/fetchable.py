@@ -49,7 +49,7 @@ def read_models(
 ) -> tuple[dict[str, Details], list[str]]:
     """Read the files of models that the registry knows, and say which could not be read.
 
-    A bare URI that it does not know is taken at its word, and whoever renders need not have access
+    A bare URI that it does not know is used as given, and rendering does not need access
     to the artifact store: the cluster must.
     """
     found, unread = {}, []

@@ -208,10 +208,10 @@ def plan_files(
         read: Reads the files of the model at a URI.
 
     Raises:
-        UsageError: Both our server and the platform are to split.
+        UsageError: Both the bundled server and the platform are to split.
         NotFoundError: A model does not exist, or its files are gone.
         InvalidInputError: The platform cannot do this.
-        ConflictError: A file in the folder was not rendered by us.
+        ConflictError: A file in the folder was not rendered by mlops.
     """
     settings = target.settings
     spec, options, notes = gather(target, request, render_options(settings), say, read)
@@ -266,7 +266,7 @@ def to_write(
         to: As `plan_files`.
 
     Raises:
-        ConflictError: A file in the folder was not rendered by us.
+        ConflictError: A file in the folder was not rendered by mlops.
     """
     folder = None
     if to != STDOUT:

@@ -27,7 +27,7 @@ from mlops.spec.attribution import write_duration, write_number
 _COMMAND_LINE = "command line"
 #: How the origin of a kept setting begins.
 KEPT = "revision "
-#: Options that no setting stands for.
+#: Options without a setting.
 SPLIT, SHADOW, RAMP = "split", "shadow", "ramp"
 _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "reward": ("feedback.reward", "feedback.reward_range", "feedback.costs"),
@@ -92,7 +92,7 @@ class Kept:
         settings: The project's settings; the origin of a kept one is `revision N`.
         live: The live revision, None if there is none.
         given: Settings that a command line named, now or for the live revision.
-        lines: What was kept and would be otherwise without, for people.
+        lines: What was kept and would be otherwise without, human-readable.
     """
 
     settings: RolloutSettings
@@ -102,7 +102,7 @@ class Kept:
 
 
 def check_resets(reset: Sequence[str]) -> None:
-    """Refuse to reset what is no option.
+    """Refuse to reset what is not an option.
 
     Raises:
         UsageError: One of the names is none of `RESETS`.
@@ -146,7 +146,7 @@ def keep(
         if key not in given and (key in before or settings.origins[key] == "default")
     }
     _pair(settings, live, known, chosen)
-    # That the address stays is no news, nor a reward that follows from most models anyway.
+    # That the address stays need not be said, nor a reward that is the default of most models.
     quiet = {"deploy.port", "deploy.grpc_port", "feedback.costs", "deploy.tls_key"}
     # Nor one worker, or what the pod has processors for.
     quiet |= {"deploy.workers"} if chosen.get("deploy.workers", 0) <= 1 else set()

@@ -43,7 +43,7 @@ class Created:
         secret: The key itself, which is nowhere else; empty for a certificate.
         first: Whether callers had to send none before.
         file: Path of the keys file.
-        in_cluster: Whether the deployment is on a cluster, where the file has to be brought.
+        in_cluster: Whether the deployment is on a cluster, to which the file has to be copied.
     """
 
     deployment: str
@@ -82,15 +82,15 @@ def create(
     Args:
         settings: The project's settings.
         deployment: Name of the deployment, or None for the only one.
-        name: What people call the key.
+        name: Name of the key.
         scopes: What it allows, of `mlops.spec.access.SCOPES`.
         rate: Requests that it may send, as `100/s`; empty for any number.
-        expires: After which time it counts no longer, as `90d`; empty for never.
+        expires: Time after which it expires, as `90d`; empty for never.
         subject: Certificate that stands for it, as `CN=shop`; empty for a key to be sent.
 
     Raises:
         InvalidInputError: One of these is wrong.
-        ConflictError: A key of that name counts already.
+        ConflictError: There is a valid key of that name.
         NotFoundError: There is no such deployment.
     """
     where = _where(settings, deployment)

@@ -62,7 +62,7 @@ def lint_paths(
 
     Raises:
         NotFoundError: A path does not exist, or a folder has no manifests.
-        InvalidInputError: A file is no text.
+        InvalidInputError: A file is not text.
         UsageError: A platform or version is not known.
     """
     versions = dict(_platform(text) for text in platforms)

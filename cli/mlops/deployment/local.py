@@ -137,18 +137,18 @@ def serve(
     seen = where.log.stat().st_size if launch.log_file and where.log.exists() else 0
     process = _start(launch, where, settings)
     if not foreground:
-        # Kept, as it is meant to outlive us; those that have ended are forgotten.
+        # Kept, as it is meant to outlive this process; those that have ended are dropped.
         _LEFT_RUNNING[:] = [each for each in _LEFT_RUNNING if each.poll() is None] + [process]
     if not foreground:
         return _wait(process, launch, where, seen, on_wait), None
     try:
         state = _wait(process, launch, where, seen, on_wait)
     except KeyboardInterrupt:
-        # A supervisor's signal comes to us alone.
+        # A supervisor's signal is sent to this process alone.
         process.send_signal(signal.SIGINT)
         process.wait()
         raise
-    # From here on, and not only once we stay: else a signal in between would leave it running.
+    # From here on, not only while waiting: a signal in between would leave it running.
     _PASSED_ON[process.pid] = _SignalPassing(process)
     return state, process
 
@@ -329,9 +329,9 @@ def stop(where: Places) -> bool:
 
 
 def stay(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a server in the foreground, passing on what asks us to end; return its exit code.
+    """Wait for a server in the foreground, passing on signals to end; return its exit code.
 
-    Ctrl-C reaches it through the terminal too, a supervisor's signal only through us.
+    Ctrl-C reaches it through the terminal too, a supervisor's signal only through this process.
 
     Raises:
         KeyboardInterrupt: It ended because of a Ctrl-C.
@@ -347,7 +347,7 @@ def stay(process: subprocess.Popen[bytes]) -> int:
 
 
 class _SignalPassing:
-    """Passes what asks us to end on to a server, from its making until `end`."""
+    """Passes signals to end on to a server, from its start until `end`."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -392,7 +392,7 @@ def _start(launch: Launch, where: Places, settings: RolloutSettings) -> subproce
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                # Ctrl-C in this terminal is not meant for a server that goes on.
+                # Ctrl-C in this terminal is not meant for a server that continues.
                 start_new_session=True,
             )
     finally:

@@ -34,16 +34,16 @@ def check_watching(settings: RolloutSettings) -> None:
 def write_watching(
     settings: RolloutSettings, spec: DeploymentSpec, state: ServerState
 ) -> tuple[RenderedFile, ...]:
-    """Write what Prometheus and Grafana need to know of a server of this machine.
+    """Write what Prometheus and Grafana need for a server of this machine.
 
     Args:
         settings: The project's settings.
         spec: What is deployed.
-        state: What its server says of itself.
+        state: The state of its server.
 
     Raises:
         InvalidInputError: The folder cannot be written.
-        ConflictError: A file in the folder was not rendered by us.
+        ConflictError: A file in the folder was not rendered by mlops.
     """
     address = urlsplit(state.url).netloc
     launch = state.launch

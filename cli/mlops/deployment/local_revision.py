@@ -52,7 +52,7 @@ class Deployed:
     Attributes:
         plan: The change that was made.
         revision: Number of the revision that is live.
-        state: What the server says of itself.
+        state: The state of the server.
         process: The server's process, if it was started in the foreground.
         monitoring: Files for a Prometheus and a Grafana that were written.
     """
@@ -75,7 +75,7 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
     Args:
         settings: The project's settings.
         spec: What is wanted.
-        dry_run: Mend nothing, write nothing.
+        dry_run: Recover nothing, write nothing.
 
     Raises:
         InvalidInputError: The spec cannot be deployed.
@@ -120,13 +120,13 @@ def apply(
 ) -> Deployed:
     """Make a plan come true.
 
-    The order lets a kill at any point be mended by the next command: the ledger knows the
+    The order lets the next command recover from a kill at any point: the ledger knows the
     intent before anything happens, the server's own state says whether it took the revision, and
     the aliases move after it did.
 
     Raises:
         ConflictError: Another command deployed since the plan was made.
-        InvalidInputError: A model cannot be served; what was live goes on.
+        InvalidInputError: A model cannot be served; what was live continues.
         MlopsError: The server did not start.
     """
     spec = prepared.plan.after
@@ -137,7 +137,7 @@ def apply(
     recording = recorded(settings, spec.name)
     with fetched(files, settings, talk.show) as folders, recording, changing(where):
         if intent.action == "deploy":
-            # What another command brings back was deployed before.
+            # What another command restores was deployed before.
             check_trusted(settings, files, folders)
         found = iter(folders)
         paths = tuple("" if model.endpoint else str(next(found)) for model in spec.models)
@@ -169,7 +169,7 @@ def apply(
 
 
 def _check_runs(where: Places, intent: Intent) -> None:
-    """Refuse to start for a ramp what somebody stopped since the look.
+    """Refuse to start for a ramp a server that was stopped since the look.
 
     Raises:
         ConflictError: It does not run.
@@ -227,7 +227,7 @@ def mend(settings: RolloutSettings, name: str, *, wait_s: float = 60.0) -> list[
 
 
 def _pending_here(ledger: Ledger) -> list[Entry]:
-    """Return what is pending on this machine; what is on a cluster is mended from there."""
+    """Return what is pending on this machine; clusters have their own recovery."""
     return [entry for entry in ledger.pending() if entry.intent.place is None]
 
 

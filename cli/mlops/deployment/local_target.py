@@ -132,7 +132,7 @@ class Local:
         return Stopped(name, ran, running)
 
     def recover(self, found: Found, *, wait_s: float = 60.0) -> list[Entry]:
-        """Finish what the server took, give up what it did not."""
+        """Complete what the server took, abandon what it did not."""
         from mlops.deployment.local_revision import mend
 
         return mend(self._settings, found.name, wait_s=wait_s)
@@ -218,7 +218,7 @@ def _launched(state: ServerState) -> dict[str, Any]:
 
 
 def _sums(spec: DeploymentSpec) -> tuple[str, ...]:
-    """Say what tells two equal outcomes from one that was sent twice."""
+    """Say what distinguishes two equal outcomes from one that was sent twice."""
     if spec.attribution.repeated != "sum":
         return ()
     text = (

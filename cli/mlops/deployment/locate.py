@@ -47,7 +47,7 @@ class Found:
 
     @property
     def where(self) -> str:
-        """Where it is, for people."""
+        """Where it is, human-readable."""
         return str(self.entry.intent.place) if self.entry else "this machine"
 
 
@@ -83,7 +83,7 @@ def locate_all(settings: DeploymentSettings) -> list[Found]:
         try:
             entry = _placed(settings, name) if name in there else None
         except MlopsError as error:
-            # Without the ledger it cannot be said where it is; the others are told all the same.
+            # Without the ledger its place is not known; the others are listed anyway.
             found.append(Found(name, None, error))
             continue
         if entry is not None or name in here:
@@ -118,8 +118,8 @@ def locate_to_change(settings: DeploymentSettings, name: str | None) -> Found:
 def _placed(settings: DeploymentSettings, name: str) -> Entry | None:
     """Return the live revision if it is in a cluster, or what was last put there if none is live.
 
-    Also a revision that was to move a stopped deployment of this machine there, and did not get
-    ready: its objects are there all the same.
+    Also a revision that was to move a stopped deployment of this machine there, and did not become
+    ready: its objects are there anyway.
 
     None if the deployment is on this machine, or there is no such deployment.
     """

@@ -1,7 +1,7 @@
 """A key or a journal that was here and is gone: said before anything takes its place.
 
-Without its key a deployment takes feedback for its earlier predictions for forged; without its
-journal there is no evidence. Either may be on a backup, or in the folder that somebody moved, and a
+Without its key a deployment refuses feedback for its earlier predictions as invalid; without its
+journal there is no evidence. Either may be on a backup, or in a folder that was moved, and a
 new one made silently is noticed when it is too late.
 """
 

@@ -1,4 +1,4 @@
-"""Rendered manifests as files: whole or not at all, and only over what we have written."""
+"""Rendered manifests as files: complete or not at all, and only over rendered files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Literal
 from mlops.deployment.targets import Rendered
 from mlops.errors import ConflictError, InvalidInputError
 
-# How texts begin that we have written; JSON has no comments.
+# How rendered texts begin; JSON has no comments.
 _MARKS = (b"# Rendered by `mlops ", b'{\n  "description": "Rendered by `mlops ')
 
 Change = Literal["create", "update", "same"]
@@ -37,10 +37,10 @@ class RenderedFile:
 
 
 def files_of(rendered: Rendered, folder: Path | None) -> Iterator[RenderedFile]:
-    """Yield the files of a rendering as they are to lie in a folder; None for none.
+    """Yield the files of a rendering as they are to be in a folder; None for none.
 
     Raises:
-        ConflictError: A file there was not rendered by us.
+        ConflictError: A file there was not rendered by mlops.
     """
     for texts, manifest in ((rendered.files, True), (rendered.beside, False)):
         for name, text in texts.items():
@@ -108,7 +108,7 @@ def _unwritable(path: Path, error: OSError) -> InvalidInputError:
 
 
 def put_files(texts: Mapping[str, str], folder: Path | None) -> tuple[RenderedFile, ...]:
-    """Write manifests that begin as all of ours do.
+    """Write manifests that begin as all rendered ones do.
 
     Args:
         texts: Manifests by the names of their files.
@@ -116,7 +116,7 @@ def put_files(texts: Mapping[str, str], folder: Path | None) -> tuple[RenderedFi
 
     Raises:
         InvalidInputError: The folder cannot be written.
-        ConflictError: A file in the folder was not rendered by us.
+        ConflictError: A file in the folder was not rendered by mlops.
     """
     if folder is None:
         return tuple(RenderedFile(name, text, "create") for name, text in texts.items())

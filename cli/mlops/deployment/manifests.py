@@ -66,7 +66,7 @@ def versions(target: str, options: RenderOptions) -> dict[str, str]:
     return {name: option(options, setting) for name, setting in named.items()}
 
 
-#: A person may write them in a manifest of theirs, which is a warning; a rendered one has none.
+#: In a manifest written by hand they are a warning; a rendered one has none.
 _NEVER_RENDERED = ("secret-value", "local-path")
 
 

@@ -104,7 +104,7 @@ def of_platform(target: str, *, router: bool = False, **given: str | None) -> di
 
     Args:
         target: Name of the target.
-        router: Whether our server is to be in front of the platform's.
+        router: Whether the bundled server is to be in front of the platform's.
         given: Key of a setting (`version`, `mode`, `split`) to what was given for it.
 
     Returns:
@@ -135,7 +135,7 @@ def check_choices(settings: DeploymentSettings, target: str) -> None:
     """Refuse what cannot be chosen together.
 
     Raises:
-        UsageError: There is no such extra, or both our server and the platform are to split.
+        UsageError: There is no such extra, or both server and platform are to split.
     """
     check_extras(settings)
     if settings.cluster.router and settings.origins.get(f"{target}.split") == "command line":

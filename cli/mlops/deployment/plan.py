@@ -24,8 +24,8 @@ class Plan:
         before: What was live, None for `create`.
         after: What is to be live.
         lines: The difference, each line beginning with `+`, `-`, `~` or a space.
-        notes: What a person should know about the reward.
-        kept: Options that stay as they were, though neither the command line nor a setting says so.
+        notes: What the user should know about the reward.
+        kept: Options that stay as they were, without a setting or command line option.
     """
 
     kind: Kind
@@ -55,7 +55,7 @@ def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: 
 
 
 def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[str, ...]:
-    """Tell two specs apart, arm by arm.
+    """Return the differences of two specs, arm by arm.
 
     Pinned models are compared, not the words that named them: `wine` and `wine/3` are the same
     while version 3 is the newest.
@@ -109,7 +109,7 @@ def _range(bounds: tuple[float, float] | None) -> str:
 
 
 def _shadows(before: Sequence[Shadow], after: Sequence[Shadow]) -> list[str]:
-    """Tell shadows apart by name; their order means nothing."""
+    """Return differences of shadows, by name; their order has no meaning."""
     old = {shadow.name: shadow for shadow in before}
     lines = []
     for shadow in after:

@@ -58,7 +58,7 @@ def recorded(
     Args:
         settings: The project's settings.
         name: Deployment.
-        told: What stands nowhere else.
+        told: What is nowhere else.
         ask_mlflow: As of `record`.
     """
     try:
@@ -75,12 +75,12 @@ def recorded(
 def record(settings: RolloutSettings, name: str, *told: Event, ask_mlflow: bool = True) -> Recorded:
     """Bring a deployment's trail up to date.
 
-    What cannot be asked now is left to the next command; what is told is written in any case.
+    What cannot be read now is left to the next command; `told` is written in any case.
 
     Args:
         settings: The project's settings.
         name: Deployment.
-        told: What this command is about to do or has done, and what stands nowhere else.
+        told: What this command is about to do or has done, and what is nowhere else.
         ask_mlflow: Whether to read the ledger and tag the end of the trail. A command that needs no
             MLflow otherwise leaves both to the next one, and does not wait for its import.
 
@@ -169,7 +169,7 @@ def _states(settings: RolloutSettings, where: Places) -> Iterator[State]:
         yield server_state(state.launch)
     key = where.key.read_bytes() if where.key.exists() else b""
     if key:
-        # 32 bytes of chance: nobody finds them from a hash.
+        # 32 random bytes cannot be found from a hash.
         print_of = hashlib.sha256(key).hexdigest()[:16]
         yield State("key", "key of request ids", "key", {"fingerprint": print_of})
     if key and where.token.exists():
@@ -179,7 +179,7 @@ def _states(settings: RolloutSettings, where: Places) -> Iterator[State]:
 
 
 def key_states(where: Places) -> Iterator[State]:
-    """Return what there is to know of the API keys of a deployment; nothing of it is secret."""
+    """Return what is recorded of the API keys of a deployment; none of it is secret."""
     with contextlib.suppress(FileNotFoundError, InvalidInputError):
         for key in read_keys(where.keys.read_bytes()):
             value = {k: v for k, v in asdict(key).items() if k != "digest"}

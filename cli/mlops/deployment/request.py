@@ -54,7 +54,7 @@ class DeployRequest:
         name: Name of the deployment, empty for the project's.
         sticky_by: `header:NAME`, `field:NAME` or empty.
         reward: Name of the reward; empty for what follows from what the models answer.
-        reward_range: Lowest and highest reward; None for no promise.
+        reward_range: Lowest and highest reward; None if not declared.
         shadows: Models that get copies of requests.
         attribution: Which feedback counts for a request.
         horizon: Units with a reward, and days, after which the experiment ends; 0 for neither.
@@ -67,11 +67,11 @@ class DeployRequest:
         keep_split: Whether arms without a weight have that of the live arm of their name.
         keep_shadows: Whether its shadows stay where none are named.
         given: Settings that a command line named, now or for the live revision.
-        kept: What is kept of the live revision's settings, for people.
+        kept: What is kept of the live revision's settings, human-readable.
         based_on: Number of that revision; None if it was not looked at.
         costs: (truth, prediction, cost) of the reward `cost`.
         ramp: How the share of the canary grows.
-        keep_ramp: Whether the live ramp goes on where the arms and their weights are kept.
+        keep_ramp: Whether the live ramp continues where the arms and their weights are kept.
     """
 
     arms: tuple[ArmRequest, ...]
@@ -200,7 +200,7 @@ def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSp
 
     Raises:
         NotFoundError: A model does not exist.
-        InvalidInputError: The whole cannot be deployed, or there is no such reward.
+        InvalidInputError: The spec cannot be deployed, or there is no such reward.
     """
     if request.reward:
         REWARDS.check(request.reward)
@@ -277,7 +277,7 @@ def kept_lines(request: DeployRequest, spec: DeploymentSpec) -> tuple[str, ...]:
 def _kept_shadows(
     request: DeployRequest, names: Sequence[str], models: Sequence[ModelVersion]
 ) -> tuple[Shadow, ...]:
-    """Return the live shadows that are no arm now, neither by name nor by model."""
+    """Return the live shadows that are not an arm now, neither by name nor by model."""
     if request.live is None or not request.keep_shadows:
         return ()
     arms = {model.identity for model in models}

@@ -1,6 +1,6 @@
 """What `--with rollouts` writes: how Argo Rollouts and Flagger read the verdict.
 
-Both are files beside the manifests, applied by whoever runs those controllers: a cluster without
+Both are files beside the manifests, applied by the operator of those controllers: a cluster without
 them does not know the kinds.
 
     https://argo-rollouts.readthedocs.io/en/stable/analysis/web/

@@ -45,7 +45,7 @@ class Places:
 
     @property
     def state(self) -> Path:
-        """What the server last said of itself."""
+        """The state that the server last wrote."""
         return self.folder / f"{self.name}.json"
 
     @property
@@ -104,7 +104,7 @@ def known_names(settings: DeploymentSettings) -> list[str]:
     """Names of the deployments that were ever started here, in alphabetical order."""
     folder = settings.home / "run"
     names = {path.stem for path in folder.glob("*.json")}
-    # One whose file somebody removed lives all the same.
+    # One whose file was removed still runs.
     names |= {path.stem for path in folder.glob("*.lock") if is_alive(Places(path.stem, folder))}
     return sorted(names)
 
@@ -148,7 +148,7 @@ def pick_name(settings: DeploymentSettings, name: str | None) -> str:
 
 
 def read_server_state(where: Places) -> ServerState | None:
-    """Return what the server last said of itself, None if it never ran.
+    """Return the state that the server last wrote, None if it never ran.
 
     Where its file is gone or damaged, a server that lives is asked, and one that does not has said
     nothing that could be read.
@@ -165,7 +165,7 @@ def read_server_state(where: Places) -> ServerState | None:
 
 
 def unreadable(where: Places) -> str:
-    """Say why what a server wrote of itself is of no use here; empty if it is, or is damaged.
+    """Say why the state that a server wrote is of no use here; empty if it is, or is damaged.
 
     A damaged file is written again by the server; one of another version never gets readable.
     """
@@ -270,10 +270,10 @@ def _write_secret(path: Path, content: bytes) -> None:
 def socket_path(where: Places) -> Path:
     """Path for the administration socket.
 
-    A Unix socket's path may have 107 bytes, and projects lie deeper than that; so it goes into
+    A Unix socket's path may have 107 bytes, and project paths are longer; so it goes into
     this user's own runtime folder, under a name made from the deployment's.
 
-    Where somebody else made a folder of that name before us, which nobody else can remove from a
+    Where another user made a folder of that name before, which only its owner can remove from a
     sticky `/tmp`, the socket gets a new folder; the server's files say where.
     """
     base = os.environ.get("XDG_RUNTIME_DIR")

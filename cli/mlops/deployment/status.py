@@ -23,8 +23,8 @@ class Status:
     Attributes:
         name: Its name.
         state: `running`; `starting`, or about to end; `unresponsive` if its process lives but
-            does not answer; `stopped` in good order; `crashed`, also after a reboot; `unknown` if
-            what it said of itself cannot be read.
+            does not answer; `stopped` cleanly; `crashed`, also after a reboot; `unknown` if
+            the state it wrote cannot be read.
         url: Where it is, or was.
         revision: What it serves, or served last.
         pid: Its process, 0 if it does not run.

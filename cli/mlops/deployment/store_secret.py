@@ -75,7 +75,7 @@ def store_secret(
 
     Raises:
         InvalidInputError: The platform is unknown, the store is on this machine, or a name is none.
-        UsageError: Values are wanted and no source is named.
+        UsageError: Values were asked for and no source is named.
         NotAllowedError: There are no credentials at the source.
     """
     if platform not in PLATFORMS:

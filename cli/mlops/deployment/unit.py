@@ -1,4 +1,4 @@
-"""A systemd user unit that brings a deployment up after a crash and a reboot. Pure."""
+"""A systemd user unit that starts a deployment after a crash and a reboot. Pure."""
 
 from __future__ import annotations
 

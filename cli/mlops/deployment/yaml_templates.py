@@ -44,7 +44,7 @@ def yaml_scalar(value: object) -> object:
 
 
 def json_block(value: object, indent: int) -> str:
-    """Write JSON data as a literal block scalar, for people to read.
+    """Write JSON data as a literal block scalar, readable.
 
     JSON in ASCII has no line break, tab or control character within a string, so nothing in it can
     end the block.

@@ -30,7 +30,7 @@ class Words:
         file: A spec file.
         target: Where to, None where it is not said.
         platform: `version`, `mode` and `split` of the platform.
-        router: Whether our server is to be in front of the platform's.
+        router: Whether the bundled server is to be in front of the platform's.
         apply: Whether a cluster is to be touched.
         reset: Options of which nothing is kept.
         dry_run: Write nothing, not even the end of an interrupted command.
@@ -106,7 +106,7 @@ def _name(settings: Settings, file: Path | None) -> str:
     try:
         document = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        # Whoever reads it next says what is wrong with it.
+        # The code that reads it next reports what is wrong with it.
         return name
     own = document.get("name") if isinstance(document, Mapping) else None
     return own if isinstance(own, str) and own else name

@@ -86,7 +86,7 @@ def _going(ref: ObjectRef, live: Manifest) -> ConflictError:
 def stale_objects(
     cluster: Cluster, name: str, entries: Iterable[Entry], wanted: Iterable[ObjectRef]
 ) -> Iterator[tuple[ObjectRef, Manifest]]:
-    """Yield what earlier revisions applied, is still there and ours, and is no longer wanted.
+    """Yield what earlier revisions applied, mlops still owns, and this one does not need.
 
     Args:
         cluster: Where.
@@ -104,7 +104,7 @@ def stale_objects(
 
 
 def is_ours(live: Manifest, name: str) -> bool:
-    """Whether we made an object, and for this deployment."""
+    """Whether mlops made an object, and for this deployment."""
     labels = live["metadata"].get("labels") or {}
     deployments = [labels[key] for key in _OF if key in labels] or [live["metadata"]["name"]]
     return labels.get(_MANAGED_BY) == "mlops" and name in deployments
@@ -115,7 +115,7 @@ def removals(stale: Sequence[tuple[ObjectRef, Manifest]], *, now: bool) -> tuple
 
     Args:
         stale: The objects.
-        now: Whether they go with this revision; pods of the one before may still need them.
+        now: Whether they are removed with this revision; pods of the previous one may need them.
     """
     found = []
     for ref, live in stale:
@@ -129,7 +129,7 @@ def removals(stale: Sequence[tuple[ObjectRef, Manifest]], *, now: bool) -> tuple
 
 
 def _removal(live: Manifest) -> tuple[str, ...]:
-    """Say that an object goes; what was in it nobody needs to read."""
+    """Say that an object is deleted; its content is not shown."""
     return (f"--- live/{ref_of(live)}", "+++ /dev/null")
 
 
@@ -137,6 +137,6 @@ def prune(cluster: Cluster, name: str, stale: Iterable[ObjectRef]) -> None:
     """Remove what a revision no longer has; may be repeated."""
     for ref in stale:
         live = get(cluster, ref)
-        # It may be another one by now, made by somebody else under the same name.
+        # It may be another one by now, created by another client under the same name.
         if live is not None and is_ours(live, name):
             delete(cluster, ref, uid=live["metadata"]["uid"])

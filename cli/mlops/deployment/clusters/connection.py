@@ -21,7 +21,7 @@ def open_place(own: ClusterSettings, place: Place) -> Cluster:
     except NotFoundError:
         if own.context:
             raise
-        # Others may call the same cluster otherwise.
+        # Another kubeconfig may have another name for the same cluster.
         cluster = connect(own.kubeconfig, "", place.namespace)
     if not place.is_at(here(cluster, place.target)):
         raise ConflictError(

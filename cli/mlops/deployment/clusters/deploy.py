@@ -123,7 +123,7 @@ def _begin(ledger: Ledger, intent: Intent, prepared: Prepared) -> None:
 
 
 def _what_now(cluster: Cluster, prepared: Prepared) -> str:
-    """Say how things stand after a rollout that did not come."""
+    """Describe the state after a rollout that failed."""
     name, live = prepared.plan.after.name, prepared.live
     if not live or live == prepared.plan.revision:
         return "Fix the cause and repeat the command."

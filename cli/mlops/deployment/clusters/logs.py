@@ -14,7 +14,7 @@ from mlops.deployment.targets import platform_of
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError
 from mlops.spec.place import Place
 
-# How often new pods are looked for while somebody follows, in seconds.
+# How often new pods are looked for with `--follow`, in seconds.
 _LOOK_S = 2.0
 _RESTED_S = 1.0
 _ALL = 1_000_000
@@ -29,11 +29,11 @@ def pod_logs(cluster: Cluster, place: Place, *, last: int, follow: bool) -> Iter
         cluster: Where.
         place: Of the revision.
         last: How many of the last lines of each container.
-        follow: Go on with new lines, also of pods that come later.
+        follow: Continue with new lines, also of pods that come later.
 
     Raises:
         NotFoundError: There are no pods.
-        MlopsError: We may not read them.
+        MlopsError: They may not be read.
     """
     found = _find(cluster, place)
     if not found and not follow:
@@ -130,7 +130,7 @@ class _Follower:
                     threading.Thread(target=self._read, args=arguments, daemon=True).start()
 
     def _tell_waiting(self, pod: Pod, container: Container, last: int) -> None:
-        """Tell why a container waits, and what it wrote before unless that was read already."""
+        """Say why a container waits, and what it wrote before unless that was read already."""
         before = (pod.uid, container.name, container.restarts - 1, "running")
         lines = 0 if before in self._reading else last
         for line in _last_lines(self._cluster, pod, container, lines):

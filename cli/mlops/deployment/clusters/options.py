@@ -11,7 +11,7 @@ from mlops.settings.schema import SECTIONS
 from mlops.spec.place import Place
 
 _COMMON = "cluster"
-#: Settings of `cluster` that say how to get there, and not what is there.
+#: Settings of `cluster` that are about the connection, and not about the deployment.
 _NOT_KEPT = ("kubeconfig", "context", "timeout_s", "namespace")
 _IMAGE = "image"
 _ROUTER_IMAGE = "router_image"
@@ -26,7 +26,7 @@ def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, A
     Args:
         target: Name of the target.
         options: What was rendered with.
-        rendered: What came out; another release of ours may call its images otherwise.
+        rendered: The result; another release of mlops may name its images differently.
     """
     found: dict[str, Any] = {name: _plain(getattr(options, name)) for name in _BESIDE}
     if not options.workers:
@@ -68,7 +68,7 @@ def restored(place: Place) -> RenderOptions:
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[str, ...]:
-    """Tell what was kept of two revisions apart; each line begins with `~`."""
+    """Return the differences in what was kept of two revisions; each line begins with `~`."""
     names = [name for name in after if before.get(name) != after[name]]
     return tuple(
         f"~ {name}  {_shown(after[name])}  (was {_shown(before.get(name))})" for name in names

@@ -54,7 +54,7 @@ def check_strangers(
 ) -> None:
     """Refuse to overwrite what was applied from another ledger.
 
-    The server sees no conflict in it: their objects and ours have the same field manager.
+    The API server sees no conflict: objects of both have the same field manager.
 
     Args:
         cluster: Where.

@@ -47,7 +47,7 @@ class ClusterPlan:
         lines: The difference of the two, each line beginning with `+`, `-`, `~` or a space.
         place: Where.
         objects: What happens to each object.
-        kept: Options that stay as they were, though neither the command line nor a setting says so.
+        kept: Options that stay as they were, without a setting or command line option.
     """
 
     kind: Kind
@@ -90,7 +90,7 @@ def prepare(
     dry_run: bool = False,
     say: Say = lambda _: None,
 ) -> Prepared:
-    """Compare what is wanted with what is live, after mending what a killed command left.
+    """Compare the request with what is live, after recovering what a killed command left.
 
     Args:
         settings: The project's settings.
@@ -101,14 +101,14 @@ def prepare(
         anew: Make a new revision also where nothing changes.
         wait: Whether it will be waited for; else nothing is removed yet.
         force: Take over fields that others set.
-        dry_run: Mend nothing, write nothing.
+        dry_run: Recover nothing, write nothing.
         say: Called with each phase.
 
     Raises:
         InvalidInputError: The platform cannot do this, or the cluster would refuse an object.
         ConflictError: The name is live elsewhere, or others set fields of the objects.
         NotFoundError: The cluster lacks the namespace or a kind.
-        NotAllowedError: The cluster does not let us.
+        NotAllowedError: The cluster does not allow it.
     """
     if not dry_run:
         mend(settings, spec.name, cluster)
@@ -179,7 +179,7 @@ def _render(target: str, spec: DeploymentSpec, options: RenderOptions) -> Manife
 
 
 def _groups(target: str, options: RenderOptions) -> dict[str, str]:
-    """Return the version of the platform that brings an API group."""
+    """Return the version of the platform that provides an API group."""
     groups = platform_of(target).groups
     return {group: option(options, setting) for group, setting in groups.items()}
 

@@ -1,4 +1,4 @@
-"""Finish or give up what a killed command left half done in a cluster."""
+"""Complete or abandon what a killed command left half done in a cluster."""
 
 from __future__ import annotations
 

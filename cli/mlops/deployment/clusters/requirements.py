@@ -22,7 +22,7 @@ _REFERENCES = ("secretRef", "secretKeyRef")
 
 
 def check_namespace(cluster: Cluster) -> None:
-    """Find out that the namespace exists, if we may.
+    """Check that the namespace exists, if that may be read.
 
     Raises:
         NotFoundError: It does not.
@@ -70,12 +70,12 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
             },
         )
     except ConflictError:
-        # Somebody else was quicker, and theirs will do.
+        # Another client created it first, and that one will do.
         return
 
 
 def key_secret(target: str, spec: DeploymentSpec, options: RenderOptions) -> ObjectRef | None:
-    """Return the Secret that we make ourselves; None if there is none, or the settings name one."""
+    """Return the Secret that mlops creates; None if there is none, or the settings name one."""
     ours = platform_of(target).own_server or options.cluster.router
     if not ours or options.kubernetes.key_secret:
         return None
@@ -90,12 +90,12 @@ def check_references(
 ) -> None:
     """Find out that Secrets and ServiceAccounts exist which pods would wait for.
 
-    Nobody reads what is in them.
+    Their content is not read.
 
     Args:
         cluster: Where.
         manifests: What names them.
-        ours: The Secret that we make.
+        ours: The Secret that mlops creates.
         commands: Commands that would make some of them.
 
     Raises:

@@ -29,8 +29,8 @@ class ObjectStatus:
 
     Attributes:
         ref: The object.
-        ready: Whether it does what it was asked for.
-        message: What it says of itself, or what keeps it.
+        ready: Whether it is as its spec asks.
+        message: Its own status, or what it waits for.
         missing: Whether it is not there.
     """
 
@@ -65,13 +65,13 @@ class ClusterStatus:
 
     Attributes:
         name: Its name.
-        state: `ready`; `progressing` towards it; `failing` if it will not get there by itself;
+        state: `ready`; `progressing` towards it; `failing` if it will not become ready;
             `missing` if objects are gone; `stopped`; `unreachable` if the cluster does not answer.
         target: The platform.
         context: Context of the kubeconfig by which it was put there.
         namespace: Its namespace.
         revision: The live revision, or the one that was put there last.
-        url: Where it answers; empty if nothing says so.
+        url: Where it answers; empty if not known.
         urls: All addresses.
         since_ms: When it went live or was stopped, milliseconds since 1970 in UTC; 0 if never.
         message: Why, where the state is not `ready`; one line.
@@ -207,7 +207,7 @@ def _pods(cluster: Cluster, lives: list[Manifest]) -> Iterator[PodStatus]:
         try:
             found = pods(cluster, labels) if labels else []
         except NotAllowedError:
-            # Whoever may see a Deployment may not always see its pods.
+            # The right to read a Deployment need not include its pods.
             continue
         for pod in found:
             if pod.uid not in seen:
@@ -236,6 +236,6 @@ def _drift(
         # What others took over differs too, so that must not be a conflict here.
         found = changes(cluster, manifests_of(settings, entry), force=True)
     except MlopsError:
-        # Whoever may look may not always apply, also not as a trial.
+        # The right to read need not include applying, even as a dry run.
         return None
     return tuple(change.ref for change in found if change.action != "same")

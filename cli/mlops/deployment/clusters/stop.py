@@ -15,7 +15,7 @@ from mlops.registry.ledger import Entry, Ledger
 from mlops.settings.needs import RolloutSettings
 from mlops.spec.place import ObjectRef, Place
 
-# What holds a journal that nobody can make again.
+# What holds a journal, which cannot be made again.
 _JOURNAL = "PersistentVolumeClaim"
 
 
@@ -47,7 +47,7 @@ def stop_there(
 ) -> StoppedThere:
     """Delete what our revisions put into a namespace, and note in the ledger that it is gone.
 
-    Only what the ledger says we applied, and what still has our labels, is deleted.
+    Only what was applied by the ledger, and still has the labels of mlops, is deleted.
 
     Args:
         settings: The project's settings.
@@ -57,7 +57,7 @@ def stop_there(
 
     Raises:
         ConflictError: Another command of this machine is at work on it.
-        MlopsError: The cluster cannot be reached, or does not let us.
+        MlopsError: The cluster cannot be reached, or does not allow it.
     """
     place, name = place_of(entry), entry.intent.spec.name
     cluster = open_place(settings.cluster, place)

@@ -167,7 +167,7 @@ class ClusterTarget(FilesTarget):
         return stop_there(self.settings, entry, with_journal=how.with_journal, dry_run=how.dry_run)
 
     def recover(self, found: Found, *, wait_s: float = 60.0) -> list[Entry]:
-        """Finish what is ready, give up what is not."""
+        """Complete what is ready, abandon what is not."""
         cluster = open_place(self.settings.cluster, place_of(self._there(found)))
         return mend(self.settings, found.name, cluster, wait_s=wait_s)
 

@@ -24,7 +24,7 @@ def urls(cluster: Cluster, place: Place) -> tuple[str, ...]:
 
 
 def is_ours(place: Place) -> bool:
-    """Whether it is our server that answers there, by itself or in front of a platform's."""
+    """Whether an mlops server answers there, by itself or in front of a platform's."""
     return platform_of(place.target).own_server or bool(place.options.get("cluster.router"))
 
 
@@ -37,6 +37,6 @@ def next_commands(place: Place, spec: DeploymentSpec) -> tuple[str, ...]:
 
 
 def port_forward(place: Place, what: str, ports: str) -> str:
-    """Return the command that brings something of the cluster to this machine."""
+    """Return the command that forwards a port of the cluster to this machine."""
     context = f" --context {place.context}" if place.context else ""
     return f"kubectl{context} port-forward -n {place.namespace} {what} {ports}"

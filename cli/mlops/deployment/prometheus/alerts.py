@@ -29,8 +29,8 @@ class Condition:
     """A query and what its value must be for an alert.
 
     Attributes:
-        query: PromQL, with a value also while all is well.
-        comparison: `> 0.05` and such; empty where the query tells by itself.
+        query: PromQL, with a value also if nothing is wrong.
+        comparison: `> 0.05` and such; empty if the query has it.
     """
 
     query: str

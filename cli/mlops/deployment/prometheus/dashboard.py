@@ -72,7 +72,7 @@ def dashboard(spec: DeploymentSpec, queries: Queries) -> Json:
             panels.append(_panel(panel, left, top, len(panels) + 1))
         top += _HEIGHT
     return {
-        # First, so that a file can be told from one that a person wrote.
+        # First, so that the file can be told from a handwritten one.
         "description": "Rendered by `mlops deploy`; rendering again overwrites this file.",
         "title": f"mlops: {queries.deployment}",
         "uid": _uid(queries),

@@ -49,7 +49,7 @@ class Watching:
 def in_cluster(
     spec: DeploymentSpec, options: MonitoringSettings, service: str, token_secret: str
 ) -> Watching:
-    """Return what a cluster needs to watch our server.
+    """Return what a cluster needs to watch the bundled server.
 
     Args:
         spec: What is deployed.

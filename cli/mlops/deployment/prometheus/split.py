@@ -1,4 +1,4 @@
-"""Does traffic arrive in the promised ratio? Asked in PromQL, at every evaluation.
+"""Does traffic arrive in the declared ratio? Asked in PromQL, at every evaluation.
 
 Symbols:
     x_i    drawn requests of arm i, summed over all running servers
@@ -6,7 +6,7 @@ Symbols:
     n      sum of x_i; k arms with e_i > 0
     X2     Pearson's statistic, sum (x_i - e_i)^2 / e_i
     c      concentration of the prior on the real shares, in requests
-    E      e-value: how much better another split explains the counts than the promised one
+    E      e-value: how much better another split explains the counts than the declared one
 
     log E = X2/2 * n / (n + c)  -  (k - 1)/2 * log(1 + n / c)
 
@@ -14,7 +14,7 @@ Pearson's test with its critical value is made for one look, and a rule is evalu
 minute: looked at for ever, it rejects a right split with certainty. So the statistic is put into
 the normal mixture (Robbins, "Statistical methods related to the law of the iterated logarithm",
 1970), which is what the report's own test (`mlops.stats.sample_ratio`; Lindon & Malek, arXiv
-2011.03567) becomes where counts are large. Under the promised split E exceeds 1/alpha with
+2011.03567) becomes where counts are large. Under the declared split E exceeds 1/alpha with
 probability at most about alpha, ever. "About", because X2 is normal only in the limit: so nothing
 is said while an arm expects fewer than `FEWEST` requests.
 

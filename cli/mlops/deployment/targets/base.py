@@ -33,13 +33,13 @@ class RenderOptions:
         revision: Number of the revision.
         postgresql: Whether the journal is in PostgreSQL.
         client_ids: Whether feedback may name a request by its caller's own id.
-        workers: Processes of a server of ours; 0 for as many as its pod has processors.
+        workers: Processes of an mlops server; 0 for as many as its pod has processors.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         features: What is kept of each decision's rows, as the setting `journal.features`.
         tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
         cluster: What all manifests have in common.
-        auth: Whose signed tokens our server takes.
+        auth: Whose signed tokens the bundled server takes.
         monitoring: For `--with monitoring`.
         kubernetes: For `kubernetes`.
         kserve: For `kserve`.
@@ -73,12 +73,12 @@ class Rendered:
         files: File name to manifest, in the order in which they are to be applied.
         notes: What the platform will not do or do differently, one sentence or two each.
         after_apply: Commands for when the manifests were applied.
-        beside: File name to text of what belongs to them and is not applied, such as a Dockerfile.
-        before_apply: Commands for before they are applied; `{folder}` stands for where they are.
+        beside: File name to text of what goes with them and is not applied, such as a Dockerfile.
+        before_apply: Commands for before they are applied; `{folder}` is where they are.
         first: Which of `files` must be ready before the others are applied.
         later: Which of `beside` are applied once all files are ready.
         image: The image of the model server.
-        router_image: The image of our server in front of such, if it is another.
+        router_image: The image of the bundled server in front of such, if it is another.
     """
 
     files: Mapping[str, str]
@@ -97,7 +97,7 @@ class Refusal:
     """One reason why a platform cannot do what a spec wants.
 
     Attributes:
-        fault: What it cannot do, to stand in a list of such.
+        fault: What it cannot do, an item of a list.
         hint: What to do instead, a sentence.
     """
 
@@ -112,9 +112,9 @@ class Platform:
     Attributes:
         versions: What the linter calls the parts of the platform, to the option with their version
             as `section.key`.
-        groups: API group of its kinds to the option with the version that brings it.
-        own_server: Whether our server loads the models, and no model server of the platform.
-        routed: Whether our server can be put in front of the platform's model servers.
+        groups: API group of its kinds to the option with the version that provides it.
+        own_server: Whether the bundled server loads the models, not one of the platform.
+        routed: Whether the bundled server can be put in front of the platform's model servers.
         with_address: Kinds whose status has an address.
         shared_pods: How to read the log of pods that deployments share, with `{namespace}`; empty
             where each has pods of its own.

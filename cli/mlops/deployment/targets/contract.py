@@ -60,7 +60,7 @@ class How:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """Whom a target tells what it does.
+    """Receives the messages of a target.
 
     Attributes:
         say: Called with each phase.
@@ -191,7 +191,7 @@ class Target(Protocol[P, D_co]):
         ...
 
     def recover(self, found: Found, *, wait_s: float = 60.0) -> list[Entry]:
-        """Finish or give up what interrupted commands left; return what was finished.
+        """Complete or abandon what interrupted commands left; return what was finished.
 
         Args:
             found: Deployment.

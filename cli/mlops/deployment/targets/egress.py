@@ -29,11 +29,11 @@ _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class ModelServers:
-    """Where the model servers are that our server is in front of.
+    """Where the model servers are that the bundled server is in front of.
 
     Attributes:
         port: At which their pods listen, or those of the gateway before them.
-        same_namespace: Whether these pods are in the namespace of our server.
+        same_namespace: Whether these pods are in the namespace of the bundled server.
     """
 
     port: int
@@ -89,7 +89,7 @@ def _needed(
         here = "The model servers" if behind.same_namespace else "The gateway of the model servers"
         yield Rule(here, "pods" if behind.same_namespace else "cluster", port=behind.port)
     for model in spec.models:
-        # What a platform runs for us is among the model servers.
+        # What the platform runs here is among the model servers.
         if model.endpoint and not (behind is not None and model.remote):
             yield from _reach("A model on another server", model.endpoint.url)
     if options.postgresql:
@@ -172,7 +172,7 @@ def _allowed(text: str) -> Rule:
 
 
 def _port(text: str) -> int:
-    """Read a port; none is 0, which stands for any."""
+    """Read a port; none is 0, which means any."""
     if not text:
         return 0
     if not text.isdigit() or not 1 <= int(text) <= 65_535:

@@ -18,7 +18,7 @@ from mlops.registry.details import Details
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What an image brings.
+    """What an image contains.
 
     Attributes:
         image: Its name with a tag.
@@ -63,7 +63,7 @@ def contents(image: str) -> Contents | None:
 
 
 def unable(arm: str, details: Details, image: Contents) -> Iterator[Refusal]:
-    """Say why an image cannot load a model, as far as the model's MLmodel tells."""
+    """Say why an image cannot load a model, as far as its MLmodel says."""
     hint = (
         "Let our own server load it: `--model-server mlops`, or `--target kubernetes`. Or name an "
         "image of your own with `--image`, or train with what the image has."

@@ -78,7 +78,7 @@ class Kubernetes:
 def server_files(
     spec: DeploymentSpec, options: RenderOptions, image: str, behind: ModelServers | None = None
 ) -> dict[str, str]:
-    """Return the manifests of our server.
+    """Return the manifests of the bundled server.
 
     Args:
         spec: What it serves.
@@ -107,12 +107,12 @@ def kustomization(files: list[str]) -> str:
 
 
 def watching(spec: DeploymentSpec, options: RenderOptions, service: str) -> Watching:
-    """Return what `--with` adds about our server; nothing where it was not asked for.
+    """Return what `--with` adds about the bundled server; nothing where it was not asked for.
 
     Args:
         spec: What is deployed.
         options: How.
-        service: Manifest of the Service in front of our server.
+        service: Manifest of the Service in front of the bundled server.
     """
     extras, open_to_all = options.cluster.extras, options.kubernetes.insecure_no_auth
     seen, secret = Watching({}, {}, ()), _key_secret(spec, options)
@@ -206,7 +206,7 @@ def _digest(document: Mapping[str, Any]) -> str:
 
 
 def _fetched(spec: DeploymentSpec) -> list[ModelVersion]:
-    """Return the models that our server loads itself."""
+    """Return the models that the bundled server loads itself."""
     return [model for model in spec.models if not model.endpoint]
 
 
@@ -245,7 +245,7 @@ _REACHABLE = (
 
 
 def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
-    """Say why our server cannot be deployed."""
+    """Say why the bundled server cannot be deployed."""
     yield from _name_refusals(spec)
     yield from sources.refusals(
         spec, lambda parts: _unfetchable(parts, options), lambda model: not model.endpoint
@@ -263,7 +263,7 @@ def _name_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
             "Give another name with `--name`.",
         )
     for name, label in labels_of(spec).items():
-        # Which model an arm has stands in an annotation that is named after it.
+        # Which model an arm has is in an annotation that is named after it.
         if len(f"{_ARM}{label}") > MAX_NAME:
             yield Refusal(
                 f"the name `{name}` has more than the {MAX_NAME - len(_ARM)} characters that fit "
@@ -338,7 +338,7 @@ def _setting_refusals(options: RenderOptions) -> Iterator[Refusal]:
 def notes(
     spec: DeploymentSpec, options: RenderOptions, behind: ModelServers | None = None
 ) -> Iterator[str]:
-    """Say what the reader should know about our server."""
+    """Say what the reader should know about the bundled server."""
     if options.kubernetes.grpc_port and options.kubernetes.host:
         yield (
             f"`{options.kubernetes.host}` leads to HTTP. gRPC is at port "

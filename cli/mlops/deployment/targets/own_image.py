@@ -50,12 +50,12 @@ class OwnImage:
 def own_image(
     spec: DeploymentSpec, options: RenderOptions, named_by: str = "`--image`"
 ) -> OwnImage:
-    """Say which image runs our server with the models of a spec, and how to build it.
+    """Say which image runs the bundled server with the models of a spec, and how to build it.
 
     Args:
         spec: Has the models; those that another server answers for are not in the image.
         options: `cluster.image` names one that exists.
-        named_by: What names it, for people.
+        named_by: What names it, human-readable.
     """
     known = [options.details[name] for name in _names(spec) if name in options.details]
     python, notes = _python(known)
@@ -116,7 +116,7 @@ def _minor(version: str) -> str:
 
 
 def _pins(known: Sequence[Details]) -> tuple[dict[str, Requirement], list[str]]:
-    """Bring the requirements of all models together; of two versions the newer one."""
+    """Merge the requirements of all models; of two versions the newer one."""
     pins: dict[str, Requirement] = {}
     notes = []
     for requirement in _parsed(known):

@@ -27,7 +27,7 @@ def one_among(setting: str, value: str, known: Sequence[str]) -> Iterator[Refusa
 
 
 def version_of(setting: str, value: str, oldest: str) -> Iterator[Refusal]:
-    """Refuse what is no version, and versions older than we know."""
+    """Refuse what is not a version, and versions older than those supported."""
     try:
         old = Version(value) < Version(oldest)
     except InvalidVersion:

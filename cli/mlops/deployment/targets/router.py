@@ -1,4 +1,4 @@
-"""Our server in front of a platform's model servers, as `--router` asks for.
+"""The bundled server in front of a platform's model servers, as `--router` asks for.
 
 Our server, as the `kubernetes` target renders it, draws the arm, asks its model server by its
 address in the cluster, and has what it has everywhere: feedback that is credited to the arm that
@@ -26,7 +26,7 @@ from mlops.deployment.targets.own_image import OwnImage, own_image
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.model import ModelVersion
 
-#: The label that objects behind our server carry, with the digest of their model.
+#: The label that objects behind the bundled server carry, with the digest of their model.
 LABEL = "mlops/model-digest"
 _DIGEST = 6
 _IMAGE = "`router_image` of `[cluster]`"
@@ -34,15 +34,15 @@ _IMAGE = "`router_image` of `[cluster]`"
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """What a platform runs behind our server.
+    """What a platform runs behind the bundled server.
 
     Attributes:
-        platform: Its name, for people.
-        kind: What its objects are to kubectl.
+        platform: Its name, human-readable.
+        kind: The kind of its objects, for kubectl.
         servers: Where its model servers are for a NetworkPolicy.
         endpoints: Name of each arm and shadow on the platform to the REF by which it is asked.
         rendered: Its objects; `after_apply` waits for them.
-        image: The image of the model servers, if our server is what they run.
+        image: The image of the model servers, if the bundled server is what they run.
     """
 
     platform: str
@@ -59,7 +59,7 @@ def is_on_platform(model: ModelVersion) -> bool:
 
 
 def digest(model: ModelVersion) -> str:
-    """Return what tells a model from others that an arm of the same name has had."""
+    """Return what distinguishes a model from earlier ones of an arm of the same name."""
     return hashlib.sha256("\0".join(model.identity).encode()).hexdigest()[:_DIGEST]
 
 
@@ -80,7 +80,7 @@ def behind_names(spec: DeploymentSpec) -> dict[str, str]:
 def address(service: str, options: RenderOptions) -> str:
     """Return the host name by which pods of the deployment's namespace reach a Service.
 
-    Without the cluster's domain, which need not be `cluster.local`.
+    Without the cluster's domain, which may be other than `cluster.local`.
 
     >>> address("wine", RenderOptions())
     'wine'
@@ -90,18 +90,18 @@ def address(service: str, options: RenderOptions) -> str:
 
 
 def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
-    """Say why our server cannot be in front."""
+    """Say why the bundled server cannot be in front."""
     if not any(map(is_on_platform, spec.models)):
         yield Refusal(
             "every arm is a server that runs already, so the platform has nothing to run",
             "`--target kubernetes` calls them as arms.",
         )
-    # Where its models are fetched from is the platform's business.
+    # Where its models are fetched from is left to the platform.
     yield from kubernetes.refusals(_routed(spec, _asked(spec)), _its_own(options))
 
 
 def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -> Rendered:
-    """Return what the platform runs and our server in front of it."""
+    """Return what the platform runs and the bundled server in front of it."""
     routed = _routed(spec, behind.endpoints)
     own = _its_own(options)
     image = behind.image or own_image(routed, own, _IMAGE)
@@ -121,7 +121,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
             *kubernetes.notes(routed, own, behind.servers),
             *seen.notes,
         ),
-        # A new arm gets traffic as soon as our server is there.
+        # A new arm gets traffic as soon as the bundled server is there.
         first=tuple(platform.files),
         image=platform.image,
         router_image="" if behind.image else image.name,

@@ -1,10 +1,10 @@
 """Seldon Core v2: a Model for each arm, and an Experiment that splits between them.
 
-With `--router` there is no Experiment: our server in front asks each Model, through the runtime's
+With `--router` there is no Experiment: the server in front asks each Model, through the runtime's
 Envoy, by the header that routes there.
 
 The scheduler loads and unloads models through MLServer's repository API, so the model server is
-MLServer here: ours has no such API. A Server of our own pins its Apache-only image.
+MLServer here: the bundled server has no such API. A Server of its own pins its Apache-only image.
 
 Behaviour is that of SeldonIO/seldon-core v2.10.2: `scheduler/pkg/store/experiment/validate.go` for
 refusals, `scheduler/pkg/envoy/` for routing. Only fields that 2.6.0 has are used.
@@ -28,7 +28,7 @@ from mlops.spec.model import ModelVersion
 
 LAST_APACHE = "2.6.0"
 _PLATFORM = "Seldon Core v2"
-#: What the platform counts by itself, and how it is scraped.
+#: The platform's own metrics, and how they are scraped.
 _METRICS = (
     "Its agent reports requests and mean latency by model (`seldon_model_infer_total`, "
     "`seldon_model_infer_seconds_total`); the monitors are in Seldon's repository, in "
@@ -51,7 +51,7 @@ class _Arm:
         model: Its Model.
         version: Label of its model version.
         uri: Where the model is.
-        digest: What tells it from others.
+        digest: What distinguishes it from others.
         weight: Its relative weight.
         percent: Percentage of the requests a mirror gets.
     """
@@ -138,7 +138,7 @@ def _arms(spec: DeploymentSpec, options: RenderOptions) -> list[_Arm]:
 
 
 def _endpoint(arm: _Arm, options: RenderOptions) -> str:
-    """Return the REF by which our server asks a Model.
+    """Return the REF by which the bundled server asks a Model.
 
     Its path alone would do for most requests; the header does for all, and no Experiment takes it
     over.

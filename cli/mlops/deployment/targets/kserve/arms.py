@@ -33,8 +33,8 @@ class Arm:
         isvc: Its InferenceService.
         version: Label of its model.
         uri: Where the model is.
-        digest: What tells it from others.
-        weight: Its share in the numbers of whoever splits.
+        digest: What distinguishes it from others.
+        weight: Its share in the units of what splits the traffic.
         service: Service of its predictor.
         predictor: Name of the predictor within the InferenceService, empty for the usual one.
         percent: Percentage of a canary or mirror; None for all requests.
@@ -62,7 +62,7 @@ def server_of(options: RenderOptions) -> str:
 
 
 def split_of(spec: DeploymentSpec, options: RenderOptions) -> str:
-    """Say what of KServe's splits; empty if nothing has to, or our server does."""
+    """Say what of KServe's splits; empty if nothing has to, or the bundled server does."""
     if options.cluster.router or (len(spec.arms) == 1 and not spec.shadows):
         return ""
     return options.kserve.split
@@ -79,7 +79,7 @@ def mode_of(options: RenderOptions) -> str:
 def arms_of(spec: DeploymentSpec, options: RenderOptions) -> list[Arm]:
     """Return the arms and shadows that KServe is to run."""
     labels = labels_of(spec)
-    # Our server has the deployment's own name.
+    # The bundled server has the deployment's own name.
     alone = len(spec.arms) == 1 and not spec.shadows and not options.cluster.router
     names = router.behind_names(spec) if options.cluster.router else {}
     found = []
@@ -109,9 +109,9 @@ def servers_of(options: RenderOptions) -> ModelServers:
 
 
 def endpoint_of(arm: Arm, spec: DeploymentSpec, options: RenderOptions) -> str:
-    """Return the REF by which our server asks an arm.
+    """Return the REF by which the bundled server asks an arm.
 
-    In Knative mode the Service is a name for the local gateway, which tells arms apart by the host
+    In Knative mode the Service is a name for the local gateway, which routes to arms by the host
     that they are called by, and knows that only with the namespace in it.
     """
     port = f":{_PORT}" if options.kserve.headless and options.kserve.mode == "standard" else ""

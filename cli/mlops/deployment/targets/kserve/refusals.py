@@ -19,7 +19,7 @@ from mlops.spec.deployment import DeploymentSpec
 GATEWAY = re.compile(r"([a-z0-9-]+)/([a-z0-9.-]+)")
 #: What the weights of a route may sum to.
 MOST_WEIGHT = 1_000_000
-#: What the platform counts by itself, and how it is scraped.
+#: The platform's own metrics, and how they are scraped.
 _METRICS = (
     "KServe's pods report requests and latency of their model only: scrape those with the label "
     "`serving.kserve.io/inferenceservice` at `/metrics`, on port 8080 with our model server, and "

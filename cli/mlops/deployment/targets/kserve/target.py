@@ -7,7 +7,7 @@
               to have shadows
 
 None of them keeps a unit on its arm, says which arm answered, or takes feedback. With `--router`
-none is used: our server is in front and does.
+none is used: the bundled server is in front and does.
 
 Behaviour is that of kserve/kserve v0.20.0: `pkg/apis/serving/v1beta1/` for refusals,
 `pkg/controller/v1beta1/inferenceservice/reconcilers/` for what the modes do, `cmd/router/` for the

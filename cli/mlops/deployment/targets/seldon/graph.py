@@ -23,11 +23,11 @@ PREDICTOR = "default"
 # The operator adds a container of this name, and an init container to each model server.
 _ENGINE = "seldon-container-engine"
 _INITIALIZER = "-model-initializer"
-# Name of the node behind our server: short, as names of objects are made from it.
+# Name of the node behind the bundled server: short, as names of objects are made from it.
 _BEHIND = "model"
 # Where the executor listens.
 _PORT = 8000
-#: Where the model servers behind our server are: their executors.
+#: Where the model servers behind the bundled server are: their executors.
 SERVERS_BEHIND = ModelServers(_PORT)
 
 
@@ -180,7 +180,7 @@ def _xtype(details: Details | None) -> str:
 
 
 def _decimal(ratio: float) -> str:
-    """Write a float in full and without an exponent, so that people can read it too.
+    """Write a float in full and without an exponent, to be readable.
 
     >>> _decimal(0.1), _decimal(1e-7), _decimal(1.0)
     ('0.1', '0.0000001', '1.0')

@@ -20,7 +20,7 @@ from mlops.spec.deployment import DeploymentSpec
 
 _OLDEST = "1.8.0"
 _PLATFORM = "Seldon Core v1"
-#: What the platform counts by itself, and how it is scraped.
+#: The platform's own metrics, and how they are scraped.
 _METRICS = (
     "Its executor reports requests, errors and latency by predictor and model "
     "(`seldon_api_executor_client_requests_seconds`): scrape pods with the label "

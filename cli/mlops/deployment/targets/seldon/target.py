@@ -4,7 +4,7 @@ Two arms are split inside the graph by the executor's RANDOM_ABTEST, because onl
 answer say which arm gave it (`meta.routing`) and feedback reach that arm. Three arms and more have
 a predictor each and are split by the gateway, which draws again for the feedback call: then there
 is no feedback, and the manifest says so. With `--router` each arm is a SeldonDeployment of its own,
-which our server in front asks.
+which the bundled server in front asks.
 
 Behaviour is that of SeldonIO/seldon-core v1.17.1 and v1.18.2: `executor/predictor/` for routing,
 feedback and readiness, `operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go` for
@@ -56,7 +56,7 @@ class Seldon:
         refuse(f"`{spec.name}` cannot be a SeldonDeployment", refusals(spec, options))
 
     def render(self, spec: DeploymentSpec, options: RenderOptions) -> Rendered:
-        """Return one manifest, or one for each arm behind our server, and what to know."""
+        """Return one manifest, or one for each arm behind the bundled server, and what to know."""
         self.check(spec, options)
         server = server_of(options)
         own = own_image(spec, options) if server == "mlops" else None
