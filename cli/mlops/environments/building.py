@@ -48,7 +48,7 @@ class Recipe:
     @property
     def folder(self) -> str:
         """Name of its folder."""
-        # Two models that want the same may lie in two folders.
+        # Two models with the same requirements may be in two folders.
         base = f"{self.file.parent.resolve()}/"
         requirements = [
             each.replace(base, "") if each.startswith(("-r", "-c", "--r", "--c")) else each
@@ -72,7 +72,7 @@ def build(recipe: Recipe, home: Path, note: Callable[[str], None]) -> Path:
     Args:
         recipe: What it is made of.
         home: Folder of the project's state.
-        note: Told when making it takes a while, and which Python is taken for one that is not here.
+        note: Called when making it takes a while, and if another Python is used than asked for.
 
     Raises:
         InvalidInputError: There is no such Python here, or no `uv`.

@@ -13,7 +13,7 @@ from mlops.settings.yaml_text import parse_yaml
 def packages_of(file: Path) -> tuple[str, list[str]]:
     """Return the Python and the packages that a python_env.yaml or conda.yaml asks for, for pip.
 
-    Without MLflow, which this program brings in the version that it needs.
+    Without MLflow, which mlops installs in the version that it needs.
     """
     python, requirements = read_requirements(file)
     own = re.compile(r"(mlflow(-skinny|-tracing)?|pip)\s*([=<>!~\[;].*)?", re.IGNORECASE)

@@ -28,7 +28,7 @@ def find_python(
 ) -> str:
     """Return an interpreter for the version that an environment file asks for.
 
-    A patch release that is not here gives way to another of the same minor version, with a note:
+    A patch release that is not here is replaced by another of the same minor version, with a note:
     `python_env.yaml` as MLflow writes it pins the patch release of the machine it was written on.
 
     Args:
@@ -77,7 +77,7 @@ def installed() -> dict[str, str]:
 def _candidates() -> Iterator[str]:
     yield sys.executable
     for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
-        # pyenv's shims are scripts that fail unless somebody has chosen that version.
+        # pyenv's shims are scripts that fail unless that version was selected.
         if folder and Path(folder).name != "shims":
             yield from _in_folder(Path(folder))
     homes = [Path(os.environ.get("PYENV_ROOT") or "~/.pyenv").expanduser() / "versions", _of_uv()]
