@@ -1,4 +1,4 @@
-"""What can go wrong, for people and for scripts.
+"""What can go wrong, for users and for scripts.
 
     MlopsError                 1  failed
     ├── UsageError             2  the command was not called right
@@ -10,7 +10,7 @@
     └── WithheldError         13  a verdict must not be acted on
 
 `message` says what happened with the offending value in it; `hint` says what to do. `__main__`
-turns an error into an exit code, `serving` into an HTTP status; nobody else maps them. A
+turns an error into an exit code, `serving` into an HTTP status; nothing else maps them. A
 programmer's mistake is not an `MlopsError` and keeps its traceback.
 """
 
@@ -46,7 +46,7 @@ class MlopsError(Exception):
     Args:
         message: What happened, with the offending value.
         hint: What to do about it, ideally a command to copy.
-        reason: A word for programs, where one kind of error has causes to tell apart.
+        reason: A word for programs, if one kind of error has several causes.
     """
 
     exit_code: ClassVar[int] = 1
@@ -156,7 +156,7 @@ def _of_disk(reason: str) -> MlopsError:
 
 
 def unreadable(path: object, error: Exception) -> MlopsError:
-    """Return what to tell of a file that cannot be read: 5 if it is not there, else 3.
+    """Return the error for a file that cannot be read: exit code 5 if it is not there, else 3.
 
     >>> unreadable("a.csv", FileNotFoundError(2, "No such file or directory", "a.csv")).exit_code
     5
@@ -170,7 +170,7 @@ def unreadable(path: object, error: Exception) -> MlopsError:
 
 
 def kind_of(*, code: str = "", exit_code: int = 0) -> type[MlopsError]:
-    """Return the kind of error another process of ours speaks of, `MlopsError` if unknown.
+    """Return the kind of error that another mlops process names, `MlopsError` if unknown.
 
     >>> kind_of(exit_code=7).__name__, kind_of(code="invalid").__name__
     ('ConflictError', 'InvalidInputError')
