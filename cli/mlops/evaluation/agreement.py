@@ -1,7 +1,7 @@
 """A model that was never live, where rewards came only as numbers for the answer that was given.
 
-What another answer would have earned, nobody knows. But a decision at which the model gives the
-answer of an arm tells what that answer earns, if it was that arm's turn. So the model stands for a
+What another answer would have earned is not known. But a decision at which the model gives the
+answer of an arm shows what that answer earns, if that arm was drawn. So the model stands for a
 policy: at each decision it draws among the arms that answer as it does, by their probabilities,
 
     pi(a) = p(a) / sum of p over the arms that agree     if arm a agrees, else 0,

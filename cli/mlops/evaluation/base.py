@@ -34,7 +34,7 @@ class Unsupported:
     """Decisions that say nothing about what is evaluated, and are left out.
 
     Attributes:
-        reason: Why, for people.
+        reason: Why, human-readable.
         decisions: How many.
     """
 
@@ -66,7 +66,7 @@ class Evaluation:
         reward: Name of the reward.
         revisions: Revisions whose decisions were taken.
         decisions: Decisions with a reward: requests, or sticky units.
-        used: Those that say something about the subject.
+        used: Those with information about the subject.
         alpha: Probability that an interval misses.
         min_effective: Effective sample size below which nothing is estimated.
         effective: Effective sample size.
@@ -77,7 +77,7 @@ class Evaluation:
         arms: The logged arms.
         unsupported: What was left out.
         refused: Why there is no estimate; empty if there is.
-        hint: What helps then.
+        hint: What to do then.
         notes: What a reader must know.
     """
 

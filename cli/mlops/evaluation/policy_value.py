@@ -76,7 +76,7 @@ def read_weights(text: str, spec: DeploymentSpec) -> tuple[float, ...] | None:
     An arm that is not named gets nothing.
 
     Raises:
-        UsageError: They do not sum to 1, or are no weights.
+        UsageError: They do not sum to 1, or are not weights.
         InvalidInputError: There is no arm of a name.
     """
     words = [word.strip() for word in text.split(",")]
