@@ -16,7 +16,7 @@ def fork() -> int:
     """Fork this process, which has one Python thread.
 
     Python 3.12 and later warn if the system counts more: the allocator of pyarrow keeps a native
-    thread, which holds no lock of ours and which it stops and restarts around a fork itself.
+    thread, which holds no Python lock and which it stops and restarts around a fork itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()

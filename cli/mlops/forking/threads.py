@@ -24,7 +24,7 @@ VARIABLES = tuple(sorted({name for names in _SIZED_BY.values() for name in names
 
 @contextmanager
 def single_threaded() -> Iterator[None]:
-    """Have libraries that are imported meanwhile start no native threads."""
+    """Have libraries that are imported in the block start no native threads."""
     before = {name: os.environ.get(name) for name in VARIABLES}
     os.environ.update(dict.fromkeys(VARIABLES, "1"))
     try:
