@@ -1,6 +1,6 @@
 """The contracts of a journal: a log to append to, and readers of what it holds.
 
-Whoever needs one of them asks for it alone, so that what stands in for a journal is small; a
+Code that needs one of them takes that one alone, so that a substitute for a journal is small; a
 `Journal` is all of them. The methods that read may be called from any thread, and raise a
 `RemoteError` if the store cannot be read.
 """
@@ -45,7 +45,7 @@ class JournalUnavailableError(RemoteError):
 
 
 class JournalFullError(JournalUnavailableError):
-    """There is no space left to write it; it works again by itself once there is."""
+    """There is no space left to write it; it works again once there is."""
 
 
 class Log(Protocol):
@@ -72,15 +72,15 @@ class Log(Protocol):
 
         Raises:
             JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
-                `JournalFullError` where it is for want of space.
+                `JournalFullError` where it is for lack of space.
         """
         ...
 
     def record(self, facts: Sequence[Fact]) -> None:
         """Store other facts in one durable commit.
 
-        What a shadow answered and a policy epoch are stored once, however often they come; a
-        revision that goes live brings its epoch 0, the weights of its spec.
+        A shadow's answer and a policy epoch are stored once, however often they are sent; a
+        revision that goes live has epoch 0, the weights of its spec.
 
         Args:
             facts: Any number.
@@ -115,7 +115,7 @@ class Log(Protocol):
 
 
 class Stream(Protocol):
-    """The log in its order, for readers that go on where they were.
+    """The log in its order, for readers that continue where they were.
 
     Any number of readers may read at once, each from an offset of its own.
     """
@@ -124,7 +124,7 @@ class Stream(Protocol):
         """Return the last rows that can be read: none will be stored before them any more.
 
         Raises:
-            RemoteError: The journal cannot be read now, or its writers are too busy to tell.
+            RemoteError: The journal cannot be read now, or its writers are too busy.
         """
         ...
 
@@ -324,7 +324,7 @@ class Consumption(Protocol):
             lease_ms: For how long.
 
         Returns:
-            How far it is; None if somebody else has it.
+            How far it is; None if another process has it.
 
         Raises:
             JournalUnavailableError: It could not be taken.

@@ -1,8 +1,8 @@
 """Caps on outcomes: how many of one unit, and of one API key, count.
 
-Whoever may send feedback may send false feedback. A cap bounds what one sender, or whoever scores
-one unit, can do; it finds no lies. The first outcomes count, in order of arrival, so that nobody
-can push out what was there before, and whether one counts never depends on what it says.
+A client that may send feedback may send false feedback. A cap bounds what one sender, or what one
+unit, can do; it cannot detect them. The first count, in order of arrival, so that a client
+cannot push out what was there before, and whether one counts never depends on what it says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mlops.spec.attribution import Attribution, describe_cap
 
 
 class Sent(Protocol):
-    """What a cap needs to know of an outcome."""
+    """What a cap needs of an outcome."""
 
     @property
     def nonce(self) -> bytes:

@@ -112,7 +112,7 @@ def read_request_columns(
     Args:
         connection: To the journal.
         revisions: Only requests that these answered; None for all.
-        after: Offset behind which they stand.
+        after: Offset after which they begin.
         upto: Offset of the last of them; that of the log by default.
     """
     d = decisions.c
@@ -150,7 +150,7 @@ def read_outcome_columns(
     Args:
         connection: To the journal.
         revisions: Only outcomes of these; None for all.
-        after: Offset behind which they stand.
+        after: Offset after which they begin.
         upto: Offset of the last of them; that of the log by default.
         only: Offsets of the only ones; None for all.
         voided_too: Also read those that count no longer.

@@ -31,7 +31,7 @@ from mlops.settings.secrets import without_credentials
 
 _EXAMPLES = "Write `sqlite:////folder/file.db` or `postgresql+psycopg://user@host/db`."
 # libpq's own names, https://www.postgresql.org/docs/current/libpq-connect.html. A server that
-# vanished without a word would otherwise be waited for until the kernel gives up, after minutes.
+# vanished silently would otherwise be waited for until the kernel times out, after minutes.
 _PATIENCE = {
     "connect_timeout": "5",
     "keepalives_idle": "10",
@@ -48,7 +48,7 @@ def open_engine(url: str) -> Engine:
     """Open the database behind `url`, creating the tables if they are not there.
 
     Raises:
-        InvalidInputError: The URL is no database URL, its driver is not installed, or the tables
+        InvalidInputError: The URL is not a database URL, its driver is not installed, or the tables
             are of another version.
         RemoteError: The database cannot be reached.
     """
@@ -76,7 +76,7 @@ def has_events(url: str) -> bool:
     Creates nothing.
 
     Raises:
-        InvalidInputError: The URL is no database URL, or its driver is not installed.
+        InvalidInputError: The URL is not a database URL, or its driver is not installed.
         RemoteError: The database cannot be reached.
     """
     parsed = _for_reading(_parse(url))
@@ -116,7 +116,7 @@ def _parse(url: str) -> URL:
 
 
 def _for_reading(parsed: URL) -> URL:
-    """Return what opens a file on a disk that nobody can write; any other URL as it is."""
+    """Return what opens a file on a disk that cannot be written; any other URL as it is."""
     file = Path(parsed.database or "")
     if parsed.get_backend_name() != "sqlite" or parsed.query or not file.is_file():
         return parsed
@@ -134,7 +134,7 @@ def _engine(parsed: URL) -> Engine:
     if parsed.get_backend_name() == "postgresql":
         wanted = parsed.query.get("schema", "")
         if wanted:
-            # Not the search path, which a pooler in between does not keep for us.
+            # Not the search path, which a pooler in between does not keep.
             options["execution_options"] = {"schema_translate_map": {None: str(wanted)}}
         parsed = parsed.difference_update_query(["schema"])
         parsed = parsed.update_query_dict({**_PATIENCE, **parsed.query})
@@ -160,13 +160,13 @@ def _engine(parsed: URL) -> Engine:
 
 
 def _shown(parsed: URL) -> str:
-    """Return a URL for people, without its password wherever it stands."""
+    """Return a URL for display, without its password."""
     return re.sub(r"(password=)[^&]*", r"\1***", parsed.render_as_string(hide_password=True))
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects
     cursor = connection.cursor()
-    # It stays in the file. Setting it again is refused where nobody can write.
+    # It stays in the file. Setting it again is refused on a read-only disk.
     if cursor.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
         cursor.execute("PRAGMA journal_mode=WAL")
     # In WAL mode only FULL syncs the log at each commit; NORMAL may lose the last commits in a

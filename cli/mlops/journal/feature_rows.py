@@ -50,7 +50,7 @@ class ColumnNames:
 def labelled_row(row: Row, names: ColumnNames) -> LabelledRow | None:
     """Turn an outcome joined to its decision into a `LabelledRow`.
 
-    None if its row of the request cannot be told: the truth speaks of a whole request of several
+    None if its row of the request is not known: the truth is about a whole request of several
     rows, or the features were kept in a form without rows.
     """
     if row.row == WHOLE_REQUEST and row.n_rows > 1:

@@ -1,4 +1,4 @@
-"""The rows of a request as the journal keeps them: one form, whatever protocol brought them.
+"""The rows of a request as the journal keeps them: one form for all protocols.
 
 A request's features are the names of its columns and its rows of cells, in the order of the names:
 two JSON documents with a newline between them.
@@ -47,7 +47,7 @@ class KeptRows:
     rows: list[Any]
 
     def row(self, index: int) -> FeatureRow | None:
-        """Return one row; None where it has no cells to tell apart, or is not there."""
+        """Return one row; None if it has no separate cells, or is not there."""
         if index >= len(self.rows):
             return None
         cells = self.rows[index]
@@ -66,7 +66,7 @@ def features_of(payload: Payload, keep: str | _Names, columns: _Names = ()) -> b
 
     Returns:
         See the module; None where nothing is kept. Rows without names are kept only with all
-        columns: they cannot be told apart, and what must not be kept could be among them.
+        columns: they cannot be told apart, and features that must not be kept could be among them.
 
     >>> features_of(Records([{"alcohol": 9.4, "pH": 3.51}]), "all")
     b'["alcohol","pH"]\n[[9.4,3.51]]'

@@ -26,11 +26,11 @@ _ROWS_PER_STATEMENT = _KEYS_PER_QUERY // len(DECISION_COLUMNS)
 
 
 def insert_decisions(connection: Connection, rows: list[DecisionRow]) -> None:
-    """Insert rows of `DECISION_COLUMNS`; what is there already stays as it is."""
+    """Insert rows of `DECISION_COLUMNS`; existing rows stay as they are."""
     if connection.dialect.name == "sqlite":
         _insert_into_sqlite(connection, rows)
         return
-    # In one order everywhere: two writers that wait for each other's rows would stand still.
+    # In one order everywhere: two writers that wait for each other's rows would deadlock.
     columns = tuple(list(column) for column in zip(*sorted(rows), strict=True))
     arrays = ", ".join(f"%s::{kind}[]" for kind in DECISION_COLUMNS.values())
     names = ", ".join(DECISION_COLUMNS)

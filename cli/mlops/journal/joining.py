@@ -40,7 +40,7 @@ def same_decision() -> ColumnElement[bool]:
     """Join condition of outcomes and decisions.
 
     A retry after a change of weights may have been answered by another arm than the decision
-    that stands; its outcome keeps the arm of its own request id and is joined to no prediction.
+    that counts; its outcome keeps the arm of its own request id and is joined to no prediction.
     """
     return and_(
         decisions.c.nonce == outcomes.c.nonce,
@@ -74,7 +74,7 @@ def _look_up(
 ) -> None:
     """Find the first and the last decision of each id, which say whether it is unique.
 
-    A constant id may have a million decisions, and nobody is to read through them.
+    A constant id may have a million decisions, which must not be read one by one.
     """
     name = table_name(connection, decisions.name)
     is_sqlite = connection.dialect.name == "sqlite"

@@ -27,6 +27,6 @@ def _simplified(value: Any) -> Any:  # noqa: ANN401 - any JSON data
         return write_text(str(value)).decode()
 
 
-def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write by itself
+def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write
     """Write arrays that orjson cannot (strided, of objects) as lists, anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,4 +1,4 @@
-"""Single decisions, for whoever asks why one was made."""
+"""Single decisions, to find out why one was made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A journal that keeps no evidence, for a server that is one arm of somebody else's experiment.
+"""A journal that keeps no evidence, for a server that is one arm of another system's experiment.
 
 The platform in front of it splits the traffic, so there is nothing here to analyse and no volume to
 write on. Feedback is counted in the metrics and forgotten.
@@ -25,7 +25,7 @@ URL = "none:"
 
 
 class NullJournal(SqlJournal):
-    """A `Journal` in memory: whatever names a request of ours is accepted, also twice."""
+    """A `Journal` in memory: feedback that names one of its requests is accepted, also twice."""
 
     def __init__(self) -> None:
         # Seen by all threads of this process, gone with it.
@@ -50,6 +50,6 @@ def open_journal(url: str) -> Journal:
     """Open the journal that a URL names, now or, where it is away, once it is back.
 
     Raises:
-        InvalidInputError: The URL or the tables are not ours to use.
+        InvalidInputError: The URL or the tables cannot be used.
     """
     return NullJournal() if url == URL else SqlJournal(url, patient=True)

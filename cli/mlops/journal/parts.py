@@ -2,13 +2,13 @@
 
 Nothing that a report reads of a decision or an outcome ever changes. So each million rows of the
 log is a part once it is full: a file of the columns that reports read, and of decisions the sums of
-their traffic. Whoever makes a report writes the parts that have closed since the last one; whoever
+their traffic. A report writes the parts that have closed since the last one; a process that
 cannot write there reads the tables. What comes after the last part always comes from the tables.
 
 Two things are looked up each time, because they do change: which outcomes have been voided, and the
 decisions of outcomes that came before them. A part names its last row, and one of outcomes also the
 last decision that it was written with. Where other rows stand there, as after a restored backup,
-it is written again; so is a part that is damaged, which checksums tell.
+it is written again; so is a part that is damaged, by its checksums.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _VERSION = 2
 _KEY = b"mlops"
 # A draft is written within seconds; one so old was left by a process that was killed.
 _OLD_S = 3600.0
-# Columns that are no numbers, with their types in Arrow.
+# Columns that are not numbers, with their types in Arrow.
 _TEXTS = {"nonces": "binary", "truth_texts": "string", "prediction_texts": "string"}
 
 
@@ -51,7 +51,7 @@ _TEXTS = {"nonces": "binary", "truth_texts": "string", "prediction_texts": "stri
 class _Part:
     """A file with the rows behind `after`, up to `upto`, and what was noted when it was written.
 
-    Rows and notes come from one open file, whoever replaces it meanwhile.
+    Rows and notes come from one open file, even if it is replaced while it is read.
     """
 
     file: Path

@@ -1,8 +1,8 @@
-"""How far each consumer of the log is: stored beside the log, so that any process can go on.
+"""How far each consumer of the log is: stored beside the log, so that any process can continue.
 
-Whoever works for a consumer holds it for a while (a lease) and takes it again with each step. If
-that process ends, another one, on another machine too, takes over once the time is up; and one that
-was thought dead finds that its step is not taken.
+The process that runs a consumer holds it for a while (a lease) and renews it with each step. If
+it ends, another one, on another machine too, takes over once the lease expires; and one that
+was thought dead finds that its step is refused.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Forgetting the features of old requests; every statistic of the report stays.
 
-Features are nearly all of a journal's size, and of what it knows about people. They serve
+Features are nearly all of a journal's size, and of its personal data. They serve
 `mlops report --paired` and drift only; decisions, outcomes and predictions are kept.
 """
 
@@ -55,7 +55,7 @@ def size_bytes(connection: Connection) -> int:
 
 
 def give_back(engine: Engine) -> None:
-    """Give the space of what was forgotten back to the disk; nobody may write meanwhile."""
+    """Give the space of what was forgotten back to the disk; needs that no process writes."""
     if engine.dialect.name == "sqlite":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("VACUUM")

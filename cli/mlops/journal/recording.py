@@ -34,7 +34,7 @@ def weights_of(event: RevisionEvent) -> PolicyEpoch | None:
     try:
         weights = tuple(float(arm["weight"]) for arm in event.spec["arms"])
     except (KeyError, TypeError, ValueError):
-        return None  # a spec of a version to come; whoever reads the spec says what is wrong
+        return None  # a spec of a later version; the reader of the spec reports what is wrong
     return PolicyEpoch(event.revision, 0, event.time_ms, weights)
 
 

@@ -32,7 +32,7 @@ class Decision(NamedTuple):
             where they are not kept.
         predictions: One JSON value per row, or None after a failure.
         epoch: Policy epoch of the revision whose probabilities were in force.
-        key_id: Id of the API key, or of the token's client, that the caller sent; None for nobody.
+        key_id: Id of the API key, or of the token's client, that the caller sent; None for none.
     """
 
     nonce: bytes
@@ -54,7 +54,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShadowDecision:
-    """What a shadow made of the copy of a request. Nobody was given its answer.
+    """What a shadow made of the copy of a request. Its answer was not returned.
 
     Attributes:
         nonce: Identity of the decision whose request it was.
@@ -140,7 +140,7 @@ class NewOutcome:
         outcome_id: The sender's own id of this outcome; sent again with it, it is a duplicate.
         repeatable: Whether its row may have several outcomes, which correct the ones before or add
             to them.
-        key_id: Id of the API key, or of the token's client, that its sender sent; None for nobody.
+        key_id: Id of the API key, or of the token's client, that its sender sent; None for none.
     """
 
     nonce: bytes | None
@@ -167,7 +167,7 @@ class Fate(enum.Enum):
     DUPLICATE = "duplicate"
     """This very outcome was stored before."""
     CONFLICT = "conflict"
-    """This row of this request has another outcome, which stands; not stored."""
+    """This row of this request has another outcome, which counts; not stored."""
     UNKNOWN = "unknown"
     """No request has this client id; not stored."""
     AMBIGUOUS = "ambiguous"
@@ -360,7 +360,7 @@ class TrafficSlice:
 
 @dataclass(frozen=True, slots=True)
 class RevisionEvent:
-    """A revision went live, a server started, stopped or had no journal, or somebody left a note.
+    """A revision went live, a server started, stopped or had no journal, or a note was left.
 
     Attributes:
         revision: Revision concerned.
@@ -395,10 +395,10 @@ class Progress:
         offset: What it has taken.
         time_ms: When it last took something or tried to, milliseconds since 1970 in UTC.
         sent: Events that it took, of all times.
-        failed: Batches that it could not take, and was given again.
-        dropped: Events that it left out, as it was told to.
+        failed: Batches that it could not take, and that were sent again.
+        dropped: Events that it left out, as configured.
         fault: Why it could not take the last batch; empty if it could.
-        warning: What somebody should see to; empty if nothing.
+        warning: What the operator should look at; empty if nothing.
         lag_events: Events that it has not taken yet, about; 0 if not asked for.
         lag_seconds: How long the oldest of those waits.
     """

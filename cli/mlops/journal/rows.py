@@ -31,7 +31,7 @@ DECISION_COLUMNS = {
 }  # fmt: skip
 DecisionRow: TypeAlias = tuple[Any, ...]
 
-# A result row; its type differs between the minor versions of SQLAlchemy we accept.
+# A result row; its type differs between the supported minor versions of SQLAlchemy.
 Row: TypeAlias = Any
 
 

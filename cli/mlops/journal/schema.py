@@ -50,9 +50,9 @@ decisions = Table(
     Column("predictions", Text),
     # Policy epoch of the revision whose probabilities were in force.
     Column("epoch", Integer, nullable=False, server_default="0"),
-    # Names of the columns of `features`; null before version 4, where they stand in `features`.
+    # Names of the columns of `features`; null before version 4, where they are in `features`.
     Column("columns_id", Integer),
-    # Id of the API key, or of the token's client, that the caller sent; null for nobody.
+    # Id of the API key, or of the token's client, that the caller sent; null if none was sent.
     Column("key_id", Text),
 )
 Index(
@@ -94,7 +94,7 @@ outcomes = Table(
     UniqueConstraint("nonce", "row", "ordinal"),
 )
 
-# Outcomes that count no longer. The outcome itself stays as it was, for whoever audits it.
+# Outcomes that no longer count. The outcome itself stays as it was, for audits.
 voids = Table(
     "voids",
     metadata,
@@ -132,7 +132,7 @@ revisions = Table(
 )
 
 # Which probabilities were in force from when on. Revisions from before version 4 have none here;
-# theirs are the weights of their spec.
+# they have the weights of their spec.
 epochs = Table(
     "epochs",
     metadata,

@@ -1,6 +1,6 @@
-"""How large a journal may grow before somebody is told.
+"""How large a journal may grow before a warning.
 
-Nothing is deleted by itself: which evidence may go is for a person to say.
+Nothing is deleted automatically: which evidence may go is for a person to decide.
 """
 
 from __future__ import annotations

@@ -76,11 +76,11 @@ class SqlJournal:
         url: `sqlite:////folder/wine.db`, or `postgresql+psycopg://user@host/database`, where
             `?schema=NAME` keeps the tables of several deployments apart.
 
-        patient: Whether to go on without a database that cannot be reached, until it can.
+        patient: Whether to run without a database that cannot be reached, until it can.
         part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
 
     Raises:
-        InvalidInputError: The URL or the tables are not ours to use.
+        InvalidInputError: The URL or the tables cannot be used.
         RemoteError: The database cannot be reached.
     """
 
@@ -166,7 +166,7 @@ class SqlJournal:
             raise JournalUnavailableError(error.message, hint=_LATER) from error
 
     def _look_again(self, error: DBAPIError) -> None:
-        """Let go of a file that is damaged: whoever mends it puts another in its place."""
+        """Close a file that is damaged: a repair puts another in its place."""
         if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._opened:
             self._opened.engine.dispose()
 
@@ -378,16 +378,16 @@ class SqlJournal:
         """Clear the features of decisions from before a time; yield how many, bit by bit.
 
         Raises:
-            JournalUnavailableError: It could not go on; what was done is done.
+            JournalUnavailableError: It could not continue; what was done is done.
         """
         with self._writing():
             yield from pruning.forget_features(self._engine, before_ms)
 
     def give_back(self) -> None:
-        """Give space that is not needed back to the disk; nobody may write meanwhile.
+        """Give space that is not needed back to the disk; needs that no process writes.
 
         Raises:
-            JournalUnavailableError: Somebody does.
+            JournalUnavailableError: A process is writing.
         """
         with self._writing():
             pruning.give_back(self._engine)
@@ -417,7 +417,7 @@ class _Opened:
 
 
 class _DeadlockError(JournalUnavailableError):
-    """Two writers waited for each other's rows, and the database chose to end us."""
+    """Two writers waited for each other's rows, and the database aborted this one."""
 
 
 def _unavailable(error: DBAPIError) -> JournalUnavailableError:

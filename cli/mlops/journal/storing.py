@@ -27,7 +27,7 @@ _TRIES = 20
 def store(
     connection: Connection, insert_new: Insert, batch: Sequence[NewOutcome]
 ) -> list[StoredOutcome]:
-    """Join a batch to its decisions, insert what can be stored, and tell each one's fate.
+    """Join a batch to its decisions, insert what can be stored, and return the status of each.
 
     Args:
         connection: In a transaction.

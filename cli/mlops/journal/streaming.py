@@ -1,11 +1,11 @@
 """Reading decisions and outcomes in the order of the log, from an offset on.
 
 An offset is the `seq` of the last row that was read. For that to skip nothing, rows must become
-visible in the order of their `seq`. In SQLite they do: whoever inserts holds the only write lock
-until the commit. In PostgreSQL numbers are given out before the commit, so that row 5 may be seen
+visible in the order of their `seq`. In SQLite they do: an insert holds the only write lock
+until the commit. PostgreSQL assigns numbers before the commit, so that row 5 may be seen
 while row 4 is still to come. Writers there hold a shared advisory lock from before their first row
 to the commit, and `log_end` takes the same lock alone for a moment: the rows it then sees are all
-that will ever stand before the next. It gives up after 0.1 s, so that a writer that hangs holds up
+that will ever be before the next. It gives up after 0.1 s, so that a writer that hangs delays
 its readers only.
 
 Read in columns: a row of Python objects for each decision would take several times as long.

@@ -1,4 +1,4 @@
-"""What the reward of a deployment needs to know of its arms."""
+"""What the reward of a deployment needs of its arms."""
 
 from __future__ import annotations
 

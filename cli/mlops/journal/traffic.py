@@ -41,7 +41,7 @@ def read_sums(connection: Connection, after: int = 0, upto: int | None = None) -
 
     Args:
         connection: To the journal.
-        after: Offset behind which they stand.
+        after: Offset after which they begin.
         upto: Offset of the last of them; that of the log by default.
     """
     d = decisions.c

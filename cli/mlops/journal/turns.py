@@ -1,9 +1,9 @@
 """Turns of several processes that write one SQLite file.
 
-SQLite lets one write at a time, and whoever finds it taken sleeps for up to 100 ms before asking
+SQLite lets one write at a time, and a process that finds it taken sleeps up to 100 ms before asking
 again: with four writers one commit in a hundred took more than a second. Here they ask each
-millisecond, at a file beside the journal. The kernel ends a turn with its process. It is a courtesy
-and no more: who waits too long goes on to SQLite's own lock, which is what keeps the file whole.
+millisecond, at a file beside the journal. The kernel ends a turn with its process. It only saves
+only: after a limit a writer uses SQLite's own lock, which is what protects the file.
 """
 
 from __future__ import annotations

@@ -26,12 +26,12 @@ def journal_url(reference: str, deployment: str) -> str:
         deployment: Name of the deployment.
 
     Raises:
-        InvalidInputError: The reference leads nowhere.
+        InvalidInputError: The reference names nothing that exists.
     """
     url = look_up(reference)
     parsed = _parse(url)
     if parsed is None:
-        # Told in full by whoever opens it.
+        # Reported in full where it is opened.
         return url
     if not parsed.drivername.startswith("postgres") or "schema" in parsed.query:
         return url

@@ -15,7 +15,7 @@ _KEYS_PER_QUERY = 900
 
 
 def counts() -> ColumnElement[bool]:
-    """Condition on `outcomes`: nobody has voided it."""
+    """Condition on `outcomes`: it has not been voided."""
     return ~exists().where(voids.c.outcome == outcomes.c.seq)
 
 

@@ -2,15 +2,15 @@
 
 Decisions wait a little and go in batches; outcomes go at once, and all that arrive while a commit
 is under way share the next one (group commit). A decision that finds the queue full is shed and
-counted; an outcome that finds it full is refused, which its sender is told. What shadows answered
-goes last, in commits of its own: trouble with it is no trouble of others.
+counted; an outcome that finds it full is refused, and its sender is told so. Shadows' answers
+go last, in commits of their own: their failure does not affect others.
 
 A journal that cannot be written, say because the disk is full, is tried again now and then. Until
 it works decisions wait, and outcomes are refused at once: to try thousands of waiting decisions
-anew for each piece of feedback would take the processor from predictions.
+again for each piece of feedback would take the processor from predictions.
 
 Where one core does everything, this thread would run while requests wait: a batch takes
-milliseconds, and an answer some microseconds. So it stands back, as far as the system has
+milliseconds, and an answer some microseconds. So it yields, as far as the system has
 priorities of threads.
 """
 
@@ -218,7 +218,7 @@ class JournalWriter:
             self._rest(taken, error)
             _tell(waiting, error)
             return False
-        except Exception as error:  # noqa: BLE001 - the thread must live on; waiting senders are told
+        except Exception as error:  # noqa: BLE001 - the thread must live on; senders get the error
             _LOG.exception("journal: a batch failed")
             _tell(waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
             self.count_shed("decision", len(decisions))
@@ -245,7 +245,7 @@ class JournalWriter:
     def _take_decisions(self) -> list[tuple[Decision, int]]:
         with self._lock:
             if len(self._decisions) <= _DECISIONS_PER_COMMIT:
-                # In one step: whoever adds one on the path of a request waits for the lock.
+                # In one step: a request that adds one waits for the lock.
                 taken, self._decisions = self._decisions, deque()
                 self._decision_bytes = 0
                 return list(taken)
@@ -278,7 +278,7 @@ class JournalWriter:
         taken: list[_Waiting] = []
         count = size = 0
         with self._lock:
-            # In turns: one commit of the others is all that anybody waits for.
+            # In turns: no writer waits for more than one commit of the others.
             queue = self._named if self._named_are_next else self._outcomes
             queue = queue or self._named or self._outcomes
             self._named_are_next = queue is self._outcomes
