@@ -39,7 +39,7 @@ class Context:
     """What a rule may know beside its document.
 
     Files of one folder belong together, as for `kubectl apply -f FOLDER`. What another folder has
-    may be of another environment: it answers whether something exists, and no more.
+    may be of another environment: it only answers whether something exists.
 
     Attributes:
         documents: All documents that are checked, the rule's own among them.
@@ -64,7 +64,7 @@ class Context:
 
     @property
     def has_router(self) -> bool:
-        """Whether a server of ours is among them, which takes the feedback in their stead."""
+        """Whether an mlops server is among them, which takes the feedback in their place."""
         for document in self.of_kind("Deployment"):
             for container in maps(document.at("spec", "template", "spec", "containers")):
                 words = [*(container.get("command") or ()), *(container.get("args") or ())]

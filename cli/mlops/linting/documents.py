@@ -53,7 +53,7 @@ class TemplateError(UnreadableError):
 
 
 class Spot(NamedTuple):
-    """Where a value stands.
+    """The position of a value.
 
     Attributes:
         line: Its line, from 1; for the value of a key, that of the key.
@@ -75,7 +75,7 @@ class Document:
     Attributes:
         file: The file it is in, as it was named.
         data: What it says; `structure.cleaned` leaves out what is not a field of its kind.
-        spot: Where it and its fields stand.
+        spot: Where it and its fields are.
         repeated: Paths of keys that were given before in the same mapping.
         filled_in: Paths of numbers, lists and mappings that another program puts in.
     """
@@ -190,7 +190,7 @@ def read_documents(text: str, file: str) -> list[Document]:
         data = _json(text)
         if data is not None and not (isinstance(data, dict) and "kind" in data):
             return [Document(file, data)] if isinstance(data, dict) else []
-        # A tab may stand between the tokens of JSON, and nowhere else in it.
+        # A tab may be between the tokens of JSON, and nowhere else in it.
         text = text.replace("\t", " ")
     found: list[Document] = []
     try:
@@ -282,7 +282,7 @@ class _Reader:
         self._count = self._deepest = 0
 
     def documents(self) -> Iterator[tuple[Any, Spot, tuple[Path, ...]]]:
-        """Yield each document's data, where it stands, and the keys that it repeats."""
+        """Yield each document's data, its position, and the keys that it repeats."""
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 self._anchors, self._repeated = {}, []
@@ -370,7 +370,7 @@ def _alias_fault(anchor: str, anchors: Mapping[str, object]) -> str:
 
 
 def _merge(data: dict[str, Any], spots: dict[str | int, Spot], merged: _Built) -> None:
-    """Add what a merge key brings, and nothing that is there already."""
+    """Add what a merge key adds, except keys that are there already."""
     if isinstance(merged.data, list):
         for index, item in enumerate(merged.data):
             _merge(data, spots, _Built(item, merged.spot.inside[index], 0, 0))

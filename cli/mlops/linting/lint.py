@@ -46,7 +46,7 @@ _WORDS = ("apiversion", "kind", "metadata", "spec", "patch", "resources")
 #: What a file that cannot be read has, if it is meant as a manifest.
 _MEANT = re.compile(r"^[\s{,]*[\"']?(apiVersion|kind)[\"']?\s*:", re.MULTILINE)
 
-#: Every rule by its id. Those of `general` stand for checks made while a document is read.
+#: Every rule by its id. Those of `general` represent checks made while a document is read.
 RULES: Mapping[str, Rule] = {
     rule.id: rule
     for module in (
@@ -167,7 +167,7 @@ def _structure(document: Document, *, partial: bool) -> tuple[Document | None, l
 
 
 def _depends(document: Document, path: Path) -> bool:
-    """Whether what stands at a path is not known before another program has put it in."""
+    """Whether what is at a path is not known before another program has put it in."""
     filled_in = any(each[: len(path)] == path for each in document.filled_in)
     return filled_in or is_placeholder(document.at(*path))
 

@@ -1,7 +1,7 @@
 """Which fields a kind has, of which type: what the API server prunes or refuses.
 
 The schemas are the reduced ones of `schemas/kinds.json`. A CRD's server prunes an unknown field
-without a word; here it is an error. What is left after the check, `cleaned`, has only fields of the
+silently; here it is an error. What is left after the check, `cleaned`, has only fields of the
 kind with values of the right type, so that a rule need not ask again.
 """
 
@@ -47,7 +47,7 @@ _EMPTY: Mapping[str, Any] = {"object": {}, "array": [], "string": "", "boolean":
 
 #: A value that another program puts in, where the kind has something else than text.
 _FILLED_IN = "filled-in"
-#: In place of such a value: the field is as good as not there.
+#: In place of such a value: the field counts as missing.
 _ABSENT = object()
 
 UNKNOWN, TYPE, MISSING, VALUE = "unknown-field", "wrong-type", "missing-field", "wrong-value"
@@ -99,7 +99,7 @@ def _clean(value: Any, schema: Schema, path: Path, found: list[tuple[str, Proble
         found.append((_FILLED_IN, Problem(path, "")))
         return _EMPTY.get(kind, _ABSENT)
     if value is None:
-        # A key without a value is as good as no key; in a list it stands for something.
+        # A key without a value counts as missing; in a list it has a meaning.
         return _EMPTY.get(kind, 0)
     if schema.get(_INT_OR_STRING):
         kind_fits = isinstance(value, int | float | str) and not isinstance(value, bool)

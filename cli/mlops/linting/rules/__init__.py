@@ -1,5 +1,5 @@
 """The rules, one function each, in one module per platform.
 
 A function looks at one document whose fields have been checked already and yields what is wrong.
-What it is called, how bad it is and why it matters stands in the module's table `RULES`.
+What it is called, how bad it is and why it matters is in the module's table `RULES`.
 """

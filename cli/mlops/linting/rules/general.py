@@ -67,7 +67,7 @@ _ONLY_MLFLOW = ("models:", "runs:", "mlflow-artifacts:", "mlflow:")
 
 
 def nothing(document: Document, context: Context) -> Iterator[Problem]:
-    """Stand in for a check that is made while the document is read."""
+    """Placeholder for a check that is made while the document is read."""
     yield from ()
 
 
@@ -86,7 +86,7 @@ def removed_version(document: Document) -> Problem | None:
 
 
 def unknown_kind(document: Document, known: frozenset[str]) -> Problem | None:
-    """Say that a group we know has no such kind or version; None for groups we do not know."""
+    """Say that a known group has no such kind or version; None for unknown groups."""
     if not document.is_object:
         return None
     if document.api_version in builtin_kinds():

@@ -36,7 +36,7 @@ def step_names(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def targets(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a step that goes nowhere, or to two places."""
+    """Find a step with no target, or with two."""
     for name, node in _nodes(document).items():
         for index, step in enumerate(maps(node.get("steps"))):
             given = [key for key in _TARGETS if step.get(key)]
@@ -49,7 +49,7 @@ def targets(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def weights(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a Splitter whose weights are no percentages."""
+    """Find a Splitter whose weights are not percentages."""
     for name, node in _nodes(document).items():
         if node.get("routerType") != "Splitter":
             continue

@@ -21,7 +21,7 @@ _METRICS = {"hpa": ("cpu", "memory"), "kpa": ("concurrency", "rps")}
 
 
 def scaler_of(document: Document) -> str:
-    """Return who scales, as far as the webhook has rules for it: hpa, keda, kpa or nobody."""
+    """Return what scales, as far as the webhook has rules for it: hpa, keda, kpa or nothing."""
     if mode_of(document) == "Standard":
         return str(document.annotations.get(CLASS, ""))
     # Without a mode the webhook takes it for Knative, whatever it will be.

@@ -75,7 +75,7 @@ def network(document: Document, context: Context) -> Iterator[Problem]:
     ):
         return
     peers = [maps(rule.get("from")) for rule in maps(document.at("spec", "ingress"))]
-    # A rule without `from` lets everybody in.
+    # A rule without `from` admits all traffic.
     if all(each for each in peers) and not any(
         peer.get("namespaceSelector") is not None or peer.get("ipBlock")
         for each in peers
@@ -85,7 +85,7 @@ def network(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def dashboard(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a dashboard that is no JSON, or not one dashboard."""
+    """Find a dashboard that is not JSON, or not one dashboard."""
     if not document.at("metadata", "labels", _DASHBOARD):
         return
     for key, text in (document.at("data") or {}).items():

@@ -14,7 +14,7 @@ from mlops.linting.documents import Document, Path, is_placeholder
 
 _RESOURCES = "https://kubernetes.io/docs/concepts/configuration/manage-resources-containers/"
 _LABELS = "https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/"
-#: Kinds whose pods are as they are written; operators add volumes and ports to theirs.
+#: Kinds whose pods are as written; operators add volumes and ports to those of others.
 _WITH_PODS = (
     "Pod", "ReplicationController", "apps/Deployment", "apps/DaemonSet", "apps/ReplicaSet",
     "apps/StatefulSet", "batch/Job", "batch/CronJob",

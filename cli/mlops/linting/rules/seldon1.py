@@ -103,7 +103,7 @@ def repeated_predictor(document: Document, context: Context) -> Iterator[Problem
 
 
 def values(document: Document, context: Context) -> Iterator[Problem]:
-    """Find words that the CRD lets through and nobody knows."""
+    """Find values that the CRD admits and no component knows."""
     spec: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("protocol", ("seldon", "tensorflow", "v2", "kfserving")),
         ("transport", ("rest", "grpc")),

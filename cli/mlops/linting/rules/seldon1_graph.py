@@ -86,7 +86,7 @@ def model_uri(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def implementation(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a server that the operator does not bring."""
+    """Find a server that the operator does not provide."""
     for path, node in nodes(document):
         named = node.get("implementation")
         if named not in (*_UNSET, *_BUILT_IN, *_SERVERS):

@@ -44,7 +44,7 @@ def traffic_sum(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def traffic_range(document: Document, context: Context) -> Iterator[Problem]:
-    """Find shares that are no percentages."""
+    """Find shares that are not percentages."""
     for index, predictor in enumerate(predictors(document)):
         traffic = predictor.get("traffic") or 0
         if not 0 <= traffic <= 100:

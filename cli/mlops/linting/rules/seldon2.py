@@ -45,7 +45,7 @@ def name(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def default(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a default that is no candidate."""
+    """Find a default that is not a candidate."""
     wanted = document.at("spec", "default")
     if wanted and wanted not in _candidates(document):
         yield Problem(("spec", "default"), f"`{wanted}` is not among the candidates")
@@ -84,7 +84,7 @@ def candidates(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def weights(document: Document, context: Context) -> Iterator[Problem]:
-    """Find weights that give nobody anything, or less than nothing."""
+    """Find weights that sum to zero or are negative."""
     found = [item.get("weight") or 0 for item in maps(document.at("spec", "candidates"))]
     for index, weight in enumerate(found):
         if weight < 0:
@@ -96,14 +96,14 @@ def weights(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def mirror(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a share of a mirror that is no percentage."""
+    """Find a share of a mirror that is not a percentage."""
     percent = document.at("spec", "mirror", "percent")
     if percent is not None and not 0 <= percent <= 100:
         yield Problem(("spec", "mirror", "percent"), f"must be from 0 to 100, not {percent}")
 
 
 def resource_type(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a type that is taken for another."""
+    """Find a type that is read as another."""
     kind = document.at("spec", "resourceType")
     if kind and kind not in ("model", "pipeline"):
         yield Problem(("spec", "resourceType"), f"must be `model` or `pipeline`, not `{kind}`")

@@ -21,7 +21,7 @@ _EXTERNAL = re.compile(
 
 
 def steps(document: Document, context: Context) -> Iterator[Problem]:
-    """Find a Pipeline without steps, or with steps that cannot be told apart."""
+    """Find a Pipeline without steps, or with steps of the same name."""
     found = _steps(document)
     if document.at("spec", "steps") == []:
         yield Problem(("spec", "steps"), "must have at least one step")
@@ -35,7 +35,7 @@ def steps(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def references(document: Document, context: Context) -> Iterator[Problem]:
-    """Find inputs that are written wrongly or come from nowhere."""
+    """Find inputs that are malformed or have no source."""
     known = {str(step.get("name")) for step in _steps(document)}
     for path, text in _inputs(document):
         parts = text.split(".")
@@ -46,7 +46,7 @@ def references(document: Document, context: Context) -> Iterator[Problem]:
 
 
 def triggers(document: Document, context: Context) -> Iterator[Problem]:
-    """Find triggers that come from nowhere, which nothing checks."""
+    """Find triggers without a source, which nothing checks."""
     known = {str(step.get("name")) for step in _steps(document)} | {document.name}
     for index, step in enumerate(_steps(document)):
         for number, text in enumerate(step.get("triggers") or ()):
