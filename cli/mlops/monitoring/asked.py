@@ -1,4 +1,4 @@
-"""What a verdict needs to know of all units, with or without feedback."""
+"""What a verdict needs of all units, with or without feedback."""
 
 from __future__ import annotations
 

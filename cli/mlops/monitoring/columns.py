@@ -2,7 +2,7 @@
 
 `mlops.monitoring.units` takes every request into memory, because a sticky unit or a feedback window
 needs those before it. Where neither is declared a request is a unit of its own: those without
-feedback need only be counted, and the others are told by their outcomes. The result is the same, to
+feedback need only be counted, and the others have outcomes. The result is the same, to
 the last digit; what differs is that 20 million requests take no gigabytes.
 """
 
@@ -171,7 +171,7 @@ class _Answers:
         self.columns = {name: array(kind) for name, kind in _OUTCOMES.items()}
         self.nonces = bytearray()
         self.lost = _Lost()
-        # Outcomes whose nonce no drawn request has: where they stand.
+        # Positions of outcomes whose nonce no drawn request has.
         self.strays: list[tuple[int, bytes]] = []
 
     def take(self, seen: OutcomeColumns) -> None:
@@ -204,7 +204,7 @@ class _Answers:
             column.frombytes(values[name].astype(_TYPES[column.typecode]).tobytes())
 
     def _lose(self, seen: OutcomeColumns, at: int) -> None:
-        """Take an outcome's word for a request whose decision is not there; the first stands."""
+        """Take a request whose decision is missing from its outcome; the first one counts."""
         nonce, lost = bytes(seen.nonces[at]), self.lost
         if nonce in lost.numbers:
             return

@@ -24,7 +24,7 @@ from mlops.stats.worth import conclude
 
 _LOOKS = 9
 _DAY_MS, _WEEK_DAYS = 86_400_000, 7.0
-# Parts of a planned time that tell how many units all of it has.
+# Parts of a planned time from which its number of units is estimated.
 _FIRST_QUARTER, _FIRST_HALF = 0.25, 0.5
 
 
@@ -101,7 +101,7 @@ def look(evidence: Evidence, found: ConfidenceSequence, index: int) -> Look:
 
 
 def importance(evidence: Evidence, arms: Sequence[int]) -> NDArray[np.float64] | float:
-    """Weigh stretches of different weights by the precision they bring to these arms."""
+    """Weight periods of different weights by the precision they add for these arms."""
     if len(np.unique(evidence.weights, axis=0)) < 2 or not evidence.arms.size:
         return 1.0
     return _overlap(evidence, arms)

@@ -123,7 +123,7 @@ class Reference:
     def unseen(self, cells: Sequence[Any]) -> list[str]:
         """Return the categories among these that the reference does not have, as far as it knows.
 
-        It names neither all of many categories nor prose, and so knows of none that is new there.
+        It names neither all of many categories nor prose, and so finds no new ones there.
         """
         if not self._names_all:
             return []

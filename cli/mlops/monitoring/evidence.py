@@ -2,7 +2,7 @@
 
 Revisions with the same arms and reward are one experiment. Their evidence is combined by
 propensity, never pooled: pooling 90/10 with 50/50 while the base rate moves rejects equal arms.
-What a unit is, which feedback counts for it and in which order units stand is settled in
+What a unit is, which feedback counts for it and the order of units is defined in
 `mlops.monitoring.units`.
 """
 
@@ -66,7 +66,7 @@ class Evidence:
         nonces: Of each unit's first request, (n,).
         asked: All units, with or without feedback, counted.
         everybody: Each of them; None where nothing needs more than the counts.
-        terms: What the reward needs to know of each arm.
+        terms: What the reward needs of each arm.
         truths: Truths that met their predictions.
         outcomes: Outcomes with a reward, of each arm; units have one or more.
         underived: Outcomes whose reward could not be derived, the most frequent reason first.
@@ -82,7 +82,7 @@ class Evidence:
         now_ms: When the look was taken, milliseconds since 1970 in UTC.
         notes: What was written into the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
-        finished: What is live instead; None while the experiment goes on.
+        finished: What is live instead; None while the experiment continues.
         since_ms: Requests from before this are not taken, milliseconds since 1970 in UTC.
         over_caps: What was left out for caps on outcomes, a sentence each.
         adjusted: What was taken out of the rewards: `history`, or a feature; empty for nothing.
@@ -146,7 +146,7 @@ def gather(
         reward: A built-in reward, in place of the experiment's own.
 
     Raises:
-        NotFoundError: Nothing was ever deployed with this journal.
+        NotFoundError: Nothing was deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
@@ -220,7 +220,7 @@ def _of_requests(common: _Common, tally: OutcomeTally) -> Evidence:
     found = count_requests(
         common.journal, common.experiment, common.forces, tally, whole=common.whole
     )
-    # Sums of outcomes keep the promised range as well.
+    # Sums of outcomes keep the declared range as well.
     rewards = np.clip(found.rewards, *(tally.bounds or (-np.inf, np.inf)))
     outside = int((rewards != found.rewards).sum())
     return common.evidence(
@@ -259,7 +259,7 @@ def _of_units(common: _Common, tally: OutcomeTally) -> Evidence:
     own = np.isin(units.revisions, revisions)
     taken = own & (units.decided_ms >= since_ms)
     judged = units.judged[taken[units.judged]]
-    # Sums of outcomes, and what silence or a failure is worth, keep the promised range as well.
+    # Sums of outcomes, and what silence or a failure is worth, keep the declared range as well.
     sums = _sums(units, judged, spec.analysis.per)
     bounds = tally.bounds if sums is None else None
     rewards = np.clip(units.rewards[judged], *(bounds or (-np.inf, np.inf)))

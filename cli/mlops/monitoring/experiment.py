@@ -1,6 +1,6 @@
 """Which revisions are one experiment, and where its evidence begins.
 
-Revisions with the same arms, reward and attribution are one experiment. Evidence begins anew after
+Revisions with the same arms, reward and attribution are one experiment. Evidence starts over after
 the experiment was ended, by giving all traffic to one of its arms for longer than a day, and after
 a long time without requests: what was true half a year ago, or before everybody got one model, need
 not be true now. A promotion that is taken back within a day has ended nothing.
@@ -35,7 +35,7 @@ class Finished:
     Attributes:
         revision: The live revision.
         arm: Its arm.
-        model: The model of that, for people.
+        model: The model of that, human-readable.
         since_ms: When it first went live, milliseconds since 1970 in UTC.
     """
 
@@ -56,7 +56,7 @@ class Experiment:
         specs: Every spec in the journal by revision.
         ended_ms: When each revision was replaced by another, milliseconds since 1970 in UTC.
         notes: What readers must know: that it is over, and what was written into the journal.
-        finished: What is live instead; None while the experiment goes on.
+        finished: What is live instead; None while the experiment continues.
     """
 
     spec: DeploymentSpec
@@ -76,8 +76,8 @@ class Experiment:
 def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -> Experiment:
     """Find the newest experiment.
 
-    Where a single arm is live, that is the newest experiment before it that compared any: whoever
-    has promoted a winner still wants to read why.
+    Where a single arm is live, that is the newest experiment before it that compared any: after
+    a promotion the reasons can still be read.
 
     Args:
         events: Administrative rows of the journal, oldest first.
@@ -89,7 +89,7 @@ def newest_experiment(events: Sequence[RevisionEvent], *, whole: bool = False) -
     specs = {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
     if not specs:
         raise NotFoundError("The journal is empty.", hint="`mlops deploy --ab modelA modelB`")
-    # Not the highest number: a server killed in the middle of a swap has written down a revision
+    # Not the highest number: a server killed in the middle of a swap has recorded a revision
     # that never answered, and comes back with the one before.
     live = [event.revision for event in events if is_spec(event)]
     compared = [number for number in live if len(specs[number].arms) > 1]

@@ -39,7 +39,7 @@ class Gate:
     Attributes:
         name: What it is about.
         passed: Whether it holds.
-        p_value: Anytime-valid p-value of its test; None where it is no test.
+        p_value: Anytime-valid p-value of its test; None where it is not a test.
         text: What was found, as a sentence.
         hint: What to do about it; empty if it holds.
         promotion_only: Whether it is about the arm that would be promoted, so that the baseline may

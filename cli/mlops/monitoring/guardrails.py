@@ -34,7 +34,7 @@ from mlops.stats.difference import bonferroni
 from mlops.stats.guardrail import Guardrail, State
 from mlops.stats.one_sided import Side, beyond, bounds, count, log_evidence, thresholds
 
-# Larger evidence is no news, and JSON has no infinity.
+# Larger evidence adds nothing, and JSON has no infinity.
 _MOST_LOG = 600.0
 # Where a sequence is tightest; its p-values hold for every level.
 _ANY_ALPHA = 0.05

@@ -26,9 +26,9 @@ class SilentReport:
         answered: Share of the arm's requests with feedback, whose window has closed, in [0, 1].
         baseline_answered: The same of the baseline.
         lee: Lower and upper bound for those who answer under either arm, if the arm moves
-            everybody's answering in one direction; None where an arm has no answer.
-        manski: Lower and upper bound whatever the silent ones earned.
-        lowest: The lowest reward that a silent one may have had.
+            every unit's response in one direction; None where an arm has no answer.
+        manski: Lower and upper bound whatever those without feedback earned.
+        lowest: The lowest reward that one without feedback may have had.
         highest: The highest.
         declared: Whether these two are the range of the reward; else the extremes that came.
         tipping: Share of the leading arm's silent requests which would have to have had the worst
@@ -51,7 +51,7 @@ class SilentReport:
 def silent_report(evidence: Evidence, bounds: Bounds) -> SilentReport | None:
     """Bound a comparison by what requests without feedback may have earned.
 
-    None where nobody is silent, or where it was declared what silence means.
+    None if no feedback is missing, or if its reward when missing was declared.
 
     Args:
         evidence: All of the experiment.

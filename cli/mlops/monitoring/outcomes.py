@@ -38,7 +38,7 @@ class Underived:
     """Outcomes without a reward, for one reason.
 
     Attributes:
-        reason: What prediction and truth are, or what else stands in the way.
+        reason: What prediction and truth are, or what else is in the way.
         count: How many outcomes.
         instead: A built-in reward that the first of them has; empty if none does.
     """
@@ -54,7 +54,7 @@ class OutcomeTally:
 
     Attributes:
         reward: Of the experiment.
-        terms: What it needs to know of each arm.
+        terms: What it needs of each arm.
         bounds: Range that rewards are capped at; None for none.
         ended: When each revision was replaced, milliseconds since 1970 in UTC.
         truths: Truths that met their predictions.
@@ -154,7 +154,7 @@ class OutcomeTally:
 
 
 def _no_numbers(seen: OutcomeColumns, predictions: Floats) -> _Others:
-    """Prediction and truth, by position, of outcomes where one of them is no plain number."""
+    """Prediction and truth, by position, of outcomes where one of them is not a plain number."""
     found: _Others = {}
     pairs = zip(seen.truth_texts, seen.prediction_texts, strict=True)
     matched = seen.matched

@@ -66,10 +66,10 @@ def read_page(
     Args:
         journal: Where the evidence is; only read.
         options: What is asked of it.
-        ask: Asks the arms about the labelled rows; None where nobody can.
+        ask: Asks the arms about the labelled rows; None where they cannot be asked.
 
     Raises:
-        NotFoundError: Nothing was ever deployed with this journal.
+        NotFoundError: Nothing was deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
     options = options or ReportOptions()

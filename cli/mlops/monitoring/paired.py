@@ -2,7 +2,7 @@
 
 An A/B test compares what one model earned on some requests with what another earned on others; most
 of the noise is in the requests. Where a row's truth is known, every model can be asked about the
-same row, and that noise cancels. The price: it measures the predictions alone, and not what people
+same row, and that noise cancels. The price: it measures the predictions alone, and not what users
 do when they get one or the other.
 """
 
@@ -43,7 +43,7 @@ PAIRED_RANGE = Method(
     " at every sample size (Waudby-Smith, Ramdas 2024, arXiv:2010.09686)",
     "every arm was asked about the same rows, and the reward has a range",
 )
-# Pairs of answers that are told apart; the rest count as one.
+# Distinct pairs of answers; the rest count as one.
 _PATTERNS = 12
 
 
@@ -92,7 +92,7 @@ def compare_paired(
         spec: The experiment's newest spec; its reward must be a built-in.
         rows: (n,) rows in order of arrival.
         predictions: (k, n) predictions, one list per arm.
-        terms: What the reward needs to know of each arm; empty for nothing.
+        terms: What the reward needs of each arm; empty for nothing.
         weights: Shares of the arms by revision, to test whether a label depends on the answer that
             was served; None to leave that test out.
         feedback: The test of how many requests of each arm have feedback, which is part of that.
@@ -160,7 +160,7 @@ def _labels(
 ) -> Gate:
     """Test whether a label depends on the answer that was served.
 
-    Labelled rows tell by their answers, which needs many in a ramp, where most sticky units have
+    Labelled rows show it by their answers, which needs many in a ramp, where most sticky units have
     kept an arm that was not drawn by today's weights; the shares of requests with feedback tell
     as well, by the requests that have none.
     """

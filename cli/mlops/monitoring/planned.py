@@ -134,7 +134,7 @@ def _visits(evidence: Evidence) -> float:
 
 
 def pair_correlation(rewards: NDArray[np.float64]) -> float | None:
-    """Correlation of the rewards of two models on the same rows; None if it cannot be told.
+    """Correlation of the rewards of two models on the same rows; None if it is not known.
 
     Args:
         rewards: One row per model, (2, n).

@@ -206,7 +206,7 @@ def _mean(scores: Sequence[float] | NDArray[np.float64]) -> float:
 
 
 def _scores(reward: Reward, truths: _Own, terms: Terms) -> Sequence[float] | NDArray[np.float64]:
-    """Rewards of those truths that have one; a text is no number here, whatever it looks like."""
+    """Rewards of those truths that have one; a text is never a number here."""
     if isinstance(truths, _Numbers):
         values = reward.of_numbers(truths.predictions, truths.truths)
         assert values is not None

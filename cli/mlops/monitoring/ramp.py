@@ -1,4 +1,4 @@
-"""One look at a canary's ramp: go on, wait, or take it back.
+"""One look at a canary's ramp: continue, wait, or take it back.
 
 Symbols:
     E_gs   e-value of guardrail g against the canary being no worse, from step s on
@@ -220,7 +220,7 @@ def _steps(
     steps, weight = {revision: began_ms}, spec.arms[_CANARY].weight
     for number, time_ms, its in reversed(specs[:-1]):
         if number in steps:
-            # A server that came back: the step goes on.
+            # A server that came back: the step continues.
             steps[number] = time_ms
             continue
         if number > revision:

@@ -39,7 +39,7 @@ _SHARED_GATES = ("failures", "duration")
 
 @dataclass(frozen=True, slots=True)
 class SampleRatioReport:
-    """Whether traffic split as promised.
+    """Whether traffic split as declared.
 
     Attributes:
         p_value: Anytime-valid.
@@ -80,7 +80,7 @@ class Report:
         shadows: Models that get copies of requests now; no part of the experiment.
         sticky_by: What a unit is, `header:NAME` or `field:NAME`; empty where it is a request.
         no_reward: Why no reward at all can be derived from the feedback there is; else empty.
-        finished: What is live instead of the experiment; None while it goes on.
+        finished: What is live instead of the experiment; None while it continues.
         guardrails: Metrics that must not get worse, of every arm but the baseline.
         segments: Segments of the feature that was asked for; never a verdict.
         analysis: What the revision declares of how its evidence is judged.
@@ -149,10 +149,10 @@ def make_report(
         journal: Where the evidence is.
         options: What is asked of it.
         now_ms: When the look is taken, milliseconds since 1970 in UTC; now by default.
-        ask: Asks the arms about the labelled rows; None where nobody can.
+        ask: Asks the arms about the labelled rows; None where they cannot be asked.
 
     Raises:
-        NotFoundError: Nothing was ever deployed with this journal.
+        NotFoundError: Nothing was deployed with this journal.
         InvalidInputError: There is no arm called `baseline`.
     """
     return look_at(journal, options or ReportOptions(), now_ms=now_ms, ask=ask)[0]
@@ -325,7 +325,7 @@ def _underived(each: Underived) -> str:
 
 
 def _pairable(evidence: Evidence, verdict: Verdict) -> tuple[str, ...]:
-    """Say so where asking every arm about the same rows would decide with fewer of them."""
+    """Note if asking every arm about the same rows would decide with fewer of them."""
     derived = reward_called(evidence.spec.reward).is_derived
     known = derived and len(evidence.truths) >= evidence.arms.size > 0
     if evidence.finished or verdict.decision != "continue" or len(evidence.spec.arms) < 2:
@@ -399,7 +399,7 @@ def _nearest(comparisons: Sequence[Comparison]) -> str:
 
 
 def _left_out(evidence: Evidence) -> list[str]:
-    """Name the outcomes and units that count nowhere."""
+    """Name the outcomes and units that are not counted."""
     returning, too_late, unknown = evidence.left_out
     notes = list(evidence.over_caps)
     if returning:

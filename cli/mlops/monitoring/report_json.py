@@ -1,4 +1,4 @@
-"""A report as JSON data and back: how it comes from a server that nobody else can read.
+"""A report as JSON data and back: the form in which a server sends it.
 
 JSON has no NaN and no infinity. They are written as null and read as what the field means by it:
 an unknown lower bound is minus infinity, an upper one infinity, any other number NaN.

@@ -1,6 +1,6 @@
 """Segments of a feature in which an arm does better or worse: listed, never a verdict.
 
-Whoever looks at many segments finds one that differs. Those marked are chosen such that of all
+Among many segments some differ by chance. Those marked are chosen such that of all
 marked ones at most a tenth has no difference, on average (e-BH; `mlops.stats.segments`).
 """
 

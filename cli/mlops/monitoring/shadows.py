@@ -1,7 +1,7 @@
 """What shadows made of the requests they got copies of, against what was served.
 
-Descriptions, not evidence: nobody was given a shadow's answer, so nothing can be said about what
-people would have made of it. Where the truth is known both are measured on the same rows.
+Descriptions, not evidence: a shadow's answer is never returned, so nothing can be said about what
+users would have done with it. Where the truth is known both are measured on the same rows.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Change:
     Attributes:
         revision: Its number.
         time_ms: When first, milliseconds since 1970 in UTC.
-        weights: Promised share of each arm, in [0, 1].
+        weights: Declared share of each arm, in [0, 1].
     """
 
     revision: int
@@ -69,7 +69,7 @@ class Timeline:
         traffic: Decisions by stretch of time, revision and arm.
         width_ms: Width of such a stretch in milliseconds.
         changes: Revisions in the order in which they went live.
-        promised: Share of each arm that its revisions promised for the requests they got; the
+        promised: Share of each arm by the weights of its revisions, for the requests they got; the
             newest weights without any.
         quality: Quality in more windows than the report has, if there are truths enough.
     """

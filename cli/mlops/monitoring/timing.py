@@ -18,13 +18,13 @@ _DAY_MS = 86_400_000
 _WEEK_DAYS = 7.0
 # Fewest units of a block of time: its mean must be nearly normal.
 _BLOCK = 100
-# Hours before traffic without a rhythm is believed to have none, and requests in each: with 5 an
+# Hours before traffic is considered to have no rhythm, and requests in each: with 5 an
 # hour a rhythm that moves traffic by half of its mean explains more than half of the counts.
 _RHYTHM_HOURS, _PER_HOUR = 48, 5.0
 
 
 def duration_gate(evidence: Evidence) -> Gate | None:
-    """Ask for whole cycles of those who send requests: people have a week.
+    """Require whole cycles of traffic: users have a week.
 
     A test of less than a day is about that day, and says so. One that runs on for days must see a
     whole week, since Monday is not Sunday; unless two days or more of dense traffic have shown no

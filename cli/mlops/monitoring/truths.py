@@ -29,7 +29,7 @@ class Truths(Sequence[Truth]):
     """Truths in order of arrival; as many as there are, where a `Truth` each would be too much.
 
     Attributes:
-        others: Prediction and truth by position where one of them is no number.
+        others: Prediction and truth by position where one of them is not a number.
     """
 
     _times: array[int] = field(default_factory=lambda: array("q"))

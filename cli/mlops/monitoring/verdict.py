@@ -1,6 +1,6 @@
 """The verdict: what the evidence says should be done. Pure.
 
-    invalid    traffic did not split as promised; no comparison can be trusted
+    invalid    traffic did not split as declared; no comparison can be trusted
     withheld   the comparison is decided, and a condition that it rests on does not hold
     promote    an arm is better than the baseline
     keep       the baseline is better than every other arm
@@ -9,7 +9,7 @@
     continue   not decided yet
 
 The rule holds at any number of looks: with probability 1 - alpha no verdict of `promote`, `keep`,
-`equal` or `not-worse` is ever wrong, whenever one stops. Bayesian numbers stand in the report and
+`equal` or `not-worse` is ever wrong, whenever one stops. Bayesian numbers are in the report and
 play no part in it.
 """
 

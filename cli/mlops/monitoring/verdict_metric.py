@@ -2,12 +2,12 @@
 
 Argo Rollouts and Flagger ask again and again, and act on each answer. A number here is one of
 
-    1    go on: the ramp's step is over, or the verdict is for the arm
+    1    continue: the ramp's step is over, or the verdict is for the arm
     0    not decided
     -1   stop: the canary is worse
 
 and is ever wrong with probability at most alpha, however often it is read. It is what is known now:
-where nobody acts on it, 1 or -1 may become 0 again as more traffic comes.
+if it is not acted on, 1 or -1 may become 0 again as more traffic comes.
 """
 
 from __future__ import annotations

@@ -12,13 +12,13 @@ from mlops.monitoring.report import Report
 from mlops.monitoring.verdict import Comparison, forecast
 from mlops.rewards import reward_called
 
-# Smaller p-values say no more to people.
+# Smaller p-values say no more to readers.
 _SMALLEST = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A verdict as a person would say it; names stand in backticks.
+    """A verdict in plain sentences; names are in backticks.
 
     Attributes:
         headline: What to do.
@@ -169,7 +169,7 @@ def _not_worse(report: Report, unit: str) -> Words:
 
 
 def _over(report: Report, finished: Finished, unit: str) -> Words:
-    """Say how it ended, and what is next; what it found still stands below."""
+    """Say how it ended, and what is next; its results are still below."""
     verdict, arm = report.verdict, f"`{finished.arm}` ({finished.model})"
     why = f"Revision {finished.revision} serves {arm} alone. "
     if verdict.winner is None:
