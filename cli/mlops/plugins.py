@@ -48,12 +48,12 @@ class Plugins(Generic[T]):
 
     Args:
         family: The noun used in messages, for example "reward".
-        table: Name to location. An entry may name the extra that brings its libraries as
+        table: Name to location. An entry may name the extra that installs its libraries as
             `module:attribute [extra]`.
         group: Group of entry points by which other packages add to the family. A name that is
-            taken already is an error for whoever chooses it, and for nobody else.
-        needs: Attributes that a strategy of another package must have, to be told early what is
-            none.
+            taken already is an error where it is chosen, and nowhere else.
+        needs: Attributes that a strategy of another package must have, so that an invalid one
+            is reported early.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Plugins(Generic[T]):
         return found
 
     def check(self, name: str) -> None:
-        """Refuse a name that several packages claim, for whoever reads it from a user.
+        """Refuse a name that several packages claim; call it on names that a user gave.
 
         Raises:
             InvalidInputError: They are named.
@@ -112,7 +112,7 @@ class Plugins(Generic[T]):
             )
 
     def load(self, name: str) -> T:
-        """Import and return the strategy called `name`; one of ours whoever else claims the name.
+        """Import and return the strategy called `name`; a built-in one has precedence.
 
         Raises:
             InvalidInputError: The name is unknown (the closest is offered), two other packages
