@@ -15,7 +15,7 @@ class State:
         epoch: Its number, from 0; every decision names the one that it was drawn by. Epoch 0 has
             the weights of the spec.
         probabilities: One in [0, 1] per arm; they sum to 1.
-        parameters: Whatever else the policy needs to go on, as JSON data.
+        parameters: Whatever else the policy needs to continue, as JSON data.
     """
 
     epoch: int
@@ -44,12 +44,12 @@ class Policy(Protocol):
     """Decides with what probabilities arms are drawn. Pure; may be called from any thread.
 
     The data plane asks for the probabilities once for each state, draws by them, and writes the
-    probability and the epoch into the journal with every decision. Whoever folds the journal calls
+    probability and the epoch into the journal with every decision. A consumer of the journal calls
     `update`, and publishes its state there. Evidence weighs each decision by what was in force, so
     that no estimate depends on which policy it was.
 
     Attributes:
-        learns: Whether `update` ever gives another state. Where it does not, nobody looks for one.
+        learns: Whether `update` ever gives another state. If not, none is looked for.
     """
 
     learns: bool

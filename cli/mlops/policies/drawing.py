@@ -26,7 +26,7 @@ class Choice:
 class Draws:
     """Arm k answers the draws in its own range of [0, 1), as wide as its probability.
 
-    Ranges lie in the order of the arms, so that in a two-arm test a unit that already has the
+    Ranges are in the order of the arms, so that in a two-arm test a unit that already has the
     arm whose weight grows keeps it. A probability of 0 is an empty range: such an arm is never
     chosen.
 

@@ -18,7 +18,7 @@ _MAD_POWER = -0.24
 class Learning(ABC):
     """Draws by what arms have earned, with a floor under every arm.
 
-    The probabilities of an epoch are computed once, when rewards are folded in, and stand in its
+    The probabilities of an epoch are computed once, when rewards are folded in, and are in its
     state: the arm is drawn by them, so what is logged with a decision is exact.
 
     Every arm keeps some probability for ever: without, nothing new could be learnt of it, and no
@@ -124,7 +124,7 @@ def between(name: str, value: float, low: float, high: float, why: str = "") -> 
 
 
 def not_below_zero(name: str, value: float) -> None:
-    """Check a number for which 0 stands for another rule.
+    """Check a number for which 0 means another rule.
 
     Raises:
         InvalidInputError: It is below 0, or not finite.

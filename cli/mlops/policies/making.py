@@ -30,7 +30,7 @@ def make_policy(text: str, weights: Sequence[float]) -> Policy:
         weights: (k,) shares in [0, 1] that sum to 1.
 
     Raises:
-        InvalidInputError: There is no such policy, or its options will not do.
+        InvalidInputError: There is no such policy, or its options are not valid.
     """
     name, options = read_policy(text)
     factory = POLICIES.load(name)

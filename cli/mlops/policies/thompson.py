@@ -47,7 +47,7 @@ class Thompson(Learning):
     def update(self, state: State, earned: Sequence[Credit], /) -> State:
         """See `Policy.update`."""
         if self._rewards == "binary":
-            # Whoever sends another one must not stop what all others teach.
+            # One client that sends another reward must not stop learning from the rest.
             earned = [replace(each, reward=min(max(each.reward, 0.0), 1.0)) for each in earned]
         return super().update(state, earned)
 
