@@ -56,7 +56,7 @@ class Source:
 
 
 # Payloads and requests are not frozen, which costs a microsecond or two for each that is made; they
-# are never changed all the same.
+# are never changed anyway.
 @dataclass(slots=True)
 class Rows:
     """n rows of k cells in column order; `names` (k,) where the protocol carries them."""
@@ -115,14 +115,14 @@ Payload: TypeAlias = Rows | Records | Columns | Tensor
 
 @dataclass(slots=True)
 class InferenceRequest:
-    """One prediction request, whatever protocol brought it.
+    """One prediction request, independent of its protocol.
 
     Attributes:
         payload: The rows to predict; at least one row, but for MLflow's protocol.
         client_id: The caller's own id (`puid`, V2 `id`); echoed where the protocol echoes it.
         parameters: Request-level parameters meant for the model.
         wanted: The codec's own note on the form of the answer (for Seldon v1 `ndarray` or
-            `tensor`, for V2 the requested outputs); opaque to everybody else.
+            `tensor`, for V2 the requested outputs); opaque to all other code.
     """
 
     payload: Payload
@@ -147,7 +147,7 @@ class InferenceResponse:
         revision: Number of the revision that answered, from 1.
         arm: Name of the arm that answered.
         arm_index: Its position in the revision, from 0.
-        version: The model version of the arm, for whoever calls, for example `wine/3`.
+        version: The model version of the arm, as callers see it, for example `wine/3`.
         client_id: The caller's own id, if it sent one.
         output_names: Names of the k output columns, if the model's signature has them.
     """

@@ -1,7 +1,7 @@
 """The binary tensor data extension of the Open Inference Protocol.
 
 The body is a JSON object followed by the elements of the tensors marked `binary_data_size`, in
-their order; the header `inference-header-content-length` tells where the JSON ends. Elements are
+their order; the header `inference-header-content-length` says where the JSON ends. Elements are
 little-endian, row-major and unpadded; one of BYTES is a 32-bit length and that many bytes.
 
 Specification: KServe, "Binary Tensor Data Extension" of the V2 data plane; Triton Inference
@@ -39,7 +39,7 @@ class BinaryData:
         """Return the next `size` bytes.
 
         Raises:
-            ProtocolError: `MALFORMED`: `size` is no number of bytes, or there are fewer.
+            ProtocolError: `MALFORMED`: `size` is not a number of bytes, or there are fewer.
         """
         if type(size) is not int or size < 0:
             raise malformed("`binary_data_size` must be a number of bytes.")
@@ -64,7 +64,7 @@ def split_body(body: bytes, headers: Mapping[str, str]) -> tuple[bytes | memoryv
     """Split a request body into its JSON and its binary data.
 
     Raises:
-        ProtocolError: `MALFORMED`: the header is no number, or larger than the body.
+        ProtocolError: `MALFORMED`: the header is not a number, or larger than the body.
     """
     announced = headers.get(HEADER)
     if announced is None:

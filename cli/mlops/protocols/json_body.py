@@ -108,7 +108,7 @@ def write(document: object, encode: Callable[[Any], Any] | None = None) -> bytes
     try:
         return orjson.dumps(document, encode or plain, orjson.OPT_SERIALIZE_NUMPY)
     except TypeError:
-        # Seldom: keys that are no strings, a foreign byte order, integers beyond 64 bits.
+        # Seldom: keys that are not strings, a foreign byte order, integers beyond 64 bits.
         try:
             return orjson.dumps(plain(document))
         except (TypeError, RecursionError) as error:

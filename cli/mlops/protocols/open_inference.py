@@ -1,8 +1,8 @@
 """The Open Inference Protocol (V2) over REST, with its binary tensor data extension.
 
 The deployment is the model, and its arms are the model's versions: names that are unique and can
-stand in a path, as those of registered models (`wine/3`) and folders cannot. `parameters` of the
-answer tell the router's request id, arm, revision and model version. `id` is the client's, else
+be part of a path, as those of registered models (`wine/3`) and folders cannot. `parameters` of the
+answer have the router's request id, arm, revision and model version. `id` is the client's, else
 the router's. Failures are `{"error": "..."}` with a status of 4xx or 5xx, as the specification and
 KServe have it; MLServer's 422 with `detail` is not imitated.
 

@@ -1,6 +1,6 @@
 """The Open Inference Protocol (V2) over gRPC: the messages of `ModelInfer`.
 
-What a request means, and what stands in an answer, is that of the protocol over REST
+What a request means, and what is in an answer, is that of the protocol over REST
 (`mlops.protocols.open_inference`); only the form of the elements differs. They are typed, in the
 field of `contents` that belongs to the datatype, or raw, in `raw_input_contents`, in the form of
 the binary data extension. The answer to a raw request is raw, as in KServe and MLServer; Triton's

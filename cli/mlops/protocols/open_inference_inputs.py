@@ -29,9 +29,9 @@ from mlops.protocols.open_inference_types import (
 )
 from mlops.protocols.shapes import read_shape
 
-#: Shared by all tensors without parameters; nobody writes to it.
+#: Shared by all tensors without parameters; never written to.
 _NONE: dict[str, Any] = {}
-# Parameters of a request that speak to the codec.
+# Parameters of a request that are for the codec.
 _OURS = frozenset({"content_type", "binary_data_output", "headers"})
 _TENSOR_KEYS = ("name", "shape", "datatype", "data")
 _ONE_CELL = ([1], [1, 1])
@@ -41,7 +41,7 @@ def read_inputs(entries: object, binary: BinaryData, content_type: str | None) -
     """Read the inputs of a request.
 
     Args:
-        entries: What stands under `inputs`.
+        entries: What is under `inputs`.
         binary: The binary data of the body, all of which must belong to them.
         content_type: That of the request, if it has one.
 
@@ -140,7 +140,7 @@ def _columns(tensors: list[OpenInferenceTensor]) -> Columns:
 
 
 def _is_column(shape: tuple[int, ...]) -> bool:
-    """Tell whether a shape is [N] or [N, 1]."""
+    """Return whether a shape is [N] or [N, 1]."""
     return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
 
 
@@ -256,7 +256,7 @@ def _flatten(data: Any, shape: tuple[int, ...]) -> list[Any]:  # noqa: ANN401 - 
 
 
 def _from_base64(text: str | None) -> bytes | None:
-    """Return the bytes that one element of content type `base64` stands for."""
+    """Return the bytes that one element of content type `base64` encodes."""
     if text is None:
         return None
     try:

@@ -28,7 +28,7 @@ EXTENSIONS = ("binary_tensor_data", "model_configuration")
 
 @dataclass(frozen=True, slots=True)
 class ModelDescription:
-    """What the protocol tells of a model.
+    """What the protocol reports of a model.
 
     Attributes:
         name: The deployment, which is the model's name in this protocol.

@@ -132,7 +132,7 @@ def _inferred(array: Array) -> Array:
 
 
 def _texts(cells: list[Any]) -> tuple[list[str | None], str]:
-    """Return cells that are no numbers as strings, and what the strings hold."""
+    """Return cells that are not numbers as strings, and what the strings hold."""
     kinds = set(map(type, cells)) - {type(None)}
     if kinds == {bytes}:
         return [None if cell is None else _base64(cell) for cell in cells], "base64"

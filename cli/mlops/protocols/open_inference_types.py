@@ -94,7 +94,7 @@ def _floats(flat: list[Any], datatype: str) -> Array:
 
 
 def _integers(flat: list[Any], datatype: str) -> Array:
-    """Read whole numbers; JSON does not tell 1.0 from 1."""
+    """Read whole numbers; JSON does not distinguish 1.0 from 1."""
     _check_kinds(flat, _INTEGERS, datatype)
     if float in set(map(type, flat)):
         broken = [cell for cell in flat if cell % 1]

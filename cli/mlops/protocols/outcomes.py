@@ -60,7 +60,7 @@ def read_line(line: bytes) -> list[Outcome]:
     """Read one line of NDJSON; a list in it is an outcome per row.
 
     Raises:
-        ProtocolError: It is no feedback; the message says what is wrong and not where.
+        ProtocolError: It is not feedback; the message says what is wrong and not where.
     """
     return _outcomes(_json(line, ""), "")
 

@@ -69,7 +69,7 @@ def read_records(value: object, where: str) -> Records:
     """Read n objects, one per row.
 
     Raises:
-        ProtocolError: `MALFORMED`: no list, no rows, a row that is no object, or too deep.
+        ProtocolError: `MALFORMED`: no list, no rows, a row that is not an object, or too deep.
     """
     rows = check_rows(value, where)
     if set(map(type, rows)) != {dict}:

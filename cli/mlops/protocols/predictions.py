@@ -26,7 +26,7 @@ def as_rows(prediction: Prediction) -> Any:  # noqa: ANN401 - a JSON value or an
 def as_nested(array: np.ndarray[Any, Any]) -> Any:  # noqa: ANN401 - an array or nested lists
     """Return an array as `write` can take it.
 
-    orjson would write a missing time as 1677, and a float32 with as few digits as tell it from
+    orjson would write a missing time as 1677, and a float32 with digits that only tell it from
     another float32: read as a double, which is what JSON has, it would be another number.
     """
     if array.dtype.kind == "f" and array.dtype.itemsize < 8:

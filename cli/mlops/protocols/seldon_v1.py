@@ -7,7 +7,7 @@ the form of the question, as Seldon's Python wrapper gives it, with these differ
 - `meta.puid` is always there, the router's request id if the client sent none: feedback that
   sends `response.meta` back, as Seldon's clients do, names the prediction by that alone. Beside a
   client's own puid the request id is in `meta.requestPath`, under `mlops_request_id`;
-- `meta.routing` tells the arm, `meta.requestPath` its version. `meta.tags` has only what the client
+- `meta.routing` names the arm, `meta.requestPath` its version. `meta.tags` has only what the client
   sent: `SeldonClient.feedback` with its default, `client_return_type="dict"`, builds a `Feedback`
   from the answer and raises a `TypeError` for any tag (protobuf 3.12 to 3.20), as it can fill maps
   of numbers and strings (`routing`, `requestPath`) and none of `Value`;
@@ -94,7 +94,7 @@ class SeldonV1Codec:
         """Write a status object.
 
         Upstream there are two: the wrapper sends code -1, a reason and status 1, the executor the
-        HTTP status as code, no reason and `FAILURE`, so clients must take either. Ours has the
+        HTTP status as code, no reason and `FAILURE`, so clients must take either. This has the
         wrapper's code and reason, and the name `FAILURE`, which is protobuf's own JSON for 1.
         """
         bad_data = http_status(error.kind) < 500
@@ -202,7 +202,7 @@ def _routing(response: InferenceResponse) -> dict[str, int]:
 
 
 def _fits_header(text: str) -> bool:
-    """Tell whether `text` can stand in a header line as it is."""
+    """Return whether `text` can be in a header line as it is."""
     return len(text) <= _MAX_HEADER and text.isascii() and text.isprintable()
 
 

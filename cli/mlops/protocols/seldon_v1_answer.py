@@ -30,7 +30,7 @@ def answer_content(
     if isinstance(prediction, Whole):
         return {"jsonData": prediction.value}
     if isinstance(prediction, dict):
-        # Cells of several types cannot stand in one tensor of doubles.
+        # Cells of several types cannot be in one tensor of doubles.
         return {"data": {"names": list(prediction), "ndarray": table_rows(prediction)}}
     if isinstance(prediction, list):
         return {"jsonData": prediction}

@@ -21,7 +21,7 @@ from mlops.protocols.json_body import kind_of, malformed, shown, write
 from mlops.protocols.seldon_v1 import REQUEST_ID_KEY, read_message_object
 from mlops.protocols.seldon_v1_truth import read_truths
 
-#: The form of the ids that the router mints; whether it minted this one is for it to tell.
+#: The form of the ids that the router mints; whether it minted this one is checked there.
 _OURS = re.compile(r"[A-Za-z0-9_-]{48}")
 _KEYS = {"request", "response", "reward", "truth"}
 

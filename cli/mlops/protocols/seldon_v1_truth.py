@@ -45,9 +45,9 @@ def read_truths(message: object) -> list[Cell]:
 
 
 def _values(message: dict[str, Any]) -> Iterable[Any]:
-    """Return what stands in each row."""
+    """Return what is in each row."""
     match [(key, value) for key, value in message.items() if key not in {"meta", "status"}]:
-        # One row may be told without a list around it.
+        # One row may be given without a list around it.
         case [("strData", str() as value)]:
             return [value]
         case [("jsonData", str() | bool() | int() | float() as value)]:

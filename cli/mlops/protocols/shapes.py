@@ -11,7 +11,7 @@ from typing import Any
 
 from mlops.protocols.json_body import malformed, shown
 
-#: Deeper arrays than this are no data; NumPy 1 has the same limit.
+#: Deeper arrays than this are not data; NumPy 1 has the same limit.
 MAX_DIMENSIONS = 32
 
 _NESTED = {list, dict}

@@ -1,8 +1,8 @@
 """The other side of the wire: questions to model servers, and what they answer.
 
-Where an arm's model is in another server, we are that server's client. These codecs turn a
-request, whatever protocol brought it, into a body of the server's protocol, and its answer into a
-prediction. Like those at the door they only transform.
+If an arm's model is in another server, mlops is that server's client. These codecs turn a
+request of any protocol into a body of the server's protocol, and its answer into a
+prediction. Like those of the server they only transform.
 """
 
 from mlops.plugins import Plugins

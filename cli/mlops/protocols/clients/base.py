@@ -91,12 +91,12 @@ def refusal(body: bytes) -> str:
 def as_table(
     payload: Payload, columns: Mapping[str, str]
 ) -> tuple[tuple[str, ...] | None, list[list[Any]]]:
-    """Return the names of the columns, where anybody knows them, and n rows of cells.
+    """Return the names of the columns, where they are known, and n rows of cells.
 
-    Rows without names have those of `columns`, by position, as for a model of ours.
+    Rows without names have those of `columns`, by position, as for a model that mlops serves.
 
     Raises:
-        ProtocolError: `MISMATCH`: an array that is no table, or objects with differing keys.
+        ProtocolError: `MISMATCH`: an array that is not a table, or objects with differing keys.
     """
     if isinstance(payload, Records):
         names = tuple(payload.values[0])

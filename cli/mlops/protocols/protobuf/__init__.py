@@ -6,8 +6,8 @@ MLflow, Ray and a user's clients have their own wish of a version. So the messag
 
     python -m grpc_tools.protoc -I. --include_imports --descriptor_set_out=descriptors.binpb *.proto
 
-They live in a pool of their own: a client library in the same process brings messages of the same
-names, which the default pool takes once.
+They live in a pool of their own: a client library in the same process defines messages of the same
+names, which the default pool accepts once.
 """
 
 from __future__ import annotations
