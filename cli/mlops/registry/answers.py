@@ -33,10 +33,10 @@ _TENSORS: tuple[tuple[str, AnswerKind], ...] = (
 
 
 def read_answer_kind(model: ModelVersion) -> AnswerKind:
-    """Say what a model answers for a row; empty if nothing says so, or it cannot be read.
+    """Say what a model answers for a row; empty if that is not declared, or cannot be read.
 
-    A bare URI that the registry does not know is taken at its word: whoever renders manifests need
-    not have access to the store, and asking one that does not answer takes minutes.
+    A bare URI that the registry does not know is used as given: rendering manifests does
+    not need access to the store, and asking one that does not answer takes minutes.
     """
     foreign = "://" in model.source and not model.source.startswith("file:")
     if model.endpoint is not None or (foreign and not model.name):
@@ -44,7 +44,7 @@ def read_answer_kind(model: ModelVersion) -> AnswerKind:
     try:
         document = yaml.safe_load(read_model_file(model.source, "MLmodel") or "")
     except (MlopsError, OSError, yaml.YAMLError):
-        # Whoever fetches the model says what is wrong with it.
+        # Fetching the model will report what is wrong with it.
         return ""
     return answer_kind(document) if isinstance(document, Mapping) else ""
 
@@ -52,7 +52,7 @@ def read_answer_kind(model: ModelVersion) -> AnswerKind:
 def answer_kind(mlmodel: Mapping[str, Any]) -> AnswerKind:
     """Say what the model of a parsed MLmodel file answers for a row; empty if it does not say.
 
-    Several unnamed numbers a row are taken for probabilities: nothing tells them from other
+    Several unnamed numbers a row are taken for probabilities: nothing distinguishes them from other
     vectors, and the first feedback does.
 
     >>> answer_kind({"flavors": {"python_function": {"predict_fn": "predict_proba"}}})

@@ -1,6 +1,6 @@
 """Reading what a model's folder on this machine holds.
 
-Code that Python compiled while somebody served from the folder is no part of the model.
+Code that Python compiled while a server used the folder is not part of the model.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def read_content(folder: Path) -> Content:
     """Read every file of a model's folder and return what it holds.
 
     Raises:
-        NotFoundError: It is no model.
+        NotFoundError: It is not a model.
         InvalidInputError: It holds what no store could: a link to a folder, a pipe, a link to
             nothing; or a file changed while it was read.
     """
@@ -39,7 +39,7 @@ def copy_content(source: Path, content: Content, target: Path) -> None:
     """Copy the files of a model into a new folder, and check that they arrived.
 
     Raises:
-        InvalidInputError: One changed meanwhile.
+        InvalidInputError: One changed in the meantime.
     """
     for file in content.files:
         copy = target / file.path

@@ -1,8 +1,8 @@
-"""What lies at a place that models are pushed to: a whole model, half of one, or something else.
+"""What is at a place that models are pushed to: a whole model, half of one, or something else.
 
 A push writes its manifest first, saying `complete: false`, then every file but `MLmodel`, then
-`MLmodel`, then the manifest again, saying `complete: true`. So nobody takes half a push for a
-model: not we, who read the manifest, and not a tool that knows nothing of it and looks for
+`MLmodel`, then the manifest again, saying `complete: true`. So half a push is never taken for a
+model: neither by mlops, which reads the manifest, nor by a tool that does not and looks for
 `MLmodel`.
 """
 
@@ -43,7 +43,7 @@ class Place:
 
     @property
     def digest(self) -> str:
-        """What lies there, as in `ModelVersion.digest`.
+        """What is there, as in `ModelVersion.digest`.
 
         Raises:
             NotFoundError: No model does, or not all of one.
@@ -76,8 +76,8 @@ class Place:
 
 
 def is_store(source: str) -> bool:
-    """Whether we reach a source ourselves, rather than through MLflow."""
-    # Whatever it may hold otherwise: that is for `parse_location` to say.
+    """Whether mlops reads a source itself, rather than through MLflow."""
+    # What else is wrong with it is for `parse_location` to report.
     scheme = urlsplit(source.partition("//")[0]).scheme
     # A single letter is a drive, not a scheme.
     return len(scheme) < 2 or scheme in STORES
@@ -120,10 +120,10 @@ def local_manifest(folder: Path) -> Manifest | None:
 
 
 def pin(version: ModelVersion, settings: StoreSettings) -> ModelVersion:
-    """Note what lies at a URI or path now, so that a deployment of it means the same tomorrow.
+    """Note what is at a URI or path now, so that a deployment of it means the same tomorrow.
 
     A registered version and the model of a run are what they are; they are returned as they came,
-    as is a folder that nobody pushed to and a source that only MLflow can reach.
+    as is a folder that was not pushed to and a source that only MLflow can reach.
 
     Raises:
         NotFoundError: There is no model, or not all of one.
@@ -149,7 +149,7 @@ def check_unchanged(version: ModelVersion, found: str) -> None:
     """Refuse a model that is no longer what was pinned.
 
     Raises:
-        ConflictError: Something else lies there now.
+        ConflictError: Something else is there now.
     """
     if version.digest and version.digest != found:
         raise ConflictError(
@@ -160,7 +160,7 @@ def check_unchanged(version: ModelVersion, found: str) -> None:
 
 
 def shorten(digest: str) -> str:
-    """Return enough of a digest to tell models apart.
+    """Return enough of a digest to distinguish models.
 
     >>> shorten("sha256:" + "ab" * 32)
     'sha256:abababababab'

@@ -28,7 +28,7 @@ def pushed_copy(settings: StoreSettings, version: ModelVersion) -> PushRecord | 
 
 
 def readable_source(settings: StoreSettings, version: ModelVersion) -> str:
-    """Return where the files of a model can be read by whoever has the registry.
+    """Return where the files of a model can be read with access to the registry.
 
     A copy need not be readable from here, while what it was made from is. A bare URI has no
     registered version; if one was pushed there, that is it.

@@ -1,14 +1,14 @@
 """Downloaded models on this machine, by what they hold.
 
     models/DIGEST/         the model's files
-    models/DIGEST.json     what they are; without it the folder counts for nothing
-    models/DIGEST.lock     held shared by whoever uses the folder, alone by whoever removes it
+    models/DIGEST.json     what they are; without it the folder is ignored
+    models/DIGEST.lock     held shared while the folder is used, exclusive to remove it
     sources/HASH           which model a source led to
-    parts/KEY/             a download that is not whole, with a lock beside it
+    parts/KEY/             an incomplete download, with a lock beside it
 
 Two references to the same bytes share one folder. A lock ends with its holder, so a folder is in
-use exactly as long as something lives that uses it, and a download that nobody locks was broken
-off.
+use exactly as long as a process that uses it runs, and a download without a lock was
+interrupted.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ class Cache:
         return _read_source(self._source(key))[1]
 
     def remember(self, key: str, source: str, digest: str) -> None:
-        """Remember what a key, which stands for a source, led to."""
+        """Remember what a key, which represents a source, led to."""
         _write(self._source(key), {"source": without_credentials(source), "digest": digest})
 
     @contextlib.contextmanager
     def part(self, key: str) -> Iterator[Path]:
-        """Give the folder for a download, with what one that was broken off left in it.
+        """Give the folder for a download, with what an interrupted one left in it.
 
-        Nobody else has it meanwhile: a second process waits until the first is done. What is in it
+        It is held exclusively: a second process waits until the first is done. What is in it
         afterwards stays for the next attempt.
 
         Args:
@@ -134,7 +134,7 @@ class Cache:
 
         Args:
             part: What `part` gave; it is gone afterwards.
-            content: What it holds; the caller has checked it. Whatever else lies there goes.
+            content: What it holds; the caller has checked it. Everything else there is removed.
         """
         folder = self._model(content.digest)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +247,7 @@ def _read_record(folder: Path) -> Content | None:
         document = json.loads(record.read_text(encoding="utf-8"))
         return manifest_from_dict(document, str(record)).content
     except (FileNotFoundError, ValueError, InvalidInputError):
-        # A damaged record is no record; what it was about is downloaded again.
+        # A damaged record is ignored; what it was about is downloaded again.
         return None
 
 

@@ -1,4 +1,4 @@
-"""The right to use folders of the cache, so that nobody removes them meanwhile."""
+"""A lease on folders of the cache: they are not removed while it is held."""
 
 from __future__ import annotations
 

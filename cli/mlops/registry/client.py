@@ -36,7 +36,7 @@ _QUIET = {
     # Without a git executable GitPython prints a page of advice.
     "GIT_PYTHON_REFRESH": "quiet",
 }
-# These say which run MLflow is in; one inherited from a run around us would make a script write
+# These say which run MLflow is in; one inherited from an enclosing run would make a script write
 # into that one.
 _ONE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
 # Seven tries, two minutes, are MLflow's answer to a refused connection; here a person waits.
@@ -73,8 +73,8 @@ def open_registry(settings: StoreSettings, *, reading: bool = False) -> MlflowCl
     Raises:
         NotFoundError: The store is only to be read, and is not there.
         RemoteError: The server or database cannot be reached.
-        NotAllowedError: The server refused us.
-        InvalidInputError: The address means nothing, or the database is of another version.
+        NotAllowedError: The server refused the request.
+        InvalidInputError: The address is not valid, or the database is of another version.
     """
     if reading and nothing_yet(settings):
         raise NotFoundError(
@@ -138,7 +138,7 @@ def _same_environment() -> Iterator[None]:
 
 
 def script_environment(settings: StoreSettings) -> dict[str, str]:
-    """Return the environment in which a person's own script finds the same MLflow as we do.
+    """Return the environment in which a user's own script finds the same MLflow.
 
     It names no run, and has neither the impatience nor the silence that suit a command line: a long
     training may well wait for its server.
@@ -168,7 +168,7 @@ def quieten() -> None:
 
     if logging.getLogger("mlops").isEnabledFor(logging.INFO):
         return
-    # Alembic tells of each of 60 migrations.
+    # Alembic logs each of 60 migrations.
     for name in ("mlflow", "alembic", "git"):
         logging.getLogger(name).setLevel(logging.ERROR)
     # A traceback with the SQL and its parameters, of errors that it raises too.
@@ -262,7 +262,7 @@ def _make_place(settings: StoreSettings) -> None:
 
 
 def _reach_server(uri: str) -> None:
-    """Say soon that a server takes connections and says nothing; MLflow would wait six minutes.
+    """Report early that a server accepts connections and does not answer; MLflow waits six minutes.
 
     Whatever else is wrong with it, MLflow says itself.
     """
@@ -300,7 +300,7 @@ def _reach_database(uri: str) -> None:
     """Say at once that a database refuses connections; MLflow would try for two minutes."""
     parts = urlsplit(uri)
     port = _PORTS.get(parts.scheme.partition("+")[0])
-    # Several hosts are the driver's business.
+    # Several hosts are left to the driver.
     if port is None or not parts.hostname or "," in parts.netloc:
         return
     try:

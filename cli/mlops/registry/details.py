@@ -33,7 +33,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What a model's folder tells.
+    """What a model's folder declares.
 
     Attributes:
         inputs: Columns it takes, empty without a signature.

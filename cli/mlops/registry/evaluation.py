@@ -61,7 +61,7 @@ def evaluate(
 
     Raises:
         NotFoundError: There is no such file.
-        InvalidInputError: It is no table, lacks the target, or has no row with one; or a model
+        InvalidInputError: It is not a table, lacks the target, or has no row with one; or a model
             does not take its columns.
         MlopsError: A model could not be loaded or failed.
     """
@@ -82,7 +82,7 @@ def measure(truth: NDArray[Any], predicted: NDArray[Any]) -> dict[str, float]:
 
     found: dict[str, float] = {}
     if predicted.dtype.kind == "f" and not np.isfinite(predicted).all():
-        # A prediction that is no number is infinitely wrong; sklearn would refuse it.
+        # A prediction that is not a number is infinitely wrong; sklearn would refuse it.
         return dict.fromkeys(("rmse", "mae", "r2"), math.nan)
     if truth.dtype.kind in "iuf" and predicted.dtype.kind in "iuf":
         found["rmse"] = float(metrics.root_mean_squared_error(truth, predicted))

@@ -1,4 +1,4 @@
-"""MLflow's exceptions, mapped to ours where they enter."""
+"""MLflow's exceptions, mapped to those of mlops where they enter."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def mlflow_errors(settings: StoreSettings) -> Iterator[None]:
 
     Raises:
         NotFoundError: A run, model, version or alias does not exist.
-        NotAllowedError: The server refused our credentials, or the host name we called it by.
+        NotAllowedError: The server refused the credentials, or the host name of the request.
         RemoteError: The server or database cannot be reached.
         InvalidInputError: MLflow refuses a value, or the database has another schema.
         ConflictError: The name exists already.
@@ -218,7 +218,7 @@ def _first_line(text: str) -> str:
 
 
 def _reason(text: str) -> str:
-    """Return why nobody was reached; urllib3 wraps it into its whole history."""
+    """Return why the connection failed; urllib3 wraps it in a long message."""
     found = re.findall(r"\[Errno -?\d+\] ([A-Z][\w ]+)|(timed out)", text)
     if "Max retries exceeded" in text and found:
         return "".join(found[-1]).lower() + "."

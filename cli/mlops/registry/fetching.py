@@ -30,14 +30,14 @@ _TRIES = 3
 
 
 def _unseen(done: int, total: int) -> None:
-    """Show nobody how far a download is."""
+    """Show no progress of a download."""
 
 
 @contextlib.contextmanager
 def fetched(
     versions: Sequence[ModelVersion], settings: StoreSettings, show: Show = _unseen
 ) -> Iterator[tuple[Path, ...]]:
-    """Give a local folder of each model, which nobody removes from the cache meanwhile.
+    """Give a local folder of each model, kept in the cache while it is in use.
 
     Raises:
         MlopsError: As `fetch`.
@@ -53,18 +53,18 @@ def fetch(version: ModelVersion, settings: StoreSettings, show: Show = _unseen) 
     """Return a local folder with the model's files.
 
     A folder of this machine is used in place, without importing mlflow. Any other model, and one
-    that was pushed to a path, where the next push may replace it, is brought once into
+    that was pushed to a path, where the next push may replace it, is downloaded once into
     `.mlops/cache`, where models of equal content share a folder. The source of a registered version
     is taken to be immutable; another is compared with what was pinned. Safe to call from several
     processes: a folder appears there complete or not at all.
 
     Args:
-        version: What `resolve` returned, or `pin`; without a pin, what lies there now.
+        version: What `resolve` returned, or `pin`; without a pin, what is there now.
         settings: The project's settings.
         show: Told of the progress of a download.
 
     Raises:
-        NotFoundError: The folder is missing, is no MLflow model, or a push to it is unfinished.
+        NotFoundError: The folder is missing, is not an MLflow model, or a push to it is unfinished.
         ConflictError: It holds another model than was pinned.
         RemoteError: The artifact store cannot be reached, or sent something else.
     """
@@ -83,7 +83,7 @@ def fetch(version: ModelVersion, settings: StoreSettings, show: Show = _unseen) 
 def copy_to(
     version: ModelVersion, settings: StoreSettings, folder: Path, show: Show = _unseen
 ) -> Content:
-    """Bring a model into a new folder of one's own, past the cache if it is not there.
+    """Copy a model into a new folder, bypassing the cache if it is not there.
 
     Raises:
         MlopsError: As `fetch`.
@@ -127,12 +127,12 @@ def local_path(source: str) -> Path | None:
 
 
 def download_to(place: Place, store: Store, folder: Path, show: Show = _unseen) -> Content:
-    """Bring the model at a place into a folder, checked against its manifest if it has one.
+    """Download the model at a place into a folder, checked against its manifest if it has one.
 
     Raises:
         NotFoundError: There is no model, or not all of one.
-        ConflictError: It changed meanwhile.
-        RemoteError: The store sent something else.
+        ConflictError: It changed in the meantime.
+        RemoteError: The store sent other content.
     """
     before = place.digest
     if place.manifest is not None:
@@ -150,7 +150,7 @@ def download_to(place: Place, store: Store, folder: Path, show: Show = _unseen) 
 def _held(version: ModelVersion, settings: StoreSettings, hold: Lease, show: Show) -> Path:
     for _ in range(_TRIES):
         folder = fetch(version, settings, show)
-        # Somebody may have removed it in between.
+        # It may have been removed in between.
         if hold.take(folder):
             return folder
     raise ConflictError(f"Another process keeps removing `{version.label}` from the cache.")
@@ -179,7 +179,7 @@ def _from_cache(version: ModelVersion, settings: StoreSettings, show: Show) -> P
 
 
 def _key(version: ModelVersion) -> str:
-    """Return what stands for a source in the cache: with other content it is another.
+    """Return what represents a source in the cache: it changes with the content.
 
     Without a pin the source cannot change.
     """

@@ -1,7 +1,7 @@
 """What is registered, by name only, without importing MLflow: for completion in a shell.
 
 A SQLite store is read directly, a server is asked and given a second. What cannot be read in that
-time is left out: whoever presses Tab can do without an error.
+time is left out: completion must not print errors.
 """
 
 from __future__ import annotations

@@ -2,12 +2,12 @@
 
 A revision is an MLflow run, whose artifact `revision.json` is the frozen spec, plus a version of
 the registered model `mlops.deployment.NAME`. MLflow gives that version's number atomically, so two
-people who deploy at once get two numbers, and the later one can see that it came second. The alias
+users who deploy at once get two numbers, and the later one can see that it came second. The alias
 `live` points at the revision that serves.
 
 Registry, server and ledger cannot commit together. An entry is therefore written as `pending`
 first, with everything that is to be done; the steps can be repeated; `commit` is the last of them.
-Whoever finds a pending entry later can finish it or give it up.
+A later command that finds a pending entry can finish or abandon it.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Entry:
         live_ms: When it went live; 0 if it never did.
         error: Why it failed, else empty.
         stopped_ms: When it was taken out of its cluster; 0 if it was not. A server of this machine
-            says so itself.
+            records that itself.
         job: CI job that made it, and for whom; empty outside of CI.
     """
 
@@ -130,7 +130,7 @@ class Readiness:
         state: As `Entry.state`.
         stopped_ms: As `Entry.stopped_ms`.
         stopped_by: `user@host` of who took it out of its cluster.
-        read: Reads its entry, and the document that MLflow has of it.
+        read: Reads its entry, and MLflow's document of it.
     """
 
     number: int
@@ -219,7 +219,7 @@ class Ledger:
             newest_seen: The newest number there was when the intent was made, 0 for none.
 
         Raises:
-            ConflictError: Another revision was written since; it stands and this one is given up.
+            ConflictError: Another revision was written since; it counts and this one is abandoned.
         """
         tags = {
             _STATE: _PENDING,
@@ -285,7 +285,7 @@ class Ledger:
     def note_contents(self, number: int, contents: Mapping[str, str]) -> None:
         """Store what the files of its models were when a revision went live. May be repeated.
 
-        A registered version means the same for ever by agreement only: whoever may write to the
+        A registered version is immutable by convention only: any client with write access to the
         artifact store can replace its files.
 
         Args:
@@ -372,7 +372,7 @@ class Ledger:
                     self._model, description=f"Revisions of the deployment {self._name} (mlops)."
                 )
             except MlflowException as error:
-                # Somebody else's first deployment of this name was quicker.
+                # Another process made the first deployment of this name in the meantime.
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
 
@@ -382,7 +382,7 @@ class Ledger:
             return
         if not move.version:
             self._client.delete_registered_model_alias(move.model, move.alias)
-        # A version that somebody deleted cannot be named, and must not keep the rest from being
+        # A deleted version cannot be named, and must not keep the rest from being
         # done: no later command could finish it either.
         elif move.version in version_numbers(self._client, move.model):
             self._client.set_registered_model_alias(move.model, move.alias, str(move.version))

@@ -69,7 +69,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class ProfileFacts:
-    """The reference profile that lies in a model's folder.
+    """The reference profile in a model's folder.
 
     Attributes:
         uri: The file.
@@ -88,7 +88,7 @@ class ProfileFacts:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What was known when somebody decided.
+    """What was known at a decision.
 
     Attributes:
         revision: The revision that the decision made.

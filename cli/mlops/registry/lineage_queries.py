@@ -1,7 +1,7 @@
 """Following a model back to its data and on to its deployments.
 
 Everything is read from MLflow: the run's inputs and tags, the profile in the model's folder, and
-the ledger's revisions. A run that `mlops train` did not make has what MLflow knows of it.
+the ledger's revisions. A run not made by `mlops train` has what MLflow knows of it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def _profile(source: str) -> ProfileFacts | None:
     try:
         profile = from_json(text)
     except InvalidInputError:
-        # Somebody else's file of the same name, or one of a later version of ours.
+        # Another tool's file of the same name, or one of a later version of mlops.
         return None
     return ProfileFacts(
         uri=f"{source.rstrip('/')}/{PROFILE_FILE}",

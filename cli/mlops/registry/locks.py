@@ -22,7 +22,7 @@ def take_lock(path: Path, *, shared: bool = False, wait: bool = True) -> int | N
         try:
             kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
             fcntl.flock(descriptor, kind if wait else kind | fcntl.LOCK_NB)
-            # Whoever had it may have removed the file; a lock on what has no name keeps nobody out.
+            # The last holder may have removed the file; a lock on an unlinked file excludes no one.
             if _is_named(descriptor, path):
                 return descriptor
         except BlockingIOError:
@@ -47,7 +47,7 @@ def locked(path: Path) -> Iterator[int]:
 
 @contextlib.contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Hold a file alone if nobody else holds it; gives whether it is held."""
+    """Hold an exclusive lock if no process has it; gives whether it is held."""
     descriptor = take_lock(path, wait=False)
     try:
         yield descriptor is not None

@@ -30,7 +30,7 @@ class Pull:
 
     Attributes:
         model: What was pulled, for example `wine/3`.
-        folder: Where it lies now.
+        folder: Where it is now.
         digest: What it holds; empty for a dry run.
         size: Of all its files, in bytes; 0 for a dry run.
         files: Number of its files; 0 for a dry run.
@@ -71,7 +71,7 @@ def pull(
         show: Told of the progress of a transfer.
 
     Raises:
-        ConflictError: Something else lies there, and `force` is False.
+        ConflictError: Something else is there, and `force` is False.
         MlopsError: The model does not exist, or the store cannot be used.
     """
     say("Looking up the model")
@@ -103,7 +103,7 @@ def _bring(
     say: Say,
     show: Show,
 ) -> tuple[Content, Change]:
-    """Bring a model beside the target, then rename: there is no moment with half of it there."""
+    """Copy a model beside the target, then rename: there is no moment with half of it there."""
     there = _content_at(target)
     if there is not None and version.digest.startswith("sha256:"):
         # Known, and so said, before a long download and not after it.
@@ -137,7 +137,7 @@ def _content_at(target: Path) -> Content | None:
     """Return what the model at the target holds, None if the target is free.
 
     Raises:
-        ConflictError: Something else than a model lies there. It may be somebody's work, and
+        ConflictError: Something else than a model is there. It may be a user's work, and
             `--force` is not meant for that.
     """
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):

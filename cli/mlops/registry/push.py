@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 PUSHED_TAG = "mlops.pushed."
 
 Say = Callable[[str], None]
-#: `create` at a free place, `resume` what was broken off, `replace` another model, `mend` files
+#: `create` at a free place, `resume` after an interruption, `replace` another model, `mend` files
 #: that are missing or damaged, or `nothing`.
 Change = Literal["create", "resume", "replace", "mend", "nothing"]
 
@@ -58,7 +58,7 @@ class Push:
 
     Attributes:
         model: What was pushed, for example `wine/3`.
-        uri: Where it lies now.
+        uri: Where it is now.
         digest: What it holds.
         size: Of all its files, in bytes.
         files: Number of its files.
@@ -110,7 +110,7 @@ def push(
 ) -> Push:
     """Copy a model to a place of its own; a second time transfers nothing.
 
-    A push that was broken off is never taken for a model, and goes on where it stopped.
+    An interrupted push is never taken for a model, and resumes where it stopped.
 
     Args:
         settings: The project's settings.
@@ -122,8 +122,8 @@ def push(
         show: Told of the progress of a transfer.
 
     Raises:
-        ConflictError: Something else lies there, and `force` is False; or another command pushed
-            to it meanwhile.
+        ConflictError: Something else is there, and `force` is False; or another command pushed
+            to it in the meantime.
         MlopsError: The model does not exist, or the store cannot be used.
     """
     store = open_store(uri, settings)
@@ -164,7 +164,7 @@ def push(
 
 
 def make_plan(content: Content, place: Place, checksums: Mapping[str, str]) -> PushPlan:
-    """Compare a model with what lies at a place.
+    """Compare a model with what is at a place.
 
     Args:
         content: The model.
@@ -173,7 +173,7 @@ def make_plan(content: Content, place: Place, checksums: Mapping[str, str]) -> P
     """
     transfer = tuple(f for f in content.files if checksums.get(f.path) != f.sha256)
     before = place.manifest
-    # Only what a push of ours brought there: a place may be a whole bucket.
+    # Only what a push created there: a place may be a whole bucket.
     ours = {file.path for file in before.content.files} & set(place.files) if before else set()
     remove = tuple(sorted(ours - {file.path for file in content.files}))
     if transfer or remove:
@@ -195,7 +195,7 @@ def push_records(tags: Mapping[str, str]) -> tuple[PushRecord, ...]:
             try:
                 found.append(PushRecord(**json.loads(text)))
             except (TypeError, ValueError):
-                # Somebody's own tag of that name.
+                # A user's own tag of that name.
                 continue
     return tuple(sorted(found, key=lambda record: record.pushed_ms, reverse=True))
 
@@ -212,7 +212,7 @@ def _change(content: Content, place: Place, *, mends: bool) -> Change:
 
 
 def _checksums(store: Store, content: Content, place: Place) -> dict[str, str]:
-    """Ask the store for checksums of what it has, where the size does not tell it apart yet."""
+    """Ask the store for checksums of what it has, where the sizes show no difference."""
     sizes = {file.path: file.size for file in content.files}
     keys = [key for key, file in place.files.items() if sizes.get(key) == file.size]
     return {file.key: file.sha256 for file in stat_all(store, keys)}
@@ -234,7 +234,7 @@ def _check(plan: PushPlan, place: Place, content: Content, *, force: bool) -> No
 
 
 def _carry_out(plan: PushPlan, store: Store, folder: Path, manifest: Manifest, show: Show) -> None:
-    """Do what a plan says, in the order that `mlops.registry.artifact_manifest` promises."""
+    """Do what a plan says, in the order that `mlops.registry.artifact_manifest` defines."""
     _write_manifest(store, manifest)
     last = [file for file in plan.transfer if file.path == MLMODEL]
     if last:
@@ -248,7 +248,7 @@ def _carry_out(plan: PushPlan, store: Store, folder: Path, manifest: Manifest, s
 
 
 def _check_whole(store: Store, manifest: Manifest) -> None:
-    """See that what lies there is what was pushed, and that nobody else pushed meanwhile."""
+    """Check that what is there is what was pushed, and that no other push changed it."""
     place = look(store)
     there = {key: file.size for key, file in place.files.items()}
     ours = place.manifest is not None and place.manifest.content == manifest.content

@@ -29,7 +29,7 @@ def resolve(client: MlflowClient, settings: StoreSettings, ref: Ref) -> ModelVer
     """Look a REF up and pin it, so that it means the same tomorrow.
 
     A bare name means the alias `champion` if there is one, else the newest version; if no such
-    model is registered, an alias of the project's own model. What was chosen stands in
+    model is registered, an alias of the project's own model. What was chosen is in
     `chosen_by`.
 
     Raises:
@@ -187,7 +187,7 @@ def _alias_of_project(client: MlflowClient, settings: StoreSettings, ref: Ref) -
 
 
 def _elsewhere(client: MlflowClient, settings: StoreSettings, name: str) -> NotFoundError:
-    """Say that a bare name is no model, and which model has an alias of that name."""
+    """Say that a bare name is not a model, and which model has an alias of that name."""
     error = no_such_model(client, name)
     hint = _hint_to_aliases(client, name)
     if hint:

@@ -49,9 +49,9 @@ def ask_tracking(settings: StoreSettings) -> Tracking:
     """Ask the tracking store whether it is there.
 
     Raises:
-        NotAllowedError: The server refuses our credentials, or the host name we called it by.
+        NotAllowedError: The server refuses the credentials, or the host name of the request.
         RemoteError: There is no answer.
-        InvalidInputError: What answers is no MLflow, or the address means nothing.
+        InvalidInputError: What answers is not MLflow, or the address is not valid.
     """
     uri = without_credentials(settings.tracking_uri)
     if is_server(settings):
@@ -81,9 +81,9 @@ def ask(settings: StoreSettings, path: str, timeout_s: float = _TIMEOUT_S) -> by
     """Get a path of the MLflow server.
 
     Raises:
-        NotAllowedError: It refuses us.
+        NotAllowedError: It refuses the request.
         RemoteError: There is no answer in time.
-        InvalidInputError: What answers is no MLflow.
+        InvalidInputError: What answers is not MLflow.
     """
     parts = urlsplit(settings.tracking_uri)
     host = parts.netloc.rpartition("@")[2]
@@ -111,7 +111,7 @@ def _get(
         with error:
             text = error.read(_FEW).decode(errors="replace")
         if error.code == 404 and "RESOURCE_DOES_NOT_EXIST" in text:
-            # Somebody deleted the default experiment; the server is well.
+            # The default experiment was deleted; the server works.
             return b"{}"
         raise _refused(base, error.code, text) from error
 

@@ -70,7 +70,7 @@ def stat_all(store: Store, keys: Iterable[str]) -> list[File]:
 
 
 def upload(store: Store, folder: Path, files: Iterable[ContentFile], meter: Meter) -> None:
-    """Bring files of a folder into a store."""
+    """Upload files of a folder to a store."""
 
     def put(file: ContentFile) -> None:
         store.put(folder / file.path, file.path, sha256=file.sha256, on_bytes=meter)
@@ -79,7 +79,7 @@ def upload(store: Store, folder: Path, files: Iterable[ContentFile], meter: Mete
 
 
 def download(store: Store, content: Content, folder: Path, meter: Meter) -> None:
-    """Bring a model here, file by file; those that an earlier attempt brought are kept.
+    """Download a model, file by file; those of an earlier attempt are kept.
 
     Raises:
         RemoteError: A file is not what its manifest says.
@@ -104,7 +104,7 @@ def download(store: Store, content: Content, folder: Path, meter: Meter) -> None
 
 
 def download_listed(store: Store, files: Iterable[File], folder: Path, meter: Meter) -> Content:
-    """Bring files here that no manifest tells of; return what they are."""
+    """Download files that no manifest lists; return what they are."""
 
     def get(file: File) -> ContentFile:
         got = store.get(file.key, folder / file.key, on_bytes=meter)

@@ -1,8 +1,8 @@
 """Whose models may be loaded: loading a model runs the code in it.
 
-What was trained here is ours, and so is a folder of this machine that was named by its path. A
+What was trained here is trusted, and so is a folder of this machine that was named by its path. A
 model that comes out of a store or from an MLflow server, and was trained somewhere else, is loaded
-once somebody has said so; that is remembered of its content. What was deployed is remembered too,
+once the user has confirmed it; that is remembered of its content. What was deployed is remembered,
 so that a registered version whose files were replaced in the store is refused.
 
 The memory is `.mlops/trusted.jsonl`, one line for each thing that was learned.
@@ -36,7 +36,7 @@ def remember_trained(settings: StoreSettings, version: ModelVersion | None) -> N
 
 
 def remember_pushed(settings: StoreSettings, version: ModelVersion, digest: str) -> None:
-    """Note what a model of ours holds, since it may come back from where it was pushed."""
+    """Record the digest of a model trained here: it may come back from where it was pushed."""
     known = list(_known(settings))
     if _is_ours(settings, version, known) and {"trusted": digest} not in known:
         _remember(settings, {"trusted": digest})
@@ -45,10 +45,10 @@ def remember_pushed(settings: StoreSettings, version: ModelVersion, digest: str)
 def check_trusted(
     settings: StoreSettings, versions: Sequence[ModelVersion], folders: Sequence[Path]
 ) -> None:
-    """Refuse to load models that nobody has vouched for, and those that were exchanged.
+    """Refuse to load models that are not trusted, and those that were replaced.
 
     Args:
-        settings: Where the memory is; `artifacts.trust` vouches for all of `versions`.
+        settings: Where the memory is; `artifacts.trust` trusts all of `versions`.
         versions: The models.
         folders: What `fetched` gave for them, in their order.
 
@@ -61,7 +61,7 @@ def check_trusted(
         digest = content_digest(folder, settings)
         if not digest:
             continue
-        # A registered version means the same for ever; a URI means what lies there.
+        # A registered version means the same for ever; a URI means what is there.
         pin = {"pinned": version.label, "source": without_credentials(version.source)}
         before = next((line["digest"] for line in known if pin.items() <= line.items()), "")
         if version.name and before not in ("", digest):
@@ -86,7 +86,7 @@ def check_trusted(
 
 
 def _is_ours(settings: StoreSettings, version: ModelVersion, known: Sequence[Line]) -> bool:
-    """Whether a model was trained here; nobody else writes to a database of this machine."""
+    """Whether a model was trained here; only this user writes to a database of this machine."""
     local = settings.tracking_uri.partition(":")[0] in ("sqlite", "file")
     seen = any(line.get("trained") == version.run_id for line in known)
     return bool(version.run_id) and (local or seen)

@@ -70,7 +70,7 @@ def _ensure_registered(client: MlflowClient, name: str) -> None:
 
 
 def _link_back(client: MlflowClient, model_id: str, name: str, number: int) -> None:
-    """Tell MLflow's UI which versions a logged model became, as `mlflow.register_model` does."""
+    """Show in MLflow's UI which versions a logged model became, as `mlflow.register_model` does."""
     tag = "mlflow.modelVersions"
     before = json.loads(client.get_logged_model(model_id).tags.get(tag) or "[]")
     now = [*before, {"name": name, "version": number}]

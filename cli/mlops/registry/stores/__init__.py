@@ -1,8 +1,8 @@
 """Artifact stores: one contract over local files, S3 (MinIO too) and Google Cloud Storage.
 
-MLflow's own clients carry what a training script logs; `access.mlflow_environment` tells them how.
-What we carry ourselves, probes and pushed models, goes through `Store`, which maps every client's
-exceptions to our errors, each with the command or variable that mends it.
+MLflow's own clients carry what a training script logs; `access.mlflow_environment` configures them.
+What mlops transfers, probes and pushed models, goes through `Store`, which maps every client's
+exceptions to errors of mlops, each with the command or variable that fixes it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def open_store(uri: str, settings: StoreSettings, patience: Patience = PATIENT) 
 def check_credentials(uri: str, settings: StoreSettings) -> None:
     """Say at once if there are none for a store, which some clients take minutes to find out.
 
-    Nothing is sent; a store of a kind that we leave to MLflow is left alone.
+    Nothing is sent; a store of a kind that is left to MLflow is not checked.
 
     Raises:
         NotAllowedError: There are no credentials where the settings say.

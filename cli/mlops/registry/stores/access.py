@@ -69,7 +69,7 @@ class Access:
 
     @property
     def emulated(self) -> bool:
-        """Whether this is no Google at all: over plain HTTP nobody is told who we are."""
+        """Whether this is not Google: over plain HTTP no credentials are sent."""
         return self.scheme == "gs" and bool(self.endpoint) and not self.endpoint.startswith("https")
 
     @property
@@ -118,7 +118,7 @@ def split_source(credentials: str) -> tuple[Source, str]:
 def mlflow_environment(settings: StoreSettings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return `environ`, changed such that MLflow's clients reach the store of `[artifacts]`.
 
-    This is all that another process has to be told. It names sources, and holds no value of a
+    This is all that another process needs. It names sources, and holds no value of a
     credential that was not in `environ` before.
     """
     changes: dict[str, str | None] = {}
@@ -138,7 +138,7 @@ _adopted: dict[str, tuple[str | None, str | None]] = {}
 def adopt_environment(settings: StoreSettings) -> None:
     """Let MLflow's clients in this process reach the store of `[artifacts]`.
 
-    What was changed for other settings before is undone first, unless somebody changed it since.
+    What was changed for other settings before is undone first, unless other code changed it since.
     """
     for name, (before, ours) in _adopted.items():
         if os.environ.get(name) == ours:

@@ -1,4 +1,4 @@
-"""What an artifact store is to us: files under keys."""
+"""What an artifact store is to mlops: files under keys."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class File:
     Attributes:
         key: Its name below the store's root, with slashes.
         size: In bytes.
-        sha256: Checksum in hexadecimal; empty if nobody recorded one, and in lists.
-        tag: In lists what the store calls this state of the file, another whenever it is
+        sha256: Checksum in hexadecimal; empty if none was recorded, and in lists.
+        tag: In lists the store's tag for this state of the file, a new one whenever it is
             written; else empty.
     """
 
@@ -44,7 +44,7 @@ class Location:
     """A store's root.
 
     Attributes:
-        scheme: `file`, `s3` or `gs`, or one of those that we leave to MLflow.
+        scheme: `file`, `s3` or `gs`, or one of those that are left to MLflow.
         bucket: Empty for files.
         prefix: Path in the bucket without slashes at its ends; for files the absolute path.
     """
@@ -91,11 +91,11 @@ class Store(Protocol):
         """
 
     def get(self, key: str, target: Path, *, on_bytes: OnBytes | None = None) -> File:
-        """Bring a file here; `target` appears whole and checked, or not at all.
+        """Download a file; `target` appears complete and checked, or not at all.
 
         Raises:
             NotFoundError: There is no such file.
-            RemoteError: What came is not what was stored.
+            RemoteError: The content is not what was stored.
         """
 
     def stat(self, key: str) -> File:
@@ -109,7 +109,7 @@ class Store(Protocol):
         """Yield the files whose keys start with `prefix`, in the order of their keys."""
 
     def delete(self, key: str) -> None:
-        """Delete a file. One that is not there is no error."""
+        """Delete a file. A missing one is not an error."""
 
     def close(self) -> None:
         """Give connections back. The store must not be used afterwards."""
@@ -119,7 +119,7 @@ def parse_location(uri: str) -> Location:
     """Read the URI of a store.
 
     Raises:
-        InvalidInputError: It names no bucket, or is no URI.
+        InvalidInputError: It names no bucket, or is not a URI.
 
     >>> parse_location("s3://bucket/a/b/")
     Location(scheme='s3', bucket='bucket', prefix='a/b')

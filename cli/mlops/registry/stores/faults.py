@@ -1,4 +1,4 @@
-"""What goes wrong with a store, told apart, each with what mends it.
+"""What goes wrong with a store, by cause, each with its remedy.
 
 A client's exceptions are mapped by the module that uses the client; here is what they mean.
 """

@@ -111,7 +111,7 @@ class FileStore:
                 with source.open("rb") as reader, os.fdopen(number, "wb") as writer:
                     _copy_bytes(reader, writer, on_bytes)
                 check_arrival(part, expected, str(target))
-                # Made for nobody else's eyes; a file of a store is for whom the folder is for.
+                # Created private to this user; a file of a store is readable as its folder is.
                 shutil.copymode(source, part)
                 part.replace(target)
             finally:

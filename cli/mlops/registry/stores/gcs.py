@@ -47,7 +47,7 @@ ERRORS = (
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _PART = ".part-"
 _PAGE = 1000
-# A file is sent in pieces of this size, each tried again by itself; it bounds the memory.
+# A file is sent in pieces of this size, each retried on its own; it bounds the memory.
 _PIECE = 32 << 20
 
 
@@ -185,7 +185,7 @@ def _cause(error: Exception) -> Exception:
 
 
 class _Counted:
-    """A file that tells of the bytes which pass through it."""
+    """A file that reports the bytes which pass through it."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes | None) -> None:
         self._file = file
@@ -225,7 +225,7 @@ def _credentials(access: Access, where: str) -> tuple[Credentials, str | None]:
 
 
 def _read_file(path: str, scopes: list[str]) -> tuple[Credentials, str | None]:
-    """Read a key file of any type; the warning is for files that strangers wrote."""
+    """Read a key file of any type; the warning is for files from untrusted sources."""
     found: tuple[Credentials, str | None]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

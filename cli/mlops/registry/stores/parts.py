@@ -80,7 +80,7 @@ class PartsUpload:
         return {"ChecksumAlgorithm": "CRC32"} if wanted else {}
 
     def _unfinished(self) -> list[str]:
-        """Return the uploads to this key that nobody finished, the newest first."""
+        """Return the unfinished uploads to this key, the newest first."""
         pages = self._client.get_paginator("list_multipart_uploads")
         try:
             found = [
@@ -159,7 +159,7 @@ class PartsUpload:
             try:
                 self._client.abort_multipart_upload(**self._target, UploadId=upload)
             except ClientError:
-                # It is somebody else's to remove, or gone.
+                # It belongs to another process, or is gone.
                 continue
 
 

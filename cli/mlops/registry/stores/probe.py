@@ -63,7 +63,7 @@ def probe(uri: str, settings: StoreSettings, *, write: bool = True) -> Probe:
         write: Also put, get and delete; else it is only listed.
 
     Raises:
-        InvalidInputError: The URI is no store's.
+        InvalidInputError: The URI is not a store's.
     """
     parse_location(uri)
     steps: list[Step] = []

@@ -276,7 +276,7 @@ def _config(access: Access) -> Config:
 
 
 def _cause(error: Exception) -> Exception:
-    """Return what lies below the errors of boto3's transfers, which have only a text."""
+    """Return the cause of the errors of boto3's transfers, which have only a text."""
     last = getattr(error, "last_exception", None) or error.__context__
     return last if isinstance(error, Boto3Error) and isinstance(last, Exception) else error
 

@@ -1,4 +1,4 @@
-"""Credentials themselves, read from a source that somebody named, for a Secret and nothing else."""
+"""Credentials themselves, read from a source that the user named, only for a Secret."""
 
 from __future__ import annotations
 
