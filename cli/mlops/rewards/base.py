@@ -70,11 +70,11 @@ class Reward:
         meaning: What it is, as a clause for after "the reward is".
         gain: Sentence for a report, with `{winner}`, `{amount}`, `{unit}` and `{than}`.
         scale: `{amount}` is the difference of rewards times this.
-        unit: Unit of the reward, for people.
-        span: Values it can have at all; infinite where nothing bounds it.
+        unit: Unit of the reward, human-readable.
+        span: Values it can have at all; infinite if unbounded.
         spans: The same where it depends on the terms; None where it does not.
         compares: Kinds of answers that it can be derived from.
-        default_for: Kinds of answers whose reward it is unless somebody says otherwise.
+        default_for: Kinds of answers whose reward it is by default.
         measures: What a report shows of predictions and truths beside it; empty: what fits them.
         derive_many: `derive` of predictions and truths that are numbers, (n,), to the last digit;
             NaN where there is none. None where only `derive` knows.
@@ -123,7 +123,7 @@ class Reward:
         return self.is_derived and not self.compares & {"text", "probabilities"}
 
     def natural_range(self, terms: Terms = NO_TERMS) -> Range | None:
-        """Return the range it keeps by itself; None if it has none."""
+        """Return its inherent range; None if it has none."""
         low, high = self.spans(terms) if self.spans else self.span
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 

@@ -65,7 +65,7 @@ def kind_of_answer(prediction: Answer) -> AnswerKind:
 def fitting_reward(prediction: Answer, truth: Value, terms: Terms = NO_TERMS) -> str:
     """Name the built-in reward that these two have; empty if none does.
 
-    Probabilities have log loss, also where this truth is none of their classes: it says so then.
+    Probabilities have log loss, also if this truth is none of their classes, which it reports then.
 
     >>> fitting_reward([0.1, 0.9], 1), fitting_reward("a", "b"), fitting_reward([3.0, 4.0], 1)
     ('log-loss', 'exact', '')

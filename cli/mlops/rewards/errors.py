@@ -17,7 +17,7 @@ def difference(prediction: Answer, truth: Value) -> float:
     """Return prediction - truth.
 
     Raises:
-        ValueError: They are no numbers, or too far apart.
+        ValueError: They are not numbers, or too far apart.
     """
     try:
         if not is_single(prediction):

@@ -13,7 +13,7 @@ import math
 from mlops.rewards.base import Answer, Reward, Terms, Value
 from mlops.rewards.probabilities import split_by_truth
 
-#: Lowest probability that is told from 0.
+#: Lowest probability that is distinguished from 0.
 LEAST = 1e-4
 
 

@@ -23,7 +23,7 @@ def probabilities(prediction: Answer, terms: Terms) -> list[tuple[Value, float]]
     """Return (class, probability) of every class, in the model's order.
 
     Raises:
-        ValueError: The answer is no probability per class.
+        ValueError: The answer is not a probability per class.
 
     >>> from mlops.rewards.base import NO_TERMS
     >>> probabilities([0.25, 0.75], Terms(("ham", "spam"))), probabilities(0.25, NO_TERMS)
@@ -46,7 +46,7 @@ def probabilities(prediction: Answer, terms: Terms) -> list[tuple[Value, float]]
 
 
 def label_of(prediction: Answer, terms: Terms) -> Value:
-    """Return the label an answer stands for: itself, or the most likely class.
+    """Return the label of an answer: itself, or the most likely class.
 
     Raises:
         ValueError: It is several values, and no probability per class.
@@ -60,7 +60,7 @@ def split_by_truth(prediction: Answer, truth: Value, terms: Terms) -> tuple[floa
     """Return the probability of the true class, and those of all others.
 
     Raises:
-        ValueError: The answer is no probability per class, or the truth is none of its classes.
+        ValueError: The answer is not a probability per class, or the truth is none of its classes.
 
     >>> split_by_truth([0.125, 0.25, 0.625], 1, Terms())
     (0.25, [0.125, 0.625])

@@ -1,7 +1,7 @@
 """The range of a reward, and what becomes of one outside it.
 
-A range is a promise made before anybody looks. It buys a verdict that holds at every sample size,
-without a burn-in. Feedback that breaks the promise is refused at the door; a reward derived from a
+A range is declared before any look. It allows a verdict that holds at every sample size,
+without a burn-in. Feedback outside it is refused by the server; a reward derived from a
 truth cannot be, since the truth is a fact, so it counts as the nearest end of the range. Capping at
 a bound fixed in advance (Kohavi, Tang, Xu, "Trustworthy Online Controlled Experiments", 2020,
 chapter 18) keeps the verdict valid: equal arms stay equal when both are capped alike. What is
@@ -17,7 +17,7 @@ from mlops.rewards.base import Range
 
 
 def is_within(value: float, bounds: Range | None) -> bool:
-    """Whether a reward keeps its promise; without a range, each does."""
+    """Whether a reward is in its range; always without one."""
     return bounds is None or bounds[0] <= value <= bounds[1]
 
 
