@@ -86,7 +86,7 @@ class Runtime(ABC):
         """
 
     def allow_joining(self) -> None:  # noqa: B027 - one that never joins has nothing to do
-        """Give batches keys from now on. For whoever has seen that joining changes no answer."""
+        """Give batches keys from now on. Call it once joining is known to change no answer."""
 
     def restrict(self, group: str) -> bool:
         """Leave some rows to the model's own code.
@@ -122,7 +122,7 @@ class Factory(Protocol):
 
 
 class UnsuitableError(Exception):
-    """A runtime cannot execute a model. Its text says why, for people."""
+    """A runtime cannot execute a model. Its text says why, human-readable."""
 
 
 class OutOfTimeError(UnsuitableError):

@@ -108,7 +108,7 @@ class _Contest:
         examples: Rows that it answers.
 
     Attributes:
-        in_time: Whether no runtime was left out for want of time.
+        in_time: Whether no runtime was left out for lack of time.
     """
 
     def __init__(self, model: ModelFolder, examples: list[list[Any]]) -> None:
@@ -183,7 +183,7 @@ class _Contest:
         )
 
     def _pyfunc(self) -> Choice:
-        # It may ask somebody else, who counts.
+        # It may call another service, which counts calls.
         self._let_join(self._model.pyfunc, 8)
         return Choice(_BASE, self._model.pyfunc, None, tuple(self._reasons))
 
@@ -200,7 +200,7 @@ class _Contest:
     def _agreement(self, runtime: Runtime, deadline: float, left: list[str]) -> Agreement:
         reference = self._reference(runtime)
         with warnings.catch_warnings(), np.errstate(all="ignore"):
-            # Of strange rows, in lines that nobody asked for.
+            # About strange rows, which would only fill the log.
             warnings.simplefilter("ignore")
             while True:
                 try:
@@ -321,7 +321,7 @@ def _parts(model: Any) -> Iterator[Any]:  # noqa: ANN401 - untyped
     """Yield the steps of a pipeline and of its column transformers, to any depth."""
     try:
         waiting = [model.get_raw_model()]
-    except Exception:  # noqa: BLE001 - flavours raise what they like where there is no such model
+    except Exception:  # noqa: BLE001 - flavours raise any error if there is no such model
         return
     while waiting:
         part = waiting.pop()

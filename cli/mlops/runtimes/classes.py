@@ -16,7 +16,7 @@ def read_classes(model: Any) -> tuple[_Class, ...]:  # noqa: ANN401 - MLflow is 
 
     try:
         classes = getattr(model.get_raw_model(), "classes_", None)
-    except Exception:  # noqa: BLE001 - flavours raise what they like where there is no such model
+    except Exception:  # noqa: BLE001 - flavours raise any error if there is no such model
         return ()
     if classes is None or np.ndim(classes) != 1:
         return ()

@@ -72,7 +72,7 @@ def made_up(signature: Signature, width: int) -> Iterator[dict[str, Any]]:
 
 
 def doubled(payload: Payload) -> Payload | None:
-    """Return twice the rows; None if they are no rows to a model."""
+    """Return twice the rows; None if they are not rows to a model."""
     source = payload.source
     if source is not None and source.form != "csv":
         if not isinstance(source.value, list):

@@ -26,7 +26,7 @@ class ModelFolder:
         signature: What the model says it takes and gives.
         pyfunc: The runtime that all others are compared with.
         conversions: What has been converted of it, by the name of a file that begins with that of
-            the runtime; a runtime that finds its own here need not convert again.
+            the runtime; a runtime that finds its own here does not convert again.
     """
 
     path: Path

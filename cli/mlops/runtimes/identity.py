@@ -59,7 +59,7 @@ def _installed() -> list[str]:
 
 
 def _own_modules(model: Path) -> Iterator[tuple[str, str]]:
-    """Yield the modules that no package brought: a project's own, which change without notice."""
+    """Yield the modules that no package installed: a project's own, which change without notice."""
     known = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     elsewhere = tuple(f"{each}{os.sep}" for each in (*known, _OURS, model.resolve()))
     for name, module in sorted(sys.modules.copy().items()):

@@ -2,12 +2,12 @@
 
     ENTRY/choice.json    what was chosen, its proof, and the digests of the other files
     ENTRY/FILE           what the conversion made
-    turn-N               locked by whoever chooses for an entry whose name begins with N
+    turn-N               locked while choosing for an entry whose name begins with N
 
 An entry is named after everything that a choice depends on: the bytes of the model, what is
-installed here, our own code, modules of the project that the model uses, and the processor. So it
-is never out of date, only no longer used. The folder must be the user's and nobody else's, as what
-is in it is executed; anything else is as good as nothing.
+installed here, mlops itself, modules of the project that the model uses, and the processor. So it
+is never out of date, only no longer used. The folder must be private to the user, as what
+is in it is executed; any other folder is ignored.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Kept:
         name: A name of `RUNTIMES`.
         proof: What the comparison with pyfunc has shown; None for pyfunc itself.
         reasons: Why not another one, one sentence each.
-        left: Groups of rows that it was told to leave to the model's own code, in that order.
+        left: Groups of rows that are left to the model's own code, in that order.
         joins: Whether requests may share a call.
         files: What the conversion made, by name.
     """
@@ -92,7 +92,7 @@ class KeptRuntimes:
 
     @contextlib.contextmanager
     def turn(self, key: str) -> Iterator[None]:
-        """Wait until nobody else chooses for this entry; after three minutes go on all the same."""
+        """Wait until no other process chooses for this entry; go on after three minutes anyway."""
         descriptor = -1
         if self._ready():
             name = self.folder / f"turn-{key[0]}"
@@ -121,9 +121,9 @@ class KeptRuntimes:
         """Keep a choice; where that cannot be done it is made again the next time.
 
         Args:
-            key: Name of the entry, whose turn the caller has.
+            key: Name of the entry, whose lock the caller holds.
             kept: The choice.
-            model: Folder of the model, for people.
+            model: Folder of the model, human-readable.
         """
         if not self._ready():
             return
@@ -131,7 +131,7 @@ class KeptRuntimes:
             draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
             try:
                 _write(draft, kept, model)
-                # What lies there is damaged, or older than we.
+                # What is there is damaged, or of an older version.
                 shutil.rmtree(self.folder / key, ignore_errors=True)
                 draft.rename(self.folder / key)
             finally:

@@ -39,7 +39,7 @@ class OnnxRuntime(Runtime):
         builder: Checks rows against the signature.
         classes: Labels (c,) of a classifier, None of a regressor.
         fallback: Answers requests with parameters, rows that the builder does not take, and rows
-            that this runtime was told to leave alone.
+            that are left to the model's own code.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Whether a faster runtime answers as the model itself does, shown on rows rather than believed.
+"""Whether a faster runtime answers as the model itself does, shown on rows rather than assumed.
 
 Labels and texts must be identical, and so must the types of numbers and what is refused. Numbers
 may differ by what rounding explains: a sum of a thousand terms in another order differs by some
@@ -61,7 +61,7 @@ class Proof:
 
 
 class DifferentError(Exception):
-    """Two runtimes do not agree. Its text says where, for people.
+    """Two runtimes do not agree. Its text says where, human-readable.
 
     Attributes:
         group: Name of the group of rows.

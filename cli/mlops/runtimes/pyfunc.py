@@ -1,8 +1,8 @@
 """Any MLflow model, through MLflow's own pyfunc interface.
 
 Rows are made into what MLflow's scoring server would hand to the model, by the functions that it
-uses, so that a model cannot tell the two servers apart. Before that, cells that those functions
-would change without a word are refused by column, row and value (`mlops.tables.fit`).
+uses, so that a model gets the same from both servers. Before that, cells that those functions
+would change silently are refused by column, row and value (`mlops.tables.fit`).
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class PyfuncRuntime(Runtime):
         """Return what the model is called with: rows, and its parameters."""
         source = payload.source
         if source is not None and source.form == "body":
-            # A chat's parameters stand beside its messages.
+            # A chat's parameters are beside its messages.
             found = {key: value for key, value in source.value.items() if key in self._params}
             return {k: v for k, v in source.value.items() if k not in found}, {**given, **found}
         if self._signature.hinted:
@@ -255,7 +255,7 @@ class PyfuncRuntime(Runtime):
         if self._schema is None:
             return frame
         for column in self._signature.columns:
-            # Written as floats, which only protobuf and JavaScript do, they are whole all the same.
+            # Written as floats, which only protobuf and JavaScript do, they are whole anyway.
             if column.type in ("long", "integer", "boolean") and column.name in frame:
                 frame[column.name] = _exact(frame[column.name])
         return cast_df_types_according_to_schema(frame, self._schema)

@@ -48,7 +48,7 @@ class Difference:
         """Whether a model cannot be trusted, or loaded, with what is here.
 
         So it is where a package is missing or of another major version; or of another minor one
-        that promises nothing between those: scikit-learn, and whatever is before 1.0.
+        without compatibility between those: scikit-learn, and whatever is before 1.0.
         """
         if _HARMLESS.fullmatch(self.name):
             return False

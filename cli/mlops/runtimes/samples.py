@@ -1,8 +1,8 @@
 """Rows on which two runtimes of one model are compared.
 
 Ordinary rows come from the reference profile that training keeps with the model: percentiles and
-categories, each feature by itself. Without one they are scattered about the input example. Beside
-them stand the rows on which conversions are known to go wrong, one cell changed at a time: missing
+categories, each feature on its own. Without one they are scattered about the input example. Beside
+them are the rows on which conversions are known to go wrong, one cell changed at a time: missing
 cells, zeros, what float32 cannot hold, categories that training has not seen, and numbers at and
 one unit in the last place beside the thresholds of trees.
 """
@@ -40,7 +40,7 @@ class Group:
     """Rows of one sort, cells in the order of the signature.
 
     Attributes:
-        name: Which sort, for people.
+        name: Which sort, human-readable.
         rows: At least one.
     """
 

@@ -18,7 +18,7 @@ def unpipe(estimator: Any) -> tuple[tuple[Step, ...], Any]:  # noqa: ANN401 - un
     """Split an estimator into what its scalers do, and the estimator behind them.
 
     Raises:
-        UnsuitableError: A step before the last is no scaler.
+        UnsuitableError: A step before the last is not a scaler.
     """
     *before, last = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
     return tuple(step for each in before for step in scaling(each)), last

@@ -2,7 +2,7 @@
 
 It compares with the thresholds as the model has them, where a float32 engine moves rows across a
 threshold. Its own Python function spends five times what its C function needs for one row, so that
-is called directly; the interpreter's lock is free meanwhile.
+is called directly; the interpreter's lock is free in the meantime.
 
 Specification: https://treelite.readthedocs.io/en/latest/treelite-c-api.html, General Tree Inference
 Library.
@@ -104,7 +104,7 @@ class TreeRuntime(MatrixRuntime):
     Args:
         trees: The ensemble.
         builder: Checks rows against the signature and orders them.
-        exact: Answers rows that this runtime was told to leave alone.
+        exact: Answers rows that are left to the model's own code.
         fallback: Answers requests with parameters, and such without rows.
     """
 

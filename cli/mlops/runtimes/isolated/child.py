@@ -32,7 +32,7 @@ _PLAIN = {bool, int, float, str, type(None)}
 # Kinds of arrays whose bytes mean the same everywhere: no objects.
 _RAW = "biufcSUMm"
 _JOIN = 65_536
-# What code raises for rows that it was not written for; as `mlops.runtimes.pyfunc` tells them.
+# What code raises for rows that it was not written for; as in `mlops.runtimes.pyfunc`.
 _KINDS = (
     ("ValueError", ValueError),
     ("TypeError", TypeError),
@@ -302,7 +302,7 @@ def _classes(model: Any) -> list[Any] | None:  # noqa: ANN401 - MLflow is untype
         raw = getattr(wrapped, "sklearn_model", wrapped)
         raw = model.get_raw_model() if hasattr(wrapped, "get_raw_model") else raw
         found = raw.classes_.tolist()
-    except Exception:  # noqa: BLE001 - flavours raise what they like where there is no such model
+    except Exception:  # noqa: BLE001 - flavours raise any error if there is no such model
         return None
     is_plain = isinstance(found, list) and _PLAIN.issuperset(map(type, found))
     return found if is_plain else None
@@ -324,8 +324,8 @@ def _load(folder: str) -> tuple[Any, dict[str, Any]]:
 
 
 def main() -> None:
-    """Load the model, say how that went, then answer until the other side is gone."""
-    # Ctrl-C in the server's terminal is meant for the server, whose end we see.
+    """Load the model, report the result, then answer until the other side is gone."""
+    # Ctrl-C in the server's terminal is meant for the server, whose end is seen here.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder = sys.argv[1]
     control, *peers = [socket.socket(fileno=int(number)) for number in sys.argv[2:]]

@@ -1,4 +1,4 @@
-"""This side: stands for a model that runs in a process and an environment of its own."""
+"""This side: a proxy for a model that runs in a process and an environment of its own."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _BASES = {base.__name__: base for base in (
 
 
 class IsolatedModel:
-    """Stands for an `mlflow.pyfunc.PyFuncModel` that another process has loaded.
+    """A proxy for an `mlflow.pyfunc.PyFuncModel` that another process has loaded.
 
     Its errors are like those that the model raised there, by class and text. The process is started
-    again when it has died, after a pause that doubles up to a minute; meanwhile calls are refused
+    again when it has died, after a pause that doubles up to a minute; until then calls are refused
     at once. It ends with this one, however that ends. `predict` may be called from several threads.
 
     Args:
@@ -83,7 +83,7 @@ class IsolatedModel:
 
         Raises:
             ProtocolError: `NOT_READY` if its process is not there, `MODEL_FAILED` if it ended
-                meanwhile.
+                in the meantime.
             Exception: Of the kind that the model raised.
         """
         if self.fault:
@@ -103,7 +103,7 @@ class IsolatedModel:
 
     @property
     def note(self) -> str:
-        """Where it runs, for people."""
+        """Where it runs, human-readable."""
         versions = self._child.said["versions"].items()
         named = ", ".join(f"{name} {version}" for name, version in versions)
         return f"runs in its own environment: {named}"
@@ -156,7 +156,7 @@ class _Child:
     """One process, and the connections to it."""
 
     def __init__(self, python: str, path: Path, slots: int) -> None:
-        # Sockets without a name, which nobody else can open.
+        # Sockets without a name, which no other process can open.
         pairs = [socket.socketpair() for _ in range(slots + 1)]
         theirs = [pair[1] for pair in pairs]
         self._control, *ours = (pair[0] for pair in pairs)
@@ -166,7 +166,7 @@ class _Child:
             self._free.put(each)
         self.started = time.monotonic()
         numbers = [each.fileno() for each in theirs]
-        # -I: nothing of this environment or of the working folder stands for a package of theirs.
+        # -I: nothing of this environment or of the working folder shadows a package of that one.
         words = [python, "-I", child.__file__, str(path), *map(str, numbers)]
         try:
             self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, pass_fds=numbers)
@@ -179,7 +179,7 @@ class _Child:
         self.said = self._greet(path)
 
     def _greet(self, path: Path) -> dict[str, Any]:
-        """Hear how loading went."""
+        """Receive the result of loading."""
         try:
             if not select.select([self._control], [], [], _START_TIMEOUT_S)[0]:
                 raise EOFError
@@ -217,7 +217,7 @@ class _Child:
         return answer
 
     def close(self) -> None:
-        """Close the connections; whoever waits for an answer hears that it will not come."""
+        """Close the connections; callers that wait for an answer get an error."""
         for each in (self._control, *self._sockets):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
