@@ -1,6 +1,6 @@
 """`python -m mlops.serving LAUNCH_FILE [LOCK]`: run one deployment's server.
 
-LOCK is the descriptor of the deployment's lock, if whoever starts the server holds it already.
+LOCK is the descriptor of the deployment's lock, if the parent process holds it already.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr
     )
-    # Usually 1,024, which as many idle connections use up: then nobody else is answered.
+    # Usually 1,024, which as many idle connections use up: then no other client is answered.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     most = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    # Nobody else reads the journal, wherever it is.
+    # No other user may read the journal, wherever it is.
     os.umask(0o077)
-    # Last, since nothing there may stand for a library of ours (`-P` leaves it out); there all the
-    # same, for models whose classes are in the project.
+    # Last, since nothing there may shadow an installed library (`-P` leaves it out); there at all
+    # for models whose classes are in the project.
     sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds text
     try:
         launch = read_launch(Path(sys.argv[1]))
         locked = len(sys.argv) == 3
         if locked:
-            # Ours until we end, and nobody else's: not that of processes we start.
+            # Held until this process ends, and not inherited by processes it starts.
             os.set_inheritable(int(sys.argv[2]), False)
         serve(launch, locked=locked)
     except MlopsError as error:

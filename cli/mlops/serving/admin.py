@@ -20,7 +20,7 @@ class Control(Protocol):
     """What administration may ask of a server, be it one process or several."""
 
     async def status(self) -> dict[str, Any]:
-        """Return what the server says of itself, as JSON data.
+        """Return the server's state, as JSON data.
 
         Raises:
             MlopsError: It cannot.

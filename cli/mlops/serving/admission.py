@@ -1,7 +1,7 @@
 """How many of the requests that arrived together a busy event loop answers, and refuses the rest.
 
 A quick model has no queue but the sockets: what the event loop does not get to, it reads in its
-next turn. With more callers than it can answer, each turn grows until everybody is late. So a turn
+next turn. With more callers than it can answer, each turn grows until all are late. So a turn
 has a budget. A burst may fill a long one, as nothing waits behind it. Where long turns follow each
 other, there is a standing queue, and each is kept short: a caller that is refused in milliseconds
 can ask another replica, or later, which is worth more than an answer that comes too late.
@@ -21,9 +21,9 @@ from collections.abc import Callable
 ALWAYS = 64
 #: Longest that a turn of the event loop spends on a burst of requests, in seconds.
 BURST_S = 0.1
-# What nobody would notice, and what is still below the tenth of a second for a refusal.
+# Too short to be noticed, and still below the tenth of a second for a refusal.
 _SHORT_S, _LONGEST_S = 0.01, 0.045
-# Requests by which the mean time of one is told.
+# Requests over which the mean time of one is estimated.
 _REMEMBERED = 1_000
 
 

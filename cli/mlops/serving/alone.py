@@ -65,7 +65,7 @@ class Alone:
                 _LOG.info("stopped")
 
     def _stop(self) -> None:
-        """End; first wait for what is on its way over connections that are open."""
+        """End; first wait for what is in transit over open connections."""
         public, _ = self._servers
         loop = asyncio.get_running_loop()
         if self._leaving or not public.server_state.connections:
@@ -98,7 +98,7 @@ class Alone:
         except BaseException:
             process.give_up(live)
             raise
-        # There is no await in between, so nobody sees one without the other.
+        # There is no await in between, so no request sees one without the other.
         process.flip(live)
         _LOG.info("revision %d is live", served.revision.number)
 

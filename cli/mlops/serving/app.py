@@ -75,7 +75,7 @@ class KnownHead:
         headers: Names in lower case.
         length: Bytes of its body.
         keep_alive: Whether the connection goes on after the answer.
-        repeats: Whether another request may well have the very same head.
+        repeats: Whether another request may have the same head.
         grant: What its caller may do.
         names: Those of the certificate on connections where it counts.
     """

@@ -3,7 +3,7 @@
 The number that decides is drawn from a keyed hash: of the sticky unit if the deployment has one,
 else of the idempotency key, else from the fresh nonce of the request. A unit that came under an
 earlier revision of the experiment keeps the arm it had first, see `mlops.serving.first_arms`. The
-key is the deployment's, so nobody outside can choose units that all fall on one arm.
+key is the deployment's, so a client cannot choose units that all fall on one arm.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
         return Assignment(_named(live, context), 0.0, nonce, unit)
     if unit is not None and live.first_arms is not None:
         first = live.first_arms.of(unit)
-        # An arm that gets no traffic any more keeps nobody.
+        # An arm that gets no traffic any more keeps no unit.
         if first is not None and live.arms[first.arm].arm.weight > 0:
             return Assignment(live.arms[first.arm], first.propensity, nonce, unit)
     number = int.from_bytes(unit or nonce[-8:], "big") / _FULL

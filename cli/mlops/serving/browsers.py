@@ -57,7 +57,7 @@ class Guard:
         if self._any_host:
             return True
         name = _name_of(host)
-        # An address cannot be rebound: only whoever is there answers it.
+        # An address cannot be rebound: only the host that has it answers.
         return name in self._names or name.endswith(".localhost") or _is_address(name)
 
     def _is_foreign(self, headers: Mapping[bytes, bytes], host: str, method: str) -> bool:
@@ -66,7 +66,7 @@ class Guard:
             return False
         opened = (headers.get(b"sec-fetch-mode"), headers.get(b"sec-fetch-dest"))
         if method in ("GET", "HEAD") and opened == (b"navigate", b"document"):
-            # Somebody follows a link to a page; the page it stands on reads nothing.
+            # A user follows a link to a page; the page with the link reads nothing.
             return False
         if site:
             return True
@@ -84,7 +84,7 @@ def form_type(headers: Mapping[str, str], protocol: str) -> str | None:
     """Return the media type of a request if a form could have sent it; None if it may be read.
 
     tritonclient sends no type at all, and Seldon's own client forms. Neither is a browser, which
-    says more of itself.
+    identifies itself.
 
     Args:
         headers: Names in lower case.

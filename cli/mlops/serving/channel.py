@@ -1,7 +1,7 @@
-"""Questions and answers between two processes of ours, over a socket pair.
+"""Requests and replies between two processes of a server, over a socket pair.
 
-A message is a length of 4 bytes and a pickle; nobody else holds the ends. Each side asks and
-answers as it likes, several questions at a time. Handlers are begun in the order of the questions.
+A message is a length of 4 bytes and a pickle; no other process holds the ends. Each side asks and
+answers independently, several requests at a time. Handlers start in the order of the requests.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Channel:
                 while True:
                     head = await reader.readexactly(_LENGTH.size)
                     body = await reader.readexactly(_LENGTH.unpack(head)[0])
-                    self._take(*pickle.loads(body))  # noqa: S301 - from a process of ours
+                    self._take(*pickle.loads(body))  # noqa: S301 - from a process of this server
         finally:
             writer.close()
             self._writer = None
@@ -109,7 +109,7 @@ class Channel:
         future = self._asked.get(number)
         if future is None or future.done():
             return
-        # An exception of ours could not be unpickled; its parts can.
+        # An `MlopsError` could not be unpickled; its parts can.
         failure, answer = content
         if failure is None:
             future.set_result(answer)
@@ -122,7 +122,7 @@ class Channel:
             content: object = (None, await self._handlers[name](*args))
         except MlopsError as error:
             content = ((error.code, error.message, error.hint), None)
-        except Exception as error:  # noqa: BLE001 - who asks must be told
+        except Exception as error:  # noqa: BLE001 - the caller must get the error
             _LOG.exception("`%s` failed", name)
             content = (("", f"`{name}` failed: {error!r}.", None), None)
         with contextlib.suppress(ChannelClosedError):

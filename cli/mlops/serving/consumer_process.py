@@ -70,7 +70,7 @@ class ConsumerProcess:
 
     @property
     def warnings(self) -> list[str]:
-        """What somebody should see to."""
+        """What the operator should look at."""
         faults = [
             f"The consumer `{each.name}` of the journal fails, and is {each.lag_events:,} events "
             f"behind: {each.fault}"

@@ -1,4 +1,4 @@
-"""What a transport tells the data plane about a request, beside its rows."""
+"""What a transport passes to the data plane about a request, beside its rows."""
 
 from __future__ import annotations
 

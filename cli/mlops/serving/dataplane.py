@@ -1,4 +1,4 @@
-"""The data plane: everything that holds for a request whatever transport brought it.
+"""The data plane: everything that holds for a request over any transport.
 
 It checks, assigns an arm, has the arm's runner predict, and leaves a decision in the journal for
 every arm it assigns, also where the model then fails. It knows no HTTP and no gRPC: a transport
@@ -98,7 +98,7 @@ class DataPlane:
         self._held: asyncio.Event | None = None
 
     def hold(self) -> None:
-        """Let no request have an arm until `release`; those that have one go on."""
+        """Assign no arm until `release`; requests that have one continue."""
         self._held = asyncio.Event()
 
     def release(self) -> None:

@@ -1,4 +1,4 @@
-"""What a deployment tells of itself in the Open Inference Protocol, over any transport."""
+"""The metadata of a deployment in the Open Inference Protocol, over any transport."""
 
 from __future__ import annotations
 

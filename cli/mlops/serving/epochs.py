@@ -42,7 +42,7 @@ async def follow_epochs(
             except MlopsError as error:
                 _LOG.info("policy epochs: %s", error.message)
             else:
-                # It may have been replaced meanwhile.
+                # It may have been replaced in the meantime.
                 live = get()
                 if newest and live.served.revision.number == number:
                     _follow(live, newest, put)

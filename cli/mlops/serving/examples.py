@@ -62,7 +62,7 @@ class Examples:
     """What can be shown of one live revision.
 
     Attributes:
-        request_id: Looks like one of ours, but is of another key: feedback refuses it.
+        request_id: Looks like one of this deployment, but is of another key: feedback refuses it.
         forms: Requests by protocol; none if the models have no input example.
         answers: By protocol, what the first arm answers to the first form.
         prediction: The first value predicted, if it is a single one; else None.
@@ -139,7 +139,7 @@ def _form_of(document: dict[str, Any]) -> Form:
 
 
 def _values(values: list[Any]) -> dict[str, list[Form]]:
-    """Return n values that are no rows of cells: texts, or arrays of any rank."""
+    """Return n values that are not rows of cells: texts, or arrays of any rank."""
     array = np.asarray(values) if not any(isinstance(v, dict) for v in values) else None
     tensors = []
     if array is not None and array.dtype.kind in "biufU":

@@ -1,4 +1,4 @@
-"""How much of a disk the features of requests may take, so that nobody fills it by predicting.
+"""How much of a disk the features of requests may take, so that predictions cannot fill it.
 
 Features are nearly all that a journal holds, and their size is the caller's choice. So they are the
 first to go: decisions and outcomes, which evidence needs, are still written where no features are.
@@ -21,7 +21,7 @@ _SHARE_FREE = 0.05
 _EVERY_S = 1.0
 _EVERY_BYTES = 16 * 1024 * 1024
 
-#: Bytes of a disk in all, and free for us.
+#: Bytes of a disk in all, and free for this user.
 Space = tuple[int, int]
 
 
@@ -67,7 +67,7 @@ class FeatureLimits:
         return True
 
     def warnings(self, left_out: int) -> list[str]:
-        """Say what somebody should see to.
+        """Say what the operator should look at.
 
         Args:
             left_out: Requests without features, of all processes.
@@ -92,7 +92,7 @@ class FeatureLimits:
         try:
             total, free = self._space(folder)
         except OSError:
-            # Whoever writes the journal says what is wrong with it.
+            # The writer of the journal reports what is wrong with it.
             return
         before, self._is_full = self._is_full, free < min(_MOST_FREE, _SHARE_FREE * total)
         if self._is_full != before:

@@ -1,4 +1,4 @@
-"""Feedback at the door: read, check the id, store, tell what became of it."""
+"""Feedback: read, check the id, store, report the result."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_PROBLEMS = 1_000
 _FRESH_MS = 5_000
 _STORED = (Fate.ACCEPTED, Fate.UNMATCHED)
 
-#: Statuses by which a single piece of feedback tells its sender that it was not stored.
+#: HTTP statuses of a single piece of feedback that was not stored.
 REFUSALS = {
     "forged": 400,
     "not_allowed": 403,
@@ -61,7 +61,7 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class OutcomeResult:
-    """What one sender is told of one outcome.
+    """The result of one outcome for its sender.
 
     Attributes:
         fate: `accepted`, `unmatched`, `duplicate`, or one of `REFUSALS`.
@@ -95,7 +95,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackResult:
-    """What the sender of one request with feedback is told.
+    """The result of one request with feedback for its sender.
 
     Attributes:
         counts: Outcomes by fate, and the late ones among the stored.
@@ -148,13 +148,13 @@ class FeedbackService:
         """Store outcomes and return a receipt for each, in order, once they are durable.
 
         Args:
-            outcomes: What somebody says of requests.
+            outcomes: Feedback on requests.
             writer: Stores them.
             key_id: Id of the API key that they came with; None for none.
 
         Raises:
             JournalUnavailableError: None of them was stored; or, where the journal takes too long,
-                nobody knows yet.
+                that is not known yet.
         """
         now_ms = time.time_ns() // 1_000_000
         ids = [self._read(outcome) for outcome in outcomes]
@@ -305,7 +305,7 @@ class FeedbackService:
         return ""
 
     def _terms(self, spec: DeploymentSpec, arm: int) -> Terms:
-        """What the reward needs to know of an arm; its classes only while it is loaded."""
+        """What the reward needs of an arm; its classes only while it is loaded."""
         name = spec.arms[arm].name if arm < len(spec.arms) else ""
         loaded = (a.loaded.classes for a in self._plane.live.arms if a.arm.name == name)
         return Terms.of(next(loaded, ()), spec.costs)
@@ -351,7 +351,7 @@ class FeedbackService:
 
 
 def _is_fresh(rid: RequestId | OutcomeResult | None, now_ms: int) -> bool:
-    """Whether the decision may not be written yet; of a client's own id nobody knows."""
+    """Whether the decision may not be written yet; of a client's own id it is not known."""
     if isinstance(rid, RequestId):
         # The clock may have been set back in between.
         return abs(now_ms - rid.time_ms) < _FRESH_MS
@@ -380,7 +380,7 @@ def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value
 
 
 def journal_fault(fault: JournalUnavailableError) -> ProtocolError:
-    """Say to whoever sends feedback that nothing was stored, and that it may be sent again."""
+    """Tell the sender of feedback that nothing was stored, and that it may be sent again."""
     kind = Kind.DISK_FULL if isinstance(fault, JournalFullError) else Kind.NOT_READY
     return ProtocolError(kind, f"{fault.message} {fault.hint or ''}".strip())
 

@@ -1,7 +1,7 @@
 """The arms that sticky units had before the weights changed.
 
 New weights are for new units: one that came under an earlier revision of the same experiment keeps
-the arm it had first. Otherwise a ramp would move people in the middle of what is measured about
+the arm it had first. Otherwise a ramp would move users in the middle of what is measured about
 them. Units of the live revision need no memory, since the hash that drew their arm draws it again.
 
 The journal is the memory, so that every replica and every restart knows the same. While replicas
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mlops.policies.drawing import Choice
 
 _BYTES = 8
-# Stands for an arm where the live revision met the unit first.
+# Marks a unit that the live revision met first.
 _OWN = -1
 
 

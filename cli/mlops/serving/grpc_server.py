@@ -64,7 +64,7 @@ _MAX_DETAILS = 1_000
 # What `Retry-After: 1` says over HTTP; gRFC A6.
 _RETRY = (("grpc-retry-pushback-ms", "1000"),)
 _FURTHER: Mapping[Kind, _Metadata] = {Kind.BUSY: _RETRY, Kind.NOT_READY: _RETRY}
-#: Statuses by which a single piece of feedback tells its sender that it was not stored.
+#: gRPC statuses of a single piece of feedback that was not stored.
 _REFUSALS = {
     "forged": "INVALID_ARGUMENT",
     "not_allowed": "PERMISSION_DENIED",
@@ -106,7 +106,7 @@ class GrpcServer:
         self._metrics = metrics
         self._gate = gate
         self._room = room
-        # gRPC reads a message before we see any of it, so that room cannot be taken first.
+        # gRPC reads a message before passing it on, so that memory cannot be reserved first.
         self._most, self._largest = arriving_within(limit)
         self._inference, self._feedback = methods(_INFERENCE), methods(_FEEDBACK)
         told = {
@@ -121,7 +121,7 @@ class GrpcServer:
             for name, tell in told.items()
         }
         calls |= {f"/{_INFERENCE}/ModelInfer": self._infer, f"/{_FEEDBACK}/Send": self._send}
-        # Messages are read and written by us, a large one in a thread.
+        # Messages are parsed and serialised here, a large one in a thread.
         self._calls = {
             path: grpc.unary_unary_rpc_method_handler(self._guarded(call, METHODS[path]))
             for path, call in calls.items()
@@ -132,7 +132,7 @@ class GrpcServer:
     def service(self, details: Any) -> _Handler | None:  # noqa: ANN401 - of `grpc`
         """Return what answers a call, as a `grpc.GenericRpcHandler`; None if nothing does."""
         call = self._calls.get(details.method)
-        # Whose certificate it is turns out later; without one nobody connects.
+        # Whose certificate it is is checked later; without one no client connects.
         if call is None or self._gate.reads_certificates:
             return call
         sent = dict(details.invocation_metadata or ()).get("authorization", "")
@@ -200,12 +200,12 @@ class GrpcServer:
         await self._server.start()
 
     async def serve(self) -> None:
-        """Go on until `stop`, then give the calls under way some seconds."""
+        """Run until `stop`, then give the calls in progress some seconds."""
         await self._stopping.wait()
         await self._server.stop(_GRACE_S)
 
     def stop(self) -> None:
-        """Take no more calls."""
+        """Accept no more calls."""
         self._stopping.set()
 
     async def _infer(self, body: bytes, context: Context, grant: Grant) -> bytes:
@@ -351,7 +351,7 @@ def _parsed(kind: MessageClass, body: bytes) -> Message:
 
 
 async def _whatever_happens(pending: Later[_Result]) -> _Result:
-    """Wait for what goes on without us.
+    """Wait for what continues in the background.
 
     A caller that hangs up, or whose time is over, ends our call at once. It must not take the
     decision out of the journal, nor its room from a message that is still being read.

@@ -45,7 +45,7 @@ class Watch:
             await asyncio.sleep(_PROBE_EVERY_S)
 
     def retire(self, over: LiveRevision, live: LiveRevision) -> None:
-        """Close what `over` has and `live` has not, once nobody can be waiting for it any more."""
+        """Close what `over` has and `live` has not, once no request can wait for it any more."""
         task = asyncio.create_task(self._later(over, live))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
@@ -69,13 +69,13 @@ class Watch:
         finally:
             await _close(over, live)
         if left:
-            # Models are full of cycles, and the collector is told to come seldom.
+            # Models are full of cycles, and the collector is set to run seldom.
             del over, left
             await asyncio.to_thread(gc.collect)
 
 
 async def _until_idle(runners: list[Runner]) -> None:
-    """Wait for what these runners have begun, and no longer than anybody waits for it."""
+    """Wait for what these runners have begun, no longer than a caller would."""
     for _ in range(int(_GRACE_S / _LOOK_EVERY_S)):
         if not any(runner.stats.waiting or runner.stats.running for runner in runners):
             return

@@ -29,7 +29,7 @@ Listening: TypeAlias = Sequence[asyncio.Server]
 
 
 class QuietServer(uvicorn.Server):
-    """A server that leaves the process's signals to us: two of them share one loop."""
+    """A server that leaves the process's signals to its caller: two of them share one loop."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -60,7 +60,7 @@ class QuietServer(uvicorn.Server):
         return listening
 
     def leave(self, listening: Listening) -> None:
-        """Take no more connections from what `listen` returned; those that are there go on."""
+        """Accept no more connections on what `listen` returned; open ones continue."""
         for each in listening:
             self.servers.remove(each)
             each.close()
@@ -96,5 +96,5 @@ def make_server(app: Application, context: ssl.SSLContext | None = None) -> Quie
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether uvicorn says something; of its start and end we tell once for all servers."""
+    """Whether uvicorn says something; start and end are logged once for all servers."""
     return not record.getMessage().startswith(("Started server", "Finished server"))

@@ -35,7 +35,7 @@ class Caller(Protocol[_Request_contra, _Result_contra]):
     """Waits for the answer to a request."""
 
     def respond(self, request: _Request_contra, result: _Result_contra | None, /) -> None:
-        """Take the answer; None if there is none, because of a fault of ours."""
+        """Take the answer; None if there is none, because of an internal error."""
         ...
 
 

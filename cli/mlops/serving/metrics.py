@@ -19,7 +19,7 @@ from mlops.serving.runners.base import RunnerStats
 from mlops.spec.deployment import Revision
 from mlops.spec.metrics import Family
 
-# Policy epochs whose draws are still counted; earlier ones are over for everybody.
+# Policy epochs whose draws are still counted; earlier ones are over for every request.
 _EPOCHS = 16
 
 
@@ -93,7 +93,7 @@ class Metrics:
         return _of(self._shadows, (name, version))
 
     def counts(self) -> Counts:
-        """Return what was counted so far; the very counters, for whoever holds `lock`."""
+        """Return what was counted so far: the counters themselves; the caller must hold `lock`."""
         return Counts(
             arms=self._arms,
             shadows=self._shadows,

@@ -109,7 +109,7 @@ class Pages:
             undefined=StrictUndefined,
             autoescape=True,
         )
-        # In the order written; and an error sooner than NaN, which is no JSON.
+        # In the order written; and an error sooner than NaN, which is not JSON.
         self._templates.policies["json.dumps_kwargs"] = {"sort_keys": False, "allow_nan": False}
 
     def application(self) -> Starlette:
@@ -162,7 +162,7 @@ class Pages:
         return self._plane.live.served.revision.spec.name
 
     async def _home(self, request: Request) -> Response:
-        # KServe's own client asks here whether a V1 server lives; people come with a browser.
+        # KServe's own client asks here whether a V1 server lives; users come with a browser.
         headers = {"vary": "accept"}
         if "text/html" in request.headers.get("accept", ""):
             return RedirectResponse("docs", headers=headers)
@@ -303,7 +303,7 @@ def _unserved(request: Request, error: Exception) -> Response:
 
 
 async def _fresh(write: Callable[[], Awaitable[str]], media_type: str) -> Response:
-    """Answer with what is written now, for nobody to keep."""
+    """Answer with what is written now, not to be cached."""
     try:
         text = await write()
     except MlopsError as error:

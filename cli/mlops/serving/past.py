@@ -1,7 +1,7 @@
-"""What a server knows of earlier revisions, and what it writes down about its own.
+"""What a server knows of earlier revisions, and what it records about its own.
 
 Both are in the journal, which may be away when the server starts: locked, damaged, on a full disk,
-behind a network. The server answers predictions all the same, and catches up once it is back.
+behind a network. The server answers predictions anyway, and catches up once it is back.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _OUTAGE_MS = 1_000
 
 
 class Past:
-    """The revisions of one deployment, as its journal tells them.
+    """The revisions of one deployment, as its journal has them.
 
     Args:
         journal: Read, and written, from threads.
@@ -176,13 +176,13 @@ class Past:
         """Write down that another revision goes live.
 
         Raises:
-            JournalUnavailableError: It was not; the revision must not answer anybody.
+            JournalUnavailableError: It was not; the revision must not answer requests.
         """
         self._journal.record(_facts("live", live))
         self.specs[live.served.revision.number] = live.served.revision.spec
 
     def record_note(self, number: int, text: str) -> None:
-        """Write down a sentence for whoever reads the report.
+        """Record a note for the readers of the report.
 
         Raises:
             JournalUnavailableError: It was not.
@@ -190,7 +190,7 @@ class Past:
         self._journal.record([RevisionEvent(number, _now_ms(), "note", {"text": text})])
 
     def record_outage(self, number: int, since_ms: int) -> None:
-        """Write down when the journal could not be written, of which it must be told afterwards."""
+        """Remember when the journal could not be written, to record it there afterwards."""
         now_ms = _now_ms()
         if now_ms - since_ms < _OUTAGE_MS:
             return
@@ -213,7 +213,7 @@ def _facts(kind: str, live: LiveRevision) -> list[Fact]:
     classes = {arm.arm.name: list(arm.loaded.classes) for arm in live.arms if arm.loaded.classes}
     document = {**to_dict(revision.spec), "classes": classes}
     now_ms = _now_ms()
-    # First: an epoch is stored once, and without this the event would bring the spec's weights.
+    # First: an epoch is stored once, and without this the event would store the spec's weights.
     first = PolicyEpoch(revision.number, 0, now_ms, live.first_shares)
     return [first, RevisionEvent(revision.number, now_ms, kind, document)]
 

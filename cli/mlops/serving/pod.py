@@ -75,8 +75,8 @@ class Config:
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
         workers: Processes that share the requests; 0 for as many as the pod has processors.
-        unprotected: Whether everybody may call who reaches the pod.
-        issuer: Whose signed tokens count; None for nobody's.
+        unprotected: Whether every client that reaches the pod may call.
+        issuer: Whose signed tokens count; None for none.
     """
 
     revision: Revision
@@ -91,7 +91,7 @@ class Config:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the container was started for; return the exit code."""
-    # As process 1 we have no default handler: without one, a pod that is deleted while it loads
+    # Process 1 has no default handler: without one, a pod that is deleted while it loads
     # would stay until it is killed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -147,7 +147,7 @@ def fetch(config: Config, places: Places) -> None:
     """Pull every model that is not there yet; each appears complete or not at all.
 
     Raises:
-        ConflictError: Another model lies there than the one that was deployed.
+        ConflictError: Another model is there than the one that was deployed.
         MlopsError: A model cannot be pulled.
     """
     for model in config.revision.spec.models:
@@ -211,7 +211,7 @@ def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def _journal(places: Places, environ: Mapping[str, str]) -> str:
-    # By reference: what the server writes down of itself must not hold the password.
+    # By reference: the server's state file must not hold the password.
     if environ.get(_JOURNAL_URL):
         return f"env:{_JOURNAL_URL}"
     return f"sqlite:///{places.journal / 'journal.db'}"

@@ -136,7 +136,7 @@ class Process:
         self._grpc: GrpcServer | None = None
         self._stopping = asyncio.Event()
         self.started_ms = 0
-        #: Whether it is the one that tells the journal of the end.
+        #: Whether it is the one that records the end in the journal.
         self.tells = True
 
     def application(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> App:
@@ -199,14 +199,14 @@ class Process:
         )
 
     async def serve_grpc(self) -> None:
-        """Go on until `stop_grpc`, then give the calls under way some seconds."""
+        """Run until `stop_grpc`, then give the calls in progress some seconds."""
         await self._stopping.wait()
         if self._grpc is not None:
             self._grpc.stop()
             await self._grpc.serve()
 
     def stop_grpc(self) -> None:
-        """Take no more calls over gRPC."""
+        """Accept no more calls over gRPC."""
         self._stopping.set()
 
     def _report(self, name: str) -> LiveReport:
@@ -219,7 +219,7 @@ class Process:
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
-        """Do until the block ends what goes on beside requests; then finish what is under way."""
+        """Run background work until the block ends; then finish what is in progress."""
         self._adopt(self.plane.live)
         work = (
             self._watch.run(),
@@ -273,7 +273,7 @@ class Process:
         self._rollout = asyncio.create_task(self._past.follow_rollout(self._get, self._put))
 
     async def prepare(self, served: Served) -> LiveRevision:
-        """Load a revision beside the live one; nobody sees it yet.
+        """Load a revision beside the live one; it gets no requests yet.
 
         Raises:
             MlopsError: It cannot be served, and nothing is left of it.
@@ -300,7 +300,7 @@ class Process:
         await asyncio.to_thread(self._past.record_start, self.plane.live)
 
     async def record_live(self, live: LiveRevision) -> None:
-        """Write into the journal that a revision serves from now on, before it answers anybody.
+        """Write into the journal that a revision serves from now on, before it answers a request.
 
         Raises:
             JournalUnavailableError: It is not written.
@@ -318,7 +318,7 @@ class Process:
         self._keep(live.served)
 
     def _keep(self, *served: Served) -> None:
-        """Let nobody remove the folders of these, and of no others: models read on from them."""
+        """Keep the folders of these, and of no others, from removal: models read from them."""
         folders = [Path(path) for each in served for path in each.paths if path]
         for folder in folders:
             self._hold.take(folder)
@@ -364,13 +364,13 @@ class Process:
             return pickle.dumps(replace(self._metrics.counts(), faults=faults))
 
     async def status(self, counts: Counts | None = None) -> dict[str, Any]:
-        """Return what the server says of itself, as JSON data.
+        """Return the server's state, as JSON data.
 
         Args:
             counts: What all processes have counted; by default this is the only one.
         """
         totals = await asyncio.to_thread(self._totals)
-        found: Counts = counts or pickle.loads(self.snapshot())  # noqa: S301 - ours
+        found: Counts = counts or pickle.loads(self.snapshot())  # noqa: S301 - own pickle
         left_out = int(found.single.get(families.JOURNAL_FEATURES, 0))
         return {
             "name": self.launch.name,
@@ -392,7 +392,7 @@ class Process:
 
     @property
     def warnings(self) -> list[str]:
-        """What somebody should see to."""
+        """What the operator should look at."""
         fault = self._writer.fault or self._past.fault
         told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
@@ -414,8 +414,8 @@ class Process:
 def _spare_the_collector() -> None:
     """Keep Python's cyclic collector from walking again and again what stays for good.
 
-    Libraries and models are a million objects, and each full collection holds every thread up for
-    half a second. A body of many rows brings one about several times, as it makes a list for each.
+    Libraries and models are a million objects, and each full collection stops every thread for
+    half a second. A body of many rows triggers several, as it makes a list for each.
     """
     gc.collect()
     gc.freeze()

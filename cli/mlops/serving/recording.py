@@ -116,5 +116,5 @@ class Recorder:
             self._shadows.offer(live, request, assigned.nonce, assigned.unit, context.size)
 
     def close(self) -> None:
-        """Give up the shadows' queues."""
+        """Close the shadows' queues."""
         self._shadows.close()

@@ -1,9 +1,9 @@
 """The report of the experiment as a live page.
 
-`serving` and `monitoring` stand side by side in the plan of the house and never import each other:
+`serving` and `monitoring` are on one layer of the package and never import each other:
 answering requests must not depend on statistics, and a report must not need a server. So the page
-is found by name, like every strategy, and NumPy's and SciPy's statistics are imported when somebody
-first looks at it, not when the server starts.
+is found by name, like every strategy, and NumPy's and SciPy's statistics are imported when a client
+first asks for it, not when the server starts.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class LiveReport:
 
 
 class VerdictGauge:
-    """The verdict in numbers, for whoever scrapes: as it was at the scrape before.
+    """The verdict in numbers, for metrics: as it was at the previous scrape.
 
     A scrape does not wait for it, and without guardrails nothing is computed.
 

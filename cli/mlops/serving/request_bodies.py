@@ -45,7 +45,7 @@ class MemoryBudget:
     """Bytes that all large bodies may have together until they are answered.
 
     Bodies that announce their size wait for it in turn; others take it as they come.
-    Small bodies are not counted: whoever fills the room keeps nobody out that asks about a few
+    Small bodies are not counted: filling the budget does not lock out requests with a few
     rows. Lives on one event loop.
 
     Args:
@@ -57,9 +57,9 @@ class MemoryBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     async def enter(self, size: int) -> None:
-        """Take room for a body that is announced, in the order of arrival.
+        """Reserve memory for a body that is announced, in the order of arrival.
 
-        Whoever waits has read nothing, so that a crowd costs no memory; each is served in turn.
+        A waiting request has read nothing, so many of them cost no memory; each is served in turn.
 
         Raises:
             ProtocolError: `BUSY`: there was not that much in time.
@@ -88,7 +88,7 @@ class MemoryBudget:
     def _admit_waiting(self) -> None:
         while self._waiting and self._waiting[0][0] <= self._left:
             size, turn = self._waiting.popleft()
-            # One that has given up stands here until its task runs again.
+            # One that has given up stays here until its task runs again.
             if not turn.done():
                 self._left -= size
                 turn.set_result(None)
@@ -131,7 +131,7 @@ def room_within(wanted: int, limit: int | None) -> int:
 
 
 def arriving_within(limit: int | None) -> tuple[int, int]:
-    """Return how many messages may arrive at once where nobody counts them, and how large each.
+    """Return how many messages may arrive at once where they are not counted, and how large each.
 
     Together they have a quarter of the memory, down to 512 MiB of it. 4 MiB are what clients of
     gRPC expect at least.
@@ -223,7 +223,7 @@ def release(body: bytes, room: MemoryBudget) -> None:
 async def off_the_loop(
     size: int, work: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
 ) -> _Result:
-    """Do what takes time in proportion to a body of this size where it holds nobody else up."""
+    """Do what takes time in proportion to a body of this size where it delays no other request."""
     if size <= SMALL_BODY:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
@@ -304,7 +304,7 @@ def _unpacked(body: bytes, coding: str) -> bytes:
     if len(plain) > MAX_BODY:
         raise _too_large(f"{len(plain)} bytes or more when unpacked")
     if not unpacker.eof or unpacker.unused_data:
-        # A second member would be legal; nobody sends one, and empty ones by the million cost time.
+        # A second member would be legal; none is sent, and empty ones by the million cost time.
         fault = "bytes follow its end" if unpacker.eof else "it ends too early"
         raise ProtocolError(Kind.MALFORMED, f"The body is not {coding}: {fault}.")
     return plain

@@ -67,7 +67,7 @@ class LiveArm:
 
     @cached_property
     def version(self) -> str:
-        """The model version, for whoever calls."""
+        """The model version, as callers see it."""
         return self.arm.model.public_label
 
     @property
@@ -170,7 +170,7 @@ def load_revision(
     spec = served.revision.spec
     running = previous.shadows if previous else ()
     paths = served.paths[len(spec.arms) :]
-    # First, as their processes load while we do.
+    # First, as their processes load at the same time.
     pythons = [served.python_of(len(spec.arms) + index) for index in range(len(spec.shadows))]
     ways = [
         Way(path, python, spec.runtime, known) for path, python in zip(paths, pythons, strict=True)

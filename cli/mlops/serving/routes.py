@@ -1,7 +1,7 @@
 """Which path speaks which protocol.
 
 Sources: Seldon Core v1 executor, Open Inference Protocol REST, KServe V1, MLflow scoring. A
-gateway's prefix `/seldon/<namespace>/<deployment>` may stand before any of them, since that is
+gateway's prefix `/seldon/<namespace>/<deployment>` may precede any of them, since that is
 where clients of a Seldon cluster send their requests; one that watches a single namespace leaves
 the namespace out.
 """
@@ -23,8 +23,8 @@ class Route:
         protocol: Name of the codec; `mlops` for our own feedback route.
         model: Model the path names; empty if it names none.
         version: Version of it that the path names, likewise.
-        feedback: Whether it brings feedback rather than rows.
-        score: Whether it asks all arms, off the books.
+        feedback: Whether it carries feedback rather than rows.
+        score: Whether it asks all arms, outside of the statistics.
     """
 
     protocol: str
@@ -49,7 +49,7 @@ _NAMED = {
     "/v2/models/{model}/versions/{version}/infer": "open-inference",
     "/v1/models/{model}:predict": "kserve-v1",
 }
-# What Seldon Core's executor calls where we are a node of its graph.
+# What Seldon Core's executor calls if this server is a node of its graph.
 _NODE = {
     "/predict": Route("seldon-v1"),
     "/send-feedback": Route("seldon-v1", feedback=True),
@@ -68,7 +68,7 @@ _PATTERNS = [
 
 @lru_cache(maxsize=256)
 def find_route(path: str) -> Route | None:
-    """Return where a POST to `path` goes, or None if it is a page's business."""
+    """Return where a POST to `path` goes, or None if it is for a page."""
     path = plain_path(path)
     if path in _FIXED:
         return _FIXED[path]

@@ -33,7 +33,7 @@ class SameRows:
         """Return one list of predictions per arm.
 
         Raises:
-            ConflictError: Another experiment is live, or becomes so meanwhile.
+            ConflictError: Another experiment is live, or becomes so in the meantime.
             InvalidInputError: A model refuses the rows.
         """
         live = self._plane.live.served.revision

@@ -13,7 +13,7 @@ from mlops.serving.shadow_process import ShadowProcess, Way
 from mlops.spec.deployment import Shadow
 
 _LOG = logging.getLogger(__name__)
-# How many copies an endpoint is asked about at a time; a model of ours is asked one by one.
+# How many copies an endpoint is asked about at a time; a local model is asked one by one.
 _REMOTE_AT_ONCE = 4
 
 ShadowModel: TypeAlias = ShadowProcess | RemoteModel
@@ -57,7 +57,7 @@ def start_shadows(
 ) -> tuple[LiveShadow, ...]:
     """Start the process of every shadow, or ask its endpoint; may take seconds.
 
-    The processes load their models meanwhile; `wait_for` says when they are ready.
+    The processes load their models in the meantime; `wait_for` says when they are ready.
 
     Args:
         shadows: What to load.

@@ -105,7 +105,7 @@ class ShadowProcess:
             except (OSError, EOFError, pickle.PickleError) as error:
                 self._give_up(child)
                 raise ProtocolError(Kind.MODEL_FAILED, "The model's process died.") from error
-        # An exception of ours could not be unpickled; its parts can.
+        # An `MlopsError` could not be unpickled; its parts can.
         prediction: Prediction
         failure, prediction = answer
         if failure is not None:
@@ -118,7 +118,7 @@ class ShadowProcess:
         child = self._child
         if child is not None:
             child.kill()
-        # Whoever waited for an answer has seen the end of the pipe by now.
+        # Callers that waited for an answer have seen the end of the pipe by now.
         with self._lock:
             if self._child is not None:
                 _end(self._child)
@@ -127,7 +127,7 @@ class ShadowProcess:
     def _alive(self) -> subprocess.Popen[bytes]:
         """Return the running process, started again, after a pause, if it is gone.
 
-        Whoever asks waits meanwhile: to refuse thousands of copies would only fill the journal.
+        The caller waits in the meantime: to refuse thousands of copies would only fill the journal.
         """
         if self._child is None:
             if self._closed.wait(max(0.0, self._not_before - time.monotonic())):
@@ -155,7 +155,7 @@ class ShadowProcess:
         )
 
     def _greet(self, child: subprocess.Popen[bytes]) -> None:
-        """Hear from a process that was started how loading went."""
+        """Receive the result of loading from a process that was started."""
         assert child.stdout is not None
         try:
             said = _receive(child.stdout, _START_TIMEOUT_S)

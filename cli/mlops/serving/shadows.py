@@ -94,7 +94,7 @@ class _Worker:
             try:
                 if not self._answer(self, copy):
                     self._ended.wait(_PAUSE_S)
-            except Exception:  # noqa: BLE001 - a fault of ours in a thread that must live on
+            except Exception:  # noqa: BLE001 - an internal error in a thread that must live on
                 _LOG.exception("shadow %s", self.live.shadow.name)
             with self._lock:
                 self._bytes -= copy.size

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 #: Longest time from a connection or a first byte to the end of the headers, in seconds.
 HEADER_DEADLINE_S = 20.0
 #: Longest time from there to the end of the body. `bodies` has a shorter one, and answers; this is
-#: for bodies that nobody reads, because the answer was known before they came.
+#: for bodies that are not read, because the answer was known before they arrived.
 BODY_DEADLINE_S = 22.0
 #: Most bytes that request line and headers may have.
 MAX_HEADER_BYTES = 64 * 1024
@@ -72,7 +72,7 @@ class _HeadersTooLargeError(Exception):
 
 
 class _Pending:
-    """Stands in uvicorn's bookkeeping for a request that is being answered without ASGI."""
+    """Represents in uvicorn's bookkeeping a request that is being answered without ASGI."""
 
     def __init__(self) -> None:
         self.response_complete = False
@@ -114,7 +114,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._names = names_of_tls(transport.get_extra_info("peercert"))
         self._wait(HEADER_DEADLINE_S)
         if len(self.connections) > _most_connections():
-            # At the very limit nobody could be accepted, not even the owner.
+            # At the limit no connection could be accepted, not even the owner's.
             self._refused = True
             transport.write(_CROWDED)
             transport.close()
@@ -173,7 +173,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
                 self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        """Go on with what was received and not read."""
+        """Continue with what was received and not read."""
         if not self._unfed or self._refused or self.parser is None:
             return
         if len(self.pipeline) >= _MAX_PIPELINED or self.flow.write_paused:
@@ -238,7 +238,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             cast(Scope, self.scope)[NAMES] = self._names
 
     def on_headers_complete(self) -> None:
-        """Go on to the body, unless the headers were too large."""
+        """Continue with the body, unless the headers were too large."""
         self._stage += 1
         # Counted only where it can matter: this is once for each request.
         if (
@@ -254,7 +254,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._body_left = _length(self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        """Leave a usual request to `_respond`, if nothing stands before it."""
+        """Leave a usual request to `_respond`, if none is before it."""
         if self._short is not None and self._is_next:
             head = self._short.recognise(cast(Scope, cycle.scope), keep_alive=cycle.keep_alive)
             if head is not None:
@@ -275,7 +275,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self._body += body
 
     def on_message_complete(self) -> None:
-        """Go on to the next request."""
+        """Continue with the next request."""
         self._stage += 1
         self._body_left = 0
         head, self._head = self._head, None
@@ -327,7 +327,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self.tasks.add(task)
 
     def shutdown(self) -> None:
-        """Send the answer under way, then end; uvicorn knows of no such answer."""
+        """Send the answer under way, then end; uvicorn does not know of it."""
         if self._awaits_answer:
             self._answer_now()
         super().shutdown()
@@ -387,7 +387,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         self._watch_reader()
 
     def resume_writing(self) -> None:
-        """Go on, as the caller reads its answers again."""
+        """Continue, as the caller reads its answers again."""
         super().resume_writing()
         self._close_if_ended()
         self.loop.call_soon(self._read_on)
@@ -422,14 +422,14 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self._refused = True
             self.transport.close()
         elif self.flow.read_paused:
-            # It is we who do not read, because an earlier request is being answered.
+            # The server does not read, because an earlier request is being answered.
             self._wait(seconds)
         elif self._stage % 3 != _IDLE or self.cycle is None or self.cycle.response_complete:
             self.transport.close()
             self._watch_reader()
 
     def _refuse(self, error: Exception) -> None:
-        """Answer what is no HTTP, then drop what still comes for a while."""
+        """Answer what is not HTTP, then drop what still comes for a while."""
         status, text = b"400 Bad Request", b"Invalid HTTP request received."
         if isinstance(error.__context__ or error, _HeadersTooLargeError):
             status, text = b"431 Request Header Fields Too Large", b"The headers are too large."

@@ -44,8 +44,8 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
     first = socket.create_server((host, port), family=family, backlog=BACKLOG)
     if count == 1:
         return [_without_waiting(first)]
-    # Only that one has told us that nobody else is there: with SO_REUSEPORT we would become
-    # partners of another server of this user, and get half of its callers.
+    # Only that one shows that no other process is there: with SO_REUSEPORT this one would be the
+    # partner of another server of this user, and get half of its connections.
     first.close()
     with contextlib.ExitStack() as stack:
         found = [
@@ -59,7 +59,7 @@ def _listen(host: str, port: int, count: int) -> list[socket.socket]:
 
 
 def _without_waiting(listening: socket.socket) -> socket.socket:
-    """Let nobody wait in `accept`, now or later.
+    """Keep every process from blocking in `accept`, now or later.
 
     Whether one waits is a state of what all processes share, and `dup` of a Python socket sets it
     again: a worker whose neighbour was first at a connection would wait there with all its callers.

@@ -1,4 +1,4 @@
-"""What a server says of itself: in its status, and in the file that outlives it."""
+"""The state of a server: in its status, and in the file that outlives it."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def tell(state: ServerState) -> None:
     try:
         write_state(state, Path(state.launch.state_file))
     except MlopsError as error:
-        # Whoever looks for the server finds it by its lock.
+        # Other commands find the server by its lock.
         _LOG.warning("%s", error.message)
 
 
@@ -75,7 +75,7 @@ def tell_stopped(state: ServerState) -> None:
 
 
 def status_of(live: LiveRevision, counts: Counts) -> dict[str, Any]:
-    """Return the part of a status that one process can tell for all.
+    """Return the part of a status that one process can give for all.
 
     Args:
         live: What is live.

@@ -4,7 +4,7 @@ The supervisor holds what there is one of: the deployment's lock, the state file
 socket, and the listening sockets. It opens no journal and starts no thread, so that it can fork.
 
 A revision goes live in two phases. First every worker loads and checks it. Then all hold: who has
-no arm yet waits; and only when all do, they move their pointers. So whoever has seen an answer of
+no arm yet waits; and only when all do, they move their pointers. So a caller that has seen one of
 the new revision gets no more of the old one, whichever connection and worker is next.
 """
 
@@ -225,7 +225,7 @@ class Supervisor:
             counts = await worker.ask("snapshot", timeout_s=_ANSWER_S)
             # The next process in its place counts from 0, and the last one's counts are in already.
             if worker.pid == pid:
-                worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of ours
+                worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of this server
                 worker.answered_s = time.monotonic()
 
     async def _counts(self) -> Counts:
@@ -240,7 +240,7 @@ class Supervisor:
         await self._cover()
 
     async def _farewell(self, worker: WorkerProcess, counts: bytes) -> None:
-        worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of ours
+        worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of this server
 
     async def _others_written(self, worker: WorkerProcess) -> None:
         others = (each for each in self._running() if each is not worker)

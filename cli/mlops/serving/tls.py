@@ -1,8 +1,8 @@
-"""TLS of the public ports: certificates that are replaced while connections go on.
+"""TLS of the public ports: certificates that are replaced while connections continue.
 
 A handshake takes what is current when it begins, in one piece, and connections keep what they
-began with. So whoever renews a certificate writes the files, and nothing is restarted. Files that
-are no certificate with its key change nothing; that is said in the log.
+began with. So to renew a certificate the files are written, and nothing is restarted. Files that
+are not a certificate with its key change nothing; the log says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ServerTls:
         self._tls = tls
         self.paths = [Path(path) for path in (tls.cert, tls.key, tls.client_ca) if path]
         self._current = server_context(tls)
-        #: For listening; each handshake goes on with what is current then.
+        #: For listening; each handshake continues with what is current then.
         self.context = server_context(tls)
         self.context.sni_callback = self._choose
 

@@ -1,7 +1,7 @@
 """One of several processes that share the callers of a deployment, as its supervisor says.
 
 Its supervisor holds the listening sockets of all workers. So connections that come while a worker
-is down wait for it, or for the neighbour that takes them meanwhile, and none is refused.
+is down wait for it, or for the neighbour that takes them in the meantime, and none is refused.
 """
 
 from __future__ import annotations
@@ -99,10 +99,10 @@ class Worker:
         await self._process.listen_grpc(shared=True)
 
     async def _leave(self) -> None:
-        """Stop, after somebody else takes the connections that come."""
+        """Stop, once other workers take new connections."""
         with contextlib.suppress(MlopsError):
             await self._channel.ask("leaving", timeout_s=_PATIENCE_S)
-        # What is on its way over a connection that is taken already is answered.
+        # What is in transit over an accepted connection is answered.
         await asyncio.sleep(LINGER_S)
         self._end()
 
@@ -147,7 +147,7 @@ class Worker:
         return await self._process.status(pickle.loads(counts))  # noqa: S301 - from the supervisor
 
     async def _counts(self) -> Counts:
-        """Ask what all workers have counted; if nobody can say, tell at least our own."""
+        """Ask what all workers have counted; if that fails, return this worker's own."""
         try:
             counts: bytes = await self._channel.ask("counts", timeout_s=_PATIENCE_S)
         except ChannelClosedError:

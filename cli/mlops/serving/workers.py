@@ -53,7 +53,7 @@ def preload(folders: Sequence[str]) -> Any:  # noqa: ANN401 - see `threads.pools
     """
     files = [Path(folder, "MLmodel") for folder in folders if folder]
     sklearn = any(b"sklearn" in file.read_bytes() for file in files if file.is_file())
-    # Nearly all that is imported stays, so looking for garbage meanwhile is lost time, and
+    # Nearly all that is imported stays, so collecting garbage now is lost time, and
     # touching it ever after would copy what is shared.
     gc.disable()
     with threads.single_threaded():
@@ -171,7 +171,7 @@ def _end_of(pid: int) -> asyncio.Future[int]:
 
 def _fork(number: int, shared: Shared, end: socket.socket, private: Sequence[socket.socket]) -> int:
     assert not threads.python_threads(), "a fork would lose a thread"
-    # A signal that arrives before the child has its own handlers would call ours in it.
+    # A signal that arrives before the child has its own handlers would call the parent's in it.
     stopping = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     pid = fork()
@@ -193,7 +193,7 @@ def _fork(number: int, shared: Shared, end: socket.socket, private: Sequence[soc
 
 def _be_worker(number: int, shared: Shared, end: socket.socket) -> NoReturn:
     launch = shared.launch
-    # The supervisor's garbage is not ours to collect: it has descriptors by number.
+    # The supervisor's garbage must not be collected here: it has descriptors by number.
     gc.freeze()
     line = logging.Formatter(f"%(asctime)s %(levelname)s worker {number}: %(message)s")
     for handler in logging.getLogger().handlers:
@@ -203,7 +203,7 @@ def _be_worker(number: int, shared: Shared, end: socket.socket) -> NoReturn:
         os.environ.setdefault(name, str(cores))
     threads.restore(shared.pools)
     if "numpy.random" in sys.modules:
-        # Python gives each fork a generator of its own, NumPy gives all the same.
+        # Python gives each fork a generator of its own, NumPy gives every fork the same.
         sys.modules["numpy.random"].seed()
     bodies = max(1, launch.max_bodies_mib // launch.workers)
     code = 1

@@ -3,7 +3,7 @@
 The bucket is kept as one number, the time at which it will be full again ("virtual scheduling",
 ITU-T I.371, annex A; GCRA), so that a place of eight bytes in shared memory is enough. Workers take
 from it without a lock: two that do so in the same microsecond may count one request for both.
-Requests go over by no more than that.
+The limit is exceeded by no more than that.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Of certificates that are no client's, but an authority's or a test's.
+# Of certificates that are not a client's, but an authority's or a test's.
 _MAX_NAMES = 16
 
 

@@ -18,7 +18,7 @@ from mlops.serving.access.refusals import Refusals
 if TYPE_CHECKING:
     from mlops.serving.access.signed import Verifier
 
-#: Names in a caller's certificate, which the authority vouches for; empty without one.
+#: Names in a caller's certificate, which the authority has signed; empty without one.
 Names: TypeAlias = tuple[str, ...]
 
 #: What journal and logs call the token of a deployment.
@@ -33,7 +33,7 @@ class Gate:
     Args:
         token: The token of the deployment, which allows everything; empty for none.
         keyring: The API keys.
-        verifier: Checks signed tokens; None where nobody issues any.
+        verifier: Checks signed tokens; None without an issuer.
         client_ca: Whether callers show certificates that were checked.
     """
 

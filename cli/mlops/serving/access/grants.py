@@ -32,9 +32,9 @@ class Grant:
     """Whose credentials a call came with, and what they allow.
 
     Attributes:
-        key_id: Id of the key, or of a token's client; None for nobody. Never the key.
+        key_id: Id of the key, or of a token's client; None if anonymous. Never the key.
         scopes: What it may do, `admin` written out.
-        until: From when on it counts no longer, seconds since 1970 in UTC.
+        until: When it expires, seconds since 1970 in UTC.
         bucket: Counts its requests; None where there is no limit.
         may_force: Whether it may choose the arm.
         is_limited: Whether what it allowed a moment ago it may not allow any more.
@@ -83,5 +83,5 @@ def expand(scopes: Iterable[Scope]) -> frozenset[Scope]:
     return frozenset(SCOPES) if "admin" in found else found
 
 
-#: Of a server that asks nobody who they are. Scoring off the books has no limits of its own.
+#: Of a server without authentication. Scoring has no rate limits of its own.
 ANYBODY = Grant(None, frozenset(SCOPES) - {"admin", "score"})

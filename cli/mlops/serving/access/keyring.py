@@ -32,7 +32,7 @@ class Keyring:
         self._places = places
         self._by_digest: dict[str, tuple[Key, Grant]] = {}
         self._by_subject: dict[str, Grant] = {}
-        #: Whether there is, or was, a keys file: then everybody must authenticate.
+        #: Whether there is, or was, a keys file: then every caller must authenticate.
         self.exists = False
         if self.path is not None and self.path.exists():
             self._load(self.path.read_bytes())
@@ -40,8 +40,8 @@ class Keyring:
     def reload(self) -> bool:
         """Read the file again; return whether other keys count now.
 
-        What cannot be read changes nothing. Where the file is gone no key counts, and nobody is let
-        in who has none.
+        What cannot be read changes nothing. If the file is gone no key is valid, and callers
+        without one are still refused.
         """
         if self.path is None:
             return False
@@ -77,7 +77,7 @@ class Keyring:
         return Grant(key.id, expand(key.scopes), until, bucket)
 
     def of_key(self, sent: bytes) -> Grant | None:
-        """Return the grant of a key that somebody sent; None if it is none or was revoked."""
+        """Return the grant of a key that a caller sent; None if it is unknown or was revoked."""
         digest = digest_of(sent)
         key, grant = self._by_digest.get(digest, (None, None))
         if key is None or key.revoked_ms is not None:

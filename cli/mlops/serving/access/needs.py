@@ -12,10 +12,10 @@ from typing import Literal, TypeAlias
 from mlops.serving.routes import Route
 from mlops.spec.access import Scope
 
-#: `open` lets everybody in, `any` whoever has a key.
+#: `open` admits every caller, `any` every caller with a key.
 Need: TypeAlias = Scope | Literal["open", "any"]
 
-#: Probes come without a key; they tell nothing but that the server lives.
+#: Probes need no key; they only show that the server runs.
 PROBES = frozenset({"/health", "/ping", "/ready", "/live", "/v2/health/live", "/v2/health/ready"})
 #: Paths of pages.
 PAGES: Mapping[str, Need] = {
@@ -60,7 +60,7 @@ def need_of(path: str, route: Route | None) -> Need:
 
     Args:
         path: As it was sent.
-        route: Where a POST to it goes; None if it is a page's business.
+        route: Where a POST to it goes; None if it is for a page.
     """
     if route is not None:
         return "score" if route.score else "feedback" if route.feedback else "predict"

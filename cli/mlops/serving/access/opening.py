@@ -19,7 +19,7 @@ def open_gate(launch: Launch, places: Places | None = None) -> Gate:
         places: Where the requests of each key are counted; those of this process by default.
 
     Raises:
-        InvalidInputError: A file cannot be read, or everybody on the network would be let in.
+        InvalidInputError: A file cannot be read, or every client on the network would be admitted.
     """
     access = launch.access
     verifier = None

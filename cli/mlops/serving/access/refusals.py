@@ -31,7 +31,7 @@ class Refusals:
         """Log a refusal, or count it for the next line.
 
         Args:
-            key_id: Whose it was; empty if nobody knows. Never the key.
+            key_id: Id of the key; empty if unknown. Never the key.
             error: Why.
         """
         self._seen[http_status(error.kind)] += 1

@@ -1,6 +1,6 @@
 """Signed tokens (JWT, RFC 7519) of one issuer, checked by PyJWT as RFC 8725 advises.
 
-What a token says of itself chooses nothing: the algorithms are pinned by the settings, a key counts
+No claim of a token on itself is trusted: the algorithms are pinned by the settings, a key counts
 for the algorithms of its own type only, and it is found by its id among the issuer's, never by an
 address or a key in the token (`jku`, `x5u`, `jwk`). So a token without a signature, and one signed
 by HMAC with the public key as secret, are refused.
@@ -36,7 +36,7 @@ class Verifier:
         issuer: Whose tokens count.
 
     Raises:
-        InvalidInputError: The settings would let tokens in that anybody can make.
+        InvalidInputError: The settings would admit tokens that any client can make.
     """
 
     def __init__(self, issuer: Issuer) -> None:
@@ -127,7 +127,7 @@ class Verifier:
 
 
 def _id_of(caller: str) -> str:
-    """Return what the journal and people call a caller: short text that can be written and read.
+    """Return the name of a caller in the journal: short printable text.
 
     One that has to be changed for that ends in its hash, so that no two callers have the same id.
     """
@@ -148,7 +148,7 @@ class _Loaded:
 
 
 def check_issuer(issuer: Issuer) -> None:
-    """Refuse settings that would let in tokens that anybody can make.
+    """Refuse settings that would admit tokens that any client can make.
 
     Raises:
         InvalidInputError: They would, or something is missing.

@@ -28,7 +28,7 @@ _MAX_JWKS = 1024 * 1024
 
 
 class FileWatch:
-    """Calls somebody whenever files have changed.
+    """Calls a function whenever files have changed.
 
     Args:
         paths: The files; they may not exist.
@@ -108,14 +108,14 @@ async def follow(gate: Gate, files: list[FileWatch]) -> None:
     while True:
         for each in watching:
             each.look()
-        # An issuer that takes its time must not keep us from seeing that a key was revoked.
+        # A slow issuer must not delay the detection of a revoked key.
         if issuer is not None and (asking is None or asking.done()):
             asking = asyncio.create_task(issuer.look())
         await asyncio.sleep(EVERY_S)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What tells one content of a file from the next; it is followed to where a link leads."""
+    """What distinguishes one content of a file from the next; links are followed."""
     try:
         found = os.stat(path)  # noqa: PTH116 - once a second, of every file
     except OSError:
@@ -124,7 +124,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """The keys are where the settings say, and where nobody else leads."""
+    """The keys are where the settings say; redirects are not followed."""
 
     def redirect_request(self, *args: object, **kwargs: object) -> None:
         return None

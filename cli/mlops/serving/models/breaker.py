@@ -38,7 +38,7 @@ class Breaker:
         return True
 
     def fail(self, reason: str) -> None:
-        """A question found nobody, or no answer in time."""
+        """A request could not connect, or got no answer in time."""
         self.reason = reason
         self._failures += 1
         if self._failures == _FAILURES:

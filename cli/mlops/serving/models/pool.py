@@ -19,7 +19,7 @@ import aiohttp
 import yarl
 
 _CONNECT_S = 3.0
-# Servers close idle connections after 5 s at the earliest (uvicorn's default); we do before them.
+# Servers close idle connections after 5 s at the earliest (uvicorn's default); this one earlier.
 _KEEP_ALIVE_S = 3.0
 _CONNECTIONS = 64
 _TRIES = 3

@@ -106,7 +106,7 @@ class RemoteModel:
             ProtocolError: `MISMATCH` if the endpoint refuses the rows; `UPSTREAM`, `NOT_READY` or
                 `DEADLINE` if it cannot be asked or fails. The message names the arm.
         """
-        # Large ones would hold up everybody else on the event loop.
+        # Large ones would delay all other requests on the event loop.
         is_large = payload.n_rows > _FEW_ROWS
         encode = partial(self._asking.encode, payload, parameters, self._columns)
         body = await asyncio.to_thread(encode) if is_large else encode()
@@ -138,8 +138,8 @@ class RemoteModel:
         """Find out whether it is up, and let it be asked again at once if it is."""
         try:
             await self._check(self._open())
-            # On a cluster we are often up before the model is; and what comes up again may be
-            # another one.
+            # On a cluster this server is often up before the model; and one that restarts may be
+            # another model.
             if self.up is False or not self._has_learned:
                 await self._learn(self._open())
         except RemoteError as error:
@@ -243,7 +243,7 @@ class RemoteModel:
             )
 
     async def _learn(self, pool: Pool) -> None:
-        """Take the columns from a V2 server's metadata; what is no table says nothing."""
+        """Take the columns from a V2 server's metadata; what is not a table says nothing."""
         from mlops.serving.models.pool import TooLargeError, UnreachableError
 
         if self.endpoint.protocol != "v2":
@@ -264,7 +264,7 @@ class RemoteModel:
             return
         self._columns = inputs
         columns = tuple(Column(k, _MLFLOW_TYPES.get(v, "double")) for k, v in inputs.items())
-        # MLServer and we call an output without a name so.
+        # MLServer and mlops give an output without a name this one.
         named = () if outputs == ("output-1",) else outputs
         self.signature = Signature(columns=columns, outputs=named)
 

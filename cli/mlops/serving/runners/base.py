@@ -94,5 +94,5 @@ class Runner(Protocol):
         ...
 
     def close(self) -> None:
-        """Give up threads and connections; predictions under way are not waited for."""
+        """Release threads and connections; predictions in progress are not waited for."""
         ...

@@ -19,7 +19,7 @@ class GatheringRunner:
     """Predicts on the event loop whatever has arrived since its last turn, in one call.
 
     Under load many connections are readable at once; with one connection a request waits for
-    nothing but the end of the turn that brought it.
+    nothing but the end of the turn in which it arrived.
 
     Args:
         model: Quick at warm-up, and quicker together than one by one.

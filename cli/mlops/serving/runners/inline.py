@@ -1,4 +1,4 @@
-"""A model that answers faster than a thread could be told of it."""
+"""A model that answers faster than a call could be passed to a thread."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 _LOG = logging.getLogger(__name__)
-#: A call on the event loop that takes longer, in seconds, holds everybody up.
+#: A call on the event loop that takes longer, in seconds, delays every request.
 SLOW_S = 0.05
 # One may be the collector's or the machine's fault.
 _SLOW_CALLS = 2

@@ -20,8 +20,8 @@ from mlops.serving.runners.joining import MAX_ROWS, Result, infer_together
 #: Calls of one arm at once.
 THREADS = min(4, (os.cpu_count() or 1) + 1)
 _MAX_WAITING = 256
-#: Longest that a request may be expected to wait for the model, by how long others took. Whoever
-#: would wait longer is refused at once, so that an overload does not make everybody late.
+#: Longest that a request may be expected to wait for the model, by how long others took. A request
+#: that would wait longer is refused at once, so that an overload does not delay all.
 _MAX_WAIT_S = 1.0
 # Weight of the newest call in the mean.
 _NEWEST = 0.1
@@ -139,7 +139,7 @@ class ThreadRunner:
         _tell(loop, self._finished, calls, results, time.perf_counter())
 
     def _take(self) -> list[_Call]:
-        """Take the first call that somebody waits for, and others as far as they may be joined."""
+        """Take the first call whose caller still waits, and others as far as they may be joined."""
         taken: list[_Call] = []
         rows = 0
         with self._lock:
