@@ -1,4 +1,4 @@
-"""Every setting as it is in force, for people who wonder where a value comes from."""
+"""Every setting as it is in force, with where its value comes from."""
 
 from __future__ import annotations
 

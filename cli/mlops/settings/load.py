@@ -254,7 +254,7 @@ def _tables(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML v
 
 
 def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
-    """Hold a reward to the names there are. The table is found by name, as it lies above here."""
+    """Check a reward against the known names. The table is found by name, as its layer is above."""
     text = _text(raw)
     rewards = importlib.import_module("mlops.rewards").REWARDS
     if text and ":" not in text and text not in rewards:

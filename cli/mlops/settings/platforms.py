@@ -35,7 +35,7 @@ class ClusterSettings:
 
 @dataclass(frozen=True, slots=True)
 class MonitoringSettings:
-    """What `--with monitoring` tells Prometheus and Grafana."""
+    """Settings of `--with monitoring` for Prometheus and Grafana."""
 
     monitor: str = setting("pod", "PodMonitor (pod) or ServiceMonitor (service)")
     release: str = setting("", "label `release` by which a Prometheus selects objects, if it does")
@@ -52,7 +52,7 @@ class MonitoringSettings:
 
 @dataclass(frozen=True, slots=True)
 class KubernetesSettings:
-    """How `--target kubernetes` runs our server."""
+    """How `--target kubernetes` runs the bundled server."""
 
     mode: str = setting("plain", "plain or openshift, which chooses users and groups itself")
     replicas: int = setting(2, "pods at least; needs a journal in PostgreSQL")

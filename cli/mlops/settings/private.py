@@ -1,6 +1,6 @@
 """The project's state, closed to other users whatever the umask.
 
-A folder that nobody else may enter closes all that is in it. Whoever can open the journal's files
+A folder that no other user may enter closes all that is in it. A user who can open the journal
 for reading can also lock its writer out, so this is more than secrecy.
 """
 
@@ -34,9 +34,9 @@ def make_private(folder: Path) -> None:
 def _close(path: Path) -> None:
     try:
         mode = path.lstat().st_mode
-        # What a link leads to is somebody else's business.
+        # The target of a link is left alone.
         if mode & _OTHERS and not stat.S_ISLNK(mode):
             path.chmod(stat.S_IMODE(mode) & ~_OTHERS)
     except OSError:
-        # Gone meanwhile, or somebody else's: the folder around it is closed.
+        # Gone in the meantime, or another user's: the folder around it is closed.
         return

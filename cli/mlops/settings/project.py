@@ -31,7 +31,7 @@ def find_project(start: Path) -> Path:
 def way_to(project_dir: Path) -> str:
     """Return the folder to change to for commands about a project; empty if they find it from here.
 
-    State lies beside the project's file, and a command looks for that from the current folder.
+    State is beside the project's file, and a command looks for that from the current folder.
     """
     here = Path.cwd()
     if find_project(here) == project_dir.resolve():
@@ -89,7 +89,7 @@ def _named_in_mlproject(path: Path) -> str:
 
 def _in_pyproject(folder: Path) -> dict[str, Any] | None:
     path = folder / "pyproject.toml"
-    # A cheap look first: most folders upwards have no pyproject, most of those no table of ours.
+    # A cheap look first: most folders upwards have no pyproject, most of those no table of mlops.
     if not path.is_file() or "[tool.mlops" not in path.read_text(encoding="utf-8"):
         return None
     table: dict[str, Any] = _parse(path).get("tool", {}).get("mlops", {})

@@ -1,4 +1,4 @@
-"""Keeping secrets out of what we print and write, and reading those that are only referred to."""
+"""Keeping secrets out of prints and files, and reading those that are only referred to."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class SecretError(ValueError):
 
 
 def names_a_secret(key: str) -> bool:
-    """Whether somebody who writes this key means to give a credential.
+    """Whether a key with this name is meant for a credential.
 
     >>> names_a_secret("aws_secret_access_key"), names_a_secret("region")
     (True, False)

@@ -13,7 +13,7 @@ def parse_yaml(text: str, *, texts_only: bool = False) -> Any:  # noqa: ANN401 -
         texts_only: Leave every scalar a text, so that `3.10` stays what it is.
 
     Raises:
-        YAMLError: It is no YAML, or nested so deep that the parser cannot follow.
+        YAMLError: It is not YAML, or nested so deep that the parser cannot follow.
     """
     import yaml
 
