@@ -1,8 +1,8 @@
 """Who may do what: scopes, API keys, and whose signed tokens count.
 
 A key is `mlops_ID_SECRET` with 256 random bits in its secret. Only its SHA-256 is kept. A slow
-hash with salt is for passwords, which people choose and others guess; NIST SP 800-63B, section
-5.1.2.2, asks for an approved one-way hash and no more where a secret has 112 random bits or more.
+hash with salt is for passwords, which users choose and others guess; NIST SP 800-63B, section
+5.1.2.2, asks only for an approved one-way hash where a secret has 112 random bits or more.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlops.errors import InvalidInputError, did_you_mean, one_of
 
 Scope: TypeAlias = Literal["predict", "feedback", "read", "force-arm", "score", "admin"]
 
-#: What a key may be allowed; `admin` stands for all of them.
+#: What a key may be allowed; `admin` means all of them.
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 #: What each of them allows, for help and documentation.
 SCOPE_DOCS: Mapping[Scope, str] = {
@@ -35,7 +35,7 @@ SCOPE_DOCS: Mapping[Scope, str] = {
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
-#: Stands for any certificate of the authority, as a key's subject.
+#: Matches any certificate of the authority, as a key's subject.
 ANY_SUBJECT = "*"
 #: Keys that one file may hold; each worker counts the calls of each.
 MAX_KEYS = 4096
@@ -84,8 +84,8 @@ class Key:
     """One API key, or one client certificate; nothing of it is secret.
 
     Attributes:
-        id: What journal and logs call it; a part of the key.
-        name: What people call it.
+        id: Its id in journal and logs; a part of the key.
+        name: Its name.
         scopes: What it allows, of `SCOPES`.
         digest: SHA-256 of the whole key, in hexadecimal; empty for a certificate.
         subject: Name in a client certificate: `CN=…`, `DNS:…` or `URI:…`, `*` for any; empty for a
@@ -121,7 +121,7 @@ class Issuer:
         jwks: URL or file of the issuer's public keys (RFC 7517).
         algorithms: Of `ALGORITHMS`.
         scope_claim: Claim with the scopes, a path with dots; text with blanks or a list.
-        scope_prefix: What stands before each of them; others are left out.
+        scope_prefix: Prefix of each of them; others are left out.
         leeway_s: Seconds by which clocks may differ.
         refresh_s: Seconds after which the keys are fetched again.
     """
@@ -142,9 +142,9 @@ class Access:
 
     Attributes:
         keys_file: API keys, as `write_keys` writes them; it may not exist (yet). Once it does,
-            everybody must authenticate.
-        issuer: Whose signed tokens count beside the keys; None for nobody's.
-        unprotected: Whether a server may listen beyond this machine and let everybody in.
+            every caller must authenticate.
+        issuer: Whose signed tokens count beside the keys; None for none.
+        unprotected: Whether a server may listen beyond this machine and admit every caller.
     """
 
     keys_file: str = ""
@@ -171,7 +171,7 @@ def new_key(name: str, scopes: Iterable[str], **more: Any) -> tuple[Key, str]:  
     """Make a key.
 
     Args:
-        name: What people call it.
+        name: Its name.
         scopes: Of `SCOPES`.
         **more: Further attributes of `Key`. One with a subject has no secret.
 

@@ -2,7 +2,7 @@
 
 What is compared (`adjust`, `per`) decides what the error guarantee is about, so another choice is
 another experiment. What is asked of the comparison (`worth`, guardrails, `min_days`) is read off
-intervals that hold for every choice at once, so it may change while evidence goes on; the newest
+intervals that hold for every choice at once, so it may change while evidence continues; the newest
 revision's counts.
 """
 
@@ -18,7 +18,7 @@ from mlops.spec.attribution import read_duration
 
 #: `min_days` that lets the traffic decide.
 AUTO = -1.0
-#: Stands for a unit's own rewards from before the experiment, in place of a feature.
+#: Means a unit's own rewards from before the experiment, in place of a feature.
 HISTORY = "history"
 _DAY_S = 86_400
 
@@ -118,7 +118,7 @@ def describe_changes(before: Analysis, after: Analysis) -> list[tuple[str, str, 
 
 
 def written(analysis: Analysis) -> dict[str, str]:
-    """Write an analysis plan for people, by the names of its settings; empty where undeclared.
+    """Write an analysis plan for display, by the names of its settings; empty where undeclared.
 
     >>> written(Analysis(worth=0.5, guardrails=(("errors", 0.01),)))["guardrails"]
     'errors=0.01'

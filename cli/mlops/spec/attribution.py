@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 from mlops.errors import InvalidInputError, did_you_mean
 
 Repeated: TypeAlias = Literal["first", "last", "sum"]
-#: `missing` of somebody who says that silence has nothing to do with the arm.
+#: `missing` if missing feedback is declared to be independent of the arm.
 LEFT_OUT = "left-out"
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -32,7 +32,7 @@ class Attribution:
             requests say nothing about the arms; None if nothing was declared.
         failed: Reward of a request that the model failed or refused; None to treat it as one
             without feedback.
-        repeated: What several outcomes of one row mean: the `first` stands, the `last` corrects
+        repeated: What several outcomes of one row mean: the `first` counts, the `last` corrects
             those before it, or they `sum` up, which they then also do over a sticky unit.
         max_per_unit: Outcomes of one sticky unit, else of one request, that count; 0 for all.
         max_per_key: Outcomes that came with one API key that count; 0 for all.
@@ -148,7 +148,7 @@ def read_cap(text: str) -> tuple[int, float]:
     ((1000, 86400.0), (50, 0.0), (0, 0.0))
 
     Raises:
-        InvalidInputError: It is no whole number, or no duration follows it.
+        InvalidInputError: It is not a whole number, or no duration follows it.
     """
     count, slash, span = text.strip().partition("/")
     if not count and not slash:

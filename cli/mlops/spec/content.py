@@ -1,4 +1,4 @@
-"""What a model's folder holds, file by file: its identity wherever it lies."""
+"""What a model's folder holds, file by file: its identity in any place."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlops.errors import InvalidInputError
 
 #: Where a pushed model says what it consists of, beside its files. Not part of the content.
 MANIFEST = "mlops-manifest.json"
-#: The file without which a folder is no MLflow model.
+#: The file without which a folder is not an MLflow model.
 MLMODEL = "MLmodel"
 
 _SCHEMA_VERSION = 1
@@ -88,7 +88,7 @@ def make_content(files: Sequence[ContentFile]) -> Content:
 
 
 def check_path(path: str) -> None:
-    """Refuse the path of a file that would lie outside the model's folder.
+    """Refuse the path of a file that would be outside the model's folder.
 
     A store may hold any name, and what it says decides where a download writes.
 

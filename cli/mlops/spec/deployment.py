@@ -50,7 +50,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Shadow:
-    """One model version that gets copies of requests, and whose answers nobody sees.
+    """One model version that gets copies of requests, and whose answers are not returned.
 
     Attributes:
         name: Name in metrics and reports; no arm has it.
@@ -76,8 +76,8 @@ class DeploymentSpec:
         reward: A name of `mlops.rewards.REWARDS`, or `module:function`; empty only until the
             models have been looked at.
         reward_range: Lowest and highest reward that may come, declared before looking; None for
-            no promise. Another range is another experiment.
-        shadows: Models that are tried on copies of requests; no part of the experiment.
+            no range. Another range is another experiment.
+        shadows: Models that are tried on copies of requests; not part of the experiment.
         redraw: Whether sticky units that came before are drawn again with these weights, instead of
             keeping the arm they had first.
         horizon: Units with a reward after which the experiment is to end; 0 for no planned end.
@@ -94,7 +94,7 @@ class DeploymentSpec:
             Their answers are the same, so the experiment is, too.
         isolate: Which models run in an environment of their own: those whose packages conflict
             with what is installed (`auto`), `never` or `always`.
-        ramp: How the share of the second arm, the canary, grows; None if nobody moves it. All
+        ramp: How the share of the second arm, the canary, grows; None if it is not moved. All
             steps are one experiment.
     """
 
@@ -159,7 +159,7 @@ class DeploymentSpec:
     def only(self, arm: str) -> DeploymentSpec:
         """Return this spec with the one arm called `arm`, which gets all traffic.
 
-        Without shadows and ramp, which were about the others; nobody is drawn again.
+        Without shadows and ramp, which were about the others; no unit is drawn again.
         """
         winner = replace(self.arms[self.index_of(arm)], weight=1.0)
         return replace(self, arms=(winner,), shadows=(), ramp=None, redraw=False)
@@ -295,7 +295,7 @@ def arm_name(ref: str) -> str:
     if is_endpoint(ref):
         endpoint = parse_endpoint(ref)
         ref = endpoint.model or endpoint.base
-    # A URI may carry credentials; they have no business in headers, metrics and reports.
+    # A URI may carry credentials; they do not belong in headers, metrics and reports.
     text = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*:/+([^/@]*:[^/@]*@)?", "", ref)
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-._")[-_MAX_NAME:].strip("-._") or "model"
 

@@ -1,6 +1,6 @@
 """A model that another server answers for: where it is, and how to talk to it.
 
-Written as a REF, the protocol stands before the URL's own scheme:
+Written as a REF, the protocol precedes the URL's own scheme:
 
     v2+http://host:8080/v2/models/wine        Open Inference (MLServer, KServe, Triton, mlops)
     kserve+https://host/v1/models/wine        KServe V1
@@ -12,7 +12,7 @@ Written as a REF, the protocol stands before the URL's own scheme:
 The door's name of a protocol (`open-inference+http://…`) means the same.
 
 What comes after `#` is not part of the URL, and settings there are joined by `&`. `token` names an
-environment variable of the server that holds a bearer token; the token itself stands nowhere.
+environment variable of the server that holds a bearer token; the token itself is nowhere.
 `seldon-model` is what Seldon Core v2 routes by: its value is sent as the header of that name.
 """
 
@@ -109,7 +109,7 @@ def parse_endpoint(text: str) -> Endpoint:
         )
     example = f"Write `{wire.example}`."
     if not re.fullmatch(r"[\x21-\x7e]+", text) or not _has_host(prefix[2]):
-        # What stands after the `#` may be a token, though it should not.
+        # What is after the `#` may be a token, though it should not.
         raise UsageError(f"`{text.partition('#')[0]}` is not a URL.", hint=example)
     if parts.query or "?" in text:
         raise UsageError(f"`{text.partition('?')[0]}` has a query after it.", hint=example)
@@ -136,7 +136,7 @@ def _read_settings(text: str) -> dict[str, str]:
         for name, _, value in pairs
         if name in _SETTINGS and _SETTINGS[name].fullmatch(value)
     }
-    # What is wrong may be a token that somebody took for the place to put it.
+    # What is wrong may be a token, put where its variable should be.
     if len(known) < len(pairs):
         raise UsageError(
             f"`{url}` has something other than `token=VARIABLE` or `seldon-model=NAME` after the "

@@ -13,8 +13,8 @@ class ModelVersion:
     """One model version, pinned so that it means the same tomorrow.
 
     Attributes:
-        ref: What the person wrote, for example `wine` or `modelA`.
-        label: The pinned name for people, for example `wine/3`; for a model outside the registry
+        ref: What the user wrote, for example `wine` or `modelA`.
+        label: The pinned name for display, for example `wine/3`; for a model outside the registry
             its URI or path.
         source: Artifact URI of the model's folder: a path, `file:`, `s3://`, `gs://`, …;
             or the endpoint of a server that has the model, as `v2+http://…`.
@@ -23,7 +23,7 @@ class ModelVersion:
         run_id: The run that logged it, empty if unknown.
         chosen_by: Why this version, where the reference left it open, for example
             "alias champion" or "newest version"; else empty.
-        digest: What lies at the source, where that can change: `sha256:…` of a pushed model, else
+        digest: What is at the source, where that can change: `sha256:…` of a pushed model, else
             `listing:…`, made from the names, sizes and tags of what a store lists. Empty where the
             source means the same for ever, as that of a registered version, and where it was
             not looked at yet.
@@ -50,7 +50,7 @@ class ModelVersion:
 
     @property
     def public_label(self) -> str:
-        """The label for whoever calls a deployment: of a folder its name, not where it is.
+        """The label that callers of a deployment see: of a folder its name, not its path.
 
         >>> ModelVersion("./m", "/home/ann/models/good", "/home/ann/models/good").public_label
         'good'

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectRef:
-    """An object of a Kubernetes API, in the namespace of whoever speaks of it.
+    """An object of a Kubernetes API, in the namespace of the object that refers to it.
 
     Attributes:
         api_version: Such as `apps/v1`.
@@ -52,7 +52,7 @@ class Place:
     def is_at(self, other: Place) -> bool:
         """Whether two places are one namespace of one cluster, whatever runs there.
 
-        The namespace's UID tells: two clusters often have the same name in two kubeconfigs. Where
+        The namespace's UID decides: two clusters often have the same name in two kubeconfigs. Where
         one is not known, the address of the API does, or the name that its user gave it.
         """
         if self.uid and other.uid:

@@ -110,7 +110,7 @@ def ramp_from(document: Mapping[str, Any] | None) -> Ramp | None:
 
 
 def describe_ramp(ramp: Ramp | None) -> str:
-    """Write a ramp for people.
+    """Write a ramp for display.
 
     >>> describe_ramp(Ramp((5.0, 25.0, 100.0)))
     '5, 25, 100 % every 30m if not worse'

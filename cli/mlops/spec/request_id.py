@@ -1,4 +1,4 @@
-"""The request id: what a decision was, readable by whoever holds the deployment's key.
+"""The request id: what a decision was, readable with the deployment's key.
 
 An outcome may arrive weeks after its prediction, when the decision's row was shed under load or
 lost in a crash. The id therefore carries what credit needs, and a keyed tag that tells an id of
@@ -91,13 +91,13 @@ def read(key: bytes, text: str) -> RequestId:
     """Read a request id.
 
     Raises:
-        ForgedRequestIdError: It is not one of ours: wrong form, or a wrong tag.
+        ForgedRequestIdError: It is not one of this deployment: wrong form, or a wrong tag.
 
     >>> rid = mint(b"k" * 32, nonce=b"n" * 12, time_ms=5, revision=3, arm=1, propensity=0.5)
     >>> (len(rid), read(b"k" * 32, rid).revision)
     (48, 3)
     """
-    # The decoder would also take other characters for some of ours.
+    # The decoder would also accept other characters for some of the alphabet.
     raw = urlsafe_b64decode(text) if _FORM.fullmatch(text) else b""
     body, tag = raw[:_BODY_BYTES], raw[_BODY_BYTES:]
     ours = bool(raw) and body[0] == _VERSION
@@ -117,7 +117,7 @@ def read(key: bytes, text: str) -> RequestId:
 
 
 def fresh_nonce() -> bytes:
-    """Return the nonce of a request that is no retry: 4 bytes of time, 8 of chance.
+    """Return the nonce of a request that is not a retry: 4 bytes of time, 8 random ones.
 
     The journal's index of nonces is then written at its end. Where they come in no order, each
     batch touches all of a large index, and a decision takes three times as long to store.
@@ -130,11 +130,11 @@ def fresh_nonce() -> bytes:
     return seconds.to_bytes(4, "big") + chance
 
 
-# Bytes of chance that no nonce has yet. To ask the system for each costs a call and, as Python lets
-# other threads run meanwhile, often two changes of threads.
+# Random bytes that no nonce has used. Asking the system for each costs a call and, as Python lets
+# other threads run in the meantime, often two changes of threads.
 _chances: list[bytes] = []
 _AT_ONCE = 256
-# A copy of this process must not go on with the same.
+# A copy of this process must not continue with the same.
 os.register_at_fork(after_in_child=_chances.clear)
 
 

@@ -1,4 +1,4 @@
-"""What the command line hands to a server it starts, and what the server says of itself.
+"""What the command line hands to a server it starts, and the state that the server reports.
 
 Both are JSON files in `.mlops/run`. Neither holds a secret: keys and tokens are files of mode
 0600 that these records only name.
@@ -84,7 +84,7 @@ class Launch:
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
         runtimes: Folder of the runtimes that were chosen before; empty to choose at each start.
-        access: Who is let in, beside whoever sends the token.
+        access: Who is admitted, beside callers with the token.
         tls: Files for TLS, for HTTP and gRPC; None for none.
         sinks: Where its request log goes.
     """
@@ -151,7 +151,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class ServerState:
-    """What a server last said of itself.
+    """The state that a server last wrote.
 
     Attributes:
         launch: How it was started, with the port it really has and what it serves now.
@@ -198,7 +198,7 @@ def check_grpc() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a deployment's lock, as it stands in the lock file.
+    """Who holds a deployment's lock, as it is in the lock file.
 
     Attributes:
         pid: Its process.
@@ -223,7 +223,7 @@ def hold_lock(path: Path) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            # Somebody who only asks whether we live holds it for a moment.
+            # A process that only checks whether the server runs holds it for a moment.
             if attempt == _LOCK_TRIES - 1:
                 os.close(descriptor)
                 raise ConflictError(
@@ -236,7 +236,7 @@ def hold_lock(path: Path) -> int:
 
 
 def write_holder(path: Path, holder: Holder) -> None:
-    """Write into the lock file who holds it, over what stands there.
+    """Write into the lock file who holds it, over what is there.
 
     In place and of one size: the file is the lock, and a full disk has no space for a larger one.
     """
@@ -311,21 +311,21 @@ def read_launch(path: Path) -> Launch:
 
 
 def write_state(state: ServerState, path: Path) -> None:
-    """Write what a server says of itself, in one step, so that a reader never sees half.
+    """Write the state of a server atomically, so that a reader never sees half.
 
     Raises:
-        MlopsError: It cannot be written; what it said before stands.
+        MlopsError: It cannot be written; the earlier state is kept.
     """
     _write(path, state_to_dict(state))
 
 
 def state_to_dict(state: ServerState) -> dict[str, Any]:
-    """Write what a server says of itself as plain JSON data."""
+    """Write the state of a server as plain JSON data."""
     return {**asdict(state), "launch": _launch_to_dict(state.launch)}
 
 
 class OtherVersionError(InvalidInputError):
-    """What a server says of itself is in the words of another version of this program."""
+    """The state of a server is in the form of another version of mlops."""
 
 
 def read_state(path: Path) -> ServerState:

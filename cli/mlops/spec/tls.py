@@ -20,7 +20,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    # Nobody renegotiates, nor compresses.
+    # No renegotiation, no compression.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
     for path in (tls.cert, tls.key, *([tls.client_ca] if tls.client_ca else [])):

@@ -1,4 +1,4 @@
-"""Sticky units: what stands for a person or a device where its arm is drawn and in the journal."""
+"""Sticky units: what represents a user or a device where its arm is drawn and in the journal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def unit_hash(value: object, key: bytes, salt: bytes) -> bytes | None:
 
     Args:
         value: What names the unit: text, a number, whatever a field may hold.
-        key: The deployment's key, so that nobody outside can choose units that fall on one arm.
+        key: The deployment's key, so that a client cannot choose units that fall on one arm.
         salt: Of the experiment.
     """
     if value is None or value == "":

@@ -1,8 +1,8 @@
 """What is known of a wire protocol from the side of its clients: its names, paths and health.
 
 One record for a protocol; REFs of endpoints, `--protocol`, recognising a URL and asking for health
-all read it. A protocol has the name that its door has (`mlops.protocols.CODECS`), and a short one
-that stands in REFs, which the ledger keeps.
+all read it. A protocol has the name of its codec (`mlops.protocols.CODECS`), and a short one
+that is in REFs, which the ledger keeps.
 """
 
 from __future__ import annotations
