@@ -1,4 +1,4 @@
-"""P(best) and expected loss: numbers people ask for, and no stopping rule.
+"""P(best) and expected loss: numbers users ask for, and not a stopping rule.
 
 Stopping when P(best) first exceeds 95 % declares a winner in 46 % of A/A tests looked at 30 times
 (4,000 runs of 200 users per arm and look at 10 % conversion). Read these beside the verdict, do not
@@ -41,7 +41,7 @@ MIN_EFFECTIVE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What is believed about each arm; arrays of shape (k,).
+    """The posterior of each arm; arrays of shape (k,).
 
     Attributes:
         mean: Posterior mean of the arm's true mean, in units of reward.
@@ -140,8 +140,8 @@ def _normal(
     pooled = (within + between) / max(total - 1, 1.0)
     # Rewards that never varied: a spread too small to matter, in their own units.
     pooled = pooled or (1e-9 * max(abs(pooled_mean), 1.0)) ** 2
-    # An arm of one outcome, or of equal outcomes, knows no variance of its own.
-    # A small arm has not met its rare outcomes; a large one lends what it knows of them.
+    # An arm of one outcome, or of equal outcomes, has no variance of its own.
+    # A small arm has not seen its rare outcomes; a large one supplies an estimate.
     small = n < n.max() / 2
     own = np.where(n > 1, np.where(small, np.maximum(variance, pooled), variance), pooled)
     own = np.where(own > 0, own, pooled)

@@ -1,4 +1,4 @@
-"""When a normal approximation may be believed: the rule that opens a confidence sequence.
+"""When a normal approximation may be used: the rule that opens a confidence sequence.
 
 Symbols, over the outcomes so far that the estimate rests on:
     d   what an outcome adds to the variance of the estimate, squared residual times leverage

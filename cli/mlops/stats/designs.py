@@ -45,7 +45,7 @@ class Basis:
         answered: l, in (0, 1].
         binary: Whether a reward is 0 or 1.
         reward_range: Range of the reward; None if it has none.
-        visits: m, at least 1; None where units are not known. Told only, where `kind` is "units".
+        visits: m, at least 1; None where units are not known. Used only if `kind` is "units".
         unit_correlation: c, in [0, 1].
         pair_correlation: r, in [0, 1); None where arms cannot be asked about the same rows.
     """

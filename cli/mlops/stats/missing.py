@@ -13,14 +13,14 @@ do. The idea of betting on two groups' rates is that of Turner, Ly, Grunwald (ar
 known draw replaces their unknown common rate. Ever an alarm without cause: at most alpha.
 
 Pass only requests whose window has closed: an arm that answers late looks like one that does not,
-and while answers still come the counts of silent ones are no martingale. Where arms are not drawn
+and while answers still come the counts of missing ones form no martingale. Where arms are not drawn
 by w at all this alarms as well; `sample_ratio` says which it is.
 
 The bounds. Means of those who answer compare all requests only if the silent ones are like them.
     Manski (AER 80, 1990): silent rewards anywhere in [lo, hi].
-    Lee (RES 76, 2009): answers of the arm that gets more of them are trimmed at the top, or the
-        bottom, until the rates agree; bounds for those who answer in either arm. Assumes that the
-        arm moves everybody's answering in one direction, and a randomised draw.
+    Lee (RES 76, 2009): responses of the arm that gets more of them are trimmed at the top, or the
+        bottom, until the rates agree; bounds for those who respond in either arm. Assumes that the
+        arm moves every unit's response in one direction, and a randomised draw.
     Robust interval: the verdict's interval, moved outwards by what Lee's bounds leave open. The
         test takes some dozen silent requests to speak, an effect made by them may need fewer:
         a verdict stands only if it stands so.

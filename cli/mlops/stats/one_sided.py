@@ -15,11 +15,11 @@ Symbols:
 
 Every factor has a mean of at most 1 under its null, whatever the weights and the rate of losses do
 from unit to unit, so E is a non-negative supermartingale and ever exceeds 1/alpha with probability
-at most alpha (Ville). There is no burn-in, no asymptotics and nothing to be told of the variance:
+at most alpha (Ville). There is no burn-in, no asymptotics and nothing to be known of the variance:
 testing by betting (Waudby-Smith, Ramdas, arXiv 2010.09686) on importance-weighted scores (Waudby-
 Smith et al., arXiv 2210.10768). With d = 0 only losses move E, and b makes the factors those of the
 Bernoulli test of Lindon and Malek (arXiv 2011.03567; Lindon and Kallus, arXiv 2410.09282): given
-that somebody lost, is it the canary's more often than p_c says? A unit's stratum is that of its
+that a unit lost, is it the canary's more often than p_c says? A unit's stratum is that of its
 draw; strata are never pooled.
 
 E does not depend on the order of units, so that counts are enough.
@@ -160,7 +160,7 @@ def _log_factors(losses: Losses, side: Side, margin: float) -> Floats:
 def thresholds(values: Floats, is_baseline: NDArray[np.bool_], quantile: float) -> Floats:
     """The baseline's quantile before each unit came, (n,); NaN before it has had some.
 
-    Settled anew whenever the baseline has had a third more units, from the latest of them: known
+    Settled again whenever the baseline has had a third more units, from the latest of them: known
     before the units that are compared with it, whatever comes.
 
     Args:

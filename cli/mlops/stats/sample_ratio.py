@@ -1,15 +1,15 @@
-"""Does traffic arrive in the promised ratio? Watched continuously, and across changes of weights.
+"""Does traffic arrive in the declared ratio? Watched continuously, and across changes of weights.
 
 Symbols:
     x      counts per arm, (k,)
-    w      promised probabilities per arm, (k,)
+    w      declared probabilities per arm, (k,)
     c      concentration of a Dirichlet(c w) prior on the real probabilities
     E      e-value: likelihood of x under the prior mixture, over that under w
 
     log E = log G(c) - log G(c + n) + sum log G(c w + x) - log G(c w) - sum x log w
 
 Lindon, Malek, "Anytime-Valid Inference For Multinomial Count Data", arXiv 2011.03567. Under the
-promised weights E is a martingale of mean 1, so it ever exceeds 1/alpha with probability at most
+declared weights E is a martingale of mean 1, so it ever exceeds 1/alpha with probability at most
 alpha (Ville), and 1 / max E is an anytime-valid p-value.
 
 Strata: each stretch of constant weights (a revision) starts its own E from 1, and the product is
@@ -51,7 +51,7 @@ TILTS = tuple(sign * size for size in (0.03, 0.1, 0.3, 1.0) for sign in (-1, 1))
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """Evidence that arms do not get their promised share.
+    """Evidence that arms do not get their declared share.
 
     Attributes:
         p_value: Anytime-valid, in (0, 1].
@@ -80,7 +80,7 @@ def sample_ratio(counts: ArrayLike, weights: ArrayLike, *, alpha: float = ALPHA)
 
     Args:
         counts: Observations per stratum and arm, shape (s, k), or (k,) for one stratum.
-        weights: Promised probabilities, same shape, each row summing to 1.
+        weights: Declared probabilities, same shape, each row summing to 1.
         alpha: Probability of a false alarm, ever.
 
     Returns:
@@ -110,13 +110,13 @@ def sample_ratio_path(
     Args:
         arms: Chosen arm of each observation, shape (n,).
         strata: Row of `weights` live for each observation, shape (n,).
-        weights: Promised probabilities, shape (s, k).
+        weights: Declared probabilities, shape (s, k).
 
     Returns:
         Log E, shape (n,); inf once an arm of weight 0 was seen.
 
     Raises:
-        ValueError: If shapes differ or a row of weights is no distribution.
+        ValueError: If shapes differ or a row of weights is not a distribution.
     """
     shares = _checked(weights)
     if arms.shape != strata.shape or arms.ndim != 1:
@@ -145,11 +145,11 @@ def latched_sample_ratio(
         arms: Arm of each observation, shape (n,). For sticky units, of each that its revision met
             first: one that returns was not drawn again.
         strata: Row of `weights` live for each, shape (n,).
-        weights: Promised probabilities, shape (s, k).
+        weights: Declared probabilities, shape (s, k).
         alpha: Probability of a false alarm, ever.
 
     Raises:
-        ValueError: If shapes differ, or a row of weights is no distribution.
+        ValueError: If shapes differ, or a row of weights is not a distribution.
     """
     return latched_at(largest_evidence([(arms, strata)], weights), alpha=alpha)
 
@@ -207,7 +207,7 @@ def tilted_evidence(
         anytime-valid p-value.
 
     Raises:
-        ValueError: If shapes differ or a row is no distribution.
+        ValueError: If shapes differ or a row is not a distribution.
 
     >>> arms = np.tile([0, 1, 1], 400)
     >>> bool(tilted_evidence(arms, np.full((1200, 2), 0.5))[-1] > np.log(100))

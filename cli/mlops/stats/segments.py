@@ -1,6 +1,6 @@
-"""Which segments stand out, of many: listed, never a verdict.
+"""Which of many segments differ: listed, never a verdict.
 
-Whoever looks at twenty segments finds one that differs. The e-BH procedure (Wang, Ramdas, JRSS B
+Of twenty segments one differs by chance. The e-BH procedure (Wang, Ramdas, JRSS B
 84, 2022) lists segments so that among those listed at most a share q has no effect on average,
 however the segments depend on each other, at any look:
 

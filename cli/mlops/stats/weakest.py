@@ -1,4 +1,4 @@
-"""What would turn a verdict: the smallest single reward that nobody has seen yet.
+"""What would turn a verdict: the smallest single reward not seen yet.
 
 Symbols as in `scores` and `boundary`, and:
     m       further requests, at the present rate of evidence

@@ -2,7 +2,7 @@
 
 Symbols:
     lower, upper   bounds of the candidate's mean minus the baseline's
-    worth          the smallest difference anybody would act on, in units of reward, positive
+    worth          the smallest difference worth acting on, in units of reward, positive
 
 All conclusions come from one interval that holds at every look with probability 1 - alpha, so they
 cost nothing and may be drawn at any look, together: "better", "worse", "equal" (inside the margins,
