@@ -2,7 +2,7 @@
 
 The one reader of the package: `mlops predict`, `feedback` and `models compare`, the reference
 profile of a training and the server's CSV and Parquet all read with it, so that a file means the
-same everywhere. pandas types a column by what stands in it; a model's signature knows better: the
+same everywhere. pandas types a column by what is in it; a model's signature knows better: the
 zip code `01067` of a `string` column is text, `1` and `1.0` of a `long` column are one whole
 number.
 
@@ -12,9 +12,9 @@ number.
 - `frames.read_frame(path, signature)`: the same as a pandas data frame, for large files.
 - `fit.check(signature, columns)`: the first cell that does not fit, by column, row and value.
 - `signature.read_signature(mlmodel)`: the signature in an `MLmodel` file. A running deployment
-  tells its signature in `GET /v2/models/NAME`, under `parameters.mlflow_signature`;
-  `signature.signature_of(document)` reads that, and gives an empty signature for servers that
-  are not ours. V2's own datatypes would not do: they know no dates, and no nested types.
+  reports its signature in `GET /v2/models/NAME`, under `parameters.mlflow_signature`;
+  `signature.signature_of(document)` reads that, and gives an empty signature for servers
+  other than mlops. V2's own datatypes would not do: they know no dates, and no nested types.
 
 Without a signature, columns are typed by their cells as `pandas.read_csv` types them. Texts that
 pandas takes for missing values (`NA`, `null`, an empty cell) are null in columns of every type, as

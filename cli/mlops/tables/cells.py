@@ -71,7 +71,7 @@ def inferred(cells: Sequence[str]) -> list[Any]:
 
 
 def _is_number(cell: str) -> bool:
-    # What is beyond a double is no number but a long code.
+    # What is beyond a double is not a number but a long code.
     return bool(_NUMBER.fullmatch(cell)) and math.isfinite(float(cell))
 
 

@@ -17,7 +17,7 @@ def read_json(text: str, signature: Signature | None = None) -> Table:
     """Read rows from JSON text.
 
     Raises:
-        InvalidInputError: It is no JSON, or no rows.
+        InvalidInputError: It is not JSON, or no rows.
     """
     try:
         return table_of(json.loads(text), signature)
@@ -39,7 +39,7 @@ def table_of(document: object, signature: Signature | None = None) -> Table:
     """Take rows out of a parsed document.
 
     Raises:
-        InvalidInputError: They are no rows, or of different sizes.
+        InvalidInputError: They are not rows, or of different sizes.
     """
     if isinstance(document, dict):
         forms = [form for form in _FORMS if form in document]

@@ -1,7 +1,7 @@
 """Which cells a column of a model's signature takes.
 
-MLflow casts: a number written as text is a number, and true is 1. So do we, where the cast loses
-nothing. Where MLflow's server would change a value without a word (1.5 to 1 in a column of whole
+MLflow casts: a number written as text is a number, and true is 1. So does mlops, if the cast loses
+nothing. Where MLflow's server would change a value silently (1.5 to 1 in a column of whole
 numbers, "no" to true in one of booleans, an integer of 40 bits to its lower 32, 20240101 to a
 nanosecond of 1970), the cell is refused here.
 
@@ -54,7 +54,7 @@ class Misfit:
     Attributes:
         column: Name of the column.
         row: Its row, from 0.
-        value: What stands there.
+        value: What is there.
         expected: What the column takes, for a message.
     """
 
@@ -69,7 +69,7 @@ class Misfit:
 
     @property
     def shown(self) -> str:
-        """What stands there, for a message."""
+        """What is there, for a message."""
         return "null" if self.value is None else f"`{str(self.value)[:80]}`"
 
 

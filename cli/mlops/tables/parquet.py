@@ -27,7 +27,7 @@ def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
         max_cells: Most cells that are read.
 
     Raises:
-        InvalidInputError: It is no Parquet file, or too large.
+        InvalidInputError: It is not a Parquet file, or too large.
     """
     import pyarrow as pa
     from pyarrow import parquet

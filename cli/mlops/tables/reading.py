@@ -40,7 +40,7 @@ def read_path(path: Path, signature: Signature | None = None) -> Table:
     """Read a file.
 
     Raises:
-        InvalidInputError: It cannot be read, is too large, or is no table; the message does not
+        InvalidInputError: It cannot be read, is too large, or is not a table; the message does not
             name the file.
     """
     data = file_bytes(path)
@@ -93,7 +93,7 @@ def file_bytes(path: Path) -> bytes:
 
 
 def unpacked(data: bytes) -> bytes:
-    """Undo the packing that the first bytes tell of, up to `MAX_BYTES`.
+    """Undo the compression that the first bytes indicate, up to `MAX_BYTES`.
 
     Raises:
         InvalidInputError: They are not packed as they say, or too large.
@@ -121,7 +121,7 @@ def _opened(packing: str, data: bytes) -> io.BufferedIOBase:
         return bz2.BZ2File(source)
     if packing == "xz":
         return lzma.LZMAFile(source)
-    # MLflow brings pyarrow, which knows zstandard; Python does not before 3.14.
+    # MLflow installs pyarrow, which knows zstandard; Python does not before 3.14.
     import pyarrow as pa
 
     stream: io.BufferedIOBase = pa.CompressedInputStream(source, "zstd")
