@@ -36,7 +36,7 @@ _logger = logging.getLogger("mlflow.projects")
 
 
 class EndedRun(SubmittedRun):  # type: ignore[misc] # MLflow ships no types
-    """A run that ended well before anybody could wait for it.
+    """A run that succeeded before MLflow could wait for it.
 
     Args:
         run_id: The run.

@@ -21,7 +21,7 @@ def local_copy(uri: str) -> Iterator[Path]:
     """Give the folder of a project; one from git or a zip is fetched and removed afterwards.
 
     Args:
-        uri: A folder, or what `mlflow run` takes: a git URI, a zip, with `#subfolder` at will.
+        uri: A folder, or what `mlflow run` takes: a git URI, a zip, with an optional `#subfolder`.
 
     Raises:
         NotFoundError: There is no such folder.

@@ -1,6 +1,6 @@
 """`mlops train --backend databricks`: MLflow's own backend for a Databricks workspace.
 
-MLflow uploads the project, starts a cluster and waits; we check beforehand what it would only
+MLflow uploads the project, starts a cluster and waits; mlops checks beforehand what it would only
 complain about half-way, and register the model afterwards. Never tried against a real workspace.
 """
 
@@ -114,7 +114,7 @@ def read_cluster(config: str) -> dict[str, Any]:
     Raises:
         UsageError: There is none.
         NotFoundError: The file is not there.
-        InvalidInputError: It is no JSON object, or names a cluster that runs already.
+        InvalidInputError: It is not a JSON object, or names a cluster that runs already.
     """
     if not config:
         raise UsageError(

@@ -206,7 +206,7 @@ class _Reader:
 
 
 def words_of(parameter: Parameter) -> str:
-    """Say what a parameter accepts, for people who look at a project."""
+    """Say what a parameter accepts, for readers of a project."""
     return expectation(parameter) or ("text" if parameter.type == "string" else parameter.type)
 
 

@@ -1,6 +1,6 @@
 """What a project's environment file wants, against what is installed here.
 
-With the environment manager `local` nothing is installed, so the difference is told instead. The
+With the environment manager `local` nothing is installed, so differences are noted instead. The
 file is python_env.yaml or conda.yaml; only names and version conditions are compared, as in PEP 440
 and PEP 508.
 """
@@ -48,7 +48,7 @@ def differences(environment_file: Path | None) -> tuple[Difference, ...]:
     """Compare an environment file with this interpreter, the worst first.
 
     Raises:
-        InvalidInputError: The file is not YAML, or names a package in a way nobody understands.
+        InvalidInputError: The file is not YAML, or has a requirement that cannot be parsed.
     """
     if environment_file is None:
         return ()

@@ -24,7 +24,7 @@ from mlops.plugins import Plugins
 from mlops.training.project import Project
 
 #: Makes the environment of a project from the file that says what it needs. Is given the file, the
-#: folder of the project's state, and what is told when making it takes a while.
+#: folder of the project's state, and a function for notes when making it takes a while.
 Manager: TypeAlias = Callable[[Path, Path, Callable[[str], None]], "Environment"]
 #: What `--env-manager` takes, beside `auto`.
 MANAGERS: Plugins[Manager] = Plugins(
@@ -69,8 +69,8 @@ class Environment:
         python: Its interpreter; for `conda` the one of this command.
         mlflow: The version of MLflow in it, with `-skinny` where only that is installed, which
             opens no database; empty for `conda`, where it is not known.
-        mlflow_manager: What MLflow's own runner has to be told, if it is used.
-        not_ours: Why only MLflow's own runner can use it; empty if ours can.
+        mlflow_manager: The value for MLflow's own runner, if it is used.
+        not_ours: Why only MLflow's own runner can use it; empty if the warm one can.
     """
 
     manager: str
@@ -116,7 +116,7 @@ def choose_environment(
         name: One of `MANAGERS`, or `auto`.
         project: Names the environment that it wants.
         home: Folder of the project's state.
-        note: Told when making it takes a while, and which Python is taken for one that is not here.
+        note: Called when making it takes a while, and if another Python is used than asked for.
 
     Raises:
         InvalidInputError: There is no such Python here, or no MLflow among the packages.

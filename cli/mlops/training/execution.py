@@ -76,7 +76,7 @@ def execute(job: Job, settings: TrainSettings, progress: Progress) -> Done:
 
     Raises:
         MlopsError: The script failed or was killed.
-        KeyboardInterrupt: We were asked to stop; the run is KILLED and no process is left.
+        KeyboardInterrupt: A signal asked to stop; the run is KILLED and no process is left.
     """
     tail: deque[str] = deque(maxlen=_LAST_LINES)
 
@@ -116,7 +116,7 @@ def execute(job: Job, settings: TrainSettings, progress: Progress) -> Done:
 def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress) -> str:
     """Give every model of a run its reference profile; return why not if there is none.
 
-    A person is told, once, where a table is named and cannot be used. Who names none may not want a
+    The user is told, once, if a table is named and cannot be used. A run without one may not need a
     profile: `mlops lineage` says how to have one.
     """
     from mlops.training.provenance.reference import NO_COLUMNS, NO_TABLE, PURPOSE, describe

@@ -133,7 +133,7 @@ def validate_project(uri: str) -> Validation:
 def missing_scripts(project: Project, faults: Sequence[Fault]) -> list[Fault]:
     """Name the scripts that commands start and that are not there, where a command is plain.
 
-    Only validation asks: other entry points of the project run all the same.
+    Only validation asks: other entry points of the project run anyway.
 
     Args:
         project: The project.

@@ -1,7 +1,7 @@
 """Where a CI job installs this program from: where it was installed from here.
 
-Whoever cloned the repository has it from a folder, whoever was given a wheel from a file, and only
-who has it from a package index can write `mlops-loop==VERSION`. pip notes which in
+After a clone of the repository that is a folder, with a wheel it is a file, and only
+from a package index it is `mlops-loop==VERSION`. pip notes which in
 `direct_url.json` (PEP 610).
 """
 

@@ -13,7 +13,7 @@ from mlops.training.warm.script import hangup
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Raise KeyboardInterrupt for the first signal that asks us to stop, and ignore the others.
+    """Raise KeyboardInterrupt for the first signal that asks to stop, and ignore the others.
 
     So that what is cleaned up then is cleaned up to its end. Under `nohup` a closed terminal stops
     nothing. Outside the main thread, where Python cannot handle signals, this does nothing.

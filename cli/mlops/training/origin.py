@@ -100,7 +100,7 @@ def code_of(folder: Path, origin: Origin | None, progress: Progress) -> Iterator
     """Give a folder with the code of an earlier run.
 
     The folder itself if its files are those of the run's commit; else a checkout of that commit,
-    which is removed afterwards. What differs is told. Files that git does not track are not in a
+    which is removed afterwards. Differences are noted. Files that git does not track are not in a
     checkout.
 
     Raises:

@@ -1,6 +1,6 @@
 """The types of parameters: what each accepts, in words and as a check.
 
-MLflow knows `string`, `float`, `path` and `uri`; `int`, `bool`, `choice` and `list` are ours.
+MLflow knows `string`, `float`, `path` and `uri`; `int`, `bool`, `choice` and `list` are added here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 
 from mlops.errors import did_you_mean, one_of
 
-#: How the items of a list stand in the command: `64,32`, `64 32`, or the option once per item.
+#: How the items of a list are put in the command: `64,32`, `64 32`, or the option once per item.
 ListStyle = Literal["joined", "words", "repeated"]
 
 #: Types that `mlops.toml` may name.
@@ -39,14 +39,14 @@ class Parameter:
 
     Attributes:
         name: Its name.
-        type: One of `KINDS`, or another word, which MLflow and we leave unchecked.
+        type: One of `KINDS`, or another word, which MLflow and mlops leave unchecked.
         default: Its value if none is given; None makes it required, unless it is optional.
         optional: Whether it may have no value at all; its option is then left out of the command.
         minimum: Least value of a number, or of each item of a list.
         maximum: Greatest value of a number, or of each item of a list.
         choices: All values of a choice.
         items: Type of a list's items.
-        style: How a list stands in the command.
+        style: How a list is written in the command.
         flag: What a bool puts into the command: `--fast`, `--fast/--no-fast`, empty for an option
             of the parameter's own name, None for the text `true` or `false`.
     """

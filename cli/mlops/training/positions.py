@@ -1,4 +1,4 @@
-"""YAML and TOML files that know in which line a key stands."""
+"""YAML and TOML files that know the line of each key."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Fault:
         file: Where.
         line: In which line, from 1; 0 if it is not known.
         message: What is wrong, with the offending value.
-        expected: What may stand there; may be empty.
+        expected: What is allowed there; may be empty.
         hint: A sentence that offers the closest known name; may be empty.
         severity: A warning is something that runs, though hardly as it is meant.
     """
@@ -53,13 +53,13 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class LocatedFile:
-    """A file's content, and where it stands.
+    """A file's content, with positions.
 
     Attributes:
         file: The file.
         content: What a parser made of it.
         lines: Path of keys to line.
-        repeated: Keys that stand there twice, as YAML lets the last one win without a word.
+        repeated: Keys that are there twice, as YAML lets the last one win silently.
     """
 
     file: Path
@@ -83,7 +83,7 @@ class LocatedFile:
         return Fault(self.file, self.line(*keys), message, "", hint or "", "warning")
 
     def unknown(self, what: str, known: Iterable[str], *keys: str) -> Fault:
-        """Return an error about a key that nobody knows."""
+        """Return an error about an unknown key."""
         known = list(known)
         return self.fault(
             f"unknown {what} `{keys[-1]}`",

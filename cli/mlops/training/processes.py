@@ -14,7 +14,7 @@ STARTED_TAG = "mlops.process_started"
 
 
 def owner_tags() -> dict[str, str]:
-    """Return the tags that let a later command tell whether this process is still alive."""
+    """Return the tags by which a later command finds whether this process is still alive."""
     pid = os.getpid()
     return {
         PID_TAG: str(pid),
@@ -26,7 +26,7 @@ def owner_tags() -> dict[str, str]:
 def owner_is_gone(tags: dict[str, str]) -> bool:
     """Whether the process that owns a run is dead.
 
-    A process of another machine is left alone, and so is a run that none of ours owns. A number
+    A process of another machine is left alone, and so is a run that no mlops process owns. A number
     that was given to another process since is told apart by its start time.
     """
     if tags.get(HOST_TAG) != socket.gethostname() or not tags.get(PID_TAG, "").isdigit():

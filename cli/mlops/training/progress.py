@@ -1,4 +1,4 @@
-"""What a long command tells while it works."""
+"""What a long command shows while it works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Tells nobody."""
+    """Shows nothing."""
 
     def phase(self, text: str) -> None:
         """Ignore it."""

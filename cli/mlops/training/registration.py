@@ -69,7 +69,7 @@ class Registration:
         model: Which of the run's models; empty means the only one.
         alias: Alias to put on the new version; empty means none.
         needed: Whether it is an error if the run logged none.
-        project: The model whose aliases stand alone.
+        project: The model whose aliases need no name before them.
     """
 
     name: str
@@ -187,7 +187,7 @@ def next_commands(
         numbers: All versions of that model.
         aliases: The model's aliases and the versions they name.
         given: The alias that was asked for, empty if none was.
-        project: The model whose aliases stand alone.
+        project: The model whose aliases need no name before them.
 
     >>> model = ModelVersion("wine/2", "wine/2", "", "wine", 2)
     >>> next_commands(model, [2, 1], {"a": 1, "b": 2}, "b", "wine")
@@ -203,7 +203,7 @@ def next_commands(
         return short if alias else f"{model.name}/{number}"
 
     ours = called(model.version, given)
-    # Somebody else may have registered a newer one meanwhile.
+    # Another process may have registered a newer one in the meantime.
     before = max((number for number in numbers if number < model.version), default=0)
     if not before:
         return (f"mlops deploy --model {ours}",)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Fate = Literal["FINISHED", "FAILED", "KILLED"]
 
-# A script that ends by one of these was stopped by somebody; SIGSEGV and its like are failures.
+# A script that ends by one of these was stopped on purpose; SIGSEGV and the like are failures.
 _KILLING = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 _ENDED = ("FINISHED", "FAILED", "KILLED")
 #: Run tag with the parameters that the entry point was given, as JSON; a script may log others.
@@ -40,7 +40,7 @@ def fate_of(code: int) -> Fate:
 
 
 class OwnedRun:
-    """A run that gets the status it deserves, whatever happens meanwhile; a context manager.
+    """A run that gets the right status, whatever happens in the meantime; a context manager.
 
     Args:
         client: Where to create it.
@@ -49,13 +49,13 @@ class OwnedRun:
         tags: Its first tags.
         values: Its parameters. They are logged last, and only those the script has not logged:
             MLflow refuses a second value, so a script that logs `1.0` for `-P alpha=1` would fail
-            if we had logged `1` before.
+            if `1` had been logged before.
 
     Attributes:
         run_id: Its id once it exists.
         fate: What shall become of it; KILLED unless it is known to have ended otherwise.
-        status: What did become of it. A script that marked its run FAILED and left with 0 is
-            believed; one that marked it FINISHED and then failed is not.
+        status: How it ended. A script that marked its run FAILED and left with 0 is
+            trusted; one that marked it FINISHED and then failed is not.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ def read_tags(words: Sequence[str]) -> dict[str, str]:
     """Return the tags that a command line gives to its runs.
 
     Raises:
-        UsageError: A word is not name=value, or the name is MLflow's or ours.
+        UsageError: A word is not name=value, or the name is MLflow's or mlops's.
     """
     tags = {}
     for word in words:
@@ -121,10 +121,10 @@ def read_tags(words: Sequence[str]) -> dict[str, str]:
 
 
 def run_tags(source: str, entry_point: str, env_manager: str = "local") -> dict[str, str]:
-    """Return the tags that MLflow's own runner sets, and those that name us.
+    """Return the tags that MLflow's own runner sets, and those of mlops.
 
     Args:
-        source: The project as the person wrote it, if it is remote; else its folder.
+        source: The project as the user wrote it, if it is remote; else its folder.
         entry_point: What will be run.
         env_manager: What makes its environment.
     """

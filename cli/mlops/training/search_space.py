@@ -51,7 +51,7 @@ class Axis:
 
 
 def axis_of(parameter: Parameter, text: str) -> Axis | None:
-    """Return the axis that the value of a `-P` stands for, None if it is a single value.
+    """Return the axis that the value of a `-P` describes, None if it is a single value.
 
     Args:
         parameter: Its declaration; only numbers, bools and choices have several values.
@@ -104,7 +104,7 @@ def combinations(axes: Sequence[Axis]) -> list[dict[str, str]]:
 
 
 def grid_faults(axes: Mapping[str, Axis]) -> list[str]:
-    """Say why some axes are no grid."""
+    """Say why some axes are not a grid."""
     faults = [
         f"`{name}={axis}` needs a count in a grid, for example `{name}={axis}:5`; "
         "`--sweep random` and `--sweep tpe` go without"

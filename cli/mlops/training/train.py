@@ -129,7 +129,7 @@ class TrainResult:
 def train(
     request: TrainRequest, settings: TrainSettings, progress: Progress | None = None
 ) -> TrainResult:
-    """Run a project once: `train_or_sweep` for a request that is no sweep.
+    """Run a project once: `train_or_sweep` for a request that is not a sweep.
 
     Raises:
         UsageError: It is a sweep.

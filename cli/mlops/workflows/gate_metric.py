@@ -34,7 +34,7 @@ def gate_limit(
         metric: What a person named; empty to take that of the reward in the project file, else the
             only usual metric that the newest model's run logged.
         better: Which way it is better; None where that is known.
-        ask: Asks a person; None where there is nobody to be asked.
+        ask: Asks the user; None if not interactive.
 
     Raises:
         UsageError: Nothing says which metric, or which way it is better.
@@ -71,7 +71,7 @@ def _of_settings(settings: Settings | None) -> str:
 
 
 def _logged(settings: Settings) -> tuple[str, ...]:
-    """Return the metrics of the run of the newest model; none where nobody can say."""
+    """Return the metrics of the run of the newest model; none if they are not known."""
     if nothing_yet(settings):
         return ()
     try:

@@ -44,7 +44,7 @@ class InitRequest:
         metric: The metric by which its candidates are judged; empty to find or ask.
         better: Which way that is better; None where it is known.
         source: What the workflow installs mlops from; empty to see where it was installed from.
-        ask: Asks a person what nothing says; None where there is nobody.
+        ask: Asks the user what is not known; None if not interactive.
     """
 
     folder: Path = Path()

@@ -1,4 +1,4 @@
-"""Runs that a script starts with `mlflow.projects.run`: they get the environment manager of ours.
+"""Runs that a script starts with `mlflow.projects.run`: they get the environment manager set here.
 
 Unless told, MLflow makes an environment for each of them from scratch, whatever the run around them
 was told (https://github.com/mlflow/mlflow/issues/11849). `MLOPS_TRAINING_ENV_MANAGER` in a script's

@@ -59,7 +59,7 @@ def _change(module: Any, manager: str) -> None:
         self: Any, uri: Any, entry: Any, params: Any, version: Any, config: Any, *rest: Any
     ) -> Any:
         if config.get("ENV_MANAGER") is None:
-            # This very project's environment is the one that we are in.
+            # The environment of this project is the current one.
             chosen = "local" if os.path.realpath(str(uri)) == own else manager
             config = dict(config, ENV_MANAGER=chosen)
         return run(self, uri, entry, params, version, config, *rest)
@@ -68,7 +68,7 @@ def _change(module: Any, manager: str) -> None:
 
 
 def _stand_aside() -> None:
-    """Leave `sys.path`, and let the `sitecustomize` run that we stood before."""
+    """Leave `sys.path`, and run the `sitecustomize` that this one shadowed."""
     folder = os.path.dirname(os.path.abspath(__file__))
     sys.path[:] = [place for place in sys.path if os.path.abspath(place or ".") != folder]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", sys.path)

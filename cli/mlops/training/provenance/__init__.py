@@ -1,6 +1,6 @@
 """Where a run comes from: code, data, command, environment, and what its model was trained on.
 
-Three calls, whoever runs the project and however often:
+Three calls, however the project is run and however often:
 
     collect    once, before anything runs: refuses dirty code if asked to
     keep       for each run, as soon as it exists

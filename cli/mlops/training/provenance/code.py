@@ -180,7 +180,7 @@ def _diff(folder: Path) -> bytes:
         env=_environment(),
     ) as git:
         assert git.stdout is not None
-        # One byte more tells that there is more; git ends when the pipe is closed.
+        # One more byte shows that there is more; git ends when the pipe is closed.
         return git.stdout.read(MAX_DIFF + 1)
 
 
@@ -206,7 +206,7 @@ def _words(folder: Path, *words: str) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    # A git hook that calls us names its own repository and index in the environment.
+    # A git hook that calls mlops names its own repository and index in the environment.
     foreign = {name for name in os.environ if name.startswith("GIT_")}
     kept = {name: value for name, value in os.environ.items() if name not in foreign}
     return kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}

@@ -1,6 +1,6 @@
 """The reference profile of what a model was trained on, found among the data its run names.
 
-A training script is any script, so nobody hands us its table. In this order we take
+A training script is any script, so its table is not passed on. In this order are taken
 
 1. a data set that the script logged with `mlflow.log_input` and whose source is a file of this
    machine, for example `mlflow.data.from_pandas(table, source="data/train.csv")`;

@@ -1,6 +1,6 @@
 """What a runner is: it executes many trials of one project, some at a time.
 
-A runner knows processes and files. It does not know MLflow's store: whoever calls it has created
+A runner knows processes and files. It does not know MLflow's store: its caller has created
 each run, and gives it its final status from the outcome (`mlops.training.runs`).
 """
 
@@ -121,12 +121,12 @@ class Runner(ABC):
         """Begin a trial and return at once; any number may be under way.
 
         Raises:
-            MlopsError: The runner itself cannot work, for example for want of an environment.
+            MlopsError: The runner itself cannot work, for example for lack of an environment.
         """
         self._running[trial.run_id] = Running(trial, self._begin(trial), time.monotonic())
 
     def wait(self, timeout_s: float | None = None) -> Outcome | None:
-        """Return the next trial that ends, passing on output meanwhile.
+        """Return the next trial that ends, passing on output in the meantime.
 
         Args:
             timeout_s: Return None if none has ended after so many seconds; None waits for ever.
@@ -150,7 +150,7 @@ class Runner(ABC):
     def cancel(self, run_id: str) -> None:
         """Have a trial ended, politely and then not; `wait` gives its outcome.
 
-        One that is not under way is none to cancel, and that is no error.
+        One that is not running is ignored.
         """
         if run_id in self._running:
             self._end(self._running[run_id], "cancelled")
@@ -211,4 +211,4 @@ class Runner(ABC):
 
 
 def _nobody(_run_id: str, _line: str) -> None:
-    """Nobody wants the output."""
+    """Drops the output."""

@@ -16,7 +16,7 @@ from mlops.training.project import EntryPoint
 MAX_BYTES = 512 << 20
 #: Folders of a parcel.
 PROJECT, INPUTS = "project", "inputs"
-# State, environments and histories are no part of what is run.
+# State, environments and histories are not part of what is run.
 _LEFT_OUT = frozenset(
     {".mlops", ".git", "mlruns", "mlflow.db", "__pycache__", ".venv", "venv", ".tox", ".nox"}
 )

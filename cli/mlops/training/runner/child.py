@@ -1,4 +1,4 @@
-"""A process of ours that executes one project with MLflow's runner."""
+"""A child process that executes one project with MLflow's runner."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Child:
         self._unnamed.unlink(missing_ok=True)
 
     def _signal(self, number: int) -> bool:
-        """Send a signal to the group; return whether anybody was there to get it."""
+        """Send a signal to the group; return whether a process was there to get it."""
         try:
             os.killpg(self._process.pid, number)
         except (ProcessLookupError, PermissionError):

@@ -1,4 +1,4 @@
-"""Reading an entry point's command: is it plain Python, so that a fork can stand in for it?"""
+"""Reading an entry point's command: is it plain Python, so that a fork can replace it?"""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _joined(text: str) -> str:
     if '"' in text:
         # Which quote is inside which would have to be known; the backslash is refused then.
         return text
-    # Every second piece stands between single quotes, where a shell leaves all as it is.
+    # Every second piece is between single quotes, where a shell leaves all as it is.
     return "'".join(
         piece if index % 2 else piece.replace("\\\n", "")
         for index, piece in enumerate(text.split("'"))

@@ -183,4 +183,4 @@ def _config(
 
 
 def _nobody(_text: str) -> None:
-    """Nobody wants to know."""
+    """Reports nothing."""

@@ -28,11 +28,11 @@ from mlops.training.runner.shared_store import check_shared
 if TYPE_CHECKING:
     from mlops.settings.needs import TrainSettings
 
-#: Times a trial is begun before a lost node is taken for the script's fault.
+#: Times a trial is begun before a lost node is blamed on the script.
 ATTEMPTS = 4
 _POLL_S = 0.2
 _FORGET_S = 10.0
-# What a script needs to find MLflow and its store; the rest of our environment is ours.
+# What a script needs to find MLflow and its store; the rest of the environment stays here.
 _SENT = ("MLFLOW_", "AWS_", "GOOGLE_", "AZURE_")
 
 
@@ -190,7 +190,7 @@ class RayRunner(Runner):
 
 
 def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - a module without types
-    # Ray takes SIGTERM for itself, and a command that is asked to stop would not tidy up.
+    # Ray handles SIGTERM itself, and a command that is asked to stop would not clean up.
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(

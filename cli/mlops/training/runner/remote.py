@@ -1,6 +1,6 @@
 """What a cluster's worker does: unpack a project, run its command, return what it wrote.
 
-The worker need not have us installed: this module is sent to it as it stands, so it imports nothing
+The worker need not have mlops installed: this module is sent to it as it is, so it imports nothing
 but the standard library.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 _GRACE_S = 3.0
 _MAX_OUTPUT = 16 << 20
 # Kills its group when its standard input ends, which it does when the worker dies: a script whose
-# node is given up must not go on writing to a run that another node has taken over.
+# node is given up must not continue writing to a run that another node has taken over.
 _GUARD = """
 import os, signal, subprocess, sys, threading
 def guard():

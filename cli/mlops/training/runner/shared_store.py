@@ -19,7 +19,7 @@ def check_shared(settings: StoreSettings, who: str) -> None:
 
     Args:
         settings: Name the store.
-        who: Subject of a sentence that goes on with "do not see our files".
+        who: Subject of a sentence that continues with "do not see files of this machine".
 
     Raises:
         InvalidInputError: Runs or artifacts are kept in files of this machine.

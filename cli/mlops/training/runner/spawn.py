@@ -21,7 +21,7 @@ from mlops.training.warm.script import hangup, open_streams
 
 
 class Process(Protocol):
-    """A process that we started."""
+    """A process that mlops started."""
 
     pid: int
 
@@ -102,7 +102,7 @@ def _is_our_program() -> bool:
 def _fork(ours: socket.socket, theirs: socket.socket, config: Config, output: int) -> Forked:
     quiet_environment()
     base_path = list(sys.path) if sys.flags.safe_path else sys.path[1:]
-    # Nearly all that is imported stays, so looking for garbage meanwhile is lost time.
+    # Nearly all that is imported stays, so collecting garbage now is lost time.
     gc.disable()
     with threads.single_threaded():
         import_mlflow(database=config.database)

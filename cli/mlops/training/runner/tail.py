@@ -10,7 +10,7 @@ class Tail:
     """Passes on what is written to a file.
 
     The output of a script goes to a file and not through a pipe, so that it is complete even if we
-    are killed, and so that a background process that keeps a pipe open cannot hold us up.
+    process are killed, and so that a background process that keeps a pipe open cannot block it.
 
     Args:
         path: The file, which exists.

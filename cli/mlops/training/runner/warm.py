@@ -77,7 +77,7 @@ class WarmRunner(Runner):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # The parent ends its runs when it no longer hears us.
+        # The parent ends its runs when this end is closed.
         self._lose_parent()
         for tail in self._tails.values():
             tail.close()

@@ -27,7 +27,7 @@ def main() -> None:
     order = json.loads(line)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.chdir(order["folder"])
-    # As `mlflow server` tells its workers.
+    # As `mlflow server` configures its workers.
     os.environ.update(
         _MLFLOW_SERVER_FILE_STORE=order["tracking"],
         _MLFLOW_SERVER_REGISTRY_STORE=order["registry"],
@@ -49,7 +49,7 @@ def _end_with_parent() -> None:
 
 
 class _Guard:
-    """Lets nobody in but who has the token: other people have accounts on this machine too.
+    """Refuses requests without the token: other users have accounts on this machine too.
 
     Args:
         app: MLflow's application.

@@ -50,7 +50,7 @@ def reach_store(
         return
     theirs = f"MLflow {environment.mlflow}" if environment.mlflow else "another MLflow"
     note(f"the environment has {theirs}, the store is of {ours}: the run logs over HTTP")
-    # Its tables are made before anybody opens it for the second time.
+    # Its tables are made before another process opens it.
     open_registry(settings)
     with socket.create_server((_LOOPBACK, 0), backlog=128) as listening:
         port = listening.getsockname()[1]
@@ -85,11 +85,11 @@ def _start(
 ) -> subprocess.Popen[str]:
     """Start the server on a socket that takes connections already, and keeps them until it is up.
 
-    Addresses and the token go by a pipe, as a command line can be read by everybody.
+    Addresses and the token go through a pipe, as every user can read a command line.
     """
     with log.open("ab") as output:
         process = subprocess.Popen(
-            # What MLflow's server has to say of deprecations concerns nobody here.
+            # Deprecation warnings of MLflow's server are of no use to users.
             [sys.executable, "-P", "-W", "ignore", "-c", _START, str(PACKAGES)],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -115,7 +115,7 @@ def _start(
 
 def _end(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
-    # It ends when the pipe does, so also when we are killed.
+    # It ends when the pipe is closed, so also when mlops is killed.
     process.stdin.close()
     try:
         process.wait(_LAST_WAIT_S)

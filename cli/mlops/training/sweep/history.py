@@ -1,6 +1,6 @@
 """A sweep in MLflow: one parent run, and one child run per trial.
 
-Everything that is needed to go on lies there: the spec as `sweep.json` of the parent, number and
+Everything that is needed to continue is there: the spec as `sweep.json` of the parent, number and
 point as tags of each child, metrics and status as MLflow has them.
 """
 
@@ -75,7 +75,7 @@ def find_sweep(client: MlflowClient, experiment: str, wanted: str) -> Run:
 
     Raises:
         NotFoundError: There is none.
-        InvalidInputError: The run is no sweep.
+        InvalidInputError: The run is not a sweep.
     """
     if wanted == "last":
         found = client.search_runs(

@@ -78,7 +78,7 @@ def begin_parent(
     spec: SweepSpec,
     tags: Mapping[str, str],
 ) -> Parent:
-    """Create the parent run of a new sweep, with all that is needed to go on with it."""
+    """Create the parent run of a new sweep, with all that is needed to continue with it."""
     with mlflow_errors(settings):
         name = f"{spec.sampler} sweep: {', '.join(spec.axes)}"
         run = client.create_run(

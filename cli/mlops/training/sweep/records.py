@@ -1,4 +1,4 @@
-"""What a sweep is, what its trials are, and how it stands."""
+"""What a sweep is, what its trials are, and its state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mlops.training.search_space import Axis
 
 SamplerName = Literal["grid", "random", "tpe"]
 Direction = Literal["minimize", "maximize"]
-#: `interrupted` is what somebody stopped; it runs again when the sweep is resumed.
+#: `interrupted` is one that was stopped; it runs again when the sweep is resumed.
 State = Literal["running", "complete", "pruned", "failed", "interrupted"]
 
 #: States that are results: such a trial is never run again.
@@ -33,7 +33,7 @@ class SweepOptions:
         jobs: How many trials run at a time.
         seed: Of the sampler; None draws one.
         prune: Whether hopeless trials are stopped; None means those of a sampler.
-        resume: The parent run to go on with, `last` for the newest; empty for a new sweep.
+        resume: The parent run to continue with, `last` for the newest; empty for a new sweep.
         best: Whether the winner is registered.
         html: File for a page about the sweep; empty for none.
     """
@@ -57,7 +57,7 @@ class SweepOptions:
 
 @dataclass(frozen=True, slots=True)
 class SweepSpec:
-    """A sweep, settled: enough to go on with it after the process that began it is gone.
+    """A sweep, settled: enough to continue with it after the process that began it is gone.
 
     Attributes:
         entry_point: What is run.
@@ -97,7 +97,7 @@ class TrialRecord:
         name: Its point in words; the name of its run.
         point: The parameters that vary.
         run_id: Its run.
-        state: How it stands.
+        state: Its state.
         value: The metric; None if it has none.
         metrics: Every metric's last value.
         duration_s: Wall time, in seconds; None while it runs.
@@ -117,7 +117,7 @@ class TrialRecord:
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """How a sweep stands, for those who watch it.
+    """The state of a sweep, for display.
 
     Attributes:
         spec: The sweep.

@@ -56,7 +56,7 @@ class Study:
         self._last_step = -1
 
     def begin(self, number: int, point: Mapping[str, str] | None) -> Mapping[str, str]:
-        """Ask the study, or tell it what must be."""
+        """Ask the study, or record a given point."""
         if self._grid:
             point = point or self._grid[number - 1]
         self._study.sampler = self._sampler(number)
@@ -69,8 +69,8 @@ class Study:
     def hopeless(self, number: int, steps: Steps) -> bool:
         """Ask the median rule, once the script is known to log steps.
 
-        A single value is no course: many scripts log their metric once, at the end. And a trial
-        that has reached the last step of the completed ones is as good as done.
+        A single value is not a curve: many scripts log their metric once, at the end. And a trial
+        that has reached the last step of the completed ones is nearly done.
         """
         trial = self._open[number]
         if len(steps) < 2:

@@ -23,7 +23,7 @@ class SweepOrder:
 
     Attributes:
         job: What its trials run; the parameters that they share.
-        axes: Parameters that vary; empty for a sweep that goes on.
+        axes: Parameters that vary; empty for a sweep that continues.
         options: What the command line says.
         registration: As what the winner is registered.
         environment: Packages that differ from what the project asks for.
@@ -41,7 +41,7 @@ def settle_spec(order: SweepOrder) -> SweepSpec:
 
     Raises:
         UsageError: The options contradict each other.
-        InvalidInputError: The axes are no grid.
+        InvalidInputError: The axes are not a grid.
     """
     options, axes = order.options, order.axes
     sampler = options.sampler or "grid"
@@ -73,7 +73,7 @@ def settle_spec(order: SweepOrder) -> SweepSpec:
 
 
 def extended(spec: SweepSpec, options: SweepOptions) -> SweepSpec:
-    """Return the spec of a sweep that goes on, perhaps with more trials or a metric at last.
+    """Return the spec of a sweep that continues, perhaps with more trials or a metric at last.
 
     Raises:
         UsageError: The options would make another sweep of it.

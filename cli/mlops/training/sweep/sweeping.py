@@ -1,4 +1,4 @@
-"""A sweep from its options to its winner; a new one, or one that goes on."""
+"""A sweep from its options to its winner; a new one, or one that continues."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _Begun:
 
 
 class _Relay:
-    """Hands lines on to whoever comes later; the runner has to be there before anybody else."""
+    """Passes lines on to a receiver set later; the runner has to exist before it."""
 
     def __init__(self) -> None:
         self.to: OnLine | None = None
@@ -83,10 +83,10 @@ def sweep(order: SweepOrder, settings: TrainSettings, progress: Progress) -> Swe
 
     Raises:
         UsageError: The options contradict each other.
-        InvalidInputError: The axes are no grid, or no completed trial has the metric.
+        InvalidInputError: The axes are not a grid, or no completed trial has the metric.
         NotFoundError: There is no sweep to resume.
-        ConflictError: Another command is at it.
-        KeyboardInterrupt: We were asked to stop; the sweep can be gone on with.
+        ConflictError: Another command runs it.
+        KeyboardInterrupt: A signal asked to stop; the sweep can be resumed.
     """
     started = time.monotonic()
     if order.options.html:

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks at the metrics of running trials.
 _WATCH_S = 1.0
-#: Seconds that a trial has to end when it is told to.
+#: Seconds that a trial has to end after SIGTERM.
 _GRACE_S = 5.0
 _LAST_LINES = 20
 _MAX_NOTE = 500
@@ -140,7 +140,7 @@ class Drive:
         return any(trial.state == "complete" for trial in self._records.values())
 
     def _stop(self, runner: Runner) -> None:
-        """End what runs, and mark it; a run is marked only when nobody writes to it any more."""
+        """End what runs, and mark it; a run is marked only when nothing writes to it any more."""
         for run_id in self._open:
             runner.cancel(run_id)
         while self._open and runner.wait(_GRACE_S) is not None:

@@ -1,7 +1,7 @@
 """What a project's script imports: learned from its runs, imported once in the warm parent.
 
 Only modules of the standard library and of installed packages are learned. The project's own code
-is read anew by every run, as it may have changed.
+is read again by every run, as it may have changed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Learned:
             return cls(file)
 
     def write(self) -> None:
-        """Write it at once or not at all; nobody's run fails for want of it."""
+        """Write it atomically or not at all; no run fails without it."""
         part = self.file.with_suffix(f".{os.getpid()}")
         content = {"modules": self.modules, "refused": self.refused}
         with suppress(OSError):
@@ -73,7 +73,7 @@ def preload(learned: Learned) -> str:
 
     Returns:
         The package that started a thread and is refused from now on; empty if none did. The
-        caller cannot fork after that and has to begin anew.
+        caller cannot fork after that and has to start over.
     """
     threads = native_threads()
     for name in learned.modules:

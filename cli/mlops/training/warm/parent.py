@@ -60,7 +60,7 @@ class _Child:
 
 
 class Parent:
-    """Forks runs on request and tells how they ended, over a socket, in lines of JSON.
+    """Forks runs on request and reports how they ended, over a socket, in lines of JSON.
 
     Says `{"ready": true}` or `{"refused": reason}`; then takes `{"run": …}` and `{"stop": run id}`
     and says `{"started": run id, "pid": …}` and `{"ended": run id, "code": …}`. When the other end
@@ -91,7 +91,7 @@ class Parent:
         """Import everything that runs will need.
 
         Returns:
-            The package that made it necessary to begin anew, or nothing.
+            The package that made it necessary to start over, or nothing.
         """
         gc.disable()
         with threads.single_threaded():
@@ -133,7 +133,7 @@ class Parent:
             self._reap()
 
     def refuse(self, reason: str) -> None:
-        """Tell why there will be no runs."""
+        """Report why there will be no runs."""
         self._say({"refused": reason})
 
     def end(self) -> None:
@@ -162,7 +162,7 @@ class Parent:
             return
         spare = self._spare or self._fork_spare()
         if not spare.give(order):
-            # Somebody killed it while it waited.
+            # It was killed while it waited.
             spare = self._fork_spare()
             spare.give(order)
         self._spare = None
@@ -170,7 +170,7 @@ class Parent:
         self._say({"started": order["run_id"], "pid": spare.pid})
         self._runs += 1
         if self._runs > 1:
-            # Where there was a second run there will be a third: its process is made meanwhile.
+            # Where there was a second run there will be a third: its process is made now.
             self._spare = self._fork_spare()
 
     def _fork_spare(self) -> Spare:
@@ -206,7 +206,7 @@ class Parent:
             code = script.execute(order["module"], order["target"], order["arguments"])
             script.finish(code, lambda: self._learn(packages))
         finally:
-            # Whatever goes wrong in our own code, this process must not go on as its parent.
+            # Whatever goes wrong in mlops's own code, this process must not continue as its parent.
             os._exit(70)
 
     def _learn(self, packages: requirements.InstalledPackages | None) -> None:
@@ -223,7 +223,7 @@ class Parent:
         """Note who has ended, and end what they left behind.
 
         A dead leader is left unburied until its group is empty, so that its number cannot be
-        given to somebody else whom we then would kill.
+        reused by another process, which would then be killed.
         """
         for child in list(self._children.values()):
             if not has_ended(child.pid):
@@ -244,7 +244,7 @@ class Parent:
         return _TICK_S if any(child.deadline for child in self._children.values()) else None
 
     def _say(self, message: dict[str, Any]) -> None:
-        # Nobody listens any more: `serve` notices by itself.
+        # The other end is closed: `serve` notices by itself.
         with suppress(OSError):
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def signal_group(group: int, number: int) -> bool:
-    """Send a signal to a process group; return whether anybody was there to get it."""
+    """Send a signal to a process group; return whether a process was there to get it."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
@@ -23,7 +23,7 @@ def has_ended(pid: int) -> bool:
 
 
 def has_members(group: int) -> bool:
-    """Whether anybody but its dead leader is left in a process group."""
+    """Whether a process other than its dead leader is left in a process group."""
     for name in os.listdir("/proc"):  # noqa: PTH208 - thousands of names, no paths needed
         if name.isdigit() and int(name) != group:
             with suppress(OSError):

@@ -52,7 +52,7 @@ def be_parent(connection: socket.socket, config: Config, base_path: list[str]) -
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # A spare that was killed and a command that is gone are no reason to take all runs along.
+        # A spare that was killed and a command that is gone are no reason to end all runs.
         signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         parent = Parent(connection, config, base_path)
         try:

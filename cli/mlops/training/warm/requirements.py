@@ -7,7 +7,7 @@ the stored model names; while those are the same, it is the same. So it is remem
 of them. A model that may hold code of the project's own (a pickle) adds the digest of that code.
 
 MLflow's own function gives every answer that is not remembered, and all of them if a release of
-MLflow no longer has the place where we stand in (`missing_hook`).
+MLflow no longer has the function that is patched here (`missing_hook`).
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ class InstalledPackages:
                 self._known = True
 
     def remember(self) -> None:
-        """Remember the table, if MLflow has compiled it meanwhile."""
+        """Remember the table, if MLflow has compiled it in the meantime."""
         from mlflow.utils import requirements_utils
 
         table = requirements_utils._MODULES_TO_PACKAGES
@@ -158,7 +158,7 @@ def _remembered(file: Path, anew: Callable[[], list[str]]) -> list[str]:
 
 
 def _write(file: Path, content: object) -> None:
-    """Write a file at once or not at all; nobody's run fails for want of it."""
+    """Write a file atomically or not at all; no run fails without it."""
     with suppress(OSError):
         file.parent.mkdir(exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}")
@@ -180,7 +180,7 @@ def digest(
         flavor: What logs it.
         extra: Variables that its loading needs.
         project: The project, whose own modules are code and not packages.
-        before: What was imported earlier, and need not be looked at again.
+        before: What was imported earlier, and is not checked again.
 
     Raises:
         ValueError: The model cannot be looked into.
@@ -214,7 +214,7 @@ def _files(model: Path) -> Iterator[Path]:
 
 
 class Imported:
-    """Modules that are neither the standard library's, nor the project's, nor ours.
+    """Modules that are neither the standard library's, nor the project's, nor those of mlops.
 
     Args:
         project: The project.

@@ -123,14 +123,14 @@ def finish(code: int, before_end: Callable[[], None]) -> NoReturn:
     """
     try:
         threading._shutdown()  # type: ignore[attr-defined]
-    except BaseException as error:  # noqa: BLE001 - Python reports it and goes on to end
+    except BaseException as error:  # noqa: BLE001 - Python reports it and then ends
         _report(error)
     with suppress(Exception):
         before_end()
     atexit._run_exitfuncs()
     space = sys.modules["__main__"].__dict__
     for name in [name for name in space if name != "__builtins__"]:
-        # As Python does at its end: what nobody holds any more is closed and flushed.
+        # As Python does at its end: what is not referenced any more is closed and flushed.
         space[name] = None
     gc.collect()
     for stream in (sys.stdout, sys.stderr):
