@@ -126,7 +126,7 @@ def _changed_since(ledger: Ledger, entries: Sequence[Entry]) -> list[Fault]:
 
 
 def verify_file(path: Path) -> Verification:
-    """Check a trail that was copied out, by itself.
+    """Check an exported trail, on its own.
 
     Raises:
         NotFoundError: There is no such file.

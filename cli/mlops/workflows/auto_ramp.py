@@ -2,7 +2,7 @@
 
 Looking is cheap and needs the journal alone; so it is done here, in the process of the consumers.
 What moves a ramp needs the registry, the ledger and the server, may take a minute, and is the same
-as for everybody else: the command `mlops ramp`, which looks for itself.
+as for any other user: the command `mlops ramp`, which looks for itself.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def run_mlops(arguments: Sequence[str]) -> tuple[int, str, str]:
 
 
 class AutoRamp:
-    """Looks at the live ramp every few seconds, if it is to move by itself.
+    """Looks at the live ramp every few seconds, if it is to move automatically.
 
     Args:
         context: Its journal is read.
@@ -78,7 +78,7 @@ class AutoRamp:
         return Consumed(warning=self._warning)
 
     def _is_moving(self) -> bool:
-        """Whether what is live has a ramp that moves by itself."""
+        """Whether what is live has a ramp that moves automatically."""
         events = self._context.journal.revision_events()
         if len(events) != self._known:
             live = live_event(events)

@@ -55,7 +55,7 @@ class Check:
         name: What it is.
         state: `failed` is for what is needed, `warning` for what can be done without.
         message: What was found, and what that means.
-        fix: The command or variable that mends it; empty if nothing is to be mended.
+        fix: The command or variable that fixes it; empty if nothing needs fixing.
         reason: A word for programs, where a check can fail in several ways.
         duration_s: How long it took in seconds.
         steps: What was done to a store, in order.
@@ -120,7 +120,7 @@ def healthy(checks: Sequence[Check]) -> bool:
 
 
 def _own_store(settings: Settings) -> str:
-    """Return the root of the store that clients of this project bring artifacts to, or nothing."""
+    """Return the root of the store that clients of this project write artifacts to, or nothing."""
     if settings.artifacts.root or not is_server(settings):
         return settings.artifact_root
     found = ask_tracking(settings).artifacts

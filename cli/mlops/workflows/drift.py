@@ -31,7 +31,7 @@ def look_for_drift(
         on_progress: Called with the number of requests read.
 
     Raises:
-        InvalidInputError: `alpha` is no number.
+        InvalidInputError: `alpha` is not a number.
         NotFoundError: There is no such deployment, its journal is not here, or it has answered no
             request yet.
         ConflictError: Its servers keep no journal.

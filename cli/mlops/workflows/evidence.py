@@ -87,22 +87,22 @@ def report_options(settings: Settings) -> ReportOptions:
 
 
 def report_from(settings: Settings, elsewhere: Elsewhere) -> Report:
-    """Ask a server of ours for its report.
+    """Ask an mlops server for its report.
 
     Raises:
-        InvalidInputError: It is no server of ours, or one of another release.
-        MlopsError: It does not answer, or not us.
+        InvalidInputError: It is not an mlops server, or one of another release.
+        MlopsError: It does not answer, or refuses the request.
     """
     return declared_since(settings, read_report(_document(elsewhere, "/report.json")))
 
 
 def ramp_from_server(elsewhere: Elsewhere) -> RampLook:
-    """Ask a server of ours what it sees of the ramp that is live there.
+    """Ask an mlops server what it sees of the ramp that is live there.
 
     Raises:
         ConflictError: There is none.
-        InvalidInputError: It is no server of ours, or one of another release.
-        MlopsError: It does not answer, or not us.
+        InvalidInputError: It is not an mlops server, or one of another release.
+        MlopsError: It does not answer, or refuses the request.
     """
     document = _document(elsewhere, "/verdict.json")
     look = document.get("ramp") if isinstance(document, dict) else None
@@ -127,7 +127,7 @@ def _document(elsewhere: Elsewhere, path: str) -> Any:  # noqa: ANN401 - JSON da
 def declared_since(settings: Settings, report: Report) -> Report:
     """Say what the settings declare and the revision does not have, as before its next deployment.
 
-    A guardrail that it does not have withholds a promotion: whoever declared it wants it kept.
+    A guardrail that it does not have withholds a promotion: it was declared to be kept.
     """
     given = settings.report
     here = read_analysis(given.worth, given.guardrails, given.min_days, given.adjust, given.per)

@@ -63,7 +63,7 @@ def export_journal(
         on_progress: Called with the lines written and their number.
 
     Raises:
-        UsageError: The form cannot be told from the file's name.
+        UsageError: The form does not follow from the file's name.
         NotFoundError: There is no such deployment, or it has no journal yet.
         InvalidInputError: The file cannot be written.
     """
@@ -134,7 +134,7 @@ def _cell(value: Any) -> Any:  # noqa: ANN401 - a JSON value or a time
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str) and value[:1] in _FORMULA and not _is_number(value):
-        # Whoever sends requests must not have a spreadsheet run what they send.
+        # Values that callers send must not run as formulas in a spreadsheet.
         return f"'{value}"
     return _iso(value)
 
@@ -150,7 +150,7 @@ def _is_number(text: str) -> bool:
 def _write_json(table: Table, stream: IO[bytes], on_progress: Callable[[int, int], None]) -> None:
     separator = b"[\n"
     for line in _counted(table, on_progress):
-        # What a column of JSON holds is no text here.
+        # What a column of JSON holds is not text here.
         document = {
             name: json.loads(value)
             if table.columns[name] == "json" and value is not None

@@ -1,7 +1,7 @@
-"""`mlflow deployments … -t mlops`: MLflow's own command and client for deployments of ours.
+"""`mlflow deployments … -t mlops`: MLflow's own command and client for deployments of mlops.
 
 MLflow finds this module by the entry point `mlflow.deployments`. A deployment of MLflow's is one of
-ours on this machine. It has an endpoint of its own, of the same name: `predict` takes either, and a
+mlops on this machine. Its endpoint has the same name: `predict` takes either, and a
 deployment's name beside an endpoint is an arm of it.
 
 Contract: `mlflow/deployments/base.py` and `mlflow/deployments/cli.py` of MLflow 3.17.
@@ -56,7 +56,7 @@ _HELP = """\
 Deploys a model on this machine, with a stable URL, A/B tests, feedback and a report.
 
 Target URI: `mlops` for the project of the current folder, `mlops:/path` for that of another one.
-Models, deployments and their journals are those of the `mlops` command there; it stands beside
+Models, deployments and their journals are those of the `mlops` command there; it is beside
 this one, and has more.
 
   mlflow deployments create -t mlops --name wine -m models:/wine/1
@@ -280,7 +280,7 @@ def _request(settings: Settings, model_uri: str, config: Mapping[str, Any]) -> D
 
 
 def _ref(model_uri: str) -> str:
-    """Write a relative path as ours are written; a bare name is a registered model here."""
+    """Write a relative path as mlops does; a bare name is a registered model here."""
     is_folder = "://" not in model_uri and (Path(model_uri) / "MLmodel").is_file()
     return str(Path(model_uri).resolve()) if is_folder else model_uri
 

@@ -65,7 +65,7 @@ class MlflowUi:
         """Stay until Ctrl-C, or until the server ends.
 
         Raises:
-            MlopsError: The server ended by itself.
+            MlopsError: The server ended unexpectedly.
         """
         if self._server is None:
             return
@@ -108,7 +108,7 @@ def mlflow_ui(settings: Settings, port: int | None = None) -> Iterator[MlflowUi]
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Its processes are ended as one, and not by a Ctrl-C that is meant for us.
+            # Its processes are ended as one, and not by a Ctrl-C that is meant for mlops.
             start_new_session=True,
         )  # fmt: skip
         try:
@@ -120,7 +120,7 @@ def mlflow_ui(settings: Settings, port: int | None = None) -> Iterator[MlflowUi]
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """Say by the environment where the store is: a command line is seen by everybody."""
+    """Pass the store in the environment: a command line is visible to every user."""
     found = script_environment(settings)
     found["MLFLOW_BACKEND_STORE_URI"] = found.pop("MLFLOW_TRACKING_URI")
     found["MLFLOW_REGISTRY_STORE_URI"] = found.pop("MLFLOW_REGISTRY_URI")

@@ -37,10 +37,10 @@ class Predicted:
     Attributes:
         name: Deployment that answered, or its URL.
         predictions: One value per row.
-        request_id: Names this request in feedback; empty where nothing does.
-        arm: Arm that answered; empty if the answer does not tell.
-        revision: Revision that answered; 0 if the answer does not tell.
-        request: What Seldon v1 was asked, for its feedback; None for others.
+        request_id: Names this request in feedback; empty if it has no id.
+        arm: Arm that answered; empty if the answer does not name it.
+        revision: Revision that answered; 0 if the answer does not name it.
+        request: The request to Seldon v1, for its feedback; None for others.
         response: What Seldon v1 answered, which its feedback has to send back; None for others.
     """
 
@@ -117,7 +117,7 @@ def predict(
 
 
 def _ask_there(found: Reached, body: bytes) -> Predicted:
-    """Ask a server that is not ours, in its own protocol."""
+    """Ask a server other than mlops, in its own protocol."""
     asking = CLIENT_CODECS.load(found.protocol)
     try:
         payload = CODECS.load("mlflow").decode(body, {"content-type": "application/json"}).payload
@@ -158,7 +158,7 @@ def _predicted(name: str, answer: Any, headers: Mapping[str, str]) -> Predicted:
 
 
 def _number(said: object) -> int:
-    """Read a revision's number; another server may send what it likes."""
+    """Read a revision's number; another server may send anything."""
     text = str(said)
     return int(text) if text.isascii() and text.isdecimal() else 0
 

@@ -41,8 +41,8 @@ class Moved:
         spec: What is served now.
         aliases: Aliases that moved.
         reason: Why.
-        changed: False for a dry run, or where everything was as wanted.
-        url: Where it is served; empty for a dry run, and where nothing says so.
+        changed: False for a dry run, or if everything was as requested.
+        url: Where it is served; empty for a dry run, and if not known.
         place: The cluster and namespace; empty for this machine.
     """
 
@@ -319,7 +319,7 @@ def _was_live(entry: Entry) -> bool:
 
 
 def mend_first(settings: Settings, found: Found) -> list[Entry]:
-    """Finish or give up what killed commands left, wherever it is; return what was finished."""
+    """Complete or abandon what killed commands left, wherever it is; return what was finished."""
     return open_target(settings, found.target).recover(found)
 
 

@@ -71,7 +71,7 @@ def ramp(
 ) -> Ramped:
     """Look at the ramp of a deployment once, and move it if that is what the look says.
 
-    A ramp that has ended says so again, so that a scheduler may go on to ask.
+    A ramp that has ended reports that again, so that a scheduler may keep asking.
 
     Args:
         settings: The project's settings.
@@ -113,7 +113,7 @@ def ramp(
 
 
 def _is_stopped(settings: Settings, live: Entry) -> bool:
-    """Whether somebody stopped it, or it crashed: a scheduler must not bring it back."""
+    """Whether it was stopped or crashed: a scheduler must not start it again."""
     if live.intent.place is not None:
         return bool(live.stopped_ms)
     return not is_alive(places(settings, live.intent.spec.name))

@@ -47,7 +47,7 @@ def reached(where: Elsewhere) -> Iterator[Reached]:
 def visited(
     settings: Settings, where: Elsewhere, terms: SeldonTerms, warn: Warn
 ) -> Iterator[tuple[str, Endpoint]]:
-    """Connect for customers; yields the base URL and where they go.
+    """Connect for a replay; yields the base URL and the endpoint.
 
     Raises:
         InvalidInputError: It speaks a protocol without feedback, or computes rewards itself.
@@ -61,7 +61,7 @@ def visited(
 
 
 def send_outcome_there(where: Elsewhere, request_id: str, **outcome: Any) -> dict[str, Any]:  # noqa: ANN401 - see `send_one`
-    """Send feedback about one request to a server of ours, wherever it is."""
+    """Send feedback about one request to an mlops server, wherever it is."""
     with reached(where) as found:
         _require_ids(found)
         return send_one(found.connection, request_id, **outcome)
@@ -75,7 +75,7 @@ def send_stream_there(
     warn: Warn,
     on_progress: Callable[[Counter[str]], None],
 ) -> Sent:
-    """Send NDJSON outcomes, by request id to a server of ours, with kept answers to Seldon."""
+    """Send NDJSON outcomes, by request id to an mlops server, with kept answers to Seldon."""
     with reached(where) as found:
         if found.protocol == "mlops":
             _only_seldon(terms)

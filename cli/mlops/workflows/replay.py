@@ -40,18 +40,18 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True, slots=True)
 class PlayRequest:
-    """Customers to play.
+    """Rows to replay.
 
     Attributes:
         data: CSV file; empty for the setting. Draws of the project file are not meant for another.
         truth_column: Column with the truth; empty for the setting.
-        once: Let each customer come once, whatever the settings say of draws.
-        limit: At most so many visits; None for all.
-        skip: Leave out so many visits at the start, which an interrupted run had made.
-        rate: At most so many visits a second; None for as fast as possible.
+        once: Send each row once, whatever the settings say of draws.
+        limit: At most so many requests; None for all.
+        skip: Leave out so many requests at the start, which an interrupted run had made.
+        rate: At most so many requests a second; None for as fast as possible.
         elsewhere: Where the deployment is, if not on this machine.
-        terms: What Seldon v1 has to be told besides.
-        warn: Told what a person should know.
+        terms: What Seldon v1 needs besides.
+        warn: Called with what the user should know.
     """
 
     data: str = ""
@@ -67,16 +67,16 @@ class PlayRequest:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What came of playing customers.
+    """The result of a replay.
 
     Attributes:
         name: Deployment, or the URL.
-        deployment: Deployment of this project that was visited; empty for one elsewhere.
-        visits: Predictions asked for.
+        deployment: Deployment of this project that was called; empty for one elsewhere.
+        visits: Predictions requested.
         refused: Of them, those whose model did not take the row.
         customers: Rows of the file.
-        simulated: Whether customers were drawn, and not each asked once.
-        counts: Feedback by what became of it.
+        simulated: Whether rows were drawn, and not each sent once.
+        counts: Feedback by its status.
         seconds: Time it took.
     """
 
@@ -106,16 +106,16 @@ def play_customers(
     request: PlayRequest,
     on_progress: Callable[[Tally, int], None] = lambda *_: None,
 ) -> Played:
-    """Ask a deployment about customers and tell it the truth about each.
+    """Request predictions of labelled rows and send the label of each.
 
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        request: Who comes, and how.
-        on_progress: Called with the tally and the number of visits there will be.
+        request: What to replay, and how.
+        on_progress: Called with the tally and the total number of requests.
 
     Raises:
-        UsageError: There is no file of customers.
+        UsageError: There is no file of labelled rows.
         NotFoundError: There is no such file, or the deployment does not run.
         ConflictError: The reward is not that of the deployment.
     """
@@ -133,7 +133,7 @@ def play_customers(
             visits(customers, draws, settings.feedback.seed), first, first + total
         )
         if state and draws:
-            # Before the first visit: whoever interrupts us leaves simulated visits too.
+            # Before the first request: an interrupted replay leaves simulated requests too.
             add_note(state.launch.socket, _label(len(customers), simulated=True))
         file = request.data or settings.feedback.data
         reward = _reward_of(settings, request, state, endpoint)
@@ -239,7 +239,7 @@ def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
     # A path on the command line is the shell's; one in the project file is the project's.
     path = Path(data) if request.data else settings.project_dir / data
     if not path.exists():
-        # Nobody need answer for that to be said.
+        # This can be checked without a server.
         raise unreadable(path, FileNotFoundError())
     column = request.truth_column or settings.feedback.truth_column
     if not column:
@@ -248,7 +248,7 @@ def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
 
 
 def _draws(settings: Settings, request: PlayRequest) -> int:
-    """How many customers are drawn; those of the project file are drawn from its data only."""
+    """How many rows are drawn; by the project's settings, only from its own data."""
     own, feedback = settings.project_dir / settings.feedback.data, settings.feedback
     other = request.data and feedback.data and Path(request.data).resolve() != own.resolve()
     by_file = settings.origins["feedback.draws"] == str(settings.project_file)
@@ -258,17 +258,17 @@ def _draws(settings: Settings, request: PlayRequest) -> int:
 def _reward_of(
     settings: Settings, request: PlayRequest, state: ServerState | None, endpoint: Endpoint
 ) -> str:
-    """Name the reward, empty for that of a server elsewhere, which it does not tell."""
+    """Name the reward, empty for that of a remote server, which it does not report."""
     if state and not request.elsewhere:
         return state.launch.served.revision.spec.reward
     return settings.feedback.reward if isinstance(endpoint, SeldonEndpoint) else ""
 
 
 def _check_truths(settings: Settings, request: PlayRequest, customers: Customers) -> None:
-    """Refuse texts where errors are to be computed, before anybody is asked.
+    """Refuse texts where errors are to be computed, before any request is sent.
 
     Raises:
-        InvalidInputError: A truth is no number; its place is named.
+        InvalidInputError: A truth is not a number; its place is named.
     """
     column = request.truth_column or settings.feedback.truth_column
     text = next((truth for truth in customers.truths if isinstance(truth, str)), None)
@@ -286,7 +286,7 @@ def _check_truths(settings: Settings, request: PlayRequest, customers: Customers
 def _endpoint(
     settings: Settings, name: str | None, request: PlayRequest
 ) -> Iterator[tuple[ServerState | None, Endpoint]]:
-    """Connect to where the customers go; the state is that of a deployment here."""
+    """Connect to the endpoint of the replay; the state is that of a deployment here."""
     wanted = settings.feedback.reward
     if request.elsewhere:
         with visited(settings, request.elsewhere, request.terms, request.warn) as (url, endpoint):

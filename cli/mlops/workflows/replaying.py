@@ -44,8 +44,8 @@ class ReplayedAnswer:
     """A prediction beside the one that was given.
 
     Attributes:
-        result: Whether they are the same; unknown where one of them cannot be had.
-        reason: Why, for people.
+        result: Whether they are the same; unknown if one of them is not available.
+        reason: Why, human-readable.
         logged: What was answered, one JSON value per row; None where it is not known.
         replayed: What the model answers now.
         largest_difference: Of two numbers in the same place; None where there are none.
@@ -72,7 +72,7 @@ class ReplayedChoice:
 
     Attributes:
         result: Whether that leads to the arm that answered.
-        reason: How, for people.
+        reason: How, human-readable.
         how: `drawn`, `kept` for a sticky unit that came before, `forced`; empty if unknown.
         propensity: Probability with which it was drawn; 0 if a tester forced it.
         number: What was drawn, in [0, 1): from the unit's hash, else from the request's nonce.
@@ -214,7 +214,7 @@ def _predicted(
     if told.content_then.startswith("sha256:") and now != told.content_then:
         return told.unknown("the files of the model are not those that were deployed", now)
     if now != told.content_then:
-        # Nobody vouched for these files by deploying them.
+        # These files were not trusted by a deployment.
         check_trusted(settings, [arm.model], [folder])
     alone = replace(spec.only(arm.name), shadows=())
     pythons = isolate(settings, alone, [str(folder)], lambda _: None)

@@ -15,7 +15,7 @@ from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
 from mlops.workflows.evidence import declared_since, open_evidence, report_options
 
-#: Stands for standard output instead of a file.
+#: Means standard output instead of a file.
 STDOUT = "-"
 
 

@@ -22,7 +22,7 @@ def start(
     foreground: bool = False,
     talk: Talk = _SILENT,
 ) -> Done:
-    """Bring up the last live revision of a deployment; what runs already is left alone.
+    """Start the last live revision of a deployment; what runs already is left alone.
 
     Args:
         settings: The project's settings.

@@ -85,7 +85,7 @@ def render_job(request: TrainRequest, settings: Settings, to: str | None = None)
     Raises:
         UsageError: An option needs results, or what is on this machine.
         InvalidInputError: The pods could not run, or could not reach MLflow; nothing was written.
-        ConflictError: A file in the folder was not rendered by us.
+        ConflictError: A file in the folder was not rendered by mlops.
     """
     _check_place(settings)
     _check_settings(settings)

@@ -21,8 +21,8 @@ class Span:
 
     Attributes:
         start_ms: When it began, milliseconds since 1970 in UTC.
-        end_ms: When it ended; None if it goes on, and after a crash, whose time was not recorded.
-        ended: By what; empty if it goes on.
+        end_ms: When it ended; None if it continues, and after a crash, whose time was not recorded.
+        ended: By what; empty if it continues.
     """
 
     start_ms: int
