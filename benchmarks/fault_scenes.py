@@ -67,6 +67,7 @@ def _changes(chance: random.Random) -> list[tuple[str, ...]]:
         ("rollback",),
         ("models", "alias", "wine/2", f"alias{chance.randrange(3)}"),
         ("journal", "prune", "--older-than", "30"),
+        ("journal", "archive", "--older-than", "0"),
         ("stop", "wine"),
     ]
 

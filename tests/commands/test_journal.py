@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from mlops.protocols.base import Records
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 from tests.journal.rows import decision
+from tests.minio import Minio
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +111,50 @@ def _asked(busy: Shop) -> tuple[list[str], list[float]]:
     return split["columns"], split["data"][0]
 
 
-def test_pruning(busy: Shop) -> None:
-    """After the others, as it cannot be undone."""
+def test_archiving(busy: Shop, minio: Minio) -> None:
+    """Report, export, replay and late feedback are the same; the server needs no store for it."""
+    busy = replace(busy, environ=minio.environ)
+    asked = busy.ok("report", "--json").document["arms"][0]["requests"]
+    # One that is archived, with feedback to come; and one that stays as the last.
+    request_id, _ = busy.ask()
+    busy.ask()
+    wait_until(lambda: _told(busy)["requests"] == asked + 2)
+    before = _told(busy)
+    replayed = busy.ok("audit", "replay", "--request-id", request_id, "--json").document
+    place = f"s3://{minio.bucket()}/archives"
+    now = ("journal", "archive", "--older-than", "0", "--to", place)
+    dry = busy.ok(*now, "--dry-run", "--json").document
+    assert (dry["requests"], dry["parts"], dry["archived"]) == (asked + 2, 0, 0)
+    done = busy.ok(*now, "--json").document
+    assert (done["requests"], done["outcomes"], done["parts"]) == (asked + 1, 9, 1)
+    assert (done["location"], done["archived"], done["kept_space"]) == (place, asked + 1, True)
+    assert f"{asked + 1} requests in all" in busy.ok(*now).out
+    assert _told(busy) == before
+    assert busy.ok("audit", "replay", "--request-id", request_id, "--json").document == replayed
+    assert '"action": "archive"' in busy.ok("audit", "show", "--json").out
+    late = {"request_id": request_id, "truth": 5.0}
+    for counts in ({"accepted": 1}, {"duplicate": 1}):
+        assert busy.post("/feedback", late)[0]["counts"] == counts
+    kept = busy.folder / ".mlops/journal/wine.db-archive"
+    assert len(list(kept.iterdir())) == 3
+    shutil.rmtree(kept)
+    assert busy.ok("report", "--json").document["arms"][0]["quality"]["n"] == 11
+    assert busy.run("journal", "archive", "--to", "ftp://x/y").code == 3
+
+
+def _told(busy: Shop) -> dict[str, object]:
+    """What is read of the whole journal, but for the time of asking."""
+    document = busy.ok("report", "--json").document
+    busy.ok("journal", "export", "--out", "all.csv")
+    told = {"requests": document["arms"][0]["requests"]}
+    told |= {key: document[key] for key in ("arms", "verdict", "shadows", "last_ms")}
+    status = busy.ok("status", "--json").document["deployments"][0]["shadows"]
+    return {**told, "status": status, "csv": (busy.folder / "all.csv").read_bytes()}
+
+
+def test_pruning(busy: Shop, minio: Minio) -> None:
+    """After the others, as it cannot be undone; of what is archived too."""
+    busy = replace(busy, environ=minio.environ)
     unsaid = busy.run("journal", "prune", "--json")
     assert (unsaid.code, unsaid.error["code"]) == (2, "usage")
     assert busy.run("journal", "prune", "--older-than", "0").code == 2
@@ -118,14 +162,14 @@ def test_pruning(busy: Shop) -> None:
     assert young["requests"] == 0
     old = ("journal", "prune", "--older-than", "0.0000001")
     dry = busy.ok(*old, "--dry-run", "--json").document
-    assert (dry["requests"], dry["dry_run"], dry["name"]) == (31, True, "wine")
-    assert "31 requests" in busy.ok(*old, "--dry-run").out
+    assert (dry["requests"], dry["dry_run"], dry["name"]) == (33, True, "wine")
+    assert "33 requests" in busy.ok(*old, "--dry-run").out
     before = busy.ok("report", "--json").document["arms"]
     done = busy.ok(*old, "--json").document
-    assert (done["requests"], done["kept_space"]) == (31, True)
+    assert (done["requests"], done["kept_space"]) == (33, True)
     assert busy.ok("report", "--json").document["arms"] == before
     busy.ok("stop")
-    kept = replace(busy, environ={"MLOPS_JOURNAL_RETENTION_DAYS": "1"})
+    kept = replace(busy, environ={**minio.environ, "MLOPS_JOURNAL_RETENTION_DAYS": "1"})
     assert kept.ok("journal", "prune", "--json").document["requests"] == 0
 
 

@@ -14,17 +14,18 @@ from mlops.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from mlops.deployment.archiving import Archived
     from mlops.deployment.pruning import Pruned
     from mlops.workflows.journal_export import Exported
     from mlops.workflows.log_export import LogExported
     from mlops.workflows.voiding import Voided
 
-app = App(help="Journal of decisions and outcomes: export, prune.", no_args_is_help=True)
+app = App(help="Journal of decisions and outcomes: archive, export, prune.", no_args_is_help=True)
 
 
 @app.callback()
 def _journal() -> None:
-    """Journal of decisions and outcomes: export, prune."""
+    """Journal of decisions and outcomes: archive, export, prune."""
 
 
 @app.command("prune")
@@ -61,6 +62,45 @@ def prune_journal(
             on_progress=lambda count: progress.phase(f"Forgot the features of {count:,} requests"),
         )
     show(plain(found), as_json=as_json, render=lambda out: _render(out, found))
+
+
+@app.command("archive")
+def archive_journal(
+    name: Name = None,
+    older_than: Annotated[
+        float, typer.Option(metavar="DAYS", min=0, help="Age of the requests.")
+    ] = 90,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="URI",
+            help="Folder, s3:// or gs:// place for archives.",
+            show_default="[artifacts] root, /journal",
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count them and change nothing.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Move old requests and their outcomes to the artifact store; every report stays the same.
+
+    For example `mlops journal archive --older-than 30`.
+    """
+    from mlops.commands.progress import PhaseProgress
+    from mlops.deployment.archiving import archive
+    from mlops.settings import load_settings
+
+    with PhaseProgress() as progress:
+        found = archive(
+            load_settings(),
+            name,
+            older_than,
+            to,
+            dry_run=dry_run,
+            on_progress=lambda count: progress.phase(f"Archived {count:,} requests"),
+        )
+    show(plain(found), as_json=as_json, render=lambda out: _render_archive(out, found))
 
 
 @app.command("export")
@@ -143,6 +183,30 @@ def void_outcomes(
     show(plain(found), as_json=as_json, render=lambda out: _render_void(out, found))
 
 
+def _render_archive(out: Console, found: Archived) -> None:
+    from rich.markup import escape
+
+    words = "would be archived" if found.dry_run else "are archived now"
+    out.print(
+        f"[bold]{found.name}[/]: {found.requests:,} requests from before "
+        f"{moment(found.before_ms)} {words}"
+    )
+    if not found.dry_run:
+        out.print(f"with {found.outcomes:,} outcomes; {found.archived:,} requests in all")
+    out.print(escape(found.location), soft_wrap=True)
+    _render_size(out, found, changed=bool(found.requests) and not found.dry_run)
+
+
+def _render_size(out: Console, found: Archived | Pruned, *, changed: bool) -> None:
+    before, after = found.bytes_before / 1e6, found.bytes_after / 1e6
+    if found.kept_space:
+        out.print(f"[dim]the journal takes {after:,.1f} MB[/]")
+    else:
+        out.print(f"[dim]the journal takes {after:,.1f} MB; it took {before:,.1f} MB[/]")
+    if found.kept_space and changed:
+        out.print("[dim]the space is kept for new requests[/]")
+
+
 def _render_void(out: Console, found: Voided) -> None:
     from rich.markup import escape
 
@@ -183,10 +247,4 @@ def _render(out: Console, found: Pruned) -> None:
         f"[bold]{found.name}[/]: {found.requests:,} requests from before "
         f"{moment(found.before_ms)} {words}"
     )
-    before, after = found.bytes_before / 1e6, found.bytes_after / 1e6
-    if found.dry_run or found.kept_space:
-        out.print(f"[dim]the journal takes {after:,.1f} MB[/]")
-    else:
-        out.print(f"[dim]the journal takes {after:,.1f} MB; it took {before:,.1f} MB[/]")
-    if found.kept_space and found.requests and not found.dry_run:
-        out.print("[dim]the space is kept for new requests[/]")
+    _render_size(out, found, changed=bool(found.requests) and not found.dry_run)

@@ -49,8 +49,11 @@ def open_journal(settings: DeploymentSettings, name: str, state: ServerState | N
         RemoteError: It cannot be reached.
     """
     from mlops.journal.sql import SqlJournal
+    from mlops.registry.archives import fetch_from
 
-    return SqlJournal(journal_url(_reference(settings, name, state), name))
+    return SqlJournal(
+        journal_url(_reference(settings, name, state), name), fetch=fetch_from(settings)
+    )
 
 
 def has_journal(settings: DeploymentSettings, name: str, state: ServerState | None) -> bool:

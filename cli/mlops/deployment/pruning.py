@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 from mlops.audit.entries import iso
+from mlops.deployment.archiving import count_archived_features, forget_archived_features
 from mlops.deployment.journals import open_journal
 from mlops.deployment.recording import event_now, record
 from mlops.deployment.runtime_files import is_alive, pick_name, places, read_server_state
@@ -73,14 +75,16 @@ def prune(
     journal = open_journal(settings, picked, read_server_state(where))
     try:
         size = journal.size_bytes()
+        count = journal.count_features(before_ms) + count_archived_features(journal, before_ms)
         if dry_run:
-            count = journal.count_features(before_ms)
             return Pruned(picked, before_ms, count, size, size, kept_space=True, dry_run=True)
-        count = journal.count_features(before_ms)
         if count:
             _announce(settings, picked, before_ms, count)
         count = 0
-        for done in journal.forget_features(before_ms):
+        for done in chain(
+            forget_archived_features(settings, picked, journal, before_ms),
+            journal.forget_features(before_ms),
+        ):
             count += done
             on_progress(count)
         if count:

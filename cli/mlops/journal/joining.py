@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import orjson
 from sqlalchemy import ColumnElement, Connection, and_, select, text
 
+from mlops.journal.earlier import Earlier
 from mlops.journal.inserting import table_name
 from mlops.journal.records import WHOLE_REQUEST, Fate, NewOutcome, StoredOutcome, Value
 from mlops.journal.rows import Row, is_kept, prediction_of
@@ -24,15 +25,27 @@ _JOINED = (
     decisions.c.n_rows,
     decisions.c.prediction,
     decisions.c.predictions,
+    decisions.c.unit,
+    decisions.c.time_ms,
 )
 
 
-def join(connection: Connection, batch: Sequence[NewOutcome]) -> list[StoredOutcome]:
+def join(
+    connection: Connection, batch: Sequence[NewOutcome], archived: Earlier
+) -> list[StoredOutcome]:
     """Join outcomes to the decisions that are stored; what was stored before is not looked at."""
-    matches = _by_nonce(connection, {o.nonce for o in batch if o.nonce is not None})
+    nonces = {o.nonce for o in batch if o.nonce is not None}
+    matches = {**archived.decisions, **decisions_of(connection, nonces)}
     named = _by_client_id(connection, {o.client_id for o in batch if o.nonce is None})
+    for client_id, rows in archived.named.items():
+        named[client_id] += rows
     joined = [_join(outcome, matches, named) for outcome in batch]
-    early = _whole_requests(connection, {o.nonce for o in batch if o.nonce is not None})
+    early = _whole_requests(connection, nonces)
+    early |= {
+        nonce
+        for nonce, rows in archived.outcomes.items()
+        if nonce in nonces and any(row.row == WHOLE_REQUEST for row in rows)
+    }
     return [_as_before(item, early) for item in joined]
 
 
@@ -49,7 +62,8 @@ def same_decision() -> ColumnElement[bool]:
     )
 
 
-def _by_nonce(connection: Connection, nonces: set[bytes]) -> dict[bytes, Row]:
+def decisions_of(connection: Connection, nonces: Iterable[bytes]) -> dict[bytes, Row]:
+    """Return what outcomes are joined to, by nonce; a decision that is not there is left out."""
     found = {}
     keys = sorted(nonces)
     for start in range(0, len(keys), _KEYS_PER_QUERY):

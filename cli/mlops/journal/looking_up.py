@@ -31,16 +31,32 @@ class StoredDecision:
     rows: KeptRows | None
 
 
-def find_decision(connection: Connection, nonce: bytes) -> StoredDecision | None:
-    """Return the decision with this nonce; None if it is not in the journal."""
+def find_decision(
+    connection: Connection, nonce: bytes, names: ColumnNames | None = None
+) -> StoredDecision | None:
+    """Return the decision with this nonce; None if it is not there.
+
+    Args:
+        connection: To the journal, or to an archived part of it.
+        nonce: Its identity.
+        names: The journal's lists of column names, where the connection is to a part.
+    """
     d = decisions.c
     found = connection.execute(select(decisions).where(d.nonce == nonce)).one_or_none()
-    return None if found is None else _stored(connection, found)
+    return None if found is None else _stored(names or ColumnNames(connection), found)
 
 
-def rows_of(connection: Connection, nonces: Iterable[bytes]) -> dict[bytes, KeptRows]:
-    """See `Stream.rows_of`; the caller owns the connection."""
-    d, names = decisions.c, ColumnNames(connection)
+def rows_of(
+    connection: Connection, nonces: Iterable[bytes], names: ColumnNames
+) -> dict[bytes, KeptRows]:
+    """See `Stream.rows_of`; the caller owns the connection.
+
+    Args:
+        connection: To the journal, or to an archived part of it.
+        nonces: Of the requests.
+        names: The journal's lists of column names.
+    """
+    d = decisions.c
     keys = sorted(set(nonces))
     found = {}
     for start in range(0, len(keys), _KEYS_PER_QUERY):
@@ -68,13 +84,13 @@ def first_of_unit(
         .limit(1)
     )
     found = connection.execute(query).one_or_none()
-    return None if found is None else _stored(connection, found)
+    return None if found is None else _stored(ColumnNames(connection), found)
 
 
-def _stored(connection: Connection, row: Any) -> StoredDecision:  # noqa: ANN401 - a result row
+def _stored(names: ColumnNames, row: Any) -> StoredDecision:  # noqa: ANN401 - a result row
     rows = None
     if row.features is not None:
-        rows = ColumnNames(connection).kept(row.features, row.columns_id)
+        rows = names.kept(row.features, row.columns_id)
     decision = Decision(
         nonce=bytes(row.nonce),
         time_ms=row.time_ms,

@@ -5,7 +5,8 @@ and `ordinal` its unique key. SQLite cannot change a key, so the table is copied
 added the table `voids`, which is created like any table that is not there. Version 4 added `epoch`
 and `columns_id` to `decisions`; features that are there stay in their old form, since to write a
 large journal again would keep its server from starting for minutes. Version 5 added `key_id` to
-`decisions` and `outcomes`, and version 6 the tables `consumer_state` and `alarms`.
+`decisions` and `outcomes`, version 6 the tables `consumer_state` and `alarms`, and version 7 those
+of archived parts, which an older release would not look for.
 """
 
 from __future__ import annotations

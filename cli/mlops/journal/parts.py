@@ -31,15 +31,15 @@ import numpy as np
 from sqlalchemy import Connection, Table, func, select
 
 from mlops.journal import columns, traffic
+from mlops.journal.archived import count_parts
 from mlops.journal.columns import OutcomeColumns, RequestColumns
-from mlops.journal.records import Traffic
 from mlops.journal.schema import decisions, outcomes, voids
 
 _C = TypeVar("_C", RequestColumns, OutcomeColumns)
 _LOG = logging.getLogger(__name__)
 #: Rows of the log in one part.
 ROWS = 1_000_000
-_VERSION = 2
+_VERSION = 3
 _KEY = b"mlops"
 # A draft is written within seconds; one so old was left by a process that was killed.
 _OLD_S = 3600.0
@@ -106,33 +106,33 @@ class Parts:
                 yield columns.of_revisions(found, revisions)
         yield from read(connection, revisions, after)
 
-    def traffic(self, connection: Connection) -> list[Traffic]:
-        """See `Sums.traffic`."""
+    def sums(self, connection: Connection) -> tuple[list[traffic.Sums], list[traffic.Sums]]:
+        """Return the sums of closed parts, and those of what comes after them."""
         after, sums = 0, list[traffic.Sums]()
         for part in self._closed(connection, decisions):
             after = part.upto
             sums += [traffic.Sums(*each) for each in part.notes["traffic"]]
-        if any(each.units for each in sums):
-            # A sticky unit may come in several parts, and counts once.
-            return traffic.read_traffic(connection)
-        return traffic.added([*sums, *traffic.read_sums(connection, after)])
+        return sums, traffic.read_sums(connection, after)
 
     def _closed(self, connection: Connection, table: Table) -> Iterator[_Part]:
         """Yield the closed parts in order, as far as they can be read or written."""
         if self._folder is None:
             return
         end = connection.execute(select(func.max(table.c.seq))).scalar_one() or 0
+        # Rows that have gone to the archive since are in none of them.
+        moved = count_parts(connection)
         for after in range(0, end - self._rows + 1, self._rows):
             upto = after + self._rows
             file = self._folder / f"{table.name}-{after // self._rows:06d}.parquet"
             last = _row(connection, table, upto)
             try:
-                part = _opened(connection, file, after, upto, last)
+                notes = {"last": last, "archived": moved}
+                part = _opened(connection, file, after, upto, notes)
                 if part is None:
                     self._folder.mkdir(mode=0o700, exist_ok=True)
                     _remove_drafts(self._folder)
-                    _write(connection, table, _Part(file, after, upto, {"last": last}))
-                    part = _opened(connection, file, after, upto, last)
+                    _write(connection, table, _Part(file, after, upto, notes))
+                    part = _opened(connection, file, after, upto, notes)
             except OSError as error:
                 _LOG.info("%s: %s; the journal itself is read", file, error)
                 return
@@ -204,7 +204,7 @@ def _row(connection: Connection, table: Table, upto: int | None = None) -> list[
 
 
 def _opened(
-    connection: Connection, file: Path, after: int, upto: int, last: list[Any]
+    connection: Connection, file: Path, after: int, upto: int, expected: dict[str, Any]
 ) -> _Part | None:
     """Open a part; None where there is none that can be read, or if it is not of this journal."""
     from pyarrow import ArrowException, parquet
@@ -216,7 +216,8 @@ def _opened(
     with contextlib.ExitStack() as stack:
         stack.push(opened)
         notes = _notes((opened.schema_arrow.metadata or {}).get(_KEY, b""))
-        if (notes.get("version"), notes.get("last")) != (_VERSION, last):
+        expected = {"version": _VERSION, **expected}
+        if any(notes.get(name) != value for name, value in expected.items()):
             return None
         decision = notes.get("decision")
         if decision and _row(connection, decisions, decision[0]) != decision:

@@ -35,6 +35,7 @@ from mlops.journal.records import (
 )
 from mlops.journal.rows import Row, observation_of, prediction_of, predictions_of, truth_of
 from mlops.journal.schema import (
+    archives,
     decisions,
     epochs,
     losses,
@@ -230,6 +231,9 @@ def read_totals(connection: Connection) -> dict[str, int]:
         for name, table in found.items()
     }
     totals["outcomes"] -= count_voids(connection)
+    moved = select(func.sum(archives.c.requests), func.sum(archives.c.outcomes))
+    for name, count in zip(totals, connection.execute(moved).one(), strict=True):
+        totals[name] += int(count or 0)
     return totals
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 
 #: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
-VERSION = 6
+VERSION = 7
 
 metadata = MetaData()
 
@@ -192,4 +192,44 @@ losses = Table(
     Column("time_ms", BigInteger, nullable=False),
     Column("kind", Text, nullable=False),
     Column("n", Integer, nullable=False),
+)
+
+# Parts of the log that are in an artifact store, see `mlops.journal.archived`; their rows are here
+# no longer.
+archives = Table(
+    "archives",
+    metadata,
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    # Offsets of decisions: the part has those behind `after`, up to `upto`.
+    Column("after", BigInteger, nullable=False),
+    Column("upto", BigInteger, nullable=False),
+    Column("first_ms", BigInteger, nullable=False),
+    Column("requests", Integer, nullable=False),
+    # Outcomes that are there and not here, and the ends of their offsets.
+    Column("outcomes", Integer, nullable=False),
+    Column("first_outcome", BigInteger, nullable=False),
+    Column("last_outcome", BigInteger, nullable=False),
+    # Root of the store, and as JSON its files: name to key, size and digest.
+    Column("location", Text, nullable=False),
+    Column("files", Text, nullable=False),
+    # Sums of its decisions by revision and arm, as JSON.
+    Column("traffic", Text, nullable=False),
+    # Keys of files that are to be deleted, as JSON.
+    Column("doomed", Text, nullable=False),
+)
+
+# Which part has which decision: a retry of it is no new one, and feedback may come for it.
+archived_requests = Table(
+    "archived_requests",
+    metadata,
+    Column("nonce", LargeBinary(12), primary_key=True),
+    Column("part", Integer, nullable=False),
+    Column("client_id", Text),
+    sqlite_with_rowid=False,
+)
+Index(
+    "archived_requests_client_id",
+    archived_requests.c.client_id,
+    sqlite_where=archived_requests.c.client_id.is_not(None),
+    postgresql_where=archived_requests.c.client_id.is_not(None),
 )

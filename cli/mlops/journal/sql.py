@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-
-from mlops.errors import RemoteError
-from mlops.journal import memory, progress, pruning, reading, voiding
-from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal import (
+    archive_columns,
+    archived,
+    memory,
+    progress,
+    pruning,
+    reading,
+    traffic,
+    voiding,
+)
+from mlops.journal.archivable import ArchivableDatabase
+from mlops.journal.base import JournalUnavailableError
 from mlops.journal.columns import OutcomeColumns, RequestColumns
-from mlops.journal.engine import first_line, open_engine
+from mlops.journal.database import DeadlockError
+from mlops.journal.earlier import Earlier
 from mlops.journal.exporting import JoinedRow, read_joined_rows
+from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.features import KeptRows
-from mlops.journal.inserting import ColumnIds, insert_decisions
+from mlops.journal.inserting import insert_decisions
 from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit, rows_of
-from mlops.journal.parts import ROWS, Parts
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
     Alarm,
@@ -48,7 +49,6 @@ from mlops.journal.records import (
     Void,
 )
 from mlops.journal.rows import DecisionRow, decision_rows, names_in
-from mlops.journal.schema import outcomes
 from mlops.journal.storing import store
 from mlops.journal.streaming import (
     Decisions,
@@ -58,18 +58,11 @@ from mlops.journal.streaming import (
     read_decisions,
     read_outcomes,
 )
-from mlops.journal.turns import Turns
 
-# PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
-_DISK_FULL = "53100"
-_DEADLOCK = "40P01"
 _TRIES = 3
-_REOPEN_S = 0.5
-_LATER = "The server retries by itself; send the feedback again later."
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class SqlJournal:
+class SqlJournal(ArchivableDatabase):
     """A `Journal` behind a SQLAlchemy URL.
 
     Args:
@@ -78,45 +71,13 @@ class SqlJournal:
 
         patient: Whether to run without a database that cannot be reached, until it can.
         part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
+        fetch: Brings files of archived parts; by default from stores as this process's environment
+            says how to reach them.
 
     Raises:
         InvalidInputError: The URL or the tables cannot be used.
         RemoteError: The database cannot be reached.
     """
-
-    def __init__(self, url: str, *, patient: bool = False, part_rows: int = ROWS) -> None:
-        self._url = url
-        self._part_rows = part_rows
-        self._opened: _Opened | None = None
-        self._fault: RemoteError | None = None
-        self._retry_at = 0.0
-        self._opening = threading.Lock()
-        try:
-            self._open()
-        except RemoteError:
-            if not patient:
-                raise
-
-    def _open(self) -> _Opened:
-        """Return the open database; one that could not be opened is tried again now and then.
-
-        Raises:
-            RemoteError: It cannot be reached.
-        """
-        if self._opened is None:
-            with self._opening:
-                if self._fault and time.monotonic() < self._retry_at:
-                    raise self._fault
-                try:
-                    self._opened = self._opened or _Opened(open_engine(self._url), self._part_rows)
-                except RemoteError as error:
-                    self._fault, self._retry_at = error, time.monotonic() + _REOPEN_S
-                    raise
-        return self._opened
-
-    @property
-    def _engine(self) -> Engine:
-        return self._open().engine
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
@@ -127,7 +88,7 @@ class SqlJournal:
         for attempt in range(_TRIES):
             try:
                 return self._append(rows, outcomes)
-            except _DeadlockError as error:
+            except DeadlockError as error:
                 # Outcomes keep the order of their arrival, so that they can meet in two orders.
                 if attempt == _TRIES - 1:
                     raise JournalUnavailableError(error.message, hint=error.hint) from error
@@ -136,53 +97,34 @@ class SqlJournal:
     def _append(
         self, rows: list[DecisionRow], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
-        with self._transaction() as connection:
-            log_lock(connection)
-            if rows:
-                insert_decisions(connection, rows)
-            return store(connection, self._open().insert_outcomes, outcomes) if outcomes else []
+        opened, earlier = self._open(), self._looked_up(rows, outcomes)
+        while True:
+            with self._transaction() as connection:
+                log_lock(connection)
+                self._begin(connection)
+                if archived.count_parts(connection) == earlier.parts:
+                    rows = [row for row in rows if row[0] not in earlier.retried]
+                    if rows:
+                        insert_decisions(connection, rows)
+                    if not outcomes:
+                        return []
+                    return store(connection, opened.insert_outcomes, outcomes, earlier)
+            # Something has been archived since.
+            earlier = self._looked_up(rows, outcomes)
 
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        """Commit what the block does, or nothing of it."""
-        with self._writing():
-            opened = self._open()
-            with opened.turns.take(), opened.engine.begin() as connection:
-                yield connection
+    def _looked_up(self, rows: Sequence[DecisionRow], batch: Sequence[NewOutcome]) -> Earlier:
+        """Look in the archive, before the transaction, since a store may take its time.
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except (DataError, IntegrityError):
-            # The rows are at fault, not the database: trying again would fail for ever.
-            raise
-        except DBAPIError as error:
-            self._look_again(error)
-            raise _unavailable(error) from error
-        except JournalUnavailableError:
-            raise
-        except RemoteError as error:
-            raise JournalUnavailableError(error.message, hint=_LATER) from error
-
-    def _look_again(self, error: DBAPIError) -> None:
-        """Close a file that is damaged: a repair puts another in its place."""
-        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._opened:
-            self._opened.engine.dispose()
+        Raises:
+            JournalUnavailableError: It cannot be reached.
+        """
+        with self._writing(), self._engine.connect() as connection:
+            return self._open().archive.look(connection, rows, batch)
 
     def record(self, facts: Sequence[Fact]) -> None:
         """See `Log.record`."""
         with self._transaction() as connection:
             record_facts(connection, facts)
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except DBAPIError as error:
-            self._look_again(error)
-            raise RemoteError(f"The journal cannot be read: {first_line(error)}.") from error
 
     def end(self) -> Offset:
         """See `Stream.end`."""
@@ -191,23 +133,39 @@ class SqlJournal:
 
     def decisions(self, after: int, end: int, limit: int) -> Decisions:
         """See `Stream.decisions`."""
-        with self._reading() as connection:
+        with self._snapshot() as connection:
+            if after >= archived.last_decision(connection):
+                return read_decisions(connection, after, end, limit)
+        with self._evidence(features=True) as connection:
             return read_decisions(connection, after, end, limit)
 
     def outcomes(self, after: int, end: int, limit: int) -> tuple[list[Observation], int]:
         """See `Stream.outcomes`."""
-        with self._reading() as connection:
+        with self._snapshot() as connection:
+            if after >= archived.last_outcome(connection):
+                found, upto = read_outcomes(connection, after, end, limit)
+                return self._open().archive.completed(connection, found), upto
+        with self._evidence() as connection:
             return read_outcomes(connection, after, end, limit)
 
     def rows_of(self, nonces: Iterable[bytes]) -> dict[bytes, KeptRows]:
         """See `Stream.rows_of`."""
-        with self._reading() as connection:
-            return rows_of(connection, nonces)
+        chosen = set(nonces)
+        with self._snapshot() as connection:
+            names = ColumnNames(connection)
+            found = rows_of(connection, chosen, names)
+            archive = self._open().archive
+            for part, some in archived.by_part(connection, chosen - found.keys()).items():
+                with archive.part(connection, part, features=True) as its:
+                    found |= rows_of(its, some, names)
+            return found
 
     def count_outcomes(self, nonces: Iterable[bytes], upto: int) -> Counter[bytes]:
         """See `Stream.count_outcomes`."""
-        with self._reading() as connection:
-            return count_outcomes(connection, nonces, upto)
+        chosen = set(nonces)
+        with self._snapshot() as connection:
+            found = count_outcomes(connection, chosen, upto)
+            return found + self._open().archive.count_outcomes(connection, chosen, upto)
 
     def claim(self, start: Progress, owner: str, now_ms: int, lease_ms: int) -> Progress | None:
         """See `Consumption.claim`."""
@@ -226,67 +184,92 @@ class SqlJournal:
 
     def observations(self, revisions: Iterable[int] | None = None) -> Iterator[Observation]:
         """See `Evidence.observations`."""
-        with self._reading() as connection:
+        with self._evidence() as connection:
             yield from reading.read_observations(connection, revisions)
 
     def drawn_requests(self, revisions: Iterable[int]) -> Iterator[DrawnRequest]:
         """See `Evidence.drawn_requests`."""
-        with self._reading() as connection:
+        with self._evidence() as connection:
             yield from reading.read_drawn_requests(connection, revisions)
 
     def request_columns(self, revisions: Iterable[int]) -> Iterator[RequestColumns]:
         """See `Evidence.request_columns`."""
-        with self._reading() as connection:
-            yield from self._open().parts.requests(connection, revisions)
+        chosen = list(revisions)
+        with self._snapshot() as connection:
+            opened, parts = self._open(), archived.read_parts(connection)
+            yield from archive_columns.request_columns(opened.archive, parts, chosen)
+            yield from opened.parts.requests(connection, chosen)
 
     def outcome_columns(self, revisions: Iterable[int]) -> Iterator[OutcomeColumns]:
         """See `Evidence.outcome_columns`."""
-        with self._reading() as connection:
-            yield from self._open().parts.outcomes(connection, revisions)
+        chosen = list(revisions)
+        with self._snapshot() as connection:
+            opened, parts = self._open(), archived.read_parts(connection)
+            live = opened.parts.outcomes(connection, chosen)
+            if parts:
+                live = archive_columns.outcome_columns(
+                    opened.archive, connection, parts, chosen, live
+                )
+            yield from live
 
     def joined_rows(self) -> Iterator[JoinedRow]:
         """Read every row of every request with its outcomes; see `read_joined_rows`."""
-        with self._reading() as connection:
+        with self._evidence(features=True) as connection:
             yield from read_joined_rows(connection)
 
     def cells(self, revisions: Iterable[int], column: str) -> Iterator[tuple[bytes, Value]]:
         """See `Evidence.cells`."""
-        with self._reading() as connection:
+        with self._evidence(features=True) as connection:
             yield from reading.read_cells(connection, revisions, column)
 
     def labelled_rows(self, revisions: Iterable[int]) -> Iterator[LabelledRow]:
         """See `Evidence.labelled_rows`."""
-        with self._reading() as connection:
+        with self._evidence(features=True) as connection:
             yield from reading.read_labelled_rows(connection, revisions)
 
     def traffic(self) -> list[Traffic]:
         """See `Sums.traffic`."""
-        with self._reading() as connection:
-            return self._open().parts.traffic(connection)
+        with self._snapshot() as connection:
+            closed, rest = self._open().parts.sums(connection)
+            for part in archived.read_parts(connection):
+                closed += [traffic.Sums(*each) for each in part.traffic]
+        if not any(each.units for each in closed):
+            return traffic.added([*closed, *rest])
+        # A sticky unit may come in several parts, and counts once.
+        with self._evidence() as connection:
+            return traffic.read_traffic(connection)
 
     def traffic_over_time(self, revisions: Iterable[int], width_ms: int) -> list[TrafficSlice]:
         """See `Sums.traffic_over_time`."""
-        with self._reading() as connection:
+        with self._evidence() as connection:
             return reading.read_traffic_over_time(connection, revisions, width_ms)
 
     def shadow_pairs(self, revisions: Iterable[int]) -> Iterator[ShadowPair]:
         """See `ShadowReader.shadow_pairs`."""
-        with self._reading() as connection:
+        with self._evidence() as connection:
             yield from reading.read_shadow_pairs(connection, revisions)
 
     def shadow_truths(self, revisions: Iterable[int]) -> Iterator[ShadowTruth]:
         """See `ShadowReader.shadow_truths`."""
-        with self._reading() as connection:
+        with self._evidence() as connection:
             yield from reading.read_shadow_truths(connection, revisions)
 
     def decision(self, nonce: bytes) -> StoredDecision | None:
         """See `find_decision`."""
-        with self._reading() as connection:
-            return find_decision(connection, nonce)
+        with self._snapshot() as connection:
+            found = find_decision(connection, nonce)
+            if found is not None:
+                return found
+            part = archived.parts_of(connection, [nonce]).get(nonce)
+            if part is None:
+                return None
+            names = ColumnNames(connection)
+            with self._open().archive.part(connection, part, features=True) as its:
+                return find_decision(its, nonce, names)
 
     def first_of_unit(self, unit: bytes, revisions: Iterable[int]) -> StoredDecision | None:
         """See `looking_up.first_of_unit`."""
-        with self._reading() as connection:
+        with self._evidence(features=True) as connection:
             return first_of_unit(connection, unit, revisions)
 
     def revision_events(self) -> list[RevisionEvent]:
@@ -306,8 +289,18 @@ class SqlJournal:
 
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
         """See `Log.void`."""
-        with self._transaction() as connection:
-            return voiding.void_outcomes(connection, nonces, time_ms, reason, by)
+        nonces = list(nonces)
+        while True:
+            with self._writing(), self._engine.connect() as connection:
+                count = archived.count_parts(connection)
+                back = self._open().archive.outcome_rows(connection, nonces) if count else []
+            with self._transaction() as connection:
+                log_lock(connection)
+                self._begin(connection)
+                if archived.count_parts(connection) == count:
+                    for part, rows in back:
+                        voiding.bring_back(connection, part, rows)
+                    return voiding.void_outcomes(connection, nonces, time_ms, reason, by)
 
     def voids(self) -> list[Void]:
         """See `History.voids`."""
@@ -356,13 +349,8 @@ class SqlJournal:
 
     def totals(self) -> dict[str, int]:
         """See `Sums.totals`."""
-        with self._reading() as connection:
+        with self._snapshot() as connection:
             return reading.read_totals(connection)
-
-    @property
-    def is_file(self) -> bool:
-        """Whether it is a file of this machine, whose space can be given back."""
-        return self._engine.dialect.name == "sqlite"
 
     def size_bytes(self) -> int:
         """See `Sums.size_bytes`."""
@@ -391,47 +379,3 @@ class SqlJournal:
         """
         with self._writing():
             pruning.give_back(self._engine)
-
-    def close(self) -> None:
-        """See `Log.close`."""
-        if self._opened is not None:
-            self._opened.engine.dispose()
-
-
-class _Opened:
-    """A database that could be opened, and what is prepared for it."""
-
-    def __init__(self, engine: Engine, part_rows: int) -> None:
-        self.engine = engine
-        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
-        self.columns = ColumnIds(engine)
-        file = engine.url.database if engine.dialect.name == "sqlite" else None
-        path = Path(file) if file and "mode" not in engine.url.query else None
-        self.turns = Turns(path)
-        self.parts = Parts(path, part_rows)
-        self.insert_outcomes = (
-            dialect.insert(outcomes)
-            .on_conflict_do_nothing()
-            .returning(outcomes.c.nonce, outcomes.c.row)
-        )
-
-
-class _DeadlockError(JournalUnavailableError):
-    """Two writers waited for each other's rows, and the database aborted this one."""
-
-
-def _unavailable(error: DBAPIError) -> JournalUnavailableError:
-    kind: type[JournalUnavailableError] = JournalUnavailableError
-    hint = _LATER
-    if _is_full(error.orig):
-        kind, hint = JournalFullError, "Free space; the server retries by itself."
-    elif getattr(error.orig, "sqlstate", "") == _DEADLOCK:
-        kind = _DeadlockError
-    return kind(f"The journal could not be written: {first_line(error)}.", hint=hint)
-
-
-def _is_full(error: object) -> bool:
-    """Whether a database says that its disk is full, be it SQLite or PostgreSQL."""
-    # The low byte is the primary code, https://sqlite.org/rescode.html#extrc.
-    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return primary == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", "") == _DISK_FULL

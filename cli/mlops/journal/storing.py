@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Insert, select
+from sqlalchemy import Connection, Insert, Select, select
 
+from mlops.journal.earlier import Earlier
 from mlops.journal.joining import join
 from mlops.journal.records import Fate, NewOutcome, StoredOutcome
 from mlops.journal.rows import Row, outcome_row, truth_of
@@ -25,7 +26,7 @@ _TRIES = 20
 
 
 def store(
-    connection: Connection, insert_new: Insert, batch: Sequence[NewOutcome]
+    connection: Connection, insert_new: Insert, batch: Sequence[NewOutcome], archived: Earlier
 ) -> list[StoredOutcome]:
     """Join a batch to its decisions, insert what can be stored, and return the status of each.
 
@@ -34,34 +35,41 @@ def store(
         insert_new: Inserts rows of `outcomes` that are not there, and returns nonce and row of
             those it inserted.
         batch: In order of arrival.
+        archived: What is known of decisions that are archived.
     """
-    joined = join(connection, batch)
+    joined = join(connection, batch, archived)
     rows: dict[_Key, dict[str, Any]] = {}
     for item in joined:
-        if _is_storable(item):
+        if _is_storable(item) and not _archived(archived, _key(item)):
             rows.setdefault(_key(item), outcome_row(item.outcome))
     fresh: set[_Key] = set()
     if rows:
         inserted = connection.execute(insert_new, list(rows.values()))
         fresh = {(bytes(nonce), row) for nonce, row in inserted}
-    return [_settle(connection, insert_new, item, fresh) for item in joined]
+    return [_settle(connection, insert_new, item, fresh, archived) for item in joined]
 
 
 def _settle(
-    connection: Connection, insert_new: Insert, item: StoredOutcome, fresh: set[_Key]
+    connection: Connection,
+    insert_new: Insert,
+    item: StoredOutcome,
+    fresh: set[_Key],
+    archived: Earlier,
 ) -> StoredOutcome:
     if not _is_storable(item):
         return item
     if _key(item) in fresh:
         fresh.discard(_key(item))
         return item
-    return _store_again(connection, insert_new, item)
+    return _store_again(connection, insert_new, item, archived)
 
 
-def _store_again(connection: Connection, insert_new: Insert, item: StoredOutcome) -> StoredOutcome:
+def _store_again(
+    connection: Connection, insert_new: Insert, item: StoredOutcome, archived: Earlier
+) -> StoredOutcome:
     """Store an outcome of a row that has one."""
     for _ in range(_TRIES):
-        earlier = _earlier(connection, _key(item))
+        earlier = _earlier(connection, _key(item), archived)
         if _is_among(item.outcome, earlier):
             return replace(item, fate=Fate.DUPLICATE)
         if not item.outcome.repeatable and any(row.voided is None for row in earlier):
@@ -73,18 +81,26 @@ def _store_again(connection: Connection, insert_new: Insert, item: StoredOutcome
     return replace(item, fate=Fate.CONFLICT)
 
 
-def _earlier(connection: Connection, key: _Key) -> list[Row]:
+def earlier_query() -> Select[Any]:
+    """Return what asks for outcomes as those that come after them are held against; in no order."""
     o = outcomes.c
-    query = (
-        select(
-            o.ordinal, o.outcome_id, o.reward, o.truth, o.truth_json,
-            voids.c.seq.label("voided"),
-        )
-        .select_from(outcomes.outerjoin(voids, voids.c.outcome == o.seq))
-        .where(o.nonce == key[0], o.row == key[1])
-        .order_by(o.ordinal)
-    )  # fmt: skip
-    return list(connection.execute(query))
+    return select(
+        o.nonce, o.row, o.ordinal, o.outcome_id, o.reward, o.truth, o.truth_json,
+        voids.c.seq.label("voided"),
+    ).select_from(outcomes.outerjoin(voids, voids.c.outcome == o.seq))  # fmt: skip
+
+
+def _earlier(connection: Connection, key: _Key, archived: Earlier) -> list[Row]:
+    o = outcomes.c
+    query = earlier_query().where(o.nonce == key[0], o.row == key[1])
+    # What was brought back to be voided is in both.
+    found = {row.ordinal: row for row in (*_archived(archived, key), *connection.execute(query))}
+    return [found[ordinal] for ordinal in sorted(found)]
+
+
+def _archived(archived: Earlier, key: _Key) -> list[Row]:
+    rows = archived.outcomes.get(key[0] or b"", ())
+    return [row for row in rows if row.row == key[1]]
 
 
 def _is_among(outcome: NewOutcome, earlier: Sequence[Row]) -> bool:

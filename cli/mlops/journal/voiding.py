@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mlops.journal.records import Void
-from mlops.journal.schema import outcomes, voids
+from mlops.journal.schema import archives, outcomes, voids
 
 # As in `joining`: older builds of SQLite take 999 variables.
 _KEYS_PER_QUERY = 900
@@ -36,6 +37,21 @@ def void_outcomes(
         # PostgreSQL's driver does not count what such an insert has done.
         done += len(list(connection.execute(insert.returning(voids.c.seq))))
     return done
+
+
+def bring_back(connection: Connection, part: int, rows: Sequence[dict[str, Any]]) -> None:
+    """Put archived outcomes back into the journal, with the offsets that they had.
+
+    Args:
+        connection: In the caller's transaction.
+        part: Number of the part that has them.
+        rows: They, as rows of the table; any that is back already stays as it is.
+    """
+    dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(outcomes).on_conflict_do_nothing().returning(outcomes.c.seq)
+    back = len(list(connection.execute(insert, list(rows)))) if rows else 0
+    left = archives.c.outcomes - back
+    connection.execute(update(archives).where(archives.c.part == part).values(outcomes=left))
 
 
 def read_voids(connection: Connection) -> list[Void]:

@@ -1,0 +1,289 @@
+"""Moving the oldest rows of a log into an artifact store.
+
+A part is written to files, the files are stored, and a manifest with their digests after them. Only
+then, in one transaction, the journal takes note of the part and lets go of its rows. Whoever is
+killed before that has stored files that nobody reads, and the next one stores the same again.
+
+The last decision and the last outcome always stay: SQLite counts on from them.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeAlias
+
+from sqlalchemy import (
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
+
+from mlops.errors import ConflictError
+from mlops.journal import traffic
+from mlops.journal.archive_files import FILES, keep_rows, read_rows, write_rows
+from mlops.journal.archived import ArchivedPart, read_parts
+from mlops.journal.schema import archived_requests, archives, decisions, outcomes, shadow_decisions
+from mlops.journal.voiding import counts
+
+#: Stores a file under a key.
+Put: TypeAlias = Callable[[Path, str], None]
+#: Decisions of one part; writers wait while so many are taken away, about a second.
+ROWS = 100_000
+_KEYS_PER_QUERY = 900
+
+
+class Noting(Protocol):
+    """What gives the files of archived parts, and takes note of new ones."""
+
+    def part_file(self, part: ArchivedPart, name: str) -> AbstractContextManager[Path]:
+        """Give a file of a part."""
+        ...
+
+    def note_files(self, part: ArchivedPart) -> None:
+        """Take note of the files that a part has now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Decisions that the next part gets.
+
+    Attributes:
+        part: Its number, from 0.
+        after: Offset of the last decision before it.
+        upto: Offset of its last decision.
+    """
+
+    part: int
+    after: int
+    upto: int
+
+
+def next_span(connection: Connection, before_ms: int, end: int, rows: int) -> Span | None:
+    """Choose what to archive next: the oldest decisions, as far as all are from before a time.
+
+    Args:
+        connection: To the journal.
+        before_ms: Milliseconds since 1970 in UTC.
+        end: Offset before which no decision will come any more.
+        rows: Most decisions.
+    """
+    d = decisions.c
+    there = read_parts(connection)
+    after = there[-1].upto if there else 0
+    last = min(end, connection.execute(select(func.max(d.seq))).scalar_one() or 0)
+    young = select(d.seq).where(d.seq > after, d.time_ms >= before_ms).order_by(d.seq).limit(1)
+    limit = connection.execute(young).scalar_one_or_none() or last
+    chosen = (
+        select(d.seq)
+        .where(d.seq > after, d.seq < min(limit, last))
+        .order_by(d.seq)
+        .limit(rows)
+        .subquery()
+    )
+    upto = connection.execute(select(func.max(chosen.c.seq))).scalar_one()
+    return None if upto is None else Span(len(there), after, int(upto))
+
+
+def count_old(connection: Connection, before_ms: int) -> int:
+    """Count the decisions from before a time."""
+    return int(
+        connection.execute(select(func.count()).where(decisions.c.time_ms < before_ms)).scalar_one()
+    )
+
+
+def write_files(connection: Connection, span: Span, folder: Path) -> dict[str, Path]:
+    """Write the rows of a part; a file without any row is left out."""
+    found = {}
+    for name, (_, columns) in FILES.items():
+        file = folder / f"{name}.parquet"
+        query = _rows(name, span).with_only_columns(*columns, maintain_column_froms=True)
+        if write_rows(connection, query, columns, file) or name == "decisions":
+            found[name] = file
+    return found
+
+
+def _rows(name: str, span: Span) -> Select[Any]:
+    """Ask for the rows of one file of a part."""
+    within = decisions.c.seq.between(span.after + 1, span.upto)
+    if name == "decisions":
+        return select(decisions).where(within).order_by(decisions.c.seq)
+    if name == "features":
+        kept = decisions.c.features.is_not(None)
+        return select(decisions).where(within, kept).order_by(decisions.c.seq)
+    table = outcomes if name == "outcomes" else shadow_decisions
+    last = select(func.max(table.c.seq)).scalar_subquery()
+    query = (
+        select(table)
+        .select_from(decisions.join(table, decisions.c.nonce == table.c.nonce))
+        .where(within, table.c.seq < last)
+        .order_by(table.c.seq)
+    )
+    # What is void stays, with the reason.
+    return query.where(counts()) if name == "outcomes" else query
+
+
+def describe(
+    connection: Connection, span: Span, location: str, files: dict[str, Path]
+) -> ArchivedPart:
+    """Return what is to be known of a part but for its files, as long as its rows are here."""
+    d = decisions.c
+    within = d.seq.between(span.after + 1, span.upto)
+    count, first_ms = connection.execute(
+        select(func.count(), func.min(d.time_ms)).where(within)
+    ).one()
+    seqs = _seqs(files.get("outcomes"))
+    sums = traffic.read_sums(connection, span.after, span.upto)
+    return ArchivedPart(
+        span.part, span.after, span.upto, first_ms, count, len(seqs), min(seqs, default=0),
+        max(seqs, default=0), location, {}, sums,
+    )  # fmt: skip
+
+
+def store_files(part: ArchivedPart, files: dict[str, Path], prefix: str, put: Put) -> ArchivedPart:
+    """Store the files of a part, then its manifest; return the part with its files.
+
+    Args:
+        part: It.
+        files: Name to file.
+        prefix: Of their keys.
+        put: Stores a file.
+    """
+    stored = dict(part.files)
+    for name, file in files.items():
+        digest = _digest(file)
+        key = f"{prefix}/{part.part:06d}-{name}-{digest[:12]}.parquet"
+        put(file, key)
+        stored[name] = {"key": key, "size": file.stat().st_size, "sha256": digest}
+    part = replace(part, files=stored)
+    _store_manifest(part, prefix, put)
+    return part
+
+
+def _store_manifest(part: ArchivedPart, prefix: str, put: Put) -> None:
+    """Store what says which files a part has."""
+    told = asdict(part)
+    del told["doomed"]
+    with tempfile.TemporaryDirectory(prefix="mlops-archiving-") as folder:
+        manifest = Path(folder, "manifest.json")
+        manifest.write_text(json.dumps({"schema_version": 1, **told}, indent=1))
+        put(manifest, f"{prefix}/{part.part:06d}.json")
+
+
+def forget_features(
+    journal: Noting, part: ArchivedPart, before_ms: int, put: Put
+) -> tuple[ArchivedPart, int]:
+    """Let a part have the features of later decisions only; return it and how many are forgotten.
+
+    The file that has them is doomed, and the caller deletes it.
+    """
+    old = part.files["features"]["key"]
+    prefix = str(PurePosixPath(old).parent)
+    with tempfile.TemporaryDirectory(prefix="mlops-archiving-") as folder:
+        draft = Path(folder, "features.parquet")
+        with journal.part_file(part, "features") as file:
+            kept, gone = keep_rows(file, draft, before_ms)
+        if not gone:
+            return part, 0
+        files = {name: stored for name, stored in part.files.items() if name != "features"}
+        part = replace(part, files=files, doomed=[*part.doomed, old])
+        part = store_files(part, {"features": draft} if kept else {}, prefix, put)
+    journal.note_files(part)
+    return part, gone
+
+
+def count_features(journal: Noting, part: ArchivedPart, before_ms: int) -> int:
+    """Count the decisions of a part from before a time that have features."""
+    with journal.part_file(part, "features") as file:
+        return sum(
+            time_ms < before_ms for rows in read_rows(file, ("time_ms",)) for (time_ms,) in rows
+        )
+
+
+def take_away(connection: Connection, part: ArchivedPart, files: dict[str, Path]) -> None:
+    """Take note of a part whose files are stored, and let go of its rows.
+
+    Args:
+        connection: In a transaction, beside which nobody writes.
+        part: It.
+        files: Name to file, as they are stored.
+
+    Raises:
+        ConflictError: Somebody else has changed what it has meanwhile; nothing is changed.
+    """
+    d = decisions.c
+    within = d.seq.between(part.after + 1, part.upto)
+    there = read_parts(connection)
+    featured = connection.execute(
+        select(func.count()).where(within, d.features.is_not(None))
+    ).scalar_one()
+    written = len(_seqs(files.get("features")))
+    if (there[-1].upto if there else 0) != part.after or featured != written:
+        raise ConflictError(
+            "Somebody else archives or prunes this journal now.", hint="Try it again."
+        )
+    gone = _delete(connection, outcomes, _seqs(files.get("outcomes")))
+    _delete(connection, shadow_decisions, _seqs(files.get("shadows")))
+    connection.execute(
+        insert(archived_requests).from_select(
+            ["nonce", "part", "client_id"],
+            select(d.nonce, literal(part.part), d.client_id).where(within),
+        )
+    )
+    connection.execute(delete(decisions).where(within))
+    connection.execute(insert(archives).values(**_row(part), outcomes=gone))
+
+
+def note_files(connection: Connection, part: ArchivedPart) -> None:
+    """Take note of the files that a part has now."""
+    row = {name: value for name, value in _row(part).items() if name in ("files", "doomed")}
+    connection.execute(update(archives).where(archives.c.part == part.part).values(**row))
+
+
+def _row(part: ArchivedPart) -> dict[str, Any]:
+    return {
+        "part": part.part,
+        "after": part.after,
+        "upto": part.upto,
+        "first_ms": part.first_ms,
+        "requests": part.requests,
+        "first_outcome": part.first_outcome,
+        "last_outcome": part.last_outcome,
+        "location": part.location,
+        "files": json.dumps(part.files),
+        "traffic": json.dumps(part.traffic),
+        "doomed": json.dumps(list(part.doomed)),
+    }
+
+
+def _delete(connection: Connection, table: Any, seqs: list[int]) -> int:  # noqa: ANN401 - a table
+    """Delete rows but those that were voided meanwhile; return how many that were."""
+    done = 0
+    for start in range(0, len(seqs), _KEYS_PER_QUERY):
+        chosen = table.c.seq.in_(seqs[start : start + _KEYS_PER_QUERY])
+        standing = [counts()] if table is outcomes else []
+        done += connection.execute(delete(table).where(chosen, *standing)).rowcount
+    return done
+
+
+def _seqs(file: Path | None) -> list[int]:
+    if file is None:
+        return []
+    return [seq for rows in read_rows(file, ("seq",)) for (seq,) in rows]
+
+
+def _digest(file: Path) -> str:
+    from hashlib import file_digest
+
+    with file.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()

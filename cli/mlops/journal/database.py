@@ -1,0 +1,217 @@
+"""Opening a journal's database, and its transactions; what its parts are read through."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from mlops.errors import RemoteError
+from mlops.journal import archived
+from mlops.journal.archived import Archive, Fetch
+from mlops.journal.base import JournalFullError, JournalUnavailableError
+from mlops.journal.engine import first_line, open_engine
+from mlops.journal.inserting import ColumnIds
+from mlops.journal.parts import ROWS, Parts
+from mlops.journal.schema import outcomes
+from mlops.journal.streaming import log_lock
+from mlops.journal.turns import Turns
+
+# PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
+_DISK_FULL = "53100"
+_DEADLOCK = "40P01"
+_REOPEN_S = 0.5
+_LATER = "The server retries by itself; send the feedback again later."
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Database:
+    """The database of a journal, behind a SQLAlchemy URL.
+
+    Args:
+        url: `sqlite:////folder/wine.db`, or `postgresql+psycopg://user@host/database`, where
+            `?schema=NAME` keeps the tables of several deployments apart.
+
+        patient: Whether to run without a database that cannot be reached, until it can.
+        part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
+        fetch: Brings files of archived parts; by default from stores as this process's environment
+            says how to reach them.
+
+    Raises:
+        InvalidInputError: The URL or the tables cannot be used.
+        RemoteError: The database cannot be reached.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        patient: bool = False,
+        part_rows: int = ROWS,
+        fetch: Fetch | None = None,
+    ) -> None:
+        self._url = url
+        self._fetch = fetch or archived.fetch
+        self._part_rows = part_rows
+        self._opened: _Opened | None = None
+        self._fault: RemoteError | None = None
+        self._retry_at = 0.0
+        self._opening = threading.Lock()
+        try:
+            self._open()
+        except RemoteError:
+            if not patient:
+                raise
+
+    def _open(self) -> _Opened:
+        """Return the open database; one that could not be opened is tried again now and then.
+
+        Raises:
+            RemoteError: It cannot be reached.
+        """
+        if self._opened is None:
+            with self._opening:
+                if self._fault and time.monotonic() < self._retry_at:
+                    raise self._fault
+                try:
+                    self._opened = self._opened or _Opened(
+                        open_engine(self._url), self._part_rows, self._fetch
+                    )
+                except RemoteError as error:
+                    self._fault, self._retry_at = error, time.monotonic() + _REOPEN_S
+                    raise
+        return self._opened
+
+    @property
+    def _engine(self) -> Engine:
+        return self._open().engine
+
+    def _begin(self, connection: Connection) -> None:
+        """Let nobody else write from here on, where the driver waits for the first row with it."""
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """Commit what the block does, or nothing of it."""
+        with self._writing():
+            opened = self._open()
+            with opened.turns.take(), opened.engine.begin() as connection:
+                yield connection
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (DataError, IntegrityError):
+            # The rows are at fault, not the database: trying again would fail for ever.
+            raise
+        except DBAPIError as error:
+            self._look_again(error)
+            raise _unavailable(error) from error
+        except JournalUnavailableError:
+            raise
+        except RemoteError as error:
+            raise JournalUnavailableError(error.message, hint=_LATER) from error
+
+    def _look_again(self, error: DBAPIError) -> None:
+        """Close a file that is damaged: a repair puts another in its place."""
+        if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _DAMAGED and self._opened:
+            self._opened.engine.dispose()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            self._look_again(error)
+            raise RemoteError(f"The journal cannot be read: {first_line(error)}.") from error
+
+    @contextlib.contextmanager
+    def _evidence(self, *, features: bool = False) -> Iterator[Connection]:
+        """Give what has every row of the log, at one moment, wherever the rows are."""
+        with self._snapshot() as connection:
+            parts = archived.read_parts(connection)
+            if not parts:
+                yield connection
+                return
+            whole = self._open().archive.whole(connection, parts, features=features)
+        with whole.connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _snapshot(self) -> Iterator[Connection]:
+        """Give a connection that sees one moment, while rows may go into the archive."""
+        with self._reading() as connection:
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[Connection]:
+        """Write while nobody else does."""
+        with self._transaction() as connection:
+            log_lock(connection, alone=True)
+            self._begin(connection)
+            yield connection
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, whose space can be given back."""
+        return self._engine.dialect.name == "sqlite"
+
+    def close(self) -> None:
+        """See `Log.close`."""
+        if self._opened is not None:
+            self._opened.archive.close()
+            self._opened.engine.dispose()
+
+
+class _Opened:
+    """A database that could be opened, and what is prepared for it."""
+
+    def __init__(self, engine: Engine, part_rows: int, fetch: Fetch) -> None:
+        self.engine = engine
+        dialect = sqlite if engine.dialect.name == "sqlite" else postgresql
+        self.columns = ColumnIds(engine)
+        file = engine.url.database if engine.dialect.name == "sqlite" else None
+        path = Path(file) if file and "mode" not in engine.url.query else None
+        self.turns = Turns(path)
+        self.parts = Parts(path, part_rows)
+        self.archive = Archive(path, fetch)
+        self.insert_outcomes = (
+            dialect.insert(outcomes)
+            .on_conflict_do_nothing()
+            .returning(outcomes.c.nonce, outcomes.c.row)
+        )
+
+
+class DeadlockError(JournalUnavailableError):
+    """Two writers waited for each other's rows, and the database aborted this one."""
+
+
+def _unavailable(error: DBAPIError) -> JournalUnavailableError:
+    kind: type[JournalUnavailableError] = JournalUnavailableError
+    hint = _LATER
+    if _is_full(error.orig):
+        kind, hint = JournalFullError, "Free space; the server retries by itself."
+    elif getattr(error.orig, "sqlstate", "") == _DEADLOCK:
+        kind = DeadlockError
+    return kind(f"The journal could not be written: {first_line(error)}.", hint=hint)
+
+
+def _is_full(error: object) -> bool:
+    """Whether a database says that its disk is full, be it SQLite or PostgreSQL."""
+    # The low byte is the primary code, https://sqlite.org/rescode.html#extrc.
+    primary = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return primary == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", "") == _DISK_FULL

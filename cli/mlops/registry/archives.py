@@ -1,0 +1,46 @@
+"""Files of a journal's archived parts, in any artifact store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlops.registry.stores import Store
+    from mlops.settings.needs import StoreSettings
+
+
+def fetch_from(settings: StoreSettings) -> Callable[[str, str, Path], None]:
+    """Return what brings a file: root of its store, key, and where to."""
+
+    def fetch(location: str, key: str, target: Path) -> None:
+        with opened(location, settings) as store:
+            store.get(key, target)
+
+    return fetch
+
+
+def fetch(location: str, key: str, target: Path) -> None:
+    """Bring a file in a process that has no project: what it finds in its environment counts.
+
+    Raises:
+        MlopsError: There is no such file, or the store cannot be reached.
+    """
+    from mlops.settings import load_settings
+
+    fetch_from(load_settings(flags={"artifacts.root": location}))(location, key, target)
+
+
+@contextlib.contextmanager
+def opened(location: str, settings: StoreSettings) -> Iterator[Store]:
+    """Open a store for a while."""
+    # A server passes by here at its start, and has no time for it.
+    from mlops.registry.stores import open_store
+
+    store = open_store(location, settings)
+    try:
+        yield store
+    finally:
+        store.close()

@@ -1,0 +1,373 @@
+"""An archived journal beside one that is not: whatever is asked, both give the same answer."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlops.errors import ConflictError, NotFoundError, RemoteError
+from mlops.journal import archiving
+from mlops.journal.columns import OutcomeColumns, RequestColumns, names
+from mlops.journal.records import (
+    Decision,
+    NewOutcome,
+    Offset,
+    RevisionEvent,
+    ShadowDecision,
+)
+from mlops.journal.sql import SqlJournal
+from mlops.protocols.base import Records
+from tests.conformance.test_journals import JOURNALS
+from tests.journal.rows import T0, decision, named, nonce, outcome
+
+_PART_ROWS = 20
+_NUMBERS = itertools.count()
+
+
+class Folder:
+    """A store, and how often it was asked."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.fetched: list[str] = []
+        self.away = False
+
+    def put(self, file: Path, key: str) -> None:
+        target = self.root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+
+    def fetch(self, location: str, key: str, target: Path) -> None:
+        assert location == str(self.root)
+        self.fetched.append(key)
+        if self.away or not (self.root / key).exists():
+            raise NotFoundError(f"`{key}` is not there.")
+        shutil.copy(self.root / key, target)
+
+
+@dataclass
+class Pair:
+    """Two journals with the same rows, one of which is archived up to some row."""
+
+    plain: SqlJournal
+    moved: SqlJournal
+    store: Folder
+    reopen: Callable[[], SqlJournal]
+
+    def archive(self, before: int, rows: int = 15) -> int:
+        count = 0
+        while True:
+            with tempfile.TemporaryDirectory() as folder:
+                found = self.moved.write_part(T0 + before, rows, str(self.store.root), Path(folder))
+                if found is None:
+                    return count
+                part = archiving.store_files(*found, "wine/id", self.store.put)
+                self.moved.take_away(part, found[1])
+                count += 1
+
+    def both(self, do: Callable[[SqlJournal], Any]) -> Any:
+        one, other = do(self.plain), do(self.moved)
+        assert one == other
+        return one
+
+    def check(self) -> None:
+        self.both(self.seen)
+
+    def seen(self, journal: SqlJournal) -> dict[str, Any]:
+        """PostgreSQL gives numbers also to what turns out to be a duplicate, if it has to look."""
+        found = seen(journal)
+        if not self.moved.is_file:
+            shown = {"end", "OutcomeColumns.seqs", "stream 58"}
+            shown |= {f"outcomes {n}" for n in (0, 10, 33, 58)}
+            found = {name: value for name, value in found.items() if name not in shown}
+            found["observations"] = [replace(each, seq=0) for each in found["observations"]]
+        return found
+
+
+def _url(request: pytest.FixtureRequest, name: str) -> str:
+    if request.param == "sqlite":
+        return JOURNALS["sqlite"](request).replace("journal.db", f"{name}.db")
+    server: str = request.getfixturevalue("postgresql_url")
+    return f"{server}?schema=archive_{os.getpid()}_{next(_NUMBERS)}"
+
+
+_BOTH = pytest.mark.parametrize("pair", JOURNALS, indirect=True)
+_SQLITE = pytest.mark.parametrize("pair", ["sqlite"], indirect=True)
+
+
+@pytest.fixture
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    store = Folder(tmp_path / "store")
+    url = _url(request, "moved")
+
+    def opened() -> SqlJournal:
+        return SqlJournal(url, fetch=store.fetch, part_rows=_PART_ROWS)
+
+    made = Pair(SqlJournal(_url(request, "plain"), part_rows=_PART_ROWS), opened(), store, opened)
+    made.both(_fill)
+    yield made
+    made.plain.close()
+    made.moved.close()
+
+
+def _fill(journal: SqlJournal) -> Any:
+    """Requests of every kind, with feedback of every kind, some of it late or of lost requests."""
+    rng = np.random.default_rng(5)
+    journal.record([RevisionEvent(1, T0, "live", {"arms": [{"weight": 0.5}, {"weight": 0.5}]})])
+    told = []
+    for start in range(0, 60, 6):
+        batch = [_request(n, rng) for n in range(start, start + 6)]
+        late = [int(rng.integers(0, start + 6)) for _ in range(4)]
+        some = [outcome(n, arm=n % 2, truth=_truth(n), row=-1) for n in late]
+        told += journal.append(batch, [*some, outcome(900 + start)])
+        journal.record([
+            ShadowDecision(nonce(n), 1, 0, T0 + n, 50, 200, [float(n + 1)])
+            for n in range(start, start + 6) if n % 3 == 0
+        ])  # fmt: skip
+    return told
+
+
+def _request(n: int, rng: np.random.Generator) -> Decision:
+    rows = 3 if n % 7 == 0 else 1
+    kinds: list[Any] = [[0.5 + i for i in range(rows)], ["red"] * rows, [[1, 2]] * rows]
+    return decision(
+        n, arm=n % 2, n_rows=rows, status=500 if n % 11 == 0 else 200,
+        predictions=None if n % 11 == 0 else kinds[n % 3],
+        client_id="constant" if n % 4 == 0 else f"id {n}",
+        unit=bytes(7) + bytes([n % 5 + 1]) if n % 13 == 0 else None,
+        propensity=0.0 if n % 10 == 9 else 0.5, epoch=n // 30, key_id="shop" if n % 2 else None,
+        features=None if n % 6 == 5 else Records([{"a": n, "b": f"text {n}"}] * rows),
+        latency_us=int(rng.integers(100, 900)),
+    )  # fmt: skip
+
+
+def _truth(n: int) -> Any:
+    return [float(n), f"text {n}", True, None][n % 4]
+
+
+def seen(journal: SqlJournal) -> dict[str, Any]:
+    """Return all that can be read of a journal, but for its size."""
+    end = journal.end()
+    found: dict[str, Any] = {
+        "end": end,
+        "observations": list(journal.observations()),
+        "some": list(journal.observations([2])),
+        "drawn": list(journal.drawn_requests([1])),
+        "cells": list(journal.cells([1], "a")),
+        "labelled": list(journal.labelled_rows([1])),
+        "traffic": journal.traffic(),
+        "over time": journal.traffic_over_time([1], 7),
+        "pairs": list(journal.shadow_pairs([1])),
+        "truths": list(journal.shadow_truths([1])),
+        "joined": list(journal.joined_rows()),
+        "decisions": [journal.decision(nonce(n)) for n in (0, 7, 30, 59, 77)],
+        "rows": [each.row(0) for _, each in sorted(journal.rows_of(map(nonce, range(70))).items())],
+        "of unit": journal.first_of_unit(bytes(7) + b"\x01", [1]),
+        "voids": journal.voids(),
+        "void": journal.count_voids(),
+        "totals": journal.totals(),
+        "events": journal.revision_events(),
+        "epochs": journal.epochs(),
+        "counted": journal.count_outcomes([nonce(n) for n in range(60)], end.outcomes),
+    }
+    for after in (0, 10, 33, 58):
+        found[f"outcomes {after}"] = journal.outcomes(after, end.outcomes, 15)
+        some = journal.decisions(after, end.decisions, 12)
+        found[f"stream {after}"] = [some.seqs.tolist(), list(some.nonces), list(some.units)]
+        found[f"features {after}"] = [(t.names, t.cells) for t in some.features()]
+    for kind, pieces in (
+        (RequestColumns, list(journal.request_columns([1]))),
+        (OutcomeColumns, list(journal.outcome_columns([1]))),
+    ):
+        for name in names(kind):
+            values = [repr(value) for piece in pieces for value in list(getattr(piece, name))]
+            found[f"{kind.__name__}.{name}"] = values
+    return found
+
+
+@_BOTH
+def test_what_is_read_stays_the_same(pair: Pair) -> None:
+    pair.check()
+    assert pair.archive(25) == 2
+    assert [part.requests for part in pair.moved.archived_parts()] == [15, 10]
+    # Another process, and the rest; the last request always stays.
+    pair.moved.close()
+    pair.moved = pair.reopen()
+    assert pair.archive(10_000) == 3
+    assert sum(part.requests for part in pair.moved.archived_parts()) == 59
+    pair.check()
+    assert pair.archive(10_000) == 0
+    more = [decision(n, arm=n % 2) for n in range(60, 100)]
+    pair.both(lambda journal: journal.append(more, [outcome(n, arm=n % 2) for n in (61, 2)]))
+    pair.check()
+
+
+def _append(journal: SqlJournal, batch: list[NewOutcome]) -> Any:
+    return journal.append([], batch)
+
+
+def _late() -> list[list[NewOutcome]]:
+    """Feedback of every kind for requests that are archived, and some that are not."""
+    same = outcome(1, arm=1, truth=_truth(1))
+    corrected = replace(same, reward=9.0, repeatable=True)
+    return [
+        [outcome(n, arm=n % 2, truth=_truth(n)) for n in range(60)],
+        [same, corrected, replace(corrected, outcome_id="a"), replace(corrected, outcome_id="a")],
+        [outcome(7, arm=1, row=row, reward=2.0) for row in (0, 1, 2, 3, -1)],
+        [outcome(3, arm=0, reward=4.0), outcome(3, arm=1, reward=4.0), outcome(901)],
+        [named(f"id {n}") for n in (1, 2, 58, 400)] + [named("constant")],
+        [named("id 2", reward=5.0), replace(named("id 3", reward=5.0), repeatable=True)],
+    ]  # fmt: skip
+
+
+@_BOTH
+def test_late_feedback_meets_the_same_fate(pair: Pair) -> None:
+    pair.archive(50)
+    for batch in _late():
+        pair.both(partial(_append, batch=batch))
+    pair.check()
+    # And as it is archived itself.
+    pair.archive(10_000)
+    pair.check()
+
+
+@_BOTH
+def test_a_retry_of_an_archived_request_is_no_new_one(pair: Pair) -> None:
+    pair.archive(50)
+    again = [decision(n, arm=1 - n % 2) for n in (3, 55, 70)]
+    pair.both(lambda journal: journal.append(again, [outcome(3, arm=0)]))
+    pair.check()
+
+
+@_SQLITE
+def test_voiding_what_is_archived(pair: Pair) -> None:
+    def void(journal: SqlJournal, numbers: range) -> int:
+        told = [nonce(n) for n in numbers]
+        return journal.void(told, time_ms=T0, reason="test traffic", by="me")
+
+    assert pair.both(lambda journal: void(journal, range(3))) > 0
+    pair.archive(50)
+    assert pair.both(lambda journal: void(journal, range(12))) > 0
+    pair.check()
+    # It is taken again, and may go to the archive with the next part.
+    pair.both(lambda journal: journal.append([], [outcome(n, arm=n % 2) for n in range(12)]))
+    pair.archive(10_000)
+    pair.check()
+
+
+@_SQLITE
+def test_a_store_that_is_away_loses_nothing(pair: Pair) -> None:
+    pair.archive(50)
+    kept = pair.store.root.parent / "moved.db-archive"
+    shutil.rmtree(kept, ignore_errors=True)
+    pair.store.away = True
+    with pytest.raises(RemoteError, match=r"archived in `.*`, which cannot be read: .* not there"):
+        list(pair.moved.joined_rows())
+    with pytest.raises(RemoteError, match="archived in"):
+        pair.moved.append([], [outcome(3, arm=1)])
+    # What is not about the archive goes on.
+    new = [decision(200)], [outcome(200), outcome(59, arm=1)]
+    pair.both(lambda journal: journal.append(*new))
+    pair.store.away = False
+    pair.both(lambda journal: journal.append([], [outcome(3, arm=1)]))
+    pair.check()
+
+
+@_SQLITE
+def test_a_file_that_was_changed_is_refused(pair: Pair) -> None:
+    pair.archive(50)
+    for file in pair.store.root.rglob("*-features-*"):
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+    with pytest.raises(RemoteError, match="not what was archived: its SHA-256 differs"):
+        list(pair.moved.joined_rows())
+
+
+@_BOTH
+def test_two_that_archive_at_once(pair: Pair, tmp_path: Path) -> None:
+    store = pair.store
+    drafts = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        found = pair.moved.write_part(T0 + 50, 8, str(store.root), tmp_path / name)
+        assert found is not None
+        drafts.append((archiving.store_files(*found, "wine/id", store.put), found[1]))
+    # Feedback that comes in between stays in the journal.
+    pair.both(lambda journal: journal.append([], [outcome(n, arm=n % 2) for n in range(9)]))
+    pair.moved.take_away(*drafts[0])
+    with pytest.raises(ConflictError, match="Somebody else archives"):
+        pair.moved.take_away(*drafts[1])
+    pair.check()
+
+
+@_SQLITE
+def test_whoever_is_stopped_before_the_commit_has_changed_nothing(pair: Pair) -> None:
+    put = pair.store.put
+    stored: list[str] = []
+    for last in range(5):
+
+        def put_some(file: Path, key: str, last: int = last) -> None:
+            if len(stored) == last:
+                raise KeyboardInterrupt
+            put(file, key)
+            stored.append(key)
+
+        stored.clear()
+        pair.store.put = put_some  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            pair.archive(50)
+        assert pair.moved.archived_parts() == []
+    pair.store.put = put  # type: ignore[method-assign]
+    pair.check()
+    before = {file.name for file in pair.store.root.rglob("*.*")}
+    pair.archive(50)
+    # What was stored in vain is what is stored again.
+    assert before <= {file.name for file in pair.store.root.rglob("*.*")}
+    pair.check()
+
+
+@_SQLITE
+def test_features_are_forgotten_there_too(pair: Pair) -> None:
+    pair.archive(50)
+    pair.both(lambda journal: sum(journal.forget_features(T0 + 20)) >= 0)
+    for part in pair.moved.archived_parts():
+        if part.first_ms < T0 + 20:
+            archiving.forget_features(pair.moved, part, T0 + 20, pair.store.put)
+    pair.check()
+    doomed = [key for part in pair.moved.archived_parts() for key in part.doomed]
+    assert len(doomed) == 2
+    manifests = [json.loads(file.read_text()) for file in pair.store.root.rglob("*.json")]
+    assert ["features" in each["files"] for each in sorted(manifests, key=_number)][:3] == [
+        False, True, True
+    ]  # fmt: skip
+
+
+def _number(manifest: dict[str, Any]) -> int:
+    return int(manifest["part"])
+
+
+@_SQLITE
+def test_consumers_do_not_unpack_everything(pair: Pair) -> None:
+    """They ask each second for what is new."""
+    pair.archive(50)
+    pair.both(lambda journal: journal.append([], [outcome(5, arm=1)]))
+    pair.store.fetched.clear()
+    end = pair.moved.end()
+    last = max(part.last_outcome for part in pair.moved.archived_parts())
+    at = Offset(50, last)
+    pair.both(lambda journal: journal.outcomes(at.outcomes, end.outcomes, 50))
+    pair.both(lambda journal: list(journal.decisions(at.decisions, end.decisions, 50).nonces))
+    assert len({key for key in pair.store.fetched if "features" not in key}) <= 6
+    assert not any("features" in key for key in pair.store.fetched)
