@@ -105,6 +105,10 @@ def deploy(
     model: str | None = None,
     arms: Sequence[str] = (),
     canary: str | None = None,
+    ramp: str = "",
+    every: str = "",
+    advance: str = "",
+    auto: bool = False,
     split: str | None = None,
     shadows: Sequence[str] = (),
     spec: str | Path | None = None,
@@ -120,6 +124,11 @@ def deploy(
         model: One model.
         arms: Arms, as `name=REF:weight`.
         canary: A model beside `model` and its share, as `REF=PERCENT`.
+        ramp: How that share grows, as `5,25,50,100`.
+        every: Least time of a step, as `30m`, which is the default.
+        advance: Whether the ramp goes on where the canary is shown `not-worse`, which is the
+            default, or `unless-worse`.
+        auto: Whether a process beside the server moves it; else `mlops ramp` does.
         split: Share of each arm, as `90/10`.
         shadows: Models that get copies of requests, as `REF=PERCENT`.
         spec: A spec file, which says everything instead.
@@ -139,6 +148,7 @@ def deploy(
         models={
             "ab": ab, "model": model, "arms": arms, "canary": canary, "split": split,
             "shadows": shadows,
+            "ramp": {"steps": ramp, "every": every, "advance": advance, "auto": auto},
         },
         file=Path(spec) if spec else None,
         target="local",

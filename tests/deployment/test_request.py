@@ -257,3 +257,60 @@ def test_what_cannot_be_deployed(ready_folder: Path, request_: DeployRequest, pa
         make_spec(load_settings(ready_folder, environ={}), request_)
     assert part in caught.value.message
     assert caught.value.exit_code in (2, 3, 5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "ramp", "shares", "steps"),
+    [
+        ((95, 5), "{steps: [5, 25, 100], every: 1h, advance: unless-worse, auto: true}",
+         [95, 5], (5, 25, 100)),
+        ((0.9, 0.1), "10,50,100", [90, 10], (10, 50, 100)),
+        ((None, None), "[2.5, 50]", [97.5, 2.5], (2.5, 50)),
+    ],
+)  # fmt: skip
+def test_a_ramp_in_a_file(
+    settings: Settings,
+    tmp_path: Path,
+    weights: tuple[float | None, ...],
+    ramp: str,
+    shares: list[float],
+    steps: tuple[float, ...],
+) -> None:
+    file = tmp_path / "spec.yaml"
+    written = (
+        f"  - {{model: wine/{at}{'' if weight is None else f', weight: {weight}'}}}\n"
+        for at, weight in enumerate(weights, start=1)
+    )
+    file.write_text(f"arms:\n{''.join(written)}ramp: {ramp}\n")
+    request = read_request(settings, file=file)
+    assert [arm.weight for arm in request.arms] == shares
+    assert request.ramp is not None
+    assert request.ramp.steps == steps
+    assert request.analysis.guardrails == (("errors", 0.01),)
+    if "auto" in ramp:
+        said = request.ramp
+        assert (said.every_s, said.advance, said.auto) == (3600.0, "unless-worse", True)
+
+
+@pytest.mark.parametrize(
+    ("ramp", "arms", "part"),
+    [
+        ("[5, 100]", "[{model: x}]", "two arms"),
+        ("[10, 100]", "[{model: x, weight: 95}, {model: y, weight: 5}]", "the canary gets 5 %"),
+        ("[50, 10]", "[{model: x}, {model: y}]", "not a ramp"),
+        ("words", "[{model: x}, {model: y}]", "not a ramp"),
+        ("{every: 1h}", "[{model: x}, {model: y}]", "`steps`"),
+        ("{steps: [a]}", "[{model: x}, {model: y}]", "shares in per cent"),
+        ("{steps: [5], evry: 1h, auto: 1}", "[{model: x}, {model: y}]", "Did you mean `every`"),
+        ("{steps: [5, 100], advance: never}", "[{model: x}, {model: y}]", "not `never`"),
+        ("5", "[{model: x}, {model: y}]", "shares in per cent"),
+    ],
+)
+def test_a_ramp_in_a_file_that_is_none(
+    settings: Settings, tmp_path: Path, ramp: str, arms: str, part: str
+) -> None:
+    file = tmp_path / "spec.yaml"
+    file.write_text(f"arms: {arms}\nramp: {ramp}\n")
+    with pytest.raises(InvalidInputError) as caught:
+        read_request(settings, file=file)
+    assert part in f"{caught.value.message} {caught.value.hint}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -194,3 +195,50 @@ def test_what_such_a_policy_would_have_earned_is_estimated(tmp_path: Path) -> No
     assert abs(value("linear-greedy features=y floor=0.1").value - 0.51) < 0.05
     with pytest.raises(InvalidInputError, match="none is named"):
         value("linear-greedy")
+
+
+@pytest.mark.parametrize("policy", ["linear-greedy features=x floor=0.1", "thompson floor=0.1"])
+def test_a_policy_is_frozen_goes_on_and_forgets(tmp_path: Path, policy: str) -> None:
+    world = World(tmp_path, policy)
+
+    def deploy(revision: int, text: str) -> None:
+        world.journal.record([RevisionEvent(revision, world.now_ms, "live", to_dict(_spec(text)))])
+        world.now_ms += 2_000
+        world.state.consume(Batch(world.journal.decisions(0, 0, 1), []))
+
+    def newest(revision: int) -> tuple[int, tuple[float, ...]]:
+        found = world.journal.epochs([revision])[-1]
+        return sum((found.parameters or {}).get("seen", ())), found.probabilities
+
+    def earn(arm: int) -> None:
+        draws, world.draws = world.draws, Draws((float(arm == 0), float(arm == 1)))
+        world.serve(60)
+        world.draws = draws
+        world.state.consume(Batch(world.journal.decisions(0, 0, 1), []))
+
+    earn(0)
+    earn(1)
+    known, shares = newest(1)
+    assert known == 120
+    assert shares != (0.5, 0.5)
+    # Another revision of the same arms, which learns nothing.
+    deploy(2, f"{policy} freeze=true")
+    assert newest(2) == (120, shares)
+    earn(0)
+    assert newest(2) == (120, shares)
+    assert world.journal.totals()["outcomes"] == 180
+    # What was earned meanwhile is learnt from then.
+    deploy(3, f"{policy} batch=50")
+    assert newest(3)[0] == 180
+    world.serve(30)
+    world.state.consume(Batch(world.journal.decisions(0, 0, 1), []))
+    assert newest(3)[0] == 180
+    earn(0)
+    assert newest(3)[0] == 270
+    deploy(4, f"{policy} reset=1")
+    assert newest(4) == (0, (0.5, 0.5))
+    decisions, outcomes = world.serve(100, late=True)
+    here = [each._replace(revision=4) for each in decisions]
+    world.journal.append(here, [replace(each, revision=4) for each in outcomes])
+    world.state.consume(Batch(world.journal.decisions(0, 0, 1), []))
+    assert newest(4)[0] in range(20, 101)

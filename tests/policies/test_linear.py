@@ -137,7 +137,7 @@ def test_probabilities_of_the_best_and_their_rounding() -> None:
     drawn = np.random.default_rng(3).normal(means, deviations, (200_000, 3)).argmax(axis=1)
     assert _best(means, deviations) == pytest.approx(np.bincount(drawn) / drawn.size, abs=0.02)
     assert _rounded(np.array([0.05, 0.55, 0.40]), 10) in {(0, 6, 4), (1, 5, 4)}
-    policy, state = _after("linear-thompson features=x floor=1e-6", _world(40))
+    policy, state = _after("linear-thompson features=x floor=1e-6 scale=1", _world(40))
     scale = Scale(Moments(2, ("x",), 1.0, state.parameters), ("x",))
     models = Models(scale)
     z = np.array(scale.of({"x": 0.4}))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,22 +25,28 @@ _ROW = records(ROWS[:1])
 @pytest.fixture
 def servers(
     database: PostgreSQL, models: dict[str, Path], tmp_path: Path
-) -> Iterator[Callable[[], Server]]:
+) -> Iterator[Callable[..., Server]]:
     """Starts replicas of one deployment, which share their key and journal."""
     name = f"replicated-{next(_NUMBERS)}"
     with contextlib.ExitStack() as stack:
 
-        def run() -> Server:
+        def run(policy: str = "weighted", workers: int = 1) -> Server:
             folder = tmp_path / f"replica{next(_NUMBERS)}"
             folder.mkdir()
-            launch = make_launch(folder, served(models, name=name))
-            return stack.enter_context(running(replace(launch, journal_url=database.url), folder))
+            revision = served(models, name=name, reward="given").revision
+            spec = replace(revision.spec, policy=policy)
+            launch = replace(
+                make_launch(folder, replace(served(models), revision=replace(revision, spec=spec))),
+                journal_url=database.url,
+                workers=workers,
+            )
+            return stack.enter_context(running(launch, folder))
 
         yield run
 
 
 def test_a_retry_that_reaches_another_replica_is_one_decision(
-    servers: Callable[[], Server],
+    servers: Callable[..., Server],
 ) -> None:
     first, second = servers(), servers()
     answers = [
@@ -61,7 +70,7 @@ def test_a_retry_that_reaches_another_replica_is_one_decision(
 
 
 def test_a_journal_that_goes_away_and_comes_back(
-    database: PostgreSQL, servers: Callable[[], Server]
+    database: PostgreSQL, servers: Callable[..., Server]
 ) -> None:
     server = servers()
     acknowledged: list[str] = []
@@ -95,3 +104,82 @@ def test_a_journal_that_goes_away_and_comes_back(
     assert journal.losses() == {}
     journal.close()
     assert server.stop() == 0
+
+
+def test_decisions_outlive_a_server_that_dies_while_the_journal_is_away(
+    database: PostgreSQL, servers: Callable[..., Server]
+) -> None:
+    server = servers()
+    before = [server.predict(_ROW) for _ in range(5)]
+    server.journal().close()
+    spool = server.folder / f"{server.launch.name}.spool"
+    database.stop()
+    try:
+        away = [server.predict(_ROW) for _ in range(30)]
+        assert {answer.status for answer in away} == {200}
+        refused = server.post("/feedback", {"request_id": away[0].request_id, "reward": 1})
+        assert (refused.status, refused.headers["retry-after"]) == (503, "1")
+
+        def lines() -> int:
+            return sum(path.read_bytes().count(b"\n") for path in spool.glob("*"))
+
+        until(lambda: lines() == 30)
+        server.kill()
+    finally:
+        database.start()
+    with running(server.launch, server.folder) as other:
+        journal = other.journal()
+        until(lambda: journal.totals()["requests"] == 35)
+        assert not list(spool.glob("*"))
+        drawn = {request.nonce for request in journal.drawn_requests([1])}
+        assert len(drawn) == 35
+        reply = other.post("/feedback", {"request_id": before[0].request_id, "reward": 1})
+        assert reply.status == 200
+        journal.close()
+
+
+def test_replicas_and_their_workers_learn_as_one(servers: Callable[..., Server]) -> None:
+    """Each outcome counts once, wherever it came in; all draw by what follows within a second."""
+    # It publishes with every reward.
+    policy = "linear-greedy features=alcohol floor=0.2 warm_up=5"
+    two = servers(policy, 2), servers(policy)
+    names = [arm.name for arm in two[0].launch.served.revision.spec.arms]
+    best = names[0]
+
+    def ask(n: int) -> Iterator[tuple[Server, str, str]]:
+        for number in range(n):
+            asked, told = two[number % 2], two[number // 2 % 2]
+            # A connection of its own reaches any worker.
+            asked.hang_up()
+            answer = asked.predict(_ROW)
+            yield told, answer.request_id, answer.arm
+
+    def tell(n: int) -> int:
+        for told, request_id, arm in ask(n):
+            for _ in range(2):  # a retry
+                sent = {"request_id": request_id, "reward": float(arm == best)}
+                assert told.post("/feedback", sent).status == 200
+        return time.time_ns() // 1_000_000
+
+    tell(40)
+    journal = two[0].journal()
+
+    def seen() -> int:
+        newest = journal.epochs([1])[-1]
+        return sum((newest.parameters or {}).get("seen", ()))
+
+    until(lambda: seen() == 40, 20)
+    # Learning has begun: what comes from now on is in force within a second, everywhere.
+    told_ms = tell(10)
+    until(lambda: seen() == 50)
+    assert journal.epochs([1])[-1].time_ms - told_ms < 1_000
+    time.sleep(1)
+    drawn = Counter(arm for _, _, arm in ask(100))
+    assert abs(drawn[best] - 80) < 4 * math.sqrt(100 * 0.8 * 0.2)
+    until(lambda: journal.totals()["requests"] == 150)
+    requests = list(journal.drawn_requests([1]))
+    known = {each.epoch: each.probabilities for each in journal.epochs([1])}
+    assert {known[each.epoch] for each in requests[-100:]} == {(0.8, 0.2)}
+    assert all(each.propensity == known[each.epoch][each.arm] for each in requests)
+    assert journal.totals()["outcomes"] == seen() == 50
+    journal.close()

@@ -18,9 +18,9 @@ from mlops.errors import MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import Offset, PolicyEpoch, RevisionEvent
 from mlops.journal.terms import is_spec, live_event, terms_of
-from mlops.policies.base import Contextual, Policy, State
+from mlops.policies.base import Contextual, Paced, Policy, State
 from mlops.policies.drawing import VECTORS
-from mlops.policies.making import make_policy
+from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
 #: Parameters of an epoch that are not the policy's.
@@ -113,7 +113,8 @@ class _Fold:
 
     def step(self, now_ms: int) -> int:
         """Take in what has come, publish it if it changes enough, and return how much came."""
-        earned = self.reader.read(now_ms)
+        frozen = isinstance(self.policy, Paced) and self.policy.frozen
+        earned = [] if frozen else self.reader.read(now_ms)
         if earned:
             self.state = self.policy.update(self.state, earned)
         self.publish(now_ms)
@@ -122,7 +123,8 @@ class _Fold:
     def publish(self, now_ms: int) -> None:
         """Publish the state, if it moves traffic enough or was not for long."""
         late = now_ms - self.published_ms >= _PUBLISH_EVERY_MS
-        if not self._moves(late=late):
+        waits = isinstance(self.policy, Paced) and self.policy.waits(self.published, self.state)
+        if waits or not self._moves(late=late):
             return
         shares = tuple(self.policy.probabilities({}, self.state))
         vectors = self._published_vectors(now_ms)
@@ -177,7 +179,7 @@ def _begin(
     arms = {
         (number, position): now
         for number, its in specs.items()
-        if _same_reward(its, spec)
+        if _same_reward(its, spec) and _reset(its) == _reset(spec)
         for position, now in enumerate(_positions(its, spec))
         if now is not None
     }
@@ -187,7 +189,7 @@ def _begin(
     newest = max(epochs, key=lambda each: each.epoch, default=None)
     if newest is None or not newest.epoch:
         state, offset = _inherited(journal, specs, voided, revision, spec, policy)
-    elif _is_whole(newest, voided):
+    elif _is_whole(newest, voided) or (isinstance(policy, Paced) and policy.frozen):
         state, offset = _state(newest)
     else:
         state, offset = State(newest.epoch, tuple(arm.weight for arm in spec.arms)), Offset()
@@ -223,12 +225,16 @@ def _inherited(
 ) -> tuple[State, Offset]:
     """Return what the revision before knew of the arms that are still there, if it can be used."""
     fresh = State(0, tuple(arm.weight for arm in spec.arms))
-    earlier = [n for n, its in specs.items() if n < revision and _same_reward(its, spec)]
+    earlier = [
+        n
+        for n, its in specs.items()
+        if n < revision and _same_reward(its, spec) and _reset(its) == _reset(spec)
+    ]
     carry = getattr(policy, "carry", None)
     if not earlier or carry is None:
         return fresh, Offset()
     before = specs[max(earlier)]
-    if before.policy != spec.policy:
+    if _memory(before) != _memory(spec):
         # Another memory: all there is in the journal is folded again.
         return fresh, Offset()
     newest = max(journal.epochs([max(earlier)]), key=lambda each: each.epoch)
@@ -261,6 +267,16 @@ def _same_reward(one: DeploymentSpec, other: DeploymentSpec) -> bool:
     return (one.reward, one.costs, one.attribution) == (
         other.reward, other.costs, other.attribution,
     )  # fmt: skip
+
+
+def _memory(spec: DeploymentSpec) -> str:
+    """Return a policy without what does not change how it learns."""
+    name, options = read_policy(spec.policy)
+    return write_policy(name, {o: v for o, v in options.items() if o not in ("freeze", "batch")})
+
+
+def _reset(spec: DeploymentSpec) -> Any:  # noqa: ANN401 - an option's value
+    return read_policy(spec.policy)[1].get("reset", 0)
 
 
 def _positions(of: DeploymentSpec, among: DeploymentSpec) -> list[int | None]:

@@ -41,6 +41,7 @@ from mlops.spec.model import ModelVersion
 from mlops.spec.ramp import Ramp, describe_ramp, read_ramp
 
 _REWARD = ("reward", "reward_range")
+_BASELINE_AND_CANARY = 2
 # A ramp that declares no guardrail watches this one: one request in a hundred.
 _RAMP_GUARDRAILS = ((ERRORS, 0.01),)
 
@@ -435,7 +436,7 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
     other = settings.origins["feedback.reward_range"] != "command line" and "reward" in document
     bounds = value("reward_range", "feedback.reward_range", None if other else base.reward_range)
 
-    return replace(
+    request = replace(
         base,
         name=value("name", "deploy.name", base.name),
         sticky_by=value("sticky_by", "deploy.sticky_by", base.sticky_by),
@@ -460,6 +461,46 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
         isolate=value("isolate", "deploy.isolate", base.isolate),
         policy=value("policy", "deploy.policy", base.policy),
     )
+    return _with_written_ramp(request, document["ramp"]) if document.get("ramp") else request
+
+
+def _with_written_ramp(request: DeployRequest, ramp: Any) -> DeployRequest:  # noqa: ANN401 - parsed YAML
+    """Add the ramp of a spec file; where its arms have no weights, they are those of its begin."""
+    if len(request.arms) != _BASELINE_AND_CANARY:
+        raise InvalidInputError(
+            f"A ramp has two arms, a baseline and the canary after it, not {len(request.arms)}."
+        )
+    words = dict(ramp) if isinstance(ramp, Mapping) else {"steps": ramp}
+    steps = words["steps"]
+    written = steps if isinstance(steps, str) else ",".join(f"{step:g}" for step in steps)
+    weights = [arm.weight for arm in request.arms]
+    if all(weight is None for weight in weights):
+        first = _first_share(written)
+        shares = [100 - first, first]
+    else:
+        told = [1.0 if weight is None else weight for weight in weights]
+        shares = [round(100 * weight / (sum(told) or 1.0), 6) for weight in told]
+    arms = tuple(
+        replace(arm, weight=share) for arm, share in zip(request.arms, shares, strict=True)
+    )
+    plan = {
+        "steps": written, "every": words.get("every", ""), "advance": words.get("advance", ""),
+        "auto": words.get("auto", False),
+    }  # fmt: skip
+    try:
+        return _with_ramp(replace(request, arms=arms), plan)
+    except UsageError as error:
+        raise InvalidInputError(
+            f"`ramp`: {error.message}", hint="The canary is the second arm: `weight: 5`."
+        ) from error
+
+
+def _first_share(steps: str) -> float:
+    try:
+        return float(steps.partition(",")[0].strip().rstrip("%"))
+    except ValueError:
+        # Whoever reads the steps says what is wrong with them.
+        return 0.0
 
 
 def _margins(given: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - parsed YAML

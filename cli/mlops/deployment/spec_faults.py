@@ -14,10 +14,11 @@ FEEDBACK_KEYS = (
 _ANALYSIS_KEYS = ("worth", "guardrails", "min_days", "adjust", "per")
 _SPEC_KEYS = (
     "name", "arms", "shadows", "sticky_by", "reward", "reward_range", "horizon", "redraw",
-    "policy", "runtime", "isolate", *FEEDBACK_KEYS, *_ANALYSIS_KEYS,
+    "policy", "runtime", "isolate", "ramp", *FEEDBACK_KEYS, *_ANALYSIS_KEYS,
 )  # fmt: skip
 _ARM_KEYS = ("name", "model", "weight")
 _SHADOW_KEYS = ("name", "model", "percent")
+_RAMP_KEYS = ("steps", "every", "advance", "auto")
 
 
 def faults_of(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
@@ -38,6 +39,7 @@ def faults_of(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
         faults.append("`guardrails` must be numbers by metric, such as `{errors: 0.01}`")
     if not _is_range(document.get("reward_range")):
         faults.append("`reward_range` must be two numbers, `[low, high]`")
+    faults += _ramp_faults(document.get("ramp"))
     arms = document.get("arms")
     if not isinstance(arms, list) or not arms:
         return [*faults, "`arms` must be a list with at least one arm"]
@@ -48,6 +50,28 @@ def faults_of(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
         return [*faults, "`shadows` must be a list"]
     for number, shadow in enumerate(shadows, start=1):
         faults += [f"shadow {number}: {fault}" for fault in _shadow_faults(shadow)]
+    return faults
+
+
+def _ramp_faults(ramp: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
+    if ramp is None or isinstance(ramp, list | str):
+        ramp = {"steps": ramp or [1]}
+    if not isinstance(ramp, Mapping) or not ramp.get("steps"):
+        return ["`ramp` must be shares in per cent, or have them as `steps`, such as [5, 25, 100]"]
+    faults = [f"ramp: {_unknown(key, _RAMP_KEYS)}" for key in ramp if key not in _RAMP_KEYS]
+    steps = ramp["steps"]
+    of_numbers = isinstance(steps, list) and all(
+        isinstance(step, int | float) and not isinstance(step, bool) for step in steps
+    )
+    if not of_numbers and not isinstance(steps, str):
+        faults.append("ramp: `steps` must be shares in per cent, such as [5, 25, 100]")
+    faults += [
+        f"ramp: `{key}` must be text"
+        for key in ("every", "advance")
+        if not isinstance(ramp.get(key, ""), str)
+    ]
+    if not isinstance(ramp.get("auto", False), bool):
+        faults.append("ramp: `auto` must be true or false")
     return faults
 
 

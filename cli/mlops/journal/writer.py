@@ -6,8 +6,9 @@ counted; an outcome that finds it full is refused, and its sender is told so. Sh
 go last, in commits of their own: their failure does not affect others.
 
 A journal that cannot be written, say because the disk is full, is tried again now and then. Until
-it works decisions wait, and outcomes are refused at once: to try thousands of waiting decisions
-again for each piece of feedback would take the processor from predictions.
+it works decisions wait, on disk where the journal is on another machine, and outcomes are refused
+at once: to try thousands of waiting decisions again for each piece of feedback would take the
+processor from predictions.
 
 Where one core does everything, this thread would run while requests wait: a batch takes
 milliseconds, and an answer some microseconds. So it yields, as far as the system has
@@ -29,6 +30,7 @@ from concurrent.futures import Future
 
 from mlops.journal.base import JournalUnavailableError, Log
 from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
+from mlops.journal.spool import Spool
 
 _LOG = logging.getLogger(__name__)
 #: Longest that a decision waits to be written with others, seconds.
@@ -55,6 +57,7 @@ class JournalWriter:
         max_pending: Most decisions, and most outcomes, that may wait.
         max_bytes: Most bytes of request bodies whose decisions wait, and of texts in outcomes; one
             that is larger alone may wait alone.
+        spool: Where decisions wait that the journal refused; they wait in memory by default.
     """
 
     def __init__(
@@ -64,11 +67,13 @@ class JournalWriter:
         *,
         max_pending: int = 100_000,
         max_bytes: int = 64 * 1024 * 1024,
+        spool: Spool | None = None,
     ) -> None:
         self._journal = journal
         self._on_stored = on_stored
         self._max_pending = max_pending
         self._max_bytes = max_bytes
+        self._spool = spool
         self._decisions: deque[tuple[Decision, int]] = deque()
         self._decision_bytes = 0
         self._outcomes: deque[_Waiting] = deque()
@@ -180,7 +185,12 @@ class JournalWriter:
 
     @property
     def pending(self) -> int:
-        """Decisions that wait to be written, those of shadows among them."""
+        """Decisions that wait to be written, those of shadows and those on disk among them."""
+        spooled = self._spool.waiting if self._spool else 0
+        return self._in_memory + spooled
+
+    @property
+    def _in_memory(self) -> int:
         return len(self._decisions) + len(self._shadows)
 
     def _run(self) -> None:
@@ -190,13 +200,14 @@ class JournalWriter:
             self._wake.clear()
             written = self._write_batch()
             written = written and self._write_shadows()
-            if self._closing and not self._rated and (not written or not self.pending):
+            written = written and self._deliver()
+            if self._closing and not self._rated and (not written or not self._in_memory):
                 break
             if self._rated or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
                 self._wake.set()
         self._record_shed()
-        if self.pending:
-            _LOG.error("journal: %d decisions could not be written", self.pending)
+        if self._in_memory:
+            _LOG.error("journal: %d decisions could not be written", self._in_memory)
 
     def _write_batch(self) -> bool:
         """Commit one batch; return False if the journal refused it."""
@@ -223,10 +234,7 @@ class JournalWriter:
             _tell(waiting, JournalUnavailableError(f"The journal failed: {error!r}."))
             self.count_shed("decision", len(decisions))
             return False
-        if self._fault:
-            _LOG.info("journal: written again")
-            self._fault = None
-            self.on_outage(self._fault_since_ms)
+        self._note_success()
         self._record_shed()
         try:
             self._on_stored(stored)
@@ -234,6 +242,31 @@ class JournalWriter:
             _LOG.exception("journal: a batch was stored but not counted")
         self._answer(waiting, stored)
         return True
+
+    def _deliver(self) -> bool:
+        """Commit some decisions that waited on disk; return False if the journal refused them."""
+        if self._spool is None or (self._fault and time.monotonic() < self._retry_at):
+            return True
+        try:
+            if self._spool.deliver(self._append_spooled):
+                self._wake.set()
+        except JournalUnavailableError as error:
+            self._rest([], error)
+            return False
+        except Exception:  # noqa: BLE001 - the thread must live on; they stay on disk
+            _LOG.exception("journal: decisions that waited on disk could not be written")
+            self._spool = None
+        return True
+
+    def _append_spooled(self, decisions: Sequence[Decision]) -> None:
+        self._journal.append(decisions, [])
+        self._note_success()
+
+    def _note_success(self) -> None:
+        if self._fault:
+            _LOG.info("journal: written again")
+            self._fault = None
+            self.on_outage(self._fault_since_ms)
 
     def _write_facts(self) -> None:
         facts = list(self._facts)
@@ -301,6 +334,8 @@ class JournalWriter:
         if self._fault is None:
             self._fault_since_ms = time.time_ns() // 1_000_000
         self._fault, self._retry_at = fault, time.monotonic() + _RETRY_S
+        if self._spool and self._spool.put([decision for decision, _ in decisions]):
+            return
         with self._lock:
             room = max(0, self._max_pending - len(self._decisions))
             space = self._max_bytes - self._decision_bytes

@@ -122,6 +122,23 @@ class Contextual(Protocol):
         ...
 
 
+@runtime_checkable
+class Paced(Protocol):
+    """What a policy may do besides: say when it learns, and from what.
+
+    Attributes:
+        frozen: Whether it learns nothing now.
+        reset: Only requests of revisions whose policy has this number are learnt from.
+    """
+
+    frozen: bool
+    reset: int
+
+    def waits(self, before: State, now: State, /) -> bool:
+        """Whether a state has learnt too little since one that is in force to be published."""
+        ...
+
+
 class PolicyFactory(Protocol):
     """Makes a policy for arms with the given weights in [0, 1], which sum to 1.
 

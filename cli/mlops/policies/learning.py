@@ -33,12 +33,18 @@ class Learning(ABC):
         discount: Weight of a reward after one more, in (0, 1]; below 1 for a changing world.
         window: Only so many last rewards count; 0 for all. Not with `discount`.
         explore: `floor`, or `mad` for the larger of it and the mixture's part.
+        batch: Probabilities change after so many more rewards at least; 0 for as soon as they do.
+        freeze: Whether they stay what they are. What is earned meanwhile is learnt from later.
+        reset: Another number than before forgets all that was learnt: only what revisions with the
+            same number have served counts.
 
     Raises:
         InvalidInputError: A value is outside of what it can be.
 
     Attributes:
         learns: Always.
+        frozen: As `freeze`.
+        reset: As given.
     """
 
     learns = True
@@ -53,18 +59,26 @@ class Learning(ABC):
         discount: float = 1.0,
         window: int = 0,
         explore: str = "floor",
+        batch: int = 0,
+        freeze: bool = False,
+        reset: int = 0,
     ) -> None:
         arms = len(weights)
         between("floor", floor, 0, 1 / arms, f"1 over the number of arms, {arms}")
         between("discount", discount, 0, 1)
         if type(window) is not int or type(warm_up) is not int or min(window, warm_up) < 0:
             raise InvalidInputError("`window` and `warm_up` are numbers of rewards, 0 or more.")
+        if type(batch) is not int or type(reset) is not int or min(batch, reset) < 0:
+            raise InvalidInputError("`batch` and `reset` are whole numbers, 0 or more.")
+        if type(freeze) is not bool:
+            raise InvalidInputError(f"`freeze` is true or false, not `{freeze}`.")
         if window and discount < 1:
             raise InvalidInputError("`window` and `discount` both forget: choose one.")
         if explore not in ("floor", "mad"):
             raise InvalidInputError(f"`explore` is `floor` or `mad`, not `{explore}`.")
         if arms > 1 and min(weights) <= 0:
             raise InvalidInputError("A policy that learns needs a weight above 0 for every arm.")
+        self.frozen, self.reset, self._batch = freeze, reset, batch
         self._weights = tuple(weights)
         self._floor, self._warm_up = floor, warm_up
         self._discount, self._window, self._mad = discount, window, explore == "mad"
@@ -75,11 +89,16 @@ class Learning(ABC):
 
     def update(self, state: State, earned: Sequence[Credit], /) -> State:
         """See `Policy.update`."""
-        if not earned:
+        if not earned or self.frozen:
             return state
         memory = Memory(len(self._weights), self._discount, self._window, state.parameters)
         memory.add(earned)
         return self._state(state.epoch + 1, memory)
+
+    def waits(self, before: State, now: State, /) -> bool:
+        """See `mlops.policies.base.Paced`."""
+        known, seen = (sum(each.parameters.get("seen", ())) for each in (before, now))
+        return bool(abs(seen - known) < self._batch)
 
     def carry(self, state: State, arms: Sequence[int | None], /) -> State:
         """See `mlops.policies.base.Carries`."""

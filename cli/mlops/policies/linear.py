@@ -105,7 +105,7 @@ class Linear(Learning):
 
     def update(self, state: State, earned: Sequence[Credit], /) -> State:
         """See `Policy.update`."""
-        if not earned:
+        if not earned or self.frozen:
             return state
         moments = self._moments(state)
         moments.add(earned)

@@ -43,7 +43,7 @@ class LinearThompson(Linear):
         self,
         weights: Sequence[float],
         *,
-        scale: float = 1.0,
+        scale: float = 0.5,
         **options: Any,  # noqa: ANN401 - see `Linear`
     ) -> None:
         super().__init__(weights, **options)

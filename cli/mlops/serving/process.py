@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.null import open_journal
 from mlops.journal.records import StoredOutcome
+from mlops.journal.spool import Spool
 from mlops.journal.url import journal_folder, journal_url
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import ProtocolError
@@ -97,7 +99,10 @@ class Process:
         self._hold = Lease()
         self._keep(launch.served)
         live = load_revision(launch.served, known=launch.runtimes)
-        self._writer = JournalWriter(self._journal, self._learn)
+        # A disk that has the journal itself is no place to wait for it.
+        here = journal_folder(url) is not None or launch.journal_url == NO_JOURNAL
+        spool = None if here else Spool(Path(launch.state_file).parent / f"{launch.name}.spool")
+        self._writer = JournalWriter(self._journal, self._learn, spool=spool)
         self._metrics = Metrics(launch.name, self._numbers)
         self._shadows = Shadows(key, self._writer, self._metrics)
         recorder = Recorder(
