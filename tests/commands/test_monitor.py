@@ -1,9 +1,14 @@
-"""`mlops monitor drift` beside a server that answers real rows."""
+"""`mlops monitor` beside a server: wines that turn to other ones half way.
+
+Before the turn nothing alarms; after it the command, `/metrics`, the report page, the webhook and
+the audit trail name what drifted, and say that the answers became worse.
+"""
 
 from __future__ import annotations
 
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,81 +18,103 @@ from mlops.journal.sql import SqlJournal
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
+from tests.webhook import Receiver, receiver
 
 
-@pytest.fixture(scope="module")
-def watched(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    opened = open_shop(trained_wine, tmp_path_factory.mktemp("watched") / "wine")
+@pytest.fixture
+def hook() -> Iterator[Receiver]:
+    with receiver() as opened:
+        yield opened
+
+
+@pytest.fixture
+def watched(trained_wine: TrainedWine, tmp_path: Path, hook: Receiver) -> Iterator[Shop]:
+    opened = open_shop(trained_wine, tmp_path / "wine")
+    with (opened.folder / "mlops.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[watch]\nwebhook = "file:hook"\n')
+    (opened.folder / "hook").write_text(f"{hook.url}/secret\n", encoding="utf-8")
     # One arm: which of two a request goes to would be left to chance.
     opened.ok("deploy", "--model", "modelA")
     yield opened
     opened.close()
 
 
-def send(shop: Shop, frame: pd.DataFrame) -> None:
-    """Send the rows in requests of 40, and wait until the journal has them."""
-    before = _written(shop)
-    for start in range(0, len(frame), 40):
-        split = frame[start : start + 40].to_dict("split", index=False)
-        shop.post("/invocations", {"dataframe_split": split})
-    wait_until(lambda: _written(shop) == before + -(-len(frame) // 40))
+def send(shop: Shop, wines: pd.DataFrame) -> None:
+    """Send wines in requests of 40, and then say how good they are."""
+    for start in range(0, len(wines), 40):
+        some = wines[start : start + 40]
+        split = some.drop(columns="quality").to_dict("split", index=False)
+        _, said = shop.post("/invocations", {"dataframe_split": split})
+        truth = some["quality"].tolist()
+        shop.post("/feedback", {"request_id": said["x-mlops-request-id"], "truth": truth})
 
 
-def _written(shop: Shop) -> int:
-    (status,) = shop.ok("status", "--json").document["deployments"]
-    return int(status["journal"]["requests"])
+def gauges(shop: Shop, family: str) -> dict[str, float]:
+    """Return a family's values by feature or measure."""
+    with urllib.request.urlopen(f"{shop.state.url}/metrics") as answer:
+        said = answer.read().decode()
+    return {
+        sample.labels.get("feature") or sample.labels.get("measure", ""): sample.value
+        for each in text_string_to_metric_families(said)
+        for sample in each.samples
+        if sample.name == family
+    }
 
 
-def test_before_and_after_the_wines_change(watched: Shop) -> None:
-    silent = watched.run("monitor", "drift")
-    assert silent.code == 5
-    assert "has answered no request yet" in silent.err
-    rows = pd.read_csv(watched.folder / "data" / "train.csv").drop(columns="quality")
-    rows = rows.sample(frac=1, random_state=3)
-    send(watched, rows[:1_200])
-    calm = watched.ok("monitor", "drift", "--exit-code")
-    assert calm.out.startswith("No drift was found.")
-    # Stronger wines than most, in the order of the shelf.
-    send(watched, rows.nlargest(400, "alcohol").sample(frac=1, random_state=4))
-    found = watched.run("monitor", "drift", "--exit-code")
-    assert found.code == 17
-    assert found.out.startswith("Drift in `")
+def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> None:
+    for command in ("drift", "quality"):
+        silent = watched.run("monitor", command)
+        assert (silent.code, "has answered no request yet" in silent.err) == (5, True)
+    wines = pd.read_csv(watched.folder / "data" / "train.csv").sample(frac=1, random_state=3)
+    assert "took the message" in watched.ok("monitor", "test-alert").out
+    assert "A test of the alarms of `wine`" in hook.texts[0]
+
+    send(watched, wines[:1_160])
+    assert watched.ok("monitor", "drift", "--exit-code").out.startswith("No drift was found.")
+    calm = watched.ok("monitor", "quality", "--exit-code").out
+    assert calm.startswith("Not worse than it should be")
+    assert "1,160 of 1,160 rows judged, up to 20" in calm
+    wait_until(lambda: gauges(watched, "mlops_quality_alarm") == {"rmse": 0, "mae": 0})
+    wait_until(lambda: set(gauges(watched, "mlops_drift_alarm").values()) == {0})
+
+    # Stronger wines than most, of which the model knows less.
+    strong = wines.nlargest(400, "alcohol").sample(1_600, replace=True, random_state=4)
+    hook.refuse = 1
+    send(watched, strong)
+    assert watched.run("monitor", "drift", "--exit-code").code == 17
+    assert watched.run("monitor", "quality", "--exit-code").code == 18
     document = watched.ok("monitor", "drift", "--json").document
     fits("drift", document)
-    alarms = {each["feature"] for each in document["streams"] if each["alarm"]}
-    assert "alcohol" in alarms
+    drifted = {each["feature"] for each in document["streams"] if each["alarm"]}
+    assert {"alcohol", "density"} <= drifted
     assert {each["against"] for each in document["streams"] if each["feature"] == "alcohol"} == {
         "training"
     }
     assert document["threshold"] == 12 / 0.01
+    quality = watched.ok("monitor", "quality", "--json").document
+    fits("quality", quality)
+    assert {each["measure"] for each in quality["streams"] if each["alarm"]} >= {"rmse"}
+
     # Beside the server the same is seen, and said wherever somebody looks.
-    series = {("arm", "modelA"), ("feature", "alcohol")}
-
-    def gauge(family: str) -> float | None:
-        with urllib.request.urlopen(f"{watched.state.url}/metrics") as answer:
-            said = answer.read().decode()
-        found = [
-            sample.value
-            for each in text_string_to_metric_families(said)
-            for sample in each.samples
-            if sample.name == family and series <= set(sample.labels.items())
-        ]
-        return found[0] if found else None
-
-    (alcohol,) = (each for each in document["streams"] if each["feature"] == "alcohol")
-    wait_until(lambda: gauge("mlops_drift_e_value") == alcohol["e_value"])
-    assert gauge("mlops_drift_alarm") == 1
-    assert gauge("mlops_drift_psi") == alcohol["psi"]
+    expected = {each["feature"]: each["e_value"] for each in document["streams"]}
+    wait_until(lambda: gauges(watched, "mlops_drift_e_value") == expected)
+    assert {f for f, on in gauges(watched, "mlops_drift_alarm").items() if on} == drifted
+    wait_until(lambda: gauges(watched, "mlops_quality_alarm")["rmse"] == 1)
     page = urllib.request.urlopen(f"{watched.state.url}/report").read().decode()
     assert "Drift in " in page.partition('id="h-drift"')[2][:400]
+    wait_until(lambda: "rmse" in "".join(hook.texts))
+    told = "\n".join(hook.texts[1:])
+    for feature in drifted - {"prediction"}:
+        assert told.count(f"The feature `{feature}` no longer looks like its training data") == 1
+
     # What it has seen is not forgotten with the features.
     watched.ok("stop")
     journal = SqlJournal(f"sqlite:///{watched.folder / '.mlops' / 'journal' / 'wine.db'}")
     assert sum(journal.forget_features(2**60)) > 0
     journal.close()
-    watched.ok("start")
-    again = watched.ok("monitor", "drift", "--json").document
-    assert again["streams"] == document["streams"]
+    assert watched.ok("monitor", "drift", "--json").document["streams"] == document["streams"]
+    assert watched.ok("monitor", "quality", "--json").document["streams"] == quality["streams"]
     entries = watched.ok("audit", "show", "--json").document["entries"]
-    told = [each["subject"] for each in entries if each["action"] == "alarm"]
-    assert sum("The feature `alcohol` no longer looks like" in text for text in told) == 1
+    alarms = [each["subject"] for each in entries if each["action"] == "alarm"]
+    assert sum("The feature `alcohol` no longer looks like" in text for text in alarms) == 1
+    assert sum("The rmse is " in text for text in alarms) == 1

@@ -77,6 +77,7 @@ def healthy() -> dict[str, str]:
                 name(m.EXPECTED, **here): growing(30),
                 name(m.REWARDS, **here): growing(3),
                 name(m.DRIFT_ALARM, feature="alcohol", **here): constant(0),
+                name(m.QUALITY_ALARM, measure="rmse", **here): constant(0),
             }
             for bound in (*LATENCY_BOUNDS_S, float("inf")):
                 le = "+Inf" if bound == float("inf") else f"{bound:g}"
@@ -162,6 +163,7 @@ def bad(alert: str) -> tuple[Values, int]:
         "MlopsEndpointDown": ({name(m.ENDPOINT_UP, arm="modelB", pod="p2"): constant(0)}, 10),
         # Every pod reads the same journal, one of them a little later.
         "MlopsDrift": ({name(m.DRIFT_ALARM, feature="alcohol", **a): constant(1)}, 10),
+        "MlopsQuality": ({name(m.QUALITY_ALARM, measure="rmse", **a): constant(1)}, 10),
         "MlopsServerAbsent": ({}, 20),
     }
     changes, minute = broken[alert]

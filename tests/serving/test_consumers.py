@@ -43,13 +43,13 @@ def test_it_is_watched_and_ends_with_the_server(
         found: dict[str, Any] = server.admin("GET", "/status").json
         return found
 
-    wait_until(lambda: len(status()["consumers"]) == 4)
+    wait_until(lambda: len(status()["consumers"]) == 5)
     (child,) = _children(pid)
     for _ in range(3):
         server.predict(_ROW)
     wait_until(lambda: all(each["lag_events"] == 0 for each in status()["consumers"]))
     told = {each["name"]: each for each in status()["consumers"]}
-    assert told.keys() == {"drift", "journal-size", "policy", "ramp"}
+    assert told.keys() == {"drift", "journal-size", "policy", "quality", "ramp"}
     for each in told.values():
         assert (each["failed"], each["dropped"], each["fault"]) == (0, 0, None)
     labels = (("consumer", "journal-size"),)
@@ -66,8 +66,9 @@ def test_it_is_watched_and_ends_with_the_server(
 
 def test_none_where_there_is_nothing_to_read(tmp_path: Path, models: dict[str, Path]) -> None:
     launch = make_launch(tmp_path, served(models))
-    drift = {"state_file": launch.state_file, "season": "none"}
-    assert consumer_process.consumers_of(launch) == {"policy": {}, "ramp": {}, "drift": drift}
+    state = {"state_file": launch.state_file, "season": "none"}
+    ours = {"policy": {}, "ramp": {}, "drift": state, "quality": state}
+    assert consumer_process.consumers_of(launch) == ours
     launch = replace(launch, watch=())
     assert consumer_process.consumers_of(launch) == {"policy": {}, "ramp": {}}
     named = replace(launch, consumers=("mine",), journal_max_mb=5)

@@ -9,6 +9,8 @@ import typer
 
 from mlops.commands.arguments import Name
 from mlops.commands.command_line import App
+from mlops.commands.evidence_bars import e_value, spark
+from mlops.commands.monitor_quality import quality, test_alert
 from mlops.commands.output import Json, moment, note, plain, show
 
 if TYPE_CHECKING:
@@ -18,11 +20,9 @@ if TYPE_CHECKING:
     from mlops.monitoring.drift import DriftReport
     from mlops.monitoring.drift_streams import Stream
 
-_HELP = "Watch a deployment: have its requests drifted from the training data?"
+_HELP = "Watch a deployment: do requests drift from the training data, do answers get worse?"
 #: Exit code of `--exit-code` with an alarm.
 _DRIFTED = 17
-_BARS = "▁▂▃▄▅▆▇█"
-_WIDTH = 12
 _NAMED = 4
 # Customary words for a population stability index.
 _SMALL, _LARGE = 0.1, 0.25
@@ -32,7 +32,7 @@ app = App(help=_HELP, no_args_is_help=True)
 
 @app.callback()
 def _monitor() -> None:
-    """Watch a deployment: have its requests drifted from the training data?"""
+    """Watch a deployment: do requests drift from the training data, do answers get worse?"""
 
 
 @app.command("drift")
@@ -128,8 +128,8 @@ def _table(streams: list[Stream], threshold: float) -> Table:
             f"{each.rows:,}",
             _psi(each.psi),
             _missing(each),
-            _e_value(each.e_value),
-            _spark(each.path, threshold),
+            e_value(each.e_value),
+            spark(each.path, threshold),
             _remark(each),
         )
     return table
@@ -148,23 +148,6 @@ def _missing(stream: Stream) -> str:
     return f"{100 * stream.missing:.2g} % ({100 * stream.missing_before:.2g} %)"
 
 
-def _e_value(value: float) -> str:
-    if value < 1e4:
-        return f"{value:,.1f}"
-    return f"1e{math.log10(value):.0f}"
-
-
-def _spark(path: tuple[float, ...], threshold: float) -> str:
-    """Draw the logarithm of the e-value over time; the highest bar is an alarm."""
-    if not path:
-        return ""
-    size = max(1, -(-len(path) // _WIDTH))
-    peaks = [max(path[start : start + size]) for start in range(0, len(path), size)]
-    top = math.log(threshold)
-    levels = [math.log(min(max(peak, 1.0), threshold)) / top for peak in peaks]
-    return "".join(_BARS[min(int(level * 7), 7)] for level in levels)
-
-
 def _remark(stream: Stream) -> str:
     from rich.markup import escape
 
@@ -176,3 +159,7 @@ def _remark(stream: Stream) -> str:
     if stream.against != "training":
         said.append("[dim]against its first 1,000[/]")
     return "; ".join(said)
+
+
+app.command("quality")(quality)
+app.command("test-alert")(test_alert)

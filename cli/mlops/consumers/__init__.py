@@ -14,12 +14,14 @@ from mlops.plugins import Plugins
 CONSUMERS: Plugins[Maker] = Plugins(
     "consumer",
     {
+        "alerts": "mlops.consumers.webhook:Webhook",
         "journal-size": "mlops.consumers.journal_size:JournalSize",
         # One for each sink, called `log:NAME`.
         "log": "mlops.consumers.request_log:RequestLog",
         "policy": "mlops.consumers.policy_state:PolicyState",
         # Flows across parts; found by name, as they stand above this one.
         "drift": "mlops.workflows.drift_consumer:DriftConsumer",
+        "quality": "mlops.workflows.quality_consumer:QualityConsumer",
         "ramp": "mlops.workflows.auto_ramp:AutoRamp",
     },
     group="mlops.consumers",

@@ -76,6 +76,7 @@ class Consumer(Protocol):
             none are read for it, and its batches are empty.
         at_once: Optional. Most decisions, and most outcomes, of a batch.
         wait_s: Optional. How long events may wait until a batch is full, seconds.
+        heartbeat_s: Optional. After so many seconds without events an empty batch comes.
     """
 
     @property

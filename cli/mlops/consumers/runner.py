@@ -97,7 +97,8 @@ class Runner:
         offset = Offset(int(decisions.seqs[-1]) if len(decisions) else after.decisions, upto)
         if not batch and self._clock() < self._quiet_until and offset == known.offset:
             return _POLL_S
-        self._quiet_until = self._clock() + HEARTBEAT_S
+        heartbeat_s = getattr(self._consumer, "heartbeat_s", HEARTBEAT_S)
+        self._quiet_until = self._clock() + heartbeat_s
         return self._give(batch, known, offset)
 
     def _may_wait(self, after: Offset, end: Offset) -> bool:
@@ -127,6 +128,7 @@ class Runner:
             if fault[:_MAX_FAULT] != known.fault:
                 _LOG.warning("%s: a batch of %d events: %s", self._name, len(batch), fault)
             self._store(replace(known, failed=known.failed + 1, fault=fault[:_MAX_FAULT]))
+            self._quiet_until = 0.0
             return self._longer()
         self._pause_s = _FIRST_PAUSE_S
         self._waits_since = 0.0

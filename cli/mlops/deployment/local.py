@@ -33,7 +33,7 @@ from mlops.deployment.runtime_files import (
 from mlops.errors import ConflictError, MlopsError, RemoteError, UsageError, kind_of
 from mlops.runtimes.kept import runtimes_of
 from mlops.settings.needs import RolloutSettings
-from mlops.settings.schema import season_ms, watched
+from mlops.settings.schema import check_webhook, season_ms, watched
 from mlops.spec.server import (
     LOOPBACK,
     Launch,
@@ -158,6 +158,7 @@ def make_launch(
 ) -> Launch:
     """Settle how a server is started, and create the key and token it needs."""
     season_ms(settings.watch.season)
+    check_webhook(settings.watch.webhook)
     settings.make_home()
     make_key(where)
     host, port = _address(settings, where)
@@ -190,6 +191,7 @@ def make_launch(
         consumers=settings.journal.consumers,
         watch=watched(settings.watch),
         season=settings.watch.season,
+        webhook=settings.watch.webhook,
         workers=_workers(settings, where),
         runtimes=str(runtimes_of(settings.home).folder),
         access=access,

@@ -12,9 +12,7 @@ features before it were pruned.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -23,14 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.journal.base import Journal
-from mlops.journal.records import RevisionEvent
 from mlops.journal.streaming import Decisions
-from mlops.journal.terms import is_spec, live_event
 from mlops.monitoring.drift_model import WatchedModel
 from mlops.monitoring.drift_streams import Stream, WatchedStream
-from mlops.spec.deployment import Arm, DeploymentSpec, from_dict
+from mlops.monitoring.live_models import LiveModels, live_models
+from mlops.spec.deployment import Arm
 from mlops.spec.metrics import PREDICTION
-from mlops.spec.model import ModelVersion
 from mlops.stats.profiles import FeatureProfile
 
 #: Name of the consumer that stores what was seen.
@@ -121,10 +117,10 @@ class DriftFold:
         self._events = -1
         self._models: dict[str, WatchedModel] = {}
         self._saved: dict[str, int] = {}
-        self._keys: dict[tuple[int, int], str] = {}
+        self._keys: Mapping[tuple[int, int], str] = {}
         self.revision = 0
         #: The live arms, each with the key of its model.
-        self.arms: dict[str, tuple[Arm, str]] = {}
+        self.arms: Mapping[str, tuple[Arm, str]] = {}
 
     @property
     def offset(self) -> int:
@@ -143,16 +139,15 @@ class DriftFold:
         """
         events = self._journal.revision_events()
         if len(events) != self._events:
-            live = live_event(events)
+            live = live_models(events)
             if live is None:
                 return False
-            self._begin(live.revision, _specs(events))
+            self._begin(live)
             self._events = len(events)
         return True
 
-    def _begin(self, revision: int, specs: Mapping[int, DeploymentSpec]) -> None:
-        keys = {(n, at): key for n, spec in specs.items() for at, key in enumerate(_keys(n, spec))}
-        arms = {arm.name: (arm, keys[revision, at]) for at, arm in enumerate(specs[revision].arms)}
+    def _begin(self, live: LiveModels) -> None:
+        arms = live.arms
         new = [key for _, key in arms.values() if key not in self._models]
         stored = self._journal.remembered(CONSUMER, new)
         known = {k: d for k, d in stored.items() if d["answers"]["season_ms"] == self._season_ms}
@@ -163,7 +158,7 @@ class DriftFold:
                 if key in known
                 else WatchedModel(self._features(arm), self._season_ms)
             )
-        self._keys, self.arms, self.revision = keys, arms, revision
+        self._keys, self.arms, self.revision = live.keys, arms, live.revision
         for key in new:
             models[key].recall(partial(self._answered_by, key), self._journal)
         self._models = models
@@ -228,28 +223,6 @@ class DriftFold:
             for feature, watched in model.streams.items():
                 yield arm, feature, watched
             yield arm, PREDICTION, model.answers
-
-
-def _specs(events: Sequence[RevisionEvent]) -> dict[int, DeploymentSpec]:
-    return {e.revision: from_dict(e.spec) for e in events if e.spec and is_spec(e)}
-
-
-def _keys(revision: int, spec: DeploymentSpec) -> list[str]:
-    """Return the key of each arm's model, under which it is known whatever arm it is.
-
-    Of two arms with the same model the second is a model of its own.
-    """
-    found: list[str] = []
-    for at, arm in enumerate(spec.arms):
-        key = model_key(arm.model)
-        found.append(f"{key}/{revision}/{at}" if key in found else key)
-    return found
-
-
-def model_key(model: ModelVersion) -> str:
-    """Return what a model is known by."""
-    digest = hashlib.sha256(json.dumps(model.identity).encode()).hexdigest()
-    return f"model/{digest[:32]}"
 
 
 __all__ = ["ALPHA", "CONSUMER", "PREDICTION", "DriftFold", "DriftReport", "Features", "watch"]

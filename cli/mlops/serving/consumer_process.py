@@ -144,6 +144,8 @@ def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
     options = {"state_file": launch.state_file, "season": launch.season}
     found |= {name: dict(options) for name in launch.watch}
     found.update({sink.consumer: sink_to_dict(sink) for sink in launch.sinks})
+    if launch.webhook:
+        found["alerts"] = {"webhook": launch.webhook}
     if launch.journal_max_mb:
         found["journal-size"] = {"max_mb": launch.journal_max_mb}
     return found

@@ -24,6 +24,7 @@ from mlops.settings.platforms import (
 )
 from mlops.settings.private import make_private
 from mlops.settings.project import project_name
+from mlops.settings.secrets import is_reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,10 @@ class WatchSettings:
     """What is watched beside a server of this machine, by reading its journal."""
 
     drift: bool = setting(True, "whether requests and answers drift from the training data")
+    quality: bool = setting(True, "whether answers are worse than in validation, where truth comes")
+    webhook: str = setting(
+        "", "`env:VARIABLE` or `file:PATH` with the URL that alarms are posted to, as of Slack"
+    )
     season: str = setting(
         "none",
         "`day` or `week` if requests differ within one: drift compares whole ones; or `none`",
@@ -164,11 +169,24 @@ def season_ms(name: str) -> int:
     return _SEASONS_MS[name]
 
 
+def check_webhook(reference: str) -> None:
+    """Make sure that a setting names where a webhook's URL is, and does not hold it.
+
+    Raises:
+        InvalidInputError: It does not.
+    """
+    if reference and not is_reference(reference):
+        raise InvalidInputError(
+            "`watch.webhook` is no reference: who knows a webhook's URL can post to it.",
+            hint='webhook = "env:ALERTS_URL", or "file:PATH" of a file with the URL',
+        )
+
+
 def watched(settings: WatchSettings) -> tuple[str, ...]:
     """Return the names of what is watched.
 
     >>> watched(WatchSettings(drift=True))
-    ('drift',)
+    ('drift', 'quality')
     """
     return tuple(item.name for item in fields(settings) if getattr(settings, item.name) is True)
 

@@ -231,6 +231,26 @@ DRIFT_PSI = Family(
     "Population stability index of about the last 3,000 values: how far they moved.",
     _FEATURE,
 )
+_MEASURE = (*_ARM, "measure")
+QUALITY = Family(
+    "mlops_quality", "gauge", "A measure of the last 500 rows whose truth is known.", _MEASURE
+)
+QUALITY_LIMIT = Family(
+    "mlops_quality_limit", "gauge", "Beyond what it is worse than in validation.", _MEASURE
+)
+QUALITY_E_VALUE = Family(
+    "mlops_quality_e_value", "gauge", "Evidence that it is: the largest e-value.", _MEASURE
+)
+QUALITY_ALARM = Family(
+    "mlops_quality_alarm", "gauge", "1 once that evidence is an alarm, else 0.", _MEASURE
+)
+QUALITY_JUDGED = Family(
+    "mlops_quality_judged_up_to_seconds",
+    "gauge",
+    "When the newest request whose truth is known was asked; no sample before the first.",
+    _ARM,
+    "seconds",
+)
 #: What stands in the label `feature` for the answers of an arm.
 PREDICTION = "prediction"
 
@@ -248,7 +268,10 @@ GUARDRAILS = Family(
 )
 
 #: What consumers of the journal measure.
-READINGS = (DRIFT_E_VALUE, DRIFT_ALARM, DRIFT_PSI)
+READINGS = (
+    DRIFT_E_VALUE, DRIFT_ALARM, DRIFT_PSI, QUALITY, QUALITY_LIMIT, QUALITY_E_VALUE, QUALITY_ALARM,
+    QUALITY_JUDGED,
+)  # fmt: skip
 
 #: Every family, in the order in which they are documented.
 FAMILIES = (

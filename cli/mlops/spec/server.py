@@ -26,7 +26,7 @@ from mlops.spec.request_log import LogSink, sink_from_dict, sink_to_dict
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 #: What is watched unless the settings say otherwise.
-WATCHED = ("drift",)
+WATCHED = ("drift", "quality")
 
 _SCHEMA_VERSION = 1
 _NOBODY_ELSE = Access()
@@ -80,6 +80,8 @@ class Launch:
         consumers: Names of consumers that read its journal.
         watch: Names of those of ours that watch what it answers.
         season: Within what requests differ: `none`, `day` or `week`.
+        webhook: Where the URL is that alarms are sent to, `env:VARIABLE` or `file:PATH`; empty for
+            none.
         workers: Processes that share the requests.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         grpc_port: Port to listen on for gRPC; 0 for no gRPC.
@@ -111,6 +113,7 @@ class Launch:
     consumers: tuple[str, ...] = ()
     watch: tuple[str, ...] = WATCHED
     season: str = "none"
+    webhook: str = ""
     workers: int = 1
     runtimes: str = ""
     access: Access = _NOBODY_ELSE

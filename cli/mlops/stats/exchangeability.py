@@ -181,8 +181,7 @@ class Exchangeability:
         return self._value(log_m, self._kept)
 
     def _after(self, counts: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
-        at = self.blocks + 2.0
-        weight = 1.0 / (_TOTAL_WEIGHT * at * np.log(at) ** 2)
+        weight = capital_kept(self.blocks)
         log_r = np.empty_like(self._log_m)
         for row, join in enumerate(self._joins):
             urn, c, recent = join @ self._urn, join @ counts, join @ self._recent.T
@@ -196,6 +195,16 @@ class Exchangeability:
     @staticmethod
     def _value(log_m: NDArray[np.float64], kept: float) -> float:
         return float(kept + np.exp(np.minimum(log_m, _LARGEST_LOG)).mean())
+
+
+def capital_kept(block: int) -> float:
+    """Return w_b, the share of the capital that is put on before a block; all sum to 1.
+
+    Args:
+        block: b, from 0.
+    """
+    at = block + 2.0
+    return float(1.0 / (_TOTAL_WEIGHT * at * np.log(at) ** 2))
 
 
 def _joins(gaps: NDArray[np.float64]) -> list[NDArray[np.float64]]:

@@ -73,7 +73,7 @@ class Alert:
 def alerts(spec: DeploymentSpec, queries: Queries, options: MonitoringSettings) -> list[Alert]:
     """Return the alerts that apply to a deployment."""
     found = [*_servers(queries), *_answers(queries, options), *_evidence(spec, queries, options)]
-    found.append(_drift(queries))
+    found += [_drift(queries), _quality(queries)]
     if spec.shadows:
         found.append(_shadows(queries))
     if any(model.endpoint for model in spec.models):
@@ -194,6 +194,20 @@ def _drift(queries: Queries) -> Alert:
         "{{ $labels.feature }} of arm {{ $labels.arm }} ({{ $labels.version }}) has drifted",
         "`mlops monitor drift` says since when and how far. Find out what changed at the source; "
         "if it stays, train on newer data. The alarm is over when another model is live.",
+    )
+
+
+def _quality(queries: Queries) -> Alert:
+    by = ", ".join((*ARM, "measure"))
+    return Alert(
+        "MlopsQuality",
+        (Condition(f"max by ({by}) ({queries.of(m.QUALITY_ALARM)})", "> 0"),),
+        "1m",
+        "critical",
+        "Answers of arm {{ $labels.arm }} ({{ $labels.version }}) are worse than in validation: "
+        "{{ $labels.measure }}",
+        "`mlops monitor quality` says since when and how much, `mlops monitor drift` whether the "
+        "requests changed. `mlops rollback` brings the revision before back, if that was better.",
     )
 
 

@@ -124,6 +124,27 @@ def _quality(queries: Queries) -> tuple[Panel, ...]:
             ((queries.per(m.REWARDS, m.ROWS, WINDOW), _BY_ARM),),
             "Rewards for each row that was asked about.",
         ),
+        *_judged(queries),
+    )
+
+
+def _judged(queries: Queries) -> Iterator[Panel]:
+    by = f"max by ({', '.join((*ARM, 'measure'))})"
+    legend = f"{{{{measure}}}} {_BY_ARM}"
+    yield Panel(
+        "Against validation",
+        "short",
+        (
+            (f"{by} ({queries.of(m.QUALITY)})", legend),
+            (f"{by} ({queries.of(m.QUALITY_LIMIT)})", f"{legend} limit"),
+        ),
+        "Of the last 500 rows whose truth is known. A value beyond its limit is no alarm yet.",
+    )
+    yield Panel(
+        "Evidence that quality fell",
+        "short",
+        ((f"log10 ({by} ({queries.of(m.QUALITY_E_VALUE)}))", legend),),
+        "Logarithm of the e-value. With 2 measures, 2.3 is an alarm.",
     )
 
 

@@ -1,0 +1,115 @@
+"""Telling somebody about alarms: the consumer `alerts` posts them to a webhook.
+
+What it posts is what Slack's incoming webhooks take, and Mattermost, Rocket.Chat and others with
+them: `{"text": ...}`. https://api.slack.com/messaging/webhooks
+
+An alarm that the webhook took is never sent again. While it takes none, they wait and are sent
+together. Where its answer was lost, or this process died before it could be written down, the same
+message comes again, under the same `Idempotency-Key`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from typing import IO, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from mlops.consumers.base import Batch, Consumed, Context
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.journal.records import Alarm
+from mlops.settings.secrets import look_up
+
+_TIMEOUT_S = 10.0
+_MOST_LINES = 20
+
+
+class Webhook:
+    """Sends alarms that nobody was told of.
+
+    Args:
+        context: Its option `webhook` says where the URL is, `env:VARIABLE` or `file:PATH`.
+        clock: Seconds since 1970.
+    """
+
+    start: ClassVar[Literal["beginning", "end"]] = "end"
+    looks_only: ClassVar[bool] = True
+    heartbeat_s: ClassVar[float] = 2.0
+
+    def __init__(self, context: Context, clock: Callable[[], float] = time.time) -> None:
+        self._context, self._clock = context, clock
+
+    def consume(self, batch: Batch) -> Consumed:
+        """See `Consumer.consume`; tried again, more and more rarely, while it fails."""
+        journal = self._context.journal
+        new = [alarm for alarm in journal.alarms() if alarm.sent_ms is None]
+        if new:
+            post(self._context.options["webhook"], text_of(new), "\n".join(a.id for a in new))
+            for alarm in new:
+                journal.alarm_sent(alarm.id, int(self._clock() * 1000))
+        return Consumed(len(new))
+
+    def close(self) -> None:
+        """See `Consumer.close`."""
+
+
+def text_of(alarms: Sequence[Alarm]) -> str:
+    """Return what is said about alarms, a line each."""
+    lines = [alarm.message for alarm in alarms[:_MOST_LINES]]
+    more = len(alarms) - len(lines)
+    return "\n".join([*lines, *([f"And {more} more: `mlops audit show`."] if more else [])])
+
+
+def post(reference: str, text: str, identity: str) -> None:
+    """Send a message, once.
+
+    Args:
+        reference: Where the URL is, `env:VARIABLE` or `file:PATH`.
+        text: What it says.
+        identity: The same for the same message.
+
+    Raises:
+        InvalidInputError: The reference leads to no URL.
+        RemoteError: The webhook did not take it. Its URL, which is a secret, is not told.
+    """
+    url = look_up(reference)
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise InvalidInputError(
+            f"`{reference}` holds no URL of a webhook.", hint="Such as `https://hooks.slack.com/…`."
+        )
+    headers = {
+        "content-type": "application/json",
+        "idempotency-key": hashlib.sha256(identity.encode()).hexdigest()[:32],
+        "user-agent": "mlops",
+    }
+    body = json.dumps({"text": text}).encode()
+    request = urllib.request.Request(url, body, headers)  # noqa: S310 - http or https, see above
+    try:
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=_TIMEOUT_S):
+            pass
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise RemoteError(f"The webhook of `{reference}` answered {error.code}.") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise RemoteError(f"The webhook of `{reference}` cannot be reached: {reason}.") from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Alarms go to the place that was named, and to no other."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> None:
+        return None

@@ -1,0 +1,142 @@
+"""What a model is watched for where the truth arrives, each measure as a loss whose mean is tested.
+
+rmse         squared error; the limit is that of the mean square
+mae          absolute error
+error_rate   1 for an answer that is not the truth; of probabilities the most likely class
+brier        Brier score of probabilities
+calibration  probability of the second of two classes, minus whether it was that: on average 0
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from mlops.rewards import reward_called
+from mlops.rewards.base import NO_TERMS, Reward, Terms, Value
+from mlops.rewards.brier import BRIER
+from mlops.rewards.errors import ABSOLUTE_ERROR, SQUARED_ERROR
+from mlops.rewards.exact import EXACT
+from mlops.rewards.kinds import is_number, same
+from mlops.rewards.probabilities import probabilities
+
+MeasureName = Literal["rmse", "mae", "error_rate", "brier", "calibration"]
+
+#: How much worse than the validation figure is worse: that has an error of its own.
+MARGIN = 0.1
+#: Mean difference of probability and outcome that is still calibrated.
+CALIBRATED = 0.05
+# Where validation had no error at all.
+_LEAST = 0.005
+_PART = re.compile(r"^(val|valid|validation|test|eval|held_?out|holdout)[_\-./ ]+")
+_ALIASES: Mapping[str, tuple[MeasureName, Callable[[float], float]]] = {
+    "rmse": ("rmse", lambda x: x),
+    "root_mean_squared_error": ("rmse", lambda x: x),
+    "mse": ("rmse", math.sqrt),
+    "mean_squared_error": ("rmse", math.sqrt),
+    "mae": ("mae", lambda x: x),
+    "mean_absolute_error": ("mae", lambda x: x),
+    "accuracy": ("error_rate", lambda x: 1 - x),
+    "accuracy_score": ("error_rate", lambda x: 1 - x),
+    "error_rate": ("error_rate", lambda x: x),
+    "brier": ("brier", lambda x: x),
+    "brier_score": ("brier", lambda x: x),
+    "brier_score_loss": ("brier", lambda x: x),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measure.
+
+    Attributes:
+        name: Its name.
+        loss: Loss of a prediction and its truth.
+        of_mean: Turns a mean loss into the measure.
+        to_mean: Turns the measure into a mean loss.
+    """
+
+    name: MeasureName
+    loss: Callable[[Value, Value, Terms], float]
+    of_mean: Callable[[float], float] = lambda x: x
+    to_mean: Callable[[float], float] = lambda x: x
+
+    def limit(self, reference: float) -> float:
+        """Return the mean loss beyond which it is worse than its validation figure."""
+        return max(self.to_mean(reference * (1 + MARGIN)), self.to_mean(_LEAST))
+
+
+def _minus(reward: Reward) -> Callable[[Value, Value, Terms], float]:
+    def loss(prediction: Value, truth: Value, terms: Terms) -> float:
+        if reward.needs_numbers and not (is_number(prediction) and is_number(truth)):
+            raise ValueError("they are no numbers")
+        return -reward(prediction, truth, terms)
+
+    return loss
+
+
+def _wrong(prediction: Value, truth: Value, terms: Terms) -> float:
+    if is_number(prediction) and (0 < prediction < 1 or len(terms.classes) == 2):
+        # The probability of the second class, and no label.
+        likely = max(probabilities(prediction, terms), key=lambda each: each[1])[0]
+        return float(not same(likely, truth))
+    return 1.0 - EXACT(prediction, truth, terms)
+
+
+def _miscalibrated(prediction: Value, truth: Value, terms: Terms) -> float:
+    found = probabilities(prediction, terms)
+    if len(found) != 2 or not any(same(name, truth) for name, _ in found):
+        raise ValueError("it is no probability of two classes")
+    name, probability = found[1]
+    return probability - same(name, truth)
+
+
+MEASURES: Mapping[MeasureName, Measured] = {
+    "rmse": Measured("rmse", _minus(SQUARED_ERROR), math.sqrt, lambda x: x * x),
+    "mae": Measured("mae", _minus(ABSOLUTE_ERROR)),
+    "error_rate": Measured("error_rate", _wrong),
+    "brier": Measured("brier", _minus(BRIER)),
+    "calibration": Measured("calibration", _miscalibrated),
+}
+
+
+def measures_for(reward: str, prediction: Value, truth: Value) -> tuple[MeasureName, ...]:
+    """Return what a model is watched for.
+
+    Args:
+        reward: Name of the deployment's reward.
+        prediction: Its first prediction whose truth is known.
+        truth: That truth.
+    """
+    declared = reward_called(reward).measures
+    if "brier" in declared:
+        return "error_rate", "brier", "calibration"
+    if "rmse" in declared or (not declared and is_number(prediction) and is_number(truth)):
+        return "rmse", "mae"
+    return ("error_rate",)
+
+
+def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]:
+    """Return the validation figures among the metrics that a run logged.
+
+    A metric of the training rows themselves, `training_…` or `train_…`, is none.
+
+    >>> validation_figures({"val_accuracy": 0.75, "training_accuracy": 1.0, "mse": 4.0})
+    {'error_rate': 0.25, 'rmse': 2.0}
+    """
+    found: dict[MeasureName, float] = {}
+    for name, value in metrics.items():
+        plain = _PART.sub("", name.lower())
+        if plain in _ALIASES and math.isfinite(value) and value >= 0:
+            measure, read = _ALIASES[plain]
+            found.setdefault(measure, read(value))
+    return found
+
+
+__all__ = [
+    "CALIBRATED", "MARGIN", "MEASURES", "NO_TERMS", "MeasureName", "Measured", "measures_for",
+    "validation_figures",
+]  # fmt: skip

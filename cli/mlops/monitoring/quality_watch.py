@@ -1,0 +1,275 @@
+"""Whether models answer worse than in validation, where the truth arrives: a fold of the journal.
+
+Each measure of each live model is tested for itself (`mlops.stats.losses`). All share one error
+guarantee: with J measures one alarms when its e-value reaches J / alpha, so that P(any ever alarms
+though none is worse than its limit) is at most alpha. Rows count in the order in which their truth
+came; of corrections the first counts, and requests that a tester sent to an arm are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from mlops.journal.base import Journal
+from mlops.journal.records import Observation
+from mlops.journal.terms import terms_of
+from mlops.monitoring.live_models import LiveModels, live_models
+from mlops.monitoring.quality_measures import MEASURES, MeasureName, measures_for
+from mlops.monitoring.quality_streams import (
+    QualityStream,
+    WatchedMeasure,
+    restored_measure,
+    watch_measure,
+)
+from mlops.rewards.base import Terms
+from mlops.spec.deployment import Arm
+
+#: Name of the consumer that stores what was seen.
+CONSUMER = "quality"
+#: P(any alarm, ever, though nothing is worse), unless somebody asks for another.
+ALPHA = 0.01
+_AT_ONCE = 20_000
+#: What a model's run logged of its validation.
+Figures: TypeAlias = Mapping[MeasureName, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How far the truth about one arm has come.
+
+    Attributes:
+        arm: Name of the arm.
+        rows: Rows whose truth is known and was compared with the prediction.
+        answered: Rows that it answered in all.
+        up_to_ms: When the newest of the judged rows was asked about, milliseconds since 1970 in
+            UTC; None before the first.
+    """
+
+    arm: str
+    rows: int
+    answered: int
+    up_to_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """What was found.
+
+    Attributes:
+        name: Name of the deployment.
+        revision: The live one.
+        alpha: P(any alarm, ever, though nothing is worse) is at most this.
+        threshold: J / alpha.
+        judged: By arm.
+        streams: By arm.
+        notes: What a reader must know, as sentences.
+    """
+
+    name: str
+    revision: int
+    alpha: float
+    threshold: float
+    judged: tuple[Judged, ...]
+    streams: tuple[QualityStream, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def worse(self) -> tuple[QualityStream, ...]:
+        """Return the measures that alarm."""
+        return tuple(each for each in self.streams if each.alarm)
+
+
+@dataclass(slots=True)
+class _Model:
+    """What was seen of one model.
+
+    Attributes:
+        measures: By name; empty before the first truth.
+        offset: Last outcome of the journal that was read.
+        voided: How many outcomes were void when it began.
+        judged: Rows whose truth was compared.
+        up_to_ms: When the newest of them was asked about.
+    """
+
+    measures: list[WatchedMeasure] = field(default_factory=list)
+    offset: int = 0
+    voided: int = 0
+    judged: int = 0
+    up_to_ms: int | None = None
+
+    def take(self, seen: Sequence[Observation], terms: Terms) -> None:
+        """Take outcomes in their order."""
+        losses: dict[MeasureName, list[float]] = {each.name: [] for each in self.measures}
+        times: dict[MeasureName, list[int]] = {each.name: [] for each in self.measures}
+        for each in seen:
+            compared = False
+            for name, values in losses.items():
+                try:
+                    values.append(MEASURES[name].loss(each.prediction, each.truth, terms))
+                except ValueError:
+                    continue
+                times[name].append(each.time_ms)
+                compared = True
+            self.judged += compared
+            if compared and each.decided_ms is not None:
+                self.up_to_ms = max(self.up_to_ms or 0, each.decided_ms)
+        for measure in self.measures:
+            measure.take(np.array(losses[measure.name], dtype=np.float64), times[measure.name])
+
+    def document(self) -> dict[str, Any]:
+        """Return all that it knows, as JSON data."""
+        return {
+            "measures": [each.document() for each in self.measures],
+            "offset": self.offset,
+            "voided": self.voided,
+            "judged": self.judged,
+            "up_to_ms": self.up_to_ms,
+        }
+
+
+def _restored(document: Mapping[str, Any]) -> _Model:
+    measures = [restored_measure(each) for each in document["measures"]]
+    return _Model(measures, **{k: v for k, v in document.items() if k != "measures"})
+
+
+class QualityFold:
+    """What was seen of the models that are live, up to somewhere in the journal.
+
+    Args:
+        journal: Read from, and written to by `save` only.
+        figures: Gives the validation figures of an arm's model; called once its first truth came.
+    """
+
+    def __init__(self, journal: Journal, figures: Callable[[Arm], Figures]) -> None:
+        self._journal, self._figures = journal, figures
+        self._known: tuple[int, int] | None = None
+        self._models: dict[str, _Model] = {}
+        self._terms: dict[str, Terms] = {}
+        self._saved: dict[str, int] = {}
+        self.live: LiveModels | None = None
+
+    @property
+    def offset(self) -> int:
+        """Last outcome that all models have seen."""
+        return min((model.offset for model in self._models.values()), default=0)
+
+    def follow(self) -> bool:
+        """Watch what is live now; return whether anything is.
+
+        What was voided cannot be taken out of a product: all is read again.
+        """
+        events, voided = self._journal.revision_events(), self._journal.count_voids()
+        if self._known == (len(events), voided):
+            return True
+        live = live_models(events)
+        if live is None:
+            return False
+        keys = [key for _, key in live.arms.values()]
+        known = self._journal.remembered(CONSUMER, keys)
+        models = {
+            key: self._models.get(key) or (_restored(known[key]) if key in known else _Model())
+            for key in keys
+        }
+        self._models = {
+            key: model if model.voided == voided else _Model(voided=voided)
+            for key, model in models.items()
+        }
+        terms = terms_of(events, live.spec)
+        self._terms = dict(zip(keys, terms, strict=True))
+        self.live, self._known = live, (len(events), voided)
+        return True
+
+    def read(self, end: int, limit: int) -> int:
+        """Read on; return how many outcomes that were.
+
+        Args:
+            end: Last outcome that may be read.
+            limit: Most to read.
+        """
+        assert self.live is not None
+        some, upto = self._journal.outcomes(self.offset, end, limit)
+        mine: dict[str, list[Observation]] = {key: [] for key in self._models}
+        for each in some:
+            key = self.live.keys.get((each.revision, each.arm), "")
+            if key in mine and each.seq > self._models[key].offset and _counts(each):
+                mine[key].append(each)
+        for arm, key in self.live.arms.values():
+            model, seen = self._models[key], mine[key]
+            if seen and not model.measures:
+                model.measures = self._begin(arm, seen[0])
+            model.take(seen, self._terms[key])
+            model.offset = max(model.offset, upto)
+        return len(some)
+
+    def _begin(self, arm: Arm, first: Observation) -> list[WatchedMeasure]:
+        assert self.live is not None
+        figures = self._figures(arm)
+        names = measures_for(self.live.spec.reward, first.prediction, first.truth)
+        return [watch_measure(name, figures.get(name)) for name in names]
+
+    def save(self, now_ms: int, others: Mapping[str, Any]) -> None:
+        """Store what was seen since the last time.
+
+        Args:
+            now_ms: Now, milliseconds since 1970 in UTC.
+            others: Further parts to remember with it, name to JSON data.
+        """
+        new = {k: m for k, m in self._models.items() if self._saved.get(k) != m.offset}
+        documents = {key: model.document() for key, model in new.items()}
+        self._journal.remember(CONSUMER, {**documents, **others}, now_ms)
+        self._saved.update({key: model.offset for key, model in new.items()})
+
+    def report(self, name: str, alpha: float) -> QualityReport:
+        """Return what was found."""
+        assert self.live is not None
+        arms = [(arm, self._models[key], key) for arm, key in self.live.arms.values()]
+        measures = [(arm.name, each) for arm, model, _ in arms for each in model.measures]
+        threshold = max(len(measures), 1) / alpha
+        answered: dict[str, int] = {}
+        for each in self._journal.traffic():
+            key = self.live.keys.get((each.revision, each.arm), "")
+            answered[key] = answered.get(key, 0) + each.rows
+        return QualityReport(
+            name=name,
+            revision=self.live.revision,
+            alpha=alpha,
+            threshold=threshold,
+            judged=tuple(
+                Judged(arm.name, model.judged, answered.get(key, 0), model.up_to_ms)
+                for arm, model, key in arms
+            ),
+            streams=tuple(each.stream(arm, threshold) for arm, each in measures),
+        )
+
+
+def _counts(seen: Observation) -> bool:
+    """Whether an outcome says something about what was answered to a drawn request."""
+    told = seen.truth is not None and seen.prediction is not None
+    return told and seen.propensity > 0 and not seen.ordinal
+
+
+def watch_quality(
+    journal: Journal, name: str, figures: Callable[[Arm], Figures], alpha: float
+) -> QualityReport | None:
+    """Look at all the truth that a journal holds about the arms that are live.
+
+    Args:
+        journal: Of one deployment.
+        name: Its name.
+        figures: Gives the validation figures of an arm's model.
+        alpha: P(any alarm, ever, though nothing is worse).
+
+    Returns:
+        None where nothing was ever deployed.
+    """
+    fold = QualityFold(journal, figures)
+    if not fold.follow():
+        return None
+    end = journal.end().outcomes
+    while fold.offset < end:
+        fold.read(end, _AT_ONCE)
+    return fold.report(name, alpha)

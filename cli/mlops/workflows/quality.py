@@ -1,0 +1,63 @@
+"""`mlops monitor quality`: whether models answer worse than in validation, where truth arrives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from mlops.deployment.locate import locate
+from mlops.errors import InvalidInputError, NotFoundError
+from mlops.monitoring.quality_streams import FIRST
+from mlops.monitoring.quality_watch import QualityReport, watch_quality
+from mlops.settings import Settings
+from mlops.workflows.evidence import open_evidence
+from mlops.workflows.validation import figures_of
+
+
+def look_at_quality(settings: Settings, name: str | None, alpha: float) -> QualityReport:
+    """Compare what the live models answered with the truth, as far as that is known.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        alpha: Probability of any alarm, ever, though nothing is worse.
+
+    Raises:
+        InvalidInputError: `alpha` is no number.
+        NotFoundError: There is no such deployment, its journal is not here, or it has answered no
+            request yet.
+        ConflictError: Its servers keep no journal.
+        RemoteError: The journal, or the tracking server, cannot be read.
+    """
+    if not math.isfinite(alpha):
+        raise InvalidInputError(f"`--alpha {alpha}` is no number.")
+    located = locate(settings, name)
+    journal, _ = open_evidence(settings, located)
+    try:
+        found = watch_quality(
+            journal, located.name, lambda arm: figures_of(settings, arm.model), alpha
+        )
+    finally:
+        journal.close()
+    if found is None or not any(each.answered for each in found.judged):
+        raise NotFoundError(
+            f"`{located.name}` has answered no request yet.",
+            hint=f"`mlops predict {located.name} …`",
+        )
+    return replace(found, notes=tuple(_notes(found)))
+
+
+def _notes(found: QualityReport) -> list[str]:
+    notes = [
+        f"Nothing is known about the answers of `{each.arm}`: no truth came for any of its "
+        f"{each.answered:,} rows."
+        for each in found.judged
+        if not each.rows
+    ]
+    unknown = list(dict.fromkeys(s.arm for s in found.streams if s.against == "first judged"))
+    notes += [
+        f"`{arm}` is compared with its first {FIRST:,} judged rows: its run logged no validation "
+        "figure of that name."
+        for arm in unknown
+    ]
+    return notes

@@ -1,0 +1,151 @@
+"""Quality as a fold of a real journal: which truth counts, against what, and when it alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlops.journal.records import NewOutcome, RevisionEvent
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.quality_streams import FIRST, QualityStream
+from mlops.monitoring.quality_watch import Figures, QualityFold, QualityReport, watch_quality
+from mlops.spec.deployment import to_dict
+from tests.monitoring.journals import START_MS, spec_of
+from tests.monitoring.test_drift import decision
+
+
+def opened(path: Path, reward: str) -> SqlJournal:
+    journal = SqlJournal(f"sqlite:///{path / 'quality.db'}")
+    document = to_dict(spec_of(["a", "b"], (0.5, 0.5), reward, ""))
+    journal.record([RevisionEvent(1, START_MS, "started", document)])
+    return journal
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Iterator[SqlJournal]:
+    journal = opened(tmp_path, "squared-error")
+    yield journal
+    journal.close()
+
+
+def judge(
+    journal: SqlJournal, pairs: Sequence[tuple[Any, Any]], first: int = 0, **other: Any
+) -> None:
+    """Store predictions of arm `a` with their truth."""
+    asked = [
+        decision(first + i, [{"x": 1.0}], predictions=[guess], **other)
+        for i, (guess, _) in enumerate(pairs)
+    ]
+    told = [
+        NewOutcome(each.nonce, None, 0, START_MS + 9_000, 1, 0, each.propensity, None, truth)
+        for each, (_, truth) in zip(asked, pairs, strict=True)
+    ]
+    journal.append(asked, told)
+
+
+def look(journal: SqlJournal, figures: Figures) -> QualityReport:
+    found = watch_quality(journal, "wine", lambda _: figures, 0.01)
+    assert found is not None
+    return found
+
+
+def measure(found: QualityReport, name: str) -> QualityStream:
+    (one,) = (each for each in found.streams if (each.arm, each.measure) == ("a", name))
+    return one
+
+
+def guesses(rng: np.random.Generator, count: int, error: float) -> list[tuple[float, float]]:
+    truth = rng.normal(6, 1, count)
+    return [
+        (float(t + e), float(t)) for t, e in zip(truth, rng.normal(0, error, count), strict=True)
+    ]
+
+
+def test_worse_than_in_validation_is_told(numbers: SqlJournal) -> None:
+    rng = np.random.default_rng(1)
+    figures: Figures = {"rmse": 0.6, "mae": 0.6 * 0.8}
+    judge(numbers, guesses(rng, 1_500, 0.6))
+    calm = look(numbers, figures)
+    assert (calm.worse, calm.threshold) == ((), 200.0)
+    assert measure(calm, "rmse").value == pytest.approx(0.6, rel=0.05)
+    assert measure(calm, "rmse").limit == pytest.approx(0.66)
+    judge(numbers, guesses(rng, 500, 0.9), first=1_500)
+    found = look(numbers, figures)
+    assert {each.measure for each in found.worse} == {"rmse", "mae"}
+    assert all((each.since_ms or 0) > START_MS for each in found.worse)
+    (a, b) = found.judged
+    assert (a.rows, a.answered, a.up_to_ms) == (2_000, 2_000, START_MS + 1_999)
+    # No truth is no error.
+    assert (b.rows, b.answered, b.up_to_ms) == (0, 0, None)
+
+
+def test_without_a_figure_the_first_judged_are_the_reference(numbers: SqlJournal) -> None:
+    rng = np.random.default_rng(2)
+    judge(numbers, guesses(rng, 300, 0.6))
+    early = measure(look(numbers, {}), "rmse")
+    assert (early.rows, early.value, early.limit) == (0, None, None)
+    assert early.why_not.endswith("of which 300 came")
+    judge(numbers, guesses(rng, 1_700, 0.6), first=300)
+    calm = measure(look(numbers, {}), "rmse")
+    assert (calm.rows, calm.alarm, calm.against) == (2_000 - FIRST, False, "first judged")
+    judge(numbers, guesses(rng, 600, 1.0), first=2_000)
+    assert measure(look(numbers, {}), "rmse").alarm
+
+
+def test_probabilities_must_be_right_and_calibrated(tmp_path: Path) -> None:
+    journal, rng = opened(tmp_path, "brier"), np.random.default_rng(5)
+    chance = rng.uniform(0.1, 0.9, 3_000)
+    happens = rng.random(3_000) < chance
+    brier = float(np.mean((chance - happens) ** 2))
+    error = float(np.mean((chance > 0.5) != happens))
+    figures: Figures = {"brier": brier, "error_rate": error}
+    judge(journal, [(float(p), int(y)) for p, y in zip(chance, happens, strict=True)])
+    calm = look(journal, figures)
+    assert [each.measure for each in calm.streams] == ["error_rate", "brier", "calibration"]
+    assert calm.worse == ()
+    # The same order of answers, and 0.2 too sure.
+    sure = np.minimum(chance + 0.2, 1)
+    more = rng.random(3_000) < chance
+    judge(journal, [(float(p), int(y)) for p, y in zip(sure, more, strict=True)], first=3_000)
+    found = look(journal, figures)
+    assert "calibration" in {each.measure for each in found.worse}
+    assert measure(found, "calibration").recent == pytest.approx(0.2, abs=0.06)
+    journal.close()
+
+
+def test_a_restart_changes_nothing_and_a_void_is_taken_out(
+    numbers: SqlJournal, tmp_path: Path
+) -> None:
+    figures: Figures = {"rmse": 0.6}
+    pairs = guesses(np.random.default_rng(6), 4 * 333, 0.6)
+    for start in range(0, len(pairs), 333):
+        judge(numbers, pairs[start : start + 333], first=start)
+        fold = QualityFold(numbers, lambda _: figures)
+        assert fold.follow()
+        while fold.read(numbers.end().outcomes, 100):
+            pass
+        fold.save(0, {})
+    (tmp_path / "other").mkdir()
+    other = opened(tmp_path / "other", "squared-error")
+    judge(other, pairs)
+    one, whole = look(numbers, figures), look(other, figures)
+    other.close()
+    for name in ("rmse", "mae"):
+        assert measure(one, name).e_value == pytest.approx(measure(whole, name).e_value)
+        assert measure(one, name).path == pytest.approx(measure(whole, name).path)
+    assert measure(one, "mae").rows == 4 * 333 - FIRST
+    nonces = [decision(index, [{"x": 1.0}]).nonce for index in range(200)]
+    numbers.void(nonces, time_ms=0, reason="wrong file", by="ann")
+    assert measure(look(numbers, figures), "rmse").rows == 4 * 333 - 200
+
+
+def test_what_a_tester_asked_and_corrections_do_not_count(numbers: SqlJournal) -> None:
+    judge(numbers, [(1.0, 2.0)] * 3, propensity=0.0)
+    judge(numbers, [(1.0, 2.0)] * 2, first=10)
+    judge(numbers, [(1.0, "six")], first=20)
+    found = look(numbers, {"rmse": 0.5})
+    assert found.judged[0].rows == 2
