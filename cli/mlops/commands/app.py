@@ -41,6 +41,7 @@ _COMMANDS = (
     _Listed("ui", "ui", _LOOK),
     _Listed("start", "start", _LOOK),
     _Listed("predict", "predict", _LOOK),
+    _Listed("batch", "batch", _LOOK),
     _Listed("history", "promotion", _LOOK),
     _Listed("monitor", "monitor", _LOOK, is_group=True),
     _Listed("audit", "audit", _LOOK, is_group=True),

@@ -78,7 +78,7 @@ def read_delimited(text: str, separator: str | None = None) -> Delimited:
     if not lines:
         raise InvalidInputError("The CSV is empty; a header line and rows were expected.")
     (_, header), *rows = lines
-    _check_header(header)
+    check_header(header)
     for line, cells in rows:
         if len(cells) != len(header):
             raise InvalidInputError(
@@ -87,7 +87,12 @@ def read_delimited(text: str, separator: str | None = None) -> Delimited:
     return Delimited(tuple(header), [cells for _, cells in rows], [line for line, _ in rows])
 
 
-def _check_header(header: Sequence[str]) -> None:
+def check_header(header: Sequence[str]) -> None:
+    """Refuse names that are empty or there twice.
+
+    Raises:
+        InvalidInputError: It has such.
+    """
     if "" in header:
         raise InvalidInputError(
             "The header of the CSV has an empty column name; write a frame with `index=False`."

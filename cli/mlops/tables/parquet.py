@@ -41,7 +41,7 @@ def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
         told = (content.schema.pandas_metadata or {}).get("index_columns", [])
         index = {name for name in told if isinstance(name, str)}
         names = [name for name in content.schema.names if name not in index]
-        columns = {name: _cells(content.column(name)) for name in names}
+        columns = {name: cells_of(content.column(name)) for name in names}
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise InvalidInputError(
             f"it cannot be read: this is not a Parquet file: {error}"
@@ -49,7 +49,8 @@ def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
     return Table(columns)
 
 
-def _cells(column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow is untyped
+def cells_of(column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow is untyped
+    """Return a column of Arrow as JSON cells."""
     import pyarrow as pa
 
     if pa.types.is_timestamp(column.type) and column.type.unit == "ns":

@@ -1,0 +1,320 @@
+"""One job: every row of the inputs gets the answer of one arm, or of all.
+
+What was scored is known by its parts. `_batch.json` beside them says of which models and inputs
+they are, so that a job that was ended goes on, and another one is not mixed with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
+from mlops.policies.drawing import Draws
+from mlops.protocols.base import Columns as Payload
+from mlops.protocols.base import ProtocolError, Source
+from mlops.registry.stores import Store
+from mlops.scoring.inputs import Inputs
+from mlops.scoring.writing import Form, kinds_of, write_part
+from mlops.spec.unit import unit_hash
+from mlops.tables.signature import Signature
+from mlops.tables.streaming import chunks, form_of
+from mlops.tables.table import Table
+
+#: Predicts the rows of a payload, one JSON value each.
+Ask = Callable[[Payload, int], Sequence[Any]]
+_JOB = "_batch.json"
+_FULL = 2.0**64
+_OWN = ("file", "row", "arm", "model", "propensity", "prediction", "error")
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """One arm.
+
+    Attributes:
+        name: Its name.
+        label: Its model, for people.
+        identity: What makes it this model.
+        ask: Predicts.
+        signature: Of its model.
+    """
+
+    name: str
+    label: str
+    identity: tuple[str, ...]
+    ask: Ask
+    signature: Signature
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to do.
+
+    Attributes:
+        scorers: The arms, in their order.
+        shares: Probability of each.
+        key: Of the deployment, by which units are drawn; empty for a model alone.
+        salt: Of its experiment.
+        unit: Name of the column with the sticky unit; empty for none.
+        all_arms: Whether every arm predicts every row.
+        keep: Columns of the input that go to the output.
+        rows: Rows of a chunk.
+        form: Of the output.
+        skip_errors: Whether a row that a model refuses gets its error instead of ending the job.
+    """
+
+    scorers: tuple[Scorer, ...]
+    shares: tuple[float, ...]
+    key: bytes = b""
+    salt: bytes = b""
+    unit: str = ""
+    all_arms: bool = False
+    keep: tuple[str, ...] = ()
+    rows: int = 10_000
+    form: Form = "parquet"
+    skip_errors: bool = False
+
+    def identity(self, inputs: Inputs) -> dict[str, Any]:
+        """What tells that parts are of this job, as JSON data."""
+        arms = [[each.name, *each.identity] for each in self.scorers]
+        drawn = hashlib.sha256(self.key + self.salt).hexdigest()[:16]
+        return {
+            "schema_version": 1,
+            "arms": arms,
+            "shares": list(self.shares),
+            "draws": [drawn, self.unit],
+            "all_arms": self.all_arms,
+            "keep": list(self.keep),
+            "rows": self.rows,
+            "form": self.form,
+            "skip_errors": self.skip_errors,
+            "inputs": inputs.identity,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """What a job has done.
+
+    Attributes:
+        rows: Rows that were scored now.
+        resumed: Rows that an earlier run had scored.
+        errors: Rows, of those scored now, that a model refused.
+        parts: Keys of the parts, in the order of the rows.
+        by_arm: Rows scored now by the arm that was drawn.
+    """
+
+    rows: int
+    resumed: int
+    errors: int
+    parts: tuple[str, ...]
+    by_arm: Mapping[str, int]
+
+
+def score(
+    job: Job, inputs: Inputs, store: Store, on_progress: Callable[[int], None] = lambda _: None
+) -> Scored:
+    """Score all inputs into a store.
+
+    Args:
+        job: What to do.
+        inputs: The files.
+        store: Its root is where the parts go.
+        on_progress: Called with the rows done so far.
+
+    Raises:
+        ConflictError: There are parts of another job.
+        InvalidInputError: A file cannot be read, or a model refuses a row; file and row are named.
+    """
+    kinds = _begin(job, inputs, store)
+    there = {file.key for file in store.files("part-")}
+    parts: list[str] = []
+    rows = resumed = errors = 0
+    by_arm = {scorer.name: 0 for scorer in job.scorers}
+    wanted = _wanted(job)
+    for number, file in enumerate(inputs.files):
+        first = 0
+        with file.here() as path:
+            read = chunks(path, job.scorers[0].signature, job.rows, wanted=wanted)
+            for index, table in enumerate(read):
+                key = f"part-{number:05}-{index:07}.{job.form}"
+                parts.append(key)
+                if key in there:
+                    resumed += len(table)
+                else:
+                    columns = _scored(job, table, file.name, first)
+                    if not kinds:
+                        kinds = kinds_of(columns)
+                        _put_text(store, _JOB, {**job.identity(inputs), "columns": kinds})
+                    _put(store, key, lambda at: write_part(at, job.form, columns, kinds))  # noqa: B023 - called at once
+                    rows += len(table)
+                    errors += sum(each is not None for each in columns.get("error", ()))
+                    for name in columns["arm"]:
+                        by_arm[name] += 1
+                first += len(table)
+                on_progress(rows + resumed)
+    return Scored(rows, resumed, errors, tuple(parts), by_arm)
+
+
+def _wanted(job: Job) -> set[str] | None:
+    """Return the columns whose types matter beside those of the signature; None for all."""
+    if not job.scorers[0].signature.columns:
+        return None
+    names = {name for each in job.scorers for name in each.signature.names}
+    return names | {*job.keep} | ({job.unit} if job.unit else set())
+
+
+def _begin(job: Job, inputs: Inputs, store: Store) -> dict[str, str]:
+    """Return the types of the columns, if parts of this job are there."""
+    with TemporaryDirectory(prefix="mlops-batch-") as folder:
+        path = Path(folder, _JOB)
+        try:
+            store.get(_JOB, path)
+        except NotFoundError:
+            if next(store.files("part-"), None) is not None:
+                raise ConflictError(
+                    f"`{store.location}` has parts, and no `{_JOB}` that says of what.",
+                    hint="Choose another `--out`.",
+                ) from None
+            return {}
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+            kinds: dict[str, str] = known.pop("columns")
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ConflictError(f"`{store.location}/{_JOB}` is damaged: {error!r}.") from error
+    asked = json.loads(json.dumps(job.identity(inputs)))
+    differs = [name for name in asked if asked[name] != known.get(name)]
+    if differs:
+        raise ConflictError(
+            f"`{store.location}` has the output of another job: {', '.join(differs)} differ.",
+            hint="Choose another `--out`, or empty that one.",
+        )
+    return kinds
+
+
+def _scored(job: Job, table: Table, file: str, first: int) -> dict[str, list[Any]]:
+    """Return the output's columns for one chunk, one row for each of the input's."""
+    n = len(table)
+    missing = [name for name in job.keep if name not in table.columns]
+    if missing:
+        raise InvalidInputError(
+            f"`{file}` has no column `{missing[0]}` to keep.",
+            hint=f"It has {', '.join(table.names[:20])}.",
+        )
+    drawn = _drawn(job, table, file, first)
+    columns: dict[str, list[Any]] = {
+        **{_apart(name): list(table.columns[name]) for name in job.keep},
+        "file": [file] * n,
+        "row": list(range(first, first + n)),
+        "arm": [job.scorers[arm].name for arm in drawn],
+        "model": [job.scorers[arm].label for arm in drawn],
+        "propensity": [job.shares[arm] for arm in drawn],
+    }
+    answers: list[list[Any]] = []
+    faults: list[str | None] = [None] * n
+    for index, scorer in enumerate(job.scorers):
+        rows = range(n) if job.all_arms else [at for at, arm in enumerate(drawn) if arm == index]
+        answers.append(_answers(job, scorer, table, list(rows), faults, file, first))
+    columns["prediction"] = [answers[arm][at] for at, arm in enumerate(drawn)]
+    if job.all_arms:
+        for scorer, each in zip(job.scorers, answers, strict=True):
+            columns[f"prediction_{scorer.name}"] = each
+    if job.skip_errors:
+        columns["error"] = faults
+    return columns
+
+
+def _apart(name: str) -> str:
+    """Return the name of a kept column, which may be that of one of ours."""
+    return f"input_{name}" if name in _OWN or name.startswith("prediction_") else name
+
+
+def _drawn(job: Job, table: Table, file: str, first: int) -> list[int]:
+    """Draw an arm for each row: of its sticky unit, as in serving, else of its place."""
+    if len(job.scorers) == 1:
+        return [0] * len(table)
+    draws = Draws(job.shares)
+    units = table.columns.get(job.unit, ()) if job.unit else ()
+    found = []
+    for at in range(len(table)):
+        unit = unit_hash(units[at], job.key, job.salt) if len(units) else None
+        place = f"{file}\0{first + at}"
+        number = unit or unit_hash(place, job.key, job.salt) or b""
+        found.append(draws.choose(int.from_bytes(number, "big") / _FULL).arm)
+    return found
+
+
+def _answers(
+    job: Job, scorer: Scorer, table: Table, rows: list[int], faults: list[str | None],
+    file: str, first: int,
+) -> list[Any]:  # fmt: skip
+    """Return what an arm answers to some rows of a chunk, None for the others."""
+    found: list[Any] = [None] * len(table)
+    source = Source("csv", None) if form_of(file) == "csv" else None
+    waiting = [rows] if rows else []
+    while waiting:
+        some = waiting.pop()
+        columns = table.columns
+        if len(some) < len(table):
+            columns = {name: [cells[at] for at in some] for name, cells in columns.items()}
+        try:
+            answers = scorer.ask(Payload(dict(columns), source), len(some))
+        except ProtocolError as error:
+            if len(some) > 1:
+                # One of them is to blame; the others are answered.
+                half = len(some) // 2
+                waiting += [some[half:], some[:half]]
+                continue
+            text = f"{scorer.name}: {error.message}"
+            if not job.skip_errors:
+                raise InvalidInputError(
+                    f"`{file}`, row {first + some[0]}: {text}",
+                    hint="`--skip-errors` writes such errors beside the predictions.",
+                ) from error
+            faults[some[0]] = text
+            continue
+        for at, answer in zip(some, answers, strict=True):
+            found[at] = answer
+    return found
+
+
+def answers_of(job: Job, scorer: Scorer, table: Table, file: str, first: int) -> list[Any]:
+    """Return what an arm answers to each row of a chunk; None where it refuses one.
+
+    Raises:
+        InvalidInputError: It refuses one, and the job is to end then.
+    """
+    faults: list[str | None] = [None] * len(table)
+    return _answers(job, scorer, table, list(range(len(table))), faults, file, first)
+
+
+def _put(store: Store, key: str, write: Callable[[Path], None]) -> None:
+    with TemporaryDirectory(prefix="mlops-batch-") as folder:
+        path = Path(folder, key)
+        write(path)
+        store.put(path, key)
+
+
+def _put_text(store: Store, key: str, document: Mapping[str, Any]) -> None:
+    text = json.dumps(document, indent=1)
+
+    def write(path: Path) -> None:
+        path.write_text(text, encoding="utf-8")
+
+    _put(store, key, write)
+
+
+def tables(inputs: Inputs, job: Job) -> Iterator[tuple[str, int, Table]]:
+    """Yield the chunks of all inputs, each with its file and the position of its first row."""
+    for file in inputs.files:
+        first = 0
+        with file.here() as path:
+            for table in chunks(path, job.scorers[0].signature, job.rows, wanted=_wanted(job)):
+                yield file.name, first, table
+                first += len(table)

@@ -1,0 +1,281 @@
+"""`mlops batch`: score files with a model, or with the arms of a deployment."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from mlops.deployment.isolation import isolate
+from mlops.deployment.runtime_files import known_names, places, read_server_state
+from mlops.errors import InvalidInputError, UsageError
+from mlops.journal.json_text import as_json
+from mlops.protocols.base import Kind, Payload, ProtocolError
+from mlops.registry import fetched
+from mlops.registry.refs import resolve_all
+from mlops.registry.stores import open_store, parse_location
+from mlops.registry.trust import check_trusted
+from mlops.runtimes.base import LoadedModel
+from mlops.runtimes.load import load_model
+from mlops.scoring import (
+    Disagreement,
+    Inputs,
+    Job,
+    Scored,
+    Scorer,
+    compare,
+    find_inputs,
+    score,
+)
+from mlops.scoring.job import answers_of, tables
+from mlops.scoring.writing import Form, merge
+from mlops.serving.predictions import rows_of
+from mlops.settings import Settings
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.unit import salt_of
+
+_FORMS: dict[str, Form] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
+
+
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """What was scored.
+
+    Attributes:
+        of: The deployment, or the model.
+        out: Where the predictions are.
+        files: How many files were read.
+        rows: Rows in the output.
+        resumed: Rows of these that an earlier run had scored.
+        errors: Rows scored now that a model refused.
+        by_arm: Rows scored now by the arm that was drawn.
+        runtimes: What executed each arm's model.
+    """
+
+    of: str
+    out: str
+    files: int
+    rows: int
+    resumed: int
+    errors: int
+    by_arm: dict[str, int]
+    runtimes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to score.
+
+    Attributes:
+        all_arms: Whether every arm predicts every row.
+        keep: Columns of the input that go to the output.
+        rows: Rows of a chunk.
+        form: Of the output; None for that of its name, or Parquet.
+        runtime: What executes the models; see `mlops deploy --help`.
+        skip_errors: Whether a refused row gets its error instead of ending the job.
+    """
+
+    all_arms: bool = False
+    keep: tuple[str, ...] = ()
+    rows: int = 10_000
+    form: Form | None = None
+    runtime: str = "auto"
+    skip_errors: bool = False
+
+
+@dataclass(slots=True)
+class _Arms:
+    """Arms that are loaded here."""
+
+    name: str
+    scorers: list[Scorer]
+    spec: DeploymentSpec | None = None
+    key: bytes = b""
+    runtimes: dict[str, str] = field(default_factory=dict)
+
+
+def batch(
+    settings: Settings,
+    ref: str,
+    data: Sequence[str],
+    out: str,
+    options: Options,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Batched:
+    """Score files.
+
+    Args:
+        settings: The project's settings.
+        ref: A deployment of this project, or a model.
+        data: Patterns of files, here or in a store.
+        out: A folder, here or in a store, for parts; or a file here.
+        options: How.
+        on_progress: Called with the rows done so far.
+
+    Raises:
+        NotFoundError: There is no such model, or no such file.
+        InvalidInputError: A file cannot be read, or a model refuses a row.
+        ConflictError: The output is of another job.
+        UsageError: An arm is behind an endpoint; or the output's form is not known.
+    """
+    form, target = _target(out, options.form)
+    inputs = find_inputs(data, lambda uri: open_store(uri, settings))
+    with _arms(settings, ref, options.runtime) as arms:
+        job = _job(arms, options, form)
+        folder = target.with_name(f".{target.name}.parts") if target else None
+        store = open_store(str(folder) if folder else out, settings)
+        try:
+            done = score(job, inputs, store, on_progress)
+        finally:
+            store.close()
+        if target is not None and folder is not None:
+            _whole(folder, done, target, form)
+        return Batched(
+            of=arms.name,
+            out=out,
+            files=len(inputs.files),
+            rows=done.rows + done.resumed,
+            resumed=done.resumed,
+            errors=done.errors,
+            by_arm=dict(done.by_arm),
+            runtimes=arms.runtimes,
+        )
+
+
+def disagreement(
+    settings: Settings,
+    refs: tuple[str, str],
+    data: Sequence[str],
+    options: Options,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Disagreement:
+    """Compare two models on files; nothing is written.
+
+    Args:
+        settings: The project's settings.
+        refs: Two models; of a deployment its first arm.
+        data: Patterns of files, here or in a store.
+        options: How.
+        on_progress: Called with the rows done so far.
+
+    Raises:
+        MlopsError: As `batch`.
+    """
+    inputs = find_inputs(data, lambda uri: open_store(uri, settings))
+    with contextlib.ExitStack() as stack:
+        first, second = (
+            stack.enter_context(_arms(settings, ref, options.runtime)).scorers[0] for ref in refs
+        )
+        job = Job((first, replace(second, name=second.name)), (0.5, 0.5), rows=options.rows,
+                  skip_errors=options.skip_errors)  # fmt: skip
+        return compare((first.label, second.label), _both(job, inputs, on_progress))
+
+
+def _both(
+    job: Job, inputs: Inputs, on_progress: Callable[[int], None]
+) -> Iterator[tuple[str, int, Sequence[Any], Sequence[Any]]]:
+    done = 0
+    for file, start, table in tables(inputs, job):
+        first, second = (answers_of(job, each, table, file, start) for each in job.scorers)
+        yield file, start, first, second
+        done += len(table)
+        on_progress(done)
+
+
+def _target(out: str, form: Form | None) -> tuple[Form, Path | None]:
+    """Return the output's form, and the file, if it is to be one."""
+    if parse_location(out).scheme != "file":
+        return form or "parquet", None
+    named = _FORMS.get(Path(out).suffix.lower())
+    if named and not Path(out).is_dir():
+        if form and form != named:
+            raise UsageError(f"`--format {form}` and the name `{out}` contradict each other.")
+        return named, Path(out)
+    if Path(out).is_file():
+        raise UsageError(
+            f"`{out}` is a file.", hint="Name a folder, or a .parquet, .csv or .jsonl file."
+        )
+    return form or "parquet", None
+
+
+def _whole(folder: Path, done: Scored, target: Path, form: Form) -> None:
+    """Make one file of the parts; it appears whole or not at all."""
+    draft = target.with_name(f".{target.name}.draft")
+    if not done.parts:
+        raise InvalidInputError("The files have no rows.")
+    try:
+        merge([folder / key for key in done.parts], draft, form)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def _job(arms: _Arms, options: Options, form: Form) -> Job:
+    spec = arms.spec
+    kind, _, field_name = (spec.sticky_by if spec else "").partition(":")
+    return Job(
+        scorers=tuple(arms.scorers),
+        shares=tuple(arm.weight for arm in spec.arms) if spec else (1.0,),
+        key=arms.key,
+        salt=salt_of(spec.experiment) if spec else b"",
+        unit=field_name if kind == "field" else "",
+        all_arms=options.all_arms,
+        keep=options.keep,
+        rows=options.rows,
+        form=form,
+        skip_errors=options.skip_errors,
+    )
+
+
+@contextlib.contextmanager
+def _arms(settings: Settings, ref: str, runtime: str) -> Iterator[_Arms]:
+    """Load what a name stands for: the arms of a deployment, else a model."""
+    arms = _Arms(ref, [])
+    if ref in known_names(settings) and (state := read_server_state(places(settings, ref))):
+        spec = state.launch.served.revision.spec
+        key = places(settings, ref).key
+        arms.spec, arms.key = spec, key.read_bytes() if key.exists() else b""
+    else:
+        (version,) = resolve_all(settings, [ref])
+        arms.name = version.label
+        spec = DeploymentSpec("batch", (Arm(version.label, version, 1.0),))
+    there = [arm.name for arm in spec.arms if arm.model.endpoint is not None]
+    if there:
+        raise UsageError(
+            f"The arm `{there[0]}` is behind an endpoint; only models with files are scored here."
+        )
+    spec = replace(spec, shadows=())
+    versions = [arm.model for arm in spec.arms]
+    with fetched(versions, settings) as folders, contextlib.ExitStack() as stack:
+        check_trusted(settings, versions, folders)
+        pythons = isolate(settings, spec, [str(each) for each in folders], lambda _: None)
+        for index, (arm, folder) in enumerate(zip(spec.arms, folders, strict=True)):
+            python = pythons[index] if pythons else ""
+            chosen = spec.runtime if arms.spec and runtime == "auto" else runtime
+            loaded = load_model(folder, chosen, python=python)
+            if loaded.process is not None:
+                stack.callback(loaded.process.close)
+            ask = partial(_ask, loaded, arm.name)
+            label = arm.model.label
+            arms.scorers.append(Scorer(arm.name, label, arm.model.identity, ask, loaded.signature))
+            arms.runtimes[arm.name] = loaded.path_taken
+        yield arms
+
+
+def _ask(loaded: LoadedModel, arm: str, payload: Payload, n_rows: int) -> Sequence[Any]:
+    answers = rows_of(loaded.model.predict(payload, {}), n_rows)
+    if answers is None:
+        raise ProtocolError(
+            Kind.MODEL_FAILED, f"`{arm}` answers {n_rows} rows as a whole, not each of them."
+        )
+    if all(type(answer) in (float, int, str, bool) for answer in answers):
+        return answers
+    found: list[Any] = orjson.loads(as_json(answers))
+    return found
