@@ -55,6 +55,7 @@ CHANGE: tuple[tuple[str, ...], ...] = (
     ("keys", "revoke", "tried"),
     ("journal", "void", "--request-id", "A" * 48, "--reason", REASON),
     ("journal", "prune", "--older-than", "30"),
+    ("journal", "archive", "--older-than", "30"),
     ("cache", "prune"),
     ("cache", "clear"),
     ("init", "another", "--template", "minimal"),
