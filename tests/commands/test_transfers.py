@@ -6,12 +6,18 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+import yaml
 
+from mlops.errors import ConflictError
+from mlops.registry.client import open_registry
+from mlops.serving.pod import Places, fetch, read_config
+from mlops.spec.content import MANIFEST
 from tests.fixtures_deployment import Said, Shop, open_shop
 from tests.fixtures_training import TrainedWine
 from tests.gcs import Gcs
@@ -210,3 +216,55 @@ def test_no_secret_is_left_anywhere(store_shop: Shop, minio: Minio) -> None:
         for name in names:
             content = Path(folder, name).read_bytes()
             assert not any(secret.encode() in content for secret in secrets(minio)), name
+
+
+def test_a_pod_refuses_a_registered_version_whose_files_were_replaced(
+    store_shop: Shop, minio: Minio, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What the ConfigMap pins is what lay in the store when it was rendered."""
+    shop, bucket = store_shop, minio.bucket()
+    source = f"s3://{bucket}/models/m-1/artifacts"
+    shop.ok("models", "push", "modelA", source)
+    client = minio.client()
+    # As MLflow leaves a model: without our manifest.
+    client.delete_object(Bucket=bucket, Key=f"models/m-1/artifacts/{MANIFEST}")
+    registry = open_registry(shop.settings)
+    registry.create_registered_model("far")
+    registry.create_model_version("far", source)
+    shop.ok("deploy", "--model", "far/1", "--target", "kubernetes", "--render", str(tmp_path))
+    config = _config(tmp_path)
+    (arm,) = config["spec"]["arms"]
+    assert arm["model"]["digest"].startswith("listing:")
+    (tmp_path / "revision.json").write_text(json.dumps(config))
+    for name, value in shop.environ.items():
+        monkeypatch.setenv(name, value)
+    places = Places(config=tmp_path, models=tmp_path / "models")
+    places.models.mkdir()
+    fetch(read_config(tmp_path), places)
+    assert len(list(places.models.glob("*/MLmodel"))) == 1
+    client.put_object(Bucket=bucket, Key="models/m-1/artifacts/model.pkl", Body=b"another")
+    for _ in range(2):
+        # One that is there, and one that is not.
+        with pytest.raises(ConflictError, match="far/1 was deployed as listing:"):
+            fetch(read_config(tmp_path), places)
+        shutil.rmtree(places.models)
+        places.models.mkdir()
+    assert not list(places.models.iterdir())
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    for path in folder.rglob("*.yaml"):
+        for document in yaml.safe_load_all(path.read_text()):
+            if document and document["kind"] == "ConfigMap" and "revision.json" in document["data"]:
+                found: dict[str, Any] = json.loads(document["data"]["revision.json"])
+                return found
+    raise AssertionError("no ConfigMap")
+
+
+def test_a_model_that_cannot_be_looked_at_is_rendered_with_a_note(
+    store_shop: Shop, tmp_path: Path
+) -> None:
+    strangers = replace(store_shop, environ={})
+    words = ("--model", "s3://elsewhere/m", "--target", "kubernetes", "--render", str(tmp_path))
+    said = strangers.ok("deploy", "--name", "far", *words)
+    assert "is not pinned" in said.err + said.out

@@ -10,20 +10,29 @@ from mlops.deployment.rewarding import settle_reward
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.targets.sources import stays_here
 from mlops.errors import NotAllowedError, RemoteError
+from mlops.registry.artifact_manifest import look
 from mlops.registry.artifact_replicas import pushed_copy, readable_source
 from mlops.registry.details import Details, read_details
+from mlops.registry.stores import open_store
+from mlops.registry.stores.access import QUICK
+from mlops.registry.stores.base import parse_location
 from mlops.settings.needs import RolloutSettings, StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.model import ModelVersion
 
 
 def make_fetchable(
-    settings: RolloutSettings, request: DeployRequest
+    settings: RolloutSettings, request: DeployRequest, *, pins: bool = False
 ) -> tuple[DeploymentSpec, list[str]]:
     """Put a spec together, with pushed copies in the place of what no cluster can fetch.
 
+    Args:
+        settings: The project's settings.
+        request: What is asked for.
+        pins: Whether whoever fetches the models compares them with the digests of the spec.
+
     Returns:
-        The spec, and a sentence for each copy.
+        The spec, and a sentence for each copy, and for each model that cannot be pinned.
 
     Raises:
         NotFoundError: A model does not exist.
@@ -35,13 +44,34 @@ def make_fetchable(
     def fetchable(model: ModelVersion) -> ModelVersion:
         copy = pushed_copy(settings, model) if stays_here(model.source) else None
         if copy is None:
-            return model
+            return _pinned(settings, model, notes) if pins else model
         notes.append(f"`{model.ref}` is fetched from `{copy.uri}`, where {model.label} was pushed.")
         return replace(model, source=copy.uri, digest=copy.digest)
 
     arms = tuple(replace(each, model=fetchable(each.model)) for each in spec.arms)
     shadows = tuple(replace(each, model=fetchable(each.model)) for each in spec.shadows)
     return replace(spec, arms=arms, shadows=shadows), notes
+
+
+def _pinned(settings: StoreSettings, model: ModelVersion, notes: list[str]) -> ModelVersion:
+    """Note what lies at a model's source now; a registered version can be replaced there too.
+
+    Raises:
+        NotFoundError: There is no model.
+    """
+    if model.digest or model.endpoint or parse_location(model.source).scheme not in ("s3", "gs"):
+        return model
+    try:
+        store = open_store(model.source, settings, QUICK)
+        try:
+            return replace(model, digest=look(store).digest)
+        finally:
+            store.close()
+    except (RemoteError, NotAllowedError) as error:
+        notes.append(
+            f"`{model.label}` is not pinned, and pods take whatever lies there: {error.message}"
+        )
+        return model
 
 
 def read_models(

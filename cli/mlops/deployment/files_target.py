@@ -115,6 +115,8 @@ class FilesTarget(ABC):
     name: str
     #: Whether the files hold the revision's number, so that the ledger must be asked for it.
     numbered: bool = False
+    #: Whether pods compare the models that they fetch with the digests of the spec.
+    pins: bool = False
 
     def __init__(self, settings: RolloutSettings) -> None:
         self.settings = settings
@@ -242,7 +244,7 @@ def gather(
     settings = target.settings
     check_choices(settings, target.name)
     say("Looking up the models")
-    spec, notes = make_fetchable(settings, request)
+    spec, notes = make_fetchable(settings, request, pins=target.pins)
     target.check(spec, options)
     say("Reading signatures")
     details, unread = read_models(settings, spec, read)

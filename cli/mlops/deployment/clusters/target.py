@@ -89,6 +89,7 @@ class ClusterTarget(FilesTarget):
         super().__init__(settings)
         self.name = name
         self.numbered = renderer.numbered
+        self.pins = getattr(renderer, "pins", False)
         self._renderer = renderer
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:

@@ -141,7 +141,8 @@ def option(options: RenderOptions, name: str) -> str:
 class RenderTarget(Protocol):
     """Turns a spec into manifests. Pure: equal arguments, equal result, byte for byte.
 
-    May have an attribute `platform`, a `Platform`.
+    May have an attribute `platform`, a `Platform`, and `pins`: whether pods compare the models that
+    they fetch with the digests of the spec.
     """
 
     #: Whether the manifests hold the revision's number, so that the ledger must be asked for it.

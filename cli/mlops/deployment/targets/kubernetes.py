@@ -44,6 +44,7 @@ class Kubernetes:
     """Renders our own server for any Kubernetes."""
 
     numbered = True
+    pins = True
     platform = Platform(own_server=True)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
