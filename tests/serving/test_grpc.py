@@ -289,7 +289,7 @@ def test_feedback(server: Server, client: GrpcClient) -> None:
     )
     assert many.code == "OK"
     assert dict(many.message.counts) == {"accepted": 1, "forged": 1, "no_such_row": 1}
-    assert [(each.index, each.fate) for each in many.message.problems] == [
+    assert [(each.index, each.status) for each in many.message.problems] == [
         (1, "forged"),
         (2, "no_such_row"),
     ]

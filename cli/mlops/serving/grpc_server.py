@@ -373,7 +373,7 @@ def _receipt(kind: MessageClass, told: FeedbackResult) -> Message:
     return kind(
         counts=told.counts,
         problems=[
-            {"index": problem.index, "fate": problem.fate, "error": problem.error}
+            {"index": problem.index, "status": problem.fate, "error": problem.error}
             for problem in told.problems
         ],
         warnings=told.warnings,
