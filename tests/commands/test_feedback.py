@@ -96,7 +96,7 @@ def test_one_outcome_by_hand(shop: Shop) -> None:
     assert twice["counts"] == {"duplicate": 1}
     other = shop.run("feedback", "--request-id", request_id, "--truth", "7", "--json")
     assert other.code == 7
-    assert "another outcome, which stands" in other.error["message"]
+    assert "another outcome, which counts" in other.error["message"]
     row = shop.run("feedback", "--request-id", request_id, "--truth", "7", "--row", "5", "--json")
     assert row.code == 3
     assert "fewer rows" in row.error["message"]

@@ -54,7 +54,7 @@ _ADVICE = {
     "no_outcome_id": "a row may have several outcomes here, so each needs an `outcome_id`, "
     "which identifies one that is sent again",
     "no_such_row": "the request has fewer rows",
-    "conflict": "this row has another outcome, which stands; deploy with "
+    "conflict": "this row has another outcome, which counts; deploy with "
     '`[feedback] repeated = "last"` to let later ones correct it',
 }
 

@@ -18,7 +18,7 @@ from mlops.serving.dataplane import DataPlane
 
 
 class SameRows:
-    """Has every live arm predict rows, off the books; see `mlops.serving.report.Ask`.
+    """Has every live arm predict rows, outside of the statistics; see `mlops.serving.report.Ask`.
 
     Args:
         plane: Whose arms are asked.

@@ -28,7 +28,7 @@ SCOPE_DOCS: Mapping[Scope, str] = {
     "feedback": "send rewards and labels",
     "read": "read report and metrics",
     "force-arm": "choose the arm of a prediction, by header or version",
-    "score": "ask all arms about rows, off the books (`/score`)",
+    "score": "ask all arms about rows, outside of the statistics (`/score`)",
     "admin": "all of these",
 }
 #: Signatures that an issuer may use. None with a shared secret: who can check those can make them.

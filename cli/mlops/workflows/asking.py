@@ -1,4 +1,4 @@
-"""Asking the arms of a running server about rows, off the books."""
+"""Asking the arms of a running server about rows, outside of the statistics."""
 
 from __future__ import annotations
 
