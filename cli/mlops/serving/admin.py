@@ -48,7 +48,7 @@ class Control(Protocol):
         ...
 
     async def score(self, rows: list[Any]) -> list[list[Any]]:
-        """Ask every arm about the same rows, outside of the statistics; return n predictions for each.
+        """Ask every arm about the same rows, not counted; return n predictions for each.
 
         Raises:
             MlopsError: A model refuses the rows.
