@@ -68,7 +68,7 @@ class Log(Protocol):
             outcomes: Any number.
 
         Returns:
-            The fate of each outcome, in order.
+            The status of each outcome, in order.
 
         Raises:
             JournalUnavailableError: Nothing of the batch was stored; it may be tried again.
@@ -91,9 +91,9 @@ class Log(Protocol):
         ...
 
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
-        """Leave every outcome that these decisions have now out of all that is read from now on.
+        """Exclude the present outcomes of these decisions from all later reads.
 
-        The outcomes stay in the store. A new outcome of such a row is taken again.
+        The outcomes stay in the store. A new outcome of such a row is accepted.
 
         Args:
             nonces: Identities of the decisions.
@@ -102,7 +102,7 @@ class Log(Protocol):
             by: Who does it.
 
         Returns:
-            How many outcomes counted before and do not any more.
+            The number of outcomes that no longer count.
 
         Raises:
             JournalUnavailableError: Nothing was stored.
@@ -110,7 +110,7 @@ class Log(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         ...
 
 
@@ -121,7 +121,7 @@ class Stream(Protocol):
     """
 
     def end(self) -> Offset:
-        """Return the last rows that can be read: none will be stored before them any more.
+        """Return the last rows that can be read: none will be stored before them.
 
         Raises:
             RemoteError: The journal cannot be read now, or its writers are too busy.
@@ -245,7 +245,7 @@ class ShadowReader(Protocol):
 
 
 class History(Protocol):
-    """What happened beside decisions and outcomes."""
+    """Events other than decisions and outcomes."""
 
     def revision_events(self) -> list[RevisionEvent]:
         """Return every administrative row, oldest first."""
@@ -279,12 +279,12 @@ class History(Protocol):
         ...
 
     def losses(self) -> dict[str, int]:
-        """Return how many rows of each kind were shed in all."""
+        """Return how many rows of each kind were shed in total."""
         ...
 
 
 class Sums(Protocol):
-    """How much there is of what."""
+    """Counts and sizes."""
 
     def traffic(self) -> list[Traffic]:
         """Count decisions by revision and arm, in that order."""
@@ -307,15 +307,15 @@ class Sums(Protocol):
         ...
 
     def size_bytes(self) -> int:
-        """Return what it takes on disk."""
+        """Return its size on disk."""
         ...
 
 
 class Consumption(Protocol):
-    """How far the consumers of the log are."""
+    """Progress of the consumers of the log."""
 
     def claim(self, start: Progress, owner: str, now_ms: int, lease_ms: int) -> Progress | None:
-        """Take a consumer, or keep it, for a while.
+        """Acquire or renew the lease of a consumer.
 
         Args:
             start: Where it begins if it is new.
@@ -340,15 +340,15 @@ class Consumption(Protocol):
         ...
 
     def progress(self, now_ms: int) -> list[Progress]:
-        """Return how far each consumer is, with its lag, by name."""
+        """Return the progress of each consumer, with its lag, by name."""
         ...
 
 
 class Memory(Protocol):
-    """What consumers remember of the log, and what they found in it."""
+    """State that consumers keep of the log, and what they found in it."""
 
     def remember(self, consumer: str, parts: Mapping[str, Any], now_ms: int) -> None:
-        """Store parts of what a consumer knows, each in the place of what it was; all or none.
+        """Store parts of a consumer's state, each replacing its former value; all or none.
 
         Args:
             consumer: Its name.
@@ -361,7 +361,7 @@ class Memory(Protocol):
         ...
 
     def remembered(self, consumer: str, parts: Iterable[str]) -> dict[str, Any]:
-        """Return those parts of what a consumer knows that it has stored."""
+        """Return the stored parts of a consumer's state."""
         ...
 
     def readings(self, consumers: Iterable[str]) -> list[Reading]:
@@ -381,7 +381,7 @@ class Memory(Protocol):
         ...
 
     def alarm_sent(self, key: str, now_ms: int) -> None:
-        """Write down that a webhook took an alarm.
+        """Record that a webhook accepted an alarm.
 
         Args:
             key: Id of the alarm.

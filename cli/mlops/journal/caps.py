@@ -1,7 +1,7 @@
 """Caps on outcomes: how many of one unit, and of one API key, count.
 
 A client that may send feedback may send false feedback. A cap bounds what one sender, or what one
-unit, can do; it cannot detect them. The first count, in order of arrival, so that a client
+unit, can do; it does not detect them. The first outcomes count, by arrival, so that a client
 cannot push out what was there before, and whether one counts never depends on what it says.
 """
 
@@ -44,7 +44,7 @@ _T = TypeVar("_T", bound=Sent)
 
 @dataclass(slots=True)
 class Caps:
-    """Lets outcomes through up to the caps of an experiment, and counts the others.
+    """Admits outcomes up to the caps of an experiment, and counts the others.
 
     Attributes:
         rules: Of the experiment.
@@ -56,13 +56,13 @@ class Caps:
     by_unit: Counter[bytes] = field(default_factory=Counter)
     by_key: Counter[str] = field(default_factory=Counter)
     _of_unit: Counter[bytes] = field(default_factory=Counter)
-    # Stretch of time, and how many came in it; of the last one of each key.
+    # Period, and the number of outcomes in it; of the last one of each key.
     _of_key: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def forget_units(self, counted: Mapping[bytes, int]) -> None:
-        """Remember nothing of units but how many outcomes of these have counted.
+        """Forget all units but these, with the outcomes that counted.
 
-        For readers that go through a journal bit by bit, and cannot remember every unit.
+        For readers that go through a journal in batches, and cannot keep every unit in memory.
 
         Args:
             counted: Of each unit that may come next.
@@ -89,7 +89,7 @@ class Caps:
         if self.rules.max_per_key and outcome.key_id is not None:
             stretch = outcome.time_ms // width_ms if width_ms else 0
             last, came = self._of_key.get(outcome.key_id, (stretch, 0))
-            # Workers' clocks may differ; who goes back and forth does not begin again.
+            # Workers' clocks may differ; going back and forth does not reset the count.
             came = came + 1 if stretch <= last else 1
             self._of_key[outcome.key_id] = max(last, stretch), came
             if came > self.rules.max_per_key:
@@ -104,7 +104,7 @@ class Caps:
         return True
 
     def notes(self) -> list[str]:
-        """Say what was left out, and of whom most of it is."""
+        """Say what was left out, and from which unit or key most of it came."""
         units = Counter({unit.hex(): count for unit, count in self.by_unit.items()})
         return [
             *_note(units, "unit", f"max_per_unit = {self.rules.max_per_unit}"),

@@ -153,7 +153,7 @@ def read_outcome_columns(
         after: Offset after which they begin.
         upto: Offset of the last of them; that of the log by default.
         only: Offsets of the only ones; None for all.
-        voided_too: Also read those that count no longer.
+        voided_too: Also read those that no longer count.
     """
     o, d = outcomes.c, decisions.c
     query = _between(
@@ -244,7 +244,7 @@ def of_revisions(columns: _Columns, revisions: Sequence[int]) -> _Columns:
 
 
 def joined(pieces: Iterable[OutcomeColumns]) -> OutcomeColumns:
-    """Put pieces together, in their order."""
+    """Concatenate pieces, in their order."""
     found = list(pieces) or [_outcome_columns([()] * 20)]
     columns: dict[str, Any] = {}
     for name in names(OutcomeColumns):

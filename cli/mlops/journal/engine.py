@@ -96,7 +96,7 @@ def has_events(url: str) -> bool:
 
 
 def first_line(error: DBAPIError) -> str:
-    """Return what a database said, in one line, without advice and credentials."""
+    """Return a database's message, in one line, without advice and credentials."""
     lines = str(error.orig).strip().splitlines()
     return without_credentials(lines[0].rstrip(".")) if lines else type(error.orig).__name__
 
@@ -138,7 +138,7 @@ def _engine(parsed: URL) -> Engine:
             options["execution_options"] = {"schema_translate_map": {None: str(wanted)}}
         parsed = parsed.difference_update_query(["schema"])
         parsed = parsed.update_query_dict({**_PATIENCE, **parsed.query})
-        # A connection that a restart has cut is found out before it is used.
+        # A connection that a restart has closed is detected before it is used.
         options["pool_pre_ping"] = True
     elif parsed.query.get("mode") == "memory":
         # It lives as long as one connection does.
@@ -192,7 +192,7 @@ def _create_tables(engine: Engine) -> None:
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATING})
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-        # Asked first: who may use it may not be allowed to create one.
+        # Checked first: a user may have rights to use it but not to create one.
         if translated and not inspect(connection).has_schema(translated[None]):
             connection.execute(CreateSchema(translated[None], if_not_exists=True))
         schema.metadata.create_all(connection)

@@ -57,7 +57,7 @@ class FeatureTable:
             raise ValueError(f"`{name}` holds more than numbers") from error
 
     def rows(self) -> list[Any]:
-        """Return m lists of k cells; without names, whatever the rows were."""
+        """Return m lists of k cells; without names, the rows as they were."""
         if self.names is None:
             return self.cells
         k = len(self.names)
@@ -106,7 +106,7 @@ def _flat(texts: Sequence[str], n_rows: NDArray[np.int64], expected: int) -> lis
     """Read rows as one list of cells; None where brackets within the cells forbid it."""
     inner = [text[2:-2] for text in texts]
     if n_rows.max(initial=1) > 1:
-        # A text or a list in a cell may hold the very signs that part two rows.
+        # A text or a list in a cell may hold the characters that separate two rows.
         if any('"' in text or text.count("[") >= n for text, n in zip(inner, n_rows, strict=True)):
             return None
         inner = [text.replace("],[", ",") for text in inner]

@@ -8,7 +8,7 @@ two JSON documents with a newline between them.
 
 The names are `null` where the request had none. Most requests have the names of the request before,
 so the journal stores each list of names once and a number beside the rows; writing costs about as
-much as writing the rows as JSON, and a reader takes many requests apart in one go.
+much as writing the rows as JSON, and a reader parses many requests at once.
 
 Journals of version 3 and older hold objects in three shapes, with the names in each of them; see
 `old_form`.

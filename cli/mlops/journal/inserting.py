@@ -1,4 +1,4 @@
-"""Inserting many decisions at once: the one statement that has to be quick.
+"""Inserting many decisions at once: the one statement that has to be fast.
 
 SQLAlchemy spends as long on the parameters of a row as SQLite on the row, so these rows go to the
 driver as they are: to SQLite as tuples, to PostgreSQL as one array for each column.

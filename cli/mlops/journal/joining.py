@@ -1,4 +1,4 @@
-"""Joining outcomes to the decisions they speak of."""
+"""Joining outcomes to their decisions."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _join(
         return StoredOutcome(Fate.NO_SUCH_ROW, outcome)
     single = decision.n_rows == 1
     if single:
-        # Its only row and the whole of it are one thing, which must not be credited twice.
+        # Its only row and the whole request are the same, and must not be credited twice.
         outcome = replace(outcome, row=0)
     return StoredOutcome(Fate.ACCEPTED, outcome, _prediction(decision, outcome.row), single)
 
@@ -151,7 +151,7 @@ def _whole_requests(connection: Connection, nonces: set[bytes]) -> set[bytes | N
 
 
 def _as_before(item: StoredOutcome, early: set[bytes | None]) -> StoredOutcome:
-    """Let feedback about the only row of a request meet that about the whole of it.
+    """Treat feedback about the only row of a request like that about the whole request.
 
     Feedback about the whole came before its decision was known to have a single row.
     """

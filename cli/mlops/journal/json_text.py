@@ -1,4 +1,4 @@
-"""JSON for the journal: whatever came in a request is written, and no row loses its batch."""
+"""JSON for the journal: any content of a request can be written, and no row fails its batch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mlops.protocols.json_body import plain, write_text
 
 
 def as_json(value: Any) -> str:  # noqa: ANN401 - any JSON data
-    """Write anything as JSON; what has no such form, as text."""
+    """Write any value as JSON; what JSON cannot represent, as text."""
     try:
         return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     except orjson.JSONEncodeError:
-        # Whole numbers beyond 64 bits, broken text: rare, but one row must not lose its batch.
+        # Whole numbers beyond 64 bits, broken text: rare, but one row must not fail its batch.
         if isinstance(value, list | tuple):
             return f"[{','.join(map(as_json, value))}]"
         return orjson.dumps(_simplified(value)).decode()

@@ -1,4 +1,4 @@
-"""What consumers remember of the log, and the alarms that they raised."""
+"""State that consumers keep of the log, and the alarms that they raised."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlops.journal.json_text import as_json
 from mlops.journal.records import Alarm, Reading
 from mlops.journal.schema import alarms, consumer_state
 
-#: Part of what a consumer remembers that holds its readings: `[family, labels, value]` of each.
+#: Part of a consumer's state that holds its readings: `[family, labels, value]` of each.
 READINGS = "readings"
 
 
@@ -50,7 +50,7 @@ def read_readings(connection: Connection, consumers: Iterable[str]) -> list[Read
 
 
 def as_document(readings: Iterable[Reading]) -> list[list[Any]]:
-    """Write readings as their part of what a consumer remembers."""
+    """Write readings as their part of a consumer's state."""
     return [[each.family, list(each.labels), each.value] for each in readings]
 
 

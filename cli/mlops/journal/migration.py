@@ -1,4 +1,4 @@
-"""Bringing the tables of an older release to today's form.
+"""Migrating the tables of an older release to the current version.
 
 Version 2 lets a row have several outcomes: `ordinal` and `outcome_id` joined the table `outcomes`,
 and `ordinal` its unique key. SQLite cannot change a key, so the table is copied there. Version 3

@@ -20,7 +20,7 @@ from mlops.journal.records import (
 )
 from mlops.journal.sql import SqlJournal
 
-#: The URL that means it.
+#: Its URL.
 URL = "none:"
 
 
@@ -28,14 +28,14 @@ class NullJournal(SqlJournal):
     """A `Journal` in memory: feedback that names one of its requests is accepted, also twice."""
 
     def __init__(self) -> None:
-        # Seen by all threads of this process, gone with it.
+        # Shared by all threads of this process, gone with it.
         name = f"mlops-{secrets.token_hex(8)}"
         super().__init__(f"sqlite:///file:{name}?mode=memory&cache=shared&uri=true")
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
-        """Forget the batch; an outcome counts if it says which request it is about."""
+        """Drop the batch; an outcome counts if it names its request."""
         return [
             StoredOutcome(Fate.UNMATCHED if outcome.nonce else Fate.UNKNOWN, outcome)
             for outcome in outcomes
@@ -47,7 +47,7 @@ class NullJournal(SqlJournal):
 
 
 def open_journal(url: str) -> Journal:
-    """Open the journal that a URL names, now or, where it is away, once it is back.
+    """Open the journal of a URL, now or, if it is unavailable, once it is back.
 
     Raises:
         InvalidInputError: The URL or the tables cannot be used.

@@ -7,7 +7,7 @@ cannot write there reads the tables. What comes after the last part always comes
 
 Two things are looked up each time, because they do change: which outcomes have been voided, and the
 decisions of outcomes that came before them. A part names its last row, and one of outcomes also the
-last decision that it was written with. Where other rows stand there, as after a restored backup,
+last decision that it was written with. If other rows are there, as after a restored backup,
 it is written again; so is a part that is damaged, by its checksums.
 """
 
@@ -41,7 +41,7 @@ _LOG = logging.getLogger(__name__)
 ROWS = 1_000_000
 _VERSION = 3
 _KEY = b"mlops"
-# A draft is written within seconds; one so old was left by a process that was killed.
+# A draft is written within seconds; one this old was left by a killed process.
 _OLD_S = 3600.0
 # Columns that are not numbers, with their types in Arrow.
 _TEXTS = {"nonces": "binary", "truth_texts": "string", "prediction_texts": "string"}
@@ -227,13 +227,13 @@ def _opened(
 
 
 def _noted(notes: dict[str, Any]) -> bytes:
-    """Return notes as bytes, behind their checksum: those of Parquet are of the rows alone."""
+    """Return notes as bytes, after their checksum: those of Parquet cover the rows only."""
     told = json.dumps(notes).encode()
     return b"%08x" % zlib.crc32(told) + told
 
 
 def _notes(written: bytes) -> dict[str, Any]:
-    """Return what was noted with a part; nothing where that is damaged."""
+    """Return the notes of a part; nothing if they are damaged."""
     told = written[8:]
     if written[:8] != b"%08x" % zlib.crc32(told) or not told:
         return {}

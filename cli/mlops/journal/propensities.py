@@ -8,7 +8,7 @@ from mlops.journal.records import PolicyEpoch
 
 
 class Propensities:
-    """The policy epochs of a journal, to be asked by a decision's revision and epoch.
+    """The policy epochs of a journal, looked up by a decision's revision and epoch.
 
     Args:
         epochs: As `History.epochs` returns them.
@@ -29,7 +29,7 @@ class Propensities:
         """Return the probabilities of an epoch, one per arm.
 
         Raises:
-            KeyError: The journal does not know it.
+            KeyError: It is not in the journal.
         """
         for each in self._of[revision]:
             if each.epoch == epoch:
@@ -44,7 +44,7 @@ class Propensities:
             time_ms: Milliseconds since 1970 in UTC.
 
         Raises:
-            KeyError: The journal does not know the revision.
+            KeyError: The revision is not in the journal.
         """
         begun = [each for each in self._of[revision] if each.time_ms <= time_ms]
         return (begun or self._of[revision][:1])[-1].probabilities
@@ -53,6 +53,6 @@ class Propensities:
         """Return the newest epoch of a revision.
 
         Raises:
-            KeyError: The journal does not know the revision.
+            KeyError: The revision is not in the journal.
         """
         return self._of[revision][-1]

@@ -24,7 +24,7 @@ def count_features(connection: Connection, before_ms: int) -> int:
 
 
 def forget_features(engine: Engine, before_ms: int) -> Iterator[int]:
-    """Clear the features of decisions from before a time, bit by bit; yield how many each time."""
+    """Clear the features of decisions from before a time, in batches; yield the size of each."""
     d = decisions.c
     with engine.connect() as connection:
         span = select(func.min(d.seq), func.max(d.seq)).where(_old(before_ms))
@@ -39,7 +39,7 @@ def forget_features(engine: Engine, before_ms: int) -> Iterator[int]:
 
 
 def size_bytes(connection: Connection) -> int:
-    """Return how much the database, or our part of it, takes on disk."""
+    """Return the size of the database, or of this journal's tables, on disk."""
     if connection.dialect.name == "sqlite":
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()

@@ -1,4 +1,4 @@
-"""The questions that are asked of the tables, each on a connection that its caller owns."""
+"""Queries of the tables, each on a connection that its caller owns."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _READ_AHEAD_ROWS = 5_000
 
 
 def observations_query() -> Select[Any]:
-    """Return what asks for outcomes that count, with their decisions; in no order."""
+    """Return the query for outcomes that count, with their decisions; unordered."""
     o, d = outcomes.c, decisions.c
     return (
         select(
@@ -312,7 +312,7 @@ def _same_request() -> ColumnElement[bool]:
 
 
 def _stream(connection: Connection, query: Select[Any]) -> Iterable[Row]:
-    """Read the rows of a long answer bit by bit."""
+    """Read the rows of a long result in batches."""
     return connection.execution_options(yield_per=_READ_AHEAD_ROWS).execute(query)
 
 

@@ -1,4 +1,4 @@
-"""Writing down what is neither a decision nor an outcome."""
+"""Recording what is neither a decision nor an outcome."""
 
 from __future__ import annotations
 

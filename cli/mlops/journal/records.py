@@ -54,7 +54,7 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShadowDecision:
-    """What a shadow made of the copy of a request. Its answer was not returned.
+    """A shadow's answer to the copy of a request. Its answer was not returned.
 
     Attributes:
         nonce: Identity of the decision whose request it was.
@@ -128,7 +128,7 @@ class NewOutcome:
     """Feedback about to be stored, its id already checked.
 
     Attributes:
-        nonce: The decision it speaks of, or None where only the client's id is known.
+        nonce: The decision it is about, or None where only the client's id is known.
         client_id: The client's own id, used where `nonce` is None.
         row: Row of the request from 0, or `WHOLE_REQUEST`.
         time_ms: When it arrived, milliseconds since 1970 in UTC.
@@ -158,14 +158,14 @@ class NewOutcome:
 
 
 class Fate(enum.Enum):
-    """What became of one piece of feedback."""
+    """The status of one piece of feedback."""
 
     ACCEPTED = "accepted"
     """Stored, and joined to its decision."""
     UNMATCHED = "unmatched"
     """Stored and credited to its arm; the decision's row is not in the journal (yet)."""
     DUPLICATE = "duplicate"
-    """This very outcome was stored before."""
+    """The same outcome was stored before."""
     CONFLICT = "conflict"
     """This row of this request has another outcome, which counts; not stored."""
     UNKNOWN = "unknown"
@@ -178,10 +178,10 @@ class Fate(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """What became of a `NewOutcome`, with what is known of its decision.
+    """The result of a `NewOutcome`, with what is known of its decision.
 
     Attributes:
-        fate: What became of it.
+        fate: Its status.
         outcome: The outcome, with revision and arm filled in where its decision is known.
         prediction: What was predicted for its row; None if unknown or for a whole request.
         single_row: Whether its request is known to have a single row; feedback about the whole of
@@ -377,7 +377,7 @@ class RevisionEvent:
 
 
 class Offset(NamedTuple):
-    """How far a reader of the log is: its last decision and its last outcome; 0 for none."""
+    """The offset of a reader of the log: its last decision and its last outcome; 0 for none."""
 
     decisions: int = 0
     outcomes: int = 0
@@ -388,11 +388,11 @@ _START = Offset()
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a consumer is.
+    """The progress of a consumer.
 
     Attributes:
         name: Its name.
-        offset: What it has taken.
+        offset: Its last event.
         time_ms: When it last took something or tried to, milliseconds since 1970 in UTC.
         sent: Events that it took, of all times.
         failed: Batches that it could not take, and that were sent again.
@@ -417,7 +417,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a consumer measured last, for whoever scrapes the server.
+    """What a consumer measured last, for `/metrics`.
 
     Attributes:
         family: Name of a family of `mlops.spec.metrics`.
@@ -432,17 +432,17 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Something that a consumer found, and somebody should know. It is raised once.
+    """Something that a consumer found and the operator should know. It is raised once.
 
     Attributes:
         id: Identity: what alarms, about what.
         time_ms: Time of the request or outcome that it became certain with, milliseconds since 1970
             in UTC.
-        consumer: Who found it.
+        consumer: The one that found it.
         revision: What was live then.
         message: A sentence.
         details: JSON data, for a program.
-        sent_ms: When a webhook took it; None if none did.
+        sent_ms: When a webhook accepted it; None if none did.
     """
 
     id: str
@@ -461,7 +461,7 @@ class Loss:
     Attributes:
         kind: `decision`, `shadow` for a copy of a request, or `features` of a decision.
         count: How many.
-        time_ms: When that was written down, milliseconds since 1970 in UTC.
+        time_ms: When that was recorded, milliseconds since 1970 in UTC.
     """
 
     kind: str
@@ -496,5 +496,5 @@ class PolicyEpoch:
         return None if found is None else int(found)
 
 
-#: What is written down beside decisions and outcomes.
+#: What is recorded beside decisions and outcomes.
 Fact: TypeAlias = ShadowDecision | Loss | RevisionEvent | PolicyEpoch

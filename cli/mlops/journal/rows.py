@@ -74,13 +74,13 @@ def _split_predictions(predictions: list[Any] | None) -> tuple[float | None, str
     if predictions is None:
         return None, None
     if len(predictions) == 1 and isinstance(predictions[0], float):
-        # Like JSON, evidence knows neither NaN nor infinity.
+        # Like JSON, evidence has neither NaN nor infinity.
         return (predictions[0], None) if math.isfinite(predictions[0]) else (None, None)
     return None, as_json(predictions)
 
 
 def is_kept(client_id: str | None) -> bool:
-    """Whether an id can be stored and looked up; callers choose it, and may choose nonsense."""
+    """Whether an id can be stored and looked up; callers choose it, and may choose anything."""
     return client_id is None or (len(client_id) <= _MAX_CLIENT_ID and "\0" not in client_id)
 
 

@@ -105,7 +105,7 @@ voids = Table(
     Column("by", Text, nullable=False),
 )
 
-# Apart from the decisions, so that no count of an arm can ever take one for the other.
+# Apart from the decisions, so that no count of an arm can include them.
 shadow_decisions = Table(
     "shadow_decisions",
     metadata,
@@ -145,7 +145,7 @@ epochs = Table(
     UniqueConstraint("revision", "epoch"),
 )
 
-# How far each reader of the log is, and who reads on its behalf until when.
+# The offset of each consumer of the log, and who holds its lease until when.
 consumers = Table(
     "consumers",
     metadata,
@@ -162,7 +162,7 @@ consumers = Table(
     Column("until_ms", BigInteger, nullable=False),
 )
 
-# What a consumer remembers, JSON, in parts that it names: a fold of the log up to some offset.
+# State of a consumer, JSON, in named parts: a fold of the log up to some offset.
 consumer_state = Table(
     "consumer_state",
     metadata,
@@ -181,7 +181,7 @@ alarms = Table(
     Column("revision", Integer, nullable=False),
     Column("message", Text, nullable=False),
     Column("details", Text, nullable=False),
-    # When somebody was told; null until then.
+    # When it was sent; null until then.
     Column("sent_ms", BigInteger),
 )
 

@@ -363,7 +363,7 @@ class SqlJournal(ArchivableDatabase):
             return pruning.count_features(connection, before_ms)
 
     def forget_features(self, before_ms: int) -> Iterator[int]:
-        """Clear the features of decisions from before a time; yield how many, bit by bit.
+        """Clear the features of decisions from before a time; yield how many, in batches.
 
         Raises:
             JournalUnavailableError: It could not continue; what was done is done.

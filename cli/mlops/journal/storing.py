@@ -1,7 +1,7 @@
-"""Storing outcomes: the first of a row at once, what comes after it with care.
+"""Storing outcomes: the first of a row at once, later ones with checks.
 
 Nearly every outcome is the first of its row, and all of those go in with one statement. The others
-are looked at one by one: the same outcome again is a duplicate, and another one is a correction or
+are checked one by one: the same outcome again is a duplicate, and another one is a correction or
 an addition where its revision takes those, else a conflict.
 """
 
@@ -21,7 +21,7 @@ from mlops.journal.schema import outcomes, voids
 
 _Key: TypeAlias = tuple[bytes | None, int]
 
-# Another process may store a correction of the same row in between; it cannot do so for ever.
+# Another process may store a correction of the same row in between; it cannot do so forever.
 _TRIES = 20
 
 
@@ -104,7 +104,7 @@ def _archived(archived: Earlier, key: _Key) -> list[Row]:
 
 
 def _is_among(outcome: NewOutcome, earlier: Sequence[Row]) -> bool:
-    """Whether an outcome was stored before: by its id, else by what the last one says."""
+    """Whether an outcome was stored before: by its id, else by comparison with the last one."""
     if outcome.outcome_id is not None:
         return any(row.outcome_id == outcome.outcome_id for row in earlier)
     if not earlier:

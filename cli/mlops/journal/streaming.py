@@ -126,7 +126,7 @@ class Decisions:
 
 
 def log_lock(connection: Connection, *, alone: bool = False) -> None:
-    """Hold the log until the end of the transaction; for nothing in SQLite.
+    """Lock the log until the end of the transaction; not needed in SQLite.
 
     Args:
         connection: In a transaction.
@@ -149,7 +149,7 @@ def log_end(connection: Connection) -> Offset:
                 if connection.dialect.name != "sqlite":
                     connection.execute(text("SET LOCAL lock_timeout = '100ms'"))
                 log_lock(connection, alone=True)
-                # Outcomes first: the decisions they speak of are then among those that are seen.
+                # Outcomes first: their decisions are then among those that are seen.
                 last = [
                     connection.execute(select(func.max(table.c.seq))).scalar_one() or 0
                     for table in (outcomes, decisions)
@@ -236,7 +236,7 @@ def read_outcomes(
         .limit(limit)
     )
     found = [observation_of(row) for row in connection.execute(query)]
-    # What is left out, voided outcomes among it, is passed by as well.
+    # The offset also passes what is left out, such as voided outcomes.
     return found, found[-1].seq if len(found) == limit else end
 
 

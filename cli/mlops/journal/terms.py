@@ -10,7 +10,7 @@ from mlops.spec.deployment import DeploymentSpec, from_dict
 
 
 def is_spec(event: RevisionEvent) -> bool:
-    """Whether an event says what serves from then on."""
+    """Whether an event names what serves from then on."""
     return event.event in ("live", "started") and event.spec is not None
 
 

@@ -37,7 +37,7 @@ def read_traffic(connection: Connection) -> list[Traffic]:
 
 
 def read_sums(connection: Connection, after: int = 0, upto: int | None = None) -> list[Sums]:
-    """Sum decisions up by revision and arm.
+    """Sum decisions by revision and arm.
 
     Args:
         connection: To the journal.

@@ -2,8 +2,8 @@
 
 SQLite lets one write at a time, and a process that finds it taken sleeps up to 100 ms before asking
 again: with four writers one commit in a hundred took more than a second. Here they ask each
-millisecond, at a file beside the journal. The kernel ends a turn with its process. It only saves
-only: after a limit a writer uses SQLite's own lock, which is what protects the file.
+millisecond, at a file beside the journal. The kernel ends a turn with its process. The lock
+saves waiting only: after a limit a writer uses SQLite's own lock, which protects the file.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PATIENCE_S = 2.0
 
 
 class Turns:
-    """The queue of those who write a file; used by any number of threads and processes.
+    """The queue of writers of a file; used by any number of threads and processes.
 
     Args:
         path: The SQLite file; None for a database that needs no turns.
@@ -45,7 +45,7 @@ class Turns:
     def _open(self) -> int | None:
         if self._path is None:
             return None
-        # On a full or read-only disk, SQLite has the word.
+        # On a full or read-only disk, SQLite reports the error.
         with contextlib.suppress(OSError):
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return None

@@ -11,12 +11,12 @@ from mlops.settings.secrets import look_up
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
-# PostgreSQL cuts longer names without a word.
+# PostgreSQL truncates longer names silently.
 _MAX_NAME = 63
 
 
 def journal_url(reference: str, deployment: str) -> str:
-    """Return the URL to open, with whatever password belongs to it.
+    """Return the URL to open, with its password.
 
     In PostgreSQL each deployment has a schema of its own, `mlops_` and its name, unless the URL
     names one as `?schema=NAME`: revision 3 of one deployment is not revision 3 of another.
@@ -61,7 +61,7 @@ def has_password(url: str) -> bool:
 
 
 def _parse(url: str) -> URL | None:
-    # `status` and `stop` come by here and have no time for it.
+    # `status` and `stop` use this and cannot wait for it.
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 

@@ -1,4 +1,4 @@
-"""Voiding outcomes: a row beside each says that it counts no longer, and why."""
+"""Voiding outcomes: a row beside each says that it no longer counts, and why."""
 
 from __future__ import annotations
 

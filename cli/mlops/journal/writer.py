@@ -40,7 +40,7 @@ _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
 _SHADOWS = 1_000
 _SHADOWS_S = 1.0
-# Its share of a core that never rests is then a quarter, several times what it needs.
+# Its share of a busy core is then a quarter, several times what it needs.
 _NICE = 5
 
 _Waiting = tuple[Sequence[NewOutcome], "Future[list[StoredOutcome]]"]
@@ -53,7 +53,7 @@ class JournalWriter:
 
     Args:
         journal: Written by this thread only.
-        on_stored: Called in the writer's thread after each commit with the outcomes' fates.
+        on_stored: Called in the writer's thread after each commit with the status of each outcome.
         max_pending: Most decisions, and most outcomes, that may wait.
         max_bytes: Most bytes of request bodies whose decisions wait, and of texts in outcomes; one
             that is larger alone may wait alone.
@@ -117,7 +117,7 @@ class JournalWriter:
         return False
 
     def add_fact(self, fact: Fact) -> None:
-        """Write something down before any other decision, as soon as the journal can be written."""
+        """Record something before any other decision, as soon as the journal can be written."""
         with self._lock:
             self._facts.append(fact)
         self._wake.set()
@@ -289,7 +289,7 @@ class JournalWriter:
     def _write_shadows(self) -> bool:
         """Commit what shadows answered; return False if the journal refused it."""
         now = time.monotonic()
-        # Feedback goes first, but not for ever.
+        # Feedback goes first, but not forever.
         wait_for = self._shadows_at if self._rated else self._shadows_not_before
         if not self._shadows or (now < wait_for and not self._closing):
             return True
@@ -328,7 +328,7 @@ class JournalWriter:
 
     def _rest(self, decisions: list[tuple[Decision, int]], fault: JournalUnavailableError) -> None:
         """Keep the decisions for the next try as far as there is room, and wait with it."""
-        # Tried twice a second: a disk that is full all night must not get a log as well.
+        # Tried twice a second: a disk that is full all night must not be filled with log lines.
         if self._fault is None or self._fault.message != fault.message:
             _LOG.warning("journal: %s", fault.message)
         if self._fault is None:
@@ -347,7 +347,7 @@ class JournalWriter:
         self.count_shed("decision", len(decisions) - len(kept))
 
     def count_shed(self, kind: str, count: int) -> None:
-        """Count rows of a kind that had to be let go; written down with the next batch.
+        """Count rows of a kind that were shed; recorded with the next batch.
 
         Args:
             kind: `decision`, `shadow` for a copy of a request, or `features` of a decision.
@@ -376,7 +376,7 @@ class JournalWriter:
 
 
 def _stand_back() -> None:
-    """Let other threads of this process go first."""
+    """Lower the priority of this thread."""
     # Only Linux has it for a thread; elsewhere it would be the whole process.
     if sys.platform == "linux":
         thread = threading.get_native_id()
