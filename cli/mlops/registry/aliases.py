@@ -22,7 +22,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9_-]{1,255}")
 
 @dataclass(frozen=True, slots=True)
 class AliasChange:
-    """What became of an alias.
+    """The result of a change of an alias.
 
     Attributes:
         model: The registered model.

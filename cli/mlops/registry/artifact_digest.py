@@ -15,7 +15,7 @@ from pathlib import Path
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.spec.content import MANIFEST, MLMODEL, Content, ContentFile, make_content
 
-# hashlib lets go of the interpreter, so that threads do use several cores.
+# hashlib releases the GIL, so that threads do use several cores.
 _THREADS = 4
 _BLOCK = 1 << 20
 _COMPILED = "__pycache__"

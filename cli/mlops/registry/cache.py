@@ -62,7 +62,7 @@ class Removed:
 
     Attributes:
         models: Whole models.
-        parts: Downloads that were broken off, as folders.
+        parts: Interrupted downloads, as folders.
         freed: Bytes of all that.
         left: Bytes of what stays.
     """
@@ -86,7 +86,7 @@ class Cache:
         self.max_bytes = max_bytes
 
     def find(self, digest: str) -> Path | None:
-        """Return the folder of a model; None if it is not here, or no longer whole."""
+        """Return the folder of a model; None if it is not here, or incomplete."""
         folder = self._model(digest)
         content = _read_record(folder)
         if content is None:
@@ -138,7 +138,7 @@ class Cache:
         """
         folder = self._model(content.digest)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Held as by a user, which keeps removers away; of those who add, one at a time.
+        # Held like a reader, which excludes removal; only one process adds at a time.
         with locked(folder.parent / "adding.lock"), Lease() as hold:
             lock_of(folder).touch()
             hold.take(folder)
@@ -167,11 +167,11 @@ class Cache:
     ) -> Removed:
         """Remove what was not used for the longest time, until the rest is within the limit.
 
-        What is in use stays, and so do downloads under way.
+        What is in use stays, and so do downloads in progress.
 
         Args:
             everything: Remove all that is not in use, whatever the limit.
-            parts: Remove downloads that were broken off too, instead of keeping them for the next
+            parts: Remove interrupted downloads too, instead of keeping them for the next
                 attempt.
             dry_run: Remove nothing, only say what would be.
         """
@@ -190,7 +190,7 @@ class Cache:
     def _remove(self, model: Cached) -> bool:
         with locked_if_free(lock_of(model.path)) as free:
             if free:
-                # Without its record a folder counts for nothing, however far this gets.
+                # Without its record a folder is ignored, however far this gets.
                 _record_of(model.path).unlink(missing_ok=True)
                 shutil.rmtree(model.path, ignore_errors=True)
                 for file in (self.folder / "sources").glob("*"):

@@ -32,13 +32,13 @@ class Lease:
         return folder.is_dir()
 
     def keep(self, folders: Iterable[Path]) -> None:
-        """Let go of all but these."""
+        """Release all but these."""
         wanted = set(folders)
         for folder in [folder for folder in self._locks if folder not in wanted]:
             os.close(self._locks.pop(folder))
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         self.keep(())
 
     def __enter__(self) -> Lease:

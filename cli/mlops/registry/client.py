@@ -1,4 +1,4 @@
-"""The door to MLflow: one place that opens it, quietly and at the address the settings name."""
+"""The only place that opens MLflow, quietly and at the address of the settings."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _QUIET = {
 # These say which run MLflow is in; one inherited from an enclosing run would make a script write
 # into that one.
 _ONE_RUN = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
-# Seven tries, two minutes, are MLflow's answer to a refused connection; here a person waits.
-# And where a run can be seen it prints to stdout, which is for our own data.
+# Seven tries, two minutes, are MLflow's reaction to a refused connection; here a user waits.
+# And where a run can be seen it prints to stdout, which is for data.
 _OURS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -55,7 +55,7 @@ _ANSWERED: set[str] = set()
 
 
 def nothing_yet(settings: StoreSettings) -> bool:
-    """Whether the project's own store was never made, so that it has nothing to be read."""
+    """Whether the project's own store was never made, so that there is nothing to read."""
     return not settings.tracking.uri and not (settings.home / "mlflow.db").exists()
 
 
@@ -126,7 +126,7 @@ def registry_uri(settings: StoreSettings) -> str:
 
 @contextmanager
 def _same_environment() -> Iterator[None]:
-    """Undo what MLflow writes into our environment, which settings read as the user's wish."""
+    """Undo what MLflow writes into the environment, which settings read as the user's choice."""
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
     before = {name: os.environ[name] for name in names if name in os.environ}
     try:
@@ -162,7 +162,7 @@ def quiet_environment() -> None:
 
 
 def quieten() -> None:
-    """Import MLflow such that neither it nor its libraries write to our output."""
+    """Import MLflow such that neither it nor its libraries write to the output."""
     quiet_environment()
     import mlflow  # noqa: F401 - it sets its loggers' levels when it is imported
 
@@ -264,7 +264,7 @@ def _make_place(settings: StoreSettings) -> None:
 def _reach_server(uri: str) -> None:
     """Report early that a server accepts connections and does not answer; MLflow waits six minutes.
 
-    Whatever else is wrong with it, MLflow says itself.
+    Other faults are reported by MLflow.
     """
     parts = urlsplit(uri)
     if parts.scheme not in ("http", "https") or uri in _ANSWERED:

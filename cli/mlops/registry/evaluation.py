@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What several models make of the same rows.
+    """Metrics of several models on the same rows.
 
     Attributes:
         data: The file.
@@ -126,7 +126,7 @@ def _predict(
         model = _load(version, folder)
         signature = _signature(model)
         frame = read_frame(data, signature)[known].reset_index(drop=True).drop(columns=target)
-        # A model without a signature is shown everything, as it was in training.
+        # A model without a signature gets every column, as in training.
         features = frame[[name for name in signature.names if name in frame] or frame.columns]
         try:
             answer = np.asarray(model.predict(features))
@@ -160,7 +160,7 @@ def _signature(model: Any) -> Signature:  # noqa: ANN401 - as above
 
 
 def _why(error: Exception, signature: Signature, features: pd.DataFrame) -> str:
-    """Say which cell a model does not take; else what it says itself, in one line."""
+    """Say which cell a model does not take; else its own message, in one line."""
     misfit = check(signature.columns, {name: values_of(features[name]) for name in features})
     if misfit is not None:
         return str(misfit)

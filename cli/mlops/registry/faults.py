@@ -105,7 +105,7 @@ def store_errors(source: str) -> Iterator[None]:
             f"`{where}` needs the library `{error.name}`, which is not installed."
         ) from error
     except RecursionError:
-        # MLflow follows a key such as `model/../x` round and round.
+        # MLflow follows a key such as `model/../x` in a loop.
         raise InvalidInputError(
             f"`{where}` has keys that cannot be files, such as one with `..` in it.",
             hint="Remove them from the bucket, or push the model to a new place.",
@@ -131,7 +131,7 @@ def _client_errors(scheme: str) -> tuple[type[Exception], ...]:
 
 
 def _of_artifacts(scheme: str, error: Exception, settings: StoreSettings) -> MlopsError:
-    """Speak of the root of artifacts, or of the server that chose another."""
+    """Name the root of artifacts, or the server that chose another."""
     root = settings.artifact_root
     is_there = root.startswith(f"{scheme}://")
     where = root if is_there else without_credentials(settings.tracking_uri)
@@ -149,7 +149,7 @@ def _from_client(scheme: str, error: Exception, access: Access, where: str) -> M
 
 
 def _from_store(text: str, where: str) -> MlopsError:
-    """Sort what a store said by the words for it, as MLflow leaves only a text."""
+    """Classify a store's error by its text, as MLflow keeps only that."""
     reason = next((line for line in text.splitlines() if re.search(r"\w\(|Error", line)), text)
     if re.search(r"\b404\b|NoSuch(Key|Bucket)", text):
         return NotFoundError(f"`{where}` does not exist: {_first_line(reason)}")
@@ -187,7 +187,7 @@ def _translate(error: MlflowException, uri: str) -> MlopsError:
 
 
 def _unreachable(text: str, uri: str) -> MlopsError:
-    # Deep in a text that begins with SQL: nothing is wrong with the address then.
+    # Deep in a text that begins with SQL: the address is right then.
     if re.search(r"disk is full|No space left on device|Disk quota exceeded", text):
         return InvalidInputError(
             f"The disk of `{uri}` is full.",
@@ -212,7 +212,7 @@ def _unreachable(text: str, uri: str) -> MlopsError:
 
 
 def _first_line(text: str) -> str:
-    """Return what a person needs of MLflow's often very long messages."""
+    """Return the useful part of MLflow's often very long messages."""
     line = text.strip().splitlines()[0] if text.strip() else "no reason given"
     return line if len(line) <= 400 else line[:400] + "…"
 

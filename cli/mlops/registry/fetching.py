@@ -61,7 +61,7 @@ def fetch(version: ModelVersion, settings: StoreSettings, show: Show = _unseen) 
     Args:
         version: What `resolve` returned, or `pin`; without a pin, what is there now.
         settings: The project's settings.
-        show: Told of the progress of a download.
+        show: Called with the progress of a download.
 
     Raises:
         NotFoundError: The folder is missing, is not an MLflow model, or a push to it is unfinished.

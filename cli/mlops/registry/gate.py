@@ -58,7 +58,7 @@ class Gate:
 
     Attributes:
         comparison: All models, the baseline first.
-        evaluation: What they make of the same rows; None if no file was given.
+        evaluation: Their metrics on the same rows; None if no file was given.
         judgements: Each limit for each candidate.
         passed: Whether all hold; None without limits.
         notes: What a reader must know to judge this.
@@ -111,7 +111,7 @@ def _check(request: CompareRequest) -> None:
 def _versions(
     client: MlflowClient, settings: TrainSettings, request: CompareRequest
 ) -> tuple[list[ModelVersion], tuple[str, ...]]:
-    """Look the models up, the baseline first; alone if it is missing and may be."""
+    """Look up the models, the baseline first; without it if it is missing and may be."""
     if request.refs:
         found = [resolve(client, settings, parse_ref(ref)) for ref in request.refs]
     else:
@@ -135,7 +135,7 @@ def _versions(
 
 
 def _baseline(client: MlflowClient, settings: TrainSettings, ref: str, model: str) -> ModelVersion:
-    """Look the baseline up; a bare alias is first of all one of the candidate's own model."""
+    """Look up the baseline; a bare alias is first one of the candidate's own model."""
     parsed = parse_ref(ref)
     if parsed.kind == "name" and model:
         with mlflow_errors(settings):

@@ -69,7 +69,7 @@ class Intent:
     Attributes:
         action: `deploy`, `promote` or `rollback`.
         spec: What is to be live.
-        reason: In the words of a person, or of the verdict.
+        reason: As the user gave it, or the verdict's reason.
         evidence: The report that led to it, as JSON data; None if there was none.
         aliases: Aliases to move with it.
         place: Where it is to live; None for the machine that deploys it.
@@ -123,7 +123,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """What became of a revision, without what it is.
+    """The state of a revision, without its content.
 
     Attributes:
         number: Revision number, from 1.
@@ -184,7 +184,7 @@ class Ledger:
         return [self._read(version, live) for version in self._versions()]
 
     def standings(self) -> list[Readiness]:
-        """Return what became of every revision, newest first; cheap, as no document is read."""
+        """Return the state of every revision, newest first; cheap, as no document is read."""
         live = self.live_number()
         return [self._standing(version, live) for version in self._versions()]
 
@@ -301,7 +301,7 @@ class Ledger:
         return self._noted(number, _CONTENTS_FILE)
 
     def runtimes(self, number: int) -> dict[str, Any]:
-        """Return what `note_runtimes` stored; empty where it did not come to that."""
+        """Return what `note_runtimes` stored; empty if it was never called."""
         return self._noted(number, _RUNTIMES_FILE)
 
     def _noted(self, number: int, file: str) -> dict[str, Any]:
@@ -315,7 +315,7 @@ class Ledger:
             return found
 
     def tag(self, key: str, value: str, number: int = 0) -> None:
-        """Tag the deployment, or one revision of it, with what another part keeps here."""
+        """Tag the deployment, or one revision of it, with data of another part."""
         with mlflow_errors(self._settings):
             if number:
                 self._tag(number, key, value)
@@ -343,7 +343,7 @@ class Ledger:
             self._tag(number, _STOPPED, str(now_ms))
 
     def abandon(self, number: int, error: str) -> None:
-        """Give a pending revision up; it stays in the history with the reason. May be repeated."""
+        """Abandon a pending revision; it stays in the history with the reason. May be repeated."""
         with mlflow_errors(self._settings):
             self._tag(number, "mlops.error", error[:_MAX_TAG])
             self._tag(number, _STATE, "failed")
@@ -447,7 +447,7 @@ def _entry(version: MlflowVersion, document: Mapping[str, Any], *, is_live: bool
             reason=document["reason"],
             evidence=document["evidence"],
             aliases=tuple(AliasMove(**move) for move in document["aliases"]),
-            # What was written before there were clusters has none.
+            # Entries from before clusters were supported have none.
             place=place_from_dict(document["place"]) if "place" in document else None,
             given=tuple(document.get("given", ())),
         ),

@@ -120,7 +120,7 @@ class Served:
         created: When.
         arm: Name of the arm.
         weight: Its share of the traffic in [0, 1].
-        reason: Why, in the words of a person or of the verdict.
+        reason: Why, as the user gave it, or the verdict's reason.
         evidence: Decisions that rest on what this revision saw.
     """
 
@@ -138,7 +138,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Lineage:
-    """One model version from its data to what came of it.
+    """One model version from its data to its deployments.
 
     Attributes:
         version: The pinned version.

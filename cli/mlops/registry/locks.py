@@ -1,4 +1,4 @@
-"""Locks on files, which the kernel lets go of however their holder ends."""
+"""Locks on files, which the kernel releases however their holder ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def take_lock(path: Path, *, shared: bool = False, wait: bool = True) -> int | None:
-    """Lock a file, created if need be, and return its descriptor; closing it lets go.
+    """Lock a file, created if need be, and return its descriptor; closing it releases the lock.
 
     Args:
         path: The file.
@@ -36,7 +36,7 @@ def take_lock(path: Path, *, shared: bool = False, wait: bool = True) -> int | N
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[int]:
-    """Hold a file alone, waiting for it."""
+    """Hold an exclusive lock on a file, waiting for it."""
     descriptor = take_lock(path)
     assert descriptor is not None
     try:

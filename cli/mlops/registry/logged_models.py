@@ -1,7 +1,7 @@
 """Models that a run logged, registered or not.
 
 MLflow 3 keeps a logged model as an entity of its own and lists it in the run's outputs; MLflow 2,
-and any client of an old server, leaves it among the run's artifacts. Both are looked at.
+and any client of an old server, leaves it among the run's artifacts. Both are read.
 """
 
 from __future__ import annotations

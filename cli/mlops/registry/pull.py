@@ -1,4 +1,4 @@
-"""`mlops models pull`: a model as a folder of one's own."""
+"""`mlops models pull`: a model as a local folder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Pull:
         digest: What it holds; empty for a dry run.
         size: Of all its files, in bytes; 0 for a dry run.
         files: Number of its files; 0 for a dry run.
-        change: What became of the folder.
+        change: What happened to the folder.
         took_s: Seconds that it took, once the model was found.
         done: False for a dry run.
     """
@@ -68,7 +68,7 @@ def pull(
         force: Replace another model that is there.
         dry_run: Look, and copy nothing.
         say: Called with each phase.
-        show: Told of the progress of a transfer.
+        show: Called with the progress of a transfer.
 
     Raises:
         ConflictError: Something else is there, and `force` is False.
@@ -106,7 +106,7 @@ def _bring(
     """Copy a model beside the target, then rename: there is no moment with half of it there."""
     there = _content_at(target)
     if there is not None and version.digest.startswith("sha256:"):
-        # Known, and so said, before a long download and not after it.
+        # Checked before a long download and not after it.
         if there.digest == version.digest:
             return there, "nothing"
         if not force:

@@ -62,7 +62,7 @@ class Push:
         digest: What it holds.
         size: Of all its files, in bytes.
         files: Number of its files.
-        change: What became of the place.
+        change: What happened to the place.
         transferred: Number of files that were transferred.
         transferred_size: Of these, in bytes.
         took_s: Seconds that reading the files, looking at the place and transferring took.
@@ -85,7 +85,7 @@ class Push:
 
 @dataclass(frozen=True, slots=True)
 class PushRecord:
-    """What a model version says of a push of it.
+    """The record of a push in a model version.
 
     Attributes:
         uri: Where it was pushed to.
@@ -108,7 +108,7 @@ def push(
     say: Say = lambda _: None,
     show: Show = lambda done, total: None,
 ) -> Push:
-    """Copy a model to a place of its own; a second time transfers nothing.
+    """Copy a model to a stable place; a second push transfers nothing.
 
     An interrupted push is never taken for a model, and resumes where it stopped.
 
@@ -119,7 +119,7 @@ def push(
         force: Replace another model that is there.
         dry_run: Look, and transfer nothing.
         say: Called with each phase.
-        show: Told of the progress of a transfer.
+        show: Called with the progress of a transfer.
 
     Raises:
         ConflictError: Something else is there, and `force` is False; or another command pushed

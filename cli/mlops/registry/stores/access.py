@@ -41,9 +41,9 @@ class Patience:
     deadline_s: float
 
 
-#: For transfers, which a server that restarts shall not end.
+#: For transfers, which survive a restart of the server.
 PATIENT = Patience(attempts=5, timeout_s=60.0, deadline_s=60.0)
-#: For checks, where a person waits.
+#: For checks, where a user waits.
 QUICK = Patience(attempts=1, timeout_s=10.0, deadline_s=5.0)
 
 
@@ -83,8 +83,8 @@ class Access:
 def access_for(scheme: str, settings: StoreSettings, patience: Patience = PATIENT) -> Access:
     """Return how stores of a kind are reached.
 
-    `[artifacts]` speaks of the kind of its own `root`. If that is a folder it speaks of S3, as an
-    MLflow server may keep artifacts there; of others the clients' own variables speak.
+    `[artifacts]` is about the kind of its own `root`. If that is a folder it speaks of S3, as an
+    MLflow server may keep artifacts there; others use the clients' own variables.
     """
     if scheme not in _ENDPOINT:
         return Access(scheme, patience=patience)
@@ -95,7 +95,7 @@ def access_for(scheme: str, settings: StoreSettings, patience: Patience = PATIEN
     given = settings.artifacts
     first, second = given.endpoint_url, variable
     if own != scheme:
-        # The variable is not known to the settings then, and yet wins over the file.
+        # The settings do not read the variable then, and it still overrides the file.
         first, second = second, first
     endpoint = first or second
     source, name = split_source(given.credentials)
