@@ -17,7 +17,7 @@ _MAX_NOTE = 500
 
 
 class Control(Protocol):
-    """What administration may ask of a server, be it one process or several."""
+    """What administration may ask of a server of one or more processes."""
 
     async def status(self) -> dict[str, Any]:
         """Return the server's state, as JSON data.
@@ -60,7 +60,7 @@ class Admin:
     """`GET /status`, `GET /state`, `POST /revision`, `POST /note` and `POST /score`.
 
     Args:
-        control: Does what is asked.
+        control: Carries the requests out.
     """
 
     def __init__(self, control: Control) -> None:

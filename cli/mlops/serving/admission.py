@@ -1,6 +1,6 @@
-"""How many of the requests that arrived together a busy event loop answers, and refuses the rest.
+"""Admission control: how many requests that arrived together a busy event loop answers.
 
-A quick model has no queue but the sockets: what the event loop does not get to, it reads in its
+A quick model has no queue but the sockets: what the event loop does not read, it reads in its
 next turn. With more callers than it can answer, each turn grows until all are late. So a turn
 has a budget. A burst may fill a long one, as nothing waits behind it. Where long turns follow each
 other, there is a standing queue, and each is kept short: a caller that is refused in milliseconds
@@ -53,7 +53,7 @@ class Admission:
 
     @property
     def is_over(self) -> bool:
-        """Whether the turn has taken as long as any may; what waits still is to be refused."""
+        """Whether the turn has taken as long as any may; what still waits is to be refused."""
         return self._clock() - self._began > BURST_S
 
     def end(self, answered: int, refused: int) -> None:
@@ -64,7 +64,7 @@ class Admission:
         self._answered += answered
         if self._answered > _REMEMBERED:
             self._busy_s, self._answered = self._busy_s / 2, self._answered // 2
-        # One short turn proves nothing: who has just been answered may ask again in the next.
+        # One short turn proves nothing: a caller that was just answered may send its next one.
         if refused or took_s >= self._short_s:
             self._long_from = min(self._long_from, self._began)
             self._long_to = ended

@@ -1,6 +1,6 @@
 """HTTP: a thin ASGI callable for predictions and feedback, pages behind it.
 
-It turns requests into the data plane's, and its answers into bytes and statuses; nothing that holds
+It maps requests to the data plane's, and its answers into bytes and statuses; nothing that holds
 for other transports too is decided here.
 
 Specification: ASGI 3.0, https://asgi.readthedocs.io/en/latest/specs/www.html. The two hot routes
@@ -74,7 +74,7 @@ class KnownHead:
         codec: Reads and writes it.
         headers: Names in lower case.
         length: Bytes of its body.
-        keep_alive: Whether the connection goes on after the answer.
+        keep_alive: Whether the connection is kept after the answer.
         repeats: Whether another request may have the same head.
         grant: What its caller may do.
         names: Those of the certificate on connections where it counts.
@@ -96,7 +96,7 @@ class App:
     Args:
         plane: Answers predictions.
         desk: Takes feedback.
-        writer: Where the desk stores it.
+        writer: Where feedback is stored.
         metrics: Counts what could not be read.
         pages: Everything that is not a prediction or feedback.
         gate: Says who may do what.
@@ -167,7 +167,7 @@ class App:
 
         Args:
             scope: Of ASGI.
-            keep_alive: Whether the connection goes on after the answer.
+            keep_alive: Whether the connection is kept after the answer.
         """
         route = find_route(scope["path"])
         if route is None or route.feedback or route.score or scope["method"] != "POST":
@@ -199,7 +199,7 @@ class App:
         )
 
     def remember(self, written: bytes, head: KnownHead) -> None:
-        """Know a head from now on, without reading it."""
+        """Cache a head, to recognise it without parsing."""
         if len(self.known) >= _MAX_KNOWN:
             self.known.clear()
         self.known[written] = head
@@ -241,7 +241,7 @@ class App:
         self._metrics.refused[head.route.protocol] += 1
         now, protocol = int(time.time()), head.route.protocol
         if now != self._crowded_at:
-            # Thousands in a second are the same, and nothing costs less.
+            # Thousands in a second are the same, and this costs least.
             self._crowded_at, self._crowded = now, {}
         written = self._crowded.get((protocol, head.keep_alive))
         if written is None:
@@ -250,7 +250,7 @@ class App:
         return written
 
     def _admit(self, scope: Scope, route: Route | None, *, spend: bool = True) -> Grant:
-        """Let a request in; see `Gate.admit`."""
+        """Admit a request; see `Gate.admit`."""
         sent = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
         need = need_of(scope["path"], route)
         return self._gate.admit(sent, need, scope.get(NAMES, ()), spend=spend)
@@ -407,7 +407,7 @@ def _written(encoded: Encoded, of: Answer | ProtocolError, keep_alive: bool) -> 
 
 
 def _refusal(fault: Exception) -> ProtocolError:
-    """Say in the words of every protocol why a request was not answered."""
+    """Say in the form of its protocol why a request was not answered."""
     if isinstance(fault, ProtocolError):
         return fault
     if isinstance(fault, JournalUnavailableError):

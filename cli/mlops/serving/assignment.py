@@ -65,7 +65,7 @@ def assign(live: LiveRevision, key: bytes, payload: Payload, context: RequestCon
     # A forced request must not take the place of the real one that has the same key.
     identity = f"{retry}\0{forced}" if retry and forced else retry
     if retry and context.key_id:
-        # Who guesses another caller's key must get no id of that caller's request, nor its place.
+        # A caller that guesses another's key must get neither its request id nor its place.
         identity += f"\0\0{context.key_id}"
     nonce = nonce_of(key, identity) if identity else fresh_nonce()
     unit = _unit(live, key, payload, context) if live.sticky else None

@@ -21,7 +21,7 @@ _SETTING = "name it in `[deploy] hosts` and deploy again"
 
 
 class Guard:
-    """Says which requests are refused before anything reads them.
+    """Decides which requests are refused before they are read.
 
     Args:
         host: Address that the server listens on.

@@ -33,8 +33,8 @@ class Channel:
 
     Args:
         end: A connected socket, which is closed with the channel.
-        handlers: What answers a question of each name; an `MlopsError` is raised at the other end.
-        other: What to call the other process in errors.
+        handlers: What answers a request of each name; an `MlopsError` is raised at the other end.
+        other: Name of the other process in errors.
     """
 
     def __init__(self, end: socket.socket, handlers: Mapping[str, Handler], other: str) -> None:
@@ -52,7 +52,7 @@ class Channel:
         self._reader, self._writer = await asyncio.open_connection(sock=self._end)
 
     async def run(self) -> None:
-        """Read until the other end is closed; what was asked and not answered fails then."""
+        """Read until the other end is closed; requests without an answer fail then."""
         reader, writer = self._reader, self._writer
         assert reader is not None
         assert writer is not None
@@ -70,11 +70,11 @@ class Channel:
                     future.set_exception(ChannelClosedError(f"{self._other} has ended."))
 
     async def ask(self, name: str, *args: Any, timeout_s: float | None = None) -> Any:  # noqa: ANN401
-        """Ask the other process.
+        """Send a request to the other process.
 
         Args:
             name: Name of its handler.
-            args: What it is called with; can be pickled.
+            args: Its arguments; can be pickled.
             timeout_s: How long to wait for the answer.
 
         Raises:

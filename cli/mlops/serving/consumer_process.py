@@ -25,7 +25,7 @@ from mlops.spec.request_log import sink_to_dict
 from mlops.spec.server import Launch
 
 _LOG = logging.getLogger(__name__)
-# A server that has just started has other things to do.
+# A server that has just started has other work.
 _DELAY_S = 3.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _LIVED_S = 60.0
@@ -34,17 +34,17 @@ _LOOK_EVERY_S = 5.0
 
 
 class ConsumerProcess:
-    """Keeps the process running, and knows how far its consumers are. Lives on one event loop.
+    """Keeps the process running, and knows its consumers' progress. Lives on one event loop.
 
     Args:
-        journal: Says how far they are and what they found; asked from threads.
+        journal: Has their progress and readings; read from threads.
         deployment: Name of the deployment.
         journal_url: Where its journal is, or where to find out.
         consumers: Name to options; without any nothing runs.
         key_file: File with the deployment's key.
 
     Attributes:
-        progress: How far each is, as it was some seconds ago.
+        progress: How far each was some seconds ago.
         readings: What they had measured then.
         pid: Of the process; 0 while there is none.
     """
@@ -80,7 +80,7 @@ class ConsumerProcess:
         return [*faults, *(each.warning for each in self.progress if each.warning)]
 
     async def run(self) -> None:
-        """Keep the process running, and look how far it is, until cancelled."""
+        """Keep the process running, and read its progress, until cancelled."""
         if self._asked["consumers"]:
             await asyncio.gather(self._keep_running(), self._look())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request, without a word of the transport's own.
+    """One request, independent of the transport.
 
     Every transport fills it: HTTP from path and headers, gRPC from the message and its metadata.
 

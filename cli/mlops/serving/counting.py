@@ -16,7 +16,7 @@ from mlops.serving.runners.base import RunnerStats
 from mlops.spec import metrics as families
 from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
 
-#: Good answers, and what alerts are about: our own fault, or an endpoint's.
+#: Good answers, and what alerts are about: faults of the server, or of an endpoint.
 _USUAL_CODES = (200, 500, 502, 503, 504)
 #: Name and version of an arm or shadow.
 Key: TypeAlias = tuple[str, str]
@@ -98,7 +98,7 @@ class Counts:
         runners: What the runners of the live arms have done.
         expected: Drawn requests that each arm should have got, by the shares in force.
         refused: Requests that could not be read, by protocol.
-        feedback: Feedback by what became of it.
+        feedback: Feedback by its status.
         endpoints: Whether the endpoint of an arm or shadow answers, by its name.
         consumers: How far the consumers of the journal are.
         readings: What they measured last.
@@ -168,7 +168,7 @@ def total(several: Iterable[Counts]) -> Counts:
 
 
 def _sum(one: Any, other: Any) -> Any:  # noqa: ANN401 - two of the same type
-    """Add numbers, and whatever is made of numbers part by part."""
+    """Add numbers, and containers of numbers part by part."""
     if isinstance(one, dict):
         keys = dict.fromkeys((*one, *other))
         both = one.keys() & other.keys()

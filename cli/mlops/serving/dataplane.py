@@ -51,7 +51,7 @@ _Result: TypeAlias = "Prediction | ProtocolError"
 
 @dataclass(slots=True)
 class Answer:
-    """What became of one request.
+    """The result of one request.
 
     Attributes:
         result: The answer, or why there is none.
@@ -201,11 +201,11 @@ class DataPlane:
             result = error
         if call.request.n_rows <= FEW_ROWS:
             return self._finish(call, result, self._keep(call, result))
-        # To copy many rows for the journal takes as long as to read them.
+        # Copying many rows for the journal takes as long as reading them.
         return self._finish(call, result, await asyncio.to_thread(self._keep, call, result))
 
     def _keep(self, call: _Call, result: _Result) -> Kept | None:
-        """Copy what the journal keeps; None without rows, of which there is nothing to learn."""
+        """Copy what the journal keeps; None without rows."""
         if not call.request.n_rows:
             return None
         prediction = None if isinstance(result, ProtocolError) else result
@@ -247,7 +247,7 @@ class DataPlane:
         return Answer(response, call.request_id, arm.arm.name, revision.number)
 
     def score(self, rows: list[Any]) -> list[list[Any]]:
-        """Ask every arm about the same rows; nothing is drawn, counted or written down.
+        """Ask every arm about the same rows; nothing is drawn, counted or recorded.
 
         Args:
             rows: Each an object, column name to cell, or a list of cells; all of one kind.
@@ -272,7 +272,7 @@ class DataPlane:
         return [arm.runner.fault for arm in here if arm.runner.fault]
 
     def close(self) -> None:
-        """Let go of threads; predictions under way are not waited for."""
+        """Release threads; predictions in progress are not waited for."""
         self._recorder.close()
         for arm in self.live.arms:
             arm.runner.close()

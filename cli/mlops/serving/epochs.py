@@ -26,7 +26,7 @@ async def follow_epochs(
     """Draw by the newest epoch of the live revision, until cancelled. Only where its policy learns.
 
     While the journal cannot be read the last one stays in force; each decision names its epoch, so
-    that it counts as what it was.
+    that it is weighed correctly.
 
     Args:
         journal: Where epochs are published.

@@ -40,7 +40,7 @@ _SLOW_MS = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """One body that the server takes.
+    """One body that the server accepts.
 
     Attributes:
         name: The key that makes this form: `dataframe_split`, `ndarray`, …
@@ -161,7 +161,7 @@ def _values(values: list[Any]) -> dict[str, list[Form]]:
 
 
 def _is_answered(live: LiveRevision, arm: LiveArm, protocol: str, form: Form) -> bool:
-    """Whether the server would answer a form. Models that take their time are not asked."""
+    """Whether the server would answer a form. Slow models are not asked."""
     request = _read(protocol, form, live.signature)
     if request is None or arm.loaded.row_ms > _SLOW_MS:
         return request is not None
@@ -175,7 +175,7 @@ def _is_answered(live: LiveRevision, arm: LiveArm, protocol: str, form: Form) ->
 def _candidates(
     split: dict[str, Any], inputs: Sequence[TensorMetadata], signature: Signature
 ) -> dict[str, list[Form]]:
-    """Return the rows in every form, the most telling one of each protocol first."""
+    """Return the rows in every form, the clearest one of each protocol first."""
     rows, names = split["data"], split.get("columns")
     if not names or not all(isinstance(name, str) for name in names):
         return {

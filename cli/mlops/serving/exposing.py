@@ -29,7 +29,7 @@ from mlops.spec import metrics as families
 from mlops.spec.metrics import LATENCY_BOUNDS_S, Family
 
 _Counted = TypeVar("_Counted")
-#: Late feedback is stored as well, so it is counted beside what became of it.
+#: Late feedback is stored as well, so it is counted beside its status.
 LATE = "late"
 _FATES = (*(fate.value for fate in Fate), LATE)
 
@@ -59,7 +59,7 @@ class _Collector:
         arms = self._labelled(counts.arms)
         yield from _requests(arms)
         yield from self._shares()
-        # Of runners that are gone with their revision nothing more is to be known.
+        # Runners that are gone with their revision have no more to report.
         here = counts.weights.get(counts.live, counts.runners)
         yield from _runners(
             self._labelled({key: each for key, each in counts.runners.items() if key in here})

@@ -1,7 +1,7 @@
 """How much of a disk the features of requests may take, so that predictions cannot fill it.
 
 Features are nearly all that a journal holds, and their size is the caller's choice. So they are the
-first to go: decisions and outcomes, which evidence needs, are still written where no features are.
+first to go: decisions and outcomes, which evidence needs, are still written without features.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LOG = logging.getLogger(__name__)
 MAX_BYTES = 4 * 1024 * 1024
 _MOST_FREE = 500_000_000
 _SHARE_FREE = 0.05
-# Free space is looked at so often, and whenever so much was kept since.
+# Free space is checked this often, and whenever this much was kept since.
 _EVERY_S = 1.0
 _EVERY_BYTES = 16 * 1024 * 1024
 
@@ -28,7 +28,7 @@ Space = tuple[int, int]
 class FeatureLimits:
     """Says of each request whether its features are kept, and counts those that are not.
 
-    May be called from any thread; the count may then be short of a few.
+    May be called from any thread; the count may then miss a few.
 
     Args:
         folder: On the disk of the journal; None where that is not on this machine.

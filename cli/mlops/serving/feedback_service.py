@@ -26,7 +26,7 @@ from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.request_id import ForgedRequestIdError, RequestId, read
 
-# A database that neither answers nor refuses must not hold its senders for ever.
+# A database that neither answers nor refuses must not block its senders forever.
 _PATIENCE_S = 20.0
 _MAX_WARNINGS = 5
 # As many as `mlops feedback` sends lines at once.
@@ -99,7 +99,7 @@ class FeedbackResult:
 
     Attributes:
         counts: Outcomes by fate, and the late ones among the stored.
-        outcome: What became of the only outcome, if it was stored.
+        outcome: The result of the only outcome, if it was stored.
         warnings: Why truths have no reward.
         problems: The first of those that were not stored.
         refused: Fate of the only outcome, if it was not stored; else empty.
@@ -118,7 +118,7 @@ class FeedbackService:
     Args:
         plane: Knows the key and the live revision.
         metrics: Takes the counts.
-        specs: What each revision that is known here was; read at each use.
+        specs: The spec of each known revision; read at each use.
         patience_s: How long the journal may take.
         client_ids: Whether feedback may name a request by its caller's own id.
         settled: Awaited before feedback about a fresh request is stored, where another process may
@@ -179,7 +179,7 @@ class FeedbackService:
     async def answer(
         self, outcomes: Sequence[Outcome], writer: JournalWriter, key_id: str | None = None
     ) -> FeedbackResult:
-        """Store the outcomes of one request, and say what became of them; as `take`.
+        """Store the outcomes of one request, and return their results; as `take`.
 
         Raises:
             JournalUnavailableError: As `take`.
@@ -228,7 +228,7 @@ class FeedbackService:
     def _check(
         self, outcome: Outcome, rid: RequestId | None, now_ms: int, key_id: str | None
     ) -> NewOutcome | OutcomeResult:
-        """Make of an outcome what is stored; the receipt if it cannot be."""
+        """Convert an outcome to what is stored; the receipt if it cannot be."""
         if _too_large(outcome) or self._is_out_of_range(outcome.reward, rid):
             return OutcomeResult("out_of_range")
         repeatable = self._is_repeatable(rid)
@@ -255,7 +255,7 @@ class FeedbackService:
         return spec is not None and spec.attribution.repeated != "first"
 
     def _needs_ids(self, rid: RequestId | None) -> bool:
-        """Whether the revision that answered wants an id of each of them."""
+        """Whether the revision that answered needs an id of each of them."""
         spec = self._spec_of(rid)
         return spec is not None and spec.attribution.outcome_ids
 
@@ -272,7 +272,7 @@ class FeedbackService:
         return bool(specs) and all(spec and not is_within(reward, _range(spec)) for spec in specs)
 
     def advice(self, outcome: Outcome, fate: str) -> str:
-        """Say why an outcome met one of the `REFUSALS`."""
+        """Explain one of the `REFUSALS` for an outcome."""
         if fate != "out_of_range":
             return _ADVICE[fate]
         if name := _too_large(outcome):
@@ -367,7 +367,7 @@ def _range(spec: DeploymentSpec, terms: Terms | None = None) -> Range | None:
 
 
 def _too_large(outcome: Outcome) -> str:
-    """Name what of an outcome is a number that no statistic survives; empty if nothing is."""
+    """Name the number of an outcome that is too large for statistics; empty if none is."""
     for name, value in (("reward", outcome.reward), ("truth", outcome.truth)):
         if isinstance(value, int | float) and abs(value) > LARGEST:
             return name

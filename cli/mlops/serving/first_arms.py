@@ -5,8 +5,8 @@ the arm it had first. Otherwise a ramp would move users in the middle of what is
 them. Units of the live revision need no memory, since the hash that drew their arm draws it again.
 
 The journal is the memory, so that every replica and every restart knows the same. While replicas
-are rolled out one after the other, those of before still meet new units: the journal is read on
-until they have been silent for a while.
+are rolled out one after the other, old ones still meet new units: the journal is read on
+until they have been idle for a while.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OWN = -1
 
 @dataclass(frozen=True, slots=True)
 class FirstArms:
-    """Where units were first; 18 bytes a unit.
+    """First arms of units; 18 bytes a unit.
 
     Attributes:
         units: Keyed hashes of the units as numbers, (n,), ascending.
@@ -57,7 +57,7 @@ class FirstArms:
 
 @dataclass(slots=True)
 class Rollout:
-    """Learns first arms as requests come into the journal; used by one thread at a time.
+    """Collects first arms as requests are added to the journal; used by one thread at a time.
 
     Attributes:
         live: The live revision, whose own units need no memory.
@@ -74,7 +74,7 @@ class Rollout:
     after: int | None = None
 
     def learn(self, requests: Iterable[tuple[bytes | None, int, int, float]]) -> bool:
-        """Take in unit, revision, arm and propensity of requests, in the order of the draws.
+        """Add unit, revision, arm and propensity of requests, in the order of the draws.
 
         Returns:
             Whether one was answered by an earlier revision.

@@ -1,6 +1,6 @@
 """gRPC: predictions in the Open Inference Protocol, and feedback, beside the HTTP port.
 
-It turns messages and metadata into the data plane's requests, and its answers into messages and
+It turns messages and metadata into requests of the data plane, and its answers into messages and
 statuses; nothing that holds for other transports too is decided here. Metadata has the names of the
 headers over HTTP: `authorization`, `x-mlops-arm`, `idempotency-key` and the sticky unit's; the
 trailing metadata of an answer, or of an error, says which arm of which revision it is from.
@@ -83,7 +83,7 @@ class GrpcServer:
     Args:
         plane: Answers predictions.
         desk: Takes feedback.
-        writer: Where the desk stores it.
+        writer: Where feedback is stored.
         metrics: Counts what could not be read.
         gate: Says who may do what.
         room: How much all large messages may have together.
@@ -176,7 +176,7 @@ class GrpcServer:
         """
         options = (
             ("grpc.max_receive_message_length", self._largest),
-            # Of one connection; its client lets further ones wait.
+            # Of one connection; its client queues further ones.
             ("grpc.max_concurrent_streams", self._most),
             ("grpc.max_send_message_length", -1),
             ("grpc.max_metadata_size", MAX_HEADER_BYTES),
@@ -353,8 +353,8 @@ def _parsed(kind: MessageClass, body: bytes) -> Message:
 async def _whatever_happens(pending: Later[_Result]) -> _Result:
     """Wait for what continues in the background.
 
-    A caller that hangs up, or whose time is over, ends our call at once. It must not take the
-    decision out of the journal, nor its room from a message that is still being read.
+    A caller that disconnects, or whose time is over, ends the call at once. That must not take the
+    decision out of the journal, nor memory from a message that is still being read.
     """
     return await asyncio.shield(asyncio.ensure_future(pending))
 

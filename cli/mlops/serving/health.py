@@ -1,4 +1,4 @@
-"""Keeping an eye on what runs beside the server: endpoints, and the processes of shadows."""
+"""Watching what runs beside the server: endpoints, and the processes of shadows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlops.serving.runners import Runner
 from mlops.serving.shadow_models import end_shadows
 
 _PROBE_EVERY_S = 5.0
-# What was asked before a swap may take so long to be answered.
+# Requests from before a swap may take this long.
 _GRACE_S = 35.0
 _LOOK_EVERY_S = 0.1
 
@@ -24,7 +24,7 @@ class Watch:
 
     Args:
         plane: Knows what is live.
-        metrics: Told which endpoints are up.
+        metrics: Records which endpoints are up.
     """
 
     def __init__(self, plane: DataPlane, metrics: Metrics) -> None:
@@ -51,7 +51,7 @@ class Watch:
         task.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
-        """Let go of everything that is held beside the server."""
+        """Release everything that is held beside the server."""
         for task in list(self._retiring):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Uvicorn, set up as all our servers are."""
+"""Uvicorn, configured for all servers of mlops."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mlops.serving.slow_clients import TimeoutHttpProtocol
 from mlops.serving.sockets import BACKLOG
 from mlops.serving.tls import HANDSHAKE_S
 
-#: A caller who has connected sends its request by then.
+#: A client that has connected must send its request by then.
 LINGER_S = 0.5
 _GRACE_S = 5
 # Connections taken in one turn of the event loop. libuv takes one of a socket, so that in a busy
-# loop 500 callers who come at once, and a health check behind them, would wait for 500 turns.
+# loop 500 clients that connect at once, and a health check behind them, would wait 500 turns.
 _ACCEPTED = 16
 
 #: What takes connections from one socket.

@@ -5,7 +5,7 @@ little of it is left in the processor's caches when the next one comes. Where se
 turn of the event loop, taking them through the same step one after the other costs a third less
 processor time than taking each to its end; answers of one turn are sent together in any case.
 
-Where more arrive than can be answered in good time, some are refused instead; see `admission`.
+If more arrive than can be answered in time, some are refused instead; see `admission`.
 """
 
 from __future__ import annotations

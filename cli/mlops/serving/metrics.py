@@ -72,12 +72,12 @@ class Metrics:
             self._shares.pop((revision.number, each.epoch), None)
             self._shares[revision.number, each.epoch] = drawn
         while len(self._shares) > _EPOCHS + len(draws.all):
-            # Whoever was drawn by it is counted by now; only the sum is kept.
+            # Every request drawn by it is counted by now; only the sum is kept.
             self._expected = self._expecting(only := next(iter(self._shares)))
             del self._shares[only], self.draws[only]
 
     def _expecting(self, *epochs: tuple[int, int]) -> dict[Key, float]:
-        """Add what was to be expected of draws in these epochs to what was of earlier ones."""
+        """Add the expected draws of these epochs to those of earlier ones."""
         expected = dict(self._expected)
         for epoch in epochs:
             for key, share in self._shares[epoch].items():
@@ -124,7 +124,7 @@ class Metrics:
 
 
 def _of(counters: dict[Key, ArmCounters], key: Key) -> ArmCounters:
-    # Every request asks: nothing is made only to be thrown away.
+    # Called for every request: no object is created in vain.
     return counters.get(key) or counters.setdefault(key, ArmCounters())
 
 

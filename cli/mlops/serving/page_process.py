@@ -24,7 +24,7 @@ from mlops.errors import MlopsError, RemoteError, kind_of
 from mlops.journal.base import Journal
 from mlops.serving.report import PAGES, Ask
 
-# From so many outcomes on a page is written apart; up to there it takes less than 200 MB.
+# From this many outcomes on a page is written apart; below it takes less than 200 MB.
 _FEW_OUTCOMES = 200_000
 _NICENESS = 10
 # The first that the kernel ends when memory is short: Linux, Documentation/filesystems/proc.rst.
@@ -94,7 +94,7 @@ def main() -> int:
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
         os.nice(_NICENESS)
-    # Whatever a library prints must not get between the lines.
+    # Output of a library must not get between the lines.
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     asked = json.loads(sys.stdin.readline())

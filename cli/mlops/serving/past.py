@@ -24,11 +24,11 @@ from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 1.0
-# A rollout over replicas is over when earlier revisions have been silent for so long, and how often
+# A rollout over replicas is over when earlier revisions have been idle this long, and how often
 # that is looked at once it takes long.
 _ROLLOUT_OVER_S, _ROLLOUT_PAUSE_S = 600.0, 30.0
 _ROLLOUT_ROWS = 2_000
-# Shorter ones are of two writers that meet.
+# Shorter ones are conflicts of two writers.
 _OUTAGE_MS = 1_000
 
 
@@ -51,7 +51,7 @@ class Past:
         self.fault = ""
 
     def recall(self, live: LiveRevision) -> LiveRevision:
-        """Know earlier revisions, so that late feedback is credited by their arms and reward.
+        """Read earlier revisions, so that late feedback is credited by their arms and reward.
 
         Args:
             live: The revision that the server starts with.

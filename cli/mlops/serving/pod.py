@@ -191,7 +191,7 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
 
 
 def processors(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return how many processors the pod may use up, by its CPU limit; 1 where it has none.
+    """Return how many processors the pod may use, by its CPU limit; 1 where it has none.
 
     Source: https://docs.kernel.org/admin-guide/cgroup-v2.html, `cpu.max`; version 1 of cgroups has
     two files for it.

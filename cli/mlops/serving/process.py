@@ -1,6 +1,6 @@
-"""What answers for a deployment in one process: the parts put together, and stopped in order.
+"""The server of a deployment in one process: its parts composed, and stopped in order.
 
-Who runs it also administrates it: `alone` where it is the only one, `supervisor` where several
+Its owner also administrates it: `alone` if it is the only one, `supervisor` if several
 share the callers. So a revision goes live in steps that several can take together.
 """
 
@@ -73,7 +73,7 @@ _OPEN_DOOR = "Any client that reaches the port may call: it was started with `--
 
 
 class Process:
-    """Everything that answers for one deployment here. Lives on one event loop.
+    """Everything that serves one deployment in this process. Lives on one event loop.
 
     Args:
         launch: How to start it, with the port that it really has.
@@ -245,7 +245,7 @@ class Process:
             self._finish()
 
     async def consume(self, *, begin: bool = True) -> None:
-        """Begin to run the consumers of the journal, or end it: one process does for all."""
+        """Start the consumers of the journal, or end them: one process runs them for all."""
         if begin and self._consuming is None:
             self._consuming = asyncio.create_task(self._consumers.run())
         if not begin and self._consuming is not None:
@@ -295,7 +295,7 @@ class Process:
             raise
 
     def give_up(self, live: LiveRevision | None) -> None:
-        """Let go of a revision that was prepared."""
+        """Release a revision that was prepared."""
         self._keep(self.launch.served)
         if live is not None:
             self._watch.retire(live, self.plane.live)
@@ -330,7 +330,7 @@ class Process:
         self._hold.keep(folders)
 
     def _adopt(self, live: LiveRevision) -> None:
-        """Let shadows and endpoints work for `live`, on this event loop."""
+        """Switch shadows and endpoints to `live`, on this event loop."""
         for remote in live.remotes:
             remote.attach()
         self._shadows.adopt(live)
@@ -417,7 +417,7 @@ class Process:
 
 
 def _spare_the_collector() -> None:
-    """Keep Python's cyclic collector from walking again and again what stays for good.
+    """Keep Python's cyclic collector from walking repeatedly what is permanent.
 
     Libraries and models are a million objects, and each full collection stops every thread for
     half a second. A body of many rows triggers several, as it makes a list for each.

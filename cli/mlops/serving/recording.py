@@ -1,4 +1,4 @@
-"""What is left of a request after its answer: a decision, counts, a copy for the shadows."""
+"""What is recorded of a request after its answer: a decision, counts, a copy for the shadows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Kept:
 
 
 class Recorder:
-    """Hands every answered request on: to the journal, the metrics and the shadows.
+    """Passes every answered request to the journal, the metrics and the shadows.
 
     Args:
         writer: Takes the decisions.
@@ -65,7 +65,7 @@ class Recorder:
         prediction: Prediction | None,
         live: LiveRevision,
     ) -> Kept:
-        """Copy what is to be kept; takes as long as reading the rows did."""
+        """Copy what is to be kept; takes as long as reading the rows."""
         features = features_of(request.payload, self._features, live.signature.names)
         if features is not None and not self.limits.admit(len(features)):
             features = None
@@ -86,7 +86,7 @@ class Recorder:
         status = http_status(result.kind) if isinstance(result, ProtocolError) else 200
         revision, arm = live.served.revision.number, assigned.arm.arm
         n_rows = request.n_rows
-        # A tester's request is in no statistic, of shadows neither.
+        # A tester's request is in no statistic, nor in those of shadows.
         drawn = assigned.propensity > 0
         self.metrics.arm(arm.name, arm.model.label).count(
             status, n_rows, elapsed_ns / 1e9, forced=not drawn

@@ -48,7 +48,7 @@ class Page(Protocol):
         ...
 
 
-#: What is written about a journal: the report for people, and the same for programs.
+#: What is written about a journal: the report for users, and the same for programs.
 PAGES: Plugins[Page] = Plugins(
     "page",
     {
@@ -128,7 +128,7 @@ class VerdictGauge:
         self._renewing: asyncio.Task[None] | None = None
 
     def __call__(self) -> dict[Family, float]:
-        """Return what is known, and begin to find out what is so now."""
+        """Return what is known, and start an update."""
         if not self._wanted():
             return {VERDICT: 0.0, GUARDRAILS: 0.0}
         if self._renewing is None or self._renewing.done():

@@ -23,14 +23,14 @@ _Result = TypeVar("_Result")
 
 #: Largest body that is read, in bytes, as it came and as it was before it was packed.
 MAX_BODY = 16 * 1024 * 1024
-#: Bodies up to this many bytes come in without a look at how much is under way.
+#: Bodies up to this many bytes are admitted without a look at the budget.
 SMALL_BODY = 64 * 1024
 #: Longest time a body may take to arrive, in seconds.
 BODY_DEADLINE_S = 20.0
-# How long an announced body may wait for room, and how many may.
+# How long an announced body may wait for memory, and how many may.
 _ROOM_WAIT_S = 5.0
 _MAX_WAITING = 256
-# What is made of a body takes about eleven times its bytes; the rest is for the models.
+# Parsing a body takes about eleven times its bytes; the rest is for the models.
 _OF_MEMORY = 32
 # Of messages that arrive uncounted: the most, how many before they get smaller, the least.
 _ARRIVING_MOST, _ARRIVING_MANY, _ARRIVING_LEAST = 256, 64, 32
@@ -76,7 +76,7 @@ class MemoryBudget:
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                # It came at the very moment.
+                # It was freed at the same moment.
                 self.give_back(size)
             elif (size, turn) in self._waiting:
                 self._waiting.remove((size, turn))
@@ -112,7 +112,7 @@ class MemoryBudget:
         )
 
     def give_back(self, size: int) -> None:
-        """Give back what was taken."""
+        """Release what was reserved."""
         self._left += size
         self._admit_waiting()
 
@@ -186,7 +186,7 @@ async def read_body(
 ) -> bytes | None:
     """Read and unpack the whole body; None if the caller went away.
 
-    A body longer than `SMALL_BODY` has taken that much room, which the caller gives back.
+    A body longer than `SMALL_BODY` has reserved its size, which the caller releases.
 
     Raises:
         TimeoutError: It took too long.
@@ -207,7 +207,7 @@ async def read_body(
 
 
 def admit(body: bytes, room: MemoryBudget) -> None:
-    """Take the room of a whole body, if it is a large one.
+    """Reserve memory for a whole body, if it is a large one.
 
     Raises:
         ProtocolError: `BUSY`.
@@ -216,14 +216,14 @@ def admit(body: bytes, room: MemoryBudget) -> None:
 
 
 def release(body: bytes, room: MemoryBudget) -> None:
-    """Give back the room of a body that `read_body` has returned, or `admit` let in."""
+    """Release the memory of a body that `read_body` has returned, or `admit` let in."""
     room.give_back(_counted(len(body)))
 
 
 async def off_the_loop(
     size: int, work: Callable[_Args, _Result], *args: _Args.args, **kwargs: _Args.kwargs
 ) -> _Result:
-    """Do what takes time in proportion to a body of this size where it delays no other request."""
+    """Run work proportional to a body of this size where it delays no other request."""
     if size <= SMALL_BODY:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
@@ -236,7 +236,7 @@ def _counted(size: int) -> int:
 async def _read(receive: Receive, headers: Mapping[str, str], room: MemoryBudget) -> bytes | None:
     """Read the whole body.
 
-    One that is too large, or finds no room, is read on and dropped up to a limit: if the
+    One that is too large, or finds no memory, is read and dropped up to a limit: if the
     connection were closed in the middle of it, most callers would see a reset and not the answer.
     """
     declared = headers.get("content-length", "")

@@ -46,7 +46,7 @@ _JOINED_SHARE = 0.5
 # Without slots, for what is computed once.
 @dataclass(frozen=True)
 class LiveArm:
-    """One arm with its model in memory, or with the way to it.
+    """One arm with its model in memory, or a client of it.
 
     Attributes:
         arm: What the spec says of it.
@@ -109,7 +109,7 @@ class LiveRevision:
 
     @property
     def signature(self) -> Signature:
-        """What requests are like: the signature of the first arm that has one."""
+        """The form of requests: the signature of the first arm that has one."""
         # An endpoint's is known since it was up, and may change when it comes up again.
         return self._known_signature if self._has_endpoints else self._fixed_signature
 
@@ -268,7 +268,7 @@ def _identity(arm: Arm, path: str, python: str) -> tuple[str, str, str]:
 
 
 def _check_context(features: Sequence[str], arms: Sequence[LiveArm]) -> None:
-    """Refuse a policy that looks at features that no request has."""
+    """Refuse a policy that uses features that no request has."""
     names = next((arm.signature.names for arm in arms if arm.signature.columns), ())
     for feature in features:
         if names and feature not in names:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 
 class Rounds:
-    """Runs one round at a time; who comes during a round shares the next one.
+    """Runs one round at a time; a caller that arrives during a round shares the next one.
 
     Lives on one event loop.
 
@@ -24,7 +24,7 @@ class Rounds:
         """Return after a round that began after this call."""
         if self._waiting is None:
             self._waiting = asyncio.create_task(self._round(self._running))
-        # Who goes away takes nothing from the others.
+        # A caller that is cancelled does not affect the others.
         await asyncio.shield(self._waiting)
 
     async def _round(self, before: asyncio.Task[None] | None) -> None:

@@ -1,4 +1,4 @@
-"""Which path speaks which protocol.
+"""Which path has which protocol.
 
 Sources: Seldon Core v1 executor, Open Inference Protocol REST, KServe V1, MLflow scoring. A
 gateway's prefix `/seldon/<namespace>/<deployment>` may precede any of them, since that is
@@ -20,7 +20,7 @@ class Route:
     """Where a POST goes.
 
     Attributes:
-        protocol: Name of the codec; `mlops` for our own feedback route.
+        protocol: Name of the codec; `mlops` for the feedback route.
         model: Model the path names; empty if it names none.
         version: Version of it that the path names, likewise.
         feedback: Whether it carries feedback rather than rows.

@@ -1,4 +1,4 @@
-"""Files that hold what callers must know, or must not be able to forge."""
+"""Files with secrets: the callers' token, and the key of request ids."""
 
 from __future__ import annotations
 

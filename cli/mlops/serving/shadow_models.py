@@ -28,7 +28,7 @@ class LiveShadow:
         index: Its position among the shadows of the revision.
         way: How its model is loaded, unless it is an endpoint.
         model: Answers in a process of its own, or in another server.
-        notes: What a person should know.
+        notes: What the user should know.
     """
 
     shadow: Shadow
@@ -44,7 +44,7 @@ class LiveShadow:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What a shadow of another revision must have in common to share the model."""
+        """What shadows of two revisions must share to share the model."""
         return _identity(self.shadow, self.way)
 
 

@@ -1,4 +1,4 @@
-"""A shadow's model in a process of its own, which can neither slow the server nor take it down.
+"""A shadow's model in a process of its own, which can neither slow the server nor crash it.
 
 In a thread it would share the interpreter's lock with the event loop: a model that computes for
 5 ms in Python makes every request wait for as long. The process has a lower priority, ends with
@@ -197,8 +197,8 @@ def _exactly(pipe: IO[bytes], size: int) -> bytes:
 
 
 def main() -> None:
-    """Load the model, say how that went, then answer until the input ends."""
-    # Ctrl-C in the server's terminal is meant for the server, which closes our input.
+    """Load the model, report the result, then answer until the input ends."""
+    # Ctrl-C in the server's terminal is meant for the server, which then closes this input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What the model prints must not end up among the answers.
     answers = os.fdopen(os.dup(1), "wb")

@@ -70,7 +70,7 @@ class _Worker:
 
     def offer(self, copy: _Copy) -> bool:
         with self._lock:
-            # One that is larger than all may have the place to itself.
+            # One that is larger than the limit may be queued alone.
             if self._bytes and self._bytes + copy.size > _MAX_BYTES:
                 return False
             try:
@@ -81,7 +81,7 @@ class _Worker:
         return True
 
     def end(self) -> None:
-        """Drop what waits; the threads end after what they are at."""
+        """Drop what waits; the threads end after their current copy."""
         self._ended.set()
         with contextlib.suppress(queue.Empty):
             while True:
@@ -183,7 +183,7 @@ class Shadows:
         return int.from_bytes(digest, "big") < share * _FULL
 
     def _ask(self, worker: _Worker, copy: _Copy) -> bool:
-        """Ask a shadow, in a thread of its own, and write down what it said.
+        """Call a shadow, in a thread of its own, and record its answer.
 
         Returns:
             Whether it may be asked again at once.

@@ -6,7 +6,7 @@ then not even parsed again. `App.recognise` decides what is usual.
 
 Uvicorn closes a connection that idles between requests, but waits forever for headers or a body
 that never end, and for a caller that does not read its answer. Two hundred of those would cost
-memory for nothing, so whatever has begun has a deadline, and headers have a size.
+memory for nothing, so every stage has a deadline, and headers have a maximum size.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _SLICE = 2_048
 # The longest head of a request that is remembered.
 _MAX_KNOWN_BYTES = 2_048
 
-# A caller that has an answer to read must take that many bytes in that time.
+# A caller must read that many bytes of an answer in that time.
 _READER_PERIOD_S = 20.0
 _READER_BYTES = 64 * 1024
-# How long what a refused caller still sends is dropped, so that it gets to read why.
+# How long data from a refused caller is dropped, so that it can read why.
 _LINGER_S = 2.0
 
 # Descriptors that connections leave to the owner's socket, the journal and the models.
@@ -105,10 +105,10 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
     _ended = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
-        """Begin to wait for the first request."""
+        """Start waiting for the first request."""
         super().connection_made(transport)
         self._unfed: list[bytes] = []
-        # Another application, that of the administration, does without.
+        # The administration's application has none.
         self._short = self.config.app if isinstance(self.config.app, App) else None
         # Of a client's certificate, which TLS has checked by now.
         self._names = names_of_tls(transport.get_extra_info("peercert"))
@@ -127,7 +127,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio's own
-        """Answer what a caller has asked before it closed its side (RFC 9112, section 9.6)."""
+        """Answer what a caller sent before it closed its side (RFC 9112, section 9.6)."""
         waits = bool(self._unfed) or (self._stage % 3 == _IDLE and not self._is_free())
         # With TLS there is no such thing as one side.
         self._ended = waits and self.transport.get_extra_info("ssl_object") is None
@@ -177,7 +177,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         if not self._unfed or self._refused or self.parser is None:
             return
         if len(self.pipeline) >= _MAX_PIPELINED or self.flow.write_paused:
-            # It goes on after an answer.
+            # It continues after an answer.
             return
         data = b"".join(self._unfed)
         self._unfed.clear()
@@ -225,7 +225,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
                 return
 
     def _should_upgrade(self) -> bool:
-        """Let uvicorn leave alone what `_feed` reads again."""
+        """Keep uvicorn from handling what `_feed` reads again."""
         return True
 
     def on_message_begin(self) -> None:
@@ -396,7 +396,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _begin_to_wait(self) -> None:
-        """Wait for the end of a stage that has begun; of those that ended meanwhile no more."""
+        """Wait for the end of a stage that has begun; those that have ended are dropped."""
         self._stop_waiting()
         stage = self._stage % 3
         # Where nothing else ended in what was read, all of it belongs to the headers begun there.
@@ -446,7 +446,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _watch_reader(self) -> None:
-        """See to it that what is left of an answer is read."""
+        """Require that the rest of an answer is read in time."""
         if self._reader is None:
             left = self.transport.get_write_buffer_size()
             self._reader = self.loop.call_later(_READER_PERIOD_S, self._check_reader, left)
@@ -461,7 +461,7 @@ class TimeoutHttpProtocol(HttpToolsProtocol):
 
 
 def _most_connections() -> int:
-    """Connections that leave some of this process's files to others."""
+    """Most connections, leaving descriptors for other files."""
     return max(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 2 * _KEPT_FILES, _KEPT_FILES)
 
 

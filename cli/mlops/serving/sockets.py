@@ -23,7 +23,7 @@ def bind(host: str, port: int, count: int = 1, option: str = "--port") -> list[s
         host: Address.
         port: Port; 0 for the first free one from 8080.
         count: How many sockets.
-        option: What names the port on the command line.
+        option: The command line option for the port.
 
     Raises:
         ConflictError: It cannot be used.
@@ -62,7 +62,7 @@ def _without_waiting(listening: socket.socket) -> socket.socket:
     """Keep every process from blocking in `accept`, now or later.
 
     Whether one waits is a state of what all processes share, and `dup` of a Python socket sets it
-    again: a worker whose neighbour was first at a connection would wait there with all its callers.
+    again: a worker whose neighbour was first at a connection blocks there with all its callers.
     """
     listening.setblocking(False)
     return listening

@@ -1,4 +1,4 @@
-"""Run one server until it is told to stop."""
+"""Run one server until it is stopped."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What loading a revision had to say; see `ServerState`."""
+    """The notes of loading a revision; see `ServerState`."""
 
     notes: tuple[tuple[str, ...], ...] = ()
     request: dict[str, Any] | None = None
@@ -69,7 +69,7 @@ def tell(state: ServerState) -> None:
 
 
 def tell_stopped(state: ServerState) -> None:
-    """Say in the state file that a server has stopped; where the disk is full, its lock says it."""
+    """Say in the state file that a server has stopped; if the disk is full, its lock shows it."""
     with contextlib.suppress(MlopsError):
         write_state(state, Path(state.launch.state_file))
 

@@ -40,12 +40,12 @@ _ANSWER_S = 2.0
 _STATUS_S = 4.0
 _HOLD_S = 5.0
 _LOOK_EVERY_S = 1.0
-# A worker that says nothing for so long is killed, and started again.
+# A worker that does not respond for this long is killed, and started again.
 _SILENT_S = 60.0
 # One that ended sooner after it was ready is started again after a pause, each time a longer one.
 _SOON_S = 1.0
 _PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-# With no worker left, so many starts that fail are enough.
+# With no worker left, give up after this many failed starts.
 _TRIES = 5
 # Longer than a worker's grace for connections and for the journal together.
 _STOP_S = 17.0
@@ -71,7 +71,7 @@ class Supervisor:
         self._workers = [WorkerProcess(number + 1) for number in range(launch.workers)]
         self._said = Said()
         self._started_ms = 0
-        #: What workers that have ended had counted.
+        #: The counts of workers that have ended.
         self._counted = Counts()
         #: Held while a worker starts, or a revision goes live.
         self._changing = asyncio.Lock()

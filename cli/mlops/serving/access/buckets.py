@@ -1,7 +1,7 @@
 """How often a key may call: a token bucket that all workers of a deployment share.
 
 The bucket is kept as one number, the time at which it will be full again ("virtual scheduling",
-ITU-T I.371, annex A; GCRA), so that a place of eight bytes in shared memory is enough. Workers take
+ITU-T I.371, annex A; GCRA), so that eight bytes of shared memory are enough. Workers take
 from it without a lock: two that do so in the same microsecond may count one request for both.
 The limit is exceeded by no more than that.
 """
@@ -33,7 +33,7 @@ class Bucket:
         places: Of all keys.
         place: Of this one.
         each_s: Seconds in which one request is earned.
-        ahead_s: How far ahead of that they may come.
+        ahead_s: How far ahead of that they may be sent.
     """
 
     places: Places
@@ -48,14 +48,14 @@ class Bucket:
         return cls(places, place, each_s, rate.period_s - each_s)
 
     def take(self, now_s: float) -> float:
-        """Take one request; return 0, or how many seconds are too few since the last ones.
+        """Take one request; return 0, or the seconds to wait before it would be allowed.
 
         Args:
             now_s: Of the clock that all workers share, `time.monotonic`.
         """
         full_s = self.places[self.place]
         wait_s = full_s - self.ahead_s - now_s
-        # A tenth of a microsecond is what adding up such times may be wrong by.
+        # Adding up such times may be wrong by a tenth of a microsecond.
         if wait_s > 1e-7:
             return float(wait_s)
         self.places[self.place] = max(full_s, now_s) + self.each_s

@@ -28,7 +28,7 @@ _MAX_KNOWN = 1024
 
 
 class Gate:
-    """Lets callers in, or says why not. Lives on one event loop.
+    """Admits callers, or says why not. Lives on one event loop.
 
     Args:
         token: The token of the deployment, which allows everything; empty for none.
@@ -59,11 +59,11 @@ class Gate:
         return bool(self._token or self.keyring.exists or self.verifier or self.reads_certificates)
 
     def on_change(self, forget: Callable[[], None]) -> None:
-        """Have `forget` called whenever what was granted before may not be granted any more."""
+        """Have `forget` called whenever an earlier grant may no longer be valid."""
         self._listeners.append(forget)
 
     def forget(self) -> None:
-        """Look at every credential again from now on."""
+        """Check every credential again from now on."""
         self._known.clear()
         for forget in self._listeners:
             forget()
@@ -134,7 +134,7 @@ def _sent(authorization: bytes) -> bytes:
     """Take the key out of an Authorization header.
 
     Bearer (RFC 6750), or Basic (RFC 7617) with the key as password: browsers cannot send a bearer
-    token by themselves, but ask for a password.
+    token, but ask for a password.
     """
     scheme, _, value = authorization.partition(b" ")
     if scheme.lower() == b"bearer":

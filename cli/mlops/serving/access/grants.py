@@ -37,7 +37,7 @@ class Grant:
         until: When it expires, seconds since 1970 in UTC.
         bucket: Counts its requests; None where there is no limit.
         may_force: Whether it may choose the arm.
-        is_limited: Whether what it allowed a moment ago it may not allow any more.
+        is_limited: Whether it may expire or run out of requests.
     """
 
     key_id: str | None
@@ -54,10 +54,10 @@ class Grant:
         object.__setattr__(self, "is_limited", is_limited)
 
     def check(self, need: Need) -> None:
-        """Make sure that it still counts, and for this.
+        """Check that it is still valid, and for this.
 
         Raises:
-            ProtocolError: `UNAUTHENTICATED` if it is over, `FORBIDDEN` if it is not enough.
+            ProtocolError: `UNAUTHENTICATED` if it has expired, `FORBIDDEN` if it is not enough.
         """
         if self.until <= time.time():
             raise ProtocolError(Kind.UNAUTHENTICATED, "The key or token has expired.")

@@ -1,4 +1,4 @@
-"""The API keys that count, as the keys file says."""
+"""The valid API keys, from the keys file."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Keyring:
             self._load(self.path.read_bytes())
 
     def reload(self) -> bool:
-        """Read the file again; return whether other keys count now.
+        """Read the file again; return whether the valid keys changed.
 
-        What cannot be read changes nothing. If the file is gone no key is valid, and callers
+        A file that cannot be read changes nothing. If the file is gone no key is valid, and callers
         without one are still refused.
         """
         if self.path is None:

@@ -1,4 +1,4 @@
-"""Log lines about who was not let in: enough to find out who, however many they are."""
+"""Log lines about refused callers: enough to identify them, however many they are."""
 
 from __future__ import annotations
 

@@ -48,10 +48,10 @@ class Verifier:
         self._loaded = False
 
     def load(self, text: bytes) -> bool:
-        """Take the keys of a JWKS document (RFC 7517); return whether they are others than before.
+        """Take the keys of a JWKS document (RFC 7517); return whether they changed.
 
         Raises:
-            InvalidInputError: It has no key that could be used; those from before count.
+            InvalidInputError: It has no key that could be used; the previous ones stay valid.
         """
         keys = dict(_usable(_documents(text), self.issuer.algorithms))
         if not keys:
@@ -185,7 +185,7 @@ def _documents(text: bytes) -> list[dict[str, Any]]:
 def _usable(
     documents: Iterable[dict[str, Any]], algorithms: Iterable[str]
 ) -> Iterable[tuple[tuple[str, str], _Loaded]]:
-    """Give every key for each algorithm it may be used with; a shared secret is none."""
+    """Give every key for each algorithm it may be used with; a shared secret is not a key."""
     for document in documents:
         kid, use = document.get("kid", ""), document.get("use", "sig")
         for algorithm in algorithms:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mlops.serving.access.signed import Verifier
 
 _LOG = logging.getLogger(__name__)
-#: Seconds between two looks at the files.
+#: Seconds between two checks of the files.
 EVERY_S = 0.5
-#: Seconds between two questions to an issuer, whatever its tokens say.
+#: Seconds between two requests to an issuer, whatever its tokens say.
 ASK_AGAIN_S = 10.0
 _TIMEOUT_S = 10.0
 _MAX_JWKS = 1024 * 1024
@@ -54,11 +54,11 @@ class FileWatch:
 class IssuerWatch:
     """Keeps the keys of an issuer fresh, off the request path.
 
-    Where it is away, its keys from before count.
+    While it is away, its previous keys stay valid.
 
     Args:
         verifier: Uses the keys.
-        changed: Called when there are others.
+        changed: Called when they changed.
     """
 
     def __init__(self, verifier: Verifier, changed: Callable[[], object]) -> None:
@@ -87,10 +87,10 @@ class IssuerWatch:
 
 
 async def follow(gate: Gate, files: list[FileWatch]) -> None:
-    """Look at everything that may change, until it is cancelled.
+    """Check everything that may change, until cancelled.
 
     Args:
-        gate: Told of keys that changed.
+        gate: Notified when keys changed.
         files: Further files.
     """
     path = gate.keyring.path

@@ -1,4 +1,4 @@
-"""When to stop asking a server that does not answer."""
+"""A circuit breaker for a server that does not answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PAUSE_S = 1.0
 
 
 class Breaker:
-    """Refuses at once what would only wait: after several failures in a row, all but one a second.
+    """Refuses requests that would only wait: after several failures in a row, all but one a second.
 
     Lives on one event loop.
 
@@ -18,7 +18,7 @@ class Breaker:
         clock: Seconds that only grow.
 
     Attributes:
-        reason: Why the last question failed.
+        reason: Why the last request failed.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -28,7 +28,7 @@ class Breaker:
         self._next = 0.0
 
     def allows(self) -> bool:
-        """Whether a question may be asked now; one that may is counted as the one of its second."""
+        """Whether a request may be sent now; if so, it counts as the one of its second."""
         if self._failures < _FAILURES:
             return True
         now = self._clock()
@@ -45,5 +45,5 @@ class Breaker:
             self._next = self._clock() + _PAUSE_S
 
     def close(self) -> None:
-        """The server has answered something: ask it as before."""
+        """The server has answered: close the breaker."""
         self._failures = 0

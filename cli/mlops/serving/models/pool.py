@@ -1,8 +1,8 @@
 """Kept connections to one server.
 
-A question is asked again in two cases only: the connection was refused, or one that was kept broke
+A request is sent again in two cases only: the connection was refused, or one that was kept broke
 before a byte of the answer. The latter is what a server does that had closed it for being idle;
-that it has read the question cannot be excluded, but a prediction changes nothing there.
+that it has read the request cannot be excluded, but a prediction changes nothing there.
 
 Redirects are not followed, no cookie is kept, no proxy is taken from the environment, and answers
 are limited in size.
@@ -37,7 +37,7 @@ class Pool:
     """Connections to one server; lives on one event loop.
 
     Args:
-        headers: Sent with every question.
+        headers: Sent with every request.
         timeout_s: How long an answer may take in all.
         max_answer: How large it may be, in bytes.
     """
@@ -55,7 +55,7 @@ class Pool:
         )
 
     async def ask(self, method: str, url: str, body: bytes | None = None) -> tuple[int, bytes]:
-        """Ask one question; return status and body of the answer.
+        """Send one request; return status and body of the answer.
 
         Raises:
             TimeoutError: There was no answer in time.
@@ -99,7 +99,7 @@ class Pool:
 
 
 def _trace() -> aiohttp.TraceConfig:
-    """Note whether a question went over a connection that had been used before."""
+    """Note whether a request used a kept connection."""
 
     async def reused(_session: object, context: SimpleNamespace, _parameters: object) -> None:
         context.trace_request_ctx.reused = True

@@ -1,7 +1,7 @@
 """A model that another server answers for.
 
 Each endpoint has connections, limits and a breaker of its own, so that one that is slow or away
-holds nothing that another needs. Nothing but the URL of the spec is ever asked.
+holds nothing that another needs. Only the URL of the spec is ever requested.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class RemoteModel:
         return prediction
 
     async def probe(self) -> None:
-        """Find out whether it is up, and let it be asked again at once if it is."""
+        """Probe whether it is up, and close its breaker if it is."""
         try:
             await self._check(self._open())
             # On a cluster this server is often up before the model; and one that restarts may be
@@ -203,7 +203,7 @@ class RemoteModel:
         if status in (400, 422):
             return self._fault(Kind.MISMATCH, f"refused the rows with {said}")
         if status in (401, 403):
-            # What it says may repeat what it was sent.
+            # Its message may repeat the request.
             return self._fault(Kind.UPSTREAM, f"refused our credentials with {status}")
         if status == 503:
             return self._fault(Kind.NOT_READY, f"is not ready, and said {said}")

@@ -12,7 +12,7 @@ from mlops.spec.metrics import LATENCY_BOUNDS_S
 
 #: Longest that a caller waits for a model, in seconds.
 DEADLINE_S = 30.0
-#: Rows that are predicted, and written down, without leaving the event loop.
+#: Rows that are predicted, and recorded, without leaving the event loop.
 FEW_ROWS = 64
 
 Pending: TypeAlias = Coroutine[Any, Any, Prediction]

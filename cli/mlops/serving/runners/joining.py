@@ -1,8 +1,8 @@
 """Several requests in one call of the model, each with exactly its own answer.
 
 A runtime gives batches equal keys only where it has shown that joining changes no digit. A joined
-call that fails says nothing about its parts, so that each is then predicted alone: a neighbour's
-bad row is the neighbour's.
+call that fails says nothing about its parts, so each is then predicted alone: another request's
+bad row affects only that one.
 """
 
 from __future__ import annotations

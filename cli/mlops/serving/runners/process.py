@@ -12,7 +12,7 @@ from mlops.runtimes.isolated import IsolatedModel
 from mlops.serving.runners.base import DEADLINE_S
 from mlops.serving.runners.thread import ThreadRunner
 
-# A call begins a little later than its caller's deadline does.
+# A call starts a little after its caller's deadline does.
 _GRACE_S = 0.25
 
 

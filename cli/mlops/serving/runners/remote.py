@@ -42,7 +42,7 @@ class RemoteRunner:
         self.stats.running += 1
         try:
             if deadline_s >= DEADLINE_S:
-                # It has that deadline itself, and says more of it.
+                # It has the same deadline, and a better message.
                 return await self._model.ask(payload, parameters)
             async with asyncio.timeout(deadline_s):
                 return await self._model.ask(payload, parameters)
