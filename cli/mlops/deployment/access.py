@@ -1,4 +1,4 @@
-"""Who is let in to a deployment of this machine, as settings and its last start say."""
+"""Access to a deployment of this machine, from the settings and its last start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlops.spec.tls import check_tls
 
 
 def access_of(settings: RolloutSettings, where: Places) -> Access:
-    """Return who is let in beside callers with the token.
+    """Return who is admitted beside callers with the token.
 
     Raises:
         UsageError: Access is to be open, and there are keys that restrict it.
@@ -30,7 +30,7 @@ def access_of(settings: RolloutSettings, where: Places) -> Access:
 
 
 def issuer_of(settings: RolloutSettings) -> Issuer | None:
-    """Return whose signed tokens count; None where nothing is said.
+    """Return whose signed tokens count; None if not configured.
 
     Raises:
         InvalidInputError: The libraries are missing.
@@ -59,7 +59,7 @@ def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:
 
     Raises:
         UsageError: One is missing.
-        InvalidInputError: They are no certificate with its key.
+        InvalidInputError: They are not a certificate with its key.
     """
     own, before = settings.deploy, read_server_state(where)
     names = ("tls_cert", "tls_key", "tls_client_ca")

@@ -11,7 +11,7 @@ from mlops.errors import InvalidInputError, RemoteError, kind_of
 from mlops.spec.server import Served, ServerState, served_to_dict, state_from_dict
 
 _STATUS_TIMEOUT_S = 5.0
-# Loading models may take long; the server answers as soon as it knows.
+# Loading models may take long; the server answers once it is done.
 _SWAP_TIMEOUT_S = 600.0
 
 
@@ -25,7 +25,7 @@ def get_status(path: str) -> dict[str, Any]:
 
 
 def answers(path: str) -> bool:
-    """Whether a server says anything at all, which takes it a moment."""
+    """Whether a server answers at all, which takes it a moment."""
     from mlops.deployment.unix_http import exchange
 
     try:
@@ -36,7 +36,7 @@ def answers(path: str) -> bool:
 
 
 def get_state(path: str) -> ServerState:
-    """Ask a server for what its state file says; it writes the file again.
+    """Ask a server for its state; it also rewrites its state file.
 
     Raises:
         RemoteError: It does not answer, or not in this form.
@@ -69,7 +69,7 @@ def add_note(path: str, text: str) -> None:
 
 
 def score(path: str, rows: Sequence[Any]) -> list[list[Any]]:
-    """Ask every arm about the same rows; nothing is drawn, counted or written down.
+    """Ask every arm about the same rows; nothing is drawn, counted or recorded.
 
     Args:
         path: The administration socket.

@@ -1,4 +1,4 @@
-"""Arms and shadows as a person writes them on a command line."""
+"""Arms and shadows as a user writes them on a command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PERCENT = 10
 
 @dataclass(frozen=True, slots=True)
 class ArmRequest:
-    """An arm as a person wrote it.
+    """An arm as the user wrote it.
 
     Attributes:
         ref: Model reference.
@@ -36,7 +36,7 @@ class ArmRequest:
 
 @dataclass(frozen=True, slots=True)
 class WantedShadow:
-    """A shadow as a person wrote it.
+    """A shadow as the user wrote it.
 
     Attributes:
         ref: Model reference.
@@ -71,7 +71,7 @@ def read_canary(model: str, canary: str) -> list[ArmRequest]:
     """Put `canary`, a `REF=PERCENT`, beside a model that gets the rest of the traffic.
 
     Raises:
-        UsageError: It is none.
+        UsageError: It is malformed.
     """
     ref, equals, percent = canary.rpartition("=")
     try:

@@ -27,7 +27,7 @@ def open_target(settings: RolloutSettings, name: str) -> Target[Any, Done]:
     made = TARGETS.load(name)
     if hasattr(made, "plan"):
         return cast("Target[Any, Done]", made(settings))
-    # Takes longer to import than a status of this machine may take.
+    # Its import takes longer than a status of this machine may take.
     from mlops.deployment.clusters.target import ClusterTarget
 
     return ClusterTarget(settings, name, made())
@@ -39,8 +39,8 @@ def deploy(
     target: str,
     how: How | None = None,
     talk: Talk | None = None,
-) -> Any:  # noqa: ANN401 - what this target calls its plan, and what it has become
-    """Make a deployment what is asked for, and return what it has become.
+) -> Any:  # noqa: ANN401 - the target's own plan, and its result
+    """Bring a deployment to the requested state, and return the result.
 
     The same request twice changes nothing the second time.
 
@@ -49,7 +49,7 @@ def deploy(
         wanted: What is asked for.
         target: Name of the target.
         how: Beside the settings; with `dry_run` the plan is returned, and nothing done.
-        talk: Told of each phase, and of the plan before it is carried out.
+        talk: Called with each phase, and with the plan before it is carried out.
 
     Raises:
         MlopsError: As `Target.plan` and `Target.apply`.
@@ -90,8 +90,8 @@ def deploy_again(
 def live_revision(settings: RolloutSettings, name: str, *, dry_run: bool = False) -> Entry | None:
     """Return the live revision of a deployment.
 
-    What an interrupted command left on this machine is finished first. What is on a cluster is
-    finished by the command that goes there.
+    What an interrupted command left on this machine is completed first. What is on a cluster is
+    completed by the next command there.
 
     Args:
         settings: The project's settings.
@@ -99,7 +99,7 @@ def live_revision(settings: RolloutSettings, name: str, *, dry_run: bool = False
         dry_run: Write nothing.
 
     Raises:
-        ConflictError: A command is still at work on it.
+        ConflictError: A command is still changing it.
     """
     from mlops.deployment.ledgers import open_ledger
     from mlops.deployment.locate import Found

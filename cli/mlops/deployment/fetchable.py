@@ -24,7 +24,7 @@ from mlops.spec.model import ModelVersion
 def make_fetchable(
     settings: RolloutSettings, request: DeployRequest, *, pins: bool = False
 ) -> tuple[DeploymentSpec, list[str]]:
-    """Put a spec together, with pushed copies in the place of what no cluster can fetch.
+    """Make a spec, with pushed copies in place of models that no cluster can fetch.
 
     Args:
         settings: The project's settings.
@@ -36,7 +36,7 @@ def make_fetchable(
 
     Raises:
         NotFoundError: A model does not exist.
-        InvalidInputError: The whole cannot be deployed.
+        InvalidInputError: The spec cannot be deployed.
     """
     spec, said = settle_reward(make_spec(settings, request))
     notes = list(said)

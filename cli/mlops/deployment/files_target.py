@@ -1,4 +1,4 @@
-"""Targets that render files, which a person or another program applies.
+"""Targets that render files, which a user or another program applies.
 
 Nothing here touches what runs, or writes into the ledger. A folder is written only after everything
 has been checked, and only over files that an earlier rendering wrote.
@@ -123,7 +123,7 @@ class FilesTarget(ABC):
 
     @abstractmethod
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
-        """Refuse what the platform cannot do, before any model is looked at.
+        """Refuse what the platform cannot do, before any model is read.
 
         Raises:
             InvalidInputError: All reasons at once, and in the hint the alternatives.
@@ -162,7 +162,7 @@ class FilesTarget(ABC):
         return written
 
     def status(self, found: Found) -> TargetStatus:
-        """Refuse: nothing is known of what became of the files."""
+        """Refuse: what happened to the files is not known."""
         self._only_files()
 
     def logs(self, found: Found, *, last: int, follow: bool) -> Iterator[str]:
@@ -174,7 +174,7 @@ class FilesTarget(ABC):
         self._only_files()
 
     def recover(self, found: Found, *, wait_s: float = 60.0) -> list[Entry]:
-        """Return nothing: files are written whole, and no revision is."""
+        """Return nothing: files are written atomically, and no revision is made."""
         return []
 
     def journal(self, found: Found) -> tuple[SqlJournal, ServerState | None]:

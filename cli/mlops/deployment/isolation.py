@@ -64,7 +64,7 @@ def _python_of(
         return str(made)
     if shutil.which("uv") is None:
         if mode == "auto":
-            # It is served as it always was, and the differences are among its notes.
+            # It is served with the packages here, and the differences are among its notes.
             return ""
         raise InvalidInputError(
             f"`{name}` is to have an environment of its own, and `uv`, which makes it, is not on "
@@ -77,7 +77,7 @@ def _python_of(
 
 
 def recipe_of(folder: Path, mlmodel: Mapping[str, Any]) -> Recipe:
-    """Return what the environment of a model is made of.
+    """Return the specification of a model's environment.
 
     Its Python is that of python_env.yaml, its packages are those of requirements.txt, or of
     conda.yaml where that is all there is; MLflow, which loads it, is added where they lack it.

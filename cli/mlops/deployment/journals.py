@@ -57,7 +57,7 @@ def open_journal(settings: DeploymentSettings, name: str, state: ServerState | N
 
 
 def has_journal(settings: DeploymentSettings, name: str, state: ServerState | None) -> bool:
-    """Whether there may be something to read; a file that is gone is not to be made again."""
+    """Whether there may be something to read; a file that is gone must not be created."""
     reference = _reference(settings, name, state)
     if not reference.startswith(_FILE):
         return state is not None or bool(settings.journal.url)

@@ -1,7 +1,7 @@
-"""API keys of a deployment: made, listed and revoked in its keys file.
+"""API keys of a deployment: created, listed and revoked in its keys file.
 
-The server looks at the file twice a second, so nothing is restarted. A key that was revoked stays
-in the file, which says until when it counted, and keeps its place: workers count by it.
+The server checks the file twice a second, so nothing is restarted. A revoked key stays
+in the file, with the time of its revocation, and keeps its place: workers count by it.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ OWNER = "owner"
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A key that was made.
+    """A created key.
 
     Attributes:
         deployment: Name of the deployment.
-        key: What is kept of it.
+        key: The stored part of it.
         secret: The key itself, which is nowhere else; empty for a certificate.
         first: Whether callers had to send none before.
         file: Path of the keys file.
@@ -127,7 +127,7 @@ def listed(settings: RolloutSettings, deployment: str | None) -> Keys:
 
 
 def revoke(settings: RolloutSettings, deployment: str | None, name: str) -> Keys:
-    """Let a key count no longer; return the keys that were revoked.
+    """Revoke a key; return the keys that were revoked.
 
     Args:
         settings: The project's settings.
@@ -159,7 +159,7 @@ def _where(settings: RolloutSettings, deployment: str | None) -> Places:
 
 
 def _record(settings: RolloutSettings, where: Places) -> None:
-    """Write into the audit trail who changed keys; the next command tags its end in MLflow."""
+    """Record in the audit trail who changed keys; the next command tags its end in MLflow."""
     try:
         trail_of(settings, where.name).append(key_states(where), current_actor())
     except (MlopsError, OSError) as error:
@@ -196,7 +196,7 @@ def _write(where: Places, keys: Sequence[Key]) -> None:
 
 @contextlib.contextmanager
 def _changing(where: Places) -> Iterator[None]:
-    """Keep other commands from changing the file; that takes milliseconds."""
+    """Lock the file against other commands; that takes milliseconds."""
     where.folder.mkdir(parents=True, exist_ok=True)
     path = where.keys.with_suffix(".keys-lock")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

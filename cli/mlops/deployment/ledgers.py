@@ -1,4 +1,4 @@
-"""What every target asks of the ledger before it changes a deployment."""
+"""Checks against the ledger that every target makes before it changes a deployment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mlops.registry.ledger import Entry, Ledger
 from mlops.settings.needs import StoreSettings
 from mlops.spec.deployment import DeploymentSpec
 
-# A revision that another machine wrote and did not finish by then was given up.
+# A revision that another machine wrote and did not complete by then is abandoned.
 _OTHERS_MAY_TAKE_MS = 15 * 60 * 1000
 
 
@@ -27,7 +27,7 @@ def newest(ledger: Ledger) -> int:
 
 
 def is_others(ledger: Ledger, entry: Entry) -> bool:
-    """Whether a command on another machine may still be at work on a pending revision."""
+    """Whether a command on another machine may still be working on a pending revision."""
     age_ms = time.time_ns() // 1_000_000 - entry.created_ms
     return entry.place != ledger.place and age_ms < _OTHERS_MAY_TAKE_MS
 
@@ -35,7 +35,7 @@ def is_others(ledger: Ledger, entry: Entry) -> bool:
 def check_base(
     based_on: int | None, live: int, before: DeploymentSpec | None, after: DeploymentSpec
 ) -> None:
-    """Make sure that kept options are of the live revision, and undo no other change.
+    """Check that kept options are of the live revision, and undo no other change.
 
     Args:
         based_on: The revision that options were kept of; None if none was.
@@ -45,14 +45,14 @@ def check_base(
         after: What is asked for.
 
     Raises:
-        ConflictError: Another revision went live between.
+        ConflictError: Another revision went live in between.
     """
     if based_on is not None and before != after:
         check_live(based_on, live, after.name, "run the command again to build on it.")
 
 
 def check_live(expected: int, live: int, name: str, then: str = "then decide again.") -> None:
-    """Make sure that the live revision is the one that a decision was about.
+    """Check that the live revision is the one that a decision was about.
 
     Args:
         expected: That one.
@@ -61,7 +61,7 @@ def check_live(expected: int, live: int, name: str, then: str = "then decide aga
         then: What to do after a look at the history.
 
     Raises:
-        ConflictError: Another revision went live between.
+        ConflictError: Another revision went live in between.
     """
     if expected != live:
         raise ConflictError(
@@ -71,7 +71,7 @@ def check_live(expected: int, live: int, name: str, then: str = "then decide aga
 
 
 def unchanged(ledger: Ledger, newest: int, spec: DeploymentSpec) -> None:
-    """Make sure that no revision was written since a plan was made.
+    """Check that no revision was written since a plan was made.
 
     Args:
         ledger: Of the deployment.

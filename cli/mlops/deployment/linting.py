@@ -33,13 +33,13 @@ _LEVELS = 4
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """What is wrong with manifests.
+    """The findings about manifests.
 
     Attributes:
         files: What was read, as it was named.
-        findings: What is wrong, by file and line.
+        findings: The findings, by file and line.
         errors: How many of them a cluster would refuse, or cannot work.
-        warnings: How many are not that bad.
+        warnings: How many of them are less severe.
         notes: How many files or objects were not, or not wholly, checked: templates and patches.
     """
 

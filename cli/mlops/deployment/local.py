@@ -51,7 +51,7 @@ _STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
 _PORTS_TO_TRY = 100
 _LAST_LINES = 15
-# Above this the log of earlier starts is set aside.
+# Above this size the log of earlier starts is rotated.
 _MAX_LOG_BYTES = 20 * 1024 * 1024
 _LEFT_RUNNING: list[subprocess.Popen[bytes]] = []
 
@@ -67,8 +67,8 @@ def settled(where: Places) -> ServerState | None:
     """Return the same as `running`, after waiting for a server that is starting or stopping.
 
     Raises:
-        RemoteError: It does neither come up nor end.
-        ConflictError: It was started by another version of this program, and cannot be understood.
+        RemoteError: It neither becomes ready nor ends.
+        ConflictError: It was started by another, incompatible version of mlops.
     """
     deadline = time.monotonic() + _START_TIMEOUT_S
     while is_alive(where):
@@ -86,10 +86,10 @@ def settled(where: Places) -> ServerState | None:
 
 
 def check_readable(where: Places) -> None:
-    """Find out at once that a living server cannot be understood, and not after minutes.
+    """Detect early, not after minutes, that a running server is of another version.
 
     Raises:
-        ConflictError: It was started by another version of this program.
+        ConflictError: It was started by another version of mlops.
     """
     fault = unreadable(where)
     if fault:
@@ -117,13 +117,13 @@ def serve(
         where: Files of the deployment.
         served: The revision and its model folders.
         foreground: Let a started server write to this terminal instead of its log.
-        on_wait: Called now and then with the seconds waited for a start.
+        on_wait: Called at intervals with the seconds waited for a start.
 
     Returns:
-        What the server says, and its process if it was started in the foreground.
+        The state of the server, and its process if it was started in the foreground.
 
     Raises:
-        InvalidInputError: A model cannot be served; what ran before still runs.
+        InvalidInputError: A model cannot be served; the former revision stays live.
         MlopsError: The server did not start; its last log lines are in the message.
     """
     state = settled(where)
@@ -156,14 +156,14 @@ def serve(
 def make_launch(
     settings: RolloutSettings, where: Places, served: Served, *, foreground: bool
 ) -> Launch:
-    """Settle how a server is started, and create the key and token it needs."""
+    """Decide how a server is started, and create the key and token it needs."""
     season_ms(settings.watch.season)
     check_webhook(settings.watch.webhook)
     settings.make_home()
     make_key(where)
     host, port = _address(settings, where)
     access, tls = access_of(settings, where), tls_of(settings, where)
-    # Where others authenticate by something else, our own commands still need a token.
+    # If callers authenticate by other means, the commands here still need a token.
     asks = host not in LOOPBACK or access.issuer is not None or (tls and tls.client_ca)
     with_token = bool(asks) and not access.unprotected
     if with_token:
@@ -201,7 +201,7 @@ def make_launch(
 
 
 def _workers(settings: RolloutSettings, where: Places) -> int:
-    """Return how many processes share the requests: as many as before, unless told otherwise."""
+    """Return how many processes share the requests: as many as before, unless set."""
     before = read_server_state(where)
     if before is not None and settings.origins["deploy.workers"] == "default":
         return before.launch.workers
@@ -213,7 +213,7 @@ def _address(settings: RolloutSettings, where: Places) -> tuple[str, int]:
     own, before = settings.deploy, read_server_state(where)
     if before is None:
         return own.host, own.port
-    # The URL is stable: a server that comes back takes the address it had, unless told otherwise.
+    # The URL is stable: a server that restarts takes the address it had, unless another is set.
     host = before.launch.host if settings.origins["deploy.host"] == "default" else own.host
     kept_port = before.launch.port if settings.origins["deploy.port"] == "default" else 0
     return host, own.port or kept_port
@@ -228,7 +228,7 @@ def _grpc_port(settings: RolloutSettings, where: Places) -> int:
 
 
 def check_port(settings: RolloutSettings, where: Places) -> None:
-    """Find out before anything is written what would otherwise stand in the server's log.
+    """Check before anything is written what would otherwise fail in the server.
 
     Raises:
         ConflictError: Another program has a port that a server would take.
@@ -271,7 +271,7 @@ def _check_free(
 
 
 def check_answers(state: ServerState) -> None:
-    """Find out at once that a server hangs, and not after the time that a model may take to load.
+    """Detect early that a server hangs, not after the time that a model may take to load.
 
     Raises:
         RemoteError: It does not answer.
@@ -310,7 +310,7 @@ def _free_port(host: str, port: int, family: socket.AddressFamily) -> int:
 
 
 def stop(where: Places) -> bool:
-    """Stop a deployment's server in good order; return whether one ran.
+    """Stop a deployment's server gracefully; return whether one ran.
 
     Raises:
         RemoteError: It does not end.
@@ -372,8 +372,8 @@ _PASSED_ON: dict[int, _SignalPassing] = {}
 
 
 def _start(launch: Launch, where: Places, settings: RolloutSettings) -> subprocess.Popen[bytes]:
-    # Taken here and handed on: there is no moment at which a server starts and nobody knows, even
-    # if we are killed in it.
+    # Taken here and handed on: there is no moment at which a server starts without a lock, even
+    # if this process is killed.
     lock = hold_lock(where.lock)
     try:
         _close_books(where)
@@ -402,7 +402,7 @@ def _start(launch: Launch, where: Places, settings: RolloutSettings) -> subproce
 
 
 def _close_books(where: Places) -> None:
-    """Mark as over what a crashed server last said, lest it speaks for the one that starts."""
+    """Mark the state of a crashed server as over, so that the next one is not taken for it."""
     said = read_server_state(where)
     if said is not None and said.stopped_ms is None:
         write_state(replace(said, stopped_ms=time.time_ns() // 1_000_000), where.state)

@@ -1,4 +1,4 @@
-"""What a server that runs cannot change: its address, its doors, its workers."""
+"""What a server that runs cannot change: its address, its access, its workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def check_same_address(settings: DeploymentSettings, state: ServerState | None) 
     """Refuse to move a server that runs: its URL is the one thing that stays.
 
     Raises:
-        ConflictError: The command line says something else than what it was started with.
+        ConflictError: The command line differs from what it was started with.
     """
     if state is None:
         return
@@ -42,7 +42,7 @@ def check_same_address(settings: DeploymentSettings, state: ServerState | None) 
 
 
 def _same_doors(settings: DeploymentSettings, state: ServerState) -> None:
-    """Refuse to let other callers in to a server that runs, or in another way."""
+    """Refuse to change the access to a server that runs."""
     own, tls = settings.deploy, state.launch.tls
     for key, wanted, has in (
         ("tls_cert", own.tls_cert, tls.cert if tls else ""),

@@ -16,7 +16,7 @@ from mlops.spec.server import ServerState
 
 
 def check_watching(settings: RolloutSettings) -> None:
-    """Refuse extras and settings that mean nothing, before anything is deployed.
+    """Refuse extras and settings that do not apply, before anything is deployed.
 
     Raises:
         UsageError: There is no such extra, or it is about a cluster.

@@ -1,4 +1,4 @@
-"""A revision on this machine: plan, write the intent, apply, commit; and what a kill left."""
+"""A revision on this machine: plan, write the intent, apply, commit; and recovery after a kill."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What a deployment has become.
+    """The result of a deployment.
 
     Attributes:
         plan: The change that was made.
@@ -70,7 +70,7 @@ class Deployed:
 
 
 def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = False) -> Prepared:
-    """Compare a spec with what is live, after mending what an interrupted command left.
+    """Compare a spec with what is live, after recovering what an interrupted command left.
 
     Args:
         settings: The project's settings.
@@ -105,7 +105,7 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
         live.intent.spec if live else None, spec, running=live is not None and serves == live.number
     )
     if live is not None and live.intent.place is not None and plan.kind in ("nothing", "start"):
-        # It comes back from a cluster, and that is a revision.
+        # It moves back from a cluster, which makes a revision.
         plan = replace(plan, kind="update")
     return Prepared(plan, newest(ledger), live.number if live else 0)
 
@@ -118,7 +118,7 @@ def apply(
     foreground: bool = False,
     talk: Talk = _SILENT,
 ) -> Deployed:
-    """Make a plan come true.
+    """Carry out a plan.
 
     The order lets the next command recover from a kill at any point: the ledger knows the
     intent before anything happens, the server's own state says whether it took the revision, and
@@ -157,7 +157,7 @@ def apply(
         try:
             state, process = _serve(settings, where, served, prepared.plan, foreground)
         except MlopsError as error:
-            # A server that was too slow to answer may have taken it; the next command looks again.
+            # A server that was too slow to answer may have taken it; the next command checks again.
             if number != prepared.live and not _took(where, number):
                 ledger.abandon(number, error.message)
             raise
@@ -197,18 +197,18 @@ def _serve(
 
 
 def mend(settings: RolloutSettings, name: str, *, wait_s: float = 60.0) -> list[Entry]:
-    """Finish or give up what killed commands left pending; return what was finished.
+    """Complete or abandon what killed commands left pending; return what was completed.
 
     If the server took a revision, the rest of its intent is carried out; if not, nothing but the
-    intent was ever done, and it is given up.
+    intent was recorded, and it is abandoned.
 
     Args:
         settings: The project's settings.
         name: Deployment.
-        wait_s: How long to wait for a command that is at work on it.
+        wait_s: How long to wait for a command that is changing it.
 
     Raises:
-        ConflictError: It is still at work.
+        ConflictError: It is still running.
     """
     ledger = open_ledger(settings, name)
     where = places(settings, name)

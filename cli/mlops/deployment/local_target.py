@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LocalPlan:
-    """A change of a server of this machine, and what it takes to make it.
+    """A planned change of a server of this machine, with what is needed to apply it.
 
     Attributes:
         settings: With what is kept of the live revision.
@@ -174,7 +174,7 @@ class Local:
         prepared = prepare(settings, spec, dry_run=how.dry_run)
         check_live(again.live.number, prepared.live, name)
         if how.anew and prepared.plan.kind in ("nothing", "start"):
-            # Only names move; that too is a revision, or the history would not know it.
+            # Only names move; that too is a revision, or it would be missing in the history.
             prepared = replace(prepared, plan=replace(prepared.plan, kind="update"))
         return LocalPlan(settings, prepared, again.intent)
 
@@ -240,7 +240,7 @@ def _is_pairable(settings: RolloutSettings, spec: DeploymentSpec) -> bool:
 
 
 def _pinned(settings: RolloutSettings, spec: DeploymentSpec) -> DeploymentSpec:
-    """Note what lies at a URI now: a revision means the same model for ever."""
+    """Record what is at a URI now: a revision means the same model forever."""
     from mlops.registry.artifact_manifest import pin
 
     arms = tuple(replace(arm, model=pin(arm.model, settings)) for arm in spec.arms)

@@ -27,12 +27,12 @@ _LOCAL = "local"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A deployment that was asked for.
+    """The deployment that a command means.
 
     Attributes:
         name: Its name.
         entry: The revision that is on another target than this machine, or was put there last;
-            None where the ledger had not to be asked.
+            None if the ledger need not be read.
         fault: Why nothing is known of it, where its ledger could not be read.
     """
 
@@ -56,7 +56,7 @@ def locate(settings: DeploymentSettings, name: str | None) -> Found:
 
     Args:
         settings: The project's settings.
-        name: What the person wrote, or None to take the project's or the only one.
+        name: What the user wrote, or None to take the project's or the only one.
 
     Raises:
         NotFoundError: There is none of that name, none at all, or several to choose from.
@@ -96,7 +96,7 @@ def locate_to_change(settings: DeploymentSettings, name: str | None) -> Found:
 
     Args:
         settings: The project's settings.
-        name: What the person wrote; None for the only one that runs, or the only one there is.
+        name: What the user wrote; None for the only one that runs, or the only one there is.
 
     Raises:
         UsageError: No name was given, and several run.

@@ -1,4 +1,4 @@
-"""A key or a journal that was here and is gone: said before anything takes its place.
+"""A key or a journal that was here and is gone: reported before a new one replaces it.
 
 Without its key a deployment refuses feedback for its earlier predictions as invalid; without its
 journal there is no evidence. Either may be on a backup, or in a folder that was moved, and a
@@ -19,7 +19,7 @@ _SQLITE = "sqlite:///"
 
 
 def check_nothing_lost(settings: DeploymentSettings, where: Places, *, known: bool) -> None:
-    """Refuse to start a server that would begin without the key or the journal of the one before.
+    """Refuse to start a server that would start without the key or the journal of its predecessor.
 
     Args:
         settings: The project's settings; `deploy.new_key` and `deploy.new_journal` allow it.
@@ -69,5 +69,5 @@ def _is_empty(settings: DeploymentSettings, name: str, reference: str) -> bool:
     try:
         return not has_events(journal_url(url, name))
     except RemoteError:
-        # A server starts without it too, and finds it when it is back.
+        # A server starts without it too, and connects when it is back.
         return False

@@ -93,7 +93,7 @@ def write_files(files: tuple[RenderedFile, ...]) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Write a file such that it is there whole or not at all."""
+    """Write a file atomically."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".part-") as part:
         new = Path(part) / path.name
         new.write_text(text, encoding="utf-8", newline="\n")

@@ -1,4 +1,4 @@
-"""Manifests of Kubernetes: what the settings say about them, and whether a cluster takes them."""
+"""Manifests of Kubernetes: their settings, and whether a cluster accepts them."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def render_options(settings: RolloutSettings) -> RenderOptions:
     tracking = settings.tracking_uri
     return RenderOptions(
         postgresql=bool(settings.kubernetes.journal_secret)
-        # A reference is there for the sake of a password, which SQLite has none.
+        # A reference is for a password, which SQLite does not have.
         or settings.journal.url.startswith(("postgres", "env:", "file:")),
         journal_max_mb=settings.journal.max_mb,
         client_ids=settings.feedback.client_ids,
         workers=settings.deploy.workers,
         features=settings.journal.features,
-        # One with credentials in it has no place in a manifest.
+        # One with credentials must not be in a manifest.
         tracking_uri=tracking
         if tracking.startswith("http") and tracking == without_credentials(tracking)
         else "",

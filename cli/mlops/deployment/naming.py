@@ -19,7 +19,7 @@ def arm_names(
     Where two models have an alias of the same name, the model's name goes before both.
 
     Args:
-        given: What a person called each, empty for no name.
+        given: The name that the user gave each, empty for none.
         models: The models, in the same order.
         live: The live spec. An arm of it that has its name from before there was this rule, when
             `wine@modelA` became `wine-modelA`, keeps it with the same reference to the same model.

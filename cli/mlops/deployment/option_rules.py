@@ -59,7 +59,7 @@ def check_options(
 
 
 def check_target(name: str) -> None:
-    """Refuse a target that there is not.
+    """Refuse an unknown target.
 
     Raises:
         UsageError: There is no such target.
@@ -79,7 +79,7 @@ def applies(apply: bool, only_applied: Mapping[str, object], to: str | None) -> 
 
     Args:
         apply: Whether `--apply` was given.
-        only_applied: Options that nothing else understands, with what was given.
+        only_applied: Options that only applying uses, with their values.
         to: Folder for the manifests, `-` for standard output.
 
     Raises:
@@ -146,7 +146,7 @@ def check_choices(settings: DeploymentSettings, target: str) -> None:
 
 
 def check_extras(settings: DeploymentSettings) -> None:
-    """Refuse extras that are none.
+    """Refuse unknown extras.
 
     Raises:
         UsageError: There is no such extra.

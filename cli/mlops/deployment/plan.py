@@ -1,4 +1,4 @@
-"""What a deployment is to become, against what it is. Pure."""
+"""The intended state of a deployment, compared with its actual state. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Kind = Literal["create", "update", "start", "nothing"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A change that has been thought out and not yet made.
+    """A planned change.
 
     Attributes:
         kind: `create` a first revision, `update` to a new one, `start` the server of the one
@@ -40,7 +40,7 @@ def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: 
     """Compare two specs.
 
     Args:
-        before: What is live by the ledger, None if nothing ever was.
+        before: What is live by the ledger, None if nothing was.
         after: What is wanted.
         running: Whether its server lives.
     """
@@ -57,7 +57,7 @@ def make_plan(before: DeploymentSpec | None, after: DeploymentSpec, *, running: 
 def difference(before: DeploymentSpec | None, after: DeploymentSpec) -> tuple[str, ...]:
     """Return the differences of two specs, arm by arm.
 
-    Pinned models are compared, not the words that named them: `wine` and `wine/3` are the same
+    Pinned models are compared, not their references: `wine` and `wine/3` are the same
     while version 3 is the newest.
     """
     old = {} if before is None else {arm.name: arm for arm in before.arms}

@@ -100,10 +100,10 @@ def prune(
 
 
 def _announce(settings: RolloutSettings, name: str, before_ms: int, count: int) -> None:
-    """Write down what is to be forgotten, while it is there: afterwards nothing would tell of it.
+    """Record what is to be forgotten, while it is there: afterwards it cannot be reconstructed.
 
     Raises:
-        MlopsError: It could not be written down; then nothing is forgotten.
+        MlopsError: It could not be recorded; then nothing is forgotten.
     """
     evidence = {"requests": count, "from before": iso(before_ms)}
     record(settings, name, event_now("forget, begun", _SUBJECT, evidence=evidence))

@@ -35,11 +35,11 @@ def trail_of(settings: RolloutSettings, name: str) -> Trail:
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a trail.
+    """The result of an update of a trail.
 
     Attributes:
         entries: The new ones.
-        faults: What could not be asked or tagged, a sentence each; the next command tries again.
+        faults: What could not be read or tagged, a sentence each; the next command tries again.
     """
 
     entries: tuple[Entry, ...]
@@ -50,7 +50,7 @@ class Recorded:
 def recorded(
     settings: RolloutSettings, name: str, *told: Event, ask_mlflow: bool = True
 ) -> Iterator[None]:
-    """Write down what a command changes, however it ends.
+    """Record what a command changes, however it ends.
 
     What it did is done: a trail that cannot be written is said, and the next command writes what is
     missing.
@@ -141,16 +141,16 @@ def event_now(
     after: object = None,
     evidence: object = None,
 ) -> Event:
-    """Return something that this command does now, for `record`; the arguments are those of it."""
+    """Return an entry for what this command does now, for `record`."""
     by = by_actor(current_actor())
     now_ms = time.time_ns() // 1_000_000
     return Event(action, subject, now_ms, by, "", before, after, evidence)
 
 
 def _of_journal(settings: RolloutSettings, name: str) -> list[Event]:
-    """Return what the journal tells, of a deployment whose server ran on this machine.
+    """Return what the journal has, of a deployment whose server ran on this machine.
 
-    A cluster's journal is asked where the settings say how to reach it.
+    A cluster's journal is read if the settings say how to reach it.
     """
     state = read_server_state(places(settings, name))
     if not has_journal(settings, name, state):

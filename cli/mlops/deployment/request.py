@@ -1,4 +1,4 @@
-"""From the words of a command line, or of a file, to a deployment spec."""
+"""From a command line, or a file, to a deployment spec."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:
 
 
 def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSpec:
-    """Look every model up and put the spec together.
+    """Look up every model and make the spec.
 
     Raises:
         NotFoundError: A model does not exist.
@@ -262,7 +262,7 @@ def _weights(request: DeployRequest, names: Sequence[str]) -> list[float]:
 
 
 def kept_lines(request: DeployRequest, spec: DeploymentSpec) -> tuple[str, ...]:
-    """Say what a spec has only because the live one has it."""
+    """Describe what a spec has only because the live one has it."""
     lines = list(request.kept)
     unsaid = {arm.weight for arm in request.arms} == {None}
     weights = [arm.weight for arm in spec.arms]
@@ -302,7 +302,7 @@ def read_costs(file: str) -> Any:  # noqa: ANN401 - parsed YAML
 
 
 def _check_names(given: Sequence[str]) -> None:
-    """Names made from references are numbered where they coincide; a person's are not changed."""
+    """Names made from references are numbered if they coincide; a user's are not changed."""
     twice = sorted({name for name in given if given.count(name) > 1})
     if twice:
         raise InvalidInputError(f"Several arms are called `{'`, `'.join(twice)}`.")
@@ -382,7 +382,7 @@ def _known_policy(
 
 
 def _check_context(name: str, features: Sequence[str], kept: str | Sequence[str]) -> None:
-    """Refuse a policy that could not learn of the features that it looks at."""
+    """Refuse a policy whose features are not kept, from which it could not learn."""
     if not features:
         raise InvalidInputError(
             f"The policy `{name}` looks at features of the request, and none is named.",
@@ -426,7 +426,7 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
     base = _request(settings, arms, shadows)
 
     def value(key: str, setting: str, otherwise: Any) -> Any:  # noqa: ANN401 - parsed YAML
-        # The command line goes before the file, and the file before other settings.
+        # The command line overrides the file, and the file overrides other settings.
         by_hand = settings.origins[setting] == "command line"
         return otherwise if by_hand else document.get(key, otherwise)
 

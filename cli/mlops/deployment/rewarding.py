@@ -1,4 +1,4 @@
-"""Which reward a deployment has: the one that was asked for, else what its models answer."""
+"""Which reward a deployment has: the one that was asked for, else by what its models answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def settle_reward(spec: DeploymentSpec) -> tuple[DeploymentSpec, tuple[str, ...]
     """Give a spec the reward that follows from its models, unless it has one; say why.
 
     Returns:
-        The spec with a reward, and what a person should know about that.
+        The spec with a reward, and what the user should know about that.
     """
     kinds = {arm.name: read_answer_kind(arm.model) for arm in spec.arms}
     known = [kind for kind in kinds.values() if kind]

@@ -28,7 +28,7 @@ def rollout_files(
     Args:
         name: Of the deployment, and of the Service in front of it.
         namespace: Where they are; empty leaves it to kubectl.
-        options: Where Prometheus is, and how often it asks.
+        options: Where Prometheus is, and how often it scrapes.
         token_secret: Secret whose key `token` callers must send; empty if they need none.
     """
     values = {
@@ -39,7 +39,7 @@ def rollout_files(
         "token_secret": token_secret,
         "url": f"http://{name}.{namespace or _NAMESPACE}.svc/verdict.json",
         "prometheus": options.prometheus,
-        # Replicas say the same once each has looked: the worst of them counts.
+        # Replicas agree once each has computed it: the worst of them counts.
         "query": f'min({GUARDRAILS.series}{{deployment="{name}"}})',
     }
     return {

@@ -125,7 +125,7 @@ def pick_name(settings: DeploymentSettings, name: str | None) -> str:
 
     Args:
         settings: The project's settings.
-        name: What the person wrote, or None to take the project's or the only one.
+        name: What the user wrote, or None to take the project's or the only one.
 
     Raises:
         NotFoundError: There is none of that name, none at all, or several to choose from.
@@ -150,7 +150,7 @@ def pick_name(settings: DeploymentSettings, name: str | None) -> str:
 def read_server_state(where: Places) -> ServerState | None:
     """Return the state that the server last wrote, None if it never ran.
 
-    Where its file is gone or damaged, a server that lives is asked, and one that does not has said
+    Where its file is gone or damaged, a server that runs is asked, and one that does not has left
     nothing that could be read.
     """
     if where.state.exists():
@@ -167,7 +167,7 @@ def read_server_state(where: Places) -> ServerState | None:
 def unreadable(where: Places) -> str:
     """Say why the state that a server wrote is of no use here; empty if it is, or is damaged.
 
-    A damaged file is written again by the server; one of another version never gets readable.
+    A damaged file is written again by the server; one of another version stays unreadable.
     """
     try:
         read_state(where.state)
@@ -209,7 +209,7 @@ def _open_to_ask(lock: Path) -> int:
 
 @contextlib.contextmanager
 def changing(where: Places, wait_s: float = _LOCK_WAIT_S) -> Iterator[None]:
-    """Hold the right to change a deployment from this machine.
+    """Hold the lock for changing a deployment from this machine.
 
     Raises:
         ConflictError: Another command has it, and kept it for `wait_s` seconds.
@@ -259,7 +259,7 @@ def _write_secret(path: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            # A power cut may not leave an empty key under the right name.
+            # A power cut must not leave an empty key file.
             os.fsync(descriptor)
         with contextlib.suppress(FileExistsError):
             os.link(draft, path)

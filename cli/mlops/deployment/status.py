@@ -1,4 +1,4 @@
-"""What runs here, told quickly: from state files and the servers' sockets, without MLflow."""
+"""What runs here, quickly: from state files and the servers' sockets, without MLflow."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Status:
             whose time was not recorded, when it became ready.
         arms: What each arm did since the server started; empty if it does not run.
         shadows: What each shadow did since then; empty likewise.
-        feedback: Feedback since the server started, by what became of it.
+        feedback: Feedback since the server started, by its status.
         log: Its log file; empty if it runs in a terminal.
-        warnings: What should be looked into, as the server says; empty if it does not run.
+        warnings: The server's warnings; empty if it does not run.
         grpc: Address of its gRPC port, `host:port`; empty for none.
-        consumers: How far each consumer of its journal is; empty if it does not run.
+        consumers: Progress of each consumer of its journal; empty if it does not run.
         workers: What each worker process does, where there are several; empty likewise.
         journal: `requests` and `outcomes` that the journal holds, of all times; None if unknown.
     """
@@ -100,7 +100,7 @@ def status(where: Places) -> Status:
 
 
 def _unknown(where: Places) -> Status:
-    """Say what is known of a deployment that cannot say it itself."""
+    """Return what is known of a deployment whose server cannot be asked."""
     alive = is_alive(where)
     holder = read_holder(where.lock) if alive else None
     told = unreadable(where).rstrip(".") or f"`{where.state}` is gone or damaged"
@@ -123,7 +123,7 @@ def _unknown(where: Places) -> Status:
 
 
 def log_lines(where: Places, *, last: int, follow: bool) -> Iterator[str]:
-    """Yield the last lines of a server's log, and then, if asked, each new one.
+    """Yield the last lines of a server's log, and then, with `follow`, each new one.
 
     Raises:
         NotFoundError: There is no log.

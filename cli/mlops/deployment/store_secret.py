@@ -29,7 +29,7 @@ _KINDS: Mapping[str, type[Secret] | type[ServiceAccount]] = {
     "ServiceAccount": ServiceAccount,
 }
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-# What S3's own clients take where none is named, and MinIO answers to.
+# The default of S3's own clients, which MinIO accepts.
 _REGION = "us-east-1"
 
 
@@ -66,7 +66,7 @@ def store_secret(
     """Render the Secret for a store.
 
     Args:
-        settings: Say where the store is and whence its credentials are.
+        settings: Say where the store is and where its credentials are.
         platform: One of `PLATFORMS`.
         name: The Secret's name; empty means the platform's usual one.
         namespace: Empty leaves it to kubectl.
@@ -139,7 +139,7 @@ def _next(platform: str, filled: bool) -> tuple[str, ...]:
 
 
 def _check(manifest: str) -> None:
-    """Hold every object against its type, in words that hold no value."""
+    """Validate every object, with messages that hold no value."""
     for document in yaml.safe_load_all(manifest):
         kind: Any = document.get("kind")
         try:

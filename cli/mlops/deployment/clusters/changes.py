@@ -1,4 +1,4 @@
-"""What applying manifests would change in a cluster, as its server says."""
+"""What applying manifests would change in a cluster, by its dry run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlops.registry.ledger import Entry
 from mlops.spec.place import ObjectRef
 
 Action = Literal["create", "update", "same", "delete", "keep", "later"]
-#: Kinds with something in them that cannot be made again.
+#: Kinds with content that cannot be made again.
 _KEPT_KINDS = ("PersistentVolumeClaim", "Secret")
 _MANAGED_BY = "app.kubernetes.io/managed-by"
 _OF = ("app.kubernetes.io/instance", "app.kubernetes.io/part-of")
@@ -44,12 +44,12 @@ def changes(
     stale: Iterable[Manifest] = (),
     force: bool = False,
 ) -> tuple[Change, ...]:
-    """Have the server say what applying would change; nothing is.
+    """Return what applying would change, by a dry run of the server.
 
     Args:
         cluster: Where.
         manifests: What is to be applied.
-        stale: Objects that go; one that is made in the place of such is compared with it, as a
+        stale: Objects that are removed; one that replaces such an object is compared with it, as a
             ConfigMap is that has its content in its name.
         force: Take over fields that others set.
 

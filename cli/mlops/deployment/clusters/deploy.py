@@ -28,12 +28,12 @@ _MADE_ANEW = ("Experiment",)
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a deployment on a cluster has become.
+    """The result of a deployment on a cluster.
 
     Attributes:
         plan: The change that was made.
         revision: Number of the revision that is live.
-        ready: Whether it was waited for until it was ready.
+        ready: Whether the command waited until it was ready.
         urls: Where it answers, as far as the cluster says.
         notes: What the platform will not do or do differently, as the rendering says.
         next_commands: What to do now.
@@ -63,7 +63,7 @@ def apply_prepared(
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Applied:
-    """Make a plan come true.
+    """Carry out a plan.
 
     Args:
         settings: The project's settings.
@@ -74,7 +74,7 @@ def apply_prepared(
             removed: the pods of the revision before may still need it.
         force: Take over fields that others set.
         say: Called with each phase.
-        on_wait: Told what is waited for.
+        on_wait: Called with what is waited for.
 
     Raises:
         ConflictError: Another command deployed since the plan was made.
@@ -130,7 +130,7 @@ def _what_now(cluster: Cluster, prepared: Prepared) -> str:
     try:
         deployment = get(cluster, ObjectRef("apps/v1", "Deployment", name))
     except MlopsError:
-        # Why it is not ready is what the reader has to know.
+        # The reader has to know why it is not ready.
         deployment = None
     answering = (deployment or {}).get("status", {}).get("availableReplicas", 0)
     answers = f", and {answering} of its pods still answer" if answering else ""
@@ -173,7 +173,7 @@ def _carry_out(
 
 
 def _clear_away(cluster: Cluster, plan: ClusterPlan) -> None:
-    """Remove what the revision no longer has; what cannot be removed does not make it less live."""
+    """Remove what the revision no longer has; if that fails it is live nevertheless."""
     try:
         prune(cluster, plan.after.name, plan.place.stale)
     except MlopsError as error:

@@ -81,7 +81,7 @@ def _prefixed(pod: Pod, container: Container, lines: Iterator[str]) -> Iterator[
         # A pod may go while it is read.
         yield f"{prefix}(it is gone)\n"
     except (InvalidInputError, RemoteError) as error:
-        # Its node is away, or has thrown the log away; that of the others is wanted all the more.
+        # Its node is away, or has dropped the log; those of the others are still of use.
         yield f"{prefix}({error.message})\n"
 
 
@@ -106,7 +106,7 @@ class _Follower:
         while True:
             if time.monotonic() >= look:
                 self._start(_find(self._cluster, self._place), last)
-                # Of a pod that comes later nothing has been missed yet.
+                # A pod that starts later has lost no lines yet.
                 last, look = _ALL, time.monotonic() + _LOOK_S
             try:
                 line = self._lines.get(timeout=_LOOK_S)
@@ -146,7 +146,7 @@ class _Follower:
                 # It went, or its log did.
                 return
             except RemoteError:
-                # It was silent for so long that the connection ended.
+                # The connection ended after a long silence.
                 last = 0
                 time.sleep(_RESTED_S)
             except MlopsError as error:

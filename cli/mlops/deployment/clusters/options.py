@@ -21,7 +21,7 @@ _BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri", "endpoint
 def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:
     """Return, as JSON data, the options that the manifests of a target depend on.
 
-    What the models' files say is not among them: the registry keeps it.
+    The contents of the models' files are not among them: the registry has them.
 
     Args:
         target: Name of the target.
@@ -82,7 +82,7 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - JSON data
 
 
 def _sections(target: str, options: RenderOptions) -> tuple[str, ...]:
-    """Return the sections that the manifests depend on; others may change as they like."""
+    """Return the sections that the manifests depend on; others may change freely."""
     server: tuple[str, ...] = ("kubernetes",) if options.cluster.router else ()
     if options.auth.issuer and (server or platform_of(target).own_server):
         server = (*server, "auth")

@@ -1,4 +1,4 @@
-"""What a deployment on a cluster is to become, against what its server says it is."""
+"""The intended state of a deployment on a cluster, compared with its actual state."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Kind = Literal["create", "update", "repair", "nothing"]
 
 @dataclass(frozen=True, slots=True)
 class ClusterPlan:
-    """A change of a cluster that has been thought out and not yet made.
+    """A planned change of a cluster.
 
     Attributes:
         kind: `create` a first revision, `update` to a new one, `repair` what is not as the live
@@ -185,7 +185,7 @@ def _groups(target: str, options: RenderOptions) -> dict[str, str]:
 
 
 def _since(ledger: Ledger, live: Entry | None, where: Place) -> list[Entry]:
-    """Return the live revision and what was tried here after it: what may have left objects."""
+    """Return the live revision and later attempts here, which may have left objects."""
     first = live.number if live else 1
     since = (ledger.entry(number) for number in ledger.numbers() if number >= first)
     return [each for each in since if each.intent.place and each.intent.place.is_at(where)]

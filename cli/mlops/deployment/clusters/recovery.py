@@ -20,19 +20,19 @@ from mlops.settings.needs import RolloutSettings
 def mend(
     settings: RolloutSettings, name: str, cluster: Cluster, *, wait_s: float = 60.0
 ) -> list[Entry]:
-    """Finish or give up what killed commands left pending in a cluster; return what was finished.
+    """Complete or abandon what killed commands left pending in a cluster; return what was done.
 
     A revision whose objects are all there and ready is finished: the ledger moves, and what it no
-    longer has is removed. Any other is given up; its objects are removed by the next revision.
+    longer has is removed. Any other is abandoned; its objects are removed by the next revision.
 
     Args:
         settings: The project's settings.
         name: Deployment.
         cluster: Where it lives.
-        wait_s: How long to wait for a command that is at work on it.
+        wait_s: How long to wait for a command that is changing it.
 
     Raises:
-        ConflictError: It is still at work, or it is about another cluster or namespace.
+        ConflictError: It is still running, or it is about another cluster or namespace.
     """
     ledger = open_ledger(settings, name)
     if not _pending(ledger.pending()):

@@ -1,4 +1,4 @@
-"""What must be in the namespace before a revision comes."""
+"""What must be in the namespace before a revision is applied."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check_namespace(cluster: Cluster) -> None:
     try:
         found = get(cluster, ObjectRef("v1", "Namespace", name), metadata_only=True)
     except NotAllowedError:
-        # Many may work in a namespace and not look at it.
+        # Many users may work in a namespace without the right to read it.
         return
     if found is None:
         raise NotFoundError(
@@ -45,7 +45,7 @@ def make_key(cluster: Cluster, target: str, spec: DeploymentSpec, options: Rende
 
     Unless it is there, or the settings name one.
 
-    It is never replaced: with another key, feedback for what was answered before would be refused.
+    It is never replaced: with another key, feedback for earlier predictions would be refused.
     """
     ref = key_secret(target, spec, options)
     if ref is None or get(cluster, ref, metadata_only=True) is not None:
@@ -88,7 +88,7 @@ def check_references(
     ours: ObjectRef | None,
     commands: Iterable[str],
 ) -> None:
-    """Find out that Secrets and ServiceAccounts exist which pods would wait for.
+    """Check that Secrets and ServiceAccounts exist which pods would wait for.
 
     Their content is not read.
 
@@ -126,7 +126,7 @@ def _exists(cluster: Cluster, ref: ObjectRef) -> bool:
     try:
         return get(cluster, ref, metadata_only=True) is not None
     except NotAllowedError:
-        # Many may deploy and not look at Secrets.
+        # Many users may deploy without the right to read Secrets.
         return True
 
 

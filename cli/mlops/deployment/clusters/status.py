@@ -1,4 +1,4 @@
-"""How a deployment on a cluster is doing: what its objects and pods say, against the ledger."""
+"""The status of a deployment on a cluster: its objects and pods, compared with the ledger."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PodStatus:
         name: Its name.
         ready: Whether it gets traffic.
         phase: `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
-        restarts: How often its containers were started again.
+        restarts: How often its containers were restarted.
         reason: What keeps it from being ready, empty if nothing does that is known.
     """
 
@@ -96,7 +96,7 @@ class ClusterStatus:
 
 
 def cluster_status(settings: DeploymentSettings, entry: Entry) -> ClusterStatus:
-    """Return the status of a revision; a cluster that does not answer is a state, and no error.
+    """Return the status of a revision; a cluster that does not answer is a state, not an error.
 
     Args:
         settings: The project's settings.
@@ -229,11 +229,11 @@ def _pod(pod: Pod) -> PodStatus:
 def _drift(
     settings: DeploymentSettings, cluster: Cluster, entry: Entry
 ) -> tuple[ObjectRef, ...] | None:
-    """Say which objects applying the revision again would change; the server is asked."""
+    """Return which objects applying the revision again would change, by a dry run."""
     if entry.state != "live":
         return None
     try:
-        # What others took over differs too, so that must not be a conflict here.
+        # What other managers took over differs too, so that must not be a conflict here.
         found = changes(cluster, manifests_of(settings, entry), force=True)
     except MlopsError:
         # The right to read need not include applying, even as a dry run.

@@ -1,4 +1,4 @@
-"""Take a deployment out of its cluster. What it was, and its evidence, stay."""
+"""Remove a deployment from its cluster. Its history and evidence stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _JOURNAL = "PersistentVolumeClaim"
 
 @dataclass(frozen=True, slots=True)
 class StoppedThere:
-    """What was taken out of a cluster.
+    """What was removed from a cluster.
 
     Attributes:
         name: Name of the deployment.
@@ -45,7 +45,7 @@ def stop_there(
     with_journal: bool = False,
     dry_run: bool = False,
 ) -> StoppedThere:
-    """Delete what our revisions put into a namespace, and note in the ledger that it is gone.
+    """Delete what the revisions created in a namespace, and record in the ledger that it is gone.
 
     Only what was applied by the ledger, and still has the labels of mlops, is deleted.
 
@@ -56,7 +56,7 @@ def stop_there(
         dry_run: Delete nothing.
 
     Raises:
-        ConflictError: Another command of this machine is at work on it.
+        ConflictError: Another command of this machine is changing it.
         MlopsError: The cluster cannot be reached, or does not allow it.
     """
     place, name = place_of(entry), entry.intent.spec.name
@@ -70,7 +70,7 @@ def stop_there(
             for change in removals(found, now=True)
             if change.action == "keep" and not (with_journal and change.ref.kind == _JOURNAL)
         ]
-        # The last applied first, so that nothing works on what is half gone.
+        # In reverse order, so that nothing uses what is already deleted.
         gone = [(ref, live) for ref, live in reversed(found) if ref not in kept]
         result = StoppedThere(name, bool(gone), place, tuple(ref for ref, _ in gone), tuple(kept))
         if dry_run:
@@ -82,7 +82,7 @@ def stop_there(
 
 
 def forget(settings: RolloutSettings, entry: Entry, *, dry_run: bool = False) -> StoppedThere:
-    """Note in the ledger that a deployment is gone, together with its cluster or namespace.
+    """Record in the ledger that a deployment is gone, together with its cluster or namespace.
 
     Nothing is asked of the cluster. What may still be there is not tracked afterwards.
 
@@ -92,7 +92,7 @@ def forget(settings: RolloutSettings, entry: Entry, *, dry_run: bool = False) ->
         dry_run: Write nothing.
 
     Raises:
-        ConflictError: Another command of this machine is at work on it.
+        ConflictError: Another command of this machine is changing it.
     """
     place, name = place_of(entry), entry.intent.spec.name
     ledger = open_ledger(settings, name)

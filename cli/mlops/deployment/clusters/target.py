@@ -49,7 +49,7 @@ KUSTOMIZATION = "kustomization.yaml"
 
 @dataclass(frozen=True, slots=True)
 class ToApply:
-    """A change of a cluster, and what it takes to make it.
+    """A planned change of a cluster, with what is needed to apply it.
 
     Attributes:
         cluster: Where.
@@ -111,7 +111,7 @@ class ClusterTarget(FilesTarget):
         return (*before, apply, *after)
 
     def plan(self, wanted: DeployRequest | Again, how: How, talk: Talk) -> FilesPlan | ToApply:
-        """Render, and if the cluster is to be touched, have its server say what would change."""
+        """Render, and if it is to be applied, compare with the cluster by a dry run."""
         if isinstance(wanted, Again):
             return self._again(wanted, how, talk)
         if not how.apply:
@@ -151,7 +151,7 @@ class ClusterTarget(FilesTarget):
         return replace(applied, notes=plan.notes)
 
     def status(self, found: Found) -> ClusterStatus:
-        """Ask the cluster for objects and pods of the revision."""
+        """Read objects and pods of the revision from the cluster."""
         return cluster_status(self.settings, self._there(found))
 
     def logs(self, found: Found, *, last: int, follow: bool) -> Iterator[str]:
@@ -178,7 +178,7 @@ class ClusterTarget(FilesTarget):
         return open_journal(self.settings, found.name, None), None
 
     def settings_of(self, live: Entry, target: str) -> Mapping[str, Any]:
-        """Return what its manifests were rendered with; another platform's mean nothing here."""
+        """Return what its manifests were rendered with; another platform's do not apply here."""
         place = place_of(live)
         if place.target != target:
             return {}
@@ -191,7 +191,7 @@ class ClusterTarget(FilesTarget):
     def _again(self, again: Again, how: How, talk: Talk) -> ToApply:
         """Plan the spec of an intent, rendered as an earlier revision was.
 
-        A rollback is to what was, image included: the options are the ledger's, not the settings'.
+        A rollback restores the image too: the options are the ledger's, not the settings'.
         """
         place, before, spec = place_of(again.live), again.like.intent.place, again.intent.spec
         if before is None or not before.is_at(place):
@@ -204,7 +204,7 @@ class ClusterTarget(FilesTarget):
         talk.say("Reading signatures")
         details, _ = read_models(self.settings, spec)
         options = _in_namespace(replace(restored(before), details=details), cluster)
-        # A volume never gets smaller again, and a server refuses to try.
+        # A volume cannot shrink, and the server refuses to try.
         volume = place.options.get("kubernetes.volume", options.kubernetes.volume)
         options = replace(options, kubernetes=replace(options.kubernetes, volume=volume))
         prepared = prepare(
@@ -217,7 +217,7 @@ class ClusterTarget(FilesTarget):
         return ToApply(cluster, prepared, again.intent)
 
     def _there(self, found: Found) -> Entry:
-        """Return the revision that is in a cluster, or was put there last."""
+        """Return the revision that is in a cluster, or was applied there last."""
         if found.entry is not None:
             return found.entry
         history = open_ledger(self.settings, found.name).history()

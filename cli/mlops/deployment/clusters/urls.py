@@ -1,4 +1,4 @@
-"""Where a deployment on a cluster answers, and what to do with it next."""
+"""Addresses of a deployment on a cluster, and the next commands."""
 
 from __future__ import annotations
 

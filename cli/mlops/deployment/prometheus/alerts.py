@@ -184,7 +184,7 @@ def twice(duration: str) -> str:
 
 
 def _drift(queries: Queries) -> Alert:
-    # Every replica says the same; without a consumer there is no series.
+    # Every replica reports the same; without a consumer there is no series.
     by = ", ".join((*ARM, "feature"))
     return Alert(
         "MlopsDrift",

@@ -2,7 +2,7 @@
 
 Form: https://grafana.com/docs/grafana/latest/dashboards/build-dashboards/view-dashboard-json-model/.
 The data source is a variable, so that the same file works in every Grafana. Rates of requests use
-Grafana's own window; what comes back as feedback is rarer, and has a window the reader chooses.
+Grafana's own window; feedback is rarer, and has a window the reader chooses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mlops.spec.deployment import DeploymentSpec
 
 Json: TypeAlias = dict[str, Any]
 
-#: Grafana's word for a window of some scrapes, and our variable for quality.
+#: Grafana's variable for a window of some scrapes, and this dashboard's for quality.
 RATE, WINDOW = "$__rate_interval", "$window"
 _WINDOWS = ("5m", "15m", "1h", "6h", "1d", "7d")
 _WINDOW = "1h"

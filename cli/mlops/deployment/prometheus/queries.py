@@ -13,7 +13,7 @@ from textwrap import indent
 from mlops.spec import metrics as m
 from mlops.spec.metrics import Family
 
-#: How arms are told apart: the same name may have been given to another version before.
+#: How arms are told apart: another version may have had the same name before.
 ARM = ("arm", "version")
 SHADOW = ("shadow", "version")
 _FAILED = "5.."
@@ -62,7 +62,7 @@ class Queries:
         return summed(f"increase({self.of(family, **matchers)}[{window}]{offset})")
 
     def errors(self, window: str, by: Sequence[str] = ARM, family: Family = m.REQUESTS) -> str:
-        """Share of the answers that are our fault; 0 without any, nothing without requests."""
+        """Share of the answers that are server errors; 0 without any, nothing without requests."""
         every = self.total(family, by, window)
         failed = self.total(family, by, window, code=_FAILED)
         return f"({failed} or 0 * {every})\n/ {every}"

@@ -11,7 +11,7 @@ Symbols:
     log E = X2/2 * n / (n + c)  -  (k - 1)/2 * log(1 + n / c)
 
 Pearson's test with its critical value is made for one look, and a rule is evaluated every half
-minute: looked at for ever, it rejects a right split with certainty. So the statistic is put into
+minute: evaluated forever, it rejects a right split with certainty. So the statistic is put into
 the normal mixture (Robbins, "Statistical methods related to the law of the iterated logarithm",
 1970), which is what the report's own test (`mlops.stats.sample_ratio`; Lindon & Malek, arXiv
 2011.03567) becomes where counts are large. Under the declared split E exceeds 1/alpha with
@@ -19,12 +19,12 @@ probability at most about alpha, ever. "About", because X2 is normal only in the
 is said while an arm expects fewer than `FEWEST` requests.
 
 Counters are taken as they are, and not through `increase`: x and e are of the same process from
-its start, so what a restart forgets, it forgets of both, and there is no window at whose edges one
+its start, so a restart resets both, and there is no window at whose edges one
 would be stretched otherwise than the other. A test so begins with its servers; `mlops report` looks
 at the whole life of the experiment, and its answer counts.
 
 Shares may change (another revision in the same process): e adds them up draw by draw. The variance
-that X2 assumes is then no smaller than the real one, which errs towards silence.
+that X2 assumes is then no smaller than the real one, which errs towards no alarm.
 
 Requests must be independent draws. Where a unit sticks to its arm they are not, and no rule is
 made; the report counts units there. Retries with one Idempotency-Key are drawn once and counted

@@ -1,4 +1,4 @@
-"""Shares as whole numbers, for platforms that know no others.
+"""Shares as whole numbers, for platforms that take no others.
 
 Property: the numbers sum to the total; 0 stays 0, whatever the others are; each number is within 1
 of the exact one; equal shares differ by 1 at most. Method: largest remainder (Hamilton). A platform

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RenderOptions:
-    """What a target needs to know beside the spec.
+    """What a target needs beside the spec.
 
     Attributes:
         details: Name of an arm or shadow to what its model's files say; missing where they were not
@@ -36,7 +36,7 @@ class RenderOptions:
         workers: Processes of an mlops server; 0 for as many as its pod has processors.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         features: What is kept of each decision's rows, as the setting `journal.features`.
-        tracking_uri: Address of the MLflow server, empty if it is none a cluster could reach.
+        tracking_uri: Address of the MLflow server, empty if a cluster could not reach it.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
         cluster: What all manifests have in common.
         auth: Whose signed tokens the bundled server takes.
@@ -67,7 +67,7 @@ class RenderOptions:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """What a target has made of a spec.
+    """What a target rendered from a spec.
 
     Attributes:
         files: File name to manifest, in the order in which they are to be applied.
@@ -149,7 +149,7 @@ class RenderTarget(Protocol):
     numbered: ClassVar[bool]
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
-        """Refuse what the platform cannot do, before any model is looked at.
+        """Refuse what the platform cannot do, before any model is read.
 
         Raises:
             InvalidInputError: All reasons at once, and in the hint the alternatives.

@@ -33,7 +33,7 @@ CLUSTER: OptionGroup = "cluster"
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How one command deploys or stops, beside what the settings say.
+    """How one command deploys or stops, beside the settings.
 
     Attributes:
         apply: Touch the cluster, and do not only render files.
@@ -64,8 +64,8 @@ class Talk:
 
     Attributes:
         say: Called with each phase.
-        on_wait: Told what is waited for.
-        show: Told of the progress of a download, in bytes done and in all.
+        on_wait: Called with what is waited for.
+        show: Called with the progress of a download, in bytes done and in total.
         show_plan: Called with the plan before anything is done.
     """
 
@@ -91,7 +91,7 @@ class Again:
 
 
 class Done(Protocol):
-    """What a deployment has become; a frozen record, which `--json` prints."""
+    """The result of a deployment; a frozen record, which `--json` prints."""
 
     @property
     def revision(self) -> int:
@@ -100,12 +100,12 @@ class Done(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it answers; empty if nothing says so."""
+        """Where it answers; empty if not known."""
         ...
 
 
 class TargetStatus(Protocol):
-    """How a deployment is doing; a frozen record, which `--json` prints."""
+    """The status of a deployment; a frozen record, which `--json` prints."""
 
     @property
     def name(self) -> str:
@@ -124,7 +124,7 @@ class TargetStatus(Protocol):
 
     @property
     def url(self) -> str:
-        """Where it answers; empty if nothing says so."""
+        """Where it answers; empty if not known."""
         ...
 
 
@@ -161,7 +161,7 @@ class Target(Protocol[P, D_co]):
     def plan(self, wanted: DeployRequest | Again, how: How, talk: Talk) -> P:
         """Compare what is asked for with what is there; the plan has all that `apply` needs.
 
-        What an interrupted command left is finished or given up first, except for a dry run.
+        What an interrupted command left is completed or abandoned first, except for a dry run.
 
         Raises:
             InvalidInputError: The target cannot do this.
@@ -170,20 +170,20 @@ class Target(Protocol[P, D_co]):
         ...
 
     def apply(self, plan: P, how: How, talk: Talk) -> D_co:
-        """Carry a plan out: write the revision into the ledger, make it so, mark it as live.
+        """Carry out a plan: record the revision in the ledger, apply it, mark it as live.
 
         Raises:
             ConflictError: Another revision was written since the plan was made.
-            MlopsError: It did not come up; what was live before still is.
+            MlopsError: It did not become ready; the former revision stays live.
         """
         ...
 
     def status(self, found: Found) -> TargetStatus:
-        """Say how a deployment is doing; what does not answer is a state, and no error."""
+        """Return the status of a deployment; not answering is a state, not an error."""
         ...
 
     def logs(self, found: Found, *, last: int, follow: bool) -> Iterator[str]:
-        """Yield the last lines of its log, and then, if asked, each new one."""
+        """Yield the last lines of its log, and then, with `follow`, each new one."""
         ...
 
     def stop(self, found: Found, how: How) -> TargetStopped:
@@ -195,10 +195,10 @@ class Target(Protocol[P, D_co]):
 
         Args:
             found: Deployment.
-            wait_s: How long to wait for a command that is at work on it.
+            wait_s: How long to wait for a command that is changing it.
 
         Raises:
-            ConflictError: It is still at work.
+            ConflictError: It is still running.
         """
         ...
 
@@ -212,7 +212,7 @@ class Target(Protocol[P, D_co]):
         ...
 
     def settings_of(self, live: Entry, target: str) -> Mapping[str, Any]:
-        """Return the settings a live revision runs with, by key, as far as they mean something.
+        """Return the settings a live revision runs with, by key, as far as they apply.
 
         Args:
             live: The revision.

@@ -1,4 +1,4 @@
-"""What our pods may call: the rules of the NetworkPolicy's egress.
+"""What the pods may call: the rules of the NetworkPolicy's egress.
 
 A policy knows addresses and ports, no host names. A Service of the cluster becomes its namespace
 at any port, since a policy sees the port of the pod and not that of the Service. Any other host
@@ -116,7 +116,7 @@ def _store(scheme: str, options: RenderOptions) -> Iterator[Rule]:
 
 
 def _reach(what: str, url: str) -> Iterator[Rule]:
-    """Yield how pods get to a server, from nothing but its URL."""
+    """Yield how pods reach a server, from its URL alone."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     port = parts.port or _SCHEME_PORTS.get(parts.scheme, 0)
@@ -134,7 +134,7 @@ def _reach(what: str, url: str) -> Iterator[Rule]:
     service = len(labels) == 2 or "svc" in labels[2:3]
     if service:
         yield Rule(what, "namespace", labels[1])
-    # `mlflow.shop` may be a Service and its namespace, and it may be a host of the world.
+    # `mlflow.shop` may be a Service and its namespace, or a public host.
     if not service or len(labels) == 2:
         yield Rule(what, port=port)
 
@@ -156,7 +156,7 @@ def _allowed(text: str) -> Rule:
     """Read an entry of `allow_to`.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is malformed.
     """
     what = "As `allow_to` says"
     if text.isdigit():

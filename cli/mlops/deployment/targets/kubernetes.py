@@ -1,4 +1,4 @@
-"""Plain Kubernetes: our own server as a Deployment, with everything the local target can do.
+"""Plain Kubernetes: the bundled server as a Deployment, with all features of the local target.
 
 The revision is a ConfigMap named after its content, the models are pulled by an init step, and the
 pod runs as any user with a read-only root, as OpenShift wants it. With the journal in PostgreSQL
@@ -41,14 +41,14 @@ _OBJECT = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 class Kubernetes:
-    """Renders our own server for any Kubernetes."""
+    """Renders the bundled server for any Kubernetes."""
 
     numbered = True
     pins = True
     platform = Platform(own_server=True)
 
     def check(self, spec: DeploymentSpec, options: RenderOptions) -> None:
-        """Refuse what no pod could fetch, and settings that are none."""
+        """Refuse what no pod could fetch, and settings that are not valid."""
         check(spec)
         refuse(
             f"`{spec.name}` cannot be deployed on Kubernetes",

@@ -1,4 +1,4 @@
-"""Our own server as an image: a Dockerfile made for the models it is to load.
+"""The bundled server as an image: a Dockerfile made for the models it is to load.
 
 The image has the Python and the packages that the models were trained with, so what the platform
 runs can read what training wrote. Nothing is installed when a pod starts.
@@ -26,7 +26,7 @@ REQUIREMENTS = "requirements.txt"
 #: The oldest Python that this program runs on.
 OLDEST_PYTHON = "3.11"
 _DIGEST = 12
-# Packages whose wheels want a library of the system beside them.
+# Packages whose wheels need a library of the system.
 _NEEDS_OPENMP = ("lightgbm",)
 
 
@@ -165,7 +165,7 @@ def _requirements(pins: Mapping[str, Requirement], extras: Sequence[str]) -> str
 
 
 def _word(value: object) -> object:
-    """Write a value into a Dockerfile: versions and flags only, nothing a person can choose."""
+    """Write a value into a Dockerfile: versions and flags only, nothing that a user can choose."""
     text = str(value)
     if not re.fullmatch(r"[0-9A-Za-z.]*", text):
         raise TypeError(f"A Dockerfile cannot hold {value!r}.")

@@ -54,7 +54,7 @@ def object_names(options: RenderOptions) -> Iterator[Refusal]:
 
 
 def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
-    """Refuse what only our own router can do, and models that others serve."""
+    """Refuse what only the bundled router can do, and models of other servers."""
     if spec.sticky_by:
         yield Refusal(
             f"{platform} draws an arm for every request, so it cannot keep `{spec.sticky_by}` "
@@ -75,7 +75,7 @@ def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
 
 
 def no_monitoring(options: RenderOptions, platform: str, own: str) -> Iterator[Refusal]:
-    """Refuse alerts and dashboards about what a platform does not count.
+    """Refuse alerts and dashboards about what a platform does not measure.
 
     Args:
         options: What is wanted.
@@ -104,7 +104,7 @@ def image_refusals(options: RenderOptions, image: str) -> Iterator[Refusal]:
 
 
 def image_notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator[str]:
-    """Say what is known of an image that others made."""
+    """Say what is known of a third-party image."""
     known = contents(image)
     if known is None:
         yield f"`{image}` is used as named: what it can load is not known here."

@@ -1,14 +1,14 @@
 """The bundled server in front of a platform's model servers, as `--router` asks for.
 
-Our server, as the `kubernetes` target renders it, draws the arm, asks its model server by its
-address in the cluster, and has what it has everywhere: feedback that is credited to the arm that
+The bundled server, as the `kubernetes` target renders it, draws the arm, calls its model server by
+its address in the cluster, and has all its features: feedback that is credited to the arm that
 answered, sticky arms, policies, shadows off the path, any number of arms and any share, the report.
 
 Each arm and each shadow is one model on the platform, with no split of its own, and named after
-what it is: where an arm gets another model that is another object, and our server goes over to it
-with the new revision. Updated in place, it would answer for a while in the name of the old one.
+what it is: where an arm gets another model that is another object, and the server moves to it
+with the new revision. Updated in place, it would for a while be counted as the old one.
 
-The revision our server reads names the models as they were named, and where each is asked. So the
+The revision that the server reads names the models as before, and where each is called. So the
 same models on another platform are the same experiment.
 """
 
@@ -40,7 +40,7 @@ class Behind:
         platform: Its name, human-readable.
         kind: The kind of its objects, for kubectl.
         servers: Where its model servers are for a NetworkPolicy.
-        endpoints: Name of each arm and shadow on the platform to the REF by which it is asked.
+        endpoints: Name of each arm and shadow on the platform to the REF by which it is called.
         rendered: Its objects; `after_apply` waits for them.
         image: The image of the model servers, if the bundled server is what they run.
     """
@@ -54,7 +54,7 @@ class Behind:
 
 
 def is_on_platform(model: ModelVersion) -> bool:
-    """Whether the platform is to load a model; a server that runs already is only asked."""
+    """Whether the platform is to load a model; a server that runs already is only called."""
     return not model.endpoint
 
 
@@ -143,7 +143,7 @@ def put_in_front(spec: DeploymentSpec, options: RenderOptions, behind: Behind) -
 
 
 def _its_own(options: RenderOptions) -> RenderOptions:
-    """Return the options of our server: it has no models to fetch, and so no credentials."""
+    """Return the server's options: it has no models to fetch, and so no credentials."""
     cluster = replace(
         options.cluster,
         image=options.cluster.router_image,
@@ -165,7 +165,7 @@ def _routed(spec: DeploymentSpec, endpoints: Mapping[str, str]) -> DeploymentSpe
 
 
 def _asked(spec: DeploymentSpec) -> dict[str, str]:
-    """Say of every arm that it is asked somewhere, before it is known where."""
+    """Give every arm a placeholder endpoint, before its own is known."""
     return dict.fromkeys(behind_names(spec), "seldon+http://arm")
 
 

@@ -1,4 +1,4 @@
-"""The KServe target: how it splits or is split for, what it refuses, what it should say."""
+"""The KServe target: its splits, refusals and notes."""
 
 from mlops.deployment.targets.kserve.target import KServe
 

@@ -1,4 +1,4 @@
-"""The arms of a deployment on KServe, and who splits between them."""
+"""The arms of a deployment on KServe, and what splits between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the reader of a rendering for KServe should know, and what to do with it."""
+"""Notes and next commands of a rendering for KServe."""
 
 from __future__ import annotations
 

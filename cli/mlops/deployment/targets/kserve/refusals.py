@@ -1,4 +1,4 @@
-"""What KServe would refuse or silently ignore, said before anything is written."""
+"""What KServe would refuse or silently ignore, reported before anything is written."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _HOST = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9]
 
 
 def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
-    """Yield why a spec cannot be deployed so."""
+    """Yield why a spec cannot be deployed this way."""
     own = options.kserve
     settings = [
         *platform.one_among("kserve.mode", own.mode, _MODES),

@@ -1,4 +1,4 @@
-"""The Seldon Core v1 target: the graph it makes, what it refuses, what it should say."""
+"""The Seldon Core v1 target: its graph, refusals and notes."""
 
 from mlops.deployment.targets.seldon.graph import in_graph, node_names, object_name, ratio_a
 from mlops.deployment.targets.seldon.target import FILE, Seldon
