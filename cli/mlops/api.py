@@ -190,7 +190,7 @@ def feedback(
         settings: See the module.
 
     Returns:
-        What became of them, including refusals.
+        Their status, including refusals.
 
     Raises:
         NotFoundError: The deployment does not run.
