@@ -12,7 +12,7 @@ The contract:
   and its entry leaves nothing out: the next one finds the change and writes it down.
 - **The entry comes first, where it does not.** What is to be forgotten is announced; if that cannot
   be written it is not forgotten.
-- **A state is compared with the last one written down** (configuration, keys), so a change that
+- **A state is compared with the last one recorded** (configuration, keys), so a change that
   was made by hand shows, too.
 
 Nothing removes entries: an entry is about 1 kB, and what must be kept for six months is kept for

@@ -28,7 +28,7 @@ _LINE = re.compile(rb'\{"entry":(\{.*\}),"hash":"([0-9a-f]{64})"\}', re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, to be written down once.
+    """Something that happened, to be recorded once.
 
     Attributes:
         action: What was done, in a word: `deploy`, `promote`, `void`, ….
@@ -53,7 +53,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Something that is so; written down if it was not so when it was last written down.
+    """Something that is so; recorded if it was not so when it was last recorded.
 
     Attributes:
         action: What a change of it is called.

@@ -1,6 +1,6 @@
 """What a trail takes over: from the ledger, from the journal, and from what is in force now.
 
-A source yields what it holds, with ids that never change; what is written down already costs little
+A source yields what it holds, with ids that never change; what is recorded already costs little
 to pass by.
 """
 
@@ -193,7 +193,7 @@ def settings_state(settings: RolloutSettings) -> State:
 
 
 def server_state(launch: Launch | None) -> State:
-    """How the server was started: address, limits, what it keeps and lets in."""
+    """How the server was started: address, limits, what it keeps and admits."""
     values = None
     if launch is not None:
         told = {name: value for name, value in asdict(launch).items() if name not in _LEFT_OUT}

@@ -29,8 +29,8 @@ class Known:
 
     Attributes:
         trail: Its id; empty before its first entry.
-        ids: Ids of what is written down.
-        states: Id of each state to what was last written down of it.
+        ids: Ids of what is recorded.
+        states: Id of each state to what was last recorded of it.
         hashes: Of all entries, in order.
     """
 
@@ -101,7 +101,7 @@ class Trail:
         actor: Actor,
         anchor: Callable[[Known, list[Entry]], None] = lambda _known, _new: None,
     ) -> list[Entry]:
-        """Write down what is not written down yet, and return the new entries.
+        """Record what is not recorded yet, and return the new entries.
 
         Args:
             told: What happened and what is so, in order.
