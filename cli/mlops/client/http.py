@@ -119,7 +119,7 @@ class Client(_Base):
         """Say what one prediction was worth, now or days later. Attributes as in `Outcome`.
 
         Returns:
-            What became of it, also if it was refused, for example because another outcome
+            Its status, also if it was refused, for example because another outcome
             counts; check `refused`.
 
         Raises:

@@ -37,7 +37,7 @@ def send_one(
     reward: float | None,
     truth: str | None,
 ) -> dict[str, Any]:
-    """Send feedback about one request and return what became of it.
+    """Send feedback about one request and return its status.
 
     Raises:
         InvalidInputError: The id is not of this deployment, or the feedback is malformed.
@@ -59,7 +59,7 @@ class Problem:
 
     Attributes:
         line: Its line in the stream, from 1.
-        status: What became of it.
+        status: Its status.
         error: Why.
         fate: The same as `status`; its name before, deprecated.
     """

@@ -28,7 +28,7 @@ class Tally:
         visits: Predictions requested.
         refused: Of them, those whose model did not take the row: an arm's own failing, which the
             report counts, and no reason to stop.
-        counts: Feedback by what became of it.
+        counts: Feedback by status.
         seconds: Time it took.
     """
 
@@ -56,7 +56,7 @@ class OwnEndpoint:
     Args:
         connection: To the server.
         own_reward: The user's reward with its name, if it runs here; else the server derives it.
-        warn: Told what the server warns of, each thing once.
+        warn: Called with what the server warns of, each thing once.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Terms:
     Attributes:
         reward: Computes the reward of a prediction, with its name.
         shift: Added to every reward.
-        one_model: The person says that there is only one model to credit.
+        one_model: The user says that there is only one model to credit.
     """
 
     reward: tuple[Function, str]
@@ -73,7 +73,7 @@ class SeldonDesk:
     Args:
         connection: To the deployment's prefix, for example `http://host/seldon/ns/wine`.
         terms: How outcomes become rewards.
-        warn: Told each thing that a person should know once.
+        warn: Told each thing that a user should know once.
     """
 
     def __init__(
@@ -209,7 +209,7 @@ class SeldonEndpoint:
         self._sent["sent"] += 1
 
     def flush(self) -> Counter[str]:
-        """Return what was sent since the last call. Seldon does not say what became of it."""
+        """Return what was sent since the last call. Seldon does not say its status."""
         sent, self._sent = self._sent, Counter()
         return sent
 
