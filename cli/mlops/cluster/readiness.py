@@ -1,6 +1,6 @@
 """Whether an object does what it was asked for, by what its controller says. Pure.
 
-A controller that has not seen the newest generation speaks of an older one, so what it says counts
+A controller that has not seen the newest generation reports on an older one, so what it says counts
 only once `status.observedGeneration` has caught up, where that is the object's own.
 """
 

@@ -147,7 +147,7 @@ def wait_ready(
         cluster: Where.
         refs: Objects; kinds that need no time are ready as they are.
         timeout_s: How long to wait, in seconds.
-        on_wait: Told what is waited for, each time that changes.
+        on_wait: Called with what is waited for, each time that changes.
         changed: Objects that were just changed, with the resource version that this gave them.
         patience_s: What may be wrong with a pod to how many seconds it may last.
 
