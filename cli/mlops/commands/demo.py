@@ -65,7 +65,7 @@ def demo(
 
 
 def _tell(sentence: str, words: Sequence[str]) -> None:
-    """Say what comes, show the command as a person would type it, and run it."""
+    """Say what comes, show the command as a user would type it, and run it."""
     from mlops.commands.app import program
 
     _say(sentence)

@@ -1,4 +1,4 @@
-"""How a plan and what became of it are shown, whatever the target.
+"""How a plan and its status are shown, whatever the target.
 
 Each target has records of its own, and a module beside this one that shows them; records of another
 package are shown as what `--json` prints of them.

@@ -39,7 +39,7 @@ def show_plan(out: Console, planned: LocalPlan) -> None:
 
 
 def show_unchanged(planned: LocalPlan, *, as_json: bool, whole: bool) -> None:
-    """Show what a dry run found; a person has seen the plan already."""
+    """Show what a dry run found; a user has seen the plan already."""
     show({"plan": plain(planned.plan)}, as_json=as_json)
 
 

@@ -112,7 +112,7 @@ def show(
     Args:
         document: The result for scripts; records, paths and times are converted.
         as_json: Whether a script reads it.
-        render: Draws it for a person.
+        render: Draws it for a user.
     """
     if as_json:
         text = json.dumps({"schema_version": SCHEMA_VERSION, **plain(document)}, indent=2)
@@ -144,7 +144,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any record
 
 
 def asking() -> Callable[[str, Sequence[str]], str] | None:
-    """Return a way to ask the person at this terminal; None where there is none."""
+    """Return a way to ask the user at this terminal; None where there is none."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
 
@@ -200,7 +200,7 @@ def moment(time_ms: int) -> str:
 
 
 def in_bytes(size: int) -> str:
-    """Write a number of bytes in the unit a person would choose.
+    """Write a number of bytes in the unit a user would choose.
 
     >>> in_bytes(0), in_bytes(5_300), in_bytes(20_000_000), in_bytes(1_250_000_000)
     ('0 bytes', '5.3 kB', '20 MB', '1.25 GB')
@@ -214,7 +214,7 @@ def in_bytes(size: int) -> str:
 
 
 def program() -> str:
-    """How to call this program from here, as a person would type it.
+    """How to call this program from here, as a user would type it.
 
     Its name where that is what a shell finds, else the path it was called by; absolute where the
     program has changed the folder since.

@@ -84,7 +84,7 @@ def pull(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Copy a model into a folder, which appears whole or not at all."""
+    """Copy a model into a folder, which appears complete or not at all."""
     from mlops.commands.progress import TransferProgress
     from mlops.registry.pull import pull as pull_model
     from mlops.settings import load_settings
