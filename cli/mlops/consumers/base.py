@@ -72,7 +72,7 @@ class Consumer(Protocol):
     Attributes:
         start: Whether it takes what the journal held before it was first used: `beginning`, or
             `end` for what comes from now on.
-        looks_only: Optional. Whether it takes no events, but looks at the journal now and then:
+        looks_only: Optional. Whether it takes no events, but looks at the journal at intervals:
             none are read for it, and its batches are empty.
         at_once: Optional. Most decisions, and most outcomes, of a batch.
         wait_s: Optional. How long events may wait until a batch is full, seconds.
@@ -89,7 +89,7 @@ class Consumer(Protocol):
 
         Called at least once for each event, in the order of the journal: after a crash the last
         batch comes again, perhaps cut otherwise, so what is sent must be idempotent by the identity
-        of the event. Called with an empty batch now and then. It may raise anything, and is then
+        of the event. Called with an empty batch at intervals. It may raise anything, and is then
         given the same events again after a pause.
 
         Args:
@@ -98,7 +98,7 @@ class Consumer(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Release everything."""
         ...
 
 

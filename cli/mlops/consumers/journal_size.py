@@ -15,7 +15,7 @@ _EVERY_S = 60.0
 
 
 class JournalSize:
-    """Looks at the journal's size now and then; says it once each time it becomes too large.
+    """Looks at the journal's size at intervals; says it once each time it becomes too large.
 
     Args:
         context: Its option `max_mb` is how many megabytes the journal may take.
