@@ -52,7 +52,7 @@ def recorded(
 ) -> Iterator[None]:
     """Record what a command changes, however it ends.
 
-    What it did is done: a trail that cannot be written is said, and the next command writes what is
+    The change stays: an error of the trail is reported, and the next command writes what is
     missing.
 
     Args:

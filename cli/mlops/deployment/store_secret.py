@@ -74,7 +74,7 @@ def store_secret(
         with_values: Put the credentials in, from the source that the settings name.
 
     Raises:
-        InvalidInputError: The platform is unknown, the store is on this machine, or a name is none.
+        InvalidInputError: The platform is unknown, the store is on this machine, or a name is bad.
         UsageError: Values were asked for and no source is named.
         NotAllowedError: There are no credentials at the source.
     """
