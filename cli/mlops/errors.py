@@ -41,7 +41,7 @@ MODEL_REFUSED = "The model refused the rows"
 
 
 class MlopsError(Exception):
-    """Something a person can understand and act upon.
+    """Something a user can understand and act upon.
 
     Args:
         message: What happened, with the offending value.
@@ -109,7 +109,7 @@ class WithheldError(MlopsError):
 
 
 def of_system(error: Exception) -> MlopsError | None:
-    """Return what an error of the system means to a person, None if it is a programmer's.
+    """Return what an error of the system means to a user, None if it is a programmer's.
 
     A folder that cannot be written, a disk that is full, no memory left: no traceback helps there.
 
