@@ -1,6 +1,6 @@
 """How large a journal may grow before a warning.
 
-Nothing is deleted automatically: which evidence may go is for a person to decide.
+Nothing is deleted automatically: which evidence may go is for a user to decide.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ class JournalWriter:
         """Write what waits, then stop. Afterwards outcomes are refused.
 
         Args:
-            timeout_s: How long to wait for a journal that does not answer; for ever by default.
+            timeout_s: How long to wait for a journal that does not answer; forever by default.
 
         Returns:
             Whether the thread has ended, and the journal may be used by others.
@@ -211,7 +211,7 @@ class JournalWriter:
 
     def _write_batch(self) -> bool:
         """Commit one batch; return False if the journal refused it."""
-        # Outcomes first: the decisions they speak of were queued before them, and so come along.
+        # Outcomes first: the decisions they are about were queued before them, and so come along.
         waiting = self._take_outcomes()
         if self._fault and time.monotonic() < self._retry_at and not self._closing:
             _tell(waiting, self._fault)
