@@ -1,6 +1,6 @@
 """What is wrong with a manifest before any cluster sees it.
 
-Kubernetes prunes fields it does not know without a word, CRDs of model servers leave enums out, and
+Kubernetes silently prunes fields it does not know, CRDs of model servers leave enums out, and
 controllers ignore what they cannot do. So every document is checked twice: against the fields its
 kind has (`structure`), and against rules of the platforms (`rules`), one function each, named in
 the table `RULES`. The same checks guard what `mlops deploy` renders.

@@ -119,7 +119,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong, for a person.
+    """One thing that is wrong, for a user.
 
     Attributes:
         rule: Id of the rule.

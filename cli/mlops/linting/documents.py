@@ -215,7 +215,7 @@ def is_placeholder(value: object) -> bool:
 
 
 def shown(path: Path) -> str:
-    """Write a path for a person.
+    """Write a path for a user.
 
     >>> shown(("spec", "predictors", 0, "traffic"))
     'spec.predictors[0].traffic'
