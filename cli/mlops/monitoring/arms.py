@@ -1,4 +1,4 @@
-"""The table of arms: what each got, earned and was worth."""
+"""The table of arms: traffic, rewards and estimates of each."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def _estimate(
 def _needs(opening: Opening | None) -> str:
     """Say in a few words what an interval waits for.
 
-    Effective outcomes are extrapolated: that those to come are as alike as those before.
+    Effective outcomes are extrapolated, assuming that future ones are as alike as those so far.
     """
     if opening is None:
         return ""

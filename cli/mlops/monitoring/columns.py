@@ -138,7 +138,7 @@ class _Drawn:
         self._codes.frombytes((codes * 2 + (statuses >= _FAILED)).astype(np.int32).tobytes())
 
     def forget(self) -> None:
-        """Let go of the columns."""
+        """Release the columns."""
         self._times, self._codes = array("q"), array("i")
 
     def in_order(self) -> tuple[Ints, NDArray[np.int32]]:

@@ -30,7 +30,7 @@ _FIRST_QUARTER, _FIRST_HALF = 0.25, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The comparison as it stood after n units.
+    """The comparison after n units.
 
     Attributes:
         n: Units with a reward.
@@ -90,7 +90,7 @@ def difference(evidence: Evidence, candidate: int, alpha: float) -> ConfidenceSe
 
 
 def look(evidence: Evidence, found: ConfidenceSequence, index: int) -> Look:
-    """Return how a comparison stood after the unit at `index`."""
+    """Return the comparison after the unit at `index`."""
     return Look(
         n=index + 1,
         time_ms=int(evidence.times_ms[index]),
@@ -125,8 +125,8 @@ def _share(evidence: Evidence, arm: int) -> NDArray[np.float64]:
 def planned_units(evidence: Evidence) -> int | None:
     """How many units the planned end has; None without one, and while that is not known.
 
-    An end in days has as many as its first part foretells (half of it, or a quarter where that is a
-    week at least), counted without regard to what they earned, and fixed from then on. Whether more
+    An end in days has as many as its first part predicts (half of it, or a quarter where that is a
+    week at least), counted regardless of their rewards, and fixed from then on. Whether more
     come later than that does not matter, since nothing is learned past the end.
     """
     days, times = evidence.spec.horizon_days, evidence.times_ms
@@ -213,7 +213,7 @@ def _is_worse(evidence: Evidence, candidate: int, alpha: float, comparisons: int
 
 
 def _weakest(evidence: Evidence, candidate: int, found: ConfidenceSequence) -> str:
-    """Say what unseen event would turn a decision; nothing where the reward has a range."""
+    """Say what unseen event would reverse a decision; nothing where the reward has a range."""
     shares = evidence.weights[-1, candidate], evidence.weights[-1, evidence.base]
     if min(shares) <= 0 or evidence.spec.has_end or found.opening is None:
         return ""
@@ -241,7 +241,7 @@ def _silence(evidence: Evidence, bounds: Bounds) -> str:
 
 
 def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:
-    """Say why there is no interval yet, with arms by name where statistics have numbers."""
+    """Say why there is no interval yet, with names of arms instead of their positions."""
     if evidence.spec.has_end and planned_units(evidence) is None:
         return "needs the first part of its planned time, to know how many requests all of it has"
     waiting_for = found.waiting_for
@@ -255,7 +255,7 @@ def _waiting_for(found: ConfidenceSequence, evidence: Evidence) -> str | None:
 
 
 def _cure(found: ConfidenceSequence, evidence: Evidence) -> str:
-    """Say what helps where an arm's outcomes are many and alike, as those of a perfect one."""
+    """Say what helps if an arm's outcomes are many and alike, as those of a perfect one."""
     opening = found.opening
     if (
         opening is None
@@ -281,7 +281,7 @@ def _looks_at(n: int) -> list[int]:
 
 
 def _likely(found: ConfidenceSequence) -> float | None:
-    """The difference without most of what made it look large when it was named."""
+    """The difference without most of the selection bias at stopping."""
     if found.opening is None or not found.ready[-1:].any():
         return None
     precision = float(found.precision[-1])
@@ -318,7 +318,7 @@ def _remaining_range(
 
 
 def _spread(evidence: Evidence, candidate: int, estimate: NDArray[np.float64]) -> _Spread | None:
-    """Variances and shares of the two arms; None where a forecast makes no sense."""
+    """Variances and shares of the two arms; None if a forecast is not meaningful."""
     variances = []
     for arm in (candidate, evidence.base):
         rewards = evidence.rewards[evidence.arms == arm]

@@ -1,4 +1,4 @@
-"""How an e-value went, in bounded memory: what was its largest, since when, and how it looked."""
+"""The course of an e-value, in bounded memory: its maximum, since when, and its curve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 #: Most peaks that are kept.
 PEAKS = 64
-# Beyond it nobody asks when it was reached: a million streams at 0.01 %.
+# Beyond it the time is not needed: a million streams at 0.01 %.
 _ENOUGH = 1e10
 
 
@@ -61,7 +61,7 @@ class Course:
         return self.records[at][0] if at < len(self.records) else None
 
     def document(self) -> dict[str, Any]:
-        """Return all that it knows, as JSON data."""
+        """Return its state, as JSON data."""
         return {
             "largest": self.largest,
             "records": [list(record) for record in self.records],
@@ -72,7 +72,7 @@ class Course:
 
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> Course:
-        """Return one that goes on from where `document` was written."""
+        """Return one that continues from the state in `document`."""
         records = [(int(time), float(value)) for time, value in document["records"]]
         return cls(
             document["largest"], records, list(document["peaks"]), document["stride"],
@@ -81,7 +81,7 @@ class Course:
 
 
 def evidence(value: float, threshold: float) -> float:
-    """Return the evidence as a share of what makes an alarm, in [0, 1], on a logarithmic scale.
+    """Return the evidence as a share of the alarm threshold, in [0, 1], on a logarithmic scale.
 
     >>> evidence(1.0, 100.0), evidence(10.0, 100.0), evidence(1e9, 100.0)
     (0.0, 0.5, 1.0)

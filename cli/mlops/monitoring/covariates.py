@@ -24,7 +24,7 @@ from mlops.stats.adjusted import adjusted_rewards
 
 
 def adjust(journal: Journal, evidence: Evidence) -> Evidence:
-    """Take what was known before out of the rewards (CUPED), for a narrower interval.
+    """Adjust rewards by what was known before (CUPED), for a narrower interval.
 
     Args:
         journal: Where features and earlier rewards are.
@@ -116,7 +116,7 @@ def _reward(evidence: Evidence, seen: Observation, terms: Terms) -> float | None
 
 
 def _filled(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put the mean of the known values before into gaps, so that nothing comes from the future."""
+    """Fill gaps with the mean of earlier values, so that nothing comes from the future."""
     known = np.isfinite(values)
     numbers = np.where(known, values, 0.0)
     count = np.cumsum(known) - known

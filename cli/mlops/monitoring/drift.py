@@ -6,7 +6,7 @@ its e-value reaches J / alpha, so that P(any ever alarms without drift) is at mo
 
 Values are taken in the order of the journal, so that one look at the end and a thousand looks on
 the way see the same. What was seen of a model is a fold of the journal; the consumer `drift` stores
-it there, beside the log, with how far it goes. Whoever looks later goes on from it, also where the
+it there, beside the log, with how far it goes. A later look continues from it, also where the
 features before it were pruned.
 """
 
@@ -31,10 +31,10 @@ from mlops.stats.profiles import FeatureProfile
 
 #: Name of the consumer that stores what was seen.
 CONSUMER = "drift"
-#: P(any alarm, ever, without drift), unless somebody asks for another.
+#: P(any alarm, ever, without drift), by default.
 ALPHA = 0.01
 _AT_ONCE = 50_000
-#: Name of each feature of a model to what its training data had; None where that is not known.
+#: Name of each feature of a model to what its training data had; None if not known.
 Features: TypeAlias = Mapping[str, FeatureProfile | None]
 
 
@@ -47,7 +47,7 @@ class DriftReport:
         revision: The live one.
         alpha: P(any alarm, ever, without drift) is at most this.
         threshold: J / alpha.
-        requests: Requests that were looked at.
+        requests: Requests that were examined.
         left_out: Rows left out because their unit had one on that day at that model.
         without_features: Requests of which the journal has no features.
         streams: By arm, in the order of the model's features, the answers last.
@@ -89,7 +89,7 @@ def watch(
         season_ms: Length of a season whose requests are compared together; 0 for none.
 
     Returns:
-        None where nothing was ever deployed.
+        None if nothing was deployed.
     """
     fold = DriftFold(journal, features, season_ms)
     if not fold.follow():
@@ -129,13 +129,13 @@ class DriftFold:
 
     @property
     def requests(self) -> int:
-        """Requests that were looked at."""
+        """Requests that were examined."""
         return sum(model.requests for model in self._models.values())
 
     def follow(self) -> bool:
         """Watch what is live now; return whether anything is.
 
-        Models that are live no longer are let go of: whoever needs them stores them first.
+        Models that are no longer live are dropped: the caller stores them first if needed.
         """
         events = self._journal.revision_events()
         if len(events) != self._events:
@@ -173,7 +173,7 @@ class DriftFold:
         return np.array([self._keys.get(pair, "") for pair in pairs], dtype=np.str_)
 
     def read(self, end: int, limit: int) -> int:
-        """Read on; return how many decisions that were.
+        """Read further; return the number of decisions read.
 
         Args:
             end: Last decision that may be read.
@@ -194,7 +194,7 @@ class DriftFold:
 
         Args:
             now_ms: Now, milliseconds since 1970 in UTC.
-            others: Further parts to remember with it, name to JSON data.
+            others: Further parts to store with it, name to JSON data.
         """
         new = {k: m for k, m in self._models.items() if self._saved.get(k) != m.offset}
         documents = {key: model.document() for key, model in new.items()}

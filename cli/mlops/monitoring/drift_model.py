@@ -1,7 +1,7 @@
 """All streams of one model: a fold of the requests that it answered, in the journal's order.
 
-Of a sticky unit only the first row of each day counts: a person who comes a hundred times is not a
-hundred people. Requests that a tester sent to an arm, and those that failed, are left out.
+Of a sticky unit only the first row of each day counts: a user who comes a hundred times is not a
+hundred users. Requests that a tester sent to an arm, and those that failed, are left out.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class WatchedModel:
         streams: By feature.
         answers: What it predicted.
         offset: Last decision of the journal that was read.
-        requests: Requests that were looked at.
+        requests: Requests that were examined.
         left_out: Rows left out because their unit had one on that day.
         without: Requests of which the journal has no features.
     """
@@ -57,7 +57,7 @@ class WatchedModel:
     def take(
         self, decisions: Decisions, tables: Sequence[FeatureTable], answered: NDArray[np.bool_]
     ) -> None:
-        """Take decisions in their order; those that were taken before are passed by.
+        """Take decisions in their order; those already taken are skipped.
 
         Args:
             decisions: n of them.
@@ -78,7 +78,7 @@ class WatchedModel:
                 found.setdefault(part[0], []).append(part)
         self.without += int(without.sum())
         for name, parts in found.items():
-            # Requests with other columns stand in other tables.
+            # Requests with other columns are in other tables.
             at = np.concatenate([part[1] for part in parts])
             cells = list(itertools.chain.from_iterable(part[2] for part in parts))
             if len(parts) > 1:
@@ -124,9 +124,9 @@ class WatchedModel:
         return found
 
     def _saw(self, unit: bytes, time_ms: int, seq: int) -> bool:
-        """Return whether a unit came before on this day, and know it from now on."""
+        """Return whether a unit was seen before on this day, and remember it."""
         day = time_ms // _DAY_MS
-        # Several writers are in each other's days around midnight; the day only moves on.
+        # Several writers overlap around midnight; the day only advances.
         if day > self._day:
             self._day, self._day_began = day, seq
             self._seen.clear()
@@ -135,7 +135,7 @@ class WatchedModel:
         return seen
 
     def document(self) -> dict[str, Any]:
-        """Return all that it knows, as JSON data, but for the units of the day."""
+        """Return its state, as JSON data, except for the units of the day."""
         return {
             "streams": {name: each.document() for name, each in self.streams.items()},
             "answers": self.answers.document(),
@@ -148,7 +148,7 @@ class WatchedModel:
 
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> WatchedModel:
-        """Return one that goes on from where `document` was written, once it has recalled."""
+        """Return one that continues from the state in `document`, once it has recalled."""
         made = cls({})
         made.streams = {name: restored_stream(each) for name, each in document["streams"].items()}
         made.answers = restored_stream(document["answers"])
@@ -161,7 +161,7 @@ class WatchedModel:
         """Read again which units came on the day of the last request that was taken.
 
         Args:
-            answered: Tells which decisions are its own.
+            answered: Says which decisions are its own.
             log: Pruning leaves the units in it.
         """
         after = self._day_began - 1

@@ -1,4 +1,4 @@
-"""What the consumer `drift` found last, kept in the journal for whoever writes the report."""
+"""What the consumer `drift` found last, kept in the journal for the report."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from mlops.journal.terms import live_event
 from mlops.monitoring.drift import CONSUMER, DriftReport
 from mlops.monitoring.drift_streams import Stream
 
-#: Part of what the consumer remembers.
+#: Part of the consumer's state.
 REPORT = "report"
 
 
 @dataclass(frozen=True, slots=True)
 class DriftPanel:
-    """What was found when it was last looked.
+    """The result of the last look.
 
     Attributes:
         time_ms: When that was, milliseconds since 1970 in UTC.
         alpha: P(any alarm, ever, without drift) is at most this.
         threshold: E-value of an alarm.
-        requests: Requests that were looked at.
+        requests: Requests that were examined.
         streams: The features and answers of each arm.
     """
 
@@ -45,7 +45,7 @@ class DriftPanel:
 
 
 def report_document(report: DriftReport, time_ms: int) -> dict[str, Any]:
-    """Write a report as a part of what the consumer remembers."""
+    """Write a report as a part of the consumer's state."""
     return {
         "time_ms": time_ms,
         "revision": report.revision,

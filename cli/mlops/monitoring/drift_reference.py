@@ -1,4 +1,4 @@
-"""What the values of one feature are compared with: a reference profile, made to codes on a line.
+"""What the values of one feature are compared with: a reference profile, as codes on a line.
 
 A number is its own code and a time its seconds since 1970. Categories are ranked by how frequent
 they are in a random fifth of the reference, which is then left out: the test is exact for any order
@@ -74,7 +74,7 @@ class Reference:
 
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> Reference:
-        """Return one that compares with what `document` was written of."""
+        """Return one from the state in `document`."""
         made = cls.__new__(cls)
         made.kind, made.missing = document["kind"], document["missing"]
         edges = [math.inf if x is None else x for x in document["edges"]]
@@ -175,7 +175,7 @@ def _generator() -> np.random.Generator:
 
 
 def _on_line(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Let missing values come after all numbers, infinity too."""
+    """Sort missing values after all numbers, infinity too."""
     return np.where(np.isnan(values), np.inf, np.clip(values, -_LARGEST, _LARGEST))
 
 

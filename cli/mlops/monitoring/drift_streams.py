@@ -104,11 +104,11 @@ class WatchedStream:
     pool: NDArray[np.float64] | None = None
 
     def take(self, cells: Sequence[Any], times_ms: NDArray[np.int64]) -> None:
-        """Take values in their order."""
+        """Add values in their order."""
         if not self.season_ms or not len(cells):
             self._take(cells, times_ms)
             return
-        # Several writers are in each other's seasons around their ends; they only move on.
+        # Several writers overlap at the ends of seasons; these only advance.
         seasons = np.maximum.accumulate(np.maximum(times_ms // self.season_ms, self.season))
         starts = [0, *(np.flatnonzero(np.diff(seasons)) + 1).tolist(), len(cells)]
         for start, end in itertools.pairwise(starts):
@@ -119,21 +119,21 @@ class WatchedStream:
                 self._collect(cells[start:end])
 
     def _collect(self, cells: Sequence[Any]) -> None:
-        """Take values of the season under way."""
+        """Add values of the current season."""
         if self.reference is not None:
             place = self._place(cells)
             new = np.bincount(place, minlength=len(self.reference.bins.gaps))
             self.pool = new.astype(np.float64) if self.pool is None else new + self.pool
         elif not self.why_not:
             # A random sample of whole seasons is the reference: of all values those with the
-            # smallest of random numbers that are theirs however they are cut into batches.
+            # smallest random numbers, which do not depend on the batches.
             keys = _ties(self.rows, len(cells)).tolist()
             self.rows += len(cells)
             self.first += zip(keys, cells, strict=True)
             self.first = sorted(self.first, key=lambda item: float(item[0]))[:WARM_UP]
 
     def _close(self, time_ms: int) -> None:
-        """Compare a season that is over."""
+        """Compare a completed season."""
         if self.reference is None:
             if len(self.first) == WARM_UP:
                 self._begin(profile_feature([cell for _, cell in self.first]))
@@ -179,7 +179,7 @@ class WatchedStream:
         return place
 
     def _testing(self) -> tuple[Exchangeability, NDArray[np.float64]]:
-        """Return the test and what waits for it, begun if need be."""
+        """Return the test and its pending counts, created if need be."""
         assert self.reference is not None
         gaps = self.reference.bins.gaps
         if self.test is None or self.waiting is None:
@@ -243,7 +243,7 @@ class WatchedStream:
         return f"its reference is the first {WARM_UP:,} values, of which {len(self.first):,} came"
 
     def document(self) -> dict[str, Any]:
-        """Return all that it knows, as JSON data."""
+        """Return its state, as JSON data."""
         return {
             "reference": self.reference.document() if self.reference else None,
             "against": self.against,
@@ -264,14 +264,14 @@ class WatchedStream:
 
 
 def _ties(taken: int, count: int) -> NDArray[np.float64]:
-    """Return what breaks ties of the next values; the same however they are cut into batches."""
+    """Return what breaks ties of the next values; it does not depend on the batches."""
     generator = np.random.PCG64(0)
     generator.advance(taken)
     return np.random.Generator(generator).random(count)
 
 
 def restored_stream(document: Mapping[str, Any]) -> WatchedStream:
-    """Return a stream that goes on from where `document` was written."""
+    """Return a stream that continues from the state in `document`."""
     known = document["reference"]
     reference = Reference.restored(known) if known else None
     test = document["test"]
@@ -295,7 +295,7 @@ def restored_stream(document: Mapping[str, Any]) -> WatchedStream:
 
 
 def watch_feature(profile: FeatureProfile | None, season_ms: int = 0) -> WatchedStream:
-    """Begin to watch a feature, against its profile where that can be compared with.
+    """Start watching a feature, against its profile if that can be compared with.
 
     Args:
         profile: Of its training data; None to compare it with its first values.

@@ -1,4 +1,4 @@
-"""With which probabilities arms were drawn, and which of them drew a unit."""
+"""The probabilities by which arms were drawn, and which of them drew a unit."""
 
 from __future__ import annotations
 

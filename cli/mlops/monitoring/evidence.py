@@ -60,7 +60,7 @@ class Evidence:
         bounds: Range of the reward, declared or its own; None if it has none.
         propensities: Probability with which its arm was drawn, (n,).
         strata: Row of `weights` by which the arm of each unit was drawn, (n,).
-        times_ms: When each unit took its place, (n,), milliseconds since 1970 in UTC: when its
+        times_ms: When each unit was counted, (n,), milliseconds since 1970 in UTC: when its
             first outcome arrived, or, with a feedback window, when its first request did.
         units: Which unit it is, as in `monitoring.units.Units.keys`, (n,).
         nonces: Of each unit's first request, (n,).
@@ -72,20 +72,20 @@ class Evidence:
         underived: Outcomes whose reward could not be derived, the most frequent reason first.
         capped: Outcomes, or units, whose reward was outside the range, and counts as its nearest
             end.
-        extreme: Outcomes whose reward is larger than any that is taken, and counts as the largest.
+        extreme: Outcomes whose reward is above the largest accepted, and counts as that.
         voided: Outcomes that were voided; they are not counted.
         late: Outcomes that arrived when their revision was no longer live.
-        left_out: Outcomes that count nowhere: of units that came under an earlier revision, too
+        left_out: Outcomes that are not counted: of units that came under an earlier revision, too
             late for their window, of a request that is not known.
-        before: Units of the same experiment that are not taken, from before it was last ended or
+        before: Units of the same experiment that are left out, from before it was last ended or
             from before a long gap.
         now_ms: When the look was taken, milliseconds since 1970 in UTC.
-        notes: What was written into the journal for readers of the report.
+        notes: Notes in the journal for readers of the report.
         lost: Decisions shed under load, in all experiments of the deployment.
         finished: What is live instead; None while the experiment continues.
         since_ms: Requests from before this are not taken, milliseconds since 1970 in UTC.
-        over_caps: What was left out for caps on outcomes, a sentence each.
-        adjusted: What was taken out of the rewards: `history`, or a feature; empty for nothing.
+        over_caps: What caps on outcomes left out, a sentence each.
+        adjusted: What rewards were adjusted by: `history`, or a feature; empty for nothing.
         sums: Sum of rewards of each unit and what it is divided by, (2, n), of which `rewards` are
             the linearised ratios; None where units have means.
     """

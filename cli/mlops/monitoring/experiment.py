@@ -3,7 +3,7 @@
 Revisions with the same arms, reward and attribution are one experiment. Evidence starts over after
 the experiment was ended, by giving all traffic to one of its arms for longer than a day, and after
 a long time without requests: what was true half a year ago, or before everybody got one model, need
-not be true now. A promotion that is taken back within a day has ended nothing.
+not be true now. A promotion that is reverted within a day does not end it.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def begin_ms(decided_ms: NDArray[np.int64], max_gap_days: float = MAX_GAP_DAYS) 
         decided_ms: Times of requests, (n,), ascending, milliseconds since 1970 in UTC.
         max_gap_days: Longest time without requests that is no gap.
     """
-    # The last gap is all that matters, and memory for all of them is spared.
+    # Only the last gap matters, which saves memory for all of them.
     for end in range(decided_ms.size, 0, -_AT_ONCE):
         start = max(end - _AT_ONCE - 1, 0)
         gaps = np.flatnonzero(np.diff(decided_ms[start:end]) > max_gap_days * _DAY_MS)
@@ -125,7 +125,7 @@ def begin_ms(decided_ms: NDArray[np.int64], max_gap_days: float = MAX_GAP_DAYS) 
 def _last_end(
     events: Sequence[RevisionEvent], newest: int, specs: Mapping[int, DeploymentSpec]
 ) -> int:
-    """First revision after the experiment was last given up for one of its arms."""
+    """First revision after the experiment last ended with one of its arms."""
     arms = {(arm.name, *arm.model.identity) for arm in specs[newest].arms}
     live = [event for event in events if is_spec(event)]
     at = max(index for index, event in enumerate(live) if event.revision == newest)

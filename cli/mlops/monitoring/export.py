@@ -33,7 +33,7 @@ _AFTER: Mapping[str, Type] = {"outcome": "integer", "outcome_time": "time", "rew
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table whose lines are read when they are asked for.
+    """A table whose lines are read lazily.
 
     Attributes:
         columns: Name to type, in order.

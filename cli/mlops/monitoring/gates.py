@@ -1,6 +1,6 @@
 """What must hold before a verdict may be acted on.
 
-A comparison speaks of units with a reward. Where arms differ in who has one, because answers are
+A comparison is about units with a reward. If arms differ in which have one, because feedback is
 missing or requests fail more often under one of them, it says little about all requests, however
 narrow its interval is. A gate that does not hold withholds the verdict; nothing is latched, since
 feedback may still come.
@@ -89,7 +89,7 @@ def gates_of(evidence: Evidence, bounds: Sequence[Bounds]) -> tuple[Gate, ...]:
 
 
 def _doubt(evidence: Evidence) -> list[Gate]:
-    """Wait where the split is nearly broken: what breaks it often makes an effect, too."""
+    """Wait if the split is nearly broken: what breaks it often causes an effect, too."""
     ratio = sample_ratio(evidence.asked.all, evidence.weights)
     if not ratio.doubtful or ratio.mismatch:
         return []
@@ -147,7 +147,7 @@ def _feedback(evidence: Evidence, bounds: Sequence[Bounds]) -> Gate:
 
 
 def _rests_on_silence(evidence: Evidence, bounds: Bounds, rates: NDArray[np.float64]) -> bool:
-    """Whether a decided comparison is open once it allows for who may be missing."""
+    """Whether a decided comparison is open once missing feedback is allowed for."""
     if bounds.lower <= 0 <= bounds.upper:
         return False
     ours, theirs = (

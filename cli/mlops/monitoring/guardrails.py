@@ -2,7 +2,7 @@
 
 A guardrail has a margin: the loss that would be accepted for a better reward. It passes once the
 arm is shown to be worse by less than that (non-inferiority), with the same sequences as the reward,
-so that it may be looked at all the time. All must pass before an arm is promoted; none is needed to
+so that it holds at every look. All must pass before an arm is promoted; none is needed to
 keep the baseline. The rule, and why alpha is not divided, is in `mlops.stats.guardrail`.
 
 Shares of requests and quantiles of the latency are compared exactly (`mlops.stats.one_sided`), each

@@ -1,4 +1,4 @@
-"""What requests without feedback could hide: bounds, and how few of them would turn a verdict."""
+"""What missing feedback could hide: bounds, and how few requests would reverse a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report in short, as a piece of HTML for a notebook."""
+"""A short form of the report, as HTML for a notebook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class NotebookReport(Report):
     """A `Report` that a notebook draws."""
 
     def _repr_html_(self) -> str:
-        """Write the verdict and what it rests on; text out of the journal is escaped."""
+        """Write the verdict and its basis; text from the journal is escaped."""
         unit = "sticky unit" if self.sticky_by else "request"
         template = templates().get_template("summary.html.j2")
         return template.render(report=self, words=in_words(self, unit), unit=unit)

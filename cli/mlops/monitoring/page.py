@@ -1,4 +1,4 @@
-"""The report as one page of HTML that needs nothing beside itself.
+"""The report as one self-contained page of HTML.
 
 The page forbids itself to load or run anything else: its policy names the hashes of its own style
 and script, so a hostile name in the journal could neither fetch nor execute even if it escaped the
@@ -35,7 +35,7 @@ from mlops.spec.deployment import DeploymentSpec
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-#: Seconds between two looks of a live page at its server.
+#: Seconds between two requests of a live page to its server.
 REFRESH_S = 30
 
 
@@ -47,7 +47,7 @@ class ReportPage:
         report: The report itself.
         spec: Spec of the newest revision.
         baseline: Name of the arm that the others are compared with.
-        timeline: How it came about.
+        timeline: Its history.
         drift: What the consumer found last; None without one.
     """
 
@@ -173,9 +173,9 @@ def templates() -> Environment:
 
 
 def _raw(name: str) -> Markup:
-    """Our own style or script: not escaped, and nothing is put into it."""
+    """The page's own style or script: not escaped, and nothing is inserted."""
     text = templates().get_template(name).render()
-    return Markup(text)  # noqa: S704 - a file of ours without variables
+    return Markup(text)  # noqa: S704 - a shipped file without variables
 
 
 def _policy(live: bool) -> str:

@@ -262,7 +262,7 @@ def _compared(
 
 
 def _weakest(found: ConfidenceSequence, leader: str) -> str:
-    """Name the rare catastrophe that would turn a decision."""
+    """Name the rare large loss that would reverse a decision."""
     turning = turning_loss(found, (1.0, 1.0)) if found.opening is not None else None
     if turning is None:
         return ""

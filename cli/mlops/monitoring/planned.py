@@ -1,4 +1,4 @@
-"""A test that is planned: what it rests on, what each design needs, and what would help. Pure."""
+"""A planned test: its basis, what each design needs, and what would help. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DAY_MS = 86_400_000
 _FEWEST = 50
 # Shorter than this says little about the requests of a day.
 _SHORT_DAYS = 0.5
-# A plan that is not at least this much shorter is not worth a sentence.
+# A plan that is not at least this much shorter is not mentioned.
 _SHORTER = 0.9
 
 
@@ -33,7 +33,7 @@ class TestPlan:
         goal: What is to be found.
         designs: What each design needs.
         hopeless: Whether no design but pairs gets there in time.
-        advice: What is found in the time there is, and what would help, as sentences.
+        advice: What can be found in the given time, and what would help, as sentences.
         notes: What the numbers rest on.
     """
 
@@ -74,7 +74,7 @@ def plan_test(basis: Basis, goal: Goal, *, name: str = "", notes: tuple[str, ...
 def basis_of(
     evidence: Evidence, pair_correlation: float | None = None
 ) -> tuple[Basis, tuple[str, ...]]:
-    """Take what a plan needs from a deployment's evidence.
+    """Read what a plan needs from a deployment's evidence.
 
     Args:
         evidence: All of its experiment.

@@ -1,4 +1,4 @@
-"""The three plots of the report's page: what is drawn where. Pure; `charts` knows how.
+"""The three plots of the report's page: their contents. Pure; `charts` draws them.
 
 Positions of texts are in per cent of a plot, paths in units of its square, see `charts`.
 """
@@ -36,7 +36,7 @@ _TABLE = 6
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """A stretch of a plot that says its numbers when pointed at.
+    """A section of a plot that shows its numbers on hover.
 
     Attributes:
         left: Where it begins, in per cent.
@@ -67,8 +67,8 @@ class DifferencePlot:
         decided: Where 0 left the interval for good, in per cent; None if it did not.
         last: Where the newest estimate is: per cent from the left and from the top, or None.
         end: Where the newest interval is: top and height in per cent, or None.
-        spots: Places to point at.
-        table: A few looks, for those who read numbers.
+        spots: Sections with numbers on hover.
+        table: A few looks, as numbers.
     """
 
     course: Course
@@ -241,7 +241,7 @@ def _telling(course: Course) -> list[float]:
         return []
     last = course.looks[-1].n
     if course.opened is None:
-        # No direction may seem settled by the room it takes.
+        # The scale must not favour a direction.
         return [sign * k.estimate for k in course.looks if k.n >= last / 2 for sign in (1, -1)]
     settled = course.opened + _SETTLED * (last - course.opened)
     return [b for k in course.looks if k.n >= settled for b in (k.lower, k.estimate, k.upper)]

@@ -37,7 +37,7 @@ WINDOWS = 8
 
 @dataclass(frozen=True, slots=True)
 class MeasureName:
-    """How a measure is called.
+    """The name of a measure.
 
     Attributes:
         field: Its name in `Quality`.
@@ -126,7 +126,7 @@ def measure(
     values = _values(wanted, own, terms)
     if not any(value is not None for value in values.values()):
         values = _values(_fitting(own), own, terms)
-    # A stray word among numbers cannot be withdrawn, and must not hide the rest.
+    # A text among numbers cannot be withdrawn, and must not hide the rest.
     n = len(_scores(SQUARED_ERROR, own, terms)) if "rmse" in values else len(own)
     return Quality(n, **values)
 

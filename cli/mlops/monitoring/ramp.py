@@ -13,11 +13,11 @@ that of Bonferroni (Vovk, Wang, "E-values: calibration, combination and applicat
 49, 2021). It also averages over when the canary begins to be worse, as under more load. So it is
 rolled back, ever, with probability at most alpha where it is no worse (Ville). Going on asks
 whether all are kept, an intersection-union test, and alpha is not divided (Schultzberg et al.,
-arXiv 2402.11609). A guardrail that is shown to be kept does not speak for a rollback: what is lost
+arXiv 2402.11609). A guardrail that is shown to be kept is no evidence for a rollback: what is lost
 is less than what was declared to be acceptable.
 
 Evidence is that of all steps, by the weights of each; a sticky unit counts once, in the step it met
-first. A mismatch of the sample ratio says that this cannot be read, and nothing is moved.
+first. A mismatch of the sample ratio makes this invalid, and nothing is moved.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from mlops.spec.ramp import ALL, Ramp
 from mlops.stats.sample_ratio import ALPHA as SAMPLE_RATIO_ALPHA
 from mlops.stats.sample_ratio import largest_evidence, latched_at, log_evidence
 
-#: What a look says. `done` is the end of a ramp that leaves the rest to the verdict.
+#: The result of a look. `done` is the end of a ramp that leaves the rest to the verdict.
 Decision = Literal["advance", "finish", "wait", "roll back", "withhold", "done"]
 #: Units that the canary answers at least in each step.
 MIN_UNITS = 30
@@ -151,7 +151,7 @@ def decide(look: RampLook, ramp: Ramp) -> RampLook:
         ramp: The plan.
     """
     broken = look.evidence >= 1 / look.alpha
-    # One that is kept does not speak for a rollback, however large the evidence of any loss is.
+    # One that is kept is no evidence for a rollback, however certain a smaller loss is.
     speaking = [each for each in look.guardrails if each.state != "passes"]
     worst = max(speaking, key=lambda each: each.evidence, default=None)
     states = tuple(
@@ -224,7 +224,7 @@ def _steps(
             steps[number] = time_ms
             continue
         if number > revision:
-            # The server never took it: what ran before it came back.
+            # The server never took it: the former revision came back.
             continue
         same = its.ramp is not None and its.experiment == spec.experiment
         if not same or its.arms[_CANARY].weight >= weight:

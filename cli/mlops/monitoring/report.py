@@ -1,4 +1,4 @@
-"""The report: who got what, how good it was, and the verdict."""
+"""The report: traffic, quality, rewards, and the verdict."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SampleRatioReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All there is to say about one experiment.
+    """The report on one experiment.
 
     Attributes:
         name: Name of the deployment.
@@ -222,7 +222,7 @@ def report_of(
     bounds = _bounds(evidence, comparisons)
     gates = gates_of(evidence, bounds)
     gates += _time_gates(compared, comparisons, sequences)
-    # Ten numbers for each outcome, which the arms' own sequences need the memory of.
+    # Ten numbers for each outcome, whose memory the arms' own sequences need.
     del sequences
     guardrails = tuple(
         each for c in comparisons for each in guardrail_reports(watched, c.arm, c.alpha)

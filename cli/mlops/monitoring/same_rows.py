@@ -1,6 +1,6 @@
 """Every arm asked about the labelled rows of an experiment, as part of its report.
 
-Who asks differs: a command asks the running server, and the server itself asks its models. What is
+The caller differs: a command asks a running server, and the server itself asks its models. What is
 made of the answers is the same.
 """
 

@@ -38,7 +38,7 @@ class SegmentReport:
         estimate: Difference to the baseline there; NaN before the first.
         lower: Anytime-valid lower bound of that one difference, -inf during the burn-in.
         upper: Upper bound.
-        stands_out: Whether it is chosen as one that differs, among all that were looked at.
+        stands_out: Whether it is chosen as one that differs, among all that were compared.
     """
 
     segment: str

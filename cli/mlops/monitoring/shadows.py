@@ -1,4 +1,4 @@
-"""What shadows made of the requests they got copies of, against what was served.
+"""Answers of shadows to copies of requests, compared with those that were served.
 
 Descriptions, not evidence: a shadow's answer is never returned, so nothing can be said about what
 users would have done with it. Where the truth is known both are measured on the same rows.

@@ -1,4 +1,4 @@
-"""How an experiment came about: what the page of the report draws beyond the report itself."""
+"""The history of an experiment: what the page of the report draws beyond the report itself."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Timeline:
 
 
 def read_timeline(journal: Journal, evidence: Evidence, alpha: float) -> Timeline:
-    """Work out how the experiment behind the evidence came about.
+    """Compute the history of the experiment behind the evidence.
 
     Args:
         journal: Where the evidence is from.

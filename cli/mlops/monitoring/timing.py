@@ -1,4 +1,4 @@
-"""Whether a test has run through enough time to be acted on, and whether its effect lasts."""
+"""Whether a test has run long enough to be acted on, and whether its effect lasts."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def duration_gate(evidence: Evidence) -> Gate | None:
     min_days = evidence.spec.analysis.min_days
     if not evidence.times_ms.size:
         return None
-    # What is not judged yet has shown nothing.
+    # Units not judged yet are no evidence.
     seen = evidence.asked.judged
     if seen.span_ms is None:
         seen = Rhythm.of(evidence.times_ms)
@@ -74,7 +74,7 @@ def _rhythm(hourly: NDArray[np.int64]) -> Literal["day", "week", "none"] | None:
 
 
 def effect_gate(evidence: Evidence, found: ConfidenceSequence) -> Gate | None:
-    """Ask whether the effect is still there: what is new may please only for being new.
+    """Test whether the effect persists: a new model may profit from novelty only.
 
     Args:
         evidence: All of the experiment.

@@ -26,7 +26,7 @@ class Truth:
 
 @dataclass(slots=True)
 class Truths(Sequence[Truth]):
-    """Truths in order of arrival; as many as there are, where a `Truth` each would be too much.
+    """Truths in order of arrival; as columns, since a `Truth` each would take too much.
 
     Attributes:
         others: Prediction and truth by position where one of them is not a number.
@@ -94,7 +94,7 @@ class Truths(Sequence[Truth]):
     def __getitem__(self, at: slice) -> Truths: ...
 
     def __getitem__(self, at: int | slice) -> Truth | Truths:
-        """Return one of them, or a stretch of them."""
+        """Return one of them, or a slice."""
         if isinstance(at, slice):
             positions = range(len(self))[at]
             others = {
@@ -112,5 +112,5 @@ class Truths(Sequence[Truth]):
         )
 
     def __iter__(self) -> Iterator[Truth]:
-        """Go through them in order of arrival."""
+        """Iterate in order of arrival."""
         return (self[at] for at in range(len(self)))

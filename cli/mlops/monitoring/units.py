@@ -1,13 +1,13 @@
 """From journal rows to units of analysis.
 
 The unit is the request, or the sticky unit where the deployment has one: rows of one request and
-requests of one person are not independent, and counting them as if they were makes intervals too
+requests of one user are not independent, and counting them as if they were makes intervals too
 narrow. A unit counts once, in the revision and arm of its first request; what it does under later
 revisions is left out, because there its arm was not drawn again (units that return are not like
 those that come again, and a change of weights would mix the two).
 
 With a feedback window a unit is judged when the window of its first request has closed, and units
-stand in the order of their first requests. Without one they stand in the order in which feedback
+are in the order of their first requests. Without one they are in the order in which feedback
 arrived.
 """
 

@@ -1,4 +1,4 @@
-"""The verdict: what the evidence says should be done. Pure.
+"""The verdict: the decision that follows from the evidence. Pure.
 
     invalid    traffic did not split as declared; no comparison can be trusted
     withheld   the comparison is decided, and a condition that it rests on does not hold
@@ -112,7 +112,7 @@ class Verdict:
     Attributes:
         decision: See the module.
         winner: The arm to promote or keep; None otherwise.
-        reason: One sentence for people.
+        reason: One sentence, human-readable.
         method: How it was found.
         because: Why by that method.
         alpha: Probability of ever naming a false winner.
@@ -174,7 +174,7 @@ def decide(
 
 
 def withhold(verdict: Verdict, gates: Sequence[Gate]) -> Verdict:
-    """Return a verdict that is withheld if one of its gates is shut."""
+    """Return a verdict that is withheld if one of its gates does not hold."""
     kept = verdict.decision in ("keep", "equal")
     shut = [gate for gate in gates if not gate.passed and not (kept and gate.promotion_only)]
     if verdict.decision in ("continue", "invalid") or not shut:
@@ -235,13 +235,13 @@ def _decide(
     waiting = [c for c in comparisons if c.waiting_for]
     if waiting:
         return say("continue", f"Too early to tell: {waiting[0].waiting_for}.")
-    # Arms that are worse for certain are out; the others keep it open.
+    # Arms that are certainly worse are excluded; the others keep it open.
     nearest = min((c for c in comparisons if c.upper >= 0), key=lambda c: c.p_value)
     return say("continue", _undecided(nearest), by=nearest)
 
 
 def _with(verdict: Verdict, by: Comparison) -> Verdict:
-    """Add the comparison it rests on."""
+    """Add the comparison that it is based on."""
     return replace(
         verdict,
         arm=by.arm,

@@ -1,6 +1,6 @@
-"""What a rollout controller reads: a few numbers, right at every look.
+"""Metrics for rollout controllers, valid at every look.
 
-Argo Rollouts and Flagger ask again and again, and act on each answer. A number here is one of
+Argo Rollouts and Flagger ask repeatedly, and act on each answer. A number here is one of
 
     1    continue: the ramp's step is over, or the verdict is for the arm
     0    not decided
@@ -60,7 +60,7 @@ def of_report(report: Report) -> dict[str, Any]:
 
 
 def of_ramp(look: RampLook) -> dict[str, Any]:
-    """Return what a look at a ramp says, in numbers, with all that it rests on."""
+    """Return what a look at a ramp says, in numbers, with its basis."""
     result = _OF_RAMP.get(look.decision, 0)
     return {
         "schema_version": SCHEMA_VERSION,

@@ -1,4 +1,4 @@
-"""The verdict in plain language, for people who were not there when the test was planned. Pure."""
+"""The verdict in plain language, for readers who did not plan the test. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Words:
     Attributes:
         headline: What to do.
         why: What was found.
-        sure: How sure that is; empty where nothing was found.
+        sure: The confidence; empty if nothing was found.
         then: What to do next.
         command: A command that does it; empty if there is none.
         about: The comparison that decided, or is nearest to deciding; None if there is none yet.
@@ -245,7 +245,7 @@ def _compared(report: Report) -> tuple[Comparison, ...]:
 
 
 def _deciding(report: Report) -> Comparison:
-    """Return the comparison that the verdict speaks of."""
+    """Return the comparison that the verdict is about."""
     return next(c for c in _compared(report) if c.arm == report.verdict.arm)
 
 
