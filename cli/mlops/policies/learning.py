@@ -21,7 +21,7 @@ class Learning(ABC):
     The probabilities of an epoch are computed once, when rewards are folded in, and are in its
     state: the arm is drawn by them, so what is logged with a decision is exact.
 
-    Every arm keeps some probability for ever: without, nothing new could be learnt of it, and no
+    Every arm keeps some probability forever: without, nothing new could be learnt of it, and no
     estimate could divide by it. With `explore="mad"` that part is uniform over the arms and shrinks
     slowly enough for confidence sequences to close whatever the policy does: the mixture adaptive
     design of Liang and Bojinov, arXiv 2311.05794 (delta_t = omega(t^-1/4), section 3).
