@@ -229,7 +229,7 @@ class Outcome:
     Attributes:
         request_id: The router's id of the prediction, if the client has it.
         client_id: Else the client's own id of the request; it must be unique to be accepted.
-        row: Row of the request it speaks of, from 0; None for the whole request.
+        row: Row of the request it is about, from 0; None for the whole request.
         reward: Higher is better; finite. None if only the truth is known.
         truth: The true value (number, string or bool). None if only a reward is given.
         outcome_id: The client's own id of this piece of feedback, by which a retry is known.

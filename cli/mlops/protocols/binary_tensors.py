@@ -53,7 +53,7 @@ class BinaryData:
         """Check that every byte was taken.
 
         Raises:
-            ProtocolError: `MALFORMED`: no tensor speaks of the rest.
+            ProtocolError: `MALFORMED`: bytes that belong to no tensor.
         """
         left = len(self._data) - self._taken
         if left:
