@@ -44,7 +44,7 @@ class Details:
         mlflow: MLflow version that saved it, empty if unknown.
         size_bytes: Size of the folder when it was saved, None if unknown.
         created: When it was saved, None if unknown.
-        serialization: How its parts were written down, for example `cloudpickle` or `skops`; empty
+        serialization: How its parts were serialised, for example `cloudpickle` or `skops`; empty
             if the flavour has a format of its own.
     """
 

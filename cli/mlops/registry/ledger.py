@@ -255,7 +255,7 @@ class Ledger:
         """Move the intent's aliases, then call the revision live. May be repeated.
 
         Raises:
-            ConflictError: It was given up in the meantime, or replaced.
+            ConflictError: It was abandoned in the meantime, or replaced.
         """
         entry = self.entry(number)
         if entry.state in ("failed", "replaced"):

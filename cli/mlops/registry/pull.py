@@ -59,7 +59,7 @@ def pull(
     say: Say = lambda _: None,
     show: Show = lambda done, total: None,
 ) -> Pull:
-    """Copy a model into a folder, which appears whole or not at all.
+    """Copy a model into a folder, which appears complete or not at all.
 
     Args:
         settings: The project's settings.

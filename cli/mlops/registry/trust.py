@@ -61,7 +61,7 @@ def check_trusted(
         digest = content_digest(folder, settings)
         if not digest:
             continue
-        # A registered version means the same for ever; a URI means what is there.
+        # A registered version means the same forever; a URI means what is there.
         pin = {"pinned": version.label, "source": without_credentials(version.source)}
         before = next((line["digest"] for line in known if pin.items() <= line.items()), "")
         if version.name and before not in ("", digest):

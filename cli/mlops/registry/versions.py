@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_model_name(name: str) -> None:
-    """Refuse a name that cannot be a registered model of a person.
+    """Refuse a name that cannot be a registered model of a user.
 
     Raises:
         InvalidInputError: A REF could not name it, or it is one of the ledger's.

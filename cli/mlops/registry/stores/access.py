@@ -83,7 +83,7 @@ class Access:
 def access_for(scheme: str, settings: StoreSettings, patience: Patience = PATIENT) -> Access:
     """Return how stores of a kind are reached.
 
-    `[artifacts]` is about the kind of its own `root`. If that is a folder it speaks of S3, as an
+    `[artifacts]` is about the kind of its own `root`. If that is a folder it is about S3, as an
     MLflow server may keep artifacts there; others use the clients' own variables.
     """
     if scheme not in _ENDPOINT:

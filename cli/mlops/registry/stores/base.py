@@ -14,7 +14,7 @@ from mlops.errors import InvalidInputError, RemoteError
 if TYPE_CHECKING:
     from mlops.registry.stores.access import Access
 
-#: Told of bytes as they go, so many more; it may be called from any thread.
+#: Called with bytes as they go, so many more; it may be called from any thread.
 OnBytes = Callable[[int], None]
 
 #: The name under which a store keeps our checksum beside a file.
@@ -81,13 +81,13 @@ class Store(Protocol):
     def put(
         self, source: Path, key: str, *, sha256: str = "", on_bytes: OnBytes | None = None
     ) -> File:
-        """Store a file, replacing what was there. It appears whole or not at all.
+        """Store a file, replacing what was there. It appears complete or not at all.
 
         Args:
             source: The local file.
             key: Where to.
             sha256: Its checksum if it is known already; else it is computed.
-            on_bytes: Told of what has been sent.
+            on_bytes: Called with what has been sent.
         """
 
     def get(self, key: str, target: Path, *, on_bytes: OnBytes | None = None) -> File:

@@ -164,6 +164,6 @@ def network_reason(error: BaseException) -> Reason:
 
 
 def first_line(text: str) -> str:
-    """Return what a person needs of a client's often long message."""
+    """Return what a user needs of a client's often long message."""
     line = text.strip().splitlines()[0] if text.strip() else ""
     return line if len(line) <= 300 else line[:300] + "…"

@@ -35,7 +35,7 @@ class PartsUpload:
         threads: Sends the parts.
         bucket: The bucket.
         key: The full key.
-        on_bytes: Told of what has arrived.
+        on_bytes: Called with what has arrived.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class PartsUpload:
         return True
 
     def _forget(self, uploads: list[str]) -> None:
-        """Throw away what can never be finished, lest the store keeps its parts for ever."""
+        """Throw away what can never be finished, lest the store keeps its parts forever."""
         for upload in uploads:
             try:
                 self._client.abort_multipart_upload(**self._target, UploadId=upload)
