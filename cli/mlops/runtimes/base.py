@@ -140,7 +140,7 @@ class LoadedModel:
         example: A body for `/invocations` that the model answers; None if none is known.
         row_ms: Median time of a one-row prediction at warm-up in milliseconds; NaN without an
             example.
-        notes: What a person should know, most severe first: packages that differ from training.
+        notes: What the user should know, most severe first: packages that differ from training.
         classes: Classes that it chooses from, in the order of its probabilities; empty if unknown.
         joined_row_ms: The same for one of several requests in one call; NaN if they may not share.
         proof: That its runtime answers as pyfunc does; None for pyfunc.

@@ -178,7 +178,7 @@ def _sessions(onnxruntime: Any, contents: list[bytes]) -> list[Any]:  # noqa: AN
 
 
 def _why(text: str) -> str:
-    """Return what a person needs of an error of ONNX Runtime's.
+    """Return what a user needs of an error of ONNX Runtime's.
 
     >>> _why("[ONNXRuntimeError] : 10 : INVALID_GRAPH : This is an invalid model. Error: Duplicate")
     'This is an invalid model'
