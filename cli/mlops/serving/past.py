@@ -162,7 +162,7 @@ class Past:
         return came
 
     def record_start(self, live: LiveRevision) -> None:
-        """Write down that the server serves a revision; later, where it cannot be done now."""
+        """Record that the server serves a revision; later, where it cannot be done now."""
         facts = _facts("started", live)
         try:
             self._journal.record(facts)
@@ -173,7 +173,7 @@ class Past:
         self.specs[live.served.revision.number] = live.served.revision.spec
 
     def record_live(self, live: LiveRevision) -> None:
-        """Write down that another revision goes live.
+        """Record that another revision goes live.
 
         Raises:
             JournalUnavailableError: It was not; the revision must not answer requests.
@@ -202,7 +202,7 @@ class Past:
             self._journal.record([begin, end])
 
     def record_stop(self, number: int) -> None:
-        """Write down that the server has stopped, if that can be done."""
+        """Record that the server has stopped, if that can be done."""
         with contextlib.suppress(MlopsError):
             self._journal.record([RevisionEvent(number, _now_ms(), "stopped")])
 

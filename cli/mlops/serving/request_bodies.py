@@ -216,7 +216,7 @@ def admit(body: bytes, room: MemoryBudget) -> None:
 
 
 def release(body: bytes, room: MemoryBudget) -> None:
-    """Release the memory of a body that `read_body` has returned, or `admit` let in."""
+    """Release the memory of a body that `read_body` has returned, or `admit` admitted."""
     room.give_back(_counted(len(body)))
 
 

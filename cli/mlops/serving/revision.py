@@ -261,7 +261,7 @@ def runner_of(loaded: LoadedModel, arm: str) -> Runner:
 def _identity(arm: Arm, path: str, python: str) -> tuple[str, str, str]:
     """What two arms must have in common to share a model.
 
-    An endpoint also speaks of its arm.
+    An endpoint's errors also name its arm.
     """
     endpoint = arm.model.endpoint
     return path, python, f"{arm.name} {endpoint.ref}" if endpoint else ""

@@ -248,7 +248,7 @@ class Supervisor:
         await asyncio.gather(*asking, return_exceptions=True)
 
     async def _end(self, *, tells: bool) -> None:
-        """End every worker: those that serve in good order, in a time that has an end."""
+        """End every worker: those that serve cleanly, in a time that has an end."""
         for listening in self._sockets:
             listening.close()
         living = [each for each in self._workers if each.pid]
