@@ -15,7 +15,7 @@ _PEOPLE = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID", "BUILDKITE_BUIL
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A person or job that changes something.
+    """A user or job that changes something.
 
     Attributes:
         user: Account of the process.

@@ -1,4 +1,4 @@
-"""Reading YAML that a person wrote."""
+"""Reading YAML that a user wrote."""
 
 from __future__ import annotations
 
