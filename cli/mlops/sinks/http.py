@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _SHOWN = 200
 # The server may take the same again later.
 _LATER = frozenset({408, 425, 429})
-# Nobody may send, or it is the wrong address: this is for a person to see to.
+# Nobody may send, or it is the wrong address: this is for a user to fix.
 _SETTINGS = frozenset({401, 403, 404, 405, 407})
 
 

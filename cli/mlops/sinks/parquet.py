@@ -3,7 +3,7 @@
     TO/DEPLOYMENT/requests/hour=2026-11-29T12/000000000001-000000005000.parquet
     TO/DEPLOYMENT/outcomes/hour=2026-11-29T12/…
 
-A file appears whole or not at all, and is named by the first and the last event in it. After a
+A file appears complete or not at all, and is named by the first and the last event in it. After a
 crash the events that were not acknowledged come again: a file of the hour with nothing but events
 that are sent again was left by the attempt that failed, and is replaced. So no event stays in two
 files, unless two senders run at once.
