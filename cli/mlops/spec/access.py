@@ -138,7 +138,7 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who is let in to a server.
+    """Who is admitted to a server.
 
     Attributes:
         keys_file: API keys, as `write_keys` writes them; it may not exist (yet). Once it does,

@@ -1,4 +1,4 @@
-"""The grammar of a REF: how a person names one model version.
+"""The grammar of a REF: how a user names one model version.
 
     wine                 the alias `champion` of the registered model, else its newest version;
                          if no such model exists, an alias of the project's own model
@@ -34,7 +34,7 @@ class Ref:
     """One parsed REF.
 
     Attributes:
-        text: What the person wrote.
+        text: What the user wrote.
         kind: Which form of the grammar it has.
         name: Registered model, for `name`, `version` and `alias`; else empty.
         version: Version number, for `version`; else 0.

@@ -160,7 +160,7 @@ class ServerState:
         launch: How it was started, with the port it really has and what it serves now.
         pid: Its process.
         started_ms: When it became ready, milliseconds since 1970 in UTC.
-        stopped_ms: When it stopped in good order; None while it runs, and after a crash.
+        stopped_ms: When it stopped cleanly; None while it runs, and after a crash.
         notes: What loading each arm had to say, arm by arm.
         request: A prediction request that works, as JSON data for `/invocations`; None if the
             models have no input example.
