@@ -154,7 +154,7 @@ class Exchangeability:
 
     @classmethod
     def restored(cls, gaps: NDArray[np.float64], document: Mapping[str, Any]) -> Exchangeability:
-        """Return one that goes on from where `document` was written."""
+        """Return one that continues from where `document` was written."""
         made = cls(gaps)
         made._urn = np.array(document["urn"], dtype=np.float64)
         made._recent = np.array(document["recent"], dtype=np.float64)
