@@ -36,7 +36,7 @@ def local_copy(uri: str) -> Iterator[Path]:
         raise NotFoundError(
             f"There is no folder `{uri}`.", hint="Give a project's folder or a git URI."
         )
-    # Not MLflow's own temporary folder: for `file:` that would be the person's repository.
+    # Not MLflow's own temporary folder: for `file:` that would be the user's repository.
     with tempfile.TemporaryDirectory(prefix="mlops-project-") as fetched:
         _fetch(address, fetched)
         place = Path(fetched, inner).resolve()

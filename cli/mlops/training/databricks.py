@@ -65,7 +65,7 @@ def run_on_databricks(
         request: What to train; no sweep.
         settings: Where MLflow is.
         config: JSON file that describes the cluster, as `mlflow run --backend-config` takes it.
-        progress: Told of phases.
+        progress: Called with phases.
 
     Raises:
         UsageError: It is a sweep, or there is no description of a cluster.

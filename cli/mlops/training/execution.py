@@ -35,7 +35,7 @@ class Job:
 
     Attributes:
         project: The project in its local folder.
-        source: How the person named it.
+        source: How the user named it.
         entry_point: Name of one of its entry points, or a script.
         given: Parameters from the command line.
         values: All parameters, with the defaults.
@@ -166,7 +166,7 @@ def _failure(
 
 
 def _signal(code: int) -> str:
-    """Name the signal that an exit code above 128 speaks of.
+    """Name the signal that an exit code above 128 is about.
 
     >>> _signal(139), _signal(255)
     ('SIGSEGV', 'signal 127')

@@ -30,7 +30,7 @@ class Source:
     Attributes:
         requirement: A requirement, URL or path, without credentials.
         files: Files that go with it, by their path in the project.
-        note: What the person should know or do; empty if nothing.
+        note: What the user should know or do; empty if nothing.
     """
 
     requirement: str
@@ -97,7 +97,7 @@ def _unknown(version: str) -> Source:
 def _git(folder: Path, *words: str) -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(folder), *words],  # noqa: S607 - as the person's shell finds it
+            ["git", "-C", str(folder), *words],  # noqa: S607 - as the user's shell finds it
             capture_output=True,
             text=True,
             timeout=_TIMEOUT_S,

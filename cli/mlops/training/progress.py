@@ -18,7 +18,7 @@ class Progress(Protocol):
         """The script wrote a line."""
 
     def note(self, text: str) -> None:
-        """Something the person should see even afterwards."""
+        """Something the user should see even afterwards."""
 
     def board(self, board: Board) -> None:
         """A trial of a sweep began or ended."""

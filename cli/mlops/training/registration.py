@@ -81,7 +81,7 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """What became of it.
+    """Its status.
 
     Attributes:
         model: The new version; None if there was nothing to register.
@@ -180,7 +180,7 @@ def next_commands(
     given: str,
     project: str,
 ) -> tuple[str, ...]:
-    """Return what a person most likely wants now, in the names that person uses.
+    """Return what a user most likely wants now, in the names that they use.
 
     Args:
         model: The version just registered.
@@ -207,7 +207,7 @@ def next_commands(
     before = max((number for number in numbers if number < model.version), default=0)
     if not before:
         return (f"mlops deploy --model {ours}",)
-    # A person who gives aliases thinks in them; one who does not would wonder whose this is.
+    # A user who gives aliases thinks in them; one who does not would wonder whose this is.
     alias = min((a for a, number in aliases.items() if given and number == before), default="")
     return (f"mlops deploy --ab {called(before, alias)} {ours}",)
 

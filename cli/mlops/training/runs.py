@@ -141,7 +141,7 @@ def run_tags(source: str, entry_point: str, env_manager: str = "local") -> dict[
 
 
 def close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
-    """Mark runs KILLED whose `mlops train` died without a word; return their ids."""
+    """Mark runs KILLED whose `mlops train` died silently; return their ids."""
     running = client.search_runs([experiment], f"status = 'RUNNING' and tag.`{PID_TAG}` != ''")
     gone = [run.info.run_id for run in running if owner_is_gone(run.data.tags)]
     for run_id in gone:

@@ -151,7 +151,7 @@ def train_or_sweep(
     Args:
         request: What to train.
         settings: Where MLflow is.
-        progress: Told of phases and of the script's output.
+        progress: Called with phases and the script's output.
         may_sweep: Whether several values of a parameter are welcome.
 
     Raises:

@@ -129,7 +129,7 @@ class Runner(ABC):
         """Return the next trial that ends, passing on output in the meantime.
 
         Args:
-            timeout_s: Return None if none has ended after so many seconds; None waits for ever.
+            timeout_s: Return None if none has ended after so many seconds; None waits forever.
 
         Returns:
             Its outcome, each one once. None also if nothing is under way.

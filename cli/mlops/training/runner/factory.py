@@ -35,7 +35,7 @@ class Bench:
     Attributes:
         work: What to run.
         settings: Where MLflow and `.mlops` are.
-        say: Told what the person should know.
+        say: Called with what the user should know.
         on_line: Gets every line of the trials' output.
     """
 

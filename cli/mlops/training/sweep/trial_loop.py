@@ -65,7 +65,7 @@ class Drive:
         client: Where the runs are.
         settings: For the words of errors.
         tags: Of every trial's run.
-        progress: Told of every change.
+        progress: Called with every change.
         known: Trials of an earlier process, by number.
     """
 
@@ -122,7 +122,7 @@ class Drive:
                     self._watch(runner)
                 continue
             try:
-                # The next trial computes while this one is written down.
+                # The next trial computes while this one is recorded.
                 if self._is_under_way and not self._chooser.learns:
                     self._fill(runner, todo, jobs)
             finally:
