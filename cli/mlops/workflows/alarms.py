@@ -14,9 +14,9 @@ _ALARMING = ("withheld", "invalid")
 
 
 def record_alarms(settings: Settings, report: Report) -> None:
-    """Write down once that a verdict is withheld or invalid, for each set of reasons.
+    """Record once that a verdict is withheld or invalid, for each set of reasons.
 
-    A report is shown whatever becomes of that.
+    A report is shown even if that fails.
 
     Args:
         settings: The project's settings.

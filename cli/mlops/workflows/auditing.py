@@ -26,7 +26,7 @@ class Shown:
 
     Attributes:
         name: Deployment.
-        entries: Those that were asked for, oldest first.
+        entries: Those that were selected, oldest first.
         total: How many there are.
         faults: Why the newest changes may be missing, a sentence each.
     """
@@ -39,7 +39,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class CopiedTrail:
-    """A trail that was written out.
+    """An exported trail.
 
     Attributes:
         name: Deployment.
@@ -75,7 +75,7 @@ def show_trail(
 
 
 def _brought_up(settings: Settings, name: str) -> tuple[str, ...]:
-    """Take over what is new; return why that may not be all, as on a disk that is read-only."""
+    """Add what is new; return why that may be incomplete, as on a read-only disk."""
     try:
         return record(settings, name).faults
     except MlopsError as error:
@@ -107,7 +107,7 @@ def verify_trail(settings: Settings, name: str | None) -> Verification:
 
 
 def _changed_since(ledger: Ledger, entries: Sequence[Entry]) -> list[Fault]:
-    """Compare the documents of revisions with what they were when they were written down."""
+    """Compare the documents of revisions with what was recorded of them."""
     told = {}
     for entry in entries:
         after = entry.document["after"]

@@ -20,7 +20,7 @@ from mlops.journal.terms import live_event
 
 _LOG = logging.getLogger(__name__)
 _LOOK_EVERY_S = 2.0
-# A large journal takes long to read: so many times as long pauses the next look.
+# A large journal takes long to read: the pause is this many times as long.
 _PAUSE = 10.0
 _COMMAND_S = 900.0
 _MAX_SAID = 500
@@ -87,8 +87,8 @@ class AutoRamp:
         return self._moves
 
     def _look(self) -> str:
-        """Look, and move what is to be moved; return what should be looked into."""
-        # SciPy is imported here only where there is a ramp.
+        """Look, and move the ramp if due; return a warning."""
+        # SciPy is imported only if there is a ramp.
         from mlops.monitoring.ramp import look_at_ramp
 
         look = look_at_ramp(self._context.journal)

@@ -1,4 +1,4 @@
-"""What the demo needs to know about the story it tells."""
+"""State and result of the demo."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _FOLDER = "mlops-demo"
 
 @dataclass(frozen=True, slots=True)
 class StoryEnd:
-    """How the story ended.
+    """The result of the demo.
 
     Attributes:
         name: The deployment.
         winner: The arm that the verdict names, None if it names none.
         url: Where the deployment serves.
-        curl: A command that asks it for a prediction.
+        curl: A command that requests a prediction.
     """
 
     name: str

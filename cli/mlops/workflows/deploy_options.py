@@ -1,4 +1,4 @@
-"""What `mlops deploy` is asked for, with what the live revision adds to it."""
+"""The request of `mlops deploy`, with what is kept of the live revision."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Words:
     Attributes:
         models: `ab`, `model`, `arms`, `canary`, `split`, `shadows`, as `read_request` takes them.
         file: A spec file.
-        target: Where to, None where it is not said.
+        target: Where to, None if not given.
         platform: `version`, `mode` and `split` of the platform.
         router: Whether the bundled server is to be in front of the platform's.
-        apply: Whether a cluster is to be touched.
+        apply: Whether to apply to a cluster.
         reset: Options of which nothing is kept.
         dry_run: Write nothing, not even the end of an interrupted command.
     """
@@ -58,7 +58,7 @@ class Asked:
 def ask(
     settings: Settings, flags: Mapping[str, Any], words: Words, *, say: Say = lambda _: None
 ) -> Asked:
-    """Settle what is asked for.
+    """Resolve the request.
 
     Manifests that are only rendered are made from the command line and the settings alone, unless
     no model is named: then they are of the live revision.
@@ -72,7 +72,7 @@ def ask(
     Raises:
         UsageError: Options do not go together.
         InvalidInputError: The spec file is wrong.
-        ConflictError: Another command is at work on the deployment.
+        ConflictError: Another command is changing the deployment.
     """
     check_resets(words.reset)
     named = any(words.models.get(way) for way in ("ab", "model", "arms")) or words.file
@@ -84,7 +84,7 @@ def ask(
     if not (renders and named):
         say("Reading the live revision")
         live = live_revision(settings, _name(settings, words.file), dry_run=words.dry_run)
-    # No cluster is touched that is not named.
+    # Only a cluster that is named is touched.
     target = words.target or (live.intent.target if live and words.apply else LOCAL)
     platform = of_platform(target, router=words.router, **(words.platform or {}))
     if platform:

@@ -1,4 +1,4 @@
-"""What has to be right before training and deploying, looked at without changing anything."""
+"""Checks before training and deploying, which change nothing."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ _CLUSTER_S = 5
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
         name: What it is.
-        state: `failed` is for what is needed, `warning` for what can be done without.
+        state: `failed` is for what is needed, `warning` for what is optional.
         message: What was found, and what that means.
         fix: The command or variable that fixes it; empty if nothing needs fixing.
         reason: A word for programs, where a check can fail in several ways.
@@ -71,11 +71,11 @@ class Check:
 
 
 class _Skipped(Exception):  # noqa: N818 - no error
-    """There is nothing to look at; the text says why."""
+    """There is nothing to check; the text says why."""
 
 
 def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]:
-    """Look at everything; see `healthy`.
+    """Run all checks; see `healthy`.
 
     Args:
         settings: The project's settings.
@@ -115,7 +115,7 @@ def _failed(name: str, error: MlopsError) -> Check:
 
 
 def healthy(checks: Sequence[Check]) -> bool:
-    """Whether nothing that is needed failed."""
+    """Whether no required check failed."""
     return all(check.state != "failed" for check in checks)
 
 
@@ -144,7 +144,7 @@ def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
 
 
 def _extensions() -> str:
-    """Look at what other packages add, see `docs/extensions.md`."""
+    """Check what other packages add, see `docs/extensions.md`."""
     families: Sequence[Plugins[Any]] = (
         BACKENDS, CLIENT_CODECS, CODECS, CONSUMERS, MANAGERS, POLICIES, REWARDS, RUNTIMES, SINKS,
         STORES, TARGETS, WIRES,

@@ -1,8 +1,8 @@
 """Looking for drift beside the server, request by request: the consumer `drift` of the journal.
 
-What it has seen is a fold of the journal, kept in the journal: it goes on where it was after a
+What it has seen is a fold of the journal, kept in the journal: it continues where it was after a
 restart, on another machine too, and after features were pruned. It answers as `mlops monitor drift`
-does, which goes on from what is kept here.
+does, which continues from what is kept here.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlops.journal.sql import SqlJournal
     from mlops.spec.server import ServerState
 
-# Origins of a setting that says nothing about the next deployment.
+# Origins of a setting that do not affect the next deployment.
 _UNSAID = ("default", "command line")
 
 
@@ -74,10 +74,10 @@ def open_evidence(settings: Settings, found: Found) -> tuple[SqlJournal, ServerS
 
 
 def report_options(settings: Settings) -> ReportOptions:
-    """Return what is asked of one look; the rest is declared at deployment.
+    """Return the options of one look; the rest is declared at deployment.
 
     Raises:
-        InvalidInputError: `worth` is not a positive number, or a guardrail not one.
+        InvalidInputError: `worth` is not a positive number, or a guardrail is not valid.
     """
     given = settings.report
     check_guardrails(given.guardrails)
@@ -125,7 +125,7 @@ def _document(elsewhere: Elsewhere, path: str) -> Any:  # noqa: ANN401 - JSON da
 
 
 def declared_since(settings: Settings, report: Report) -> Report:
-    """Say what the settings declare and the revision does not have, as before its next deployment.
+    """Note what the settings declare and the revision lacks, as before its next deployment.
 
     A guardrail that it does not have withholds a promotion: it was declared to be kept.
     """
@@ -159,7 +159,7 @@ def _require_ours(found: Reached) -> None:
 
 
 def _checked(report: Report, found: Found, source: str) -> Report:
-    """Make sure that a report is about what is live: a port-forward is soon to another one.
+    """Check that a report is about what is live: a port-forward may lead to another one.
 
     Raises:
         ConflictError: It is not.

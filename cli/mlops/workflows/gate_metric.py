@@ -11,7 +11,7 @@ from mlops.registry.refs import look_up_model, newest_of
 from mlops.registry.thresholds import Better, parse_limit
 from mlops.settings import Settings, load_settings
 
-#: Asks a person one question; returns the answer.
+#: Asks the user one question; returns the answer.
 Ask = Callable[[str, Sequence[str]], str]
 
 _TOLERANCE = "1%"
@@ -31,13 +31,13 @@ def gate_limit(
 
     Args:
         folder: The project's.
-        metric: What a person named; empty to take that of the reward in the project file, else the
+        metric: What the user named; empty to take that of the reward in the project file, else the
             only usual metric that the newest model's run logged.
         better: Which way it is better; None where that is known.
         ask: Asks the user; None if not interactive.
 
     Raises:
-        UsageError: Nothing says which metric, or which way it is better.
+        UsageError: It is not known which metric, or which way it is better.
     """
     if not metric:
         settings = load_settings(folder) if folder.is_dir() else None

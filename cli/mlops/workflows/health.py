@@ -36,7 +36,7 @@ def healthy_statuses(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[TargetStatus]:
-    """Return how deployments are doing, as soon as all are healthy or the time is over.
+    """Return the status of deployments, once all are healthy or the time is over.
 
     Args:
         settings: The project's settings.

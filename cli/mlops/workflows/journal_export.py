@@ -58,7 +58,7 @@ def export_journal(
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        out: File, which appears whole or not at all; `-` for standard output.
+        out: File, written atomically; `-` for standard output.
         form: Its form; by default as the file's name ends.
         on_progress: Called with the lines written and their number.
 

@@ -1,4 +1,4 @@
-"""`mlops journal export` to a sink of the request log: all that the journal holds, at once."""
+"""`mlops journal export` to a sink of the request log: the whole journal, at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class LogExported:
         to: Where to.
         requests: How many requests were read.
         outcomes: How many outcomes.
-        dropped: Events that the sink was not to get, or refused.
+        dropped: Events that were filtered out, or refused by the sink.
         warning: What it refused, and why; empty if nothing.
     """
 

@@ -201,7 +201,7 @@ class MlopsDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflo
         config: Mapping[str, Any] | None = None,
         endpoint: str | None = None,
     ) -> Settings:
-        """Settle the project's settings, after checking what MLflow was given."""
+        """Resolve the project's settings, after checking what MLflow was given."""
         if flavor not in (None, _FLAVOR):
             raise _refused(f"Flavor `{flavor}` is not deployed; every model is as `{_FLAVOR}`.")
         if endpoint not in (None, name):
@@ -230,9 +230,9 @@ def run_local(
     flavor: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Deploy a model and stay in the foreground until it is interrupted.
+    """Deploy a model and run in the foreground until interrupted.
 
-    MLflow's interface hands over no target, whatever its documentation says.
+    MLflow's interface passes no target, contrary to its documentation.
     """
     client = MlopsDeploymentClient("mlops")
     with _mlflow_errors():

@@ -58,11 +58,11 @@ class MlflowUi:
 
     @property
     def is_ours(self) -> bool:
-        """Whether this process serves them, and has to stay."""
+        """Whether this process serves them, and has to keep running."""
         return self._server is not None
 
     def wait(self) -> None:
-        """Stay until Ctrl-C, or until the server ends.
+        """Run until Ctrl-C, or until the server ends.
 
         Raises:
             MlopsError: The server ended unexpectedly.
@@ -78,7 +78,7 @@ class MlflowUi:
 def mlflow_ui(settings: Settings, port: int | None = None) -> Iterator[MlflowUi]:
     """Serve MLflow's pages on the project's store while the block runs.
 
-    Where runs are kept by a server, that one has the pages, and nothing is started.
+    If runs are kept by a server, it serves the pages, and nothing is started.
 
     Args:
         settings: Where MLflow is.

@@ -11,7 +11,7 @@ from mlops.settings import Settings
 
 
 def logs(settings: Settings, name: str | None, *, last: int, follow: bool) -> Iterator[str]:
-    """Yield the last lines of a deployment's log, and then, if asked, each new one."""
+    """Yield the last lines of a deployment's log, and then, with `follow`, each new one."""
     found = locate(settings, name)
     return open_target(settings, found.target).logs(found, last=last, follow=follow)
 
@@ -22,10 +22,10 @@ def stop(settings: Settings, name: str | None, how: How | None = None) -> Target
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        how: Whether the journal goes too, or the cluster is gone, or nothing is to change.
+        how: Whether the journal is deleted too, or the cluster is gone, or nothing is to change.
 
     Raises:
-        UsageError: Its target does not understand this.
+        UsageError: Its target does not support this.
     """
     found = locate_to_change(settings, name)
     return open_target(settings, found.target).stop(found, how or How())

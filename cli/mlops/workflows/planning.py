@@ -73,11 +73,11 @@ def plan_for(settings: Settings, name: str | None, given: Given) -> TestPlan:
         settings: The project's settings.
         name: Deployment whose journal has the numbers; None for the only one, or for none where
             the numbers are given.
-        given: Numbers, which come before those of the journal.
+        given: Numbers, which override those of the journal.
 
     Raises:
         NotFoundError: There is no such deployment.
-        InvalidInputError: Its journal knows too little, or the lift is impossible.
+        InvalidInputError: Its journal has too few data, or the lift is impossible.
         UsageError: Numbers are missing, or do not go together.
     """
     _check(given)
@@ -113,13 +113,13 @@ def _check(given: Given) -> None:
 
 
 def _told(settings: Settings) -> Basis:
-    """What numbers that are given are put into."""
+    """The defaults for the numbers that are given."""
     declared = settings.feedback.reward_range
     return Basis(0.0, 1.0, (0.5, 0.5), reward_range=declared, pair_correlation=ASSUMED_PAIRS)
 
 
 def _with(known: Basis, notes: tuple[str, ...], given: Given) -> tuple[Basis, tuple[str, ...]]:
-    """Put what was given in place of what the journal knows."""
+    """Override the journal's numbers with the given ones."""
     if given.rate is not None:
         known = replace(known, mean=given.rate, variance=given.rate * (1 - given.rate), binary=True)
     if given.sd is not None:

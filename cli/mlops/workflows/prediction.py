@@ -1,4 +1,4 @@
-"""`mlops predict`: ask a deployment about rows from a file."""
+"""`mlops predict`: request predictions for rows of a file."""
 
 from __future__ import annotations
 

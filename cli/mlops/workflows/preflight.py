@@ -1,6 +1,6 @@
 """The checks that `mlops train` and `mlops deploy` make before anything takes time.
 
-Where everything is on this machine they cost a look at two settings.
+If everything is on this machine they only read two settings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _REMOTE = ("s3", "gs")
 
 
 def preflight(settings: Settings, *, write: bool) -> None:
-    """Find out in a moment what would else fail after the work was done.
+    """Check quickly what would otherwise fail after the work was done.
 
     Args:
         settings: The project's settings.

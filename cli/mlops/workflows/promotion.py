@@ -113,7 +113,7 @@ def promote(
         dry_run: Say what would be done, and do nothing.
         elsewhere: The deployment's server, to be asked for the report; None to read the journal.
         say: Called with each phase.
-        on_wait: Told what is waited for, on a cluster.
+        on_wait: Called with what is waited for, on a cluster.
 
     Raises:
         ConflictError: The verdict names no winner, or another one, and `force` is empty.
@@ -143,7 +143,7 @@ def promote_by_verdict(
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Moved | NotMoved:
-    """Promote if that is the verdict, and else change nothing: for a scheduler, which asks again.
+    """Promote if that is the verdict, and else change nothing: for a scheduler, which tries again.
 
     The arguments are those of `promote`.
     """
@@ -207,7 +207,7 @@ def _still_there(live: Entry, winner: str, report: Report | None) -> None:
 
 
 def _require_about(report: Report | None, live: Entry) -> None:
-    """Refuse to act on a report of what another command has replaced since.
+    """Refuse to act on a report about a revision that another command has replaced.
 
     Raises:
         ConflictError: The live revision is none of those that it is about.
@@ -232,8 +232,8 @@ def _report(
         settings: The project's settings.
         found: The deployment.
         elsewhere: Its server, to be asked for the report.
-        say: Told why there is none, and given only where the promotion is forced: it is the way out
-            also where statistics fail on what is in the journal.
+        say: Called with why there is none, and given only if the promotion is forced: that works
+            also if statistics fail on the journal.
     """
     try:
         return report_of(settings, found, elsewhere)
@@ -255,9 +255,9 @@ def rollback(
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Moved:
-    """Serve an earlier revision again, as a new one, and put aliases back where they were then.
+    """Serve an earlier revision again, as a new one, and restore the aliases of that time.
 
-    A ramp that it had is left out, so that nothing moves what a person has chosen.
+    A ramp that it had is left out, so that nothing changes the user's choice.
 
     Args:
         settings: The project's settings.
@@ -266,7 +266,7 @@ def rollback(
         reason: Why, for the history.
         dry_run: Say what would be done, and do nothing.
         say: Called with each phase.
-        on_wait: Told what is waited for, on a cluster.
+        on_wait: Called with what is waited for, on a cluster.
 
     Raises:
         NotFoundError: There is no earlier revision, or none of that number that ever was live.
@@ -281,7 +281,7 @@ def rollback(
     live = _live(next((e for e in entries if e.state == "live"), None), found.name)
     target = _target(entries, live, to)
     undone = [e for e in entries if target.number < e.number <= live.number and _was_live(e)]
-    # With its ramp a scheduler, or `--auto`, would promote again what a person has just taken back.
+    # With its ramp a scheduler, or `--auto`, would promote again what a user has just taken back.
     spec = dataclasses.replace(target.intent.spec, ramp=None)
     without = " without its ramp" if target.intent.spec.ramp else ""
     intent = Intent(
@@ -324,7 +324,7 @@ def mend_first(settings: Settings, found: Found) -> list[Entry]:
 
 
 def _interrupted(settings: Settings, found: Found, action: str) -> Moved | None:
-    """Finish what was killed, and return it if it is what is asked for now: once is enough."""
+    """Complete what was killed, and return it if it equals the present request."""
     name, target = found.name, open_target(settings, found.target)
     for entry in mend_first(settings, found):
         if entry.intent.action == action:
@@ -371,7 +371,7 @@ def move(
         intent: What the new one is to do.
         dry_run: Say what would be done, and do nothing.
         say: Called with each phase.
-        on_wait: Told what is waited for.
+        on_wait: Called with what is waited for.
     """
     spec = intent.spec
     changed = _real(intent.aliases)
@@ -414,9 +414,9 @@ def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:
 
 
 def _undo(undone: list[Entry]) -> tuple[AliasMove, ...]:
-    """Put every alias that these entries moved back to where the oldest of them found it."""
+    """Restore every alias that these entries moved to its state before the oldest of them."""
     moves: dict[tuple[str, str], AliasMove] = {}
-    for entry in undone:  # newest first, so the oldest has the last word
+    for entry in undone:  # newest first, so the oldest is decisive
         for move in entry.intent.aliases:
             key = (move.model, move.alias)
             now = moves[key].before if key in moves else move.version
@@ -484,7 +484,7 @@ def history(settings: Settings, name: str | None) -> list[Entry]:
         raise NotFoundError(
             "Nothing is deployed here yet.", hint="`mlops deploy --ab modelA modelB`"
         )
-    # A command at work right now is shown as pending, not waited for.
+    # A running command is shown as pending, not waited for.
     with contextlib.suppress(ConflictError):
         open_target(settings, LOCAL).recover(Found(wanted, None), wait_s=0.0)
     entries = open_ledger(settings, wanted).history()

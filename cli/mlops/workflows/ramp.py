@@ -19,7 +19,7 @@ from mlops.settings import Settings
 from mlops.workflows.evidence import open_evidence, ramp_from_server
 from mlops.workflows.promotion import Moved, champion_moves, mend_first, move
 
-#: What became of a ramp at a look.
+#: The outcome of a look at a ramp.
 Outcome: TypeAlias = Literal["moved", "waiting", "rolled back", "finished", "withheld"]
 #: The program's exit code for each; those of a report where they mean the same.
 EXIT_CODES: dict[Outcome, int] = {
@@ -45,7 +45,7 @@ class Ramped:
 
     Attributes:
         name: Name of the deployment.
-        outcome: What became of the ramp.
+        outcome: The outcome for the ramp.
         reason: Why, as a sentence.
         revision: Revision that is live now.
         look: What was seen; None where the ramp had ended before, or nothing runs.
@@ -79,7 +79,7 @@ def ramp(
         dry_run: Look, and move nothing.
         elsewhere: The deployment's server, to be asked; None to read the journal.
         say: Called with each phase.
-        on_wait: Told what is waited for, on a cluster.
+        on_wait: Called with what is waited for, on a cluster.
 
     Raises:
         ConflictError: The deployment has no ramp, or another command changed it in the meantime.
@@ -138,7 +138,7 @@ def _look(settings: Settings, found: Found, live: Entry, elsewhere: Elsewhere | 
 
 
 def _intent(settings: Settings, look: RampLook, live: Entry) -> Intent | None:
-    """What a look makes of the live revision; None for nothing."""
+    """The change that follows from a look; None for none."""
     spec = live.intent.spec
     evidence = {"ramp": finite(asdict(look))}
     base, canary = look.baseline, look.canary
@@ -156,7 +156,7 @@ def _intent(settings: Settings, look: RampLook, live: Entry) -> Intent | None:
 
 
 def _ended(live: Entry, ledger: Ledger) -> Ramped | None:
-    """What the ramp has come to, where the live revision is its end.
+    """The outcome of a ramp that has ended with the live revision.
 
     Raises:
         ConflictError: The live revision has nothing to do with a ramp.
@@ -177,7 +177,7 @@ def _ended(live: Entry, ledger: Ledger) -> Ramped | None:
 
 
 def _chosen(live: Entry, ledger: Ledger) -> Decision | None:
-    """What a person, or the verdict, made of a ramp by giving an arm all traffic; None for else."""
+    """The outcome of a ramp that a user or the verdict ended by giving an arm all traffic."""
     arms = live.intent.spec.arms
     before = next((e for e in ledger.history() if e.state == "replaced"), None)
     if len(arms) > 1 or before is None or before.intent.spec.ramp is None:

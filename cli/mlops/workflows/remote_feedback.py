@@ -24,7 +24,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class SeldonTerms:
-    """What a person says for a Seldon v1 deployment.
+    """Options for a Seldon v1 deployment.
 
     Attributes:
         shift: Added to every reward.
@@ -114,7 +114,7 @@ def _desk(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) ->
             hint="`mlops deploy … --router` has: our server in front of the models takes rewards "
             "and truths, and knows whom to credit.",
         )
-    # Only the client computes it here, and knows no signature.
+    # Only the client computes it here, and it has no signature.
     name = settings.feedback.reward or default_reward("")
     rewards = Terms((load_reward(name), name), terms.shift, terms.one_model)
     return SeldonDesk(found.connection, rewards, warn)

@@ -180,7 +180,7 @@ def send_stream(
     lines: Iterable[bytes],
     on_progress: Callable[[Counter[str]], None] = lambda _: None,
 ) -> Sent:
-    """Send NDJSON outcomes; return what became of them."""
+    """Send NDJSON outcomes; return their statuses."""
     state = require_running(places(settings, pick_name(settings, name)))
     with connect(state) as connection:
         return send_lines(connection, lines, on_progress)

@@ -41,7 +41,7 @@ _ID_PRECISION = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class ReplayedAnswer:
-    """A prediction beside the one that was given.
+    """A repeated prediction beside the logged one.
 
     Attributes:
         result: Whether they are the same; unknown if one of them is not available.
@@ -51,7 +51,7 @@ class ReplayedAnswer:
         largest_difference: Of two numbers in the same place; None where there are none.
         model: The model, as `wine/3`.
         content: Digest of its files now; empty where it was not loaded.
-        content_then: Digest when its revision was deployed; empty if that was not written down.
+        content_then: Digest when its revision was deployed; empty if that was not recorded.
         runtime: What executed it now, and then; empty where that is not known.
     """
 
@@ -68,7 +68,7 @@ class ReplayedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedChoice:
-    """How an arm was chosen, worked out again.
+    """How an arm was chosen, recomputed.
 
     Attributes:
         result: Whether that leads to the arm that answered.
@@ -93,7 +93,7 @@ class ReplayedChoice:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """One decision, made again.
+    """One decision, recomputed.
 
     Attributes:
         name: Deployment.
@@ -119,7 +119,7 @@ class Replay:
 
 
 def replay(settings: Settings, name: str | None, request_id: str, unit: str = "") -> Replay:
-    """Predict again for a request of the journal, and work out its arm again. Runs model code.
+    """Predict again for a request of the journal, and recompute its arm. Runs model code.
 
     Args:
         settings: The project's settings.
@@ -243,7 +243,7 @@ def _predicted(
 
 @dataclass(slots=True)
 class _Told:
-    """What is known of an answer, whatever comes of it."""
+    """What is known of an answer, whatever the result."""
 
     logged: list[Any] | None
     model: str
@@ -302,7 +302,7 @@ def _largest_difference(one: Any, other: Any) -> float | None:  # noqa: ANN401 -
 
 @dataclass(slots=True)
 class _Choosing:
-    """Works out again which arm a request was to get."""
+    """Recomputes which arm a request was to get."""
 
     journal: SqlJournal
     ledger: Ledger
@@ -374,7 +374,7 @@ class _Choosing:
         return tuple(make_policy(self._spec.policy, weights).probabilities({}, state))
 
     def _kept(self, unit: bytes) -> ReplayedChoice | None:
-        """Look whether the unit came under an earlier revision, and kept the arm it had there."""
+        """Check whether the unit came under an earlier revision, and kept the arm it had there."""
         earlier = [
             each.number
             for each in self.ledger.history()

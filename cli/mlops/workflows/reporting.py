@@ -53,7 +53,7 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
 
 
 def _check(path: Path) -> None:
-    """Find out before the work what would fail after it."""
+    """Check before the work what would fail after it."""
     if path.is_dir():
         raise InvalidInputError(f"`{path}` is a folder.", hint="Name a file, or `-` for stdout.")
     if not path.parent.is_dir():

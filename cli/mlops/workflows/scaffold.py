@@ -66,7 +66,7 @@ class InitResult:
         created: Files that were written, relative to the folder.
         unchanged: Files that were there already, with the same content.
         next_commands: What to do now, ready to be copied.
-        notes: What a person should know or do.
+        notes: What the user should know or do.
     """
 
     folder: Path
@@ -124,7 +124,7 @@ def _files(template: TemplateName | None, folder: Path) -> dict[str, bytes]:
 def _workflow(
     request: InitRequest, ci: Ci, template: TemplateName | None, folder: Path
 ) -> tuple[dict[str, bytes], list[str]]:
-    """Return a workflow with what it needs, and what the person should know."""
+    """Return a workflow with what it needs, and what the user should know."""
     source = Source(request.source) if request.source else install_source()
     name, parameters, python, file = _project(template, folder)
     metric = request.metric or _METRICS.get(template or "", "")
@@ -181,7 +181,7 @@ def _rendered(template: TemplateName, folder: Path) -> dict[str, bytes]:
     from jinja2.sandbox import SandboxedEnvironment
 
     root = shipped("templates") / "project" / template
-    # What is rendered is Python, YAML and TOML; HTML's escapes would spoil it.
+    # What is rendered is Python, YAML and TOML; HTML's escapes would corrupt it.
     jinja = SandboxedEnvironment(
         undefined=StrictUndefined,
         keep_trailing_newline=True,
@@ -213,7 +213,7 @@ def _refuse_to_overwrite(folder: Path, names: list[str]) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all, so that a second `mlops init` is not in its own way."""
+    """Write a file atomically, so that a second `mlops init` does not conflict with the first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, prefix=".part-")
     try:

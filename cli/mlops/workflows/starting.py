@@ -28,7 +28,7 @@ def start(
         settings: The project's settings.
         name: Deployment, or None for the only one.
         foreground: Let a server that is started write to this terminal.
-        talk: Told of each phase.
+        talk: Called with each phase.
 
     Raises:
         NotFoundError: There is no such deployment, or nothing of it ever was live.

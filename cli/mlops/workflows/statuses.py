@@ -1,6 +1,6 @@
-"""How deployments are doing, wherever they are.
+"""The status of deployments, on any target.
 
-What clusters need is imported only where one is: it takes longer than all the rest of a status.
+What clusters need is imported only if there is one: it takes longer than the rest of a status.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from mlops.settings import Settings
 
 
 def statuses(settings: Settings, name: str | None) -> list[TargetStatus]:
-    """Return how one deployment is doing, or all that this project knows, in alphabetical order.
+    """Return the status of one deployment, or of all of this project, in alphabetical order.
 
     Raises:
         NotFoundError: There is none of that name.

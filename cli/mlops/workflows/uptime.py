@@ -1,4 +1,4 @@
-"""When each revision really answered: the journal knows when its server started and stopped."""
+"""When each revision answered: the journal has when its server started and stopped."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def spans(events: Iterable[RevisionEvent], *, alive: bool) -> dict[int, list[Spa
         if event.event == "live":
             close(event.time_ms, "replaced")
         elif event.event == "started":
-            # No stop was written down before.
+            # No stop was recorded before.
             close(None, "crashed")
         elif event.event == "stopped":
             close(event.time_ms, "stopped")
