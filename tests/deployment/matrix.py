@@ -26,6 +26,14 @@ _ONLY_ROUTED: Mapping[str, DeploymentSpec] = {
     "sticky": replace(spec(0.4985, 0.5, 0.0015, shadows=(0.001, 1.0)), sticky_by="field:alcohol"),
     "elsewhere": with_endpoint(spec(0.5, 0.5), "mlflow+http://other:5000#token=OTHER_TOKEN"),
 }
+# What the bundled component in Seldon's graph draws.
+_LEARNING: Mapping[str, DeploymentSpec] = {
+    "thompson": replace(spec(0.5, 0.3, 0.2), policy="thompson floor=0.1", reward="given"),
+    "linear": replace(
+        spec(0.5, 0.5, shadows=(0.2,)),
+        policy="linear-greedy 'features=alcohol,fixed acidity'", reward="given",
+    ),
+}  # fmt: skip
 _SHADOWS = ("shadow", "ab-shadow")
 
 
@@ -109,6 +117,7 @@ def _ways(target: str) -> Iterator[tuple[str, dict[str, Any], tuple[str, ...]]]:
             for version in ("1.17.1", "1.18.2"):
                 given = {"version": version, "cluster_model_server": server}
                 yield f"{server}-{version}", given, every if version == "1.17.1" else ("ab",)
+        yield "policy", {"postgresql": True}, tuple(_LEARNING)
         yield "predictors", {"split": "predictors"}, every
         yield "ambassador", {"mode": "ambassador"}, every
         yield "secret", {"env_secret": "store", "cluster_namespace": "shop"}, ("ab", "shadow")
@@ -152,7 +161,7 @@ def _cases() -> Iterator[tuple[str, Case]]:
     for target in ("kubernetes", "kserve", "seldon", "seldon2"):
         for way, given, strategies in _ways(target):
             for strategy in strategies:
-                deployment = {**STRATEGIES, **_ONLY_ROUTED}[strategy]
+                deployment = {**STRATEGIES, **_LEARNING, **_ONLY_ROUTED}[strategy]
                 case = target, deployment, options(target, deployment, **given)
                 yield f"{target}-{way}-{strategy}", case
 

@@ -256,10 +256,6 @@ def test_sticky_arms_are_refused() -> None:
     assert "`--router` and `--target kubernetes` have sticky arms" in hint
 
 
-def test_other_policies_are_refused() -> None:
-    assert "not the policy `thompson`" in refusal(replace(ab(), policy="thompson"))[0]
-
-
 def test_names_that_would_be_hashed_are_refused() -> None:
     spec = replace(ab(), name="w" * 46)
     message, hint = refusal(spec)
@@ -638,3 +634,53 @@ def test_a_router_is_rendered_and_the_ledger_is_asked_for_its_revision(
 
 def test_targets_are_hinted_at(cli: Cli) -> None:
     assert "Did you mean `local`?" in cli(*AB, "--target", "locl")[2]
+
+
+# A policy in the graph
+
+
+def _learning(**changed: Any) -> DeploymentSpec:
+    given = {"policy": "thompson floor=0.1", "reward": "given", **changed}
+    return replace(spec(0.5, 0.3, 0.2), **given)
+
+
+def test_a_policy_is_a_router_of_the_graph() -> None:
+    made = rendered(_learning(), options("seldon", postgresql=True))
+    config, document = (yaml.safe_load(text) for text in made.files.values())
+    (found,) = document["spec"]["predictors"]
+    graph = found["graph"]
+    assert graph["type"] == "ROUTER"
+    assert "implementation" not in graph
+    # Whatever the policy, a draw is the position of a child, so their order is that of the arms.
+    arms = [arm["name"] for arm in json.loads(config["data"]["revision.json"])["spec"]["arms"]]
+    assert [child["name"] for child in graph["children"]] == [
+        node_names(_learning())[name] for name in arms
+    ]
+    router = found["componentSpecs"][0]["spec"]
+    assert router["containers"][0]["name"] == graph["name"]
+    assert router["containers"][0]["args"] == ["route"]
+    (volume,) = (each for each in router["volumes"] if each["name"] == "revision")
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert any("secret generic wine-journal" in command for command in made.before_apply)
+    assert not any("--from-file=token" in command for command in made.before_apply)
+    assert any("`mlops report` reads it" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("changed", "given", "part"),
+    [
+        ({}, {"postgresql": False}, "kept in PostgreSQL"),
+        ({"reward": "squared-error"}, {}, "what a model answered"),
+        ({}, {"cluster_model_server": "prepackaged"}, "a component of the bundled image"),
+        ({}, {"split": "predictors"}, "a component of the bundled image"),
+        ({"sticky_by": "header:X", "policy": "acme"}, {}, "cannot keep"),
+    ],
+)
+def test_what_a_policy_in_the_graph_needs(
+    changed: dict[str, Any], given: dict[str, Any], part: str
+) -> None:
+    message, hint = refusal(
+        _learning(**changed), options("seldon", **{"postgresql": True, **given})
+    )
+    assert part in message
+    assert "--router" in hint or "journal_secret" in hint

@@ -217,7 +217,7 @@ def plan_files(
     """
     settings = target.settings
     spec, options, notes = gather(target, request, render_options(settings), say, read)
-    if target.numbered or options.cluster.router:
+    if target.numbered or options.cluster.router or spec.policy != "weighted":
         options = replace(options, revision=_revision(settings, spec))
         notes.append(
             f"It is rendered as revision {options.revision}, the next of the ledger; rendering "

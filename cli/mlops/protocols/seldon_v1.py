@@ -107,6 +107,16 @@ class SeldonV1Codec:
         return Encoded(http_status(error.kind), write({"status": status}))
 
 
+def write_branch(response: InferenceResponse, request: InferenceRequest) -> Encoded:
+    """Write what a ROUTER answers: the position of the child that a request goes to.
+
+    Source: `executor/api/rest/utils.go` of seldon-core 1.17.1, `ExtractRouteFromSeldonMessage`.
+    """
+    puid = response.client_id or response.request_id
+    branch = {"data": {"ndarray": [[response.arm_index]]}, "meta": {"puid": puid}}
+    return Encoded(200, write(branch), headers=())
+
+
 def read_message_object(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
     """Read a body: a JSON object, or a form with one in its only field, `json`.
 

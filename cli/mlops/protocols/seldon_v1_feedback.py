@@ -26,7 +26,9 @@ _OURS = re.compile(r"[A-Za-z0-9_-]{48}")
 _KEYS = {"request", "response", "reward", "truth"}
 
 
-def decode_feedback(body: bytes, headers: Mapping[str, str]) -> list[Outcome]:
+def decode_feedback(
+    body: bytes, headers: Mapping[str, str], *, in_graph: bool = False
+) -> list[Outcome]:
     """Read one `Feedback`.
 
     Truth gives one outcome per row that has one (null and NaN are none); a reward with the truth
@@ -37,6 +39,8 @@ def decode_feedback(body: bytes, headers: Mapping[str, str]) -> list[Outcome]:
     Args:
         body: The whole body.
         headers: Header names in lower case; `seldon-puid` counts if the body names no id.
+        in_graph: Whether the answer came from another node of a graph: then an id of a router in it
+            is that node's.
 
     Returns:
         At least one outcome, all of one prediction.
@@ -47,7 +51,7 @@ def decode_feedback(body: bytes, headers: Mapping[str, str]) -> list[Outcome]:
     document = read_message_object(body, headers)
     if not document.keys() <= _KEYS:
         raise malformed(f"Feedback has no key {shown(min(document.keys() - _KEYS))}.")
-    request_id, client_id = _read_id(document, headers)
+    request_id, client_id = _read_id(document, headers, in_graph=in_graph)
     reward = _read_reward(document.get("reward"))
     truths = read_truths(document.get("truth"))
     if len(truths) == 1:
@@ -69,7 +73,7 @@ def encode_feedback(counts: Mapping[str, int]) -> Encoded:
 
 
 def _read_id(
-    document: Mapping[str, Any], headers: Mapping[str, str]
+    document: Mapping[str, Any], headers: Mapping[str, str], *, in_graph: bool
 ) -> tuple[str | None, str | None]:
     """Find the router's id of the prediction, else the client's.
 
@@ -81,7 +85,7 @@ def _read_id(
     if type(path) is not dict:
         raise malformed(f"`response.meta.requestPath` must be an object, not {kind_of(path)}.")
     ours = _id(path.get(REQUEST_ID_KEY), f"response.meta.requestPath.{REQUEST_ID_KEY}")
-    if ours is not None:
+    if ours is not None and not in_graph:
         return ours, None
     puid = (
         _id(meta.get("puid"), "response.meta.puid")

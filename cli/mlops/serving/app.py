@@ -32,6 +32,7 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.protocols.outcomes import read_outcomes
+from mlops.protocols.seldon_v1 import write_branch
 from mlops.serving.access import Gate, Grant
 from mlops.serving.access.gate import Names
 from mlops.serving.access.grants import TooManyRequestsError
@@ -301,7 +302,10 @@ class App:
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str], grant: Grant
     ) -> Steps[tuple[Encoded, Answer] | Coroutine[Any, Any, tuple[Encoded, Answer]]]:
         get = headers.get
-        unit = self._plane.live.unit_header
+        live = self._plane.live
+        unit = live.unit_header
+        if route.branch is not live.in_graph:
+            raise ProtocolError(Kind.UNKNOWN_MODEL, _NO_GRAPH if route.branch else _IN_GRAPH)
         context = RequestContext(
             route.protocol,
             len(body),
@@ -314,7 +318,8 @@ class App:
             key_id=grant.key_id,
             may_force=grant.may_force,
         )
-        exchange = Exchange(partial(codec.decode, body, headers), codec.encode, codec.encode_error)
+        write = write_branch if route.branch else codec.encode
+        exchange = Exchange(partial(codec.decode, body, headers), write, codec.encode_error)
         return self._plane.serve(exchange, context)
 
     async def _feedback(
@@ -353,7 +358,8 @@ class App:
     ) -> Encoded:
         from mlops.protocols.seldon_v1_feedback import decode_feedback, encode_feedback
 
-        outcomes = await off_the_loop(len(body), decode_feedback, body, headers)
+        decode = partial(decode_feedback, in_graph=self._plane.live.in_graph)
+        outcomes = await off_the_loop(len(body), decode, body, headers)
         receipts = []
         if outcomes:
             receipts = await self._desk.take(outcomes, self._writer, grant.key_id)
@@ -430,6 +436,8 @@ _UNIQUE = frozenset(
 _CROWDED = ProtocolError(
     Kind.BUSY, "More requests arrive than can be answered in time; send this again shortly."
 )
+_NO_GRAPH = "This server asks its models itself; only a ROUTER of a graph says which to ask."
+_IN_GRAPH = "This server is a ROUTER of a graph, which has no model; POST /route says which to ask."
 _CLOSE = ((b"connection", b"close"),)
 _CHALLENGE = (
     (b"www-authenticate", b"Bearer"),

@@ -1,4 +1,4 @@
-"""`python -m mlops.serving.pod fetch|serve|model`: the server in a pod.
+"""`python -m mlops.serving.pod fetch|serve|model|route`: the server in a pod.
 
 `fetch` pulls the models of a revision; `serve` serves it. Both read what `mlops deploy --target
 kubernetes` has put into a ConfigMap, and need nothing else of a project: no settings, no registry,
@@ -7,6 +7,9 @@ no home, no entry in /etc/passwd, no place to write outside of what is mounted.
 `model` serves one model folder under one name, for a platform that splits traffic itself: as a
 ServingRuntime of KServe, or in place of MLServer's image in Seldon Core v1. It reads the variables
 that these platforms set for MLServer, and keeps no journal.
+
+`route` is a ROUTER of a graph of Seldon Core v1: it draws an arm for each request, tells which, and
+learns from the graph's feedback, but asks no model.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             fetch(read_config(places.config), places)
         elif given.task == "serve":
             serve(launch(read_config(places.config), places, os.environ))
+        elif given.task == "route":
+            serve(route_launch(read_config(places.config), places, os.environ))
         else:
             serve(model_launch(places, os.environ))
     except MlopsError as error:
@@ -187,6 +192,19 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         runtimes=str(places.run / "runtimes"),
         workers=config.workers or processors(),
         access=Access(str(places.keys / "keys.json"), config.issuer, config.unprotected),
+    )
+
+
+def route_launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch:
+    """Say how the server of a graph's ROUTER is started."""
+    served = Served(config.revision, ("",) * len(config.revision.spec.arms))
+    port = environ.get("PREDICTIVE_UNIT_HTTP_SERVICE_PORT")
+    return replace(
+        launch(config, places, environ),
+        served=served,
+        port=int(port) if port else places.port,
+        # Its callers are the platform's router, which asks who they are, and its probes.
+        access=Access(unprotected=True),
     )
 
 
@@ -306,7 +324,7 @@ def _listing(source: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m mlops.serving.pod")
-    parser.add_argument("task", choices=["fetch", "serve", "model"])
+    parser.add_argument("task", choices=["fetch", "serve", "model", "route"])
     defaults = Places()
     for name in Places.__dataclass_fields__:
         value = getattr(defaults, name)

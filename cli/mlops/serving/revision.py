@@ -17,6 +17,7 @@ from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.kept import KeptRuntimes
 from mlops.runtimes.load import load_model
 from mlops.serving.first_arms import FirstArms, Rollout
+from mlops.serving.models.branch import Branch, load_branch
 from mlops.serving.models.remote import RemoteModel, connect
 from mlops.serving.runners import (
     THREADS,
@@ -133,6 +134,11 @@ class LiveRevision:
         return any(arm.remote for arm in self.arms)
 
     @cached_property
+    def in_graph(self) -> bool:
+        """Whether its arms are children of another server's graph, which asks them itself."""
+        return isinstance(self.arms[0].loaded.model, Branch)
+
+    @cached_property
     def sticky(self) -> bool:
         """Whether a unit keeps its arm."""
         return bool(self.served.revision.spec.sticky_by)
@@ -224,6 +230,9 @@ def _load_arms(
         elif endpoint is not None:
             loaded, remote = connect(endpoint, arm.name, strict=previous is not None)
             arms.append(LiveArm(arm, index, loaded, RemoteRunner(remote)))
+        elif not path:
+            branch = load_branch()
+            arms.append(LiveArm(arm, index, branch, runner_of(branch, arm.name)))
         else:
             _LOG.info("loading %s (%s) from %s", arm.name, arm.model.label, path)
             loaded = load_model(

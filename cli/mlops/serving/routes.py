@@ -25,6 +25,7 @@ class Route:
         version: Version of it that the path names, likewise.
         feedback: Whether it carries feedback rather than rows.
         score: Whether it asks all arms, outside of the statistics.
+        branch: Whether only the position of the arm is answered, for a graph that asks it itself.
     """
 
     protocol: str
@@ -32,6 +33,7 @@ class Route:
     version: str = ""
     feedback: bool = False
     score: bool = False
+    branch: bool = False
 
 
 _FIXED = {
@@ -52,6 +54,7 @@ _NAMED = {
 # What Seldon Core's executor calls if this server is a node of its graph.
 _NODE = {
     "/predict": Route("seldon-v1"),
+    "/route": Route("seldon-v1", branch=True),
     "/send-feedback": Route("seldon-v1", feedback=True),
 }
 _SCORE = {"/score": Route("mlops", score=True)}

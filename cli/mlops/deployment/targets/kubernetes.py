@@ -91,7 +91,7 @@ def server_files(
         File name to text.
     """
     values = {
-        **_values(spec, options, image),
+        **server_values(spec, options, image),
         "in_front": behind is not None,
         "limit_egress": options.kubernetes.limit_egress,
         "egress": egress.rules_of(spec, options, behind),
@@ -142,7 +142,14 @@ def _kinds(options: RenderOptions) -> Iterator[str]:
         yield "httproute" if options.kubernetes.gateway else "ingress"
 
 
-def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, Any]:
+def configmap(spec: DeploymentSpec, options: RenderOptions, image: str) -> str:
+    """Return the manifest of what the bundled component in another server's graph reads."""
+    values = {**server_values(spec, options, image), "in_graph": True}
+    return render_template("kubernetes/configmap.yaml", values)
+
+
+def server_values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, Any]:
+    """Return what the templates of the bundled server need."""
     document = config(spec, options)
     cluster, own = options.cluster, options.kubernetes
     labels = labels_of(spec)

@@ -53,15 +53,23 @@ def object_names(options: RenderOptions) -> Iterator[Refusal]:
             )
 
 
-def no_router(spec: DeploymentSpec, platform: str) -> Iterator[Refusal]:
-    """Refuse what only the bundled router can do, and models of other servers."""
+def no_router(
+    spec: DeploymentSpec, platform: str, *, any_policy: bool = False
+) -> Iterator[Refusal]:
+    """Refuse what only the bundled router can do, and models of other servers.
+
+    Args:
+        spec: What is deployed.
+        platform: Its name.
+        any_policy: Whether a policy may draw there.
+    """
     if spec.sticky_by:
         yield Refusal(
             f"{platform} draws an arm for every request, so it cannot keep `{spec.sticky_by}` "
             "on one",
             "Leave `sticky_by` out; `--router` and `--target kubernetes` have sticky arms.",
         )
-    if spec.policy != "weighted":
+    if spec.policy != "weighted" and not any_policy:
         yield Refusal(
             f"{platform} knows fixed weights only, not the policy `{spec.policy}`",
             "Use the policy `weighted`; `--router` and `--target kubernetes` have others.",

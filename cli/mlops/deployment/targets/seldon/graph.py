@@ -16,6 +16,8 @@ from mlops.spec.deployment import DeploymentSpec
 
 #: Model servers that it runs; the first by default.
 SERVERS = ("mlops", "mlserver", "prepackaged")
+#: The policy that needs no bundled component.
+FIXED = "weighted"
 #: Name of the node that splits.
 ROUTER = "ab"
 #: Name of the predictor where there is one.
@@ -71,6 +73,7 @@ class Predictor:
         traffic: Percentage; None for the only one.
         shadow: Whether it gets copies.
         ratio_a: Share of the first of two arms, empty for one arm.
+        policy: That of the bundled component, which draws among the arms; empty for none.
     """
 
     name: str
@@ -79,6 +82,7 @@ class Predictor:
     traffic: int | None = None
     shadow: bool = False
     ratio_a: str = ""
+    policy: str = ""
 
 
 def server_of(options: RenderOptions) -> str:
@@ -86,8 +90,15 @@ def server_of(options: RenderOptions) -> str:
     return options.cluster.model_server or SERVERS[0]
 
 
+def learns(spec: DeploymentSpec, options: RenderOptions) -> bool:
+    """Whether a bundled component in the graph draws, by a policy."""
+    return spec.policy != FIXED and len(spec.arms) > 1 and not options.cluster.router
+
+
 def in_graph(spec: DeploymentSpec, options: RenderOptions) -> bool:
-    """Whether the executor splits, rather than the gateway."""
+    """Whether arms are split in the graph, rather than by the gateway."""
+    if learns(spec, options):
+        return True
     split, server = options.seldon.split, server_of(options)
     # With MLServer the protocol is V2, which has no feedback that a graph could attribute.
     return len(spec.arms) == 2 and (split == "graph" or (split == "auto" and server != "mlserver"))
@@ -132,8 +143,10 @@ def predictors_of(spec: DeploymentSpec, options: RenderOptions) -> list[Predicto
     nodes = node_names(spec)
     if in_graph(spec, options):
         arms = tuple(_arm(spec, options, arm.name, nodes[arm.name]) for arm in spec.arms)
-        ratio = _decimal(ratio_a(spec))
-        found = [Predictor(PREDICTOR, arms, spec.experiment, ratio_a=ratio)]
+        ratio, policy = _decimal(ratio_a(spec)), ""
+        if learns(spec, options):
+            ratio, policy = "", spec.policy
+        found = [Predictor(PREDICTOR, arms, spec.experiment, ratio_a=ratio, policy=policy)]
     elif len(spec.arms) == 1:
         only, behind = spec.arms[0], options.cluster.router
         arm = _arm(spec, options, only.name, _BEHIND if behind else nodes[only.name])

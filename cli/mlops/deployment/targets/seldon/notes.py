@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mlops.deployment.targets import platform, rclone, router
 from mlops.deployment.targets.base import RenderOptions
 from mlops.deployment.targets.own_image import OwnImage
-from mlops.deployment.targets.seldon.graph import by_gateway, in_graph, ratio_a, server_of
+from mlops.deployment.targets.seldon.graph import by_gateway, in_graph, learns, ratio_a, server_of
 from mlops.rewards import reward_called
 from mlops.spec.deployment import DeploymentSpec
 
@@ -73,6 +73,14 @@ def _traffic_notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str
             "server in front takes it, for any number of arms; so does `--target kubernetes`."
         )
         return
+    if learns(spec, options):
+        yield (
+            f"`{spec.policy}` is drawn by a bundled component in the graph, which learns from the "
+            "feedback that the executor hands on: send `response.meta` back as it came. What it "
+            "knows is in PostgreSQL, where `mlops report` reads it; raise `replicas` as you like."
+        )
+        yield "The executor is ready only while the component and all model servers are."
+        return
     # The executor reads ratioA in single precision.
     (ratio,) = struct.unpack("f", struct.pack("f", ratio_a(spec)))
     if ratio in (0, 1):
@@ -88,7 +96,7 @@ def _traffic_notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str
 
 
 def _reward_notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
-    if by_gateway(spec, options) or server_of(options) == "mlserver":
+    if by_gateway(spec, options) or learns(spec, options) or server_of(options) == "mlserver":
         return
     if server_of(options) == "mlops":
         yield (

@@ -12,6 +12,7 @@ from mlops.deployment.targets.seldon.graph import (
     SERVERS,
     behind_router,
     by_gateway,
+    learns,
     object_name,
     predictors_of,
     server_of,
@@ -26,6 +27,7 @@ _METRICS = (
     "(`seldon_api_executor_client_requests_seconds`): scrape pods with the label "
     "`app.kubernetes.io/managed-by: seldon-core`, port `metrics`, path `/prometheus`."
 )
+_GIVEN = "given"
 _GATEWAYS = ("istio", "ambassador")
 _SPLITS = ("auto", "graph", "predictors")
 
@@ -56,7 +58,10 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
         for one in behind_router(spec).values():
             yield from _long_names(one, options)
         return
-    yield from platform.no_router(spec, _PLATFORM)
+    drawn = learns(spec, options)
+    yield from platform.no_router(spec, _PLATFORM, any_policy=drawn)
+    if drawn:
+        yield from _policy_refusals(spec, options)
     yield from platform.no_monitoring(options, _PLATFORM, _METRICS)
     yield from _split_refusals(spec, options)
     yield from _shadow_refusals(spec)
@@ -66,7 +71,7 @@ def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
 def _split_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
     count = len(spec.arms)
     own, server = options.seldon, server_of(options)
-    if own.split == "graph" and count > 2:
+    if own.split == "graph" and count > 2 and not learns(spec, options):
         yield Refusal(
             f"its in-graph A/B test never calls a third child, and there are {count} arms",
             "Leave `--traffic-by graph` out and the gateway splits; `--router` and `--target "
@@ -91,6 +96,32 @@ def _split_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Re
             "Ambassador leaves out a weight of 0, so that an arm that is to get nothing would get "
             "an equal share",
             "Leave the arm out, deploy behind Istio, or let our server split with `--router`.",
+        )
+
+
+def _policy_refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
+    """Refuse what the bundled component in the graph cannot do, which sees no answer of a model."""
+    if server_of(options) != SERVERS[0] or options.seldon.split == "predictors":
+        yield Refusal(
+            f"the policy `{spec.policy}` is a component of the bundled image in the graph",
+            "Leave `--model-server` and `--traffic-by` out, or use `--router`.",
+        )
+    if not options.postgresql:
+        yield Refusal(
+            f"what the policy `{spec.policy}` learns is kept in PostgreSQL",
+            "Name it: `url` of `[journal]`, or `journal_secret` of `[kubernetes]`.",
+        )
+    if spec.reward != _GIVEN:
+        yield Refusal(
+            f"the reward `{spec.reward}` needs what a model answered, which a component in the "
+            "graph does not see",
+            "Use `--reward given` and send rewards, or `--router`.",
+        )
+    if not options.client_ids:
+        yield Refusal(
+            "the executor names requests by ids of its own, and `client_ids` of `[feedback]` is "
+            "off",
+            "Switch it on, or use `--router`.",
         )
 
 

@@ -3,8 +3,9 @@
 Two arms are split inside the graph by the executor's RANDOM_ABTEST, because only then does an
 answer say which arm gave it (`meta.routing`) and feedback reach that arm. Three arms and more have
 a predictor each and are split by the gateway, which draws again for the feedback call: then there
-is no feedback, and the manifest says so. With `--router` each arm is a SeldonDeployment of its own,
-which the bundled server in front asks.
+is no feedback, and the manifest says so. A policy that learns is a bundled component in the graph,
+for any number of arms, with its state in PostgreSQL. With `--router` each arm is a SeldonDeployment
+of its own, which the bundled server in front asks.
 
 Behaviour is that of SeldonIO/seldon-core v1.17.1 and v1.18.2: `executor/predictor/` for routing,
 feedback and readiness, `operator/apis/machinelearning.seldon.io/v1/seldondeployment_webhook.go` for
@@ -14,10 +15,17 @@ place of a prepackaged server's, `servers/mlflowserver/` for that server.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from mlops.deployment.targets import platform, router
 from mlops.deployment.targets.base import Platform, Rendered, RenderOptions, refuse
+from mlops.deployment.targets.kubernetes import (
+    configmap,
+    kustomization,
+    secrets,
+    server_values,
+)
 from mlops.deployment.targets.names import labels_of
 from mlops.deployment.targets.own_image import OwnImage, own_image
 from mlops.deployment.targets.seldon.graph import (
@@ -27,6 +35,7 @@ from mlops.deployment.targets.seldon.graph import (
     behind_router,
     by_gateway,
     endpoint_of,
+    learns,
     predictors_of,
     protocol_of,
     server_of,
@@ -68,7 +77,19 @@ class Seldon:
             )
         if options.cluster.router:
             return _behind(spec, options, own, image)
-        return _rendered(spec, options, own, image, {FILE: _manifest(spec, spec, options, image)})
+        files = {FILE: _manifest(spec, spec, options, image)}
+        if not learns(spec, options):
+            return _rendered(spec, options, own, image, files)
+        files = {"configmap.yaml": configmap(spec, options, image)} | files
+        made = _rendered(spec, options, own, image, files)
+        # Its callers send no token: the executor has asked who they are.
+        quiet = replace(options.kubernetes, insecure_no_auth=True)
+        needed = secrets(spec, replace(options, kubernetes=quiet))
+        return replace(
+            made,
+            before_apply=(*made.before_apply, *needed),
+            beside={**made.beside, "kustomization.yaml": kustomization(list(files))},
+        )
 
 
 def _behind(
@@ -119,6 +140,12 @@ def _manifest(
     return render_template("seldon/seldondeployment.yaml", values)
 
 
+def _component(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, Any]:
+    """Return what the template needs of the component that draws."""
+    values = server_values(spec, options, image)
+    return {name: values[name] for name in ("config", "journal_secret", "key_secret")}
+
+
 def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[str, Any]:
     predictors = predictors_of(spec, options)
     return {
@@ -131,6 +158,7 @@ def _values(spec: DeploymentSpec, options: RenderOptions, image: str) -> dict[st
         "split": by_gateway(spec, options),
         "protocol": protocol_of(options),
         "predictors": predictors,
+        **(_component(spec, options, image) if learns(spec, options) else {}),
         "router": ROUTER,
         "server": server_of(options),
         "image": image,
