@@ -7,7 +7,7 @@ line never import each other:
     commands | api                             parse, call, render | the same for programs
     workflows                                  flows that cross parts: promote, rollback, demo
     evaluation                                 what was never live, on logged decisions
-    training | deployment | serving | consumers | client | monitoring | scoring
+    training | deployment | serving | consumers | client | monitoring | scoring | explaining
     audit | sinks                              trail of changes | where the request log goes
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes
     runtimes | environments                    what executes a model, and with which packages

@@ -42,6 +42,7 @@ _COMMANDS = (
     _Listed("start", "start", _LOOK),
     _Listed("predict", "predict", _LOOK),
     _Listed("batch", "batch", _LOOK),
+    _Listed("explain", "explain", _LOOK),
     _Listed("history", "promotion", _LOOK),
     _Listed("monitor", "monitor", _LOOK, is_group=True),
     _Listed("audit", "audit", _LOOK, is_group=True),

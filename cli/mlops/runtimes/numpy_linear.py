@@ -102,10 +102,10 @@ def open_numpy(model: ModelFolder) -> Runtime:
     pipeline = find_estimator(model.pyfunc.raw, model.mlmodel.get("flavors", {}))
     parts = [step for _, step in getattr(pipeline, "steps", ())]
     if parts and type(parts[0]).__name__ == "ColumnTransformer":
-        return open_columns(model, pipeline, _linear(parts[-1]))
+        return open_columns(model, pipeline, linear_parts(parts[-1]))
     estimator = numeric_estimator(model)
     steps, last = unpipe(estimator)
-    weights, intercept, classes = _linear(last)
+    weights, intercept, classes = linear_parts(last)
     return LinearRuntime(
         steps,
         weights,
@@ -117,8 +117,12 @@ def open_numpy(model: ModelFolder) -> Runtime:
     )
 
 
-def _linear(model: Any) -> tuple[_Array, _Array, _Array | None]:  # noqa: ANN401 - untyped
-    """Return W, b and the classes."""
+def linear_parts(model: Any) -> tuple[_Array, _Array, _Array | None]:  # noqa: ANN401 - untyped
+    """Return W, b and the classes of a linear model of scikit-learn.
+
+    Raises:
+        UnsuitableError: It is another model.
+    """
     name = type(model).__name__
     if not type(model).__module__.startswith("sklearn."):
         raise UnsuitableError(f"a `{name}` is not one of scikit-learn")

@@ -1,0 +1,16 @@
+"""Why a model answers what it does: the share of each feature, as Shapley values.
+
+Symbols: f the explained output, x a row of k features, z the rows of the background. A share phi_j
+says by how much feature j moves f(x) away from the base E f(z); base + sum phi_j = f(x), which is
+checked for every answer.
+
+Exact where that is cheap (linear models, trees, XGBoost, LightGBM), else by permutations, with the
+standard error of their Monte Carlo. Shapley values of XGBoost and LightGBM are the libraries' own,
+whose base is that of their training data (Lundberg et al. 2020, path-dependent); all others are
+interventional: features that are not in a coalition are taken from rows of the background.
+"""
+
+from mlops.explaining.base import Explanation, NotExactError, Rows, check_additive
+from mlops.explaining.choosing import Explainable, explain
+
+__all__ = ["Explainable", "Explanation", "NotExactError", "Rows", "check_additive", "explain"]

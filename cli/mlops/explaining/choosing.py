@@ -1,0 +1,207 @@
+"""Which method explains a model: an exact one where there is one, else permutations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.errors import InvalidInputError
+from mlops.explaining.base import Explanation, NotExactError, Rows
+from mlops.explaining.boosters import explain_booster
+from mlops.explaining.linear import explain_linear
+from mlops.explaining.permutations import Output, explain_by_permutations
+from mlops.explaining.trees import explain_trees
+from mlops.protocols.base import Columns, Kind, ProtocolError
+from mlops.protocols.predictions import by_row
+from mlops.runtimes.base import ServableModel, UnsuitableError
+from mlops.runtimes.estimators import find_estimator, taking_arrays
+from mlops.runtimes.folder import ModelFolder, read_mlmodel
+from mlops.runtimes.isolated import IsolatedModel
+from mlops.runtimes.matrix import MatrixBuilder, is_numeric
+from mlops.runtimes.pyfunc import PyfuncRuntime, open_folder
+from mlops.tables.signature import Signature, read_signature
+
+#: Most rows of a background.
+MAX_BACKGROUND = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Explainable:
+    """A model that is loaded to be explained.
+
+    Attributes:
+        signature: Its signature.
+        model: Predicts.
+        folder: As MLflow has loaded it; None if it runs in a process of its own.
+        process: That process.
+    """
+
+    signature: Signature
+    model: ServableModel
+    folder: ModelFolder | None
+    process: IsolatedModel | None = None
+
+    @staticmethod
+    def load(path: Path, python: str = "") -> Explainable:
+        """Load a model. Runs its code.
+
+        Args:
+            path: Its folder.
+            python: Interpreter of an environment of its own; empty for this process.
+
+        Raises:
+            InvalidInputError: It cannot be loaded here.
+        """
+        mlmodel = read_mlmodel(path)
+        if python:
+            process = IsolatedModel(python, path, slots=1)
+            signature = read_signature(mlmodel)
+            return Explainable(signature, PyfuncRuntime(process, signature), None, process)
+        folder = open_folder(path, mlmodel, [])
+        return Explainable(folder.signature, folder.pyfunc, folder)
+
+    def close(self) -> None:
+        """End its process, if it has one."""
+        if self.process is not None:
+            self.process.close()
+
+
+def explain(
+    model: Explainable, rows: Rows, background: Rows, *, by_permutations: bool = False
+) -> Explanation:
+    """Explain the answers of a model.
+
+    Args:
+        model: The model.
+        rows: n rows; columns that the model does not take are left out.
+        background: Rows to count from; at most `MAX_BACKGROUND` are taken, evenly.
+        by_permutations: Do so also where there is an exact method.
+
+    Raises:
+        InvalidInputError: The model refuses the rows, or answers them as a whole.
+    """
+    names = model.signature.names or tuple(rows)
+    missing = [name for name in names if name not in rows or name not in background]
+    if missing:
+        raise InvalidInputError(f"The rows, or those of the background, have no `{missing[0]}`.")
+    rows = {name: rows[name] for name in names}
+    background = _evenly({name: background[name] for name in names})
+    try:
+        if not by_permutations:
+            try:
+                return _exact(model, rows, background)
+            except NotExactError:
+                pass
+        return _permuted(model, rows, background)
+    except ProtocolError as error:
+        raise InvalidInputError(f"The model does not take the rows: {error.message}") from error
+    except NotExactError as error:
+        raise InvalidInputError(f"The answers cannot be explained: {error}.") from error
+
+
+def _evenly(background: Rows) -> Rows:
+    n = len(next(iter(background.values()), ()))
+    if not n:
+        raise InvalidInputError(
+            "There are no rows to count from.", hint="`--background FILE` names some."
+        )
+    picked = np.unique(np.linspace(0, n - 1, min(n, MAX_BACKGROUND)).astype(int)).tolist()
+    return {name: [cells[at] for at in picked] for name, cells in background.items()}
+
+
+def _exact(model: Explainable, rows: Rows, background: Rows) -> Explanation:
+    if model.folder is None or not is_numeric(model.signature.columns):
+        raise NotExactError("its columns are not all numbers, or it runs elsewhere")
+    estimator = find_estimator(model.folder.pyfunc.raw, model.folder.mlmodel.get("flavors", {}))
+    builder = MatrixBuilder(model.signature.columns)
+    try:
+        x, z = builder.build(Columns(dict(rows))), builder.build(Columns(dict(background)))
+    except ProtocolError as error:
+        raise NotExactError(error.message) from error
+    if estimator is None or x is None or z is None:
+        raise NotExactError("it has no estimator of its own, or a column is missing")
+    names = model.signature.names
+    library = type(estimator).__module__.partition(".")[0]
+    if library in ("xgboost", "lightgbm"):
+        return explain_booster(estimator, names, x)
+    if not (np.isfinite(x).all() and np.isfinite(z).all()):
+        raise NotExactError("a cell is missing or infinite")
+    plain = taking_arrays(estimator, names)
+    try:
+        return explain_linear(plain, names, x, z)
+    except (NotExactError, UnsuitableError):
+        return explain_trees(plain, names, x, z)
+
+
+def _permuted(model: Explainable, rows: Rows, background: Rows) -> Explanation:
+    n = len(next(iter(rows.values())))
+    answers = _answers(model.model, rows, n)
+    proba = _probabilities(model)
+    if proba is not None:
+        best = proba(rows, n).argmax(axis=1)
+        classes = model.folder.pyfunc.raw.get_raw_model().classes_ if model.folder else ()
+        if len(classes) == 2:
+            best = np.ones(n, dtype=int)
+        output = "probability of the class that is answered"
+        if len(set(best.tolist())) == 1:
+            output = f"probability of class {classes[best[0]]}"
+
+        def ask_class(at: int) -> Output:
+            return lambda some, count: proba(some, count)[:, best[at]]
+
+        return explain_by_permutations(output, ask_class, rows, background)
+    if all(_is_number(answer) for answer in answers):
+
+        def ask_number(_: int) -> Output:
+            return lambda some, count: np.array(_answers(model.model, some, count), dtype=float)
+
+        return explain_by_permutations("prediction", ask_number, rows, background)
+
+    def ask_label(at: int) -> Output:
+        def same(some: Rows, count: int) -> NDArray[np.float64]:
+            return np.array([each == answers[at] for each in _answers(model.model, some, count)],
+                            dtype=float)  # fmt: skip
+
+        return same
+
+    return explain_by_permutations("whether it gives this answer", ask_label, rows, background)
+
+
+def _probabilities(model: Explainable) -> Callable[[Rows, int], NDArray[np.float64]] | None:
+    """Return what gives a classifier's probabilities, (n, c); None where it has none."""
+    if model.folder is None:
+        return None
+    pyfunc = model.folder.pyfunc
+    estimator = find_estimator(pyfunc.raw, model.folder.mlmodel.get("flavors", {}))
+    if not hasattr(estimator, "predict_proba") or np.ndim(getattr(estimator, "classes_", 0)) != 1:
+        return None
+
+    def ask(rows: Rows, _: int) -> NDArray[np.float64]:
+        batch = pyfunc.prepare(Columns(dict(rows)), {})
+        try:
+            return np.asarray(estimator.predict_proba(batch.rows), dtype=np.float64)
+        except Exception as error:
+            raise ProtocolError(Kind.MODEL_FAILED, f"The model raised {error!r}") from error
+
+    return ask
+
+
+def _answers(model: ServableModel, rows: Rows, n: int) -> list[Any]:
+    rowwise = by_row(model.predict(Columns(dict(rows)), {}), n)
+    if isinstance(rowwise, dict) and len(rowwise) == 1:
+        rowwise = np.asarray(next(iter(rowwise.values())))
+    if isinstance(rowwise, np.ndarray):
+        rowwise = rowwise[:, 0] if rowwise.ndim == 2 and rowwise.shape[1] == 1 else rowwise
+        rowwise = rowwise.tolist()
+    if not isinstance(rowwise, list):
+        raise ProtocolError(Kind.MISMATCH, "it answers the rows as a whole, or several values each")
+    return rowwise
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401 - a JSON value
+    return isinstance(value, int | float) and not isinstance(value, bool)

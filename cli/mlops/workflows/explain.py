@@ -1,0 +1,291 @@
+"""`mlops explain`: why models answer what they do, and why two arms differ."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlops.deployment.isolation import isolate
+from mlops.deployment.journals import open_journal
+from mlops.deployment.runtime_files import known_names, pick_name, places, read_server_state
+from mlops.errors import InvalidInputError, NotFoundError, UsageError, one_of
+from mlops.explaining import Explainable, Explanation, Rows, explain
+from mlops.journal.features import KeptRows
+from mlops.journal.sql import SqlJournal
+from mlops.registry import fetched
+from mlops.registry.refs import resolve_all
+from mlops.registry.trust import check_trusted
+from mlops.runtimes.example import read_example
+from mlops.runtimes.folder import read_mlmodel
+from mlops.settings import Settings
+from mlops.spec.deployment import Arm, DeploymentSpec
+from mlops.spec.request_id import read as read_id
+from mlops.tables import Table, read_path
+from mlops.tables.documents import table_of
+from mlops.tables.signature import Signature
+
+#: Most rows that are explained at once.
+MAX_ROWS = 100
+_BACKGROUND_ROWS, _LOOKED_AT = 100, 500
+
+
+@dataclass(frozen=True, slots=True)
+class ArmExplained:
+    """The answers of one arm, explained.
+
+    Attributes:
+        arm: Its name.
+        model: Its model.
+        served: Whether it answered the request that was asked about.
+        method: `linear`, `trees`, `xgboost`, `lightgbm` or `permutations`.
+        exact: Whether the shares have no error of Monte Carlo.
+        output: What is explained.
+        base: What the shares count from, by row.
+        outputs: The explained output, by row.
+        shares: Feature to its share, by row.
+        errors: Feature to the standard error of its share, by row; None where exact.
+        gap: Largest of |base + sum of shares - output|.
+    """
+
+    arm: str
+    model: str
+    served: bool
+    method: str
+    exact: bool
+    output: str
+    base: tuple[float, ...]
+    outputs: tuple[float, ...]
+    shares: tuple[dict[str, float], ...]
+    errors: tuple[dict[str, float], ...] | None
+    gap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """Rows explained.
+
+    Attributes:
+        of: The deployment or the model.
+        request_id: The request that was asked about; empty if none.
+        rows: The rows, feature to cell.
+        background: What the shares count from, for people.
+        background_rows: How many rows that has.
+        arms: One for each arm.
+        comparable: Whether the shares of all arms are of the same output, so that they may be
+            subtracted.
+    """
+
+    of: str
+    request_id: str
+    rows: tuple[dict[str, Any], ...]
+    background: str
+    background_rows: int
+    arms: tuple[ArmExplained, ...]
+    comparable: bool
+
+
+def explained(
+    settings: Settings,
+    ref: str | None,
+    *,
+    request_id: str = "",
+    data: str = "",
+    background: str = "",
+    by_permutations: bool = False,
+) -> Explained:
+    """Explain a request of a deployment, or rows of a file.
+
+    Args:
+        settings: The project's settings.
+        ref: A deployment, or a model; None for the only deployment.
+        request_id: A request that the deployment answered.
+        data: A file with rows.
+        background: A file with rows to count from; empty for the newest requests of a deployment,
+            and the input example of a model.
+        by_permutations: Do so also where there is an exact method, to have arms in one unit.
+
+    Raises:
+        NotFoundError: There is no such deployment, model or request; or its features are gone.
+        InvalidInputError: The model does not take the rows.
+        UsageError: An arm is behind an endpoint.
+    """
+    name = "" if ref and ref not in known_names(settings) else pick_name(settings, ref)
+    if request_id and not name:
+        raise UsageError(
+            f"`{ref}` is no deployment, whose requests have ids.", hint="`--data FILE`"
+        )
+    with contextlib.ExitStack() as stack:
+        journal = stack.enter_context(_journal(settings, name)) if name else None
+        served = ""
+        if request_id and journal is not None:
+            spec, kept, served = _asked(settings, name, journal, request_id)
+        elif name:
+            state = read_server_state(places(settings, name))
+            if state is None:
+                raise NotFoundError(f"`{name}` was never started here.", hint="`--data` with a REF")
+            spec, kept = state.launch.served.revision.spec, None
+        else:
+            (version,) = resolve_all(settings, [ref or ""])
+            spec, kept = DeploymentSpec("explain", (Arm(version.label, version, 1.0),)), None
+        models = stack.enter_context(_loaded(settings, spec))
+        signature = models[0].signature
+        rows = _rows(kept, signature) if kept else _file(data, signature)
+        given, said = _background(settings, background, journal, spec, models, rows)
+        found = _all(models, rows, given, by_permutations=by_permutations)
+    comparable = len({each.output for each in found}) == 1
+    arms = tuple(
+        _arm(arm, arm.name == served, each) for arm, each in zip(spec.arms, found, strict=True)
+    )
+    n, m = (len(next(iter(each.values()))) for each in (rows, given))
+    plain = tuple({key: cells[at] for key, cells in rows.items()} for at in range(n))
+    return Explained(name or spec.arms[0].model.label, request_id, plain, said, m, arms, comparable)
+
+
+def _all(
+    models: Sequence[Explainable], rows: Rows, background: Rows, *, by_permutations: bool
+) -> list[Explanation]:
+    found = [explain(each, rows, background, by_permutations=by_permutations) for each in models]
+    if len({each.output for each in found}) > 1 and not by_permutations:
+        # Log-odds of one and probabilities of another cannot be subtracted.
+        again = [explain(each, rows, background, by_permutations=True) for each in models]
+        if len({each.output for each in again}) == 1:
+            return again
+    return found
+
+
+@contextlib.contextmanager
+def _journal(settings: Settings, name: str) -> Iterator[SqlJournal]:
+    journal = open_journal(settings, name, read_server_state(places(settings, name)))
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+def _asked(
+    settings: Settings, name: str, journal: SqlJournal, request_id: str
+) -> tuple[DeploymentSpec, KeptRows, str]:
+    """Return the spec that answered a request, its rows, and the name of the arm."""
+    from mlops.journal.terms import is_spec
+    from mlops.spec.deployment import from_dict
+
+    where = places(settings, name)
+    asked = read_id(where.key.read_bytes(), request_id)
+    found = journal.decision(asked.nonce)
+    if found is None:
+        raise NotFoundError(f"The journal of `{name}` has no request `{request_id}`.")
+    if found.rows is None:
+        raise NotFoundError(
+            "The features of this request were not kept, or are forgotten.",
+            hint="`[journal] features` says which are kept; `--data FILE` names rows.",
+        )
+    specs = {e.revision: e.spec for e in journal.revision_events() if is_spec(e) and e.spec}
+    document = specs.get(found.decision.revision)
+    if document is None:
+        raise NotFoundError(f"The journal does not say what revision {asked.revision} was.")
+    spec = from_dict(document)
+    return spec, found.rows, spec.arms[found.decision.arm].name
+
+
+@contextlib.contextmanager
+def _loaded(settings: Settings, spec: DeploymentSpec) -> Iterator[list[Explainable]]:
+    remote = [arm.name for arm in spec.arms if arm.model.endpoint is not None]
+    if remote:
+        raise UsageError(f"The arm `{remote[0]}` is behind an endpoint, and cannot be explained.")
+    spec = replace(spec, shadows=())
+    versions = [arm.model for arm in spec.arms]
+    with fetched(versions, settings) as folders, contextlib.ExitStack() as stack:
+        check_trusted(settings, versions, folders)
+        pythons = isolate(settings, spec, [str(each) for each in folders], lambda _: None)
+        models = []
+        for index, folder in enumerate(folders):
+            models.append(Explainable.load(Path(folder), pythons[index] if pythons else ""))
+            stack.callback(models[-1].close)
+        yield models
+
+
+def _rows(kept: KeptRows, signature: Signature) -> Rows:
+    names = kept.names or list(signature.names)
+    rows = [row for row in kept.rows if isinstance(row, list) and len(row) == len(names)]
+    if not rows:
+        raise InvalidInputError("The request has no rows of named columns, which have no shares.")
+    return dict(zip(names, map(list, zip(*rows[:MAX_ROWS], strict=True)), strict=True))
+
+
+def _file(data: str, signature: Signature) -> Rows:
+    table = _read(data, signature)
+    if len(table) > MAX_ROWS:
+        raise InvalidInputError(
+            f"`{data}` has {len(table):,} rows; at most {MAX_ROWS} are explained at once."
+        )
+    return dict(table.columns)
+
+
+def _read(name: str, signature: Signature) -> Table:
+    try:
+        table = read_path(Path(name), signature)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"`{name}`: {error.message}") from error
+    if not len(table):
+        raise InvalidInputError(f"`{name}` has no rows.")
+    return table
+
+
+def _background(
+    settings: Settings, file: str, journal: SqlJournal | None, spec: DeploymentSpec,
+    models: Sequence[Explainable], rows: Rows,
+) -> tuple[Rows, str]:  # fmt: skip
+    """Return rows to count from, and what they are."""
+    signature = models[0].signature
+    if file:
+        return dict(_read(file, signature).columns), f"the rows of {file}"
+    names = list(signature.names or rows)
+    if journal is not None and (found := _newest(journal, names)):
+        return found, f"the newest requests of {spec.name}"
+    folder = models[0].folder
+    body = read_example(folder.path, read_mlmodel(folder.path)) if folder else None
+    if body is None:
+        raise InvalidInputError(
+            f"Nothing says which rows the shares of {one_of(names[:3])}… count from.",
+            hint="`--background FILE`, for example a sample of the training data",
+        )
+    return dict(table_of(body, signature).columns), "the input example of the model"
+
+
+def _newest(journal: SqlJournal, names: Sequence[str]) -> Rows:
+    """Return the first rows of the newest requests that have all features."""
+    end = journal.end().decisions
+    decisions = journal.decisions(max(0, end - _LOOKED_AT), end, _LOOKED_AT)
+    cells: list[list[Any]] = []
+    for position in range(len(decisions) - 1, -1, -1):
+        kept = decisions.kept(position) if decisions.statuses[position] == 200 else None
+        row = kept.row(0) if kept is not None else None
+        if isinstance(row, list):
+            row = dict(zip(names, row, strict=True)) if len(row) == len(names) else None
+        if row is not None and all(name in row for name in names):
+            cells.append([row[name] for name in names])
+        if len(cells) == _BACKGROUND_ROWS:
+            break
+    return dict(zip(names, map(list, zip(*cells, strict=True)), strict=True)) if cells else {}
+
+
+def _arm(arm: Arm, served: bool, found: Explanation) -> ArmExplained:
+    def by_row(values: Any) -> tuple[dict[str, float], ...]:  # noqa: ANN401 - an array
+        return tuple(dict(zip(found.names, row, strict=True)) for row in values.tolist())
+
+    return ArmExplained(
+        arm=arm.name,
+        model=arm.model.label,
+        served=served,
+        method=found.method,
+        exact=found.errors is None,
+        output=found.output,
+        base=tuple(found.base.tolist()),
+        outputs=tuple(found.outputs.tolist()),
+        shares=by_row(found.shares),
+        errors=None if found.errors is None else by_row(found.errors),
+        gap=found.gap,
+    )
