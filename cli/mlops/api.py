@@ -126,7 +126,7 @@ def deploy(
         canary: A model beside `model` and its share, as `REF=PERCENT`.
         ramp: How that share grows, as `5,25,50,100`.
         every: Least time of a step, as `30m`, which is the default.
-        advance: Whether the ramp goes on where the canary is shown `not-worse`, which is the
+        advance: Whether the ramp continues where the canary is shown `not-worse`, which is the
             default, or `unless-worse`.
         auto: Whether a process beside the server moves it; else `mlops ramp` does.
         split: Share of each arm, as `90/10`.
