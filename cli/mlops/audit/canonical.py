@@ -11,14 +11,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-# Beyond it a number may be another one after another program has read it (RFC 7493, 2.2).
+# Beyond it another program may read another number (RFC 7493, 2.2).
 _EXACT = 2**53
 
 
 def canonical(value: Any) -> str:  # noqa: ANN401 - JSON data
     """Write JSON data in canonical form.
 
-    What JSON has no form for becomes what comes closest: NaN and infinities null, whole numbers
+    What JSON cannot express becomes the closest form: NaN and infinities null, whole numbers
     that a double cannot hold text, and lone surrogates a question mark.
 
     Raises:
@@ -47,7 +47,7 @@ def number(value: float) -> str:
     """Write a finite double as ECMAScript does (ECMA-262, Number::toString).
 
     Python's `repr` has the same digits, the fewest that read back to the same double, and places
-    point and exponent otherwise.
+    point and exponent differently.
 
     >>> [number(x) for x in (-0.0, 1e21, 123456789012345680000.0, 1.5e-6, 1e-7)]
     ['0', '1e+21', '123456789012345680000', '0.0000015', '1e-7']

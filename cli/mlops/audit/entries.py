@@ -1,7 +1,7 @@
 """Entries of a trail, and the lines they are written as.
 
 A line is `{"entry":{…},"hash":"…"}`, all of it canonical JSON. The hash is the SHA-256 of the bytes
-of the entry as they stand there, so checking it needs no second program to write JSON alike.
+of the entry as written, so checking it does not require writing equal JSON again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import orjson
 from mlops.audit.canonical import canonical
 from mlops.settings.actor import Actor
 
-#: What stands for the hash before the first entry.
+#: The hash before the first entry.
 NONE = "0" * 64
 
 _TEXTS = frozenset({"action", "id", "recorded", "subject", "time", "trail"})
@@ -35,7 +35,7 @@ class Event:
         subject: What it was done to, human-readable.
         time_ms: When, milliseconds since 1970 in UTC.
         by: Who did it: `user`, `host`, `job`, `key`, as far as they are known.
-        id: Known under this it is written once; empty for what is told once only.
+        id: It is written once for each id; empty for what is reported only once.
         before: What was so before, as JSON data.
         after: What is so since.
         evidence: What led to it: reason, verdict, counts.
@@ -53,11 +53,11 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Something that is so; recorded if it was not so when it was last recorded.
+    """A state; recorded if it differs from the one last recorded.
 
     Attributes:
         action: What a change of it is called.
-        subject: What is so, human-readable.
+        subject: What it is about, human-readable.
         id: Whose state it is.
         value: It, as JSON data; None if there is none.
     """
@@ -75,7 +75,7 @@ class Entry:
     Attributes:
         seq: Its number, from 1.
         hash: Of its own bytes, hexadecimal.
-        document: All that it says, as JSON data.
+        document: Its content, as JSON data.
     """
 
     seq: int
@@ -84,7 +84,7 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """Id of what it tells; empty where that has none."""
+        """Id of its event; empty if it has none."""
         return str(self.document["id"])
 
     @property

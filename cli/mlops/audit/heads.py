@@ -1,6 +1,6 @@
 """Heads of trails in MLflow: tags with the number and hash of a trail's last entry.
 
-The deployment has one tag for each trail and project, which moves on with every command; each
+The deployment has one tag for each trail and project, which is updated by every command; each
 revision keeps the one of the command that recorded it.
 """
 
@@ -21,7 +21,7 @@ _PREFIX = "mlops.audit."
 
 
 def read_heads(ledger: Ledger) -> list[Head]:
-    """Return all that MLflow knows of trails of a deployment."""
+    """Return all heads of trails of a deployment in MLflow."""
     found = []
     for number, key, value in ledger.tags(_PREFIX):
         where = f"revision {number} in MLflow" if number else "MLflow"
@@ -39,7 +39,7 @@ def read_heads(ledger: Ledger) -> list[Head]:
 
 
 def anchor(ledger: Ledger, known: Known, new: Sequence[Entry]) -> None:
-    """Tag the end of a trail, unless it does not hold what MLflow knows of it.
+    """Tag the end of a trail, unless it contradicts the tag that MLflow has.
 
     A tag that shows that entries are missing must not be replaced by one that hides it.
     """

@@ -1,4 +1,4 @@
-"""What a trail takes over: from the ledger, from the journal, and from what is in force now.
+"""Sources of a trail: the ledger, the journal, and the current state.
 
 A source yields what it holds, with ids that never change; what is recorded already costs little
 to pass by.
@@ -26,7 +26,7 @@ _OF_SERVER = {
     "unwritable": ("alarm", "the journal cannot be written, with"),
     "writable": ("alarm over", "the journal is written again, with"),
 }
-#: What the launch record says of the revision, which the ledger tells, and of files of ours.
+#: Keys of the launch record about the revision, which the ledger has, and about internal files.
 _LEFT_OUT = frozenset(
     {
         "name",
@@ -52,11 +52,11 @@ def revision_id(number: int, state: str) -> str:
 
 
 def ledger_events(ledger: Ledger, known: Collection[str]) -> Iterator[Event]:
-    """Yield what became of each revision, oldest first; those at work are told once they are done.
+    """Yield the outcome of each revision, oldest first; pending ones follow once they are done.
 
     Args:
         ledger: Of the deployment.
-        known: Ids of what need not be told; the documents of these are not read.
+        known: Ids of what is recorded; the documents of these are not read.
     """
     live = 0
     for each in reversed(ledger.standings()):
@@ -109,7 +109,7 @@ def arms_of(spec: DeploymentSpec, contents: Mapping[str, str]) -> list[dict[str,
 
     Args:
         spec: Of the revision.
-        contents: Digest of the files of each arm's model, where they were looked at.
+        contents: Digest of the files of each arm's model, if they were read.
     """
     return [
         {
@@ -148,12 +148,12 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
             after=dict(alarm.details),
             evidence={"revision": alarm.revision, "consumer": alarm.consumer},
         )
-    # Epoch 0 is the weights of the spec, which its revision tells.
+    # Epoch 0 is the weights of the spec, which its revision has.
     before: dict[int, list[float]] = {}
     for epoch in journal.epochs():
         shares = list(epoch.probabilities)
         if epoch.of_vectors is not None:
-            # One of those that an epoch draws by; that epoch tells what came.
+            # One of those that an epoch draws by; that epoch has the change.
             continue
         if epoch.epoch:
             yield Event(
@@ -181,7 +181,7 @@ def journal_events(journal: _Journal) -> Iterator[Event]:
 
 
 def settings_state(settings: RolloutSettings) -> State:
-    """What the project's file says, as far as it is not what holds anyway; without secrets.
+    """The settings of the project's file that differ from the defaults; without secrets.
 
     Not what the environment or a command line said: a revision and the server's own record keep
     what became of that.

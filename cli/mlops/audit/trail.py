@@ -25,7 +25,7 @@ STATE = "state/"
 
 @dataclass(slots=True)
 class Known:
-    """What a trail says already.
+    """The content of a trail.
 
     Attributes:
         trail: Its id; empty before its first entry.
@@ -50,7 +50,7 @@ class Known:
         return self.hashes[-1] if self.hashes else NONE
 
     def learn(self, entry: Entry) -> None:
-        """Take in the next entry."""
+        """Add the next entry."""
         self.trail = self.trail or str(entry.document.get("trail", ""))
         self.ids.add(entry.id)
         if entry.id.startswith(STATE):
@@ -88,7 +88,7 @@ class Trail:
         return list(_read(self.path, self.lines()))
 
     def known(self) -> Known:
-        """Return what the trail says already.
+        """Return the content of the trail.
 
         Raises:
             InvalidInputError: An entry is damaged.
@@ -104,9 +104,9 @@ class Trail:
         """Record what is not recorded yet, and return the new entries.
 
         Args:
-            told: What happened and what is so, in order.
+            told: Events and states, in order.
             actor: Who runs this command, and is named for changes of a state.
-            anchor: Called with what the trail says then, before another command may append.
+            anchor: Called with the trail's content then, before another command may append.
 
         Raises:
             InvalidInputError: An entry is damaged; nothing is added to what cannot be trusted.
@@ -204,7 +204,7 @@ def _new(told: Iterable[Event | State], known: Known, actor: Actor, now_ms: int)
 
 
 def _mended(descriptor: int, rest: bytes, actor: Actor, now_ms: int) -> Iterator[Event]:
-    """Cut off what a killed command has left of an entry, and say so in the next one."""
+    """Cut off an entry that a killed command left incomplete, and record that in the next one."""
     if rest:
         os.ftruncate(descriptor, os.fstat(descriptor).st_size - len(rest))
         said = {"bytes": len(rest), "sha256": digest(rest)}

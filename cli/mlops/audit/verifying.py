@@ -1,4 +1,4 @@
-"""Whether a trail is whole: its chain, and what MLflow knows of it.
+"""Whether a trail is complete: its chain, and its heads in MLflow.
 
 Write access to the file alone is not enough to change it unseen: MLflow has the hash of its end.
 With write access to both, a second trail can be begun, which is not detected here.
@@ -14,7 +14,7 @@ from mlops.audit.entries import NONE, Entry, read_entry
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What MLflow knows of a trail at one time.
+    """The head of a trail that MLflow has from one time.
 
     Attributes:
         trail: Id of the trail.
@@ -33,7 +33,7 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is not as it was written.
+    """A difference to what was written.
 
     Attributes:
         seq: The entry, or the first that is missing; 0 where it is not a single one.
@@ -46,7 +46,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
         name: Deployment, or the file.
@@ -102,7 +102,7 @@ def chain(lines: Sequence[bytes]) -> tuple[list[Entry], Fault | None]:
 
 
 def compare(entries: Sequence[Entry], heads: Sequence[Head], place: str) -> list[Fault]:
-    """Compare a chain that holds with what MLflow knows of it.
+    """Compare a valid chain with its heads in MLflow.
 
     Args:
         entries: Of the chain.
@@ -135,12 +135,12 @@ def verify(
     Args:
         name: Deployment, or the file.
         lines: Its lines without newlines; the last is empty unless it was cut off.
-        heads: What MLflow knows of it; None where that is not known.
+        heads: Its heads in MLflow; None if not known.
         place: Project whose trail it is, as `host:folder`.
     """
     entries, broken = chain(lines)
     faults = [broken] if broken else []
-    # Where the chain is broken, entries that are missing at the end are the same damage.
+    # Where the chain is broken, missing entries at the end are part of the same damage.
     if heads is not None and not broken:
         faults += compare(entries, heads, place)
     trail = str(entries[0].document["trail"]) if entries else ""
