@@ -39,8 +39,8 @@ class Connection:
         headers: Sent with every request.
         tls: How to check a server of `https`; None as the system does.
         timeout_s: Seconds to wait for a connection, and for each part of an answer.
-        here: Whether the server is one of this machine that `mlops status` knows; that it hangs is
-            then found out within seconds, however long a prediction may take.
+        here: Whether the server is one of this machine that `mlops status` knows; a hang is
+            then detected within seconds, however long a prediction may take.
 
     Raises:
         InvalidInputError: The URL is not http or https, or holds credentials.
@@ -86,7 +86,7 @@ class Connection:
 
         Raises:
             RemoteError: The server does not answer, says 5xx, or what it says is not JSON.
-            NotAllowedError: It wants a token.
+            NotAllowedError: It requires a token.
             NotFoundError: It says 404.
             ConflictError: It says 409.
             InvalidInputError: It refuses the request otherwise.
@@ -107,7 +107,7 @@ class Connection:
     ) -> tuple[Any, Mapping[str, str]]:
         """Send a body that changes nothing if it comes twice.
 
-        On another machine it is tried again without an answer, or where a gateway spoke for a
+        On another machine it is tried again without an answer, or if a gateway answered for a
         server that is not there. Raises as `post` does.
         """
         for pause in () if self._here else _PAUSES_S:
@@ -120,7 +120,7 @@ class Connection:
         return self.post(path, body, content_type=content_type, fates=fates)
 
     def get(self, path: str) -> Answer:
-        """Ask for a page; return whatever the answer is.
+        """Ask for a page; return the answer, of any status.
 
         Raises:
             RemoteError: The server does not answer.
@@ -128,7 +128,7 @@ class Connection:
         return self._request("GET", path, None, {})
 
     def close(self) -> None:
-        """Hang up; the next request calls again."""
+        """Close; the next request connects again."""
         self._http.close()
 
     def __enter__(self) -> Connection:
@@ -160,7 +160,7 @@ class Connection:
         return Answer(response.status, fields, text, self._url, where, self._here)
 
     def _find_alive(self) -> None:
-        """Open the connection and have the server say that it lives."""
+        """Open the connection and check that the server responds."""
         self._http.timeout = min(_ALIVE_S, self._timeout_s)
         try:
             self._http.request("GET", f"{self._prefix}/v2/health/live")
@@ -179,12 +179,12 @@ class Connection:
         if self._here and self._http.sock is None:
             self._find_alive()
         idle = self._http.sock
-        # Between two answers a server says nothing; if there is something to read, it is the end.
+        # Between two answers a server sends nothing; if there is something to read, it is the end.
         if idle is not None and select.select([idle], [], [], 0)[0]:
             self._http.close()
         if self._http.sock is None:
             self._http.connect()
-        # Who refuses a body for its size answers before all of it is sent; where nothing was
+        # A server that refuses a body for its size answers before all of it is sent; if nothing was
         # answered, reading fails as well.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._http.request(method, f"{self._prefix}{path}", body, dict(headers))

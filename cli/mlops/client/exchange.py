@@ -2,7 +2,7 @@
 
 An exchange is a generator. It yields a `Request` and is sent the `Response`, or has `Unanswered`
 thrown into it; it yields a `Pause` and is resumed when that is over. What it returns is the
-result. httpx's authentication is written so; `mlops.client.http` drives these.
+result. httpx's authentication is written this way; `mlops.client.http` drives these.
 
 A request is sent again when there was no answer, or when the answer asks to retry
 (429, 502, 503, 504). It may have been carried out the first time. A prediction therefore has an
@@ -157,12 +157,12 @@ def is_ready(headers: Mapping[str, str]) -> Steps:
 def _tried(
     request: Request, retries: Retries, *, results: bool = False
 ) -> Generator[Request | Pause, Response | None, Response]:
-    """Send a request until it is answered for good.
+    """Send a request until there is a final answer.
 
     Args:
         request: What to send.
         retries: How often.
-        results: Whether an answer may be of no success and still say what became of each outcome.
+        results: Whether an unsuccessful answer may still have the status of each outcome.
     """
     for attempt in range(retries.most + 1):
         last = attempt == retries.most

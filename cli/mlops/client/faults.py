@@ -1,6 +1,6 @@
 """What a refusal means: of the deployment, or of whatever is in front of it.
 
-A cluster answers through a gateway, and the gateway has words of its own: Istio's Envoy says 404
+A cluster answers through a gateway, and the gateway has its own errors: Istio's Envoy says 404
 without a body where it has no route, a login page is HTML with status 200, a moved host redirects.
 """
 
@@ -30,7 +30,7 @@ GATEWAY_STATUSES = (502, 503, 504)
 _MAX_DETAIL = 500
 _TITLE = re.compile(r"<title>([^<]*)", re.IGNORECASE)
 _SELDON = re.compile(r"/seldon/(?P<namespace>[^/]+)/(?P<name>[^/]+)")
-# The Go executor's router speaks so; no gateway does.
+# The Go executor's router answers this way; no gateway does.
 _GO_NOT_FOUND = "404 page not found"
 
 
@@ -56,7 +56,7 @@ class Answer:
 
     @property
     def has_fates(self) -> bool:
-        """Whether it says what became of each outcome, as the bundled server does."""
+        """Whether it has the status of each outcome, as from the bundled server."""
         try:
             document = json.loads(self.text)
         except ValueError:

@@ -116,7 +116,7 @@ class Client(_Base):
         row: int | None = None,
         outcome_id: str = "",
     ) -> FeedbackResult:
-        """Say what one prediction was worth, now or days later. Attributes as in `Outcome`.
+        """Send feedback on one prediction, now or days later. Attributes as in `Outcome`.
 
         Returns:
             Its status, also if it was refused, for example because another outcome

@@ -75,10 +75,10 @@ class Problem:
 
 @dataclass(slots=True)
 class Sent:
-    """What became of a stream.
+    """The result of a stream.
 
     Attributes:
-        counts: Outcomes by fate.
+        counts: Outcomes by status.
         problems: Those that were not stored, by line; of each batch the first thousand.
         warnings: What the server warns of, each thing once.
     """

@@ -36,7 +36,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a prediction was worth. `docs/feedback.md` says what each key means.
+    """Feedback on a prediction. `docs/feedback.md` says what each key means.
 
     Attributes:
         request_id: `request_id` of the prediction.
@@ -78,7 +78,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class FeedbackResult:
-    """What became of outcomes. What was stored is on disk.
+    """The result of sending outcomes. What was stored is on disk.
 
     Attributes:
         counts: Outcomes by status: `accepted`, `unmatched`, `duplicate`, `late`, or why refused.

@@ -1,4 +1,4 @@
-"""A deployment that is not this machine's: how it is reached, and what it speaks.
+"""A remote deployment: how it is reached, and its protocol.
 
 The protocol follows from the URL where the URL says it, as Seldon's gateways and the model paths
 of V2 and KServe do; else the server is asked, as mlops names itself at `/v2`.
@@ -73,7 +73,7 @@ class Reached:
 
 
 def reach(where: Elsewhere) -> Reached:
-    """Prepare a connection, and find out what the deployment speaks.
+    """Prepare a connection, and detect the deployment's protocol.
 
     Raises:
         UsageError: A token or header that may be a secret is on the command line.

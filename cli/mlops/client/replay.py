@@ -26,7 +26,7 @@ class Tally:
 
     Attributes:
         visits: Predictions requested.
-        refused: Of them, those whose model did not take the row: an arm's own failing, which the
+        refused: Of them, those whose model did not take the row: a failure of the arm, which the
             report counts, and no reason to stop.
         counts: Feedback by status.
         seconds: Time it took.
@@ -46,12 +46,12 @@ class Endpoint(Protocol):
         ...
 
     def flush(self) -> Counter[str]:
-        """Send the feedback that waits; return its fates."""
+        """Send the feedback that waits; return its statuses."""
         ...
 
 
 class OwnEndpoint:
-    """Our own server: MLflow's protocol for predictions, bulk feedback with the truth.
+    """The bundled server: MLflow's protocol for predictions, bulk feedback with the truth.
 
     Args:
         connection: To the server.

@@ -19,7 +19,7 @@ Cell: TypeAlias = Any
 
 @dataclass(frozen=True, slots=True)
 class Stray:
-    """The first text among numbers: for its sake a whole column is text.
+    """The first text among numbers: because of it a whole column is text.
 
     Attributes:
         column: Name of the column.

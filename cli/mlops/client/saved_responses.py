@@ -1,4 +1,4 @@
-"""Outcomes of Seldon v1 that come later: the answer was kept, and what it was worth is known now.
+"""Outcomes of Seldon v1 that come later: the answer was kept, and its reward is known now.
 
 A kept answer is Seldon's own, or a document that holds it as `response`, beside `request` if that
 was kept too: a `Feedback` of Seldon's, or what `mlops predict --json` printed. Bandit routers of

@@ -12,7 +12,7 @@ _PATH = re.compile(r"[!-~]*")
 
 
 def split_url(url: str) -> SplitResult:
-    """Take the URL of a server apart.
+    """Parse the URL of a server.
 
     Raises:
         InvalidInputError: It is not http or https, holds credentials, or cannot be sent anywhere.
