@@ -1,4 +1,4 @@
-"""The command line: every command's name, in the order a newcomer meets them."""
+"""The command line: every command's name, in the order a new user needs them."""
 
 from __future__ import annotations
 

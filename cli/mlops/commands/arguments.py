@@ -25,7 +25,7 @@ Name = Annotated[
 #: Say what would be done.
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, do nothing.")]
 
-#: Do not look at servers and stores before the work.
+#: Skip checks of servers and stores before the work.
 NoPreflight = Annotated[
     bool, typer.Option("--no-preflight", help="Skip the checks of server and store.")
 ]

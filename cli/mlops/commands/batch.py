@@ -63,7 +63,7 @@ def batch(
     ] = False,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Score files with a model or a deployment; a job that was ended goes on where it was.
+    """Score files with a model or a deployment; a job that was ended continues where it was.
 
     For example `mlops batch wine --data 'rows/*.parquet' --out scored.parquet`.
     """

@@ -60,7 +60,7 @@ def show_unchanged(planned: ToApply, *, as_json: bool, whole: bool) -> None:
 
 
 def show_done(result: Applied, *, as_json: bool, whole: bool) -> None:
-    """Say what has become of a deployment on a cluster."""
+    """Show the result of a deployment on a cluster."""
     show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
 
 
@@ -91,7 +91,7 @@ def _planned(plan: ClusterPlan) -> dict[str, Any]:
 
 
 def _document(result: Applied) -> dict[str, Any]:
-    """Return what has become of a deployment on a cluster, for scripts."""
+    """Return the result of a deployment on a cluster, for scripts."""
     plan, place = result.plan, result.plan.place
     return {
         "name": plan.after.name,
@@ -111,7 +111,7 @@ def _document(result: Applied) -> dict[str, Any]:
 
 
 def _render(out: Console, result: Applied) -> None:
-    """Say what has become of a deployment on a cluster."""
+    """Show the result of a deployment on a cluster."""
     from rich.markup import escape
 
     plan = result.plan

@@ -1,7 +1,7 @@
 """Completion in a shell: what a REF, a deployment or an option's value may be.
 
 Typer's protocol: the shell runs `mlops` with `_MLOPS_COMPLETE` set. Bash takes `@`, `:` and `=` for
-ends of words, so that `wine@champ` reaches us as three; they are put together again here, and only
+ends of words, so that `wine@champ` arrives as three; they are put together again here, and only
 what follows the last of those signs is answered.
 """
 
@@ -80,7 +80,7 @@ def _starting(text: str, values: Iterable[str]) -> list[str]:
 
 @contextmanager
 def words_of_bash() -> Iterator[None]:
-    """Put Bash's words together while Typer completes them, and answer as Bash wants it."""
+    """Put Bash's words together while Typer completes them, and answer in the form Bash needs."""
     if os.environ.get(_INSTRUCTION) != "complete_bash":
         yield
         return

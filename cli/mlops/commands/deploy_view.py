@@ -41,7 +41,7 @@ def talk_of(progress: TransferProgress) -> Talk:
 def show_result(
     result: object, *, as_json: bool, dry_run: bool = False, whole: bool = False
 ) -> None:
-    """Show what a deployment has become, or what a dry run found.
+    """Show the result of a deployment, or of a dry run.
 
     Args:
         result: What the target returned.

@@ -35,7 +35,7 @@ def doctor(store: Stores = None, as_json: Json = False) -> None:
 
 
 def show_checks(checks: Sequence[Check], *, as_json: bool) -> None:
-    """Print checks, and leave with 1 if something that is needed failed."""
+    """Print checks, and exit with 1 if a required check failed."""
     from mlops.workflows.doctor import healthy
 
     well = healthy(checks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 
-# What our own output has beyond ASCII, for streams that cannot write it.
+# Characters of the output beyond ASCII, for streams that cannot write it.
 _PLAIN = str.maketrans(
     {"✓": "+", "✗": "x", "…": "...", "·": "-", "→": "->", "≥": ">=", "≤": "<=", "±": "+-"}
     | dict(zip("▁▂▃▄▅▆▇█", "__--==##", strict=True))

@@ -181,7 +181,7 @@ def feedback(
 
 
 def _check_one(which: str, reward: str, truth: str, row: int | None) -> None:
-    """Refuse what would be ignored, and feedback that says nothing."""
+    """Refuse what would be ignored, and empty feedback."""
     if which and not reward and not truth:
         raise UsageError(
             "How good was the answer to this request?", hint="`--truth VALUE` or `--reward NUMBER`"

@@ -17,7 +17,7 @@ CHANGES = ("deploy", "start", "promote", "ramp", "rollback")
 
 
 def start_uninterrupted() -> None:
-    """Forget what an earlier command of this process was at."""
+    """Reset the phase of an earlier command of this process."""
     _PHASE.clear()
     _SAID.clear()
 
@@ -29,7 +29,7 @@ def interrupted_in(phase: str) -> None:
 
 @contextlib.contextmanager
 def telling(say: Callable[[], str]) -> Iterator[None]:
-    """Have what was done by then told, if the block is interrupted."""
+    """Report what was done, if the block is interrupted."""
     try:
         yield
     except KeyboardInterrupt:

@@ -44,12 +44,12 @@ def show_unchanged(planned: LocalPlan, *, as_json: bool, whole: bool) -> None:
 
 
 def show_done(result: Deployed, *, as_json: bool, whole: bool) -> None:
-    """Say what has become of a deployment of this machine."""
+    """Show the result of a deployment of this machine."""
     show(_document(result), as_json=as_json, render=lambda out: _render(out, result))
 
 
 def _document(result: Deployed) -> dict[str, object]:
-    """Return what has become of a deployment of this machine, for scripts."""
+    """Return the result of a deployment of this machine, for scripts."""
     from mlops.deployment.curl_example import curl
 
     spec = result.plan.after
@@ -72,7 +72,7 @@ def _document(result: Deployed) -> dict[str, object]:
 
 
 def _render(out: Console, result: Deployed) -> None:
-    """Say what has become of a deployment of this machine."""
+    """Show the result of a deployment of this machine."""
     from rich.markup import escape
 
     from mlops.commands.runtime_view import runtime_line

@@ -56,7 +56,7 @@ def gate_markdown(found: Gate) -> str:
 
 
 def report_markdown(found: Report) -> str:
-    """Return a report: the verdict, what was found, and the arms."""
+    """Return a report: the verdict, its reasons, and the arms."""
     verdict = found.verdict
     head = "finished" if found.finished else verdict.decision
     winner = f": `{verdict.winner}`" if verdict.winner else ""

@@ -57,7 +57,7 @@ def versions_table(out: Console, found: Sequence[RegisteredVersion], *, every: b
 
 
 def gate_tables(out: Console, found: Gate, *, every: bool) -> None:
-    """Print a comparison, what the models make of the same rows, and how they were judged."""
+    """Print a comparison, their metrics on the same rows, and how they were judged."""
     from rich.markup import escape
 
     _comparison(out, found.comparison, every=every)

@@ -1,6 +1,6 @@
-"""How commands speak: data to stdout, everything else to stderr.
+"""Output of commands: data to stdout, everything else to stderr.
 
-Rich is imported inside the functions, so that a command that prints nothing pays nothing.
+Rich is imported inside the functions, so that a command that prints nothing does not import it.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def without_color(wanted: bool) -> None:
 
 
 def start_afresh() -> None:
-    """Forget what options of an earlier command in this process said."""
+    """Reset options of an earlier command in this process."""
     _SILENCED.clear()
     logging.getLogger("mlops").setLevel(logging.NOTSET)
 

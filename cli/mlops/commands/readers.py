@@ -1,4 +1,4 @@
-"""Who reads our output may go away (`mlops deploy 2>&1 | head`)."""
+"""The reader of the output may go away (`mlops deploy 2>&1 | head`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OUTPUTS = ("stdout", "stderr")
 
 
 def prepare_for_readers(words: Sequence[str]) -> None:
-    """Settle what happens when a reader goes away.
+    """Decide what happens when a reader goes away.
 
     A command that shows something ends, as other tools do: quietly, by SIGPIPE. One that changes a
     deployment runs to its end, since half of a change is of no use; it only stops printing.

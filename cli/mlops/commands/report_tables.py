@@ -38,7 +38,7 @@ def _name(arm: ArmReport) -> str:
 
 
 def traffic(found: Report) -> Table:
-    """What each arm was asked, and how that went."""
+    """Requests and errors of each arm."""
     from rich.markup import escape
 
     refused = any(arm.refused for arm in found.arms)
@@ -59,7 +59,7 @@ def traffic(found: Report) -> Table:
 
 
 def rewards(found: Report) -> Table:
-    """What was earned: the mean as it is, and the estimate with its interval."""
+    """Rewards: the plain mean, and the estimate with its interval."""
     level = f"{100 * (1 - found.verdict.alpha):.4g} % CI"
     per = found.analysis.per
     what = f"a unit is one value of `{found.sticky_by}`; its reward is the mean of its outcomes"
@@ -100,7 +100,7 @@ def posterior(found: Report) -> Table | None:
 
 
 def quality(found: Report) -> Table:
-    """What the truth says, in those measures that it has, in all and over time."""
+    """Quality against the truth, by applicable measures, in total and over time."""
     from mlops.monitoring.quality import measures_of
 
     measures = measures_of(arm.quality for arm in found.arms)

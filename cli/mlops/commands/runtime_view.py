@@ -1,4 +1,4 @@
-"""What executes a model, and the proof of it, in few words."""
+"""A short description of a model's runtime and its proof."""
 
 from __future__ import annotations
 

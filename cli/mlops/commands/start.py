@@ -1,4 +1,4 @@
-"""`mlops start`: bring up what was live last."""
+"""`mlops start`: start what was live last."""
 
 from __future__ import annotations
 

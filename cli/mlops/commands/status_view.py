@@ -33,7 +33,7 @@ _STYLES = {
 
 
 def render_statuses(out: Console, found: Sequence[TargetStatus]) -> None:
-    """Show how deployments are doing; a record of another package as what `--json` prints."""
+    """Show the status of deployments; a record of another package as what `--json` prints."""
     if not found:
         out.print("Nothing is deployed here yet.")
         next_steps(out, ["mlops deploy --ab modelA modelB"])
@@ -115,7 +115,7 @@ def _render_here(out: Console, each: Status) -> None:
         out.print(table)
         out.print(f"  [dim]since the start {age(each.since_ms)}{_in_journal(each)}[/]")
         for arm in each.arms:
-            # A server that was started by an older version says less.
+            # A server of an older version reports less.
             if line := short_line(arm["runtime"]) if "runtime" in arm else "":
                 out.print(f"  [dim]{escape(arm['name'])}: {line}[/]")
             if arm.get("up") is False:
@@ -156,7 +156,7 @@ def times(count: int) -> str:
 
 
 def _in_journal(each: Status) -> str:
-    """Say how much there is in all, beside what was counted since the start."""
+    """Show totals, beside what was counted since the start."""
     if each.journal is None:
         return ""
     return (

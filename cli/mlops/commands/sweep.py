@@ -1,4 +1,4 @@
-"""How a sweep is shown: while it runs, and what came of it."""
+"""How a sweep is shown: while it runs, and its result."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class BoardView:
             self._live.start()
 
     def stop(self) -> None:
-        """Leave the terminal as it was; what came of it is printed after."""
+        """Leave the terminal as it was; the result is printed after."""
         if self._live is not None:
             self._live.stop()
 
 
 def render_sweep(out: Console, found: SweepResult) -> None:
-    """Print what came of a sweep, the best first."""
+    """Print the result of a sweep, the best first."""
     from rich.markup import escape
 
     out.print(

@@ -31,7 +31,7 @@ def render_training(
 
 
 def render_remote(out: Console, result: DatabricksRun) -> None:
-    """Show what came of a run on Databricks."""
+    """Show the result of a run on Databricks."""
     from rich.markup import escape
 
     label = result.model.label if result.model is not None else "nothing registered"
