@@ -1,6 +1,6 @@
 """Everything that watches a deployment reads its journal, in a process beside the server.
 
-The server appends, and knows nothing of who reads. A consumer is given what the journal holds, in
+The server appends, and does not know its readers. A consumer is given what the journal holds, in
 the journal's order, from where it was; one that is slow, broken or away delays no prediction and
 loses nothing, it lags.
 
@@ -19,7 +19,7 @@ CONSUMERS: Plugins[Maker] = Plugins(
         # One for each sink, called `log:NAME`.
         "log": "mlops.consumers.request_log:RequestLog",
         "policy": "mlops.consumers.policy_state:PolicyState",
-        # Flows across parts; found by name, as they stand above this one.
+        # Flows across parts; found by name, as their layer is above this one.
         "drift": "mlops.workflows.drift_consumer:DriftConsumer",
         "quality": "mlops.workflows.quality_consumer:QualityConsumer",
         "ramp": "mlops.workflows.auto_ramp:AutoRamp",

@@ -29,7 +29,7 @@ _LAST_BATCH_S = 10.0
 
 def main() -> int:
     """Run what the input says; return the exit code."""
-    # Ctrl-C in the server's terminal is meant for the server, which closes our input.
+    # Ctrl-C in the server's terminal is meant for the server, which then closes this input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr

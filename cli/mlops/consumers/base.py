@@ -35,8 +35,8 @@ class Consumed(NamedTuple):
     Attributes:
         sent: Events that it took.
         dropped: Events that it left out, which it may only where the user asked for a sample.
-        warning: What somebody should see to; stands until the next batch.
-        offset: For who only looks and reads the journal by itself: how far it is.
+        warning: What the operator should look at; stays until the next batch.
+        offset: Of a consumer that reads the journal itself: its offset.
         behind: Whether it has more to read there now.
     """
 
@@ -85,7 +85,7 @@ class Consumer(Protocol):
         ...
 
     def consume(self, batch: Batch) -> Consumed:
-        """Take a batch; it returns once the batch is where it belongs.
+        """Take a batch; it returns once the batch is delivered.
 
         Called at least once for each event, in the order of the journal: after a crash the last
         batch comes again, perhaps cut otherwise, so what is sent must be idempotent by the identity

@@ -1,4 +1,4 @@
-"""What requests have earned, in the order in which a policy learns of it.
+"""Rewards of requests, in the order in which a policy learns of them.
 
 Without a feedback window a row earns what its first outcome says, when that arrives. With one, a
 request earns when its window closes, in the order of the requests: the mean of its rows, or their
@@ -9,7 +9,7 @@ A policy that looks at the request learns of the row that a reward is for, as th
 where a request earns as a whole, of its first row. Of a row that was not kept it learns nothing.
 
 Another worker may store an outcome before its decision is there. The reader waits for the decision
-with all that came later, for a while; then it was shed.
+with all that came later, for a while; after that it counts as shed.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Learner:
     Attributes:
         spec: Of the live revision.
         arms: (revision, position of an arm in it) to the position of the same arm now.
-        terms: What the reward needs to know of each arm now.
-        features: What its policy looks at.
+        terms: What the reward needs of each arm now.
+        features: Those that its policy uses.
     """
 
     spec: DeploymentSpec
@@ -100,7 +100,7 @@ class CreditReader:
         return Offset(self._closed, self._resume_outcomes)
 
     def read(self, now_ms: int) -> list[Credit]:
-        """Return the credits that have come since.
+        """Return the credits since.
 
         Args:
             now_ms: Now, milliseconds since 1970 in UTC.
@@ -170,7 +170,7 @@ class CreditReader:
                 yield Credit(arm, seen.propensity, reward), seen.nonce, seen.row
 
     def _failures(self, end: Offset) -> Iterator[_Earned]:
-        """Yield what failed requests are declared to be worth."""
+        """Yield the declared rewards of failed requests."""
         if self._rule.failed is None:
             return
         while self._at.decisions < end.decisions:
@@ -230,7 +230,7 @@ class CreditReader:
             self._marks.append((now_ms, self._at.outcomes))
 
     def _advance(self, closed_ms: int) -> None:
-        """Let a restarted reader skip the outcomes from before any open window."""
+        """Have a restarted reader skip the outcomes from before any open window."""
         while len(self._marks) > 1 and self._marks[1][0] <= closed_ms:
             self._marks.popleft()
         if self._marks and self._marks[0][0] <= closed_ms:

@@ -84,7 +84,7 @@ class PolicyState:
 
 @dataclass(slots=True)
 class _Fold:
-    """What one revision's policy has learnt.
+    """The state of one revision's policy.
 
     Attributes:
         voided: How many outcomes were void then.
@@ -112,7 +112,7 @@ class _Fold:
     epoch: int
 
     def step(self, now_ms: int) -> int:
-        """Take in what has come, publish it if it changes enough, and return how much came."""
+        """Add new credits, publish the state if it changed enough, and return their number."""
         frozen = isinstance(self.policy, Paced) and self.policy.frozen
         earned = [] if frozen else self.reader.read(now_ms)
         if earned:
@@ -138,7 +138,7 @@ class _Fold:
         if not self.vectors[0]:
             del parameters[VECTORS]
         number = self.epoch + len(vectors) + 1
-        # In one commit: who sees the state sees the vectors that it draws by.
+        # In one commit: a reader of the state also sees the vectors that it draws by.
         newest = PolicyEpoch(self.revision, number, now_ms, shares, parameters)
         self.journal.record([*vectors, newest])
         self.epoch, self.published_ms = number, now_ms
@@ -223,7 +223,7 @@ def _inherited(
     spec: DeploymentSpec,
     policy: Policy,
 ) -> tuple[State, Offset]:
-    """Return what the revision before knew of the arms that are still there, if it can be used."""
+    """Return what the last revision learnt of the arms that are still there, if usable."""
     fresh = State(0, tuple(arm.weight for arm in spec.arms))
     earlier = [
         n

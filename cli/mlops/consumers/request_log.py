@@ -3,7 +3,7 @@
 At least once and in the order of the journal. Events go in pieces, and a piece that the sink has is
 not sent again while this process lives; after a crash the events since the stored offset are, under
 the same ids. What a sink refuses for good, as a document that its index cannot hold, is counted as
-dropped and told; it stays in the journal.
+dropped and reported; it stays in the journal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class RequestLog:
         MlopsError: The sink cannot be made.
     """
 
-    # A class has it, too, for who only looks.
+    # A class has it, too, for inspection.
     start: Literal["beginning", "end"] = "beginning"
 
     def __init__(self, context: Context) -> None:
@@ -91,7 +91,7 @@ class Events:
         journal: Says which arms there are.
         deployment: Name of the deployment.
         key: Its key; without it requests are named by their nonces.
-        spec: Says what the sink is to get.
+        spec: Says what the sink gets.
 
     Raises:
         InvalidInputError: Features are to be hashed, and there is no key.
@@ -212,7 +212,7 @@ class Events:
         return (arms[arm].name, arms[arm].model.public_label) if arm < len(arms) else (str(arm), "")
 
     def _features(self, kept: KeptRows | None) -> tuple[list[str] | None, list[Any] | None]:
-        """Return what the sink is to get of the rows of a request."""
+        """Return what the sink gets of the rows of a request."""
         spec = self._spec
         if kept is None or spec.features == "none":
             return None, None
@@ -240,7 +240,7 @@ class Events:
         return [names[index] for index, _ in picked], picked
 
     def _hash(self, name: str, cell: Any) -> str | None:  # noqa: ANN401 - a JSON value
-        """Return what stands for a value: the same for equal ones, and only with the key."""
+        """Return a pseudonym of a value: the same for equal ones, and only with the key."""
         if cell is None:
             return None
         text = name.encode() + b"\0" + orjson.dumps(cell)

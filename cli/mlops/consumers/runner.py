@@ -1,4 +1,4 @@
-"""Giving one consumer what the journal holds, from where it was, for as long as it takes."""
+"""Feeding one consumer from the journal, from its offset on, until it is stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_FAULT = 500
 
 
 class Runner:
-    """Works for one consumer. Its methods are called by one thread, but for `stop`.
+    """Runs one consumer. Its methods are called by one thread, but for `stop`.
 
     Args:
         journal: Where the events are.
@@ -58,12 +58,12 @@ class Runner:
         self._waits_since = 0.0
 
     def run(self) -> None:
-        """Go on until `stop`."""
+        """Run until `stop`."""
         while not self._stopped.is_set():
             try:
                 pause_s = self.step()
             except RemoteError as error:
-                # The server says that its journal is away; here it is enough to wait.
+                # The server reports that its journal is away; here waiting is enough.
                 _LOG.info("%s: %s", self._name, error.message)
                 pause_s = self._longer()
             if pause_s:
@@ -111,7 +111,7 @@ class Runner:
         return most < self._limit and self._clock() < self._waits_since + self._wait_s
 
     def _claim(self) -> Progress | None:
-        """Return how far the consumer is; ask the journal only when its lease gets old."""
+        """Return the consumer's progress; read the journal only when its lease gets old."""
         if self._known is not None and self._clock() < self._renew_at:
             return self._known
         begin = self._known is None and self._consumer.start == "end"

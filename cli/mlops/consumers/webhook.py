@@ -1,10 +1,10 @@
-"""Telling somebody about alarms: the consumer `alerts` posts them to a webhook.
+"""Notification of alarms: the consumer `alerts` posts them to a webhook.
 
 What it posts is what Slack's incoming webhooks take, and Mattermost, Rocket.Chat and others with
 them: `{"text": ...}`. https://api.slack.com/messaging/webhooks
 
-An alarm that the webhook took is never sent again. While it takes none, they wait and are sent
-together. Where its answer was lost, or this process died before it could be written down, the same
+An alarm that the webhook accepted is never sent again. While it is down, they wait and are sent
+together. Where its answer was lost, or this process died before it could be recorded, the same
 message comes again, under the same `Idempotency-Key`.
 """
 
@@ -30,7 +30,7 @@ _MOST_LINES = 20
 
 
 class Webhook:
-    """Sends alarms that nobody was told of.
+    """Sends alarms that were not sent yet.
 
     Args:
         context: Its option `webhook` says where the URL is, `env:VARIABLE` or `file:PATH`.
@@ -59,7 +59,7 @@ class Webhook:
 
 
 def text_of(alarms: Sequence[Alarm]) -> str:
-    """Return what is said about alarms, a line each."""
+    """Return the text of alarms, a line each."""
     lines = [alarm.message for alarm in alarms[:_MOST_LINES]]
     more = len(alarms) - len(lines)
     return "\n".join([*lines, *([f"And {more} more: `mlops audit show`."] if more else [])])
@@ -101,7 +101,7 @@ def post(reference: str, text: str, identity: str) -> None:
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Alarms go to the place that was named, and to no other."""
+    """Alarms go only to the named address; redirects are refused."""
 
     def redirect_request(
         self,
