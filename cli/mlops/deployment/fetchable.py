@@ -29,7 +29,7 @@ def make_fetchable(
     Args:
         settings: The project's settings.
         request: What is asked for.
-        pins: Whether whoever fetches the models compares them with the digests of the spec.
+        pins: Whether fetched models are compared with the digests of the spec.
 
     Returns:
         The spec, and a sentence for each copy, and for each model that cannot be pinned.
@@ -54,7 +54,7 @@ def make_fetchable(
 
 
 def _pinned(settings: StoreSettings, model: ModelVersion, notes: list[str]) -> ModelVersion:
-    """Note what lies at a model's source now; a registered version can be replaced there too.
+    """Note what is at a model's source now; a registered version can be replaced there too.
 
     Raises:
         NotFoundError: There is no model.
