@@ -157,7 +157,7 @@ class Archive:
         self._whole: tuple[tuple[Any, ...], Scratch] | None = None
 
     def close(self) -> None:
-        """Let go of what was unpacked."""
+        """Release what was unpacked."""
         with self._lock:
             for scratch in self._opened.values():
                 scratch.close()
@@ -292,7 +292,7 @@ class Archive:
     def look(
         self, journal: Connection, rows: Sequence[DecisionRow], batch: Sequence[NewOutcome]
     ) -> Earlier:
-        """Find what is archived of the decisions that a batch has or speaks of.
+        """Find what is archived of the decisions that a batch has or is about.
 
         Raises:
             RemoteError: A part is needed that cannot be brought.

@@ -1,8 +1,8 @@
 """Moving the oldest rows of a log into an artifact store.
 
 A part is written to files, the files are stored, and a manifest with their digests after them. Only
-then, in one transaction, the journal takes note of the part and lets go of its rows. Whoever is
-killed before that has stored files that nobody reads, and the next one stores the same again.
+then, in one transaction, the journal records the part and deletes its rows. A process that is
+killed before that has stored files that are not read, and the next one stores the same again.
 
 The last decision and the last outcome always stay: SQLite counts on from them.
 """
@@ -214,12 +214,12 @@ def take_away(connection: Connection, part: ArchivedPart, files: dict[str, Path]
     """Take note of a part whose files are stored, and let go of its rows.
 
     Args:
-        connection: In a transaction, beside which nobody writes.
+        connection: In a transaction, with the write lock held.
         part: It.
         files: Name to file, as they are stored.
 
     Raises:
-        ConflictError: Somebody else has changed what it has meanwhile; nothing is changed.
+        ConflictError: Another process has changed its rows in the meantime; nothing is changed.
     """
     d = decisions.c
     within = d.seq.between(part.after + 1, part.upto)
@@ -267,7 +267,7 @@ def _row(part: ArchivedPart) -> dict[str, Any]:
 
 
 def _delete(connection: Connection, table: Any, seqs: list[int]) -> int:  # noqa: ANN401 - a table
-    """Delete rows but those that were voided meanwhile; return how many that were."""
+    """Delete rows but those that were voided in the meantime; return how many that were."""
     done = 0
     for start in range(0, len(seqs), _KEYS_PER_QUERY):
         chosen = table.c.seq.in_(seqs[start : start + _KEYS_PER_QUERY])

@@ -71,7 +71,7 @@ class Database:
                 raise
 
     def _open(self) -> _Opened:
-        """Return the open database; one that could not be opened is tried again now and then.
+        """Return the open database; one that could not be opened is tried again at intervals.
 
         Raises:
             RemoteError: It cannot be reached.
@@ -94,7 +94,7 @@ class Database:
         return self._open().engine
 
     def _begin(self, connection: Connection) -> None:
-        """Let nobody else write from here on, where the driver waits for the first row with it."""
+        """Take the write lock now, where the driver would wait for the first row."""
         if connection.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
@@ -111,7 +111,7 @@ class Database:
         try:
             yield
         except (DataError, IntegrityError):
-            # The rows are at fault, not the database: trying again would fail for ever.
+            # The rows are at fault, not the database: trying again would fail forever.
             raise
         except DBAPIError as error:
             self._look_again(error)
@@ -159,7 +159,7 @@ class Database:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[Connection]:
-        """Write while nobody else does."""
+        """Write while no other process does."""
         with self._transaction() as connection:
             log_lock(connection, alone=True)
             self._begin(connection)

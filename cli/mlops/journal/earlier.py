@@ -1,4 +1,4 @@
-"""What an archive knows of the decisions that a batch has, or speaks of."""
+"""What an archive knows of the decisions that a batch has, or is about."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mlops.journal.rows import Row
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """What the archive knows of the decisions that a batch speaks of.
+    """What the archive knows of the decisions that a batch is about.
 
     Attributes:
         parts: How many parts there were when it was looked at.

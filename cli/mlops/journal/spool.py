@@ -1,9 +1,9 @@
 """Decisions that wait on disk while a journal on another machine is away.
 
 In memory they would be lost with the process. Each process writes a file of its own, a line of JSON
-for each decision, and holds a lock on it; what the kernel let go of, because its process ended, is
-delivered by whoever comes next. A file goes when all of it is in the journal. Delivered twice after
-a crash in between, a decision is stored once: its nonce is its key.
+for each decision, and holds a lock on it; a file whose lock is free, because its process ended, is
+delivered by the next process. A file is removed once all of it is in the journal. Delivered twice
+after a crash in between, a decision is stored once: its nonce is its key.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Spool:
         max_bytes: Most that this process writes.
 
     Attributes:
-        waiting: Decisions that this process has written, and nobody has delivered.
+        waiting: Decisions that this process has written, and that are not delivered yet.
     """
 
     def __init__(self, folder: Path, max_bytes: int = _MAX_BYTES) -> None:

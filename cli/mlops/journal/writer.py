@@ -5,7 +5,7 @@ is under way share the next one (group commit). A decision that finds the queue 
 counted; an outcome that finds it full is refused, and its sender is told so. Shadows' answers
 go last, in commits of their own: their failure does not affect others.
 
-A journal that cannot be written, say because the disk is full, is tried again now and then. Until
+A journal that cannot be written, say because the disk is full, is tried again at intervals. Until
 it works decisions wait, on disk where the journal is on another machine, and outcomes are refused
 at once: to try thousands of waiting decisions again for each piece of feedback would take the
 processor from predictions.
