@@ -175,7 +175,7 @@ def watch_measure(name: MeasureName, figure: float | None) -> WatchedMeasure:
 
     Args:
         name: Its name.
-        figure: What it was in validation; None where nobody knows.
+        figure: What it was in validation; None if not known.
     """
     if name == "calibration":
         # Of r in [-1, 1], 1 + r and 1 - r are losses: whether r is too large, or too small.
@@ -187,7 +187,7 @@ def watch_measure(name: MeasureName, figure: float | None) -> WatchedMeasure:
 
 
 def restored_measure(document: Mapping[str, Any]) -> WatchedMeasure:
-    """Return a measure that goes on from where `document` was written."""
+    """Return a measure that continues from where `document` was written."""
     return WatchedMeasure(
         name=document["name"],
         reference=document["reference"],

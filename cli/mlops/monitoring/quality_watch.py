@@ -30,7 +30,7 @@ from mlops.spec.deployment import Arm
 
 #: Name of the consumer that stores what was seen.
 CONSUMER = "quality"
-#: P(any alarm, ever, though nothing is worse), unless somebody asks for another.
+#: P(any alarm, ever, though nothing is worse), by default.
 ALPHA = 0.01
 _AT_ONCE = 20_000
 #: What a model's run logged of its validation.
