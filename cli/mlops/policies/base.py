@@ -98,7 +98,7 @@ class Contextual(Protocol):
 
     They are one of a finite number of vectors. These are written into the journal as policy epochs
     of their own, and a decision names the one that it was drawn by, so that its probabilities are
-    known exactly to whoever reads it.
+    known exactly to its readers.
 
     Attributes:
         features: Names of the features that it looks at.
