@@ -73,7 +73,7 @@ class Disagreement:
         rows: Rows that both answered.
         refused: Rows that one of them refused.
         equal: Rows with the same answer, to the last digit.
-        kappa: Cohen's kappa, of answers that are no numbers; None for numbers, and where each
+        kappa: Cohen's kappa, of answers that are not numbers; None for numbers, and where each
             gave one answer only.
         numbers: Of answers that are numbers; else None.
         pairs: The most frequent pairs of different answers with their counts; of no numbers.

@@ -1,7 +1,7 @@
 """One job: every row of the inputs gets the answer of one arm, or of all.
 
 What was scored is known by its parts. `_batch.json` beside them says of which models and inputs
-they are, so that a job that was ended goes on, and another one is not mixed with it.
+they are, so that a job that was ended continues, and another one is not mixed with it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Scorer:
 
     Attributes:
         name: Its name.
-        label: Its model, for people.
+        label: Its model, human-readable.
         identity: What makes it this model.
         ask: Predicts.
         signature: Of its model.
