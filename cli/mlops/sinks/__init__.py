@@ -1,7 +1,7 @@
 """Sinks of the request log: where a copy of requests, answers and outcomes goes.
 
 The journal's consumer `mlops.consumers.request_log` makes `Event`s and hands them to a sink, at
-least once and in order. A sink that is away delays nobody: the consumer tries again, and lags.
+least once and in order. A sink that is away delays no request: the consumer retries, and lags.
 """
 
 from __future__ import annotations

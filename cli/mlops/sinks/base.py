@@ -24,7 +24,7 @@ class Event:
         key: What keeps events of one unit together: the unit's hash, else the id.
         arm: Name of the arm.
         names: Names of the columns of `rows`; None where the request had none.
-        rows: Features that the sink is to get; None where it gets none.
+        rows: Features that the sink gets; None where it gets none.
         fields: Everything else, as JSON data.
     """
 
@@ -57,7 +57,7 @@ class Event:
 
 
 class Refused(NamedTuple):
-    """An event that a sink will never take, however often it is sent."""
+    """An event that a sink will never accept, however often it is sent."""
 
     id: str
     reason: str
@@ -67,7 +67,7 @@ class Sink(Protocol):
     """Takes events. Used by one thread."""
 
     def send(self, events: Sequence[Event]) -> list[Refused]:
-        """Send events; return once the sink has them, or says that it never takes them.
+        """Send events; return once the sink has them, or has refused them for good.
 
         Args:
             events: At least one, in the order of the journal. The same may come again.

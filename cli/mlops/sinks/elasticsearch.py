@@ -111,13 +111,13 @@ class Elasticsearch:
         raise RemoteError(f"{self._poster.url}: {len(waiting)} events, {fault}")
 
     def _post(self, some: Sequence[tuple[Event, bytes]]) -> tuple[list[dict[str, Any]], bool]:
-        """Return what became of each event, and whether they were too large to be read."""
+        """Return the status of each event, and whether they were too large to be read."""
         body = b"".join(lines for _, lines in some)
         (answer,) = self._poster.post([(body, {"content-type": "application/x-ndjson"})])
         if answer.status == _TOO_LARGE:
             return [], True
         if reason := verdict(answer, self._poster.url):
-            # The request as a whole, so no event is to blame.
+            # The request as a whole, so no single event is at fault.
             raise RemoteError(f"{self._poster.url} answered {reason}")
         try:
             items = [item["create"] for item in orjson.loads(answer.body)["items"]]
@@ -133,7 +133,7 @@ def _reason(item: dict[str, Any]) -> str:
     if not isinstance(error, dict):
         return str(error)
     cause = (error.get("caused_by") or {}).get("reason", "")
-    # The reason repeats the value that was refused, which may be anybody's.
+    # The reason repeats the value that was refused, which may be personal data.
     return f"{error.get('type', '')} {error.get('reason', '')} {cause}".strip()[:200]
 
 

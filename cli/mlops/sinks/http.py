@@ -13,11 +13,11 @@ from mlops.errors import RemoteError
 if TYPE_CHECKING:
     import aiohttp
 
-#: Of an answer that is shown to people.
+#: Of an answer that is shown to users.
 _SHOWN = 200
 # The server may take the same again later.
 _LATER = frozenset({408, 425, 429})
-# Nobody may send, or it is the wrong address: this is for a user to fix.
+# Sending is not allowed, or the address is wrong: this is for a user to fix.
 _SETTINGS = frozenset({401, 403, 404, 405, 407})
 
 
@@ -33,7 +33,7 @@ class Poster:
 
     Args:
         url: Where to.
-        headers: Sent with everything; credentials among them are shown to nobody.
+        headers: Sent with everything; credentials among them are never shown.
         connections: Most at once.
         timeout_s: For one answer, seconds.
         ca: File with the authorities of the server's certificate; empty for those of the system.
@@ -95,7 +95,7 @@ class Poster:
                 async with session.post(self.url, data=body, headers=headers) as response:
                     answers[index] = Answer(response.status, await response.read())
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                # The others would wait as long for nothing.
+                # The others would only wait as long.
                 for _ in waiting:
                     pass
                 raise RemoteError(f"{self.url} does not answer: {_reason(error)}.") from error

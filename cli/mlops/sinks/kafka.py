@@ -1,6 +1,6 @@
 """Kafka: a message for each event, in the order of its unit.
 
-The key is the unit's hash (else the id), so that events of one unit stand in one partition in their
+The key is the unit's hash (else the id), so that events of one unit are in one partition in their
 order. `acks=all` and an idempotent producer: what was acknowledged survives the loss of a broker,
 and a retry of the client's makes no second message. After a crash of the sender, events come again
 with the same `ce_id`. The attributes are headers (CloudEvents 1.0, Kafka binding 3.2).
@@ -20,7 +20,7 @@ from mlops.sinks.base import Event, Option, Refused, SinkKind, SinkPlace
 
 _LOG = logging.getLogger(__name__)
 _TYPES = {"request": "mlops.inference.request", "outcome": "mlops.inference.outcome"}
-# What our promise rests on; a user's `config` may not take it back.
+# Required for the guarantee; a user's `config` may not change it.
 _OURS = {"bootstrap.servers", "acks", "enable.idempotence", "queue.buffering.max.messages"}
 
 
@@ -49,7 +49,7 @@ class Kafka:
             "client.id": f"mlops-{place.deployment}",
             "linger.ms": 20,
             "compression.type": "lz4",
-            # It tells of every failed connection; what matters comes with the message.
+            # It reports every failed connection; the relevant error comes with the message.
             "log_level": 2,
             "message.timeout.ms": int(self._timeout_s * 1000),
             **config,
@@ -103,7 +103,7 @@ class Kafka:
         if len(refused) < len(faults):
             other = next(e for _, e in faults if e.code() != KafkaError.MSG_SIZE_TOO_LARGE)
             if any(error.fatal() for _, error in faults):
-                # The client itself says that this producer is of no use any more.
+                # The client reports that this producer is unusable.
                 self._producer = Producer(self._config, logger=_LOG)
             raise RemoteError(f"Kafka at {self._to}: {other.str()}")
         return refused

@@ -49,7 +49,7 @@ class Parquet:
         self._store: Store = STORES.load(location.scheme)(location, access)
         self._base = place.deployment
         self._columns: Columns | None = None
-        # Hours whose leftovers were looked at; later ones can have none.
+        # Hours checked for leftovers; later ones have none.
         self._cleared: set[str] = set()
 
     def send(self, events: Sequence[Event]) -> list[Refused]:
@@ -128,7 +128,7 @@ class Parquet:
 
 
 def _range(key: str) -> tuple[int, int]:
-    """Return the first and the last event of a file; of one that is not ours, what never is."""
+    """Return the first and the last event of a file; of a file of another origin, what never is."""
     match = _NAME.search(key)
     return (int(match[1]), int(match[2])) if match else (-1, -1)
 

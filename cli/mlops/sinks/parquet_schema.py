@@ -1,7 +1,7 @@
 """Columns of the request log in Parquet: their types never change.
 
 Every feature has a column, with the type of its first values. A later value that does not fit, as
-text in a column of numbers, stands in `other`, a JSON object of the row, so that a column has the
+text in a column of numbers, is in `other`, a JSON object of the row, so that a column has the
 same type in every file. New features get new columns behind the others; `_schema.json` beside the
 files says which there are.
 """
@@ -28,7 +28,7 @@ OUTCOMES: Mapping[str, str] = {
     "revision": "integer", "arm": "text", "model": "text", "propensity": "number", "unit": "text",
     "reward": "number", "truth": "number", "truth_json": "text",
 }  # fmt: skip
-# Whoever sends requests must not be able to make columns without end.
+# Callers must not be able to create columns without limit.
 _MAX_FEATURES = 2_000
 _EXACT = 2**53
 
