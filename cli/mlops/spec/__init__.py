@@ -1,4 +1,4 @@
-"""Frozen records that the parts hand to each other: references, arms, revisions, request ids.
+"""Frozen records that the parts pass to each other: references, arms, revisions, request ids.
 
 Data makes a loop, imports make a line: training → model version → deployment spec → plan →
 server → journal → evidence → new spec. Each arrow is a record of this package, so no part needs

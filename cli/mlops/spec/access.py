@@ -31,7 +31,7 @@ SCOPE_DOCS: Mapping[Scope, str] = {
     "score": "ask all arms about rows, outside of the statistics (`/score`)",
     "admin": "all of these",
 }
-#: Signatures that an issuer may use. None with a shared secret: who can check those can make them.
+#: Signatures that an issuer may use. No shared secrets: a verifier could forge those.
 ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
@@ -92,7 +92,7 @@ class Key:
             key.
         rate: As `parse_rate` reads it; empty for no limit.
         created_ms: When it was made, milliseconds since 1970 in UTC.
-        expires_ms: From when on it counts no longer; None for never.
+        expires_ms: When it expires; None for never.
         revoked_ms: When it was revoked; None if it was not.
     """
 
@@ -176,7 +176,7 @@ def new_key(name: str, scopes: Iterable[str], **more: Any) -> tuple[Key, str]:  
         **more: Further attributes of `Key`. One with a subject has no secret.
 
     Returns:
-        What is kept of it, and the key itself; that is empty for a certificate.
+        Its stored part, and the key itself; that is empty for a certificate.
 
     Raises:
         InvalidInputError: Something of it is wrong.
@@ -196,7 +196,7 @@ def issuer_from_dict(document: Mapping[str, Any] | None) -> Issuer | None:
 
 
 def check_auth() -> None:
-    """Make sure that this installation can check signed tokens.
+    """Check that this installation can verify signed tokens.
 
     Raises:
         InvalidInputError: Its libraries are missing.

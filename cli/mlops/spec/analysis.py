@@ -28,7 +28,7 @@ Per: TypeAlias = Literal["", "outcomes", "requests"]
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What is asked of the evidence. Declared at deployment.
+    """How the evidence is judged. Declared at deployment.
 
     Attributes:
         worth: The smallest difference worth having, in units of reward; None for none declared.
@@ -47,7 +47,7 @@ class Analysis:
 
     @property
     def estimand(self) -> list[str]:
-        """What makes it another experiment; empty for a plain comparison of means."""
+        """The part that makes it another experiment; empty for a plain comparison of means."""
         return [f"{name} {value}" for name, value in self._compared if value]
 
     @property

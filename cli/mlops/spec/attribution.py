@@ -1,4 +1,4 @@
-"""Which feedback counts for a request, until when, and what silence means.
+"""Which feedback counts for a request, until when, and what missing feedback means.
 
 The attribution window is the time after a request in which its feedback counts; a request is judged
 when its window has closed, in the order in which requests came. Without a window feedback counts as
@@ -29,7 +29,7 @@ class Attribution:
     Attributes:
         window_s: Seconds after a request within which its feedback counts; 0 for no window.
         missing: Reward of a request whose window closed without feedback; `left-out` if such
-            requests say nothing about the arms; None if nothing was declared.
+            requests are no evidence about the arms; None if nothing was declared.
         failed: Reward of a request that the model failed or refused; None to treat it as one
             without feedback.
         repeated: What several outcomes of one row mean: the `first` counts, the `last` corrects
@@ -69,7 +69,7 @@ class Attribution:
 
     @property
     def promised(self) -> dict[str, Any]:
-        """What makes another experiment of it: as before there were caps, where there are none."""
+        """The part that makes another experiment; as in older versions if there are no caps."""
         caps = ("max_per_unit", "max_per_key", "per_key_s")
         values = {name: value for name, value in asdict(self).items() if name != "outcome_ids"}
         return {name: value for name, value in values.items() if value or name not in caps}
@@ -153,7 +153,7 @@ def read_cap(text: str) -> tuple[int, float]:
     count, slash, span = text.strip().partition("/")
     if not count and not slash:
         return 0, 0.0
-    # A count per no time would be read as one for all time.
+    # A count without a time would be read as one for all time.
     if not count.strip().isdecimal() or (slash and not read_duration(span)):
         raise InvalidInputError(
             f"`max_per_key = {text}` is not a limit.", hint="Write a number and a time: `1000/1d`."
@@ -210,7 +210,7 @@ def read_attribution(
 
 
 def describe(attribution: Attribution) -> str:
-    """Say the rules in a few words.
+    """Describe the rules in a few words.
 
     >>> describe(Attribution(604800.0, 0.0))
     'window 1w, missing 0'
@@ -228,7 +228,7 @@ def describe(attribution: Attribution) -> str:
 
 
 def read_missing(text: str) -> float | str | None:
-    """Read a rule for silence: a number, `left-out`, or nothing.
+    """Read a rule for missing feedback: a number, `left-out`, or nothing.
 
     >>> read_missing("0"), read_missing("left-out"), read_missing("")
     (0.0, 'left-out', None)

@@ -58,7 +58,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a store says of a model that was pushed to it.
+    """The manifest of a model that was pushed to a store.
 
     Attributes:
         content: The files that make it up.

@@ -74,7 +74,7 @@ class DeploymentSpec:
         sticky_by: `header:NAME`, `field:NAME` or empty; requests with the same value get the
             same arm.
         reward: A name of `mlops.rewards.REWARDS`, or `module:function`; empty only until the
-            models have been looked at.
+            models have been read.
         reward_range: Lowest and highest reward that may come, declared before looking; None for
             no range. Another range is another experiment.
         shadows: Models that are tried on copies of requests; not part of the experiment.
@@ -86,7 +86,7 @@ class DeploymentSpec:
         paired: Whether the verdict is shared by two comparisons, each at half of alpha: what arms
             earned, and what they answer about the same rows with a label. Settled at deployment,
             since it may not depend on what comes.
-        attribution: Which feedback counts for a request, and what silence means.
+        attribution: Which feedback counts for a request, and what missing feedback means.
         analysis: How the evidence is judged.
         costs: (truth, prediction, cost) of the reward `cost`, truth and prediction as text.
             Others are another experiment.
@@ -342,7 +342,7 @@ def from_dict(document: Mapping[str, Any]) -> DeploymentSpec:
             for item in document["arms"]
         )
         bounds = document.get("reward_range")
-        # Specs of before there were shadows lack them.
+        # Specs from before shadows were supported lack them.
         shadows = tuple(
             Shadow(item["name"], ModelVersion(**item["model"]), float(item["share"]))
             for item in document.get("shadows", ())

@@ -9,7 +9,7 @@ Written as a REF, the protocol precedes the URL's own scheme:
     v2+https://host/v2/models/wine#token=WINE_TOKEN
     v2+http://seldon-mesh/v2/models/wine#seldon-model=wine
 
-The door's name of a protocol (`open-inference+http://…`) means the same.
+The codec's name of a protocol (`open-inference+http://…`) means the same.
 
 What comes after `#` is not part of the URL, and settings there are joined by `&`. `token` names an
 environment variable of the server that holds a bearer token; the token itself is nowhere.

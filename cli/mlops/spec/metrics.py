@@ -5,7 +5,7 @@ so that a family has its name in one place. Labels that Prometheus adds, such as
 here.
 
 Names: https://prometheus.io/docs/practices/naming/. A counter's series end in `_total`; a
-histogram's in `_bucket`, `_sum` and `_count`. Counters begin again at 0 with the process.
+histogram's in `_bucket`, `_sum` and `_count`. Counters restart at 0 with the process.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ QUALITY_JUDGED = Family(
     _ARM,
     "seconds",
 )
-#: What stands in the label `feature` for the answers of an arm.
+#: The value of the label `feature` for the answers of an arm.
 PREDICTION = "prediction"
 
 VERDICT = Family(

@@ -1,4 +1,4 @@
-"""Where a revision lives, if that is not the machine that deployed it."""
+"""Where a revision runs, if not on the machine that deployed it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Place:
         options: `section.key` to the value that the manifests were rendered with, as JSON data.
         objects: What was applied, in this order.
         stale: What earlier revisions applied and this one no longer has.
-        uid: What the cluster calls this namespace, and no other ever; empty where it did not say.
+        uid: UID of the namespace, unique for all time; empty if not known.
     """
 
     target: str

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from mlops.errors import InvalidInputError, UsageError, did_you_mean
 from mlops.spec.attribution import read_duration, write_duration
 
-#: What a step has to show before the next one begins.
+#: The condition for the next step to begin.
 Advance: TypeAlias = Literal["not-worse", "unless-worse"]
 ADVANCES: tuple[Advance, ...] = get_args(Advance)
 #: The share at which a canary is no canary any more, per cent.
@@ -28,7 +28,7 @@ class Ramp:
         steps: Shares of the canary, per cent, growing. A ramp that ends below 100 leaves the rest
             to the verdict.
         every_s: Least time of a step, seconds.
-        alpha: Probability of ever taking back a canary that is not worse.
+        alpha: Probability of ever rolling back a canary that is not worse.
         advance: Whether a step ends when every guardrail is shown to be kept (`not-worse`), or
             already where none is shown to be broken. The step to 100 always asks for the first.
         auto: Whether a process beside the server moves it.

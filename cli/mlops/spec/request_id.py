@@ -1,4 +1,4 @@
-"""The request id: what a decision was, readable with the deployment's key.
+"""The request id: a decision in short, readable with the deployment's key.
 
 An outcome may arrive weeks after its prediction, when the decision's row was shed under load or
 lost in a crash. The id therefore carries what credit needs, and a keyed tag that tells an id of
@@ -49,7 +49,7 @@ class ForgedRequestIdError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class RequestId:
-    """What a request id says.
+    """The content of a request id.
 
     Attributes:
         nonce: The decision's identity, 12 bytes.

@@ -78,8 +78,8 @@ class Launch:
         client_ids: Whether feedback may name a request by its caller's own id.
         hosts: Names under which callers reach it, beside its address and `localhost`.
         consumers: Names of consumers that read its journal.
-        watch: Names of those of ours that watch what it answers.
-        season: Within what requests differ: `none`, `day` or `week`.
+        watch: Names of the built-in ones that watch its answers.
+        season: The period of traffic: `none`, `day` or `week`.
         webhook: Where the URL is that alarms are sent to, `env:VARIABLE` or `file:PATH`; empty for
             none.
         workers: Processes that share the requests.
@@ -132,7 +132,7 @@ class Launch:
 
     @property
     def credentials(self) -> str:
-        """File with the token that our own commands send; empty where callers need none."""
+        """File with the token that commands of this machine send; empty where callers need none."""
         if self.token_file or not self.access.keys_file:
             return self.token_file
         keys = Path(self.access.keys_file)
@@ -161,7 +161,7 @@ class ServerState:
         pid: Its process.
         started_ms: When it became ready, milliseconds since 1970 in UTC.
         stopped_ms: When it stopped cleanly; None while it runs, and after a crash.
-        notes: What loading each arm had to say, arm by arm.
+        notes: Notes of loading each arm, arm by arm.
         request: A prediction request that works, as JSON data for `/invocations`; None if the
             models have no input example.
         runtimes: What executes the model of each arm: `name`, `proof` that it answers as the model
@@ -188,7 +188,7 @@ class ServerState:
 
 
 def check_grpc() -> None:
-    """Make sure that this installation can serve gRPC.
+    """Check that this installation can serve gRPC.
 
     Raises:
         InvalidInputError: Its libraries are missing.
@@ -215,8 +215,8 @@ class Holder:
 def hold_lock(path: Path) -> int:
     """Take a deployment's lock and return its descriptor.
 
-    A server holds it for life. The kernel lets go of it however the process ends, which is how
-    others know whether it lives.
+    A server holds it while it runs. The kernel releases it however the process ends, which is how
+    other processes know whether it runs.
 
     Raises:
         ConflictError: Another server of this deployment runs.
@@ -253,7 +253,7 @@ def write_holder(path: Path, holder: Holder) -> None:
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Read who holds a lock, or held it last; None if that was never said."""
+    """Read who holds a lock, or held it last; None if it was never written."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
         return Holder(int(document["pid"]), str(document["socket"]))
@@ -378,7 +378,7 @@ def _launch_to_dict(launch: Launch) -> dict[str, Any]:
 
 def _launch_from_dict(document: dict[str, Any]) -> Launch:
     features = document["features"]
-    # A later version may say more.
+    # A later version may have more.
     known = {field.name for field in fields(Launch)}
     return Launch(
         **{

@@ -10,10 +10,10 @@ from mlops.spec.access import Tls
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
-    """Return what a server says and asks in a handshake.
+    """Return the TLS context of a server.
 
     TLS 1.2 and 1.3 with the ciphers of Python's defaults (RFC 9325). With `client_ca` no caller
-    gets further who has no certificate of it.
+    without a certificate of it is accepted.
 
     Raises:
         InvalidInputError: The files are not a certificate with its key, or no authority's.
@@ -40,14 +40,14 @@ def server_context(tls: Tls) -> ssl.SSLContext:
                 f"`{tls.client_ca}` holds no certificate of an authority: {error}."
             ) from error
         context.verify_mode = ssl.CERT_REQUIRED
-        # A ticket would let a caller in whose certificate is not looked at again.
+        # A ticket would admit a caller whose certificate is not checked again.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     return context
 
 
 def check_tls(tls: Tls) -> None:
-    """Make sure that a server can start with these files.
+    """Check that a server can start with these files.
 
     Raises:
         InvalidInputError: It cannot.
@@ -56,7 +56,7 @@ def check_tls(tls: Tls) -> None:
 
 
 def own_client_context(tls: Tls) -> ssl.SSLContext:
-    """Return how a command of this machine checks its own server: by its very certificate.
+    """Return the context by which a command checks a server of this machine: its own certificate.
 
     The name in it is the one that callers use, which need not be this machine's.
     """

@@ -9,7 +9,7 @@ _SALT_BYTES = 16
 
 
 def salt_of(experiment: str) -> bytes:
-    """Return what keeps the draws of one experiment apart from those of the next.
+    """Return the salt that makes draws of one experiment independent of the next.
 
     So a unit's arm in the last one does not decide its arm in this one.
     """

@@ -1,4 +1,4 @@
-"""What is known of a wire protocol from the side of its clients: its names, paths and health.
+"""A wire protocol from the client's side: its names, paths and health.
 
 One record for a protocol; REFs of endpoints, `--protocol`, recognising a URL and asking for health
 all read it. A protocol has the name of its codec (`mlops.protocols.CODECS`), and a short one
@@ -103,7 +103,7 @@ WIRES: Plugins[Wire] = Plugins(
 
 
 def find_wire(name: str) -> Wire | None:
-    """Return the protocol of a name, the short one or the door's; None if there is none.
+    """Return the protocol of a name, the short one or the codec's; None if there is none.
 
     >>> find_wire("open-inference").short, find_wire("v2").name
     ('v2', 'open-inference')
