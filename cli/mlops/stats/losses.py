@@ -88,7 +88,7 @@ class LossTest:
 
     @classmethod
     def restored(cls, document: Mapping[str, Any]) -> LossTest:
-        """Return one that goes on from where `document` was written."""
+        """Return one that continues from where `document` was written."""
         made = cls(document["limit"])
         made._log_m = np.array([-np.inf if x is None else x for x in document["log_m"]])
         made._log_r = np.array(document["log_r"])
