@@ -56,7 +56,7 @@ class EndedRun(SubmittedRun):  # type: ignore[misc] # MLflow ships no types
         return True
 
     def get_status(self) -> str:
-        """Return MLflow's word for a run that ended well."""
+        """Return MLflow's status of a successful run."""
         return str(RunStatus.to_string(RunStatus.FINISHED))
 
     def cancel(self) -> None:

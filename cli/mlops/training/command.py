@@ -1,4 +1,4 @@
-"""The command of an entry point, with what MLflow has no words for already put into it.
+"""The command of an entry point, with what MLflow cannot express already filled in.
 
 MLflow fills `{name}` of a command with the quoted value. A flag is there or not, an optional
 parameter takes its option with it, and a list may be several words; so those are settled here, and
@@ -35,7 +35,7 @@ def all_values(entry_point: EntryPoint, given: Mapping[str, str]) -> dict[str, s
 
 
 def for_mlflow(entry_point: EntryPoint, given: Mapping[str, str]) -> tuple[str, dict[str, str]]:
-    """Return what MLflow needs to run an entry point: a settled command, and what to fill it with.
+    """Return what MLflow needs to run an entry point: a prepared command, and its values.
 
     Args:
         entry_point: What to run.
@@ -50,7 +50,7 @@ def for_mlflow(entry_point: EntryPoint, given: Mapping[str, str]) -> tuple[str, 
 
 
 def settle(entry_point: EntryPoint, values: Mapping[str, str]) -> str:
-    """Return the command with flags, lists and absent values settled, for MLflow to fill.
+    """Return the command with flags, lists and absent values filled in, for MLflow to complete.
 
     Args:
         entry_point: Whose command.
@@ -63,7 +63,7 @@ def settle(entry_point: EntryPoint, values: Mapping[str, str]) -> str:
 
 
 def filling(entry_point: EntryPoint, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values to fill a settled command with; absent ones are empty.
+    """Return the values for a prepared command; absent ones are empty.
 
     MLflow asks for a value of every parameter that is declared without a default.
     """
@@ -93,7 +93,7 @@ def placeholders(command: str) -> list[str]:
 
 
 def script_of(command: str) -> str:
-    """Return the script that a command starts, empty where a shell has more to say about it.
+    """Return the script that a command starts, empty if it needs a shell.
 
     >>> script_of("python -u train.py --alpha {alpha}"), script_of("cd src && python train.py")
     ('train.py', '')

@@ -1,7 +1,7 @@
 """`mlops train --backend databricks`: MLflow's own backend for a Databricks workspace.
 
 MLflow uploads the project, starts a cluster and waits; mlops checks beforehand what it would only
-complain about half-way, and register the model afterwards. Never tried against a real workspace.
+complain about half-way, and registers the model afterwards. Never tried against a real workspace.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class DatabricksRun:
         run_id: The MLflow run.
         experiment: Name of its experiment.
         status: FINISHED, or there would be no result.
-        params: What the run was given and what its script logged.
+        params: Given parameters and those that its script logged.
         metrics: The last value of each metric.
         model: The registered version, if one was made.
         alias: The alias that it carries now, if one was asked for.

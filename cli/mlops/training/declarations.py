@@ -1,4 +1,4 @@
-"""`[parameters.NAME]` of mlops.toml: what an MLproject has no words for.
+"""`[parameters.NAME]` of mlops.toml: what an MLproject cannot express.
 
     [parameters.depth]
     type = "int"          # string float int bool choice list path uri; by default MLproject's
@@ -76,7 +76,7 @@ def refine(parameter: Parameter, declared: LocatedFile | None, faults: list[Faul
     Args:
         parameter: As MLproject has it.
         declared: Every declaration.
-        faults: Gets what is wrong.
+        faults: Receives faults.
     """
     content = declared.content if declared is not None else {}
     raw = content.get(parameter.name) if isinstance(content, dict) else None
@@ -104,7 +104,7 @@ def default_fault(parameter: Parameter) -> str | None:
 
 
 class _Reader:
-    """Reads one declaration; a wrong value is noted and taken as not given."""
+    """Reads one declaration; a wrong value is reported and treated as missing."""
 
     def __init__(
         self, declared: LocatedFile, name: str, raw: Mapping[str, Any], faults: list[Fault]

@@ -1,4 +1,4 @@
-"""What a project's environment file wants, against what is installed here.
+"""A project's environment file, compared with what is installed here.
 
 With the environment manager `local` nothing is installed, so differences are noted instead. The
 file is python_env.yaml or conda.yaml; only names and version conditions are compared, as in PEP 440

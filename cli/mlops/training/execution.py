@@ -1,4 +1,4 @@
-"""One run of a checked job: created, executed, and given the status it deserves."""
+"""One run of a checked job: created, executed, and given its final status."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress
 def open_experiment(
     client: MlflowClient, settings: TrainSettings, name: str, progress: Progress
 ) -> str:
-    """Return an experiment's id, creating it if need be, and close runs that nobody owns."""
+    """Return an experiment's id, creating it if need be, and close runs whose process is gone."""
     experiment = experiment_id(client, settings, name)
     for run_id in close_abandoned(client, experiment):
         progress.note(f"run {run_id}: its `mlops train` ended without reporting, now KILLED")

@@ -1,4 +1,4 @@
-"""`mlops project validate` and `mlops project show`: a project looked at, nothing run."""
+"""`mlops project validate` and `mlops project show`: a project is inspected, nothing is run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SUFFIXES = (".py", ".sh", ".R")
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """What is wrong or odd about a project.
+    """The faults of a project.
 
     Attributes:
         project: Its name.
@@ -96,7 +96,7 @@ class ProjectView:
         folder: Where it is.
         environment: Kind of environment it asks for.
         environment_file: The file that describes it, None without one.
-        differences: What of it is not so here.
+        differences: What differs here.
         entry_points: In the order of the file.
     """
 
@@ -137,7 +137,7 @@ def missing_scripts(project: Project, faults: Sequence[Fault]) -> list[Fault]:
 
     Args:
         project: The project.
-        faults: What is known already; an entry point with a fault is not looked into.
+        faults: What is known already; an entry point with a fault is not checked further.
     """
     marked = read_yaml(project.file)
     known = {fault.line for fault in faults if fault.severity == "error"}

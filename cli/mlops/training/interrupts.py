@@ -1,4 +1,4 @@
-"""Ctrl-C, a cancelled CI job and a closed terminal, told as one thing."""
+"""Ctrl-C, a cancelled CI job and a closed terminal, handled alike."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mlops.training.warm.script import hangup
 def signals_interrupt() -> Iterator[None]:
     """Raise KeyboardInterrupt for the first signal that asks to stop, and ignore the others.
 
-    So that what is cleaned up then is cleaned up to its end. Under `nohup` a closed terminal stops
+    So cleaning up is not interrupted. Under `nohup` a closed terminal stops
     nothing. Outside the main thread, where Python cannot handle signals, this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():

@@ -27,7 +27,7 @@ _PART = re.compile(r"""[\w-]+|"[^"]*"|'[^']*'""")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something wrong in a file, or odd.
+    """A fault or warning about a file.
 
     Attributes:
         file: Where.
@@ -57,7 +57,7 @@ class LocatedFile:
 
     Attributes:
         file: The file.
-        content: What a parser made of it.
+        content: The parsed data.
         lines: Path of keys to line.
         repeated: Keys that are there twice, as YAML lets the last one win silently.
     """

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Who wants to know; called from the thread that calls `train`, in order."""
+    """Receives progress; called from the thread that calls `train`, in order."""
 
     def phase(self, text: str) -> None:
         """A new step begins, for example "training"."""

@@ -1,7 +1,7 @@
 """An MLproject and what mlops.toml adds to it, read and checked.
 
 The format is MLflow's: https://mlflow.org/docs/latest/ml/projects/ . MLflow itself reads it without
-any check, so a slip shows up as a traceback in the middle of a run; here every fault of the files
+any check, so an error shows up as a traceback in the middle of a run; here every fault of the files
 is named at once, with its line, before anything runs.
 """
 
@@ -122,7 +122,7 @@ def read_project(folder: Path) -> Project:
 
 
 def inspect_project(folder: Path) -> tuple[Project, list[Fault]]:
-    """Read a project as far as it can be read, and name what is wrong or odd about it.
+    """Read a project as far as possible, and report its faults.
 
     Raises:
         NotFoundError: The folder has no MLproject.
@@ -142,7 +142,7 @@ def inspect_project(folder: Path) -> tuple[Project, list[Fault]]:
 
 
 class _Reader:
-    """Reads one MLproject; a wrong part is noted and taken as not there.
+    """Reads one MLproject; a wrong part is reported and treated as missing.
 
     Attributes:
         faults: What is wrong or odd.

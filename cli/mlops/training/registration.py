@@ -62,7 +62,7 @@ def choose_model(client: MlflowClient, run_id: str, wanted: str, *, needed: bool
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """What becomes of a run's model.
+    """What to do with a run's model.
 
     Attributes:
         name: Registered model to make a version of.

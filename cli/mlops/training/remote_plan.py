@@ -1,4 +1,4 @@
-"""Trials that another machine will run, settled from what a command line says.
+"""Trials that another machine will run, planned from a command line.
 
 Nothing runs and nothing is written to MLflow here. So only what is known beforehand can be sent
 away: one run, or a grid. What depends on results, such as a sampler, pruning or the best trial,
@@ -49,7 +49,7 @@ class Plan:
 
 
 def plan_trials(request: TrainRequest, settings: TrainSettings) -> Plan:
-    """Settle which trials there are.
+    """Determine which trials there are.
 
     Raises:
         UsageError: An option needs results, or what is on this machine.
@@ -68,7 +68,7 @@ def plan_trials(request: TrainRequest, settings: TrainSettings) -> Plan:
         point = project.entry_point(request.entry_point)
         assigned = assign(point, request.parameters, request.grid)
         if faults := grid_faults(assigned.axes):
-            # Its words name the samplers, which are of no use here.
+            # Its message names the samplers, which do not apply here.
             raise InvalidInputError("\n".join(faults), hint="A Job takes a grid only.")
         _check_registration(request, several=bool(assigned.axes))
         points = tuple(

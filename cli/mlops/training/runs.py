@@ -33,7 +33,7 @@ _MAX_VALUE = 5000
 
 
 def fate_of(code: int) -> Fate:
-    """Return the status that a run deserves for its script's exit code."""
+    """Return the status of a run by its script's exit code."""
     if code == 0:
         return "FINISHED"
     return "KILLED" if code - SIGNALLED in _KILLING else "FAILED"
@@ -53,7 +53,7 @@ class OwnedRun:
 
     Attributes:
         run_id: Its id once it exists.
-        fate: What shall become of it; KILLED unless it is known to have ended otherwise.
+        fate: Its final status; KILLED unless it is known to have ended otherwise.
         status: How it ended. A script that marked its run FAILED and left with 0 is
             trusted; one that marked it FINISHED and then failed is not.
     """

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from mlops.training.parameter_types import Parameter, accepts, fault_in
 
-#: More trials than this are a slip of the keyboard.
+#: More trials than this are a mistake.
 MOST_TRIALS = 10_000
 
 _RANGE = re.compile(r"(lin|log):(.+?)\.\.(.+?)(?::([^:]*))?", re.DOTALL)

@@ -1,7 +1,7 @@
 """Which code runs: the commit, and what differs from it.
 
 Git is asked as a program, not through a library: it is quicker, and what it says is what the
-person sees who runs `git status`. Nothing in the repository is written, not even its index.
+user sees in `git status`. Nothing in the repository is written, not even its index.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Code:
 
     @property
     def dirty(self) -> bool:
-        """Whether the commit alone does not say what ran."""
+        """Whether the commit alone does not identify what ran."""
         return bool(self.changed or self.untracked)
 
 
@@ -162,7 +162,7 @@ def _origin(folder: Path) -> str:
 
 
 def _branch_of_job(commit: str) -> str:
-    """Return the branch of a CI job for this very commit: its checkout has a detached HEAD."""
+    """Return the branch of a CI job for this commit: its checkout has a detached HEAD."""
     for sha, branch in _JOBS:
         if os.environ.get(sha) == commit:
             return os.environ.get(branch, "")

@@ -55,6 +55,6 @@ def _line(name: str, version: str, info: Path) -> str:
     if commit:
         return f"{name} @ {direct['vcs_info']['vcs']}+{url}@{commit}"
     if "dir_info" in direct:
-        # A folder of this machine means nothing elsewhere.
+        # A folder of this machine has no meaning elsewhere.
         return f"# {name}=={version} from {url}"
     return f"{name} @ {url}"

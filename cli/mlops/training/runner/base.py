@@ -97,7 +97,7 @@ class Runner(ABC):
 
     Entering starts what can be prepared before the first trial is known, so enter early. Leaving
     ends every trial that still runs, with all processes that it started, and may be slow by the
-    few seconds that they are given to end politely. For one thread. May be entered once.
+    few seconds that they are given to end. For one thread. May be entered once.
 
     Args:
         on_line: Gets every line of output while `wait` is called.
@@ -118,7 +118,7 @@ class Runner(ABC):
         return tuple(self._running)
 
     def start(self, trial: Trial) -> None:
-        """Begin a trial and return at once; any number may be under way.
+        """Start a trial and return at once; any number may be running.
 
         Raises:
             MlopsError: The runner itself cannot work, for example for lack of an environment.
@@ -148,7 +148,7 @@ class Runner(ABC):
         return None
 
     def cancel(self, run_id: str) -> None:
-        """Have a trial ended, politely and then not; `wait` gives its outcome.
+        """End a trial, first by SIGTERM, then by SIGKILL; `wait` gives its outcome.
 
         One that is not running is ignored.
         """
@@ -159,7 +159,7 @@ class Runner(ABC):
         """Run trials, so many at a time, and give each outcome as it comes.
 
         The next trial is asked for only when there is room for it, after the caller has had the
-        outcome that made the room; so an optimiser's next suggestion knows the last result.
+        outcome that made room; so an optimiser's next suggestion knows the last result.
         """
         pending = iter(trials)
         more = True
@@ -207,7 +207,7 @@ class Runner(ABC):
 
     @abstractmethod
     def _stop(self, run_id: str) -> None:
-        """Have all processes of a run ended, without waiting for it."""
+        """End all processes of a run, without waiting for it."""
 
 
 def _nobody(_run_id: str, _line: str) -> None:

@@ -21,8 +21,8 @@ from mlops.training.runner.base import SIGNALLED
 if TYPE_CHECKING:
     from mlops.settings.needs import StoreSettings
 
-# The program must be this very package, wherever the current folder and PYTHONPATH point; but the
-# script, perhaps in another environment, must not inherit a path to our libraries.
+# The program must be this package, wherever the current folder and PYTHONPATH point; but the
+# script, perhaps in another environment, must not inherit a path to mlops's libraries.
 _START = (
     "import sys; sys.path.append(sys.argv.pop());"
     " from mlops.training.runner.program import main; main()"
@@ -60,7 +60,7 @@ class Child:
             )
 
     def begin(self, order: Mapping[str, object]) -> None:
-        """Have one project run.
+        """Run one project.
 
         Args:
             order: What `program` reads; its `run_id` names the log.

@@ -1,4 +1,4 @@
-"""Whether a script arranges its surroundings before it imports."""
+"""Whether a script changes its environment before it imports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def changes_environment_first(script: Path) -> int:
     """Return the line where a script changes the environment before its last import, else 0.
 
     Libraries read such variables when they are imported, which a fork would do too early. Only
-    statements of the module itself count; what they call is not looked into.
+    statements of the module itself count; functions that they call are not analysed.
     """
     try:
         body = ast.parse(script.read_bytes()).body

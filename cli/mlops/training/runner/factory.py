@@ -1,4 +1,4 @@
-"""Which runner suits a piece of work."""
+"""Chooses the runner for a piece of work."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a backend is given to make a runner of.
+    """What a backend needs to make a runner.
 
     Attributes:
         work: What to run.
@@ -80,7 +80,7 @@ def open_runner(
         work: What to run.
         settings: Where MLflow and `.mlops` are.
         on_line: Gets every line of the trials' output.
-        note: Told what the person should know: which environment, and why MLflow's own runner is
+        note: Called with notes for the user: which environment, and why MLflow's own runner is
             used if it is.
 
     Raises:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Wait for the order, run it, and exit as the script did."""
+    """Wait for the request, run it, and exit as the script did."""
     quieten()
     from mlflow.projects.backend.loader import load_backend
 
@@ -74,9 +74,9 @@ def _run(backend: AbstractBackend, order: dict[str, Any]) -> int:
 
 
 def _let_mlflow_fill(entry_point: str, command: str) -> None:
-    """Have MLflow fill a command in which flags, lists and absent values are settled already.
+    """Have MLflow fill a command whose flags, lists and absent values are filled in already.
 
-    MLflow reads the command from the MLproject, and offers no other way in.
+    MLflow reads the command from the MLproject, and offers no other way.
     """
     from mlflow.projects._project_spec import EntryPoint, Project
 

@@ -2,7 +2,7 @@
 
 The project's folder and the files that its parameters name travel with each trial, and so do the
 variables that say where MLflow and its store are; packages do not: what the script imports must be
-installed on the nodes. Output comes back when a trial ends. A trial whose node is lost begins again
+installed on the nodes. Output comes back when a trial ends. A trial whose node is lost starts over
 elsewhere, in the same run.
 """
 
@@ -57,7 +57,7 @@ class RayRunner(Runner):
         work: What to run.
         settings: Where MLflow is, and the cluster.
         logs: Folder of the trials' output.
-        note: Told when a node is lost.
+        note: Called when a node is lost.
         on_line: Gets every line of the output, when its trial has ended.
     """
 
@@ -99,7 +99,7 @@ class RayRunner(Runner):
         for run_id in list(self._tasks):
             self._stop(run_id)
         if self._tasks:
-            # The scripts get their time to end; with the cluster gone they would be killed.
+            # Scripts get time to end; without the cluster they would be killed.
             ray.wait(list(self._tasks.values()), num_returns=len(self._tasks), timeout=_FORGET_S)
         ray.cloudpickle.unregister_pickle_by_value(remote)
         ray.shutdown()
@@ -174,7 +174,7 @@ class RayRunner(Runner):
         return int(code)
 
     def _is_lost(self, error: Exception) -> bool:
-        """Whether a task failed because of where it ran, and not because of what it is."""
+        """Whether a task failed because of where it ran, and not because of the script."""
         faults = _ray().exceptions
         return not isinstance(error, faults.RayTaskError | faults.TaskCancelledError)
 

@@ -53,11 +53,11 @@ def start_parent(python: Path, config: Config, log: Path) -> tuple[Process, sock
 
     Args:
         python: The interpreter of the runs.
-        config: What holds for all of them.
+        config: The configuration of all runs.
         log: Where anything that the parent itself writes goes.
 
     Returns:
-        The process, and our end of the line to it.
+        The process, and this end of the socket to it.
     """
     ours, theirs = socket.socketpair()
     with theirs, log.open("ab") as output:
@@ -93,7 +93,7 @@ def can_fork(python: Path, config: Config) -> bool:
 
 
 def _is_our_program() -> bool:
-    """Whether this process is `mlops` and nothing but that; not a notebook or a test."""
+    """Whether this process is only `mlops`; not a notebook or a test."""
     main = sys.modules["__main__"]
     name = getattr(getattr(main, "__spec__", None), "name", "")
     return "mlops.__main__" in (name, getattr(getattr(main, "main", None), "__module__", ""))
@@ -106,10 +106,10 @@ def _fork(ours: socket.socket, theirs: socket.socket, config: Config, output: in
     gc.disable()
     with threads.single_threaded():
         import_mlflow(database=config.database)
-    # Nor is it worth looking through all of it for garbage ever after, in either process.
+    # Nor is it worth collecting garbage there later, in either process.
     gc.freeze()
     gc.enable()
-    # A signal that arrives before the child has its own handlers would unwind our frames in it.
+    # A signal that arrives before the child has its own handlers would unwind this one's frames.
     stopping = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, stopping)
     pid = fork()

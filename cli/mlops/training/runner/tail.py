@@ -9,8 +9,8 @@ from pathlib import Path
 class Tail:
     """Passes on what is written to a file.
 
-    The output of a script goes to a file and not through a pipe, so that it is complete even if we
-    process are killed, and so that a background process that keeps a pipe open cannot block it.
+    The output of a script goes to a file, not through a pipe, so that it is complete even if this
+    process is killed, and so that a background process that keeps a pipe open cannot block it.
 
     Args:
         path: The file, which exists.
@@ -23,7 +23,7 @@ class Tail:
         self._rest = ""
 
     def read(self) -> None:
-        """Pass on the lines that are new."""
+        """Pass on new lines."""
         *lines, self._rest = (self._rest + self._file.read()).split("\n")
         for line in lines:
             self._on_line(line)

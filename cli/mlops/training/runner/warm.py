@@ -36,11 +36,11 @@ class WarmRunner(Runner):
 
     Args:
         work: What to run.
-        config: What the parent needs to know.
+        config: The parent's configuration.
         python: The interpreter of the project's environment.
         logs: Folder of the trials' output.
         cold: Makes the runner for what cannot be forked.
-        note: Told why something could not be forked, once for each reason.
+        note: Called with why something could not be forked, once for each reason.
         on_line: Gets every line of output.
     """
 
@@ -91,7 +91,7 @@ class WarmRunner(Runner):
         self._rest = b""
 
     def _lose_parent(self) -> None:
-        """Hang up, and see to it that neither the parent nor any run is left."""
+        """Close the connection, and make sure that neither the parent nor any run is left."""
         if self._process is None or self._socket is None:
             return
         self._socket.close()

@@ -32,7 +32,7 @@ class Parent:
         spec: The sweep.
 
     Attributes:
-        fate: What shall become of it; KILLED unless it is known to have ended otherwise.
+        fate: Its final status; KILLED unless it is known to have ended otherwise.
     """
 
     def __init__(

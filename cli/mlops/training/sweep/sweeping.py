@@ -79,7 +79,7 @@ class _Relay:
 
 
 def sweep(order: SweepOrder, settings: TrainSettings, progress: Progress) -> SweepResult:
-    """Run a sweep, or go on with one.
+    """Run a sweep, or continue with one.
 
     Raises:
         UsageError: The options contradict each other.
