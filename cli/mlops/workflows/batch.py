@@ -205,7 +205,7 @@ def _target(out: str, form: Form | None) -> tuple[Form, Path | None]:
 
 
 def _whole(folder: Path, done: Scored, target: Path, form: Form) -> None:
-    """Make one file of the parts; it appears whole or not at all."""
+    """Make one file of the parts; it appears complete or not at all."""
     draft = target.with_name(f".{target.name}.draft")
     if not done.parts:
         raise InvalidInputError("The files have no rows.")

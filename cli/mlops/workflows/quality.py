@@ -23,7 +23,7 @@ def look_at_quality(settings: Settings, name: str | None, alpha: float) -> Quali
         alpha: Probability of any alarm, ever, though nothing is worse.
 
     Raises:
-        InvalidInputError: `alpha` is no number.
+        InvalidInputError: `alpha` is not a number.
         NotFoundError: There is no such deployment, its journal is not here, or it has answered no
             request yet.
         ConflictError: Its servers keep no journal.

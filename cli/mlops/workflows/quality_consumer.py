@@ -1,6 +1,6 @@
 """Looking at the quality of answers beside the server: the consumer `quality` of the journal.
 
-It answers as `mlops monitor quality` does, which goes on from what is kept here.
+It answers as `mlops monitor quality` does, which continues from what is kept here.
 """
 
 from __future__ import annotations

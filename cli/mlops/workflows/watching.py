@@ -1,6 +1,6 @@
 """What the consumers that watch a deployment have in common.
 
-Each is a fold of the journal that is kept in the journal, so that it goes on where it was after a
+Each is a fold of the journal that is kept in the journal, so that it continues where it was after a
 restart, and on another machine. Every few seconds it stores what it knows together with its
 readings for `/metrics`, and raises alarms, each once.
 """
