@@ -4,7 +4,7 @@ The supervisor holds what there is one of: the deployment's lock, the state file
 socket, and the listening sockets. It opens no journal and starts no thread, so that it can fork.
 
 A revision goes live in two phases. First every worker loads and checks it. Then all hold: who has
-no arm yet waits; and only when all do, they move their pointers. So a caller that has seen one of
+no arm yet waits; and only when all do, they move their pointers. So a caller that saw an answer of
 the new revision gets no more of the old one, whichever connection and worker is next.
 """
 
