@@ -23,7 +23,7 @@ def exchange(
     """Send a request of JSON; return status and body of the answer.
 
     Raises:
-        OSError: Nothing answers there, or not in HTTP.
+        OSError: There is no answer, or not in HTTP.
     """
     connection = _UnixConnection(path, timeout)
     try:

@@ -32,7 +32,7 @@ def yaml_scalar(value: object) -> object:
     ('"a: \\"b\\"\\n# c"', '"no"', 'true', '3')
     """
     if isinstance(value, Undefined | _Block):
-        return value  # Undefined's own complaint names the variable
+        return value  # Undefined's own message names the variable
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
@@ -103,7 +103,7 @@ def render_template(
     Args:
         name: Path below `templates/`, without `.j2`.
         values: What the template may name; records are read through their attributes.
-        finalize: Writes a value down; the default is for YAML.
+        finalize: Writes a value; the default is for YAML.
 
     Raises:
         jinja2.UndefinedError: The template names something that is not there.
@@ -118,7 +118,7 @@ def _environment(finalize: Callable[[object], object]) -> SandboxedEnvironment:
         loader=FileSystemLoader(shipped("templates")),
         undefined=StrictUndefined,
         finalize=finalize,
-        autoescape=False,  # HTML's escapes mean nothing in YAML
+        autoescape=False,  # HTML's escapes have no meaning in YAML
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

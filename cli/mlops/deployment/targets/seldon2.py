@@ -36,7 +36,7 @@ _METRICS = (
 )
 _OLDEST = "2.4.0"
 _MOST_WEIGHT = 1_000_000
-# The Service of the runtime's Envoy, which lives in the namespace of the Models.
+# The Service of the runtime's Envoy, which is in the namespace of the Models.
 _MESH = "seldon-mesh"
 _ENVOY = ModelServers(9000)
 
@@ -205,7 +205,7 @@ def _refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]
 
 
 def _split_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
-    """Say why an Experiment cannot split so."""
+    """Say why an Experiment cannot split this way."""
     for index in too_small([arm.weight for arm in spec.arms], _MOST_WEIGHT):
         yield Refusal(
             f"the share of `{spec.arms[index].name}` is below one in a million",

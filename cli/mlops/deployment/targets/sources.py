@@ -1,4 +1,4 @@
-"""Where a cluster can fetch a model from, and what to say of all other places."""
+"""Sources from which a cluster can fetch a model, and errors for all others."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mlops.spec.model import ModelVersion
 
 _ONLY_MLFLOW = ("models", "runs", "mlflow-artifacts", "dbfs", "databricks")
 
-#: Says why a platform cannot fetch from a URI that is otherwise well; None if it can.
+#: Says why a platform cannot fetch from a URI that is otherwise valid; None if it can.
 Fetcher = Callable[[SplitResult], Refusal | None]
 
 
 def push_hint(ref: str) -> str:
-    """Say how to get a model out of this machine."""
+    """Say how to copy a model from this machine to a store."""
     place = re.sub(r"[^A-Za-z0-9._-]+", "-", ref).strip("-")
     return (
         f"`mlops models push {ref} s3://BUCKET/{place}` copies it to where the cluster can reach "
@@ -79,7 +79,7 @@ def _is_local(parts: SplitResult) -> bool:
 
 
 def only_mlflow(parts: SplitResult, hint: str) -> Refusal | None:
-    """Refuse schemes that mean something to MLflow's own client only."""
+    """Refuse schemes that only MLflow's own client supports."""
     if parts.scheme not in _ONLY_MLFLOW:
         return None
     return Refusal(f"can be fetched by MLflow only, as `{parts.scheme}:` is its own scheme", hint)

@@ -69,7 +69,7 @@ class Predictor:
     Attributes:
         name: Its name.
         arms: At least one.
-        version: What metrics call it.
+        version: Its name in metrics.
         traffic: Percentage; None for the only one.
         shadow: Whether it gets copies.
         ratio_a: Share of the first of two arms, empty for one arm.

@@ -1,4 +1,4 @@
-"""What Seldon Core v1 would refuse or do otherwise, said before anything is written."""
+"""What Seldon Core v1 would refuse or do differently, reported before anything is written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SPLITS = ("auto", "graph", "predictors")
 
 
 def refusals(spec: DeploymentSpec, options: RenderOptions) -> Iterator[Refusal]:
-    """Yield why a spec cannot be deployed so."""
+    """Yield why a spec cannot be deployed this way."""
     own = options.seldon
     settings = [
         *platform.one_among("seldon.mode", own.mode, _GATEWAYS),
