@@ -1,4 +1,4 @@
-"""How much worse a candidate may be than what it is to replace: `rmse=1%`.
+"""How much worse a candidate may be than the model it would replace: `rmse=1%`.
 
 A limit names a metric and an amount, relative with `%` (of the baseline's absolute value), else in
 the metric's own unit. Whether less or more of a metric is better is known for the usual ones; for
@@ -109,7 +109,7 @@ def parse_limit(text: str) -> Limit:
 def better_of(metric: str) -> Better | None:
     """Whether lower or higher values of a metric are better, None if its name does not say.
 
-    Prefixes and suffixes as autologging adds them are looked through.
+    Prefixes and suffixes that autologging adds are ignored.
 
     >>> better_of("training_accuracy_score"), better_of("val_rmse"), better_of("uplift")
     ('higher', 'lower', None)
@@ -126,7 +126,7 @@ def judge(
     baseline: Mapping[str, float],
     values: Mapping[str, float],
 ) -> list[Judgement]:
-    """Hold a candidate's metrics against a baseline's.
+    """Compare a candidate's metrics with a baseline's.
 
     Raises:
         InvalidInputError: One of them lacks a metric, or the baseline's is not finite.

@@ -1,4 +1,4 @@
-"""Is the tracking store there? Asked in a moment, without importing MLflow."""
+"""A quick check of the tracking store, without importing MLflow."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_server(settings: StoreSettings) -> bool:
 
 
 def ask_tracking(settings: StoreSettings) -> Tracking:
-    """Ask the tracking store whether it is there.
+    """Check that the tracking store responds.
 
     Raises:
         NotAllowedError: The server refuses the credentials, or the host name of the request.
@@ -96,7 +96,7 @@ def ask(settings: StoreSettings, path: str, timeout_s: float = _TIMEOUT_S) -> by
     try:
         return _get(request, base, timeout_s, context)
     except (OSError, HTTPException) as error:
-        # The latter of an answer that is cut off, or no HTTP.
+        # The latter of a truncated answer, or one that is not HTTP.
         raise _unreachable(base, error) from error
 
 

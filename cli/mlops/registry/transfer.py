@@ -1,4 +1,4 @@
-"""Carrying the files of a model, several at once."""
+"""Transferring the files of a model, several at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mlops.spec.content import Content, ContentFile, make_content
 if TYPE_CHECKING:
     from mlops.registry.stores import File, Store
 
-#: Told how many bytes are done, of how many.
+#: Called with the bytes done and the total.
 Show = Callable[[int, int], None]
 
 # Files at once. The stores divide large ones further.
@@ -28,7 +28,7 @@ class Meter:
 
     Args:
         total: How many are to come.
-        show: Told after each step.
+        show: Called after each step.
     """
 
     def __init__(self, total: int, show: Show) -> None:
@@ -38,7 +38,7 @@ class Meter:
         self._lock = threading.Lock()
 
     def __call__(self, count: int) -> None:
-        """So many more are done."""
+        """Add to the bytes done."""
         with self._lock:
             self._done += count
             self._show(self._done, self._total)
@@ -50,7 +50,7 @@ def _pool() -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     finally:
-        # After a failure, or a Ctrl-C, what was not begun is not begun any more.
+        # After a failure, or Ctrl-C, no further job is started.
         pool.shutdown(wait=True, cancel_futures=True)
 
 
@@ -64,7 +64,7 @@ def each(jobs: Iterable[Callable[[], object]]) -> None:
 
 
 def stat_all(store: Store, keys: Iterable[str]) -> list[File]:
-    """Ask a store about several files."""
+    """Query a store about several files."""
     with _pool() as pool:
         return list(pool.map(store.stat, keys))
 

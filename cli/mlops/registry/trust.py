@@ -5,7 +5,7 @@ model that comes out of a store or from an MLflow server, and was trained somewh
 once the user has confirmed it; that is remembered of its content. What was deployed is remembered,
 so that a registered version whose files were replaced in the store is refused.
 
-The memory is `.mlops/trusted.jsonl`, one line for each thing that was learned.
+The memory is `.mlops/trusted.jsonl`, one line for each record.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILE = "trusted.jsonl"
 
 
 def remember_trained(settings: StoreSettings, version: ModelVersion | None) -> None:
-    """Note that a model was trained here."""
+    """Record that a model was trained here."""
     if version is not None and not _is_ours(settings, version, ()):
         _remember(settings, {"trained": version.run_id, "model": version.label})
 

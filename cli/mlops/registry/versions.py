@@ -1,4 +1,4 @@
-"""Making a registered model version."""
+"""Creating a registered model version."""
 
 from __future__ import annotations
 

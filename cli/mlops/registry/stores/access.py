@@ -161,7 +161,7 @@ def _set(name: str, value: str | None) -> None:
 def on_google() -> bool:
     """Whether this machine may have an identity of its own at Google; asks no network.
 
-    google-auth asks the network for up to a minute and a half, on every other machine in vain.
+    google-auth asks the network for up to a minute and a half, on every other machine, and fails.
     """
     if any(os.environ.get(name) for name in _GOOGLE_SERVICES):
         return True

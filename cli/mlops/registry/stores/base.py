@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 #: Called with bytes as they go, so many more; it may be called from any thread.
 OnBytes = Callable[[int], None]
 
-#: The name under which a store keeps our checksum beside a file.
+#: The name under which a store keeps the checksum beside a file.
 CHECKSUM_NAME = "sha256"
 
 
@@ -112,7 +112,7 @@ class Store(Protocol):
         """Delete a file. A missing one is not an error."""
 
     def close(self) -> None:
-        """Give connections back. The store must not be used afterwards."""
+        """Close connections. The store must not be used afterwards."""
 
 
 def parse_location(uri: str) -> Location:

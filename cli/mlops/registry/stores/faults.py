@@ -56,7 +56,7 @@ _MEANING: Mapping[Reason, tuple[type[MlopsError], str]] = {
     "failed": (RemoteError, "The store of `{where}` cannot be used"),
 }
 
-# Where the client's own words are a page about its connections and add nothing.
+# Where the client's message is long and adds nothing.
 _TOLD: frozenset[Reason] = frozenset({"refused", "address", "timeout", "protocol"})
 
 _AGAIN = "Try again; `mlops stores check` shows whether the store works."
@@ -116,7 +116,7 @@ def fault(reason: Reason, access: Access, where: str, detail: str = "") -> Mlops
         reason: Which of the causes.
         access: How the store was reached, for the hint.
         where: URI of the thing asked for.
-        detail: The client's own words; credentials are left out.
+        detail: The client's message; credentials are left out.
     """
     kind, text = _MEANING[reason]
     own = {"s3": _S3_HINTS, "gs": _GS_HINTS, "file": _FILE_HINTS}.get(access.scheme, {})
@@ -135,7 +135,7 @@ def fault(reason: Reason, access: Access, where: str, detail: str = "") -> Mlops
 
 
 def os_fault(error: OSError, access: Access, where: str) -> MlopsError:
-    """Return the error for what the operating system refused."""
+    """Return the error for a refusal of the operating system."""
     reasons: Mapping[int | None, Reason] = {
         errno.ENOENT: "file",
         errno.EACCES: "permission",
@@ -149,7 +149,7 @@ def os_fault(error: OSError, access: Access, where: str) -> MlopsError:
 
 
 def network_reason(error: BaseException) -> Reason:
-    """Sort a failure to connect by the words and causes in it."""
+    """Classify a failure to connect by its message and causes."""
     text = f"{type(error).__name__} {error}"
     causes: tuple[tuple[Reason, tuple[str, ...]], ...] = (
         ("address", ("NameResolution", "getaddrinfo", "Name or service", "nodename")),

@@ -44,7 +44,7 @@ class FileStore:
     def put(
         self, source: Path, key: str, *, sha256: str = "", on_bytes: OnBytes | None = None
     ) -> File:
-        """Copy a file to a name of its own and rename it; see `Store.put`."""
+        """Copy a file to a temporary name and rename it; see `Store.put`."""
         expected = File(key, source.stat().st_size, sha256 or file_checksum(source))
         target = self._path(key)
         with self._faults(key):

@@ -52,7 +52,7 @@ _PIECE = 32 << 20
 
 
 class GcsStore:
-    """Keys are names of a bucket's objects; our checksum is in an object's metadata."""
+    """Keys are names of a bucket's objects; the checksum is in an object's metadata."""
 
     def __init__(self, location: Location, access: Access) -> None:
         self._location = location
@@ -89,7 +89,7 @@ class GcsStore:
     def get(self, key: str, target: Path, *, on_bytes: OnBytes | None = None) -> File:
         """See `Store.get`."""
         expected, generation = self._find(key)
-        # A blob that was asked for names a link, which leads past the endpoint of the settings.
+        # A blob that was asked for names a link, which bypasses the endpoint of the settings.
         blob = self._bucket.blob(self._location.key(key), generation=generation)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=_PART, dir=target.parent) as folder:
@@ -148,7 +148,7 @@ class GcsStore:
             raise fault(reason, self.access, self._where(key), _words(cause)) from error
 
     def _reason(self, error: Exception) -> Reason:
-        """Sort a failure; ask once more where a file and its bucket may be what is missing."""
+        """Classify a failure; check again if a file or its bucket may be missing."""
         reason = _reason(error)
         if reason == "file" and "No such object" not in _words(error) and self._bucket_is_gone():
             return "bucket"
@@ -165,7 +165,7 @@ class GcsStore:
 
 
 def gcs_fault(error: Exception, access: Access, where: str) -> MlopsError:
-    """Return our error for one of google-cloud-storage's.
+    """Return the `MlopsError` for one of google-cloud-storage's.
 
     Args:
         error: One of `ERRORS`.
@@ -177,7 +177,7 @@ def gcs_fault(error: Exception, access: Access, where: str) -> MlopsError:
 
 
 def _cause(error: Exception) -> Exception:
-    """Return what was tried again in vain."""
+    """Return the cause behind failed retries."""
     cause: Exception = error
     if isinstance(error, api.RetryError) and isinstance(error.cause, Exception):
         cause = error.cause
@@ -205,7 +205,7 @@ class _Counted:
 
 
 def _credentials(access: Access, where: str) -> tuple[Credentials, str | None]:
-    """Return credentials and project, or say at once that there are none."""
+    """Return credentials and project, or report at once that there are none."""
     if access.emulated:
         return AnonymousCredentials(), None  # type: ignore[no-untyped-call]
     scopes = [_SCOPE]

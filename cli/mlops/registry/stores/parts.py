@@ -1,6 +1,6 @@
-"""A large file to S3 in parts, such that an attempt that was broken off is gone on with.
+"""A large file to S3 in parts, such that an interrupted upload is resumed.
 
-boto3's own `upload_file` throws the parts away that did arrive. Here they stay, and the next
+boto3's own `upload_file` discards the parts that did arrive. Here they stay, and the next
 attempt at the same key compares them with the file: S3 says the MD5 of each.
 """
 
@@ -52,7 +52,7 @@ class PartsUpload:
         self._on_bytes = on_bytes
 
     def send(self, source: Path, sha256: str) -> None:
-        """Send a file, going on with what an earlier attempt left there.
+        """Send a file, resuming what an earlier attempt left there.
 
         Raises:
             ClientError: The store refuses; what has arrived stays for the next attempt.
@@ -60,7 +60,7 @@ class PartsUpload:
         size = source.stat().st_size
         before = self._unfinished()
         if before and self._complete(source, size, before[0], self._arrived(before[0])):
-            # An earlier attempt may have been one at another file that began as this one does.
+            # An earlier attempt may have been for another file with the same beginning.
             if self._client.head_object(**self._target)["Metadata"].get(CHECKSUM_NAME) == sha256:
                 self._forget(before[1:])
                 return
@@ -92,7 +92,7 @@ class PartsUpload:
                 if upload["Key"] == self._target["Key"]
             ]
         except ClientError:
-            # To send is allowed more often than to look; then nothing can be gone on with.
+            # Sending is allowed more often than listing; then nothing can be resumed.
             return []
         found.sort(key=lambda upload: upload["Initiated"], reverse=True)
         return [str(upload["UploadId"]) for upload in found]
@@ -181,7 +181,7 @@ def _is_part(source: Path, start: int, size: int, part: Mapping[str, Any]) -> bo
 
 
 class _Slice(io.RawIOBase):
-    """A part of a file as a file of its own, so that none has to be in memory whole.
+    """A part of a file as a file of its own, so that none has to be in memory completely.
 
     Args:
         source: The file.

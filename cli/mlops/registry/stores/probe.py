@@ -96,14 +96,14 @@ def _write_and_read(store: Store, steps: list[Step]) -> None:
             if put.key not in _timed(steps, "list", lambda: [f.key for f in store.files(_NAME)]):
                 raise _no_store(store)
         except MlopsError:
-            # What was put is taken away again, if that can be done.
+            # What was put is deleted again, if possible.
             _quietly(lambda: store.delete(key))
             raise
         _timed(steps, "delete", lambda: store.delete(key))
 
 
 def _no_store(store: Store) -> MlopsError:
-    """Say that what answers does not keep what it is given."""
+    """Return the error that the store does not keep what it is given."""
     return fault("protocol", store.access, str(store.location))
 
 

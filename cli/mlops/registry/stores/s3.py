@@ -60,7 +60,7 @@ _REASONS: Mapping[str, Reason] = {
     "XMinioStorageFull": "full",
     "BadDigest": "damaged",
 }
-# What the answer to HEAD leaves of it, which has no body.
+# Statuses of answers to HEAD, which have no body.
 _BY_STATUS: Mapping[int, Reason] = {
     301: "region",
     403: "permission",
@@ -70,10 +70,10 @@ _BY_STATUS: Mapping[int, Reason] = {
 
 
 class S3Store:
-    """Keys are keys of a bucket; our checksum is in a file's metadata.
+    """Keys are keys of a bucket; the checksum is in a file's metadata.
 
     A file of more than 8 MiB is sent in parts by several threads. Parts that arrived before a push
-    was broken off are not sent again.
+    was interrupted are not sent again.
     """
 
     def __init__(self, location: Location, access: Access) -> None:
@@ -196,7 +196,7 @@ class S3Store:
 def s3_fault(
     error: Exception, access: Access, where: str, *, temporary: bool = False
 ) -> MlopsError:
-    """Return our error for one of boto3's.
+    """Return the `MlopsError` for one of boto3's.
 
     Args:
         error: One of `ERRORS`.
@@ -219,7 +219,7 @@ def _session(access: Access, where: str) -> boto3.Session:
 
         core = Session()
         core.set_config_variable("credentials_file", access.name)
-        # A profile named for another file, and keys in the environment, are not meant.
+        # A profile of another file, and keys in the environment, do not apply.
         core.set_config_variable("profile", "default")
         return boto3.Session(botocore_session=core, region_name=region)
     if access.source == "environment":
@@ -232,7 +232,7 @@ def _session(access: Access, where: str) -> boto3.Session:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What boto3 found at a source; in no `repr`.
+    """Credentials that boto3 found at a source; in no `repr`.
 
     Attributes:
         access_key: The id.
