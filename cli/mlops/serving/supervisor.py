@@ -248,7 +248,7 @@ class Supervisor:
         await asyncio.gather(*asking, return_exceptions=True)
 
     async def _end(self, *, tells: bool) -> None:
-        """End every worker: those that serve cleanly, in a time that has an end."""
+        """End every worker: those that serve gracefully, within a time limit."""
         for listening in self._sockets:
             listening.close()
         living = [each for each in self._workers if each.pid]
@@ -316,7 +316,7 @@ class Supervisor:
         launch = replace(self._launch, served=served)
         write_state(state_of(launch, said, self._started_ms), Path(launch.state_file))
         self._launch, self._said = launch, said
-        # Who has ended by now is started with it.
+        # Workers that have ended by now are started with it.
         await _tell(workers, "flip")
 
     async def state(self) -> dict[str, Any]:
@@ -345,7 +345,7 @@ async def _all(
     *args: Any,  # noqa: ANN401 - of the handler
     timeout_s: float | None = None,
 ) -> list[Any]:
-    """Ask all, and wait for all; raise what the first of them raises."""
+    """Call all, and wait for all; raise the first error."""
     asking = (each.ask(name, *args, timeout_s=timeout_s) for each in workers)
     answers = await asyncio.gather(*asking, return_exceptions=True)
     for answer in answers:
@@ -355,7 +355,7 @@ async def _all(
 
 
 async def _tell(workers: Sequence[WorkerProcess], name: str) -> None:
-    """Ask all, whatever becomes of it."""
+    """Call all, ignoring errors."""
     await asyncio.gather(*(each.ask(name) for each in workers), return_exceptions=True)
 
 

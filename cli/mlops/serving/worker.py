@@ -1,4 +1,4 @@
-"""One of several processes that share the callers of a deployment, as its supervisor says.
+"""One of several processes that share the callers of a deployment, as its supervisor directs.
 
 Its supervisor holds the listening sockets of all workers. So connections that come while a worker
 is down wait for it, or for the neighbour that takes them in the meantime, and none is refused.
@@ -27,7 +27,7 @@ from mlops.serving.startup_messages import Said
 from mlops.spec.server import Served
 
 _LOG = logging.getLogger(__name__)
-# What others answered is in the journal by then, or will not be soon.
+# Answers of other workers are in the journal by then, or will not be soon.
 _PATIENCE_S = 2.0
 
 
@@ -36,7 +36,7 @@ class Worker:
 
     Args:
         shared: What it has in common with the others.
-        end: The line to the supervisor.
+        end: The socket to the supervisor.
 
     Raises:
         InvalidInputError: A model cannot be served.

@@ -1,4 +1,4 @@
-"""Workers, as their supervisor sees them: forked, talked to, and waited for.
+"""Workers, from their supervisor's side: started, called, and waited for.
 
 The supervisor has made the imports, which cost seconds and most of a worker's memory, and has one
 thread; so a worker is there at once, and shares what was imported. It loads the models itself:
@@ -77,9 +77,9 @@ class WorkerProcess:
         pid: Its process, 0 if there is none.
         restarts: How often it was started again.
         ready_ms: When it became ready, milliseconds since 1970 in UTC.
-        last: What it had counted when it was asked last.
+        last: Its counts when it was last asked.
         answered_s: When that was, as `time.monotonic` counts.
-        line: Our end of the line to it; None if there is none.
+        line: This end of the socket to it; None if there is none.
     """
 
     def __init__(self, number: int) -> None:
@@ -102,8 +102,8 @@ class WorkerProcess:
 
         Args:
             shared: What it has in common with the others.
-            handlers: What answers its questions.
-            private: Sockets that no worker may hold, such as the lines to others: they would not
+            handlers: What answers its requests.
+            private: Sockets that no worker may hold, such as the sockets to others: they would not
                 see the end of a supervisor while one does.
 
         Raises:
@@ -180,7 +180,7 @@ def _fork(number: int, shared: Shared, end: socket.socket, private: Sequence[soc
         return pid
     try:
         signal.set_wakeup_fd(-1)
-        # Ctrl-C in the terminal reaches the supervisor too, which knows what to do.
+        # Ctrl-C in the terminal reaches the supervisor too, which handles it.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
