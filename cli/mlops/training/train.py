@@ -53,7 +53,7 @@ class TrainRequest:
         require_clean: Refuse tracked files that differ from the commit.
         refuse_untracked: Refuse these, and files that git does not track.
         grid: Words of the form name=value,value.
-        from_run: A run whose code and parameters are taken where nothing else is said; empty for
+        from_run: A run whose code and parameters are taken where nothing else is given; empty for
             none.
         sweep: How several runs are made.
         tags: Words of the form name=value, for every run.
@@ -97,7 +97,7 @@ class TrainResult:
         run_id: The MLflow run.
         experiment: Name of its experiment.
         status: FINISHED, or there would be no result.
-        params: What the run was given and what its script logged.
+        params: Given parameters and those that its script logged.
         metrics: The last value of each metric.
         model: The registered version, if one was made.
         alias: The alias that it carries now, if one was asked for.

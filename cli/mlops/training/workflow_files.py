@@ -53,7 +53,7 @@ def workflow_file(ci: Ci, workflow: Workflow) -> dict[str, bytes]:
     from jinja2.sandbox import SandboxedEnvironment
 
     template = shipped("templates") / "ci" / f"{ci}.yml.j2"
-    # YAML; HTML's escapes would spoil it.
+    # YAML; HTML's escapes would corrupt it.
     jinja = SandboxedEnvironment(
         undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
     )
@@ -62,7 +62,7 @@ def workflow_file(ci: Ci, workflow: Workflow) -> dict[str, bytes]:
 
 
 def python_for(wanted: str) -> tuple[str, str]:
-    """Return the Python of a job, and a note where it is not the one that the project wants.
+    """Return the Python of a job, and a note if it is not the one that the project asks for.
 
     >>> python_for("3.12.4")
     ('3.12', '')

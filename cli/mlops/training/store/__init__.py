@@ -1,4 +1,4 @@
-"""A tracking server for the length of a command, between a run and our database.
+"""A tracking server for the length of a command, between a run and the local database.
 
 MLflow's database has a schema that only one version of MLflow reads. A project whose environment
 holds another MLflow, or only `mlflow-skinny`, logs by HTTP instead, which all versions speak.

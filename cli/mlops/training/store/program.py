@@ -20,7 +20,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def main() -> None:
-    """Read one line of JSON, serve MLflow on the socket that it names, and end with our parent."""
+    """Read one line of JSON, serve MLflow on the socket that it names, and end with the parent."""
     line = sys.stdin.readline()
     if not line:
         sys.exit(1)
@@ -53,7 +53,7 @@ class _Guard:
 
     Args:
         app: MLflow's application.
-        token: What a caller shows as `Authorization: Bearer`.
+        token: What a caller sends as `Authorization: Bearer`.
     """
 
     def __init__(self, app: App, token: str) -> None:

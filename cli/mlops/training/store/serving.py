@@ -41,7 +41,7 @@ def reach_store(
         settings: Where MLflow is.
         environment: Where the scripts run.
         logs: Folder of the server's log.
-        note: Told that there is a server, and why.
+        note: Called to say that there is a server, and why.
     """
     uri = settings.tracking_uri
     ours = metadata.version("mlflow")

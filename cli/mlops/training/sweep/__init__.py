@@ -1,7 +1,7 @@
 """Sweeps: many runs of one project that differ in some parameters.
 
 One parent run, one child run per trial, everything in MLflow: a sweep whose process is gone is
-taken up again from what MLflow knows.
+resumed from what MLflow has.
 """
 
 from mlops.training.sweep.records import (

@@ -1,4 +1,4 @@
-"""A sweep as one page of HTML that needs nothing beside itself, drawn like the A/B report."""
+"""A sweep as one self-contained page of HTML, drawn like the A/B report."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def render_page(result: SweepResult, spec: SweepSpec, *, now: dt.datetime | None
     """Return the page about a sweep.
 
     Args:
-        result: What came of it.
+        result: Its result.
         spec: What it was.
         now: When the page is made; the present by default.
     """
@@ -112,7 +112,7 @@ def _templates() -> Environment:
 
 
 def _raw(name: str) -> Markup:
-    """Our own style: not escaped, and nothing is put into it."""
+    """The page's own style: not escaped, and nothing is inserted."""
     from markupsafe import Markup
 
     text = _templates().get_template(name).render()

@@ -1,4 +1,4 @@
-"""The parent run of a sweep: created or taken up again, and closed with what came of it."""
+"""The parent run of a sweep: created or resumed, and closed with its result."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Parent:
             self._client.set_terminated(self.run_id, self.fate)
 
     def has_best(self, trial: TrialRecord, done: int) -> None:
-        """Note the best trial so far.
+        """Record the best trial so far.
 
         Args:
             trial: It has a value.
@@ -98,7 +98,7 @@ def begin_parent(
 def reopen_parent(
     client: MlflowClient, settings: StoreSettings, run: Run, spec: SweepSpec
 ) -> Parent:
-    """Take up the parent run of a sweep that was stopped, or is done.
+    """Resume the parent run of a sweep that was stopped, or is done.
 
     Raises:
         ConflictError: Another command is at it.

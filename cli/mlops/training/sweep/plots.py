@@ -1,4 +1,4 @@
-"""The plots of a sweep's page: what is drawn where. Pure; `charts` knows how.
+"""The plots of a sweep's page: their contents. Pure; `charts` draws them.
 
 Positions are in per cent of a plot, the lines of parallel coordinates in units of its square.
 """
@@ -28,7 +28,7 @@ class Dot:
         y: Per cent from the top.
         best: Whether it is the best.
         pruned: Whether it was stopped; its metric is that of its last step.
-        says: What it says when pointed at.
+        says: Its text on hover.
     """
 
     x: float
@@ -65,7 +65,7 @@ class Course:
         x: Ticks of the trials' numbers.
         y: Ticks of the metric.
         dots: One per trial that has the metric.
-        best: The staircase of the best so far, in units of the square.
+        best: The step line of the best so far, in units of the square.
     """
 
     x: tuple[Tick, ...]
@@ -82,7 +82,7 @@ class Thread:
         path: Its line through every axis, in units of the square.
         best: Whether it is the best.
         rank: In [0, 1]; 0 is the best, 1 the worst.
-        says: What it says when pointed at.
+        says: Its text on hover.
     """
 
     path: str
@@ -121,7 +121,7 @@ class Parallel:
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """A parameter's values laid out; numbers evenly or by factors, words side by side."""
+    """A parameter's values laid out; numbers evenly or by factors, texts side by side."""
 
     scale: Scale
     log: bool

@@ -23,7 +23,7 @@ SETTLED: frozenset[State] = frozenset({"complete", "pruned", "failed"})
 
 @dataclass(frozen=True, slots=True)
 class SweepOptions:
-    """What a command line says about a sweep.
+    """The options of a sweep on a command line.
 
     Attributes:
         sampler: How points are chosen; empty means a grid if there is an axis, else no sweep.
@@ -57,7 +57,7 @@ class SweepOptions:
 
 @dataclass(frozen=True, slots=True)
 class SweepSpec:
-    """A sweep, settled: enough to continue with it after the process that began it is gone.
+    """A resolved sweep: enough to continue with it after the process that began it is gone.
 
     Attributes:
         entry_point: What is run.
@@ -137,7 +137,7 @@ class Board:
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """What came of a sweep.
+    """The result of a sweep.
 
     Attributes:
         run_id: The parent run.

@@ -1,4 +1,4 @@
-"""Where a sweep looks next: the contract, and the grid, which needs no library."""
+"""The choice of points: the contract, and the grid, which needs no library."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Steps = Sequence[tuple[int, float]]
 
 
 class Sampler(Protocol):
-    """Chooses points and learns from what came of them; for one thread.
+    """Chooses points and learns from their results; for one thread.
 
-    Trials are known by number. Each is begun once, and told of once.
+    Trials are known by number. Each is started once, and reported once.
 
     Attributes:
         learns: Whether the point of a trial depends on what came of those before it.
@@ -37,7 +37,7 @@ class Sampler(Protocol):
         """Whether a running trial should be stopped, given its metric so far."""
 
     def tell(self, trial: TrialRecord, steps: Steps) -> None:
-        """Learn what came of a trial: one begun here, or one of an earlier process."""
+        """Learn the result of a trial: one started here, or one of an earlier process."""
 
 
 class Grid:
@@ -75,7 +75,7 @@ CHOOSERS: Plugins[type[Sampler]] = Plugins(
 
 
 def check_chooser(spec: SweepSpec) -> None:
-    """Say at once if a library is missing, without importing it: that is for after the fork.
+    """Report at once if a library is missing, without importing it, which must follow the fork.
 
     Raises:
         InvalidInputError: It is not installed.

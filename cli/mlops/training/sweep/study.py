@@ -1,9 +1,9 @@
 """Sampling and pruning by Optuna (https://optuna.readthedocs.io).
 
-The study lives in memory and MLflow keeps what matters: a sweep that goes on in another process
-tells a new study of the runs there are. Every trial has a seed of its own, made from the sweep's
+The study lives in memory and MLflow keeps what matters: a sweep that continues in another process
+adds the existing runs to a new study. Every trial has a seed of its own, made from the sweep's
 seed and the trial's number, so that what a later trial draws does not depend on how many of the
-earlier ones this very process has made.
+earlier ones this process has made.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Study:
         if trial.state == "complete" and steps:
             self._last_step = max(self._last_step, steps[-1][0])
         # A fresh one in place of the asked one, whose point is exactly that of the run; so the
-        # study is the same as one that is told of the runs later.
+        # study is the same as one to which runs are added later.
         complete = trial.state == "complete"
         self._study.add_trial(
             optuna.trial.create_trial(
@@ -105,7 +105,7 @@ class Study:
     def _sampler(self, number: int) -> BaseSampler:
         seed = int(np.random.SeedSequence([self._spec.seed, number]).generate_state(1)[0])
         if self._spec.sampler == "tpe":
-            # Trials under way count as bad ones, so that parallel ones do not flock together.
+            # Running trials count as bad ones, so that parallel ones do not cluster.
             return TPESampler(seed=seed, constant_liar=True)
         return RandomSampler(seed=seed)
 

@@ -1,4 +1,4 @@
-"""From what a command line says to a settled sweep."""
+"""From a command line to a resolved sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loop of a sweep: begin, watch, stop, note; until there is nothing left to do."""
+"""The loop of a sweep: start, watch, stop, record; until there is nothing left to do."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Drive:
         spec: The sweep.
         job: What its trials run.
         parent: Its run.
-        chooser: Says where to look.
+        chooser: Chooses points.
         client: Where the runs are.
         settings: For the words of errors.
         tags: Of every trial's run.
@@ -213,7 +213,7 @@ class Drive:
         self._show(record)
 
     def _check_metric(self, run: Run) -> None:
-        """Stop before a slip of the keyboard costs a night."""
+        """Stop before a typing error costs a night."""
         metric, logged = self._spec.metric, run.data.metrics
         if not metric or metric in logged or run.info.status != "FINISHED":
             return
@@ -228,7 +228,7 @@ class Drive:
 
 
 def _note(outcome: Outcome, tail: deque[str]) -> str:
-    """Say why a trial ended as it did; empty for a good end."""
+    """Say why a trial ended as it did; empty for success."""
     if outcome.code == 0:
         return ""
     what = (

@@ -12,7 +12,7 @@ from typing import Any
 
 
 def look_again() -> None:
-    """Have the store in this process and its forks look a second time before such a run fails."""
+    """Have the store in this process and its forks check a second time before such a run fails."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy.exc import IntegrityError

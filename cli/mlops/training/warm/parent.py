@@ -35,7 +35,7 @@ _TICK_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What holds for all runs of one parent; travels as JSON.
+    """The configuration of all runs of one parent; sent as JSON.
 
     Attributes:
         folder: The project.
@@ -68,7 +68,7 @@ class Parent:
 
     Args:
         connection: The socket.
-        config: What holds for all runs.
+        config: The configuration of all runs.
         base_path: `sys.path` without its first entry.
     """
 
@@ -105,15 +105,15 @@ class Parent:
                 inputs.look_again()
         self._pools = threads.pools()
         self._known = frozenset(sys.modules)
-        # Objects that are never looked at by the collector stay on pages shared with the children;
-        # what little of them is garbage is not worth the time of looking at all.
+        # Objects that the collector never visits stay on pages shared with the children;
+        # the little garbage among them is not worth a collection.
         gc.freeze()
         gc.enable()
         self._say({"ready": True, "note": self._reason})
         return ""
 
     def serve(self) -> None:
-        """Do what the socket says until its other end goes away."""
+        """Handle requests of the socket until its other end is closed."""
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         rest = b""
@@ -137,7 +137,7 @@ class Parent:
         self._say({"refused": reason})
 
     def end(self) -> None:
-        """Kill whatever still runs, politely and then not."""
+        """End whatever still runs, first by SIGTERM, then by SIGKILL."""
         if self._spare is not None:
             self._spare.dismiss()
         for child in self._children.values():
@@ -220,9 +220,9 @@ class Parent:
             signal_group(child.pid, signal.SIGTERM)
 
     def _reap(self) -> None:
-        """Note who has ended, and end what they left behind.
+        """Record which runs have ended, and end what they left behind.
 
-        A dead leader is left unburied until its group is empty, so that its number cannot be
+        A dead leader is not reaped until its group is empty, so that its number cannot be
         reused by another process, which would then be killed.
         """
         for child in list(self._children.values()):

@@ -18,7 +18,7 @@ def signal_group(group: int, number: int) -> bool:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a child has ended; it is not buried."""
+    """Whether a child has ended; it is not reaped."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from mlops.training.warm.parent import Config, Parent
 
 # `sys.path` first loses the current folder, which may hold a `random.py`, and at the end what
-# leads to our own package: a script must not inherit a path to our libraries.
+# leads to mlops: a script must not inherit a path to its libraries.
 _START = (
     "import sys\n"
     "if not sys.flags.safe_path: del sys.path[0]\n"
@@ -33,7 +33,7 @@ def command(python: str, packages: Path, descriptor: int, config: Config) -> lis
         python: The interpreter.
         packages: The folder that `mlops` is in.
         descriptor: A socket that the program inherits.
-        config: What holds for all runs; the secrets among its variables stay off the command.
+        config: The configuration of all runs; the secrets among its variables stay off the command.
     """
     visible = asdict(config) | {"environment": {}}
     return [python, "-c", _START, str(packages), str(descriptor), json.dumps(visible)]

@@ -41,7 +41,7 @@ Infer = Callable[..., list[str]]
 
 
 def missing_hook() -> str:
-    """Return why this MLflow's inference cannot be stood in for; empty if it can."""
+    """Return why this MLflow's inference cannot be replaced; empty if it can."""
     from mlflow.utils import environment, requirements_utils
 
     infer: Any = getattr(environment, "_infer_requirements", None)
@@ -58,14 +58,14 @@ def missing_hook() -> str:
 
 
 def install(place: Path, project: Path) -> str:
-    """Have MLflow's inference in this process and its forks ask what is remembered first.
+    """Have MLflow's inference in this process and its forks read the cache first.
 
     Args:
         place: Folder of what is remembered.
         project: The project, whose own modules are code and not packages.
 
     Returns:
-        Why that is impossible with this MLflow; empty if it is done.
+        Why that is impossible with this MLflow; empty if it was done.
     """
     reason = missing_hook()
     if reason:
@@ -73,7 +73,7 @@ def install(place: Path, project: Path) -> str:
     from mlflow.utils import environment
 
     infer: Infer = environment._infer_requirements
-    # Thousands of modules are looked at here once, and not again in every fork.
+    # Thousands of modules are checked here once, and not again in every fork.
     before = Imported(project)
     _installed()
 
@@ -96,7 +96,7 @@ def install(place: Path, project: Path) -> str:
 
 
 class InstalledPackages:
-    """MLflow's table of installed packages by module, which it takes long to compile.
+    """MLflow's table of installed packages by module, which takes long to compile.
 
     Args:
         place: Folder of what is remembered.

@@ -23,7 +23,7 @@ OURS = ("mlops", "typer", "rich", "shellingham", "markdown_it", "mdurl")
 
 
 def begin() -> None:
-    """Shed what a fork of the warm parent has from it, before it is known what is to be run."""
+    """Release what a fork inherits from the warm parent, before its script is known."""
     for number in (signal.SIGTERM, signal.SIGCHLD, *hangup()):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -42,7 +42,7 @@ def hangup() -> tuple[signal.Signals, ...]:
 
 
 def become(environment: Mapping[str, str], folder: Path, log: Path) -> None:
-    """Give this process the surroundings of a program of its own.
+    """Give this process the environment of a program of its own.
 
     Args:
         environment: All of its variables.

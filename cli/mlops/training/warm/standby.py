@@ -15,14 +15,14 @@ class Spare:
 
     Attributes:
         pid: Its number; it leads a group of its own.
-        pipe: Our end; without an order through it the process ends when this is closed.
+        pipe: This end; without a request through it the process ends when this is closed.
     """
 
     pid: int
     pipe: int
 
     def give(self, order: Mapping[str, Any]) -> bool:
-        """Give it its order, and return whether it was there to take it; to be called once."""
+        """Send it its request, and return whether it was there to receive it; to be called once."""
         try:
             with os.fdopen(self.pipe, "wb") as line:
                 line.write(json.dumps(order).encode())
@@ -38,7 +38,7 @@ class Spare:
 
 
 def read_order(pipe: int) -> dict[str, Any] | None:
-    """Wait for the order, in the process itself; None if it was dismissed."""
+    """Wait for the request, in the process itself; None if it was dismissed."""
     with os.fdopen(pipe, "rb") as line:
         text = line.read()
     order: dict[str, Any] | None = json.loads(text) if text else None
