@@ -1,4 +1,4 @@
-"""Why an object is not ready: what is wrong with its pods, in words for people."""
+"""Why an object is not ready: what is wrong with its pods, as readable text."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def causes(found: Sequence[Pod]) -> Iterator[Cause]:
 
 
 def explained(cluster: Cluster, live: Manifest, cause: Cause | None = None) -> str:
-    """Say what is known of an object that is not ready: container states, last words, events.
+    """Describe an object that is not ready: container states, last log lines, events.
 
     Args:
         cluster: Where.

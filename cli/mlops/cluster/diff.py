@@ -1,4 +1,4 @@
-"""What applying would change, as a unified diff of YAML for people. Pure."""
+"""What applying would change, as a readable unified diff of YAML. Pure."""
 
 from __future__ import annotations
 

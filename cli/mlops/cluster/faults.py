@@ -68,7 +68,7 @@ def _status(body: Any) -> Mapping[str, Any]:  # noqa: ANN401 - bytes, text or no
 
 
 def no_cluster(server: str, why: str) -> RemoteError:
-    """Return the error that there is no cluster where one was looked for."""
+    """Return the error that no cluster answers at the configured address."""
     return RemoteError(
         f"No cluster answers at `{server}`: {why}.",
         hint="Is it running, and is the context right? `kubectl config get-contexts`",
