@@ -499,7 +499,7 @@ def _first_share(steps: str) -> float:
     try:
         return float(steps.partition(",")[0].strip().rstrip("%"))
     except ValueError:
-        # Whoever reads the steps says what is wrong with them.
+        # The parser of the steps reports what is wrong with them.
         return 0.0
 
 
