@@ -49,7 +49,7 @@ class ArchivableDatabase(Database):
         """Take note of a part whose files are stored, and let go of its rows, in one commit.
 
         Raises:
-            ConflictError: Somebody else archives or prunes; nothing was changed.
+            ConflictError: Another process archives or prunes; nothing was changed.
             JournalUnavailableError: It could not be written; nothing was changed.
         """
         for name, file in files.items():

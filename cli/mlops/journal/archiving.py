@@ -230,7 +230,7 @@ def take_away(connection: Connection, part: ArchivedPart, files: dict[str, Path]
     written = len(_seqs(files.get("features")))
     if (there[-1].upto if there else 0) != part.after or featured != written:
         raise ConflictError(
-            "Somebody else archives or prunes this journal now.", hint="Try it again."
+            "Another process is archiving or pruning this journal.", hint="Try again later."
         )
     gone = _delete(connection, outcomes, _seqs(files.get("outcomes")))
     _delete(connection, shadow_decisions, _seqs(files.get("shadows")))
