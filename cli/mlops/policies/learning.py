@@ -34,7 +34,7 @@ class Learning(ABC):
         window: Only so many last rewards count; 0 for all. Not with `discount`.
         explore: `floor`, or `mad` for the larger of it and the mixture's part.
         batch: Probabilities change after so many more rewards at least; 0 for as soon as they do.
-        freeze: Whether they stay what they are. What is earned meanwhile is learnt from later.
+        freeze: Whether they stay as they are. Rewards that come while frozen are learnt from later.
         reset: Another number than before forgets all that was learnt: only what revisions with the
             same number have served counts.
 
