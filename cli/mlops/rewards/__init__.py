@@ -4,7 +4,7 @@ A built-in reward is derived from the truth and the prediction when evidence is 
 truth stays in the journal. `module:function` is the user's own: it runs in the client that sends
 feedback, never in the server, and the client sends its result beside the truth.
 
-All that is known of a reward is in one `Reward`; help, words, ranges and checks read it there.
+All that is known of a reward is in one `Reward`; help, messages, ranges and checks read it there.
 A new one is a file with such a record and a line in `REWARDS`; one of another package is an entry
 point in the group `mlops.rewards`.
 """
