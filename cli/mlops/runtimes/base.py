@@ -126,7 +126,7 @@ class UnsuitableError(Exception):
 
 
 class OutOfTimeError(UnsuitableError):
-    """It could perhaps, on a machine with less to do."""
+    """Time ran out; it may succeed on a less busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
