@@ -307,7 +307,7 @@ def test_two_that_archive_at_once(pair: Pair, tmp_path: Path) -> None:
     # Feedback that comes in between stays in the journal.
     pair.both(lambda journal: journal.append([], [outcome(n, arm=n % 2) for n in range(9)]))
     pair.moved.take_away(*drafts[0])
-    with pytest.raises(ConflictError, match="Somebody else archives"):
+    with pytest.raises(ConflictError, match="Another process is archiving"):
         pair.moved.take_away(*drafts[1])
     pair.check()
 
