@@ -31,7 +31,7 @@ def hook() -> Iterator[Receiver]:
 def watched(trained_wine: TrainedWine, tmp_path: Path, hook: Receiver) -> Iterator[Shop]:
     opened = open_shop(trained_wine, tmp_path / "wine")
     with (opened.folder / "mlops.toml").open("a", encoding="utf-8") as file:
-        file.write('\n[watch]\nwebhook = "file:hook"\n')
+        file.write('\n[watch]\noutliers = true\nwebhook = "file:hook"\n')
     (opened.folder / "hook").write_text(f"{hook.url}/secret\n", encoding="utf-8")
     # One arm: which of two a request goes to would be left to chance.
     opened.ok("deploy", "--model", "modelA")
@@ -76,6 +76,20 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     assert "1,160 of 1,160 rows judged, up to 20" in calm
     wait_until(lambda: gauges(watched, "mlops_quality_alarm") == {"rmse": 0, "mae": 0})
     wait_until(lambda: set(gauges(watched, "mlops_drift_alarm").values()) == {0})
+
+    # One wine that is none: it is listed, and no drift.
+    brandy = wines[:1].assign(alcohol=40.0).drop(columns="quality")
+    split = brandy.to_dict("split", index=False)
+    _, said = watched.post("/invocations", {"dataframe_split": split})
+    wait_until(lambda: gauges(watched, "mlops_outlier_rows").get("", 0) > 0)
+    listed = watched.ok("monitor", "outliers", "--json", "--limit", "40").document
+    fits("outliers", listed)
+    (arm,) = listed["arms"]
+    assert (arm["rows"], arm["share"] < 0.03) == (1_161, True)
+    (first,) = (e for e in listed["outliers"] if e["request_id"] == said["x-mlops-request-id"])
+    assert next(iter(first["features"].items())) == ("alcohol", 40.0)
+    assert first["p_value"] == min(each["p_value"] for each in listed["outliers"])
+    assert said["x-mlops-request-id"] in watched.ok("monitor", "outliers", "--limit", "40").out
 
     # Stronger wines than most, of which the model knows less.
     strong = wines.nlargest(400, "alcohol").sample(1_600, replace=True, random_state=4)

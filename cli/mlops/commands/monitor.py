@@ -10,6 +10,7 @@ import typer
 from mlops.commands.arguments import Name
 from mlops.commands.command_line import App
 from mlops.commands.evidence_bars import e_value, spark
+from mlops.commands.monitor_outliers import outliers
 from mlops.commands.monitor_quality import quality, test_alert
 from mlops.commands.output import Json, moment, note, plain, show
 
@@ -161,5 +162,6 @@ def _remark(stream: Stream) -> str:
     return "; ".join(said)
 
 
+app.command("outliers")(outliers)
 app.command("quality")(quality)
 app.command("test-alert")(test_alert)

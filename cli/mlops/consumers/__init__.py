@@ -21,6 +21,7 @@ CONSUMERS: Plugins[Maker] = Plugins(
         "policy": "mlops.consumers.policy_state:PolicyState",
         # Flows across parts; found by name, as their layer is above this one.
         "drift": "mlops.workflows.drift_consumer:DriftConsumer",
+        "outliers": "mlops.workflows.outliers_consumer:OutliersConsumer",
         "quality": "mlops.workflows.quality_consumer:QualityConsumer",
         "ramp": "mlops.workflows.auto_ramp:AutoRamp",
     },

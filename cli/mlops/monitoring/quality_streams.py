@@ -90,20 +90,18 @@ class WatchedMeasure:
         """Take losses in their order."""
         if not self.tests:
             used = int(min(FIRST - self.first[0], len(losses)))
-            some = losses[:used]
-            self.first = [
-                self.first[0] + used,
-                self.first[1] + float(some.sum()),
-                self.first[2] + float((some * some).sum()),
-            ]
+            for loss in losses[:used].tolist():
+                n, total, squares = self.first
+                self.first = [n + 1, total + loss, squares + loss * loss]
             losses, times_ms = losses[used:], times_ms[used:]
             if self.first[0] >= FIRST:
                 self._begin()
         if not len(losses):
             return
         self.rows += len(losses)
-        self.total += float(losses.sum())
+        # One by one: the same to the last digit however they are cut.
         for loss in losses.tolist():
+            self.total += loss
             fade = 1 - 1 / _RECENT
             self.recent = [self.recent[0] * fade + 1, self.recent[1] * fade + loss]
         if len(self.tests) == 1:

@@ -146,6 +146,7 @@ class WatchSettings:
 
     drift: bool = setting(True, "whether requests and answers drift from the training data")
     quality: bool = setting(True, "whether answers are worse than in validation, where truth comes")
+    outliers: bool = setting(False, "how many requests are unlike the training data, one by one")
     webhook: str = setting(
         "", "`env:VARIABLE` or `file:PATH` with the URL that alarms are posted to, as of Slack"
     )

@@ -251,6 +251,14 @@ QUALITY_JUDGED = Family(
     _ARM,
     "seconds",
 )
+OUTLIER_SHARE = Family(
+    "mlops_outlier_share",
+    "gauge",
+    "Share of about the last 1,000 rows that is flagged; 1 % of rows as in training.",
+    _ARM,
+    "ratio",
+)
+OUTLIER_ROWS = Family("mlops_outlier_rows", "gauge", "Rows that were flagged so far.", _ARM)
 #: The value of the label `feature` for the answers of an arm.
 PREDICTION = "prediction"
 
@@ -270,7 +278,7 @@ GUARDRAILS = Family(
 #: What consumers of the journal measure.
 READINGS = (
     DRIFT_E_VALUE, DRIFT_ALARM, DRIFT_PSI, QUALITY, QUALITY_LIMIT, QUALITY_E_VALUE, QUALITY_ALARM,
-    QUALITY_JUDGED,
+    QUALITY_JUDGED, OUTLIER_SHARE, OUTLIER_ROWS,
 )  # fmt: skip
 
 #: Every family, in the order in which they are documented.

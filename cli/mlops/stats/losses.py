@@ -47,9 +47,9 @@ class LossTest:
             raise ValueError(f"the limit must be positive, got {limit}")
         self.limit = limit
         self._log_m = np.full(len(_BETS), -np.inf)
-        self._log_r = np.zeros(len(_BETS))
+        self._waiting: list[float] = []
         self._kept = 1.0
-        self._blocks = self._waiting = 0
+        self._blocks = 0
 
     def take(self, losses: NDArray[np.float64]) -> Iterator[tuple[int, float]]:
         """Take losses in their order; yield after each block the position of its last, and E.
@@ -57,21 +57,19 @@ class LossTest:
         Args:
             losses: (n,) finite, at least 0.
         """
-        gains = np.log1p(_BETS[:, None] * (losses / self.limit - 1))
-        start = 0
-        while start < len(losses):
-            end = min(start + BLOCK - self._waiting, len(losses))
-            self._log_r = self._log_r + gains[:, start:end].sum(axis=1)
-            self._waiting += end - start
-            start = end
-            if self._waiting == BLOCK:
-                yield end - 1, self._close()
+        before = len(self._waiting)
+        every = np.concatenate([self._waiting, losses])
+        whole = len(every) // BLOCK * BLOCK
+        # Summed by blocks, so that it is the same to the last digit however they are cut.
+        gains = np.log1p(_BETS * (every[:whole, None] / self.limit - 1))
+        self._waiting = every[whole:].tolist()
+        for at, log_r in enumerate(gains.reshape(-1, BLOCK, len(_BETS)).sum(axis=1)):
+            yield (at + 1) * BLOCK - 1 - before, self._close(log_r)
 
-    def _close(self) -> float:
+    def _close(self, log_r: NDArray[np.float64]) -> float:
         weight = capital_kept(self._blocks)
-        self._log_m = self._log_r + np.logaddexp(self._log_m, np.log(weight))
+        self._log_m = log_r + np.logaddexp(self._log_m, np.log(weight))
         self._kept -= weight
-        self._log_r, self._waiting = np.zeros(len(_BETS)), 0
         self._blocks += 1
         return float(self._kept + np.exp(np.minimum(self._log_m, _LARGEST_LOG)).mean())
 
@@ -80,10 +78,9 @@ class LossTest:
         return {
             "limit": self.limit,
             "log_m": [None if x == -np.inf else x for x in self._log_m.tolist()],
-            "log_r": self._log_r.tolist(),
+            "waiting": self._waiting,
             "kept": self._kept,
             "blocks": self._blocks,
-            "waiting": self._waiting,
         }
 
     @classmethod
@@ -91,7 +88,6 @@ class LossTest:
         """Return one that continues from where `document` was written."""
         made = cls(document["limit"])
         made._log_m = np.array([-np.inf if x is None else x for x in document["log_m"]])
-        made._log_r = np.array(document["log_r"])
-        made._kept = document["kept"]
-        made._blocks, made._waiting = document["blocks"], document["waiting"]
+        made._waiting = list(document["waiting"])
+        made._kept, made._blocks = document["kept"], document["blocks"]
         return made

@@ -189,6 +189,18 @@ def _drift(queries: Queries) -> tuple[Panel, ...]:
             "Population stability index of about the last 3,000 values; no test.",
         ),
         Panel(
+            "Outliers",
+            "percentunit",
+            (
+                (
+                    f"max by ({', '.join(ARM)}) ({queries.of(m.OUTLIER_SHARE)})",
+                    _BY_ARM,
+                ),
+            ),
+            "Share of the last 1,000 rows that is flagged, 1 % of rows as in training; with "
+            "`outliers = true` of [watch].",
+        ),
+        Panel(
             "Alarms of drift",
             "short",
             ((f"{by} ({queries.of(m.DRIFT_ALARM)})", legend),),

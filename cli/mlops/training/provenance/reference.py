@@ -17,11 +17,14 @@ import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
 from mlops.registry.details import read_details
+from mlops.stats.outlier_document import OUTLIER_FILE, fit_rows
+from mlops.stats.outlier_document import to_json as to_outlier_json
 from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
 from mlops.tables.frames import read_frame, values_of
 from mlops.tables.reading import is_table
@@ -82,7 +85,10 @@ def describe(
         except InvalidInputError as error:
             reasons.append(f"`{candidate.path}`: {error.message}")
         else:
-            _store(client, model, to_json(profile))
+            _store(client, model, PROFILE_FILE, to_json(profile))
+            detector = _detector(candidate.path, profile.digest, signature)
+            if detector:
+                _store(client, model, OUTLIER_FILE, detector)
             return ""
     return "; ".join(reasons) or NO_TABLE
 
@@ -136,10 +142,29 @@ def _profile(candidate: Candidate, signature: Signature) -> Profile:
     )
 
 
-def _store(client: MlflowClient, model: Logged, text: str) -> None:
-    """Put the document into the model's folder, so that it goes wherever the model goes."""
+# A sweep asks about the same file for every trial.
+@lru_cache(maxsize=4)
+def _detector(path: Path, _digest: str, signature: Signature) -> str:
+    """Return a detector of outliers among such rows; empty where there are too few of them."""
+    from mlops.stats.outliers import MOST_ROWS
+    from mlops.stats.profiles import profile_feature
+    from mlops.stats.row_codes import codings
+
+    frame = read_frame(path, signature)
+    if len(frame) > MOST_ROWS:
+        frame = frame.sample(MOST_ROWS, random_state=0)
+    columns = {name: values_of(frame[name]) for name in signature.names}
+    features = {name: profile_feature(values, 0) for name, values in columns.items()}
+    try:
+        return to_outlier_json(fit_rows(columns, codings(features)))
+    except ValueError:
+        return ""
+
+
+def _store(client: MlflowClient, model: Logged, name: str, text: str) -> None:
+    """Put a document into the model's folder, so that it goes wherever the model goes."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / PROFILE_FILE
+        path = Path(folder) / name
         path.write_text(text, encoding="utf-8")
         if model.model_id:
             client.log_model_artifact(model.model_id, str(path))

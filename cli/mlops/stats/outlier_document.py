@@ -1,0 +1,114 @@
+"""The written form of a detector of outliers: a JSON document, kept with the model it is for.
+
+Its arrays are NumPy's own format (`.npz`, never pickled) in base64.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlops.errors import InvalidInputError
+from mlops.stats.outliers import Detector, Ecod, Forest, fit
+from mlops.stats.row_codes import Coding, encode
+
+#: Version of the written form.
+SCHEMA_VERSION = 1
+#: Name of the file in a model's folder.
+OUTLIER_FILE = "outlier_detector.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RowDetector:
+    """A detector of outliers among rows as requests have them.
+
+    Attributes:
+        codings: How the features become numbers.
+        detector: What looks at those.
+    """
+
+    codings: tuple[Coding, ...]
+    detector: Detector
+
+    def p_values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the p-value of each row that `encode` has written, (m,)."""
+        return self.detector.p_values(rows)
+
+    def unusual(self, row: NDArray[np.float64], most: int) -> list[str]:
+        """Return the names of the features of one row, (2 k,), the most unusual first."""
+        k = len(self.codings)
+        found = dict.fromkeys(int(at) % k for at in self.detector.unusual(row))
+        return [self.codings[at].name for at in list(found)[:most]]
+
+
+def fit_rows(columns: Mapping[str, Sequence[Any]], codings: Sequence[Coding]) -> RowDetector:
+    """Fit a detector on the rows of a table.
+
+    Args:
+        columns: Name to cells.
+        codings: How they become numbers; at least one.
+
+    Raises:
+        ValueError: There are too few rows, or no feature can be looked at.
+    """
+    if not codings:
+        raise ValueError("no feature is a number or a category")
+    return RowDetector(tuple(codings), fit(encode(columns, codings)))
+
+
+def to_json(found: RowDetector) -> str:
+    """Write a detector."""
+    forest, ecod = found.detector.forest, found.detector.ecod
+    file = io.BytesIO()
+    np.savez_compressed(
+        file,
+        roots=forest.roots.astype(np.int32),
+        features=forest.features.astype(np.int32),
+        cuts=forest.cuts,
+        below=forest.below.astype(np.int32),
+        lengths=forest.lengths,
+        values=ecod.values,
+        skewed=ecod.skewed,
+        fitted=found.detector.fitted,
+        calibrated=found.detector.calibrated,
+    )
+    document = {
+        "schema_version": SCHEMA_VERSION,
+        "codings": [asdict(each) for each in found.codings],
+        "arrays": base64.b64encode(file.getvalue()).decode("ascii"),
+    }
+    return json.dumps(document, allow_nan=False) + "\n"
+
+
+def from_json(text: str) -> RowDetector:
+    """Read a detector that `to_json` has written.
+
+    Raises:
+        InvalidInputError: The document is of another version or form.
+    """
+    try:
+        document = json.loads(text)
+        if document["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"version {document['schema_version']}")
+        file = io.BytesIO(base64.b64decode(document["arrays"], validate=True))
+        with np.load(file, allow_pickle=False) as arrays:
+            forest = Forest(
+                arrays["roots"].astype(np.int64),
+                arrays["features"].astype(np.int64),
+                arrays["cuts"],
+                arrays["below"].astype(np.int64),
+                arrays["lengths"],
+            )
+            ecod = Ecod(arrays["values"], arrays["skewed"])
+            detector = Detector(forest, ecod, arrays["fitted"], arrays["calibrated"])
+        return RowDetector(tuple(Coding(**each) for each in document["codings"]), detector)
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
+        raise InvalidInputError(f"`{OUTLIER_FILE}` cannot be read: {error}.") from error

@@ -1,0 +1,243 @@
+r"""How unusual a row is among those that a model was trained on, as a p-value.
+
+Symbols: rows of the reference are split at random into n that a detector is fitted on, and m that
+it is calibrated with; s is the score of a row, larger for one that is more unusual.
+
+Three detectors look at each row, in numbers (`mlops.stats.row_codes`):
+
+- isolation forest (Liu, Ting, Zhou, ICDM 2008): trees that split 256 rows at random; a row that is
+  alone after few splits is unusual;
+- ECOD (Li et al., arXiv 2201.00382): the sum over features of -log of the tail that a value is in,
+  the left, the right, or the one to which the feature is skewed, whichever sum is largest;
+- the most extreme single value: a sum of many features hides one that is far out of its range.
+
+Each gives the rank of its score among those of the n rows; s is the largest of the ranks. Then
+
+    p = (1 + number of the m rows with a score >= s) / (m + 1)
+
+is a conformal p-value (Vovk, Gammerman, Shafer 2005, section 2.2): for a row exchangeable with the
+m, P(p <= a) <= a for every a, whatever the detectors are worth, and nearly equal as ties are
+rare. So of rows like those of the training a share a is flagged at level a, on average over the
+split; that of one model differs with its m rows, as a binomial share of m would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+#: Rows of a reference that are looked at.
+MOST_ROWS = 4_000
+#: Fewer could never be beyond 1 %.
+LEAST_ROWS = 200
+# Numbers of all rows together, which are stored with the model.
+_MOST_NUMBERS = 400_000
+_TREES, _SAMPLE, _DEPTH = 64, 256, 8
+_EULER = 0.5772156649
+
+
+@dataclass(frozen=True, slots=True)
+class Forest:
+    """An isolation forest, all trees one after the other.
+
+    Attributes:
+        roots: (t,) where each tree begins.
+        features: (nodes,) column that a node asks; -1 for a leaf.
+        cuts: (nodes,) at most this goes to `below`, more to the node after that.
+        below: (nodes,) where the answer leads.
+        lengths: (nodes,) of a leaf: splits on the way, and those that would have followed.
+    """
+
+    roots: NDArray[np.int64]
+    features: NDArray[np.int64]
+    cuts: Floats
+    below: NDArray[np.int64]
+    lengths: Floats
+
+    def scores(self, rows: Floats) -> Floats:
+        """Return minus the mean length of the paths of rows, (m,)."""
+        total, every = np.zeros(len(rows)), np.arange(len(rows))
+        for root in self.roots.tolist():
+            at = np.full(len(rows), root)
+            for _ in range(_DEPTH):
+                column = self.features[at]
+                right = rows[every, column] > self.cuts[at]
+                at = np.where(column < 0, at, self.below[at] + right)
+            total += self.lengths[at]
+        return -total / len(self.roots)
+
+
+def grow(rows: Floats, rng: np.random.Generator) -> Forest:
+    """Grow a forest, all trees together, level by level.
+
+    Args:
+        rows: (n, k).
+        rng: Draws samples and splits.
+    """
+    size = min(_SAMPLE, len(rows))
+    drawn = [rng.choice(len(rows), size, replace=False) for _ in range(_TREES)]
+    mine, node = rows[np.concatenate(drawn)], np.repeat(np.arange(_TREES), size)
+    levels: list[tuple[NDArray[np.int64], Floats, NDArray[np.int64], Floats]] = []
+    count, base = _TREES, 0
+    for depth in range(_DEPTH + 1):
+        # Rows of a node stand together.
+        order = np.argsort(node, kind="stable")
+        mine, node = mine[order], node[order]
+        sizes = np.bincount(node, minlength=count)
+        starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+        low, high = (f.reduceat(mine, starts, axis=0) for f in (np.minimum, np.maximum))
+        chance = np.where(high > low, rng.random(low.shape), -1.0)
+        column = chance.argmax(axis=1)
+        at = np.arange(count), column
+        splits = (chance[at] >= 0) & (depth < _DEPTH)
+        where = rng.random(count)
+        cut = low[at] * (1 - where) + high[at] * where
+        # Rounding must leave a row on either side.
+        cut = np.minimum(cut, np.nextafter(high[at], -np.inf))
+        rank = np.cumsum(splits) - 1
+        levels.append(
+            (
+                np.where(splits, column, -1),
+                np.where(splits, cut, 0.0),
+                np.where(splits, base + count + 2 * rank, 0),
+                np.where(splits, 0.0, depth + _unfinished(sizes)),
+            )
+        )
+        goes = splits[node]
+        right = mine[np.arange(len(node)), column[node]] > cut[node]
+        mine, node = mine[goes], (2 * rank[node] + right)[goes]
+        base, count = base + count, 2 * int(splits.sum())
+        if not count:
+            break
+    features, cuts, below, lengths = (np.concatenate(each) for each in zip(*levels, strict=True))
+    return Forest(np.arange(_TREES), features, cuts, below, lengths)
+
+
+def _unfinished(sizes: NDArray[np.int64]) -> Floats:
+    """Return the mean length of a path among so many rows each (Liu et al., equation 1)."""
+    n = np.maximum(sizes, 3).astype(np.float64)
+    found: Floats = 2.0 * (np.log(n - 1) + _EULER) - 2.0 * (n - 1) / n
+    return np.where(sizes > 2, found, np.where(sizes == 2, 1.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Ecod:
+    """Empirical cumulative distributions of each feature.
+
+    Attributes:
+        values: (n, k), each column ascending.
+        skewed: (k,) sign of each column's skewness.
+    """
+
+    values: Floats
+    skewed: Floats
+
+    def tails(self, rows: Floats) -> Floats:
+        """Return -log of the left tail, the right tail, and the skewed one, (3, m, k)."""
+        n = len(self.values)
+        left, right = np.empty(rows.shape), np.empty(rows.shape)
+        for column in range(rows.shape[1]):
+            ordered = self.values[:, column]
+            left[:, column] = np.searchsorted(ordered, rows[:, column], side="right")
+            right[:, column] = n - np.searchsorted(ordered, rows[:, column], side="left")
+        # A row beyond all others stands in for a rank of its own.
+        low, high = -np.log((left + 1) / (n + 1)), -np.log((right + 1) / (n + 1))
+        skewed = np.where(self.skewed < 0, low, np.where(self.skewed > 0, high, low + high))
+        return np.stack([low, high, skewed])
+
+    def scores(self, rows: Floats) -> Floats:
+        """Return how far out rows are, (m,)."""
+        found: Floats = self.tails(rows).sum(axis=2).max(axis=0)
+        return found
+
+    def extremes(self, rows: Floats) -> Floats:
+        """Return how far out each value is, beyond the range by how far, (m, k)."""
+        low, high = self.values[0], self.values[-1]
+        beyond = np.maximum(rows - high, low - rows)
+        width = np.where(high > low, high - low, 1.0)
+        with np.errstate(over="ignore"):
+            far = np.log1p(np.maximum(beyond, 0.0) / width)
+        found: Floats = self.tails(rows)[:2].max(axis=0) + np.minimum(far, 100.0)
+        return found
+
+
+def spread(rows: Floats) -> Ecod:
+    """Fit the distributions of rows, (n, k)."""
+    centred = rows - rows.mean(axis=0)
+    return Ecod(np.sort(rows, axis=0), np.sign((centred**3).mean(axis=0)))
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """The detectors, and what makes their scores p-values.
+
+    Attributes:
+        forest: The isolation forest.
+        ecod: The distributions.
+        fitted: (3, n) scores of the rows that they were fitted on, ascending.
+        calibrated: (m,) scores s of the other rows, ascending.
+    """
+
+    forest: Forest
+    ecod: Ecod
+    fitted: Floats
+    calibrated: Floats
+
+    def p_values(self, rows: Floats) -> Floats:
+        """Return the p-value of each row, (m,)."""
+        beyond = len(self.calibrated) - np.searchsorted(self.calibrated, self._scores(rows))
+        found: Floats = (1 + beyond) / (len(self.calibrated) + 1)
+        return found
+
+    def _scores(self, rows: Floats) -> Floats:
+        return _joined(_own(self.forest, self.ecod, rows), self.fitted)
+
+    def unusual(self, row: Floats) -> NDArray[np.int64]:
+        """Return the columns of one row, (k,), the most unusual value first."""
+        return np.argsort(-self.ecod.extremes(row[None, :])[0], kind="stable")
+
+
+def _own(forest: Forest, ecod: Ecod, rows: Floats) -> Floats:
+    """Return the scores of each detector, (3, m)."""
+    return np.stack(
+        [forest.scores(rows), ecod.scores(rows), ecod.extremes(rows).max(axis=1, initial=0.0)]
+    )
+
+
+def _joined(own: Floats, fitted: Floats) -> Floats:
+    """Return the larger rank; beyond all ranks it is how far beyond that counts."""
+    ranks = []
+    for scores, known in zip(own, fitted, strict=True):
+        # Between two ranks it is where the score is between theirs, so that few are equal.
+        rank = np.interp(scores, known, np.linspace(0.0, 1.0, len(known)))
+        spread_ = max(float(known[-1] - known[len(known) // 2]), 1e-12)
+        ranks.append(rank + np.maximum(scores - known[-1], 0.0) / spread_)
+    found: Floats = np.max(ranks, axis=0)
+    return found
+
+
+def fit(rows: Floats, seed: int = 0) -> Detector:
+    """Fit and calibrate on rows of the reference.
+
+    Args:
+        rows: (n + m, k), finite, at least `LEAST_ROWS` of them.
+        seed: Draws the split, and the trees.
+
+    Raises:
+        ValueError: There are too few.
+    """
+    if len(rows) < LEAST_ROWS:
+        raise ValueError(f"{len(rows)} rows are too few, {LEAST_ROWS} are needed")
+    rng = np.random.default_rng(seed)
+    most = max(LEAST_ROWS, min(MOST_ROWS, _MOST_NUMBERS // rows.shape[1]))
+    rows = rows[rng.permutation(len(rows))[:most]]
+    half = len(rows) // 2
+    mine, others = rows[:half], rows[half:]
+    forest, ecod = grow(mine, rng), spread(mine)
+    fitted = np.sort(_own(forest, ecod, mine), axis=1)
+    scores = _joined(_own(forest, ecod, others), fitted)
+    return Detector(forest, ecod, fitted, np.sort(scores))

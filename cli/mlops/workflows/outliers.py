@@ -1,0 +1,153 @@
+"""`mlops monitor outliers`: requests unlike what the live models were trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlops.deployment.locate import locate
+from mlops.deployment.runtime_files import places
+from mlops.errors import InvalidInputError, NotFoundError
+from mlops.monitoring.outliers import Flagged, Share, find_outliers
+from mlops.registry.details import read_model_file
+from mlops.settings import Settings
+from mlops.spec.deployment import Arm
+from mlops.spec.request_id import mint
+from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector, from_json
+from mlops.workflows.evidence import open_evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """One row that was flagged.
+
+    Attributes:
+        request_id: Its request; the nonce in hexadecimal where the deployment's key is not here.
+        row: Row of the request, from 0.
+        arm: Name of the arm that answered.
+        time_ms: When that was drawn, milliseconds since 1970 in UTC.
+        p_value: Its p-value.
+        features: Its most unusual features, and their values.
+    """
+
+    request_id: str
+    row: int
+    arm: str
+    time_ms: int
+    p_value: float
+    features: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierArm:
+    """How many rows of one arm were flagged.
+
+    Attributes:
+        arm: Its name.
+        rows: Rows that were looked at.
+        flagged: Those that were.
+        share: Their share; None without any row.
+    """
+
+    arm: str
+    rows: int
+    flagged: int
+    share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierReport:
+    """What was flagged.
+
+    Attributes:
+        name: Name of the deployment.
+        revision: The live one.
+        level: Share of undrifted rows that is flagged.
+        requests: Requests that were looked at.
+        arms: How many rows of each.
+        outliers: Rows that were flagged, the most unusual first.
+        notes: What could not be looked at, as sentences.
+    """
+
+    name: str
+    revision: int
+    level: float
+    requests: int
+    arms: tuple[OutlierArm, ...]
+    outliers: tuple[Outlier, ...]
+    notes: tuple[str, ...]
+
+
+def look_for_outliers(
+    settings: Settings, name: str | None, level: float, last: int, most: int
+) -> OutlierReport:
+    """Look at the last requests to the live models.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        level: Share of undrifted rows that is flagged.
+        last: About how many requests to look at.
+        most: How many rows to list.
+
+    Raises:
+        InvalidInputError: `level` is no number, or a model's detector cannot be read.
+        NotFoundError: There is no such deployment, its journal is not here, or it has answered no
+            request yet.
+        ConflictError: Its servers keep no journal.
+        RemoteError: The journal, or the artifact store, cannot be read.
+    """
+    if not math.isfinite(level):
+        raise InvalidInputError(f"`--level {level}` is no number.")
+    located = locate(settings, name)
+    journal, _ = open_evidence(settings, located)
+    try:
+        found = find_outliers(journal, _detector, level, last)
+    finally:
+        journal.close()
+    if found is None or not found.requests:
+        raise NotFoundError(
+            f"`{located.name}` has answered no request yet.",
+            hint=f"`mlops predict {located.name} …`",
+        )
+    path = places(settings, located.name).key
+    key = path.read_bytes() if path.exists() else None
+    return OutlierReport(
+        name=located.name,
+        revision=found.revision,
+        level=level,
+        requests=found.requests,
+        arms=tuple(_arm(arm, each) for arm, each in found.shares.items()),
+        outliers=tuple(_outlier(each, key) for each in found.flagged[:most]),
+        notes=tuple(
+            f"The model of `{arm}` has no detector of outliers: `mlops train` stores one where it "
+            "knows the training table, of 200 rows or more."
+            for arm in found.unknown
+        ),
+    )
+
+
+def _detector(arm: Arm) -> RowDetector | None:
+    if arm.model.endpoint:
+        return None
+    text = read_model_file(arm.model.source, OUTLIER_FILE)
+    return from_json(text) if text is not None else None
+
+
+def _arm(name: str, share: Share) -> OutlierArm:
+    known = share.flagged / share.rows if share.rows else None
+    return OutlierArm(name, share.rows, share.flagged, known)
+
+
+def _outlier(each: Flagged, key: bytes | None) -> Outlier:
+    request_id = each.nonce.hex() if key is None else mint(
+        key,
+        nonce=each.nonce,
+        time_ms=each.time_ms,
+        revision=each.revision,
+        arm=each.position,
+        propensity=each.propensity,
+    )  # fmt: skip
+    return Outlier(request_id, each.row, each.arm, each.time_ms, each.p_value, dict(each.features))
