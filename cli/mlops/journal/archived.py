@@ -27,14 +27,15 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, func, select
 
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal.earlier import NOTHING, Earlier
 from mlops.journal.joining import decisions_of
+from mlops.journal.partitions import is_partitioned
 from mlops.journal.records import NewOutcome, Observation
 from mlops.journal.rows import DecisionRow, Row, prediction_of
-from mlops.journal.schema import archived_requests, archives, outcomes
+from mlops.journal.schema import archived_requests, archives, decision_keys, outcomes
 from mlops.journal.scratch import Scratch
 from mlops.journal.storing import earlier_query
 from mlops.journal.streaming import count_outcomes
@@ -125,11 +126,17 @@ def last_outcome(connection: Connection) -> int:
 def parts_of(connection: Connection, nonces: Iterable[bytes]) -> dict[bytes, int]:
     """Return the part that each archived decision is in; the others are left out."""
     found, keys = {}, sorted(set(nonces))
-    a = archived_requests.c
+    a, p = archived_requests.c, archives.c
+    queries = [select(a.nonce, a.part)]
+    if is_partitioned(connection):
+        k = decision_keys.c
+        within = and_(k.seq > p.after, k.seq <= p.upto)
+        queries.append(select(k.nonce, p.part).join(archives, within))
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         chunk = keys[start : start + _KEYS_PER_QUERY]
-        query = select(a.nonce, a.part).where(a.nonce.in_(chunk))
-        found.update({bytes(nonce): part for nonce, part in connection.execute(query)})
+        for query in queries:
+            rows = connection.execute(query.where(query.selected_columns[0].in_(chunk)))
+            found.update({bytes(nonce): part for nonce, part in rows})
     return found
 
 
@@ -153,7 +160,7 @@ class Archive:
         self._folder = journal.with_name(f"{journal.name}-archive") if journal else None
         self._fetch = fetch
         self._lock = threading.RLock()
-        self._opened: OrderedDict[tuple[int, bool], Scratch] = OrderedDict()
+        self._opened: OrderedDict[tuple[int, str], Scratch] = OrderedDict()
         self._whole: tuple[tuple[Any, ...], Scratch] | None = None
 
     def close(self) -> None:
@@ -212,15 +219,15 @@ class Archive:
     ) -> Iterator[Connection]:
         """Give a database with one part, and with what is void of it."""
         with self._lock:
-            scratch = self._opened.get((number, features))
+            (part,) = (each for each in read_parts(journal) if each.part == number)
+            # Features that are forgotten since are in another file.
+            key = (number, str(part.files.get("features", "")) if features else "")
+            scratch = self._opened.get(key)
             if scratch is None:
-                (part,) = (each for each in read_parts(journal) if each.part == number)
                 scratch = Scratch()
                 self._load(scratch, part, features=features)
-                if not features:
-                    self._opened[number, features] = scratch
-            else:
-                self._opened.move_to_end((number, features))
+                self._opened[key] = scratch
+            self._opened.move_to_end(key)
             while len(self._opened) > _OPEN_PARTS:
                 self._opened.popitem(last=False)[1].close()
             scratch.copy_voids(journal)

@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from mlops.errors import ConflictError
-from mlops.journal import traffic
+from mlops.journal import partitions, traffic
 from mlops.journal.archive_files import FILES, keep_rows, read_rows, write_rows
 from mlops.journal.archived import ArchivedPart, read_parts
 from mlops.journal.schema import archived_requests, archives, decisions, outcomes, shadow_decisions
@@ -84,6 +84,10 @@ def next_span(connection: Connection, before_ms: int, end: int, rows: int) -> Sp
     last = min(end, connection.execute(select(func.max(d.seq))).scalar_one() or 0)
     young = select(d.seq).where(d.seq > after, d.time_ms >= before_ms).order_by(d.seq).limit(1)
     limit = connection.execute(young).scalar_one_or_none() or last
+    if partitions.is_partitioned(connection):
+        # One partition, which is dropped then.
+        whole = (after // partitions.ROWS + 1) * partitions.ROWS
+        return Span(len(there), after, whole) if whole < min(limit, last) else None
     chosen = (
         select(d.seq)
         .where(d.seq > after, d.seq < min(limit, last))
@@ -234,12 +238,15 @@ def take_away(connection: Connection, part: ArchivedPart, files: dict[str, Path]
         )
     gone = _delete(connection, outcomes, _seqs(files.get("outcomes")))
     _delete(connection, shadow_decisions, _seqs(files.get("shadows")))
-    connection.execute(
-        insert(archived_requests).from_select(
-            ["nonce", "part", "client_id"],
-            select(d.nonce, literal(part.part), d.client_id).where(within),
-        )
-    )
+    known = select(d.nonce, literal(part.part), d.client_id).where(within)
+    if partitions.is_partitioned(connection):
+        # The others are in `decision_keys`.
+        known = known.where(d.client_id.is_not(None))
+    names = ["nonce", "part", "client_id"]
+    connection.execute(insert(archived_requests).from_select(names, known))
+    if partitions.is_partitioned(connection):
+        partitions.drop_partitions(connection, part.after, part.upto)
+    # In partitions, whatever had found none of its own.
     connection.execute(delete(decisions).where(within))
     connection.execute(insert(archives).values(**_row(part), outcomes=gone))
 

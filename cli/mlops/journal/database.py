@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
-from mlops.journal import archived
+from mlops.journal import archived, partitions
 from mlops.journal.archived import Archive, Fetch
 from mlops.journal.base import JournalFullError, JournalUnavailableError
-from mlops.journal.engine import first_line, open_engine
+from mlops.journal.engine import creating_lock, first_line, open_engine
 from mlops.journal.inserting import ColumnIds
+from mlops.journal.partitions import is_partitioned, make_room
 from mlops.journal.parts import ROWS, Parts
 from mlops.journal.schema import outcomes
 from mlops.journal.streaming import log_lock
 from mlops.journal.turns import Turns
 
+_LOG = logging.getLogger(__name__)
 # PostgreSQL's codes, https://www.postgresql.org/docs/current/errcodes-appendix.html.
 _DISK_FULL = "53100"
 _DEADLOCK = "40P01"
@@ -165,6 +168,19 @@ class Database:
             self._begin(connection)
             yield connection
 
+    def _make_room(self, last: int) -> None:
+        """Make partitions ahead of the log; without them it goes on, and is tried again later."""
+        opened = self._open()
+        if last + partitions.ROWS // 2 <= opened.room:
+            return
+        try:
+            with opened.engine.begin() as connection:
+                connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+                creating_lock(connection)
+                opened.room = make_room(connection, last)
+        except DBAPIError as error:
+            _LOG.warning("no partition was made ahead: %s", first_line(error))
+
     @property
     def is_file(self) -> bool:
         """Whether it is a file of this machine, whose space can be given back."""
@@ -189,6 +205,10 @@ class _Opened:
         self.turns = Turns(path)
         self.parts = Parts(path, part_rows)
         self.archive = Archive(path, fetch)
+        with engine.connect() as connection:
+            self.partitioned = is_partitioned(connection)
+        #: The last offset of which it is known that it has a partition.
+        self.room = 0
         self.insert_outcomes = (
             dialect.insert(outcomes)
             .on_conflict_do_nothing()

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     QueuePool,
+    Table,
     create_engine,
     event,
     insert,
@@ -27,6 +28,7 @@ from sqlalchemy.schema import CreateSchema
 from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.journal import schema
 from mlops.journal.migration import migrate
+from mlops.journal.partitions import create_partitioned
 from mlops.settings.secrets import without_credentials
 
 _EXAMPLES = "Write `sqlite:////folder/file.db` or `postgresql+psycopg://user@host/db`."
@@ -189,13 +191,15 @@ def _create_tables(engine: Engine) -> None:
         # Two that find nothing there must not both create it. Python's driver for SQLite begins a
         # transaction before an INSERT only, and a crash would leave half of it done.
         if engine.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATING})
+            creating_lock(connection)
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         # Checked first: a user may have rights to use it but not to create one.
         if translated and not inspect(connection).has_schema(translated[None]):
             connection.execute(CreateSchema(translated[None], if_not_exists=True))
-        schema.metadata.create_all(connection)
+        if engine.dialect.name == "postgresql":
+            create_partitioned(connection)
+        schema.metadata.create_all(connection, tables=_tables(engine))
         found = connection.execute(select(schema.meta.c.version)).scalar_one_or_none()
         if found is None:
             connection.execute(insert(schema.meta).values(version=schema.VERSION))
@@ -204,6 +208,19 @@ def _create_tables(engine: Engine) -> None:
                 f"The journal has tables of version {found}; this mlops reads {schema.VERSION}.",
                 hint="pip install --upgrade mlops-loop",
             )
+
+
+def creating_lock(connection: Connection) -> None:
+    """Be the only one that creates tables in PostgreSQL, until the end of the transaction."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _CREATING})
+
+
+def _tables(engine: Engine) -> list[Table]:
+    return [
+        table
+        for table in schema.metadata.sorted_tables
+        if table.info.get("only", engine.dialect.name) == engine.dialect.name
+    ]
 
 
 def _is_current(connection: Connection) -> bool:

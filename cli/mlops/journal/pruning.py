@@ -49,8 +49,12 @@ def size_bytes(connection: Connection) -> int:
     total = 0
     for table in metadata.tables.values():
         name = f'"{schema}"."{table.name}"' if schema else f'"{table.name}"'
-        query = text("SELECT pg_total_relation_size(to_regclass(:name))")
-        total += connection.execute(query, {"name": name}).scalar_one() or 0
+        query = text(
+            "SELECT pg_total_relation_size(to_regclass(:name)) + (SELECT"
+            " coalesce(sum(pg_total_relation_size(relid)), 0)"
+            " FROM pg_partition_tree(to_regclass(:name)) WHERE isleaf AND level > 0)"
+        )
+        total += int(connection.execute(query, {"name": name}).scalar_one() or 0)
     return total
 
 

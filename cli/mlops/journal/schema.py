@@ -62,6 +62,16 @@ Index(
     postgresql_where=decisions.c.client_id.is_not(None),
 )
 
+# Only in PostgreSQL, see `mlops.journal.partitions`: which offset the decision of a nonce has, also
+# of one that is archived.
+decision_keys = Table(
+    "decision_keys",
+    metadata,
+    Column("nonce", LargeBinary(12), primary_key=True),
+    Column("seq", BigInteger, nullable=False),
+    info={"only": "postgresql"},
+)
+
 # Each list of column names that requests had, once; `names` is JSON, `null` for no names.
 feature_columns = Table(
     "feature_columns",

@@ -54,18 +54,14 @@ class Scratch:
 
     def copy_voids(self, journal: Connection) -> None:
         """Take over what has been voided since the last time."""
-        self._copy(journal, voids, "seq")
+        self._copy(journal, voids, "seq", None if _in_order(journal) else 0)
 
     def copy_all(self, journal: Connection) -> None:
-        """Take over what has come into the journal since the last time.
-
-        In SQLite rows are seen in the order of their offsets. Elsewhere one may be seen after the
-        next, and all are read again.
-        """
-        in_order = journal.dialect.name == "sqlite"
-        self._copy(journal, feature_columns, "id", None if in_order else 0)
+        """Take over what has come into the journal since the last time."""
+        mark = None if _in_order(journal) else 0
+        self._copy(journal, feature_columns, "id", mark)
         for table in (decisions, outcomes, shadow_decisions, voids):
-            self._copy(journal, table, "seq", None if in_order else 0)
+            self._copy(journal, table, "seq", mark)
 
     def _copy(self, journal: Connection, table: Table, key: str, mark: int | None = None) -> None:
         ordered = table.c[key]
@@ -80,6 +76,11 @@ class Scratch:
                 last = connection.execute(select(func.max(ordered))).scalar_one()
                 mark = last or 0
         self._marks[table.name] = max(after, mark)
+
+
+def _in_order(journal: Connection) -> bool:
+    """Whether rows are seen in the order of their offsets; else all are read again each time."""
+    return journal.dialect.name == "sqlite"
 
 
 def _pragmas(connection: Any, _record: Any) -> None:  # noqa: ANN401 - DBAPI objects

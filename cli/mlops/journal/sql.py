@@ -24,7 +24,7 @@ from mlops.journal.earlier import Earlier
 from mlops.journal.exporting import JoinedRow, read_joined_rows
 from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.features import KeptRows
-from mlops.journal.inserting import insert_decisions
+from mlops.journal.inserting import insert_decisions, insert_partitioned
 from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit, rows_of
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
@@ -97,20 +97,26 @@ class SqlJournal(ArchivableDatabase):
     def _append(
         self, rows: list[DecisionRow], outcomes: Sequence[NewOutcome]
     ) -> list[StoredOutcome]:
-        opened, earlier = self._open(), self._looked_up(rows, outcomes)
+        opened, last = self._open(), 0
         while True:
+            # Again, where something has been archived since.
+            earlier = self._looked_up(rows, outcomes)
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)
-                if archived.count_parts(connection) == earlier.parts:
-                    rows = [row for row in rows if row[0] not in earlier.retried]
-                    if rows:
-                        insert_decisions(connection, rows)
-                    if not outcomes:
-                        return []
-                    return store(connection, opened.insert_outcomes, outcomes, earlier)
-            # Something has been archived since.
-            earlier = self._looked_up(rows, outcomes)
+                if archived.count_parts(connection) != earlier.parts:
+                    continue
+                rows = [row for row in rows if row[0] not in earlier.retried]
+                if rows and opened.partitioned:
+                    last = insert_partitioned(connection, rows)
+                elif rows:
+                    insert_decisions(connection, rows)
+                fates = (
+                    store(connection, opened.insert_outcomes, outcomes, earlier) if outcomes else []
+                )
+            if last:
+                self._make_room(last)
+            return fates
 
     def _looked_up(self, rows: Sequence[DecisionRow], batch: Sequence[NewOutcome]) -> Earlier:
         """Look in the archive, before the transaction, since a store may take its time.
