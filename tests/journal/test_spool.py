@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,3 +83,47 @@ def test_a_disk_without_space_keeps_them_in_memory(tmp_path: Path) -> None:
     assert _all(spool) == _decisions(1)
     (tmp_path / "file").touch()
     assert not Spool(tmp_path / "file").put(_decisions(1))
+
+
+def test_a_line_that_cannot_be_read_is_kept_beside(tmp_path: Path) -> None:
+    dead = Spool(tmp_path)
+    dead.put(_decisions(3))
+    os.close(dead._descriptor)
+    (path,) = tmp_path.iterdir()
+    first, second, third = path.read_bytes().splitlines(keepends=True)
+    longer = second.replace(b"]\n", b",1]\n")  # of another release
+    path.write_bytes(first + longer + b"no JSON\n" + third)
+    assert _all(Spool(tmp_path)) == [_decisions(3)[0], _decisions(3)[2]]
+    (aside,) = tmp_path.iterdir()
+    assert aside.read_bytes() == longer + b"no JSON\n"
+
+
+def test_what_the_journal_never_takes_does_not_stop_the_rest(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.put(_decisions(2))
+
+    def refuse(decisions: Sequence[Decision]) -> None:
+        raise ValueError("no such column")
+
+    with pytest.raises(ValueError, match="column"):
+        spool.deliver(refuse)
+    spool.set_aside()
+    assert [path.suffix for path in tmp_path.iterdir()] == [".refused"]
+    assert spool.put(_decisions(1, start=5))
+    assert _all(spool) == _decisions(1, start=5)
+
+
+def test_no_file_is_found_before_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick, slow, lock = Spool(tmp_path), Spool(tmp_path), fcntl.flock
+
+    def meanwhile(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        assert _all(quick) == []
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    assert slow.put(_decisions(2))
+    assert _all(Spool(tmp_path)) == []  # it is still written
+    assert _all(slow) == _decisions(2)

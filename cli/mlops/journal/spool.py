@@ -25,6 +25,7 @@ from mlops.journal.records import Decision
 
 _LOG = logging.getLogger(__name__)
 _ENDING = ".decisions"
+_REFUSED = ".refused"
 _AT_ONCE = 5_000
 # A day of 100 requests a second with a few features takes about as much.
 _MAX_BYTES = 4 * 1024**3
@@ -58,10 +59,7 @@ class Spool:
         try:
             if self._own is None:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._own = self._folder / f"{uuid.uuid4().hex}{_ENDING}"
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
-                self._descriptor = os.open(self._own, flags, 0o600)
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                self._own, self._descriptor = self._create()
             size = os.fstat(self._descriptor).st_size
             if size + len(text) > self._max_bytes:
                 return False
@@ -96,7 +94,7 @@ class Spool:
         start = file.tell()
         lines = list(islice(file, _AT_ONCE))
         if lines:
-            decisions = [found for line in lines if (found := _decision(line)) is not None]
+            decisions = self._decisions(lines, path)
             try:
                 append(decisions)
             except BaseException:
@@ -109,6 +107,41 @@ class Spool:
             self._reading = None
             _LOG.info("decisions that waited on disk are in the journal")
         return True
+
+    def set_aside(self) -> None:
+        """Deliver the file at hand no more: the journal takes something in it from nobody."""
+        if self._reading is not None:
+            path, file = self._reading
+            path.rename(path.with_suffix(_REFUSED))
+            file.close()
+            self._reading = None
+            _LOG.error("decisions that the journal refuses are kept in `%s%s`", path.stem, _REFUSED)
+
+    def _create(self) -> tuple[Path, int]:
+        """Create a file of our own; it has its name only once it is locked."""
+        draft = self._folder / uuid.uuid4().hex
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        descriptor = os.open(draft, flags, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return draft.rename(draft.with_suffix(_ENDING)), descriptor
+
+    @staticmethod
+    def _decisions(lines: Sequence[bytes], path: Path) -> list[Decision]:
+        """Read decisions; what cannot be read is kept in a file beside."""
+        found, unreadable = [], []
+        for line in lines:
+            try:
+                found.append(_decision(line))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                unreadable.append(line)
+        # The end of the last line was never written where its process was killed: nothing is lost.
+        unreadable = [line for line in unreadable if line.endswith(b"\n")]
+        if unreadable:
+            aside = path.with_suffix(_REFUSED)
+            with aside.open("ab") as file:
+                file.writelines(unreadable)
+            _LOG.error("%d decisions cannot be read; they are in `%s`", len(unreadable), aside.name)
+        return found
 
     def _let_go(self) -> None:
         if self._own is not None:
@@ -139,12 +172,8 @@ def _line(decision: Decision) -> bytes:
     return as_json(values).encode() + b"\n"
 
 
-def _decision(line: bytes) -> Decision | None:
-    """Read a decision; None where the end of its line was never written."""
-    try:
-        values: list[Any] = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        return None
+def _decision(line: bytes) -> Decision:
+    values: list[Any] = orjson.loads(line)
     for at, value in enumerate(values):
         if isinstance(value, dict):
             values[at] = bytes.fromhex(value[""])

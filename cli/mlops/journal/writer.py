@@ -255,7 +255,7 @@ class JournalWriter:
             return False
         except Exception:  # noqa: BLE001 - the thread must live on; they stay on disk
             _LOG.exception("journal: decisions that waited on disk could not be written")
-            self._spool = None
+            self._spool.set_aside()
         return True
 
     def _append_spooled(self, decisions: Sequence[Decision]) -> None:

@@ -60,6 +60,15 @@ class ModelVersion:
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What makes it another model: two deployments of equal identity serve the same."""
+        """What makes it another model: two deployments of equal identity serve the same.
+
+        A registered version is the same whether or not its store could be listed.
+
+        >>> ModelVersion("wine/3", "wine/3", "s3://b/m", "wine", 3, digest="listing:1").identity
+        ('wine/3', 's3://b/m')
+        >>> ModelVersion("s3://b/m", "s3://b/m", "s3://b/m", digest="listing:1").identity
+        ('s3://b/m', 's3://b/m', 'listing:1')
+        """
         named = (self.label, self.source)
-        return (*named, self.digest) if self.digest else named
+        guards = bool(self.name) and self.digest.startswith("listing:")
+        return (*named, self.digest) if self.digest and not guards else named
