@@ -24,6 +24,7 @@ from mlops.policies.base import State
 from mlops.policies.drawing import Draws, draws_of
 from mlops.policies.making import make_policy
 from mlops.protocols.base import Records
+from mlops.spec.attribution import Attribution
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 from mlops.stats.off_policy import Estimate
@@ -242,3 +243,69 @@ def test_a_policy_is_frozen_goes_on_and_forgets(tmp_path: Path, policy: str) -> 
     world.journal.append(here, [replace(each, revision=4) for each in outcomes])
     world.state.consume(Batch(world.journal.decisions(0, 0, 1), []))
     assert newest(4)[0] in range(20, 101)
+
+
+@pytest.mark.parametrize("before", ["thompson floor=0.1", "thompson floor=0.1 discount=0.9"])
+def test_a_frozen_policy_keeps_what_there_was_whatever_was_voided(
+    tmp_path: Path, before: str
+) -> None:
+    world = World(tmp_path, before)
+    look = Batch(world.journal.decisions(0, 0, 1), [])
+    decisions, _ = world.serve(200)
+    world.state.consume(look)
+    [*_, newest] = world.journal.epochs([1])
+    assert newest.probabilities != (0.5, 0.5)
+    gone = [each.nonce for each in decisions if each.arm == 1][::2]
+    world.journal.void(gone, time_ms=world.now_ms, reason="a test", by="ana")
+    for revision, policy in ((2, "thompson floor=0.1 freeze=true"), (3, "thompson floor=0.1")):
+        world.now_ms += 2_000
+        event = RevisionEvent(revision, world.now_ms, "live", to_dict(_spec(policy)))
+        world.journal.record([event])
+        world.state.consume(look)
+    [*_, kept] = world.journal.epochs([2])
+    assert kept.probabilities == pytest.approx(newest.probabilities, abs=0.05)
+    # It learns again, and without what was voided.
+    [*_, thawed] = world.journal.epochs([3])
+    assert sum((thawed.parameters or {})["seen"]) == 200 - len(gone)
+
+
+def test_a_cap_counts_no_reward_twice_after_a_frozen_policy(tmp_path: Path) -> None:
+    def spec(text: str) -> dict[str, object]:
+        return to_dict(replace(_spec(text), attribution=Attribution(max_per_key=1_000)))
+
+    world = World(tmp_path, "thompson")
+    look = Batch(world.journal.decisions(0, 0, 1), [])
+    world.journal.record([RevisionEvent(2, world.now_ms, "live", spec("thompson"))])
+    decisions, outcomes = world.serve(120, late=True)
+    rated = [replace(each, revision=2, key_id="shop") for each in outcomes]
+    world.journal.append([each._replace(revision=2) for each in decisions], rated)
+    for revision, policy in ((2, ""), (3, " freeze=true"), (4, "")):
+        world.now_ms += 2_000
+        if policy or revision == 4:
+            event = RevisionEvent(revision, world.now_ms, "live", spec(f"thompson{policy}"))
+            world.journal.record([event])
+        world.state.consume(look)
+        [*_, newest] = world.journal.epochs([revision])
+        assert sum((newest.parameters or {})["seen"]) == 120
+
+
+def test_what_is_known_is_not_kept_waiting_for_a_batch(tmp_path: Path) -> None:
+    world = World(tmp_path, "thompson")
+    look = Batch(world.journal.decisions(0, 0, 1), [])
+    decisions, _ = world.serve(200)
+    world.state.consume(look)
+    [*_, learnt] = world.journal.epochs([1])
+    event = RevisionEvent(2, world.now_ms, "live", to_dict(_spec("thompson batch=500")))
+    world.journal.record([event])
+    for _ in range(2):
+        world.now_ms += 2_000
+        world.state.consume(look)
+    [*_, inherited] = world.journal.epochs([2])
+    assert inherited.probabilities == learnt.probabilities
+    # Nor is what was voided waited for.
+    gone = [each.nonce for each in decisions if each.arm == 0]
+    world.journal.void(gone, time_ms=world.now_ms, reason="a test", by="ana")
+    world.now_ms += 2_000
+    world.state.consume(look)
+    [*_, without] = world.journal.epochs([2])
+    assert without.probabilities == (0.5, 0.5)

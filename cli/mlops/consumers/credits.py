@@ -96,7 +96,8 @@ class CreditReader:
     def offset(self) -> Offset:
         """From where another reader continues, with nothing lost and nothing twice."""
         if not self._rule.window_s:
-            return self._at
+            # Where a cap has all outcomes read again, those before the start are in already.
+            return Offset(self._at.decisions, max(self._start, self._at.outcomes))
         return Offset(self._closed, self._resume_outcomes)
 
     def read(self, now_ms: int) -> list[Credit]:

@@ -87,7 +87,7 @@ class _Fold:
     """The state of one revision's policy.
 
     Attributes:
-        voided: How many outcomes were void then.
+        voided: How many outcomes were void when what it knows was folded.
         revision: The revision.
         journal: Where epochs are published.
         policy: Its policy.
@@ -98,6 +98,8 @@ class _Fold:
             of the epoch that has the first of these.
         published_ms: When that was published.
         epoch: Its number.
+        due: Whether the state is published without waiting for a batch: it is that of the revision
+            before, or without what was voided.
     """
 
     voided: int
@@ -110,11 +112,11 @@ class _Fold:
     vectors: tuple[Sequence[tuple[float, ...]], int]
     published_ms: int
     epoch: int
+    due: bool
 
     def step(self, now_ms: int) -> int:
-        """Add new credits, publish the state if it changed enough, and return their number."""
-        frozen = isinstance(self.policy, Paced) and self.policy.frozen
-        earned = [] if frozen else self.reader.read(now_ms)
+        """Take in what has come, publish it if it changes enough, and return how much came."""
+        earned = [] if _is_frozen(self.policy) else self.reader.read(now_ms)
         if earned:
             self.state = self.policy.update(self.state, earned)
         self.publish(now_ms)
@@ -123,8 +125,7 @@ class _Fold:
     def publish(self, now_ms: int) -> None:
         """Publish the state, if it moves traffic enough or was not for long."""
         late = now_ms - self.published_ms >= _PUBLISH_EVERY_MS
-        waits = isinstance(self.policy, Paced) and self.policy.waits(self.published, self.state)
-        if waits or not self._moves(late=late):
+        if self._waits() or not self._moves(late=late):
             return
         shares = tuple(self.policy.probabilities({}, self.state))
         vectors = self._published_vectors(now_ms)
@@ -141,8 +142,14 @@ class _Fold:
         # In one commit: a reader of the state also sees the vectors that it draws by.
         newest = PolicyEpoch(self.revision, number, now_ms, shares, parameters)
         self.journal.record([*vectors, newest])
-        self.epoch, self.published_ms = number, now_ms
+        self.epoch, self.published_ms, self.due = number, now_ms, False
         self.published = replace(self.state, probabilities=shares)
+
+    def _waits(self) -> bool:
+        """Whether a batch is not full."""
+        if self.due or not isinstance(self.policy, Paced):
+            return False
+        return self.policy.waits(self.published, self.state)
 
     def _moves(self, *, late: bool) -> bool:
         if isinstance(self.policy, Contextual):
@@ -187,12 +194,16 @@ def _begin(
     learner = Learner(spec, arms, terms_of(events, spec), features)
     epochs = journal.epochs([revision])
     newest = max(epochs, key=lambda each: each.epoch, default=None)
+    told: int | None = None
     if newest is None or not newest.epoch:
-        state, offset = _inherited(journal, specs, voided, revision, spec, policy)
-    elif _is_whole(newest, voided) or (isinstance(policy, Paced) and policy.frozen):
+        state, offset, told = _inherited(journal, specs, voided, revision, spec, policy)
+        due = told is not None
+    elif _is_whole(newest, voided) or _is_frozen(policy):
         state, offset = _state(newest)
+        told, due = _voided(newest), False
     else:
         state, offset = State(newest.epoch, tuple(arm.weight for arm in spec.arms)), Offset()
+        due = True
     published = State(0, tuple(arm.weight for arm in spec.arms))
     vectors: tuple[Sequence[tuple[float, ...]], int] = ([], 0)
     if newest is not None:
@@ -202,7 +213,8 @@ def _begin(
         if first and isinstance(policy, Contextual):
             vectors = policy.vectors(_state(newest)[0]), first
     return _Fold(
-        voided=voided,
+        # Of a frozen policy what was voided since is taken out once it learns again.
+        voided=voided if told is None else told,
         revision=revision,
         journal=journal,
         policy=policy,
@@ -212,6 +224,7 @@ def _begin(
         vectors=vectors,
         published_ms=0,
         epoch=newest.epoch if newest else 0,
+        due=due,
     )
 
 
@@ -222,9 +235,13 @@ def _inherited(
     revision: int,
     spec: DeploymentSpec,
     policy: Policy,
-) -> tuple[State, Offset]:
-    """Return what the last revision learnt of the arms that are still there, if usable."""
-    fresh = State(0, tuple(arm.weight for arm in spec.arms))
+) -> tuple[State, Offset, int | None]:
+    """Return what the revision before knew of the arms that are still there.
+
+    And how many outcomes were void when it did; None where all that is in the journal is to be
+    folded again. A frozen policy keeps what there was, and -1 has it folded again later.
+    """
+    fresh = State(0, tuple(arm.weight for arm in spec.arms)), Offset(), None
     earlier = [
         n
         for n, its in specs.items()
@@ -232,27 +249,35 @@ def _inherited(
     ]
     carry = getattr(policy, "carry", None)
     if not earlier or carry is None:
-        return fresh, Offset()
+        return fresh
     before = specs[max(earlier)]
-    if _memory(before) != _memory(spec):
-        # Another memory: all there is in the journal is folded again.
-        return fresh, Offset()
     newest = max(journal.epochs([max(earlier)]), key=lambda each: each.epoch)
-    if not newest.epoch or not _is_whole(newest, voided):
-        return fresh, Offset()
+    same = _memory(before) == _memory(spec)
+    usable = (same and _is_whole(newest, voided)) or _is_frozen(policy)
+    if not newest.epoch or not usable:
+        return fresh
     state, offset = _state(newest)
     back = _positions(spec, before)
     try:
         carried: State = carry(state, back)
     except (MlopsError, KeyError, TypeError, ValueError):
-        return fresh, Offset()
-    return State(0, carried.probabilities, carried.parameters), offset
+        return fresh
+    told = _voided(newest) if same else -1
+    return State(0, carried.probabilities, carried.parameters), offset, told
+
+
+def _is_frozen(policy: Policy) -> bool:
+    return isinstance(policy, Paced) and policy.frozen
 
 
 def _is_whole(epoch: PolicyEpoch, voided: int) -> bool:
     """Whether nothing was voided since, which cannot be taken out of a sum: all is folded again."""
+    return _voided(epoch) == voided
+
+
+def _voided(epoch: PolicyEpoch) -> int:
     told: int = (epoch.parameters or {}).get(_VOIDED, 0)
-    return told == voided
+    return told
 
 
 def _state(epoch: PolicyEpoch) -> tuple[State, Offset]:
