@@ -188,3 +188,15 @@ def test_what_cannot_be_learnt_is_refused(wine_shop: Shop) -> None:
     wine_shop.environ["MLOPS_JOURNAL_FEATURES"] = "pH"
     unkept = wine_shop.run(*_AB, *linear, "--dry-run").error
     assert "does not keep: `alcohl`" in unkept["message"]
+
+
+def test_a_running_server_that_keeps_too_little_is_named(wine_shop: Shop) -> None:
+    wine_shop.environ["MLOPS_JOURNAL_FEATURES"] = "pH"
+    wine_shop.ok(*_AB)
+    wine_shop.environ["MLOPS_JOURNAL_FEATURES"] = "all"
+    linear = (*_AB, "--policy", "linear-greedy", "--features", "alcohol,pH")
+    refused = wine_shop.run(*linear, "--json")
+    assert refused.code == 7
+    assert "without keeping `alcohol`" in refused.error["message"]
+    wine_shop.ok("stop")
+    wine_shop.ok(*linear)

@@ -19,6 +19,8 @@ from mlops.deployment.recording import recorded
 from mlops.deployment.runtime_files import Places, changing, is_alive, places, read_server_state
 from mlops.deployment.targets.contract import Talk
 from mlops.errors import ConflictError, MlopsError
+from mlops.policies.base import Contextual
+from mlops.policies.making import make_policy
 from mlops.registry import fetched
 from mlops.registry.artifact_digest import read_content
 from mlops.registry.ledger import Entry, Intent, Ledger
@@ -90,6 +92,7 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
     state = running(where)
     if state is not None:
         check_answers(state)
+        _check_features(state, spec)
     check_same_address(settings, state)
     if state is None and not is_alive(where):
         check_port(settings, where)
@@ -108,6 +111,22 @@ def prepare(settings: RolloutSettings, spec: DeploymentSpec, *, dry_run: bool = 
         # It moves back from a cluster, which makes a revision.
         plan = replace(plan, kind="update")
     return Prepared(plan, newest(ledger), live.number if live else 0)
+
+
+def _check_features(state: ServerState, spec: DeploymentSpec) -> None:
+    """Refuse a policy that learns from features which the running server does not keep."""
+    policy, kept = (
+        make_policy(spec.policy, [arm.weight for arm in spec.arms]),
+        state.launch.features,
+    )
+    features = policy.features if isinstance(policy, Contextual) else ()
+    missing = [] if kept == "all" else [each for each in features if each not in kept]
+    if missing:
+        raise ConflictError(
+            f"The server of `{spec.name}` was started without keeping `{'`, `'.join(missing)}`, "
+            "which the policy learns from.",
+            hint=f"`mlops stop {spec.name}`, then deploy again.",
+        )
 
 
 def apply(
