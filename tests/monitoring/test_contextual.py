@@ -30,11 +30,12 @@ from mlops.spec.model import ModelVersion
 from mlops.stats.off_policy import Estimate
 
 
-def _spec(policy: str) -> DeploymentSpec:
+def _spec(policy: str, window_s: float = 0.0) -> DeploymentSpec:
     models = [ModelVersion(ref=n, label=f"{n}/1", source=n, name=n, version=1) for n in "ab"]
     arms = tuple(Arm(model.name, model, 0.5) for model in models)
     return DeploymentSpec(
-        "shop", arms, policy=policy, reward="given", reward_range=(0.0, 1.0)
+        "shop", arms, policy=policy, reward="given", reward_range=(0.0, 1.0),
+        attribution=Attribution(window_s=window_s),
     )  # fmt: skip
 
 
@@ -45,11 +46,12 @@ class World:
     the average of all requests.
     """
 
-    def __init__(self, folder: Path, policy: str) -> None:
+    def __init__(self, folder: Path, policy: str, window_s: float = 0.0) -> None:
         self.journal = SqlJournal(f"sqlite:///{folder / 'j.db'}")
         self.policy = make_policy(policy, [0.5, 0.5])
         self.draws = Draws((0.5, 0.5))
-        self.journal.record([RevisionEvent(1, 1_000, "live", to_dict(_spec(policy)))])
+        spec = to_dict(_spec(policy, window_s))
+        self.journal.record([RevisionEvent(1, 1_000, "live", spec)])
         self.random, self.now_ms, self.best = random.Random(5), 2_000, 0
         self.state = PolicyState(Context("shop", self.journal, {}), lambda: self.now_ms)
 
@@ -107,6 +109,7 @@ def test_each_request_gets_its_arm_and_the_evidence_stays_right(tmp_path: Path, 
     report = make_report(world.journal)
     assert report.sample_ratio is not None
     assert not report.sample_ratio.mismatch
+    assert any("drawn by the request" in note for note in evidence.notes)
     # Which requests the difference is of does not depend on how each was drawn.
     weights = np.asarray(importance(evidence, (1, 0)))
     assert np.unique(weights[evidence.strata > 0]).size == 1
@@ -173,6 +176,21 @@ def test_an_outcome_that_is_there_before_its_decision_is_not_lost(tmp_path: Path
     later = world.journal.epochs([1])[-1].parameters
     assert later is not None
     assert sum(later["seen"]) == 80
+
+
+def test_a_window_that_closes_meanwhile_waits_for_the_decision_too(tmp_path: Path) -> None:
+    world = World(tmp_path, "thompson", window_s=1.0)
+    decisions, outcomes = world.serve(60, late=True)
+    # Those of one worker are there, those of another one come when the window is over.
+    world.journal.append(decisions[30:], outcomes)
+    world.now_ms += 2_000
+    world.follow()
+    world.journal.append(decisions[:30], [])
+    world.now_ms += 2_000
+    world.follow()
+    (newest,) = world.journal.epochs([1])[-1:]
+    assert newest.parameters is not None
+    assert sum(newest.parameters["seen"]) == 60
 
 
 def test_what_such_a_policy_would_have_earned_is_estimated(tmp_path: Path) -> None:

@@ -6,21 +6,26 @@ The executor is a Go program of the operator's image and cannot run here; the ca
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
+import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mlops.deployment.targets.base import RenderOptions
-from mlops.deployment.targets.kubernetes import config
+from mlops.journal.sql import SqlJournal
 from mlops.serving.pod import Config, Places, route_launch
 from mlops.spec.deployment import DeploymentSpec, Revision
+from mlops.spec.request_id import read
 from tests.deployment.specs import spec
+from tests.environments import client_python
 from tests.fakes import until
-from tests.serving.server import KEY, Server, make_launch, running, served
+from tests.serving.server import KEY, Server, free_port, running
 
 _NUMBERS = itertools.count()
 _POLICY = "linear-greedy features=alcohol floor=0.1 warm_up=5"
@@ -58,41 +63,84 @@ class Executor:
         assert reply.json["meta"]["tags"]["accepted"] == 1
 
 
-def test_requests_follow_the_rewards_and_the_state_outlives_the_pod(
-    postgresql_url: str, tmp_path: Path
-) -> None:
-    graph = _graph(_POLICY)
-    given = Config(Revision(1, replace(graph, name=f"graph-{next(_NUMBERS)}")), "all")
-    (tmp_path / "request-id-key").write_bytes(KEY)
-    pod = Places(key=tmp_path, run=tmp_path, host="127.0.0.1")
-    environ = {"MLOPS_JOURNAL_URL": postgresql_url}
-    launch = route_launch(given, pod, environ)
-    free = make_launch(tmp_path, served({}))
+@pytest.fixture(scope="module")
+def router(postgresql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Run a ROUTER with three children, as its pod does."""
+    folder = tmp_path_factory.mktemp("router")
+    (folder / "request-id-key").write_bytes(KEY)
+    given = Config(Revision(1, replace(_graph(_POLICY), name="graph")), "all")
+    pod = Places(key=folder, run=folder, host="127.0.0.1")
+    launch = route_launch(given, pod, {"MLOPS_JOURNAL_URL": postgresql_url})
     assert launch.journal_url == "env:MLOPS_JOURNAL_URL"
-    launch = replace(launch, port=free.port, workers=1, journal_url=postgresql_url)
+    launch = replace(launch, port=free_port(), workers=1, journal_url=postgresql_url)
+    with running(launch, folder) as server:
+        yield server
+
+
+def test_requests_follow_the_rewards(router: Server) -> None:
     best = {9.0: 0, 14.0: 2}
-    with running(launch, tmp_path) as server:
-        executor = Executor(server)
-        for number in range(90):
-            alcohol = (9.0, 14.0)[number % 2]
-            response = executor.predict(alcohol)
-            branch = response["meta"]["routing"]["router"]
-            executor.feedback(response, float(branch == best[alcohol]))
-        journal = server.journal()
+    executor = Executor(router)
+    for number in range(90):
+        alcohol = (9.0, 14.0)[number % 2]
+        response = executor.predict(alcohol)
+        branch = response["meta"]["routing"]["router"]
+        executor.feedback(response, float(branch == best[alcohol]))
+    journal = router.journal()
+    until(lambda: _seen(journal) >= 88, 20)
+    # 0.8 of the requests, and 0.1 for each of the others.
+    until(lambda: _shares(executor)[0][0] > 9, 20)
+    until(lambda: _shares(executor)[1][2] > 9, 20)
+    assert router.get("/v2/health/ready").status == 200
+    drawn = list(journal.drawn_requests([1]))
+    known = {each.epoch: each.probabilities for each in journal.epochs([1])}
+    assert all(each.propensity == known[each.epoch][each.arm] for each in drawn)
+    journal.close()
 
-        def seen() -> int:
-            return sum((journal.epochs([1])[-1].parameters or {}).get("seen", ()))
 
-        until(lambda: seen() >= 88, 20)
-        until(lambda: _shares(executor)[0][0] > 10, 20)
-        assert server.get("/v2/health/ready").status == 200
-        drawn = list(journal.drawn_requests([1]))
-        known = {each.epoch: each.probabilities for each in journal.epochs([1])}
-        assert all(each.propensity == known[each.epoch][each.arm] for each in drawn)
-        journal.close()
-    # Another pod, or another replica, knows what this one has learnt.
-    with running(launch, tmp_path) as server:
-        until(lambda: _shares(Executor(server))[1][2] > 10, 20)
+_CLIENT = """
+import json, sys
+import numpy as np
+from seldon_core.seldon_client import SeldonClient
+from seldon_core.utils import seldon_message_to_json
+
+client = SeldonClient(microservice_endpoint=sys.argv[1])
+rows = np.array([[9.0]])
+said = []
+for payload in ("tensor", "ndarray"):
+    answer = client.microservice(method="route", data=rows, names=["alcohol"], payload_type=payload)
+    assert answer.success, answer.msg
+    message = seldon_message_to_json(answer.response)
+    fed = client.microservice_feedback(answer.request, answer.response, reward=0.5)
+    assert fed.success, fed.msg
+    said.append([message["data"]["ndarray"], message["meta"]["puid"]])
+print(json.dumps(said))
+"""
+
+
+def test_seldons_own_client_routes_and_sends_feedback(router: Server) -> None:
+    """Its client of microservices (seldon-core 1.18.2, BSL: in tests only) takes the answers."""
+    python = client_python("seldon-client")
+    where = f"127.0.0.1:{router.port}"
+    done = subprocess.run(
+        [python, "-W", "ignore", "-c", _CLIENT, where], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for ((branch,),), puid in json.loads(done.stdout):
+        assert branch in (0, 1, 2)
+        rid = read(KEY, puid)
+        with contextlib.closing(router.journal()) as journal:
+            (stored,) = [o for o in journal.observations() if o.nonce == rid.nonce]
+        assert (stored.arm, stored.reward) == (branch, 0.5)
+
+
+def test_it_predicts_nothing(router: Server) -> None:
+    refused = router.predict([{"alcohol": 9.0}])
+    assert refused.status == 404
+    assert "ROUTER of a graph" in refused.body.decode()
+
+
+def _seen(journal: SqlJournal) -> int:
+    return sum((journal.epochs([1])[-1].parameters or {}).get("seen", ()))
 
 
 def _shares(executor: Executor) -> list[Counter[int]]:
@@ -101,13 +149,6 @@ def _shares(executor: Executor) -> list[Counter[int]]:
         Counter(executor.predict(alcohol)["meta"]["routing"]["router"] for _ in range(15))
         for alcohol in (9.0, 14.0)
     ]
-
-
-def test_what_the_pod_reads_is_what_is_rendered() -> None:
-    graph = _graph("thompson")
-    document = config(graph, RenderOptions(revision=3))
-    assert document["revision"] == 3
-    assert document["spec"]["policy"] == "thompson"
 
 
 @pytest.mark.parametrize("port", ["", "9001"])

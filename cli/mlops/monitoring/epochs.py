@@ -27,6 +27,11 @@ class InForce:
     weights: NDArray[np.float64]
     groups: NDArray[np.int64]
 
+    @property
+    def by_request(self) -> bool:
+        """Whether probabilities depend on features of the request."""
+        return bool((self.groups != np.arange(self.groups.size)).any())
+
     def rows_of(self, units: Units) -> NDArray[np.int64]:
         """Return the row by which each unit was drawn, (m,); the first for units of no revision.
 

@@ -41,6 +41,12 @@ from mlops.stats.adjusted import ratio_rewards
 __all__ = ["Evidence", "Finished", "Truth", "Underived", "bounds_of", "gather"]
 
 
+_BY_REQUEST = (
+    "Arms are drawn by the request: a weight is that of a request with mean features, and the "
+    "difference is over all requests alike."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything known about one experiment with k arms; n units have a reward.
@@ -209,7 +215,7 @@ class _Common:
             late=tally.late,
             before=before,
             now_ms=self.now_ms,
-            notes=experiment.notes,
+            notes=(*experiment.notes, *([_BY_REQUEST] if self.forces.by_request else [])),
             lost=journal.losses().get("decision", 0),
             finished=experiment.finished,
             **of_units,
