@@ -237,6 +237,15 @@ def picked(columns: _Columns, chosen: Bools | Ints) -> _Columns:
     return type(columns)(**found)
 
 
+def after_first(pieces: Iterable[_Columns], count: int) -> Iterator[_Columns]:
+    """Yield the rows of pieces but the first so many."""
+    for piece in pieces:
+        size = piece.revisions.size
+        if size > count:
+            yield picked(piece, np.arange(count, size)) if count else piece
+        count = max(0, count - size)
+
+
 def of_revisions(columns: _Columns, revisions: Sequence[int]) -> _Columns:
     """Return the rows of some revisions."""
     chosen = np.isin(columns.revisions, revisions)

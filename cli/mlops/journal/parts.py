@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, func, select
 
 from mlops.journal import columns, traffic
@@ -40,11 +41,17 @@ _LOG = logging.getLogger(__name__)
 #: Rows of the log in one part.
 ROWS = 1_000_000
 _VERSION = 3
+# Rows that are in memory at once, of each part that is read.
+_GROUP = 50_000
 _KEY = b"mlops"
 # A draft is written within seconds; one this old was left by a killed process.
 _OLD_S = 3600.0
 # Columns that are not numbers, with their types in Arrow.
 _TEXTS = {"nonces": "binary", "truth_texts": "string", "prediction_texts": "string"}
+
+
+class _DamagedError(Exception):
+    """A part cannot be read to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +100,20 @@ class Parts:
         table: Table,
         revisions: list[int],
         read: Callable[..., Iterator[_C]],
-        stored: Callable[[_Part], _C | None],
+        stored: Callable[[_Part], Iterator[_C]],
     ) -> Iterator[_C]:
         """Yield the rows of closed parts, of damaged ones from the tables, then all after them."""
         after = 0
         for part in self._closed(connection, table):
-            after = part.upto
-            found = stored(part)
-            if found is None:
-                yield from read(connection, revisions, part.after, part.upto)
-            else:
-                yield columns.of_revisions(found, revisions)
+            after, done = part.upto, 0
+            try:
+                for piece in stored(part):
+                    done += piece.revisions.size
+                    yield columns.of_revisions(piece, revisions)
+            except _DamagedError:
+                rows = read(connection, None, part.after, part.upto)
+                for piece in columns.after_first(rows, done):
+                    yield columns.of_revisions(piece, revisions)
         yield from read(connection, revisions, after)
 
     def sums(self, connection: Connection) -> tuple[list[traffic.Sums], list[traffic.Sums]]:
@@ -177,20 +187,40 @@ def _remove_drafts(folder: Path) -> None:
                 draft.unlink()
 
 
-def _outcomes(connection: Connection, part: _Part) -> OutcomeColumns | None:
-    found: OutcomeColumns | None = _read(OutcomeColumns, part)
-    if found is None:
-        return None
-    missing = part.notes["open"]
-    if missing:
-        late = columns.read_outcome_columns(connection, None, part.after, part.upto, missing)
-        found = columns.joined([found, *late])
-        found = columns.picked(found, np.argsort(found.seqs))
+def _outcomes(connection: Connection, part: _Part) -> Iterator[OutcomeColumns]:
+    """Yield the outcomes of a part, with those whose decision came late, without voided ones."""
     query = select(voids.c.outcome).where(
         voids.c.outcome > part.after, voids.c.outcome <= part.upto
     )
-    voided = [outcome for (outcome,) in connection.execute(query)]
-    return columns.picked(found, ~np.isin(found.seqs, voided)) if voided else found
+    voided = np.array(list(connection.execute(query).scalars()), dtype=np.int64)
+    missing = part.notes["open"]
+    late = columns.joined(
+        columns.read_outcome_columns(connection, None, part.after, part.upto, missing)
+        if missing
+        else ()
+    )
+    last = part.after
+    for piece in _read(OutcomeColumns, part):
+        end = int(piece.seqs[-1])
+        yield _with_late(piece, late, last, end, voided)
+        last = end
+    rest = _between(late, last, part.upto)
+    if rest.seqs.size:
+        yield rest
+
+
+def _with_late(
+    piece: OutcomeColumns, late: OutcomeColumns, after: int, upto: int, voided: NDArray[np.int64]
+) -> OutcomeColumns:
+    between = _between(late, after, upto)
+    if between.seqs.size:
+        piece = columns.joined([piece, between])
+        piece = columns.picked(piece, np.argsort(piece.seqs))
+    return columns.picked(piece, ~np.isin(piece.seqs, voided)) if voided.size else piece
+
+
+def _between(found: OutcomeColumns, after: int, upto: int) -> OutcomeColumns:
+    return columns.picked(found, (found.seqs > after) & (found.seqs <= upto))
 
 
 def _row(connection: Connection, table: Table, upto: int | None = None) -> list[Any]:
@@ -261,25 +291,31 @@ def _store(pieces: Iterable[Any], file: Path, notes: dict[str, Any]) -> None:
                 file, table.schema, compression="zstd", write_page_checksum=True
             )
             if table.num_rows:
-                writer.write_table(table)
+                writer.write_table(table, row_group_size=_GROUP)
     finally:
         if writer is not None:
             writer.close()
 
 
-def _read(kind: Any, part: _Part) -> Any:  # noqa: ANN401 - what `kind` makes
-    """Return the columns of a part; None if it is damaged, and then the file is gone."""
+def _read(kind: Any, part: _Part) -> Iterator[Any]:  # noqa: ANN401 - what `kind` makes
+    """Yield the columns of a part, some rows at a time.
+
+    Raises:
+        _DamagedError: It is damaged; the file is removed.
+    """
     from pyarrow import ArrowException
 
-    found = {}
     try:
-        table = part.opened.read(use_threads=False)
-        for name in columns.names(kind):
-            column = table[name]
-            found[name] = column.to_pylist() if name in _TEXTS else column.to_numpy()
+        for group in range(part.opened.num_row_groups):
+            table = part.opened.read_row_group(group, use_threads=False)
+            found = {}
+            for name in columns.names(kind):
+                column = table[name]
+                found[name] = column.to_pylist() if name in _TEXTS else column.to_numpy()
+            if table.num_rows:
+                yield kind(**found)
     except (OSError, ArrowException, KeyError, ValueError) as error:
         _LOG.warning("%s: damaged (%s); the journal itself is read", part.file, error)
         with contextlib.suppress(OSError):
             part.file.unlink()
-        return None
-    return kind(**found)
+        raise _DamagedError from error
