@@ -1,6 +1,7 @@
 """Alarms about drift, false and true: ours and those of peers on the same streams.
 
     python benchmarks/drift.py [--deployments 100] [--days 90] [--rows 200] [--json]
+    python benchmarks/drift.py --deployments 1000 --journal-rows 10000000     all published figures
 
 A deployment has 30 features (normal, skewed, heavy-tailed, counts, categories, half missing) and a
 training table of 2,000 rows from where the traffic comes from. First nothing drifts, and every
@@ -11,6 +12,9 @@ evidently "pandas<3" "plotly<6"`): river's ADWIN and KSWIN with their defaults o
 Evidently's defaults on each day: a column by Kolmogorov-Smirnov's test at 5 % against the training
 data. That test is asked of SciPy; the first day's p-values are Evidently's own, or the program
 ends. Seeds are fixed.
+
+With `--journal-rows` a journal of so many rows with 11 features, in requests of 10, is written to a
+temporary folder, and read by what `mlops monitor drift` and `mlops monitor outliers` run.
 """
 
 from __future__ import annotations
@@ -19,24 +23,37 @@ import argparse
 import importlib
 import importlib.util
 import json
+import resource
 import statistics
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
+from mlops.journal.records import Decision, RevisionEvent
+from mlops.journal.sql import SqlJournal
+from mlops.monitoring.drift import watch
+from mlops.monitoring.outliers import find_outliers
+from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
+from mlops.spec.model import ModelVersion
 from mlops.stats.exchangeability import Exchangeability, cut
+from mlops.stats.outlier_document import fit_rows
+from mlops.stats.profiles import profile_feature
+from mlops.stats.row_codes import codings
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, int], Floats]
 
 FEATURES, ALPHA, TRAINING = 30, 0.01, 2_000
+JOURNAL_FEATURES, PER_REQUEST, AT_ONCE = 11, 10, 5_000
 CHANGE_DAY, PEER_DEPLOYMENTS = 30, 20
 KINDS: tuple[Draw, ...] = (
     lambda rng, n: rng.normal(size=n),
@@ -46,10 +63,14 @@ KINDS: tuple[Draw, ...] = (
     lambda rng, n: rng.choice(5, n, p=[0.5, 0.3, 0.15, 0.04, 0.01]).astype(float),
     lambda rng, n: np.where(rng.random(n) < 0.5, 1e9, rng.normal(size=n)),
 )
+_NORMAL, _CATEGORY = KINDS[0], KINDS[4]
 CHANGES: dict[str, Draw] = {
     "mean, half a deviation": lambda rng, n: rng.normal(0.5, 1, n),
     "mean, a quarter": lambda rng, n: rng.normal(0.25, 1, n),
     "scale, times 1.5": lambda rng, n: rng.normal(0, 1.5, n),
+    "one category of five, 4 % to 8 %": lambda rng, n: rng.choice(
+        5, n, p=[0.5, 0.3, 0.11, 0.08, 0.01]
+    ).astype(float),
     "gradual, a deviation in 60 days": lambda rng, n: rng.normal(np.linspace(0, 1, n), 1),
 }
 
@@ -159,14 +180,15 @@ def false_alarms(
     }
 
 
-def delays(detect: Detector, change: Draw, length: int, rows: int, runs: int) -> dict[str, Any]:
+def delays(detect: Detector, name: str, length: int, rows: int, runs: int) -> dict[str, Any]:
     """Return after how many rows a change is found, and how often never or too early."""
     found, early, never = [], 0, 0
-    at = CHANGE_DAY * rows
+    at, change = CHANGE_DAY * rows, CHANGES[name]
     for seed in range(runs):
         rng = np.random.default_rng(10_000 + seed)
-        live = np.concatenate([rng.normal(size=at), change(rng, length - at)])
-        when = detect(Stream(rng.normal(size=TRAINING), live), rows)
+        before = _CATEGORY if "category" in name else _NORMAL
+        live = np.concatenate([before(rng, at), change(rng, length - at)])
+        when = detect(Stream(before(rng, TRAINING), live), rows)
         if when is None:
             never += 1
         elif when <= at:
@@ -181,6 +203,59 @@ def delays(detect: Detector, change: Draw, length: int, rows: int, runs: int) ->
     }
 
 
+def read_journal(folder: Path, rows: int) -> dict[str, dict[str, float]]:
+    """Return what it takes to look at every row of a journal: seconds of processor time, and MB."""
+    rng = np.random.default_rng(5)
+    names = [f"f{at}" for at in range(JOURNAL_FEATURES)]
+    training = {name: rng.normal(size=TRAINING).tolist() for name in names}
+    profiles = {name: profile_feature(values) for name, values in training.items()}
+    detector = fit_rows(training, codings(profiles))
+    journal = SqlJournal(f"sqlite:///{folder / 'journal.db'}")
+    spec = DeploymentSpec("wine", (Arm("a", ModelVersion("m/1", "m/1", "m"), 1.0),))
+    journal.record([RevisionEvent(1, 0, "started", to_dict(spec))])
+    requests = rows // PER_REQUEST
+    for start in range(0, requests, AT_ONCE):
+        cells = rng.normal(size=(min(AT_ONCE, requests - start), PER_REQUEST, len(names))).round(4)
+        journal.append(
+            [
+                Decision(
+                    (start + at).to_bytes(12, "big"), start + at, 1, 0, 1.0, PER_REQUEST, 100, 200,
+                    "v2", features=f"{json.dumps(names)}\n{json.dumps(each)}".encode(),
+                    predictions=[row[0] for row in each],
+                )
+                for at, each in enumerate(cells.tolist())
+            ],
+            [],
+        )  # fmt: skip
+    end = journal.end().decisions
+    found = {}
+    for name in ("read", "drift", "outliers"):
+        started = time.process_time()
+        if name == "drift":
+            watch(journal, "wine", lambda _: profiles, ALPHA)
+        elif name == "outliers":
+            find_outliers(journal, lambda _: detector, ALPHA, requests)
+        else:
+            after = 0
+            while after < end:
+                some = journal.decisions(after, end, AT_ONCE)
+                after = int(some.seqs[-1])
+        seconds = time.process_time() - started
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        rate = rows / seconds
+        found[name] = {"rows": rows, "cpu_s": seconds, "rows_per_s": rate, "peak_mb": peak}
+    journal.close()
+    return found
+
+
+def _print_journal(found: dict[str, dict[str, float]]) -> None:
+    for name, its in found.items():
+        print(
+            f"{name}: {its['rows']:,} rows in {its['cpu_s']:.1f} s of processor time, "
+            f"{its['rows_per_s']:,.0f} rows/s; peak memory so far {its['peak_mb']:.0f} MB"
+        )
+
+
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -188,6 +263,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=90)
     parser.add_argument("--rows", type=int, default=200, help="requests a day")
     parser.add_argument("--runs", type=int, default=20, help="of each change")
+    parser.add_argument("--journal-rows", type=int, default=0, help="rows of a journal to read")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     length = asked.days * asked.rows
@@ -195,11 +271,16 @@ def main() -> None:
     for name, (detect, most) in detectors(asked.rows).items():
         n = min(asked.deployments, most or asked.deployments)
         its = {"false alarms": false_alarms(detect, n, length, asked.rows)}
-        for change, draw in CHANGES.items():
-            its[change] = delays(detect, draw, length, asked.rows, asked.runs)
+        for change in CHANGES:
+            its[change] = delays(detect, change, length, asked.rows, asked.runs)
         result[name] = its
         if not asked.json:
             _print(name, its)
+    if asked.journal_rows:
+        with tempfile.TemporaryDirectory() as folder:
+            result["journal"] = read_journal(Path(folder), asked.journal_rows)
+        if not asked.json:
+            _print_journal(result["journal"])
     if asked.json:
         print(json.dumps(result, indent=1))
 

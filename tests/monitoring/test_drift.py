@@ -325,3 +325,18 @@ def test_a_day_with_mornings_and_evenings(season: str, *, alarms: bool) -> None:
             later = hours + days
             watched.take(draw(later, 0.3), (later * _DAY_MS).astype(np.int64))
             assert watched.stream("a", "x", 1_200.0).alarm
+
+
+@pytest.mark.parametrize("values", [[1.0, 2.5], ["a", "b"], [True, False], [None], [1, "a"]])
+def test_nothing_that_json_has_ends_a_watch(values: list[Any]) -> None:
+    strange: list[Any] = [
+        None, True, 0, -1, 10**400, 1e308, float("nan"), float("inf"), "", "7", "é" * 5_000, [], {},
+        [1, [2]], {"a": None}, "2024-13-45", "0001-01-01T00:00:00+23:00", "\x00",
+    ]  # fmt: skip
+    for known in (profile_feature(values * 500), None):
+        watched = watch_feature(known)
+        for cell in strange:
+            watched.take([cell, *strange, values[0]] * 30, np.zeros(600, dtype=np.int64))
+        document = json.loads(as_json(watched.document()))
+        restored_stream(document).take(strange, np.zeros(len(strange), dtype=np.int64))
+        assert watched.stream("a", "x", 100.0).rows > 1_000

@@ -103,6 +103,8 @@ def _render(out: Console, found: DriftReport) -> None:
         streams = [each for each in found.streams if each.arm == arm]
         out.print(f"\n[bold]{escape(arm)}[/]")
         out.print(_table(streams, found.threshold))
+        if any(each.against != "training" and not each.why_not for each in streams):
+            out.print("[dim]* compared with its first 1,000 values, not with training data[/]")
         for each in streams:
             if each.why_not:
                 out.print(f"[dim]{escape(each.feature)}: {escape(each.why_not)}[/]")
@@ -124,8 +126,11 @@ def _table(streams: list[Stream], threshold: float) -> Table:
     table.add_column("evidence")
     table.add_column("")
     for each in streams:
+        # What is not known as yet says so below.
+        mark = " *" if each.against != "training" and not each.why_not else ""
+        name = f"{escape(each.feature)}{mark}"
         table.add_row(
-            f"[red]{escape(each.feature)}[/]" if each.alarm else escape(each.feature),
+            f"[red]{name}[/]" if each.alarm else name,
             f"{each.rows:,}",
             _psi(each.psi),
             _missing(each),
@@ -157,8 +162,6 @@ def _remark(stream: Stream) -> str:
         said.append("new: " + ", ".join(escape(text) for text, _ in stream.unseen[:2]))
     if stream.strange:
         said.append(f"{stream.strange:,} of another type")
-    if stream.against != "training":
-        said.append("[dim]against its first 1,000[/]")
     return "; ".join(said)
 
 

@@ -93,7 +93,7 @@ class Reference:
             return self._ranked(cells), 0
         try:
             found = np.array(cells, dtype=np.float64)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             return self._numbers(cells)
         # NumPy reads texts of digits as numbers, and lists as more dimensions.
         if found.ndim != 1 or any(isinstance(cell, str) for cell in cells):
@@ -188,7 +188,10 @@ def _text(cell: Any) -> str:  # noqa: ANN401 - JSON data
 
 
 def _number(cell: Any) -> float | None:  # noqa: ANN401 - JSON data
-    return float(cell) if isinstance(cell, int | float) else None
+    try:
+        return float(cell) if isinstance(cell, int | float) else None
+    except OverflowError:
+        return math.inf if cell > 0 else -math.inf
 
 
 def _seconds(cell: Any) -> float | None:  # noqa: ANN401 - JSON data

@@ -29,6 +29,7 @@ LEVEL = 0.01
 _AT_ONCE = 5_000
 _FAILED = 400
 _RECENT = 1_000.0
+_LOOKS_BACK = 10_000
 _FEATURES = 3
 
 
@@ -159,8 +160,9 @@ class OutlierFold:
 
     def _recall(self, keys: list[str]) -> None:
         known = self._journal.remembered(CONSUMER, [*keys, "offset"])
-        # What was asked before anybody watched is left to `mlops monitor outliers`.
-        self.offset = known.get("offset", self._journal.end().decisions)
+        # What was asked long before anybody watched is left to `mlops monitor outliers`.
+        first = max(0, self._journal.end().decisions - _LOOKS_BACK)
+        self.offset = known.get("offset", first)
         for key in keys:
             if key in known:
                 rows, flagged, *recent = known[key]

@@ -38,6 +38,7 @@ LEAST_ROWS = 200
 _MOST_NUMBERS = 400_000
 _TREES, _SAMPLE, _DEPTH = 64, 256, 8
 _EULER = 0.5772156649
+_AT_ONCE = 2_048
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +195,10 @@ class Detector:
         return found
 
     def _scores(self, rows: Floats) -> Floats:
-        return _joined(_own(self.forest, self.ecod, rows), self.fitted)
+        # As many as the processor's caches hold.
+        parts = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)] or [rows]
+        own = [_own(self.forest, self.ecod, part) for part in parts]
+        return _joined(np.concatenate(own, axis=1), self.fitted)
 
     def unusual(self, row: Floats) -> NDArray[np.int64]:
         """Return the columns of one row, (k,), the most unusual value first."""

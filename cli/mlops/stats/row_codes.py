@@ -39,7 +39,7 @@ class Coding:
     def codes(self, cells: Sequence[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the code of each cell, and whether it is missing, both (m,)."""
         if self.categories is None:
-            values = np.array([_number(cell) for cell in cells], dtype=np.float64)
+            values = _numbers(cells)
         else:
             known = self.categories
             values = np.array(
@@ -78,6 +78,17 @@ def encode(columns: Mapping[str, Sequence[Any]], known: Sequence[Coding]) -> NDA
     m = max((len(cells) for cells in columns.values()), default=0)
     both = [each.codes(columns.get(each.name, [None] * m)) for each in known]
     return np.column_stack([*(code for code, _ in both), *(gone for _, gone in both)])
+
+
+def _numbers(cells: Sequence[Any]) -> NDArray[np.float64]:
+    try:
+        found = np.array(cells, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        found = np.zeros(0)
+    # NumPy reads texts of digits as numbers, and lists as more dimensions.
+    if found.shape != (len(cells),) or any(isinstance(cell, str) for cell in cells):
+        found = np.array([_number(cell) for cell in cells], dtype=np.float64)
+    return found
 
 
 def _missing(cell: Any) -> bool:  # noqa: ANN401 - JSON data, or of a table

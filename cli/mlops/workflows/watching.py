@@ -22,6 +22,9 @@ from mlops.spec.server import read_state
 
 _AT_ONCE = 20_000
 _SAVE_EVERY_S = 5.0
+# A runner that has the lease calls at least every 20 s; after a longer silence another process may
+# have gone on from what was stored.
+_SILENT_S = 45.0
 
 
 class Fold(Protocol):
@@ -70,6 +73,7 @@ class Watching(ABC, Generic[_Report]):
         # The first time there are readings to be made, also where nothing is new.
         self._unsaved = True
         self._saved = 0
+        self._called = self._clock()
         self._raised: set[str] = set()
         self._warning = ""
 
@@ -96,6 +100,18 @@ class Watching(ABC, Generic[_Report]):
 
     def consume(self, batch: Batch) -> Consumed:
         """See `Consumer.consume`."""
+        now = self._clock()
+        if now - self._called > _SILENT_S:
+            self._fold, self._unsaved = self._make_fold(), True
+        self._called = now
+        try:
+            return self._go_on()
+        except BaseException:
+            # Half of a batch may be in it: the next try begins with what was stored.
+            self._fold, self._unsaved = self._make_fold(), True
+            raise
+
+    def _go_on(self) -> Consumed:
         end = self._journal.end()
         if not self._fold.follow():
             return Consumed()
