@@ -35,7 +35,13 @@ from mlops.journal.joining import decisions_of
 from mlops.journal.partitions import is_partitioned
 from mlops.journal.records import NewOutcome, Observation
 from mlops.journal.rows import DecisionRow, Row, prediction_of
-from mlops.journal.schema import archived_requests, archives, decision_keys, outcomes
+from mlops.journal.schema import (
+    archived_requests,
+    archives,
+    decision_keys,
+    decisions,
+    outcomes,
+)
 from mlops.journal.scratch import Scratch
 from mlops.journal.storing import earlier_query
 from mlops.journal.streaming import count_outcomes
@@ -161,7 +167,7 @@ class Archive:
         self._fetch = fetch
         self._lock = threading.RLock()
         self._opened: OrderedDict[tuple[int, str], Scratch] = OrderedDict()
-        self._whole: tuple[tuple[Any, ...], Scratch] | None = None
+        self._whole: tuple[tuple[tuple[tuple[int, str], ...], int | None], Scratch] | None = None
 
     def close(self) -> None:
         """Release what was unpacked."""
@@ -252,13 +258,16 @@ class Archive:
         """
         with self._lock:
             key = tuple((part.part, str(part.files)) for part in parts)
-            # With features it also answers who asks for none.
-            if self._whole is None or self._whole[0] not in ((True, key), (features, key)):
+            # Features that were pruned since are not to be read from a copy.
+            marked = key, _oldest(journal) if features else None
+            known = self._whole[0] if self._whole else ((), None)
+            # With features it also answers a reader that asks for none.
+            if self._whole is None or (known != marked if features else known[0] != key):
                 self._whole = None
                 scratch = Scratch()
                 for part in parts:
                     self._load(scratch, part, features=features)
-                self._whole = ((features, key), scratch)
+                self._whole = marked, scratch
             scratch = self._whole[1]
             scratch.copy_all(journal)
             return scratch
@@ -322,6 +331,13 @@ class Archive:
         for nonce, name in named.items():
             by_name[name].append(found[nonce])
         return Earlier(count, found, told, by_name, set(parts_of(journal, retries)))
+
+
+def _oldest(journal: Connection) -> int:
+    """Return the offset of the oldest decision with features, 0 for none: pruning moves it."""
+    kept = select(decisions.c.seq).where(decisions.c.features.is_not(None))
+    found = journal.execute(kept.order_by(decisions.c.seq).limit(1)).scalar_one_or_none()
+    return found or 0
 
 
 def completed_by(seen: Observation, decision: Row | None) -> Observation | None:

@@ -161,14 +161,25 @@ def log_end(connection: Connection) -> Offset:
     raise RemoteError("The end of the journal cannot be found while its writers are this busy.")
 
 
-def read_decisions(connection: Connection, after: int, end: int, limit: int) -> Decisions:
-    """See `Stream.decisions`; the caller owns the connection."""
+def read_decisions(
+    connection: Connection, after: int, end: int, limit: int, names: ColumnNames | None = None
+) -> Decisions:
+    """See `Stream.decisions`; the caller owns the connection.
+
+    Args:
+        connection: Has the decisions.
+        after: As there.
+        end: As there.
+        limit: As there.
+        names: Of the columns of features, where they are in another database.
+    """
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     statement = (
         f"SELECT {', '.join(_COLUMNS)} FROM {table_name(connection, decisions.name)} "  # noqa: S608 - constants
         f"WHERE seq > {mark} AND seq <= {mark} ORDER BY seq LIMIT {mark}"
     )
-    return _as_columns(connection, _rows(connection, statement, (after, end, limit)))
+    rows = _rows(connection, statement, (after, end, limit))
+    return _as_columns(rows, names or ColumnNames(connection))
 
 
 def _rows(connection: Connection, statement: str, values: tuple[int, ...]) -> list[Any]:
@@ -191,10 +202,9 @@ def _rows(connection: Connection, statement: str, values: tuple[int, ...]) -> li
     return rows
 
 
-def _as_columns(connection: Connection, rows: list[Any]) -> Decisions:
+def _as_columns(rows: list[Any], names: ColumnNames) -> Decisions:
     columns: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
     by_name = dict(zip(_COLUMNS, columns, strict=True))
-    names = ColumnNames(connection)
     keys = {key for key in by_name["columns_id"] if key is not None}
 
     def whole(name: str) -> NDArray[np.int64]:

@@ -16,6 +16,8 @@ Form: TypeAlias = Literal["parquet", "csv", "jsonl"]
 #: Name to its n cells, in order.
 Columns: TypeAlias = Mapping[str, Sequence[Any]]
 
+#: Types of columns whose first cells need not tell.
+_KNOWN: Mapping[str, str] = {"error": "text"}
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
 
 
@@ -25,7 +27,7 @@ def kinds_of(columns: Columns) -> dict[str, str]:
     >>> kinds_of({"a": [1, None], "b": [1, 2.5], "c": [{"x": 1}], "d": [None]})
     {'a': 'integer', 'b': 'number', 'c': 'json', 'd': 'json'}
     """
-    return {name: _kind(cells) for name, cells in columns.items()}
+    return {name: _KNOWN.get(name) or _kind(cells) for name, cells in columns.items()}
 
 
 def _kind(cells: Sequence[Any]) -> str:
@@ -49,14 +51,12 @@ def _as(kind: str, name: str, cells: Sequence[Any]) -> list[Any]:
     now = _kind(cells)
     if kind == "json":
         return [None if cell is None else orjson.dumps(cell).decode() for cell in cells]
-    if now == kind or (kind, now) == ("number", "integer"):
-        return [float(cell) if type(cell) is int else cell for cell in cells] if (
-            kind == "number" and now != kind
-        ) else list(cells)  # fmt: skip
+    if now == kind:
+        return [float(cell) if kind == "number" and cell is not None else cell for cell in cells]
+    if (kind, now) == ("number", "integer"):
+        return [None if cell is None else float(cell) for cell in cells]
     if all(cell is None for cell in cells):
         return list(cells)
-    if kind == "number":
-        return [None if cell is None else float(cell) for cell in cells]
     raise InvalidInputError(
         f"Column `{name}` had cells of type {kind} at first, and has {now} here.",
         hint="Score such files apart, each with its own `--out`.",
