@@ -41,12 +41,14 @@ class Place:
         stop: Ends the server, or makes it refuse.
         start: Starts it again.
         requests: What it holds, id to features of the first row.
+        forgets: Whether it can be asked to forget a unit.
     """
 
     table: Table
     stop: Callable[[], None]
     start: Callable[[], None]
     requests: Callable[[], list[tuple[str, Table]]]
+    forgets: bool = False
 
 
 def _cloudevents(_: pytest.FixtureRequest, stack: ExitStack) -> Place:
@@ -109,7 +111,9 @@ def _opensearch(request: pytest.FixtureRequest, stack: ExitStack) -> Place:
             for hit in answer["hits"]["hits"]
         ]
 
-    return Place({"kind": "elasticsearch", "to": url}, blocked(True), blocked(False), requests)
+    return Place(
+        {"kind": "elasticsearch", "to": url}, blocked(True), blocked(False), requests, True
+    )
 
 
 def _kafka(request: pytest.FixtureRequest, stack: ExitStack) -> Place:
@@ -168,7 +172,7 @@ def _files(request: pytest.FixtureRequest, _: ExitStack) -> Place:
         if (folder / "away").exists():
             (folder / "away").rename(root)
 
-    return Place({"kind": "parquet", "to": str(root), "wait_s": 0.001}, stop, start, requests)
+    return Place({"kind": "parquet", "to": str(root), "wait_s": 0.001}, stop, start, requests, True)
 
 
 def _minio(request: pytest.FixtureRequest, stack: ExitStack) -> Place:
@@ -191,7 +195,7 @@ def _minio(request: pytest.FixtureRequest, stack: ExitStack) -> Place:
         where = f"{bucket}/log/wine/requests"
         return _lines(pyarrow.dataset.dataset(where, filesystem=store, partitioning="hive"))
 
-    return Place(table, minio.server.stop, minio.server.start, requests)
+    return Place(table, minio.server.stop, minio.server.start, requests, True)
 
 
 def _lines(dataset: Any) -> list[tuple[str, Table]]:
@@ -310,3 +314,10 @@ def test_a_sink_gets_everything_once_whatever_happens(log: Log) -> None:
     again = log.place.requests()
     assert len(again) == 9
     assert again[:6] == first
+
+    # A unit is forgotten, and no other one.
+    if log.place.forgets:
+        assert log.made[-1]._sink.forget([(b"\1" * 8).hex()]) == 2  # type: ignore[attr-defined]
+        left = log.place.requests()
+        assert [row == {} for _, row in left] == [number in (2, 3) for number in range(9)]
+        assert [name for name, _ in left] == [name for name, _ in again]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops.journal.features import features_of, kept_rows
+from mlops.journal.features import Hiding, features_of, kept_rows
 from mlops.protocols.base import Columns, Payload, Records, Rows, Tensor
 
 _NAMES = ("a", "b")
@@ -83,3 +83,33 @@ def _read(payload: Payload) -> Any:
     written = features_of(payload, "all", _NAMES)
     assert written is not None
     return kept_rows(*written.split(b"\n"))
+
+
+@pytest.mark.parametrize(
+    ("payload", "keep", "names", "cells"),
+    [
+        (Records([{"a": 1, "b": "x", "c": 2.5}]), "all", ["a", "b#"], [1, "hash"]),
+        (Records([{"a": 1, "b": None, "c": 2.5}]), "all", ["a", "b#"], [1, None]),
+        (Rows([[1, "x", 2.5]], ("a", "b", "c")), ("c",), ["b#"], ["hash"]),
+        (Columns({"a": [1], "b": ["x"]}), "none", ["b#"], ["hash"]),
+    ],
+)
+def test_hidden_features_have_another_name(
+    payload: Payload, keep: Any, names: list[str], cells: list[Any]
+) -> None:
+    hiding = Hiding(("b",), ("c",), b"k" * 32)
+    text = features_of(payload, keep, (), hiding)
+    assert text is not None
+    kept = kept_rows(*text.split(b"\n", 1))
+    assert kept.names == names
+    found = ["hash" if isinstance(cell, str) and len(cell) == 32 else cell for cell in kept.rows[0]]
+    assert found == cells
+    # The same for equal values of one feature, and with the key only.
+    assert text == features_of(payload, keep, (), hiding)
+    other = features_of(payload, keep, (), Hiding(("b",), ("c",), b"o" * 32))
+    assert (text == other) == ("hash" not in cells)
+
+
+def test_rows_without_names_are_not_kept_where_something_is_hidden() -> None:
+    assert features_of(Rows([[1, 2]]), "all", (), Hiding(dropped=("b",))) is None
+    assert features_of(Rows([[1, 2]]), "all", ("a", "b"), Hiding(dropped=("b",))) == b'["a"]\n[[1]]'

@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 
     from mlops.deployment.archiving import Archived
     from mlops.deployment.pruning import Pruned
+    from mlops.workflows.forgetting import Forgotten
     from mlops.workflows.journal_export import Exported
     from mlops.workflows.log_export import LogExported
     from mlops.workflows.voiding import Voided
 
-app = App(help="Journal of decisions and outcomes: archive, export, prune.", no_args_is_help=True)
+app = App(
+    help="Journal of decisions and outcomes: archive, export, forget, prune.", no_args_is_help=True
+)
 
 
 @app.callback()
 def _journal() -> None:
-    """Journal of decisions and outcomes: archive, export, prune."""
+    """Journal of decisions and outcomes: archive, export, forget, prune."""
 
 
 @app.command("prune")
@@ -150,6 +153,28 @@ def export(
         show(plain(found), as_json=as_json, render=lambda out: _render_export(out, found))
 
 
+@app.command("forget")
+def forget(
+    unit: Annotated[
+        list[str],
+        typer.Option(
+            metavar="ID", help="Sticky unit, as callers send it; repeatable.", show_default=False
+        ),
+    ],
+    name: Name = None,
+    as_json: Json = False,
+) -> None:
+    """Forget the features of sticky units wherever they are stored, which cannot be undone.
+
+    For example `mlops journal forget --unit customer-4711`. It says what it cannot reach.
+    """
+    from mlops.settings import load_settings
+    from mlops.workflows.forgetting import forget_units
+
+    found = forget_units(load_settings(), name, unit)
+    show(plain(found), as_json=as_json, render=lambda out: _render_forgotten(out, found))
+
+
 @app.command("void")
 def void_outcomes(
     name: Name = None,
@@ -220,6 +245,21 @@ def _render_void(out: Console, found: Voided) -> None:
             f"{moment(each.time_ms)}  revision {each.revision}  {each.outcomes:,} outcomes  "
             f"by {escape(each.by)}: {escape(each.reason)}"
         )
+
+
+def _render_forgotten(out: Console, found: Forgotten) -> None:
+    from rich.markup import escape
+
+    units = "1 unit" if found.units == 1 else f"{found.units:,} units"
+    out.print(f"[bold]{found.name}[/]: the features of {units} are gone")
+    out.print(f"  journal and archive: {found.requests:,} requests")
+    for each in found.sinks:
+        if each.requests is not None:
+            out.print(f"  sink {escape(each.sink)}: {each.requests:,} requests")
+    for text in found.stays:
+        out.print(f"[dim]  kept: {escape(text)}[/]", soft_wrap=True)
+    for text in found.not_reached:
+        out.print(f"[yellow]  not reached: {escape(text)}[/]", soft_wrap=True)
 
 
 def _render_log(out: Console, sent: LogExported) -> None:

@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal
 
-import orjson
-
 from mlops.consumers.base import Batch, Consumed, Context
 from mlops.errors import InvalidInputError
 from mlops.journal.base import Journal
@@ -27,9 +25,9 @@ from mlops.sinks.base import rfc3339
 from mlops.spec.deployment import Arm, from_dict
 from mlops.spec.request_id import mint
 from mlops.spec.request_log import LogSink, sink_from_dict
+from mlops.spec.unit import cell_hash
 
 _ALL = 2**64
-_HASH_BYTES = 16
 
 
 class RequestLog:
@@ -224,10 +222,14 @@ class Events:
         if len(picked) == len(kept.names) and not any(hashed for _, hashed in picked):
             return kept.names, kept.rows
         return names, [
-            [self._hash(names[at], row[index]) if hashed else row[index]
-             for at, (index, hashed) in enumerate(picked)]
+            [
+                cell_hash(names[at], row[index], self._key)
+                if hashed and row[index] is not None
+                else row[index]
+                for at, (index, hashed) in enumerate(picked)
+            ]
             for row in kept.rows
-        ]  # fmt: skip
+        ]
 
     def _select(self, names: tuple[str, ...]) -> tuple[list[str], list[tuple[int, bool]]]:
         spec = self._spec
@@ -238,13 +240,6 @@ class Events:
             and (spec.features == "all" or name in spec.features or name in spec.hash)
         ]
         return [names[index] for index, _ in picked], picked
-
-    def _hash(self, name: str, cell: Any) -> str | None:  # noqa: ANN401 - a JSON value
-        """Return a pseudonym of a value: the same for equal ones, and only with the key."""
-        if cell is None:
-            return None
-        text = name.encode() + b"\0" + orjson.dumps(cell)
-        return hashlib.blake2b(text, key=self._key, digest_size=_HASH_BYTES).hexdigest()
 
 
 def _pieces(events: Iterator[Event], size: int) -> Iterator[list[Event]]:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -201,9 +201,15 @@ def count_archived_features(journal: SqlJournal, before_ms: int) -> int:
 
 
 def forget_archived_features(
-    settings: RolloutSettings, name: str, journal: SqlJournal, before_ms: int
+    settings: RolloutSettings,
+    name: str,
+    journal: SqlJournal,
+    before_ms: int,
+    units: Collection[bytes] = (),
 ) -> Iterator[int]:
     """Forget the features of archived requests from before a time; yield how many, by part.
+
+    Those of some sticky units are forgotten, too, whatever their time.
 
     Raises:
         ConflictError: Another command archives this journal now.
@@ -213,12 +219,12 @@ def forget_archived_features(
 
     with _alone(settings, name):
         for part in journal.archived_parts():
-            is_old = "features" in part.files and part.first_ms < before_ms
+            is_old = "features" in part.files and (part.first_ms < before_ms or bool(units))
             if not is_old and not part.doomed:
                 continue
             with opened(part.location, settings) as store:
                 if is_old:
-                    part, count = forget_features(journal, part, before_ms, _put(store))
+                    part, count = forget_features(journal, part, before_ms, _put(store), units)
                     yield count
                 for key in part.doomed:
                     store.delete(key)

@@ -197,6 +197,8 @@ def make_launch(
         access=access,
         tls=tls,
         sinks=log_sinks(settings),
+        hashed=settings.journal.hash,
+        dropped=settings.journal.drop,
     )
 
 

@@ -233,7 +233,8 @@ def _is_pairable(settings: RolloutSettings, spec: DeploymentSpec) -> bool:
     from mlops.rewards import reward_called
 
     here = all(arm.model.endpoint is None for arm in spec.arms)
-    kept = settings.journal.features == "all"
+    journal = settings.journal
+    kept = journal.features == "all" and not journal.hash and not journal.drop
     # A ratio of sums is of units, which rows are not.
     derived = reward_called(spec.reward).is_derived and not spec.analysis.per
     return settings.report.paired and len(spec.arms) > 1 and here and kept and derived

@@ -13,11 +13,15 @@ from mlops.sinks import SINKS, SinkPlace, checked_sinks
 from mlops.spec.request_log import LogSink, sink_from
 
 
-def log_sinks(settings: LogSettings) -> tuple[LogSink, ...]:
+def log_sinks(settings: LogSettings, *, here: bool = True) -> tuple[LogSink, ...]:
     """Return the sinks of `[log.sinks]`, checked.
 
     A store is reached as `[artifacts]` says, unless the sink says otherwise; a folder is one of the
     project.
+
+    Args:
+        settings: The project's settings.
+        here: Whether the server runs on this machine, and so with the secrets that are here.
 
     Raises:
         InvalidInputError: Everything that is wrong with them.
@@ -26,7 +30,8 @@ def log_sinks(settings: LogSettings) -> tuple[LogSink, ...]:
     for name, table in settings.log.sinks:
         try:
             (sink,) = checked_sinks([sink_from(name, json.loads(table))])
-            _look_up_secrets(sink)
+            if here:
+                _look_up_secrets(sink)
             sinks.append(sink)
         except InvalidInputError as error:
             text = error.message

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 
+from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.targets import TARGETS, Rendered, RenderOptions, platform_of
 from mlops.deployment.targets.base import option
 from mlops.errors import InvalidInputError
@@ -14,6 +16,7 @@ from mlops.settings.needs import RolloutSettings
 from mlops.settings.schema import SECTIONS
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
+from mlops.spec.request_log import sink_to_dict
 
 #: Sections of the settings that manifests depend on, of each platform too.
 _SECTIONS = tuple(item.name for item in fields(RenderOptions) if item.name in SECTIONS)
@@ -51,6 +54,9 @@ def render_options(settings: RolloutSettings) -> RenderOptions:
         client_ids=settings.feedback.client_ids,
         workers=settings.deploy.workers,
         features=settings.journal.features,
+        sinks=tuple(json.dumps(sink_to_dict(sink)) for sink in log_sinks(settings, here=False)),
+        hashed=settings.journal.hash,
+        dropped=settings.journal.drop,
         # One with credentials must not be in a manifest.
         tracking_uri=tracking
         if tracking.startswith("http") and tracking == without_credentials(tracking)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +55,26 @@ def write_rows(
     return count
 
 
-def keep_rows(file: Path, draft: Path, since_ms: int) -> tuple[int, int]:
-    """Copy the rows of a file that are not from before a time; return how many are and are not."""
+def keep_rows(
+    file: Path, draft: Path, since_ms: int, without: Collection[int] = ()
+) -> tuple[int, int]:
+    """Copy the rows of a file that are not from before a time; return how many are and are not.
+
+    Args:
+        file: With columns `seq` and `time_ms`.
+        draft: Where to.
+        since_ms: Milliseconds since 1970 in UTC.
+        without: Offsets that are left out, whatever their time.
+    """
+    import pyarrow as pa
     import pyarrow.compute as pc
     from pyarrow import parquet
 
     with parquet.ParquetFile(file, page_checksum_verification=True) as opened:
         table = opened.read(use_threads=False)
-    kept = table.filter(pc.greater_equal(table["time_ms"], since_ms))
+    left_out = pc.is_in(table["seq"], pa.array(list(without), pa.int64()))
+    chosen = pc.and_(pc.greater_equal(table["time_ms"], since_ms), pc.invert(left_out))
+    kept = table.filter(chosen)
     parquet.write_table(kept, draft, compression="zstd", write_page_checksum=True)
     return kept.num_rows, table.num_rows - kept.num_rows
 

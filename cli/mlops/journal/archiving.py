@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -185,18 +185,32 @@ def _store_manifest(part: ArchivedPart, prefix: str, put: Put) -> None:
 
 
 def forget_features(
-    journal: Noting, part: ArchivedPart, before_ms: int, put: Put
+    journal: Noting,
+    part: ArchivedPart,
+    before_ms: int,
+    put: Put,
+    units: Collection[bytes] = (),
 ) -> tuple[ArchivedPart, int]:
     """Let a part have the features of later decisions only; return it and how many are forgotten.
 
     The file that has them is doomed, and the caller deletes it.
+
+    Args:
+        journal: Gives and notes files.
+        part: The part.
+        before_ms: Features from before this time go, milliseconds since 1970 in UTC.
+        put: Stores a file.
+        units: Sticky units whose features go, whatever their time.
     """
+    chosen = _of_units(journal, part, units)
+    if units and not chosen and not before_ms:
+        return part, 0
     old = part.files["features"]["key"]
     prefix = str(PurePosixPath(old).parent)
     with tempfile.TemporaryDirectory(prefix="mlops-archiving-") as folder:
         draft = Path(folder, "features.parquet")
         with journal.part_file(part, "features") as file:
-            kept, gone = keep_rows(file, draft, before_ms)
+            kept, gone = keep_rows(file, draft, before_ms, chosen)
         if not gone:
             return part, 0
         files = {name: stored for name, stored in part.files.items() if name != "features"}
@@ -204,6 +218,16 @@ def forget_features(
         part = store_files(part, {"features": draft} if kept else {}, prefix, put)
     journal.note_files(part)
     return part, gone
+
+
+def _of_units(journal: Noting, part: ArchivedPart, units: Collection[bytes]) -> set[int]:
+    """Return the offsets of the decisions of these units."""
+    if not units:
+        return set()
+    with journal.part_file(part, "decisions") as file:
+        return {
+            seq for rows in read_rows(file, ("seq", "unit")) for seq, unit in rows if unit in units
+        }
 
 
 def count_features(journal: Noting, part: ArchivedPart, before_ms: int) -> int:

@@ -26,6 +26,7 @@ import orjson
 
 from mlops.journal.json_text import as_json
 from mlops.protocols.base import Columns, Payload, Records, Rows
+from mlops.spec.unit import cell_hash
 
 #: Column name to cell; or the cells in order, where the request had no names.
 FeatureRow: TypeAlias = dict[str, Any] | list[Any]
@@ -56,13 +57,39 @@ class KeptRows:
         return cells if self.names is None else dict(zip(self.names, cells, strict=True))
 
 
-def features_of(payload: Payload, keep: str | _Names, columns: _Names = ()) -> bytes | None:
+@dataclass(frozen=True, slots=True)
+class Hiding:
+    """Features that are kept hashed, or not at all, whatever else is kept.
+
+    Attributes:
+        hashed: Kept as keyed hashes, under the name with a `#` behind it: whoever looks for the
+            feature finds that it was not kept, and takes no hash for a value.
+        dropped: Not kept.
+        key: The deployment's key.
+    """
+
+    hashed: _Names = ()
+    dropped: _Names = ()
+    key: bytes = b""
+
+    def __bool__(self) -> bool:
+        """Whether anything is hidden."""
+        return bool(self.hashed or self.dropped)
+
+
+_NOTHING = Hiding()
+
+
+def features_of(
+    payload: Payload, keep: str | _Names, columns: _Names = (), hiding: Hiding = _NOTHING
+) -> bytes | None:
     r"""Write what the journal keeps of a request's rows.
 
     Args:
         payload: The rows.
         keep: `all`, `none`, or the names of the columns to keep.
         columns: Names of the model's columns; they name rows that came without names.
+        hiding: Features that are kept hashed, or not at all.
 
     Returns:
         See the module; None where nothing is kept. Rows without names are kept only with all
@@ -75,15 +102,44 @@ def features_of(payload: Payload, keep: str | _Names, columns: _Names = ()) -> b
     >>> features_of(Rows([[9.4, 3.51]]), "all", ("alcohol", "pH"))
     b'["alcohol","pH"]\n[[9.4,3.51]]'
     """
-    if keep == "none" or not payload.n_rows:
+    if (keep == "none" and not hiding.hashed) or not payload.n_rows:
         return None
     names, rows = _named_rows(payload, columns)
+    if hiding:
+        return None if names is None else _hidden(names, rows, keep, hiding)
     if keep == "all":
         return _head(names) + _json(rows)
     if names is None:
         return None
     head, picked = _selection(names, keep)
     return head + _json([[row[index] for index in picked] for row in rows])
+
+
+def _hidden(names: _Names, rows: Any, keep: str | _Names, hiding: Hiding) -> bytes:  # noqa: ANN401 - rows of cells
+    head, picked = _partly(names, keep, hiding.hashed, hiding.dropped)
+    cells = [
+        [
+            cell_hash(names[index], row[index], hiding.key)
+            if hashed and row[index] is not None
+            else row[index]
+            for index, hashed in picked
+        ]
+        for row in rows
+    ]
+    return head + _json(cells)
+
+
+@functools.lru_cache(maxsize=256)
+def _partly(
+    names: _Names, keep: str | _Names, hashed: _Names, dropped: _Names
+) -> tuple[bytes, tuple[tuple[int, bool], ...]]:
+    picked = tuple(
+        (index, name in hashed)
+        for index, name in enumerate(names)
+        if name not in dropped and (keep == "all" or name in keep or name in hashed)
+    )
+    head = _head(tuple(names[index] + "#" * is_hashed for index, is_hashed in picked))
+    return head, picked
 
 
 def kept_rows(names: bytes | str, rows: bytes | str) -> KeptRows:

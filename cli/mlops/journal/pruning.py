@@ -6,7 +6,7 @@ Features are nearly all of a journal's size, and of its personal data. They serv
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, text, update
 
@@ -14,6 +14,8 @@ from mlops.journal.schema import decisions, metadata
 
 # Small, so that a server that writes at the same time waits for moments only.
 _ROWS_AT_ONCE = 5_000
+# Older builds of SQLite take 999 variables.
+_KEYS_AT_ONCE = 500
 
 
 def count_features(connection: Connection, before_ms: int) -> int:
@@ -36,6 +38,40 @@ def forget_features(engine: Engine, before_ms: int) -> Iterator[int]:
                 update(decisions).where(these, _old(before_ms)).values(features=None)
             )
         yield done.rowcount
+
+
+def forget_units(engine: Engine, units: Collection[bytes]) -> Iterator[int]:
+    """Clear the features of sticky units, in batches; yield how many each time.
+
+    SQLite overwrites what it frees, so that the file does not have it any more.
+    """
+    d = decisions.c
+    chosen = and_(d.unit.in_(list(units)), d.features.is_not(None))
+    with engine.connect() as connection:
+        seqs = list(connection.execute(select(d.seq).where(chosen).order_by(d.seq)).scalars())
+    for start in range(0, len(seqs), _KEYS_AT_ONCE):
+        some = seqs[start : start + _KEYS_AT_ONCE]
+        with engine.connect() as connection:
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
+                connection.rollback()
+            with connection.begin():
+                done = connection.execute(
+                    update(decisions).where(d.seq.in_(some), chosen).values(features=None)
+                )
+            if engine.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA secure_delete = OFF")
+                connection.rollback()
+        yield done.rowcount
+
+
+def drain_log(engine: Engine) -> bool:
+    """Empty SQLite's write-ahead log, which has pages as they were; return whether it is empty."""
+    if engine.dialect.name != "sqlite":
+        return True
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    return not busy
 
 
 def size_bytes(connection: Connection) -> int:

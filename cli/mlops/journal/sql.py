@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mlops.journal import (
@@ -379,6 +379,20 @@ class SqlJournal(ArchivableDatabase):
         """
         with self._writing():
             yield from pruning.forget_features(self._engine, before_ms)
+
+    def forget_units(self, units: Collection[bytes]) -> Iterator[int]:
+        """Clear the features of sticky units that are not archived; yield how many, in batches.
+
+        Raises:
+            JournalUnavailableError: It could not continue; what was done is done.
+        """
+        with self._writing():
+            yield from pruning.forget_units(self._engine, units)
+
+    def drain_log(self) -> bool:
+        """Empty the write-ahead log of SQLite; return whether nobody held it."""
+        with self._writing():
+            return pruning.drain_log(self._engine)
 
     def give_back(self) -> None:
         """Give space that is not needed back to the disk; needs that no process writes.

@@ -36,6 +36,7 @@ from mlops.spec.access import Access, Issuer, issuer_from_dict
 from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import KEY_BYTES
+from mlops.spec.request_log import LogSink, sink_from_dict
 from mlops.spec.server import Launch, Served
 
 _SCHEMA_VERSION = 1
@@ -80,6 +81,9 @@ class Config:
         workers: Processes that share the requests; 0 for as many as the pod has processors.
         unprotected: Whether every client that reaches the pod may call.
         issuer: Whose signed tokens count; None for none.
+        sinks: Where the request log goes.
+        hashed: Features that the journal has as keyed hashes only.
+        dropped: Features that it never has.
     """
 
     revision: Revision
@@ -90,6 +94,9 @@ class Config:
     workers: int = 0
     unprotected: bool = False
     issuer: Issuer | None = None
+    sinks: tuple[LogSink, ...] = ()
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,6 +150,9 @@ def read_config(folder: Path) -> Config:
             int(document.get("workers", 0)),
             bool(document.get("insecure_no_auth", False)),
             issuer_from_dict(document.get("issuer")),
+            tuple(sink_from_dict(sink) for sink in document.get("sinks", ())),
+            tuple(document.get("hashed", ())),
+            tuple(document.get("dropped", ())),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -191,6 +201,9 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         # Each start has the folder for itself; workers share it.
         runtimes=str(places.run / "runtimes"),
         workers=config.workers or processors(),
+        sinks=config.sinks,
+        hashed=config.hashed,
+        dropped=config.dropped,
         access=Access(str(places.keys / "keys.json"), config.issuer, config.unprotected),
     )
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.base import Journal, JournalUnavailableError
+from mlops.journal.features import Hiding
 from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.null import open_journal
 from mlops.journal.records import StoredOutcome
@@ -106,7 +107,12 @@ class Process:
         self._metrics = Metrics(launch.name, self._numbers)
         self._shadows = Shadows(key, self._writer, self._metrics)
         recorder = Recorder(
-            self._writer, self._metrics, self._shadows, launch.features, journal_folder(url)
+            self._writer,
+            self._metrics,
+            self._shadows,
+            launch.features,
+            journal_folder(url),
+            Hiding(launch.hashed, launch.dropped, key),
         )
         self._limits = recorder.limits
         self.plane = DataPlane(live, key, recorder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.journal.features import features_of
+from mlops.journal.features import Hiding, features_of
 from mlops.journal.records import Decision
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import (
@@ -42,6 +42,7 @@ class Recorder:
         metrics: Takes the counts.
         shadows: Get copies of what was answered.
         features: `all`, `none` or the names of the features to keep with each decision.
+        hiding: Features that are kept hashed, or not at all.
         folder: On the journal's disk, which features may not fill; None for another machine's.
     """
 
@@ -52,11 +53,13 @@ class Recorder:
         shadows: Shadows,
         features: str | tuple[str, ...],
         folder: Path | None = None,
+        hiding: Hiding | None = None,
     ) -> None:
         self.metrics = metrics
         self._writer = writer
         self._shadows = shadows
         self._features = features
+        self._hiding = hiding or Hiding()
         self.limits = FeatureLimits(folder, lambda: writer.count_shed("features", 1))
 
     def keep(
@@ -66,7 +69,7 @@ class Recorder:
         live: LiveRevision,
     ) -> Kept:
         """Copy what is to be kept; takes as long as reading the rows."""
-        features = features_of(request.payload, self._features, live.signature.names)
+        features = features_of(request.payload, self._features, live.signature.names, self._hiding)
         if features is not None and not self.limits.admit(len(features)):
             features = None
         return Kept(features, None if prediction is None else rows_of(prediction, request.n_rows))

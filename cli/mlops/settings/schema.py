@@ -118,6 +118,10 @@ class JournalSettings:
     features: str | tuple[str, ...] = setting(
         "all", '"all", "none", or a list of the features to keep with each decision'
     )
+    hash: tuple[str, ...] = setting(
+        (), "features that are kept as keyed hashes only, each under its name with a `#` behind it"
+    )
+    drop: tuple[str, ...] = setting((), "features that are never kept")
     max_mb: int = setting(
         2_000, "megabytes from which status, report and the server's log warn; 0 never does"
     )

@@ -64,7 +64,11 @@ class Refused(NamedTuple):
 
 
 class Sink(Protocol):
-    """Takes events. Used by one thread."""
+    """Takes events. Used by one thread.
+
+    One that can take back the features of sticky units has a method `forget` beside these, with the
+    hexadecimal hashes of the units; it returns how many requests had any.
+    """
 
     def send(self, events: Sequence[Event]) -> list[Refused]:
         """Send events; return once the sink has them, or has refused them for good.

@@ -10,7 +10,7 @@ https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import orjson
@@ -23,6 +23,8 @@ _MAX_BYTES = 8 * 1024 * 1024
 _TRIES, _FIRST_PAUSE_S = 4, 0.2
 _TOO_LARGE = 413
 _EXISTS = 409
+#: Documents that are changed at once.
+_PAGE = 200
 _LATER = frozenset({429, 502, 503, 504})
 _REFUSED = 400
 
@@ -49,8 +51,9 @@ class Elasticsearch:
         self._index = {
             kind: place.named(options["index"], kind=f"{kind}s") for kind in ("request", "outcome")
         }
+        self._url, self._headers, self._ca = place.to.rstrip("/"), headers, options["ca"]
         self._poster = Poster(
-            f"{place.to.rstrip('/')}/_bulk",
+            f"{self._url}/_bulk",
             headers,
             connections=1,
             timeout_s=options["timeout_s"],
@@ -70,6 +73,66 @@ class Elasticsearch:
             some.append((event, lines))
             size += len(lines)
         return refused + self._create(some)
+
+    def forget(self, units: Collection[str]) -> int:
+        """Write the documents of some units again, without their features.
+
+        Without `_update_by_query`, since a cluster need not have scripts.
+        """
+        where = f"{self._url}/{self._index['request']}/_search?ignore_unavailable=true"
+        known = {"exists": {"field": "features"}}
+        theirs = {"bool": {"should": [{"match": {"unit": unit}} for unit in units]}}
+        body = orjson.dumps(
+            {
+                "query": {"bool": {"must": [theirs], "filter": [known]}},
+                "size": _PAGE,
+                "seq_no_primary_term": True,
+            }
+        )
+        searcher = Poster(where, self._headers, connections=1, timeout_s=60.0, ca=self._ca)
+        count = 0
+        try:
+            while True:
+                self._refresh()
+                (answer,) = searcher.post([(body, {"content-type": "application/json"})])
+                if reason := verdict(answer, where):
+                    raise RemoteError(f"{where} answered {reason}")
+                hits = orjson.loads(answer.body)["hits"]["hits"]
+                hits = [hit for hit in hits if hit["_source"].get("unit") in units]
+                if not hits:
+                    return count
+                self._strip(hits)
+                count += len(hits)
+        finally:
+            searcher.close()
+
+    def _refresh(self) -> None:
+        """Let searches see what was written."""
+        where = f"{self._url}/{self._index['request']}/_refresh?ignore_unavailable=true"
+        poster = Poster(where, self._headers, connections=1, timeout_s=60.0, ca=self._ca)
+        try:
+            (answer,) = poster.post([(b"", {})])
+            verdict(answer, where)
+        finally:
+            poster.close()
+
+    def _strip(self, hits: Sequence[dict[str, Any]]) -> None:
+        """Replace documents by such without features, unless they were changed meanwhile."""
+        lines = []
+        for hit in hits:
+            action = {
+                "_index": hit["_index"], "_id": hit["_id"],
+                "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"],
+            }  # fmt: skip
+            source = {key: value for key, value in hit["_source"].items() if key != "features"}
+            lines += [orjson.dumps({"index": action}), orjson.dumps(source)]
+        body = b"\n".join(lines) + b"\n"
+        (answer,) = self._poster.post([(body, {"content-type": "application/x-ndjson"})])
+        if reason := verdict(answer, self._poster.url):
+            raise RemoteError(f"{self._poster.url} answered {reason}")
+        for item in orjson.loads(answer.body)["items"]:
+            if item["index"]["status"] not in (200, 201, _EXISTS):
+                raise RemoteError(f"{self._poster.url}: {_reason(item['index'])}")
 
     def close(self) -> None:
         """See `Sink.close`."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from mlops.errors import NotFoundError
@@ -22,7 +22,7 @@ from mlops.registry.stores import STORES, Access, Store, parse_location
 from mlops.registry.stores.access import split_source
 from mlops.settings.secrets import SecretError, without_secret_parts
 from mlops.sinks.base import Event, Option, Refused, SinkKind, SinkPlace, rfc3339
-from mlops.sinks.parquet_schema import Columns
+from mlops.sinks.parquet_schema import REQUESTS, Columns
 
 _SCHEMA = "_schema.json"
 _SUFFIX = ".parquet"
@@ -69,6 +69,36 @@ class Parquet:
             self._cleared.clear()
             raise
         return []
+
+    def forget(self, units: Collection[str]) -> int:
+        """Write the files that have features of some units again, without these."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        chosen, count = pa.array(list(units), pa.string()), 0
+        for file in [*self._store.files(f"{self._base}/requests/")]:
+            if not file.key.endswith(_SUFFIX):
+                continue
+            with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
+                path = Path(folder, "file.parquet")
+                self._store.get(file.key, path)
+                table = pq.read_table(path)
+                theirs = pc.fill_null(pc.is_in(table["unit"], chosen), fill_value=False)
+                names = [
+                    name for name in table.column_names if name not in REQUESTS or name == "other"
+                ]
+                if not pc.any(theirs).as_py():
+                    continue
+                kept = table.filter(theirs)
+                count += len(pc.unique(kept["nonce"]))
+                for name in names:
+                    at, kind = table.column_names.index(name), table.schema.field(name)
+                    cells = pc.if_else(theirs, pa.scalar(None, kind.type), table[name])
+                    table = table.set_column(at, kind, cells)
+                pq.write_table(table, path, compression="zstd")
+                self._store.put(path, file.key)
+        return count
 
     def close(self) -> None:
         """See `Sink.close`."""

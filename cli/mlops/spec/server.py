@@ -89,6 +89,8 @@ class Launch:
         access: Who is admitted, beside callers with the token.
         tls: Files for TLS, for HTTP and gRPC; None for none.
         sinks: Where its request log goes.
+        hashed: Features that the journal has as keyed hashes only.
+        dropped: Features that it never has.
     """
 
     name: str
@@ -119,6 +121,8 @@ class Launch:
     access: Access = _NOBODY_ELSE
     tls: Tls | None = None
     sinks: tuple[LogSink, ...] = ()
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
 
     @property
     def url(self) -> str:
@@ -387,6 +391,8 @@ def _launch_from_dict(document: dict[str, Any]) -> Launch:
             "features": features if isinstance(features, str) else tuple(features),
             "hosts": tuple(document.get("hosts", ())),
             "consumers": tuple(document.get("consumers", ())),
+            "hashed": tuple(document.get("hashed", ())),
+            "dropped": tuple(document.get("dropped", ())),
             "watch": tuple(document.get("watch", ())),
             "access": _access(document.get("access", {})),
             "tls": Tls(**document["tls"]) if document.get("tls") else None,

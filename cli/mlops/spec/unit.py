@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import hashlib
 
+import orjson
+
 _UNIT_BYTES = 8
+_CELL_BYTES = 16
 _SALT_BYTES = 16
+
+
+def cell_hash(name: str, cell: object, key: bytes) -> str:
+    """Return a pseudonym of a feature's value: the same for equal ones, and only with the key.
+
+    Args:
+        name: Name of the feature, so that equal values of two features differ.
+        cell: A JSON value, or one of NumPy.
+        key: The deployment's key.
+    """
+    text = orjson.dumps(cell, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
+    named = name.encode() + b"\0" + text
+    return hashlib.blake2b(named, key=key, digest_size=_CELL_BYTES).hexdigest()
 
 
 def salt_of(experiment: str) -> bytes:

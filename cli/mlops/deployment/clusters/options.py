@@ -15,7 +15,12 @@ _COMMON = "cluster"
 _NOT_KEPT = ("kubeconfig", "context", "timeout_s", "namespace")
 _IMAGE = "image"
 _ROUTER_IMAGE = "router_image"
-_BESIDE = ("postgresql", "journal_max_mb", "features", "tracking_uri", "endpoint_url", "workers")
+_BESIDE = (
+    *("postgresql", "journal_max_mb", "features", "tracking_uri", "endpoint_url", "workers"),
+    *("sinks", "hashed", "dropped"),
+)
+#: Left out where empty, as they were not there before; else every old revision would differ.
+_LATER = ("workers", "endpoint_url", "sinks", "hashed", "dropped")
 
 
 def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:
@@ -29,11 +34,9 @@ def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, A
         rendered: The result; another release of mlops may name its images differently.
     """
     found: dict[str, Any] = {name: _plain(getattr(options, name)) for name in _BESIDE}
-    if not options.workers:
-        # As it was before there were several; else every old revision would differ.
-        del found["workers"]
-    if not options.endpoint_url:
-        del found["endpoint_url"]
+    for name in _LATER:
+        if not found[name]:
+            del found[name]
     found |= {_IMAGE: rendered.image, _ROUTER_IMAGE: rendered.router_image}
     for section in _sections(target, options):
         record = getattr(options, section)

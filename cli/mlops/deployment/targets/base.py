@@ -36,6 +36,9 @@ class RenderOptions:
         workers: Processes of an mlops server; 0 for as many as its pod has processors.
         journal_max_mb: Megabytes from which the journal is too large; 0 for never.
         features: What is kept of each decision's rows, as the setting `journal.features`.
+        sinks: Where the request log of the bundled server goes, each as JSON.
+        hashed: Features that the journal has as keyed hashes only.
+        dropped: Features that it never has.
         tracking_uri: Address of the MLflow server, empty if a cluster could not reach it.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
         cluster: What all manifests have in common.
@@ -54,6 +57,9 @@ class RenderOptions:
     client_ids: bool = True
     workers: int = 0
     features: str | tuple[str, ...] = "all"
+    sinks: tuple[str, ...] = ()
+    hashed: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
     tracking_uri: str = ""
     endpoint_url: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)

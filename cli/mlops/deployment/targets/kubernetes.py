@@ -203,6 +203,9 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         **({"grpc_port": _GRPC_PORT} if options.kubernetes.grpc_port else {}),
         **({"workers": options.workers} if options.workers else {}),
         **({"insecure_no_auth": True} if options.kubernetes.insecure_no_auth else {}),
+        **({"sinks": [json.loads(sink) for sink in options.sinks]} if options.sinks else {}),
+        **({"hashed": list(options.hashed)} if options.hashed else {}),
+        **({"dropped": list(options.dropped)} if options.dropped else {}),
         **({"issuer": asdict(options.auth)} if options.auth.issuer else {}),
         "spec": to_dict(spec),
     }

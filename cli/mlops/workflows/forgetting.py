@@ -1,0 +1,146 @@
+"""`mlops journal forget`: take a unit's features out of all that is stored of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlops.deployment.archiving import forget_archived_features
+from mlops.deployment.journals import open_journal
+from mlops.deployment.log_sinks import log_sinks
+from mlops.deployment.recording import event_now, record
+from mlops.deployment.runtime_files import pick_name, places, read_server_state
+from mlops.errors import InvalidInputError, MlopsError, NotFoundError
+from mlops.journal.sql import SqlJournal
+from mlops.journal.terms import is_spec
+from mlops.settings import Settings
+from mlops.sinks import SINKS, open_sink
+from mlops.spec.deployment import from_dict
+from mlops.spec.unit import salt_of, unit_hash
+
+_SUBJECT = "features of units"
+_STAYS = (
+    "predictions and outcomes",
+    "callers' own request ids, and the keyed hashes of units",
+)
+_ELSEWHERE = (
+    "files that were exported or copied by hand, and backups",
+    "the training data and the profiles made of it",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class InSink:
+    """What became of a unit's features in one sink.
+
+    Attributes:
+        sink: Its name.
+        requests: Requests whose features it had; None where it cannot take any back.
+        fault: Why they are still there; empty if they are not.
+    """
+
+    sink: str
+    requests: int | None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was forgotten of some units, and what was not.
+
+    Attributes:
+        name: Name of the deployment.
+        units: How many were asked for.
+        requests: Requests whose features the journal and its archive had.
+        sinks: By sink of the request log.
+        stays: What is kept of these units all the same.
+        not_reached: What may still have their features.
+    """
+
+    name: str
+    units: int
+    requests: int
+    sinks: tuple[InSink, ...]
+    stays: tuple[str, ...]
+    not_reached: tuple[str, ...]
+
+
+def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> Forgotten:
+    """Forget the features of sticky units, which cannot be undone; every statistic stays.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        units: The units, as callers send them.
+
+    Raises:
+        NotFoundError: There is no such deployment, or its key is lost.
+        InvalidInputError: It never had sticky units.
+        RemoteError: The journal or its archive cannot be written.
+    """
+    picked = pick_name(settings, name)
+    where = places(settings, picked)
+    journal = open_journal(settings, picked, read_server_state(where))
+    try:
+        if not where.key.exists():
+            raise NotFoundError(f"The key of `{picked}`, by which units are known, is not here.")
+        hashes = _hashes(journal, where.key.read_bytes(), picked, units)
+        # In writing before anything is gone; the audit trail has no unit, only how many.
+        begun = event_now("forget, begun", _SUBJECT, evidence={"units": len(units)})
+        record(settings, picked, begun)
+        # Before the sinks, which would get again what the journal still has.
+        count = sum(journal.forget_units(hashes))
+        count += sum(forget_archived_features(settings, picked, journal, 0, hashes))
+        sinks = _in_sinks(settings, picked, journal, sorted(each.hex() for each in hashes))
+        elsewhere = list(_ELSEWHERE)
+        if not journal.drain_log():
+            elsewhere.append(
+                "the journal's write-ahead log, until its server has written a few thousand more "
+                "requests, or is stopped"
+            )
+        record(settings, picked, event_now("forget", _SUBJECT, after={"requests": count}))
+    finally:
+        journal.close()
+    elsewhere += [f"the sink `{each.sink}`: {each.fault}" for each in sinks if each.fault]
+    return Forgotten(picked, len(units), count, tuple(sinks), _STAYS, tuple(elsewhere))
+
+
+def _hashes(journal: SqlJournal, key: bytes, name: str, units: Sequence[str]) -> set[bytes]:
+    """Return the hashes of units in every experiment of the journal."""
+    specs = [from_dict(e.spec) for e in journal.revision_events() if is_spec(e) and e.spec]
+    salts = {salt_of(spec.experiment) for spec in specs if spec.sticky_by}
+    if not salts:
+        raise InvalidInputError(
+            f"`{name}` never had sticky units, so no request is known to be of one.",
+            hint=f"`mlops journal prune {name} --older-than DAYS` forgets by age.",
+        )
+    found = (unit_hash(unit, key, salt) for unit in units for salt in salts)
+    return {each for each in found if each is not None}
+
+
+def _in_sinks(
+    settings: Settings, name: str, journal: SqlJournal, units: Sequence[str]
+) -> list[InSink]:
+    known = {sink.consumer: sink for sink in log_sinks(settings)}
+    found = []
+    for sink in known.values():
+        try:
+            opened = open_sink(sink, name)
+            forget = getattr(opened, "forget", None)
+            try:
+                if forget is None:
+                    title = SINKS.load(sink.kind).title
+                    found.append(InSink(sink.name, None, f"{title} takes nothing back"))
+                else:
+                    found.append(InSink(sink.name, forget(units)))
+            finally:
+                opened.close()
+        except MlopsError as error:
+            found.append(InSink(sink.name, None, f"{error.message} Try it again."))
+    before = [each.name for each in journal.progress(0) if each.name.startswith("log:")]
+    found += [
+        InSink(each.removeprefix("log:"), None, "it is not in [log] any more, and got requests")
+        for each in before
+        if each not in known
+    ]
+    return found

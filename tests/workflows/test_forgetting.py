@@ -1,0 +1,133 @@
+"""Personal data: hashed or dropped before it is stored, and forgotten wherever it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset
+
+from mlops.journal.sql import SqlJournal
+from tests.fixtures_deployment import Shop, wait_until
+from tests.sinks.receivers import Bulk, Receiver
+
+# Digits that are in no other request.
+_SECRET, _OTHER = 7.7654321987, 6.6543219876
+_SETTINGS = """
+[journal]
+hash = ["alcohol"]
+drop = ["density"]
+
+[log.sinks.lake]
+kind = "parquet"
+to = "lake"
+wait_s = 0.1
+
+[log.sinks.search]
+kind = "elasticsearch"
+to = "{url}"
+"""
+
+
+def _ask(shop: Shop, unit: str, acid: float) -> None:
+    request = shop.state.request
+    assert request is not None
+    split = request["dataframe_split"]
+    row = [acid, *split["data"][0][1:]]
+    shop.post("/invocations", {"dataframe_split": {**split, "data": [row]}}, X_Customer=unit)
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = (
+        pyarrow.dataset.dataset(folder / "lake/wine/requests", partitioning="hive")
+        .to_table()
+        .to_pylist()
+    )
+    return found
+
+
+def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
+    asked: list[tuple[str, dict[str, Any]]] = []
+    bulk = Bulk()
+
+    def reply(headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        path = headers[":path"]
+        if "_refresh" in path:
+            return 200, b"{}"
+        if "_search" in path:
+            asked.append((path, json.loads(body)))
+            return 200, json.dumps({"hits": {"hits": hits()}}).encode()
+        if b'{"index"' in body:
+            lines = [json.loads(line) for line in body.splitlines()]
+            for action, document in zip(lines[::2], lines[1::2], strict=True):
+                bulk.documents[action["index"]["_index"], action["index"]["_id"]] = document
+            return 200, json.dumps({"items": [{"index": {"status": 200}}] * 2}).encode()
+        return bulk(headers, body)
+
+    def hits() -> list[dict[str, Any]]:
+        return [
+            {"_index": index, "_id": name, "_seq_no": 1, "_primary_term": 1, "_source": each}
+            for (index, name), each in bulk.documents.items()
+            if "features" in each
+        ]
+
+    search = Receiver(reply)
+    with (wine_shop.folder / "mlops.toml").open("a") as file:
+        file.write(_SETTINGS.format(url=search.url))
+    wine_shop.ok("deploy", "--ab", "modelA", "modelB", "--sticky-by", "header:X-Customer")
+    name = next(iter(wine_shop.state.request["dataframe_split"]["columns"]))  # type: ignore[index]
+    for _ in range(2):
+        _ask(wine_shop, "ann", _SECRET)
+        _ask(wine_shop, "bob", _OTHER)
+    wait_until(lambda: len(bulk.documents) == 4 and (wine_shop.folder / "lake").exists())
+    wait_until(lambda: len(_rows(wine_shop.folder)) == 4)
+    database = wine_shop.folder / ".mlops/journal/wine.db"
+    journal = SqlJournal(f"sqlite:///{database}")
+    kept = journal.decisions(0, 10, 10).kept(0)
+    assert kept is not None
+    assert kept.names is not None
+    row = dict(zip(kept.names, kept.rows[0], strict=True))
+    assert "density" not in row
+    assert "alcohol" not in row
+    assert len(row["alcohol#"]) == 32
+
+    said = wine_shop.ok("journal", "forget", "--unit", "ann", "--json").document
+    assert said["requests"] == 2
+    assert {each["sink"]: each["requests"] for each in said["sinks"]} == {"lake": 2, "search": 2}
+    assert all("/mlops-wine-requests/_search" in path for path, _ in asked)
+    left = [each["features"][0][name] for each in bulk.documents.values() if "features" in each]
+    assert left == [_OTHER, _OTHER]
+    lake = _rows(wine_shop.folder)
+    assert sorted(line[name] is None for line in lake) == [False, False, True, True]
+    assert {line[name] for line in lake} == {None, _OTHER}
+    assert all(line["prediction"] is not None for line in lake)
+
+    # Not in the bytes of the file either, once its log is empty; nobody else is touched.
+    wine_shop.ok("stop")
+    assert str(_OTHER).encode() in database.read_bytes()
+    assert str(_SECRET).encode() not in database.read_bytes()
+    assert journal.totals()["requests"] == 4
+
+    # In the archive, too.
+    archive = wine_shop.folder / "archive"
+    wine_shop.ok("journal", "archive", "--older-than", "0", "--to", str(archive))
+    said = wine_shop.ok("journal", "forget", "--unit", "bob", "--json").document
+    search.stop()
+    # The last request always stays in the journal; the other of bob's was archived.
+    assert said["requests"] == 2
+    assert sum(journal.decisions(0, 10, 10).kept(at) is not None for at in range(4)) == 0
+    assert journal.totals()["requests"] == 4
+    journal.close()
+    gone = wine_shop.ok("journal", "forget", "--unit", "nobody")
+    assert "0 requests" in gone.out
+    assert "not reached" in gone.out
+    trail = wine_shop.ok("audit", "show", "--json").out
+    assert "forget, begun" in trail
+    assert "ann" not in trail
+
+
+def test_without_sticky_units_nobody_is_known(shop: Shop) -> None:
+    said = shop.run("journal", "forget", "--unit", "ann")
+    assert said.code == 3
+    assert "sticky" in said.err
