@@ -73,7 +73,12 @@ def test_the_url_is_not_told(hook: Receiver, monkeypatch: pytest.MonkeyPatch) ->
         post("env:ALERTS_URL", "hello", "1")
     assert "cannot be reached" in away.value.message
     assert "secret" not in away.value.message
-    for text in ("ftp://example.com/x", "secret"):
+    for text in (
+        "ftp://example.com/x", "secret", f"{hook.url}/T0/secret next", f"{hook.url}/T0/sécret",
+        "https://ann:secret@127.0.0.1/x", "http://[secret", "http://127.0.0.1:secret/x",
+        f"http://{'secret' * 11}.example/x",
+    ):  # fmt: skip
         monkeypatch.setenv("ALERTS_URL", text)
-        with pytest.raises(InvalidInputError, match="no URL of a webhook"):
+        with pytest.raises(InvalidInputError, match="no URL of a webhook") as wrong:
             post("env:ALERTS_URL", "hello", "1")
+        assert "secret" not in f"{wrong.value.message}{wrong.value.hint}"

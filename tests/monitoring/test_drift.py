@@ -12,15 +12,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mlops.consumers.base import Batch, Context
 from mlops.journal.json_text import as_json
 from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
-from mlops.monitoring.drift import PREDICTION, DriftFold, DriftReport, watch
+from mlops.monitoring.drift import PREDICTION, DriftFold, DriftReport, Features, watch
+from mlops.monitoring.drift_model import WatchedModel
 from mlops.monitoring.drift_streams import Stream, restored_stream, watch_feature
 from mlops.settings.schema import season_ms
-from mlops.spec.deployment import to_dict
+from mlops.spec.deployment import Arm, to_dict
 from mlops.stats.profiles import FeatureProfile, profile_feature
+from mlops.workflows.drift_consumer import DriftConsumer
 from tests.monitoring.journals import START_MS, spec_of
 
 _DAY_MS = 86_400_000
@@ -340,3 +343,29 @@ def test_nothing_that_json_has_ends_a_watch(values: list[Any]) -> None:
         document = json.loads(as_json(watched.document()))
         restored_stream(document).take(strange, np.zeros(len(strange), dtype=np.int64))
         assert watched.stream("a", "x", 100.0).rows > 1_000
+
+
+class Watcher(DriftConsumer):
+    """The consumer, with profiles that it need not ask for."""
+
+    def _features(self, arm: Arm) -> Features:
+        return PROFILES
+
+
+def test_a_batch_that_fails_half_way_is_taken_once(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, now = np.random.default_rng(13), [0.0]
+    watcher = Watcher(Context("wine", journal, {}), lambda: now[0])
+    nothing = Batch(journal.decisions(0, 0, 1), [])
+    for start in (0, 300):
+        journal.append([decision(i, [row(rng)]) for i in range(start, start + 300)], [])
+        with monkeypatch.context() as patched:
+            patched.setattr(WatchedModel, "_take_answers", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                watcher.consume(nothing)
+        now[0] += 10
+        watcher.consume(nothing)
+    found = look(journal)
+    assert (found.requests, stream(found, "alcohol").rows) == (600, 600)
+    assert stream(found, PREDICTION).why_not.endswith("of which 600 came")

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlops.errors import RemoteError
 from mlops.journal.records import NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring.quality_measures import validation_figures
 from mlops.monitoring.quality_streams import FIRST, QualityStream
 from mlops.monitoring.quality_watch import Figures, QualityFold, QualityReport, watch_quality
 from mlops.spec.deployment import to_dict
+from mlops.spec.model import ModelVersion
+from mlops.workflows.validation import figures_by_command
 from tests.monitoring.journals import START_MS, spec_of
 from tests.monitoring.test_drift import decision
 
@@ -148,3 +152,22 @@ def test_what_a_tester_asked_and_corrections_do_not_count(numbers: SqlJournal) -
     judge(numbers, [(1.0, "six")], first=20)
     found = look(numbers, {"rmse": 0.5})
     assert found.judged[0].rows == 2
+
+
+def test_an_accuracy_in_per_cent_is_no_figure(tmp_path: Path) -> None:
+    journal, rng = opened(tmp_path, "exact"), np.random.default_rng(7)
+    wrong = rng.random(600) < 0.065
+    judge(journal, [("no" if each else "yes", "yes") for each in wrong])
+    found = measure(look(journal, validation_figures({"val_accuracy": 93.5})), "error_rate")
+    assert (found.alarm, found.against) == (False, "first judged")
+    journal.close()
+
+
+def test_a_registry_that_does_not_answer_has_no_say() -> None:
+    model = ModelVersion("wine", "wine/3", "models:/wine/3", "wine", 3, run_id="r1")
+    away = """{"error": {"message": "MLflow at `http://m` cannot be used."}}"""
+    with pytest.raises(RemoteError, match="`wine/3` cannot be read: MLflow at `http://m`"):
+        figures_by_command(model, lambda _: (6, away, "error: …"))
+    with pytest.raises(RemoteError, match="Killed"):
+        figures_by_command(model, lambda _: (-9, "", "Killed"))
+    assert figures_by_command(model, lambda _: (5, "", "")) == {}

@@ -78,10 +78,12 @@ def post(reference: str, text: str, identity: str) -> None:
         RemoteError: The webhook did not take it. Its URL, which is a secret, is not told.
     """
     url = look_up(reference)
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-        raise InvalidInputError(
-            f"`{reference}` holds no URL of a webhook.", hint="Such as `https://hooks.slack.com/…`."
-        )
+    wrong = InvalidInputError(
+        f"`{reference}` holds no URL of a webhook.",
+        hint="Such as `https://hooks.slack.com/…`: ASCII, without spaces or a password.",
+    )
+    if not _is_address(url):
+        raise wrong
     headers = {
         "content-type": "application/json",
         "idempotency-key": hashlib.sha256(identity.encode()).hexdigest()[:32],
@@ -95,9 +97,22 @@ def post(reference: str, text: str, identity: str) -> None:
     except urllib.error.HTTPError as error:
         error.close()
         raise RemoteError(f"The webhook of `{reference}` answered {error.code}.") from None
+    except (http.client.InvalidURL, UnicodeError):
+        # They hold a part of the URL.
+        raise wrong from None
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise RemoteError(f"The webhook of `{reference}` cannot be reached: {reason}.") from None
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        known = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url and "@" not in parts.netloc
+    return known and plain and parts.scheme in ("http", "https")
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):

@@ -32,6 +32,8 @@ CALIBRATED = 0.05
 # Where validation had no error at all.
 _LEAST = 0.005
 _PART = re.compile(r"^(val|valid|validation|test|eval|held_?out|holdout)[_\-./ ]+")
+# Those that lie in [0, 1]; some log them in per cent, which cannot be told from a mistake.
+_SHARES: tuple[MeasureName, ...] = ("error_rate", "brier")
 _ALIASES: Mapping[str, tuple[MeasureName, Callable[[float], float]]] = {
     "rmse": ("rmse", lambda x: x),
     "root_mean_squared_error": ("rmse", lambda x: x),
@@ -122,17 +124,21 @@ def measures_for(reward: str, prediction: Value, truth: Value) -> tuple[MeasureN
 def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]:
     """Return the validation figures among the metrics that a run logged.
 
-    A metric of the training rows themselves, `training_…` or `train_…`, is none.
+    A metric of the training rows themselves, `training_…` or `train_…`, is none, nor is an
+    accuracy, error rate or Brier score outside [0, 1].
 
     >>> validation_figures({"val_accuracy": 0.75, "training_accuracy": 1.0, "mse": 4.0})
     {'error_rate': 0.25, 'rmse': 2.0}
+    >>> validation_figures({"val_accuracy": 93.5, "error_rate": 6.5, "brier": 12.0})
+    {}
     """
     found: dict[MeasureName, float] = {}
     for name, value in metrics.items():
         plain = _PART.sub("", name.lower())
         if plain in _ALIASES and math.isfinite(value) and value >= 0:
             measure, read = _ALIASES[plain]
-            found.setdefault(measure, read(value))
+            if measure not in _SHARES or value <= 1:
+                found.setdefault(measure, read(value))
     return found
 
 

@@ -99,7 +99,7 @@ class AutoRamp:
         _LOG.info("ramp of `%s`: %s. %s", look.name, look.decision, look.reason)
         code, out, errors = self._run(["ramp", self._context.deployment, "--exit-zero", "--json"])
         if code:
-            said = _message(out) or errors.strip()[-_MAX_SAID:]
+            said = error_told(out, errors)
             return f"`mlops ramp {look.name}` failed, and is tried again: {said}"
         return ""
 
@@ -107,9 +107,10 @@ class AutoRamp:
         """See `Consumer.close`."""
 
 
-def _message(out: str) -> str:
+def error_told(out: str, errors: str) -> str:
+    """Return what a command that failed says with `--json`, or else the end of its errors."""
     try:
         document: dict[str, Any] = json.loads(out)
         return str(document["error"]["message"])
     except (KeyError, TypeError, ValueError):
-        return ""
+        return errors.strip()[-_MAX_SAID:]

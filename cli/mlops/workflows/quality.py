@@ -56,8 +56,8 @@ def _notes(found: QualityReport) -> list[str]:
     ]
     unknown = list(dict.fromkeys(s.arm for s in found.streams if s.against == "first judged"))
     notes += [
-        f"`{arm}` is compared with its first {FIRST:,} judged rows: its run logged no validation "
-        "figure of that name."
+        f"`{arm}` is compared with its first {FIRST:,} judged rows: no validation figure of that "
+        "name is known from its run. An accuracy, error rate or Brier score must be in [0, 1]."
         for arm in unknown
     ]
     return notes

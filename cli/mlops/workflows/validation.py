@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-from mlops.errors import NotFoundError
+from mlops.errors import NotFoundError, RemoteError
 from mlops.monitoring.quality_measures import validation_figures
 from mlops.monitoring.quality_watch import Figures
 from mlops.settings import Settings
 from mlops.spec.model import ModelVersion
-from mlops.workflows.auto_ramp import Run, run_mlops
+from mlops.workflows.auto_ramp import Run, error_told, run_mlops
 
 
 def figures_of(settings: Settings, model: ModelVersion) -> Figures:
@@ -33,12 +33,19 @@ def figures_by_command(model: ModelVersion, run: Run = run_mlops) -> Figures:
     """Return the same, by another process: MLflow takes more memory than all consumers.
 
     None where there is no registry here, as in a pod.
+
+    Raises:
+        RemoteError: The registry cannot say. What is told once is kept, so it is not "none".
     """
     if not model.run_id:
         return {}
-    code, out, _ = run(["models", "show", _pinned(model), "--json"])
-    if code:
+    pinned = _pinned(model)
+    code, out, errors = run(["models", "show", pinned, "--json"])
+    if code == NotFoundError.exit_code:
         return {}
+    if code:
+        said = error_told(out, errors)
+        raise RemoteError(f"The validation figures of `{pinned}` cannot be read: {said}")
     facts = json.loads(out)["run"]
     return validation_figures(facts["metrics"]) if facts else {}
 
