@@ -34,9 +34,17 @@ class Receiver:
                 headers[":path"] = self.path
                 status, answer = reply(headers, body)
                 self.send_response(status)
+                if status // 100 == 3:
+                    self.send_header("location", "/elsewhere")
                 self.send_header("content-length", str(len(answer)))
                 self.end_headers()
                 self.wfile.write(answer)
+
+            def do_GET(self) -> None:
+                reply({":path": self.path}, b"GET")
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
 
             def log_message(self, *_: Any) -> None:
                 pass

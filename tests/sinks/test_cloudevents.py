@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from mlops.errors import RemoteError
 from mlops.protocols import CODECS
 from mlops.sinks import Event, Sink, checked_sinks, open_sink
 from mlops.spec.request_log import sink_from
-from tests.sinks.receivers import Events, Receiver
+from tests.sinks.receivers import Events, Receiver, receiver
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +126,40 @@ def test_what_is_refused_for_good_does_not_hold_up_the_rest(
     assert send(server[1], [event()]) == refused
 
 
-@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 302])
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 301, 302, 303, 307])
 def test_what_may_be_taken_later_comes_again(
     seen: Events, server: tuple[Events, str], status: int
 ) -> None:
     seen.status = status
     with pytest.raises(RemoteError, match=str(status)):
         send(server[1], [event()])
+
+
+def test_what_was_answered_is_not_sent_again() -> None:
+    """One event that its server fails at does not repeat the others of its piece."""
+    events = Events()
+    bad = {"response of c": 500, "request of b": 400}
+    posts: list[str] = []
+
+    def picky(headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        name = f"{headers['ce-type'].rpartition('.')[2]} of {headers['ce-id']}"
+        posts.append(name)
+        return (bad[name], b"") if name in bad else events(headers, body)
+
+    with receiver(picky) as server:
+        sink = opened(server.url)
+        for _ in range(2):
+            with pytest.raises(RemoteError, match="500"):
+                sink.send([event(name) for name in "abc"])
+        del bad["response of c"]
+        assert [each.id for each in sink.send([event(name) for name in "abcd"])] == ["b"]
+        # What was delivered once is known only until the piece is.
+        sink.send([event("a")])
+        sink.close()
+    assert Counter(posts) == {
+        **{f"{part} of {name}": 1 for part in ("request", "response") for name in "bcd"},
+        "request of a": 2, "response of a": 2, "response of c": 3,
+    }  # fmt: skip
 
 
 def test_nobody_there(server: tuple[Events, str]) -> None:

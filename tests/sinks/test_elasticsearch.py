@@ -10,9 +10,9 @@ import pytest
 
 from mlops.errors import RemoteError
 from mlops.sinks.base import SinkPlace, checked
-from mlops.sinks.elasticsearch import KIND, Elasticsearch
+from mlops.sinks.elasticsearch import KIND, Elasticsearch, _reason
 from mlops.spec.request_log import sink_from
-from tests.sinks.receivers import Bulk, Receiver
+from tests.sinks.receivers import Bulk, Receiver, Reply
 from tests.sinks.test_cloudevents import event, outcome
 
 Served = tuple[Bulk, str]
@@ -85,6 +85,34 @@ def test_what_is_too_large_together_goes_alone() -> None:
     sink.close()
     server.stop()
     assert {name for _, name in bulk.documents} == {str(n) for n in range(7)}
+
+
+def test_a_refusal_is_told_though_the_rest_was_too_large_later() -> None:
+    bulk = Bulk()
+    bulk.busy, bulk.unfit = {"b", "c"}, {"a"}
+    # The first post refuses `a` and is too busy for the others, which are too large by then.
+    replies: Iterator[Reply] = iter([bulk, lambda *_: (413, b""), bulk, bulk])
+
+    def reply(headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
+        return next(replies)(headers, body)
+
+    server = Receiver(reply)
+    sink = opened(server.url)
+    assert [each.id for each in sink.send([event(name) for name in "abc"])] == ["a"]
+    sink.close()
+    server.stop()
+    assert {name for _, name in bulk.documents} == {"b", "c"}
+
+
+def test_a_reason_does_not_repeat_the_value() -> None:
+    item = {"error": {
+        "type": "document_parsing_exception",
+        "reason": "[1:7] failed to parse field [features.age] of type [long] in document with id "
+        "'r'. Preview of field's value: 'Ann Smith'",
+        "caused_by": {"reason": 'For input string: "Ann Smith"'},
+    }}  # fmt: skip
+    assert _reason(item) == "document_parsing_exception in the field features.age"
+    assert "Smith" not in _reason({"error": "cannot parse Ann Smith"})
 
 
 def test_credentials(monkeypatch: pytest.MonkeyPatch) -> None:

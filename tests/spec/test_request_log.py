@@ -51,7 +51,25 @@ def test_faults_are_told(table: dict[str, Any], said: list[str]) -> None:
     [
         {**HTTP, "headers": {"Authorization": "Bearer hunter2"}},
         {**HTTP, "headers": {"X-Api-Token": "hunter2"}},
+        *(
+            {**HTTP, "headers": {name: "hunter2"}}
+            for name in (
+                "X-Api-Key",
+                "DD-API-KEY",
+                "apikey",
+                "x-functions-key",
+                "X-Auth",
+                "Cookie",
+                "Ocp-Apim-Subscription-Key",
+                "Private-Key",
+            )
+        ),
         {**HTTP, "to": "http://ann:hunter2@host/"},
+        {**HTTP, "to": "http://ann:hunter2@host\u2100/"},
+        {**HTTP, "to": "ann:hunter2@host/"},
+        {**HTTP, "to": "https://host/?x=1&code=hunter2"},
+        {**HTTP, "to": "https://host/?api-key=hunter2"},
+        {"kind": "elasticsearch", "to": "https://host/?sig=hunter2"},
         {"kind": "elasticsearch", "to": "http://host/", "password": "hunter2"},
         {"kind": "elasticsearch", "to": "http://host/", "api_key": "hunter2"},
         {"kind": "kafka", "to": "host:1", "config": {"sasl.password": "hunter2"}},
@@ -63,6 +81,15 @@ def test_a_secret_is_refused_and_not_repeated(table: dict[str, Any]) -> None:
     with pytest.raises(InvalidInputError) as caught:
         checked_sinks([sink_from("audit", table)])
     assert "hunter2" not in f"{caught.value.message}{caught.value.hint}"
+
+
+def test_other_headers_and_parameters_are_plain() -> None:
+    headers = {"X-Tenant": "shop", "authority": "host"}
+    config = {"sasl.oauthbearer.method": "oidc", "ssl.key.location": "/k"}
+    checked_sinks([
+        sink_from("one", {**HTTP, "to": "https://host/?tenant=shop", "headers": headers}),
+        sink_from("two", {"kind": "kafka", "to": "host:1", "config": config}),
+    ])  # fmt: skip
 
 
 def test_every_option_is_described() -> None:

@@ -18,7 +18,7 @@ from mlops.client.connection import Connection
 from mlops.client.faults import GATEWAY_STATUSES, Answer, no_json, refusal
 from mlops.client.urls import split_url
 from mlops.errors import InvalidInputError, UsageError, one_of
-from mlops.settings.secrets import is_reference, look_up, names_a_secret
+from mlops.settings.secrets import carries_a_secret, is_reference, look_up
 from mlops.spec.endpoint import is_endpoint
 from mlops.spec.wire import WIRES, find_wire
 
@@ -206,18 +206,13 @@ def _headers(texts: Iterable[str]) -> dict[str, str]:
             raise UsageError(
                 f"`--header {name[:40]}` names no header.", hint="Write `--header NAME=VALUE`."
             )
-        secret = names_a_secret(name.replace("-", "_")) or _SECRET_HEADER.search(name)
-        if secret and not is_reference(value):
+        if carries_a_secret(name) and not is_reference(value):
             raise UsageError(
                 f"The header `{name}` may hold a secret, which others would see here.",
                 hint=f"`--header {name}=env:VARIABLE` or `{name}=file:PATH` names where it is.",
             )
         headers[name.lower()] = _one_line(look_up(value), name)
     return headers
-
-
-# `Apikey` and `Ocp-Apim-Subscription-Key` are names that gateways use.
-_SECRET_HEADER = re.compile(r"auth(?!ority)|cookie|key$|session|credential", re.IGNORECASE)
 
 
 def _one_line(value: str, name: str) -> str:

@@ -17,7 +17,9 @@ NO_SECRETS = (
 
 # A secret may hold a slash, which ends the host for who reads a URI by the book.
 _PASTED = re.compile(r"://([^/@]*@|[^@]*:[^@]*@)")
-_SECRET_NAME = re.compile(r"secret|password|passwd|token|access_key|api_key|private_key", re.I)
+_SECRET_NAME = re.compile(r"secret|password|passwd|token|(access|api|private)[-_]?key", re.I)
+# Headers and parameters of a query, by names that gateways use too: `Ocp-Apim-Subscription-Key`.
+_CARRIER = re.compile(r"auth(?!ority)|cookie|key$|session|credential|^(code|sig|signature)$", re.I)
 # As Amazon makes them: an id by its first letters, a secret by its length.
 _ACCESS_KEY = re.compile(r"\b(AKIA|ASIA|AROA)[A-Z0-9]{12,}")
 _LONG_RANDOM = re.compile(r"[A-Za-z0-9/+=_-]{32,}")
@@ -44,10 +46,21 @@ class SecretError(ValueError):
 def names_a_secret(key: str) -> bool:
     """Whether a key with this name is meant for a credential.
 
-    >>> names_a_secret("aws_secret_access_key"), names_a_secret("region")
-    (True, False)
+    >>> names_a_secret("aws_secret_access_key"), names_a_secret("DD-API-KEY")
+    (True, True)
+    >>> names_a_secret("region")
+    False
     """
     return bool(_SECRET_NAME.search(key))
+
+
+def carries_a_secret(name: str) -> bool:
+    """Whether a header, or a parameter of a URL's query, with this name is for a credential.
+
+    >>> carries_a_secret("X-Auth"), carries_a_secret("code"), carries_a_secret("X-Tenant")
+    (True, True, False)
+    """
+    return names_a_secret(name) or bool(_CARRIER.search(name))
 
 
 def credential_source(text: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 from mlops.errors import InvalidInputError, did_you_mean
-from mlops.settings.secrets import is_reference, look_up, names_a_secret
+from mlops.settings.secrets import carries_a_secret, is_reference, look_up, names_a_secret
 from mlops.spec.request_log import COMMON, LogSink
 
 
@@ -212,12 +212,15 @@ def _faults(name: str, value: Any, option: Option) -> list[str]:  # noqa: ANN401
 
 
 _REFER = "must say where the secret is, as `env:VARIABLE` or `file:PATH`"
-# Headers and settings that carry credentials under another name.
-_CARRIERS = ("authorization", "cookie", "sasl.oauthbearer.config", "ssl.key.pem")
+# Settings of Kafka's client that hold credentials under another name.
+_SETTINGS = ("sasl.oauthbearer.config", "ssl.key.pem")
 
 
 def _is_secret(key: str) -> bool:
-    return names_a_secret(key) or key.lower() in _CARRIERS
+    # A setting has dots in its name, a header has none.
+    if "." in key:
+        return names_a_secret(key) or key.lower() in _SETTINGS
+    return carries_a_secret(key)
 
 
 def rfc3339(time_ms: int) -> str:

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import orjson
 
+from mlops.errors import RemoteError
 from mlops.sinks.base import Event, Option, Refused, SinkKind, SinkPlace
 from mlops.sinks.http import Poster, fault_of_url, verdict
 
@@ -46,6 +47,7 @@ class _Message(NamedTuple):
     """One event as it is sent."""
 
     of: str
+    part: str
     attributes: dict[str, str]
     data: Body
 
@@ -76,6 +78,9 @@ class CloudEvents:
             "component": "predictor",
             "datacontenttype": "application/json",
         }
+        # Of an attempt that failed: what need not be sent again.
+        self._answered: set[tuple[str, str]] = set()
+        self._refused: dict[str, Refused] = {}
         self._poster = Poster(
             place.to,
             place.table("headers"),
@@ -86,18 +91,29 @@ class CloudEvents:
 
     def send(self, events: Sequence[Event]) -> list[Refused]:
         """See `Sink.send`."""
-        messages = [message for event in events for message in self._messages(event)]
+        every = (message for event in events for message in self._messages(event))
+        messages = [each for each in every if (each.of, each.part) not in self._answered]
         if self._batch == 1:
             groups = [[message] for message in messages]
             bodies = [_binary(message) for message in messages]
         else:
             groups = [list(some) for some in _chunks(messages, self._batch)]
             bodies = [_batched(some) for some in groups]
-        refused: dict[str, Refused] = {}
+        faults = []
         for group, answer in zip(groups, self._poster.post(bodies), strict=True):
-            if reason := verdict(answer, self._poster.url):
-                refused.update({each.of: Refused(each.of, reason) for each in group})
-        return list(refused.values())
+            try:
+                reason = verdict(answer, self._poster.url)
+            except RemoteError as error:
+                faults.append(error)
+                continue
+            self._answered.update((each.of, each.part) for each in group)
+            if reason:
+                self._refused.update({each.of: Refused(each.of, reason) for each in group})
+        if faults:
+            raise faults[0]
+        refused = list(self._refused.values())
+        self._answered, self._refused = set(), {}
+        return refused
 
     def close(self) -> None:
         """See `Sink.close`."""
@@ -129,7 +145,7 @@ class CloudEvents:
             attributes["protocol"] = fields["protocol"]
         if fields["unit"]:
             attributes["unit"] = fields["unit"]
-        return _Message(event.id, attributes, data)
+        return _Message(event.id, part, attributes, data)
 
 
 class _Payload(NamedTuple):

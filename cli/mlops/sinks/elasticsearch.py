@@ -9,6 +9,7 @@ https://www.elastic.co/docs/api/doc/elasticsearch/operation/operation-bulk
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ _EXISTS = 409
 _PAGE = 200
 _LATER = frozenset({429, 502, 503, 504})
 _REFUSED = 400
+_FIELD = re.compile(r"field \[([^\]]+)\]")
 
 
 class Elasticsearch:
@@ -154,9 +156,9 @@ class Elasticsearch:
             items, too_large = self._post(waiting)
             if too_large:
                 if len(waiting) == 1:
-                    return [Refused(waiting[0][0].id, "413: it is too large")]
+                    return [*refused, Refused(waiting[0][0].id, "413: it is too large")]
                 half = len(waiting) // 2
-                return self._create(waiting[:half]) + self._create(waiting[half:])
+                return [*refused, *self._create(waiting[:half]), *self._create(waiting[half:])]
             for (event, lines), item in zip(waiting, items, strict=True):
                 status = item["status"]
                 if status < 300 or status == _EXISTS:
@@ -192,12 +194,12 @@ class Elasticsearch:
 
 
 def _reason(item: dict[str, Any]) -> str:
-    error = item.get("error") or {}
+    """Return type and field; the whole reason repeats the value, which may be personal data."""
+    error = item.get("error")
     if not isinstance(error, dict):
-        return str(error)
-    cause = (error.get("caused_by") or {}).get("reason", "")
-    # The reason repeats the value that was refused, which may be personal data.
-    return f"{error.get('type', '')} {error.get('reason', '')} {cause}".strip()[:200]
+        return "no reason given"
+    field = _FIELD.search(str(error.get("reason", "")))
+    return f"{error.get('type', '')}{f' in the field {field[1]}' if field else ''}"[:200]
 
 
 def _basic(user: str, password: str) -> str:

@@ -6,9 +6,10 @@ import asyncio
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
-from mlops.errors import RemoteError
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.settings.secrets import carries_a_secret
 
 if TYPE_CHECKING:
     import aiohttp
@@ -22,7 +23,7 @@ _SETTINGS = frozenset({401, 403, 404, 405, 407})
 
 
 class Answer(NamedTuple):
-    """What a server answered."""
+    """What a server answered; status 0 is no answer, and the body says why."""
 
     status: int
     body: bytes
@@ -37,6 +38,9 @@ class Poster:
         connections: Most at once.
         timeout_s: For one answer, seconds.
         ca: File with the authorities of the server's certificate; empty for those of the system.
+
+    Raises:
+        InvalidInputError: `ca` cannot be read.
     """
 
     def __init__(
@@ -52,15 +56,19 @@ class Poster:
         self._headers = dict(headers)
         self._connections = connections
         self._timeout_s = timeout_s
-        self._context = ssl.create_default_context(cafile=ca) if ca else None
+        try:
+            self._context = ssl.create_default_context(cafile=ca) if ca else None
+        except OSError as error:
+            raise InvalidInputError(
+                f"`ca = {ca}` cannot be read: {error.strerror or error}."
+            ) from error
         self._loop = asyncio.new_event_loop()
         self._session: aiohttp.ClientSession | None = None
 
     def post(self, bodies: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[Answer]:
         """Post bodies with their headers; return the answers in their order.
 
-        Raises:
-            RemoteError: A body was not answered; some others may have arrived.
+        After one that is not answered, those that are not under way are not posted.
         """
         return self._loop.run_until_complete(self._post_all(bodies))
 
@@ -72,33 +80,34 @@ class Poster:
 
     async def _post_all(self, bodies: Sequence[tuple[bytes, Mapping[str, str]]]) -> list[Answer]:
         session = self._session = self._session or self._open()
-        answers: list[Answer | None] = [None] * len(bodies)
+        answers = [Answer(0, b"")] * len(bodies)
         waiting = iter(enumerate(bodies))
         several = min(self._connections, len(bodies))
         workers = [self._work(session, waiting, answers) for _ in range(several)]
-        done = await asyncio.gather(*workers, return_exceptions=True)
-        for fault in done:
+        for fault in await asyncio.gather(*workers, return_exceptions=True):
             if isinstance(fault, BaseException):
                 raise fault
-        return [answer for answer in answers if answer is not None]
+        return answers
 
     async def _work(
         self,
         session: aiohttp.ClientSession,
         waiting: Iterator[tuple[int, tuple[bytes, Mapping[str, str]]]],
-        answers: list[Answer | None],
+        answers: list[Answer],
     ) -> None:
         import aiohttp
 
         for index, (body, headers) in waiting:
             try:
-                async with session.post(self.url, data=body, headers=headers) as response:
+                # A redirect followed would become a GET, and take the headers to another server.
+                async with session.post(
+                    self.url, data=body, headers=headers, allow_redirects=False
+                ) as response:
                     answers[index] = Answer(response.status, await response.read())
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 # The others would only wait as long.
-                for _ in waiting:
-                    pass
-                raise RemoteError(f"{self.url} does not answer: {_reason(error)}.") from error
+                for rest in (index, *(rest for rest, _ in waiting)):
+                    answers[rest] = Answer(0, _reason(error).encode())
 
     def _open(self) -> aiohttp.ClientSession:
         import aiohttp
@@ -124,6 +133,8 @@ def verdict(answer: Answer, url: str) -> str:
     if 200 <= status < 300:
         return ""
     said = answer.body[:_SHOWN].decode("utf-8", "replace").strip()
+    if not status:
+        raise RemoteError(f"{url} does not answer: {said}.")
     reason = f"{status}{f': {said}' if said else ''}"
     if status in _SETTINGS or status in _LATER or not 400 <= status < 500:
         raise RemoteError(f"{url} answered {reason}")
@@ -131,15 +142,18 @@ def verdict(answer: Answer, url: str) -> str:
 
 
 def fault_of_url(to: str) -> str:
-    """Say what is wrong with the URL of a sink."""
+    """Say what is wrong with the URL of a sink; it is not repeated, it may hold a password."""
     try:
         parts = urlsplit(to)
-    except ValueError as error:
-        return f"`to` is no URL: {error}"
+    except ValueError:
+        return "`to` is no URL"
     if "@" in parts.netloc:
         return "`to` holds credentials; name them by `headers` or `password`"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        return f"`to` must be a URL, http://… or https://…, not `{to}`"
+        return "`to` must be a URL, http://… or https://…"
+    for name, _ in parse_qsl(parts.query, keep_blank_values=True):
+        if carries_a_secret(name):
+            return f"`to` holds a credential, `{name}`; name it by `headers`"
     return ""
 
 
