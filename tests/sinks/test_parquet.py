@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +74,9 @@ def test_one_folder_for_each_hour(tmp_path: Path) -> None:
     sink = opened(tmp_path)
     sink.send([request(1, NOON, {"a": 1.0}), request(2, NOON + HOUR_MS, {"a": 2.0})])
     sink.close()
-    assert files(tmp_path) == [
-        "hour=2023-11-15T12/000000000001-000000000001.parquet",
-        "hour=2023-11-15T13/000000000002-000000000002.parquet",
+    assert [name[:-17] for name in files(tmp_path)] == [
+        "hour=2023-11-15T12/000000000001-000000000001",
+        "hour=2023-11-15T13/000000000002-000000000002",
     ]
     assert {line["hour"] for line in table(tmp_path)} == {"2023-11-15T12", "2023-11-15T13"}
 
@@ -120,3 +121,46 @@ def test_rows_without_names_and_failures(tmp_path: Path) -> None:
     assert (lines[0]["feature_0"], lines[0]["feature_1"]) == (1.0, "x")
     assert (lines[0]["prediction"], lines[0]["prediction_json"]) == (None, '"good"')
     assert [(line["row"], line["status"]) for line in lines[1:]] == [(0, 500), (1, 500)]
+    # Rows that are no lists have one feature.
+    texts = [[5.1, 6.2], ["good", "bad"], [0, None], [[1.0, 2.0], [3.0, 4.0]]]
+    for seq, rows in enumerate(texts, start=3):
+        sink = opened(tmp_path / str(seq))
+        sink.send([replace(bare, seq=seq, rows=rows, fields={**bare.fields, "n_rows": 2})])
+        sink.close()
+    found = [[line["feature_0"] for line in table(tmp_path / str(seq))] for seq in range(3, 7)]
+    assert found == [[5.1, 6.2], ["good", "bad"], [0.0, None], [1.0, 3.0]]
+
+
+def test_the_columns_are_stored_though_the_store_was_away_at_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sink = opened(tmp_path)
+
+    def away(*_: Any) -> Any:
+        raise OSError("away")
+
+    monkeypatch.setattr(sink._store, "put", away)  # type: ignore[attr-defined]
+    with pytest.raises(OSError, match="away"):
+        sink.send([request(1, NOON, {"a": 1.0})])
+    monkeypatch.undo()
+    sink.send([request(1, NOON, {"a": 1.0})])
+    sink.close()
+    stored = json.loads((tmp_path / "wine/requests/_schema.json").read_text())
+    assert stored["features"] == {"a": "number"}
+
+
+def test_files_of_another_journal_stay(tmp_path: Path) -> None:
+    """A journal that was made again, or another project's with the same name and folder."""
+    for who in ("old", "new"):
+        sink = opened(tmp_path)
+        for seqs in ([1, 2], [1, 2, 3]) if who == "new" else ([1, 2],):
+            made = [request(seq, NOON, {"a": 1.0}) for seq in seqs]
+            sink.send([
+                replace(each, id=f"{who}{each.seq}",
+                        fields={**each.fields, "request_id": f"{who}{each.seq}"})
+                for each in made
+            ])  # fmt: skip
+        sink.close()
+    assert [line["request_id"] for line in table(tmp_path)] == [
+        "new1", "new2", "new3", "old1", "old2",
+    ]  # fmt: skip

@@ -1,16 +1,18 @@
 """Parquet files in a folder or an artifact store, by the hour.
 
-    TO/DEPLOYMENT/requests/hour=2026-11-29T12/000000000001-000000005000.parquet
+    TO/DEPLOYMENT/requests/hour=2026-11-29T12/000000000001-000000005000-5f0c1a2b.parquet
     TO/DEPLOYMENT/outcomes/hour=2026-11-29T12/…
 
-A file appears complete or not at all, and is named by the first and the last event in it. After a
-crash the events that were not acknowledged come again: a file of the hour with nothing but events
-that are sent again was left by the attempt that failed, and is replaced. So no event stays in two
-files, unless two senders run at once.
+A file appears complete or not at all, and is named by the offsets of the first and the last event
+in it and by a hash of the first one's id. After a crash the events that were not acknowledged come
+again: a file of the hour with nothing but events that are sent again was left by the attempt that
+failed, and is replaced. So no event stays in two files, unless two senders run at once. Files of
+another journal have the same offsets, and other hashes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import re
 import tempfile
@@ -26,7 +28,7 @@ from mlops.sinks.parquet_schema import REQUESTS, Columns
 
 _SCHEMA = "_schema.json"
 _SUFFIX = ".parquet"
-_NAME = re.compile(r"/(\d+)-(\d+)\.parquet$")
+_NAME = re.compile(r"/(\d+)-(\d+)-([0-9a-f]{8})\.parquet$")
 #: Rows that are in memory at once.
 _GROUP = 5_000
 
@@ -49,8 +51,6 @@ class Parquet:
         self._store: Store = STORES.load(location.scheme)(location, access)
         self._base = place.deployment
         self._columns: Columns | None = None
-        # Hours checked for leftovers; later ones have none.
-        self._cleared: set[str] = set()
 
     def send(self, events: Sequence[Event]) -> list[Refused]:
         """See `Sink.send`."""
@@ -61,13 +61,8 @@ class Parquet:
         for event in events:
             folder = f"{self._base}/{event.kind}s/hour={rfc3339(event.time_ms)[:13]}"
             by_hour.setdefault(folder, []).append(event)
-        try:
-            for folder, some in by_hour.items():
-                self._write(folder, some)
-        except Exception:
-            # What was written of them is left over for the next attempt.
-            self._cleared.clear()
-            raise
+        for folder, some in by_hour.items():
+            self._write(folder, some)
         return []
 
     def forget(self, units: Collection[str]) -> int:
@@ -108,11 +103,13 @@ class Parquet:
         """Have a column for each feature, before a file has it."""
         if self._columns is None:
             self._columns = self._known()
-        if self._columns.grow(requests):
+        grown = self._columns.grown(requests)
+        if grown is not self._columns:
             with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
                 path = Path(folder, _SCHEMA)
-                path.write_text(self._columns.to_json(), encoding="utf-8")
+                path.write_text(grown.to_json(), encoding="utf-8")
                 self._store.put(path, f"{self._base}/requests/{_SCHEMA}")
+            self._columns = grown
 
     def _known(self) -> Columns:
         with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
@@ -127,12 +124,11 @@ class Parquet:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        first, last = events[0].seq, max(event.seq for event in events)
-        left = self._left_over(folder, first, last)
+        left = self._left_over(folder, events)
         columns = self._columns or Columns({})
         schema = columns.arrow(events[0].kind)
         lines = (line for event in events for line in columns.lines(event))
-        name = f"{first:012}-{last:012}{_SUFFIX}"
+        name = f"{events[0].seq:012}-{events[-1].seq:012}-{_tag(events[0])}{_SUFFIX}"
         with tempfile.TemporaryDirectory(prefix="mlops-log-") as drafts:
             path = Path(drafts, name)
             with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -143,24 +139,20 @@ class Parquet:
             if key != f"{folder}/{name}":
                 self._store.delete(key)
 
-    def _left_over(self, folder: str, first: int, last: int) -> list[str]:
+    def _left_over(self, folder: str, events: Sequence[Event]) -> list[str]:
         """Return files of an attempt that failed: what is sent again has all that is in them."""
-        if folder in self._cleared:
-            return []
-        if len(self._cleared) > 100:
-            self._cleared.clear()
-        self._cleared.add(folder)
-        return [
-            file.key
-            for file in self._store.files(f"{folder}/")
-            if first <= min(_range(file.key)) and max(_range(file.key)) <= last
-        ]
+        again = {event.seq: event for event in events}
+        found = []
+        for file in self._store.files(f"{folder}/"):
+            if (match := _NAME.search(file.key)) and int(match[2]) <= events[-1].seq:
+                first = again.get(int(match[1]))
+                if first is not None and _tag(first) == match[3]:
+                    found.append(file.key)
+        return found
 
 
-def _range(key: str) -> tuple[int, int]:
-    """Return the first and the last event of a file; of a file of another origin, what never is."""
-    match = _NAME.search(key)
-    return (int(match[1]), int(match[2])) if match else (-1, -1)
+def _tag(event: Event) -> str:
+    return hashlib.blake2b(event.id.encode(), digest_size=4).hexdigest()
 
 
 def _fault_of(to: str) -> str:

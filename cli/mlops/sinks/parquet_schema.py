@@ -43,16 +43,16 @@ class Columns:
     def __init__(self, known: Mapping[str, str]) -> None:
         self._types = dict(known)
 
-    def grow(self, events: Iterable[Event]) -> bool:
-        """Add columns for features that have none; return whether there were any."""
-        before = len(self._types)
+    def grown(self, events: Iterable[Event]) -> Columns:
+        """Return columns for the features that have none too; itself if there are none such."""
+        types = dict(self._types)
         for event in events:
             for row in event.named_rows() if event.rows else ():
                 for name, cell in _cells(row):
-                    kind = None if name in self._types else _kind(cell)
-                    if kind and len(self._types) < _MAX_FEATURES:
-                        self._types[name] = kind
-        return len(self._types) > before
+                    kind = None if name in types else _kind(cell)
+                    if kind and len(types) < _MAX_FEATURES:
+                        types[name] = kind
+        return Columns(types) if len(types) > len(self._types) else self
 
     def to_json(self) -> str:
         """Write them for `_schema.json`."""
@@ -124,7 +124,8 @@ def column(feature: str) -> str:
 def _cells(row: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - a row of features
     if isinstance(row, dict):
         return row.items()
-    return ((f"feature_{index}", cell) for index, cell in enumerate(row if row else ()))
+    cells = row if isinstance(row, list | tuple) else [row]
+    return ((f"feature_{index}", cell) for index, cell in enumerate(cells))
 
 
 def _kind(cell: Any) -> str:  # noqa: ANN401 - a JSON value
