@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +14,7 @@ from mlops.consumers import CONSUMERS, Batch, Consumed, Context
 from mlops.consumers import runner as runners
 from mlops.consumers.journal_size import JournalSize
 from mlops.consumers.runner import Runner
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.records import Progress
 from mlops.journal.size_limit import too_large
 from mlops.journal.sql import SqlJournal
@@ -117,6 +118,86 @@ def test_what_fails_comes_again_and_delays_only_itself(journal: SqlJournal) -> N
     assert tape.seen == [nonce(n) for n in range(3)]
     found = _only(journal, clock)
     assert (found.failed, found.sent, found.fault) == (9, 3, "")
+
+
+def test_a_fault_that_no_database_takes_as_it_is(journal: SqlJournal) -> None:
+    tape, clock = Tape(), Clock()
+    journal.append([decision(1)], [])
+    runner = Runner(journal, "tape", tape, "one", clock)
+    tape.failure = RemoteError("500: \x00\x7fELF\ud800 and more")
+    assert runner.step() == runners._FIRST_PAUSE_S
+    assert "ELF  and more" in _only(journal, clock).fault
+
+
+def test_an_error_of_the_database_ends_no_runner(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tape = Tape()
+    runner = Runner(journal, "tape", tape, "one", Clock())
+    monkeypatch.setattr(runners, "_FIRST_PAUSE_S", 0.0)
+    runner._pause_s = 0.0
+    step, tries = runner.step, itertools.count()
+
+    def failing() -> float:
+        if next(tries) < 2:
+            raise ValueError("a driver's own")
+        runner.stop()
+        return step()
+
+    monkeypatch.setattr(runner, "step", failing)
+    runner.run()
+    assert next(tries) == 3
+    assert tape.closed
+    assert "a driver's own" in caplog.text
+
+
+class Waiter(Tape):
+    at_once, wait_s, join_s = 4, 300.0, 60.0
+
+
+def test_what_a_batch_has_no_room_for_does_not_wait_again(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large features cut a batch, which has fewer events than it may have then."""
+    tape, clock = Waiter(), Clock()
+    read = journal.decisions
+    monkeypatch.setattr(journal, "decisions", lambda after, end, _: read(after, end, 1))
+    journal.append([decision(n) for n in range(3)], [])
+    runner = Runner(journal, "tape", tape, "one", clock)
+    assert runner.step() > 0
+    assert not tape.seen
+    clock.now += 301
+    _all(runner)
+    assert tape.seen == [nonce(n) for n in range(3)]
+    journal.append([decision(3)], [])
+    clock.now += 20
+    _all(runner)
+    assert len(tape.seen) == 3
+
+
+def test_an_outcome_waits_for_its_decision_for_a_while(journal: SqlJournal) -> None:
+    """Another worker may store the outcome first."""
+    tape, clock = Waiter(), Clock()
+    tape.wait_s = 0.0
+    runner = Runner(journal, "tape", tape, "one", clock)
+    now_ms = int(clock.now * 1000)
+    early = [replace(outcome(n), time_ms=now_ms) for n in (0, 1, 2, 3, 4, 5)]
+    journal.append([decision(0)], early)
+    _all(runner)
+    assert (tape.seen, tape.rated) == ([nonce(0)], [nonce(0)])
+    journal.append([decision(1), decision(2)], [])
+    clock.now += 2
+    _all(runner)
+    assert tape.rated == [nonce(n) for n in range(3)]
+    # It was shed, or is on its way for too long.
+    clock.now += 60
+    _all(runner)
+    assert tape.rated == [nonce(n) for n in range(6)]
+    assert _only(journal, clock).lag_events == 0
+    # A clock that is ahead holds up nothing.
+    journal.append([], [replace(outcome(9), time_ms=now_ms + 10**9)])
+    _all(runner)
+    assert tape.rated[-1] == nonce(9)
 
 
 def test_a_process_that_was_thought_dead_moves_no_offset(journal: SqlJournal) -> None:

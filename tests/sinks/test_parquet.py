@@ -122,7 +122,7 @@ def test_rows_without_names_and_failures(tmp_path: Path) -> None:
     assert (lines[0]["prediction"], lines[0]["prediction_json"]) == (None, '"good"')
     assert [(line["row"], line["status"]) for line in lines[1:]] == [(0, 500), (1, 500)]
     # Rows that are no lists have one feature.
-    texts = [[5.1, 6.2], ["good", "bad"], [0, None], [[1.0, 2.0], [3.0, 4.0]]]
+    texts: list[list[Any]] = [[5.1, 6.2], ["good", "bad"], [0, None], [[1.0, 2.0], [3.0, 4.0]]]
     for seq, rows in enumerate(texts, start=3):
         sink = opened(tmp_path / str(seq))
         sink.send([replace(bare, seq=seq, rows=rows, fields={**bare.fields, "n_rows": 2})])

@@ -76,6 +76,8 @@ class Consumer(Protocol):
             none are read for it, and its batches are empty.
         at_once: Optional. Most decisions, and most outcomes, of a batch.
         wait_s: Optional. How long events may wait until a batch is full, seconds.
+        join_s: Optional. How long an outcome waits for its decision, which another worker may store
+            later, seconds; the outcomes behind it wait too. Without it none waits.
         heartbeat_s: Optional. After so many seconds without events an empty batch comes.
     """
 

@@ -9,6 +9,7 @@ dropped and reported; it stays in the journal.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Literal
@@ -20,7 +21,7 @@ from mlops.journal.features import KeptRows
 from mlops.journal.records import WHOLE_REQUEST, Observation, Offset
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec
-from mlops.sinks import SINKS, Event, Refused, open_sink
+from mlops.sinks import SINKS, Event, Refused, Sink, open_sink
 from mlops.sinks.base import rfc3339
 from mlops.spec.deployment import Arm, from_dict
 from mlops.spec.request_id import mint
@@ -37,11 +38,12 @@ class RequestLog:
         context: Its options are a `LogSink`.
 
     Raises:
-        MlopsError: The sink cannot be made.
+        MlopsError: There is no such kind of sink.
     """
 
     # A class has it, too, for inspection.
     start: Literal["beginning", "end"] = "beginning"
+    join_s = 60.0
 
     def __init__(self, context: Context) -> None:
         spec = sink_from_dict(context.options)
@@ -52,26 +54,31 @@ class RequestLog:
         self._piece = kind.at_once
         self._spec = spec
         self._events = Events(context.journal, context.deployment, context.key, spec)
-        self._sink = open_sink(spec, context.deployment)
+        self._deployment = context.deployment
+        self._sink: Sink | None = None
         self._done = Offset()
-        self._dropped = 0
+        # Of the batch under way, in this attempt and those that failed.
+        self._sent = 0
         self._refused, self._last = 0, Refused("", "")
 
     def consume(self, batch: Batch) -> Consumed:
         """See `Consumer.consume`."""
+        # Here, so that a sink that cannot be opened is a fault that is told, and is tried again.
+        sink = self._sink = self._sink or open_sink(self._spec, self._deployment)
         events = self._events.of(batch, self._done)
-        sent = 0
         for piece in _pieces(events, self._piece):
-            refused = self._sink.send(piece)
-            sent += len(piece) - len(refused)
+            refused = sink.send(piece)
+            self._sent += len(piece) - len(refused)
             if refused:
                 self._refused, self._last = self._refused + len(refused), refused[-1]
             self._done = _later(self._done, piece)
+        sent, self._sent = min(self._sent, len(batch)), 0
         return Consumed(sent, len(batch) - sent, self._warning())
 
     def close(self) -> None:
         """See `Consumer.close`."""
-        self._sink.close()
+        if self._sink is not None:
+            self._sink.close()
 
     def _warning(self) -> str:
         if not self._refused:
@@ -243,14 +250,10 @@ class Events:
 
 
 def _pieces(events: Iterator[Event], size: int) -> Iterator[list[Event]]:
-    piece: list[Event] = []
-    for event in events:
-        piece.append(event)
-        if len(piece) == size:
+    """Yield pieces of one kind each, so that more requests do not cut the outcomes otherwise."""
+    for _, some in itertools.groupby(events, lambda event: event.kind):
+        while piece := list(itertools.islice(some, size)):
             yield piece
-            piece = []
-    if piece:
-        yield piece
 
 
 def _later(done: Offset, piece: list[Event]) -> Offset:

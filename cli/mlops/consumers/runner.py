@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlops.consumers.base import Batch, Consumed, Consumer
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal.base import Journal
-from mlops.journal.records import Offset, Progress
+from mlops.journal.records import Observation, Offset, Progress
 
 _LOG = logging.getLogger(__name__)
 #: Most decisions, and most outcomes, of a batch.
@@ -22,6 +23,8 @@ HEARTBEAT_S = 20.0
 _LEASE_MS, _RENEW_S = 30_000, 10.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _MAX_FAULT = 500
+# No database takes all of these in a text.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]+")
 
 
 class Runner:
@@ -55,6 +58,7 @@ class Runner:
         self._renew_at = 0.0
         self._limit: int = getattr(consumer, "at_once", LIMIT)
         self._wait_s: float = getattr(consumer, "wait_s", 0.0)
+        self._join_ms: float = getattr(consumer, "join_s", 0.0) * 1000
         self._waits_since = 0.0
 
     def run(self) -> None:
@@ -65,6 +69,10 @@ class Runner:
             except RemoteError as error:
                 # The server reports that its journal is away; here waiting is enough.
                 _LOG.info("%s: %s", self._name, error.message)
+                pause_s = self._longer()
+            except Exception:  # noqa: BLE001 - of the database's driver
+                # The others work on in their threads; this one must not end without a word.
+                _LOG.exception("%s: the journal cannot be used", self._name)
                 pause_s = self._longer()
             if pause_s:
                 self._stopped.wait(pause_s)
@@ -93,13 +101,26 @@ class Runner:
             return _POLL_S
         decisions = self._journal.decisions(after.decisions, end.decisions, self._limit)
         outcomes, upto = self._journal.outcomes(after.outcomes, end.outcomes, self._limit)
-        batch = Batch(decisions, outcomes)
-        offset = Offset(int(decisions.seqs[-1]) if len(decisions) else after.decisions, upto)
+        joined = self._joined(outcomes)
+        if joined < len(outcomes):
+            end = Offset(end.decisions, outcomes[joined].seq - 1)
+        batch = Batch(decisions, outcomes[:joined])
+        last = int(decisions.seqs[-1]) if len(decisions) else end.decisions
+        offset = Offset(last, min(upto, end.outcomes))
         if not batch and self._clock() < self._quiet_until and offset == known.offset:
             return _POLL_S
         heartbeat_s = getattr(self._consumer, "heartbeat_s", HEARTBEAT_S)
         self._quiet_until = self._clock() + heartbeat_s
-        return self._give(batch, known, offset)
+        return self._give(batch, known, offset, behind=offset != end)
+
+    def _joined(self, outcomes: Sequence[Observation]) -> int:
+        """Return how many outcomes are before the first whose decision may still come."""
+        now_ms = self._now_ms()
+        for index, seen in enumerate(outcomes):
+            # An outcome from a clock that is ahead does not wait for this one.
+            if seen.decided_ms is None and abs(now_ms - seen.time_ms) < self._join_ms:
+                return index
+        return len(outcomes)
 
     def _may_wait(self, after: Offset, end: Offset) -> bool:
         """Whether a batch is not full yet, and its first event has not waited long enough."""
@@ -120,22 +141,21 @@ class Runner:
         self._renew_at = self._clock() + _RENEW_S
         return self._known
 
-    def _give(self, batch: Batch, known: Progress, offset: Offset) -> float:
+    def _give(self, batch: Batch, known: Progress, offset: Offset, *, behind: bool) -> float:
         try:
             consumed = self._consumer.consume(batch)
         except Exception as error:  # noqa: BLE001 - a consumer may raise anything
-            fault = error.message if isinstance(error, MlopsError) else repr(error)
-            if fault[:_MAX_FAULT] != known.fault:
+            fault = _clean(error.message if isinstance(error, MlopsError) else repr(error))
+            if fault != known.fault:
                 _LOG.warning("%s: a batch of %d events: %s", self._name, len(batch), fault)
-            self._store(replace(known, failed=known.failed + 1, fault=fault[:_MAX_FAULT]))
+            self._store(replace(known, failed=known.failed + 1, fault=fault))
             self._quiet_until = 0.0
             return self._longer()
         self._pause_s = _FIRST_PAUSE_S
-        self._waits_since = 0.0
+        # What a batch had no room for has waited as long.
+        self._waits_since = self._waits_since if behind else 0.0
         self._store(_after(known, consumed.offset or offset, consumed))
-        full = len(batch.decisions) >= self._limit or len(batch.outcomes) >= self._limit
-        full = full or consumed.behind
-        return 0.0 if full else _POLL_S
+        return 0.0 if behind or consumed.behind else _POLL_S
 
     def _store(self, progress: Progress) -> None:
         """Store the consumer's offset; if another runner took over, the batch is done twice."""
@@ -163,5 +183,9 @@ def _after(known: Progress, offset: Offset, consumed: Consumed) -> Progress:
         sent=known.sent + consumed.sent,
         dropped=known.dropped + consumed.dropped,
         fault="",
-        warning=consumed.warning,
+        warning=_clean(consumed.warning),
     )
+
+
+def _clean(text: str) -> str:
+    return _UNPRINTABLE.sub(" ", text)[:_MAX_FAULT]

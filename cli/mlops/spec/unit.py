@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from numbers import Real
 
 import orjson
 
 _UNIT_BYTES = 8
 _CELL_BYTES = 16
+_EXACT = 2**53
 _SALT_BYTES = 16
 
 
@@ -19,6 +21,10 @@ def cell_hash(name: str, cell: object, key: bytes) -> str:
         cell: A JSON value, or one of NumPy.
         key: The deployment's key.
     """
+    if isinstance(cell, Real) and not isinstance(cell, bool):
+        # `5.0` is `5`; above 2**53 not every whole number has a float of its own.
+        number = float(cell)
+        cell = int(number) if abs(number) < _EXACT and number.is_integer() else cell
     text = orjson.dumps(cell, default=str, option=orjson.OPT_SERIALIZE_NUMPY)
     named = name.encode() + b"\0" + text
     return hashlib.blake2b(named, key=key, digest_size=_CELL_BYTES).hexdigest()
