@@ -9,6 +9,11 @@ REASON = "a fault is played"
 _ROWS = "data/customers.csv"
 _NO_RUN = "0" * 32
 
+#: Requests of a server, and feedback for some of them.
+WITH_ROWS: tuple[tuple[str, ...], ...] = (
+    ("predict", "--data", _ROWS),
+    ("feedback", "--data", _ROWS, "--truth-column", "quality", "--limit", "5"),
+)
 #: Those that change nothing.
 LOOK: tuple[tuple[str, ...], ...] = (
     ("status",),
@@ -40,8 +45,7 @@ LOOK: tuple[tuple[str, ...], ...] = (
 )
 #: Those that change something; together they leave the deployment as it was found, or stopped.
 CHANGE: tuple[tuple[str, ...], ...] = (
-    ("predict", "--data", _ROWS),
-    ("feedback", "--data", _ROWS, "--truth-column", "quality", "--limit", "5"),
+    *WITH_ROWS,
     ("deploy", "--ab", "wine/1", "wine/2", "--split", "30/70"),
     ("promote", "--arm", "wine-2", "--force", REASON),
     ("rollback",),

@@ -21,7 +21,7 @@ import durability
 from agreement import disagreements
 from common import free_port, state_of, wait_for
 from customers import Crowd
-from every_command import EVERY, LOOK, REASON
+from every_command import EVERY, LOOK, REASON, WITH_ROWS
 from fault_clocks import clock, server_clock
 from fault_disks import file_size, full, read_only
 from fault_stage import (
@@ -40,6 +40,8 @@ from faulty_proxy import FaultyProxy, Mode, faulty
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.postgresql import PostgreSQL, find_programs
 
+#: Commands that read a whole journal, and its archive.
+_READ_ALL = (("report",), ("journal", "export", "--out", "journal.csv"))
 #: Address space beyond that of the imports, from which commands may or may not come through.
 _MEMORY_MIB = (8, 32, 64, 128, 256, 512, 1024)
 
@@ -118,6 +120,10 @@ def files(stage: Stage) -> Iterator[str]:
     """Tear and corrupt files of `.mlops` while the server is down; commands say what is wrong."""
     yield from stage.must(*AB)
     yield from stage.must("keys", "create", "shop", "--scope", "predict,feedback")
+    for words in WITH_ROWS:
+        yield from stage.must(*words)
+    yield from stage.must("report")
+    yield from stage.must("journal", "archive", "--older-than", "0")
     yield from stage.must("stop", "wine")
     home = stage.project / ".mlops"
     whole = stage.project.with_name("whole")
@@ -126,7 +132,7 @@ def files(stage: Stage) -> Iterator[str]:
     for _ in range(stage.rounds):
         victim = _victim(home, stage.chance)
         how = _harm(victim, stage.chance)
-        for words in (*stage.chance.sample(LOOK, 3), (*AB, "--dry-run")):
+        for words in (*stage.chance.sample(LOOK, 4), *_READ_ALL, (*AB, "--dry-run")):
             said = stage.run(*words)
             failed += said.code != 0
             for fault in said.faults():
@@ -143,7 +149,9 @@ def _victim(home: Path, chance: random.Random) -> Path:
     parts: dict[str, list[Path]] = {}
     for path in sorted(home.rglob("*")):
         if path.is_file() and not path.is_symlink() and path.suffix not in (".lock", ".log"):
-            part = path.relative_to(home).parts[0]
+            part, *below = path.relative_to(home).parts
+            if part == "artifacts" and below[0] == "journal":
+                part = "archive"
             if part not in ("artifacts", "logs"):
                 parts.setdefault(part, []).append(path)
     return chance.choice(parts[chance.choice(list(parts))])
