@@ -78,7 +78,7 @@ def archive_journal(
         typer.Option(
             metavar="URI",
             help="Folder, s3:// or gs:// place for archives.",
-            show_default="[artifacts] root, /journal",
+            show_default="`journal` in [artifacts] root",
         ),
     ] = "",
     dry_run: Annotated[
