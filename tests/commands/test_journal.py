@@ -13,6 +13,7 @@ import pytest
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.protocols.base import Records
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 from tests.journal.rows import decision
@@ -126,6 +127,7 @@ def test_archiving(busy: Shop, minio: Minio) -> None:
     dry = busy.ok(*now, "--dry-run", "--json").document
     assert (dry["requests"], dry["parts"], dry["archived"]) == (asked + 2, 0, 0)
     done = busy.ok(*now, "--json").document
+    fits("journal-archive", done)
     assert (done["requests"], done["outcomes"], done["parts"]) == (asked + 1, 9, 1)
     assert (done["location"], done["archived"], done["kept_space"]) == (place, asked + 1, True)
     assert f"{asked + 1} requests in all" in busy.ok(*now).out

@@ -21,6 +21,7 @@ from mlops.registry.stores import open_store
 from mlops.scoring import find_inputs, score
 from mlops.workflows import batch as work
 from mlops.workflows.batch import Options
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop
 from tests.minio import Minio
 
@@ -114,6 +115,7 @@ def test_files_arms_and_columns(shop: Shop, tmp_path: Path) -> None:
     out = tmp_path / "scored.csv"
     words = ("--data", f"{tmp_path}/one.*", "--data", f"{tmp_path}/two.csv", "--out", str(out))
     said = shop.ok("batch", "wine", *words, "--keep", "id", "--chunk-rows", "90", "--json")
+    fits("batch", said.document)
     assert (said.document["rows"], said.document["files"], said.document["resumed"]) == (400, 2, 0)
     with out.open() as file:
         lines = list(csv.DictReader(file))
@@ -186,6 +188,7 @@ def test_two_models_compared(shop: Shop, tmp_path: Path) -> None:
     words = ("batch", "modelA", "--compare", "modelB", "--data", f"{tmp_path}/rows.csv")
     found = shop.ok(*words, "--chunk-rows", "17", "--json").document
     a, b = (np.array(served(shop, rows, arm)) for arm in ("modelA", "modelB"))
+    fits("batch-compare", found)
     numbers = found["numbers"]
     assert found["rows"] == 60
     assert numbers["mean"] == pytest.approx((b - a).mean(), rel=1e-9)
