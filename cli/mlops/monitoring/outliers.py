@@ -273,7 +273,8 @@ def _flagged(
         row = int(looked.rows[at])
         request = int(table.requests[row])
         names = detector.unusual(looked.codes[at], _FEATURES)
-        known = [name for name in names if name in (table.names or ())]
+        every = table.names or ()
+        cells = [row * len(every) + every.index(name) for name in names if name in every]
         yield Flagged(
             nonce=decisions.nonces[request],
             revision=int(decisions.revisions[request]),
@@ -283,5 +284,5 @@ def _flagged(
             row=row - int(starts[row]),
             time_ms=int(decisions.times_ms[request]),
             p_value=float(looked.p_values[at]),
-            features=tuple((name, table.column(name)[row]) for name in known),
+            features=tuple((every[cell % len(every)], table.cells[cell]) for cell in cells),
         )

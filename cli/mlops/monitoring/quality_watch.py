@@ -223,23 +223,37 @@ class QualityFold:
         self._journal.remember(CONSUMER, {**documents, **others}, now_ms)
         self._saved.update({key: model.offset for key, model in new.items()})
 
-    def report(self, name: str, alpha: float) -> QualityReport:
-        """Return what was found."""
+    def answered(self) -> dict[str, int]:
+        """Count the rows that each live model answered, by its key; reads the whole journal."""
+        assert self.live is not None
+        found: dict[str, int] = {}
+        for each in self._journal.traffic():
+            key = self.live.keys.get((each.revision, each.arm), "")
+            found[key] = found.get(key, 0) + each.rows
+        return found
+
+    def report(
+        self, name: str, alpha: float, answered: Mapping[str, int] | None = None
+    ) -> QualityReport:
+        """Return what was found.
+
+        Args:
+            name: Name of the deployment.
+            alpha: P(any alarm, ever, though nothing is worse).
+            answered: Rows that each model answered, by its key; what was judged by default.
+        """
         assert self.live is not None
         arms = [(arm, self._models[key], key) for arm, key in self.live.arms.values()]
         measures = [(arm.name, each) for arm, model, _ in arms for each in model.measures]
         threshold = max(len(measures), 1) / alpha
-        answered: dict[str, int] = {}
-        for each in self._journal.traffic():
-            key = self.live.keys.get((each.revision, each.arm), "")
-            answered[key] = answered.get(key, 0) + each.rows
+        known = answered or {}
         return QualityReport(
             name=name,
             revision=self.live.revision,
             alpha=alpha,
             threshold=threshold,
             judged=tuple(
-                Judged(arm.name, model.judged, answered.get(key, 0), model.up_to_ms)
+                Judged(arm.name, model.judged, known.get(key, model.judged), model.up_to_ms)
                 for arm, model, key in arms
             ),
             streams=tuple(each.stream(arm, threshold) for arm, each in measures),
@@ -272,4 +286,4 @@ def watch_quality(
     end = journal.end().outcomes
     while fold.offset < end:
         fold.read(end, _AT_ONCE)
-    return fold.report(name, alpha)
+    return fold.report(name, alpha, fold.answered())
