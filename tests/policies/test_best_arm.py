@@ -70,3 +70,22 @@ def test_the_parts_make_a_whole(arms: list[tuple[float, float]]) -> None:
 def test_equal_arms_share_alike() -> None:
     assert best_beta([7] * 4, [9] * 4) == pytest.approx([0.25] * 4, abs=1e-12)
     assert best_student([3] * 3, [1] * 3, [2] * 3) == pytest.approx([1 / 3] * 3, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("won", "asked"),
+    [
+        ((11, 149, 1), (85, 752, 23)),
+        ((46, 116, 3), (390, 802, 68)),
+        ((552, 75, 24), (3_388, 498, 214)),
+        ((0, 1_000_000), (5, 1_000_000)),
+    ],
+)
+def test_probabilities_next_to_nothing_are_numbers(
+    won: tuple[int, ...], asked: tuple[int, ...]
+) -> None:
+    """SciPy has no quantile of a denormal probability."""
+    s, n = np.array(won), np.array(asked)
+    found = best_beta(1 + s, 1 + n - s)
+    drawn = np.random.default_rng(2).beta(1 + s, 1 + n - s, (200_000, s.size)).argmax(axis=1)
+    assert found == pytest.approx(np.bincount(drawn, minlength=s.size) / drawn.size, abs=0.01)

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Literal
 
 from mlops.consumers.base import Batch, Consumed, Context
 from mlops.consumers.credits import CreditReader, Learner
-from mlops.errors import MlopsError
+from mlops.errors import InvalidInputError, MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import Offset, PolicyEpoch, RevisionEvent
 from mlops.journal.terms import is_spec, live_event, terms_of
 from mlops.policies.base import Contextual, Paced, Policy, State
-from mlops.policies.drawing import VECTORS
+from mlops.policies.drawing import VECTORS, is_distribution
 from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
@@ -128,6 +128,8 @@ class _Fold:
         if self._waits() or not self._moves(late=late):
             return
         shares = tuple(self.policy.probabilities({}, self.state))
+        if not is_distribution(shares):
+            raise InvalidInputError(f"The policy gives {list(shares)}, which are no probabilities.")
         vectors = self._published_vectors(now_ms)
         offset = self.reader.offset
         parameters = {
@@ -156,7 +158,8 @@ class _Fold:
             return self.policy.moved(self.published, self.state)
         shares, before = self.policy.probabilities({}, self.state), self.published.probabilities
         move = max(abs(new - old) for new, old in zip(shares, before, strict=True))
-        return move >= _LEAST_MOVE or (late and move > 0)
+        # Also where it is no number.
+        return not move < _LEAST_MOVE or (late and move > 0)
 
     def _published_vectors(self, now_ms: int) -> list[PolicyEpoch]:
         """Return the vectors that the state draws by, if they are other ones than until now."""

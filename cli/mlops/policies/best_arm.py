@@ -29,6 +29,7 @@ from scipy import special
 _Floats: TypeAlias = NDArray[np.float64]
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(20)
 _TAILS = np.array([1e-12, 1e-10, 1e-8, 1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.05, 0.2])
+_LEAST, _MOST = 1e-250, float(np.nextafter(1.0, 0.0))
 #: Quantiles at which the integral is cut.
 _CUTS = np.concatenate([_TAILS, [0.5], 1 - _TAILS[::-1]])
 
@@ -87,9 +88,11 @@ def _best(
     for arm in range(arms):
         others = [other for other in range(arms) if other != arm]
         cuts = [np.array([0.0, 1.0]), _CUTS, *(cdf(arm, ppf(other, _CUTS)) for other in others)]
-        edges = np.unique(np.clip(np.concatenate(cuts), 0.0, 1.0))
+        edges = np.clip(np.concatenate(cuts), 0.0, 1.0)
+        # There is nothing to integrate below, and SciPy has no quantile of denormal numbers.
+        edges = np.unique(np.where(edges < _LEAST, 0.0, edges))
         half: _Floats = np.diff(edges) / 2
-        u = (edges[:-1] + half)[:, None] + half[:, None] * _NODES
+        u = np.minimum((edges[:-1] + half)[:, None] + half[:, None] * _NODES, _MOST)
         theta = ppf(arm, u.ravel())
         below = np.prod([cdf(other, theta) for other in others], axis=0).reshape(u.shape)
         found[arm] = ((below @ _WEIGHTS) * half).sum()

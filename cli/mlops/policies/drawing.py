@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -118,3 +119,14 @@ def draws_of(policy: Policy, state: State, before: Draws | None = None) -> Draws
     if not vectors or vectors[0].epoch != first:
         vectors = [Draws(vector, first + at) for at, vector in enumerate(policy.vectors(state))]
     return ContextDraws(shares, state.epoch, policy.features, placer, vectors)
+
+
+def is_distribution(shares: Sequence[Any]) -> bool:
+    """Whether these are probabilities, whoever made them.
+
+    >>> is_distribution((0.5, 0.5)), is_distribution((float("nan"), 1.0)), is_distribution((None,))
+    (True, False, False)
+    """
+    if not all(isinstance(share, int | float) and 0 <= share <= 1 for share in shares):
+        return False
+    return math.isclose(sum(shares), 1, abs_tol=1e-6)

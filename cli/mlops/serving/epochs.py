@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,7 +11,7 @@ from mlops.errors import MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.records import PolicyEpoch
 from mlops.policies.base import State
-from mlops.policies.drawing import draws_of
+from mlops.policies.drawing import draws_of, is_distribution
 from mlops.serving.revision import LiveRevision
 
 _LOG = logging.getLogger(__name__)
@@ -52,15 +51,12 @@ async def follow_epochs(
 def _follow(live: LiveRevision, newest: PolicyEpoch, put: Callable[[LiveRevision], None]) -> None:
     if newest.epoch <= live.draws.epoch:
         return
-    state = State(newest.epoch, newest.probabilities, newest.parameters or {})
-    draws = draws_of(live.policy, state, live.draws)
-    shares = draws.probabilities
-    if len(shares) != len(live.arms) or not _is_distribution(shares):
-        _LOG.warning("policy epoch %d is not a distribution: %s", newest.epoch, shares)
+    told = newest.probabilities
+    if len(told) == len(live.arms) and is_distribution(told):
+        state = State(newest.epoch, told, newest.parameters or {})
+        draws = draws_of(live.policy, state, live.draws)
+        told = draws.probabilities
+    if len(told) != len(live.arms) or not is_distribution(told):
+        _LOG.warning("policy epoch %d is not a distribution: %s", newest.epoch, told)
         return
     put(replace(live, draws=draws))
-
-
-def _is_distribution(shares: tuple[float, ...]) -> bool:
-    whole = math.isclose(sum(shares), 1, abs_tol=1e-6)
-    return whole and all(0 <= share <= 1 for share in shares)
