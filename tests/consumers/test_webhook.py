@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mlops.consumers.base import Context
+from mlops.consumers.base import Batch, Context
 from mlops.consumers.runner import Runner
 from mlops.consumers.webhook import Webhook, post
 from mlops.errors import InvalidInputError, RemoteError
@@ -82,3 +82,20 @@ def test_the_url_is_not_told(hook: Receiver, monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(InvalidInputError, match="no URL of a webhook") as wrong:
             post("env:ALERTS_URL", "hello", "1")
         assert "secret" not in f"{wrong.value.message}{wrong.value.hint}"
+
+
+def test_alarms_from_before_the_webhook_was_set_are_no_news(
+    tmp_path: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERTS_URL", hook.url)
+    journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    nothing = Batch(journal.decisions(0, 0, 1), [])
+    journal.raise_alarms([alarm("alcohol")])
+    for new in ("pH", "density"):
+        # By another process each time.
+        consumer = Webhook(Context("wine", journal, {"webhook": "env:ALERTS_URL"}))
+        assert consumer.consume(nothing).sent == (new == "density")
+        journal.raise_alarms([alarm(new)])
+    assert consumer.consume(nothing).sent == 1
+    assert hook.texts == ["Drift in pH.", "Drift in density."]
+    journal.close()

@@ -171,3 +171,29 @@ def test_a_registry_that_does_not_answer_has_no_say() -> None:
     with pytest.raises(RemoteError, match="Killed"):
         figures_by_command(model, lambda _: (-9, "", "Killed"))
     assert figures_by_command(model, lambda _: (5, "", "")) == {}
+
+
+def test_a_truth_waits_for_its_decision(numbers: SqlJournal) -> None:
+    figures: Figures = {"rmse": 0.6}
+    now = [START_MS / 1000 + 10]
+    fold = QualityFold(numbers, lambda _: figures, lambda: now[0])
+    late, lost = decision(0, [{"x": 1.0}]), decision(1, [{"x": 1.0}])
+    told = [NewOutcome(n, None, 0, START_MS + 9_000, 1, 0, 0.5, None, 2.0)
+            for n in (late.nonce, lost.nonce)]  # fmt: skip
+    numbers.append([], told)
+    judge(numbers, [(1.0, 2.0)] * 3, first=10)
+    assert fold.follow()
+
+    def judged() -> int:
+        fold.read(numbers.end().outcomes, 100)
+        return fold.report("wine", 0.01).judged[0].rows
+
+    assert judged() == 0
+    # It arrives from the other worker; the second never does, and is waited for no longer.
+    numbers.append([late], [])
+    assert judged() == 1
+    now[0] += 60
+    assert judged() == 4
+    assert fold.offset == numbers.end().outcomes
+    # Who only looks waits for nothing.
+    assert look(numbers, figures).judged[0].rows == 4

@@ -136,7 +136,7 @@ class CreditReader:
     def _waits(self, seen: Observation, now_ms: int) -> bool:
         """Whether the decision of an outcome is needed and may still come."""
         needed = self._rule.window_s or self._learner.features or seen.reward is None
-        return bool(needed) and seen.decided_ms is None and now_ms - seen.time_ms < _DECISION_MS
+        return bool(needed) and seen.may_join(now_ms, _DECISION_MS)
 
     def _outcomes(self, end: Offset, now_ms: int) -> Iterator[Observation]:
         """Yield outcomes of drawn requests that are within the caps."""

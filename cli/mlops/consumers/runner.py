@@ -117,8 +117,7 @@ class Runner:
         """Return how many outcomes are before the first whose decision may still come."""
         now_ms = self._now_ms()
         for index, seen in enumerate(outcomes):
-            # An outcome from a clock that is ahead does not wait for this one.
-            if seen.decided_ms is None and abs(now_ms - seen.time_ms) < self._join_ms:
+            if seen.may_join(now_ms, self._join_ms):
                 return index
         return len(outcomes)
 

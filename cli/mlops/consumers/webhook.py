@@ -5,7 +5,8 @@ them: `{"text": ...}`. https://api.slack.com/messaging/webhooks
 
 An alarm that the webhook accepted is never sent again. While it is down, they wait and are sent
 together. Where its answer was lost, or this process died before it could be recorded, the same
-message comes again, under the same `Idempotency-Key`.
+message comes again, under the same `Idempotency-Key` unless another alarm has come meanwhile. What
+was raised before a webhook was first set is not sent.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from mlops.journal.records import Alarm
 from mlops.settings.secrets import look_up
 
 _TIMEOUT_S = 10.0
+# Where its state is kept.
+_CONSUMER, _EARLIER = "alerts", "earlier"
 _MOST_LINES = 20
 
 
@@ -47,12 +50,23 @@ class Webhook:
     def consume(self, batch: Batch) -> Consumed:
         """See `Consumer.consume`; tried again, more and more rarely, while it fails."""
         journal = self._context.journal
-        new = [alarm for alarm in journal.alarms() if alarm.sent_ms is None]
+        alarms, now_ms = journal.alarms(), int(self._clock() * 1000)
+        earlier = self._earlier(alarms, now_ms)
+        new = [each for each in alarms if each.sent_ms is None and each.id not in earlier]
         if new:
             post(self._context.options["webhook"], text_of(new), "\n".join(a.id for a in new))
-            for alarm in new:
-                journal.alarm_sent(alarm.id, int(self._clock() * 1000))
+            journal.alarms_sent([each.id for each in new], int(self._clock() * 1000))
         return Consumed(len(new))
+
+    def _earlier(self, alarms: Sequence[Alarm], now_ms: int) -> set[str]:
+        """Return the alarms from before a webhook was first set; they are no news."""
+        journal = self._context.journal
+        known = journal.remembered(_CONSUMER, [_EARLIER])
+        if _EARLIER not in known:
+            used = any(each.sent_ms is not None for each in alarms)
+            known = {_EARLIER: [] if used else [each.id for each in alarms]}
+            journal.remember(_CONSUMER, known, now_ms)
+        return set(known[_EARLIER])
 
     def close(self) -> None:
         """See `Consumer.close`."""

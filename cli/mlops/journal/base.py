@@ -380,15 +380,15 @@ class Memory(Protocol):
         """Return every alarm, oldest first."""
         ...
 
-    def alarm_sent(self, key: str, now_ms: int) -> None:
-        """Record that a webhook accepted an alarm.
+    def alarms_sent(self, ids: Iterable[str], now_ms: int) -> None:
+        """Record that a webhook accepted alarms; all or none.
 
         Args:
-            key: Id of the alarm.
+            ids: Of the alarms.
             now_ms: Now, milliseconds since 1970 in UTC.
 
         Raises:
-            JournalUnavailableError: It was not stored.
+            JournalUnavailableError: They were not stored.
         """
         ...
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mlops.journal.json_text import as_json
@@ -84,6 +84,9 @@ def read_alarms(connection: Connection) -> list[Alarm]:
     ]  # fmt: skip
 
 
-def alarm_sent(connection: Connection, key: str, now_ms: int) -> None:
-    """See `Memory.alarm_sent`; the caller owns the transaction."""
-    connection.execute(update(alarms).where(alarms.c.id == key).values(sent_ms=now_ms))
+def alarms_sent(connection: Connection, ids: Iterable[str], now_ms: int) -> None:
+    """See `Memory.alarms_sent`; the caller owns the transaction."""
+    rows = [{"sent": key} for key in ids]
+    update_one = update(alarms).where(alarms.c.id == bindparam("sent")).values(sent_ms=now_ms)
+    if rows:
+        connection.execute(update_one, rows)

@@ -232,6 +232,16 @@ class Observation:
     ordinal: int = 0
     key_id: str | None = None
 
+    def may_join(self, now_ms: int, within_ms: float) -> bool:
+        """Whether its decision is not there, and another worker may still store it.
+
+        Args:
+            now_ms: Now, milliseconds since 1970 in UTC.
+            within_ms: How long that may take.
+        """
+        # One from a clock that is ahead is not waited for until then.
+        return self.decided_ms is None and abs(now_ms - self.time_ms) < within_ms
+
 
 @dataclass(frozen=True, slots=True)
 class Void:

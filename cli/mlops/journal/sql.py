@@ -351,10 +351,10 @@ class SqlJournal(ArchivableDatabase):
         with self._reading() as connection:
             return memory.read_alarms(connection)
 
-    def alarm_sent(self, key: str, now_ms: int) -> None:
-        """See `Memory.alarm_sent`."""
+    def alarms_sent(self, ids: Iterable[str], now_ms: int) -> None:
+        """See `Memory.alarms_sent`."""
         with self._transaction() as connection:
-            memory.alarm_sent(connection, key, now_ms)
+            memory.alarms_sent(connection, ids, now_ms)
 
     def totals(self) -> dict[str, int]:
         """See `Sums.totals`."""

@@ -33,6 +33,8 @@ CONSUMER = "quality"
 #: P(any alarm, ever, though nothing is worse), by default.
 ALPHA = 0.01
 _AT_ONCE = 20_000
+# How long the decision of an outcome may take to be stored.
+_JOIN_MS = 60_000
 #: What a model's run logged of its validation.
 Figures: TypeAlias = Mapping[MeasureName, float]
 
@@ -142,10 +144,17 @@ class QualityFold:
     Args:
         journal: Read from, and written to by `save` only.
         figures: Gives the validation figures of an arm's model; called once its first truth came.
+        clock: Seconds since 1970. With one, an outcome waits for its decision, which another worker
+            may store later, and those behind it wait too: what is saved has left none out.
     """
 
-    def __init__(self, journal: Journal, figures: Callable[[Arm], Figures]) -> None:
-        self._journal, self._figures = journal, figures
+    def __init__(
+        self,
+        journal: Journal,
+        figures: Callable[[Arm], Figures],
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._journal, self._figures, self._clock = journal, figures, clock
         self._known: tuple[int, int] | None = None
         self._models: dict[str, _Model] = {}
         self._terms: dict[str, Terms] = {}
@@ -184,7 +193,7 @@ class QualityFold:
         return True
 
     def read(self, end: int, limit: int) -> int:
-        """Read on; return how many outcomes that were.
+        """Read on; return how many outcomes that were, 0 where the next one waits.
 
         Args:
             end: Last outcome that may be read.
@@ -192,6 +201,9 @@ class QualityFold:
         """
         assert self.live is not None
         some, upto = self._journal.outcomes(self.offset, end, limit)
+        now_ms = int(self._clock() * 1000) if self._clock else 0
+        if self._clock and (early := [e.seq for e in some if e.may_join(now_ms, _JOIN_MS)]):
+            some, upto = [each for each in some if each.seq < early[0]], early[0] - 1
         mine: dict[str, list[Observation]] = {key: [] for key in self._models}
         for each in some:
             key = self.live.keys.get((each.revision, each.arm), "")

@@ -23,7 +23,7 @@ class QualityConsumer(Watching[QualityReport]):
     _fold: QualityFold
 
     def _make_fold(self) -> QualityFold:
-        return QualityFold(self._journal, lambda arm: figures_by_command(arm.model))
+        return QualityFold(self._journal, lambda arm: figures_by_command(arm.model), self._clock)
 
     def _look(self) -> QualityReport:
         return self._fold.report(self._context.deployment, ALPHA)

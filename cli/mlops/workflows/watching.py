@@ -125,7 +125,7 @@ class Watching(ABC, Generic[_Report]):
         # It is as far as what it has stored.
         at = self._fold.offset if not self._unsaved else self._saved
         offset = Offset(end.decisions, at) if self.of_outcomes else Offset(at, end.outcomes)
-        behind = self._fold.offset < last
+        behind = taken > 0 and self._fold.offset < last
         return Consumed(taken, warning=self._warning, offset=offset, behind=behind)
 
     def _save(self) -> None:
