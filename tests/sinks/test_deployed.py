@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
+import json
 from pathlib import Path
 
+import jsonschema
 import pyarrow.dataset
 
 from tests.fixtures_deployment import Shop, wait_until
 from tests.sinks.receivers import Events, Receiver
 
+SCHEMA = Path(__file__).parents[2] / "docs/schemas/journal-export-log.v1.json"
 _LOG = """
 [log.sinks.watcher]
 kind = "cloudevents"
@@ -68,12 +70,17 @@ def test_a_server_sends_its_log(wine_shop: Shop) -> None:
     # By hand the same, and a sink by its name.
     said = wine_shop.ok("journal", "export", "--out", "copy/", "--json").document
     assert (said["requests"], said["outcomes"], said["dropped"]) == (5, 1, 0)
-    copy = pyarrow.dataset.dataset(wine_shop.folder / "copy/wine/requests", partitioning="hive")
+    jsonschema.validate(said, json.loads(SCHEMA.read_text()))
+    # Each export has a folder of its own.
+    (found,) = (wine_shop.folder / "copy").iterdir()
+    assert said["to"] == str(found)
+    copy = pyarrow.dataset.dataset(found / "wine/requests", partitioning="hive")
     assert sorted(copy.to_table()["request_id"].to_pylist()) == sorted(asked)
     assert "pH" in copy.schema.names
-    shutil.rmtree(wine_shop.folder / "lake")
     assert "5 requests and 1 outcomes" in wine_shop.ok("journal", "export", "--sink", "lake").out
-    again = pyarrow.dataset.dataset(lake, partitioning="hive").to_table().to_pylist()
+    (own,) = (wine_shop.folder / "lake").glob("export-*")
+    again = pyarrow.dataset.dataset(own / "wine/requests", partitioning="hive")
+    again = again.to_table().to_pylist()
     assert [{**row, "hour": ""} for row in again] == [{**row, "hour": ""} for row in rows]
     assert wine_shop.run("journal", "export", "--sink", "lakes").code == 2
 

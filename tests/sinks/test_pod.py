@@ -12,11 +12,16 @@ from mlops.serving.pod import Places, launch, read_config
 from mlops.settings import load_settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
+from mlops.spec.server import WATCHED
 
 _SETTINGS = """
 [journal]
 hash = ["customer"]
 drop = ["name"]
+
+[watch]
+drift = false
+season = "week"
 
 [log.sinks.search]
 kind = "elasticsearch"
@@ -36,9 +41,10 @@ def test_a_pod_has_the_same_sinks_and_hides_the_same(tmp_path: Path) -> None:
     (sink,) = said.sinks
     assert (sink.to, sink.options["password"]) == ("https://search:9200", "env:ONLY_IN_THE_POD")
     assert "log:search" in consumers_of(said)
+    assert (said.watch, said.season) == (tuple(n for n in WATCHED if n != "drift"), "week")
 
 
 def test_without_them_a_manifest_is_as_it_was(tmp_path: Path) -> None:
     options = render_options(load_settings(tmp_path, environ={}))
     spec = DeploymentSpec("wine", (Arm("a", ModelVersion("a", "a/1", "s3://b/a"), 1.0),))
-    assert {"sinks", "hashed", "dropped"}.isdisjoint(config(spec, options))
+    assert {"sinks", "hashed", "dropped", "unwatched", "season"}.isdisjoint(config(spec, options))

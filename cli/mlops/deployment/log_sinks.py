@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, MlopsError
 from mlops.registry.stores import access_for, parse_location
 from mlops.settings.needs import LogSettings
-from mlops.sinks import SINKS, SinkPlace, checked_sinks
+from mlops.sinks import checked_sinks, open_sink
 from mlops.spec.request_log import LogSink, sink_from
 
 
@@ -21,7 +21,7 @@ def log_sinks(settings: LogSettings, *, here: bool = True) -> tuple[LogSink, ...
 
     Args:
         settings: The project's settings.
-        here: Whether the server runs on this machine, and so with the secrets that are here.
+        here: Whether the server runs on this machine, so that each sink can be opened to try it.
 
     Raises:
         InvalidInputError: Everything that is wrong with them.
@@ -30,25 +30,16 @@ def log_sinks(settings: LogSettings, *, here: bool = True) -> tuple[LogSink, ...
     for name, table in settings.log.sinks:
         try:
             (sink,) = checked_sinks([sink_from(name, json.loads(table))])
+            sinks.append(_placed(sink, settings))
             if here:
-                _look_up_secrets(sink)
-            sinks.append(sink)
-        except InvalidInputError as error:
+                # The server would find the same fault, and could only log it.
+                open_sink(sinks[-1], "").close()
+        except MlopsError as error:
             text = error.message
             faults.append(text if "[log." in text else f"[log.sinks.{name}]: {text}")
     if faults:
         raise InvalidInputError("\n".join(faults), hint="docs/request-log.md has an example each.")
-    return tuple(_placed(sink, settings) for sink in sinks)
-
-
-def _look_up_secrets(sink: LogSink) -> None:
-    """Find out now whether what the sink's options refer to is there; the server sees the same."""
-    place = SinkPlace("", sink.name, sink.to, sink.options)
-    for name, option in SINKS.load(sink.kind).options.items():
-        if option.secret:
-            place.secret(name)
-        elif isinstance(option.default, dict):
-            place.table(name)
+    return tuple(sinks)
 
 
 def _placed(sink: LogSink, settings: LogSettings) -> LogSink:
@@ -57,7 +48,8 @@ def _placed(sink: LogSink, settings: LogSettings) -> LogSink:
         return sink
     location = parse_location(sink.to)
     if location.scheme == "file":
-        return replace(sink, to=str((settings.project_dir / Path(sink.to)).resolve()))
+        path = sink.to if "://" in sink.to else settings.project_dir / Path(sink.to).expanduser()
+        return replace(sink, to=parse_location(str(path)).prefix)
     access = access_for(location.scheme, settings)
     known = {
         "endpoint_url": access.endpoint,

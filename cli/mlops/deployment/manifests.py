@@ -13,10 +13,11 @@ from mlops.errors import InvalidInputError
 from mlops.linting import Context, lint
 from mlops.linting.lint import errors
 from mlops.settings.needs import RolloutSettings
-from mlops.settings.schema import SECTIONS
+from mlops.settings.schema import SECTIONS, watched
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.request_log import sink_to_dict
+from mlops.spec.server import WATCHED
 
 #: Sections of the settings that manifests depend on, of each platform too.
 _SECTIONS = tuple(item.name for item in fields(RenderOptions) if item.name in SECTIONS)
@@ -57,6 +58,8 @@ def render_options(settings: RolloutSettings) -> RenderOptions:
         sinks=tuple(json.dumps(sink_to_dict(sink)) for sink in log_sinks(settings, here=False)),
         hashed=settings.journal.hash,
         dropped=settings.journal.drop,
+        unwatched=tuple(name for name in WATCHED if name not in watched(settings.watch)),
+        season="" if settings.watch.season == "none" else settings.watch.season,
         # One with credentials must not be in a manifest.
         tracking_uri=tracking
         if tracking.startswith("http") and tracking == without_credentials(tracking)

@@ -37,7 +37,7 @@ from mlops.spec.deployment import Arm, DeploymentSpec, Revision, from_dict
 from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import KEY_BYTES
 from mlops.spec.request_log import LogSink, sink_from_dict
-from mlops.spec.server import Launch, Served
+from mlops.spec.server import WATCHED, Launch, Served
 
 _SCHEMA_VERSION = 1
 _JOURNAL_URL = "MLOPS_JOURNAL_URL"
@@ -84,6 +84,8 @@ class Config:
         sinks: Where the request log goes.
         hashed: Features that the journal has as keyed hashes only.
         dropped: Features that it never has.
+        watch: What is watched.
+        season: The period of traffic: `none`, `day` or `week`.
     """
 
     revision: Revision
@@ -97,6 +99,8 @@ class Config:
     sinks: tuple[LogSink, ...] = ()
     hashed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    watch: tuple[str, ...] = WATCHED
+    season: str = "none"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,6 +157,8 @@ def read_config(folder: Path) -> Config:
             tuple(sink_from_dict(sink) for sink in document.get("sinks", ())),
             tuple(document.get("hashed", ())),
             tuple(document.get("dropped", ())),
+            tuple(name for name in WATCHED if name not in document.get("unwatched", ())),
+            str(document.get("season", "none")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error!r}.") from error
@@ -204,6 +210,8 @@ def launch(config: Config, places: Places, environ: Mapping[str, str]) -> Launch
         sinks=config.sinks,
         hashed=config.hashed,
         dropped=config.dropped,
+        watch=config.watch,
+        season=config.season,
         access=Access(str(places.keys / "keys.json"), config.issuer, config.unprotected),
     )
 

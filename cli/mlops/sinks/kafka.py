@@ -8,6 +8,7 @@ with the same `ce_id`. The attributes are headers (CloudEvents 1.0, Kafka bindin
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -74,26 +75,28 @@ class Kafka:
 
             return tell
 
-        for event in events:
-            try:
-                self._producer.produce(
-                    self._topic[event.kind],
-                    orjson.dumps(event.document()),
-                    event.key.encode(),
-                    headers=self._headers(event),
-                    timestamp=event.time_ms,
-                    on_delivery=told(event.id),
-                )
-            except (BufferError, KafkaException) as error:
-                cause = error.args[0] if isinstance(error, KafkaException) else None
-                if cause is None or cause.code() != KafkaError.MSG_SIZE_TOO_LARGE:
-                    self._producer.purge()
-                    raise RemoteError(f"Kafka at {self._to}: {error}") from error
-                faults.append((event.id, cause))
-            self._producer.poll(0)
-        if self._producer.flush(self._timeout_s + 5):
-            self._producer.purge()
-            self._producer.flush(1)
+        try:
+            for event in events:
+                try:
+                    self._producer.produce(
+                        self._topic[event.kind],
+                        orjson.dumps(event.document()),
+                        event.key.encode(),
+                        headers=self._headers(event),
+                        timestamp=event.time_ms,
+                        on_delivery=told(event.id),
+                    )
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                        raise
+                    faults.append((event.id, error.args[0]))
+                self._producer.poll(0)
+            unanswered = self._producer.flush(self._timeout_s + 5)
+        except (BufferError, KafkaException) as error:
+            self._give_up(error.args[0])
+            raise RemoteError(f"Kafka at {self._to}: {error}") from error
+        if unanswered:
+            self._give_up(None)
             raise RemoteError(f"Kafka at {self._to} does not answer.")
         refused = [
             Refused(name, error.str())
@@ -102,11 +105,21 @@ class Kafka:
         ]
         if len(refused) < len(faults):
             other = next(e for _, e in faults if e.code() != KafkaError.MSG_SIZE_TOO_LARGE)
-            if any(error.fatal() for _, error in faults):
-                # The client reports that this producer is unusable.
-                self._producer = Producer(self._config, logger=_LOG)
+            self._give_up(other)
             raise RemoteError(f"Kafka at {self._to}: {other.str()}")
         return refused
+
+    def _give_up(self, error: object) -> None:
+        """Forget the messages under way, which come again."""
+        fatal = isinstance(error, KafkaError) and (
+            error.fatal() or error.code() == KafkaError._FATAL
+        )
+        with contextlib.suppress(KafkaException):
+            self._producer.purge()
+            self._producer.flush(1)
+        if fatal:
+            # The client itself reports that this producer can no longer be used.
+            self._producer = Producer(self._config, logger=_LOG)
 
     def close(self) -> None:
         """See `Sink.close`."""

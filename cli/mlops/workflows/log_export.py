@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from mlops.deployment.journals import open_journal
 from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.runtime_files import pick_name, places, read_server_state
 from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
+from mlops.registry.stores import parse_location
 from mlops.settings import Settings
 from mlops.spec.request_log import LogSink, sink_to_dict
 
@@ -71,7 +73,7 @@ def export_log(
         RemoteError: The sink does not take them.
     """
     picked = pick_name(settings, name)
-    spec = _sink(settings, sink, out)
+    spec = _apart(_sink(settings, sink, out))
     where = places(settings, picked)
     journal = open_journal(settings, picked, read_server_state(where))
     key = where.key.read_bytes() if where.key.exists() else b""
@@ -100,9 +102,23 @@ def export_log(
     return LogExported(picked, spec.to, requests, outcomes, dropped, warning)
 
 
+def _apart(sink: LogSink) -> LogSink:
+    """Return a sink with a folder for this export alone, if it has files.
+
+    The journal may hold less by now, as pruned features: nothing of before is replaced.
+    """
+    if sink.kind != "parquet":
+        return sink
+    now = dt.datetime.now(dt.UTC)
+    return dataclasses.replace(sink, to=f"{sink.to.rstrip('/')}/export-{now:%Y-%m-%dT%H%M%SZ}")
+
+
 def _sink(settings: Settings, name: str, out: str) -> LogSink:
     if not name:
-        table = json.dumps({"kind": "parquet", "to": out})
+        # A folder that is typed is one of the working directory, not of the project.
+        location = parse_location(out)
+        to = location.prefix if location.scheme == "file" else out
+        table = json.dumps({"kind": "parquet", "to": to})
         log = dataclasses.replace(settings.log, sinks=(("export", table),))
         (spec,) = log_sinks(dataclasses.replace(settings, log=log))
         return spec

@@ -39,6 +39,8 @@ class RenderOptions:
         sinks: Where the request log of the bundled server goes, each as JSON.
         hashed: Features that the journal has as keyed hashes only.
         dropped: Features that it never has.
+        unwatched: What `[watch]` switches off, as `drift`.
+        season: Period of the traffic, `day` or `week`; empty for none.
         tracking_uri: Address of the MLflow server, empty if a cluster could not reach it.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
         cluster: What all manifests have in common.
@@ -60,6 +62,8 @@ class RenderOptions:
     sinks: tuple[str, ...] = ()
     hashed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
+    unwatched: tuple[str, ...] = ()
+    season: str = ""
     tracking_uri: str = ""
     endpoint_url: str = ""
     cluster: ClusterSettings = field(default_factory=ClusterSettings)
