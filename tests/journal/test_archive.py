@@ -187,6 +187,7 @@ def seen(journal: SqlJournal) -> dict[str, Any]:
     end = journal.end()
     found: dict[str, Any] = {
         "end": end,
+        "begin": journal.begin([1]),
         "observations": list(journal.observations()),
         "some": list(journal.observations([2])),
         "drawn": list(journal.drawn_requests([1])),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mlops.consumers.base import Batch, Context
 from mlops.journal.json_text import as_json
-from mlops.journal.records import Decision, RevisionEvent
+from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
 from mlops.monitoring.drift import PREDICTION, DriftFold, DriftReport, Features, watch
@@ -369,3 +369,25 @@ def test_a_batch_that_fails_half_way_is_taken_once(
     found = look(journal)
     assert (found.requests, stream(found, "alcohol").rows) == (600, 600)
     assert stream(found, PREDICTION).why_not.endswith("of which 600 came")
+
+
+def test_a_new_version_begins_with_its_first_request(journal: SqlJournal) -> None:
+    rng = np.random.default_rng(14)
+    told = [NewOutcome(decision(0, [row(rng)]).nonce, None, 0, START_MS, 1, 0, 0.5, 1.0, None)]
+    journal.append([decision(i, [row(rng)]) for i in range(50)], told)
+    assert journal.begin([1]) == (0, 0)
+    assert journal.begin([2]) == (50, 1)
+    fold = DriftFold(journal, lambda _: PROFILES)
+    fold.follow()
+    fold.read(50, 100)
+    spec = spec_of(list("abcd"), (0.0, 0.0, 0.5, 0.5), "exact", "")
+    new = replace(spec, arms=spec.arms[2:])
+    journal.record([RevisionEvent(2, START_MS, "live", to_dict(new))])
+    journal.append([decision(i, [row(rng)], i % 2, revision=2) for i in range(50, 60)], [])
+    # A server of the revision before was slower.
+    journal.append([decision(60, [row(rng)])], [])
+    for watched in (fold, DriftFold(journal, lambda _: PROFILES)):
+        watched.follow()
+        assert watched.offset == 50
+        assert watched.read(100, 100) == 11
+        assert [stream(watched.report("wine", 0.01), "alcohol", a).rows for a in "cd"] == [5, 5]

@@ -128,6 +128,16 @@ class Stream(Protocol):
         """
         ...
 
+    def begin(self, revisions: Iterable[int]) -> Offset:
+        """Return an offset behind which all decisions and outcomes of these revisions are.
+
+        It is the end where there are none yet.
+
+        Args:
+            revisions: Their numbers.
+        """
+        ...
+
     def decisions(self, after: int, end: int, limit: int) -> Decisions:
         """Read decisions in the order of the log.
 

@@ -53,6 +53,7 @@ from mlops.journal.storing import store
 from mlops.journal.streaming import (
     Decisions,
     count_outcomes,
+    first_of,
     log_end,
     log_lock,
     read_decisions,
@@ -136,6 +137,18 @@ class SqlJournal(ArchivableDatabase):
         """See `Stream.end`."""
         with self._reading() as connection:
             return log_end(connection)
+
+    def begin(self, revisions: Iterable[int]) -> Offset:
+        """See `Stream.begin`."""
+        chosen, last = set(revisions), self.end()
+        with self._snapshot() as connection:
+            first = first_of(connection, chosen, last)
+            parts = archived.read_parts(connection)
+        its = [each for each in parts if any(sums[0] in chosen for sums in each.traffic)]
+        return Offset(
+            min([first.decisions, *(part.after for part in its)]),
+            min([first.outcomes, *(part.first_outcome - 1 for part in its if part.outcomes)]),
+        )
 
     def decisions(self, after: int, end: int, limit: int) -> Decisions:
         """See `Stream.decisions`."""

@@ -161,6 +161,23 @@ def log_end(connection: Connection) -> Offset:
     raise RemoteError("The end of the journal cannot be found while its writers are this busy.")
 
 
+def first_of(connection: Connection, revisions: Iterable[int], last: Offset) -> Offset:
+    """Return the offset before the first rows of revisions, those that are here.
+
+    Args:
+        connection: To the journal.
+        revisions: Their numbers.
+        last: The end of the log; the offset where there are none.
+    """
+    found = []
+    for table, end in ((decisions, last.decisions), (outcomes, last.outcomes)):
+        its = table.c.revision.in_(list(revisions))
+        query = select(table.c.seq).where(its, table.c.seq <= end).order_by(table.c.seq).limit(1)
+        first = connection.execute(query).scalar_one_or_none()
+        found.append(end if first is None else first - 1)
+    return Offset(*found)
+
+
 def read_decisions(
     connection: Connection, after: int, end: int, limit: int, names: ColumnNames | None = None
 ) -> Decisions:

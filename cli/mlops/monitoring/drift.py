@@ -156,7 +156,11 @@ class DriftFold:
             models[key] = self._models.get(key) or (
                 WatchedModel.restored(known[key])
                 if key in known
-                else WatchedModel(self._features(arm), self._season_ms)
+                else WatchedModel(
+                    self._features(arm),
+                    self._season_ms,
+                    self._journal.begin(live.revisions(key)).decisions,
+                )
             )
         self._keys, self.arms, self.revision = live.keys, arms, live.revision
         for key in new:

@@ -33,6 +33,7 @@ class WatchedModel:
     Args:
         features: Its features, each with what its training data had; None where that is not known.
         season_ms: Length of a season; 0 for none.
+        offset: A decision before its first.
 
     Attributes:
         streams: By feature.
@@ -43,12 +44,17 @@ class WatchedModel:
         without: Requests of which the journal has no features.
     """
 
-    def __init__(self, features: Mapping[str, FeatureProfile | None], season_ms: int = 0) -> None:
+    def __init__(
+        self,
+        features: Mapping[str, FeatureProfile | None],
+        season_ms: int = 0,
+        offset: int = 0,
+    ) -> None:
         self.streams = {
             name: watch_feature(profile, season_ms) for name, profile in features.items()
         }
         self.answers: WatchedStream = watch_feature(None, season_ms)
-        self.offset = 0
+        self.offset = offset
         self.requests = self.left_out = self.without = 0
         # Units of the day, and the decision that the day began with.
         self._seen: set[bytes] = set()

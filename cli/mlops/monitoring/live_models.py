@@ -29,6 +29,10 @@ class LiveModels:
     keys: Mapping[tuple[int, int], str]
     arms: Mapping[str, tuple[Arm, str]]
 
+    def revisions(self, key: str) -> set[int]:
+        """Return the revisions in which a model answered."""
+        return {revision for (revision, _), its in self.keys.items() if its == key}
+
 
 def live_models(events: Sequence[RevisionEvent]) -> LiveModels | None:
     """Return the models that are live; None before the first deployment.

@@ -179,13 +179,12 @@ class QualityFold:
             return False
         keys = [key for _, key in live.arms.values()]
         known = self._journal.remembered(CONSUMER, keys)
-        models = {
-            key: self._models.get(key) or (_restored(known[key]) if key in known else _Model())
-            for key in keys
-        }
+        models = {**{key: _restored(known[key]) for key in known}, **self._models}
         self._models = {
-            key: model if model.voided == voided else _Model(voided=voided)
-            for key, model in models.items()
+            key: models[key]
+            if key in models and models[key].voided == voided
+            else _Model(voided=voided, offset=self._journal.begin(live.revisions(key)).outcomes)
+            for key in keys
         }
         terms = terms_of(events, live.spec)
         self._terms = dict(zip(keys, terms, strict=True))
