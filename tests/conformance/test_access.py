@@ -38,7 +38,16 @@ V2 = {
     ]
 }
 PATHS = [
-    *((path, "POST") for path in (*POST_PATHS, "/predict", "/send-feedback", "/score")),
+    *(
+        (path, "POST")
+        for path in (
+            *POST_PATHS,
+            "/predict",
+            "/send-feedback",
+            "/score",
+            "/v1/models/{model}:explain",
+        )
+    ),
     ("/seldon/shops/wine/api/v1.0/feedback", "POST"),
     ("/v2/repository/index", "POST"),
     *((path, "GET") for path in PAGES if path != "/v2/repository/index"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
+import urllib.error
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fixtures_deployment import Shop, wait_until
+from tests.fixtures_deployment import Shop
 
 
 def _ask(shop: Shop, seed: int = 0) -> tuple[str, str, dict[str, Any]]:
@@ -24,7 +26,8 @@ def _ask(shop: Shop, seed: int = 0) -> tuple[str, str, dict[str, Any]]:
 def test_a_request_and_why_two_arms_differ(shop: Shop, tmp_path: Path) -> None:
     asked = [_ask(shop, seed) for seed in range(5)]
     request_id, arm, row = asked[-1]
-    wait_until(lambda: shop.run("explain", "wine", "--request-id", request_id).code == 0)
+    # Its answer comes after the decision is in the journal.
+    shop.post("/feedback", {"request_id": request_id, "truth": 5})
     found = shop.ok("explain", "wine", "--request-id", request_id, "--json").document
     assert found["rows"] == [pytest.approx(row)]
     assert [each["arm"] for each in found["arms"] if each["served"]] == [arm]
@@ -53,6 +56,32 @@ def test_a_request_and_why_two_arms_differ(shop: Shop, tmp_path: Path) -> None:
     assert sums == pytest.approx([0.0] * len(row), abs=1e-9)
     model = shop.ok("explain", "modelA", "--data", str(rows), "--json").document
     assert model["background"] == "the input example of the model"
+
+
+def test_kserve_s_explain(shop: Shop) -> None:
+    request_id, _, row = _ask(shop)
+    # Its answer comes after the decision is in the journal.
+    shop.post("/feedback", {"request_id": request_id, "truth": 5})
+    for instances in ([row], [list(row.values()), list(row.values())]):
+        answer, _ = shop.post("/v1/models/wine:explain", {"instances": instances})
+        assert len(answer["explanations"]) == len(instances)
+        arms = answer["explanations"][-1]
+        assert list(arms) == ["modelA", "modelB"]
+        for said in arms.values():
+            assert (said["method"], said["errors"]) == ("linear", None)
+            whole = said["base"] + sum(said["shares"].values())
+            assert whole == pytest.approx(said["prediction"], abs=1e-9)
+    for path, document, status in (
+        ("/v1/models/beer:explain", {"instances": [row]}, 404),
+        ("/v1/models/wine:explain", {"instances": [row] * 101}, 400),
+        ("/v1/models/wine:explain", {"instances": [{"alcohol": 1.0}]}, 400),
+        ("/v1/models/wine:explain", {"rows": []}, 400),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            shop.post(path, document)
+        assert caught.value.code == status
+        assert "error" in json.loads(caught.value.read())
+        caught.value.close()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,16 @@ whose base is that of their training data (Lundberg et al. 2020, path-dependent)
 interventional: features that are not in a coalition are taken from rows of the background.
 """
 
+from mlops.explaining.background import newest_requests
 from mlops.explaining.base import Explanation, NotExactError, Rows, check_additive
 from mlops.explaining.choosing import Explainable, explain
 
-__all__ = ["Explainable", "Explanation", "NotExactError", "Rows", "check_additive", "explain"]
+__all__ = [
+    "Explainable",
+    "Explanation",
+    "NotExactError",
+    "Rows",
+    "check_additive",
+    "explain",
+    "newest_requests",
+]

@@ -40,6 +40,7 @@ from mlops.serving.access.needs import need_of
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
+from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
 from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
@@ -103,6 +104,7 @@ class App:
         gate: Says who may do what.
         room: How much all large bodies may have together.
         guard: Refuses what web pages send.
+        explainer: Says why arms answer what they do; None where nothing does.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class App:
         gate: Gate,
         room: MemoryBudget,
         guard: Guard,
+        explainer: Explainer | None = None,
     ) -> None:
         self._plane = plane
         self._desk = desk
@@ -124,6 +127,7 @@ class App:
         self._room = room
         self._guard = guard
         self._gate = gate
+        self._explainer = explainer
         self._scoring = asyncio.Lock()
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
@@ -171,7 +175,8 @@ class App:
             keep_alive: Whether the connection is kept after the answer.
         """
         route = find_route(scope["path"])
-        if route is None or route.feedback or route.score or scope["method"] != "POST":
+        other = route is None or route.feedback or route.score or route.explain
+        if route is None or other or scope["method"] != "POST":
             return None
         pairs = scope["headers"]
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in pairs}
@@ -275,6 +280,8 @@ class App:
                 return
             if route.score:
                 encoded = await self._score(body)
+            elif route.explain:
+                encoded = await self._explain(route, body, headers)
             elif route.feedback:
                 encoded = await self._feedback(route, body, headers, grant)
             else:
@@ -364,6 +371,15 @@ class App:
         if outcomes:
             receipts = await self._desk.take(outcomes, self._writer, grant.key_id)
         return encode_feedback(counts(receipts))
+
+    async def _explain(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:
+        live = self._plane.live
+        if self._explainer is None or route.model != live.served.revision.spec.name:
+            raise ProtocolError(Kind.UNKNOWN_MODEL, f"There is no model `{route.model}` here.")
+        codec = self._codecs[route.protocol]
+        request = await off_the_loop(len(body), codec.decode, body, headers, live.signature)
+        found = await self._explainer.explain(request.payload)
+        return Encoded(200, orjson.dumps({"explanations": found}))
 
     async def _score(self, body: bytes) -> Encoded:
         """Ask all arms about rows, one request after another: no runner limits these."""

@@ -39,6 +39,7 @@ from mlops.serving.consumer_process import ConsumerProcess, consumers_of
 from mlops.serving.counting import Counts
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.epochs import follow_epochs
+from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.health import Watch
 from mlops.serving.listening import QuietServer, make_server
@@ -122,6 +123,7 @@ class Process:
             self._journal, launch.name, launch.journal_url, consumers_of(launch), launch.key_file
         )
         self._metrics.consumers = self._consumers
+        self._explainer = Explainer(self._get, launch.name, launch.journal_url)
         self._consuming: asyncio.Task[None] | None = None
         self._past = Past(self._journal, self._writer)
         self._writer.on_outage = lambda since_ms: self._past.record_outage(
@@ -175,6 +177,7 @@ class Process:
             self.gate,
             self._room,
             Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
+            self._explainer,
         )
 
     def server(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> QuietServer:
@@ -247,6 +250,7 @@ class Process:
             for task in ending:
                 task.cancel()
             await asyncio.gather(*ending, return_exceptions=True)
+            self._explainer.close()
             await self._watch.close()
             self._finish()
 

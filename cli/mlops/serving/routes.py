@@ -25,6 +25,7 @@ class Route:
         version: Version of it that the path names, likewise.
         feedback: Whether it carries feedback rather than rows.
         score: Whether it asks all arms, outside of the statistics.
+        explain: Whether it asks why the arms answer what they do.
         branch: Whether only the position of the arm is answered, for a graph that asks it itself.
     """
 
@@ -33,6 +34,7 @@ class Route:
     version: str = ""
     feedback: bool = False
     score: bool = False
+    explain: bool = False
     branch: bool = False
 
 
@@ -61,6 +63,7 @@ _SCORE = {"/score": Route("mlops", score=True)}
 #: Every path that takes a POST from a client, as OpenAPI writes them.
 POST_PATHS = (*_FIXED, *_NAMED)
 
+_EXPLAIN = re.compile(r"/v1/models/(?P<model>[^/]+):explain")
 _GATEWAY = re.compile(r"^/seldon/[^/]+(?:/[^/]+)?(?=/(?:api|v1|v2)(?:/|$))")
 _PROTOCOLS = ("/api/", "/v1/", "/v2/", "/invocations/")
 _PATTERNS = [
@@ -84,6 +87,9 @@ def find_route(path: str) -> Route | None:
         if match:
             named = match.groupdict()
             return Route(protocol, named["model"], named.get("version", ""))
+    match = _EXPLAIN.fullmatch(path)
+    if match:
+        return Route("kserve-v1", match["model"], explain=True)
     return _added().get(path)
 
 

@@ -12,7 +12,7 @@ from mlops.deployment.isolation import isolate
 from mlops.deployment.journals import open_journal
 from mlops.deployment.runtime_files import known_names, pick_name, places, read_server_state
 from mlops.errors import InvalidInputError, NotFoundError, UsageError, one_of
-from mlops.explaining import Explainable, Explanation, Rows, explain
+from mlops.explaining import Explainable, Explanation, Rows, explain, newest_requests
 from mlops.journal.features import KeptRows
 from mlops.journal.sql import SqlJournal
 from mlops.registry import fetched
@@ -29,7 +29,6 @@ from mlops.tables.signature import Signature
 
 #: Most rows that are explained at once.
 MAX_ROWS = 100
-_BACKGROUND_ROWS, _LOOKED_AT = 100, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +242,7 @@ def _background(
     if file:
         return dict(_read(file, signature).columns), f"the rows of {file}"
     names = list(signature.names or rows)
-    if journal is not None and (found := _newest(journal, names)):
+    if journal is not None and (found := newest_requests(journal, names)):
         return found, f"the newest requests of {spec.name}"
     folder = models[0].folder
     body = read_example(folder.path, read_mlmodel(folder.path)) if folder else None
@@ -253,23 +252,6 @@ def _background(
             hint="`--background FILE`, for example a sample of the training data",
         )
     return dict(table_of(body, signature).columns), "the input example of the model"
-
-
-def _newest(journal: SqlJournal, names: Sequence[str]) -> Rows:
-    """Return the first rows of the newest requests that have all features."""
-    end = journal.end().decisions
-    decisions = journal.decisions(max(0, end - _LOOKED_AT), end, _LOOKED_AT)
-    cells: list[list[Any]] = []
-    for position in range(len(decisions) - 1, -1, -1):
-        kept = decisions.kept(position) if decisions.statuses[position] == 200 else None
-        row = kept.row(0) if kept is not None else None
-        if isinstance(row, list):
-            row = dict(zip(names, row, strict=True)) if len(row) == len(names) else None
-        if row is not None and all(name in row for name in names):
-            cells.append([row[name] for name in names])
-        if len(cells) == _BACKGROUND_ROWS:
-            break
-    return dict(zip(names, map(list, zip(*cells, strict=True)), strict=True)) if cells else {}
 
 
 def _arm(arm: Arm, served: bool, found: Explanation) -> ArmExplained:

@@ -1,0 +1,28 @@
+"""Rows that shares count from, where nobody names any: the newest requests of a deployment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlops.explaining.base import Rows
+from mlops.journal.base import Stream
+
+_ROWS, _LOOKED_AT = 100, 500
+
+
+def newest_requests(journal: Stream, names: Sequence[str]) -> Rows:
+    """Return the first rows of the newest requests that have all features."""
+    end = journal.end().decisions
+    decisions = journal.decisions(max(0, end - _LOOKED_AT), end, _LOOKED_AT)
+    cells: list[list[Any]] = []
+    for position in range(len(decisions) - 1, -1, -1):
+        kept = decisions.kept(position) if decisions.statuses[position] == 200 else None
+        row = kept.row(0) if kept is not None else None
+        if isinstance(row, list):
+            row = dict(zip(names, row, strict=True)) if len(row) == len(names) else None
+        if row is not None and all(name in row for name in names):
+            cells.append([row[name] for name in names])
+        if len(cells) == _ROWS:
+            break
+    return dict(zip(names, map(list, zip(*cells, strict=True)), strict=True)) if cells else {}

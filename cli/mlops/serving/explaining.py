@@ -1,0 +1,137 @@
+"""`:explain`, answered by a process beside the server, which starts with the first question.
+
+    python -P -m mlops.explaining
+
+An explanation may take a second and a gigabyte, of which predictions notice nothing. Questions wait
+for each other; too many of them are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
+from mlops.serving.revision import LiveRevision
+
+MAX_ROWS = 100
+_WAITING, _TIMEOUT_S, _IDLE_S = 4, 60.0, 300.0
+_MAX_LINE = 64 * 1024 * 1024
+
+
+class Explainer:
+    """Explains rows by the live arms. Lives on one event loop.
+
+    Args:
+        live: Gives the live revision.
+        deployment: Name of the deployment.
+        journal_url: Where its journal is, or where to find out.
+    """
+
+    def __init__(self, live: Callable[[], LiveRevision], deployment: str, journal_url: str) -> None:
+        self._live = live
+        self._asked = {"deployment": deployment, "journal_url": journal_url}
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._child: asyncio.subprocess.Process | None = None
+        self._served: object = None
+        self._ending: asyncio.TimerHandle | None = None
+
+    async def explain(self, payload: Payload) -> list[dict[str, Any]]:
+        """Return for each row the explanation of each arm, by name.
+
+        Raises:
+            ProtocolError: They cannot be explained, or too many are asked for.
+        """
+        rows = _records(payload, self._live().signature.names)
+        if not 0 < len(rows) <= MAX_ROWS:
+            raise ProtocolError(Kind.MALFORMED, f"At most {MAX_ROWS} rows are explained at once.")
+        if self._waiting >= _WAITING:
+            raise ProtocolError(Kind.BUSY, "Other explanations are waiting; try again later.")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._ask(rows)
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        """End the process."""
+        if self._ending is not None:
+            self._ending.cancel()
+        child, self._child = self._child, None
+        if child is not None and child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+
+    async def _ask(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        child = await self._running()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            child.stdin.write(json.dumps(rows).encode() + b"\n")
+            async with asyncio.timeout(_TIMEOUT_S):
+                await child.stdin.drain()
+                line = await child.stdout.readline()
+            answer = json.loads(line)
+        except (TimeoutError, OSError, ValueError) as error:
+            self.close()
+            raise ProtocolError(
+                Kind.MODEL_FAILED, "The process that explains has ended, or takes too long."
+            ) from error
+        except asyncio.CancelledError:
+            # Its answer would be taken for that of the next question.
+            self.close()
+            raise
+        loop = asyncio.get_running_loop()
+        self._ending = loop.call_later(_IDLE_S, self.close)
+        if "error" in answer:
+            hint = f" {answer['hint']}" if answer.get("hint") else ""
+            raise ProtocolError(Kind.MISMATCH, f"{answer['error']}{hint}")
+        found: list[dict[str, Any]] = answer["explanations"]
+        return found
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        """Return the process, for the models that are live now."""
+        if self._ending is not None:
+            self._ending.cancel()
+        served = self._live().served
+        if self._child is not None and self._child.returncode is None and self._served is served:
+            return self._child
+        self.close()
+        arms = [
+            {"name": arm.name, "path": path, "python": served.python_of(at)}
+            for at, (arm, path) in enumerate(
+                zip(served.revision.spec.arms, served.paths, strict=False)
+            )
+            if path
+        ]
+        if not arms:
+            raise ProtocolError(Kind.MISMATCH, "Every arm is behind an endpoint.")
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-P", "-m", "mlops.explaining",
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_MAX_LINE,
+        )  # fmt: skip
+        assert child.stdin is not None
+        child.stdin.write(json.dumps({**self._asked, "arms": arms}).encode() + b"\n")
+        self._child, self._served = child, served
+        return child
+
+
+def _records(payload: Payload, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    if isinstance(payload, Records):
+        return [dict(row) for row in payload.values]
+    if isinstance(payload, Columns):
+        cells = zip(*payload.values.values(), strict=True)
+        return [dict(zip(payload.values, row, strict=True)) for row in cells]
+    known = (payload.names if isinstance(payload, Rows) else None) or names
+    try:
+        return [dict(zip(known, row, strict=True)) for row in payload.values]
+    except (TypeError, ValueError) as error:
+        raise ProtocolError(
+            Kind.MISMATCH, f"A row must have {len(known)} cells, one for each column."
+        ) from error
