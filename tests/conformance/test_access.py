@@ -125,7 +125,7 @@ def test_the_table_says_what_it_should() -> None:
     assert predictions == {
         "/invocations", "/predict", "/api/v1.0/predictions", "/api/v0.1/predictions",
         "/v1/models/{model}:predict", "/v2/models/infer", "/v2/models/{model}/infer",
-        "/v2/models/{model}/versions/{version}/infer",
+        "/v2/models/{model}/versions/{version}/infer", "/v1/models/{model}:explain",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "feedback"} == {
         "/feedback", "/send-feedback", "/api/v1.0/feedback", "/api/v0.1/feedback",
