@@ -19,6 +19,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
 from mlops.monitoring.drift import PREDICTION, DriftFold, DriftReport, Features, watch
 from mlops.monitoring.drift_model import WatchedModel
+from mlops.monitoring.drift_panel import read_panel
 from mlops.monitoring.drift_streams import Stream, restored_stream, watch_feature
 from mlops.settings.schema import season_ms
 from mlops.spec.deployment import Arm, to_dict
@@ -391,3 +392,29 @@ def test_a_new_version_begins_with_its_first_request(journal: SqlJournal) -> Non
         assert watched.offset == 50
         assert watched.read(100, 100) == 11
         assert [stream(watched.report("wine", 0.01), "alcohol", a).rows for a in "cd"] == [5, 5]
+
+
+def test_a_wide_model_has_no_more_series_than_a_page_holds(journal: SqlJournal) -> None:
+    names = [f"x{at}" for at in range(300)]
+    watcher = Watcher(Context("wine", journal, {}))
+    wide = {name: profile_feature([0.0, 1.0] * 100) for name in names}
+    watcher._fold = DriftFold(journal, lambda _: wide)
+    moved = [{**dict.fromkeys(names, 1.0 * (i % 2)), "x280": 7.0} for i in range(300)]
+    journal.append([decision(0, moved)], [])
+    watcher.consume(Batch(journal.decisions(0, 0, 1), []))
+    read = {(each.family, each.labels[0]) for each in journal.readings(["drift"])}
+    series = [each.labels for each in journal.readings(["drift"]) if each.family.endswith("alarm")]
+    assert len(read) == 5  # Nothing came at `b`, and so nothing has a PSI there.
+    assert [sum(arm == each[0] for each in series) for arm in "ab"] == [100, 100]
+    assert {"x280", PREDICTION} < {feature for arm, _, feature in series if arm == "a"}
+    panel = read_panel(journal)
+    assert panel is not None
+    assert (len(panel.streams), panel.more, panel.drifted) == (200, 402, ["x280"])
+
+
+@pytest.mark.parametrize("season", ["none", "day"])
+def test_long_texts_are_not_kept(season: str) -> None:
+    watched = watch_feature(None, season_ms(season))
+    times = np.array([0, *[_DAY_MS] * 19], dtype=np.int64)
+    watched.take(["x" * 10_000, ["y" * 10_000], {"z": "z" * 10_000}, 3, None] * 4, times)
+    assert 100 < len(as_json(watched.document())) < 4_000

@@ -34,6 +34,8 @@ CONSUMER = "drift"
 #: P(any alarm, ever, without drift), by default.
 ALPHA = 0.01
 _AT_ONCE = 50_000
+# Streams of an arm that metrics and report show: a model may have thousands of features.
+_MOST_SHOWN = 100
 #: Name of each feature of a model to what its training data had; None if not known.
 Features: TypeAlias = Mapping[str, FeatureProfile | None]
 
@@ -68,6 +70,20 @@ class DriftReport:
     def drifted(self) -> tuple[Stream, ...]:
         """Return the streams that alarm."""
         return tuple(each for each in self.streams if each.alarm)
+
+    @property
+    def shown(self) -> tuple[Stream, ...]:
+        """At most 100 streams of each arm: its answers, alarms, then those of most evidence."""
+
+        def first(at: int) -> tuple[bool, bool, float]:
+            each = self.streams[at]
+            return each.feature != PREDICTION, not each.alarm, -each.e_value
+
+        chosen: list[int] = []
+        for arm in dict.fromkeys(each.arm for each in self.streams):
+            its = [at for at, each in enumerate(self.streams) if each.arm == arm]
+            chosen += sorted(sorted(its, key=first)[:_MOST_SHOWN])
+        return tuple(self.streams[at] for at in chosen)
 
 
 def watch(

@@ -24,7 +24,8 @@ class DriftPanel:
         alpha: P(any alarm, ever, without drift) is at most this.
         threshold: E-value of an alarm.
         requests: Requests that were examined.
-        streams: The features and answers of each arm.
+        streams: The features and answers of each arm, as `DriftReport.shown`.
+        more: How many streams there are beside them.
     """
 
     time_ms: int
@@ -32,6 +33,7 @@ class DriftPanel:
     threshold: float
     requests: int
     streams: Sequence[Stream]
+    more: int = 0
 
     @property
     def arms(self) -> list[str]:
@@ -52,7 +54,8 @@ def report_document(report: DriftReport, time_ms: int) -> dict[str, Any]:
         "alpha": report.alpha,
         "threshold": report.threshold,
         "requests": report.requests,
-        "streams": [asdict(each) for each in report.streams],
+        "streams": [asdict(each) for each in report.shown],
+        "more": len(report.streams) - len(report.shown),
     }
 
 

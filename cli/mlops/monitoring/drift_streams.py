@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mlops.monitoring.course import Course
 from mlops.monitoring.drift_reference import Reference
 from mlops.stats.exchangeability import Exchangeability
-from mlops.stats.profiles import FeatureProfile, profile_feature
+from mlops.stats.profiles import MAX_TEXT, FeatureProfile, profile_feature
 
 Against = Literal["training", "first requests"]
 
@@ -129,7 +129,7 @@ class WatchedStream:
             # smallest random numbers, which do not depend on the batches.
             keys = _ties(self.rows, len(cells)).tolist()
             self.rows += len(cells)
-            self.first += zip(keys, cells, strict=True)
+            self.first += zip(keys, map(_short, cells), strict=True)
             self.first = sorted(self.first, key=lambda item: float(item[0]))[:WARM_UP]
 
     def _close(self, time_ms: int) -> None:
@@ -157,7 +157,7 @@ class WatchedStream:
     def _take(self, cells: Sequence[Any], times_ms: NDArray[np.int64]) -> None:
         if self.reference is None and not self.why_not:
             used = WARM_UP - len(self.first)
-            self.first.extend(cells[:used])
+            self.first.extend(map(_short, cells[:used]))
             cells, times_ms = cells[used:], times_ms[used:]
             if len(self.first) == WARM_UP:
                 self._begin(profile_feature(self.first))
@@ -261,6 +261,13 @@ class WatchedStream:
             "whole": self.whole,
             "pool": None if self.pool is None else self.pool.tolist(),
         }
+
+
+def _short(cell: Any) -> Any:  # noqa: ANN401 - JSON data
+    """Return as much of a cell as its profile reads: what is longer than `MAX_TEXT` is prose."""
+    if cell is None or isinstance(cell, bool | int | float):
+        return cell
+    return str(cell)[: MAX_TEXT + 1]
 
 
 def _ties(taken: int, count: int) -> NDArray[np.float64]:

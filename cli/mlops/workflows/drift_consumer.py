@@ -62,7 +62,7 @@ class DriftConsumer(Watching[DriftReport]):
 
     def _readings(self, report: DriftReport) -> list[Reading]:
         found = []
-        for each in report.streams:
+        for each in report.shown:
             arm = self._fold.arms[each.arm][0]
             labels = (arm.name, arm.model.label, each.feature)
             found += [

@@ -22,6 +22,8 @@ from mlops.spec.server import read_state
 
 _AT_ONCE = 20_000
 _SAVE_EVERY_S = 5.0
+# What is known of thousands of features takes long to store: the pause is so many times as long.
+_PAUSE = 10.0
 # A runner that has the lease calls at least every 20 s; after a longer silence another process may
 # have gone on from what was stored.
 _SILENT_S = 45.0
@@ -118,10 +120,12 @@ class Watching(ABC, Generic[_Report]):
         last = end.outcomes if self.of_outcomes else end.decisions
         taken = self._fold.read(last, _AT_ONCE)
         self._unsaved = self._unsaved or taken > 0
-        if self._unsaved and self._clock() >= self._save_at:
+        now = self._clock()
+        if self._unsaved and now >= self._save_at:
             self._save()
             self._unsaved, self._saved = False, self._fold.offset
-            self._save_at = self._clock() + _SAVE_EVERY_S
+            spent_s = self._clock() - now
+            self._save_at = self._clock() + max(_SAVE_EVERY_S, _PAUSE * spent_s)
         # It is as far as what it has stored.
         at = self._fold.offset if not self._unsaved else self._saved
         offset = Offset(end.decisions, at) if self.of_outcomes else Offset(at, end.outcomes)
