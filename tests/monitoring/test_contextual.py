@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from mlops.monitoring.comparing import importance
 from mlops.monitoring.evidence import gather
 from mlops.monitoring.report import make_report
 from mlops.policies.base import State
-from mlops.policies.drawing import Draws, draws_of
+from mlops.policies.drawing import Draws, draws_of, is_distribution
 from mlops.policies.making import make_policy
 from mlops.protocols.base import Records
 from mlops.spec.attribution import Attribution
@@ -327,3 +328,20 @@ def test_what_is_known_is_not_kept_waiting_for_a_batch(tmp_path: Path) -> None:
     world.state.consume(look)
     [*_, without] = world.journal.epochs([2])
     assert without.probabilities == (0.5, 0.5)
+
+
+def test_an_epoch_without_probabilities_is_followed_by_one_that_has_them(tmp_path: Path) -> None:
+    """As an earlier version published them, which no server could draw by."""
+    world = World(tmp_path, "thompson")
+    world.serve(100)
+    world.follow()
+    known = world.journal.epochs([1])[-1]
+    broken = replace(known, epoch=known.epoch + 1, probabilities=(math.nan, math.nan))
+    world.journal.record([broken])
+    world.state = PolicyState(Context("shop", world.journal, {}), lambda: world.now_ms)
+    world.serve(20)
+    world.follow()
+    newest = world.journal.epochs([1])[-1]
+    assert newest.epoch == broken.epoch + 1
+    assert is_distribution(newest.probabilities)
+    assert sum((newest.parameters or {})["seen"]) == 120

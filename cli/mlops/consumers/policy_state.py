@@ -209,7 +209,8 @@ def _begin(
         due = True
     published = State(0, tuple(arm.weight for arm in spec.arms))
     vectors: tuple[Sequence[tuple[float, ...]], int] = ([], 0)
-    if newest is not None:
+    # An earlier version could publish what are no numbers.
+    if newest is not None and is_distribution(newest.probabilities):
         whole = _is_whole(newest, voided) or not features
         published = _state(newest)[0] if whole else State(0, newest.probabilities)
         first = int((newest.parameters or {}).get(VECTORS, 0))
