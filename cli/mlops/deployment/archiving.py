@@ -148,21 +148,21 @@ def _moved(
     from mlops.journal.archiving import store_files
 
     there = journal.archived_parts()
-    prefix = _prefix(there)
+    prefix, begun = _prefix(there), False
     while True:
         with tempfile.TemporaryDirectory(prefix="mlops-archiving-") as folder:
             found = journal.write_part(before_ms, rows, str(store.location), Path(folder))
             if found is None:
                 return
             part, files = found
-            if not there:
+            if not begun:
                 evidence = {"from before": iso(before_ms), "to": part.location}
                 told = event_now("archive, begun", _SUBJECT, evidence=evidence)
                 record(settings, name, told)
+                begun = True
             prefix = prefix or f"{name}/{_identity(journal, part)}"
             part = store_files(part, files, prefix, _put(store))
             journal.take_away(part, files)
-            there.append(part)
             yield part
 
 

@@ -82,21 +82,27 @@ def next_span(connection: Connection, before_ms: int, end: int, rows: int) -> Sp
     there = read_parts(connection)
     after = there[-1].upto if there else 0
     last = min(end, connection.execute(select(func.max(d.seq))).scalar_one() or 0)
-    young = select(d.seq).where(d.seq > after, d.time_ms >= before_ms).order_by(d.seq).limit(1)
-    limit = connection.execute(young).scalar_one_or_none() or last
     if partitions.is_partitioned(connection):
         # One partition, which is dropped then.
-        whole = (after // partitions.ROWS + 1) * partitions.ROWS
-        return Span(len(there), after, whole) if whole < min(limit, last) else None
-    chosen = (
-        select(d.seq)
-        .where(d.seq > after, d.seq < min(limit, last))
-        .order_by(d.seq)
-        .limit(rows)
-        .subquery()
-    )
-    upto = connection.execute(select(func.max(chosen.c.seq))).scalar_one()
-    return None if upto is None else Span(len(there), after, int(upto))
+        upto = (after // partitions.ROWS + 1) * partitions.ROWS
+        if upto >= last or _first_young(connection, after, upto, before_ms) is not None:
+            return None
+        return Span(len(there), after, upto)
+    oldest = select(d.seq).where(d.seq > after, d.seq < last).order_by(d.seq).limit(rows).subquery()
+    upto = connection.execute(select(func.max(oldest.c.seq))).scalar_one() or after
+    young = _first_young(connection, after, upto, before_ms)
+    if young is not None:
+        older = select(func.max(d.seq)).where(d.seq > after, d.seq < young)
+        upto = connection.execute(older).scalar_one() or after
+    return Span(len(there), after, upto) if upto > after else None
+
+
+def _first_young(connection: Connection, after: int, upto: int, before_ms: int) -> int | None:
+    """Return the first decision of these that is not from before a time; None for none."""
+    d = decisions.c
+    query = select(func.min(d.seq)).where(d.seq > after, d.seq <= upto, d.time_ms >= before_ms)
+    found: int | None = connection.execute(query).scalar_one()
+    return found
 
 
 def count_old(connection: Connection, before_ms: int) -> int:
@@ -131,8 +137,8 @@ def _rows(name: str, span: Span) -> Select[Any]:
         select(table)
         .select_from(decisions.join(table, decisions.c.nonce == table.c.nonce))
         .where(within, table.c.seq < last)
-        .order_by(table.c.seq)
     )
+    # In no order: in that of offsets SQLite would read all of the table for each part.
     # What is void stays, with the reason.
     return query.where(counts()) if name == "outcomes" else query
 
@@ -144,7 +150,7 @@ def describe(
     d = decisions.c
     within = d.seq.between(span.after + 1, span.upto)
     count, first_ms = connection.execute(
-        select(func.count(), func.min(d.time_ms)).where(within)
+        select(func.count(), func.coalesce(func.min(d.time_ms), 0)).where(within)
     ).one()
     seqs = _seqs(files.get("outcomes"))
     sums = traffic.read_sums(connection, span.after, span.upto)
