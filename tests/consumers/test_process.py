@@ -71,7 +71,7 @@ def test_a_killed_one_goes_on_where_it_was(tmp_path: Path) -> None:
     killed.kill()
     killed.communicate()
     # Whoever held it is gone; nobody waits for its lease in a test.
-    (before,) = journal.progress(0)
+    before = {each.name: each for each in journal.progress(0)}["paper"]
     journal.append([decision(n) for n in range(150, 200)], [])
     with journal._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE consumers SET until_ms = 0")
@@ -83,7 +83,10 @@ def test_a_killed_one_goes_on_where_it_was(tmp_path: Path) -> None:
     assert last.returncode == 0
     assert "nobody's" in said
     assert [*dict.fromkeys(_seen(paper))] == [nonce(n) for n in range(200)]
-    (after,) = journal.progress(0)
+    found = {each.name: each for each in journal.progress(0)}
+    after = found["paper"]
+    # One that cannot be made is seen to be missing.
+    assert "nobody's" in found["nobody's"].fault
     assert after.offset.decisions == 200
     assert after.sent >= before.sent + 50
     journal.close()

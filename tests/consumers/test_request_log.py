@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlops.consumers.__main__ import made
 from mlops.consumers.base import Context
 from mlops.consumers.request_log import RequestLog
 from mlops.consumers.runner import Runner
@@ -94,6 +95,19 @@ def test_a_sink_that_cannot_be_opened_says_so_and_is_tried_again(
     runner.step()
     assert "does not answer" in progress(journal).fault
     log.close()
+
+
+@pytest.mark.parametrize("start", ["beginning", "now"])
+def test_a_consumer_that_cannot_be_made_says_so(journal: SqlJournal, start: str) -> None:
+    journal.append([decision(1)], [])
+    table = {"kind": "parquet", "to": "log", "hash": ["age"], "start": start}
+    options = sink_to_dict(sink_from("sink", table))
+    # Without the deployment's key nothing can be hashed.
+    consumer = made("log:sink", Context("wine", journal, options))
+    Runner(journal, "log:sink", consumer, "one", lambda: NOW).step()
+    found = progress(journal)
+    assert "needs the deployment's key" in found.fault
+    assert found.offset.decisions == (0 if start == "beginning" else 1)
 
 
 @pytest.mark.parametrize(

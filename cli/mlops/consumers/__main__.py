@@ -15,8 +15,9 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from typing import Literal
 
-from mlops.consumers import CONSUMERS, Consumer, Context
+from mlops.consumers import CONSUMERS, Batch, Consumed, Consumer, Context
 from mlops.consumers.runner import Runner
 from mlops.errors import MlopsError
 from mlops.journal.null import open_journal
@@ -43,18 +44,10 @@ def main() -> int:
     journal = open_journal(journal_url(asked["journal_url"], name))
     key = Path(asked["key_file"]).read_bytes() if asked.get("key_file") else b""
     owner = f"{socket.gethostname()}:{os.getpid()}"
-    runners = []
-    for consumer, options in asked["consumers"].items():
-        try:
-            make = CONSUMERS.load(consumer.partition(":")[0])
-            made: Consumer = make(Context(name, journal, options, key))
-        except MlopsError as error:
-            _LOG.error("%s: %s %s", consumer, error.message, error.hint or "")
-            continue
-        except Exception:  # noqa: BLE001 - of another package; the others continue
-            _LOG.exception("%s cannot be made", consumer)
-            continue
-        runners.append(Runner(journal, consumer, made, owner))
+    runners = [
+        Runner(journal, consumer, made(consumer, Context(name, journal, options, key)), owner)
+        for consumer, options in asked["consumers"].items()
+    ]
     threads = [threading.Thread(target=runner.run, daemon=True) for runner in runners]
     for thread in threads:
         thread.start()
@@ -64,6 +57,43 @@ def main() -> int:
     for thread in threads:
         thread.join(_LAST_BATCH_S)
     return 0
+
+
+class NotMade:
+    """Stands for a consumer that cannot be made, so that its progress says why.
+
+    Args:
+        error: Why.
+        start: As the consumer's own, for one that is new.
+    """
+
+    looks_only = True
+
+    def __init__(self, error: Exception, start: Literal["beginning", "end"]) -> None:
+        self._error, self.start = error, start
+
+    def consume(self, batch: Batch) -> Consumed:
+        """Raise the error."""
+        raise self._error
+
+    def close(self) -> None:
+        """See `Consumer.close`."""
+
+
+def made(name: str, context: Context) -> Consumer:
+    """Return the consumer of a name, `NotMade` if that fails: the others continue."""
+    start: Literal["beginning", "end"] = "beginning"
+    try:
+        make = CONSUMERS.load(name.partition(":")[0])
+        start = getattr(make, "start", start)
+        return make(context)
+    except MlopsError as error:
+        _LOG.error("%s: %s %s", name, error.message, error.hint or "")
+        fault: Exception = error
+    except Exception as error:  # noqa: BLE001 - of another package
+        _LOG.exception("%s cannot be made", name)
+        fault = error
+    return NotMade(fault, "end" if context.options.get("start") == "now" else start)
 
 
 def _wait_for_the_end() -> None:
