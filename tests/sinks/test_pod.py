@@ -12,7 +12,6 @@ from mlops.serving.pod import Places, launch, read_config
 from mlops.settings import load_settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.model import ModelVersion
-from mlops.spec.server import WATCHED
 
 _SETTINGS = """
 [journal]
@@ -21,6 +20,7 @@ drop = ["name"]
 
 [watch]
 drift = false
+outliers = true
 season = "week"
 
 [log.sinks.search]
@@ -41,10 +41,12 @@ def test_a_pod_has_the_same_sinks_and_hides_the_same(tmp_path: Path) -> None:
     (sink,) = said.sinks
     assert (sink.to, sink.options["password"]) == ("https://search:9200", "env:ONLY_IN_THE_POD")
     assert "log:search" in consumers_of(said)
-    assert (said.watch, said.season) == (tuple(n for n in WATCHED if n != "drift"), "week")
+    assert (said.watch, said.season) == (("outliers", "quality"), "week")
 
 
 def test_without_them_a_manifest_is_as_it_was(tmp_path: Path) -> None:
     options = render_options(load_settings(tmp_path, environ={}))
     spec = DeploymentSpec("wine", (Arm("a", ModelVersion("a", "a/1", "s3://b/a"), 1.0),))
-    assert {"sinks", "hashed", "dropped", "unwatched", "season"}.isdisjoint(config(spec, options))
+    assert {"sinks", "hashed", "dropped", "watch_changed", "season"}.isdisjoint(
+        config(spec, options)
+    )

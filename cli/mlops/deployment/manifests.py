@@ -58,7 +58,7 @@ def render_options(settings: RolloutSettings) -> RenderOptions:
         sinks=tuple(json.dumps(sink_to_dict(sink)) for sink in log_sinks(settings, here=False)),
         hashed=settings.journal.hash,
         dropped=settings.journal.drop,
-        unwatched=tuple(name for name in WATCHED if name not in watched(settings.watch)),
+        watch_changed=tuple(sorted({*WATCHED} ^ {*watched(settings.watch)})),
         season="" if settings.watch.season == "none" else settings.watch.season,
         # One with credentials must not be in a manifest.
         tracking_uri=tracking

@@ -157,7 +157,7 @@ def read_config(folder: Path) -> Config:
             tuple(sink_from_dict(sink) for sink in document.get("sinks", ())),
             tuple(document.get("hashed", ())),
             tuple(document.get("dropped", ())),
-            tuple(name for name in WATCHED if name not in document.get("unwatched", ())),
+            tuple(sorted({*WATCHED} ^ {*document.get("watch_changed", ())})),
             str(document.get("season", "none")),
         )
     except (OSError, KeyError, TypeError, ValueError) as error:

@@ -17,10 +17,10 @@ _IMAGE = "image"
 _ROUTER_IMAGE = "router_image"
 _BESIDE = (
     *("postgresql", "journal_max_mb", "features", "tracking_uri", "endpoint_url", "workers"),
-    *("sinks", "hashed", "dropped", "unwatched", "season"),
+    *("sinks", "hashed", "dropped", "watch_changed", "season"),
 )
 #: Left out where empty, as they were not there before; else every old revision would differ.
-_LATER = ("workers", "endpoint_url", "sinks", "hashed", "dropped", "unwatched", "season")
+_LATER = ("workers", "endpoint_url", "sinks", "hashed", "dropped", "watch_changed", "season")
 
 
 def kept(target: str, options: RenderOptions, rendered: Rendered) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RenderOptions:
         sinks: Where the request log of the bundled server goes, each as JSON.
         hashed: Features that the journal has as keyed hashes only.
         dropped: Features that it never has.
-        unwatched: What `[watch]` switches off, as `drift`.
+        watch_changed: What `[watch]` switches otherwise than by default, as `drift`.
         season: Period of the traffic, `day` or `week`; empty for none.
         tracking_uri: Address of the MLflow server, empty if a cluster could not reach it.
         endpoint_url: Address of the artifact store's server; empty for the provider's own.
@@ -62,7 +62,7 @@ class RenderOptions:
     sinks: tuple[str, ...] = ()
     hashed: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
-    unwatched: tuple[str, ...] = ()
+    watch_changed: tuple[str, ...] = ()
     season: str = ""
     tracking_uri: str = ""
     endpoint_url: str = ""

@@ -206,7 +206,7 @@ def config(spec: DeploymentSpec, options: RenderOptions) -> dict[str, Any]:
         **({"sinks": [json.loads(sink) for sink in options.sinks]} if options.sinks else {}),
         **({"hashed": list(options.hashed)} if options.hashed else {}),
         **({"dropped": list(options.dropped)} if options.dropped else {}),
-        **({"unwatched": list(options.unwatched)} if options.unwatched else {}),
+        **({"watch_changed": list(options.watch_changed)} if options.watch_changed else {}),
         **({"season": options.season} if options.season else {}),
         **({"issuer": asdict(options.auth)} if options.auth.issuer else {}),
         "spec": to_dict(spec),
