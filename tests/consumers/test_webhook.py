@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from mlops.consumers.base import Batch, Context
 from mlops.consumers.runner import Runner
@@ -98,4 +99,29 @@ def test_alarms_from_before_the_webhook_was_set_are_no_news(
         journal.raise_alarms([alarm(new)])
     assert consumer.consume(nothing).sent == 1
     assert hook.texts == ["Drift in pH.", "Drift in density."]
+    journal.close()
+
+
+def test_what_cannot_be_recorded_comes_again_as_the_same_message(
+    tmp_path: Path, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALERTS_URL", hook.url)
+    journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    nothing = Batch(journal.decisions(0, 0, 1), [])
+    consumer = Webhook(Context("wine", journal, {"webhook": "env:ALERTS_URL"}))
+    consumer.consume(nothing)
+    journal.raise_alarms([alarm("alcohol"), alarm("pH")])
+    # It fails at the second.
+    with journal._engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER fails BEFORE UPDATE ON alarms WHEN NEW.id = 'drift/m/pH' "
+            "BEGIN SELECT RAISE(ABORT, 'no'); END"
+        )
+    with pytest.raises(IntegrityError):
+        consumer.consume(nothing)
+    with journal._engine.begin() as connection:
+        connection.exec_driver_sql("DROP TRIGGER fails")
+    consumer.consume(nothing)
+    assert hook.texts == ["Drift in alcohol.\nDrift in pH."] * 2
+    assert len(set(hook.keys)) == 1
     journal.close()
