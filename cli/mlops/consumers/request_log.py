@@ -49,7 +49,8 @@ class RequestLog:
         spec = sink_from_dict(context.options)
         kind = SINKS.load(spec.kind)
         self.start = "beginning" if spec.start == "beginning" else "end"
-        self.at_once = max(kind.at_once, 5_000)
+        # Not more than is worth sending again after a crash.
+        self.at_once = max(kind.at_once, 1_000)
         self.wait_s = float(spec.options.get("wait_s", kind.wait_s))
         self._piece = kind.at_once
         self._spec = spec
