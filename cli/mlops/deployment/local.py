@@ -18,7 +18,6 @@ from types import FrameType
 from mlops.deployment.access import access_of, tls_of
 from mlops.deployment.admin_client import answers, swap
 from mlops.deployment.journals import journal_environment, journal_reference
-from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.runtime_files import (
     Places,
     is_alive,
@@ -157,6 +156,9 @@ def make_launch(
     settings: RolloutSettings, where: Places, served: Served, *, foreground: bool
 ) -> Launch:
     """Decide how a server is started, and create the key and token it needs."""
+    # Commands that only look import this module, and need no store.
+    from mlops.deployment.log_sinks import log_sinks
+
     season_ms(settings.watch.season)
     check_webhook(settings.watch.webhook)
     settings.make_home()
