@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
-from mlops.deployment.manifests import render_options
+import pytest
+
+from mlops.deployment.manifests import render_checked, render_options
 from mlops.deployment.targets.kubernetes import config
 from mlops.serving.consumer_process import consumers_of
 from mlops.serving.pod import Places, launch, read_config
@@ -50,3 +53,16 @@ def test_without_them_a_manifest_is_as_it_was(tmp_path: Path) -> None:
     assert {"sinks", "hashed", "dropped", "watch_changed", "season"}.isdisjoint(
         config(spec, options)
     )
+
+
+@pytest.mark.parametrize("target", ["kserve", "seldon", "seldon2"])
+def test_a_platform_without_a_journal_says_that_sinks_get_nothing(
+    tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "mlops.toml").write_text(_SETTINGS)
+    options = render_options(load_settings(tmp_path, environ={}))
+    spec = DeploymentSpec("wine", (Arm("a", ModelVersion("a", "a/1", "s3://b/a"), 1.0),))
+    said = "The sinks of `[log]` get nothing"
+    for sinks in (options.sinks, ()):
+        notes = render_checked(target, spec, replace(options, sinks=sinks)).notes
+        assert any(said in note for note in notes) is bool(sinks)

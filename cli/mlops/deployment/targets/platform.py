@@ -111,6 +111,15 @@ def image_refusals(options: RenderOptions, image: str) -> Iterator[Refusal]:
             yield from unable(name, details, known)
 
 
+def request_log_notes(spec: DeploymentSpec, options: RenderOptions) -> Iterator[str]:
+    """Say that sinks read the bundled server's journal, where there is none."""
+    if options.sinks and not options.cluster.router and spec.policy == "weighted":
+        yield (
+            "The sinks of `[log]` get nothing: they read the journal of the bundled server, which "
+            "is there with `--router` or `--target kubernetes`."
+        )
+
+
 def image_notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator[str]:
     """Say what is known of a third-party image."""
     known = contents(image)

@@ -228,6 +228,7 @@ def _split_refusals(spec: DeploymentSpec) -> Iterator[Refusal]:
 def _notes(spec: DeploymentSpec, options: RenderOptions, image: str) -> Iterator[str]:
     yield platform.licence_note("Seldon Core", options.seldon2.version, LAST_APACHE)
     yield from platform.image_notes(spec, options, image)
+    yield from platform.request_log_notes(spec, options)
     if not options.cluster.storage_secret:
         yield (
             "Models are fetched with what the runtime was set up with, public gs:// by default. "

@@ -20,6 +20,7 @@ def notes(
         yield from own.notes
     else:
         yield from platform.image_notes(spec, options, image)
+    yield from platform.request_log_notes(spec, options)
     if not options.cluster.service_account and not options.cluster.storage_secret:
         yield (
             "KServe fetches the models without credentials. Name a Secret (`storage_secret` of "

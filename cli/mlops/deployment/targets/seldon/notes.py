@@ -26,6 +26,7 @@ def notes(
         yield from platform.image_notes(spec, options, image)
     else:
         yield from _prepackaged_notes(spec, options)
+    yield from platform.request_log_notes(spec, options)
     secret = options.seldon.env_secret or options.cluster.storage_secret
     fetched = (model.source for model in spec.models if router.is_on_platform(model))
     yield from rclone.notes(fetched, secret)
