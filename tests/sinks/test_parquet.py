@@ -164,3 +164,14 @@ def test_files_of_another_journal_stay(tmp_path: Path) -> None:
     assert [line["request_id"] for line in table(tmp_path)] == [
         "new1", "new2", "new3", "old1", "old2",
     ]  # fmt: skip
+
+
+def test_a_leftover_is_found_by_whichever_piece_has_its_events(tmp_path: Path) -> None:
+    """Before the crash the events were cut otherwise."""
+    events = [request(seq, NOON, {"a": 1.0}) for seq in range(1, 6)]
+    for pieces in ([events[2:4]], [events[:2], events[2:]]):
+        sink = opened(tmp_path)
+        for piece in pieces:
+            sink.send(piece)
+        sink.close()
+    assert [line["request_id"] for line in table(tmp_path)] == ["r1", "r2", "r3", "r4", "r5"]
