@@ -7,6 +7,7 @@ from typing import Any
 
 from mlops.explaining.base import Rows
 from mlops.journal.base import Stream
+from mlops.journal.features import KeptRows
 
 _ROWS, _LOOKED_AT = 100, 500
 
@@ -14,10 +15,13 @@ _ROWS, _LOOKED_AT = 100, 500
 def newest_requests(journal: Stream, names: Sequence[str]) -> Rows:
     """Return the first rows of the newest requests that have all features."""
     end = journal.end().decisions
-    decisions = journal.decisions(max(0, end - _LOOKED_AT), end, _LOOKED_AT)
+    after, found = max(0, end - _LOOKED_AT), list[KeptRows | None]()
+    while len(some := journal.decisions(after, end, _LOOKED_AT)):
+        answered = enumerate(some.statuses == 200)
+        found += [some.kept(position) if well else None for position, well in answered]
+        after = int(some.seqs[-1])
     cells: list[list[Any]] = []
-    for position in range(len(decisions) - 1, -1, -1):
-        kept = decisions.kept(position) if decisions.statuses[position] == 200 else None
+    for kept in reversed(found):
         row = kept.row(0) if kept is not None else None
         if isinstance(row, list):
             row = dict(zip(names, row, strict=True)) if len(row) == len(names) else None

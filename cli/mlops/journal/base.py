@@ -144,7 +144,8 @@ class Stream(Protocol):
         Args:
             after: Offset of the last decision that was read; 0 for none.
             end: Offset of the last that may be read, from `end`.
-            limit: Most to read, at least 1; large features may make it fewer.
+            limit: Most to read, at least 1; large features, and the end of an archived part, may
+                make it fewer. Where there is none there are no more up to `end`.
         """
         ...
 
