@@ -122,10 +122,13 @@ def batch(
         NotFoundError: There is no such model, or no such file.
         InvalidInputError: A file cannot be read, or a model refuses a row.
         ConflictError: The output is of another job.
-        UsageError: An arm is behind an endpoint; or the output's form is not known.
+        UsageError: An arm is behind an endpoint; the output's form is not known; or the output
+            is one of the files to read.
     """
     form, target = _target(out, options.form)
     inputs = find_inputs(data, lambda uri: open_store(uri, settings))
+    if target is not None:
+        _check_not_input(inputs, target)
     with _arms(settings, ref, options.runtime) as arms:
         job = _job(arms, options, form)
         folder = target.with_name(f".{target.name}.parts") if target else None
@@ -202,6 +205,18 @@ def _target(out: str, form: Form | None) -> tuple[Form, Path | None]:
             f"`{out}` is a file.", hint="Name a folder, or a .parquet, .csv or .jsonl file."
         )
     return form or "parquet", None
+
+
+def _check_not_input(inputs: Inputs, target: Path) -> None:
+    """Refuse to replace a file that is read, by whatever name or link."""
+    if not target.exists():
+        return
+    for file in inputs.files:
+        if file.store is None and target.samefile(file.name):
+            raise UsageError(
+                f"`--out {target}` is one of the files to score, `{file.name}`.",
+                hint="Choose another `--out`, or a `--data` that leaves it out.",
+            )
 
 
 def _whole(folder: Path, done: Scored, target: Path, form: Form) -> None:
