@@ -161,6 +161,40 @@ def test_boosters_explain_themselves(library: str, kind: str, tmp_path: Path) ->
         assert odds == pytest.approx(model.predict_proba(FRAME[50:55])[:, 1], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("library", "objective", "output"),
+    [
+        ("xgboost", "binary:logistic", "log-odds of class 1"),
+        ("xgboost", "binary:logitraw", "prediction"),
+        ("xgboost", "count:poisson", "raw score of the objective `count:poisson`"),
+        ("xgboost", "reg:absoluteerror", "prediction"),
+        ("lightgbm", "binary", "log-odds of class 1"),
+        ("lightgbm", "poisson", "raw score of the objective `poisson`"),
+        ("lightgbm", "huber", "prediction"),
+    ],
+)
+def test_a_booster_alone_says_prediction_only_for_what_it_answers(
+    library: str, objective: str, output: str, tmp_path: Path
+) -> None:
+    import lightgbm
+    import xgboost
+
+    labels = (Y > 0).astype(float)
+    model: Any
+    if library == "xgboost":
+        matrix = xgboost.DMatrix(FRAME, labels)
+        model = xgboost.train({"objective": objective}, matrix, 3)
+        answers = model.predict(matrix)
+    else:
+        options = {"objective": objective, "verbose": -1, "num_threads": 1}
+        model = lightgbm.train(options, lightgbm.Dataset(FRAME, labels), 3)
+        answers = model.predict(FRAME)
+    found = explain(saved(tmp_path, model, library), columns(X[50:55]), columns(BACKGROUND))
+    assert (found.method, found.output) == (library, output)
+    same = found.outputs == pytest.approx(answers[50:55], rel=1e-5)
+    assert same is (output == "prediction")
+
+
 class _Texts:
     """Answers by a text column; refuses nothing."""
 

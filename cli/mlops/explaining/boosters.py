@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,23 @@ import numpy as np
 from mlops.explaining.base import SINGLE_TOLERANCE, Explanation, NotExactError, check_additive
 
 _Array = np.ndarray[Any, Any]
+
+#: Objectives whose raw score is the answer; an empty one is a function of the user's.
+_PLAIN = {
+    "xgboost": (
+        "reg:squarederror", "reg:squaredlogerror", "reg:absoluteerror", "reg:pseudohubererror",
+        "reg:quantileerror", "binary:logitraw", "rank:pairwise", "rank:ndcg", "rank:map",
+    ),
+    "lightgbm": (
+        "", "regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank",
+        "rank_xendcg",
+    ),
+}  # fmt: skip
+#: Objectives whose raw score is the log-odds of the second class.
+_LOGISTIC = {
+    "xgboost": ("binary:logistic", "binary:logitraw"),
+    "lightgbm": ("binary sigmoid:1", "cross_entropy"),
+}
 
 
 def explain_booster(estimator: Any, names: tuple[str, ...], rows: _Array) -> Explanation:  # noqa: ANN401 - untyped
@@ -24,9 +42,9 @@ def explain_booster(estimator: Any, names: tuple[str, ...], rows: _Array) -> Exp
     """
     library = type(estimator).__module__.partition(".")[0]
     if library == "xgboost":
-        shares, scores, classes = _xgboost(estimator, names, rows)
+        shares, scores, classes, objective = _xgboost(estimator, names, rows)
     elif library == "lightgbm":
-        shares, scores, classes = _lightgbm(estimator, rows)
+        shares, scores, classes, objective = _lightgbm(estimator, rows)
     else:
         raise NotExactError(f"a `{type(estimator).__name__}` is no booster")
     k = len(names)
@@ -35,10 +53,8 @@ def explain_booster(estimator: Any, names: tuple[str, ...], rows: _Array) -> Exp
         at = np.arange(len(rows))
         shares, scores = shares[at, best], scores[at, best]
         output = "raw score of the class that is answered"
-    elif classes is not None:
-        output = f"log-odds of class {classes[1]}"
     else:
-        output = "raw score, before the objective's link" if _has_link(estimator) else "prediction"
+        output = _output(library, objective, classes)
     shares = shares.astype(np.float64)
     return check_additive(
         library, output, names, shares[:, k], shares[:, :k], scores.astype(np.float64),
@@ -50,7 +66,7 @@ def _xgboost(
     estimator: Any,  # noqa: ANN401 - untyped
     names: tuple[str, ...],
     rows: _Array,
-) -> tuple[_Array, _Array, Any]:
+) -> tuple[_Array, _Array, Any, str]:
     import xgboost
 
     booster = estimator if hasattr(estimator, "save_raw") else estimator.get_booster()
@@ -63,16 +79,20 @@ def _xgboost(
         scores = booster.predict(matrix, output_margin=True, **some)
     except (ValueError, xgboost.core.XGBoostError) as error:
         raise NotExactError(f"XGBoost does not explain it: {error}") from error
-    return shares, scores, _classes(estimator, scores)
+    objective: str = json.loads(booster.save_config())["learner"]["objective"]["name"]
+    return shares, scores, _classes(estimator, scores), objective
 
 
-def _lightgbm(estimator: Any, rows: _Array) -> tuple[_Array, _Array, Any]:  # noqa: ANN401 - untyped
+def _lightgbm(estimator: Any, rows: _Array) -> tuple[_Array, _Array, Any, str]:  # noqa: ANN401 - untyped
     booster = getattr(estimator, "booster_", estimator)
     shares = np.asarray(booster.predict(rows, pred_contrib=True))
     scores = np.asarray(booster.predict(rows, raw_score=True))
     if scores.ndim == 2:
         shares = shares.reshape(len(rows), scores.shape[1], -1)
-    return shares, scores, _classes(estimator, scores)
+    header = booster.model_to_string(num_iteration=1).splitlines()
+    lines = (line for line in header if line.startswith("objective="))
+    objective = next(lines, "").partition("=")[2]
+    return shares, scores, _classes(estimator, scores), objective
 
 
 def _classes(estimator: Any, scores: _Array) -> Any:  # noqa: ANN401 - untyped
@@ -80,6 +100,10 @@ def _classes(estimator: Any, scores: _Array) -> Any:  # noqa: ANN401 - untyped
     return classes if scores.ndim == 1 and classes is not None and len(classes) == 2 else None
 
 
-def _has_link(estimator: Any) -> bool:  # noqa: ANN401 - untyped
-    objective = str(getattr(estimator, "objective", None) or "")
-    return not (objective.startswith("reg:squared") or objective in ("regression", "l2", "l1", ""))
+def _output(library: str, objective: str, classes: Any) -> str:  # noqa: ANN401 - untyped
+    """Say what the raw score is; a Booster alone has no classes and answers a probability."""
+    if objective in _PLAIN[library] and classes is None:
+        return "prediction"
+    if objective in _LOGISTIC[library]:
+        return f"log-odds of class {1 if classes is None else classes[1]}"
+    return f"raw score of the objective `{objective or 'custom'}`"
