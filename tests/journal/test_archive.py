@@ -18,12 +18,14 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mlops.errors import ConflictError, NotFoundError, RemoteError
-from mlops.journal import archiving, database, partitions
+from mlops.journal import archived, archiving, database, partitions
+from mlops.journal.base import ArchiveAwayError
 from mlops.journal.columns import OutcomeColumns, RequestColumns, names
 from mlops.journal.feature_tables import FeatureTable
 from mlops.journal.inserting import table_name
 from mlops.journal.records import (
     Decision,
+    Fate,
     NewOutcome,
     Offset,
     RevisionEvent,
@@ -32,6 +34,7 @@ from mlops.journal.records import (
 from mlops.journal.schema import decisions
 from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
+from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Records
 from tests.conformance.test_journals import JOURNALS
 from tests.journal.rows import T0, decision, named, nonce, outcome
@@ -320,7 +323,8 @@ def test_voiding_what_is_archived(pair: Pair) -> None:
 
 
 @_SQLITE
-def test_a_store_that_is_away_loses_nothing(pair: Pair) -> None:
+def test_a_store_that_is_away_loses_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archived, "_AWAY_S", 0.0)
     pair.archive(50)
     kept = pair.store.root.parent / "moved.db-archive"
     shutil.rmtree(kept, ignore_errors=True)
@@ -335,6 +339,44 @@ def test_a_store_that_is_away_loses_nothing(pair: Pair) -> None:
     pair.store.away = False
     pair.both(lambda journal: journal.append([], [outcome(3, arm=1)]))
     pair.check()
+
+
+@_BOTH
+def test_feedback_for_an_archive_that_is_away_holds_up_nobody_else(pair: Pair) -> None:
+    pair.archive(50)
+    shutil.rmtree(pair.store.root.parent / "moved.db-archive", ignore_errors=True)
+    pair.moved.close()
+    pair.moved, pair.store.away = pair.reopen(), True
+    writer = JournalWriter(pair.moved, lambda stored: None)
+    writer.add_decision(decision(200))
+    late, now = writer.add_outcomes([outcome(3, arm=1)]), writer.add_outcomes([outcome(200)])
+    by_name = writer.add_outcomes([named("id 7")])
+    assert [each.fate for each in now.result(20)] == [Fate.ACCEPTED]
+    for refused in (late, by_name):
+        with pytest.raises(ArchiveAwayError, match="archived in"):
+            refused.result(20)
+    asked = len(pair.store.fetched)
+    # It is not asked for with each such request.
+    with pytest.raises(ArchiveAwayError):
+        writer.add_outcomes([outcome(3, arm=1)]).result(20)
+    assert len(pair.store.fetched) == asked
+    assert not writer.fault
+    assert writer.close(5)
+
+
+@_BOTH
+def test_a_part_whose_last_offsets_are_of_no_decision(pair: Pair) -> None:
+    """PostgreSQL gives numbers also to what is rolled back."""
+    pair.archive(30)
+    last = pair.moved.archived_parts()[-1]
+    with pair.moved._engine.begin() as connection:
+        gone = [table_name(connection, name) for name in ("decisions", "archives")]
+        connection.execute(text(f"DELETE FROM {gone[0]} WHERE seq <= {last.upto + 3}"))
+        longer = f"UPDATE {gone[1]} SET upto = {last.upto + 3} WHERE part = {last.part}"
+        connection.execute(text(longer))
+    found = pair.moved.decisions(last.upto, 60, 5)
+    assert found.seqs.tolist() == [last.upto + 4 + n for n in range(5)]
+    assert not len(pair.moved.decisions(last.upto, last.upto + 2, 5))
 
 
 @_SQLITE

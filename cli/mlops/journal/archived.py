@@ -19,6 +19,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, and_, func, select
 
 from mlops.errors import MlopsError, RemoteError
+from mlops.journal.base import ArchiveAwayError
 from mlops.journal.earlier import NOTHING, Earlier
 from mlops.journal.joining import decisions_of
 from mlops.journal.partitions import is_partitioned
@@ -52,6 +54,7 @@ Fetch: TypeAlias = Callable[[str, str, Path], None]
 # As in `joining`: older builds of SQLite take 999 variables.
 _KEYS_PER_QUERY = 900
 _OPEN_PARTS = 4
+_AWAY_S = 20.0
 # As in `mlops.spec.request_id`: the nonce of a request without idempotency key holds its time.
 _SAME_MOMENT_S = 5
 
@@ -167,6 +170,8 @@ class Archive:
         self._fetch = fetch
         self._lock = threading.RLock()
         self._opened: OrderedDict[tuple[int, str], Scratch] = OrderedDict()
+        # Parts that could not be brought: until when they are not asked for again, and why.
+        self._away: dict[int, tuple[float, RemoteError]] = {}
         self._whole: tuple[tuple[tuple[tuple[int, str], ...], int | None], Scratch] | None = None
 
     def close(self) -> None:
@@ -305,13 +310,31 @@ class Archive:
                 counted += count_outcomes(connection, some, upto)
         return counted
 
+    @contextmanager
+    def _tried(self, journal: Connection, number: int) -> Iterator[Connection]:
+        """Give a part, unless it could not be brought a moment ago: its writer has others to serve.
+
+        Raises:
+            RemoteError: It cannot be brought.
+        """
+        until, fault = self._away.get(number, (0.0, None))
+        if fault is not None and time.monotonic() < until:
+            raise fault
+        try:
+            with self.part(journal, number) as connection:
+                yield connection
+        except RemoteError as error:
+            self._away[number] = time.monotonic() + _AWAY_S, error
+            raise
+        self._away.pop(number, None)
+
     def look(
         self, journal: Connection, rows: Sequence[DecisionRow], batch: Sequence[NewOutcome]
     ) -> Earlier:
         """Find what is archived of the decisions that a batch has or is about.
 
         Raises:
-            RemoteError: A part is needed that cannot be brought.
+            ArchiveAwayError: A part is needed that cannot be brought.
         """
         count = count_parts(journal)
         if not count:
@@ -322,11 +345,18 @@ class Archive:
         named = _named(journal, {name for name in names if name is not None})
         found: dict[bytes, Row] = {}
         told: dict[bytes, list[Row]] = {}
+        away: set[bytes] = set()
         for number, some in by_part(journal, nonces | named.keys()).items():
-            with self.part(journal, number) as connection:
-                found.update(decisions_of(connection, some))
-                for row in _outcomes(connection, some):
-                    told.setdefault(bytes(row.nonce), []).append(row)
+            try:
+                with self._tried(journal, number) as connection:
+                    found.update(decisions_of(connection, some))
+                    for row in _outcomes(connection, some):
+                        told.setdefault(bytes(row.nonce), []).append(row)
+            except RemoteError as error:
+                away, fault = away | set(some), error
+        if away:
+            lost = {named[nonce] for nonce in away if nonce in named}
+            raise ArchiveAwayError(fault.message, hint=fault.hint, nonces=away, names=lost)
         by_name: dict[str | None, list[Row]] = defaultdict(list)
         for nonce, name in named.items():
             by_name[name].append(found[nonce])

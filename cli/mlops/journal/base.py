@@ -8,7 +8,7 @@ Code that needs one of them takes that one alone, so that a substitute for a jou
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops.errors import RemoteError
@@ -42,6 +42,25 @@ if TYPE_CHECKING:
 
 class JournalUnavailableError(RemoteError):
     """The journal could not be written; nothing of this batch was stored."""
+
+
+class ArchiveAwayError(JournalUnavailableError):
+    """Outcomes are about requests in an archive that cannot be read; the others can be stored.
+
+    Attributes:
+        nonces: Decisions that are out of reach.
+        names: The callers' own ids of such decisions.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None, nonces: Collection[bytes], names: Collection[str]
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.nonces, self.names = nonces, names
+
+    def concerns(self, outcome: NewOutcome) -> bool:
+        """Whether an outcome is about one of them."""
+        return outcome.nonce in self.nonces if outcome.nonce else outcome.client_id in self.names
 
 
 class JournalFullError(JournalUnavailableError):

@@ -123,7 +123,7 @@ class SqlJournal(ArchivableDatabase):
         """Look in the archive, before the transaction, since a store may take its time.
 
         Raises:
-            JournalUnavailableError: It cannot be reached.
+            ArchiveAwayError: It cannot be reached.
         """
         with self._writing(), self._engine.connect() as connection:
             return self._open().archive.look(connection, rows, batch)
@@ -153,13 +153,17 @@ class SqlJournal(ArchivableDatabase):
     def decisions(self, after: int, end: int, limit: int) -> Decisions:
         """See `Stream.decisions`."""
         with self._snapshot() as connection:
-            if after >= archived.last_decision(connection):
-                return read_decisions(connection, after, end, limit)
             # One part at a time: to put all that is archived together takes minutes.
-            part = next(each for each in archived.read_parts(connection) if each.upto > after)
-            names, archive = ColumnNames(connection), self._open().archive
-            with archive.part(connection, part.part, features=True) as its:
-                return read_decisions(its, after, min(end, part.upto), limit, names)
+            for part in archived.read_parts(connection):
+                if part.upto > after:
+                    names, archive = ColumnNames(connection), self._open().archive
+                    with archive.part(connection, part.part, features=True) as its:
+                        found = read_decisions(its, after, min(end, part.upto), limit, names)
+                    if len(found) or end <= part.upto:
+                        return found
+                    # Its last offsets are of no decision.
+                    after = part.upto
+            return read_decisions(connection, after, end, limit)
 
     def outcomes(self, after: int, end: int, limit: int) -> tuple[list[Observation], int]:
         """See `Stream.outcomes`."""

@@ -28,7 +28,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from mlops.journal.base import JournalUnavailableError, Log
+from mlops.journal.base import ArchiveAwayError, JournalUnavailableError, Log
 from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
 from mlops.journal.spool import Spool
 
@@ -218,13 +218,12 @@ class JournalWriter:
             return False
         taken = self._take_decisions()
         decisions = [decision for decision, _ in taken]
-        outcomes = [outcome for group, _ in waiting for outcome in group]
-        if not decisions and not outcomes and not self._facts:
+        if not decisions and not any(group for group, _ in waiting) and not self._facts:
             self._answer(waiting, [])
             return True
         try:
             self._write_facts()
-            stored = self._journal.append(decisions, outcomes)
+            waiting, stored = self._stored(decisions, waiting)
         except JournalUnavailableError as error:
             self._rest(taken, error)
             _tell(waiting, error)
@@ -242,6 +241,27 @@ class JournalWriter:
             _LOG.exception("journal: a batch was stored but not counted")
         self._answer(waiting, stored)
         return True
+
+    def _stored(
+        self, decisions: Sequence[Decision], waiting: list[_Waiting]
+    ) -> tuple[list[_Waiting], list[StoredOutcome]]:
+        """Commit a batch; return who waits for its outcomes, with these.
+
+        Who tells of requests in an archive that cannot be read is refused, and nobody else.
+
+        Raises:
+            JournalUnavailableError: Nothing was stored.
+        """
+        try:
+            outcomes = [outcome for group, _ in waiting for outcome in group]
+            return waiting, self._journal.append(decisions, outcomes)
+        except ArchiveAwayError as error:
+            away = [each for each in waiting if any(map(error.concerns, each[0]))]
+            _tell(away, error)
+            waiting[:] = [each for each in waiting if each not in away]
+            if not away:
+                raise
+            return self._stored(decisions, waiting)
 
     def _deliver(self) -> bool:
         """Commit some decisions that waited on disk; return False if the journal refused them."""

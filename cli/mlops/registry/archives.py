@@ -12,11 +12,16 @@ if TYPE_CHECKING:
     from mlops.settings.needs import StoreSettings
 
 
-def fetch_from(settings: StoreSettings) -> Callable[[str, str, Path], None]:
-    """Return what brings a file: root of its store, key, and where to."""
+def fetch_from(settings: StoreSettings, *, hurry: bool = False) -> Callable[[str, str, Path], None]:
+    """Return what brings a file: root of its store, key, and where to.
+
+    Args:
+        settings: Say how the store is reached.
+        hurry: Give up soon, as others wait for whoever asks.
+    """
 
     def fetch(location: str, key: str, target: Path) -> None:
-        with opened(location, settings) as store:
+        with opened(location, settings, hurry=hurry) as store:
             store.get(key, target)
 
     return fetch
@@ -30,16 +35,20 @@ def fetch(location: str, key: str, target: Path) -> None:
     """
     from mlops.settings import load_settings
 
-    fetch_from(load_settings(flags={"artifacts.root": location}))(location, key, target)
+    settings = load_settings(flags={"artifacts.root": location})
+    # That of a server, whose writer serves others too.
+    fetch_from(settings, hurry=True)(location, key, target)
 
 
 @contextlib.contextmanager
-def opened(location: str, settings: StoreSettings) -> Iterator[Store]:
+def opened(location: str, settings: StoreSettings, *, hurry: bool = False) -> Iterator[Store]:
     """Open a store for a while."""
     # A server passes by here at its start, and has no time for it.
     from mlops.registry.stores import open_store
+    from mlops.registry.stores.access import PATIENT, Patience
 
-    store = open_store(location, settings)
+    soon = Patience(attempts=2, timeout_s=10.0, deadline_s=30.0)
+    store = open_store(location, settings, soon if hurry else PATIENT)
     try:
         yield store
     finally:
