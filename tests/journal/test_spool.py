@@ -98,19 +98,41 @@ def test_a_line_that_cannot_be_read_is_kept_beside(tmp_path: Path) -> None:
     assert aside.read_bytes() == longer + b"no JSON\n"
 
 
+def test_a_journal_that_is_away_gets_no_copies_of_such_lines(tmp_path: Path) -> None:
+    dead, next_one = Spool(tmp_path), Spool(tmp_path)
+    dead.put(_decisions(1))
+    os.close(dead._descriptor)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(b"no JSON\n" + path.read_bytes())
+
+    def away(decisions: Sequence[Decision]) -> None:
+        raise JournalUnavailableError("away")
+
+    for _ in range(3):
+        with pytest.raises(JournalUnavailableError):
+            next_one.deliver(away)
+    assert _all(next_one) == _decisions(1)
+    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"no JSON\n"]
+
+
 def test_what_the_journal_never_takes_does_not_stop_the_rest(tmp_path: Path) -> None:
-    spool = Spool(tmp_path)
-    spool.put(_decisions(2))
+    spool, whole, stored = Spool(tmp_path), _decisions(9), list[Decision]()
+    spool.put(whole)
 
-    def refuse(decisions: Sequence[Decision]) -> None:
-        raise ValueError("no such column")
+    def append(decisions: Sequence[Decision]) -> None:
+        if whole[4] in decisions:
+            raise ValueError("no such column")
+        stored.extend(decisions)
 
-    with pytest.raises(ValueError, match="column"):
-        spool.deliver(refuse)
-    spool.set_aside()
-    assert [path.suffix for path in tmp_path.iterdir()] == [".refused"]
-    assert spool.put(_decisions(1, start=5))
-    assert _all(spool) == _decisions(1, start=5)
+    while spool.deliver(append):
+        pass
+    assert stored == whole[:4] + whole[5:]
+    assert spool.refused == 1
+    (aside,) = tmp_path.iterdir()
+    assert aside.suffix == ".refused"
+    assert len(aside.read_bytes().splitlines()) == 1
+    assert spool.put(_decisions(1, start=50))
+    assert _all(spool) == _decisions(1, start=50)
 
 
 def test_no_file_is_found_before_it_is_locked(

@@ -9,7 +9,7 @@ from mlops.deployment.request import DeployRequest, make_spec
 from mlops.deployment.rewarding import settle_reward
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.targets.sources import stays_here
-from mlops.errors import NotAllowedError, RemoteError
+from mlops.errors import MlopsError, NotAllowedError, RemoteError
 from mlops.registry.artifact_manifest import look
 from mlops.registry.artifact_replicas import pushed_copy, readable_source
 from mlops.registry.details import Details, read_details
@@ -54,11 +54,7 @@ def make_fetchable(
 
 
 def _pinned(settings: StoreSettings, model: ModelVersion, notes: list[str]) -> ModelVersion:
-    """Note what is at a model's source now; a registered version can be replaced there too.
-
-    Raises:
-        NotFoundError: There is no model.
-    """
+    """Note what is at a model's source now; a registered version can be replaced there too."""
     if model.digest or model.endpoint or parse_location(model.source).scheme not in ("s3", "gs"):
         return model
     try:
@@ -67,7 +63,7 @@ def _pinned(settings: StoreSettings, model: ModelVersion, notes: list[str]) -> M
             return replace(model, digest=look(store).digest)
         finally:
             store.close()
-    except (RemoteError, NotAllowedError) as error:
+    except MlopsError as error:
         notes.append(
             f"`{model.label}` is not pinned, and pods take whatever lies there: {error.message}"
         )

@@ -290,9 +290,16 @@ def _revision(settings: RolloutSettings, spec: DeploymentSpec) -> int:
     """Return the number that this spec has in the ledger, or would get next."""
     ledger = open_ledger(settings, spec.name)
     live = ledger.live()
-    if live is not None and live.intent.spec == spec:
+    if live is not None and _unpinned(live.intent.spec) == _unpinned(spec):
         return live.number
     return max(ledger.numbers(), default=0) + 1
+
+
+def _unpinned(spec: DeploymentSpec) -> DeploymentSpec:
+    """Return a spec whose models differ from another's only where they are other models."""
+    arms = tuple(replace(each, model=each.model.unpinned) for each in spec.arms)
+    shadows = tuple(replace(each, model=each.model.unpinned) for each in spec.shadows)
+    return replace(spec, arms=arms, shadows=shadows)
 
 
 def _chosen(spec: DeploymentSpec) -> Iterator[str]:

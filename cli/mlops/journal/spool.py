@@ -20,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from mlops.journal.base import JournalUnavailableError
 from mlops.journal.json_text import as_json
 from mlops.journal.records import Decision
 
@@ -49,7 +50,7 @@ class Spool:
         self._reading: tuple[Path, BufferedReader] | None = None
         # Who starts looks what others have left.
         self._may_hold = True
-        self.waiting = 0
+        self.waiting = self.refused = 0
 
     def put(self, decisions: Sequence[Decision]) -> bool:
         """Write decisions down, durably; return False where that cannot be done."""
@@ -94,28 +95,26 @@ class Spool:
         start = file.tell()
         lines = list(islice(file, _AT_ONCE))
         if lines:
-            decisions = self._decisions(lines, path)
+            read = [(line, _decision(line)) for line in lines]
             try:
-                append(decisions)
+                refused = _refused(append, [each for _, each in read if each is not None])
             except BaseException:
                 file.seek(start)
                 raise
-            self.waiting = max(0, self.waiting - len(decisions))
+            # Of a process that was killed the end of the last line was never written: that is none.
+            aside = [
+                line
+                for line, each in read
+                if line.endswith(b"\n") and (each is None or each in refused)
+            ]
+            self._set_aside(path.with_suffix(_REFUSED), aside)
+            self.waiting = max(0, self.waiting - len(lines))
         else:
             path.unlink(missing_ok=True)
             file.close()
             self._reading = None
             _LOG.info("decisions that waited on disk are in the journal")
         return True
-
-    def set_aside(self) -> None:
-        """Deliver the file at hand no more: the journal takes something in it from nobody."""
-        if self._reading is not None:
-            path, file = self._reading
-            path.rename(path.with_suffix(_REFUSED))
-            file.close()
-            self._reading = None
-            _LOG.error("decisions that the journal refuses are kept in `%s%s`", path.stem, _REFUSED)
 
     def _create(self) -> tuple[Path, int]:
         """Create a file of our own; it has its name only once it is locked."""
@@ -125,23 +124,13 @@ class Spool:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         return draft.rename(draft.with_suffix(_ENDING)), descriptor
 
-    @staticmethod
-    def _decisions(lines: Sequence[bytes], path: Path) -> list[Decision]:
-        """Read decisions; what cannot be read is kept in a file beside."""
-        found, unreadable = [], []
-        for line in lines:
-            try:
-                found.append(_decision(line))
-            except (ValueError, TypeError, KeyError, AttributeError):
-                unreadable.append(line)
-        # The end of the last line was never written where its process was killed: nothing is lost.
-        unreadable = [line for line in unreadable if line.endswith(b"\n")]
-        if unreadable:
-            aside = path.with_suffix(_REFUSED)
-            with aside.open("ab") as file:
-                file.writelines(unreadable)
-            _LOG.error("%d decisions cannot be read; they are in `%s`", len(unreadable), aside.name)
-        return found
+    def _set_aside(self, path: Path, lines: Sequence[bytes]) -> None:
+        """Keep what the journal does not take in a file beside."""
+        if lines:
+            self.refused += len(lines)
+            with path.open("ab") as file:
+                file.writelines(lines)
+            _LOG.error("%d decisions that cannot be stored are in `%s`", len(lines), path)
 
     def _let_go(self) -> None:
         if self._own is not None:
@@ -172,9 +161,34 @@ def _line(decision: Decision) -> bytes:
     return as_json(values).encode() + b"\n"
 
 
-def _decision(line: bytes) -> Decision:
-    values: list[Any] = orjson.loads(line)
-    for at, value in enumerate(values):
-        if isinstance(value, dict):
-            values[at] = bytes.fromhex(value[""])
-    return Decision(*values)
+def _decision(line: bytes) -> Decision | None:
+    """Read a decision; None where it cannot be read."""
+    try:
+        values: list[Any] = orjson.loads(line)
+        for at, value in enumerate(values):
+            if isinstance(value, dict):
+                values[at] = bytes.fromhex(value[""])
+        return Decision(*values)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _refused(
+    append: Callable[[Sequence[Decision]], object], decisions: Sequence[Decision]
+) -> list[Decision]:
+    """Append decisions; return those that the journal will never take, which spoil no others.
+
+    Raises:
+        JournalUnavailableError: It takes none now.
+    """
+    try:
+        append(decisions)
+    except JournalUnavailableError:
+        raise
+    except Exception:  # noqa: BLE001 - of whatever kind; they are looked at one by one
+        if len(decisions) == 1:
+            _LOG.exception("journal: a decision that waited on disk could not be written")
+            return list(decisions)
+        half = len(decisions) // 2
+        return _refused(append, decisions[:half]) + _refused(append, decisions[half:])
+    return []

@@ -267,15 +267,16 @@ class JournalWriter:
         """Commit some decisions that waited on disk; return False if the journal refused them."""
         if self._spool is None or (self._fault and time.monotonic() < self._retry_at):
             return True
+        refused = self._spool.refused
         try:
             if self._spool.deliver(self._append_spooled):
                 self._wake.set()
         except JournalUnavailableError as error:
             self._rest([], error)
             return False
-        except Exception:  # noqa: BLE001 - the thread must live on; they stay on disk
-            _LOG.exception("journal: decisions that waited on disk could not be written")
-            self._spool.set_aside()
+        except OSError:
+            _LOG.exception("journal: decisions that wait on disk could not be read")
+        self.count_shed("decision", self._spool.refused - refused)
         return True
 
     def _append_spooled(self, decisions: Sequence[Decision]) -> None:

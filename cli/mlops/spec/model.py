@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from mlops.spec.endpoint import Endpoint, is_endpoint, parse_endpoint
@@ -62,7 +62,7 @@ class ModelVersion:
     def identity(self) -> tuple[str, ...]:
         """What makes it another model: two deployments of equal identity serve the same.
 
-        A registered version is the same whether or not its store could be listed.
+        A registered version is the same whether or not its store could be asked for a digest.
 
         >>> ModelVersion("wine/3", "wine/3", "s3://b/m", "wine", 3, digest="listing:1").identity
         ('wine/3', 's3://b/m')
@@ -70,5 +70,9 @@ class ModelVersion:
         ('s3://b/m', 's3://b/m', 'listing:1')
         """
         named = (self.label, self.source)
-        guards = bool(self.name) and self.digest.startswith("listing:")
-        return (*named, self.digest) if self.digest and not guards else named
+        return (*named, self.digest) if self.digest and not self.name else named
+
+    @property
+    def unpinned(self) -> ModelVersion:
+        """The same model without a digest that is no part of its identity."""
+        return replace(self, digest="") if self.name else self
