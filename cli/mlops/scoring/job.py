@@ -137,12 +137,10 @@ def score(
     parts: list[str] = []
     rows = resumed = errors = 0
     by_arm = {scorer.name: 0 for scorer in job.scorers}
-    wanted = _wanted(job)
     for number, file in enumerate(inputs.files):
         first = 0
         with file.here() as path:
-            read = chunks(path, job.scorers[0].signature, job.rows, wanted=wanted)
-            for index, table in enumerate(read):
+            for index, table in enumerate(_chunks(path, job)):
                 key = f"part-{number:05}-{index:07}.{job.form}"
                 parts.append(key)
                 if key in there:
@@ -160,6 +158,11 @@ def score(
                 first += len(table)
                 on_progress(rows + resumed)
     return Scored(rows, resumed, errors, tuple(parts), by_arm)
+
+
+def _chunks(path: Path, job: Job) -> Iterator[Table]:
+    signature = job.scorers[0].signature
+    return chunks(path, signature, job.rows, wanted=_wanted(job), written=job.unit)
 
 
 def _wanted(job: Job) -> set[str] | None:
@@ -240,7 +243,7 @@ def _drawn(job: Job, table: Table, file: str, first: int) -> list[int]:
     if len(job.scorers) == 1:
         return [0] * len(table)
     draws = Draws(job.shares)
-    units = table.columns.get(job.unit, ()) if job.unit else ()
+    units = _units(table, job.unit) if job.unit else ()
     found = []
     for at in range(len(table)):
         unit = unit_hash(units[at], job.key, job.salt) if len(units) else None
@@ -248,6 +251,21 @@ def _drawn(job: Job, table: Table, file: str, first: int) -> list[int]:
         number = unit or unit_hash(place, job.key, job.salt) or b""
         found.append(draws.choose(int.from_bytes(number, "big") / _FULL).arm)
     return found
+
+
+def _units(table: Table, name: str) -> Sequence[Any]:
+    """Return the sticky units, as a client writes them in JSON.
+
+    Text has no types: `007` is a code, which a number is not, but pandas writes the number 7 as
+    `7.0` where cells are missing.
+    """
+    units = table.columns.get(name, ())
+    if name not in table.written:
+        return units
+    return [
+        text.strip() if type(unit) is int or (type(unit) is float and "." not in text) else unit
+        for unit, text in zip(units, table.written[name], strict=True)
+    ]
 
 
 def _answers(
@@ -315,6 +333,6 @@ def tables(inputs: Inputs, job: Job) -> Iterator[tuple[str, int, Table]]:
     for file in inputs.files:
         first = 0
         with file.here() as path:
-            for table in chunks(path, job.scorers[0].signature, job.rows, wanted=_wanted(job)):
+            for table in _chunks(path, job):
                 yield file.name, first, table
                 first += len(table)

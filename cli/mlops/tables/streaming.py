@@ -55,8 +55,9 @@ def form_of(name: str) -> str:
 
 
 def chunks(
-    path: Path, signature: Signature, rows: int, *, wanted: Collection[str] | None = None
-) -> Iterator[Table]:
+    path: Path, signature: Signature, rows: int, *, wanted: Collection[str] | None = None,
+    written: str = "",
+) -> Iterator[Table]:  # fmt: skip
     """Read a file in chunks of so many rows, the last one smaller.
 
     Args:
@@ -64,6 +65,8 @@ def chunks(
         signature: Types columns by name.
         rows: Rows of a chunk, at least 1.
         wanted: Columns beside the signature's whose cells need types; None for all of them.
+        written: Column beside the signature's that is also given as a text file writes it: the
+            code `007` has the type of a number.
 
     Raises:
         InvalidInputError: It cannot be read, or is not what its name says.
@@ -75,7 +78,7 @@ def chunks(
         elif form == "jsonl":
             yield from _json_lines(path, signature, rows)
         else:
-            yield from _delimited(path, signature, rows, wanted)
+            yield from _delimited(path, signature, rows, wanted, written)
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         if isinstance(error, OSError):
             raise unreadable(str(path), error) from error
@@ -112,7 +115,7 @@ def _json_lines(path: Path, signature: Signature, rows: int) -> Iterator[Table]:
 
 
 def _delimited(
-    path: Path, signature: Signature, rows: int, wanted: Collection[str] | None
+    path: Path, signature: Signature, rows: int, wanted: Collection[str] | None, written: str
 ) -> Iterator[Table]:
     with _opened(path) as stream:
         first = stream.readline()
@@ -130,7 +133,8 @@ def _delimited(
             name: typed(list(column), kinds[name]) if name in kinds else list(column)
             for name, column in named.items()
         }
-        yield Table(typed_columns, lines)
+        verbatim = {written: named[written]} if written in unknown else {}
+        yield Table(typed_columns, lines, written=verbatim)
 
 
 def _text_rows(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -16,11 +16,13 @@ class Table:
             nested types. Dates are ISO texts and bytes base64, as JSON carries them.
         lines: (n,) line of each row in a text file, from 1; empty where rows have no lines.
         named: Whether the names were in the data; else they are the signature's, or 0, 1, …
+        written: Name to the (n,) cells as a text file writes them, of columns that are asked for.
     """
 
     columns: Mapping[str, Sequence[Any]]
     lines: Sequence[int] = ()
     named: bool = True
+    written: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
