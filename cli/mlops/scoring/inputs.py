@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import glob
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from mlops.registry.stores import Store, parse_location
 from mlops.tables.streaming import form_of
 
 _WILD = "*?["
+#: Name of a part that a job writes.
+_PART = re.compile(r"part-[0-9]{5}-[0-9]{7}\.[a-z]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +62,16 @@ class Inputs:
         return [[file.name, file.size, file.tag] for file in self.files]
 
 
-def find_inputs(patterns: Sequence[str], open_store: Callable[[str], Store]) -> Inputs:
+def find_inputs(
+    patterns: Sequence[str], open_store: Callable[[str], Store], out: str = ""
+) -> Inputs:
     """Find files by patterns such as `rows/*.parquet` or `s3://bucket/rows/*.csv`.
 
     Args:
-        patterns: Names, which may have `*`, `?` and `[…]`; `**` for folders below.
+        patterns: Names, which may have `*`, `?` and `[…]` within a folder's name or a file's;
+            `**` for folders below.
         open_store: Opens the store at a URI.
+        out: Where parts are written: those of an earlier run there are not read.
 
     Raises:
         NotFoundError: A pattern fits no file.
@@ -74,12 +81,18 @@ def find_inputs(patterns: Sequence[str], open_store: Callable[[str], Store]) -> 
     for pattern in patterns:
         location = parse_location(pattern)
         some = _here(pattern) if location.scheme == "file" else _there(pattern, open_store)
+        some = [file for file in some if not (out and _is_part(file.name, out))]
         if not some:
             raise NotFoundError(f"No file fits `{pattern}`.")
         found.update({file.name: file for file in some})
     for name in found:
         form_of(name)
     return Inputs(tuple(found.values()))
+
+
+def _is_part(name: str, out: str) -> bool:
+    folder, _, last = name.rpartition("/")
+    return bool(_PART.fullmatch(last)) and parse_location(folder or ".") == parse_location(out)
 
 
 def _here(pattern: str) -> list[InputFile]:
@@ -100,5 +113,18 @@ def _there(pattern: str, open_store: Callable[[str], Store]) -> list[InputFile]:
     return [
         InputFile(f"{root}/{file.key}", file.size, file.tag, store, file.key)
         for file in store.files(rest if plain == len(pattern) else "")
-        if fnmatch.fnmatchcase(file.key, rest)
+        if _fits(file.key.split("/"), rest.split("/"))
     ]
+
+
+def _fits(names: Sequence[str], patterns: Sequence[str]) -> bool:
+    """Compare name by name: as in folders here, `*` does not reach into those below."""
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_fits(names[at:], patterns[1:]) for at in range(len(names) + 1))
+    return (
+        bool(names)
+        and fnmatch.fnmatchcase(names[0], patterns[0])
+        and _fits(names[1:], patterns[1:])
+    )

@@ -126,7 +126,7 @@ def batch(
             is one of the files to read.
     """
     form, target = _target(out, options.form)
-    inputs = find_inputs(data, lambda uri: open_store(uri, settings))
+    inputs = find_inputs(data, lambda uri: open_store(uri, settings), "" if target else out)
     if target is not None:
         _check_not_input(inputs, target)
     with _arms(settings, ref, options.runtime) as arms:
