@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,18 @@ def test_it_finds_what_scikit_learn_finds() -> None:
     assert ours == pytest.approx(expected, abs=0.03)
     assert roc_auc_score(truth, spread(training).scores(both)) > 0.75
     assert roc_auc_score(truth, 1 - fit(training).p_values(both)) > 0.75
+
+
+def test_a_forest_of_wide_rows_takes_no_more_memory() -> None:
+    wide = np.random.default_rng(4).normal(size=(300, 400))
+    tracemalloc.start()
+    forest = grow(wide, np.random.default_rng(5))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The 256 rows of all 64 trees would be 52 MB, and several times that while they are sorted.
+    assert peak < 80e6
+    assert len(forest.roots) == 64
+    assert forest.scores(3 * wide[:20]).min() > np.quantile(forest.scores(wide), 0.9)
 
 
 def test_ecod_is_what_its_paper_says() -> None:

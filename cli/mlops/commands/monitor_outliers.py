@@ -19,7 +19,7 @@ def outliers(
     name: Name = None,
     level: Annotated[
         float,
-        typer.Option(min=0.0001, max=0.5, help="Share of undrifted rows that is flagged."),
+        typer.Option(min=0.0005, max=0.5, help="Share of undrifted rows that is flagged."),
     ] = 0.01,
     last: Annotated[
         int, typer.Option(min=1, metavar="N", help="Requests to look at, the newest.")
@@ -31,7 +31,7 @@ def outliers(
 ) -> None:
     """List requests that are unlike what the live models were trained on.
 
-    For example `mlops monitor outliers wine --level 0.001`.
+    For example `mlops monitor outliers wine --level 0.002`.
     """
     from rich.markup import escape
 

@@ -2,13 +2,14 @@
 
 A row is flagged when its conformal p-value is at most a level (`mlops.stats.outliers`): of rows
 like those of the training about that share is. Requests that a tester sent to an arm, and those
-that failed, are left out.
+that failed, are left out. So are rows of which the journal lacks a feature: one that was not kept
+would look like a missing value, and every row like an outlier.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,15 @@ class Share:
         rows: Rows that were looked at.
         flagged: Those that were.
         recent: Weight of the last rows, and of those among them.
+        incomplete: Further rows, of which the journal lacks features.
+        lacking: Names of those features.
     """
 
     rows: int = 0
     flagged: int = 0
     recent: tuple[float, float] = (0.0, 0.0)
+    incomplete: int = 0
+    lacking: set[str] = field(default_factory=set)
 
     def add(self, flags: NDArray[np.bool_]) -> None:
         """Count rows."""
@@ -100,7 +105,7 @@ class Looked:
 
 
 def look_at_rows(
-    tables: list[FeatureTable], answered: NDArray[np.bool_], detector: RowDetector
+    tables: list[FeatureTable], answered: NDArray[np.bool_], detector: RowDetector, share: Share
 ) -> Iterator[Looked]:
     """Yield the p-values of the rows of requests.
 
@@ -108,21 +113,25 @@ def look_at_rows(
         tables: Of a batch of n requests.
         answered: Which of them to look at, (n,).
         detector: Of the model that answered them.
+        share: Counts the rows that are left out, as features of them are lacking.
     """
+    known = [coding.name for coding in detector.codings]
     for table in tables:
         if table.names is None:
             continue
         rows = np.flatnonzero(answered[table.requests])
         if not len(rows):
             continue
+        if lacking := set(known).difference(table.names):
+            share.incomplete += len(rows)
+            share.lacking |= lacking
+            continue
         columns = {}
-        for coding in detector.codings:
-            if coding.name in table.names:
-                cells = table.column(coding.name)
-                columns[coding.name] = [cells[row] for row in rows.tolist()]
-        if columns:
-            codes = encode(columns, detector.codings)
-            yield Looked(table, rows, codes, detector.p_values(codes))
+        for name in known:
+            cells = table.column(name)
+            columns[name] = [cells[row] for row in rows.tolist()]
+        codes = encode(columns, detector.codings)
+        yield Looked(table, rows, codes, detector.p_values(codes))
 
 
 class OutlierFold:
@@ -181,7 +190,7 @@ class OutlierFold:
             if detector is None:
                 continue
             share = self.shares.setdefault(key, Share())
-            for looked in look_at_rows(tables, answered == key, detector):
+            for looked in look_at_rows(tables, answered == key, detector, share):
                 share.add(looked.p_values <= LEVEL)
         self.offset = int(decisions.seqs[-1])
         return len(decisions)
@@ -215,6 +224,7 @@ class Found:
         shares: Rows of each arm that has a detector.
         flagged: Those that were flagged, the most unusual first.
         unknown: Names of the arms without one.
+        smallest: The smallest p-value that a row of each of the others can have.
     """
 
     revision: int
@@ -222,6 +232,7 @@ class Found:
     shares: Mapping[str, Share]
     flagged: tuple[Flagged, ...]
     unknown: tuple[str, ...]
+    smallest: Mapping[str, float]
 
 
 def find_outliers(
@@ -256,12 +267,18 @@ def find_outliers(
         for name, (key, detector) in found.items():
             if detector is None:
                 continue
-            for looked in look_at_rows(tables, answered == key, detector):
-                shares[name].add(looked.p_values <= level)
+            share = shares[name]
+            for looked in look_at_rows(tables, answered == key, detector, share):
+                share.add(looked.p_values <= level)
                 flagged += _flagged(looked, decisions, name, detector, level)
     flagged.sort(key=lambda each: (each.p_value, -each.time_ms))
     unknown = tuple(name for name, (_, detector) in found.items() if detector is None)
-    return Found(live.revision, requests, shares, tuple(flagged), unknown)
+    smallest = {
+        name: detector.detector.smallest
+        for name, (_, detector) in found.items()
+        if detector is not None
+    }
+    return Found(live.revision, requests, shares, tuple(flagged), unknown, smallest)
 
 
 def _flagged(

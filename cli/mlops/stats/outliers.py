@@ -39,6 +39,8 @@ _MOST_NUMBERS = 400_000
 _TREES, _SAMPLE, _DEPTH = 64, 256, 8
 _EULER = 0.5772156649
 _AT_ONCE = 2_048
+# Of wide rows fewer, and fewer trees: so many numbers in memory.
+_NUMBERS_AT_ONCE = 2_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +75,31 @@ class Forest:
 
 
 def grow(rows: Floats, rng: np.random.Generator) -> Forest:
-    """Grow a forest, all trees together, level by level.
+    """Grow a forest.
 
     Args:
         rows: (n, k).
         rng: Draws samples and splits.
     """
     size = min(_SAMPLE, len(rows))
-    drawn = [rng.choice(len(rows), size, replace=False) for _ in range(_TREES)]
-    mine, node = rows[np.concatenate(drawn)], np.repeat(np.arange(_TREES), size)
+    most = max(1, _NUMBERS_AT_ONCE // (size * rows.shape[1]))
+    parts = [_grown(rows, rng, size, min(most, _TREES - at)) for at in range(0, _TREES, most)]
+    starts = np.cumsum([0, *(len(part.features) for part in parts[:-1])])
+    return Forest(
+        np.concatenate([part.roots + start for part, start in zip(parts, starts, strict=True)]),
+        np.concatenate([part.features for part in parts]),
+        np.concatenate([part.cuts for part in parts]),
+        np.concatenate([part.below + start for part, start in zip(parts, starts, strict=True)]),
+        np.concatenate([part.lengths for part in parts]),
+    )
+
+
+def _grown(rows: Floats, rng: np.random.Generator, size: int, trees: int) -> Forest:
+    """Grow trees on so many rows each, all together, level by level."""
+    drawn = [rng.choice(len(rows), size, replace=False) for _ in range(trees)]
+    mine, node = rows[np.concatenate(drawn)], np.repeat(np.arange(trees), size)
     levels: list[tuple[NDArray[np.int64], Floats, NDArray[np.int64], Floats]] = []
-    count, base = _TREES, 0
+    count, base = trees, 0
     for depth in range(_DEPTH + 1):
         # Rows of a node stand together.
         order = np.argsort(node, kind="stable")
@@ -115,7 +131,7 @@ def grow(rows: Floats, rng: np.random.Generator) -> Forest:
         if not count:
             break
     features, cuts, below, lengths = (np.concatenate(each) for each in zip(*levels, strict=True))
-    return Forest(np.arange(_TREES), features, cuts, below, lengths)
+    return Forest(np.arange(trees), features, cuts, below, lengths)
 
 
 def _unfinished(sizes: NDArray[np.int64]) -> Floats:
@@ -194,9 +210,15 @@ class Detector:
         found: Floats = (1 + beyond) / (len(self.calibrated) + 1)
         return found
 
+    @property
+    def smallest(self) -> float:
+        """The smallest p-value that any row can have: at a lower level none is flagged."""
+        return 1 / (len(self.calibrated) + 1)
+
     def _scores(self, rows: Floats) -> Floats:
         # As many as the processor's caches hold.
-        parts = [rows[at : at + _AT_ONCE] for at in range(0, len(rows), _AT_ONCE)] or [rows]
+        most = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // rows.shape[1]))
+        parts = [rows[at : at + most] for at in range(0, len(rows), most)] or [rows]
         own = [_own(self.forest, self.ecod, part) for part in parts]
         return _joined(np.concatenate(own, axis=1), self.fitted)
 
@@ -224,6 +246,11 @@ def _joined(own: Floats, fitted: Floats) -> Floats:
     return found
 
 
+def most_rows(columns: int) -> int:
+    """Return how many rows of so many columns a detector looks at: of wide ones fewer."""
+    return max(LEAST_ROWS, min(MOST_ROWS, _MOST_NUMBERS // columns))
+
+
 def fit(rows: Floats, seed: int = 0) -> Detector:
     """Fit and calibrate on rows of the reference.
 
@@ -237,8 +264,7 @@ def fit(rows: Floats, seed: int = 0) -> Detector:
     if len(rows) < LEAST_ROWS:
         raise ValueError(f"{len(rows)} rows are too few, {LEAST_ROWS} are needed")
     rng = np.random.default_rng(seed)
-    most = max(LEAST_ROWS, min(MOST_ROWS, _MOST_NUMBERS // rows.shape[1]))
-    rows = rows[rng.permutation(len(rows))[:most]]
+    rows = rows[rng.permutation(len(rows))[: most_rows(rows.shape[1])]]
     half = len(rows) // 2
     mine, others = rows[:half], rows[half:]
     forest, ecod = grow(mine, rng), spread(mine)

@@ -72,11 +72,10 @@ def encode(columns: Mapping[str, Sequence[Any]], known: Sequence[Coding]) -> NDA
     """Return rows as numbers, (m, 2 k): the k codes, then whether each is missing.
 
     Args:
-        columns: Name to cells, (m,) each; a column that is not there is missing.
+        columns: Name to cells, (m,) each, of every coding.
         known: k codings.
     """
-    m = max((len(cells) for cells in columns.values()), default=0)
-    both = [each.codes(columns.get(each.name, [None] * m)) for each in known]
+    both = [each.codes(columns[each.name]) for each in known]
     return np.column_stack([*(code for code, _ in both), *(gone for _, gone in both)])
 
 

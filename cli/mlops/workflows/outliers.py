@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mlops.deployment.locate import locate
 from mlops.deployment.runtime_files import places
 from mlops.errors import InvalidInputError, NotFoundError
-from mlops.monitoring.outliers import Flagged, Share, find_outliers
+from mlops.monitoring.outliers import Flagged, Found, Share, find_outliers
 from mlops.registry.details import read_model_file
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm
@@ -121,12 +121,33 @@ def look_for_outliers(
         requests=found.requests,
         arms=tuple(_arm(arm, each) for arm, each in found.shares.items()),
         outliers=tuple(_outlier(each, key) for each in found.flagged[:most]),
-        notes=tuple(
+        notes=tuple(notes_on(found, level)),
+    )
+
+
+def notes_on(found: Found, level: float) -> Iterator[str]:
+    """Yield what could not be looked at, or not be flagged at a level, as sentences."""
+    for arm in found.unknown:
+        yield (
             f"The model of `{arm}` has no detector of outliers: `mlops train` stores one where it "
             "knows the training table, of 200 rows or more."
-            for arm in found.unknown
-        ),
-    )
+        )
+    for arm, smallest in found.smallest.items():
+        if level < smallest:
+            yield (
+                f"No row of `{arm}` can be flagged at `--level {level:g}`: its model has "
+                f"{round(1 / smallest) - 1:,} calibration rows, so the smallest p-value is "
+                f"{smallest:.2g}. Use `--level {math.ceil(smallest * 10_000) / 10_000:g}` or more."
+            )
+    for arm, share in found.shares.items():
+        if share.incomplete:
+            first, *more = sorted(share.lacking)
+            others = f" and {len(more)} more" if more else ""
+            yield (
+                f"{share.incomplete:,} rows of `{arm}` were left out, as the journal does not have "
+                f"their feature `{first}`{others}: not kept (`[journal] features`, `drop` or "
+                "`hash`), or not sent."
+            )
 
 
 def _detector(arm: Arm) -> RowDetector | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -15,7 +17,11 @@ from mlflow.models import Model, infer_signature
 from mlops.registry import open_registry
 from mlops.registry.logged_models import Logged
 from mlops.settings import load_settings
+from mlops.stats.outlier_document import RowDetector
 from mlops.stats.profile_document import PROFILE_FILE, from_json
+from mlops.stats.row_codes import Coding
+from mlops.tables.signature import Column, Signature
+from mlops.training.provenance import reference
 from mlops.training.provenance.data import DataFile, sha256_of
 from mlops.training.provenance.reference import describe
 
@@ -95,3 +101,25 @@ def test_without_a_table_the_reason_is_told(desk: Desk) -> None:
 def test_a_signature_without_names_has_no_features(desk: Desk) -> None:
     Model(signature=infer_signature(FRAME[["a"]].to_numpy())).save(str(desk.source / "MLmodel"))
     assert desk.describe() == "the model has no signature with named columns"
+
+
+def test_a_detector_takes_fewer_rows_of_a_wide_table_and_never_fails_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken: list[set[int]] = []
+
+    def fails(columns: Mapping[str, Sequence[Any]], _: Sequence[Coding]) -> RowDetector:
+        taken.append({len(cells) for cells in columns.values()})
+        raise MemoryError("too wide")
+
+    monkeypatch.setattr(reference, "fit_rows", fails)
+    cells = np.random.default_rng(0).normal(size=(2_100, 100))
+    frame = pd.DataFrame(cells, columns=[f"x{at}" for at in range(100)])
+    path = tmp_path / "wide.parquet"
+    frame.to_parquet(path)
+    signature = Signature(tuple(Column(name, "double") for name in frame))
+    assert reference.detector_of(path, "", signature) == ""
+    # 400,000 numbers, half of them whether each is missing.
+    assert taken == [{2_000}]
+    assert "no detector of outliers was made" in caplog.text
+    assert "too wide" in caplog.text

@@ -14,6 +14,7 @@ where the script logged a part of the file.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from mlops.registry.logged_models import Logged
+
+_LOG = logging.getLogger(__name__)
 
 #: What a profile is for, in a few words.
 PURPOSE = "a summary of the training data, to compare live requests with"
@@ -86,7 +89,7 @@ def describe(
             reasons.append(f"`{candidate.path}`: {error.message}")
         else:
             _store(client, model, PROFILE_FILE, to_json(profile))
-            detector = _detector(candidate.path, profile.digest, signature)
+            detector = detector_of(candidate.path, profile.digest, signature)
             if detector:
                 _store(client, model, OUTLIER_FILE, detector)
             return ""
@@ -144,21 +147,43 @@ def _profile(candidate: Candidate, signature: Signature) -> Profile:
 
 # A sweep asks about the same file for every trial.
 @lru_cache(maxsize=4)
-def _detector(path: Path, _digest: str, signature: Signature) -> str:
-    """Return a detector of outliers among such rows; empty where there are too few of them."""
-    from mlops.stats.outliers import MOST_ROWS
+def detector_of(path: Path, _digest: str, signature: Signature) -> str:
+    """Return a detector of outliers among such rows, as JSON.
+
+    Args:
+        path: The table.
+        _digest: Of its bytes.
+        signature: Of the model.
+
+    Returns:
+        Empty where there are too few rows, or where it failed, which is logged: the model has been
+        trained, and is worth more than its detector.
+    """
+    try:
+        return _fitted(path, signature)
+    except Exception as error:  # noqa: BLE001 - see above; a table may hold anything
+        _LOG.warning("no detector of outliers was made of %s: %r", path, error)
+        return ""
+
+
+def _fitted(path: Path, signature: Signature) -> str:
+    from mlops.stats.outliers import LEAST_ROWS, MOST_ROWS, most_rows
     from mlops.stats.profiles import profile_feature
     from mlops.stats.row_codes import codings
 
     frame = read_frame(path, signature)
-    if len(frame) > MOST_ROWS:
-        frame = frame.sample(MOST_ROWS, random_state=0)
-    columns = {name: values_of(frame[name]) for name in signature.names}
-    features = {name: profile_feature(values, 0) for name, values in columns.items()}
-    try:
-        return to_outlier_json(fit_rows(columns, codings(features)))
-    except ValueError:
+    if len(frame) < LEAST_ROWS:
         return ""
+    # In random order, so that the first rows are a sample too.
+    frame = frame.sample(min(len(frame), MOST_ROWS), random_state=0)
+    known = codings({name: profile_feature(values_of(frame[name]), 0) for name in signature.names})
+    if not known:
+        return ""
+    # Each feature has two columns. All rows of a wide table would take gigabytes.
+    frame = frame.head(most_rows(2 * len(known)))
+    return to_outlier_json(
+        fit_rows({each.name: values_of(frame[each.name]) for each in known}, known)
+    )
 
 
 def _store(client: MlflowClient, model: Logged, name: str, text: str) -> None:
