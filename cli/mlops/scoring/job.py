@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +20,7 @@ from mlops.protocols.base import Columns as Payload
 from mlops.protocols.base import ProtocolError, Source
 from mlops.registry.stores import Store
 from mlops.scoring.inputs import Inputs
-from mlops.scoring.writing import Form, kinds_of, write_part
+from mlops.scoring.writing import Form, is_same_form, kinds_of, recast, widened, write_part
 from mlops.spec.unit import unit_hash
 from mlops.tables.signature import Signature
 from mlops.tables.streaming import chunks, form_of
@@ -117,6 +117,27 @@ class Scored:
     by_arm: Mapping[str, int]
 
 
+@dataclass(slots=True)
+class _Types:
+    """Types of the output's columns, as `_batch.json` says beside what the job is.
+
+    Attributes:
+        kinds: By name; empty until a chunk is scored.
+        stale: Whether there may be parts with narrower types than these.
+    """
+
+    kinds: dict[str, str] = field(default_factory=dict)
+    stale: bool = False
+
+    def take(self, columns: Mapping[str, list[Any]], form: Form) -> bool:
+        """Widen by the cells of a chunk; return whether this changes anything."""
+        wider = widened(self.kinds, columns) if self.kinds else kinds_of(columns)
+        changed = wider != self.kinds
+        self.stale = self.stale or not is_same_form(form, self.kinds, wider)
+        self.kinds = wider
+        return changed
+
+
 def score(
     job: Job, inputs: Inputs, store: Store, on_progress: Callable[[int], None] = lambda _: None
 ) -> Scored:
@@ -132,7 +153,7 @@ def score(
         ConflictError: There are parts of another job.
         InvalidInputError: A file cannot be read, or a model refuses a row; file and row are named.
     """
-    kinds = _begin(job, inputs, store)
+    types = _begin(job, inputs, store)
     there = {file.key for file in store.files("part-")}
     parts: list[str] = []
     rows = resumed = errors = 0
@@ -147,16 +168,21 @@ def score(
                     resumed += len(table)
                 else:
                     columns = _scored(job, table, file.name, first)
-                    if not kinds:
-                        kinds = kinds_of(columns)
-                        _put_text(store, _JOB, {**job.identity(inputs), "columns": kinds})
-                    _put(store, key, lambda at: write_part(at, job.form, columns, kinds))  # noqa: B023 - called at once
+                    if types.take(columns, job.form):
+                        # First, so that a job that is ended now knows of parts to recast.
+                        _put_state(job, inputs, store, types)
+                    _put(store, key, lambda at: write_part(at, job.form, columns, types.kinds))  # noqa: B023 - called at once
                     rows += len(table)
                     errors += sum(each is not None for each in columns.get("error", ()))
                     for name in columns["arm"]:
                         by_arm[name] += 1
                 first += len(table)
                 on_progress(rows + resumed)
+    if types.stale:
+        for key in parts:
+            _recast(store, key, types.kinds)
+        types.stale = False
+        _put_state(job, inputs, store, types)
     return Scored(rows, resumed, errors, tuple(parts), by_arm)
 
 
@@ -173,7 +199,7 @@ def _wanted(job: Job) -> set[str] | None:
     return names | {*job.keep} | ({job.unit} if job.unit else set())
 
 
-def _begin(job: Job, inputs: Inputs, store: Store) -> dict[str, str]:
+def _begin(job: Job, inputs: Inputs, store: Store) -> _Types:
     """Return the types of the columns, if parts of this job are there."""
     with TemporaryDirectory(prefix="mlops-batch-") as folder:
         path = Path(folder, _JOB)
@@ -185,10 +211,10 @@ def _begin(job: Job, inputs: Inputs, store: Store) -> dict[str, str]:
                     f"`{store.location}` has parts, and no `{_JOB}` that says of what.",
                     hint="Choose another `--out`.",
                 ) from None
-            return {}
+            return _Types()
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
-            kinds: dict[str, str] = known.pop("columns")
+            types = _Types(known["columns"], known.get("stale", False))
         except (ValueError, KeyError, AttributeError) as error:
             raise ConflictError(f"`{store.location}/{_JOB}` is damaged: {error!r}.") from error
     asked = json.loads(json.dumps(job.identity(inputs)))
@@ -198,7 +224,7 @@ def _begin(job: Job, inputs: Inputs, store: Store) -> dict[str, str]:
             f"`{store.location}` has the output of another job: {', '.join(differs)} differ.",
             hint="Choose another `--out`, or empty that one.",
         )
-    return kinds
+    return types
 
 
 def _scored(job: Job, table: Table, file: str, first: int) -> dict[str, list[Any]]:
@@ -319,13 +345,22 @@ def _put(store: Store, key: str, write: Callable[[Path], None]) -> None:
         store.put(path, key)
 
 
-def _put_text(store: Store, key: str, document: Mapping[str, Any]) -> None:
+def _put_state(job: Job, inputs: Inputs, store: Store, types: _Types) -> None:
+    document = {**job.identity(inputs), "columns": types.kinds, "stale": types.stale}
     text = json.dumps(document, indent=1)
 
     def write(path: Path) -> None:
         path.write_text(text, encoding="utf-8")
 
-    _put(store, key, write)
+    _put(store, _JOB, write)
+
+
+def _recast(store: Store, key: str, kinds: Mapping[str, str]) -> None:
+    with TemporaryDirectory(prefix="mlops-batch-") as folder:
+        path = Path(folder, key)
+        store.get(key, path)
+        if recast(path, kinds):
+            store.put(path, key)
 
 
 def tables(inputs: Inputs, job: Job) -> Iterator[tuple[str, int, Table]]:

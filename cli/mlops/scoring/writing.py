@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 import orjson
 
 from mlops.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Form: TypeAlias = Literal["parquet", "csv", "jsonl"]
 #: Name to its n cells, in order.
@@ -18,21 +21,51 @@ Columns: TypeAlias = Mapping[str, Sequence[Any]]
 
 #: Types of columns whose first cells need not tell.
 _KNOWN: Mapping[str, str] = {"error": "text"}
+_WIDER = ("integer", "number")
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
 
 
+#: Type to that of Arrow. Where no cell has told yet it is that of text, which is what may follow.
+_ARROW: Mapping[str, str] = {
+    "boolean": "bool", "integer": "int64", "number": "float64", "text": "string", "json": "string",
+    "unknown": "string",
+}  # fmt: skip
+
+
 def kinds_of(columns: Columns) -> dict[str, str]:
-    """Return the type of each column by its cells: the first chunk's are those of all parts.
+    """Return the type of each column by its cells; `unknown` where all of them are missing.
 
     >>> kinds_of({"a": [1, None], "b": [1, 2.5], "c": [{"x": 1}], "d": [None]})
-    {'a': 'integer', 'b': 'number', 'c': 'json', 'd': 'json'}
+    {'a': 'integer', 'b': 'number', 'c': 'json', 'd': 'unknown'}
     """
     return {name: _KNOWN.get(name) or _kind(cells) for name, cells in columns.items()}
 
 
+def widened(kinds: Mapping[str, str], columns: Columns) -> dict[str, str]:
+    """Return the types of columns with more cells: unknown ones, and whole numbers, may widen.
+
+    >>> widened({"a": "unknown", "b": "integer", "c": "text"}, {"a": [True], "b": [2.5], "c": [1]})
+    {'a': 'boolean', 'b': 'number', 'c': 'text'}
+    """
+    found = kinds_of(columns)
+    return {
+        name: found[name] if kind == "unknown" or (kind, found[name]) == _WIDER else kind
+        for name, kind in kinds.items()
+    }
+
+
+def is_same_form(form: Form, before: Mapping[str, str], after: Mapping[str, str]) -> bool:
+    """Whether parts with the types before are as with those after; text has no types."""
+    return form != "parquet" or all(
+        _ARROW[kind] == _ARROW[after[name]] for name, kind in before.items()
+    )
+
+
 def _kind(cells: Sequence[Any]) -> str:
     kinds = {_KINDS.get(each, "json") for each in set(map(type, cells)) if each is not type(None)}
-    if kinds == {"integer", "number"}:
+    if not kinds:
+        return "unknown"
+    if kinds == set(_WIDER):
         return "number"
     return kinds.pop() if len(kinds) == 1 else "json"
 
@@ -55,7 +88,7 @@ def _as(kind: str, name: str, cells: Sequence[Any]) -> list[Any]:
         return [float(cell) if kind == "number" and cell is not None else cell for cell in cells]
     if (kind, now) == ("number", "integer"):
         return [None if cell is None else float(cell) for cell in cells]
-    if all(cell is None for cell in cells):
+    if now == "unknown":
         return list(cells)
     raise InvalidInputError(
         f"Column `{name}` had cells of type {kind} at first, and has {now} here.",
@@ -67,12 +100,29 @@ def _parquet(path: Path, columns: Columns, kinds: Mapping[str, str]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    types = {
-        "boolean": pa.bool_(), "integer": pa.int64(), "number": pa.float64(),
-        "text": pa.string(), "json": pa.string(),
-    }  # fmt: skip
-    arrays = [pa.array(cells, types[kinds[name]]) for name, cells in columns.items()]
-    parquet.write_table(pa.table(arrays, list(columns)), path, compression="zstd")
+    parquet.write_table(pa.table(dict(columns), _schema(columns, kinds)), path, compression="zstd")
+
+
+def _schema(names: Iterable[str], kinds: Mapping[str, str]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(_ARROW[kinds[name]])) for name in names])
+
+
+def recast(path: Path, kinds: Mapping[str, str]) -> bool:
+    """Give a Parquet part that was written before its columns' types widened the later ones.
+
+    Returns:
+        Whether it had others.
+    """
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    schema = _schema(table.column_names, kinds)
+    if table.schema.types == schema.types:
+        return False
+    parquet.write_table(table.cast(schema, safe=False), path, compression="zstd")
+    return True
 
 
 def _csv(path: Path, columns: Columns, _: Mapping[str, str]) -> None:
