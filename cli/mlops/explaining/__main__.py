@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,13 @@ from mlops.journal.url import journal_url
 
 _NICENESS = 10
 _OOM_SCORE = "1000"
+_LOG = logging.getLogger(__name__)
+_NO_REQUESTS = "There are no requests yet that shares could count from."
+_NO_FEATURES = (
+    "None of the newest requests has all features of the model in the journal, which shares could "
+    "count from: `[journal] features`, `drop` and `hash` say which are kept. "
+    "`mlops explain --data FILE --background FILE` takes other rows."
+)
 
 
 def main() -> int:
@@ -36,38 +45,65 @@ def main() -> int:
     asked = json.loads(sys.stdin.readline())
     models: dict[str, Explainable] = {}
     for line in sys.stdin:
-        try:
-            if not models:
-                models = {
-                    arm["name"]: Explainable.load(Path(arm["path"]), arm["python"])
-                    for arm in asked["arms"]
-                }
-            answer: dict[str, Any] = {"explanations": _explained(asked, models, json.loads(line))}
-        except MlopsError as error:
-            answer = {"error": error.message, "hint": error.hint}
-        except Exception as error:  # noqa: BLE001 - of a model; the next rows may be explained
-            answer = {"error": f"The models cannot be explained: {error!r}"}
-        out.write(json.dumps(answer) + "\n")
+        out.write(json.dumps(answered(asked, models, json.loads(line))) + "\n")
         out.flush()
     return 0
 
 
-def _explained(
-    asked: dict[str, Any], models: dict[str, Explainable], rows: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Return for each row the explanation of each arm, by name."""
-    names = next(iter(models.values())).signature.names or tuple(rows[0])
-    cells: Rows = {name: [row.get(name) for row in rows] for name in names}
-    journal = open_journal(journal_url(asked["journal_url"], asked["deployment"]))
+def answered(
+    asked: Mapping[str, Any], models: dict[str, Explainable], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return `explanations`, for each row that of each arm by name; or why there are none.
+
+    That goes to whoever may ask for predictions. They are told what is wrong with their rows,
+    `refused`; of what is wrong here, `failed`, the log has the locations and causes.
+
+    Args:
+        asked: The first line.
+        models: By arm; loaded where it is empty.
+        rows: What to explain.
+    """
     try:
-        background = newest_requests(journal, names)
-    finally:
-        journal.close()
+        if not models:
+            models |= {
+                arm["name"]: Explainable.load(Path(arm["path"]), arm["python"])
+                for arm in asked["arms"]
+            }
+    except Exception as error:  # noqa: BLE001 - whatever the code of a model raises
+        return _failed("The models cannot be loaded to be explained.", error)
+    names = next(iter(models.values())).signature.names or tuple(rows[0])
+    try:
+        journal = open_journal(journal_url(asked["journal_url"], asked["deployment"]))
+        try:
+            background = newest_requests(journal, names)
+            is_new = not journal.end().decisions
+        finally:
+            journal.close()
+    except Exception as error:  # noqa: BLE001 - of any journal and archive
+        return _failed("The newest requests, which shares count from, cannot be read.", error)
     if not background:
-        raise InvalidInputError(
-            "There are no requests yet that shares could count from.",
-            hint="`mlops explain --data FILE --background FILE`",
-        )
+        return {"refused": _NO_REQUESTS if is_new else _NO_FEATURES}
+    try:
+        return {"explanations": _explained(models, names, rows, background)}
+    except InvalidInputError as error:
+        return {"refused": f"{error.message} {error.hint or ''}".strip()}
+    except Exception as error:  # noqa: BLE001 - of a model; the next rows may be explained
+        return _failed("The models cannot be explained.", error)
+
+
+def _failed(text: str, error: Exception) -> dict[str, Any]:
+    if isinstance(error, MlopsError):
+        _LOG.warning("explain: %s %s %s", text, error.message, error.hint or "")
+    else:
+        _LOG.warning("explain: %s", text, exc_info=error)
+    return {"failed": f"{text} The server's log says why."}
+
+
+def _explained(
+    models: Mapping[str, Explainable], names: tuple[str, ...], rows: list[dict[str, Any]],
+    background: Rows,
+) -> list[dict[str, Any]]:  # fmt: skip
+    cells: Rows = {name: [row.get(name) for row in rows] for name in names}
     found: list[dict[str, Any]] = [{} for _ in rows]
     for name, model in models.items():
         said = explain(model, cells, background)

@@ -89,9 +89,10 @@ class Explainer:
             raise
         loop = asyncio.get_running_loop()
         self._ending = loop.call_later(_IDLE_S, self.close)
-        if "error" in answer:
-            hint = f" {answer['hint']}" if answer.get("hint") else ""
-            raise ProtocolError(Kind.MISMATCH, f"{answer['error']}{hint}")
+        if "refused" in answer:
+            raise ProtocolError(Kind.MISMATCH, answer["refused"])
+        if "failed" in answer:
+            raise ProtocolError(Kind.MODEL_FAILED, answer["failed"])
         found: list[dict[str, Any]] = answer["explanations"]
         return found
 

@@ -1,0 +1,100 @@
+"""What callers of `:explain` are told, who may be anyone with the scope `predict`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlops.explaining import Explainable
+from mlops.explaining.__main__ import answered
+from mlops.journal.features import Hiding, features_of
+from mlops.journal.sql import SqlJournal
+from mlops.protocols.base import Columns, Kind, ProtocolError
+from mlops.tables.signature import Column, Signature
+from tests.journal.rows import decision
+
+ROWS = [{"n": 3.0, "c": 1.0}]
+PAYLOAD = Columns({"n": [1.0], "c": [2.0]})
+
+
+class Model:
+    """Answers the sum; fails as it is told to."""
+
+    fault: Exception | None = None
+
+    def predict(self, payload: Any, _: Any) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        return np.array(payload.values["n"]) + np.array(payload.values["c"])
+
+
+def models(fault: Exception | None = None) -> dict[str, Explainable]:
+    model = Model()
+    model.fault = fault
+    signature = Signature((Column("n", "double"), Column("c", "double")))
+    return {"a": Explainable(signature, model, None)}
+
+
+def asked(folder: Path, **requests: Any) -> dict[str, Any]:
+    url = f"sqlite:///{folder / 'journal.db'}"
+    journal = SqlJournal(url)
+    if requests:
+        journal.append([decision(1)._replace(**requests)], [])
+    journal.close()
+    return {"deployment": "wine", "journal_url": url, "arms": []}
+
+
+def test_the_shares(tmp_path: Path) -> None:
+    answer = answered(asked(tmp_path, features=features_of(PAYLOAD, "all")), models(), ROWS)
+    assert answer["explanations"][0]["a"]["shares"] == pytest.approx({"n": 2.0, "c": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("requests", "said"),
+    [
+        ({}, "no requests yet"),
+        ({"features": None}, "has all features"),
+        ({"features": features_of(PAYLOAD, ("n",))}, "has all features"),
+        ({"features": features_of(PAYLOAD, "all", (), Hiding(dropped=("c",)))}, "has all features"),
+        (
+            {"features": features_of(PAYLOAD, "all", (), Hiding(hashed=("c",), key=b"k"))},
+            "has all features",
+        ),
+    ],
+)
+def test_features_that_are_not_kept_are_not_called_no_requests(
+    tmp_path: Path, requests: dict[str, Any], said: str
+) -> None:
+    assert said in answered(asked(tmp_path, **requests), models(), ROWS)["refused"]
+
+
+def test_locations_and_causes_go_to_the_log_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
+    arm = {"name": "a", "path": str(tmp_path / "secret-place"), "python": ""}
+    away = {**kept, "journal_url": "postgresql+psycopg://secret-user:pw@127.0.0.1:1/db"}
+    unreadable = {**kept, "journal_url": "env:SECRET_VARIABLE"}
+    cases = [
+        answered({**kept, "arms": [arm]}, {}, ROWS),
+        answered(away, models(), ROWS),
+        answered(unreadable, models(), ROWS),
+        answered(kept, models(ValueError("secret cells")), ROWS),
+    ]
+    for answer in cases:
+        assert list(answer) == ["failed"]
+        assert "log says why" in answer["failed"]
+        assert "secret" not in answer["failed"].lower()
+    for word in ("secret-place", "secret-user", "SECRET_VARIABLE", "secret cells"):
+        assert word in caplog.text
+
+
+def test_callers_are_told_what_is_wrong_with_their_rows(tmp_path: Path) -> None:
+    kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
+    refusing = models(ProtocolError(Kind.MISMATCH, "`n` must be a number"))
+    assert "`n` must be a number" in answered(kept, refusing, ROWS)["refused"]
