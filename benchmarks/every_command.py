@@ -42,6 +42,10 @@ LOOK: tuple[tuple[str, ...], ...] = (
     ("lint", "--rules"),
     ("evaluate", "--policy", "wine-1=0.2,wine-2=0.8"),
     ("monitor", "drift"),
+    ("monitor", "outliers"),
+    ("monitor", "quality"),
+    ("monitor", "test-alert"),
+    ("explain", "--data", _ROWS),
 )
 #: Those that change something; together they leave the deployment as it was found, or stopped.
 CHANGE: tuple[tuple[str, ...], ...] = (
@@ -59,7 +63,9 @@ CHANGE: tuple[tuple[str, ...], ...] = (
     ("keys", "revoke", "tried"),
     ("journal", "void", "--request-id", "A" * 48, "--reason", REASON),
     ("journal", "prune", "--older-than", "30"),
+    ("journal", "forget", "--unit", "nobody"),
     ("journal", "archive", "--older-than", "30"),
+    ("batch", "wine/1", "--data", _ROWS, "--out", "scored.csv"),
     ("cache", "prune"),
     ("cache", "clear"),
     ("init", "another", "--template", "minimal"),
