@@ -82,7 +82,10 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     split = brandy.to_dict("split", index=False)
     _, said = watched.post("/invocations", {"dataframe_split": split})
     wait_until(lambda: gauges(watched, "mlops_outlier_rows").get("", 0) > 0)
-    listed = watched.ok("monitor", "outliers", "--json", "--limit", "40").document
+    look = ("monitor", "outliers", "--json", "--limit", "40")
+    # Its answer does not wait for the journal.
+    wait_until(lambda: watched.ok(*look).document["requests"] == 1_161)
+    listed = watched.ok(*look).document
     fits("outliers", listed)
     (arm,) = listed["arms"]
     assert (arm["rows"], arm["share"] < 0.03) == (1_161, True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlops.errors import RemoteError
-from mlops.journal import sql
+from mlops.journal import database
 from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.null import open_journal
 from mlops.journal.records import Fate, RevisionEvent
@@ -24,7 +24,7 @@ from tests.postgresql import PostgreSQL
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "_REOPEN_S", 0.05)
+    monkeypatch.setattr(database, "_REOPEN_S", 0.05)
 
 
 def _away(url: str) -> tuple[Journal, JournalWriter]:
