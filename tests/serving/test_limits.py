@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -49,7 +50,9 @@ class Door:
     def __init__(self) -> None:
         self.journal = FakeJournal()
         self.writer = JournalWriter(self.journal, lambda stored: None)
-        metrics, nobody = Metrics("wine", dict), cast(DataPlane, None)
+        metrics = Metrics("wine", dict)
+        # No request gets as far as a model.
+        nobody = cast(DataPlane, SimpleNamespace(live=SimpleNamespace(in_graph=False)))
         desk = FeedbackService(nobody, metrics, {})
         self.app = App(
             nobody,
