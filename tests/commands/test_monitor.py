@@ -84,7 +84,7 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     wait_until(lambda: gauges(watched, "mlops_outlier_rows").get("", 0) > 0)
     look = ("monitor", "outliers", "--json", "--limit", "40")
     # Its answer does not wait for the journal.
-    wait_until(lambda: watched.ok(*look).document["requests"] == 1_161)
+    wait_until(lambda: watched.ok(*look).document["arms"][0]["rows"] == 1_161)
     listed = watched.ok(*look).document
     fits("outliers", listed)
     (arm,) = listed["arms"]

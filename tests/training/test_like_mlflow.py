@@ -15,6 +15,7 @@ import yaml
 
 from mlops.registry import open_registry
 from mlops.settings import Settings, load_settings
+from mlops.stats.outlier_document import OUTLIER_FILE
 from mlops.stats.profile_document import PROFILE_FILE
 from mlops.training.warm import requirements
 from tests.fixtures_training import TrainedWine
@@ -36,9 +37,9 @@ class Left:
 
     @property
     def files(self) -> list[str]:
-        """What MLflow keeps of a model; `mlops train` adds a reference profile."""
+        """What MLflow keeps of a model; `mlops train` adds a profile and a detector."""
         names = {str(file.relative_to(self.model)) for file in self.model.rglob("*")}
-        return sorted(names - {PROFILE_FILE})
+        return sorted(names - {OUTLIER_FILE, PROFILE_FILE})
 
     def text(self, name: str) -> str:
         return (self.model / name).read_text()

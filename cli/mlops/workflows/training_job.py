@@ -136,7 +136,7 @@ def _check_settings(settings: Settings) -> None:
         value = getattr(training, key)
         if not re.fullmatch(pattern, value):
             raise InvalidInputError(
-                f"`{value}` is not a {key} that Kubernetes accepts.",
+                f"`{value}` is no valid {key} of Kubernetes.",
                 hint=f"It is `{key}` of [training].",
             )
 
