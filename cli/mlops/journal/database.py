@@ -41,7 +41,6 @@ class Database:
     Args:
         url: `sqlite:////folder/wine.db`, or `postgresql+psycopg://user@host/database`, where
             `?schema=NAME` keeps the tables of several deployments apart.
-
         patient: Whether to run without a database that cannot be reached, until it can.
         part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
         fetch: Brings files of archived parts; by default from stores as this process's environment

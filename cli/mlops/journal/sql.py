@@ -64,21 +64,7 @@ _TRIES = 3
 
 
 class SqlJournal(ArchivableDatabase):
-    """A `Journal` behind a SQLAlchemy URL.
-
-    Args:
-        url: `sqlite:////folder/wine.db`, or `postgresql+psycopg://user@host/database`, where
-            `?schema=NAME` keeps the tables of several deployments apart.
-
-        patient: Whether to run without a database that cannot be reached, until it can.
-        part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
-        fetch: Brings files of archived parts; by default from stores as this process's environment
-            says how to reach them.
-
-    Raises:
-        InvalidInputError: The URL or the tables cannot be used.
-        RemoteError: The database cannot be reached.
-    """
+    """A `Journal` behind a SQLAlchemy URL; takes and raises what `Database` does."""
 
     def append(
         self, decisions: Sequence[Decision], outcomes: Sequence[NewOutcome]

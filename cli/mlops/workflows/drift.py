@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlops.deployment.locate import locate
-from mlops.errors import InvalidInputError, NotFoundError
+from mlops.errors import InvalidInputError
 from mlops.monitoring.drift import DriftReport, Features, watch
 from mlops.settings import Settings
 from mlops.settings.schema import season_ms
 from mlops.spec.deployment import Arm
 from mlops.workflows.drift_features import features_of
-from mlops.workflows.evidence import open_evidence
+from mlops.workflows.evidence import open_evidence, unanswered
 
 
 def look_for_drift(
@@ -60,10 +60,7 @@ def look_for_drift(
     finally:
         journal.close()
     if found is None or not found.requests:
-        raise NotFoundError(
-            f"`{located.name}` has answered no request yet.",
-            hint=f"`mlops predict {located.name} …`",
-        )
+        raise unanswered(located.name)
     if found.without_features:
         notes.append(
             f"{found.without_features:,} requests have no features in the journal: not kept, or "

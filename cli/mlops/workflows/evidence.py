@@ -15,7 +15,7 @@ from mlops.client.faults import refusal
 from mlops.client.remote_endpoint import Elsewhere, Reached
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found
-from mlops.errors import ConflictError, InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
 from mlops.monitoring.ramp import RampLook
@@ -71,6 +71,11 @@ def open_evidence(settings: Settings, found: Found) -> tuple[SqlJournal, ServerS
         ConflictError: There is none.
     """
     return open_target(settings, found.target).journal(found)
+
+
+def unanswered(name: str) -> NotFoundError:
+    """Return the error about a deployment that has answered no request yet."""
+    return NotFoundError(f"`{name}` has answered no request yet.", hint=f"`mlops predict {name} …`")
 
 
 def report_options(settings: Settings) -> ReportOptions:

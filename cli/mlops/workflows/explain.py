@@ -218,7 +218,8 @@ def _file(data: str, signature: Signature) -> Rows:
     table = _read(data, signature)
     if len(table) > MAX_ROWS:
         raise InvalidInputError(
-            f"`{data}` has {len(table):,} rows; at most {MAX_ROWS} are explained at once."
+            f"`{data}` has {len(table):,} rows; at most {MAX_ROWS} are explained at once.",
+            hint="Name a file with those that matter, or one request with `--request-id`.",
         )
     return dict(table.columns)
 

@@ -15,9 +15,10 @@ from typing import IO, Any, Literal, TypeAlias
 
 from mlops.deployment.journals import open_journal
 from mlops.deployment.runtime_files import pick_name, places, read_server_state
-from mlops.errors import InvalidInputError, NotFoundError, UsageError
+from mlops.errors import InvalidInputError, UsageError
 from mlops.monitoring.export import Table, export_table
 from mlops.settings import Settings
+from mlops.workflows.evidence import unanswered
 
 Format: TypeAlias = Literal["csv", "json", "parquet"]
 
@@ -75,9 +76,7 @@ def export_journal(
     try:
         table = export_table(journal.joined_rows, journal.revision_events(), key)
         if not table.count:
-            raise NotFoundError(
-                f"`{picked}` has answered no request yet.", hint=f"`mlops predict {picked} …`"
-            )
+            raise unanswered(picked)
         with _opened(out) as stream:
             _WRITERS[form](table, stream, on_progress)
     finally:

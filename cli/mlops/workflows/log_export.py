@@ -15,10 +15,11 @@ from mlops.consumers.request_log import RequestLog
 from mlops.deployment.journals import open_journal
 from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.runtime_files import pick_name, places, read_server_state
-from mlops.errors import NotFoundError, UsageError, did_you_mean, one_of
+from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.stores import parse_location
 from mlops.settings import Settings
 from mlops.spec.request_log import LogSink, sink_to_dict
+from mlops.workflows.evidence import unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +81,7 @@ def export_log(
     try:
         end = journal.end()
         if not end.decisions:
-            raise NotFoundError(
-                f"`{picked}` has answered no request yet.", hint=f"`mlops predict {picked} …`"
-            )
+            raise unanswered(picked)
         log = RequestLog(Context(picked, journal, sink_to_dict(spec), key))
         requests = outcomes = dropped = after = seen = 0
         warning = ""

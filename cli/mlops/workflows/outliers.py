@@ -9,14 +9,14 @@ from typing import Any
 
 from mlops.deployment.locate import locate
 from mlops.deployment.runtime_files import places
-from mlops.errors import InvalidInputError, NotFoundError
+from mlops.errors import InvalidInputError
 from mlops.monitoring.outliers import Flagged, Found, Share, find_outliers
 from mlops.registry.details import read_model_file
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm
 from mlops.spec.request_id import mint
 from mlops.stats.outlier_document import OUTLIER_FILE, RowDetector, from_json
-from mlops.workflows.evidence import open_evidence
+from mlops.workflows.evidence import open_evidence, unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +108,7 @@ def look_for_outliers(
     finally:
         journal.close()
     if found is None or not found.requests:
-        raise NotFoundError(
-            f"`{located.name}` has answered no request yet.",
-            hint=f"`mlops predict {located.name} …`",
-        )
+        raise unanswered(located.name)
     path = places(settings, located.name).key
     key = path.read_bytes() if path.exists() else None
     return OutlierReport(

@@ -6,11 +6,11 @@ import math
 from dataclasses import replace
 
 from mlops.deployment.locate import locate
-from mlops.errors import InvalidInputError, NotFoundError
+from mlops.errors import InvalidInputError
 from mlops.monitoring.quality_streams import FIRST
 from mlops.monitoring.quality_watch import QualityReport, watch_quality
 from mlops.settings import Settings
-from mlops.workflows.evidence import open_evidence
+from mlops.workflows.evidence import open_evidence, unanswered
 from mlops.workflows.validation import figures_of
 
 
@@ -40,10 +40,7 @@ def look_at_quality(settings: Settings, name: str | None, alpha: float) -> Quali
     finally:
         journal.close()
     if found is None or not any(each.answered for each in found.judged):
-        raise NotFoundError(
-            f"`{located.name}` has answered no request yet.",
-            hint=f"`mlops predict {located.name} …`",
-        )
+        raise unanswered(located.name)
     return replace(found, notes=tuple(_notes(found)))
 
 
