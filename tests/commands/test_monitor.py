@@ -9,8 +9,10 @@ from __future__ import annotations
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import pyarrow.dataset
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -32,6 +34,7 @@ def watched(trained_wine: TrainedWine, tmp_path: Path, hook: Receiver) -> Iterat
     opened = open_shop(trained_wine, tmp_path / "wine")
     with (opened.folder / "mlops.toml").open("a", encoding="utf-8") as file:
         file.write('\n[watch]\noutliers = true\nwebhook = "file:hook"\n')
+        file.write('[log.sinks.lake]\nkind = "parquet"\nto = "lake"\nwait_s = 0.1\n')
     (opened.folder / "hook").write_text(f"{hook.url}/secret\n", encoding="utf-8")
     # One arm: which of two a request goes to would be left to chance.
     opened.ok("deploy", "--model", "modelA")
@@ -61,6 +64,16 @@ def gauges(shop: Shop, family: str) -> dict[str, float]:
     }
 
 
+def logged(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a request log in Parquet."""
+    if not folder.is_dir():
+        return []
+    lines: list[dict[str, Any]] = (
+        pyarrow.dataset.dataset(folder, partitioning="hive").to_table().to_pylist()
+    )
+    return lines
+
+
 def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> None:
     for command in ("drift", "quality"):
         silent = watched.run("monitor", command)
@@ -80,7 +93,8 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     # One wine that is none: it is listed, and no drift.
     brandy = wines[:1].assign(alcohol=40.0).drop(columns="quality")
     split = brandy.to_dict("split", index=False)
-    _, said = watched.post("/invocations", {"dataframe_split": split})
+    _, said = watched.post("/invocations", {"dataframe_split": split}, x_mlops_check_outlier="true")
+    assert said["x-mlops-outlier"] == "true"
     wait_until(lambda: gauges(watched, "mlops_outlier_rows").get("", 0) > 0)
     look = ("monitor", "outliers", "--json", "--limit", "40")
     # Its answer does not wait for the journal.
@@ -93,6 +107,16 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     assert next(iter(first["features"].items())) == ("alcohol", 40.0)
     assert first["p_value"] == min(each["p_value"] for each in listed["outliers"])
     assert said["x-mlops-request-id"] in watched.ok("monitor", "outliers", "--limit", "40").out
+
+    # The request log has the same tags, and so has an export by hand.
+    by_row = {(e["request_id"], e["row"]): e["p_value"] for e in listed["outliers"]}
+    wait_until(lambda: len(logged(watched.folder / "lake/wine/requests")) == 1_161)
+    lines = logged(watched.folder / "lake/wine/requests")
+    tagged = {(e["request_id"], e["row"]): e["outlier_p_value"] for e in lines if e["outlier"]}
+    assert tagged == by_row
+    watched.ok("journal", "export", "--out", "copy/")
+    (copy,) = (watched.folder / "copy").glob("*/wine/requests")
+    assert {(e["request_id"], e["row"]) for e in logged(copy) if e["outlier"]} == {*by_row}
 
     # Stronger wines than most, of which the model knows less.
     strong = wines.nlargest(400, "alcohol").sample(1_600, replace=True, random_state=4)

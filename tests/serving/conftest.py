@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlops.spec.server import Launch
-from tests.serving.models import save_linear
+from tests.serving.models import save_detector, save_linear
 from tests.serving.server import Server, make_launch, running, served
 
 
@@ -17,10 +17,13 @@ from tests.serving.server import Server, make_launch, running, served
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two regressions whose answers to the same row are far apart."""
     folder = tmp_path_factory.mktemp("models")
-    return {
+    found = {
         "a": save_linear(folder / "a", [1.0, 2.0, 3.0]),
         "b": save_linear(folder / "b", [-1.0, 0.5, 10.0]),
     }
+    # Only one can say which rows are unlike its training data.
+    save_detector(found["a"])
+    return found
 
 
 @pytest.fixture(scope="session")

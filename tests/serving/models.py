@@ -40,3 +40,15 @@ def save_sklearn(path: Path, model: Any, features: Any, *, example: bool = True)
         pip_requirements=["scikit-learn"],
     )
     return path
+
+
+def save_detector(path: Path) -> None:
+    """Store a detector of outliers with a model, for rows between 0 and 12."""
+    from mlops.stats.outlier_document import OUTLIER_FILE, fit_rows, to_json
+    from mlops.stats.profiles import profile_feature
+    from mlops.stats.row_codes import codings
+
+    rng = np.random.default_rng(2)
+    columns = {name: rng.uniform(0, 12, 600).tolist() for name in COLUMNS}
+    profiles = {name: profile_feature(cells) for name, cells in columns.items()}
+    (path / OUTLIER_FILE).write_text(to_json(fit_rows(columns, codings(profiles))))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mlops.consumers.request_log import tag_of
 from mlops.errors import RemoteError
 from mlops.protocols import CODECS
 from mlops.sinks import Event, Sink, checked_sinks, open_sink
@@ -89,6 +90,23 @@ def test_types_and_attributes(
         assert each["specversion"] == "1.0"
         # A space is no character of a header's value in this binding.
         assert each["endpoint"] == ("a b" if batch > 1 else "a%20b")
+
+
+@pytest.mark.parametrize(
+    ("p_values", "said"),
+    [([0.5, 0.002], ("true", "0.002")), ([0.5, 0.25], ("false", "0.25")), (None, (None, None))],
+)
+def test_outliers_are_tagged(
+    seen: Events,
+    server: tuple[Events, str],
+    p_values: list[float] | None,
+    said: tuple[str | None, str | None],
+) -> None:
+    tagged = event()
+    tagged.fields.update(tag_of(p_values))
+    send(server[1], [tagged], connections=1)
+    for each in seen.seen:
+        assert (each.get("outlier"), each.get("outlierpvalue")) == said
 
 
 @pytest.mark.parametrize(

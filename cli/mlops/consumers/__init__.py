@@ -16,10 +16,10 @@ CONSUMERS: Plugins[Maker] = Plugins(
     {
         "alerts": "mlops.consumers.webhook:Webhook",
         "journal-size": "mlops.consumers.journal_size:JournalSize",
-        # One for each sink, called `log:NAME`.
-        "log": "mlops.consumers.request_log:RequestLog",
         "policy": "mlops.consumers.policy_state:PolicyState",
         # Flows across parts; found by name, as their layer is above this one.
+        # One for each sink, called `log:NAME`.
+        "log": "mlops.workflows.tagged_log:TaggedLog",
         "drift": "mlops.workflows.drift_consumer:DriftConsumer",
         "outliers": "mlops.workflows.outliers_consumer:OutliersConsumer",
         "quality": "mlops.workflows.quality_consumer:QualityConsumer",

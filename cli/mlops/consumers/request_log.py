@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from mlops.spec.deployment import Arm, from_dict
 from mlops.spec.request_id import mint
 from mlops.spec.request_log import LogSink, sink_from_dict
 from mlops.spec.unit import cell_hash
+from mlops.stats.outlier_document import LEVEL
 
 _ALL = 2**64
 
@@ -109,6 +110,9 @@ class Events:
         self._journal, self._deployment = journal, deployment
         self._key, self._spec = key, spec
         self._arms: dict[int, tuple[Arm, ...]] = {}
+        #: Gives the p-values of the rows of requests, by position in a batch; see `mlops.stats
+        #: .outliers`. None where outliers are not tagged.
+        self.p_values: Callable[[Decisions], Mapping[int, list[float]]] | None = None
         self._selected = lru_cache(maxsize=256)(self._select)
 
     def of(self, batch: Batch, done: Offset = Offset()) -> Iterator[Event]:  # noqa: B008 - frozen
@@ -119,11 +123,15 @@ class Events:
             done: Events up to this offset are left out.
         """
         decisions = batch.decisions
+        p_values = None if self.p_values is None else self.p_values(decisions)
         for position in range(len(decisions)):
             if decisions.seqs[position] > done.decisions:
                 unit, nonce = decisions.units[position], decisions.nonces[position]
                 if self._is_sampled(unit or nonce):
-                    yield self._request(decisions, position)
+                    event = self._request(decisions, position)
+                    if p_values is not None:
+                        event.fields.update(tag_of(p_values.get(position)))
+                    yield event
         for seen in batch.outcomes if self._spec.outcomes else ():
             if seen.seq > done.outcomes and self._is_sampled(seen.unit or seen.nonce):
                 yield self._outcome(seen)
@@ -141,7 +149,7 @@ class Events:
         propensity = float(decisions.propensities[position])
         unit = decisions.units[position]
         request_id = self._id(nonce, time_ms, revision, arm, propensity)
-        name, model = self._arm(revision, arm)
+        name, model = self._named(revision, arm)
         event_id = request_id or nonce.hex()
         names, rows = self._features(decisions.kept(position))
         fields: dict[str, Any] = {
@@ -173,7 +181,7 @@ class Events:
             request_id = self._id(
                 seen.nonce, seen.decided_ms, seen.revision, seen.arm, seen.propensity
             )
-        name, model = self._arm(seen.revision, seen.arm)
+        name, model = self._named(seen.revision, seen.arm)
         row = None if seen.row == WHOLE_REQUEST else seen.row
         # By the nonce: the request's time may become known later, and the id must not change.
         event_id = f"{seen.nonce.hex()}/{'all' if row is None else row}/{seen.ordinal}"
@@ -207,15 +215,20 @@ class Events:
             propensity=propensity,
         )  # fmt: skip
 
-    def _arm(self, revision: int, arm: int) -> tuple[str, str]:
-        """Return name and model of an arm."""
+    def arm_of(self, revision: int, arm: int) -> Arm | None:
+        """Return an arm by its position; None where the journal does not know it."""
         if revision not in self._arms:
             events = [each for each in self._journal.revision_events() if is_spec(each)]
             specs = {each.revision: from_dict(each.spec) for each in events if each.spec}
             self._arms = {number: spec.arms for number, spec in specs.items()}
             self._arms.setdefault(revision, ())
         arms = self._arms[revision]
-        return (arms[arm].name, arms[arm].model.public_label) if arm < len(arms) else (str(arm), "")
+        return arms[arm] if arm < len(arms) else None
+
+    def _named(self, revision: int, arm: int) -> tuple[str, str]:
+        """Return name and model of an arm."""
+        found = self.arm_of(revision, arm)
+        return (str(arm), "") if found is None else (found.name, found.model.public_label)
 
     def _features(self, kept: KeptRows | None) -> tuple[list[str] | None, list[Any] | None]:
         """Return what the sink gets of the rows of a request."""
@@ -248,6 +261,17 @@ class Events:
             and (spec.features == "all" or name in spec.features or name in spec.hash)
         ]
         return [names[index] for index, _ in picked], picked
+
+
+def tag_of(p_values: list[float] | None) -> dict[str, Any]:
+    """Return what a request says of its rows, by their p-values.
+
+    Args:
+        p_values: One of each row; None where they cannot be looked at.
+    """
+    if not p_values:
+        return {"outlier": None, "outlier_p_values": None}
+    return {"outlier": min(p_values) <= LEVEL, "outlier_p_values": p_values}
 
 
 def _pieces(events: Iterator[Event], size: int) -> Iterator[list[Event]]:

@@ -20,13 +20,11 @@ from mlops.journal.feature_tables import FeatureTable
 from mlops.journal.streaming import Decisions
 from mlops.monitoring.live_models import LiveModels, live_models
 from mlops.spec.deployment import Arm
-from mlops.stats.outlier_document import RowDetector
+from mlops.stats.outlier_document import LEVEL, RowDetector
 from mlops.stats.row_codes import encode
 
 #: Name of the consumer that stores what was seen.
 CONSUMER = "outliers"
-#: Share of undrifted rows that is flagged.
-LEVEL = 0.01
 _AT_ONCE = 5_000
 _FAILED = 400
 _RECENT = 1_000.0

@@ -28,6 +28,7 @@ from mlops.protocols.base import (
     Codec,
     Encoded,
     Kind,
+    Payload,
     ProtocolError,
 )
 from mlops.protocols.http_status import http_status
@@ -44,6 +45,7 @@ from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
 from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
+from mlops.serving.outlier_check import ASKS, OutlierCheck, is_asked
 from mlops.serving.request_bodies import (
     SMALL_BODY,
     MemoryBudget,
@@ -52,6 +54,7 @@ from mlops.serving.request_bodies import (
     read_body,
     release,
 )
+from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -105,6 +108,7 @@ class App:
         room: How much all large bodies may have together.
         guard: Refuses what web pages send.
         explainer: Says why arms answer what they do; None where nothing does.
+        outliers: Looks at the rows of callers who ask whether they are outliers.
     """
 
     def __init__(
@@ -118,6 +122,7 @@ class App:
         room: MemoryBudget,
         guard: Guard,
         explainer: Explainer | None = None,
+        outliers: OutlierCheck | None = None,
     ) -> None:
         self._plane = plane
         self._desk = desk
@@ -128,6 +133,7 @@ class App:
         self._guard = guard
         self._gate = gate
         self._explainer = explainer
+        self._outliers = outliers
         self._scoring = asyncio.Lock()
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
@@ -187,6 +193,7 @@ class App:
             or not (length.isascii() and length.isdigit() and int(length) <= SMALL_BODY)
             or self._guard.refusal(scope)
             or form_type(headers, route.protocol)
+            or ASKS in headers
         ):
             return None
         try:
@@ -303,7 +310,15 @@ class App:
     ) -> tuple[Encoded, _Headers]:
         served = at_once(self._served(route, codec, body, headers, grant))
         encoded, answer = served if isinstance(served, tuple) else await served
-        return encoded, _answer_headers(answer)
+        extra = _answer_headers(answer)
+        if self._outliers is not None and is_asked(headers):
+
+            def read(live: LiveRevision) -> Payload:
+                return codec.decode(body, headers, live.signature).payload
+
+            found = await self._outliers.of(answer, read)
+            extra += tuple((name.encode(), value.encode()) for name, value in found)
+        return encoded, extra
 
     def _served(
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str], grant: Grant

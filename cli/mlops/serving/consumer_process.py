@@ -21,7 +21,7 @@ from mlops.errors import RemoteError
 from mlops.journal.base import Journal
 from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.records import Progress, Reading
-from mlops.spec.request_log import sink_to_dict
+from mlops.spec.request_log import OUTLIERS_STATE, sink_to_dict
 from mlops.spec.server import Launch
 
 _LOG = logging.getLogger(__name__)
@@ -143,7 +143,8 @@ def consumers_of(launch: Launch) -> dict[str, dict[str, Any]]:
     # They find the files of the models by what the server says of itself.
     options = {"state_file": launch.state_file, "season": launch.season}
     found |= {name: dict(options) for name in launch.watch}
-    found.update({sink.consumer: sink_to_dict(sink) for sink in launch.sinks})
+    tags = {OUTLIERS_STATE: launch.state_file} if "outliers" in launch.watch else {}
+    found.update({sink.consumer: {**sink_to_dict(sink), **tags} for sink in launch.sinks})
     if launch.webhook:
         found["alerts"] = {"webhook": launch.webhook}
     if launch.journal_max_mb:

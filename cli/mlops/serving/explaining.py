@@ -47,7 +47,7 @@ class Explainer:
         Raises:
             ProtocolError: They cannot be explained, or too many are asked for.
         """
-        rows = _records(payload, self._live().signature.names)
+        rows = records_of(payload, self._live().signature.names)
         if not 0 < len(rows) <= MAX_ROWS:
             raise ProtocolError(Kind.MALFORMED, f"At most {MAX_ROWS} rows are explained at once.")
         if self._waiting >= _WAITING:
@@ -123,7 +123,16 @@ class Explainer:
         return child
 
 
-def _records(payload: Payload, names: tuple[str, ...]) -> list[dict[str, Any]]:
+def records_of(payload: Payload, names: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return rows as objects.
+
+    Args:
+        payload: The rows of a request.
+        names: Columns of the model, for rows that carry no names.
+
+    Raises:
+        ProtocolError: A row has more or fewer cells than there are columns.
+    """
     if isinstance(payload, Records):
         return [dict(row) for row in payload.values]
     if isinstance(payload, Columns):

@@ -21,7 +21,7 @@ from mlops import __version__
 from mlops.errors import ConflictError
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.writer import JournalWriter
-from mlops.protocols.base import Kind, ProtocolError
+from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.protocols.grpc_status import grpc_status
 from mlops.protocols.open_inference_grpc import read_request, write_response
 from mlops.protocols.open_inference_metadata import NAME
@@ -37,6 +37,7 @@ from mlops.serving.description import check_known, describe, is_ready
 from mlops.serving.feedback_service import FeedbackResult, FeedbackService, journal_fault
 from mlops.serving.lockstep import at_once
 from mlops.serving.metrics import Metrics
+from mlops.serving.outlier_check import OutlierCheck, is_asked
 from mlops.serving.request_bodies import (
     SMALL_BODY,
     MemoryBudget,
@@ -45,6 +46,7 @@ from mlops.serving.request_bodies import (
     off_the_loop,
     release,
 )
+from mlops.serving.revision import LiveRevision
 from mlops.serving.slow_clients import MAX_HEADER_BYTES
 
 #: Name of the protocol in the journal and the metrics.
@@ -88,6 +90,7 @@ class GrpcServer:
         gate: Says who may do what.
         room: How much all large messages may have together.
         limit: Bytes of memory that this process may use; None for no limit.
+        outliers: Looks at the rows of callers who ask whether they are outliers.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class GrpcServer:
         gate: Gate,
         room: MemoryBudget,
         limit: int | None = None,
+        outliers: OutlierCheck | None = None,
     ) -> None:
         self._plane = plane
         self._desk = desk
@@ -106,6 +110,7 @@ class GrpcServer:
         self._metrics = metrics
         self._gate = gate
         self._room = room
+        self._outliers = outliers
         # gRPC reads a message before passing it on, so that memory cannot be reserved first.
         self._most, self._largest = arriving_within(limit)
         self._inference, self._feedback = methods(_INFERENCE), methods(_FEEDBACK)
@@ -223,13 +228,20 @@ class GrpcServer:
         except ProtocolError as error:
             await self._refuse(error, context)
         written, answer = served
-        trailing = (
+        trailing: _Metadata = (
             ("x-mlops-request-id", answer.request_id),
             ("x-mlops-arm", answer.arm),
             ("x-mlops-revision", str(answer.revision)),
         )
         if isinstance(written, ProtocolError):
             await _abort(context, written, trailing)
+        if self._outliers is not None and is_asked(dict(context.invocation_metadata() or ())):
+
+            def read(live: LiveRevision) -> Payload:
+                message = _parsed(self._inference["ModelInfer"][0], body)
+                return read_request(message, live.signature).payload
+
+            trailing += await self._outliers.of(answer, read)
         context.set_trailing_metadata(trailing)
         return written
 

@@ -44,6 +44,7 @@ from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.health import Watch
 from mlops.serving.listening import QuietServer, make_server
 from mlops.serving.metrics import Metrics
+from mlops.serving.outlier_check import OutlierCheck
 from mlops.serving.page_process import PageApart
 from mlops.serving.pages import Pages
 from mlops.serving.past import Past
@@ -124,6 +125,7 @@ class Process:
         )
         self._metrics.consumers = self._consumers
         self._explainer = Explainer(self._get, launch.name, launch.journal_url)
+        self._outliers = OutlierCheck(self._get)
         self._consuming: asyncio.Task[None] | None = None
         self._past = Past(self._journal, self._writer)
         self._writer.on_outage = lambda since_ms: self._past.record_outage(
@@ -178,6 +180,7 @@ class Process:
             self._room,
             Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
             self._explainer,
+            self._outliers,
         )
 
     def server(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> QuietServer:
@@ -206,6 +209,7 @@ class Process:
             self.gate,
             self._room,
             self._limit,
+            self._outliers,
         )
         credentials = self.tls.grpc_credentials() if self.tls else None
         await self._grpc.start(

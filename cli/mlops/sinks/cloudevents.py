@@ -143,6 +143,9 @@ class CloudEvents:
         }
         if event.kind == "request":
             attributes["protocol"] = fields["protocol"]
+        if fields.get("outlier") is not None:
+            attributes["outlier"] = "true" if fields["outlier"] else "false"
+            attributes["outlierpvalue"] = f"{min(fields['outlier_p_values']):.4g}"
         if fields["unit"]:
             attributes["unit"] = fields["unit"]
         return _Message(event.id, part, attributes, data)

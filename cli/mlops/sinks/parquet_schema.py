@@ -15,13 +15,15 @@ from typing import Any
 import orjson
 
 from mlops.sinks.base import Event
+from mlops.stats.outlier_document import LEVEL
 
 #: Of one kind of event, name to type.
 REQUESTS: Mapping[str, str] = {
     "request_id": "text", "nonce": "text", "row": "integer", "time": "time", "revision": "integer",
     "arm": "text", "model": "text", "propensity": "number", "epoch": "integer", "unit": "text",
     "status": "integer", "latency_ms": "number", "protocol": "text", "client_id": "text",
-    "prediction": "number", "prediction_json": "text", "other": "text",
+    "prediction": "number", "prediction_json": "text", "outlier": "boolean",
+    "outlier_p_value": "number", "other": "text",
 }  # fmt: skip
 OUTCOMES: Mapping[str, str] = {
     "request_id": "text", "nonce": "text", "row": "integer", "ordinal": "integer", "time": "time",
@@ -89,12 +91,15 @@ class Columns:
             return [{**known, "time": event.time_ms, "truth": number, "truth_json": text}]
         shared = {name: fields.get(name) for name in REQUESTS}
         shared |= {"time": event.time_ms, "other": None}
-        predictions = fields["predictions"] or []
+        predictions, p_values = fields["predictions"] or [], fields.get("outlier_p_values") or []
         rows = event.named_rows() if event.rows is not None else []
         found = []
         for index in range(fields["n_rows"]):
             number, text = _split(predictions[index] if index < len(predictions) else None)
             line = {**shared, "row": index, "prediction": number, "prediction_json": text}
+            if index < len(p_values):
+                p_value = p_values[index]
+                line |= {"outlier": p_value <= LEVEL, "outlier_p_value": p_value}
             if index < len(rows):
                 self._put(line, rows[index])
             found.append(line)

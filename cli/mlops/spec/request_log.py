@@ -15,6 +15,9 @@ from typing import Any, Literal
 from mlops.errors import InvalidInputError, one_of
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+#: Option of the consumer that feeds a sink: the server's state file, where requests are tagged as
+#: outliers.
+OUTLIERS_STATE = "outliers_state_file"
 _STARTS = ("beginning", "now")
 
 

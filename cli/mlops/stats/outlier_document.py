@@ -20,6 +20,8 @@ from mlops.errors import InvalidInputError
 from mlops.stats.outliers import Detector, Ecod, Forest, fit
 from mlops.stats.row_codes import Coding, encode
 
+#: Share of undrifted rows that is flagged where nobody says otherwise.
+LEVEL = 0.01
 #: Version of the written form.
 SCHEMA_VERSION = 1
 #: Name of the file in a model's folder.
@@ -41,6 +43,14 @@ class RowDetector:
     def p_values(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the p-value of each row that `encode` has written, (m,)."""
         return self.detector.p_values(rows)
+
+    def p_values_of(self, columns: Mapping[str, Sequence[Any]]) -> NDArray[np.float64]:
+        """Return the p-value of each row of a table, (m,).
+
+        Args:
+            columns: Name to cells, (m,) each, of every coding.
+        """
+        return self.p_values(encode(columns, self.codings))
 
     def unusual(self, row: NDArray[np.float64], most: int) -> list[str]:
         """Return the names of the features of one row, (2 k,), the most unusual first."""

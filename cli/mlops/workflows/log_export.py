@@ -7,11 +7,11 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mlops.consumers.base import Batch, Context
-from mlops.consumers.request_log import RequestLog
 from mlops.deployment.journals import open_journal
 from mlops.deployment.log_sinks import log_sinks
 from mlops.deployment.runtime_files import pick_name, places, read_server_state
@@ -20,6 +20,8 @@ from mlops.registry.stores import parse_location
 from mlops.settings import Settings
 from mlops.spec.request_log import LogSink, sink_to_dict
 from mlops.workflows.evidence import unanswered
+from mlops.workflows.outliers import detector_of
+from mlops.workflows.tagged_log import Detectors, TaggedLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ def export_log(
         end = journal.end()
         if not end.decisions:
             raise unanswered(picked)
-        log = RequestLog(Context(picked, journal, sink_to_dict(spec), key))
+        tagging = _stored() if settings.watch.outliers else None
+        log = TaggedLog(Context(picked, journal, sink_to_dict(spec), key), tagging)
         requests = outcomes = dropped = after = seen = 0
         warning = ""
         try:
@@ -99,6 +102,12 @@ def export_log(
     finally:
         journal.close()
     return LogExported(picked, spec.to, requests, outcomes, dropped, warning)
+
+
+def _stored() -> Detectors:
+    """Return what gives the detectors that are stored with the models, each read once."""
+    by_arm = lru_cache(maxsize=None)(detector_of)
+    return lambda arm, _revision, _asked_ms: by_arm(arm)
 
 
 def _apart(sink: LogSink) -> LogSink:

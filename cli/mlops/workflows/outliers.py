@@ -104,7 +104,7 @@ def look_for_outliers(
     located = locate(settings, name)
     journal, _ = open_evidence(settings, located)
     try:
-        found = find_outliers(journal, _detector, level, last)
+        found = find_outliers(journal, detector_of, level, last)
     finally:
         journal.close()
     if found is None or not found.requests:
@@ -147,7 +147,13 @@ def notes_on(found: Found, level: float) -> Iterator[str]:
             )
 
 
-def _detector(arm: Arm) -> RowDetector | None:
+def detector_of(arm: Arm) -> RowDetector | None:
+    """Return the detector that is stored with an arm's model; None where there is none.
+
+    Raises:
+        InvalidInputError: It cannot be read.
+        RemoteError: The artifact store does not answer.
+    """
     if arm.model.endpoint:
         return None
     text = read_model_file(arm.model.source, OUTLIER_FILE)

@@ -1,0 +1,74 @@
+"""A caller who asks is told, with the answer, whether a row is unlike the training data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.serving.models import COLUMNS, records
+from tests.serving.server import Json, Server
+
+CALM, STRANGE = [5.0, 6.0, 7.0], [5.0, 6.0, 400.0]
+_PATHS: dict[str, Json] = {
+    "/invocations": lambda rows: {"dataframe_records": records(rows)},
+    "/v1/models/wine:predict": lambda rows: {"instances": records(rows)},
+    "/v2/models/wine/infer": lambda rows: {"inputs": [
+        {"name": name, "datatype": "FP64", "shape": [len(rows), 1], "data": [r[at] for r in rows]}
+        for at, name in enumerate(COLUMNS)
+    ]},
+    "/api/v1.0/predictions": lambda rows: {"data": {"ndarray": rows}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", _PATHS)
+def test_over_http(server: Server, path: str) -> None:
+    def ask(rows: Json, **headers: str) -> tuple[str | None, str | None]:
+        reply = server.post(path, _PATHS[path](rows), x_mlops_arm="a", **headers)
+        assert reply.status == 200
+        said = reply.headers
+        return said.get("x-mlops-outlier"), said.get("x-mlops-outlier-p-value")
+
+    for _ in range(2):
+        flagged, p_value = ask([CALM, STRANGE], x_mlops_check_outlier="true")
+        assert (flagged, float(p_value or 1) < 0.01) == ("true", True)
+        flagged, p_value = ask([CALM], x_mlops_check_outlier="true")
+        assert (flagged, float(p_value or 0) > 0.01) == ("false", True)
+        # Nobody else is told, nor pays for it.
+        assert ask([STRANGE]) == ask([STRANGE], x_mlops_check_outlier="false") == (None, None)
+
+
+def test_what_cannot_be_looked_at_is_answered_all_the_same(server: Server) -> None:
+    def ask(rows: Json, arm: str) -> tuple[int, str | None]:
+        reply = server.predict(rows, x_mlops_arm=arm, x_mlops_check_outlier="true")
+        return reply.status, reply.headers.get("x-mlops-outlier")
+
+    # The model of `b` has no detector; and a request that fails has no answer to be judged.
+    assert ask(records([STRANGE]), "b") == (200, "unknown")
+    assert ask([{"alcohol": 3.0}], "a") == (400, "unknown")
+    assert ask([{**records([CALM])[0], "more": 1}], "a") == (200, "false")
+
+
+@pytest.fixture
+def grpc_client(server: Server) -> Iterator[Json]:
+    pytest.importorskip("grpc")
+    from tests.serving.grpc_client import GrpcClient
+
+    client = GrpcClient(server.launch.grpc_port)
+    yield client
+    client.close()
+
+
+def test_over_grpc(grpc_client: Json) -> None:
+    from tests.protocols.grpc_messages import message_of
+
+    def ask(rows: Json, **metadata: str) -> tuple[str, dict[str, str]]:
+        message = message_of(_PATHS["/v2/models/wine/infer"](rows), raw=False)
+        reply = grpc_client.call("ModelInfer", message, x_mlops_arm="a", **metadata)
+        return reply.code, reply.trailing
+
+    for rows, flagged in (([CALM, STRANGE], "true"), ([CALM], "false")):
+        code, trailing = ask(rows, x_mlops_check_outlier="true")
+        assert (code, trailing["x-mlops-outlier"]) == ("OK", flagged)
+        assert (float(trailing["x-mlops-outlier-p-value"]) <= 0.01) is (flagged == "true")
+    assert "x-mlops-outlier" not in ask([STRANGE])[1]
