@@ -4,8 +4,9 @@
 
 Regret is the sum, over the requests, of the best arm's mean then minus that of the arm drawn. All
 learn after every 20 requests. Peers take part where they are installed (`pip install mabwiser
-river`); none of them keeps a floor under every arm, so ours runs with `floor=0.001` for the
-comparison, and once with its default of 0.05 to show what that costs. Seeds are fixed: equal
+river vowpalwabbit`). None of them keeps a floor under every arm, so all play twice: without one
+(ours with a floor of one millionth), and with a floor of 0.05 (of half an equal share where arms
+are many), for which a peer draws uniformly from all arms that often. Seeds are fixed: equal
 arguments, equal figures. For Bernoulli arms the bound of Lai and Robbins (1985) stands beside.
 """
 
@@ -139,17 +140,64 @@ class River:
             self._policy.update(int(arm), float(reward))
 
 
-def players(problem: Problem) -> Iterator[tuple[str, Callable[[np.random.Generator], Player]]]:
-    """Name everybody who can play a problem."""
+class VowpalWabbit:
+    """`--cb_explore` of Vowpal Wabbit, of requests that are all alike."""
+
+    def __init__(self, options: str, arms: int, floor: float, rng: np.random.Generator) -> None:
+        module = importlib.import_module("vowpalwabbit")
+        self._vw = module.Workspace(f"--cb_explore {arms} {options} --quiet")
+        self._rng, self._floor, self._shares = rng, floor, np.full(arms, 1 / arms)
+
+    def choose(self, n: int) -> NDArray[np.int64]:
+        shares = np.array(self._vw.predict("| all"))
+        part = self._floor * shares.size
+        self._shares = self._floor + (1 - part) * shares / shares.sum()
+        return self._rng.choice(self._shares.size, n, p=self._shares)
+
+    def learn(self, arms: NDArray[np.int64], rewards: Floats) -> None:
+        for arm, reward in zip(arms, rewards, strict=True):
+            self._vw.learn(f"{arm + 1}:{-reward}:{self._shares[arm]} | all")
+
+
+class Floored:
+    """A peer that draws uniformly from all arms so often that each has the floor."""
+
+    def __init__(self, peer: Player, floor: float, arms: int, rng: np.random.Generator) -> None:
+        self._peer, self._part, self._arms, self._rng = peer, floor * arms, arms, rng
+        self.learn = peer.learn
+
+    def choose(self, n: int) -> NDArray[np.int64]:
+        forced = self._rng.random(n) < self._part
+        return np.where(forced, self._rng.integers(0, self._arms, n), self._peer.choose(n))
+
+
+Maker = Callable[[np.random.Generator], Player]
+
+
+def players(problem: Problem) -> Iterator[tuple[str, Maker]]:
+    """Name everybody who can play a problem, without a floor and with one."""
     k = len(problem.means(0.0))
+    floor = min(0.05, 0.5 / k)
     # 1 - sqrt(changes / requests) / 4 (Garivier, Moulines, arXiv 0805.3415, theorem 2).
     memory = " discount=0.995" if problem.changes else ""
     for name in ("thompson", "ucb1", "epsilon-greedy half-life=500", "softmax"):
-        text = f"{name} floor=0.001 warm-up=2{memory}"
-        yield f"ours: {name}{memory}", lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
-    if k <= 10:
-        text = f"thompson floor={min(0.05, 0.5 / k)}{memory}"
-        yield f"ours: thompson, floor 0.05{memory}", lambda rng: Ours(text, k, rng)
+        text = f"{name} warm-up=2{memory}"
+        yield f"ours: {name}{memory}", lambda rng, text=text: Ours(f"{text} floor=1e-6", k, rng)  # type: ignore[misc]
+        said = f"ours: {name}{memory}, floor {floor:g}"
+        yield said, lambda rng, text=text: Ours(f"{text} floor={floor}", k, rng)  # type: ignore[misc]
+    for name, make in _peers(problem, k):
+        yield name, make
+        yield f"{name}, floor {floor:g}", lambda rng, make=make: Floored(make(rng), floor, k, rng)  # type: ignore[misc]
+    if importlib.util.find_spec("vowpalwabbit"):
+        for options in ("--epsilon 0.05", "--squarecb", "--bag 5"):
+            for said, least in (("", 0.0), (f", floor {floor:g}", floor)):
+                yield (
+                    f"VW: {options}{said}",
+                    lambda rng, options=options, least=least: VowpalWabbit(options, k, least, rng),  # type: ignore[misc]
+                )
+
+
+def _peers(problem: Problem, k: int) -> Iterator[tuple[str, Maker]]:
     if importlib.util.find_spec("mabwiser"):
         learning = importlib.import_module("mabwiser.mab").LearningPolicy
         policies = {
@@ -240,8 +288,12 @@ def main() -> None:
         bound = lai_robbins(problem, asked.requests)
         print(f"\n{problem.name}" + (f" (Lai-Robbins {bound:.0f})" if bound else ""))
         some = [row for row in rows if row["problem"] == problem.name]
-        for row in sorted(some, key=lambda row: float(row["regret"])):
-            print(f"  {row['policy']:45} {row['regret']:8.1f} ± {row['standard_error']:.1f}")
+        for has_floor in (False, True):
+            print("  with a floor" if has_floor else "  without a floor")
+            part = [row for row in some if ("floor" in row["policy"]) == has_floor]
+            for row in sorted(part, key=lambda row: float(row["regret"])):
+                told = f"{row['regret']:8.1f} ± {row['standard_error']:.1f}"
+                print(f"    {str(row['policy']).partition(', floor')[0]:45} {told}")
 
 
 if __name__ == "__main__":

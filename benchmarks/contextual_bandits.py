@@ -5,8 +5,9 @@
 
 Regret is the sum, over the requests, of what the best arm was expected to earn from each, minus
 that of the arm drawn. All learn after every 20 requests. Peers take part where they are installed
-(`pip install mabwiser river vowpalwabbit`). None of them keeps a floor under every arm, so ours
-runs with `floor=0.001`, and with its default of 0.05 to show what that costs. Seeds are fixed.
+(`pip install mabwiser river vowpalwabbit`). None of them keeps a floor under every arm, so all play
+twice: without one (ours with a floor of one millionth), and with the default of 0.05, for which a
+peer draws uniformly from all arms that often. Seeds are fixed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from mlops.policies.making import make_policy
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-BATCH, FEATURES = 20, 5
+BATCH, FEATURES, FLOOR = 20, 5, 0.05
 NAMES = [f"x{at}" for at in range(FEATURES)]
 
 
@@ -144,15 +145,17 @@ class River:
 class VowpalWabbit:
     """`--cb_explore` of Vowpal Wabbit."""
 
-    def __init__(self, options: str, arms: int, rng: np.random.Generator) -> None:
+    def __init__(self, options: str, arms: int, floor: float, rng: np.random.Generator) -> None:
         module = importlib.import_module("vowpalwabbit")
         self._vw = module.Workspace(f"--cb_explore {arms} {options} --quiet")
-        self._rng, self._chosen = rng, [1.0]
+        self._rng, self._floor, self._chosen = rng, floor, [1.0]
 
     def choose(self, x: Floats) -> Ints:
         arms, self._chosen = [], []
         for row in x:
             shares = np.array(self._vw.predict(f"| {_text(row)}"))
+            part = self._floor * shares.size
+            shares = self._floor + (1 - part) * shares / shares.sum()
             arm = int(self._rng.choice(shares.size, p=shares / shares.sum()))
             arms.append(arm)
             self._chosen.append(float(shares[arm]))
@@ -162,6 +165,18 @@ class VowpalWabbit:
         seen = zip(x, arms.tolist(), rewards.tolist(), self._chosen, strict=True)
         for row, arm, reward, p in seen:
             self._vw.learn(f"{arm + 1}:{-reward}:{p} | {_text(row)}")
+
+
+class Floored:
+    """A peer that draws uniformly from all arms so often that each has the floor."""
+
+    def __init__(self, peer: Player, floor: float, arms: int, rng: np.random.Generator) -> None:
+        self._peer, self._part, self._arms, self._rng = peer, floor * arms, arms, rng
+        self.learn = peer.learn
+
+    def choose(self, x: Floats) -> Ints:
+        forced = self._rng.random(len(x)) < self._part
+        return np.where(forced, self._rng.integers(0, self._arms, len(x)), self._peer.choose(x))
 
 
 def _named(row: Floats, *one: float) -> dict[str, float]:
@@ -177,19 +192,33 @@ def _text(row: Floats) -> str:
     return " ".join(f"{name}:{value}" for name, value in zip(NAMES, row, strict=True))
 
 
-def players(world: World) -> Iterator[tuple[str, Callable[[np.random.Generator], Player]]]:
-    """Name everybody who can play in a world."""
+Maker = Callable[[np.random.Generator], Player]
+
+
+def players(world: World) -> Iterator[tuple[str, float, Maker]]:
+    """Name everybody who can play in a world, without a floor and with one."""
     k, features = world.arms, f"features={','.join(NAMES)}"
-    for name, options in (
-        ("linear-thompson", "floor=0.001 warm-up=2"),
-        ("linear-greedy", "floor=0.001 warm-up=2"),
-        ("linear-thompson", ""),
-        ("linear-greedy", ""),
-    ):
-        said = f"ours: {name}" + ("" if options else ", floor 0.05")
-        text = f"{name} {features} {options}"
-        yield said, lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
-    yield "ours: thompson (looks at nothing)", lambda rng: Ours("thompson floor=0.001", k, rng)
+    for floor in (0.0, FLOOR):
+        for name in ("linear-ucb", "linear-greedy", "linear-thompson"):
+            text = f"{name} {features} warm-up=2 floor={floor or 1e-6}"
+            yield f"ours: {name}", floor, lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
+        text = f"thompson floor={floor or 1e-6}"
+        yield "ours: thompson (looks at nothing)", floor, lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
+        for name, make in _peers(k):
+            if floor:
+                yield name, floor, lambda rng, make=make: Floored(make(rng), FLOOR, k, rng)  # type: ignore[misc]
+            else:
+                yield name, floor, make
+        if importlib.util.find_spec("vowpalwabbit"):
+            for options in ("--epsilon 0.05", "--squarecb", "--bag 5"):
+                yield (
+                    f"VW: {options}",
+                    floor,
+                    lambda rng, options=options, floor=floor: VowpalWabbit(options, k, floor, rng),  # type: ignore[misc]
+                )
+
+
+def _peers(k: int) -> Iterator[tuple[str, Maker]]:
     if importlib.util.find_spec("mabwiser"):
         learning = importlib.import_module("mabwiser.mab").LearningPolicy
         for name, policy in {
@@ -201,9 +230,6 @@ def players(world: World) -> Iterator[tuple[str, Callable[[np.random.Generator],
             yield f"MABWiser: {name}", lambda rng, policy=policy: MabWiser(policy, k, rng)  # type: ignore[misc]
     if importlib.util.find_spec("river"):
         yield "river: LinUCB, alpha 1", lambda rng: River(k, rng)
-    if importlib.util.find_spec("vowpalwabbit"):
-        for options in ("--epsilon 0.05", "--squarecb", "--bag 5"):
-            yield f"VW: {options}", lambda rng, options=options: VowpalWabbit(options, k, rng)  # type: ignore[misc]
 
 
 def regret(world: World, player: Player, seed: int, requests: int) -> float:
@@ -224,7 +250,7 @@ def regret(world: World, player: Player, seed: int, requests: int) -> float:
 def cost() -> None:
     """Print what choosing an arm costs a request, in process time."""
     rng = np.random.default_rng(1)
-    for name in ("weighted", "thompson", "linear-greedy", "linear-thompson"):
+    for name in ("weighted", "thompson", "linear-greedy", "linear-ucb", "linear-thompson"):
         for arms in (2, 3, 5):
             linear = name.startswith("linear")
             text = f"{name} features={','.join(NAMES)}" if linear else name
@@ -260,7 +286,7 @@ def main() -> None:
     rows = []
     for world in (world for world in WORLDS if asked.world in world.name):
         found = []
-        for name, make in players(world):
+        for name, floor, make in players(world):
             begun = time.process_time()
             lost = [
                 regret(world, make(np.random.default_rng([run, 7])), run, asked.requests)
@@ -269,18 +295,25 @@ def main() -> None:
             row = {
                 "world": world.name,
                 "policy": name,
+                "floor": floor,
                 "regret": float(np.mean(lost)),
                 "standard_error": float(np.std(lost, ddof=1) / math.sqrt(len(lost))),
                 "us_per_request": (time.process_time() - begun) / asked.runs / asked.requests * 1e6,
             }
             found.append(row)
-            print(f"{world.name:32} {name:36} {row['regret']:8.1f}", file=sys.stderr, flush=True)
+            print(
+                f"{world.name:32} {name:36} {floor:4g} {row['regret']:8.1f}",
+                file=sys.stderr,
+                flush=True,
+            )
         rows += found
         if not asked.json:
-            print(f"\n{world.name}")
-            for row in sorted(found, key=lambda row: float(row["regret"])):
-                told = f"{row['regret']:8.1f} ± {row['standard_error']:.1f}"
-                print(f"  {row['policy']:36} {told} {row['us_per_request']:8.0f} us")
+            for floor in (0.0, FLOOR):
+                print(f"\n{world.name}, floor {floor:g}")
+                part = [row for row in found if row["floor"] == floor]
+                for row in sorted(part, key=lambda row: float(row["regret"])):
+                    told = f"{row['regret']:8.1f} ± {row['standard_error']:.1f}"
+                    print(f"  {row['policy']:36} {told} {row['us_per_request']:8.0f} us")
     if asked.json:
         print(json.dumps(rows))
 

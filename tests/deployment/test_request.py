@@ -292,6 +292,52 @@ def test_a_ramp_in_a_file(
         assert (said.every_s, said.advance, said.auto) == (3600.0, "unless-worse", True)
 
 
+_EVERY = '{ steps = [5, 50, 100], every = "1h", advance = "unless-worse", auto = true }'
+
+
+@pytest.mark.parametrize(
+    ("written", "options", "expected"),
+    [
+        ("[5, 25, 100]", {"canary": "y"}, ((5, 25, 100), 1800.0, "not-worse", False)),
+        ("'5,25,100'", {"canary": "y=5"}, ((5, 25, 100), 1800.0, "not-worse", False)),
+        (_EVERY, {"canary": "y"}, ((5, 50, 100), 3600.0, "unless-worse", True)),
+        (_EVERY, {"canary": "y", "ramp": {"every": "2h"}},
+         ((5, 50, 100), 7200.0, "unless-worse", True)),
+        (_EVERY, {"canary": "y=10", "ramp": {"steps": "10,100"}},
+         ((10, 100), 3600.0, "unless-worse", True)),
+        (_EVERY, {"canary": "y=5", "ramp": {"steps": "none"}}, None),
+        (_EVERY, {}, None),
+        ("[]", {"canary": "y=5"}, None),
+    ],
+)  # fmt: skip
+def test_a_ramp_of_the_project(
+    tmp_path: Path, written: str, options: dict[str, Any], expected: tuple[Any, ...] | None
+) -> None:
+    (tmp_path / "mlops.toml").write_text(f"[deploy]\nname = 'wine'\nramp = {written}\n")
+    said = {"steps": "", "every": "", "advance": "", "auto": False, **options.pop("ramp", {})}
+    settings = load_settings(tmp_path, environ={})
+    plan = read_request(settings, model="x", ramp=said, **options).ramp
+    told = plan and (plan.steps, plan.every_s, plan.advance, plan.auto)
+    assert told == expected
+
+
+def test_a_ramp_of_the_project_that_is_none(tmp_path: Path) -> None:
+    project = tmp_path / "mlops.toml"
+    for written, part in (
+        ("{every = '1h'}", "must have `steps`"),
+        ("{steps = [5], evry = '1h'}", "`advance`"),
+        ("{steps = [5], auto = 1}", "true or false"),
+        ("{steps = [5], every = 1}", "must have text"),
+    ):
+        project.write_text(f"[deploy]\nramp = {written}\n")
+        with pytest.raises(InvalidInputError) as caught:
+            load_settings(tmp_path, environ={})
+        assert part in caught.value.message
+    project.write_text("[deploy]\nname = 'wine'\nramp = [10, 100]\n")
+    with pytest.raises(UsageError, match="The ramp begins with 10 %"):
+        read_request(load_settings(tmp_path, environ={}), model="x", canary="y=5")
+
+
 @pytest.mark.parametrize(
     ("ramp", "arms", "part"),
     [

@@ -66,6 +66,7 @@ def test_names_are_read_and_written_in_one_form() -> None:
         ("linear-greedy 'features=a", "without its end"),
         ("linear-thompson features=" + ",".join("abcdefghijklmnopq"), "up to 16 features, not 17"),
         ("linear-thompson features=a scale=0", "above 0"),
+        ("linear-ucb features=a c=0", "above 0"),
         ("tompson", "no policy called"),
     ],
 )

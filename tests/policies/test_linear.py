@@ -147,6 +147,25 @@ def test_probabilities_of_the_best_and_their_rounding() -> None:
     assert policy.probabilities({"x": 0.4}, state)[1] == pytest.approx(exact, abs=0.0101)
 
 
+def test_ucb_tries_what_it_knows_least_of() -> None:
+    # The second arm was hardly ever tried where x is high, and earned a bit less elsewhere.
+    earned = [Credit(0, 0.5, math.sin(at), {"x": at % 2}) for at in range(200)]
+    earned += [Credit(1, 0.5, math.sin(at) - 0.01, {"x": 0.05 * math.cos(at)}) for at in range(60)]
+    told = {}
+    for name in ("linear-ucb c=2", "linear-ucb c=0.001", "linear-greedy"):
+        policy, state = _after(f"{name} features=x floor=0.01", earned)
+        told[name] = policy.probabilities({"x": 5.0}, state)[1]
+    assert told == {"linear-ucb c=2": 0.99, "linear-ucb c=0.001": 0.01, "linear-greedy": 0.01}
+    policy, state = _after("linear-ucb features=x c=1.5", _world(60, arms=3), 3)
+    scale = Scale(Moments(3, ("x",), 1.0, state.parameters), ("x",))
+    models = Models(scale)
+    for x in np.linspace(-2, 2, 9):
+        z = np.array(scale.of({"x": x}))
+        deviations = [math.sqrt(z @ root.T @ root @ z) for root in models.roots]
+        bounds = models.means @ z + 1.5 * np.array(deviations)
+        assert int(np.argmax(policy.probabilities({"x": x}, state))) == int(bounds.argmax())
+
+
 @pytest.mark.parametrize("name", LINEAR)
 def test_states_that_learnt_enough_are_published(name: str) -> None:
     policy, state = _after(f"{name} features=x", _world(1_000))

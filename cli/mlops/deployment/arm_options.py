@@ -67,12 +67,19 @@ def read_arm(text: str) -> ArmRequest:
     return ArmRequest(match[1], name, float(match[2]))
 
 
-def read_canary(model: str, canary: str) -> list[ArmRequest]:
+def read_canary(model: str, canary: str, first: float | None = None) -> list[ArmRequest]:
     """Put `canary`, a `REF=PERCENT`, beside a model that gets the rest of the traffic.
+
+    Args:
+        model: The model with the rest.
+        canary: It; `REF` alone where a ramp says what it begins with.
+        first: What a ramp begins with, per cent; None without a ramp.
 
     Raises:
         UsageError: It is malformed.
     """
+    if first is not None and "=" not in canary:
+        canary = f"{canary}={first:g}"
     ref, equals, percent = canary.rpartition("=")
     try:
         share = float(percent.rstrip("%"))

@@ -42,6 +42,8 @@ from mlops.spec.ramp import Ramp, describe_ramp, read_ramp
 
 _REWARD = ("reward", "reward_range")
 _BASELINE_AND_CANARY = 2
+# `--ramp none` leaves out the project's.
+_NO_RAMP = "none"
 # A ramp that declares no guardrail watches this one: one request in a hundred.
 _RAMP_GUARDRAILS = ((ERRORS, 0.01),)
 
@@ -144,7 +146,8 @@ def read_request(
         raise UsageError("`--canary` goes with `--model REF`, which gets the rest of the traffic.")
     if ramp and ramp["steps"] and not canary:
         raise UsageError("`--ramp` goes with `--canary REF=PERCENT`, whose share it grows.")
-    if ramp and not ramp["steps"] and any(ramp.values()):
+    plan = _planned(settings, ramp or {}) if canary else {}
+    if ramp and not (ramp["steps"] or plan) and any(ramp.values()):
         raise UsageError("`--every`, `--advance` and `--auto` go with `--ramp 5,25,50,100`.")
     if split and (canary or file):
         raise UsageError(f"`--split` does not go with `{'--canary' if canary else '-f'}`.")
@@ -158,23 +161,35 @@ def read_request(
     elif ab:
         wanted = [ArmRequest(ref) for ref in ab]
     elif model:
-        wanted = [ArmRequest(model)] if canary is None else read_canary(model, canary)
+        first = _first_share(plan["steps"]) if plan else None
+        wanted = [ArmRequest(model)] if canary is None else read_canary(model, canary, first)
     else:
         wanted = [read_arm(text) for text in arms]
         if split and any(arm.weight is not None for arm in wanted):
             raise UsageError("Give weights with `--split` or with the arms, not with both.")
     request = _request(settings, read_split(wanted, split) if split else wanted, copies)
-    if ramp and ramp["steps"]:
-        request = _with_ramp(request, ramp)
+    if plan:
+        request = _with_ramp(request, plan)
     return replace(
         request,
         live=live,
-        keep_ramp=RAMP not in reset and SPLIT not in reset,
+        keep_ramp=RAMP not in reset and SPLIT not in reset and not (ramp and ramp["steps"]),
         keep_split=SPLIT not in reset,
         keep_shadows=SHADOW not in reset and not copies,
         given=kept.given if kept else (),
         kept=kept.lines if kept else (),
     )
+
+
+def _planned(settings: RolloutSettings, ramp: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the command line says of a canary's ramp, else the project; {} for none."""
+    if ramp.get("steps") == _NO_RAMP:
+        return {}
+    project = dict(settings.deploy.ramp)
+    words = {
+        key: ramp.get(key) or project.get(key, "") for key in ("steps", "every", "advance", "auto")
+    }
+    return {**words, "auto": bool(words["auto"])} if words["steps"] else {}
 
 
 def _with_ramp(request: DeployRequest, ramp: Mapping[str, Any]) -> DeployRequest:

@@ -16,6 +16,7 @@ POLICIES: Plugins[PolicyFactory] = Plugins(
         "epsilon-greedy": "mlops.policies.epsilon_greedy:EpsilonGreedy",
         "linear-greedy": "mlops.policies.linear_greedy:LinearGreedy",
         "linear-thompson": "mlops.policies.linear_thompson:LinearThompson",
+        "linear-ucb": "mlops.policies.linear_ucb:LinearUcb",
         "softmax": "mlops.policies.softmax:Softmax",
         "thompson": "mlops.policies.thompson:Thompson",
         "ucb1": "mlops.policies.ucb1:Ucb1",

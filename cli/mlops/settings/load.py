@@ -28,6 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 # Other tools own these tables of the file; they are checked where they are used.
 _FREE_TABLES = frozenset({"parameters"})
+_RAMP_KEYS = ("steps", "every", "advance", "auto")
 
 
 def load_settings(
@@ -239,6 +240,27 @@ def _margins(raw: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - a TOM
     return margins
 
 
+def _ramp(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML value or text
+    """Read a ramp: `5,25,100`, a list of shares, or a table with them as `steps`."""
+    if isinstance(raw, tuple):
+        return raw
+    if isinstance(raw, str) and raw.lstrip().startswith("{"):
+        raw = json.loads(raw)
+    table = dict(raw) if isinstance(raw, Mapping) else {"steps": raw} if raw else {}
+    if any(key not in _RAMP_KEYS for key in table):
+        raise ValueError(f"must have {one_of(_RAMP_KEYS)} only")
+    if isinstance(table.get("steps"), list):
+        table["steps"] = ",".join(map(str, table["steps"]))
+    if table and not table.get("steps"):
+        raise ValueError("must have `steps`, such as [5, 25, 50, 100]")
+    if not isinstance(table.get("auto", False), bool):
+        raise ValueError("must have true or false as `auto`")
+    if not all(isinstance(table.get(key, ""), str) for key in ("steps", "every", "advance")):
+        raise ValueError('must have text as `every` and `advance`, such as "30m"')
+    written = {**table, "auto": "true" if table.get("auto") else ""}
+    return tuple((key, cell) for key, cell in written.items() if cell)
+
+
 def _tables(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML value or text
     """Read tables by name, each as JSON; what is in them is for whom they are for."""
     if isinstance(raw, tuple):
@@ -270,6 +292,7 @@ _CASTS: Mapping[str, Callable[[Any], Any]] = {
     "reward": _reward,
     "costs": _costs,
     "margins": _margins,
+    "ramp": _ramp,
     "tables": _tables,
     "source": _source,
     "place": _place,

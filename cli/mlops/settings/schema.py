@@ -229,6 +229,12 @@ class DeploySettings:
     policy: str = setting(
         "weighted", "how arms are drawn, and its options: `weighted`, `thompson floor=0.05`, ..."
     )
+    ramp: tuple[tuple[str, str], ...] = setting(
+        (),
+        "how the share of a `--canary` grows: shares in per cent, or a table of `steps`, `every`, "
+        "`advance` and `auto`; empty: it stays",
+        form="ramp",
+    )
     isolate: str = setting(
         "auto",
         "models in an environment of their own: those with conflicting packages (`auto`), `never` "

@@ -54,8 +54,9 @@ Ramp = Annotated[
     str,
     typer.Option(
         metavar="5,25,50,100",
-        help="Shares of the canary, one after the other, in per cent; `mlops ramp` moves it.",
-        show_default=False,
+        help="Shares of the canary, one after the other, in per cent; `mlops ramp` moves it. "
+        "`none`: it stays, whatever the project says.",
+        show_default="`ramp` of the project's [deploy], else none",
         rich_help_panel=_RAMP,
     ),
 ]

@@ -108,8 +108,8 @@ Policy = Annotated[
     typer.Option(
         metavar="NAME[ OPTION=VALUE ...]",
         help="How an arm is drawn: weighted; or thompson, ucb1, epsilon-greedy, softmax, which "
-        "learn from feedback; linear-thompson, linear-greedy, by the request's --features; or a "
-        "policy of another package.",
+        "learn from feedback; linear-ucb, linear-greedy, linear-thompson, by the request's "
+        "--features; or a policy of another package.",
         show_default="weighted",
         rich_help_panel=_TRAFFIC,
     ),
