@@ -33,7 +33,7 @@ def hook() -> Iterator[Receiver]:
 def watched(trained_wine: TrainedWine, tmp_path: Path, hook: Receiver) -> Iterator[Shop]:
     opened = open_shop(trained_wine, tmp_path / "wine")
     with (opened.folder / "mlops.toml").open("a", encoding="utf-8") as file:
-        file.write('\n[watch]\noutliers = true\nwebhook = "file:hook"\n')
+        file.write('\n[watch]\noutliers = true\nlabels = "random"\nwebhook = "file:hook"\n')
         file.write('[log.sinks.lake]\nkind = "parquet"\nto = "lake"\nwait_s = 0.1\n')
     (opened.folder / "hook").write_text(f"{hook.url}/secret\n", encoding="utf-8")
     # One arm: which of two a request goes to would be left to chance.
@@ -87,6 +87,7 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     calm = watched.ok("monitor", "quality", "--exit-code").out
     assert calm.startswith("Not worse than it should be")
     assert "1,160 of 1,160 rows judged, up to 20" in calm
+    assert "rmse of all 1,160 answers: " in calm
     wait_until(lambda: gauges(watched, "mlops_quality_alarm") == {"rmse": 0, "mae": 0})
     wait_until(lambda: set(gauges(watched, "mlops_drift_alarm").values()) == {0})
 
@@ -134,6 +135,7 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     assert document["threshold"] == 12 / 0.01
     quality = watched.ok("monitor", "quality", "--json").document
     fits("quality", quality)
+    assert [each["measure"] for each in quality["powered"]] == ["rmse", "mae"]
     assert {each["measure"] for each in quality["streams"] if each["alarm"]} >= {"rmse"}
 
     # Beside the server the same is seen, and said wherever somebody looks.

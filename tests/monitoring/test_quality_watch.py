@@ -12,6 +12,7 @@ import pytest
 from mlops.errors import RemoteError
 from mlops.journal.records import NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.monitoring.powered_quality import powered_quality
 from mlops.monitoring.quality_measures import validation_figures
 from mlops.monitoring.quality_streams import FIRST, QualityStream
 from mlops.monitoring.quality_watch import Figures, QualityFold, QualityReport, watch_quality
@@ -197,3 +198,39 @@ def test_a_truth_waits_for_its_decision(numbers: SqlJournal) -> None:
     assert fold.offset == numbers.end().outcomes
     # Who only looks waits for nothing.
     assert look(numbers, figures).judged[0].rows == 4
+
+
+def test_all_answers_are_estimated_from_the_few_with_a_label(tmp_path: Path) -> None:
+    journal = opened(tmp_path, "brier")
+    rng = np.random.default_rng(5)
+    p = rng.beta(0.3, 0.3, 6_000)
+    truths = (rng.random(len(p)) < p).astype(int)
+    asked = [decision(i, [{"x": 1.0}], predictions=[float(p[i])]) for i in range(len(p))]
+    # Forced and failed requests are none of them.
+    asked += [decision(9_000 + i, [{"x": 1.0}], predictions=[0.0], propensity=0.0) for i in (0, 1)]
+    told = [
+        NewOutcome(asked[i].nonce, None, 0, START_MS + 9_000 + i, 1, 0, 0.5, None, int(truths[i]))
+        for i in rng.choice(len(p), 400, replace=False).tolist()
+    ]
+    journal.append(asked, told[:110])
+    waiting = {each.measure: each for each in powered_quality(journal, 0.05)}
+    assert [each.value for each in waiting.values()] == [None] * 4
+    journal.append([], told[110:])
+    found = {each.measure: each for each in powered_quality(journal, 0.05)}
+    journal.close()
+    wrong = (p > 0.5) != truths
+    expected = {
+        "error_rate": wrong.mean(),
+        "brier": ((p - truths) ** 2).mean(),
+        "calibration": (p - truths).mean(),
+        "positive_rate": truths.mean(),
+    }
+    assert {*found} == {*expected}
+    for name, each in found.items():
+        assert (each.arm, each.labelled, each.rows) == ("a", 400, 6_000)
+        assert each.lower is not None
+        assert each.upper is not None
+        assert each.lower < expected[name] < each.upper
+        assert each.value == pytest.approx(expected[name], abs=0.06)
+    assert not found["positive_rate"].by_labels_alone
+    assert found["calibration"].by_labels_alone

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from mlops.monitoring.powered_quality import PoweredMeasure
     from mlops.monitoring.quality_streams import QualityStream
-    from mlops.monitoring.quality_watch import Judged, QualityReport
+    from mlops.monitoring.quality_watch import Judged
+    from mlops.workflows.quality import FullQualityReport
 
 #: Exit code of `--exit-code` with an alarm.
 _WORSE = 18
@@ -53,7 +55,7 @@ def quality(
         raise typer.Exit(_WORSE)
 
 
-def _render(out: Console, found: QualityReport) -> None:
+def _render(out: Console, found: FullQualityReport) -> None:
     from rich.markup import escape
 
     if found.worse:
@@ -75,6 +77,9 @@ def _render(out: Console, found: QualityReport) -> None:
         for each in streams:
             if each.why_not:
                 out.print(f"[dim]{each.measure}: {each.why_not}[/]", highlight=False)
+        for powered in found.powered:
+            if powered.arm == judged.arm:
+                out.print(f"[dim]{_all_answers(powered, found.alpha)}[/]", highlight=False)
     out.print(
         f"\n[dim]A false alarm ever, in any row: at most {found.alpha * 100:.4g} %. An e-value of "
         f"{found.threshold:,.0f} is an alarm; `lately` is of the last 500 judged rows.[/]",
@@ -86,6 +91,21 @@ def _judged(judged: Judged) -> str:
     if judged.up_to_ms is None:
         return f"none of {judged.answered:,} rows judged"
     return f"{judged.rows:,} of {judged.answered:,} rows judged, up to {moment(judged.up_to_ms)}"
+
+
+def _all_answers(powered: PoweredMeasure, alpha: float) -> str:
+    from mlops.monitoring.powered_quality import LEAST
+    from mlops.stats.prediction_powered import FITTED
+
+    if powered.value is None or powered.lower is None:
+        return f"{powered.measure} of all answers: not before {FITTED + LEAST} rows have a label"
+    upper = "" if powered.upper is None else f" to {powered.upper:.3g}"
+    at_least = "at least " if powered.upper is None else ""
+    return (
+        f"{powered.measure} of all {powered.rows:,} answers: {powered.value:.3g}, "
+        f"{at_least}{powered.lower:.3g}{upper} ({100 * (1 - alpha):.4g} % confidence, labels at "
+        "random)"
+    )
 
 
 def _table(streams: list[QualityStream], threshold: float) -> Table:

@@ -206,7 +206,7 @@ class QualityFold:
         mine: dict[str, list[Observation]] = {key: [] for key in self._models}
         for each in some:
             key = self.live.keys.get((each.revision, each.arm), "")
-            if key in mine and each.seq > self._models[key].offset and _counts(each):
+            if key in mine and each.seq > self._models[key].offset and counts(each):
                 mine[key].append(each)
         for arm, key in self.live.arms.values():
             model, seen = self._models[key], mine[key]
@@ -271,7 +271,7 @@ class QualityFold:
         )
 
 
-def _counts(seen: Observation) -> bool:
+def counts(seen: Observation) -> bool:
     """Whether an outcome says something about what was answered to a drawn request."""
     told = seen.truth is not None and seen.prediction is not None
     return told and seen.propensity > 0 and not seen.ordinal

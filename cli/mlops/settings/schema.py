@@ -151,6 +151,11 @@ class WatchSettings:
     drift: bool = setting(True, "whether requests and answers drift from the training data")
     quality: bool = setting(True, "whether answers are worse than in validation, where truth comes")
     outliers: bool = setting(False, "how many requests are unlike the training data, one by one")
+    labels: str = setting(
+        "unknown",
+        "`random` if the rows that get a label are a random sample of all rows: quality then says "
+        "how good all answers are; or `unknown`",
+    )
     webhook: str = setting(
         "", "`env:VARIABLE` or `file:PATH` with the URL that alarms are posted to, as of Slack"
     )
@@ -158,6 +163,17 @@ class WatchSettings:
         "none",
         "`day` or `week` if requests differ within one: drift compares whole ones; or `none`",
     )
+
+
+def labels_at_random(value: str) -> bool:
+    """Whether the rows that get a label are a random sample of those answered.
+
+    Raises:
+        InvalidInputError: It says something unknown.
+    """
+    if value not in ("unknown", "random"):
+        raise InvalidInputError(f"`watch.labels` is `{value}`.", hint="Use `unknown` or `random`.")
+    return value == "random"
 
 
 _SEASONS_MS = {"": 0, "none": 0, "day": 86_400_000, "week": 7 * 86_400_000}

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 
 from mlops.deployment.locate import locate
 from mlops.errors import InvalidInputError
+from mlops.monitoring.powered_quality import PoweredMeasure, powered_quality
 from mlops.monitoring.quality_streams import FIRST
 from mlops.monitoring.quality_watch import QualityReport, watch_quality
 from mlops.settings import Settings
+from mlops.settings.schema import labels_at_random
 from mlops.workflows.evidence import open_evidence, unanswered
 from mlops.workflows.validation import figures_of
 
 
-def look_at_quality(settings: Settings, name: str | None, alpha: float) -> QualityReport:
+@dataclass(frozen=True, slots=True)
+class FullQualityReport(QualityReport):
+    """What was found, with what is known of all answers.
+
+    Attributes:
+        powered: Measures over all answers; none unless labels come at random.
+    """
+
+    powered: tuple[PoweredMeasure, ...] = ()
+
+
+def look_at_quality(settings: Settings, name: str | None, alpha: float) -> FullQualityReport:
     """Compare what the live models answered with the truth, as far as that is known.
 
     Args:
@@ -23,7 +36,7 @@ def look_at_quality(settings: Settings, name: str | None, alpha: float) -> Quali
         alpha: Probability of any alarm, ever, though nothing is worse.
 
     Raises:
-        InvalidInputError: `alpha` is not a number.
+        InvalidInputError: `alpha` is not a number, or `watch.labels` says something unknown.
         NotFoundError: There is no such deployment, its journal is not here, or it has answered no
             request yet.
         ConflictError: Its servers keep no journal.
@@ -31,17 +44,20 @@ def look_at_quality(settings: Settings, name: str | None, alpha: float) -> Quali
     """
     if not math.isfinite(alpha):
         raise InvalidInputError(f"`--alpha {alpha}` is no number.")
+    at_random = labels_at_random(settings.watch.labels)
     located = locate(settings, name)
     journal, _ = open_evidence(settings, located)
     try:
         found = watch_quality(
             journal, located.name, lambda arm: figures_of(settings, arm.model), alpha
         )
+        powered = powered_quality(journal, alpha) if at_random else ()
     finally:
         journal.close()
     if found is None or not any(each.answered for each in found.judged):
         raise unanswered(located.name)
-    return replace(found, notes=tuple(_notes(found)))
+    every = {each.name: getattr(found, each.name) for each in fields(found)}
+    return replace(FullQualityReport(**every), notes=tuple(_notes(found)), powered=powered)
 
 
 def _notes(found: QualityReport) -> list[str]:
