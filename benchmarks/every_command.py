@@ -73,5 +73,5 @@ CHANGE: tuple[tuple[str, ...], ...] = (
     ("start",),
 )
 EVERY = LOOK + CHANGE
-#: Run until they are stopped: one is MLflow's own program, the other runs the commands above.
+#: Run until they are stopped: one serves pages, the other runs the commands above.
 LEFT_OUT = (("ui",), ("demo",))

@@ -6,7 +6,7 @@ line never import each other:
     __main__
     commands | api                             parse, call, render | the same for programs
     workflows                                  flows that cross parts: promote, rollback, demo
-    evaluation                                 what was never live, on logged decisions
+    evaluation | live_page                     what was never live | what a server's page says
     training | deployment | serving | consumers | client | monitoring | scoring | explaining
     audit | sinks                              trail of changes | where the request log goes
     registry | journal | cluster               models, ledger | decisions, outcomes | Kubernetes

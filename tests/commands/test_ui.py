@@ -20,12 +20,14 @@ _ENOUGH_S = 120
 
 
 @contextmanager
-def _ui(folder: Path, *words: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
+def _ui(
+    folder: Path, *words: str, **more: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
     foreign = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
     with subprocess.Popen(
         [sys.executable, "-m", "mlops", "ui", "--json", *words],
         cwd=folder,
-        env=foreign,
+        env={**foreign, **more},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -44,23 +46,24 @@ def _get(url: str) -> bytes:
         return content
 
 
-def test_the_pages_are_served_until_ctrl_c(
-    ready_folder: Path, cli: Cli, capsys: Any, monkeypatch: Any
-) -> None:
+def test_the_pages_are_served_until_ctrl_c(ready_folder: Path, cli: Cli, capsys: Any) -> None:
     port = unused_port()
     with _ui(ready_folder, "--port", str(port)) as (program, pages):
-        url = pages["url"]
-        assert (url, pages["deployments"]) == (f"http://127.0.0.1:{port}", {})
+        assert (pages["url"], pages["deployments"]) == (f"http://127.0.0.1:{port}", {})
+        page = _get(pages["url"])
+        assert b"Nothing is deployed yet" in page
+        url = pages["mlflow"]
+        assert f'href="{url}"'.encode() in page
         assert b"<title>MLflow</title>" in _get(url)
         path = "/api/2.0/mlflow/experiments/get?experiment_id=0"
         assert json.loads(_get(url + path))["experiment"]["name"] == "Default"
 
         assert cli(ready_folder, "ui", "--port", str(port)) == 7
         assert "taken" in capsys.readouterr().err
-        # Where a server has the runs, it is the one to look at, and nothing stays.
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
-        assert cli(ready_folder, "ui") == 0
-        assert capsys.readouterr().out == f"MLflow  {url}\n"
+        # Where a server has the runs, its pages are linked, and no other is started.
+        with _ui(ready_folder, MLFLOW_TRACKING_URI=url) as (other, linked):
+            assert linked["mlflow"] == url
+            assert not Path(f"/proc/{other.pid}/task/{other.pid}/children").read_text()
 
         command = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
         arguments = Path(f"/proc/{command[0]}/cmdline").read_bytes()

@@ -76,7 +76,7 @@ class Alone:
     def _end(self) -> None:
         for server in self._servers:
             server.should_exit = True
-        self._process.stop_grpc()
+        self._process.stop_streams()
 
     def _state(self, stopped_ms: int | None = None) -> ServerState:
         process = self._process

@@ -37,12 +37,14 @@ from mlops.protocols.seldon_v1 import write_branch
 from mlops.serving.access import Gate, Grant
 from mlops.serving.access.gate import Names
 from mlops.serving.access.grants import TooManyRequestsError
-from mlops.serving.access.needs import need_of
+from mlops.serving.access.needs import is_live_page, need_of
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
 from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
+from mlops.serving.live_page.pages import REFUSED
+from mlops.serving.live_page.session import Sessions
 from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
 from mlops.serving.outlier_check import ASKS, OutlierCheck, is_asked
@@ -109,6 +111,7 @@ class App:
         guard: Refuses what web pages send.
         explainer: Says why arms answer what they do; None where nothing does.
         outliers: Looks at the rows of callers who ask whether they are outliers.
+        sessions: Reads the cookie of the live page; None where there is no such page.
     """
 
     def __init__(
@@ -123,6 +126,7 @@ class App:
         guard: Guard,
         explainer: Explainer | None = None,
         outliers: OutlierCheck | None = None,
+        sessions: Sessions | None = None,
     ) -> None:
         self._plane = plane
         self._desk = desk
@@ -134,6 +138,7 @@ class App:
         self._gate = gate
         self._explainer = explainer
         self._outliers = outliers
+        self._sessions = sessions
         self._scoring = asyncio.Lock()
         #: Heads that were recognised, by their bytes; of all connections, as callers have many.
         self.known: dict[bytes, KnownHead] = {}
@@ -160,8 +165,11 @@ class App:
         try:
             grant = self._admit(scope, route)
         except ProtocolError as error:
-            await _send(send, _own_error(error), _further(error))
-            return
+            if self._sessions is None or not is_live_page(scope["path"]):
+                await _send(send, _own_error(error), _further(error))
+                return
+            # A browser is shown a form in its place.
+            scope = {**scope, REFUSED: error}
         if route is None:
             await self._pages(scope, receive, send)
         elif scope["method"] != "POST":
@@ -266,6 +274,13 @@ class App:
         """Admit a request; see `Gate.admit`."""
         sent = next((v for k, v in scope["headers"] if k == b"authorization"), b"")
         need = need_of(scope["path"], route)
+        if self._sessions is not None and not sent and is_live_page(scope["path"]):
+            cookies = b"; ".join(v for k, v in scope["headers"] if k == b"cookie")
+            grant = self._sessions.grant(cookies.decode("latin-1")) if cookies else None
+            if grant is not None:
+                grant.check(need)
+                grant.spend()
+                return grant
         return self._gate.admit(sent, need, scope.get(NAMES, ()), spend=spend)
 
     async def _serve(

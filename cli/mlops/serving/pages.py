@@ -20,7 +20,7 @@ from starlette.responses import (
     RedirectResponse,
     Response,
 )
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 import mlops
 from mlops.errors import MlopsError, NotFoundError
@@ -42,6 +42,7 @@ from mlops.serving.counting import Counts
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.description import check_known, describe, is_ready
 from mlops.serving.examples import Examples, example_outcome, make_examples
+from mlops.serving.live_page.pages import LivePage
 from mlops.serving.metrics import Metrics
 from mlops.serving.report import VerdictGauge
 from mlops.serving.revision import LiveRevision
@@ -80,6 +81,7 @@ class Pages:
         evidence: Writes the report as JSON; likewise.
         verdict: Writes the verdict in numbers, as JSON; likewise.
         counts: Gives what all processes have counted, where this is one of several.
+        live_page: The pages under `/ui`; likewise.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Pages:
         evidence: Callable[[], Awaitable[str]] | None = None,
         verdict: Callable[[], Awaitable[str]] | None = None,
         counts: Callable[[], Awaitable[Counts]] | None = None,
+        live_page: LivePage | None = None,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
@@ -103,6 +106,7 @@ class Pages:
         self._verdict = verdict
         self._gauge = VerdictGauge(verdict, self._is_watched) if verdict else None
         self._counts = counts
+        self._live_page = live_page
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
             loader=FileSystemLoader(shipped("templates") / "serving"),
@@ -146,8 +150,10 @@ class Pages:
             paths["/report.json"] = self._live_evidence
         if self._verdict is not None:
             paths["/verdict.json"] = self._live_verdict
-        routes = [Route(path, endpoint, methods=get) for path, endpoint in paths.items()]
+        routes: list[BaseRoute] = [Route(p, endpoint, methods=get) for p, endpoint in paths.items()]
         routes.append(Route("/v2/repository/index", self._v2_index, methods=["POST"]))
+        if self._live_page is not None:
+            routes += self._live_page.routes()
         application = Starlette(
             routes=routes,
             middleware=[Middleware(_Gateway)],

@@ -43,6 +43,10 @@ from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.health import Watch
 from mlops.serving.listening import QuietServer, make_server
+from mlops.serving.live_page.hub import Hub
+from mlops.serving.live_page.pages import LivePage
+from mlops.serving.live_page.reader import Reader
+from mlops.serving.live_page.session import Sessions
 from mlops.serving.metrics import Metrics
 from mlops.serving.outlier_check import OutlierCheck
 from mlops.serving.page_process import PageApart
@@ -150,6 +154,7 @@ class Process:
         self._room = MemoryBudget(room_within(launch.max_bodies_mib * 1024 * 1024, limit))
         self._grpc: GrpcServer | None = None
         self._stopping = asyncio.Event()
+        self._streams: LivePage | None = None
         self.started_ms = 0
         #: Whether it is the one that records the end in the journal.
         self.tells = True
@@ -169,6 +174,7 @@ class Process:
             evidence=self._report("evidence"),
             verdict=self._report("verdict"),
             counts=counts,
+            live_page=(live_page := self._live_page(counts)),
         )
         return App(
             self.plane,
@@ -181,7 +187,38 @@ class Process:
             Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
             self._explainer,
             self._outliers,
+            live_page.sessions,
         )
+
+    def _live_page(self, counts: Callable[[], Awaitable[Counts]] | None) -> LivePage:
+        """Return the pages under `/ui`."""
+        launch = self.launch
+        about = {
+            "deployment": launch.name,
+            "journal_url": launch.journal_url,
+            "key_file": launch.key_file,
+            "alpha": launch.alpha,
+            "baseline": launch.baseline,
+            "consumers": list(consumers_of(launch)),
+            "state_file": launch.state_file,
+        }
+
+        async def own() -> Counts:
+            return self._metrics.counts()
+
+        reader = Reader(about, self._same_rows)
+        hub = Hub(counts or own, reader.ask, self._state_of_page)
+        sessions = Sessions(self.gate, read_key(launch.key_file), launch.name)
+        self._streams = LivePage(
+            self._get, hub, reader, sessions, self._explainer, lambda: self.gate.required
+        )
+        return self._streams
+
+    def _state_of_page(self) -> dict[str, Any]:
+        return {
+            "revision": self.launch.served.revision.number,
+            "faults": [*self.plane.faults, *self.warnings],
+        }
 
     def server(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> QuietServer:
         """Return the server of the public port; see `application`."""
@@ -217,15 +254,17 @@ class Process:
         )
 
     async def serve_grpc(self) -> None:
-        """Run until `stop_grpc`, then give the calls in progress some seconds."""
+        """Run until `stop_streams`, then give the calls in progress some seconds."""
         await self._stopping.wait()
         if self._grpc is not None:
             self._grpc.stop()
             await self._grpc.serve()
 
-    def stop_grpc(self) -> None:
-        """Accept no more calls over gRPC."""
+    def stop_streams(self) -> None:
+        """Accept no more calls over gRPC, and end what is sent to viewers of the live page."""
         self._stopping.set()
+        if self._streams is not None:
+            self._streams.close()
 
     def _report(self, name: str) -> LiveReport:
         """Return what writes a page about the journal."""

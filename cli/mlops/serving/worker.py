@@ -115,7 +115,7 @@ class Worker:
     def _end(self) -> None:
         self._process.plane.release()
         self._server.should_exit = True
-        self._process.stop_grpc()
+        self._process.stop_streams()
 
     async def _prepare(self, served: Served) -> Said:
         self._next = await self._process.prepare(served)

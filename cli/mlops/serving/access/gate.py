@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import hmac
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
@@ -122,6 +123,33 @@ class Gate:
         if self.verifier is not None and sent.count(b".") == 2:
             return self.verifier.grant(sent)
         raise ProtocolError(Kind.UNAUTHENTICATED, "This key or token is not known here.")
+
+    def kind_of(self, sent: bytes) -> str:
+        """Say what a credential that was admitted is: `token`, `key` or `signed`."""
+        if self._token and hmac.compare_digest(sent, self._token):
+            return "token"
+        return "key" if self.keyring.of_key(sent) is not None else "signed"
+
+    def grant_of(self, kind: str, key_id: str) -> Grant | None:
+        """Return what a credential allows that was admitted before; None if it counts no more.
+
+        Args:
+            kind: As `kind_of` says.
+            key_id: Of its grant.
+        """
+        if kind == "token" and self._token:
+            return Grant(TOKEN_ID, expand(["admin"]))
+        if kind == "key":
+            return self.keyring.of_id(key_id)
+        # Whoever remembers it remembers when it expires.
+        known = kind == "signed" and self.verifier is not None
+        return Grant(key_id, expand(["read"])) if known else None
+
+    def fingerprint(self, kind: str, key_id: str) -> str:
+        """Return what changes when a credential is replaced by another of the same id."""
+        if kind == "token":
+            return hashlib.sha256(self._token).hexdigest()
+        return self.keyring.digest_of(key_id) if kind == "key" else ""
 
 
 def _needed(names: Names) -> str:

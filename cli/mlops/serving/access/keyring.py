@@ -84,6 +84,16 @@ class Keyring:
             return None
         return grant if hmac.compare_digest(digest, key.digest) else None
 
+    def of_id(self, key_id: str) -> Grant | None:
+        """Return the grant of the key of this id; None if there is none, or it was revoked."""
+        known = (pair for pair in self._by_digest.values() if pair[0].id == key_id)
+        key, grant = next(known, (None, None))
+        return None if key is None or key.revoked_ms is not None else grant
+
+    def digest_of(self, key_id: str) -> str:
+        """Return the digest of the key of this id; empty if there is none."""
+        return next((d for d, (key, _) in self._by_digest.items() if key.id == key_id), "")
+
     def of_names(self, names: Iterable[str]) -> Grant | None:
         """Return the grant of a client certificate with these names, the first that has one."""
         for name in (*names, ANY_SUBJECT):

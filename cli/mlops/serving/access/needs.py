@@ -42,6 +42,9 @@ PAGES: Mapping[str, Need] = {
     "/v2/models/{model}/versions/{version}/config": "any",
     "/v2/repository/index": "any",
 }
+#: The live page, and where a browser gets what it needs before it has signed in.
+LIVE_PAGE = "/ui"
+OPEN_PAGES = (f"{LIVE_PAGE}/static/", f"{LIVE_PAGE}/sign-in")
 _INFERENCE = "/inference.GRPCInferenceService"
 #: Methods of gRPC.
 METHODS: Mapping[str, Need] = {
@@ -64,4 +67,11 @@ def need_of(path: str, route: Route | None) -> Need:
     """
     if route is not None:
         return "score" if route.score else "feedback" if route.feedback else "predict"
+    if is_live_page(path):
+        return "open" if path.startswith(OPEN_PAGES) else "read"
     return PAGES.get(path, "any")
+
+
+def is_live_page(path: str) -> bool:
+    """Whether a path is of the live page, where a cookie counts."""
+    return path == LIVE_PAGE or path.startswith(f"{LIVE_PAGE}/")

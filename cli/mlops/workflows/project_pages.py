@@ -1,4 +1,4 @@
-"""`mlops ui`: MLflow's own pages on the project's store, and those of what is deployed."""
+"""`mlops ui`: the page of a project's deployments, and MLflow's own pages on its store."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ _FIRST_PORT = 5000
 _PORTS = 100
 _START_S = 120.0
 _END_S = 5.0
+_LONG_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +36,19 @@ class Pages:
     """Where to look.
 
     Attributes:
-        url: MLflow's own pages.
+        url: The page of the project, with all of its deployments.
+        mlflow: MLflow's own pages.
         deployments: Name of each deployment that runs here to the URL of its server, which has
-            `/report` and `/docs`.
+            `/ui`, `/report` and `/docs`.
     """
 
     url: str
+    mlflow: str
     deployments: dict[str, str]
 
 
-class MlflowUi:
-    """MLflow's pages, served until `wait` is interrupted.
+class ServedPages:
+    """Pages that are served until `wait` is interrupted.
 
     Attributes:
         pages: Where they are.
@@ -56,51 +59,67 @@ class MlflowUi:
         self._server = server
         self._log = log
 
-    @property
-    def is_ours(self) -> bool:
-        """Whether this process serves them, and has to keep running."""
-        return self._server is not None
-
     def wait(self) -> None:
-        """Run until Ctrl-C, or until the server ends.
+        """Run until Ctrl-C, or until MLflow's server ends where it was started here.
 
         Raises:
-            MlopsError: The server ended unexpectedly.
+            MlopsError: It ended unexpectedly.
         """
-        if self._server is None:
-            return
         with contextlib.suppress(KeyboardInterrupt):
+            if self._server is None:
+                while True:
+                    time.sleep(_LONG_S)
             self._server.wait()
             raise _ended(self._log)
 
 
 @contextmanager
-def mlflow_ui(settings: Settings, port: int | None = None) -> Iterator[MlflowUi]:
-    """Serve MLflow's pages on the project's store while the block runs.
+def project_pages(settings: Settings, port: int | None = None) -> Iterator[ServedPages]:
+    """Serve the page of a project, and MLflow's, while the block runs.
 
-    If runs are kept by a server, it serves the pages, and nothing is started.
+    If runs are kept by a server, it has MLflow's pages, and no other is started.
 
     Args:
-        settings: Where MLflow is.
-        port: Port to listen on; by default the first free one from 5000.
+        settings: The project, and where MLflow is.
+        port: Port of the page; by default the first free one from 5000. MLflow's has the next free.
 
     Raises:
         NotFoundError: The store is not there yet.
         ConflictError: The port is taken.
-        MlopsError: The server did not start.
+        MlopsError: A server did not start.
     """
+    from mlops.workflows.project_page import served
+
     log = settings.home / "logs" / "mlflow-ui.log"
-    deployments = _deployments(settings)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(signals_interrupt())
+        own = stack.enter_context(_bound(port))
+        mlflow, server = _remote(settings), None
+        if not mlflow:
+            mlflow, server = stack.enter_context(_mlflow(settings, own.getsockname()[1], log))
+        stack.enter_context(served(settings, mlflow, own))
+        url = f"http://{_HOST}:{own.getsockname()[1]}"
+        yield ServedPages(Pages(url, mlflow, _deployments(settings)), server, log)
+
+
+def _remote(settings: Settings) -> str:
+    """Return where a server has MLflow's pages; empty where they are to be served here."""
     if is_server(settings):
-        yield MlflowUi(Pages(ask_tracking(settings).uri, deployments), None, log)
-        return
+        return ask_tracking(settings).uri
     if nothing_yet(settings):
         raise NotFoundError(
             f"Nothing is tracked in `{settings.project_dir}` yet.", hint="`mlops train`"
         )
-    port = _checked(port) if port else _free_port()
+    return ""
+
+
+@contextmanager
+def _mlflow(
+    settings: Settings, after: int, log: Path
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    port = _free_port(after + 1)
     log.parent.mkdir(parents=True, exist_ok=True)
-    with signals_interrupt(), log.open("wb") as output:
+    with log.open("wb") as output:
         server = subprocess.Popen(
             [sys.executable, "-P", "-m", "mlflow", "server", "--host", _HOST, "--port", str(port),
              "--workers", "1"],
@@ -114,9 +133,29 @@ def mlflow_ui(settings: Settings, port: int | None = None) -> Iterator[MlflowUi]
         try:
             url = f"http://{_HOST}:{port}"
             _wait_for(url, server, log)
-            yield MlflowUi(Pages(url, deployments), server, log)
+            yield url, server
         finally:
             _end(server)
+
+
+@contextmanager
+def _bound(port: int | None) -> Iterator[socket.socket]:
+    """Bind the socket of the page, so that nobody else takes it in the meantime."""
+    wanted = [port] if port else [*range(_FIRST_PORT, _FIRST_PORT + _PORTS), 0]
+    for each in wanted:
+        with socket.socket() as own:
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                own.bind((_HOST, each))
+                own.listen()
+            except OSError:
+                continue
+            yield own
+            return
+    raise ConflictError(
+        f"Port {port} is taken by another program.",
+        hint="Leave `--port` out to have a free one.",
+    )
 
 
 def _environment(settings: Settings) -> dict[str, str]:
@@ -139,20 +178,13 @@ def _deployments(settings: Settings) -> dict[str, str]:
     return found
 
 
-def _free_port() -> int:
-    for port in range(_FIRST_PORT, _FIRST_PORT + _PORTS):
+def _free_port(first: int) -> int:
+    for port in range(first, min(first + _PORTS, 65_536)):
         if _is_free(port):
             return port
-    return 0
-
-
-def _checked(port: int) -> int:
-    if not _is_free(port):
-        raise ConflictError(
-            f"Port {port} is taken by another program.",
-            hint="Leave `--port` out to have a free one.",
-        )
-    return port
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def _is_free(port: int) -> bool:

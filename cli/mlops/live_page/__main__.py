@@ -1,0 +1,120 @@
+"""`python -P -m mlops.live_page`: answer questions that come as JSON lines, each with a number.
+
+The first line says which deployment. Questions are answered as they are done, several at a time.
+An answer is `{number, answer}` or `{number, error}`; in between a report may ask to have rows
+predicted, `{number, experiment, rows}`, and gets `{number, arms}` or `{number, error}`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Any
+
+from mlops.errors import MlopsError, kind_of
+from mlops.journal.null import URL as NO_JOURNAL
+from mlops.journal.sql import SqlJournal
+from mlops.journal.url import journal_url
+from mlops.live_page import QUESTIONS
+from mlops.live_page.desk import Desk
+
+_LOG = logging.getLogger(__name__)
+_NICENESS = 10
+# The first that the kernel ends when memory is short: Linux, Documentation/filesystems/proc.rst.
+_OOM_SCORE = "1000"
+_THREADS = 4
+
+
+class _Line:
+    """The two ends of the pipe, used by several threads."""
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._lock = threading.Lock()
+        # Negative, as the server's own are positive.
+        self._numbers = itertools.count(-1, -1)
+        self._answers: dict[int, queue.Queue[dict[str, Any]]] = {}
+
+    def say(self, document: dict[str, Any]) -> None:
+        text = json.dumps(document, allow_nan=False)
+        with self._lock:
+            self._out.write(text + "\n")
+            self._out.flush()
+
+    def ask(self, experiment: str, rows: Sequence[Any]) -> Sequence[Sequence[Any]]:
+        number = next(self._numbers)
+        mine = self._answers[number] = queue.Queue(1)
+        self.say({"number": number, "experiment": experiment, "rows": list(rows)})
+        answer = mine.get()
+        if "error" in answer:
+            error = answer["error"]
+            raise kind_of(code=error["code"])(error["message"], hint=error["hint"])
+        arms: list[list[Any]] = answer["arms"]
+        return arms
+
+    def took(self, said: dict[str, Any]) -> bool:
+        """Pass on an answer; return whether it was one."""
+        waiting = self._answers.pop(said["number"], None)
+        if waiting is not None:
+            waiting.put(said)
+        return waiting is not None
+
+
+def main() -> int:
+    """Answer until the input ends; return the exit code."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE)
+        os.nice(_NICENESS)
+    # Whatever a library prints must not get between the lines.
+    line = _Line(os.fdopen(os.dup(sys.stdout.fileno()), "w"))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    desk = _desk(json.loads(sys.stdin.readline()), line)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for text in sys.stdin:
+            said = json.loads(text)
+            if not line.took(said):
+                pool.submit(_answer, desk, line, said)
+        # What is still being read is for nobody.
+        os._exit(0)
+
+
+def _desk(about: dict[str, Any], line: _Line) -> Desk:
+    url = journal_url(about["journal_url"], about["deployment"])
+    journal = None if url == NO_JOURNAL else SqlJournal(url, patient=True)
+    return Desk(
+        deployment=about["deployment"],
+        journal=journal,
+        key=Path(about["key_file"]).read_bytes(),
+        alpha=about["alpha"],
+        baseline=about["baseline"],
+        consumers=tuple(about["consumers"]),
+        state_file=about["state_file"],
+        ask=line.ask,
+    )
+
+
+def _answer(desk: Desk, line: _Line, said: dict[str, Any]) -> None:
+    number = said["number"]
+    try:
+        answer = QUESTIONS.load(said["what"])(desk, **said["terms"])
+        line.say({"number": number, "answer": answer})
+    except MlopsError as error:
+        document = {"code": error.code, "message": error.message, "hint": error.hint}
+        line.say({"number": number, "error": document})
+    except Exception:  # noqa: BLE001 - the other questions are answered
+        _LOG.exception("the live page: `%s` failed", said["what"])
+        text = "This part of the page could not be made; the server's log says why."
+        line.say({"number": number, "error": {"code": "", "message": text, "hint": None}})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""One text a second for everyone who looks (Server-Sent Events).
+
+Specification: https://html.spec.whatwg.org/multipage/server-sent-events.html. Nothing is queued
+for a viewer who reads slowly: it gets what is newest when it is ready for more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from typing import Any
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from mlops.serving.live_page.assets import NO_STORE
+
+_LOG = logging.getLogger(__name__)
+#: Viewers of one process at a time.
+MOST_VIEWERS = 32
+# A browser tries again after this many milliseconds.
+_HELLO = b"retry: 2000\n\n"
+
+
+class Broadcast:
+    """Works while there are viewers, and sends all of them the same bytes. On one event loop.
+
+    Args:
+        works: Returns what is to run while there are viewers.
+        greeting: Returns what a viewer gets first, and again after `greet`.
+
+    Attributes:
+        html: The newest text of each part, to be put into a page when it is first sent.
+    """
+
+    def __init__(
+        self,
+        works: Callable[[], Sequence[Coroutine[Any, Any, None]]],
+        greeting: Callable[[], bytes] = bytes,
+    ) -> None:
+        self._works, self._greeting = works, greeting
+        self._viewers = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._turn = asyncio.Event()
+        self._is_closed = False
+        self._now = b""
+        self._parts: dict[str, tuple[int, bytes]] = {}
+        self._changes = self._greeted = 0
+        self.html: dict[str, str] = {}
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there may be no more viewers."""
+        return self._viewers >= MOST_VIEWERS
+
+    async def view(self) -> AsyncGenerator[bytes, None]:
+        """Yield events to one viewer until the server stops; the caller closes it."""
+        self._viewers += 1
+        if self._viewers == 1:
+            self._begin()
+        try:
+            yield _HELLO + self._greeting()
+            seen = self._greeted
+            fresh = 0
+            while not self._is_closed:
+                turn = self._turn
+                new = [text for number, text in self._parts.values() if number > fresh]
+                past = self._greeting() if self._greeted > seen else b""
+                fresh, seen = self._changes, self._greeted
+                yield b"".join((past, self._now, *new))
+                await turn.wait()
+        finally:
+            self._viewers -= 1
+            if not self._viewers:
+                self._end()
+
+    def tell(self, data: dict[str, Any]) -> None:
+        """Send what is true now."""
+        self._now = event("now", data)
+        turn, self._turn = self._turn, asyncio.Event()
+        turn.set()
+
+    def put(self, parts: dict[str, str]) -> None:
+        """Send the parts that have changed, with what is told next."""
+        for name, text in parts.items():
+            if self.html.get(name) != text:
+                self.html[name] = text
+                self._changes += 1
+                self._parts[name] = self._changes, event("part", {"id": name, "html": text})
+
+    def greet(self) -> None:
+        """Send the greeting again, with what is told next."""
+        self._greeted += 1
+
+    def close(self) -> None:
+        """End all streams."""
+        self._is_closed = True
+        self._turn.set()
+        self._end()
+
+    def _begin(self) -> None:
+        self._tasks = [asyncio.create_task(each) for each in self._works()]
+        for task in self._tasks:
+            task.add_done_callback(_say_why)
+
+    def _end(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        # Whoever comes later shall not see for a moment what was true long ago.
+        self._parts, self.html, self._now = {}, {}, b""
+
+
+def _say_why(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        _LOG.error("the live page stands still", exc_info=error)
+
+
+def event(name: str, data: dict[str, Any]) -> bytes:
+    """Write one event."""
+    return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+
+
+def stream(broadcast: Broadcast) -> Response:
+    """Answer with the events, unless there are viewers enough."""
+    if broadcast.is_full:
+        text = "As many look at this page already as one server sends it to."
+        return PlainTextResponse(text, 503, {**NO_STORE, "retry-after": "10"})
+    return _Stream(broadcast)
+
+
+class _Stream(Response):
+    """Events until the browser or the server ends."""
+
+    def __init__(self, broadcast: Broadcast) -> None:
+        super().__init__()
+        self._broadcast = broadcast
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events, as ASGI asks."""
+        headers = {
+            **NO_STORE,
+            "content-type": "text/event-stream; charset=utf-8",
+            # NGINX would collect them.
+            "x-accel-buffering": "no",
+        }
+        raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        gone = asyncio.create_task(_until_gone(receive))
+        events = self._broadcast.view()
+        try:
+            async for text in events:
+                if gone.done():
+                    return
+                await send({"type": "http.response.body", "body": text, "more_body": True})
+        finally:
+            gone.cancel()
+            await events.aclose()
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

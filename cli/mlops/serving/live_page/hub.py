@@ -1,0 +1,91 @@
+"""What changes on the live page of a deployment."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from mlops.errors import MlopsError
+from mlops.serving.counting import Counts
+from mlops.serving.live_page.broadcast import Broadcast, event
+from mlops.serving.live_page.rates import WINDOW_S, Rates, sample
+
+_LOG = logging.getLogger(__name__)
+_EVERY_S = 1.0
+#: Points of the charts: a quarter of an hour, one for each `WINDOW_S`.
+POINTS = 180
+# The journal is read again this long after the last time, and after so many times the work it was.
+_READ_EVERY_S, _PAUSE = 5.0, 10.0
+
+
+class Hub:
+    """Samples the counters and has the journal read while there are viewers. On one event loop.
+
+    Args:
+        counts: Gives what all processes have counted.
+        read: Asks the process that reads the journal, as `Reader.ask`.
+        status: Returns what the head of the page says, as JSON data.
+
+    Attributes:
+        broadcast: Has the viewers.
+    """
+
+    def __init__(
+        self,
+        counts: Callable[[], Awaitable[Counts]],
+        read: Callable[..., Awaitable[dict[str, Any]]],
+        status: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._counts, self._read, self._status = counts, read, status
+        self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
+        self.broadcast = Broadcast(
+            lambda: (self._sample(), self._recall(), self._look()), self._history
+        )
+
+    def _history(self) -> bytes:
+        return event("history", {"every": WINDOW_S, "points": list(self._points)})
+
+    async def _sample(self) -> None:
+        rates = Rates()
+        while True:
+            now_s = time.time()
+            arms = rates.add(sample(await self._counts(), now_s))
+            point = {"t": int(now_s), "arms": arms}
+            is_due = not self._points or now_s - self._points[-1]["t"] >= WINDOW_S
+            if is_due and any(cells[0] is not None for cells in arms.values()):
+                self._points.append(point)
+            self.broadcast.tell({**point, **self._status()})
+            await asyncio.sleep(_EVERY_S)
+
+    async def _recall(self) -> None:
+        """Take the points before the first viewer from the journal, unless they are known."""
+        if self._points and time.time() - self._points[-1]["t"] < 2 * WINDOW_S:
+            return
+        self._points.clear()
+        try:
+            found = (await self._read("history", every_s=WINDOW_S, points=POINTS))["points"]
+        except MlopsError as error:
+            _LOG.info("the live page has no past: %s", error.message)
+            return
+        newer = list(self._points)
+        first = newer[0]["t"] if newer else float("inf")
+        older = [each for each in found if each["t"] <= first - WINDOW_S / 2]
+        self._points = deque([*older, *newer], maxlen=POINTS)
+        self.broadcast.greet()
+
+    async def _look(self) -> None:
+        """Read the journal again and again."""
+        while True:
+            started = time.monotonic()
+            try:
+                found = {"fault": "", **(await self._read("parts"))["parts"]}
+            except MlopsError as error:
+                _LOG.info("the live page cannot read the journal: %s", error.message)
+                found = {"fault": f"{error.message} {error.hint or ''}".strip()}
+            self.broadcast.put(found)
+            spent_s = time.monotonic() - started
+            await asyncio.sleep(max(_READ_EVERY_S, _PAUSE * spent_s))

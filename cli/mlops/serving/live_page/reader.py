@@ -1,0 +1,145 @@
+"""The process beside the server that reads the journal for the live page.
+
+    python -P -m mlops.live_page
+
+It starts with the first question and ends when nobody has asked for a while, with the memory that
+reading took. Several questions may be under way: whoever looks for a request does not wait until
+the evidence is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from mlops.errors import MlopsError, RemoteError, kind_of
+
+_IDLE_S = 60.0
+_TIMEOUT_S = 600.0
+_MOST = 8
+_MAX_LINE = 64 * 1024 * 1024
+_ENDED = "The process that reads the journal for this page has ended."
+
+#: Asks every arm of the experiment of this identity about rows, see `mlops.serving.report`.
+Ask: TypeAlias = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
+
+
+class Reader:
+    """Asks the process. Lives on one event loop.
+
+    Args:
+        about: What the process is told first: which journal, and how to read it.
+        ask: Asks every arm about rows; called in a thread.
+    """
+
+    def __init__(self, about: Mapping[str, Any], ask: Ask | None = None) -> None:
+        self._about = dict(about)
+        self._ask = ask
+        self._child: asyncio.subprocess.Process | None = None
+        self._starting = asyncio.Lock()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._listening: asyncio.Task[None] | None = None
+        self._answering: set[asyncio.Task[None]] = set()
+        self._ending: asyncio.TimerHandle | None = None
+
+    async def ask(self, what: str, **terms: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON data
+        """Ask a question.
+
+        Args:
+            what: A name of `mlops.live_page.QUESTIONS`.
+            terms: Its arguments, JSON data.
+
+        Raises:
+            MlopsError: What the process raised.
+            RemoteError: It ended, does not answer in time, or has enough questions.
+        """
+        if len(self._asked) >= _MOST:
+            raise RemoteError("Enough is being read for this page already; try again shortly.")
+        child = await self._running()
+        number = next(self._numbers)
+        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        try:
+            self._say(child, {"number": number, "what": what, "terms": terms})
+            async with asyncio.timeout(_TIMEOUT_S):
+                answer: dict[str, Any] = await future
+                return answer
+        except TimeoutError as error:
+            self.close()
+            raise RemoteError("Reading the journal for this page takes too long.") from error
+        finally:
+            del self._asked[number]
+            if not self._asked:
+                self._ending = asyncio.get_running_loop().call_later(_IDLE_S, self.close)
+
+    def close(self) -> None:
+        """End the process; open questions fail."""
+        if self._ending is not None:
+            self._ending.cancel()
+        child, self._child = self._child, None
+        if child is not None and child.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._ending is not None:
+            self._ending.cancel()
+        async with self._starting:
+            if self._child is not None and self._child.returncode is None:
+                return self._child
+            child = await asyncio.create_subprocess_exec(
+                sys.executable, "-P", "-m", "mlops.live_page",
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_MAX_LINE,
+            )  # fmt: skip
+            self._say(child, self._about)
+            self._child = child
+            self._listening = asyncio.create_task(self._listen(child))
+            return child
+
+    async def _listen(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        with contextlib.suppress(ValueError, OSError):
+            while line := await child.stdout.readline():
+                self._take(child, json.loads(line))
+        if self._child is child:
+            self._child = None
+        for future in self._asked.values():
+            if not future.done():
+                future.set_exception(RemoteError(_ENDED))
+        await child.wait()
+
+    def _take(self, child: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
+        if "rows" in said:
+            task = asyncio.create_task(self._predict(child, said))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+            return
+        future = self._asked.get(said["number"])
+        if future is None or future.done():
+            return
+        if "error" in said:
+            error = said["error"]
+            future.set_exception(kind_of(code=error["code"])(error["message"], hint=error["hint"]))
+        else:
+            future.set_result(said["answer"])
+
+    async def _predict(self, child: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
+        """Have the arms predict the rows that a report asks about."""
+        answer: dict[str, Any] = {"number": said["number"]}
+        try:
+            asked = self._ask
+            arms = await asyncio.to_thread(asked, said["experiment"], said["rows"]) if asked else []
+            answer["arms"] = arms
+        except MlopsError as error:
+            answer["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
+        self._say(child, answer)
+
+    def _say(self, child: asyncio.subprocess.Process, document: Mapping[str, Any]) -> None:
+        assert child.stdin is not None
+        with contextlib.suppress(OSError):
+            child.stdin.write(json.dumps(document).encode() + b"\n")

@@ -1,0 +1,83 @@
+"""Passes what a browser asks of a deployment's live page on to its server, and the answer back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+import httpx
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from mlops.errors import NotFoundError
+from mlops.serving.live_page.assets import NO_STORE
+from mlops.serving.live_page.pages import PROJECT
+
+# What the page needs; predictions are sent to the server itself.
+_GET = ("ui", "report")
+_POST = ("ui/sign-in", "ui/sign-out")
+_SENT = ("accept", "authorization", "content-type", "cookie")
+_RETURNED = (
+    "cache-control", "content-security-policy", "content-type", "location", "referrer-policy",
+    "retry-after", "vary", "www-authenticate", "x-accel-buffering", "x-content-type-options",
+)  # fmt: skip
+_MAX_FORM = 8 * 1024
+
+
+class Proxy:
+    """An ASGI application for `/d/{name}/{path}`.
+
+    Args:
+        url_of: Gives where a deployment answers; raises `NotFoundError`.
+    """
+
+    def __init__(self, url_of: Callable[[str], str]) -> None:
+        self._url_of = url_of
+
+    @cached_property
+    def _client(self) -> httpx.AsyncClient:
+        # A stream of events has no end; neither has a name in the user's proxy settings a say here.
+        return httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, as ASGI asks."""
+        response = await self._answer(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> StreamingResponse | PlainTextResponse:
+        name, path = request.path_params["name"], request.path_params["path"]
+        try:
+            url = self._url_of(name)
+        except NotFoundError as error:
+            return PlainTextResponse(f"{error.message} {error.hint or ''}", 404, NO_STORE)
+        if path == "docs":
+            # It tries calls out, which go to the server.
+            return RedirectResponse(f"{url}/docs", 307, NO_STORE)  # type: ignore[return-value]
+        first = path.partition("/")[0]
+        if (path not in _POST) if request.method == "POST" else (first not in _GET):
+            return PlainTextResponse("There is no such page.", 404, NO_STORE)
+        body = await request.body() if request.method == "POST" else b""
+        if len(body) > _MAX_FORM:
+            return PlainTextResponse("That is no key.", 413, NO_STORE)
+        headers = {key: request.headers[key] for key in _SENT if key in request.headers}
+        asked = self._client.build_request(
+            request.method,
+            httpx.URL(f"{url}/{path}", query=request.url.query.encode()),
+            headers={**headers, "accept-encoding": "identity", PROJECT: "1"},
+            content=body,
+        )
+        try:
+            reply = await self._client.send(asked, stream=True)
+        except httpx.HTTPError as error:
+            return HTMLResponse(f"The server of {name} does not answer: {error!r}.", 502, NO_STORE)  # type: ignore[return-value]
+        response = StreamingResponse(
+            reply.aiter_raw(), reply.status_code, background=BackgroundTask(reply.aclose)
+        )
+        for key in _RETURNED:
+            if key in reply.headers:
+                response.headers[key] = reply.headers[key]
+        for cookie in reply.headers.get_list("set-cookie"):
+            response.headers.append("set-cookie", cookie)
+        return response
