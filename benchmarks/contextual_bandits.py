@@ -202,8 +202,12 @@ def players(world: World) -> Iterator[tuple[str, float, Maker]]:
         for name in ("linear-ucb", "linear-greedy", "linear-thompson"):
             text = f"{name} {features} warm-up=2 floor={floor or 1e-6}"
             yield f"ours: {name}", floor, lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
-        text = f"thompson floor={floor or 1e-6}"
-        yield "ours: thompson (looks at nothing)", floor, lambda rng, text=text: Ours(text, k, rng)  # type: ignore[misc]
+        if not floor:
+            yield (
+                "ours: thompson (looks at nothing)",
+                floor,
+                lambda rng: Ours("thompson floor=1e-6", k, rng),
+            )
         for name, make in _peers(k):
             if floor:
                 yield name, floor, lambda rng, make=make: Floored(make(rng), FLOOR, k, rng)  # type: ignore[misc]

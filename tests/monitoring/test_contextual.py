@@ -264,6 +264,38 @@ def test_a_policy_is_frozen_goes_on_and_forgets(tmp_path: Path, policy: str) -> 
     assert newest(4)[0] in range(20, 101)
 
 
+@pytest.mark.parametrize(
+    ("policies", "read_again"),
+    [
+        (("thompson", "thompson floor=0.2 warm-up=5"), False),
+        (("thompson", "ucb1"), False),
+        (("softmax window=90", "epsilon-greedy window=90"), False),
+        (("linear-greedy features=x", "linear-ucb features=x c=2"), False),
+        (("thompson", "weighted", "linear-greedy features=x", "ucb1"), False),
+        (("thompson", "thompson discount=0.99"), True),
+        (("thompson", "thompson rewards=binary"), True),
+        (("ucb1", "linear-ucb features=x"), True),
+        (("linear-ucb", "linear-ucb features=x"), True),
+    ],
+)
+def test_another_policy_goes_on_from_what_is_remembered(
+    tmp_path: Path, policies: tuple[str, ...], read_again: bool
+) -> None:
+    world = World(tmp_path, policies[0])
+    for arm in range(2):
+        world.draws = Draws((float(arm == 0), float(arm == 1)))
+        world.serve(60)
+        world.state.consume(Batch(world.journal.decisions(0, 0, 1), []))
+    for revision, text in enumerate(policies[1:], start=2):
+        world.journal.record([RevisionEvent(revision, world.now_ms, "live", to_dict(_spec(text)))])
+        world.now_ms += 2_000
+        taken = world.state.consume(Batch(world.journal.decisions(0, 0, 1), [])).sent
+        newest = world.journal.epochs([revision])[-1]
+        if "weighted" not in text:
+            assert sum((newest.parameters or {})["seen"]) == 120
+    assert taken == (120 if read_again else 0)
+
+
 @pytest.mark.parametrize("before", ["thompson floor=0.1", "thompson floor=0.1 discount=0.9"])
 def test_a_frozen_policy_keeps_what_there_was_whatever_was_voided(
     tmp_path: Path, before: str

@@ -7,6 +7,7 @@ on another machine, resumes at the newest epoch; an epoch is stored once, howeve
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -240,7 +241,7 @@ def _inherited(
     spec: DeploymentSpec,
     policy: Policy,
 ) -> tuple[State, Offset, int | None]:
-    """Return what the revision before knew of the arms that are still there.
+    """Return what the newest revision with the same memory knew of the arms that are still there.
 
     And how many outcomes were void when it did; None where all that is in the journal is to be
     folded again. A frozen policy keeps what there was, and -1 has it folded again later.
@@ -252,22 +253,23 @@ def _inherited(
         if n < revision and _same_reward(its, spec) and _reset(its) == _reset(spec)
     ]
     carry = getattr(policy, "carry", None)
-    if not earlier or carry is None:
+    if carry is None:
         return fresh
-    before = specs[max(earlier)]
-    newest = max(journal.epochs([max(earlier)]), key=lambda each: each.epoch)
-    same = _memory(before) == _memory(spec)
-    usable = (same and _is_whole(newest, voided)) or _is_frozen(policy)
-    if not newest.epoch or not usable:
-        return fresh
-    state, offset = _state(newest)
-    back = _positions(spec, before)
-    try:
-        carried: State = carry(state, back)
-    except (MlopsError, KeyError, TypeError, ValueError):
-        return fresh
-    told = _voided(newest) if same else -1
-    return State(0, carried.probabilities, carried.parameters), offset, told
+    for number in sorted(earlier, reverse=True):
+        before = specs[number]
+        newest = max(journal.epochs([number]), key=lambda each: each.epoch)
+        same = _memory(before) == _memory(spec)
+        usable = (same and _is_whole(newest, voided)) or _is_frozen(policy)
+        if not newest.epoch or not usable:
+            continue
+        state, offset = _state(newest)
+        try:
+            carried: State = carry(state, _positions(spec, before))
+        except (MlopsError, KeyError, TypeError, ValueError):
+            continue
+        told = _voided(newest) if same else -1
+        return State(0, carried.probabilities, carried.parameters), offset, told
+    return fresh
 
 
 def _is_frozen(policy: Policy) -> bool:
@@ -299,7 +301,11 @@ def _same_reward(one: DeploymentSpec, other: DeploymentSpec) -> bool:
 
 
 def _memory(spec: DeploymentSpec) -> str:
-    """Return a policy without what does not change how it learns."""
+    """Return what a revision's policy remembers, and how; its text if it does not say."""
+    with contextlib.suppress(MlopsError):
+        policy = make_policy(spec.policy, [arm.weight for arm in spec.arms])
+        if memory := getattr(policy, "memory", ""):
+            return str(memory)
     name, options = read_policy(spec.policy)
     return write_policy(name, {o: v for o, v in options.items() if o not in ("freeze", "batch")})
 

@@ -80,7 +80,18 @@ class Policy(Protocol):
 
 
 class Carries(Protocol):
-    """What a policy may do besides: take its state over to other arms."""
+    """What a policy may do besides: take its state over to other arms, or another policy's.
+
+    Attributes:
+        memory: What its state remembers, and how. A policy goes on from the state of another that
+            has the same; else from all rewards in the journal, which takes a while where it is
+            large.
+    """
+
+    @property
+    def memory(self) -> str:
+        """See above."""
+        ...
 
     def carry(self, state: State, arms: Sequence[int | None], /) -> State:
         """Return the state of these arms.

@@ -100,6 +100,11 @@ class Learning(ABC):
         known, seen = (sum(each.parameters.get("seen", ())) for each in (before, now))
         return bool(abs(seen - known) < self._batch)
 
+    @property
+    def memory(self) -> str:
+        """See `mlops.policies.base.Carries`."""
+        return f"tallies discount={self._discount:g} window={self._window}"
+
     def carry(self, state: State, arms: Sequence[int | None], /) -> State:
         """See `mlops.policies.base.Carries`."""
         memory = Memory(len(state.probabilities), self._discount, self._window, state.parameters)

@@ -111,6 +111,11 @@ class Linear(Learning):
         moments.add(earned)
         return self._after(state.epoch + 1, moments)
 
+    @property
+    def memory(self) -> str:
+        """See `mlops.policies.base.Carries`."""
+        return f"moments discount={self._discount:g} features={','.join(self.features)}"
+
     def carry(self, state: State, arms: Sequence[int | None], /) -> State:
         """See `mlops.policies.base.Carries`."""
         before = Moments(len(state.probabilities), self.features, self._discount, state.parameters)

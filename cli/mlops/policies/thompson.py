@@ -44,6 +44,11 @@ class Thompson(Learning):
             raise InvalidInputError(f"`rewards` is `auto`, `binary` or `real`, not `{rewards}`.")
         self._rewards = rewards
 
+    @property
+    def memory(self) -> str:
+        """See `mlops.policies.base.Carries`."""
+        return super().memory + (" cut" if self._rewards == "binary" else "")
+
     def update(self, state: State, earned: Sequence[Credit], /) -> State:
         """See `Policy.update`."""
         if self._rewards == "binary":
