@@ -46,6 +46,13 @@ def find_decision(
     return None if found is None else _stored(names or ColumnNames(connection), found)
 
 
+def requests_named(connection: Connection, client_id: str, most: int) -> list[bytes]:
+    """Return the newest decisions with a caller's own id, by nonce, those that are not archived."""
+    d = decisions.c
+    query = select(d.nonce).where(d.client_id == client_id).order_by(d.seq.desc()).limit(most)
+    return [bytes(nonce) for nonce in connection.execute(query).scalars()]
+
+
 def rows_of(
     connection: Connection, nonces: Iterable[bytes], names: ColumnNames
 ) -> dict[bytes, KeptRows]:

@@ -25,7 +25,13 @@ from mlops.journal.exporting import JoinedRow, read_joined_rows
 from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.features import KeptRows
 from mlops.journal.inserting import insert_decisions, insert_partitioned
-from mlops.journal.looking_up import StoredDecision, find_decision, first_of_unit, rows_of
+from mlops.journal.looking_up import (
+    StoredDecision,
+    find_decision,
+    first_of_unit,
+    requests_named,
+    rows_of,
+)
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
     Alarm,
@@ -56,6 +62,7 @@ from mlops.journal.streaming import (
     first_of,
     log_end,
     log_lock,
+    outcomes_of,
     read_decisions,
     read_outcomes,
 )
@@ -278,6 +285,21 @@ class SqlJournal(ArchivableDatabase):
             names = ColumnNames(connection)
             with self._open().archive.part(connection, part, features=True) as its:
                 return find_decision(its, nonce, names)
+
+    def outcomes_of(self, nonce: bytes) -> list[Observation]:
+        """Return the outcomes of one decision that count, in order of arrival."""
+        with self._snapshot() as connection:
+            archive, found = self._open().archive, outcomes_of(connection, nonce)
+            part = archived.parts_of(connection, [nonce]).get(nonce)
+            if part is None:
+                return found
+            with archive.part(connection, part) as its:
+                return [*outcomes_of(its, nonce), *archive.completed(connection, found)]
+
+    def requests_named(self, client_id: str, most: int) -> list[bytes]:
+        """See `looking_up.requests_named`."""
+        with self._snapshot() as connection:
+            return requests_named(connection, client_id, most)
 
     def first_of_unit(self, unit: bytes, revisions: Iterable[int]) -> StoredDecision | None:
         """See `looking_up.first_of_unit`."""

@@ -267,6 +267,12 @@ def read_outcomes(
     return found, found[-1].seq if len(found) == limit else end
 
 
+def outcomes_of(connection: Connection, nonce: bytes) -> list[Observation]:
+    """See `SqlJournal.outcomes_of`; the caller owns the connection."""
+    query = observations_query().where(outcomes.c.nonce == nonce).order_by(outcomes.c.seq)
+    return [observation_of(row) for row in connection.execute(query)]
+
+
 def count_outcomes(connection: Connection, nonces: Iterable[bytes], upto: int) -> Counter[bytes]:
     """See `Stream.count_outcomes`; the caller owns the connection."""
     found: Counter[bytes] = Counter()

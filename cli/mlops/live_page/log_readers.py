@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from mlops.journal.sql import SqlJournal
-from mlops.live_page.desk import Desk
+from mlops.live_page.looking import Look
 from mlops.live_page.templates import render
 
 #: What the built-in consumers do, in words.
@@ -20,10 +19,11 @@ _WORDS = {
 }
 
 
-def consumers(desk: Desk, journal: SqlJournal) -> str:
+def consumers(look: Look) -> str:
     """Write the part."""
+    journal = look.journal
     found = journal.progress(time.time_ns() // 1_000_000)
-    running = [each for each in found if each.name in desk.consumers]
+    running = [each for each in found if each.name in look.desk.consumers]
     return render(
         "consumers",
         consumers=running,

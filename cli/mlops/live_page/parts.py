@@ -7,41 +7,56 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops.errors import MlopsError, NotFoundError
-from mlops.journal.sql import SqlJournal
 from mlops.live_page.desk import Desk
+from mlops.live_page.drift import drift
 from mlops.live_page.log_readers import consumers
+from mlops.live_page.looking import Look
+from mlops.live_page.outliers import outliers
+from mlops.live_page.quality import quality
 from mlops.live_page.revisions import revisions
 from mlops.live_page.shares import shares
 from mlops.live_page.templates import render
 from mlops.live_page.verdict import verdict
 
 _LOG = logging.getLogger(__name__)
-_PARTS: dict[str, Callable[[Desk, SqlJournal], str]] = {
-    "verdict": verdict,
-    "shares": shares,
+PARTS: dict[str, Callable[[Look], str]] = {
     "consumers": consumers,
     "revisions": revisions,
+    "shares": shares,
+    "verdict": verdict,
+    "quality": quality,
+    "drift": drift,
+    "outliers": outliers,
 }
 _NO_JOURNAL = "No journal is kept, so nothing is known here beyond the counters above."
 
 
-def parts(desk: Desk) -> dict[str, Any]:
-    """Return `parts`: HTML by name.
+_NOT_MADE = "This could not be made; the server's log says why."
+# One look at a time is kept, for the parts that are made of it.
+_looks: dict[int, Look] = {}
+
+
+def part(desk: Desk, name: str, look: int) -> dict[str, Any]:
+    """Return `html` of one part.
 
     One that cannot be made says so in its place, and the others are shown.
+
+    Args:
+        desk: What is asked about.
+        name: A name of `PARTS`.
+        look: Number of the look that it is part of; parts of one look agree.
     """
-    return {"parts": {name: _part(desk, make) for name, make in _PARTS.items()}}
-
-
-def _part(desk: Desk, make: Callable[[Desk, SqlJournal], str]) -> str:
     if desk.journal is None:
-        return render("empty", text=_NO_JOURNAL)
+        return {"html": render("empty", text=_NO_JOURNAL)}
+    if look not in _looks:
+        _looks.clear()
+        _looks[look] = Look(desk, desk.journal)
     try:
-        return make(desk, desk.journal)
+        return {"html": PARTS[name](_looks[look])}
     except NotFoundError as error:
-        return render("empty", text=f"{error.message} {error.hint or ''}")
+        return {"html": render("empty", text=f"{error.message} {error.hint or ''}")}
     except MlopsError as error:
-        return render("part_fault", text=f"{error.message} {error.hint or ''}")
+        return {"html": render("part_fault", text=f"{error.message} {error.hint or ''}")}
     except Exception:  # noqa: BLE001 - the other parts are shown
-        _LOG.exception("a part of the live page failed")
-        return render("part_fault", text="This could not be made; the server's log says why.")
+        _LOG.exception("`%s` of the live page failed", name)
+        return {"html": render("part_fault", text=_NOT_MADE)}

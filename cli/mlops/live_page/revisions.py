@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlops.errors import NotFoundError
 from mlops.journal.records import RevisionEvent
-from mlops.journal.sql import SqlJournal
-from mlops.journal.terms import is_spec, live_event
-from mlops.live_page.desk import Desk
+from mlops.journal.terms import is_spec
+from mlops.live_page.looking import Look
 from mlops.live_page.templates import render
 from mlops.spec.deployment import from_dict
 
@@ -44,15 +42,12 @@ class Entry:
     text: str = ""
 
 
-def revisions(desk: Desk, journal: SqlJournal) -> str:
+def revisions(look: Look) -> str:
     """Write the part."""
-    events = journal.revision_events()
-    live = live_event(events)
-    if live is None:
-        raise NotFoundError("Nothing was deployed with this journal yet.")
+    events = look.events
     entries = [_entry(each) for each in events[: -_MOST - 1 : -1]]
     more = len(events) - len(entries)
-    return render("revisions", live=live.revision, entries=entries, more=more)
+    return render("revisions", live=look.live.revision, entries=entries, more=more)
 
 
 def _entry(event: RevisionEvent) -> Entry:

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from mlops.errors import NotFoundError
 from mlops.journal.records import PolicyEpoch
-from mlops.journal.sql import SqlJournal
-from mlops.journal.terms import live_event
-from mlops.live_page.desk import Desk
+from mlops.live_page.looking import Look
 from mlops.live_page.templates import finite, render
-from mlops.spec.deployment import from_dict
 
 _MOST, _TABLE = 200, 8
 
 
-def shares(desk: Desk, journal: SqlJournal) -> str:
+def shares(look: Look) -> str:
     """Write the part."""
-    live = live_event(journal.revision_events())
-    if live is None or live.spec is None:
-        raise NotFoundError("Nothing was deployed with this journal yet.")
-    spec = from_dict(live.spec)
+    live, spec, journal = look.live, look.spec, look.journal
+    every = journal.epochs([live.revision])
     # Vectors for requests of one kind each are no steps in time.
-    found = [each for each in journal.epochs([live.revision]) if each.of_vectors is None]
+    found = [each for each in every if each.of_vectors is None]
     picked = _thinned(found)
     traffic = {each.arm: each for each in journal.traffic() if each.revision == live.revision}
     total = sum(each.drawn for each in traffic.values())
@@ -38,7 +32,7 @@ def shares(desk: Desk, journal: SqlJournal) -> str:
         drawn=drawn,
         epochs=found[: -_TABLE - 1 : -1],
         count=len(found),
-        by_request=any(e.of_vectors is not None for e in journal.epochs([live.revision])),
+        by_request=len(found) < len(every),
         chart={
             "arms": [arm.name for arm in spec.arms],
             "t": [each.time_ms / 1000 for each in picked],

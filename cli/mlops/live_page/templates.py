@@ -43,6 +43,7 @@ def templates() -> Environment:
         "p": lambda value: f"{value:.3g}",
         "evidence": evidence,
         "short": short,
+        "way": way,
         "chart": chart,
     }
     found.tests["finite"] = lambda value: value is not None and math.isfinite(value)
@@ -74,6 +75,15 @@ def ago(seconds: float) -> str:
         if seconds >= size:
             return f"{math.floor(seconds / size + 0.5)} {unit}"
     return f"{seconds:.0f} s"
+
+
+def way(share: float) -> str:
+    """Write a share of a way in whole per cent.
+
+    >>> way(0.001), way(0.996), way(1.0)
+    ('0 %', '99 %', '100 %')
+    """
+    return f"{math.floor(100 * share + 1e-9)} %"
 
 
 def short(value: Any) -> str:  # noqa: ANN401 - JSON data

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops.journal.sql import SqlJournal
-from mlops.live_page.desk import Desk
+from mlops.live_page.looking import Look
 from mlops.live_page.templates import finite, render
-from mlops.monitoring.page import read_page
-from mlops.monitoring.report import ReportOptions
 from mlops.monitoring.timeline import Course
 from mlops.monitoring.verdict_text import in_words, reward_in_words
 
 _TABLE = 12
 
 
-def verdict(desk: Desk, journal: SqlJournal) -> str:
+def verdict(look: Look) -> str:
     """Write the part."""
-    page = read_page(journal, ReportOptions(desk.alpha, desk.baseline), ask=desk.ask)
+    page = look.page
     unit = "sticky unit" if page.spec.sticky_by else "request"
     return render(
         "verdict",

@@ -16,6 +16,8 @@ from mlops.serving.live_page.rates import WINDOW_S, Rates, sample
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 1.0
+#: Parts that the journal gives, the quick ones first; see `mlops.live_page.parts`.
+PARTS = ("consumers", "revisions", "shares", "verdict", "quality", "drift", "outliers")
 #: Points of the charts: a quarter of an hour, one for each `WINDOW_S`.
 POINTS = 180
 # The journal is read again this long after the last time, and after so many times the work it was.
@@ -42,6 +44,7 @@ class Hub:
     ) -> None:
         self._counts, self._read, self._status = counts, read, status
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
+        self._looks = 0
         self.broadcast = Broadcast(
             lambda: (self._sample(), self._recall(), self._look()), self._history
         )
@@ -80,12 +83,13 @@ class Hub:
     async def _look(self) -> None:
         """Read the journal again and again."""
         while True:
-            started = time.monotonic()
+            started, self._looks = time.monotonic(), self._looks + 1
             try:
-                found = {"fault": "", **(await self._read("parts"))["parts"]}
+                for name in PARTS:
+                    found = await self._read("part", name=name, look=self._looks)
+                    self.broadcast.put({name: found["html"], "fault": ""})
             except MlopsError as error:
                 _LOG.info("the live page cannot read the journal: %s", error.message)
-                found = {"fault": f"{error.message} {error.hint or ''}".strip()}
-            self.broadcast.put(found)
+                self.broadcast.put({"fault": f"{error.message} {error.hint or ''}".strip()})
             spent_s = time.monotonic() - started
             await asyncio.sleep(max(_READ_EVERY_S, _PAUSE * spent_s))

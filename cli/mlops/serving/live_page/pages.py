@@ -156,7 +156,11 @@ class LivePage:
         request_id = request.path_params["request_id"][:200]
         try:
             rows = (await self._reader.ask("rows", request_id=request_id))["rows"]
-            found = await self._explainer.explain(Records(rows))
+            names = self._live().signature.names
+            records = [
+                r if isinstance(r, dict) else dict(zip(names, r, strict=False)) for r in rows
+            ]
+            found = await self._explainer.explain(Records(records))
             said = await self._reader.ask("explanation", found=found)
         except ProtocolError as error:
             return PlainTextResponse(error.message, http_status(error.kind), NO_STORE)

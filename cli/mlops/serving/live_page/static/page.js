@@ -76,12 +76,13 @@
       const [settings, data] = this.make(this.place);
       this.plot = new uPlot(settings, data, this.place);
       this.plot.over.addEventListener("mouseleave", () => this.newest());
-      this.newest();
+      // It is made in a moment of its own.
+      setTimeout(() => this.newest());
     }
     // While nobody points at a moment the legend has the newest values.
     newest() {
       const { left } = this.plot.cursor;
-      if (!(left >= 0)) this.plot.setLegend({ idx: this.plot.data[0].length - 1 });
+      if (!(left >= 0) && this.place.isConnected) this.plot.setLegend({ idx: this.plot.data[0].length - 1 });
     }
     fit() {
       const width = Math.max(120, this.place.clientWidth);
@@ -214,6 +215,23 @@
           hooks: { drawAxes: [zero] },
         }),
         [values.x, values.upper, values.estimate, values.lower],
+      ];
+    },
+    lines(place, values) {
+      const unit = place.dataset.unit;
+      return [
+        options(place, {
+          scales: { x: { time: true }, y: { range: (chart, low, high) => { const air = 0.1 * (high - low || Math.abs(high) || 1); return [low - air, high + air]; } } },
+          axes: [timeAxis(), upright()],
+          series: [
+            { label: "UTC", value: (chart, value) => (value === null ? "–" : clock(value, 1)) },
+            ...values.arms.map((name, index) => ({
+              label: name, stroke: arm(index), width: 2, dash: dashes[index % 4], points: { show: true, size: 5, fill: arm(index) },
+              value: (chart, value) => (value === null ? "–" : `${number(value)} ${unit}`),
+            })),
+          ],
+        }),
+        [values.t, ...values.values],
       ];
     },
     shares(place, values) {

@@ -1,0 +1,150 @@
+"""Drift by feature: the evidence, and both distributions over each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mlops.errors import MlopsError, NotFoundError
+from mlops.live_page.distributions import Drawn, draw, numbers
+from mlops.live_page.looking import Look
+from mlops.live_page.templates import render
+from mlops.monitoring.drift import CONSUMER
+from mlops.monitoring.drift_panel import DriftPanel, read_panel
+from mlops.monitoring.drift_streams import Stream
+from mlops.spec.metrics import PREDICTION
+from mlops.stats.profile_document import PROFILE_FILE, from_json
+from mlops.stats.profiles import FeatureProfile
+
+_CARDS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One feature, over all arms.
+
+    Attributes:
+        feature: Its name; `PREDICTION` for what arms answer.
+        streams: One for each arm.
+        drawn: Its distributions; None where the journal has none of its values.
+        arms: For answers, what each arm answered: name, position and path.
+    """
+
+    feature: str
+    streams: Sequence[Stream]
+    drawn: Drawn | None = None
+    arms: Sequence[tuple[str, int, Drawn]] = ()
+
+    @property
+    def alarm(self) -> bool:
+        """Whether any arm's alarms."""
+        return any(each.alarm for each in self.streams)
+
+    @property
+    def e_value(self) -> float:
+        """The largest."""
+        return max((each.e_value for each in self.streams), default=1.0)
+
+    @property
+    def psi(self) -> float | None:
+        """The largest; None before there is one."""
+        known = [each.psi for each in self.streams if not math.isnan(each.psi)]
+        return max(known, default=None)
+
+    @property
+    def since_ms(self) -> int | None:
+        """When the first alarm came."""
+        return min((e.since_ms for e in self.streams if e.since_ms is not None), default=None)
+
+
+def drift(look: Look) -> str:
+    """Write the part."""
+    panel = read_panel(look.journal)
+    if panel is None:
+        if CONSUMER not in look.desk.consumers:
+            raise NotFoundError("Drift is not watched here: `[watch]` in mlops.toml says what is.")
+        raise NotFoundError("Nothing compared yet: the consumer `drift` starts after some seconds.")
+    by_feature: dict[str, list[Stream]] = {}
+    for each in panel.streams:
+        by_feature.setdefault(each.feature, []).append(each)
+    cards = [Card(name, streams) for name, streams in by_feature.items()]
+    # The answers last, what alarms first.
+    cards.sort(key=lambda c: (c.feature == PREDICTION, not c.alarm, -c.e_value))
+    features = [card for card in cards if card.feature != PREDICTION]
+    answers = [card for card in cards if card.feature == PREDICTION]
+    return render(
+        "drift",
+        panel=panel,
+        cards=[*_with_values(look, features[:_CARDS]), *_answers(look, answers)],
+        more=len(features) - _CARDS,
+        prediction=PREDICTION,
+        summary=_summary(panel),
+        colors={arm.name: index for index, arm in enumerate(look.spec.arms)},
+    )
+
+
+def _summary(panel: DriftPanel) -> str:
+    names = [name for name in panel.drifted if name != PREDICTION]
+    said = ", ".join(f"`{name}`" for name in names[:8]) + (" and others" if len(names) > 8 else "")
+    if names and PREDICTION in panel.drifted:
+        return f"{said} and what the arms answer have drifted."
+    if names:
+        return f"{said} {'has' if len(names) == 1 else 'have'} drifted."
+    if PREDICTION in panel.drifted:
+        return "What the arms answer has drifted; no feature has."
+    return "No drift found."
+
+
+def _with_values(look: Look, cards: Sequence[Card]) -> list[Card]:
+    known = _profiles(look)
+    columns = _columns(look)
+    return [
+        Card(
+            card.feature, card.streams, draw(known.get(card.feature), columns.get(card.feature, ()))
+        )
+        for card in cards
+    ]
+
+
+def _profiles(look: Look) -> Mapping[str, FeatureProfile]:
+    """Return what the training data of the first arm that has a profile was like."""
+    for arm in look.spec.arms:
+        folder = look.folder(arm)
+        path = folder / PROFILE_FILE if folder else None
+        if path is not None and path.is_file():
+            try:
+                return from_json(path.read_text(encoding="utf-8")).features
+            except MlopsError:
+                continue
+    return {}
+
+
+def _columns(look: Look) -> Mapping[str, list[Any]]:
+    """Return the newest values of each feature."""
+    found: dict[str, list[Any]] = {}
+    for table in look.newest.features():
+        for name in table.names or ():
+            found.setdefault(name, []).extend(table.column(name))
+    return found
+
+
+def _answers(look: Look, cards: Sequence[Card]) -> list[Card]:
+    """Draw what each arm answered, where that is a number, with the same axis."""
+    newest, made = look.newest, []
+    live = newest.revisions == look.live.revision
+    every = newest.predictions[live & np.isfinite(newest.predictions)]
+    for card in cards:
+        arms = []
+        for index, arm in enumerate(look.spec.arms):
+            own = newest.predictions[live & (newest.arms == index)]
+            own = own[np.isfinite(own)]
+            if len(own) > 1:
+                ends = np.quantile(every, [0.0, 1.0]).tolist()
+                drawn = numbers(None, own, ends)
+                arms += [(arm.name, index, drawn)] if drawn else []
+        made.append(Card(card.feature, card.streams, None, arms))
+    return made

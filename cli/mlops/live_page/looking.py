@@ -1,0 +1,80 @@
+"""One look at the journal, for all parts of the page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from mlops.errors import MlopsError, NotFoundError
+from mlops.journal.records import RevisionEvent
+from mlops.journal.sql import SqlJournal
+from mlops.journal.streaming import Decisions
+from mlops.journal.terms import live_event
+from mlops.live_page.desk import Desk
+from mlops.monitoring.page import ReportPage, read_page
+from mlops.monitoring.report import ReportOptions
+from mlops.spec.deployment import Arm, DeploymentSpec, from_dict
+from mlops.spec.server import read_state
+
+#: Newest requests whose features are drawn and looked at for outliers.
+NEWEST = 2_000
+
+
+@dataclass
+class Look:
+    """What several parts need is read once.
+
+    Attributes:
+        desk: What is asked about.
+        journal: Its journal.
+    """
+
+    desk: Desk
+    journal: SqlJournal
+
+    @cached_property
+    def page(self) -> ReportPage:
+        """What the report says."""
+        options = ReportOptions(self.desk.alpha, self.desk.baseline)
+        return read_page(self.journal, options, ask=self.desk.ask)
+
+    @cached_property
+    def events(self) -> list[RevisionEvent]:
+        """All of the journal."""
+        return self.journal.revision_events()
+
+    @property
+    def live(self) -> RevisionEvent:
+        """What serves now.
+
+        Raises:
+            NotFoundError: Nothing was deployed.
+        """
+        found = live_event(self.events)
+        if found is None or found.spec is None:
+            raise NotFoundError("Nothing was deployed with this journal yet.")
+        return found
+
+    @cached_property
+    def spec(self) -> DeploymentSpec:
+        """The spec of what serves now."""
+        return from_dict(self.live.spec or {})
+
+    @cached_property
+    def newest(self) -> Decisions:
+        """The newest requests, `NEWEST` at most."""
+        end = self.journal.end().decisions
+        return self.journal.decisions(max(0, end - NEWEST), end, NEWEST)
+
+    def folder(self, arm: Arm) -> Path | None:
+        """Return where the files of an arm's model are; None if not on this machine."""
+        if arm.model.endpoint:
+            return None
+        try:
+            served = read_state(Path(self.desk.state_file)).launch.served
+        except MlopsError:
+            return None
+        models = zip(served.revision.spec.models, served.paths, strict=True)
+        path = {model.identity: path for model, path in models}.get(arm.model.identity)
+        return Path(path) if path and Path(path).is_dir() else None
