@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +28,8 @@ _PATIENCE_S = 300
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}")
 #: Never handed to a runner: this program itself, and what the projects must install themselves.
 _LEFT_OUT = ("mlops", "__editable__", "_mlops", "lightgbm", "__pycache__")
+#: What was installed on which runner: pip takes four seconds to find that all of it is there.
+_installed: set[tuple[Path, str]] = set()
 
 
 def make_runner(folder: Path) -> Path:
@@ -50,10 +52,10 @@ def make_runner(folder: Path) -> Path:
 
 @functools.cache
 def _base_runner() -> Path:
-    """Make the environment that runners are copies of: pip's own installation takes seconds."""
+    """Make the environment that runners are copies of, with the pip that is here."""
     folder = Path(tempfile.mkdtemp(prefix="mlops-runner-")) / "base"
     atexit.register(shutil.rmtree, folder.parent, ignore_errors=True)
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     there = next((folder / "lib").glob("python*")) / "site-packages"
     here = Path(np.__file__).parents[1]
     for item in here.iterdir():
@@ -171,7 +173,11 @@ def run_github(
             continue
         lines = files["GITHUB_ENV"].read_text().splitlines()
         kept = dict(line.split("=", 1) for line in lines)
-        done = job.bash(_expanded(step["run"], context), {**env, **more, **kept})
+        script = _expanded(step["run"], context)
+        if (job.programs, script) in _installed:
+            continue
+        done = job.bash(script, {**env, **more, **kept})
+        _note_installed(job, [script])
         if done.returncode:
             job.failed = f"{title}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return {"summary": files["GITHUB_STEP_SUMMARY"].read_text(), **env}
@@ -187,11 +193,18 @@ def run_gitlab(job: Job, name: str, variables: Mapping[str, str]) -> None:
     env = {key: value.replace("$CI_PROJECT_DIR", str(job.folder)) for key, value in env.items()}
     lines = [*_flat(described["before_script"]), *_flat(described["script"])]
     job.done += lines
+    lines = [line for line in lines if (job.programs, line) not in _installed]
     done = job.bash("\n".join(lines), env)
+    _note_installed(job, lines)
     if done.returncode:
         job.failed = f"{name}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     for path in described.get("artifacts", {}).get("paths", ()):
         job.uploaded += [path] if (job.folder / path).exists() else []
+
+
+def _note_installed(job: Job, lines: Iterable[str]) -> None:
+    """Remember what a next job of this test need not install; one that failed ends the test."""
+    _installed.update((job.programs, line) for line in lines if "pip install" in line)
 
 
 def evaluate(expression: str, context: Mapping[str, Any]) -> Any:

@@ -59,6 +59,7 @@ class Person:
     def __init__(self, programs: Path, folder: Path, store: Path) -> None:
         self.programs, self.folder = programs, folder
         self.variables = {"MLFLOW_TRACKING_URI": f"sqlite:///{store}"}
+        self.here = Shop(folder, environ=self.variables)
 
     def job(self, runner: Path, name: str) -> Job:
         """Check the project out on a runner."""
@@ -117,7 +118,7 @@ def test_wine_on_github(person: Person, tmp_path: Path) -> None:
     ]
     assert "nothing to compare" in said["summary"]
     assert "comparison.md" in job.uploaded
-    person.ok("mlops models alias wine@challenger champion")
+    person.here.ok("models", "alias", "wine@challenger", "champion")
 
     # A pull request that makes it worse is told so where its author looks, and takes no alias.
     script = person.folder / "train.py"
@@ -129,8 +130,7 @@ def test_wine_on_github(person: Person, tmp_path: Path) -> None:
     assert "### Failed: `wine/2` against `wine/1`" in said["summary"]
     assert "❌ `wine/2` rmse" in said["summary"]
     assert job.done[-1] == "Keep the comparison, and the log of what failed"
-    aliases = person.ok("mlops models list --json")
-    assert '"pr-7"' in aliases
+    assert '"pr-7"' in person.here.ok("models", "list", "--json").out
 
     # Without the server's address nothing is trained.
     job = person.job(runner, "nowhere")
@@ -149,7 +149,7 @@ def test_a_lightgbm_classifier_on_github(person: Person, tmp_path: Path) -> None
     job = person.job(runner, "first")
     run_github(job, "challenger", event="push", variables=person.variables)
     assert job.failed == ""
-    person.ok("mlops models alias churn@challenger champion")
+    person.here.ok("models", "alias", "churn@challenger", "champion")
     said = run_github(job, "challenger", event="workflow_dispatch", action="train",
                       variables=person.variables)  # fmt: skip
     assert job.failed == ""
@@ -174,7 +174,7 @@ def test_wine_on_gitlab(person: Person, tmp_path: Path) -> None:
     run_gitlab(job, "challenger", person.variables)
     assert job.failed == ""
     assert "comparison.md" in job.uploaded
-    person.ok("mlops models alias wine@challenger champion")
+    person.here.ok("models", "alias", "wine@challenger", "champion")
     run_gitlab(job, "deploy", {**person.variables, "MLOPS_DEPLOY": ""})
     run_gitlab(job, "report", person.variables)
     assert job.failed == ""
