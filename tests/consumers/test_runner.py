@@ -102,6 +102,17 @@ def test_it_takes_everything_once_and_goes_on_after_a_restart(journal: SqlJourna
     assert (found.lag_events, found.lag_seconds, found.warning) == (0, 0.0, "careful")
 
 
+def test_one_that_ends_keeps_the_next_waiting_for_nothing(journal: SqlJournal) -> None:
+    tape, clock = Tape(), Clock()
+    runner = Runner(journal, "tape", tape, "one", clock)
+    _all(runner)
+    runner.stop()
+    runner.run()
+    journal.append([decision(1)], [])
+    _all(Runner(journal, "tape", tape, "two", clock))
+    assert tape.seen == [nonce(1)]
+
+
 def test_what_fails_comes_again_and_delays_only_itself(journal: SqlJournal) -> None:
     tape, clock = Tape(), Clock()
     journal.append([decision(n) for n in range(3)], [])
@@ -211,7 +222,7 @@ def test_a_process_that_was_thought_dead_moves_no_offset(journal: SqlJournal) ->
     before = _only(journal, clock)
     first._store(known)
     assert _only(journal, clock) == before
-    assert first.step() == runners._POLL_S * 10
+    assert [first.step() for _ in range(5)] == [1, 2, 4, 8, runners._LONGEST_CLAIM_PAUSE_S]
 
 
 def test_a_new_one_begins_where_it_wants(journal: SqlJournal) -> None:

@@ -362,7 +362,9 @@ class Consumption(Protocol):
         ...
 
     def advance(self, step: Progress, owner: str, now_ms: int, lease_ms: int) -> bool:
-        """Store how far a consumer is and keep it for a while; return False if another has it.
+        """Store how far a consumer is and renew its lease; return False if another has it.
+
+        A negative `lease_ms` releases it.
 
         Raises:
             JournalUnavailableError: It was not stored.
