@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,13 @@ def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def here(folder: Path, command: str) -> str:
+    """Run a command of `mlops` in this process; `test_the_demo` starts the installed one."""
+    program, *words = shlex.split(command)
+    assert program == "mlops"
+    return Shop(folder).ok(*words).out
+
+
 def ok(folder: Path, command: str) -> str:
     done = shell(folder, command)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -70,7 +78,7 @@ def predicted(folder: Path, text: str) -> float:
 def test_the_story_by_hand(folder: Path) -> None:
     said: dict[str, str] = {}
     for command in story():
-        said[command] = ok(folder, command)
+        said[command] = here(folder, command)
         if command.startswith("mlops deploy"):
             assert 3 < predicted(folder, said[command]) < 8
     assert {"mlops train -P alpha=0.5", "mlops deploy --ab modelA modelB", "mlops feedback"} <= {
@@ -94,7 +102,7 @@ def test_the_story_by_hand(folder: Path) -> None:
     assert re.search(r"1  replaced .* deploy", history)
     # All state is in one place, and nothing runs any more.
     assert not (folder / "mlruns").exists()
-    assert json.loads(ok(folder, "mlops status --json"))["deployments"][0]["state"] == "stopped"
+    assert json.loads(here(folder, "mlops status --json"))["deployments"][0]["state"] == "stopped"
 
 
 def test_the_demo(folder: Path) -> None:
@@ -109,6 +117,6 @@ def test_the_demo(folder: Path) -> None:
     assert 3 < predicted(folder, end) < 8
     for command in ("mlops report", "mlops status", "mlops rollback wine", "mlops stop wine"):
         assert f"  {command}\n" in end
-        ok(home, command)
+        here(home, command)
     # Another demo does not touch this one.
     assert shell(folder, "mlops demo mlops-demo").returncode == 7
