@@ -408,7 +408,8 @@ def test_two_at_once(cluster_shop: Shop, namespace: Namespace) -> None:
     """The second finds the intent of the first, and says so."""
     from mlops.deployment.clusters.plan import prepare
     from mlops.deployment.manifests import render_options
-    from mlops.deployment.request import make_spec, read_request
+    from mlops.deployment.request import read_request
+    from mlops.deployment.spec_making import make_spec
 
     cluster_shop.ok(*APPLY)
     settings = cluster_shop.settings

@@ -16,7 +16,8 @@ import pytest
 from mlops.consumers.base import Context
 from mlops.consumers.request_log import RequestLog
 from mlops.consumers.runner import Runner
-from mlops.journal.records import Progress, RevisionEvent
+from mlops.journal.consumer_records import Progress
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.protocols.base import Records
 from mlops.sinks import SINKS, checked_sinks

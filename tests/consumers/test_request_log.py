@@ -14,7 +14,7 @@ from mlops.consumers.base import Context
 from mlops.consumers.request_log import RequestLog
 from mlops.consumers.runner import Runner
 from mlops.errors import RemoteError
-from mlops.journal.records import Progress
+from mlops.journal.consumer_records import Progress
 from mlops.journal.sql import SqlJournal
 from mlops.sinks import Event, Refused, checked_sinks
 from mlops.spec.request_log import sink_from, sink_to_dict

@@ -15,7 +15,7 @@ from mlops.consumers import runner as runners
 from mlops.consumers.journal_size import JournalSize
 from mlops.consumers.runner import Runner
 from mlops.errors import InvalidInputError, RemoteError
-from mlops.journal.records import Progress
+from mlops.journal.consumer_records import Progress
 from mlops.journal.size_limit import too_large
 from mlops.journal.sql import SqlJournal
 from tests.conformance.test_journals import JOURNALS

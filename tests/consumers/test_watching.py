@@ -10,7 +10,7 @@ import pytest
 
 from mlops.consumers.base import Batch, Context
 from mlops.consumers.runner import Runner
-from mlops.journal.records import Offset
+from mlops.journal.consumer_records import Offset
 from mlops.journal.sql import SqlJournal
 from mlops.workflows.quality_consumer import QualityConsumer
 from tests.monitoring.test_quality_watch import guesses, judge, opened

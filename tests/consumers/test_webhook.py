@@ -12,7 +12,7 @@ from mlops.consumers.base import Batch, Context
 from mlops.consumers.runner import Runner
 from mlops.consumers.webhook import Webhook, post
 from mlops.errors import InvalidInputError, RemoteError
-from mlops.journal.records import Alarm
+from mlops.journal.consumer_records import Alarm
 from mlops.journal.sql import SqlJournal
 from tests.webhook import Receiver, receiver
 

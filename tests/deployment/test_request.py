@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from mlops.deployment.arm_options import ArmRequest, WantedShadow
-from mlops.deployment.request import DeployRequest, make_spec, read_request
+from mlops.deployment.request import DeployRequest, read_request
+from mlops.deployment.spec_making import make_spec
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
 from mlops.settings import Settings, load_settings
 from mlops.spec.analysis import Analysis

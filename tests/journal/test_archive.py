@@ -21,16 +21,10 @@ from mlops.errors import ConflictError, NotFoundError, RemoteError
 from mlops.journal import archived, archiving, database, partitions
 from mlops.journal.base import ArchiveAwayError
 from mlops.journal.columns import OutcomeColumns, RequestColumns, names
+from mlops.journal.consumer_records import Offset
 from mlops.journal.feature_tables import FeatureTable
 from mlops.journal.inserting import table_name
-from mlops.journal.records import (
-    Decision,
-    Fate,
-    NewOutcome,
-    Offset,
-    RevisionEvent,
-    ShadowDecision,
-)
+from mlops.journal.records import Decision, Fate, NewOutcome, RevisionEvent, ShadowDecision
 from mlops.journal.schema import decisions
 from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions

@@ -13,7 +13,8 @@ from mlops.consumers.base import Context
 from mlops.consumers.credits import CreditReader, Learner
 from mlops.consumers.policy_state import PolicyState
 from mlops.errors import InvalidInputError, RemoteError
-from mlops.journal.records import Offset, RevisionEvent
+from mlops.journal.consumer_records import Offset
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.report import make_report

@@ -10,7 +10,8 @@ import pytest
 
 from mlops.deployment import ledgers
 from mlops.deployment.local_revision import apply, prepare
-from mlops.deployment.request import make_spec, read_request
+from mlops.deployment.request import read_request
+from mlops.deployment.spec_making import make_spec
 from mlops.errors import ConflictError
 from mlops.registry.ledger import Intent
 from tests.fixtures_deployment import Shop, open_shop

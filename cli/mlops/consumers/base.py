@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol
 
 from mlops.journal.base import Journal
-from mlops.journal.records import Observation, Offset
+from mlops.journal.consumer_records import Offset
+from mlops.journal.records import Observation
 from mlops.journal.streaming import Decisions
 
 

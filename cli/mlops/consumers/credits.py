@@ -21,7 +21,8 @@ from typing import TypeAlias
 
 from mlops.journal.base import Journal
 from mlops.journal.caps import Caps
-from mlops.journal.records import Observation, Offset
+from mlops.journal.consumer_records import Offset
+from mlops.journal.records import Observation
 from mlops.policies.base import Credit
 from mlops.rewards import Terms, capped, reward_called, reward_range
 from mlops.spec.attribution import Attribution

@@ -17,7 +17,8 @@ from mlops.consumers.base import Batch, Consumed, Context
 from mlops.consumers.credits import CreditReader, Learner
 from mlops.errors import InvalidInputError, MlopsError
 from mlops.journal.base import Journal
-from mlops.journal.records import Offset, PolicyEpoch, RevisionEvent
+from mlops.journal.consumer_records import Offset
+from mlops.journal.records import PolicyEpoch, RevisionEvent
 from mlops.journal.terms import is_spec, live_event, terms_of
 from mlops.policies.base import Contextual, Paced, Policy, State
 from mlops.policies.drawing import VECTORS, is_distribution

@@ -17,8 +17,9 @@ from typing import Any, Literal
 from mlops.consumers.base import Batch, Consumed, Context
 from mlops.errors import InvalidInputError
 from mlops.journal.base import Journal
+from mlops.journal.consumer_records import Offset
 from mlops.journal.features import KeptRows
-from mlops.journal.records import WHOLE_REQUEST, Observation, Offset
+from mlops.journal.records import WHOLE_REQUEST, Observation
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec
 from mlops.sinks import SINKS, Event, Refused, Sink, open_sink

@@ -12,7 +12,8 @@ from dataclasses import replace
 from mlops.consumers.base import Batch, Consumed, Consumer
 from mlops.errors import MlopsError, RemoteError
 from mlops.journal.base import Journal
-from mlops.journal.records import Observation, Offset, Progress
+from mlops.journal.consumer_records import Offset, Progress
+from mlops.journal.records import Observation
 
 _LOG = logging.getLogger(__name__)
 #: Most decisions, and most outcomes, of a batch.

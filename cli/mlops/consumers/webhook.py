@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from mlops.consumers.base import Batch, Consumed, Context
 from mlops.errors import InvalidInputError, RemoteError
-from mlops.journal.records import Alarm
+from mlops.journal.consumer_records import Alarm
 from mlops.settings.secrets import look_up
 
 _TIMEOUT_S = 10.0

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.request import DeployRequest
 from mlops.deployment.rewarding import settle_reward
+from mlops.deployment.spec_making import make_spec
 from mlops.deployment.targets.names import models_of
 from mlops.deployment.targets.sources import stays_here
 from mlops.errors import MlopsError, NotAllowedError, RemoteError

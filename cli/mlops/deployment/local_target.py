@@ -76,8 +76,8 @@ class Local:
         from mlops.deployment.ledgers import check_base
         from mlops.deployment.local_monitoring import check_watching
         from mlops.deployment.local_revision import prepare
-        from mlops.deployment.request import kept_lines, make_spec
         from mlops.deployment.rewarding import settle_reward
+        from mlops.deployment.spec_making import kept_lines, make_spec
         from mlops.registry.ledger import Intent
 
         if _watched(settings):

@@ -12,19 +12,16 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mlops.errors import RemoteError
+from mlops.journal.consumer_records import Alarm, Offset, Progress, Reading
 from mlops.journal.features import KeptRows
 from mlops.journal.records import (
-    Alarm,
     Decision,
     DrawnRequest,
     Fact,
     LabelledRow,
     NewOutcome,
     Observation,
-    Offset,
     PolicyEpoch,
-    Progress,
-    Reading,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mlops.journal.consumer_records import Alarm, Reading
 from mlops.journal.json_text import as_json
-from mlops.journal.records import Alarm, Reading
 from mlops.journal.schema import alarms, consumer_state
 
 #: Part of a consumer's state that holds its readings: `[family, labels, value]` of each.

@@ -10,7 +10,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from mlops.journal.records import Offset, Progress
+from mlops.journal.consumer_records import Offset, Progress
 from mlops.journal.rows import Row
 from mlops.journal.schema import consumers, decisions, outcomes
 

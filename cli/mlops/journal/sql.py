@@ -19,6 +19,7 @@ from mlops.journal import (
 from mlops.journal.archivable import ArchivableDatabase
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.columns import OutcomeColumns, RequestColumns
+from mlops.journal.consumer_records import Alarm, Offset, Progress, Reading
 from mlops.journal.database import DeadlockError
 from mlops.journal.earlier import Earlier
 from mlops.journal.exporting import JoinedRow, read_joined_rows
@@ -34,17 +35,13 @@ from mlops.journal.looking_up import (
 )
 from mlops.journal.recording import record_facts
 from mlops.journal.records import (
-    Alarm,
     Decision,
     DrawnRequest,
     Fact,
     LabelledRow,
     NewOutcome,
     Observation,
-    Offset,
     PolicyEpoch,
-    Progress,
-    Reading,
     RevisionEvent,
     ShadowPair,
     ShadowTruth,

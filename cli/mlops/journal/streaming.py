@@ -26,12 +26,13 @@ from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import DBAPIError
 
 from mlops.errors import RemoteError
+from mlops.journal.consumer_records import Offset
 from mlops.journal.feature_rows import ColumnNames
 from mlops.journal.feature_tables import FeatureTable, feature_table, old_tables
 from mlops.journal.features import KeptRows, old_form
 from mlops.journal.inserting import table_name
 from mlops.journal.reading import observations_query
-from mlops.journal.records import Observation, Offset
+from mlops.journal.records import Observation
 from mlops.journal.rows import observation_of, predictions_of
 from mlops.journal.schema import decisions, outcomes
 

@@ -19,8 +19,8 @@ from typing import Any
 
 from mlops.errors import RemoteError
 from mlops.journal.base import Journal
+from mlops.journal.consumer_records import Progress, Reading
 from mlops.journal.null import URL as NO_JOURNAL
-from mlops.journal.records import Progress, Reading
 from mlops.spec.request_log import OUTLIERS_STATE, sink_to_dict
 from mlops.spec.server import Launch
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeAlias
 
-from mlops.journal.records import Progress, Reading
+from mlops.journal.consumer_records import Progress, Reading
 from mlops.rewards.base import Value
 from mlops.rewards.kinds import same
 from mlops.serving.runners.base import RunnerStats

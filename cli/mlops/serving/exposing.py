@@ -22,7 +22,8 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from mlops.journal.records import Fate, Progress, Reading
+from mlops.journal.consumer_records import Progress, Reading
+from mlops.journal.records import Fate
 from mlops.serving.counting import ArmCounters, Counts, Key
 from mlops.serving.runners.base import RunnerStats
 from mlops.spec import metrics as families

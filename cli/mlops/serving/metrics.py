@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from mlops.journal.records import Progress, Reading
+from mlops.journal.consumer_records import Progress, Reading
 from mlops.policies.drawing import Draws
 from mlops.serving.counting import ArmCounters, Counts, Key
 from mlops.serving.exposing import LATE, expose

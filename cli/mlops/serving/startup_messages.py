@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import MlopsError
-from mlops.journal.records import Progress
+from mlops.journal.consumer_records import Progress
 from mlops.serving.counting import ArmCounters, Counts
 from mlops.serving.revision import LiveRevision
 from mlops.serving.runners.base import RunnerStats

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlops.journal.records import Alarm, Reading
+from mlops.journal.consumer_records import Alarm, Reading
 from mlops.monitoring.drift import ALPHA, CONSUMER, DriftFold, DriftReport, Features
 from mlops.monitoring.drift_panel import REPORT, report_document
 from mlops.monitoring.drift_streams import Stream

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlops.journal.records import Alarm, Reading
+from mlops.journal.consumer_records import Alarm, Reading
 from mlops.monitoring.outliers import OutlierFold, Share
 from mlops.spec import metrics as families
 from mlops.spec.deployment import Arm

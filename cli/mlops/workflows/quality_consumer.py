@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mlops.journal.records import Alarm, Reading
+from mlops.journal.consumer_records import Alarm, Reading
 from mlops.monitoring.quality_streams import QualityStream
 from mlops.monitoring.quality_watch import ALPHA, CONSUMER, QualityFold, QualityReport
 from mlops.spec import metrics as families

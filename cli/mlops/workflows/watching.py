@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from mlops.consumers.base import Batch, Consumed, Context
 from mlops.errors import RemoteError
+from mlops.journal.consumer_records import Alarm, Offset, Reading
 from mlops.journal.memory import READINGS, as_document
-from mlops.journal.records import Alarm, Offset, Reading
 from mlops.spec.deployment import Arm
 from mlops.spec.server import read_state
 

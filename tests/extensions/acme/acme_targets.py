@@ -13,8 +13,9 @@ from typing import Any, ClassVar
 from mlops.deployment.files_target import FilesTarget
 from mlops.deployment.ledgers import newest, open_ledger
 from mlops.deployment.locate import Found
-from mlops.deployment.request import DeployRequest, make_spec
+from mlops.deployment.request import DeployRequest
 from mlops.deployment.runtime_files import note_cluster, places
+from mlops.deployment.spec_making import make_spec
 from mlops.deployment.targets import Rendered, RenderOptions
 from mlops.deployment.targets.base import Refusal, refuse
 from mlops.deployment.targets.contract import SERVER, Again, How, OptionGroup, Talk

@@ -31,7 +31,8 @@ from mlops.deployment.ledgers import check_base, check_live, open_ledger
 from mlops.deployment.locate import Found
 from mlops.deployment.manifest_files import RenderedFile, apply_command
 from mlops.deployment.manifests import render_checked, render_options
-from mlops.deployment.request import DeployRequest, kept_lines
+from mlops.deployment.request import DeployRequest
+from mlops.deployment.spec_making import kept_lines
 from mlops.deployment.targets import Rendered, RenderOptions, RenderTarget
 from mlops.deployment.targets.contract import CLUSTER, FILES, Again, How, OptionGroup, Talk
 from mlops.errors import ConflictError
