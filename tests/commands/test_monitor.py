@@ -6,6 +6,7 @@ the audit trail name what drifted, and say that the answers became worse.
 
 from __future__ import annotations
 
+import re
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,12 @@ def gauges(shop: Shop, family: str) -> dict[str, float]:
     }
 
 
+def read(url: str) -> str:
+    with urllib.request.urlopen(url) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
 def logged(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a request log in Parquet."""
     if not folder.is_dir():
@@ -119,6 +126,14 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     (copy,) = (watched.folder / "copy").glob("*/wine/requests")
     assert {(e["request_id"], e["row"]) for e in logged(copy) if e["outlier"]} == {*by_row}
 
+    # The report says so too, and what the answers depend on.
+    watched.ok("report", "--html", "page.html", "--importance")
+    page = (watched.folder / "page.html").read_text()
+    for section in ("h-judged", "h-outliers", "h-importance"):
+        assert f'id="{section}"' in page
+    said_first = re.findall(r'<th scope="row">(.*?)</th>', page.partition('id="h-importance"')[2])
+    assert said_first[0] == "alcohol"
+
     # Stronger wines than most, of which the model knows less.
     strong = wines.nlargest(400, "alcohol").sample(1_600, replace=True, random_state=4)
     hook.refuse = 1
@@ -143,7 +158,7 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     wait_until(lambda: gauges(watched, "mlops_drift_e_value") == expected)
     assert {f for f, on in gauges(watched, "mlops_drift_alarm").items() if on} == drifted
     wait_until(lambda: gauges(watched, "mlops_quality_alarm")["rmse"] == 1)
-    page = urllib.request.urlopen(f"{watched.state.url}/report").read().decode()
+    page = read(f"{watched.state.url}/report")
     assert "Drift in " in page.partition('id="h-drift"')[2][:400]
     wait_until(lambda: "rmse" in "".join(hook.texts))
     told = "\n".join(hook.texts[1:])

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlops.explaining import Explainable
+from mlops.explaining import Explainable, Importance
 from mlops.explaining.__main__ import answered
 from mlops.journal.features import Hiding, features_of
 from mlops.journal.sql import SqlJournal
-from mlops.protocols.base import Columns, Kind, ProtocolError
+from mlops.protocols.base import Columns, Kind, ProtocolError, Records
+from mlops.serving.importance import LiveImportance
 from mlops.tables.signature import Column, Signature
 from tests.journal.rows import decision
 
@@ -98,3 +102,64 @@ def test_callers_are_told_what_is_wrong_with_their_rows(tmp_path: Path) -> None:
     kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
     refusing = models(ProtocolError(Kind.MISMATCH, "`n` must be a number"))
     assert "`n` must be a number" in answered(kept, refusing, ROWS)["refused"]
+
+
+def test_importance_is_the_mean_size_of_a_share(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    journal = SqlJournal(url)
+    rows = [{"n": float(i), "c": float(i % 2)} for i in range(10)]
+    journal.append(
+        [
+            decision(i)._replace(features=features_of(Records([row]), "all"))
+            for i, row in enumerate(rows)
+        ],
+        [],
+    )  # fmt: skip
+    journal.close()
+    kept = {"deployment": "wine", "journal_url": url, "arms": []}
+    (document,) = answered(kept, models(), {"importance": True})["importance"]
+    found = Importance.read(document)
+    assert (found.arm, found.method, found.exact, found.rows) == ("a", "permutations", False, 10)
+    first, second = found.features
+    # Of a sum a share is the cell minus its mean.
+    assert (first.feature, second.feature) == ("n", "c")
+    assert [first.mean, second.mean] == pytest.approx([2.5, 0.5])
+    sizes = [abs(i - 4.5) for i in range(10)]
+    assert first.error == pytest.approx(np.std(sizes, ddof=1) / 10**0.5)
+
+
+def test_importance_beside_a_server_is_made_once_somebody_looks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked_for, now = [], [0.0]
+    spec = SimpleNamespace(arms=[SimpleNamespace(name="a"), SimpleNamespace(name="far")])
+    served = SimpleNamespace(
+        revision=SimpleNamespace(spec=spec), paths=("here", ""), python_of=lambda _: ""
+    )
+
+    def run(_: object, **options: Any) -> Any:
+        asked_for.append([json.loads(line) for line in options["input"].splitlines()])
+        return SimpleNamespace(stdout='{"importance": [{"arm": "a"}]}')
+
+    monkeypatch.setattr(subprocess, "run", run)
+    live = SimpleNamespace(served=served)
+    looking = LiveImportance(lambda: live, "wine", "url", lambda: now[0])  # type: ignore[arg-type,return-value]
+
+    def look() -> list[dict[str, Any]]:
+        found = looking()
+        assert looking._thread is not None
+        looking._thread.join()
+        return found
+
+    assert look() == []
+    assert look() == look() == [{"arm": "a"}]
+    (first,) = asked_for
+    assert first[0]["arms"] == [{"name": "a", "path": "here", "python": ""}]
+    assert first[1] == {"importance": True}
+    now[0] = 601.0
+    look()
+    assert len(asked_for) == 2
+    # What was made of other models is not shown.
+    live.served = SimpleNamespace(revision=served.revision, paths=("b", ""), python_of=lambda _: "")
+    assert look() == []
+    assert look() == [{"arm": "a"}]

@@ -54,6 +54,13 @@ def report(
             help="Write the report as an HTML page, and print its path; - is stdout.",
         ),
     ] = "",
+    importance: Annotated[
+        bool,
+        typer.Option(
+            "--importance", rich_help_panel="Output",
+            help="Say on the page how much each feature moves the answers; loads the models.",
+        ),
+    ] = False,
     worth: Annotated[
         str,
         typer.Option(
@@ -102,6 +109,8 @@ def report(
         raise UsageError(
             "`--paired` writes no page.", hint="`--json` writes what a script can read."
         )
+    if importance and not html:
+        raise UsageError("`--importance` is for the page.", hint="Name one with `--html FILE`.")
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
     there = its_server(url, token, header, ca_file, insecure, timeout, client_cert)
@@ -126,7 +135,10 @@ def report(
         if exit_code:
             raise typer.Exit(EXIT_CODES[decision])
         return
-    found = write_report(settings, name, html) if html else report_on(settings, name, there)
+    if html:
+        found = write_report(settings, name, html, importance=importance)
+    else:
+        found = report_on(settings, name, there)
     document = {**plain(found), "html": html} if html else plain(found)
     has_data = bool(settings.feedback.data)
     if markdown:

@@ -13,13 +13,16 @@ interventional: features that are not in a coalition are taken from rows of the 
 from mlops.explaining.background import newest_requests
 from mlops.explaining.base import Explanation, NotExactError, Rows, check_additive
 from mlops.explaining.choosing import Explainable, explain
+from mlops.explaining.importance import Importance, importance
 
 __all__ = [
     "Explainable",
     "Explanation",
+    "Importance",
     "NotExactError",
     "Rows",
     "check_additive",
     "explain",
+    "importance",
     "newest_requests",
 ]

@@ -1,7 +1,8 @@
 """`python -P -m mlops.explaining`: explain rows that come as JSON lines, one answer for each.
 
 The first line says which models: `deployment`, `journal_url` and `arms`, each with `name`, `path`
-and `python`. Each other line is a list of objects. Models are loaded when the first rows come.
+and `python`. Each other line is a list of objects, or `{"importance": true}`, which asks how
+important the features of the newest requests are. Models are loaded when the first line comes.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError, MlopsError
-from mlops.explaining import Explainable, Rows, explain, newest_requests
+from mlops.explaining import Explainable, Rows, explain, importance, newest_requests
 from mlops.journal.null import open_journal
 from mlops.journal.url import journal_url
 
@@ -51,7 +52,9 @@ def main() -> int:
 
 
 def answered(
-    asked: Mapping[str, Any], models: dict[str, Explainable], rows: list[dict[str, Any]]
+    asked: Mapping[str, Any],
+    models: dict[str, Explainable],
+    rows: list[dict[str, Any]] | dict[str, Any],
 ) -> dict[str, Any]:
     """Return `explanations`, for each row that of each arm by name; or why there are none.
 
@@ -61,7 +64,7 @@ def answered(
     Args:
         asked: The first line.
         models: By arm; loaded where it is empty.
-        rows: What to explain.
+        rows: What to explain; an object asks for `importance`, of each arm.
     """
     try:
         if not models:
@@ -71,7 +74,9 @@ def answered(
             }
     except Exception as error:  # noqa: BLE001 - whatever the code of a model raises
         return _failed("The models cannot be loaded to be explained.", error)
-    names = next(iter(models.values())).signature.names or tuple(rows[0])
+    names = next(iter(models.values())).signature.names
+    if not names and isinstance(rows, list):
+        names = tuple(rows[0])
     try:
         journal = open_journal(journal_url(asked["journal_url"], asked["deployment"]))
         try:
@@ -84,6 +89,9 @@ def answered(
     if not background:
         return {"refused": _NO_REQUESTS if is_new else _NO_FEATURES}
     try:
+        if not isinstance(rows, list):
+            of = [importance(name, model, background) for name, model in models.items()]
+            return {"importance": [each.document() for each in of]}
         return {"explanations": _explained(models, names, rows, background)}
     except InvalidInputError as error:
         return {"refused": f"{error.message} {error.hint or ''}".strip()}

@@ -12,10 +12,10 @@ import datetime as dt
 import hashlib
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -25,10 +25,12 @@ from mlops.monitoring import plots
 from mlops.monitoring.course import evidence
 from mlops.monitoring.drift_panel import DriftPanel, read_panel
 from mlops.monitoring.quality import measures_of
+from mlops.monitoring.quality_watch import QualityReport
 from mlops.monitoring.report import Report, ReportOptions, look_at
 from mlops.monitoring.same_rows import Ask, live_alpha
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.verdict_text import in_words, number, per_cent, reward_in_words
+from mlops.monitoring.watch_panels import OutlierPanel, read_outliers, read_quality
 from mlops.resources import shipped
 from mlops.spec.deployment import DeploymentSpec
 
@@ -49,6 +51,10 @@ class ReportPage:
         baseline: Name of the arm that the others are compared with.
         timeline: Its history.
         drift: What the consumer found last; None without one.
+        judged: What the consumer `quality` found last; None without any truth.
+        outliers: What the consumer `outliers` counted; None without one.
+        importance: Of each arm, `arm`, `method`, `exact`, `output`, `rows` and `features`, each
+            with `feature`, `mean` and `error`; empty where it is not known.
     """
 
     report: Report
@@ -56,6 +62,9 @@ class ReportPage:
     baseline: str
     timeline: Timeline
     drift: DriftPanel | None = None
+    judged: QualityReport | None = None
+    outliers: OutlierPanel | None = None
+    importance: Sequence[Mapping[str, Any]] = ()
 
 
 def read_page(
@@ -80,6 +89,8 @@ def read_page(
         compared.spec.arms[compared.base].name,
         read_timeline(journal, compared, live_alpha(compared.spec, options.alpha)),
         read_panel(journal),
+        read_quality(journal),
+        read_outliers(journal),
     )
 
 
@@ -105,6 +116,9 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
             spec=page.spec,
             timeline=timeline,
             drift=page.drift,
+            judged=page.judged,
+            outliers=page.outliers,
+            importance=page.importance,
             words=in_words(report, unit),
             unit=unit,
             baseline=page.baseline,
@@ -134,9 +148,11 @@ def report_page(
     baseline: str = "",
     live: bool = False,
     ask: Ask | None = None,
+    importance: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """Read and write the page: `read_page`, then `render_page`."""
-    return render_page(read_page(journal, ReportOptions(alpha, baseline), ask=ask), live=live)
+    page = read_page(journal, ReportOptions(alpha, baseline), ask=ask)
+    return render_page(replace(page, importance=importance), live=live)
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Any
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
 from mlops.serving.revision import LiveRevision
+from mlops.spec.server import Served
 
 MAX_ROWS = 100
 _WAITING, _TIMEOUT_S, _IDLE_S = 4, 60.0, 300.0
@@ -104,13 +105,7 @@ class Explainer:
         if self._child is not None and self._child.returncode is None and self._served is served:
             return self._child
         self.close()
-        arms = [
-            {"name": arm.name, "path": path, "python": served.python_of(at)}
-            for at, (arm, path) in enumerate(
-                zip(served.revision.spec.arms, served.paths, strict=False)
-            )
-            if path
-        ]
+        arms = explainable_arms(served)
         if not arms:
             raise ProtocolError(Kind.MISMATCH, "Every arm is behind an endpoint.")
         child = await asyncio.create_subprocess_exec(
@@ -121,6 +116,16 @@ class Explainer:
         child.stdin.write(json.dumps({**self._asked, "arms": arms}).encode() + b"\n")
         self._child, self._served = child, served
         return child
+
+
+def explainable_arms(served: Served) -> list[dict[str, str]]:
+    """Return name, folder and interpreter of each arm that has files here."""
+    arms = zip(served.revision.spec.arms, served.paths, strict=False)
+    return [
+        {"name": arm.name, "path": path, "python": served.python_of(at)}
+        for at, (arm, path) in enumerate(arms)
+        if path
+    ]
 
 
 def records_of(payload: Payload, names: tuple[str, ...]) -> list[dict[str, Any]]:

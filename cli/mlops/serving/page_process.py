@@ -16,7 +16,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +27,7 @@ from mlops.serving.report import PAGES, Ask
 # From this many outcomes on a page is written apart; below it takes less than 200 MB.
 _FEW_OUTCOMES = 200_000
 _NICENESS = 10
+_WHERE = ("page", "deployment", "journal_url")
 # The first that the kernel ends when memory is short: Linux, Documentation/filesystems/proc.rst.
 _OOM_SCORE = "1000"
 
@@ -39,13 +40,21 @@ class PageApart:
         deployment: Name of the deployment.
         journal_url: Where its journal is, or where to find out.
         few: Outcomes up to which it is written here.
+        importance: Gives how important each feature is to each arm, for the report.
     """
 
     def __init__(
-        self, name: str, deployment: str, journal_url: str, *, few: int = _FEW_OUTCOMES
+        self,
+        name: str,
+        deployment: str,
+        journal_url: str,
+        *,
+        few: int = _FEW_OUTCOMES,
+        importance: Callable[[], list[dict[str, Any]]] | None = None,
     ) -> None:
         self._asked = {"page": name, "deployment": deployment, "journal_url": journal_url}
         self._few = few
+        self._importance = importance
 
     def __call__(
         self, journal: Journal, *, alpha: float, baseline: str, live: bool, ask: Ask | None
@@ -55,10 +64,11 @@ class PageApart:
         Raises:
             RemoteError: The process was ended.
         """
+        more = {} if self._importance is None else {"importance": self._importance()}
         if journal.totals().get("outcomes", 0) <= self._few:
-            write = PAGES.load(self._asked["page"])
-            return write(journal, alpha=alpha, baseline=baseline, live=live, ask=ask)
-        asked = {**self._asked, "alpha": alpha, "baseline": baseline, "live": live}
+            write: Callable[..., str] = PAGES.load(self._asked["page"])
+            return write(journal, alpha=alpha, baseline=baseline, live=live, ask=ask, **more)
+        asked = {**self._asked, "alpha": alpha, "baseline": baseline, "live": live, **more}
         with subprocess.Popen(
             [sys.executable, "-P", "-m", "mlops.serving.page_process"],
             stdin=subprocess.PIPE,
@@ -118,8 +128,8 @@ def _write(asked: dict[str, Any], out: IO[str]) -> str:
         return arms
 
     journal = open_journal(journal_url(asked["journal_url"], asked["deployment"]))
-    write = PAGES.load(asked["page"])
-    terms = {key: asked[key] for key in ("alpha", "baseline", "live")}
+    write: Callable[..., str] = PAGES.load(asked["page"])
+    terms = {key: value for key, value in asked.items() if key not in _WHERE}
     return write(journal, ask=ask, **terms)
 
 

@@ -42,6 +42,7 @@ from mlops.serving.epochs import follow_epochs
 from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.health import Watch
+from mlops.serving.importance import LiveImportance
 from mlops.serving.listening import QuietServer, make_server
 from mlops.serving.live_page.hub import Hub
 from mlops.serving.live_page.pages import LivePage
@@ -269,7 +270,10 @@ class Process:
     def _report(self, name: str) -> LiveReport:
         """Return what writes a page about the journal."""
         launch = self.launch
-        page = PageApart(name, launch.name, launch.journal_url)
+        importance = None
+        if name == "report":
+            importance = LiveImportance(self._get, launch.name, launch.journal_url)
+        page = PageApart(name, launch.name, launch.journal_url, importance=importance)
         return LiveReport(
             self._journal, launch.alpha, launch.baseline, self._same_rows, load=lambda: page
         )

@@ -12,7 +12,15 @@ from mlops.deployment.isolation import isolate
 from mlops.deployment.journals import open_journal
 from mlops.deployment.runtime_files import known_names, pick_name, places, read_server_state
 from mlops.errors import InvalidInputError, NotFoundError, UsageError, one_of
-from mlops.explaining import Explainable, Explanation, Rows, explain, newest_requests
+from mlops.explaining import (
+    Explainable,
+    Explanation,
+    Importance,
+    Rows,
+    explain,
+    importance,
+    newest_requests,
+)
 from mlops.journal.features import KeptRows
 from mlops.journal.sql import SqlJournal
 from mlops.registry import fetched
@@ -141,6 +149,33 @@ def explained(
     n, m = (len(next(iter(each.values()))) for each in (rows, given))
     plain = tuple({key: cells[at] for key, cells in rows.items()} for at in range(n))
     return Explained(name or spec.arms[0].model.label, request_id, plain, said, m, arms, comparable)
+
+
+def importance_of(settings: Settings, name: str) -> list[Importance]:
+    """Return how important the features are to each live arm, by the newest requests.
+
+    Args:
+        settings: The project's settings.
+        name: A deployment that was started here.
+
+    Raises:
+        NotFoundError: It was never started here, or its journal has no features.
+        InvalidInputError: A model does not take the requests.
+        UsageError: An arm is behind an endpoint.
+    """
+    state = read_server_state(places(settings, name))
+    if state is None:
+        raise NotFoundError(f"`{name}` was never started here.", hint="Leave `--importance` out.")
+    spec = state.launch.served.revision.spec
+    with _journal(settings, name) as journal, _loaded(settings, spec) as models:
+        requests = newest_requests(journal, models[0].signature.names)
+        if not requests:
+            raise NotFoundError(
+                "None of the newest requests has all features of the model in the journal.",
+                hint="`[journal] features`, `drop` and `hash` say which are kept.",
+            )
+        arms = zip(spec.arms, models, strict=True)
+        return [importance(arm.name, model, requests) for arm, model in arms]
 
 
 def _all(

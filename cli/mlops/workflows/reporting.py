@@ -14,18 +14,22 @@ from mlops.settings import Settings
 from mlops.workflows.alarms import record_alarms
 from mlops.workflows.asking import asking
 from mlops.workflows.evidence import declared_since, open_evidence, report_options
+from mlops.workflows.explain import importance_of
 
 #: Means standard output instead of a file.
 STDOUT = "-"
 
 
-def write_report(settings: Settings, name: str | None, target: str) -> Report:
+def write_report(
+    settings: Settings, name: str | None, target: str, *, importance: bool = False
+) -> Report:
     """Report on a deployment, running or not, and write the page.
 
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
         target: File to write, replaced if it is there, or `STDOUT`.
+        importance: Whether it says how important each feature is, which loads the models.
 
     Returns:
         What the page says.
@@ -42,7 +46,8 @@ def write_report(settings: Settings, name: str | None, target: str) -> Report:
         page = read_page(journal, report_options(settings), ask=asking(state))
     finally:
         journal.close()
-    page = replace(page, report=declared_since(settings, page.report))
+    known = [each.document() for each in importance_of(settings, found.name)] if importance else []
+    page = replace(page, report=declared_since(settings, page.report), importance=known)
     record_alarms(settings, page.report)
     html = render_page(page)
     if target == STDOUT:
