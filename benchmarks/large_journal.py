@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,17 +19,79 @@ from mlops.journal.sql import SqlJournal
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 
+if TYPE_CHECKING:
+    import psycopg
+
 #: 1 March 2026, 08:00 UTC.
 START_MS = 1_772_352_000_000
 _SPAN_MS, _DELAY_MS = 90 * 86_400_000, 3_600_000
-_EVERY, _AT_ONCE = 4, 200_000
+_AT_ONCE = 200_000
+#: One request in so many has an outcome.
+LABELLED_EVERY = 4
 _NAMES = [f"column {number}" for number in range(11)]
+_NAMES_JSON = "[" + ",".join(f'"{name}"' for name in _NAMES) + "]"
 _OUTCOME = ("nonce", "row", "time_ms", "revision", "arm", "propensity", "truth")
 
 
 def write_large_journal(file: Path, n: int, seed: int = 7) -> str:
     """Write an experiment of n decisions and return the URL of its journal."""
     url = f"sqlite:///{file}"
+    _begin(url)
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.execute("PRAGMA synchronous=OFF")
+    connection.execute("PRAGMA cache_size=-262144")
+    statement = "INSERT INTO feature_columns (digest, names) VALUES (?, ?)"
+    connection.execute(statement, (b"0" * 16, _NAMES_JSON))
+    for decisions, outcomes in _batches(n, seed):
+        connection.execute("BEGIN")
+        _insert(connection, "decisions", tuple(DECISION_COLUMNS), decisions)
+        _insert(connection, "outcomes", _OUTCOME, outcomes)
+        connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return url
+
+
+def write_into_postgresql(url: str, n: int, seed: int = 7) -> None:
+    """Write an experiment of n decisions into PostgreSQL."""
+    import psycopg
+    from sqlalchemy import create_engine
+
+    from mlops.journal.partitions import ROWS, make_room
+
+    _begin(url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for last in range(1, n + ROWS, ROWS):
+            make_room(connection, last)
+    engine.dispose()
+    with psycopg.connect(url.replace("+psycopg", "")) as connection:
+        statement = "INSERT INTO feature_columns (digest, names) VALUES (%s, %s)"
+        connection.execute(statement, (b"0" * 16, _NAMES_JSON))
+        seq = 0
+        for decisions, outcomes in _batches(n, seed):
+            rows = list(decisions)
+            numbered = [(seq + at, *row) for at, row in enumerate(rows, 1)]
+            _copy(connection, "decisions", ("seq", *DECISION_COLUMNS), numbered)
+            _copy(connection, "decision_keys", ("nonce", "seq"), [(r[1], r[0]) for r in numbered])
+            _copy(connection, "outcomes", _OUTCOME, outcomes)
+            seq += len(rows)
+        connection.execute("SELECT setval(pg_get_serial_sequence('decisions', 'seq'), %s)", (seq,))
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("ANALYZE")
+
+
+def _copy(
+    connection: psycopg.Connection, table: str, names: tuple[str, ...], rows: Iterable[Any]
+) -> None:
+    listed = ", ".join(f'"{name}"' for name in names)
+    with connection.cursor().copy(f"COPY {table} ({listed}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def _begin(url: str) -> None:
     journal = SqlJournal(url)
     arms = tuple(
         Arm(name, ModelVersion(name, f"wine/{index}", "/nowhere"), 0.5)
@@ -38,22 +100,12 @@ def write_large_journal(file: Path, n: int, seed: int = 7) -> str:
     spec = to_dict(DeploymentSpec("wine", arms, reward="squared-error"))
     journal.record([RevisionEvent(1, START_MS, "started", spec)])
     journal.close()
-    connection = sqlite3.connect(file, isolation_level=None)
-    connection.execute("PRAGMA synchronous=OFF")
-    connection.execute("PRAGMA cache_size=-262144")
-    names = "[" + ",".join(f'"{name}"' for name in _NAMES) + "]"
-    statement = "INSERT INTO feature_columns (digest, names) VALUES (?, ?)"
-    connection.execute(statement, (b"0" * 16, names))
+
+
+def _batches(n: int, seed: int) -> Iterator[tuple[Iterator[Any], list[Any]]]:
     for start in range(0, n, _AT_ONCE):
         chance = np.random.default_rng((seed, start))
-        decisions, outcomes = _batch(chance, start, min(_AT_ONCE, n - start), _SPAN_MS / n)
-        connection.execute("BEGIN")
-        _insert(connection, "decisions", tuple(DECISION_COLUMNS), decisions)
-        _insert(connection, "outcomes", _OUTCOME, outcomes)
-        connection.execute("COMMIT")
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    connection.close()
-    return url
+        yield _batch(chance, start, min(_AT_ONCE, n - start), _SPAN_MS / n)
 
 
 def _batch(
@@ -86,7 +138,7 @@ def _batch(
         )
         for index, (nonce, time_ms, arm, latency, status, prediction) in enumerate(rows)
     )  # fmt: skip
-    told = np.flatnonzero(statuses == 200)[::_EVERY]
+    told = np.flatnonzero(statuses == 200)[::LABELLED_EVERY]
     outcomes = [
         (nonces[at], 0, int(times[at]) + _DELAY_MS, 1, int(drawn[at]), 0.5, float(truths[at]))
         for at in told.tolist()

@@ -53,6 +53,12 @@ class FakeJournal:
         self.outcomes += outcomes
         return [StoredOutcome(Fate.ACCEPTED, outcome) for outcome in outcomes]
 
+    def far(self, outcomes: Sequence[NewOutcome]) -> list[bool]:
+        return [False] * len(outcomes)
+
+    def look_up(self, outcomes: Sequence[NewOutcome]) -> None:
+        return
+
     def record(self, facts: Sequence[Fact]) -> None:
         shadows = [fact for fact in facts if isinstance(fact, ShadowDecision)]
         if shadows and self.shadow_failure is not None:

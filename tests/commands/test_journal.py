@@ -17,6 +17,7 @@ from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
 from tests.journal.rows import decision
+from tests.gcs import Gcs
 from tests.minio import Minio
 
 
@@ -112,9 +113,9 @@ def _asked(busy: Shop) -> tuple[list[str], list[float]]:
     return split["columns"], split["data"][0]
 
 
-def test_archiving(busy: Shop, minio: Minio) -> None:
+def test_archiving(busy: Shop, minio: Minio, gcs: Gcs) -> None:
     """Report, export, replay and late feedback are the same; the server needs no store for it."""
-    busy = replace(busy, environ=minio.environ)
+    busy = replace(busy, environ=minio.environ | gcs.environ)
     asked = busy.ok("report", "--json").document["arms"][0]["requests"]
     # One that is archived, with feedback to come; and one that stays as the last.
     request_id, _ = busy.ask()
@@ -125,7 +126,7 @@ def test_archiving(busy: Shop, minio: Minio) -> None:
     place = f"s3://{minio.bucket()}/archives"
     now = ("journal", "archive", "--older-than", "0", "--to", place)
     dry = busy.ok(*now, "--dry-run", "--json").document
-    assert (dry["requests"], dry["parts"], dry["archived"]) == (asked + 2, 0, 0)
+    assert (dry["requests"], dry["parts"], dry["archived"]) == (asked + 1, 1, 0)
     done = busy.ok(*now, "--json").document
     fits("journal-archive", done)
     assert (done["requests"], done["outcomes"], done["parts"]) == (asked + 1, 9, 1)
@@ -137,9 +138,18 @@ def test_archiving(busy: Shop, minio: Minio) -> None:
     late = {"request_id": request_id, "truth": 5.0}
     for counts in ({"accepted": 1}, {"duplicate": 1}):
         assert busy.post("/feedback", late)[0]["counts"] == counts
+    # What has come since goes to another store.
+    in_gcs = f"gs://{gcs.bucket()}/archives"
+    for _ in range(2):
+        busy.ask()
+    wait_until(lambda: _told(busy)["requests"] == asked + 4)
+    before = _told(busy)
+    more = busy.ok("journal", "archive", "--older-than", "0", "--to", in_gcs, "--json").document
+    assert (more["location"], more["parts"], more["requests"], more["left"]) == (in_gcs, 1, 2, 0)
     kept = busy.folder / ".mlops/journal/wine.db-archive"
-    assert len(list(kept.iterdir())) == 3
+    assert len(list(kept.iterdir())) == 5
     shutil.rmtree(kept)
+    assert _told(busy) == before
     assert busy.ok("report", "--json").document["arms"][0]["quality"]["n"] == 11
     assert busy.run("journal", "archive", "--to", "ftp://x/y").code == 3
 
@@ -164,11 +174,11 @@ def test_pruning(busy: Shop, minio: Minio) -> None:
     assert young["requests"] == 0
     old = ("journal", "prune", "--older-than", "0.0000001")
     dry = busy.ok(*old, "--dry-run", "--json").document
-    assert (dry["requests"], dry["dry_run"], dry["name"]) == (33, True, "wine")
-    assert "33 requests" in busy.ok(*old, "--dry-run").out
+    assert (dry["requests"], dry["dry_run"], dry["name"]) == (35, True, "wine")
+    assert "35 requests" in busy.ok(*old, "--dry-run").out
     before = busy.ok("report", "--json").document["arms"]
     done = busy.ok(*old, "--json").document
-    assert (done["requests"], done["kept_space"]) == (33, True)
+    assert (done["requests"], done["kept_space"]) == (35, True)
     assert busy.ok("report", "--json").document["arms"] == before
     busy.ok("stop")
     kept = replace(busy, environ={**minio.environ, "MLOPS_JOURNAL_RETENTION_DAYS": "1"})

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,7 +20,16 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from mlops.errors import ConflictError, NotFoundError, RemoteError
-from mlops.journal import archived, archiving, database, partitions
+from mlops.journal import (
+    archivable,
+    archive_cleanup,
+    archive_files,
+    archive_lookup,
+    archiving,
+    database,
+    partitions,
+)
+from mlops.journal.archiving import Planned
 from mlops.journal.base import ArchiveAwayError
 from mlops.journal.columns import OutcomeColumns, RequestColumns, names
 from mlops.journal.consumer_records import Offset
@@ -70,15 +81,24 @@ class Pair:
     store: Folder
     reopen: Callable[[], SqlJournal]
 
-    def archive(self, before: int, rows: int = 15) -> int:
+    def archive(self, before: int, rows: int = 15, *, clear: bool = True) -> int:
         count = 0
+        planned = self.moved.plan_archive(T0 + before, rows)
         while True:
             with tempfile.TemporaryDirectory() as folder:
                 found = self.moved.write_part(T0 + before, rows, str(self.store.root), Path(folder))
                 if found is None:
+                    parts = self.moved.archived_parts()[
+                        -count or len(self.moved.archived_parts()) :
+                    ]
+                    assert planned == Planned(
+                        count, sum(p.requests for p in parts), sum(p.outcomes for p in parts)
+                    )
                     return count
-                part = archiving.store_files(*found, "wine/id", self.store.put)
-                self.moved.take_away(part, found[1])
+                part = archiving.store_files(found.part, found.files, "wine/id", self.store.put)
+                self.moved.note_part(part, found)
+                if clear:
+                    assert self.moved.remove_rows(part)
                 count += 1
 
     def both(self, do: Callable[[SqlJournal], Any]) -> Any:
@@ -267,6 +287,10 @@ def _append(journal: SqlJournal, batch: list[NewOutcome]) -> Any:
     return journal.append([], batch)
 
 
+def _void(journal: SqlJournal, number: int) -> int:
+    return journal.void([nonce(number)], time_ms=T0, reason="why", by="me")
+
+
 def _late() -> list[list[NewOutcome]]:
     """Feedback of every kind for requests that are archived, and some that are not."""
     same = outcome(1, arm=1, truth=_truth(1))
@@ -318,7 +342,7 @@ def test_voiding_what_is_archived(pair: Pair) -> None:
 
 @_SQLITE
 def test_a_store_that_is_away_loses_nothing(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archived, "_AWAY_S", 0.0)
+    monkeypatch.setattr(archive_lookup, "_AWAY_S", 0.0)
     pair.archive(50)
     kept = pair.store.root.parent / "moved.db-archive"
     shutil.rmtree(kept, ignore_errors=True)
@@ -359,6 +383,59 @@ def test_feedback_for_an_archive_that_is_away_holds_up_nobody_else(pair: Pair) -
 
 
 @_BOTH
+def test_other_feedback_does_not_wait_until_an_archive_is_read(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.archive(50)
+    shutil.rmtree(pair.store.root.parent / "moved.db-archive", ignore_errors=True)
+    gate, fetch = threading.Event(), pair.store.fetch
+
+    def slow(location: str, key: str, target: Path) -> None:
+        assert gate.wait(20)
+        fetch(location, key, target)
+
+    monkeypatch.setattr(pair.store, "fetch", slow)
+    pair.moved.close()
+    pair.moved = pair.reopen()
+    stored: list[Fate] = []
+    writer = JournalWriter(pair.moved, lambda told: stored.extend(each.fate for each in told))
+    late = [writer.add_outcomes([outcome(n, arm=n % 2, reward=0.5)]) for n in (3, 5)]
+    mixed = writer.add_outcomes([outcome(201), outcome(7, arm=1, reward=0.5)])
+    by_name = writer.add_outcomes([named("id 11", reward=0.5)])
+    writer.add_decision(decision(200))
+    assert [each.fate for each in writer.add_outcomes([outcome(200)]).result(20)] == [Fate.ACCEPTED]
+    assert not any(each.done() for each in (*late, mixed, by_name))
+    gate.set()
+    # Closing waits for them.
+    assert writer.close(20)
+    new = [decision(200)], [outcome(200)]
+    pair.plain.append(*new)
+    for future, some in (
+        (late[0], [outcome(3, arm=1, reward=0.5)]),
+        (late[1], [outcome(5, arm=1, reward=0.5)]),
+        (mixed, [outcome(201), outcome(7, arm=1, reward=0.5)]),
+        (by_name, [named("id 11", reward=0.5)]),
+    ):
+        told = pair.plain.append([], some)
+        assert future.result(0) == told
+    assert not writer.pending
+    assert writer.add_outcomes([outcome(9)]).exception(1) is not None
+
+
+@_BOTH
+def test_a_request_is_found_in_any_row_group(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive_files, "_AT_ONCE", 4)
+    monkeypatch.setattr(archive_lookup, "_GROUPS", 2)
+    monkeypatch.setattr(archive_lookup, "_REQUESTS", 3)
+    monkeypatch.setattr(archive_lookup, "_OPEN_FILES", 1)
+    pair.archive(50)
+    for n in (*range(44, 0, -3), *range(45)):
+        some = [outcome(n, arm=n % 2, truth=_truth(n), row=-1), named(f"id {n}", reward=1.0)]
+        pair.both(partial(_append, batch=some))
+    pair.check()
+
+
+@_BOTH
 def test_a_part_whose_last_offsets_are_of_no_decision(pair: Pair) -> None:
     """PostgreSQL gives numbers also to what is rolled back."""
     pair.archive(30)
@@ -392,12 +469,14 @@ def test_two_that_archive_at_once(pair: Pair, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         found = pair.moved.write_part(T0 + 50, 8, str(store.root), tmp_path / name)
         assert found is not None
-        drafts.append((archiving.store_files(*found, "wine/id", store.put), found[1]))
+        part = archiving.store_files(found.part, found.files, "wine/id", store.put)
+        drafts.append((part, found))
     # Feedback that comes in between stays in the journal.
     pair.both(lambda journal: journal.append([], [outcome(n, arm=n % 2) for n in range(9)]))
-    pair.moved.take_away(*drafts[0])
+    pair.moved.note_part(*drafts[0])
+    assert pair.moved.remove_rows(drafts[0][0])
     with pytest.raises(ConflictError, match="Another process is archiving"):
-        pair.moved.take_away(*drafts[1])
+        pair.moved.note_part(*drafts[1])
     pair.check()
 
 
@@ -425,6 +504,92 @@ def test_whoever_is_stopped_before_the_commit_has_changed_nothing(pair: Pair) ->
     # What was stored in vain is what is stored again.
     assert before <= {file.name for file in pair.store.root.rglob("*.*")}
     pair.check()
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Delete few rows in each commit, and do not pause."""
+    monkeypatch.setattr(archivable, "Pace", lambda: archive_cleanup.Pace(11))
+    monkeypatch.setattr(archive_cleanup.Pace, "took", lambda _self, _seconds: None)
+
+
+class _KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("pair", [*JOURNALS, "one table", "no room"], indirect=True)
+@pytest.mark.usefixtures("small_steps")
+def test_whoever_is_stopped_after_the_commit_is_continued(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each step everything reads the same, and feedback meets the same status."""
+    pair.archive(32, clear=False)
+    pair.check()
+    parts = pair.moved.archived_parts()
+    assert parts
+    assert not any(part.cleared for part in parts)
+    alone = SqlJournal._alone
+    late = [outcome(n, arm=n % 2, truth=_truth(n)) for n in range(60)]
+    late += [replace(outcome(n, arm=n % 2, reward=n), outcome_id=f"{n}") for n in range(30)]
+    late += [named(f"id {n}", reward=float(n)) for n in range(30)]
+    steps = 0
+    for part in parts:
+        while not pair.moved.archived_parts()[part.part].cleared:
+            left = 1 + steps % 9
+
+            def killed(journal: SqlJournal) -> Any:
+                nonlocal left
+                if journal is pair.moved and not left:
+                    raise _KilledError
+                left -= journal is pair.moved
+                return alone(journal)
+
+            monkeypatch.setattr(SqlJournal, "_alone", killed)
+            with contextlib.suppress(_KilledError):
+                pair.moved.remove_rows(part)
+            monkeypatch.setattr(SqlJournal, "_alone", alone)
+            # A process that knows nothing of what the one before did.
+            pair.moved.close()
+            pair.moved = pair.reopen()
+            some = late[steps % 7 :: 7]
+            pair.both(partial(_append, batch=some))
+            if steps % 3 == 0:
+                pair.both(partial(_void, number=steps))
+            if steps % 5 == 0:
+                pair.check()
+            steps += 1
+            assert steps < 60
+    pair.check()
+    assert steps >= 3
+    upto = parts[-1].upto
+    with pair.moved._engine.connect() as connection:
+        table = table_name(connection, "decisions")
+        assert not list(connection.execute(text(f"SELECT seq FROM {table} WHERE seq <= {upto}")))
+
+
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+def test_a_report_that_runs_delays_the_drop_of_a_partition_only(pair: Pair) -> None:
+    with pair.moved._engine.connect() as report:
+        name = table_name(report, "decisions")
+        report.execute(text(f"SELECT count(*) FROM {name}")).scalar_one()
+        pair.archive(20, clear=False)
+        (part,) = pair.moved.archived_parts()
+        assert not pair.moved.remove_rows(part, patience_s=0.0)
+        pair.check()
+    assert pair.moved.remove_rows(part)
+    pair.check()
+
+
+@_BOTH
+def test_what_is_forgotten_in_the_meantime_does_not_reach_the_archive(
+    pair: Pair, tmp_path: Path
+) -> None:
+    draft = pair.moved.write_part(T0 + 50, 15, str(pair.store.root), tmp_path)
+    assert draft is not None
+    assert sum(pair.moved.forget_units({bytes(7) + b"\x01"})) > 0
+    part = archiving.store_files(draft.part, draft.files, "wine/id", pair.store.put)
+    with pytest.raises(ConflictError, match="archiving or pruning"):
+        pair.moved.note_part(part, draft)
 
 
 @_SQLITE

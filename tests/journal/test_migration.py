@@ -42,7 +42,7 @@ def _turn_back(url: str) -> None:
             counter = "pg_get_serial_sequence('outcomes', 'seq')"
             connection.execute(text(f"SELECT setval({counter}, 100)"))
         _drop_new_columns(connection)
-        connection.execute(text("UPDATE journal_meta SET version = 1"))
+        _set_version(connection, 1)
     engine.dispose()
 
 
@@ -50,6 +50,11 @@ def _drop_new_columns(connection: Connection) -> None:
     for name in ("epoch", "columns_id"):
         connection.execute(text(f"ALTER TABLE decisions DROP COLUMN {name}"))
     _drop_key_ids(connection, "decisions")
+
+
+def _set_version(connection: Connection, version: int) -> None:
+    connection.execute(text("ALTER TABLE journal_meta DROP COLUMN forgotten"))
+    connection.execute(text(f"UPDATE journal_meta SET version = {version}"))
 
 
 def _drop_key_ids(connection: Connection, *tables: str) -> None:
@@ -85,7 +90,7 @@ def test_a_journal_of_version_2(request: pytest.FixtureRequest, kind: str) -> No
         connection.execute(text("DROP TABLE voids"))
         _drop_new_columns(connection)
         _drop_key_ids(connection, "outcomes")
-        connection.execute(text("UPDATE journal_meta SET version = 2"))
+        _set_version(connection, 2)
     journal = SqlJournal(url)
     assert journal.void([nonce(2)], time_ms=1, reason="why", by="who") == 1
     assert [seen.reward for seen in journal.observations()] == [1]
@@ -104,7 +109,7 @@ def test_a_journal_of_version_4(request: pytest.FixtureRequest, kind: str) -> No
     engine = create_engine(url)
     with engine.begin() as connection:
         _drop_key_ids(connection, "decisions", "outcomes")
-        connection.execute(text("UPDATE journal_meta SET version = 4"))
+        _set_version(connection, 4)
     journal = SqlJournal(url)
     journal.append([decision(2, key_id="ab")], [replace(outcome(2, reward=2), key_id="cd")])
     journal.close()
@@ -113,6 +118,24 @@ def test_a_journal_of_version_4(request: pytest.FixtureRequest, kind: str) -> No
             ids = connection.execute(text(f"SELECT key_id FROM {table} ORDER BY seq"))
             assert [each for (each,) in ids] == [None, key]
     engine.dispose()
+
+
+@pytest.mark.parametrize("kind", JOURNALS)
+def test_a_journal_of_version_7(request: pytest.FixtureRequest, kind: str) -> None:
+    url = JOURNALS[kind](request)
+    SqlJournal(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        for name in ("outcomes_left", "step", "cleared"):
+            connection.execute(text(f"ALTER TABLE archives DROP COLUMN {name}"))
+        values = "0, 0, 5, 1, 5, 2, 1, 2, 'file:///x', '{}', '[]', '[]'"
+        connection.execute(text(f"INSERT INTO archives VALUES ({values})"))
+        _set_version(connection, 7)
+    engine.dispose()
+    journal = SqlJournal(url)
+    assert [part.cleared for part in journal.archived_parts()] == [True]
+    assert journal.totals() == {"requests": 5, "outcomes": 2}
+    journal.close()
 
 
 def test_a_migration_that_is_interrupted_has_changed_nothing(

@@ -218,6 +218,13 @@ def _render_archive(out: Console, found: Archived) -> None:
     )
     if not found.dry_run:
         out.print(f"with {found.outcomes:,} outcomes; {found.archived:,} requests in all")
+    elif found.requests:
+        out.print(f"with {found.outcomes:,} outcomes, in {found.parts:,} parts")
+    if found.left:
+        out.print(
+            f"[yellow]rows of {found.left:,} archived parts are still in the database; run the "
+            "command again when no report is running[/]"
+        )
     out.print(escape(found.location), soft_wrap=True)
     _render_size(out, found, changed=bool(found.requests) and not found.dry_run)
 

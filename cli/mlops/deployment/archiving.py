@@ -38,9 +38,10 @@ class Archived:
         before_ms: Requests from before this time, milliseconds since 1970 in UTC.
         location: Root of the store.
         parts: How many parts were written.
-        requests: How many requests went there; with `dry_run` how many are old enough.
-        outcomes: How many outcomes went with them.
+        requests: How many requests went there; with `dry_run` how many would go.
+        outcomes: How many outcomes went with them, or would.
         archived: How many requests are archived in all.
+        left: Parts whose rows are still to be deleted in the journal, which a report was reading.
         bytes_before: What the journal took on disk.
         bytes_after: What it takes now.
         kept_space: Whether the space is kept, because a server writes or a database decides.
@@ -54,6 +55,7 @@ class Archived:
     requests: int
     outcomes: int
     archived: int
+    left: int
     bytes_before: int
     bytes_after: int
     kept_space: bool
@@ -96,13 +98,22 @@ def archive(
         size = journal.size_bytes()
         there = sum(part.requests for part in journal.archived_parts())
         found = Archived(
-            picked, before_ms, location, 0, 0, 0, there, size, size,
+            picked, before_ms, location, 0, 0, 0, there, 0, size, size,
             kept_space=True, dry_run=dry_run,
         )  # fmt: skip
         if dry_run:
-            return replace(found, requests=journal.count_old(before_ms))
+            planned = journal.plan_archive(before_ms, rows or ROWS)
+            return replace(
+                found,
+                parts=planned.parts,
+                requests=planned.requests,
+                outcomes=planned.outcomes,
+                left=len(_uncleared(journal)),
+            )
         with _alone(settings, picked), opened(location, settings) as store:
             location = str(store.location)
+            # Of a command that was interrupted.
+            _clear(journal)
             for part in _moved(settings, picked, journal, before_ms, store, rows or ROWS):
                 found = replace(
                     found,
@@ -113,6 +124,7 @@ def archive(
                     archived=found.archived + part.requests,
                 )
                 on_progress(found.requests)
+            found = replace(found, left=len(_uncleared(journal)))
         busy = is_alive(where) or not journal.is_file
         if found.parts:
             moved = {"requests": found.requests, "outcomes": found.outcomes, "to": location}
@@ -154,16 +166,26 @@ def _moved(
             found = journal.write_part(before_ms, rows, str(store.location), Path(folder))
             if found is None:
                 return
-            part, files = found
             if not begun:
-                evidence = {"from before": iso(before_ms), "to": part.location}
+                evidence = {"from before": iso(before_ms), "to": found.part.location}
                 told = event_now("archive, begun", _SUBJECT, evidence=evidence)
                 record(settings, name, told)
                 begun = True
-            prefix = prefix or f"{name}/{_identity(journal, part)}"
-            part = store_files(part, files, prefix, _put(store))
-            journal.take_away(part, files)
-            yield part
+            prefix = prefix or f"{name}/{_identity(journal, found.part)}"
+            part = store_files(found.part, found.files, prefix, _put(store))
+            journal.note_part(part, found)
+        journal.remove_rows(part)
+        yield part
+
+
+def _uncleared(journal: SqlJournal) -> list[ArchivedPart]:
+    return [part for part in journal.archived_parts() if not part.cleared]
+
+
+def _clear(journal: SqlJournal) -> None:
+    """Delete what is archived and still in the journal."""
+    for part in _uncleared(journal):
+        journal.remove_rows(part)
 
 
 def _put(store: Store) -> Callable[[Path, str], None]:

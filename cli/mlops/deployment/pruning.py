@@ -81,9 +81,10 @@ def prune(
         if count:
             _announce(settings, picked, before_ms, count)
         count = 0
+        # The archive last: it may get some of them in the meantime.
         for done in chain(
-            forget_archived_features(settings, picked, journal, before_ms),
             journal.forget_features(before_ms),
+            forget_archived_features(settings, picked, journal, before_ms),
         ):
             count += done
             on_progress(count)

@@ -197,12 +197,14 @@ def _completed(
 
 
 def _merged(streams: Sequence[Iterator[OutcomeColumns]]) -> Iterator[OutcomeColumns]:
-    """Merge streams, each in the order of the log."""
+    """Merge streams, each in the order of the log; of an offset in several, one row is taken."""
     rests = [(stream, _next(stream)) for stream in streams]
     while waiting := [(stream, head) for stream, head in rests if head is not None]:
         bound = min(int(head.seqs[-1]) for _, head in waiting)
         ready = joined(picked(head, head.seqs <= bound) for _, head in waiting)
-        yield picked(ready, np.argsort(ready.seqs, kind="stable"))
+        # In both where rows of a part are still to be deleted.
+        _, once = np.unique(ready.seqs, return_index=True)
+        yield picked(ready, once)
         rests = []
         for stream, head in waiting:
             left = picked(head, head.seqs > bound)

@@ -1,9 +1,10 @@
 """Parts of the log that are in an artifact store, and how they are read.
 
 `mlops.journal.archiving` moves the oldest decisions, with their outcomes and what shadows answered,
-into Parquet files in an artifact store. The journal keeps which part has which decision. A part
-goes in the transaction that takes its rows away, so that each row is read exactly once whenever a
-command ends, and whatever is asked of a journal gives the same answer as before:
+into Parquet files in an artifact store. The journal keeps which part has which decision. From one
+commit on a part counts, and what is still to be deleted of it does not, so that each row is read
+exactly once whenever a command ends, and whatever is asked of a journal gives the same answer as
+before:
 
 - Evidence is read from a throw-away database into which the parts and the journal are put together;
   the questions are those that are asked of any journal. It takes the space that the rows had.
@@ -19,7 +20,6 @@ import json
 import os
 import tempfile
 import threading
-import time
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,12 +31,9 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, and_, func, select
 
 from mlops.errors import MlopsError, RemoteError
-from mlops.journal.base import ArchiveAwayError
-from mlops.journal.earlier import NOTHING, Earlier
-from mlops.journal.joining import decisions_of
 from mlops.journal.partitions import is_partitioned
-from mlops.journal.records import NewOutcome, Observation
-from mlops.journal.rows import DecisionRow, Row, prediction_of
+from mlops.journal.records import Observation
+from mlops.journal.rows import Row, prediction_of
 from mlops.journal.schema import (
     archived_requests,
     archives,
@@ -45,8 +42,7 @@ from mlops.journal.schema import (
     outcomes,
 )
 from mlops.journal.scratch import Scratch
-from mlops.journal.storing import earlier_query
-from mlops.journal.streaming import count_outcomes
+from mlops.journal.streaming import outcome_seqs
 from mlops.plugins import Plugins
 
 #: Brings a file of an artifact store: root of the store, key, where to.
@@ -54,9 +50,6 @@ Fetch: TypeAlias = Callable[[str, str, Path], None]
 # As in `joining`: older builds of SQLite take 999 variables.
 _KEYS_PER_QUERY = 900
 _OPEN_PARTS = 4
-_AWAY_S = 20.0
-# As in `mlops.spec.request_id`: the nonce of a request without idempotency key holds its time.
-_SAME_MOMENT_S = 5
 
 
 # By its name: stores are beside the journal, and neither imports the other.
@@ -89,6 +82,7 @@ class ArchivedPart:
         files: Name to `key`, `size` in bytes and `sha256` of a file.
         traffic: Sums of its decisions, as `traffic.Sums`.
         doomed: Keys of files that are to be deleted.
+        cleared: Whether all its rows are deleted in the journal.
     """
 
     part: int
@@ -103,6 +97,7 @@ class ArchivedPart:
     files: Mapping[str, Mapping[str, Any]]
     traffic: Sequence[Sequence[int]]
     doomed: Sequence[str] = ()
+    cleared: bool = False
 
 
 def read_parts(connection: Connection) -> list[ArchivedPart]:
@@ -111,7 +106,7 @@ def read_parts(connection: Connection) -> list[ArchivedPart]:
         ArchivedPart(
             row.part, row.after, row.upto, row.first_ms, row.requests, row.outcomes,
             row.first_outcome, row.last_outcome, row.location, json.loads(row.files),
-            json.loads(row.traffic), json.loads(row.doomed),
+            json.loads(row.traffic), json.loads(row.doomed), bool(row.cleared),
         )
         for row in connection.execute(select(archives).order_by(archives.c.part))
     ]  # fmt: skip
@@ -119,7 +114,14 @@ def read_parts(connection: Connection) -> list[ArchivedPart]:
 
 def count_parts(connection: Connection) -> int:
     """Return how many parts are archived."""
-    return int(connection.execute(select(func.count()).select_from(archives)).scalar_one())
+    return read_stage(connection)[0]
+
+
+def read_stage(connection: Connection) -> tuple[int, int]:
+    """Return how far archiving is: parts, and commits that have deleted rows of them."""
+    query = select(func.count(), func.coalesce(func.sum(archives.c.step), 0))
+    count, steps = connection.execute(query.select_from(archives)).one()
+    return int(count), int(steps)
 
 
 def last_decision(connection: Connection) -> int:
@@ -170,8 +172,6 @@ class Archive:
         self._fetch = fetch
         self._lock = threading.RLock()
         self._opened: OrderedDict[tuple[int, str], Scratch] = OrderedDict()
-        # Parts that could not be brought: until when they are not asked for again, and why.
-        self._away: dict[int, tuple[float, RemoteError]] = {}
         self._whole: tuple[tuple[tuple[tuple[int, str], ...], int | None], Scratch] | None = None
 
     def close(self) -> None:
@@ -292,75 +292,15 @@ class Archive:
                 found.append((number, rows))
         return found
 
-    def completed(self, journal: Connection, seen: Sequence[Observation]) -> list[Observation]:
-        """Join outcomes that came after their decision had been archived."""
-        alone = {each.nonce for each in seen if each.decided_ms is None}
-        found: dict[bytes, Row] = {}
-        for number, some in by_part(journal, alone).items():
-            with self.part(journal, number) as connection:
-                found.update(decisions_of(connection, some))
-        done = (completed_by(each, found.get(each.nonce)) for each in seen)
-        return [each for each in done if each is not None]
-
     def count_outcomes(self, journal: Connection, nonces: set[bytes], upto: int) -> Counter[bytes]:
-        """See `Stream.count_outcomes`, of outcomes that are archived."""
+        """See `Stream.count_outcomes`, of archived outcomes that are not in the journal too."""
         counted: Counter[bytes] = Counter()
         for number, some in by_part(journal, nonces).items():
+            here = {seq for _, seq in outcome_seqs(journal, some, upto)}
             with self.part(journal, number) as connection:
-                counted += count_outcomes(connection, some, upto)
+                its = outcome_seqs(connection, some, upto)
+            counted.update(nonce for nonce, seq in its if seq not in here)
         return counted
-
-    @contextmanager
-    def _tried(self, journal: Connection, number: int) -> Iterator[Connection]:
-        """Give a part, unless it could not be brought a moment ago: its writer has others to serve.
-
-        Raises:
-            RemoteError: It cannot be brought.
-        """
-        until, fault = self._away.get(number, (0.0, None))
-        if fault is not None and time.monotonic() < until:
-            raise fault
-        try:
-            with self.part(journal, number) as connection:
-                yield connection
-        except RemoteError as error:
-            self._away[number] = time.monotonic() + _AWAY_S, error
-            raise
-        self._away.pop(number, None)
-
-    def look(
-        self, journal: Connection, rows: Sequence[DecisionRow], batch: Sequence[NewOutcome]
-    ) -> Earlier:
-        """Find what is archived of the decisions that a batch has or is about.
-
-        Raises:
-            ArchiveAwayError: A part is needed that cannot be brought.
-        """
-        count = count_parts(journal)
-        if not count:
-            return NOTHING
-        retries = {row[0] for row in rows if _may_be_retry(row)}
-        nonces = {each.nonce for each in batch if each.nonce is not None}
-        names = {each.client_id for each in batch if each.nonce is None}
-        named = _named(journal, {name for name in names if name is not None})
-        found: dict[bytes, Row] = {}
-        told: dict[bytes, list[Row]] = {}
-        away: set[bytes] = set()
-        for number, some in by_part(journal, nonces | named.keys()).items():
-            try:
-                with self._tried(journal, number) as connection:
-                    found.update(decisions_of(connection, some))
-                    for row in _outcomes(connection, some):
-                        told.setdefault(bytes(row.nonce), []).append(row)
-            except RemoteError as error:
-                away, fault = away | set(some), error
-        if away:
-            lost = {named[nonce] for nonce in away if nonce in named}
-            raise ArchiveAwayError(fault.message, hint=fault.hint, nonces=away, names=lost)
-        by_name: dict[str | None, list[Row]] = defaultdict(list)
-        for nonce, name in named.items():
-            by_name[name].append(found[nonce])
-        return Earlier(count, found, told, by_name, set(parts_of(journal, retries)))
 
 
 def _oldest(journal: Connection) -> int:
@@ -382,27 +322,6 @@ def completed_by(seen: Observation, decision: Row | None) -> Observation | None:
         unit=None if decision.unit is None else bytes(decision.unit),
         decided_ms=decision.time_ms,
     )
-
-
-def _outcomes(connection: Connection, nonces: Sequence[bytes]) -> Iterator[Row]:
-    for start in range(0, len(nonces), _KEYS_PER_QUERY):
-        chunk = nonces[start : start + _KEYS_PER_QUERY]
-        yield from connection.execute(earlier_query().where(outcomes.c.nonce.in_(chunk)))
-
-
-def _named(journal: Connection, names: set[str]) -> dict[bytes, str]:
-    """Find up to two decisions for each of the callers' own ids, which tells whether it is one."""
-    a, found = archived_requests.c, {}
-    for name in names:
-        query = select(a.nonce).where(a.client_id == name).limit(2)
-        found.update({bytes(nonce): name for nonce in journal.execute(query).scalars()})
-    return found
-
-
-def _may_be_retry(row: DecisionRow) -> bool:
-    nonce, time_ms = row[0], row[1]
-    apart: int = int.from_bytes(nonce[:4], "big") - time_ms // 1000
-    return abs(apart) > _SAME_MOMENT_S
 
 
 def _is_whole(file: Path, stored: Mapping[str, Any]) -> bool:

@@ -1,8 +1,9 @@
 """Moving the oldest rows of a log into an artifact store.
 
 A part is written to files, the files are stored, and a manifest with their digests after them. Only
-then, in one transaction, the journal records the part and deletes its rows. A process that is
-killed before that has stored files that are not read, and the next one stores the same again.
+then, in one short transaction, the journal records the part, whose rows here do not count from then
+on, see `archive_cleanup`. A process that is killed before that has stored files that are not read,
+and the next one stores the same again.
 
 The last decision and the last outcome always stay: SQLite counts on from them.
 """
@@ -17,29 +18,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeAlias
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    delete,
-    func,
-    insert,
-    literal,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Select, func, insert, select, update
 
 from mlops.errors import ConflictError
 from mlops.journal import partitions, traffic
 from mlops.journal.archive_files import FILES, keep_rows, read_rows, write_rows
 from mlops.journal.archived import ArchivedPart, read_parts
-from mlops.journal.schema import archived_requests, archives, decisions, outcomes, shadow_decisions
+from mlops.journal.schema import archives, decisions, meta, outcomes, shadow_decisions
 from mlops.journal.voiding import counts
 
 #: Stores a file under a key.
 Put: TypeAlias = Callable[[Path, str], None]
-#: Decisions of one part; writers wait while so many are taken away, about a second.
+#: Decisions of one part.
 ROWS = 100_000
-_KEYS_PER_QUERY = 900
 
 
 class Noting(Protocol):
@@ -69,32 +60,54 @@ class Span:
     upto: int
 
 
-def next_span(connection: Connection, before_ms: int, end: int, rows: int) -> Span | None:
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What archiving would move.
+
+    Attributes:
+        parts: How many parts it would write.
+        requests: How many decisions would go.
+        outcomes: How many outcomes would go with them.
+    """
+
+    parts: int = 0
+    requests: int = 0
+    outcomes: int = 0
+
+
+def last_span(connection: Connection) -> Span:
+    """Return the decisions that were archived last; before the first part, one without any."""
+    there = read_parts(connection)
+    return Span(there[-1].part, there[-1].after, there[-1].upto) if there else Span(-1, 0, 0)
+
+
+def next_span(
+    connection: Connection, before: Span, before_ms: int, end: int, rows: int
+) -> Span | None:
     """Choose what to archive next: the oldest decisions, as far as all are from before a time.
 
     Args:
         connection: To the journal.
+        before: What was archived before.
         before_ms: Milliseconds since 1970 in UTC.
         end: Offset before which no decision will come any more.
         rows: Most decisions.
     """
-    d = decisions.c
-    there = read_parts(connection)
-    after = there[-1].upto if there else 0
+    d, after, number = decisions.c, before.upto, before.part + 1
     last = min(end, connection.execute(select(func.max(d.seq))).scalar_one() or 0)
     if partitions.is_partitioned(connection):
         # One partition, which is dropped then.
         upto = (after // partitions.ROWS + 1) * partitions.ROWS
         if upto >= last or _first_young(connection, after, upto, before_ms) is not None:
             return None
-        return Span(len(there), after, upto)
+        return Span(number, after, upto)
     oldest = select(d.seq).where(d.seq > after, d.seq < last).order_by(d.seq).limit(rows).subquery()
     upto = connection.execute(select(func.max(oldest.c.seq))).scalar_one() or after
     young = _first_young(connection, after, upto, before_ms)
     if young is not None:
         older = select(func.max(d.seq)).where(d.seq > after, d.seq < young)
         upto = connection.execute(older).scalar_one() or after
-    return Span(len(there), after, upto) if upto > after else None
+    return Span(number, after, upto) if upto > after else None
 
 
 def _first_young(connection: Connection, after: int, upto: int, before_ms: int) -> int | None:
@@ -105,11 +118,25 @@ def _first_young(connection: Connection, after: int, upto: int, before_ms: int) 
     return found
 
 
-def count_old(connection: Connection, before_ms: int) -> int:
-    """Count the decisions from before a time."""
-    return int(
-        connection.execute(select(func.count()).where(decisions.c.time_ms < before_ms)).scalar_one()
-    )
+def plan(connection: Connection, before_ms: int, end: int, rows: int) -> Planned:
+    """Count what archiving would move, see `next_span`."""
+    found, span = Planned(), last_span(connection)
+    while (following := next_span(connection, span, before_ms, end, rows)) is not None:
+        span = following
+        counted = [
+            connection.execute(
+                _rows(name, span).with_only_columns(func.count(), maintain_column_froms=True)
+                .order_by(None)
+            ).scalar_one()
+            for name in ("decisions", "outcomes")
+        ]  # fmt: skip
+        found = Planned(found.parts + 1, found.requests + counted[0], found.outcomes + counted[1])
+    return found
+
+
+def count_forgettings(connection: Connection) -> int:
+    """Return how often features were forgotten, in any number of commits."""
+    return int(connection.execute(select(meta.c.forgotten)).scalar_one())
 
 
 def write_files(connection: Connection, span: Span, folder: Path) -> dict[str, Path]:
@@ -138,7 +165,8 @@ def _rows(name: str, span: Span) -> Select[Any]:
         .select_from(decisions.join(table, decisions.c.nonce == table.c.nonce))
         .where(within, table.c.seq < last)
     )
-    # In no order: in that of offsets SQLite would read all of the table for each part.
+    # By request, as it is looked up; by their own offsets SQLite would read all of the table.
+    query = query.order_by(decisions.c.seq, table.c.seq)
     # What is void stays, with the reason.
     return query.where(counts()) if name == "outcomes" else query
 
@@ -152,7 +180,7 @@ def describe(
     count, first_ms = connection.execute(
         select(func.count(), func.coalesce(func.min(d.time_ms), 0)).where(within)
     ).one()
-    seqs = _seqs(files.get("outcomes"))
+    seqs = offsets(files.get("outcomes"))
     sums = traffic.read_sums(connection, span.after, span.upto)
     return ArchivedPart(
         span.part, span.after, span.upto, first_ms, count, len(seqs), min(seqs, default=0),
@@ -183,7 +211,7 @@ def store_files(part: ArchivedPart, files: dict[str, Path], prefix: str, put: Pu
 def _store_manifest(part: ArchivedPart, prefix: str, put: Put) -> None:
     """Store what says which files a part has."""
     told = asdict(part)
-    del told["doomed"]
+    del told["doomed"], told["cleared"]
     with tempfile.TemporaryDirectory(prefix="mlops-archiving-") as folder:
         manifest = Path(folder, "manifest.json")
         manifest.write_text(json.dumps({"schema_version": 1, **told}, indent=1))
@@ -244,41 +272,28 @@ def count_features(journal: Noting, part: ArchivedPart, before_ms: int) -> int:
         )
 
 
-def take_away(connection: Connection, part: ArchivedPart, files: dict[str, Path]) -> None:
-    """Take note of a part whose files are stored, and let go of its rows.
+def note_part(connection: Connection, part: ArchivedPart, forgotten: int) -> None:
+    """Take note of a part whose files are stored; from this commit on its rows here do not count.
 
     Args:
         connection: In a transaction, with the write lock held.
         part: It.
-        files: Name to file, as they are stored.
+        forgotten: How often features had been forgotten when its rows were read.
 
     Raises:
         ConflictError: Another process has changed its rows in the meantime; nothing is changed.
     """
-    d = decisions.c
-    within = d.seq.between(part.after + 1, part.upto)
-    there = read_parts(connection)
-    featured = connection.execute(
-        select(func.count()).where(within, d.features.is_not(None))
-    ).scalar_one()
-    written = len(_seqs(files.get("features")))
-    if (there[-1].upto if there else 0) != part.after or featured != written:
+    now = select(meta.c.forgotten)
+    if connection.dialect.name != "sqlite":
+        # Whoever is forgetting some has locked this row.
+        now = now.with_for_update()
+    changed = connection.execute(now).scalar_one() != forgotten
+    if changed or last_span(connection).upto != part.after:
         raise ConflictError(
             "Another process is archiving or pruning this journal.", hint="Try again later."
         )
-    gone = _delete(connection, outcomes, _seqs(files.get("outcomes")))
-    _delete(connection, shadow_decisions, _seqs(files.get("shadows")))
-    known = select(d.nonce, literal(part.part), d.client_id).where(within)
-    if partitions.is_partitioned(connection):
-        # The others are in `decision_keys`.
-        known = known.where(d.client_id.is_not(None))
-    names = ["nonce", "part", "client_id"]
-    connection.execute(insert(archived_requests).from_select(names, known))
-    if partitions.is_partitioned(connection):
-        partitions.drop_partitions(connection, part.after, part.upto)
-    # In partitions, whatever had found none of its own.
-    connection.execute(delete(decisions).where(within))
-    connection.execute(insert(archives).values(**_row(part), outcomes=gone))
+    left = {"outcomes_left": part.outcomes, "cleared": 0}
+    connection.execute(insert(archives).values(**_row(part), outcomes=part.outcomes, **left))
 
 
 def note_files(connection: Connection, part: ArchivedPart) -> None:
@@ -303,20 +318,11 @@ def _row(part: ArchivedPart) -> dict[str, Any]:
     }
 
 
-def _delete(connection: Connection, table: Any, seqs: list[int]) -> int:  # noqa: ANN401 - a table
-    """Delete rows but those that were voided in the meantime; return how many that were."""
-    done = 0
-    for start in range(0, len(seqs), _KEYS_PER_QUERY):
-        chosen = table.c.seq.in_(seqs[start : start + _KEYS_PER_QUERY])
-        standing = [counts()] if table is outcomes else []
-        done += connection.execute(delete(table).where(chosen, *standing)).rowcount
-    return done
-
-
-def _seqs(file: Path | None) -> list[int]:
+def offsets(file: Path | None) -> list[int]:
+    """Return the offsets of the rows in a file of a part, ascending; none if there is none."""
     if file is None:
         return []
-    return [seq for rows in read_rows(file, ("seq",)) for (seq,) in rows]
+    return sorted(seq for rows in read_rows(file, ("seq",)) for (seq,) in rows)
 
 
 def _digest(file: Path) -> str:

@@ -92,6 +92,25 @@ class Log(Protocol):
         """
         ...
 
+    def far(self, outcomes: Sequence[NewOutcome]) -> list[bool]:
+        """Say of each outcome whether `append` would have to read an archive for it first.
+
+        Raises:
+            JournalUnavailableError: It cannot be told now.
+        """
+        ...
+
+    def look_up(self, outcomes: Sequence[NewOutcome]) -> None:
+        """Read what an archive has of the requests of outcomes, which may take seconds.
+
+        `append` then finds it at once. May be called from any thread.
+
+        Raises:
+            ArchiveAwayError: It cannot be read.
+            JournalUnavailableError: The journal cannot be read.
+        """
+        ...
+
     def record(self, facts: Sequence[Fact]) -> None:
         """Store other facts in one durable commit.
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from mlops.errors import RemoteError
 from mlops.journal import archived, partitions
+from mlops.journal.archive_lookup import Lookups
 from mlops.journal.archived import Archive, Fetch
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import creating_lock, first_line, open_engine
@@ -188,6 +189,7 @@ class Database:
     def close(self) -> None:
         """See `Log.close`."""
         if self._opened is not None:
+            self._opened.lookups.close()
             self._opened.archive.close()
             self._opened.engine.dispose()
 
@@ -204,6 +206,7 @@ class _Opened:
         self.turns = Turns(path)
         self.parts = Parts(path, part_rows)
         self.archive = Archive(path, fetch)
+        self.lookups = Lookups(self.archive)
         with engine.connect() as connection:
             self.partitioned = is_partitioned(connection)
         #: The last offset of which it is known that it has a partition.

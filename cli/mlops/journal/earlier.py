@@ -13,14 +13,14 @@ class Earlier:
     """What the archive knows of the decisions that a batch is about.
 
     Attributes:
-        parts: How many parts there were when it was looked at.
+        stage: How far archiving was when it was looked at, as `archived.read_stage`.
         decisions: Nonce to decision.
         outcomes: Nonce to its outcomes.
         named: A caller's own id to decisions that have it.
         retried: Decisions that are there already.
     """
 
-    parts: int = 0
+    stage: tuple[int, int] = (0, 0)
     decisions: Mapping[bytes, Row] = field(default_factory=dict)
     outcomes: Mapping[bytes, Sequence[Row]] = field(default_factory=dict)
     named: Mapping[str | None, Sequence[Row]] = field(default_factory=dict)

@@ -38,7 +38,9 @@ def join(
     matches = {**archived.decisions, **decisions_of(connection, nonces)}
     named = _by_client_id(connection, {o.client_id for o in batch if o.nonce is None})
     for client_id, rows in archived.named.items():
-        named[client_id] += rows
+        # While rows are deleted, a decision may be in the archive and here.
+        here = {bytes(row.nonce) for row in named[client_id]}
+        named[client_id] += [row for row in rows if bytes(row.nonce) not in here]
     joined = [_join(outcome, matches, named) for outcome in batch]
     early = _whole_requests(connection, nonces)
     early |= {

@@ -6,7 +6,8 @@ added the table `voids`, which is created like any table that is not there. Vers
 and `columns_id` to `decisions`; features that are there stay in their old form, since to write a
 large journal again would keep its server from starting for minutes. Version 5 added `key_id` to
 `decisions` and `outcomes`, version 6 the tables `consumer_state` and `alarms`, and version 7 those
-of archived parts, which an older release would not look for.
+of archived parts, which an older release would not look for. Version 8 deletes the rows of such a
+part after it counts as archived, and notes how far that is.
 """
 
 from __future__ import annotations
@@ -41,6 +42,11 @@ def migrate(connection: Connection) -> bool:
         _add(connection, "decisions", "key_id TEXT")
     if version < 5 and not copied:
         _add(connection, "outcomes", "key_id TEXT")
+    if version == 7:
+        small = "INTEGER NOT NULL DEFAULT"
+        _add(connection, "archives", f"outcomes_left {small} 0", f"step {small} 0")
+        _add(connection, "archives", "cleared SMALLINT NOT NULL DEFAULT 1")
+    _add(connection, "journal_meta", "forgotten BIGINT NOT NULL DEFAULT 0")
     connection.execute(update(schema.meta).values(version=schema.VERSION))
     return True
 

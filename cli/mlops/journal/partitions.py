@@ -72,9 +72,9 @@ def _make(connection: Connection, number: int) -> None:
 def drop_partitions(connection: Connection, after: int, upto: int) -> None:
     """Drop the partitions of offsets behind one, up to another, which ends a partition.
 
-    Waits for readers for at most 5 s, since writers are blocked in the meantime.
+    Waits for readers for at most 0.1 s, since writers are blocked in the meantime.
     """
-    connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+    connection.execute(text("SET LOCAL lock_timeout = '100ms'"))
     for number in range(after // ROWS, upto // ROWS):
         connection.execute(text(f"DROP TABLE IF EXISTS {_name(connection, number)}"))
 

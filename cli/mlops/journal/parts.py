@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, Table, func, select
 
 from mlops.journal import columns, traffic
-from mlops.journal.archived import count_parts
+from mlops.journal.archived import count_parts, last_decision
 from mlops.journal.columns import OutcomeColumns, RequestColumns
 from mlops.journal.schema import decisions, outcomes, voids
 
@@ -103,7 +103,7 @@ class Parts:
         stored: Callable[[_Part], Iterator[_C]],
     ) -> Iterator[_C]:
         """Yield the rows of closed parts, of damaged ones from the tables, then all after them."""
-        after = 0
+        after = _first(connection, table)
         for part in self._closed(connection, table):
             after, done = part.upto, 0
             try:
@@ -118,7 +118,7 @@ class Parts:
 
     def sums(self, connection: Connection) -> tuple[list[traffic.Sums], list[traffic.Sums]]:
         """Return the sums of closed parts, and those of what comes after them."""
-        after, sums = 0, list[traffic.Sums]()
+        after, sums = _first(connection, decisions), list[traffic.Sums]()
         for part in self._closed(connection, decisions):
             after = part.upto
             sums += [traffic.Sums(*each) for each in part.notes["traffic"]]
@@ -130,10 +130,10 @@ class Parts:
             return
         end = connection.execute(select(func.max(table.c.seq))).scalar_one() or 0
         # Rows that have gone to the archive since are in none of them.
-        moved = count_parts(connection)
-        for after in range(0, end - self._rows + 1, self._rows):
-            upto = after + self._rows
-            file = self._folder / f"{table.name}-{after // self._rows:06d}.parquet"
+        moved, first = count_parts(connection), _first(connection, table)
+        for number in range(first // self._rows, end // self._rows):
+            after, upto = max(number * self._rows, first), (number + 1) * self._rows
+            file = self._folder / f"{table.name}-{number:06d}.parquet"
             last = _row(connection, table, upto)
             try:
                 notes = {"last": last, "archived": moved}
@@ -151,6 +151,11 @@ class Parts:
                 return
             with part.opened:
                 yield part
+
+
+def _first(connection: Connection, table: Table) -> int:
+    """Return the offset after which rows are not archived; outcomes are known one by one."""
+    return last_decision(connection) if table is decisions else 0
 
 
 def _write(connection: Connection, table: Table, part: _Part) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select, text, update
 
-from mlops.journal.schema import decisions, metadata
+from mlops.journal.schema import decisions, meta, metadata
 
 # Small, so that a server that writes at the same time waits for moments only.
 _ROWS_AT_ONCE = 5_000
@@ -34,6 +34,7 @@ def forget_features(engine: Engine, before_ms: int) -> Iterator[int]:
     for start in range(first or 0, (last or -1) + 1, _ROWS_AT_ONCE):
         these = d.seq.between(start, start + _ROWS_AT_ONCE - 1)
         with engine.begin() as connection:
+            _count_forgetting(connection)
             done = connection.execute(
                 update(decisions).where(these, _old(before_ms)).values(features=None)
             )
@@ -56,6 +57,7 @@ def forget_units(engine: Engine, units: Collection[bytes]) -> Iterator[int]:
                 connection.exec_driver_sql("PRAGMA secure_delete = ON")
                 connection.rollback()
             with connection.begin():
+                _count_forgetting(connection)
                 done = connection.execute(
                     update(decisions).where(d.seq.in_(some), chosen).values(features=None)
                 )
@@ -63,6 +65,11 @@ def forget_units(engine: Engine, units: Collection[bytes]) -> Iterator[int]:
                 connection.exec_driver_sql("PRAGMA secure_delete = OFF")
                 connection.rollback()
         yield done.rowcount
+
+
+def _count_forgetting(connection: Connection) -> None:
+    """Tell who is archiving that what it has read may hold what is forgotten now."""
+    connection.execute(update(meta).values(forgotten=meta.c.forgotten + 1))
 
 
 def drain_log(engine: Engine) -> bool:

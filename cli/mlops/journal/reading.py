@@ -231,9 +231,14 @@ def read_totals(connection: Connection) -> dict[str, int]:
         for name, table in found.items()
     }
     totals["outcomes"] -= count_voids(connection)
-    moved = select(func.sum(archives.c.requests), func.sum(archives.c.outcomes))
-    for name, count in zip(totals, connection.execute(moved).one(), strict=True):
-        totals[name] += int(count or 0)
+    a = archives.c
+    # What is archived and not yet deleted here is counted once.
+    moved = select(func.sum(a.requests), func.sum(a.outcomes - a.outcomes_left), func.max(a.upto))
+    requests, rated, upto = connection.execute(moved).one()
+    if upto is not None:
+        left = select(func.count()).where(decisions.c.seq <= upto)
+        totals["requests"] += int(requests) - connection.execute(left).scalar_one()
+        totals["outcomes"] += int(rated)
     return totals
 
 

@@ -21,14 +21,20 @@ from sqlalchemy import (
 )
 
 #: Version of these tables, stored in `journal_meta`; see `mlops.journal.migration`.
-VERSION = 7
+VERSION = 8
 
 metadata = MetaData()
 
 # SQLite makes only a column declared INTEGER the row's own id.
 _SEQ = BigInteger().with_variant(Integer, "sqlite")
 
-meta = Table("journal_meta", metadata, Column("version", Integer, primary_key=True))
+meta = Table(
+    "journal_meta",
+    metadata,
+    Column("version", Integer, primary_key=True),
+    # Counts up whenever features are forgotten: what was read for an archive before is void.
+    Column("forgotten", BigInteger, nullable=False, server_default="0"),
+)
 
 decisions = Table(
     "decisions",
@@ -204,8 +210,8 @@ losses = Table(
     Column("n", Integer, nullable=False),
 )
 
-# Parts of the log that are in an artifact store, see `mlops.journal.archived`; their rows are here
-# no longer.
+# Parts of the log that are in an artifact store, see `mlops.journal.archived`. Their rows are gone
+# here, or about to be deleted, see `mlops.journal.archive_cleanup`.
 archives = Table(
     "archives",
     metadata,
@@ -226,6 +232,10 @@ archives = Table(
     Column("traffic", Text, nullable=False),
     # Keys of files that are to be deleted, as JSON.
     Column("doomed", Text, nullable=False),
+    # Outcomes of it that are still here too; commits that deleted rows of it; whether all are gone.
+    Column("outcomes_left", Integer, nullable=False, server_default="0"),
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("cleared", SmallInteger, nullable=False, server_default="1"),
 )
 
 # Which part has which decision: a retry of it is no new one, and feedback may come for it.

@@ -95,7 +95,7 @@ class SqlJournal(ArchivableDatabase):
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)
-                if archived.count_parts(connection) != earlier.parts:
+                if archived.read_stage(connection) != earlier.stage:
                     continue
                 rows = [row for row in rows if row[0] not in earlier.retried]
                 if rows and opened.partitioned:
@@ -116,7 +116,16 @@ class SqlJournal(ArchivableDatabase):
             ArchiveAwayError: It cannot be reached.
         """
         with self._writing(), self._engine.connect() as connection:
-            return self._open().archive.look(connection, rows, batch)
+            return self._open().lookups.look(connection, rows, batch)
+
+    def far(self, outcomes: Sequence[NewOutcome]) -> list[bool]:
+        """See `Log.far`."""
+        with self._writing(), self._engine.connect() as connection:
+            return self._open().lookups.far(connection, outcomes)
+
+    def look_up(self, outcomes: Sequence[NewOutcome]) -> None:
+        """See `Log.look_up`."""
+        self._looked_up([], outcomes)
 
     def record(self, facts: Sequence[Fact]) -> None:
         """See `Log.record`."""
@@ -160,7 +169,7 @@ class SqlJournal(ArchivableDatabase):
         with self._snapshot() as connection:
             if after >= archived.last_outcome(connection):
                 found, upto = read_outcomes(connection, after, end, limit)
-                return self._open().archive.completed(connection, found), upto
+                return self._open().lookups.completed(connection, found), upto
         with self._evidence() as connection:
             return read_outcomes(connection, after, end, limit)
 
@@ -323,12 +332,12 @@ class SqlJournal(ArchivableDatabase):
         nonces = list(nonces)
         while True:
             with self._writing(), self._engine.connect() as connection:
-                count = archived.count_parts(connection)
-                back = self._open().archive.outcome_rows(connection, nonces) if count else []
+                stage = archived.read_stage(connection)
+                back = self._open().archive.outcome_rows(connection, nonces) if stage[0] else []
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)
-                if archived.count_parts(connection) == count:
+                if archived.read_stage(connection) == stage:
                     for part, rows in back:
                         voiding.bring_back(connection, part, rows)
                     return voiding.void_outcomes(connection, nonces, time_ms, reason, by)

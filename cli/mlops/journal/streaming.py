@@ -276,16 +276,22 @@ def outcomes_of(connection: Connection, nonce: bytes) -> list[Observation]:
 
 def count_outcomes(connection: Connection, nonces: Iterable[bytes], upto: int) -> Counter[bytes]:
     """See `Stream.count_outcomes`; the caller owns the connection."""
-    found: Counter[bytes] = Counter()
+    return Counter(nonce for nonce, _ in outcome_seqs(connection, nonces, upto))
+
+
+def outcome_seqs(
+    connection: Connection, nonces: Iterable[bytes], upto: int
+) -> list[tuple[bytes, int]]:
+    """Return decision and offset of each outcome of some decisions, those that count."""
+    found: list[tuple[bytes, int]] = []
     keys = sorted(set(nonces))
-    nonce = outcomes.c.nonce
+    o = outcomes.c
     for start in range(0, len(keys), _KEYS_PER_QUERY):
         chunk = keys[start : start + _KEYS_PER_QUERY]
         query = (
             observations_query()
-            .with_only_columns(nonce, func.count(), maintain_column_froms=True)
-            .where(nonce.in_(chunk), outcomes.c.seq <= upto)
-            .group_by(nonce)
+            .with_only_columns(o.nonce, o.seq, maintain_column_froms=True)
+            .where(o.nonce.in_(chunk), o.seq <= upto)
         )
-        found.update({bytes(row[0]): row[1] for row in connection.execute(query)})
+        found += [(bytes(nonce), seq) for nonce, seq in connection.execute(query)]
     return found

@@ -17,11 +17,8 @@ priorities of threads.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import logging
-import os
-import sys
 import threading
 import time
 from collections import Counter, deque
@@ -31,6 +28,7 @@ from concurrent.futures import Future
 from mlops.journal.base import ArchiveAwayError, JournalUnavailableError, Log
 from mlops.journal.records import Decision, Fact, Loss, NewOutcome, ShadowDecision, StoredOutcome
 from mlops.journal.spool import Spool
+from mlops.journal.waiting import LookupThread, Waiting, stand_back
 
 _LOG = logging.getLogger(__name__)
 #: Longest that a decision waits to be written with others, seconds.
@@ -40,10 +38,6 @@ _DECISIONS_PER_COMMIT = 5_000
 _OUTCOMES_PER_COMMIT = 5_000
 _SHADOWS = 1_000
 _SHADOWS_S = 1.0
-# Its share of a busy core is then a quarter, several times what it needs.
-_NICE = 5
-
-_Waiting = tuple[Sequence[NewOutcome], "Future[list[StoredOutcome]]"]
 
 
 class JournalWriter:
@@ -76,10 +70,13 @@ class JournalWriter:
         self._spool = spool
         self._decisions: deque[tuple[Decision, int]] = deque()
         self._decision_bytes = 0
-        self._outcomes: deque[_Waiting] = deque()
+        self._outcomes: deque[Waiting] = deque()
         # Those that have to be looked up by the caller's own id, which takes longer.
-        self._named: deque[_Waiting] = deque()
+        self._named: deque[Waiting] = deque()
         self._named_are_next = False
+        # Those whose requests were looked up in an archive.
+        self._looked_up: deque[Waiting] = deque()
+        self._lookups = LookupThread(journal, self._take_back)
         self._shadows: deque[ShadowDecision] = deque()
         self._facts: list[Fact] = []
         self._waiting_outcomes = 0
@@ -158,6 +155,17 @@ class JournalWriter:
         too_many |= bool(self._outcome_bytes) and self._outcome_bytes + size > self._max_bytes
         return "Too much feedback is waiting." if too_many else ""
 
+    def _take_back(self, waiting: Waiting, fault: JournalUnavailableError | None) -> None:
+        """Go on with outcomes whose requests were looked up."""
+        if fault is None:
+            self._looked_up.append(waiting)
+        else:
+            with self._lock:
+                self._waiting_outcomes -= len(waiting[0])
+                self._outcome_bytes -= _bytes_of(waiting[0])
+            _tell([waiting], fault)
+        self._wake.set()
+
     def close(self, timeout_s: float | None = None) -> bool:
         """Write what waits, then stop. Afterwards outcomes are refused.
 
@@ -175,7 +183,7 @@ class JournalWriter:
 
     @property
     def _rated(self) -> bool:
-        return bool(self._outcomes or self._named)
+        return bool(self._outcomes or self._named or self._looked_up)
 
     @property
     def fault(self) -> str:
@@ -194,14 +202,15 @@ class JournalWriter:
         return len(self._decisions) + len(self._shadows)
 
     def _run(self) -> None:
-        _stand_back()
+        stand_back()
         while True:
             self._wake.wait(FLUSH_S)
             self._wake.clear()
             written = self._write_batch()
             written = written and self._write_shadows()
             written = written and self._deliver()
-            if self._closing and not self._rated and (not written or not self._in_memory):
+            over = not self._rated and not self._lookups.busy
+            if self._closing and over and (not written or not self._in_memory):
                 break
             if self._rated or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
                 self._wake.set()
@@ -216,6 +225,7 @@ class JournalWriter:
         if self._fault and time.monotonic() < self._retry_at and not self._closing:
             _tell(waiting, self._fault)
             return False
+        waiting = self._near(waiting)
         taken = self._take_decisions()
         decisions = [decision for decision, _ in taken]
         if not decisions and not any(group for group, _ in waiting) and not self._facts:
@@ -242,9 +252,29 @@ class JournalWriter:
         self._answer(waiting, stored)
         return True
 
+    def _near(self, waiting: list[Waiting]) -> list[Waiting]:
+        """Have outcomes of archived requests looked up beside this thread; return the others."""
+        if not any(group for group, _ in waiting):
+            return waiting
+        try:
+            far = iter(self._journal.far([outcome for group, _ in waiting for outcome in group]))
+        except JournalUnavailableError:
+            # The commit will say so.
+            return waiting
+        near = []
+        for each in waiting:
+            is_far = [next(far) for _ in each[0]]
+            if any(is_far) and self._lookups.add(each):
+                with self._lock:
+                    self._waiting_outcomes += len(each[0])
+                    self._outcome_bytes += _bytes_of(each[0])
+            else:
+                near.append(each)
+        return near
+
     def _stored(
-        self, decisions: Sequence[Decision], waiting: list[_Waiting]
-    ) -> tuple[list[_Waiting], list[StoredOutcome]]:
+        self, decisions: Sequence[Decision], waiting: list[Waiting]
+    ) -> tuple[list[Waiting], list[StoredOutcome]]:
         """Commit a batch; return who waits for its outcomes, with these.
 
         Who tells of requests in an archive that cannot be read is refused, and nobody else.
@@ -328,20 +358,20 @@ class JournalWriter:
             self.count_shed("shadow", len(taken))
         return True
 
-    def _take_outcomes(self) -> list[_Waiting]:
-        taken: list[_Waiting] = []
+    def _take_outcomes(self) -> list[Waiting]:
+        taken: list[Waiting] = []
         count = size = 0
         with self._lock:
             # In turns: no writer waits for more than one commit of the others.
             queue = self._named if self._named_are_next else self._outcomes
-            queue = queue or self._named or self._outcomes
+            queue = self._looked_up or queue or self._named or self._outcomes
             self._named_are_next = queue is self._outcomes
             while queue and (not taken or count < _OUTCOMES_PER_COMMIT):
                 group, future = queue.popleft()
                 count += len(group)
                 size += _bytes_of(group)
                 # A sender that went away may not cancel any more once its outcomes are taken.
-                if future.set_running_or_notify_cancel():
+                if queue is self._looked_up or future.set_running_or_notify_cancel():
                     taken.append((group, future))
             self._waiting_outcomes -= count
             self._outcome_bytes -= size
@@ -389,21 +419,11 @@ class JournalWriter:
                     self._shed_unwritten[kind] += count
 
     @staticmethod
-    def _answer(waiting: list[_Waiting], stored: list[StoredOutcome]) -> None:
+    def _answer(waiting: list[Waiting], stored: list[StoredOutcome]) -> None:
         start = 0
         for group, future in waiting:
             future.set_result(stored[start : start + len(group)])
             start += len(group)
-
-
-def _stand_back() -> None:
-    """Lower the priority of this thread."""
-    # Only Linux has it for a thread; elsewhere it would be the whole process.
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        with contextlib.suppress(OSError):
-            nice = os.getpriority(os.PRIO_PROCESS, thread)
-            os.setpriority(os.PRIO_PROCESS, thread, min(nice + _NICE, 19))
 
 
 def _bytes_of(outcomes: Sequence[NewOutcome]) -> int:
@@ -411,6 +431,6 @@ def _bytes_of(outcomes: Sequence[NewOutcome]) -> int:
     return sum(len(o.truth) for o in outcomes if isinstance(o.truth, str))
 
 
-def _tell(waiting: list[_Waiting], error: JournalUnavailableError) -> None:
+def _tell(waiting: list[Waiting], error: JournalUnavailableError) -> None:
     for _, future in waiting:
         future.set_exception(error)
