@@ -16,8 +16,8 @@ from mlops.protocols.base import Records
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
-from tests.journal.rows import decision
 from tests.gcs import Gcs
+from tests.journal.rows import decision
 from tests.minio import Minio
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 from sqlalchemy import create_engine, event, text
 
+from mlops.errors import ConflictError
 from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.records import (
     WHOLE_REQUEST,
@@ -594,9 +595,10 @@ def test_epochs_of_a_policy(journal: Journal) -> None:
     newer = PolicyEpoch(1, 1, T0 + 5, (0.5, 0.5), {"alpha": [1.0, 2.0]})
     journal.record([newer])
     # Written again, it stands as it is, and so does what a revision begins with.
-    journal.record(
-        [replace(newer, probabilities=(1.0, 0.0)), RevisionEvent(1, T0 + 99, "started", spec)]
-    )
+    journal.record([newer, RevisionEvent(1, T0 + 99, "started", spec)])
+    # Another one of this number, with all that belongs to it, is refused.
+    with pytest.raises(ConflictError, match="policy epoch 1 of revision 1 already"):
+        journal.record([replace(newer, epoch=2), replace(newer, probabilities=(1.0, 0.0))])
     first = PolicyEpoch(1, 0, T0, (0.25, 0.75))
     assert journal.epochs([1]) == [first, newer]
     assert [(each.revision, each.epoch) for each in journal.epochs()] == [(1, 0), (1, 1), (2, 0)]

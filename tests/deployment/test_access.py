@@ -47,3 +47,8 @@ def test_files_for_tls_are_checked_before_anything_starts(tmp_path: Path) -> Non
         _launch(tmp_path, tls_cert="server.pem")
     with pytest.raises(InvalidInputError, match=r"server\.pem"):
         _launch(tmp_path, tls_cert="server.pem", tls_key="server.key")
+    files = {"tls_cert": "server.pem", "tls_key": "server.key", "tls_client_crl": "crl.pem"}
+    with pytest.raises(UsageError, match="needs the CA"):
+        _launch(tmp_path, **files)
+    with pytest.raises(UsageError, match="would admit revoked callers"):
+        _launch(tmp_path, **files, tls_client_ca="ca.pem", grpc_port=9000)

@@ -517,7 +517,7 @@ class _KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("pair", [*JOURNALS, "one table", "no room"], indirect=True)
+@pytest.mark.parametrize("pair", [*JOURNALS, "one table"], indirect=True)
 @pytest.mark.usefixtures("small_steps")
 def test_whoever_is_stopped_after_the_commit_is_continued(
     pair: Pair, monkeypatch: pytest.MonkeyPatch

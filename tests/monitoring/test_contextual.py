@@ -123,6 +123,29 @@ def test_each_request_gets_its_arm_and_the_evidence_stays_right(tmp_path: Path, 
     assert report.verdict.decision == "continue"
 
 
+def test_of_two_that_learn_at_once_one_publishes(tmp_path: Path) -> None:
+    """A lease that one did not see end: both read the same, and the later one more of it."""
+    world = World(tmp_path, "linear-thompson features=x")
+    for _ in range(4):
+        world.serve(40)
+        world.follow()
+    other = PolicyState(Context("shop", world.journal, {}), lambda: world.now_ms)
+    nothing = Batch(world.journal.decisions(0, 0, 1), [])
+    other.consume(nothing)
+    world.serve(40)
+    world.follow()
+    before = world.journal.epochs([1])
+    world.serve(40)
+    # It would publish the next number too, from more rewards.
+    other.consume(nothing)
+    assert world.journal.epochs([1]) == before
+    # And goes on from there, with the rewards that it has not published.
+    other.consume(nothing)
+    newest = world.journal.epochs([1])[-1]
+    assert newest.parameters is not None
+    assert sum(newest.parameters["seen"]) == 240
+
+
 def test_what_is_learnt_is_a_fold_of_the_journal(tmp_path: Path) -> None:
     world = World(tmp_path, "linear-thompson features=x")
     for _ in range(10):

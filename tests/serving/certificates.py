@@ -45,6 +45,24 @@ class Authority:
             draft.replace(target)
         return path
 
+    def revoke(self, *paths: Path, days: int = 1) -> Path:
+        """Write a list of revoked certificates, these and no others; return its path."""
+        now = dt.datetime.now(dt.UTC)
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self._name)
+            .last_update(now - dt.timedelta(days=2))
+            .next_update(now + dt.timedelta(days=days))
+        )
+        for path in paths:
+            serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now)
+            builder = builder.add_revoked_certificate(revoked.build())
+        signed = builder.sign(self._key, hashes.SHA256())
+        file = self.folder / "crl.pem"
+        file.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+        return file
+
     def _sign(
         self,
         name: x509.Name,

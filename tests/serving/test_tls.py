@@ -7,6 +7,7 @@ import json
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -298,11 +299,62 @@ def test_old_versions_of_tls_are_refused(mutual: Server, authority: Authority) -
         Connection(mutual, context)
 
 
-@pytest.mark.parametrize("what", ["cert", "key", "client_ca"])
+def _admits(tls: ServerTls, context: ssl.SSLContext) -> bool:
+    """Shake hands with what listens with this TLS, and read what it says afterwards."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        raw, _ = listener.accept()
+        with raw, contextlib.suppress(ssl.SSLError, OSError):
+            raw.settimeout(10)
+            with tls.context.wrap_socket(raw, server_side=True) as connection:
+                connection.sendall(b"welcome")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        with (
+            socket.create_connection(listener.getsockname(), timeout=10) as raw,
+            context.wrap_socket(raw, server_hostname="localhost") as connection,
+        ):
+            return connection.recv(100) == b"welcome"
+    except (ssl.SSLError, OSError):
+        return False
+    finally:
+        thread.join()
+        listener.close()
+
+
+def test_revoked_certificates(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert, shop, robot = (authority.issue(name) for name in ("server", "shop", "robot"))
+    lists = authority.revoke(shop)
+    tls = ServerTls(Tls(str(cert), str(cert.with_suffix(".key")), str(authority.file), str(lists)))
+    assert lists in tls.paths
+
+    def admitted() -> list[bool]:
+        return [_admits(tls, _client(authority, name)) for name in ("shop", "robot")]
+
+    assert admitted() == [False, True]
+    authority.revoke(robot)
+    assert admitted() == [False, True]
+    tls.reload()
+    assert admitted() == [True, False]
+    # What is no list changes nothing; one that is out of date admits nobody.
+    lists.write_bytes(authority.file.read_bytes())
+    tls.reload()
+    assert admitted() == [True, False]
+    authority.revoke(days=-1)
+    tls.reload()
+    assert admitted() == [False, False]
+
+
+@pytest.mark.parametrize("what", ["cert", "key", "client_ca", "client_crl"])
 def test_files_that_are_none(authority: Authority, tmp_path: Path, what: str) -> None:
     cert = authority.issue("fine")
     files: dict[str, Any] = {"cert": str(cert), "key": str(cert.with_suffix(".key"))}
     files["client_ca"] = str(authority.file)
+    files["client_crl"] = str(authority.revoke())
     for wrong in (tmp_path / "missing", tmp_path / "noise"):
         (tmp_path / "noise").write_text("noise")
         with pytest.raises(InvalidInputError, match=wrong.name):

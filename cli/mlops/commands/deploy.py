@@ -45,6 +45,7 @@ def deploy(
     tls_cert: server.TlsCert = None,
     tls_key: server.TlsKey = None,
     tls_client_ca: server.TlsClientCa = None,
+    tls_client_crl: server.TlsClientCrl = None,
     insecure_no_auth: server.InsecureNoAuth = False,
     new_key: server.NewKey = False,
     new_journal: server.NewJournal = False,
@@ -113,6 +114,7 @@ def deploy(
         "deploy.tls_cert": str(tls_cert.absolute()) if tls_cert else None,
         "deploy.tls_key": str(tls_key.absolute()) if tls_key else None,
         "deploy.tls_client_ca": str(tls_client_ca.absolute()) if tls_client_ca else None,
+        "deploy.tls_client_crl": str(tls_client_crl.absolute()) if tls_client_crl else None,
         "deploy.insecure_no_auth": insecure_no_auth or None,
         "deploy.new_key": new_key or None,
         "deploy.new_journal": new_journal or None,
@@ -165,6 +167,7 @@ def deploy(
         "--tls-cert": tls_cert,
         "--tls-key": tls_key,
         "--tls-client-ca": tls_client_ca,
+        "--tls-client-crl": tls_client_crl,
         "--insecure-no-auth": insecure_no_auth,
     }
     of_files = {

@@ -2,12 +2,15 @@
 
 The state is a fold of the journal in its order: an epoch holds, beside the probabilities, what the
 policy remembers and the offset up to which rewards are in it. The next process, after a crash or
-on another machine, resumes at the newest epoch; an epoch is stored once, however often it comes.
+on another machine, resumes at the newest epoch; an epoch is stored once, however often it comes. So
+of two processes that learn at once, as after a lease that one did not see end, one publishes, and
+the other goes on from what that one has published.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from mlops.consumers.base import Batch, Consumed, Context
 from mlops.consumers.credits import CreditReader, Learner
-from mlops.errors import InvalidInputError, MlopsError
+from mlops.errors import ConflictError, InvalidInputError, MlopsError
 from mlops.journal.base import Journal
 from mlops.journal.consumer_records import Offset
 from mlops.journal.records import PolicyEpoch, RevisionEvent
@@ -25,6 +28,7 @@ from mlops.policies.drawing import VECTORS, is_distribution
 from mlops.policies.making import make_policy, read_policy, write_policy
 from mlops.spec.deployment import DeploymentSpec, from_dict
 
+_LOG = logging.getLogger(__name__)
 #: Parameters of an epoch that are not the policy's.
 _OFFSET, _VOIDED = "offset", "voided"
 _LOOK_EVERY_MS = 1_000
@@ -65,7 +69,13 @@ class PolicyState:
             return Consumed(0)
         # Where the journal fails, what was read until then is read again, by another fold.
         known, self._known = self._known, None
-        earned = self._fold.step(now_ms)
+        try:
+            earned = self._fold.step(now_ms)
+        except ConflictError as error:
+            # Of a process that had the lease before; its epochs are in force, and go on from there.
+            _LOG.warning("%s", error.message)
+            self._fold = None
+            return Consumed(0)
         self._known = known
         return Consumed(earned)
 

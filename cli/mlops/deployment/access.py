@@ -62,7 +62,7 @@ def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:
         InvalidInputError: They are not a certificate with its key.
     """
     own, before = settings.deploy, read_server_state(where)
-    names = ("tls_cert", "tls_key", "tls_client_ca")
+    names = ("tls_cert", "tls_key", "tls_client_ca", "tls_client_crl")
     if before is not None and all(settings.origins[f"deploy.{n}"] == "default" for n in names):
         return before.launch.tls
     given = [str(settings.project_dir / path) if (path := getattr(own, n)) else "" for n in names]
@@ -73,5 +73,15 @@ def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:
             "TLS needs a certificate and its key.", hint="`--tls-cert FILE --tls-key FILE`"
         )
     tls = Tls(*given)
+    if tls.client_crl and not tls.client_ca:
+        raise UsageError(
+            "A revocation list needs the CA of callers' certificates.",
+            hint="`--tls-client-ca FILE`",
+        )
+    if tls.client_crl and own.grpc_port:
+        raise UsageError(
+            "gRPC's library reads no revocation lists, so its port would admit revoked callers.",
+            hint="Leave `--grpc-port` or `--tls-client-crl` out.",
+        )
     check_tls(tls)
     return tls

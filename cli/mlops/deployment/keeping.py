@@ -50,7 +50,7 @@ _SETTINGS: Mapping[str, tuple[str, ...]] = {
     "port": ("deploy.port",),
     "grpc-port": ("deploy.grpc_port",),
     "workers": ("deploy.workers",),
-    "tls": ("deploy.tls_cert", "deploy.tls_key", "deploy.tls_client_ca"),
+    "tls": ("deploy.tls_cert", "deploy.tls_key", "deploy.tls_client_ca", "deploy.tls_client_crl"),
     "insecure-no-auth": ("deploy.insecure_no_auth",),
     "image": ("cluster.image",),
     "model-server": ("cluster.model_server",),

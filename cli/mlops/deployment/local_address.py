@@ -48,6 +48,7 @@ def _same_doors(settings: DeploymentSettings, state: ServerState) -> None:
         ("tls_cert", own.tls_cert, tls.cert if tls else ""),
         ("tls_key", own.tls_key, tls.key if tls else ""),
         ("tls_client_ca", own.tls_client_ca, tls.client_ca if tls else ""),
+        ("tls_client_crl", own.tls_client_crl, tls.client_crl if tls else ""),
         ("insecure_no_auth", own.insecure_no_auth, state.launch.access.unprotected),
     ):
         told = settings.origins[f"deploy.{key}"] == "command line"

@@ -213,6 +213,7 @@ def _launched(state: ServerState) -> dict[str, Any]:
             "deploy.tls_cert": launch.tls.cert,
             "deploy.tls_key": launch.tls.key,
             "deploy.tls_client_ca": launch.tls.client_ca,
+            "deploy.tls_client_crl": launch.tls.client_crl,
         }
     return found
 

@@ -115,12 +115,14 @@ class Log(Protocol):
         """Store other facts in one durable commit.
 
         A shadow's answer and a policy epoch are stored once, however often they are sent; a
-        revision that goes live has epoch 0, the weights of its spec.
+        revision that goes live has epoch 0, the weights of its spec. So of two processes that
+        publish the same epoch one succeeds.
 
         Args:
             facts: Any number.
 
         Raises:
+            ConflictError: Another policy epoch has this number; nothing was stored.
             JournalUnavailableError: Nothing of them was stored; it may be tried again.
         """
         ...

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Connection, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from mlops.errors import ConflictError
 from mlops.journal.json_text import as_json
 from mlops.journal.records import Fact, Loss, PolicyEpoch, RevisionEvent, ShadowDecision
 from mlops.journal.rows import shadow_row
@@ -18,6 +19,7 @@ _WEIGHTS_IN_FORCE = ("live", "started")
 
 def record_facts(connection: Connection, facts: Iterable[Fact]) -> None:
     """See `Log.record`; the caller owns the transaction."""
+    facts = list(facts)
     rows: dict[Table, list[dict[str, Any]]] = {}
     for fact in facts:
         for table, row in _rows(fact):
@@ -25,6 +27,25 @@ def record_facts(connection: Connection, facts: Iterable[Fact]) -> None:
     dialect = sqlite if connection.dialect.name == "sqlite" else postgresql
     for table, some in rows.items():
         connection.execute(dialect.insert(table).on_conflict_do_nothing(), some)
+    _check_ours(connection, [each for each in facts if isinstance(each, PolicyEpoch)])
+
+
+def _check_ours(connection: Connection, published: Iterable[PolicyEpoch]) -> None:
+    """Check that epochs are stored as they were sent; epoch 0, the weights of the spec, may be not.
+
+    Raises:
+        ConflictError: Another process has published another epoch of this number before.
+    """
+    for epoch in published:
+        sent, e = _epoch_row(epoch), epochs.c
+        query = select(epochs).where(e.revision == epoch.revision, e.epoch == epoch.epoch)
+        stored = connection.execute(query).mappings().one()
+        if epoch.epoch and any(stored[name] != value for name, value in sent.items()):
+            raise ConflictError(
+                f"Another process has published policy epoch {epoch.epoch} of revision "
+                f"{epoch.revision} already.",
+                hint="It learns in place of this one.",
+            )
 
 
 def weights_of(event: RevisionEvent) -> PolicyEpoch | None:

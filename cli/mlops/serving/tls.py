@@ -33,7 +33,8 @@ class ServerTls:
 
     def __init__(self, tls: Tls) -> None:
         self._tls = tls
-        self.paths = [Path(path) for path in (tls.cert, tls.key, tls.client_ca) if path]
+        paths = (tls.cert, tls.key, tls.client_ca, tls.client_crl)
+        self.paths = [Path(path) for path in paths if path]
         self._current = server_context(tls)
         #: For listening; each handshake continues with what is current then.
         self.context = server_context(tls)

@@ -228,6 +228,9 @@ class DeploySettings:
     tls_client_ca: str = setting(
         "", "authorities in PEM of which callers must have a certificate; empty: they need none"
     )
+    tls_client_crl: str = setting(
+        "", "lists in PEM of callers' certificates that are revoked, one of each authority; no gRPC"
+    )
     insecure_no_auth: bool = setting(False, "serve requests without a key also beyond this machine")
     max_bodies_mib: int = setting(
         128, "MiB, from 16, that all large request bodies under way may have; beyond it 503"

@@ -160,11 +160,13 @@ class Tls:
         cert: Certificate of the server, and those between it and the authority's.
         key: Its private key.
         client_ca: Authorities of which callers must have a certificate; empty if they need none.
+        client_crl: Lists of the certificates that these authorities have revoked; empty for none.
     """
 
     cert: str
     key: str
     client_ca: str = field(default="")
+    client_crl: str = field(default="")
 
 
 def new_key(name: str, scopes: Iterable[str], **more: Any) -> tuple[Key, str]:  # noqa: ANN401 - of `Key`

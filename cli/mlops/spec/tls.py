@@ -13,7 +13,8 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     """Return the TLS context of a server.
 
     TLS 1.2 and 1.3 with the ciphers of Python's defaults (RFC 9325). With `client_ca` no caller
-    without a certificate of it is accepted.
+    without a certificate of it is accepted, and with `client_crl` none whose certificate its
+    authority has revoked. A list that is out of date admits nobody.
 
     Raises:
         InvalidInputError: The files are not a certificate with its key, or no authority's.
@@ -23,7 +24,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     # No renegotiation, no compression.
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.set_alpn_protocols(["http/1.1"])
-    for path in (tls.cert, tls.key, *([tls.client_ca] if tls.client_ca else [])):
+    for path in (tls.cert, tls.key, *(each for each in (tls.client_ca, tls.client_crl) if each)):
         _check_readable(path)
     try:
         context.load_cert_chain(tls.cert, tls.key, password=_no_password)
@@ -43,7 +44,22 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         # A ticket would admit a caller whose certificate is not checked again.
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
+    if tls.client_crl:
+        _add_revocations(context, tls.client_crl)
     return context
+
+
+def _add_revocations(context: ssl.SSLContext, path: str) -> None:
+    """Refuse certificates that a list names as revoked, or whose authority has no list."""
+    try:
+        context.load_verify_locations(cafile=path)
+    except (ssl.SSLError, OSError) as error:
+        raise InvalidInputError(
+            f"`{path}` holds no certificate revocation list: {error}."
+        ) from error
+    if not context.cert_store_stats()["crl"]:
+        raise InvalidInputError(f"`{path}` holds no certificate revocation list.")
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
 def check_tls(tls: Tls) -> None:

@@ -65,6 +65,15 @@ TlsClientCa = Annotated[
     ),
 ]
 
+TlsClientCrl = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Revocation lists (PEM) of that CA, read again when they change.",
+        rich_help_panel=_SERVER,
+    ),
+]
+
 InsecureNoAuth = Annotated[
     bool,
     typer.Option(
