@@ -164,9 +164,9 @@ def _told(busy: Shop) -> dict[str, object]:
     return {**told, "status": status, "csv": (busy.folder / "all.csv").read_bytes()}
 
 
-def test_pruning(busy: Shop, minio: Minio) -> None:
+def test_pruning(busy: Shop, minio: Minio, gcs: Gcs) -> None:
     """After the others, as it cannot be undone; of what is archived too."""
-    busy = replace(busy, environ=minio.environ)
+    busy = replace(busy, environ=minio.environ | gcs.environ)
     unsaid = busy.run("journal", "prune", "--json")
     assert (unsaid.code, unsaid.error["code"]) == (2, "usage")
     assert busy.run("journal", "prune", "--older-than", "0").code == 2
@@ -181,7 +181,7 @@ def test_pruning(busy: Shop, minio: Minio) -> None:
     assert (done["requests"], done["kept_space"]) == (35, True)
     assert busy.ok("report", "--json").document["arms"] == before
     busy.ok("stop")
-    kept = replace(busy, environ={**minio.environ, "MLOPS_JOURNAL_RETENTION_DAYS": "1"})
+    kept = replace(busy, environ={**busy.environ, "MLOPS_JOURNAL_RETENTION_DAYS": "1"})
     assert kept.ok("journal", "prune", "--json").document["requests"] == 0
 
 

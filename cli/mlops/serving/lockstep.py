@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Generator
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from mlops.serving.admission import ALWAYS, Admission
+from mlops.serving.admission import Admission
 
 _T = TypeVar("_T")
 _Request = TypeVar("_Request")
@@ -69,13 +69,15 @@ class Lockstep(Generic[_Request, _Result]):
         if not waiting:
             return
         admitted = self._admission.begin(len(waiting))
+        together = self._admission.together(_TOGETHER)
         done = 0
-        while done < admitted and (done < ALWAYS or not self._admission.is_over):
+        while done < admitted and not self._admission.is_over(done):
+            following = min(done + together, admitted)
             self._run([
                 (self._answer(request, body), caller, request)
-                for caller, request, body in waiting[done : min(done + _TOGETHER, admitted)]
+                for caller, request, body in waiting[done:following]
             ])  # fmt: skip
-            done = min(done + _TOGETHER, admitted)
+            done = following
         for caller, request, _ in waiting[done:]:
             self._turn_away(caller, request)
         self._admission.end(done, len(waiting) - done)
