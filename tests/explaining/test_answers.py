@@ -1,4 +1,4 @@
-"""What callers of `:explain` are told, who may be anyone with the scope `predict`."""
+"""What callers of `:explain` are told, who may be anyone with the scope `score`."""
 
 from __future__ import annotations
 

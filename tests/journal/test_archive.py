@@ -223,6 +223,9 @@ def seen(journal: SqlJournal) -> dict[str, Any]:
         "totals": journal.totals(),
         "events": journal.revision_events(),
         "epochs": journal.epochs(),
+        "told": [
+            [replace(o, seq=0) for o in journal.outcomes_of(nonce(n))] for n in range(0, 60, 3)
+        ],
         "counted": journal.count_outcomes([nonce(n) for n in range(60)], end.outcomes),
     }
     for after in (0, 33, 58):

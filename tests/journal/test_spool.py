@@ -130,6 +130,7 @@ def test_what_the_journal_never_takes_does_not_stop_the_rest(tmp_path: Path) -> 
     assert spool.refused == 1
     (aside,) = tmp_path.iterdir()
     assert aside.suffix == ".refused"
+    assert aside.stat().st_mode & 0o777 == 0o600
     assert len(aside.read_bytes().splitlines()) == 1
     assert spool.put(_decisions(1, start=50))
     assert _all(spool) == _decisions(1, start=50)

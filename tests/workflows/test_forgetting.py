@@ -121,8 +121,12 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
         assert not any(batch.kept(at) for at in range(len(batch)))
     assert journal.totals()["requests"] == 4
     journal.close()
+    spool = wine_shop.folder / ".mlops/run/wine.spool"
+    spool.mkdir()
+    (spool / "a.refused").write_bytes(b"[]")
     gone = wine_shop.ok("journal", "forget", "--unit", "nobody")
     assert "0 requests" in gone.out
+    assert "requests in 1 files of" in " ".join(gone.out.split())
     assert "not reached" in gone.out
     trail = wine_shop.ok("audit", "show", "--json").out
     assert "forget, begun" in trail

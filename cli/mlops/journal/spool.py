@@ -128,7 +128,8 @@ class Spool:
         """Keep what the journal does not take in a file beside."""
         if lines:
             self.refused += len(lines)
-            with path.open("ab") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
                 file.writelines(lines)
             _LOG.error("%d decisions that cannot be stored are in `%s`", len(lines), path)
 

@@ -295,12 +295,16 @@ class SqlJournal(ArchivableDatabase):
     def outcomes_of(self, nonce: bytes) -> list[Observation]:
         """Return the outcomes of one decision that count, in order of arrival."""
         with self._snapshot() as connection:
-            archive, found = self._open().archive, outcomes_of(connection, nonce)
+            opened, found = self._open(), outcomes_of(connection, nonce)
             part = archived.parts_of(connection, [nonce]).get(nonce)
             if part is None:
                 return found
-            with archive.part(connection, part) as its:
-                return [*outcomes_of(its, nonce), *archive.completed(connection, found)]
+            with opened.archive.part(connection, part) as its:
+                moved = outcomes_of(its, nonce)
+            # While rows are deleted, an outcome may be in the archive and here.
+            there = {each.seq for each in moved}
+            late = [each for each in found if each.seq not in there]
+            return [*moved, *opened.lookups.completed(connection, late)]
 
     def requests_named(self, client_id: str, most: int) -> list[bytes]:
         """See `looking_up.requests_named`."""

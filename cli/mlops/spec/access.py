@@ -28,7 +28,7 @@ SCOPE_DOCS: Mapping[Scope, str] = {
     "feedback": "send rewards and labels",
     "read": "read report and metrics",
     "force-arm": "choose the arm of a prediction, by header or version",
-    "score": "ask all arms about rows, outside of the statistics (`/score`)",
+    "score": "ask all arms about rows, outside of the statistics (`/score`, `:explain`)",
     "admin": "all of these",
 }
 #: Signatures that an issuer may use. No shared secrets: a verifier could forge those.

@@ -98,6 +98,13 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
                 "the journal's write-ahead log, until its server has written a few thousand more "
                 "requests, or is stopped"
             )
+        spool = where.state.with_name(f"{picked}.spool")
+        if waiting := sum(1 for each in spool.glob("*.*")):
+            # Of servers that could not write the journal; who delivers some writes features again.
+            elsewhere.append(
+                f"requests in {waiting:,} files of `{spool}`, which are not in the journal; those "
+                "in `*.decisions` come when its server can write, run the command again then"
+            )
         record(settings, picked, event_now("forget", _SUBJECT, after={"requests": count}))
     finally:
         journal.close()

@@ -66,7 +66,10 @@ def need_of(path: str, route: Route | None) -> Need:
         route: Where a POST to it goes; None if it is for a page.
     """
     if route is not None:
-        return "score" if route.score else "feedback" if route.feedback else "predict"
+        if route.score or route.explain:
+            # What all arms answer; and shares tell the features of the newest requests.
+            return "score"
+        return "feedback" if route.feedback else "predict"
     if is_live_page(path):
         return "open" if path.startswith(OPEN_PAGES) else "read"
     return PAGES.get(path, "any")
