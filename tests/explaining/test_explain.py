@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,13 @@ def test_kserve_s_explain(shop: Shop) -> None:
             assert (said["method"], said["errors"]) == ("linear", None)
             whole = said["base"] + sum(said["shares"].values())
             assert whole == pytest.approx(said["prediction"], abs=1e-9)
+    # The live page has the same, arms side by side.
+    page = f"{shop.state.url}/ui/requests/{request_id}/explanation"
+    with urllib.request.urlopen(page, timeout=60) as answer:
+        shown = answer.read().decode()
+    first = max(arms["modelA"]["shares"], key=lambda name: abs(arms["modelA"]["shares"][name]))
+    assert f'<th scope="row">{first}</th>' in shown
+    assert "Difference" in shown
     for path, document, status in (
         ("/v1/models/beer:explain", {"instances": [row]}, 404),
         ("/v1/models/wine:explain", {"instances": [row] * 101}, 400),

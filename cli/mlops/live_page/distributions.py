@@ -19,6 +19,7 @@ from mlops.charts import SIZE
 from mlops.stats.profiles import Categories, Distribution, FeatureProfile
 
 _BINS = 24
+_LARGEST = 1e300
 _CATEGORIES = 6
 _OTHER = "others"
 # Beyond these shares of the newest values an axis does not stretch.
@@ -73,7 +74,9 @@ def draw(profile: FeatureProfile | None, cells: Sequence[Any]) -> Drawn | None:
     there = [cell for cell in cells if cell is not None]
     if profile is not None and profile.numbers is not None:
         # A text among numbers is counted as strange; it hides nothing else.
-        there = [cell for cell in there if isinstance(cell, int | float)]
+        # Integers beyond the largest number would overflow it.
+        known = (cell for cell in there if isinstance(cell, int | float))
+        there = [float(cell) for cell in known if abs(cell) < _LARGEST]
     if profile is not None and profile.categories is not None:
         return _categories(profile.categories, there)
     values = _numbers(there)

@@ -33,7 +33,7 @@ _NO_JOURNAL = "No journal is kept, so nothing is known here beyond the counters 
 
 _NOT_MADE = "This could not be made; the server's log says why."
 # One look at a time is kept, for the parts that are made of it.
-_looks: dict[int, Look] = {}
+_looks: dict[tuple[Desk, int], Look] = {}
 
 
 def part(desk: Desk, name: str, look: int) -> dict[str, Any]:
@@ -48,11 +48,12 @@ def part(desk: Desk, name: str, look: int) -> dict[str, Any]:
     """
     if desk.journal is None:
         return {"html": render("empty", text=_NO_JOURNAL)}
-    if look not in _looks:
+    key = desk, look
+    if key not in _looks:
         _looks.clear()
-        _looks[look] = Look(desk, desk.journal)
+        _looks[key] = Look(desk, desk.journal)
     try:
-        return {"html": PARTS[name](_looks[look])}
+        return {"html": PARTS[name](_looks[key])}
     except NotFoundError as error:
         return {"html": render("empty", text=f"{error.message} {error.hint or ''}")}
     except MlopsError as error:

@@ -12,7 +12,7 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -63,7 +63,7 @@ class ProjectPage:
             Route("/ui/static/{name}", asset),
             Route("/d/{name}/{path:path}", self._proxy, methods=["GET", "HEAD", "POST"]),
         ]
-        application = Starlette(routes=routes)
+        application = Starlette(routes=routes, lifespan=self._lifespan)
         application.router.redirect_slashes = False
 
         async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -75,6 +75,12 @@ class ProjectPage:
                 await application(scope, receive, send)
 
         return guarded
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, application: Starlette) -> AsyncIterator[None]:
+        yield
+        self.broadcast.close()
+        await self._proxy.close()
 
     def _url_of(self, name: str) -> str:
         """Return where a deployment answers.
@@ -169,7 +175,7 @@ def served(settings: Settings, mlflow: str, sock: socket.socket) -> Iterator[Non
     """
     page = ProjectPage(settings, mlflow, sock.getsockname()[0])
     config = uvicorn.Config(
-        page.application(), lifespan="off", ws="none", access_log=False, log_config=None,
+        page.application(), lifespan="on", ws="none", access_log=False, log_config=None,
         server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)

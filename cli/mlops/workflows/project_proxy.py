@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cached_property
 
@@ -16,8 +17,11 @@ from mlops.serving.live_page.assets import NO_STORE
 from mlops.serving.live_page.pages import PROJECT
 
 # What the page needs; predictions are sent to the server itself.
-_GET = ("ui", "report")
-_POST = ("ui/sign-in", "ui/sign-out")
+_WORD = r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]"
+_GET = re.compile(
+    rf"report|ui(/(events|static/{_WORD}|requests(/{_WORD}(/explanation)?)?))?", re.ASCII
+)
+_POST = re.compile(r"ui/sign-(in|out)")
 _SENT = ("accept", "authorization", "content-type", "cookie")
 _RETURNED = (
     "cache-control", "content-security-policy", "content-type", "location", "referrer-policy",
@@ -41,6 +45,10 @@ class Proxy:
         # A stream of events has no end; neither has a name in the user's proxy settings a say here.
         return httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False)
 
+    async def close(self) -> None:
+        """Close the connections to servers."""
+        await self._client.aclose()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI asks."""
         response = await self._answer(Request(scope, receive))
@@ -55,8 +63,8 @@ class Proxy:
         if path == "docs":
             # It tries calls out, which go to the server.
             return RedirectResponse(f"{url}/docs", 307, NO_STORE)  # type: ignore[return-value]
-        first = path.partition("/")[0]
-        if (path not in _POST) if request.method == "POST" else (first not in _GET):
+        known = _POST if request.method == "POST" else _GET
+        if not known.fullmatch(path):
             return PlainTextResponse("There is no such page.", 404, NO_STORE)
         body = await request.body() if request.method == "POST" else b""
         if len(body) > _MAX_FORM:

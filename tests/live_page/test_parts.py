@@ -1,0 +1,224 @@
+"""The parts of the live page, from journals of many kinds."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlops.errors import ConflictError, NotFoundError
+from mlops.journal.records import Decision
+from mlops.journal.sql import SqlJournal
+from mlops.live_page.desk import Desk
+from mlops.live_page.distributions import Bar, draw
+from mlops.live_page.explanation import explanation
+from mlops.live_page.history import history
+from mlops.live_page.parts import PARTS, part
+from mlops.live_page.requests import PAGE, request, requests, rows
+from mlops.stats.profiles import profile_feature
+from tests.monitoring.journals import Stage, fill, labels, numbers
+
+KEY = bytes(range(32))
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}`"
+ERROR = "squared-error"
+EVEN = [Stage([0.5, 0.5], 400)]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SqlJournal]:
+    made = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    yield made
+    made.close()
+
+
+def desk_of(journal: SqlJournal | None, *consumers: str) -> Desk:
+    def ask(experiment: str, rows: Any) -> Any:
+        raise ConflictError("Nobody is there to be asked.")
+
+    return Desk("wine", journal, KEY, 0.05, "", consumers, "/nowhere/state.json", ask)
+
+
+def words(text: str) -> str:
+    return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", text).split()))
+
+
+def every_part(desk: Desk) -> dict[str, str]:
+    return {name: part(desk, name, 1)["html"] for name in PARTS}
+
+
+@pytest.mark.parametrize(
+    ("names", "stages", "how", "reward", "expected"),
+    [
+        (["a", "b"], [Stage([0.5, 0.5], 0)], numbers([0, 0]), ERROR, "no traffic yet"),
+        (["a", "b"], [Stage([0.5, 0.5], 1)], numbers([0, 0]), ERROR, "too early to tell"),
+        (["a", "b"], [Stage([0.5, 0.5], 50, rated=0)], numbers([0, 0]), ERROR, "no feedback yet"),
+        (["a"], [Stage([1.0], 300)], numbers([0]), ERROR, "one arm, nothing to compare"),
+        (["a", "b"], EVEN, labels([0.6, 0.9]), "exact", "b minus a"),
+        (["a", HOSTILE], EVEN, numbers([0, 0]), ERROR, "minus a"),
+    ],
+    ids=["no traffic", "one request", "no feedback", "one arm", "labels", "hostile"],
+)
+def test_every_part_is_made_of_any_journal(
+    journal: SqlJournal,
+    names: list[str],
+    stages: list[Stage],
+    how: Any,
+    reward: str,
+    expected: str,
+) -> None:
+    fill(journal, names, stages, how, reward=reward)
+    found = every_part(desk_of(journal, "drift", "quality"))
+    for text in found.values():
+        assert "could not be made" not in text
+        assert not re.search(r"<(script|img|style)|\sstyle=|\son[a-z]+=\"", text)
+        assert text.strip()
+    assert re.search(expected, words(found["verdict"]).lower()), words(found["verdict"])
+    assert "server started" in words(found["revisions"])
+
+
+def test_without_a_journal_every_part_says_so() -> None:
+    assert {words(text) for text in every_part(desk_of(None)).values()} == {
+        "No journal is kept, so nothing is known here beyond the counters above."
+    }
+    with pytest.raises(ConflictError, match="no log of requests"):
+        requests(desk_of(None), "", "", "", "")
+    assert history(desk_of(None), 5, 180) == {"points": []}
+
+
+def test_a_part_that_fails_leaves_the_others(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(journal, ["a", "b"], EVEN, numbers([0, 0]))
+
+    def broken(look: Any) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(PARTS, "shares", broken)
+    found = every_part(desk_of(journal))
+    assert "could not be made; the server's log says why" in words(found["shares"])
+    assert "could not be made" not in "".join(v for k, v in found.items() if k != "shares")
+
+
+def test_the_log_is_read_to_its_end_each_request_once(journal: SqlJournal) -> None:
+    fill(journal, ["a", "b"], [Stage([0.5, 0.5], 3 * PAGE + 7)], numbers([0, 0]))
+    desk = desk_of(journal)
+    seen: list[str] = []
+    before, pages = "", 0
+    while pages < 10:
+        text = requests(desk, "", "", "", before)["html"]
+        seen += re.findall(r'href="requests/([A-Za-z0-9_-]{48})"', text)
+        pages += 1
+        older = re.search(r"before=(\d+)", text)
+        if not older:
+            break
+        before = older[1]
+    assert (len(seen), len(set(seen))) == (3 * PAGE + 7, 3 * PAGE + 7)
+    # Newest first.
+    order = [journal.decision(_nonce(each)) for each in (seen[0], seen[-1])]
+    assert order[0] is not None
+    assert order[1] is not None
+    assert order[0].decision.time_ms > order[1].decision.time_ms
+    only_b = requests(desk, "", "b", "", "")["html"]
+    assert set(re.findall(r'class="text one">(\w+)', only_b)) == {"b"}
+    assert "No requests of this kind yet" in words(requests(desk, "", "", "failed", "")["html"])
+    assert "None" not in words(requests(desk, "", "", "", "nonsense' OR 1=1")["html"])
+
+
+def _nonce(request_id: str) -> bytes:
+    from mlops.spec.request_id import read
+
+    return read(KEY, request_id).nonce
+
+
+def test_a_request_is_found_by_its_id_and_by_its_callers(journal: SqlJournal) -> None:
+    fill(journal, ["a", "b"], [Stage([0.5, 0.5], 5)], numbers([0, 0]))
+    kept = (b'["alcohol"]', b"[[9.4]]")
+    own = Decision(
+        nonce=b"n" * 12, time_ms=1_772_400_000_000, revision=1, arm=1, propensity=0.5, n_rows=1,
+        latency_us=900, status=200, protocol="mlflow", client_id=HOSTILE, unit=None,
+        features=b"\n".join(kept), predictions=[5.5], epoch=0, key_id=None,
+    )  # fmt: skip
+    journal.append([own], [])
+    desk = desk_of(journal)
+    listed = requests(desk, HOSTILE, "", "", "")["html"]
+    (found,) = re.findall(r'href="requests/([A-Za-z0-9_-]{48})"', listed)
+    assert found in requests(desk, f"  {found} ", "", "", "")["html"]
+    text = request(desk, found)["html"]
+    assert "alcohol 9.4" in words(text)
+    assert "Answer 5.5" in words(text)
+    assert "No feedback yet" in words(text)
+    assert HOSTILE in words(text)
+    assert "<img" not in listed + text
+    assert rows(desk, found) == {"rows": [{"alcohol": 9.4}]}
+    with pytest.raises(NotFoundError, match="not a request id of this deployment"):
+        request(desk, "A" * 48)
+    assert "No request with this id" in words(requests(desk, "never", "", "", "")["html"])
+
+
+NUMBERS = profile_feature(np.arange(1000) / 10)
+GRAPES = profile_feature(["red"] * 60 + ["white"] * 40)
+
+
+@pytest.mark.parametrize(
+    ("profile", "cells", "count", "median"),
+    [
+        (NUMBERS, [50.0] * 10, 10, 50.0),
+        (NUMBERS, [1e9, -1e9, *range(300)], 302, 149.5),
+        (NUMBERS, ["x", None, 3, True, 10**400], 2, 2.0),
+        (NUMBERS, [float("nan"), float("inf"), 4], 1, 4.0),
+        (NUMBERS, [], 0, None),
+        (profile_feature([7.0] * 50), [7.0] * 5, 5, 7.0),
+        (None, [1, 2, 3], 3, 2.0),
+    ],
+    ids=["inside", "far outside", "texts among", "not finite", "none", "constant", "no profile"],
+)
+def test_numbers_are_drawn_over_the_training_data(
+    profile: Any, cells: list[Any], count: int, median: float | None
+) -> None:
+    drawn = draw(profile, cells)
+    assert drawn is not None
+    assert (drawn.count, drawn.medians[1]) == (count, median)
+    assert bool(drawn.now) == (count > 0)
+    assert bool(drawn.before) == (profile is not None)
+    assert drawn.low < drawn.high
+    # Within the square that they are drawn into.
+    heights = [float(y) for y in re.findall(r"V(-?[0-9.]+)", drawn.before + drawn.now)]
+    assert all(0 <= y <= 1000 for y in heights)
+    # The highest bin of one of them reaches the top.
+    assert min(heights) == 0
+
+
+def test_categories_are_bars() -> None:
+    drawn = draw(GRAPES, ["white"] * 3 + ["green"])
+    assert drawn is not None
+    assert drawn.bars == (Bar("red", 0.6, 0.0), Bar("white", 0.4, 0.75), Bar("green", 0.0, 0.25))
+    many = profile_feature([str(n % 40) for n in range(4000)])
+    drawn = draw(many, ["new"] * 9 + ["1"])
+    assert drawn is not None
+    assert [bar.name for bar in drawn.bars][-2:] == ["new", "others"]
+    assert sum(bar.before for bar in drawn.bars) == pytest.approx(1)
+    assert sum(bar.now for bar in drawn.bars) == pytest.approx(1)
+    assert draw(profile_feature([True, False]), [True, None])
+    assert draw(None, []) is None
+    assert draw(None, [{"a": 1}, "b"]) is not None
+
+
+def test_arms_are_explained_side_by_side() -> None:
+    one = {"method": "linear", "output": "prediction", "base": 5.0, "errors": None}
+    found = [
+        {
+            "a": {**one, "prediction": 5.5, "shares": {"alcohol": 0.5, "pH": 0.0}},
+            "b": {**one, "prediction": 4.0, "shares": {"alcohol": -1.0, "pH": 0.0}},
+        }
+    ]
+    text = words(explanation(desk_of(None), found)["html"])
+    assert "alcohol +0.500 \N{MINUS SIGN}1.00 \N{MINUS SIGN}1.50" in text
+    assert "Answer 5.50 4.00 \N{MINUS SIGN}1.50" in text
+    # Of different outputs nothing is subtracted.
+    found[0]["b"]["output"] = "log-odds"
+    assert "Difference" not in words(explanation(desk_of(None), found)["html"])
