@@ -68,7 +68,7 @@ def disagreements(project: Path, name: str = "wine", *, settled: bool = True) ->
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether a process holds a lock on a file; asked of the kernel, to disturb nobody."""
+    """Whether a process holds a lock on a file; asked of the kernel, to disturb no process."""
     try:
         inode = path.stat().st_ino
     except FileNotFoundError:

@@ -40,7 +40,7 @@ class Audit:
         doubled: Outcomes that it has more than once.
         altered: Outcomes with another value than was sent.
         miscredited: Outcomes credited to another revision or arm than the headers said.
-        uninvited: Outcomes that nobody sent, or that were refused.
+        uninvited: Outcomes that were never sent, or that were refused.
         misfolded: Arms whose n or mean reward in the evidence differ from the fold made here.
         unmatched: Outcomes, credited all the same, whose decision is not in the journal.
         undecided: Predictions whose decision is not in the journal.

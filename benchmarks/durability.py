@@ -182,7 +182,7 @@ if __name__ == "__main__":
     parser.add_argument("--disk-full", action="store_true")
     parser.add_argument("--project", type=Path, help="with wine/1 and wine/2, and nothing deployed")
     chosen = parser.parse_args()
-    # Nobody else may take the port while the server is dead.
+    # No other process may take the port while the server is dead.
     os.environ["MLOPS_DEPLOY_PORT"] = str(quiet_port())
     with contextlib.ExitStack() as stack:
         folder = chosen.project or stack.enter_context(wine_project())

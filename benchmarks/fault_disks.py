@@ -15,7 +15,7 @@ from fault_stage import AB, SkippedError, Stage, audit_verified
 
 _SIZE = "64m"
 _BLOCK = bytes(4096)
-#: Bytes that a file may have, for whoever may not mount: some files fit, larger ones do not.
+#: Bytes that a file may have, where mounting is not allowed: some files fit, larger ones do not.
 _FILE_BYTES = (0, 512, 4096, 65536)
 
 

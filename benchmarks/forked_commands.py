@@ -37,7 +37,7 @@ class Said:
         code: Its exit code; negative for the signal that killed it.
         text: All that it printed.
         took_s: How long it took.
-        hung: Whether it was still running when nobody waited any more.
+        hung: Whether it was still running when the time was up.
     """
 
     words: tuple[str, ...]

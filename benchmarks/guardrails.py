@@ -101,7 +101,7 @@ def draw(case: Case, rng: np.random.Generator) -> Stream:
         units = rng.integers(0, case.users, n)
         level = rng.gamma(0.3, 1 / 0.3, case.users)[units]
         _, first, back = np.unique(units, return_index=True, return_inverse=True)
-        # Whoever came before keeps the arm of the first request.
+        # A unit that came before keeps the arm of its first request.
         canary = (rng.random(first.size) < STEPS[steps[first]])[back]
     else:
         canary = rng.random(n) < STEPS[steps]

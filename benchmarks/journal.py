@@ -1,4 +1,4 @@
-"""What the journal costs on the path of a request, in its writer, and whoever reads it.
+"""What the journal costs on the path of a request, in its writer, and for its readers.
 
     python benchmarks/journal.py [--decisions 200000]
     python benchmarks/journal.py --scale 20000000 [--folder /tmp]

@@ -166,7 +166,7 @@ def _under_load(
     over = threading.Event()
     checking = threading.Thread(target=_check_health, args=(port, health, over))
     options = ["-t1", f"-c{connections - _NOTING}", f"-d{seconds + 1}s", "--timeout", "30s"]
-    # Less of the core than whoever takes the times.
+    # Less of the core than the client that takes the times.
     command = ["nice", "-n", "10", "taskset", "-c", str(CLIENT_CORE), "wrk", *options]
     with subprocess.Popen(
         [*command, "-s", str(peer.script), peer.url], stdout=subprocess.PIPE, text=True

@@ -46,7 +46,7 @@ class Situation:
 
 
 SITUATIONS = (
-    Situation("nobody attacks", 0, sticky=True),
+    Situation("no attack", 0, sticky=True),
     Situation("a unit is a person: their mean", 1, sticky=True),
     Situation("the same, 50 outcomes each", 50, sticky=True),
     Situation("a unit is a request", 50, sticky=False),

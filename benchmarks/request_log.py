@@ -94,7 +94,7 @@ def _kills(kills: int, requests: int) -> None:
                 receiver = Receiver(events, port)
             child.kill()
             child.wait()
-            with journal._engine.begin() as connection:  # whoever held the lease is dead
+            with journal._engine.begin() as connection:  # the holder of the lease is dead
                 connection.exec_driver_sql("UPDATE consumers SET until_ms = 0")
         child = _start(asked)
         while _lag(journal):

@@ -213,5 +213,5 @@ def shop(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return an unused port."""
     return unused_port()

@@ -20,7 +20,7 @@ def find_gcs() -> Path | None:
 
 
 class Gcs:
-    """A server in `folder`, that asks nobody who they are.
+    """A server in `folder`, without authentication.
 
     Attributes:
         server: The process, which may be stopped and restarted.

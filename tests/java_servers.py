@@ -150,7 +150,7 @@ class Kafka:
 
     @contextmanager
     def running(self) -> Iterator[Kafka]:
-        """Run it; whoever sends to it waits until it answers."""
+        """Run it; senders wait until it answers."""
         with _running([*self._java, "kafka.Kafka", str(self._properties)], self._log):
             yield self
 

@@ -135,7 +135,7 @@ class _Kubelet:
             target = {"apiVersion": "v1", "kind": "Node", "name": NODE}
             self._ask("POST", f"{path}/binding", {"metadata": {"name": name}, "target": target})
         status = _status(pod, fate)
-        # First, so that whoever sees the state finds its events.
+        # First, so that its events are there when the state is.
         for reason, message in _EVENTS.get(fate, ()):
             self._ask(
                 "POST", f"/api/v1/namespaces/{namespace}/events", _event(pod, reason, message)

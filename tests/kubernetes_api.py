@@ -58,7 +58,7 @@ class KubernetesApi:
         self._controllers.start()
 
     def rest(self, *, resting: bool) -> None:
-        """Let it do nothing while nobody asks, or go on."""
+        """Let it do nothing while it is not used, or go on."""
         for each in (self._etcd, self._server, self._controllers):
             each.rest(resting=resting)
 

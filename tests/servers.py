@@ -19,7 +19,7 @@ _FOREIGN = ("MLFLOW_", "MLOPS_", "AWS_", "GOOGLE_", "STORAGE_", "API_ENDPOINT_",
 
 
 def unused_port() -> int:
-    """Return a port of loopback that nobody listens on.
+    """Return an unused port of loopback.
 
     It is below those that the system gives to outgoing connections (32768 and up on Linux), as one
     of these could take it before the server does.

@@ -29,7 +29,7 @@ ALLOWED = frozenset(
     )
 )
 #: Distributions whose metadata names no licence by an expression or a classifier that says which,
-#: by their repositories; and what is allowed to an extra that nobody needs.
+#: by their repositories; and what is allowed to an optional extra.
 BY_HAND = {
     "huey": "MIT",
     "skops": "MIT",

@@ -1,4 +1,4 @@
-"""A trail on disk: each change once, no edit unseen, one chain whoever writes."""
+"""A trail on disk: each change once, no edit unseen, one chain for all writers."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_chain_written_again_is_told_by_mlflow(trail: Trail) -> None:
 def test_what_another_project_wrote_is_not_missed_here(trail: Trail) -> None:
     other = Head("elsewhere", "box:/beer", 40, "0" * 64, "MLflow")
     assert check(trail, head_of(trail), other).result == "whole"
-    # Nothing of this one is in MLflow: then nobody can tell.
+    # Nothing of this one is in MLflow: then it cannot be told.
     assert check(trail, other).result == "unknown"
 
 

@@ -227,7 +227,7 @@ def test_what_is_not_tried_again(answer: Any, kind: type[MlopsError], text: str)
     assert not trouble.left
 
 
-def test_nobody_answers() -> None:
+def test_no_answer() -> None:
     url = f"http://127.0.0.1:{unused_port()}"
     with Client(url, retries=1) as client:
         assert not client.is_ready()

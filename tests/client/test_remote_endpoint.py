@@ -275,7 +275,7 @@ def test_plain_http_is_not_tls(gateway: Gateway) -> None:
     assert "`http://`" in (caught.value.hint or "")
 
 
-def test_nobody_is_waited_for_longer_than_said() -> None:
+def test_an_endpoint_is_not_waited_for_longer_than_said() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as deaf:

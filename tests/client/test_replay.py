@@ -54,7 +54,7 @@ def test_draws_are_seeded_and_with_replacement() -> None:
     assert set(draws) == {0, 1, 2}
 
 
-def test_whoever_was_answered_before_ctrl_c_is_not_forgotten() -> None:
+def test_answers_from_before_ctrl_c_are_kept() -> None:
     notebook = Notebook(stop_at=2)
     told: list[Tally] = []
     with pytest.raises(KeyboardInterrupt):

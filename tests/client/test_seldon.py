@@ -163,7 +163,7 @@ def test_what_only_looks_like_an_answer(response: dict[str, Any], says: str) -> 
         truths({"data": {"tensor": 3}})
 
 
-def test_without_injected_routing_nobody_can_be_credited(
+def test_without_injected_routing_no_model_can_be_credited(
     models: list[ModelServer], executor: ExecutorStandIn, connection: Connection
 ) -> None:
     executor.inject = False
@@ -174,7 +174,7 @@ def test_without_injected_routing_nobody_can_be_credited(
     assert "every model" in caught.value.message
     assert "SELDON_ENABLE_ROUTING_INJECTION" in (caught.value.hint or "")
     assert told(models) == before
-    # It is true: whoever insists credits both.
+    # `one_model` overrides the check: both are credited.
     desk(connection, one_model=True).tell(Outcome(answer, _REQUEST, (6.0,)))
     assert told(models) == [count + 1 for count in before]
 

@@ -36,7 +36,7 @@ def test_the_context_says_where(namespace: Namespace) -> None:
     assert found.uid == its
     other = connect(str(namespace.kubeconfig), namespace="other")
     assert (other.namespace, other.uid) == ("other", "")
-    # Whoever may not look at it goes by names and addresses.
+    # Without the right to look at it, names and addresses decide.
     assert connect(str(namespace.user("ann"))).uid == ""
 
 
@@ -93,7 +93,7 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.hint == "pip install 'mlops-loop[kubernetes]'"
 
 
-def test_nobody_answers(namespace: Namespace) -> None:
+def test_no_answer(namespace: Namespace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     gone = connect(str(edited(namespace.kubeconfig, server=f"https://127.0.0.1:{port}")))

@@ -292,7 +292,7 @@ def test_what_somebody_wrote_does_not_look_like_an_entry(tmp_path: Path, before:
     assert [line for line in lines if not line.startswith(" " * 7)] == lines[:1]
 
 
-def test_without_mlflow_nobody_can_tell(audited: Shop) -> None:
+def test_without_mlflow_it_cannot_be_told(audited: Shop) -> None:
     audited.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:1"
     audited.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     try:

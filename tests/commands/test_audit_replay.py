@@ -1,4 +1,4 @@
-"""`mlops audit replay`: the same answer again, and why that arm; or why nobody can tell."""
+"""`mlops audit replay`: the same answer again, and why that arm; or why that cannot be told."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def test_a_rollout_that_does_not_come(cluster_shop: Shop, namespace: Namespace) 
     failed = cluster_shop.ledger.entry(2)
     assert (failed.state, failed.error) == ("failed", said.error["message"])
     assert cluster_shop.ledger.live_number() == 1
-    # It left a ConfigMap; the one that is live is still there for whoever needs it.
+    # It left a ConfigMap; the one that is live is still there.
     assert len(config_maps(namespace)) == 2
 
     # The command of what was live puts it back, and clears away what the other left.

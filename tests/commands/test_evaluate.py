@@ -330,7 +330,7 @@ def test_a_model_counts_where_an_arm_answers_as_it_does(tmp_path: Path) -> None:
     assert never.estimates[1].value == pytest.approx(0.5, abs=0.02)
     assert never.estimates[2].lower < 0.5 < never.estimates[2].upper
     assert "what it would earn at the others is not known" in " ".join(never.notes)
-    # One whose answers nobody gave has no support, and no estimate.
+    # One whose answers were never given has no support, and no estimate.
     none = evaluate_by_agreement(
         evidence, journal, "m", lambda rows: ["maybe"] * len(rows), asks,
         alpha=0.05, min_effective=100,

@@ -9,7 +9,7 @@ import pytest
 from tests.fixtures_training import Cli
 
 Capture = pytest.CaptureFixture[str]
-#: A file system in which nobody, not even root, may make a file.
+#: A file system in which no user, not even root, may create a file.
 _SYS = Path("/sys")
 
 

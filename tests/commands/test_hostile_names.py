@@ -13,7 +13,7 @@ from mlops.registry import open_registry
 from tests.fixtures_deployment import Shop
 from tests.fixtures_training import TrainedWine
 
-#: Sets a terminal's title, clears it, and closes a tag of Rich that nobody has opened.
+#: Sets a terminal's title, clears it, and closes a tag of Rich that was not opened.
 EVIL = "a[/bold] [red]b \x1b]0;owned\x07\x1b[2J"
 #: The same as the name of a model, which has no slash.
 NAME = EVIL.replace("/", "")

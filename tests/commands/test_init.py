@@ -67,7 +67,7 @@ def test_the_script_runs_by_hand(
     cli: Cli, tmp_path: Path, empty_database: Path, template: str
 ) -> None:
     cli(tmp_path, "init", "--template", template)
-    # Where MLflow keeps what nobody told it to keep elsewhere.
+    # Where MLflow keeps runs by default.
     shutil.copy(empty_database, tmp_path / "mlflow.db")
     done = subprocess.run(
         [sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False

@@ -102,7 +102,7 @@ def test_an_own_project_gets_the_workflow_alone(cli: Cli, tmp_path: Path, capsys
     (folder / "python_env.yaml").write_text(
         "python: 3.12.4\ndependencies: [mlflow==2.9, 'lightgbm>=4', pandas]\n"
     )
-    # Nobody is there to be asked, and nothing says by what a candidate is judged.
+    # It cannot ask, and nothing says by what a candidate is judged.
     assert cli(folder, "init", "--ci", "github", "--json") == 2
     error = json.loads(capsys.readouterr().out)["error"]
     assert "--metric" in error["hint"]

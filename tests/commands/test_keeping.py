@@ -80,13 +80,13 @@ def test_nothing_has_to_be_remembered(wine_shop: Shop) -> None:
     assert near is not None
     assert port < int(near[1]) < port + 100
     wine_shop.ok(*second, "--port", near[1])
-    # Two run: whoever does not say which changes neither.
+    # Two run: a command that does not say which changes neither.
     for command in ("stop", "promote", "rollback"):
         which = wine_shop.run(command, "--json")
         assert (which.code, "`second`, `wine`" in which.error["message"]) == (2, True), command
     assert wine_shop.ok("stop", "second", "--json").document["stopped"] is True
 
-    # After a stop, and after a crash, nobody has to know how it was deployed.
+    # After a stop, and after a crash, it starts as it was deployed.
     wine_shop.ok("stop")
     stopped = wine_shop.run("status", "--exit-code")
     assert stopped.code == 10

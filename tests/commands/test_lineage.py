@@ -100,7 +100,7 @@ def test_the_tree_fits_a_terminal(
     assert max(map(len, out.splitlines())) <= 80
 
 
-def test_a_model_that_nobody_trained_here(
+def test_a_model_that_was_not_trained_here(
     cli: Cli, own_wine: TrainedWine, capsys: Capture, tmp_path: Path
 ) -> None:
     model = own_wine.first.model

@@ -146,7 +146,7 @@ def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
     refused = codes["picky"].count(400)
     assert refused > 20
     assert set(codes["easy"]) == {200}
-    # Nobody's arm is drawn for what no model could read.
+    # No arm is drawn for what no model could read.
     assert send(garden, None)[1] == 400
 
     (status,) = garden.ok("status", "garden", "--json").document["deployments"]

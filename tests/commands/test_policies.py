@@ -69,7 +69,7 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     told = wine_shop.ok("report", "--json").document["arms"]
     assert [arm["weight"] for arm in told] == pytest.approx(weights, abs=0.02)
 
-    # Whoever asks later is told by which of these probabilities an arm was drawn.
+    # It can be looked up later by which of these probabilities an arm was drawn.
     request_id, _ = wine_shop.ask()
     nonce = read(wine_shop.where.key.read_bytes(), request_id).nonce
     _until(lambda: epochs.decision(nonce) is not None, lambda: request_id)

@@ -81,7 +81,7 @@ def test_a_good_canary_gets_everything(market: Shop) -> None:
     assert weights(market) == [1.0]
     aliases = open_registry(market.settings).get_registered_model("wine").aliases
     assert int(aliases["champion"]) == 2
-    # Whoever asks again is told again, and nothing moves.
+    # Asked again, it says the same, and nothing moves.
     again = market.run("ramp", "--json")
     assert (again.code, again.document["look"]) == (16, None)
     fits("ramp", again.document)

@@ -168,7 +168,7 @@ def test_pushed_models_are_deployed_cached_and_kept_while_they_serve(
     removed = conforming("cache", shop.ok("cache", "clear", "--json"))
     assert len(removed["models"]) == 2
     assert removed["left"] == 0
-    # And where nobody has it any more, nothing else is taken for it.
+    # And where it is gone everywhere, nothing else is taken for it.
     refused = shop.run("rollback", "--to", "3", "--json")
     assert refused.code == 7
     assert "holds another model now" in refused.error["message"]

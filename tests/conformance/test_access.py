@@ -161,7 +161,7 @@ def test_paths_written_otherwise_reach_no_page_of_another_scope(house: House) ->
 
 
 def test_the_table_has_every_call() -> None:
-    """A page that is added is of nobody's scope until somebody says so."""
+    """A page that is added has no scope until it is given one."""
 
     async def report() -> str:
         return ""

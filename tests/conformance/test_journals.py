@@ -365,7 +365,7 @@ def test_a_client_id_names_its_only_decision(journal: Journal) -> None:
     assert fates(journal, [outcome(1, revision=2, arm=3), named("mine")]) == [Fate.DUPLICATE] * 2
 
 
-def test_a_client_id_that_nobody_used(journal: Journal) -> None:
+def test_a_client_id_that_was_not_used(journal: Journal) -> None:
     assert fates(journal, [named("mine")], [decision(1)]) == [Fate.UNKNOWN]
     assert list(journal.observations()) == []
 

@@ -40,7 +40,7 @@ def test_every_state_gives_a_distribution_that_can_be_drawn_from(
     for _ in range(3):
         shares = list(policy.probabilities({}, state))
         _check(shares, k)
-        # In every process, and whoever has drawn before.
+        # In every process, whatever was drawn before.
         assert list(POLICIES.load(name)(start).probabilities({}, state)) == shares
         choice = Draws(shares, state.epoch).choose(draw)
         assert choice.propensity == shares[choice.arm] > 0

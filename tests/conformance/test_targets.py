@@ -85,7 +85,7 @@ def test_manifests_lint_clean(name: str) -> None:
     for file in ("canary.yaml",):
         if file in made.beside:
             findings += lint({file: made.beside[file]}, context)
-    # Whoever asks for Seldon's own server gets it, and is told in the notes.
+    # Seldon's own server is used where asked for, and the notes say so.
     allowed = {"seldon/stock-server"} if given.cluster.model_server == "prepackaged" else set()
     if target == "seldon" and "-zero" in name:
         allowed |= {"seldon/zero-traffic"}
@@ -167,7 +167,7 @@ def test_models_come_from_where_the_registry_says(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if "-router" in name])
-def test_behind_our_server_nobody_splits(name: str) -> None:
+def test_behind_our_server_traffic_is_not_split(name: str) -> None:
     kinds = [document["kind"] for document in documents(name)]
     assert not {"InferenceGraph", "Experiment"} & set(kinds)
     for document in documents(name):

@@ -70,14 +70,14 @@ def test_a_killed_one_goes_on_where_it_was(tmp_path: Path) -> None:
     journal.append([decision(n) for n in range(100, 150)], [])
     killed.kill()
     killed.communicate()
-    # Whoever held it is gone; nobody waits for its lease in a test.
+    # Its holder is gone; a test does not wait until its lease expires.
     before = {each.name: each for each in journal.progress(0)}["paper"]
     journal.append([decision(n) for n in range(150, 200)], [])
     with journal._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE consumers SET until_ms = 0")
     last = _start(url, paper, packages)
     until(lambda: _seen(paper)[-1:] == [nonce(199)], 120)
-    # It ends with whoever started it.
+    # It ends with the process that started it.
     assert last.stdin is not None
     _, said = last.communicate()
     assert last.returncode == 0

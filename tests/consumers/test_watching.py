@@ -74,7 +74,7 @@ def _nothing(journal: SqlJournal) -> Batch:
     return Batch(journal.decisions(end.decisions, end.decisions, 1), [])
 
 
-def test_whoever_was_silent_goes_on_from_what_another_stored(journal: SqlJournal) -> None:
+def test_one_that_was_silent_continues_from_what_another_stored(journal: SqlJournal) -> None:
     rng, clock = np.random.default_rng(2), Clock()
     first, second = consumer(journal, clock), consumer(journal, clock)
     judge(journal, guesses(rng, 100, 0.6))

@@ -28,7 +28,7 @@ def _launch(folder: Path, text: str = "", **flags: Any) -> Launch:
 def test_a_token_is_made_where_callers_are_asked(tmp_path: Path) -> None:
     launch = _launch(tmp_path)
     assert (launch.token_file, launch.credentials, launch.access.issuer) == ("", "", None)
-    # Nobody but this machine, and yet they need a token: our own commands have one.
+    # Only this machine reaches it, and yet it needs a token: our own commands have one.
     launch = _launch(tmp_path, _AUTH)
     assert launch.access.issuer == Issuer("https://idp", "wine", str(tmp_path / "keys.json"))
     assert launch.credentials == str(tmp_path / ".mlops/run/wine.token")

@@ -36,7 +36,7 @@ def refusal(deployment: DeploymentSpec, **given: Any) -> tuple[str, str]:
     return caught.value.message, caught.value.hint or ""
 
 
-def test_one_model_needs_nobody_to_split() -> None:
+def test_one_model_needs_no_split() -> None:
     made = rendered(spec(1.0))
     assert [document["kind"] for document in objects(made)] == [
         "ServingRuntime",

@@ -1,4 +1,4 @@
-"""Our server in front of a platform's: where its arms are, and what nobody has to refuse then."""
+"""Our server in front of a platform's: where its arms are, and what need not be refused then."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def where(tmp_path: Path) -> Places:
     return Places("wine", tmp_path)
 
 
-def test_secrets_are_for_nobody_else_and_stay(where: Places) -> None:
+def test_secrets_are_private_and_stay(where: Places) -> None:
     before = os.umask(0)
     try:
         make_key(where)
@@ -96,7 +96,7 @@ def test_secrets_are_for_nobody_else_and_stay(where: Places) -> None:
     assert sorted(path.name for path in where.folder.iterdir()) == ["wine.key", "wine.token"]
 
 
-def test_the_socket_is_for_nobody_else(
+def test_the_socket_is_private(
     where: Places, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime = tmp_path / "runtime"

@@ -328,7 +328,7 @@ def test_mlserver_cannot_load_what_a_current_mlflow_logs() -> None:
     assert "`--model-server mlops`" in hint
 
 
-def test_an_image_nobody_knows_is_taken_at_its_word() -> None:
+def test_an_unknown_image_is_taken_as_it_is() -> None:
     given = replace(
         options("seldon", cluster_model_server="mlserver", cluster_image="me/mlserver:1"),
         details={"modelA": COLUMNS},
@@ -427,7 +427,7 @@ def test_files_of_registered_models_are_read_and_bare_uris_are_not(project: Path
 
 
 @pytest.mark.parametrize("error", [RemoteError, NotAllowedError])
-def test_whoever_renders_need_not_reach_the_store(
+def test_rendering_does_not_need_the_store(
     project: Path, error: type[RemoteError] | type[NotAllowedError]
 ) -> None:
     def read(source: str) -> Details:

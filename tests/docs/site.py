@@ -1,7 +1,7 @@
 """Build the documentation site, strictly: `python -m tests.docs.site`. The result is `build/site`.
 
 Links and anchors are checked by Zensical. Pages must not load anything from another host, so that
-they work offline and tell nobody who reads them. Pages are copied to `build/docs` first, where
+they work offline and do not tell who reads them. Pages are copied to `build/docs` first, where
 links to other files of the repository become links to the pages that show them.
 """
 

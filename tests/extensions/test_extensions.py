@@ -74,7 +74,7 @@ def test_two_packages_with_one_name_are_an_error_that_names_both(installed: Inst
         REWARDS.check("exact")
     assert caught.value.message == "The reward `exact` comes from `mlops-loop` and `broken-mlops`."
     assert "pip uninstall broken-mlops" in (caught.value.hint or "")
-    # Nobody else is touched, nor who needs ours and did not choose it.
+    # No other package is touched, nor one that needs ours and did not choose it.
     assert REWARDS.load("exact").name == "exact"
     assert REWARDS.load("brier").name == "brier"
     assert REWARDS.load("acme-gain").name == "acme-gain"

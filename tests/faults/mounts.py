@@ -7,7 +7,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-# Whoever is not root may mount in a namespace of their own, where the system allows it.
+# A user that is not root may mount in a namespace of its own, where the system allows it.
 _WAYS: tuple[tuple[str, ...], ...] = (
     ("unshare", "--mount"),
     ("unshare", "--map-root-user", "--mount"),
@@ -16,7 +16,7 @@ _READ_ONLY = "mount --bind {0} {0} && mount -o remount,ro,bind {0} && "
 
 
 def way_to_mount(folder: Path, script: str) -> tuple[str, ...] | None:
-    """Return what a command must be run under that mounts; None where nobody may.
+    """Return what a command must be run under that mounts; None where mounting is not allowed.
 
     Args:
         folder: An empty folder to try it on.

@@ -1,4 +1,4 @@
-"""A disk that takes no byte more, played by a limit on the size of files: nobody need mount."""
+"""A disk that takes no byte more, simulated by a limit on the size of files, without a mount."""
 
 from __future__ import annotations
 

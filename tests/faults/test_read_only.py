@@ -35,7 +35,7 @@ print(json.dumps([found, closed]))
 
 
 def test_looking_goes_on_and_changing_says_why(shop: Shop, tmp_path: Path) -> None:
-    # One that nobody has open has no log beside it.
+    # One that is not open has no log beside it.
     closed = f"sqlite:///{tmp_path / 'closed #1.db'}"
     SqlJournal(closed).close()
     words = json.dumps([*_LOOK, ("doctor",), *_CHANGE])

@@ -1,11 +1,11 @@
-"""Weights and models change under load, and nobody notices."""
+"""Weights and models change under load without a wrong or a lost answer."""
 
 from __future__ import annotations
 
 from tests.faults.benchmarks import judged
 
 
-def test_swaps_disturb_nobody() -> None:
+def test_swaps_disturb_no_request() -> None:
     figures = judged(
         "swaps.py", "--swaps", "5", "--seconds", "5", "--rate", "100", "--quick", "10"
     )  # fmt: skip

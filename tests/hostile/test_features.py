@@ -1,4 +1,4 @@
-"""Whoever may predict cannot fill the journal's disk with features."""
+"""A caller that may predict cannot fill the journal's disk with features."""
 
 from __future__ import annotations
 

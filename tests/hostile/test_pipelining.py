@@ -127,12 +127,12 @@ def test_a_head_is_not_taken_for_the_one_behind_it(server: Server, forced: bytes
 
 @pytest.mark.parametrize("before", [b"\r\n\r\n", b"\r\n"])
 def test_blank_lines_are_no_head_that_is_known(server: Server, before: bytes) -> None:
-    """Whoever sent them and a body went on with the key of whoever sent them before a request."""
+    """After them and a body, a caller went on with the key of another caller."""
     with Wire(server) as wire:
         assert wire.send(before + request("/invocations", GOOD)).reply().status == 200
     with Wire(server) as wire:
         assert wire.send(before + GOOD).reply().status == 400
 
 
-def test_nobody_scores_off_the_books_where_nobody_has_a_key(server: Server) -> None:
+def test_no_score_is_unrecorded_where_there_are_no_keys(server: Server) -> None:
     assert server.post("/score", {"rows": [[7.4, 9.4, 0.56]]}).status == 403

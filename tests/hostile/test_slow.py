@@ -1,4 +1,4 @@
-"""Callers that send a byte a second, or read none, are closed and disturb nobody."""
+"""Callers that send a byte a second, or read none, are closed and disturb no other caller."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def p99_ms(server: Server) -> float:
     return sorted(times)[int(_ASKED * 0.99)]
 
 
-def test_slow_callers_are_closed_and_disturb_nobody(server: Server) -> None:
+def test_slow_callers_are_closed_and_disturb_no_other(server: Server) -> None:
     with nothing_happens_to(server), contextlib.ExitStack() as stack:
         reader = stack.enter_context(Wire(server, receive_buffer=4096))
         many = b'{"instances":[' + b"[1,2,3]," * 500_000 + b"[1,2,3]]}"

@@ -363,7 +363,7 @@ def test_a_store_that_is_away_loses_nothing(pair: Pair, monkeypatch: pytest.Monk
 
 
 @_BOTH
-def test_feedback_for_an_archive_that_is_away_holds_up_nobody_else(pair: Pair) -> None:
+def test_feedback_for_an_archive_that_is_away_delays_no_other(pair: Pair) -> None:
     pair.archive(50)
     shutil.rmtree(pair.store.root.parent / "moved.db-archive", ignore_errors=True)
     pair.moved.close()
@@ -484,7 +484,7 @@ def test_two_that_archive_at_once(pair: Pair, tmp_path: Path) -> None:
 
 
 @_SQLITE
-def test_whoever_is_stopped_before_the_commit_has_changed_nothing(pair: Pair) -> None:
+def test_one_stopped_before_the_commit_has_changed_nothing(pair: Pair) -> None:
     put = pair.store.put
     stored: list[str] = []
     for last in range(5):

@@ -83,7 +83,7 @@ def test_whatever_is_damaged_in_a_part_is_noticed(journal: SqlJournal, file: Pat
         flipped = [
             good[:at] + bytes([good[at] ^ 0xFF]) + good[at + 1 :] for at in range(0, len(good), 211)
         ]
-        # Some bytes, as those that name the program that wrote it, nobody reads.
+        # Some bytes are never read, as those that name the program that wrote it.
         for bad in (*flipped, good[: len(good) // 2], os.urandom(2_000), b""):
             part.write_bytes(bad)
             assert _seen(journal) == whole, (part.name, bad)

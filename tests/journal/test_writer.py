@@ -154,7 +154,7 @@ def test_decisions_are_shed_and_counted() -> None:
     assert house.journal.losses() == {"decision": 4}
 
 
-def test_what_shadows_answered_comes_last_and_troubles_nobody(house: House) -> None:
+def test_answers_of_shadows_come_last_and_delay_no_decision(house: House) -> None:
     house.writer.add_decision(decision(1))
     house.writer.add_shadow(SHADOW)
     until(lambda: house.journal.shadows)
@@ -206,7 +206,7 @@ def test_a_journal_that_is_away(house: House) -> None:
     assert isinstance(error, JournalFullError)
     assert error.message == "The disk is full."
     assert house.journal.decisions == []
-    # Until it is tried again, nobody has to wait.
+    # Until it is tried again, no caller has to wait.
     assert house.writer.add_outcomes([outcome(1)]).exception(1) is error
     # Decisions wait for it to come back, in order.
     house.writer.add_decision(decision(2))
@@ -249,7 +249,7 @@ def test_decisions_that_find_no_room_after_a_failure_are_counted() -> None:
     assert house.journal.losses() == {"decision": 7}
 
 
-def test_a_batch_that_breaks_the_journal_stops_nobody(house: House) -> None:
+def test_a_batch_that_breaks_the_journal_stops_no_other(house: House) -> None:
     house.journal.failure = ZeroDivisionError("a fault of ours")
     house.writer.add_decision(decision(1))
     error = house.writer.add_outcomes([outcome(1)]).exception(5)
@@ -260,7 +260,7 @@ def test_a_batch_that_breaks_the_journal_stops_nobody(house: House) -> None:
     assert len(house.journal.decisions) + house.journal.losses().get("decision", 0) == 1
 
 
-def test_a_fault_in_the_counting_stops_nobody() -> None:
+def test_a_fault_in_the_counting_stops_no_batch() -> None:
     journal = FakeJournal()
 
     def fail(stored: Sequence[StoredOutcome]) -> None:
@@ -273,7 +273,7 @@ def test_a_fault_in_the_counting_stops_nobody() -> None:
 
 
 @pytest.mark.parametrize("taken", [False, True])
-def test_a_sender_that_goes_away_stops_nobody(house: House, taken: bool) -> None:
+def test_a_sender_that_goes_away_stops_no_other(house: House, taken: bool) -> None:
     async def leave() -> None:
         if not taken:
             house.hold()
@@ -417,7 +417,7 @@ def test_a_full_disk(small_disk: Path) -> None:
     assert isinstance(error, JournalFullError)
     assert acknowledged
 
-    # Whoever reads it, reads what was acknowledged.
+    # A reader sees what was acknowledged.
     def stored() -> list[int]:
         return [int.from_bytes(o.nonce, "big") for o in journal.observations() if o.row == 0]
 
@@ -474,7 +474,7 @@ def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 2, 4)]
 
 
-def test_feedback_by_client_id_holds_nobody_up(house: House) -> None:
+def test_feedback_by_client_id_delays_no_other(house: House) -> None:
     """Each batch of it is looked up for long; others wait for one of them at most."""
     house.journal.gate.clear()
     house.journal.entered.clear()

@@ -70,7 +70,7 @@ def test_a_key_counts_so_often_in_a_time(journal: SqlJournal) -> None:
         journal,
         *((f"u{number}", "app-1", 1.0, time) for number, time in enumerate(times)),
         *((f"v{number}", "app-2", 0.0, 0) for number in range(3)),
-        # Without keys nobody is counted as one.
+        # Without keys there is no caller to count.
         *((f"w{number}", None, 0.5, 0) for number in range(4)),
     )
     found = gather(journal)
@@ -86,7 +86,7 @@ def test_what_a_key_may_not_send_takes_nothing_from_a_unit(journal: SqlJournal) 
     assert rewards(gather(journal)) == {"ann": -8.0}
 
 
-def test_a_request_is_a_unit_where_nobody_sticks(journal: SqlJournal) -> None:
+def test_a_request_is_a_unit_without_sticky_units(journal: SqlJournal) -> None:
     deploy(journal, Attribution(max_per_unit=2), sticky_by="")
     journal.append(
         [decision(1, n_rows=4, predictions=[0.0] * 4), decision(2)],

@@ -191,7 +191,7 @@ def test_an_outcome_that_is_there_before_its_decision_is_not_lost(tmp_path: Path
     (newest,) = world.journal.epochs([1])[-1:]
     assert newest.parameters is not None
     assert sum(newest.parameters["seen"]) == 60
-    # Of a decision that was shed nothing can be learnt; nobody waits for ever.
+    # Of a decision that was shed nothing can be learnt; the learner does not wait for ever.
     world.journal.append([], world.serve(20, late=True)[1])
     world.serve(20)
     world.follow()

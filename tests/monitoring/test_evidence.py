@@ -89,7 +89,7 @@ def test_an_empty_journal(diary: Diary) -> None:
         make_report(diary.journal)
 
 
-def test_deployed_and_nobody_came(diary: Diary) -> None:
+def test_deployed_without_requests(diary: Diary) -> None:
     diary.live(0.5, 0.5, event="started")
     report = make_report(diary.journal)
     assert (report.verdict.decision, report.verdict.n, report.sample_ratio) == ("continue", 0, None)

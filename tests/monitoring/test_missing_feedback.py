@@ -48,7 +48,7 @@ def test_bounds_are_those_of_the_silent_at_their_worst(journal: SqlJournal) -> N
     means = [arm.mean for arm in report.arms]
     shares = found.baseline_answered, found.answered
     assert [arm.n / arm.requests for arm in report.arms] == pytest.approx(shares)
-    # Whoever is silent earned 0 under `b` and 1 under `a`, and the other way round.
+    # Those without feedback earned 0 under `b` and 1 under `a`, and the other way round.
     worst = means[1] * shares[1] - (means[0] * shares[0] + 1 - shares[0])
     best = means[1] * shares[1] + 1 - shares[1] - means[0] * shares[0]
     assert found.manski == pytest.approx((worst, best))

@@ -178,7 +178,7 @@ def test_classes_that_the_server_has_found_count(journal: SqlJournal) -> None:
 
 
 def test_whole_classes_have_an_accuracy() -> None:
-    """0 and 1 are numbers too, but nobody who asks for `exact` wants their RMSE."""
+    """0 and 1 are numbers too, but their RMSE says nothing under the reward `exact`."""
     truths = [Truth(0, 0, 1.0, 1.0), Truth(1, 0, 0.0, 1.0)]
     found = measure(truths, 0, ("accuracy",))
     assert (found.accuracy, found.rmse) == (0.5, None)

@@ -163,7 +163,7 @@ def test_what_a_broken_download_left_is_kept_for_the_next_and_removed_by_prune(
     assert cache.models() == ()
     with cache.part("source") as part:
         assert (part / "half").read_bytes() == b"12345"
-        # While it is under way, nobody takes it away.
+        # While it is under way, it is not removed.
         assert cache.prune().parts == ()
     assert cache.prune(parts=False).parts == ()
     removed = cache.prune()

@@ -58,7 +58,7 @@ def _answering(status: int, body: str) -> Iterator[str]:
         server.server_close()
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_a_port_without_a_listener(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

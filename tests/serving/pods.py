@@ -1,6 +1,6 @@
 """Our server's containers without a cluster: their entry point as a container engine runs it.
 
-A user that nobody knows, group 0, no capabilities, a root that cannot be written to, and the
+A user without an account, group 0, no capabilities, a root that cannot be written to, and the
 environment that the Dockerfile and the manifests set, and nothing else. Where the machine does not
 allow that much (it takes root), the rest is tried without.
 """
@@ -99,7 +99,7 @@ def wait_ready(port: int, process: subprocess.Popen[str]) -> None:
         if process.poll() is not None:
             raise AssertionError(process.communicate()[1])
         try:
-            # While models are loaded the port is bound and nobody answers.
+            # While models are loaded the port is bound and does not answer.
             assert get(port, "/v2/health/ready", timeout_s=1) == {"ready": True}
             return
         except OSError:

@@ -55,7 +55,7 @@ def test_it_is_watched_and_ends_with_the_server(
     labels = (("consumer", "journal-size"),)
     assert server.metrics()["mlops_consumer_sent_total", labels] == 0
     assert server.metrics()["mlops_consumer_lag_events", labels] >= 0
-    # It dies, and is started again; nobody notices.
+    # It dies, and is started again; no request fails.
     os.kill(child, signal.SIGKILL)
     assert server.predict(_ROW).status == 200
     wait_until(lambda: bool(_children(pid)) and _children(pid) != [child])

@@ -145,7 +145,7 @@ def test_a_client_id_that_names_several_is_refused(server: Server) -> None:
 
 
 @pytest.mark.parametrize("client_id", ["never seen", "x" * 10_000, "nul\0"])
-def test_a_client_id_that_nobody_sent_is_unknown(server: Server, client_id: str) -> None:
+def test_a_client_id_that_was_never_sent_is_unknown(server: Server, client_id: str) -> None:
     answer = server.post("/feedback", {"client_id": client_id, "reward": 2})
     assert answer.status == 404
     assert answer.json["counts"] == {"unknown": 1}

@@ -54,7 +54,7 @@ def test_keys_that_change_count_without_a_restart(
     launch = make_launch(tmp_path, served(models), grpc=True)
     launch = replace(launch, access=Access(str(path)), workers=workers)
     with running(launch, tmp_path) as server:
-        # Nobody has a key, and it listens on this machine.
+        # There are no keys, and it listens on this machine.
         assert server.predict(ROW).status == 200
         key, secret = new_key("shop", ["predict"])
         _put(path, key)
@@ -78,7 +78,7 @@ def test_keys_that_change_count_without_a_restart(
         _within_a_second(lambda: server.predict(ROW, **bearer).status == 401)
         _within_a_second(lambda: refused(bearer))
         _within_a_second(lambda: grpc.call("ServerMetadata", **bearer).code == "UNAUTHENTICATED")
-        # A file that is broken, or gone, lets nobody in.
+        # With a file that is broken, or gone, every request is refused.
         again, other = new_key("again", ["predict"])
         _put(path, replace(key, revoked_ms=1), again)
         _within_a_second(lambda: server.predict(ROW, **_bearer(other)).status == 200)
@@ -245,7 +245,7 @@ def test_a_file_with_an_absurd_value_does_not_end_the_looking(
     assert ring.of_key(secret.encode()) is None
 
 
-def test_a_server_of_the_network_lets_nobody_in_by_default(
+def test_a_server_of_the_network_refuses_every_caller_by_default(
     models: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     launch = replace(make_launch(tmp_path, served(models)), host="0.0.0.0")

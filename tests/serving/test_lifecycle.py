@@ -106,7 +106,7 @@ def test_new_weights_load_nothing(swapper: Server, models: dict[str, Path]) -> N
     swap(swapper, served(models))
     loads = swapper.log.count("loading ")
     hidden = models["a"].with_name("hidden")
-    models["a"].rename(hidden)  # whoever looks at the folder now, fails
+    models["a"].rename(hidden)  # reading the folder fails now
     try:
         swap(swapper, reweighted(live(swapper), 0.9, 0.1))
     finally:
@@ -188,7 +188,7 @@ def test_units_stick_by_header(swapper: Server, models: dict[str, Path]) -> None
         assert read(KEY, again.request_id).propensity == pytest.approx(0.5)
     strangers = Counter(swapper.predict(ONE, x_user=f"new-{i}").arm for i in range(200))
     assert abs(strangers["a"] - 180) < 4 * math.sqrt(200 * 0.9 * 0.1)
-    # An arm without traffic keeps nobody.
+    # An arm without traffic keeps no unit.
     swap(swapper, reweighted(new, 1.0, 0.0))
     assert {swapper.predict(ONE, x_user=user).arm for user in users} == {"a"}
     journal = swapper.journal()
@@ -348,7 +348,7 @@ def test_it_comes_back_after_a_kill(models: dict[str, Path], tmp_path: Path, sta
     body = {"request_id": known.request_id, "reward": 0.5}
     assert server.post("/feedback", body).json["counts"] == {"accepted": 1}
     server.kill()
-    # Lock, socket and state are still there, and hold nobody up.
+    # Lock, socket and state are still there, and delay no start.
     assert Path(server.launch.socket).exists()
     assert server.state.stopped_ms is None
     again = start(replace(server.launch, port=server.port))

@@ -148,7 +148,7 @@ def read(room: MemoryBudget, *pieces: bytes, headers: dict[str, str] | None = No
 
 
 def left(room: MemoryBudget) -> int:
-    """How much of the room nobody has."""
+    """How much of the budget is free."""
     low, high = 0, 1 << 40
     while low < high:
         middle = (low + high + 1) // 2

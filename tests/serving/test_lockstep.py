@@ -105,7 +105,7 @@ def test_many_at_once_are_each_answered_once() -> None:
     assert callers.answers == {name: name * 2 for name in names}
 
 
-def test_a_refusal_that_fails_takes_nobody_with_it() -> None:
+def test_a_refusal_that_fails_breaks_no_other() -> None:
     callers = Callers()
     ended: list[int] = []
 

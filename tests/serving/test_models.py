@@ -18,7 +18,7 @@ from mlops.runtimes.pyfunc import PyfuncRuntime
 from tests.serving.models import COLUMNS, ROWS, records, save_sklearn
 from tests.serving.server import Json, Server, make_launch, running, served
 
-# MLflow's advice to whoever saves a model: an example, no columns of whole numbers.
+# MLflow's advice for saving a model: an example, no columns of whole numbers.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*An input example was not provided:UserWarning",
     "ignore:.*integer column:UserWarning",

@@ -102,7 +102,7 @@ class Behind:
 
 @pytest.fixture(scope="module")
 def behind(models: dict[str, Path]) -> Iterator[Behind]:
-    # As whoever runs the tests: the models' folder is closed to others.
+    # As the user that runs the tests: the models' folder is closed to others.
     with new_pod({}, confined=False) as pod, ExitStack() as stack:
         first, second = free_port(), free_port()
         stack.enter_context(model_server(pod, models["a"], first))

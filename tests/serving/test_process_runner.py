@@ -161,7 +161,7 @@ def test_a_process_whose_calls_all_hang_is_killed(there: LoadedModel) -> None:
     asyncio.run(hang())
 
 
-def test_it_ends_when_nobody_holds_its_socket_any_more(folder: Path) -> None:
+def test_it_ends_when_its_socket_is_closed(folder: Path) -> None:
     model = IsolatedModel(sys.executable, folder)
     model._closed.set()
     # As the kernel does with a server that is killed.

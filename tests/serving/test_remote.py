@@ -137,7 +137,7 @@ def misbehaving(port: int) -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def down() -> int:
-    """A port that nobody listens on, until a test does."""
+    """A port that is unused until a test listens on it."""
     return free_port()
 
 
@@ -278,7 +278,7 @@ def test_it_is_seen_that_they_are_up(router: Server) -> None:
 # One that is down.
 
 
-def test_one_that_is_down_takes_nobody_along(router: Server, down: int) -> None:
+def test_one_that_is_down_breaks_no_other(router: Server, down: int) -> None:
     before = {each.arm: each for each in traffic(router)}
     # It came up although the endpoint is away, and says so.
     position = [arm.name for arm in router.launch.served.revision.spec.arms].index("down")
@@ -374,7 +374,7 @@ def test_a_question_that_was_sent_is_not_sent_again(router: Server) -> None:
 
 
 def test_a_fresh_connection_that_breaks_is_not_tried_again(rude: int) -> None:
-    """Whoever broke it may have read the question, and may have broken because of it."""
+    """The peer that broke it may have read the request, and may have failed because of it."""
     remote = RemoteModel(parse_endpoint(f"mlflow+http://127.0.0.1:{rude}/hang-up"), "away")
 
     async def ask() -> None:

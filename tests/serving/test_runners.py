@@ -1,4 +1,4 @@
-"""Each arm has its own queue, limit and deadline: one that hangs holds nobody else up."""
+"""Each arm has its own queue, limit and deadline: one that hangs does not delay the others."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def kind_of(result: Prediction | BaseException) -> Kind | None:
     return result.kind if isinstance(result, ProtocolError) else None
 
 
-def test_nobody_queues_who_would_wait_too_long() -> None:
+def test_a_request_that_would_wait_too_long_is_not_queued() -> None:
     """An overload refuses some at once and keeps the others' wait short."""
 
     async def flood() -> None:
@@ -133,7 +133,7 @@ def test_a_deadline_counts_the_time_in_the_queue() -> None:
         assert runner.stats.expired == 1
         gate.open.set()
         await first
-        # Nobody waited for it any more, so the model never saw it.
+        # Its caller had gone, so the model never saw it.
         await until(lambda: not runner.stats.running)
         assert sum(runner.stats.model.buckets) == 1
         runner.close()
@@ -211,7 +211,7 @@ def test_a_slow_answer_comes_before_that_to_the_next_request(house: Server) -> N
     assert answers == [[0.3], [0.0], [0.1]]
 
 
-def test_one_arm_that_hangs_holds_nobody_else_up(house: Server) -> None:
+def test_one_arm_that_hangs_delays_no_other(house: Server) -> None:
     def hang() -> None:
         with pytest.raises(OSError, match=r"timed out|reset|closed"):
             post(house, "hangs", 600.0, timeout=4)

@@ -1,4 +1,4 @@
-"""Shadows: they see copies, nobody sees them, and nothing they do is felt."""
+"""Shadows get copies of requests; their answers and faults reach no caller."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_slow_shadow_is_not_felt(server: Server) -> None:
     journal = server.journal()
     assert journal.losses()["shadow"] == now["dropped"]
     journal.close()
-    # It sleeps for 101 s; whoever waited for it would have waited for seconds at least.
+    # It sleeps for 101 s; waiting for it would have taken seconds at least.
     assert with_it < max(20 * without, 500)
 
 
@@ -272,7 +272,7 @@ def test_a_process_that_hangs_is_killed(process: Callable[[], ShadowProcess]) ->
     with pytest.raises(ProtocolError) as caught:
         ask(shadow, 101.0)
     assert caught.value.kind is Kind.DEADLINE
-    # Whoever asks next waits for another.
+    # The next request waits for another.
     shadow._deadline_s = 30.0
     assert ask(shadow, 3.0) == [6.0]
 

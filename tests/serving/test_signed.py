@@ -354,7 +354,7 @@ def test_the_keys_are_asked_for_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
         assert early.value.kind is Kind.NOT_READY
         asyncio.run(follower.look())
         assert made.grant(_token())
-        # A flood of tokens with keys that nobody has makes one question, not more.
+        # A flood of tokens with unknown keys makes one request for keys, not more.
         for number in range(500):
             _refused(made, _token(_EC, "ES256", kid=f"k{number % 3}"))
             asyncio.run(follower.look())
@@ -363,7 +363,7 @@ def test_the_keys_are_asked_for_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
         asyncio.run(follower.look())
         assert idp.asked == 2
         asyncio.run(follower.look())
-        assert idp.asked == 2  # nobody missed a key since
+        assert idp.asked == 2  # no key was missing since
         # The issuer's next key.
         idp.keys = _set(_jwk(_OTHER, "next"))
         _refused(made, _token(_OTHER, kid="next"))

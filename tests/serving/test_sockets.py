@@ -12,7 +12,7 @@ from mlops.serving.sockets import bind, unix_socket
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_nobody_waits_for_a_connection_that_another_process_took(count: int) -> None:
+def test_a_connection_that_another_process_took_is_not_waited_for(count: int) -> None:
     with contextlib.ExitStack() as stack:
         for each in bind("127.0.0.1", 0, count):
             stack.enter_context(each)

@@ -249,7 +249,7 @@ def test_a_certificate_has_the_scopes_of_its_key(mutual: Server, authority: Auth
     assert status("/invocations", "shop", *data, *wrong) == "401"
 
 
-def test_nobody_gets_in_without_a_certificate(
+def test_a_client_without_a_certificate_is_refused(
     mutual: Server, authority: Authority, tmp_path: Path
 ) -> None:
     code, said = _curl(mutual, authority, "/health")

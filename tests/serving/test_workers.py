@@ -266,7 +266,7 @@ def test_a_killed_worker_costs_what_it_was_answering_and_nothing_else(pair: Serv
     assert {stored[nonce] for nonce in wanted} == {1}
 
 
-def test_a_worker_that_is_told_to_end_refuses_nobody(pair: Server) -> None:
+def test_a_worker_that_is_told_to_end_refuses_no_request(pair: Server) -> None:
     settle(pair)
     for _ in range(40):
         once(pair.port)

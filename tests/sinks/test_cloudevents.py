@@ -180,7 +180,7 @@ def test_what_was_answered_is_not_sent_again() -> None:
     }  # fmt: skip
 
 
-def test_nobody_there(server: tuple[Events, str]) -> None:
+def test_no_listener(server: tuple[Events, str]) -> None:
     with pytest.raises(RemoteError, match="does not answer"):
         send("http://127.0.0.1:9", [event()])
 

@@ -322,7 +322,7 @@ def _puts(folder: Path, uri: str, endpoint: str, patience: Patience = _PATIENT) 
     return caught.value
 
 
-def test_nobody_listens(kind: str, tmp_path: Path) -> None:
+def test_a_port_without_a_listener(kind: str, tmp_path: Path) -> None:
     endpoint = f"http://127.0.0.1:{unused_port()}"
     error = _puts(tmp_path, f"{kind}://bucket", endpoint)
     assert error.reason == "refused"

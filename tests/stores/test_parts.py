@@ -88,7 +88,7 @@ def again(store: S3Store, tmp_path: Path) -> S3Store:
 
 
 def uploads(minio: Minio, store: S3Store) -> list[dict[str, Any]]:
-    """Return the uploads to the key that nobody finished."""
+    """Return the unfinished uploads to the key."""
     named = {"Bucket": store.location.bucket, "Prefix": store.location.key("large")}
     found: list[dict[str, Any]] = minio.client().list_multipart_uploads(**named).get("Uploads", [])
     return found

@@ -44,7 +44,7 @@ def test_a_uri_that_was_pushed_to_is_checked_like_a_registered_model(
     pushed: tuple[Shop, str],
 ) -> None:
     shop, place = pushed
-    # Nobody needs the store for it: the registry knows what was pushed.
+    # The store is not needed for it: the registry knows what was pushed.
     shop.environ.clear()
     both = [f"{place}/modelA", f"{place}/modelB"]
     shop.ok("deploy", "--ab", *both, "--target", "kubernetes", "--name", "other")

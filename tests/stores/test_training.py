@@ -1,4 +1,4 @@
-"""`mlops train` brings artifacts to the store of the settings, whoever keeps the runs."""
+"""`mlops train` brings artifacts to the store of the settings, wherever the runs are kept."""
 
 from __future__ import annotations
 

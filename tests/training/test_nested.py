@@ -33,7 +33,7 @@ with mlflow.start_run():
 def test_nested_runs_execute_in_our_environment(ready_folder: Path, warm: str) -> None:
     write_project(ready_folder, _SEARCH, _PROJECT)
     (ready_folder / "trial.py").write_text("print('tried')")
-    # Whoever makes an environment of this fails.
+    # No environment can be made of this.
     (ready_folder / "python_env.yaml").write_text("dependencies: ['no-such-package==0.0']")
     settings = load_settings(ready_folder, environ={"MLOPS_TRAINING_WARM": warm})
     done = train(TrainRequest(str(ready_folder), env_manager="local", no_register=True), settings)

@@ -127,7 +127,7 @@ def test_a_script_may_log_its_parameter_in_its_own_words(ready_folder: Path) -> 
     assert result.model is None
 
 
-def test_a_process_left_behind_by_the_script_is_ended_and_holds_nobody_up(
+def test_a_process_left_behind_by_the_script_is_ended_and_delays_nothing(
     ready_folder: Path,
 ) -> None:
     script = """

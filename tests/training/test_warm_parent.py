@@ -20,7 +20,7 @@ from mlops.training.warm.program import command
 _AS_IN_A_COMMAND = "import signal; signal.signal(signal.SIGPIPE, signal.SIG_DFL)\n"
 
 
-def test_a_spare_that_was_killed_takes_nobody_along(tmp_path: Path) -> None:
+def test_a_spare_that_was_killed_ends_no_other(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text("import os; print(os.getpid())\n")
     config = Config(str(tmp_path), str(tmp_path / "warm"), "key", dict(os.environ), database=False)
     ours, theirs = socket.socketpair()

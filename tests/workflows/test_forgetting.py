@@ -103,7 +103,7 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     assert {line[name] for line in lake} == {None, _OTHER}
     assert all(line["prediction"] is not None for line in lake)
 
-    # Not in the bytes of the file either, once its log is empty; nobody else is touched.
+    # Not in the bytes of the file either, once its log is empty; no other unit is touched.
     wine_shop.ok("stop")
     assert str(_OTHER).encode() in database.read_bytes()
     assert str(_SECRET).encode() not in database.read_bytes()
@@ -133,7 +133,7 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     assert "ann" not in trail
 
 
-def test_without_sticky_units_nobody_is_known(shop: Shop) -> None:
+def test_without_sticky_units_no_unit_is_known(shop: Shop) -> None:
     said = shop.run("journal", "forget", "--unit", "ann")
     assert said.code == 3
     assert "sticky" in said.err

@@ -199,7 +199,7 @@ def test_a_first_start_killed(
 
 
 def test_killed_at_any_moment(busy: Shop) -> None:
-    """The real command, at moments nobody chose."""
+    """The real command, at random moments."""
     environ = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLOPS_"))}
     for number, delay_s in enumerate((2.0, 2.6)):
         share = 2 + number

@@ -32,7 +32,7 @@ def test_the_better_arm_is_offered(estimates: dict[str, float], arm: str) -> Non
         verdict=SimpleNamespace(reason="too early", decision="continue", hints=()),
     )
     assert f"`mlops promote wine --arm {arm} --force" in str(_refusal(report, "").hint)
-    # Whoever named one meant it.
+    # One that was named was meant.
     assert "--arm a --force" in str(_refusal(report, "a").hint)
 
 

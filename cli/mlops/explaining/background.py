@@ -1,4 +1,4 @@
-"""Rows that shares count from, where nobody names any: the newest requests of a deployment."""
+"""Rows that shares count from, where none are named: the newest requests of a deployment."""
 
 from __future__ import annotations
 

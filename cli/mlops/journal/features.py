@@ -62,7 +62,7 @@ class Hiding:
     """Features that are kept hashed, or not at all, whatever else is kept.
 
     Attributes:
-        hashed: Kept as keyed hashes, under the name with a `#` behind it: whoever looks for the
+        hashed: Kept as keyed hashes, under the name with a `#` behind it: a reader looking for the
             feature finds that it was not kept, and takes no hash for a value.
         dropped: Not kept.
         key: The deployment's key.

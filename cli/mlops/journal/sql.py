@@ -425,7 +425,7 @@ class SqlJournal(ArchivableDatabase):
             yield from pruning.forget_units(self._engine, units)
 
     def drain_log(self) -> bool:
-        """Empty the write-ahead log of SQLite; return whether nobody held it."""
+        """Empty the write-ahead log of SQLite; return whether no reader held it."""
         with self._writing():
             return pruning.drain_log(self._engine)
 

@@ -277,7 +277,7 @@ class JournalWriter:
     ) -> tuple[list[Waiting], list[StoredOutcome]]:
         """Commit a batch; return who waits for its outcomes, with these.
 
-        Who tells of requests in an archive that cannot be read is refused, and nobody else.
+        Feedback about requests in an archive that cannot be read is refused, and no other.
 
         Raises:
             JournalUnavailableError: Nothing was stored.

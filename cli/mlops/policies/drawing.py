@@ -122,7 +122,7 @@ def draws_of(policy: Policy, state: State, before: Draws | None = None) -> Draws
 
 
 def is_distribution(shares: Sequence[Any]) -> bool:
-    """Whether these are probabilities, whoever made them.
+    """Whether these are probabilities.
 
     >>> is_distribution((0.5, 0.5)), is_distribution((float("nan"), 1.0)), is_distribution((None,))
     (True, False, False)

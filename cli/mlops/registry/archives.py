@@ -17,7 +17,7 @@ def fetch_from(settings: StoreSettings, *, hurry: bool = False) -> Callable[[str
 
     Args:
         settings: Say how the store is reached.
-        hurry: Give up soon, as others wait for whoever asks.
+        hurry: Give up soon, as others wait for the caller.
     """
 
     def fetch(location: str, key: str, target: Path) -> None:
