@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from tests import fixtures_cluster, warm_start
+from tests.browser import browser, chromium
 from tests.fixtures_cluster import cluster_shop, kubernetes_api, namespace, platforms
 from tests.fixtures_deployment import free_port, shop, wine_shop
 from tests.fixtures_stores import (
@@ -35,6 +36,8 @@ from tests.postgresql import database, postgresql_url
 from tests.prometheus import promtool
 
 __all__ = [
+    "browser",
+    "chromium",
     "clean_environ",
     "cli",
     "cluster_shop",

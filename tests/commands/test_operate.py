@@ -183,6 +183,7 @@ def test_a_server_is_found_without_its_file(shop: Shop) -> None:
 
 def test_a_server_that_does_not_answer(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlops.client.connection._ALIVE_S", 0.5)
+    monkeypatch.setattr("mlops.deployment.admin_client._STATUS_TIMEOUT_S", 0.5)
     os.kill(shop.state.pid, signal.SIGSTOP)
     try:
         started = time.monotonic()

@@ -13,12 +13,10 @@ import pytest
 
 from tests.hostile.wire import exchange, request
 from tests.serving.server import Server
-from tests.serving.test_docs import browser
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-__all__ = ["browser"]
 
 V2 = (
     b'{"id": "evil-1", "inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP64", '

@@ -6,7 +6,6 @@ import base64
 import datetime as dt
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from html.parser import HTMLParser
@@ -23,7 +22,6 @@ from mlops.monitoring.page import read_page, render_page, report_page
 from mlops.monitoring.verdict import Decision
 from mlops.monitoring.verdict_text import in_words
 from tests.monitoring.journals import START_MS, Draw, Stage, fill, labels, numbers
-from tests.requirements import require
 
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
@@ -313,35 +311,6 @@ def test_without_a_deployment_there_is_no_page(tmp_path: Path) -> None:
 
 
 # In a browser
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Chromium, driven by selenium."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    require("chromium", binary and driver, "chromium and its driver are not on PATH")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(binary)
-    for flag in [
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ]:
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=Service(str(driver)))
-    yield chromium
-    chromium.quit()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

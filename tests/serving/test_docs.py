@@ -498,37 +498,6 @@ def test_the_page_embeds_the_document_and_no_markup_of_names(house: House) -> No
 # The page in a browser
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Chrome]:
-    """Chromium, driven by selenium."""
-    binary, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    require("chromium", binary and driver, "chromium and its driver are not on PATH")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(binary)
-    for flag in [
-        "headless",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        # A name that an attacker has rebound to this machine.
-        "host-resolver-rules=MAP evil.example 127.0.0.1",
-    ]:
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    chromium = webdriver.Chrome(options=options, service=Service(str(driver)))
-    yield chromium
-    chromium.quit()
-
-
 def click(browser: Chrome, selector: str) -> str:
     """Press a button of the page; return the answer that then stands below it."""
     box = selector.rpartition(" ")[0]

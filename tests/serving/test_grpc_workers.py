@@ -23,7 +23,7 @@ from tests.serving.server import KEY, Server, make_launch, running, served
 from tests.serving.test_grpc import TABLE
 from tests.serving.test_workers import settle, until, workers
 
-_KILLS, _CALLERS = 6, 3
+_KILLS, _CALLERS = 4, 3
 # HTTP/2, RFC 9113, sections 3.4, 4.1 and 6.5.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS, _MAX_STREAMS = 4, 3

@@ -240,7 +240,7 @@ def test_no_one_who_has_seen_a_revision_sees_an_earlier_one(
 
 
 def test_a_killed_worker_costs_what_it_was_answering_and_nothing_else(pair: Server) -> None:
-    kills = 8  # `benchmarks/workers.py` plays more of them
+    kills = 4  # `benchmarks/workers.py` plays more of them
     settle(pair)
     before = sum(each["restarts"] for each in workers(pair))
     seen: list[float] = []

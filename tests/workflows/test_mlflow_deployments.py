@@ -73,7 +73,7 @@ def test_the_life_of_a_deployment(at_home: Shop, rows: Path) -> None:
         at_home.folder, "create", "-t", "mlops", "--name", "white", "-m", "models:/wine/1"
     )
     assert "python_function deployment white is created" in said
-    said = spawned(at_home.folder, "predict", "-t", "mlops", "--name", "white", "-I", str(rows))
+    said = command("predict", "--name", "white", "-I", str(rows))
     first = json.loads(said.splitlines()[-1])["predictions"]
     assert len(first) == 2
     with pytest.raises(MlflowException, match="already"):
