@@ -15,7 +15,7 @@ import pytest
 from tests import fixtures_cluster, warm_start
 from tests.browser import browser, chromium
 from tests.fixtures_cluster import cluster_shop, kubernetes_api, namespace, platforms
-from tests.fixtures_deployment import free_port, shop, wine_shop
+from tests.fixtures_deployment import eager_consumers, free_port, shop, wine_shop
 from tests.fixtures_stores import (
     direct_mlflow,
     gcs,
@@ -44,6 +44,7 @@ __all__ = [
     "cold_starts",
     "database",
     "direct_mlflow",
+    "eager_consumers",
     "empty_database",
     "free_port",
     "gcs",

@@ -29,6 +29,7 @@ from mlops.deployment.runtime_files import Places, is_alive, places, read_server
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings, load_settings
 from mlops.spec.server import ServerState
+from tests import warm_start
 from tests.fixtures_training import TrainedWine
 from tests.servers import unused_port
 
@@ -209,6 +210,12 @@ def shop(trained_wine: TrainedWine, tmp_path_factory: pytest.TempPathFactory) ->
         yield opened
     finally:
         opened.close()
+
+
+@pytest.fixture
+def eager_consumers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers start the process of their consumers at once instead of after 3 s."""
+    warm_start.set_in_servers(monkeypatch, {"mlops.serving.consumer_process._DELAY_S": 0.1})
 
 
 @pytest.fixture

@@ -127,6 +127,16 @@ def become(order: dict[str, Any], files: list[int]) -> None:
             stream.reconfigure(write_through=True)  # type: ignore[union-attr]
 
 
+def set_constants() -> None:
+    """Set what the test has shortened; see `warm_start.set_in_servers`."""
+    for name, value in json.loads(os.environ.pop("PYTEST_CONSTANTS", "{}")).items():
+        module, _, constant = name.rpartition(".")
+        found = importlib.import_module(module)
+        # One that is gone would leave the test as slow as before.
+        getattr(found, constant)
+        setattr(found, constant, value)
+
+
 def run(words: list[str]) -> None:
     """Be `python [-P] -m MODULE ...` or `-c CODE ...` from where the interpreter is ready."""
     safe, (kind, what, *arguments) = words[1] == "-P", words[1 + (words[1] == "-P") :]
@@ -155,6 +165,7 @@ def main() -> None:
     become(order, files)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.modules["numpy.random"].seed()
+    set_constants()
     if "-m" in order["words"][:3]:
         from mlops.forking import threads
 

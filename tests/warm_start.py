@@ -30,6 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from mlops.training.warm.program import _START as _WARM_PARENT
 
 #: Modules that are forked when they are started with `python -m`.
@@ -65,6 +67,16 @@ def install(remembered: Path) -> None:
     _remembered = remembered
     if sys.platform == "linux" and not os.environ.get("MLOPS_TESTS_COLD"):
         subprocess.Popen._execute_child = _execute_child  # type: ignore[attr-defined]
+
+
+def set_in_servers(patch: pytest.MonkeyPatch, constants: Mapping[str, float]) -> None:
+    """Shorten time-outs of servers that the test starts; not of those that start cold.
+
+    Args:
+        patch: For as long as it lasts.
+        constants: Value of each, by the name of its module and its own.
+    """
+    patch.setenv("PYTEST_CONSTANTS", json.dumps(constants))
 
 
 @contextmanager

@@ -185,6 +185,7 @@ def test_pruning(busy: Shop, minio: Minio, gcs: Gcs) -> None:
     assert kept.ok("journal", "prune", "--json").document["requests"] == 0
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_a_journal_that_is_too_large_is_told(busy: Shop) -> None:
     journal = SqlJournal(journal_url(f"sqlite:///{busy.folder / '.mlops/journal/wine.db'}", "wine"))
     rows = [decision(n, features=Records([{"note": "x" * 10_000}])) for n in range(200)]

@@ -47,6 +47,7 @@ def journal(wine_shop: Shop) -> Callable[[], SqlJournal]:
     return lambda: SqlJournal(journal_url(wine_shop.state.launch.journal_url, "wine"))
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJournal]) -> None:
     said = wine_shop.ok(*_AB, "--policy", "thompson discount=0.98", "--floor", "0.1")
     assert said.document["revision"] == 1
@@ -107,6 +108,7 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     _until(lambda: share(2) < 0.5, lambda: (before, epochs.epochs([2])))
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_silence_is_worth_what_is_declared_once_the_window_is_over(
     wine_shop: Shop, journal: Callable[[], SqlJournal]
 ) -> None:
@@ -127,6 +129,7 @@ def test_silence_is_worth_what_is_declared_once_the_window_is_over(
     )
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_each_request_gets_the_arm_that_earns_most_from_it(
     wine_shop: Shop, journal: Callable[[], SqlJournal]
 ) -> None:

@@ -7,6 +7,8 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
+
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from tests.fixtures_deployment import Shop
@@ -31,6 +33,7 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_decisions_carry_what_was_in_force(installed: Callable[..., None], wine_shop: Shop) -> None:
     installed("acme")
     refused = wine_shop.run("deploy", "--ab", "modelA", "modelB", "--policy", "acme-learning")

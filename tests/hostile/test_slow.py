@@ -6,13 +6,24 @@ import contextlib
 import select
 import socket
 import time
+from pathlib import Path
 
+import pytest
+
+from tests import warm_start
 from tests.hostile.wire import GOOD, Wire, nothing_happens_to, request
 from tests.serving.models import ROWS, records
-from tests.serving.server import Server
+from tests.serving.server import Server, make_launch, running, served
 
 _CLOSED_WITHIN_S = 30.0
 _ASKED = 400
+#: 20 and 22 s in production.
+_SHORTER = {
+    "mlops.serving.slow_clients.HEADER_DEADLINE_S": 6.0,
+    "mlops.serving.slow_clients.BODY_DEADLINE_S": 7.0,
+    "mlops.serving.slow_clients._READER_PERIOD_S": 6.0,
+    "mlops.serving.request_bodies.BODY_DEADLINE_S": 6.0,
+}
 
 
 def slow_callers(server: Server, stack: contextlib.ExitStack) -> list[Wire]:
@@ -48,8 +59,16 @@ def p99_ms(server: Server) -> float:
     return sorted(times)[int(_ASKED * 0.99)]
 
 
-def test_slow_callers_are_closed_and_disturb_no_other(server: Server) -> None:
-    with nothing_happens_to(server), contextlib.ExitStack() as stack:
+def test_slow_callers_are_closed_and_disturb_no_other(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warm_start.set_in_servers(monkeypatch, _SHORTER)
+    launch = make_launch(tmp_path, served(models))
+    with (
+        running(launch, tmp_path) as server,
+        nothing_happens_to(server),
+        contextlib.ExitStack() as stack,
+    ):
         reader = stack.enter_context(Wire(server, receive_buffer=4096))
         many = b'{"instances":[' + b"[1,2,3]," * 500_000 + b"[1,2,3]]}"
         reader.send(request("/invocations", many))

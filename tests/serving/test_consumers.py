@@ -33,7 +33,10 @@ def _children(pid: int) -> list[int]:
 
 
 def test_it_is_watched_and_ends_with_the_server(
-    models: dict[str, Path], tmp_path: Path, start: Callable[[Launch], Server]
+    models: dict[str, Path],
+    tmp_path: Path,
+    start: Callable[[Launch], Server],
+    eager_consumers: None,
 ) -> None:
     server = start(replace(make_launch(tmp_path, served(models)), journal_max_mb=1))
     pid = server.process.pid

@@ -138,6 +138,7 @@ def test_decisions_outlive_a_server_that_dies_while_the_journal_is_away(
         journal.close()
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_replicas_and_their_workers_learn_as_one(servers: Callable[..., Server]) -> None:
     """Each outcome counts once, wherever it came in; all draw by what follows within a second."""
     # It publishes with every reward.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.dataset
+import pytest
 
 from mlops.journal.sql import SqlJournal
 from tests.fixtures_deployment import Shop, wait_until
@@ -47,6 +48,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.usefixtures("eager_consumers")
 def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     asked: list[tuple[str, dict[str, Any]]] = []
     bulk = Bulk()
