@@ -58,7 +58,7 @@ def answered(
 ) -> dict[str, Any]:
     """Return `explanations`, for each row that of each arm by name; or why there are none.
 
-    That goes to callers with the right to see all arms. They are told what is wrong with their rows,
+    That goes to callers that may see all arms. They are told what is wrong with their rows,
     `refused`; of what is wrong here, `failed`, the log has the locations and causes.
 
     Args:
