@@ -1,6 +1,7 @@
 """What learning costs: regret of our policies and of peers' on standard problems.
 
-    python benchmarks/bandits.py [--runs 50] [--requests 10000] [--problem TEXT] [--json]
+    python benchmarks/bandits.py [--runs 50] [--requests 10000] [--problem TEXT] [--policy TEXT]
+        [--json]
 
 Regret is the sum, over the requests, of the best arm's mean then minus that of the arm drawn. All
 learn after every 20 requests. Peers take part where they are installed (`pip install mabwiser
@@ -185,6 +186,8 @@ def players(problem: Problem) -> Iterator[tuple[str, Maker]]:
         yield f"ours: {name}{memory}", lambda rng, text=text: Ours(f"{text} floor=1e-6", k, rng)  # type: ignore[misc]
         said = f"ours: {name}{memory}, floor {floor:g}"
         yield said, lambda rng, text=text: Ours(f"{text} floor={floor}", k, rng)  # type: ignore[misc]
+    if memory:
+        yield "ours: ucb1 c=1.25", lambda rng: Ours("ucb1 c=1.25 warm-up=2 floor=1e-6", k, rng)
     for name, make in _peers(problem, k):
         yield name, make
         yield f"{name}, floor {floor:g}", lambda rng, make=make: Floored(make(rng), floor, k, rng)  # type: ignore[misc]
@@ -260,6 +263,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--problem", default="", help="only those whose name has this text")
+    parser.add_argument("--policy", default="", help="only those whose name has this text")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
@@ -267,6 +271,8 @@ def main() -> None:
     for problem in problems:
         bound = lai_robbins(problem, asked.requests)
         for name, make in players(problem):
+            if asked.policy.lower() not in name.lower():
+                continue
             lost = []
             for run in range(asked.runs):
                 rng = np.random.default_rng(

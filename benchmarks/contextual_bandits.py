@@ -1,6 +1,7 @@
 """What looking at the request brings: regret of linear policies and of peers' on three worlds.
 
-    python benchmarks/contextual_bandits.py [--runs 20] [--requests 10000] [--world TEXT] [--json]
+    python benchmarks/contextual_bandits.py [--runs 20] [--requests 10000] [--world TEXT]
+        [--policy TEXT] [--json]
     python benchmarks/contextual_bandits.py --cost          microseconds a request
 
 Regret is the sum, over the requests, of what the best arm was expected to earn from each, minus
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--world", default="", help="only those whose name has this text")
+    parser.add_argument("--policy", default="", help="only those whose name has this text")
     parser.add_argument("--cost", action="store_true", help="what choosing an arm costs instead")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
@@ -291,6 +293,8 @@ def main() -> None:
     for world in (world for world in WORLDS if asked.world in world.name):
         found = []
         for name, floor, make in players(world):
+            if asked.policy.lower() not in name.lower():
+                continue
             begun = time.process_time()
             lost = [
                 regret(world, make(np.random.default_rng([run, 7])), run, asked.requests)

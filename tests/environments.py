@@ -18,7 +18,8 @@ from tests.requirements import require
 _CACHE = Path(os.environ.get("MLOPS_TEST_CACHE") or Path.home() / ".cache" / "mlops-tests")
 _ENOUGH_S = 600.0
 #: What is installed for each, beside what that wants itself. seldon-core 1.18.2 is licensed under
-#: the BSL, and used in tests only.
+#: the BSL, and used in tests only; 1.17.1, under Apache-2.0, passes the same tests where NumPy 1
+#: can be installed (`MLOPS_SELDON_PYTHON`).
 REQUIREMENTS = {
     "seldon-client": ("seldon-core==1.18.2", "setuptools<81", "pandas<3"),
     "kserve-client": ("kserve==0.21.0",),
