@@ -135,6 +135,10 @@ def sbom(session: nox.Session) -> None:
     name = "dist/image.cdx.json" if session.posargs else "dist/mlops-loop.cdx.json"
     options = ("--pyproject", "pyproject.toml", "--mc-type", "library", "--output-reproducible")
     session.run("cyclonedx-py", "environment", *options, "--output-file", name, python)
+    if not session.posargs:
+        # What is in the wheel itself, which no installer knows of.
+        session.install("packaging")
+        session.run("python", "-m", "tests.supply_chain", name)
 
 
 @nox.session
@@ -143,6 +147,8 @@ def wheel(session: nox.Session) -> None:
     session.install(".")
     with tempfile.TemporaryDirectory() as folder, session.chdir(folder):
         session.run("mlops", "--version")
+        # The files of the live page, with the licence of those that are not ours.
+        session.run("python", "-c", "from mlops.serving.live_page.assets import version; version()")
         session.run("mlops", "init", "--template", "wine")
         session.run("mlops", "train", "-P", "alpha=0.5")
         session.run("mlops", "models", "list", "--json")

@@ -1,10 +1,12 @@
 """What we are installed with: versions against known vulnerabilities, and licences.
 
-`python -m tests.supply_chain` prints what is wrong, and exits with 1 then.
+`python -m tests.supply_chain` prints what is wrong, and exits with 1 then. With the file of a bill
+of materials it adds what is vendored to it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -12,6 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -37,6 +40,27 @@ BY_HAND = {
     "psycopg-binary": "LGPL-3.0-only",
 }
 ALSO_ALLOWED = {"psycopg": "LGPL-3.0-only", "psycopg-binary": "LGPL-3.0-only"}
+#: What is in the wheel and not ours: CycloneDX components, each with its files and their SHA-256.
+_STATIC = ROOT / "cli/mlops/serving/live_page/static"
+VENDORED: tuple[tuple[dict[str, Any], Mapping[Path, str]], ...] = (
+    (
+        {
+            "type": "library",
+            "bom-ref": "pkg:npm/uplot@1.6.32",
+            "name": "uplot",
+            "version": "1.6.32",
+            "licenses": [{"license": {"id": "MIT"}}],
+            "purl": "pkg:npm/uplot@1.6.32",
+        },
+        {
+            _STATIC / "uPlot.iife.min.js": (
+                "19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f"
+            ),
+            _STATIC
+            / "uPlot.min.css": "df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+        },
+    ),
+)
 _CLASSIFIERS = {
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD-3-Clause",
@@ -142,6 +166,23 @@ def is_allowed(name: str, expression: str) -> bool:
     return bool(expression) and all(map(holds, expression.split(" AND ")))
 
 
+def changed() -> list[str]:
+    """Name the vendored files that are not what was vendored."""
+    return [
+        file.name
+        for _, files in VENDORED
+        for file, digest in files.items()
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digest
+    ]
+
+
+def add_vendored(file: Path) -> None:
+    """Add what is vendored to a bill of materials."""
+    document = json.loads(file.read_text(encoding="utf-8"))
+    document.setdefault("components", []).extend(component for component, _ in VENDORED)
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
 def _advisories() -> Mapping[str, list[dict[str, str]]]:
     found: Mapping[str, list[dict[str, str]]] = json.loads(ADVISORIES.read_text())["packages"]
     return found
@@ -149,15 +190,19 @@ def _advisories() -> Mapping[str, list[dict[str, str]]]:
 
 def main() -> int:
     """Print what is wrong with what is installed."""
+    if len(sys.argv) == 2:
+        add_vendored(Path(sys.argv[1]))
+        return 0
     everything = closure(extras=EXTRAS)
-    faults = []
+    faults = [f"{name}: not the file that was vendored" for name in changed()]
     for each in everything:
         faults += [
             f"{each.name} {each.version}: {i}" for i in vulnerabilities(each.name, each.version)
         ]
         if not is_allowed(each.name, licence(each)):
             faults.append(f"{each.name}: licence `{licence(each)}` is not on the list")
-    print(*faults, f"{len(everything)} distributions, {len(faults)} faults", sep="\n")
+    counts = f"{len(everything)} distributions, {len(VENDORED)} vendored, {len(faults)} faults"
+    print(*faults, counts, sep="\n")
     return 1 if faults else 0
 
 

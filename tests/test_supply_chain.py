@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from packaging.utils import canonicalize_name
 
 from tests.supply_chain import (
     EXTRAS,
+    VENDORED,
+    add_vendored,
+    changed,
     closure,
     constrained,
     is_allowed,
@@ -83,3 +89,16 @@ def test_what_everybody_installs_is_not_copyleft() -> None:
     names = {distribution.name for distribution in closure()}
     assert "psycopg" not in names
     assert is_allowed("psycopg", "LGPL-3.0-only")
+
+
+def test_what_is_vendored_is_unchanged_and_named_with_its_licence(tmp_path: Path) -> None:
+    assert changed() == []
+    for component, files in VENDORED:
+        (its,) = component["licenses"]
+        assert is_allowed(component["name"], its["license"]["id"])
+        assert all(list(file.parent.glob(f"{file.name.split('.')[0]}.LICENSE*")) for file in files)
+    bill = tmp_path / "bill.json"
+    bill.write_text('{"bomFormat": "CycloneDX", "components": [{"name": "numpy"}]}')
+    add_vendored(bill)
+    names = [each["name"] for each in json.loads(bill.read_text())["components"]]
+    assert names == ["numpy", "uplot"]
