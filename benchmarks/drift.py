@@ -5,7 +5,8 @@
 
 A deployment has 30 features (normal, skewed, heavy-tailed, counts, categories, half missing) and a
 training table of 2,000 rows from where the traffic comes from. First nothing drifts, and every
-alarm is false; then one feature of 30 changes after 30 days, and its alarm is late or never.
+alarm is false; then one feature of 30 changes after 30 days, and its alarm is late or never; and
+then a correlation between two, of which no feature alone can tell.
 
 Peers take part where they are installed, in an environment of their own (`pip install river
 evidently "pandas<3" "plotly<6"`): river's ADWIN and KSWIN with their defaults on each feature, and
@@ -45,6 +46,7 @@ from mlops.monitoring.outliers import find_outliers
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion
 from mlops.stats.exchangeability import Exchangeability, cut
+from mlops.stats.joint import joint_features
 from mlops.stats.outlier_document import fit_rows
 from mlops.stats.profiles import profile_feature
 from mlops.stats.row_codes import codings
@@ -73,6 +75,10 @@ CHANGES: dict[str, Draw] = {
     ).astype(float),
     "gradual, a deviation in 60 days": lambda rng, n: rng.normal(np.linspace(0, 1, n), 1),
 }
+
+
+#: Two features whose correlation changes, each of which stays as it was.
+CORRELATIONS = {"correlation, 0.7 to 0.3": (0.7, 0.3), "correlation, 0 to 0.5": (0.0, 0.5)}
 
 
 @dataclass(frozen=True)
@@ -203,6 +209,52 @@ def delays(detect: Detector, name: str, length: int, rows: int, runs: int) -> di
     }
 
 
+def correlation_delays(
+    detect: Detector, name: str, length: int, rows: int, runs: int
+) -> dict[str, Any]:
+    """Return the same for a correlation: ours looks at both features together, peers at each."""
+    before, after = CORRELATIONS[name]
+    at, found, early, never = CHANGE_DAY * rows, [], 0, 0
+    for seed in range(runs):
+        rng = np.random.default_rng(20_000 + seed)
+
+        def pairs(n: int, correlation: float, rng: np.random.Generator = rng) -> Floats:
+            cells = rng.normal(size=(n, 3))
+            cells[:, 1] = correlation * cells[:, 0] + np.sqrt(1 - correlation**2) * cells[:, 1]
+            return cells
+
+        training = pairs(TRAINING, before)
+        live = np.concatenate([pairs(at, before), pairs(length - at, after)])
+        whens = [detect(each, rows) for each in _looked_at(detect, training, live)]
+        alarms = [when for when in whens if when is not None]
+        if not alarms:
+            never += 1
+        elif min(alarms) <= at:
+            early += 1
+        else:
+            found.append(min(alarms) - at)
+    return {
+        "median_rows": statistics.median(found) if found else None,
+        "never": never,
+        "before_the_change": early,
+        "runs": runs,
+    }
+
+
+def _looked_at(detect: Detector, training: Floats, live: Floats) -> list[Stream]:
+    if detect is not ours:
+        return [Stream(training[:, at], live[:, at]) for at in range(2)]
+    names = ["a", "b", "c"]
+    known = joint_features({name: training[:, at] for at, name in enumerate(names)}, TRAINING)
+    streams = []
+    for each in known.values():
+        columns = [live[:, names.index(name)] for name in each.statistic.columns]
+        assert each.profile.numbers is not None
+        reference = np.array(each.profile.numbers.sample)
+        streams.append(Stream(reference, each.statistic.values(columns)))
+    return streams
+
+
 def read_journal(folder: Path, rows: int) -> dict[str, dict[str, float]]:
     """Return what it takes to look at every row of a journal: seconds of processor time, and MB."""
     rng = np.random.default_rng(5)
@@ -273,6 +325,8 @@ def main() -> None:
         its = {"false alarms": false_alarms(detect, n, length, asked.rows)}
         for change in CHANGES:
             its[change] = delays(detect, change, length, asked.rows, asked.runs)
+        for change in CORRELATIONS:
+            its[change] = correlation_delays(detect, change, length, asked.rows, asked.runs)
         result[name] = its
         if not asked.json:
             _print(name, its)

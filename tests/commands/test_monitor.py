@@ -147,7 +147,8 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     assert {each["against"] for each in document["streams"] if each["feature"] == "alcohol"} == {
         "training"
     }
-    assert document["threshold"] == 12 / 0.01
+    # Eleven features, the answers, ten pairs and all numbers together.
+    assert document["threshold"] == 23 / 0.01
     quality = watched.ok("monitor", "quality", "--json").document
     fits("quality", quality)
     assert [each["measure"] for each in quality["powered"]] == ["rmse", "mae"]

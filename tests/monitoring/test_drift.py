@@ -23,6 +23,7 @@ from mlops.monitoring.drift_panel import read_panel
 from mlops.monitoring.drift_streams import Stream, restored_stream, watch_feature
 from mlops.settings.schema import season_ms
 from mlops.spec.deployment import Arm, to_dict
+from mlops.stats.joint import JointFeature, joint_features
 from mlops.stats.profiles import FeatureProfile, profile_feature
 from mlops.workflows.drift_consumer import DriftConsumer
 from tests.monitoring.journals import START_MS, spec_of
@@ -418,3 +419,43 @@ def test_long_texts_are_not_kept(season: str) -> None:
     times = np.array([0, *[_DAY_MS] * 19], dtype=np.int64)
     watched.take(["x" * 10_000, ["y" * 10_000], {"z": "z" * 10_000}, 3, None] * 4, times)
     assert 100 < len(as_json(watched.document())) < 4_000
+
+
+def test_a_correlation_that_breaks_is_named_and_no_feature_is(journal: SqlJournal) -> None:
+    def pairs(rng: np.random.Generator, n: int, correlation: float) -> list[dict[str, float]]:
+        a, b = rng.normal(size=(2, n))
+        both = zip(a, correlation * a + (1 - correlation**2) ** 0.5 * b, strict=True)
+        return [{"a": float(one), "b": float(other)} for one, other in both]
+
+    training = pairs(np.random.default_rng(1), 2_000, 0.8)
+    columns = {name: np.array([each[name] for each in training]) for name in ("a", "b")}
+    features = {name: profile_feature(cells) for name, cells in columns.items()}
+    known: dict[str, FeatureProfile | JointFeature | None] = {
+        **features,
+        **joint_features(columns, 10_000),
+    }
+    rng = np.random.default_rng(2)
+    rows = pairs(rng, 1_000, 0.8) + pairs(rng, 1_000, 0.2)
+    # Where a number is missing, or none, the pair has no value.
+    rows[500] = {"a": 1.0, "b": None}  # type: ignore[dict-item]
+    journal.append([decision(i, [each]) for i, each in enumerate(rows[:1_000])], [])
+    fold = DriftFold(journal, lambda _: known)
+    assert fold.follow()
+    for limit in (700, 300):
+        fold.read(journal.end().decisions, limit)
+        assert fold.report("wine", 0.01).drifted == ()
+        fold.save(0, {})
+        # It continues from what was stored.
+        fold = DriftFold(journal, lambda _: {})
+        assert fold.follow()
+    journal.append([decision(1_000 + i, [each]) for i, each in enumerate(rows[1_000:])], [])
+    fold.read(journal.end().decisions, 5_000)
+    report = fold.report("wine", 0.01)
+    # Two arms with two features, their pair and the answers each.
+    assert report.threshold == 8 / 0.01
+    (drifted,) = report.drifted
+    assert (drifted.feature, drifted.rows, drifted.against) == ("a & b", 2_000, "training")
+    assert drifted.missing == 1 / 2_000
+    whole = watch(journal, "wine", lambda _: known, 0.01)
+    assert whole is not None
+    assert stream(whole, "a & b").e_value == drifted.e_value

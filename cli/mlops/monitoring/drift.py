@@ -27,6 +27,7 @@ from mlops.monitoring.drift_streams import Stream, WatchedStream
 from mlops.monitoring.live_models import LiveModels, live_models
 from mlops.spec.deployment import Arm
 from mlops.spec.metrics import PREDICTION
+from mlops.stats.joint import JointFeature
 from mlops.stats.profiles import FeatureProfile
 
 #: Name of the consumer that stores what was seen.
@@ -36,8 +37,9 @@ ALPHA = 0.01
 _AT_ONCE = 50_000
 # Streams of an arm that metrics and report show: a model may have thousands of features.
 _MOST_SHOWN = 100
-#: Name of each feature of a model to what its training data had; None if not known.
-Features: TypeAlias = Mapping[str, FeatureProfile | None]
+#: Name of each feature of a model, or of a statistic of several, to what its training data had;
+#: None if not known.
+Features: TypeAlias = Mapping[str, FeatureProfile | JointFeature | None]
 
 
 @dataclass(frozen=True, slots=True)

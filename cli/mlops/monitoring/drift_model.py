@@ -6,8 +6,10 @@ hundred users. Requests that a tester sent to an arm, and those that failed, are
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,6 +19,7 @@ from mlops.journal.base import Stream as Log
 from mlops.journal.feature_tables import FeatureTable
 from mlops.journal.streaming import Decisions
 from mlops.monitoring.drift_streams import WatchedStream, restored_stream, watch_feature
+from mlops.stats.joint import Joint, JointFeature
 from mlops.stats.profiles import FeatureProfile
 
 _DAY_MS = 86_400_000
@@ -36,7 +39,8 @@ class WatchedModel:
         offset: A decision before its first.
 
     Attributes:
-        streams: By feature.
+        streams: By feature, and by statistic.
+        joint: The statistics of several features, by name.
         answers: What it predicted.
         offset: Last decision of the journal that was read.
         requests: Requests that were examined.
@@ -46,12 +50,18 @@ class WatchedModel:
 
     def __init__(
         self,
-        features: Mapping[str, FeatureProfile | None],
+        features: Mapping[str, FeatureProfile | JointFeature | None],
         season_ms: int = 0,
         offset: int = 0,
     ) -> None:
+        self.joint = {
+            name: each.statistic
+            for name, each in features.items()
+            if isinstance(each, JointFeature)
+        }
         self.streams = {
-            name: watch_feature(profile, season_ms) for name, profile in features.items()
+            name: watch_feature(each.profile if isinstance(each, JointFeature) else each, season_ms)
+            for name, each in features.items()
         }
         self.answers: WatchedStream = watch_feature(None, season_ms)
         self.offset = offset
@@ -113,9 +123,18 @@ class WatchedModel:
         use = np.flatnonzero((kept == _EVERY_ROW) | ((kept == _FIRST_ROW) & first))
         if not len(use):
             return
-        for name in self.streams.keys() & set(table.names):
+        for name in (self.streams.keys() - self.joint.keys()) & set(table.names):
             cells = table.column(name)
             yield name, table.requests[use], [cells[row] for row in use.tolist()]
+        numbers: dict[str, NDArray[np.float64]] = {}
+        for name, joint in self.joint.items():
+            with contextlib.suppress(ValueError):
+                for column in joint.columns:
+                    if column not in numbers:
+                        numbers[column] = table.numbers(column)[use]
+                values = joint.values([numbers[column] for column in joint.columns])
+                cells = [None if value != value else value for value in values.tolist()]
+                yield name, table.requests[use], cells
 
     def _countable(self, decisions: Decisions, mine: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return for each request which of its rows count."""
@@ -144,6 +163,7 @@ class WatchedModel:
         """Return its state, as JSON data, except for the units of the day."""
         return {
             "streams": {name: each.document() for name, each in self.streams.items()},
+            "joint": {name: asdict(each) for name, each in self.joint.items()},
             "answers": self.answers.document(),
             "offset": self.offset,
             "requests": self.requests,
@@ -157,6 +177,8 @@ class WatchedModel:
         """Return one that continues from the state in `document`, once it has recalled."""
         made = cls({})
         made.streams = {name: restored_stream(each) for name, each in document["streams"].items()}
+        # What earlier versions stored has none, and continues without.
+        made.joint = {name: Joint.read(each) for name, each in document.get("joint", {}).items()}
         made.answers = restored_stream(document["answers"])
         made.offset, made.requests = document["offset"], document["requests"]
         made.left_out, made.without = document["left_out"], document["without"]

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from mlops.errors import InvalidInputError
+from mlops.stats.joint import Joint, JointFeature
 from mlops.stats.profiles import Categories, Distribution, FeatureProfile, Kind
 
 #: Version of the written form.
@@ -32,6 +33,7 @@ class Profile:
         rows: Rows it has.
         profiled_rows: Rows that were looked at.
         features: By name, in the order of the model's signature.
+        joint: Statistics of several numbers of a row, by name.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Profile:
     rows: int
     profiled_rows: int
     features: Mapping[str, FeatureProfile]
+    joint: Mapping[str, JointFeature] = field(default_factory=dict)
 
 
 def to_json(profile: Profile) -> str:
@@ -75,6 +78,11 @@ def _profile(document: Mapping[str, Any]) -> Profile:
         rows=int(document["rows"]),
         profiled_rows=int(document["profiled_rows"]),
         features={name: _feature(item) for name, item in document["features"].items()},
+        # Earlier versions wrote none.
+        joint={
+            name: JointFeature(Joint.read(item["statistic"]), _feature(item["profile"]))
+            for name, item in document.get("joint", {}).items()
+        },
     )
 
 

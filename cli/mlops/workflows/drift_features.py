@@ -49,7 +49,9 @@ def features_of(model: ModelVersion, folder: Path | None = None) -> Known:
 def _read(read: Callable[[str], str | None]) -> Known:
     profile = read(PROFILE_FILE)
     if profile is not None:
-        return Known(from_json(profile).features)
+        found = from_json(profile)
+        more = {name: each for name, each in found.joint.items() if name not in found.features}
+        return Known({**found.features, **more})
     import yaml
 
     try:

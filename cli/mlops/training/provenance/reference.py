@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from mlops.registry.logged_models import Logged
+    from mlops.stats.joint import JointFeature
 
 _LOG = logging.getLogger(__name__)
 
@@ -142,7 +143,21 @@ def _profile(candidate: Candidate, signature: Signature) -> Profile:
         rows=len(frame),
         profiled_rows=len(frame),
         features={name: profile_feature(values_of(frame[name]), sample) for name in features},
+        joint=_joint({name: values_of(frame[name]) for name in features}, sample),
     )
+
+
+def _joint(columns: Mapping[str, Any], sample: int) -> dict[str, JointFeature]:
+    import numpy as np
+
+    from mlops.stats.joint import joint_features
+
+    numbers = {
+        name: np.asarray(cells, dtype=np.float64)
+        for name, cells in columns.items()
+        if getattr(getattr(cells, "dtype", None), "kind", "") in ("i", "u", "f")
+    }
+    return joint_features(numbers, sample)
 
 
 # A sweep asks about the same file for every trial.
