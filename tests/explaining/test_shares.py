@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from threadpoolctl import threadpool_limits
 
-from mlops.explaining import Explainable, Explanation, explain
+from mlops.explaining import Explainable, Explanation, NotExactError, explain
+from mlops.explaining.trees import explain_trees
 from mlops.tables.signature import Column, Signature
 
 K, N = 4, 120
@@ -69,6 +71,8 @@ def models() -> dict[str, tuple[Any, str, Callable[[Any], Callable[[Any], Any]]]
         ExtraTreesRegressor,
         GradientBoostingClassifier,
         GradientBoostingRegressor,
+        HistGradientBoostingClassifier,
+        HistGradientBoostingRegressor,
         RandomForestClassifier,
         RandomForestRegressor,
     )
@@ -80,6 +84,9 @@ def models() -> dict[str, tuple[Any, str, Callable[[Any], Callable[[Any], Any]]]
 
     def forest(kind: Any) -> Any:
         return kind(n_estimators=8, max_depth=5, random_state=0)
+
+    def histogram(kind: Any, **options: Any) -> Any:
+        return kind(max_iter=6, max_depth=4, min_samples_leaf=5, random_state=0, **options)
 
     def predict(model: Any) -> Any:
         return lambda rows: model.predict(framed(rows))
@@ -101,8 +108,19 @@ def models() -> dict[str, tuple[Any, str, Callable[[Any], Callable[[Any], Any]]]
         "boosted": (forest(GradientBoostingRegressor).fit(FRAME, Y), "trees", predict),
         "odds": (forest(GradientBoostingClassifier).fit(FRAME, LABELS), "trees",
                  odds),
+        "histogram": (histogram(HistGradientBoostingRegressor).fit(FRAME, Y), "trees",
+                      predict),
+        "histogram odds": (histogram(HistGradientBoostingClassifier).fit(FRAME, LABELS), "trees",
+                           odds),
         "svr": (SVR().fit(FRAME, Y), "permutations", predict),
     }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Threads of OpenMP wait for each other where the machine is busy.
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +130,19 @@ def fitted() -> dict[str, tuple[Any, str, Callable[[Any], Callable[[Any], Any]]]
 
 @pytest.mark.parametrize(
     "name",
-    ["linear", "scaled", "tree", "forest", "extra", "classes", "boosted", "odds", "svr"],
+    [
+        "linear",
+        "scaled",
+        "tree",
+        "forest",
+        "extra",
+        "classes",
+        "boosted",
+        "odds",
+        "histogram",
+        "histogram odds",
+        "svr",
+    ],
 )
 def test_shares_are_shapley_values(fitted: Any, name: str, tmp_path: Path) -> None:
     model, method, f = fitted[name]
@@ -230,3 +260,15 @@ def test_texts_and_labels_are_sampled() -> None:
     assert said.output == "whether it gives this answer"
     assert (said.base[0], said.outputs[0]) == (0.0, 1.0)
     assert said.shares.sum() == pytest.approx(1.0)
+
+
+def test_histograms_that_are_no_sum_of_numeric_splits_are_not_called_exact() -> None:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    rng = np.random.default_rng(1)
+    rows, target = np.stack([rng.integers(0, 4, 80), rng.normal(size=80)], axis=1), rng.random(80)
+    for options in ({"loss": "poisson"}, {"categorical_features": [0]}):
+        model = HistGradientBoostingRegressor(max_iter=2, min_samples_leaf=5, **options)
+        model.fit(rows, target + 4 * (rows[:, 0] == 2))
+        with pytest.raises(NotExactError):
+            explain_trees(model, ("a", "b"), rows[:2], rows[:5])
