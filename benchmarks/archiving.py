@@ -4,7 +4,8 @@
 
 A journal with an outcome for every second request, of which all but the last go to an archive in a
 folder. Meanwhile a writer in another process appends a decision and its outcome every 20 ms, as a
-server does, and says how long its commits took; the same without archiving is the first line.
+server does, and says how long its commits took; the same without archiving is the first line. Then
+feedback comes for archived requests, one at a time, each of which is looked up in the archive.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,11 @@ def main(requests: int, kinds: list[str]) -> None:
             busy = _waits(url, functools.partial(_archive, url, Path(folder)))
             took_s = time.monotonic() - started
             print(f"{kind}, {requests:,} requests in {took_s:.0f} s: {_shown(busy)}")
+            first_ms, others = _late(url, Path(folder))
+            print(
+                f"{kind}, late feedback: the first {first_ms:.0f} ms, then {_shown(others)}",
+                flush=True,
+            )
 
 
 def _archive(url: str, folder: Path) -> None:
@@ -102,6 +109,25 @@ def _write(url: str, ready: Event, over: Event, taken: Any) -> None:  # noqa: AN
         time.sleep(_EVERY_S)
     journal.close()
     taken.put(waits)
+
+
+def _late(url: str, folder: Path, count: int = 200) -> tuple[float, list[float]]:
+    """Return how long the first late outcome took to store, ms, and the others, seconds."""
+    from pyarrow import parquet
+
+    files = sorted((folder / "archive").glob("*-decisions-*.parquet"))
+    nonces: list[bytes] = []
+    chance = np.random.default_rng(3)
+    for file in files[:: max(1, len(files) // 4)]:
+        column = parquet.read_table(file, columns=["nonce"]).column("nonce")
+        nonces += [column[int(at)].as_py() for at in chance.integers(0, len(column), count // 4)]
+    journal, waits = SqlJournal(url), []
+    for nonce in chance.permutation(np.array(nonces, dtype=object)).tolist():
+        started = time.monotonic()
+        journal.append([], [replace(outcome(1), nonce=nonce, row=-1)])
+        waits.append(time.monotonic() - started)
+    journal.close()
+    return waits[0] * 1000, waits[1:]
 
 
 def _shown(waits: list[float]) -> str:

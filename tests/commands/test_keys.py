@@ -7,6 +7,7 @@ import urllib.error
 from typing import Any
 
 from tests.commands.schemas import fits
+from tests.explaining.over_http import check_explain
 from tests.fixtures_deployment import Shop
 
 
@@ -69,6 +70,12 @@ def test_a_key_from_its_making_to_its_end(wine_shop: Shop) -> None:
     assert [key["name"] for key in document["keys"]] == ["owner", "web"]
     assert "digest" not in document["keys"][0]
     assert "web" in shop.ok("keys", "list").out
+
+    scopes = ("--scope", "predict,feedback,score")
+    (asks,) = shop.ok("keys", "create", "asks", *scopes).out.splitlines()
+    _wait_for(shop, 200, authorization=f"Bearer {asks}")
+    check_explain(shop, authorization=f"Bearer {asks}")
+    shop.ok("keys", "revoke", "asks")
 
     again = shop.run("keys", "create", "web", "--scope", "read", "--json")
     assert again.error["code"] == "conflict"

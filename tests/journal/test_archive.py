@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, create_engine, text
 
 from mlops.errors import ConflictError, NotFoundError, RemoteError
 from mlops.journal import (
@@ -25,6 +25,7 @@ from mlops.journal import (
     archive_cleanup,
     archive_files,
     archive_lookup,
+    archived,
     archiving,
     database,
     partitions,
@@ -423,6 +424,26 @@ def test_other_feedback_does_not_wait_until_an_archive_is_read(
         assert future.result(0) == told
     assert not writer.pending
     assert writer.add_outcomes([outcome(9)]).exception(1) is not None
+
+
+@_BOTH
+def test_nobody_waits_until_archiving_is_over(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are deleted more often than a busy machine looks something up."""
+    pair.archive(50)
+    stages = itertools.count()
+
+    def changing(_connection: Connection) -> tuple[int, int]:
+        stage = next(stages)
+        assert stage < 30
+        return 1, stage
+
+    monkeypatch.setattr(archived, "read_stage", changing)
+    for batch in _late():
+        pair.both(partial(_append, batch=batch))
+    stages = itertools.count()
+    assert pair.both(partial(_void, number=1)) > 0
+    monkeypatch.undo()
+    pair.check()
 
 
 @_BOTH

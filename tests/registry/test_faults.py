@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 from sqlalchemy import create_engine, text
 
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
@@ -113,6 +114,21 @@ def test_a_store_that_the_server_chose_is_spoken_of_by_the_server(
         raise NoCredentialsError
     assert f"`{named}`" in caught.value.message
     assert "hunter2" not in caught.value.message
+
+
+def test_a_server_that_closes_the_connection_is_named_in_a_short_sentence(tmp_path: Path) -> None:
+    settings = load_settings(tmp_path, flags={"tracking.uri": "http://mlflow.example"}, environ={})
+    said = (
+        "API request to http://mlflow.example/api/2.0/mlflow/runs/search failed with exception "
+        "('Connection aborted.', RemoteDisconnected('Remote end closed connection without "
+        "response'))"
+    )
+    with pytest.raises(RemoteError) as caught, mlflow_errors(settings):
+        raise MlflowException(said)
+    assert caught.value.message == (
+        "MLflow at `http://mlflow.example` cannot be used: the connection ended before its answer "
+        "had come."
+    )
 
 
 def test_a_store_without_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,8 @@ class Scratch:
         after = self._marks.get(table.name, 0)
         names = [column.name for column in table.c]
         query = select(*table.c).where(ordered > after).order_by(ordered)
-        found = journal.execution_options(yield_per=_AT_ONCE).execute(query)
+        # Of the statement: as an option of the connection it would hold for what is written later.
+        found = journal.execute(query, execution_options={"yield_per": _AT_ONCE})
         with self.engine.begin() as connection:
             for rows in found.partitions():
                 insert_rows(connection, table, names, [tuple(row) for row in rows])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -90,13 +91,16 @@ class SqlJournal(ArchivableDatabase):
     ) -> list[StoredOutcome]:
         opened, last = self._open(), 0
         while True:
-            # Again, where something has been archived since.
             earlier = self._looked_up(rows, outcomes)
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)
                 if archived.read_stage(connection) != earlier.stage:
-                    continue
+                    # Again under the lock, since rows are archived or deleted ten times a second;
+                    # but no file is read under it.
+                    if any(opened.lookups.far(connection, outcomes)):
+                        continue
+                    earlier = opened.lookups.look(connection, rows, outcomes)
                 rows = [row for row in rows if row[0] not in earlier.retried]
                 if rows and opened.partitioned:
                     last = insert_partitioned(connection, rows)
@@ -334,17 +338,22 @@ class SqlJournal(ArchivableDatabase):
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
         """See `Log.void`."""
         nonces = list(nonces)
-        while True:
+        for attempt in itertools.count(1):
             with self._writing(), self._engine.connect() as connection:
                 stage = archived.read_stage(connection)
                 back = self._open().archive.outcome_rows(connection, nonces) if stage[0] else []
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)
-                if archived.read_stage(connection) == stage:
+                changed = archived.read_stage(connection) != stage
+                if changed and attempt == _TRIES:
+                    # Its parts are unpacked by now, so that it takes a moment.
+                    back, changed = self._open().archive.outcome_rows(connection, nonces), False
+                if not changed:
                     for part, rows in back:
                         voiding.bring_back(connection, part, rows)
                     return voiding.void_outcomes(connection, nonces, time_ms, reason, by)
+        raise AssertionError("unreachable")
 
     def voids(self) -> list[Void]:
         """See `History.voids`."""

@@ -222,4 +222,6 @@ def _reason(text: str) -> str:
     found = re.findall(r"\[Errno -?\d+\] ([A-Z][\w ]+)|(timed out)", text)
     if "Max retries exceeded" in text and found:
         return "".join(found[-1]).lower() + "."
+    if re.search(r"Connection aborted|RemoteDisconnected|Connection broken|IncompleteRead", text):
+        return "the connection ended before its answer had come."
     return _first_line(text)

@@ -1,0 +1,49 @@
+"""`:explain` of a server that asks for keys."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+from typing import Any
+
+import pytest
+
+from tests.fixtures_deployment import Shop
+
+
+def ask_for_row(shop: Shop, seed: int = 0, **key: str) -> tuple[str, str, dict[str, Any]]:
+    """Ask for a prediction; return the request id, the arm, and the row."""
+    request = shop.state.request
+    assert request is not None
+    split = request["dataframe_split"]
+    row = [cell * (1 + 0.01 * seed) for cell in split["data"][0]]
+    _, said = shop.post("/invocations", {"dataframe_split": {**split, "data": [row]}}, **key)
+    named = dict(zip(split["columns"], row, strict=True))
+    return said["x-mlops-request-id"], said["x-mlops-arm"], named
+
+
+def check_explain(shop: Shop, **key: str) -> None:
+    """Ask KServe's V1 call with a key that has the scopes `predict`, `feedback` and `score`."""
+    request_id, _, row = ask_for_row(shop, 0, **key)
+    # Its answer comes after the decision is in the journal.
+    shop.post("/feedback", {"request_id": request_id, "truth": 5}, **key)
+    for instances in ([row], [list(row.values()), list(row.values())]):
+        answer, _ = shop.post("/v1/models/wine:explain", {"instances": instances}, **key)
+        assert len(answer["explanations"]) == len(instances)
+        arms = answer["explanations"][-1]
+        assert list(arms) == ["modelA", "modelB"]
+        for said in arms.values():
+            assert (said["method"], said["errors"]) == ("linear", None)
+            whole = said["base"] + sum(said["shares"].values())
+            assert whole == pytest.approx(said["prediction"], abs=1e-9)
+    for path, document, status in (
+        ("/v1/models/beer:explain", {"instances": [row]}, 404),
+        ("/v1/models/wine:explain", {"instances": [row] * 101}, 400),
+        ("/v1/models/wine:explain", {"instances": [{"alcohol": 1.0}]}, 400),
+        ("/v1/models/wine:explain", {"rows": []}, 400),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            shop.post(path, document, **key)
+        assert caught.value.code == status
+        assert "error" in json.loads(caught.value.read())
+        caught.value.close()
