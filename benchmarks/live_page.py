@@ -1,6 +1,6 @@
 """The live page: bytes, time to first paint, and processor time of browser and server.
 
-    python benchmarks/live_page.py [--rate 1000] [--seconds 10] [--rounds 3]
+    python benchmarks/live_page.py [--rate 1000] [--seconds 20] [--rounds 3]
 
 An A/B test of two wine models gets requests at a steady rate from a process of its own, over 8
 connections. Rounds without a viewer, with one browser (Chromium, headless), and with 32 streams
@@ -252,7 +252,7 @@ def _spent_s(pid: int) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=1000.0)
-    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     main(options.rate, options.seconds, options.rounds)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
 _IMAGES = Path(__file__).parents[2] / "docs" / "images"
-_WIDTH, _COLOURS = 1100, 48
+_WIDTH, _COLOURS = 1100, 96
 #: Name of each picture, its page, and from where to where it is cut: the first pixel of an element,
 #: and the last of another.
 PICTURES = (
@@ -54,7 +54,11 @@ def take(browser: Chrome, url: str) -> None:
         options = {"format": "png", "captureBeyondViewport": True, "clip": clip}
         png = browser.execute_cdp_cmd("Page.captureScreenshot", options)["data"]
         # A page has few colours; so it is a third of the size.
-        few = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB").quantize(_COLOURS)
+        few = (
+            Image.open(io.BytesIO(base64.b64decode(png)))
+            .convert("RGB")
+            .quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
+        )
         few.save(_IMAGES / f"{name}.png", optimize=True)
 
 

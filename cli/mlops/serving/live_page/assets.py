@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -42,13 +43,22 @@ NO_STORE = {**HEADERS, "cache-control": "no-store"}
 @cache
 def page_templates() -> Environment:
     """Return the templates of whole pages."""
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(shipped("templates") / "live_page"),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["prose"] = prose
+    return made
+
+
+def prose(text: str) -> Markup:
+    """Text with names in backticks as code."""
+    code = Markup("<code>{}</code>")
+    parts = text.split("`")
+    return Markup().join(code.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 @cache

@@ -170,7 +170,13 @@
       const line = document.createElement("p");
       const words = document.createElement("span");
       line.className = "flag";
-      words.textContent = fault;
+      // Names are in backticks.
+      words.append(...fault.split("`").map((text, index) => {
+        if (index % 2 === 0) return text;
+        const name = document.createElement("code");
+        name.textContent = text;
+        return name;
+      }));
       line.append(words);
       return line;
     }));
