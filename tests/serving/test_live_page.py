@@ -96,7 +96,7 @@ def test_the_page_says_what_the_counters_and_the_journal_say(
     assert "b minus a" in verdict
     assert "With feedback" in verdict
     assert "server started" in events.first("part", "revisions")["html"]
-    # Whoever comes next has it in the page itself.
+    # The next viewer has it in the page itself.
     html = server.get("/ui").body.decode()
     assert "b minus a" in html
 

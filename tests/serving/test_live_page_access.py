@@ -187,7 +187,7 @@ def test_all_viewers_get_the_same_bytes_of_one_work() -> None:
         await asyncio.sleep(0.05)
         work = len(made)
         await asyncio.sleep(0.05)
-        # Nobody looks, nothing is done; and nothing old is kept for who comes next.
+        # Without viewers nothing is done, and nothing old is kept for the next one.
         assert len(made) == work
         assert not broadcast.html
         return found

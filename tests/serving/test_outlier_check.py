@@ -34,7 +34,7 @@ def test_over_http(server: Server, path: str) -> None:
         assert (flagged, float(p_value or 1) < 0.01) == ("true", True)
         flagged, p_value = ask([CALM], x_mlops_check_outlier="true")
         assert (flagged, float(p_value or 0) > 0.01) == ("false", True)
-        # Nobody else is told, nor pays for it.
+        # Other callers do not see it, nor pay for it.
         assert ask([STRANGE]) == ask([STRANGE], x_mlops_check_outlier="false") == (None, None)
 
 

@@ -340,7 +340,7 @@ def test_revoked_certificates(tmp_path: Path) -> None:
     assert admitted() == [False, True]
     tls.reload()
     assert admitted() == [True, False]
-    # What is no list changes nothing; one that is out of date admits nobody.
+    # What is no list changes nothing; with one that is out of date every client is refused.
     lists.write_bytes(authority.file.read_bytes())
     tls.reload()
     assert admitted() == [True, False]

@@ -9,7 +9,7 @@ the archive and in the database, and readers count them once:
 
 Decisions go first. So an outcome that arrives finds either its decision with all outcomes in the
 database, or the decision in the archive, which has them. Each commit counts `archives.step` up, by
-which a writer notices that what it has looked up no longer holds. Whoever is killed in between has
+which a writer notices that what it has looked up no longer holds. A process killed in between has
 left a part that is not `cleared`, and the next `mlops journal archive` continues with it.
 """
 

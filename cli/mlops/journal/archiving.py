@@ -285,7 +285,7 @@ def note_part(connection: Connection, part: ArchivedPart, forgotten: int) -> Non
     """
     now = select(meta.c.forgotten)
     if connection.dialect.name != "sqlite":
-        # Whoever is forgetting some has locked this row.
+        # A process that forgets some has locked this row.
         now = now.with_for_update()
     changed = connection.execute(now).scalar_one() != forgotten
     if changed or last_span(connection).upto != part.after:

@@ -83,7 +83,7 @@ def main() -> int:
             said = json.loads(text)
             if not line.took(said):
                 pool.submit(_answer, desk, line, said)
-        # What is still being read is for nobody.
+        # What is still being read has no reader left.
         os._exit(0)
 
 

@@ -10,7 +10,7 @@ The rule is that of B. Maurer, "Fail at Scale", ACM Queue 13(8), 2015, after K. 
 V. Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012: one limit for a queue that was empty
 lately, a lower one for a queue that was not. The lower one is of the clock on the wall: where other
 programs take most of the core, a turn of as many requests would take several times as long, and
-whoever is to be refused waits for all of it.
+a request that is refused waits for all of it.
 """
 
 from __future__ import annotations

@@ -14,9 +14,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from dataclasses import asdict, dataclass
-from email.utils import formatdate
-from functools import lru_cache, partial
-from http import HTTPStatus
+from functools import partial
 from typing import Any, TypeAlias
 
 import orjson
@@ -31,18 +29,28 @@ from mlops.protocols.base import (
     Payload,
     ProtocolError,
 )
-from mlops.protocols.http_status import http_status
 from mlops.protocols.outcomes import read_outcomes
 from mlops.protocols.seldon_v1 import write_branch
 from mlops.serving.access import Gate, Grant
 from mlops.serving.access.gate import Names
-from mlops.serving.access.grants import TooManyRequestsError
 from mlops.serving.access.needs import is_live_page, need_of
 from mlops.serving.browsers import Guard, form_type
 from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
 from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
+from mlops.serving.http_answers import (
+    ALLOW,
+    CLOSE,
+    Headers,
+    Send,
+    answer_headers,
+    further_headers,
+    own_error,
+    send_answer,
+    text_error,
+    write_answer,
+)
 from mlops.serving.live_page.pages import REFUSED
 from mlops.serving.live_page.session import Sessions
 from mlops.serving.lockstep import Lockstep, Steps, at_once
@@ -60,7 +68,6 @@ from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import Route, find_route
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 #: Where a scope has the names of its connection's client certificate.
 NAMES = "mlops.names"
 # By which a tester chooses the arm.
@@ -68,7 +75,6 @@ _FORCED_ARM = "x-mlops-arm"
 # Heads that are remembered.
 _MAX_KNOWN = 256
 _MAX_SCORED = 10_000
-_Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 Application: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
@@ -160,20 +166,20 @@ class App:
         route = find_route(scope["path"])
         refused = self._guard.refusal(scope)
         if refused:
-            await _send(send, _text_error(*refused), _CLOSE)
+            await send_answer(send, text_error(*refused), CLOSE)
             return
         try:
             grant = self._admit(scope, route)
         except ProtocolError as error:
             if self._sessions is None or not is_live_page(scope["path"]):
-                await _send(send, _own_error(error), _further(error))
+                await send_answer(send, own_error(error), further_headers(error))
                 return
             # A browser is shown a form in its place.
             scope = {**scope, REFUSED: error}
         if route is None:
             await self._pages(scope, receive, send)
         elif scope["method"] != "POST":
-            await _send(send, _text_error(405, "Only POST is accepted here."), _ALLOW)
+            await send_answer(send, text_error(405, "Only POST is accepted here."), ALLOW)
         else:
             await self._serve(route, grant, scope, receive, send)
 
@@ -242,7 +248,7 @@ class App:
             encoded, answer = served
         except ProtocolError as error:
             return self.refuse(head, error)
-        return _written(encoded, answer, head.keep_alive)
+        return write_answer(encoded, answer, head.keep_alive)
 
     async def _answer_later(
         self, head: KnownHead, pending: Coroutine[Any, Any, tuple[Encoded, Answer]]
@@ -251,12 +257,12 @@ class App:
             encoded, answer = await pending
         except ProtocolError as error:
             return self.refuse(head, error)
-        return _written(encoded, answer, head.keep_alive)
+        return write_answer(encoded, answer, head.keep_alive)
 
     def refuse(self, head: KnownHead, error: ProtocolError) -> bytes:
         """Answer a recognised request that gets no arm."""
         self._metrics.refused[head.route.protocol] += 1
-        return _written(head.codec.encode_error(error), error, head.keep_alive)
+        return write_answer(head.codec.encode_error(error), error, head.keep_alive)
 
     def _turn_away(self, head: KnownHead) -> bytes:
         self._metrics.refused[head.route.protocol] += 1
@@ -266,7 +272,7 @@ class App:
             self._crowded_at, self._crowded = now, {}
         written = self._crowded.get((protocol, head.keep_alive))
         if written is None:
-            written = _written(head.codec.encode_error(_CROWDED), _CROWDED, head.keep_alive)
+            written = write_answer(head.codec.encode_error(_CROWDED), _CROWDED, head.keep_alive)
             self._crowded[protocol, head.keep_alive] = written
         return written
 
@@ -288,7 +294,7 @@ class App:
     ) -> None:
         headers = {k.decode("latin-1"): v.decode("latin-1") for k, v in scope["headers"]}
         codec = self._codecs.get(route.protocol)
-        extra: _Headers = ()
+        extra: Headers = ()
         body: bytes | None = None
         try:
             media = form_type(headers, route.protocol)
@@ -313,19 +319,19 @@ class App:
             error = _refusal(fault)
             if error is fault:
                 self._metrics.refused[route.protocol] += 1
-            encoded = codec.encode_error(error) if codec else _own_error(error)
-            extra = _further(error)
+            encoded = codec.encode_error(error) if codec else own_error(error)
+            extra = further_headers(error)
         finally:
             if body is not None:
                 release(body, self._room)
-        await _send(send, encoded, extra)
+        await send_answer(send, encoded, extra)
 
     async def _predict(
         self, route: Route, codec: Codec, body: bytes, headers: Mapping[str, str], grant: Grant
-    ) -> tuple[Encoded, _Headers]:
+    ) -> tuple[Encoded, Headers]:
         served = at_once(self._served(route, codec, body, headers, grant))
         encoded, answer = served if isinstance(served, tuple) else await served
-        extra = _answer_headers(answer)
+        extra = answer_headers(answer)
         if self._outliers is not None and is_asked(headers):
 
             def read(live: LiveRevision) -> Payload:
@@ -426,38 +432,6 @@ class App:
         return Encoded(200, orjson.dumps({"arms": arms}, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
-@lru_cache(maxsize=1)
-def _date(second: int) -> bytes:
-    return formatdate(second, usegmt=True).encode()
-
-
-def _answer_headers(answer: Answer) -> _Headers:
-    result = answer.result
-    further = _further(result) if isinstance(result, ProtocolError) else ()
-    return (
-        (b"x-mlops-request-id", answer.request_id.encode()),
-        (b"x-mlops-arm", answer.arm.encode()),
-        (b"x-mlops-revision", b"%d" % answer.revision),
-        *further,
-    )
-
-
-def _written(encoded: Encoded, of: Answer | ProtocolError, keep_alive: bool) -> bytes:
-    """Write an answer as HTTP/1.1 has it (RFC 9112)."""
-    close = b"" if keep_alive else b"connection: close\r\n"
-    date = _date(int(time.time()))
-    if type(of) is Answer and encoded.status == 200 and not encoded.headers:
-        return _GOOD % (
-            date, encoded.content_type, len(encoded.body), of.request_id.encode(), of.arm.encode(),
-            of.revision, close, encoded.body,
-        )  # fmt: skip
-    more = _answer_headers(of) if isinstance(of, Answer) else _further(of)
-    lines = b"".join(b"%b: %b\r\n" % pair for pair in (*encoded.headers, *more))
-    status = b"%d %b" % (encoded.status, HTTPStatus(encoded.status).phrase.encode())
-    size = len(encoded.body)
-    return _ANY % (status, date, encoded.content_type, size, lines, close, encoded.body)
-
-
 def _refusal(fault: Exception) -> ProtocolError:
     """Say in the form of its protocol why a request was not answered."""
     if isinstance(fault, ProtocolError):
@@ -467,11 +441,6 @@ def _refusal(fault: Exception) -> ProtocolError:
     return ProtocolError(Kind.SLOW_BODY, "The body took too long to arrive.")
 
 
-_GOOD = (
-    b"HTTP/1.1 200 OK\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n"
-    b"x-mlops-request-id: %b\r\nx-mlops-arm: %b\r\nx-mlops-revision: %d\r\n%b\r\n%b"
-)
-_ANY = b"HTTP/1.1 %b\r\ndate: %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n%b%b\r\n%b"
 # What needs more than the body's bytes as they come.
 _SPECIAL = frozenset({"transfer-encoding", "content-encoding", "expect", "upgrade"})
 # What is new with each request, of headers that callers and proxies send.
@@ -484,42 +453,3 @@ _CROWDED = ProtocolError(
 )
 _NO_GRAPH = "This server asks its models itself; only a ROUTER of a graph says which to ask."
 _IN_GRAPH = "This server is a ROUTER of a graph, which has no model; POST /route says which to ask."
-_CLOSE = ((b"connection", b"close"),)
-_CHALLENGE = (
-    (b"www-authenticate", b"Bearer"),
-    (b"www-authenticate", b'Basic realm="mlops", charset="UTF-8"'),
-)
-_FURTHER: dict[Kind, _Headers] = {
-    Kind.UNAUTHENTICATED: _CHALLENGE,
-    Kind.SLOW_BODY: _CLOSE,
-    Kind.BUSY: ((b"retry-after", b"1"),),
-    Kind.NOT_READY: ((b"retry-after", b"1"),),
-    Kind.TOO_LARGE: _CLOSE,
-    Kind.UNSUPPORTED_MEDIA: ((b"accept-encoding", b"gzip, deflate"),),
-}
-_ALLOW = ((b"allow", b"POST"),)
-
-
-def _further(error: ProtocolError) -> _Headers:
-    if isinstance(error, TooManyRequestsError):
-        return ((b"retry-after", b"%d" % error.retry_after_s),)
-    return _FURTHER.get(error.kind, ())
-
-
-async def _send(send: Send, encoded: Encoded, extra: _Headers) -> None:
-    headers = [
-        (b"content-type", encoded.content_type),
-        (b"content-length", b"%d" % len(encoded.body)),
-        *encoded.headers,
-        *extra,
-    ]
-    await send({"type": "http.response.start", "status": encoded.status, "headers": headers})
-    await send({"type": "http.response.body", "body": encoded.body})
-
-
-def _text_error(status: int, message: str) -> Encoded:
-    return Encoded(status, orjson.dumps({"error": message}))
-
-
-def _own_error(error: ProtocolError) -> Encoded:
-    return _text_error(http_status(error.kind), error.message)

@@ -14,7 +14,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
     TLS 1.2 and 1.3 with the ciphers of Python's defaults (RFC 9325). With `client_ca` no caller
     without a certificate of it is accepted, and with `client_crl` none whose certificate its
-    authority has revoked. A list that is out of date admits nobody.
+    authority has revoked. With a list that is out of date every client is refused.
 
     Raises:
         InvalidInputError: The files are not a certificate with its key, or no authority's.

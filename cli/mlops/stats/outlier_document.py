@@ -20,7 +20,7 @@ from mlops.errors import InvalidInputError
 from mlops.stats.outliers import Detector, Ecod, Forest, fit
 from mlops.stats.row_codes import Coding, encode
 
-#: Share of undrifted rows that is flagged where nobody says otherwise.
+#: Share of undrifted rows that is flagged by default.
 LEVEL = 0.01
 #: Version of the written form.
 SCHEMA_VERSION = 1

@@ -22,7 +22,7 @@ since the two means must be of one g.
 loss depends on, as where each row is drawn for labelling with the same probability. Where labels
 are what callers happen to send, as the complaints of some, the mean of Z is about those, and no g
 repairs it. (Were labels missing at random given x only, Z would have to be weighted by the
-probability of a label given x, which nobody here knows.) Rows must also come from one source over
+probability of a label given x, which is not known here.) Rows must also come from one source over
 time, or the labels in proportion to them: the two means are over the same period.
 
 A loss without a known largest value, as a squared error, has a lower end only: no sample says how

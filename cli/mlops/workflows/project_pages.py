@@ -140,7 +140,7 @@ def _mlflow(
 
 @contextmanager
 def _bound(port: int | None) -> Iterator[socket.socket]:
-    """Bind the socket of the page, so that nobody else takes it in the meantime."""
+    """Bind the socket of the page, so that no other process takes it in the meantime."""
     wanted = [port] if port else [*range(_FIRST_PORT, _FIRST_PORT + _PORTS), 0]
     for each in wanted:
         with socket.socket() as own:

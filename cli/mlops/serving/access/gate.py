@@ -141,7 +141,7 @@ class Gate:
             return Grant(TOKEN_ID, expand(["admin"]))
         if kind == "key":
             return self.keyring.of_id(key_id)
-        # Whoever remembers it remembers when it expires.
+        # What remembers it remembers when it expires.
         known = kind == "signed" and self.verifier is not None
         return Grant(key_id, expand(["read"])) if known else None
 

@@ -109,7 +109,7 @@ class Broadcast:
         for task in self._tasks:
             task.cancel()
         self._tasks = []
-        # Whoever comes later shall not see for a moment what was true long ago.
+        # A later viewer must not see for a moment what was true long ago.
         self._parts, self.html, self._now = {}, {}, b""
 
 

@@ -2,8 +2,8 @@
 
     python -P -m mlops.live_page
 
-It starts with the first question and ends when nobody has asked for a while, with the memory that
-reading took. Several questions may be under way: whoever looks for a request does not wait until
+It starts with the first question and ends when it was not asked for a while, with the memory that
+reading took. Several questions may be under way: a search for a request does not wait until
 the evidence is read.
 """
 
