@@ -85,6 +85,7 @@ _LONGEST = (
     "tests/commands/test_deploy_apply.py",
     "tests/commands/test_init.py",
     "tests/commands/test_journal.py",
+    "tests/commands/test_operate_cluster.py",
     "tests/commands/test_sweep.py",
     "tests/compatibility/",
     "tests/docs/test_recipes.py",
@@ -95,6 +96,7 @@ _LONGEST = (
     "tests/training/test_ray.py",
     "tests/training/test_sweep.py",
     "tests/workflows/test_killed.py",
+    "tests/workflows/test_mlflow_deployments.py",
 )
 #: Says where all pytest processes of one run keep what they share.
 _SHARED = "PYTEST_SHARED_FOLDER"
