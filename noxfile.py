@@ -70,6 +70,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def coverage(session: nox.Session) -> None:
+    """Which lines of the package the suite executes in its own processes; servers do not count."""
+    session.install("-e", ".[test]", "pytest-cov>=6")
+    tests = session.posargs or ("-n", "logical", "--dist", "loadfile")
+    session.run("pytest", "--cov=mlops", "--cov-branch", "--cov-report=term:skip-covered", *tests)
+
+
+@nox.session
 def policies(session: nox.Session) -> None:
     """Rendered manifests against public policy checkers, which are large; needs Go."""
     session.install(".[test]")

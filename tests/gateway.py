@@ -109,7 +109,7 @@ def open_gateway(routes: Mapping[str, str], tls: ssl.SSLContext | None = None) -
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     gateway.url = f"http{'s' if tls else ''}://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield gateway

@@ -218,7 +218,7 @@ def open_executor(models: list[ModelServer]) -> Iterator[ExecutorStandIn]:
     )
     server.daemon_threads = True
     executor.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield executor

@@ -50,7 +50,7 @@ class Door(http.server.BaseHTTPRequestHandler):
 def url() -> Iterator[str]:
     Door.callers = []
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Door)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()

@@ -49,7 +49,7 @@ def _answering(status: int, body: str) -> Iterator[str]:
             return
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
         yield f"http://ann:hunter2@127.0.0.1:{server.server_port}"

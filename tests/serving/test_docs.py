@@ -184,7 +184,7 @@ def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
     server = uvicorn.Server(
         uvicorn.Config(app, port=0, ws="none", lifespan="off", log_config=None, loop="asyncio")
     )
-    thread = threading.Thread(target=server.run)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)

@@ -334,7 +334,7 @@ def _idp() -> Iterator[Idp]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     idp.url = f"http://127.0.0.1:{server.server_port}/keys"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
         yield idp
