@@ -73,5 +73,7 @@ CHANGE: tuple[tuple[str, ...], ...] = (
     ("start",),
 )
 EVERY = LOOK + CHANGE
+#: First words of those that need no MLflow, also where no server runs.
+WITHOUT_MLFLOW = ("status", "logs", "keys", "config", "cache", "project", "lint", "init")
 #: Run until they are stopped: one serves pages, the other runs the commands above.
 LEFT_OUT = (("ui",), ("demo",))
