@@ -208,7 +208,7 @@ class Process:
             return self._metrics.counts()
 
         reader = Reader(about, self._same_rows)
-        hub = Hub(counts or own, reader.ask, self._state_of_page)
+        hub = Hub(counts or own, reader, self._state_of_page)
         sessions = Sessions(self.gate, read_key(launch.key_file), launch.name)
         self._streams = LivePage(
             self._get, hub, reader, sessions, self._explainer, lambda: self.gate.required

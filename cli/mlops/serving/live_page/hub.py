@@ -13,6 +13,7 @@ from mlops.errors import MlopsError
 from mlops.serving.counting import Counts
 from mlops.serving.live_page.broadcast import Broadcast, event
 from mlops.serving.live_page.rates import WINDOW_S, Rates, sample
+from mlops.serving.live_page.reader import Reader
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 1.0
@@ -29,7 +30,7 @@ class Hub:
 
     Args:
         counts: Gives what all processes have counted.
-        read: Asks the process that reads the journal, as `Reader.ask`.
+        reader: Reads the journal.
         status: Returns what the head of the page says, as JSON data.
 
     Attributes:
@@ -39,10 +40,10 @@ class Hub:
     def __init__(
         self,
         counts: Callable[[], Awaitable[Counts]],
-        read: Callable[..., Awaitable[dict[str, Any]]],
+        reader: Reader,
         status: Callable[[], dict[str, Any]],
     ) -> None:
-        self._counts, self._read, self._status = counts, read, status
+        self._counts, self._reader, self._status = counts, reader, status
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._looks = 0
         self.broadcast = Broadcast(
@@ -70,7 +71,7 @@ class Hub:
             return
         self._points.clear()
         try:
-            found = (await self._read("history", every_s=WINDOW_S, points=POINTS))["points"]
+            found = (await self._reader.ask("history", every_s=WINDOW_S, points=POINTS))["points"]
         except MlopsError as error:
             _LOG.info("the live page has no past: %s", error.message)
             return
@@ -86,10 +87,11 @@ class Hub:
             started, self._looks = time.monotonic(), self._looks + 1
             try:
                 for name in PARTS:
-                    found = await self._read("part", name=name, look=self._looks)
+                    found = await self._reader.ask("part", name=name, look=self._looks)
                     self.broadcast.put({name: found["html"], "fault": ""})
             except MlopsError as error:
                 _LOG.info("the live page cannot read the journal: %s", error.message)
                 self.broadcast.put({"fault": f"{error.message} {error.hint or ''}".strip()})
+            self._reader.relieve()
             spent_s = time.monotonic() - started
             await asyncio.sleep(max(_READ_EVERY_S, _PAUSE * spent_s))

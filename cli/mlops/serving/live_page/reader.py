@@ -13,8 +13,10 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlops.errors import MlopsError, RemoteError, kind_of
@@ -23,6 +25,8 @@ _IDLE_S = 60.0
 _TIMEOUT_S = 600.0
 _MOST = 8
 _MAX_LINE = 64 * 1024 * 1024
+# It starts with 200 MB of libraries.
+_LARGE_BYTES = 600 * 1024 * 1024
 _ENDED = "The process that reads the journal for this page has ended."
 
 #: Asks every arm of the experiment of this identity about rows, see `mlops.serving.report`.
@@ -76,6 +80,14 @@ class Reader:
             del self._asked[number]
             if not self._asked:
                 self._ending = asyncio.get_running_loop().call_later(_IDLE_S, self.close)
+
+    def relieve(self) -> None:
+        """End the process if it has grown large and nobody waits; the next question starts another.
+
+        What reading millions of outcomes took is given back between two looks.
+        """
+        if self._child is not None and not self._asked and _size(self._child.pid) > _LARGE_BYTES:
+            self.close()
 
     def close(self) -> None:
         """End the process; open questions fail."""
@@ -143,3 +155,12 @@ class Reader:
         assert child.stdin is not None
         with contextlib.suppress(OSError):
             child.stdin.write(json.dumps(document).encode() + b"\n")
+
+
+def _size(pid: int) -> int:
+    """Return the resident bytes of a process; 0 where that is not known."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
