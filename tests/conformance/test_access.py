@@ -46,6 +46,7 @@ PATHS = [
             "/send-feedback",
             "/score",
             "/v1/models/{model}:explain",
+            "/v2/models/{model}/explain",
         )
     ),
     ("/seldon/shops/wine/api/v1.0/feedback", "POST"),
@@ -135,7 +136,7 @@ def test_the_table_says_what_it_should() -> None:
         "/report", "/report.json", "/verdict.json", "/metrics", "/prometheus",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "score"} == {
-        "/score", "/v1/models/{model}:explain",
+        "/score", "/v1/models/{model}:explain", "/v2/models/{model}/explain",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "open"} == PROBES
     for path in ("/nothing", "//report", "/report/", "/REPORT", "/health/x", "/seldon/a/b/report"):

@@ -8,6 +8,8 @@ import urllib.request
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import validate
 
 from tests.fixtures_deployment import Shop
 
@@ -48,6 +50,25 @@ def check_explain(shop: Shop, **key: str) -> None:
             assert (said["method"], said["errors"]) == ("linear", None)
             whole = said["base"] + sum(said["shares"].values())
             assert whole == pytest.approx(said["prediction"], abs=1e-9)
+    bearer = {name.replace("_", "-"): value for name, value in key.items()}
+    asked = urllib.request.Request(f"{shop.state.url}/openapi.json", headers=bearer)
+    with urllib.request.urlopen(asked) as reply:
+        openapi = json.loads(reply.read())
+    validate(openapi)
+    tensors = [
+        {"name": name, "datatype": "FP64", "shape": [1, 1], "data": [cell]}
+        for name, cell in row.items()
+    ]
+    for path, body in (
+        ("/v1/models/{model}:explain", {"instances": [row]}),
+        ("/v2/models/{model}/explain", {"inputs": tensors}),
+    ):
+        documented = openapi["paths"][path]["post"]["responses"]["200"]["content"]
+        schema = documented["application/json"]["schema"]
+        explained, _ = shop.post(path.replace("{model}", "wine"), body, **key)
+        whole = {**schema, "components": openapi["components"]}
+        Draft202012Validator(whole).validate(explained)
+        assert len(explained["explanations"]) == 1
     for path, document, status in (
         ("/v1/models/beer:explain", {"instances": [row]}, 404),
         ("/v1/models/wine:explain", {"instances": [row] * 101}, 400),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.schemas import fits
 from tests.explaining.over_http import ask_for_row
 from tests.fixtures_deployment import Shop
 
@@ -19,6 +20,7 @@ def test_a_request_and_why_two_arms_differ(shop: Shop, tmp_path: Path) -> None:
     # Its answer comes after the decision is in the journal.
     shop.post("/feedback", {"request_id": request_id, "truth": 5})
     found = shop.ok("explain", "wine", "--request-id", request_id, "--json").document
+    fits("explain", found)
     assert found["rows"] == [pytest.approx(row)]
     assert [each["arm"] for each in found["arms"] if each["served"]] == [arm]
     assert found["comparable"] is True

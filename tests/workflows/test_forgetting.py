@@ -10,6 +10,7 @@ import pyarrow.dataset
 import pytest
 
 from mlops.journal.sql import SqlJournal
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, wait_until
 from tests.sinks.receivers import Bulk, Receiver
 
@@ -95,6 +96,7 @@ def test_a_unit_is_forgotten_wherever_it_was(wine_shop: Shop) -> None:
     assert len(row["alcohol#"]) == 32
 
     said = wine_shop.ok("journal", "forget", "--unit", "ann", "--json").document
+    fits("journal-forget", said)
     assert said["requests"] == 2
     assert {each["sink"]: each["requests"] for each in said["sinks"]} == {"lake": 2, "search": 2}
     assert all("/mlops-wine-requests/_search" in path for path, _ in asked)

@@ -82,6 +82,7 @@ class Pages:
         verdict: Writes the verdict in numbers, as JSON; likewise.
         counts: Gives what all processes have counted, where this is one of several.
         live_page: The pages under `/ui`; likewise.
+        explains: Whether answers are explained.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Pages:
         verdict: Callable[[], Awaitable[str]] | None = None,
         counts: Callable[[], Awaitable[Counts]] | None = None,
         live_page: LivePage | None = None,
+        explains: bool = False,
     ) -> None:
         self._plane = plane
         self._metrics = metrics
@@ -107,6 +109,7 @@ class Pages:
         self._gauge = VerdictGauge(verdict, self._is_watched) if verdict else None
         self._counts = counts
         self._live_page = live_page
+        self._explains = explains
         self._examples: tuple[LiveRevision, Examples] | None = None
         self._templates = Environment(
             loader=FileSystemLoader(shipped("templates") / "serving"),
@@ -280,6 +283,7 @@ class Pages:
             report=self._report is not None,
             evidence=self._evidence is not None,
             verdict=self._verdict is not None,
+            explains=self._explains,
         )
         document: dict[str, Any] = json.loads(text)
         return document

@@ -175,6 +175,7 @@ class Process:
             evidence=self._report("evidence"),
             verdict=self._report("verdict"),
             counts=counts,
+            explains=True,
             live_page=(live_page := self._live_page(counts)),
         )
         return App(

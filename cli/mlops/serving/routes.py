@@ -63,7 +63,10 @@ _SCORE = {"/score": Route("mlops", score=True)}
 #: Every path that takes a POST from a client, as OpenAPI writes them.
 POST_PATHS = (*_FIXED, *_NAMED)
 
-_EXPLAIN = re.compile(r"/v1/models/(?P<model>[^/]+):explain")
+_EXPLAIN = {
+    "kserve-v1": re.compile(r"/v1/models/(?P<model>[^/]+):explain"),
+    "open-inference": re.compile(r"/v2/models/(?P<model>[^/]+)/explain"),
+}
 _GATEWAY = re.compile(r"^/seldon/[^/]+(?:/[^/]+)?(?=/(?:api|v1|v2)(?:/|$))")
 _PROTOCOLS = ("/api/", "/v1/", "/v2/", "/invocations/")
 _PATTERNS = [
@@ -87,9 +90,9 @@ def find_route(path: str) -> Route | None:
         if match:
             named = match.groupdict()
             return Route(protocol, named["model"], named.get("version", ""))
-    match = _EXPLAIN.fullmatch(path)
-    if match:
-        return Route("kserve-v1", match["model"], explain=True)
+    for protocol, pattern in _EXPLAIN.items():
+        if match := pattern.fullmatch(path):
+            return Route(protocol, match["model"], explain=True)
     return _added().get(path)
 
 
