@@ -12,7 +12,8 @@ from mlops.deployment.runtime_files import places
 from mlops.errors import InvalidInputError, UsageError
 from mlops.settings import load_settings
 from mlops.spec.access import Issuer
-from mlops.spec.server import Launch
+from mlops.spec.server import Launch, ServerState, write_state
+from tests.serving.certificates import Authority
 from tests.serving.server import served
 
 _AUTH = '[auth]\nissuer = "https://idp"\naudience = "wine"\njwks = "keys.json"\n'
@@ -50,5 +51,42 @@ def test_files_for_tls_are_checked_before_anything_starts(tmp_path: Path) -> Non
     files = {"tls_cert": "server.pem", "tls_key": "server.key", "tls_client_crl": "crl.pem"}
     with pytest.raises(UsageError, match="needs the CA"):
         _launch(tmp_path, **files)
-    with pytest.raises(UsageError, match="would admit revoked callers"):
-        _launch(tmp_path, **files, tls_client_ca="ca.pem", grpc_port=9000)
+
+
+def test_grpc_and_a_revocation_list_never_come_together(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert = authority.issue("server")
+    files = {
+        "tls_cert": cert.name,
+        "tls_key": f"{cert.stem}.key",
+        "tls_client_ca": authority.file.name,
+        "tls_client_crl": authority.revoke().name,
+    }
+    refused = pytest.raises(UsageError, match="would admit revoked callers")
+    with refused:
+        _launch(tmp_path, **files, grpc_port=9000)
+    # Nor where the last start had one of them.
+    where = places(load_settings(tmp_path, environ={}), "wine")
+    for first, then in ((files, {"grpc_port": 9000}), ({"grpc_port": 9000}, files)):
+        launch = _launch(tmp_path, **first)
+        write_state(ServerState(launch, 1, 1_000, 2_000, (), None), where.state)
+        with refused:
+            _launch(tmp_path, **then)
+        where.state.unlink()
+
+
+def test_a_list_that_refuses_all_callers_is_refused(tmp_path: Path) -> None:
+    authority, other = Authority(tmp_path), Authority(tmp_path, "other-ca")
+    cert = authority.issue("server")
+    files = {"tls_cert": cert.name, "tls_key": f"{cert.stem}.key", "tls_client_crl": "crl.pem"}
+    authority.revoke(days=-1)
+    with pytest.raises(InvalidInputError, match=r"CN=test-ca.*out of date since"):
+        _launch(tmp_path, **files, tls_client_ca=authority.file.name)
+    authority.revoke()
+    both = tmp_path / "both.pem"
+    both.write_bytes(authority.file.read_bytes() + other.file.read_bytes())
+    with pytest.raises(InvalidInputError, match="`CN=other-ca` has no revocation list"):
+        _launch(tmp_path, **files, tls_client_ca=both.name)
+    # The list of an authority whose certificate the callers send.
+    other.revoke()
+    assert _launch(tmp_path, **files, tls_client_ca=authority.file.name).tls

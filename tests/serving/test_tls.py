@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from mlops.errors import InvalidInputError
 from mlops.protocols.protobuf import methods
 from mlops.serving.tls import ServerTls
 from mlops.spec.access import Access, Tls, new_key, write_keys
+from mlops.spec.revocations import now, read_revocations
 from mlops.spec.tls import own_client_context, server_context
 from tests.serving.certificates import Authority
 from tests.serving.grpc_client import INFERENCE
@@ -344,9 +346,40 @@ def test_revoked_certificates(tmp_path: Path) -> None:
     lists.write_bytes(authority.file.read_bytes())
     tls.reload()
     assert admitted() == [True, False]
+    assert tls.warnings == []
     authority.revoke(days=-1)
     tls.reload()
     assert admitted() == [False, False]
+    assert "out of date" in tls.warnings[0]
+
+
+@pytest.mark.parametrize(("days", "due"), [(28, 3), (3, 1)])
+def test_a_revocation_list_is_announced_before_it_ends(
+    tmp_path: Path, days: int, due: float
+) -> None:
+    authority, begin = Authority(tmp_path), now()
+    cert = authority.issue("server")
+    lists = str(authority.revoke(days=days))
+    tls = Tls(str(cert), str(cert.with_suffix(".key")), str(authority.file), lists)
+    found = read_revocations(server_context(tls), lists)
+    assert found.warnings(begin + timedelta(days - due - 0.01)) == []
+    (soon,) = found.warnings(begin + timedelta(days - due + 0.01))
+    assert "`CN=test-ca` ends" in soon
+    assert not found.faults(begin + timedelta(days - 0.01))
+    assert found.faults(begin + timedelta(days + 0.01))
+
+
+def test_a_list_brings_no_authority(tmp_path: Path) -> None:
+    authority, evil = Authority(tmp_path), Authority(tmp_path, "evil")
+    cert, lists = authority.issue("server"), authority.revoke()
+    tls = Tls(str(cert), str(cert.with_suffix(".key")), str(authority.file), str(lists))
+    text = lists.read_bytes()
+    # The authority's own is nothing new.
+    lists.write_bytes(text + authority.file.read_bytes())
+    assert len(server_context(tls).get_ca_certs()) == 1
+    lists.write_bytes(text + evil.file.read_bytes())
+    with pytest.raises(InvalidInputError, match="a certificate that is not in the file of"):
+        server_context(tls)
 
 
 @pytest.mark.parametrize("what", ["cert", "key", "client_ca", "client_crl"])

@@ -78,10 +78,5 @@ def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:
             "A revocation list needs the CA of callers' certificates.",
             hint="`--tls-client-ca FILE`",
         )
-    if tls.client_crl and own.grpc_port:
-        raise UsageError(
-            "gRPC's library reads no revocation lists, so its port would admit revoked callers.",
-            hint="Leave `--grpc-port` or `--tls-client-crl` out.",
-        )
     check_tls(tls)
     return tls

@@ -44,6 +44,7 @@ from mlops.spec.server import (
     write_launch,
     write_state,
 )
+from mlops.spec.tls import check_revocable
 
 _START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 20.0
@@ -165,6 +166,7 @@ def make_launch(
     make_key(where)
     host, port = _address(settings, where)
     access, tls = access_of(settings, where), tls_of(settings, where)
+    check_revocable(tls, _grpc_port(settings, where))
     # If callers authenticate by other means, the commands here still need a token.
     asks = host not in LOOPBACK or access.issuer is not None or (tls and tls.client_ca)
     with_token = bool(asks) and not access.unprotected

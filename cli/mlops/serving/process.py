@@ -65,6 +65,7 @@ from mlops.serving.tls import ServerTls
 from mlops.spec import metrics as families
 from mlops.spec.metrics import Family
 from mlops.spec.server import Launch, Served
+from mlops.spec.tls import check_revocable
 
 if TYPE_CHECKING:
     from mlops.serving.grpc_server import GrpcServer
@@ -101,6 +102,7 @@ class Process:
         self.launch = launch
         key = read_key(launch.key_file)
         self.gate = open_gate(launch, places)
+        check_revocable(launch.tls, launch.grpc_port)
         self.tls = ServerTls(launch.tls) if launch.tls else None
         url = journal_url(launch.journal_url, launch.name)
         self._journal: Journal = open_journal(url)
@@ -459,7 +461,8 @@ class Process:
         fault = self._writer.fault or self._past.fault
         told = f"{fault} Predictions go on; feedback is refused with 503 until it is back."
         open_door = [] if self.gate.required or self.launch.is_local else [_OPEN_DOOR]
-        return [*([told] if fault else []), *open_door, *self._consumers.warnings]
+        lists = self.tls.warnings if self.tls else []
+        return [*([told] if fault else []), *open_door, *lists, *self._consumers.warnings]
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
         self._desk.learn(stored)

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlops.errors import InvalidInputError
 from mlops.spec.access import Tls
+from mlops.spec.revocations import Revocations, now, read_revocations
 from mlops.spec.tls import server_context
 
 _LOG = logging.getLogger(__name__)
@@ -35,15 +36,29 @@ class ServerTls:
         self._tls = tls
         paths = (tls.cert, tls.key, tls.client_ca, tls.client_crl)
         self.paths = [Path(path) for path in paths if path]
-        self._current = server_context(tls)
+        self._revocations = Revocations()
+        self._current = self._load()
         #: For listening; each handshake continues with what is current then.
         self.context = server_context(tls)
         self.context.sni_callback = self._choose
 
+    @property
+    def warnings(self) -> list[str]:
+        """Lists of revoked certificates that are missing, out of date, or soon will be."""
+        return self._revocations.warnings(now())
+
+    def _load(self) -> ssl.SSLContext:
+        context, path = server_context(self._tls), self._tls.client_crl
+        if path:
+            self._revocations = read_revocations(context, path)
+            for text in self.warnings:
+                _LOG.warning("TLS: %s", text)
+        return context
+
     def reload(self) -> None:
         """Read the files again."""
         try:
-            self._current = server_context(self._tls)
+            self._current = self._load()
         except InvalidInputError as error:
             _LOG.error("TLS: the previous certificate stays in use: %s", error.message)
         else:

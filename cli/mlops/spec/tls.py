@@ -5,8 +5,9 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from mlops.errors import InvalidInputError
+from mlops.errors import InvalidInputError, UsageError
 from mlops.spec.access import Tls
+from mlops.spec.revocations import now, read_revocations
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
@@ -51,6 +52,7 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 
 def _add_revocations(context: ssl.SSLContext, path: str) -> None:
     """Refuse certificates that a list names as revoked, or whose authority has no list."""
+    authorities = context.cert_store_stats()["x509"]
     try:
         context.load_verify_locations(cafile=path)
     except (ssl.SSLError, OSError) as error:
@@ -59,16 +61,43 @@ def _add_revocations(context: ssl.SSLContext, path: str) -> None:
         ) from error
     if not context.cert_store_stats()["crl"]:
         raise InvalidInputError(f"`{path}` holds no certificate revocation list.")
+    # Lists are signed, so they are fetched without protection; a certificate among them would be
+    # trusted as an authority.
+    if context.cert_store_stats()["x509"] > authorities:
+        raise InvalidInputError(
+            f"`{path}` holds a certificate that is not in the file of the authorities.",
+            hint="Only revocation lists belong into it.",
+        )
     context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
 
 
 def check_tls(tls: Tls) -> None:
-    """Check that a server can start with these files.
+    """Check that a server can start with these files, and that it does not refuse all callers.
 
     Raises:
-        InvalidInputError: It cannot.
+        InvalidInputError: It cannot, or an authority of callers has no list that is in force.
     """
-    server_context(tls)
+    context = server_context(tls)
+    faults = read_revocations(context, tls.client_crl).faults(now()) if tls.client_crl else []
+    if faults:
+        raise InvalidInputError(
+            f"`{tls.client_crl}`: {' '.join(faults)}",
+            hint="Put the current list of each authority into it (`openssl ca -gencrl`).",
+        )
+
+
+def check_revocable(tls: Tls | None, grpc_port: int) -> None:
+    """Check that no port admits callers whose certificates are revoked.
+
+    Raises:
+        UsageError: gRPC's would.
+    """
+    if grpc_port and tls and tls.client_crl:
+        raise UsageError(
+            "gRPC's library reads no revocation lists, so its port would admit revoked callers.",
+            hint="Leave `--grpc-port` or `--tls-client-crl` out; what the last start had stays "
+            "unless you `--reset grpc-port` or `--reset tls`.",
+        )
 
 
 def own_client_context(tls: Tls) -> ssl.SSLContext:
