@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mlops.errors import RemoteError
-from mlops.journal.records import NewOutcome, RevisionEvent
+from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.powered_quality import powered_quality
+from mlops.monitoring.powered_quality import PoweredMeasure, powered_quality
 from mlops.monitoring.quality_measures import validation_figures
 from mlops.monitoring.quality_streams import FIRST, QualityStream
 from mlops.monitoring.quality_watch import Figures, QualityFold, QualityReport, watch_quality
@@ -75,7 +75,8 @@ def test_worse_than_in_validation_is_told(numbers: SqlJournal) -> None:
     figures: Figures = {"rmse": 0.6, "mae": 0.6 * 0.8}
     judge(numbers, guesses(rng, 1_500, 0.6))
     calm = look(numbers, figures)
-    assert (calm.worse, calm.threshold) == ((), 200.0)
+    assert (calm.worse, calm.threshold) == ((), 400.0)
+    # Arm b has two measures as well, though no truth yet.
     assert measure(calm, "rmse").value == pytest.approx(0.6, rel=0.05)
     assert measure(calm, "rmse").limit == pytest.approx(0.66)
     judge(numbers, guesses(rng, 500, 0.9), first=1_500)
@@ -234,3 +235,84 @@ def test_all_answers_are_estimated_from_the_few_with_a_label(tmp_path: Path) -> 
         assert each.value == pytest.approx(expected[name], abs=0.06)
     assert not found["positive_rate"].by_labels_alone
     assert found["calibration"].by_labels_alone
+
+
+def powered_by(
+    folder: Path, asked: Sequence[Decision], told: Sequence[NewOutcome], reward: str = "brier"
+) -> dict[str, PoweredMeasure]:
+    journal = opened(folder, reward)
+    journal.append(asked, told)
+    found = {f"{each.arm} {each.measure}": each for each in powered_quality(journal, 0.05)}
+    journal.close()
+    return found
+
+
+def label(asked: Decision, truth: Any, row: int = 0, after: int = 0) -> NewOutcome:
+    return NewOutcome(
+        asked.nonce, None, row, START_MS + 9_000 + after, 1, asked.arm, 0.5, None, truth
+    )
+
+
+@pytest.mark.parametrize("together", ["request", "unit"])
+def test_rows_that_belong_together_are_no_independent_sample(tmp_path: Path, together: str) -> None:
+    rng = np.random.default_rng(1)
+    # Each request, or unit, is easy or hard, so that its 50 rows are right or wrong together.
+    hard = rng.random(60) < 0.5
+    truths = np.array([rng.random(50) < (0.38 if each else 0.02) for each in hard]).astype(int)
+    if together == "request":
+        asked = [decision(i, [{"x": 1.0}] * 50, predictions=[0.2] * 50) for i in range(60)]
+        of = [(asked[i], j) for i in range(60) for j in range(50)]
+    else:
+        asked = [
+            decision(i, [{"x": 1.0}], predictions=[0.2], unit=(i // 50).to_bytes(16, "little"))
+            for i in range(3_000)
+        ]
+        of = [(each, 0) for each in asked]
+    picked = np.flatnonzero(rng.random(3_000) < 0.1).tolist()
+    told = [label(of[i][0], int(truths.flat[i]), of[i][1], i) for i in picked]
+    found = powered_by(tmp_path, asked, told)
+    assert len(found) == 4
+    for each in found.values():
+        assert (each.value, each.lower, each.upper) == (None, None, None)
+        assert "3,000 rows are of 60 requests and sticky units" in each.why_not
+
+
+def test_an_arm_has_its_share_of_alpha_from_the_beginning(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    p = rng.uniform(0.1, 0.9, 1_000)
+    asked = [decision(i, [{"x": 1.0}], i % 2, predictions=[float(p[i])]) for i in range(len(p))]
+    told = [label(each, int(rng.random() < p[i]), after=i) for i, each in enumerate(asked)]
+    (tmp_path / "later").mkdir()
+    alone = powered_by(tmp_path, asked, told[::2])
+    both = powered_by(tmp_path / "later", asked, told)
+    assert len(alone) == 4
+    assert len(both) == 8
+    for name, each in alone.items():
+        assert (each.lower, each.upper) == (both[name].lower, both[name].upper)
+
+
+def test_labels_without_a_loss_are_not_left_out(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    asked = [decision(i, [{"x": 1.0}], predictions=[float(rng.random())]) for i in range(300)]
+    told = [
+        label(each, "unsure" if i % 10 == 9 else int(rng.random() < 0.5), after=i)
+        for i, each in enumerate(asked)
+    ]
+    found = powered_by(tmp_path, asked, told)
+    assert found["a brier"].value is None
+    assert "30 of 300 labels cannot be compared with their answers, such as 'unsure'" in (
+        found["a brier"].why_not
+    )
+
+
+def test_no_estimate_is_above_the_largest_loss(tmp_path: Path) -> None:
+    # The first hundred say that large answers are wrong; of all rows they are most, and the other
+    # labels are worse than g says.
+    rng = np.random.default_rng(4)
+    p = np.concatenate([rng.uniform(0, 1, 100), np.full(40, 0.6), np.full(1_000, 0.97)])
+    truths = np.concatenate([p[:100] > 0.5, np.ones(40, dtype=bool)])
+    asked = [decision(i, [{"x": 1.0}], predictions=[float(each)]) for i, each in enumerate(p)]
+    told = [label(asked[i], int(truths[i]), after=i) for i in range(140)]
+    found = powered_by(tmp_path, asked, told)["a positive_rate"]
+    assert not found.by_labels_alone
+    assert found.value == 1.0

@@ -94,11 +94,10 @@ def _judged(judged: Judged) -> str:
 
 
 def _all_answers(powered: PoweredMeasure, alpha: float) -> str:
-    from mlops.monitoring.powered_quality import LEAST
-    from mlops.stats.prediction_powered import FITTED
+    from rich.markup import escape
 
     if powered.value is None or powered.lower is None:
-        return f"{powered.measure} of all answers: not before {FITTED + LEAST} rows have a label"
+        return f"{powered.measure} of all answers: {escape(powered.why_not)}"
     upper = "" if powered.upper is None else f" to {powered.upper:.3g}"
     at_least = "at least " if powered.upper is None else ""
     return (

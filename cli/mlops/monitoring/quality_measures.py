@@ -121,6 +121,14 @@ def measures_for(reward: str, prediction: Value, truth: Value) -> tuple[MeasureN
     return ("error_rate",)
 
 
+def most_measures(reward: str) -> int:
+    """Return the most that `measures_for` has of a reward, whatever the predictions."""
+    declared = reward_called(reward).measures
+    if "brier" in declared:
+        return 3
+    return 2 if "rmse" in declared or not declared else 1
+
+
 def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]:
     """Return the validation figures among the metrics that a run logged.
 
@@ -144,5 +152,5 @@ def validation_figures(metrics: Mapping[str, float]) -> dict[MeasureName, float]
 
 __all__ = [
     "CALIBRATED", "MARGIN", "MEASURES", "NO_TERMS", "MeasureName", "Measured", "measures_for",
-    "validation_figures",
+    "most_measures", "validation_figures",
 ]  # fmt: skip

@@ -1,9 +1,10 @@
 """Whether models answer worse than in validation, where the truth arrives: a fold of the journal.
 
 Each measure of each live model is tested for itself (`mlops.stats.losses`). All share one error
-guarantee: with J measures one alarms when its e-value reaches J / alpha, so that P(any ever alarms
-though none is worse than its limit) is at most alpha. Rows count in the order in which their truth
-came; of corrections the first counts, and requests that a tester sent to an arm are left out.
+guarantee: with J measures of all arms, whether they have a truth yet or not, one alarms when its
+e-value reaches J / alpha, so that P(any ever alarms though none is worse than its limit) is at most
+alpha. Rows count in the order in which their truth came; of corrections the first counts, and
+requests that a tester sent to an arm are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from mlops.journal.base import Journal
 from mlops.journal.records import Observation
 from mlops.journal.terms import terms_of
 from mlops.monitoring.live_models import LiveModels, live_models
-from mlops.monitoring.quality_measures import MEASURES, MeasureName, measures_for
+from mlops.monitoring.quality_measures import (
+    MEASURES,
+    MeasureName,
+    measures_for,
+    most_measures,
+)
 from mlops.monitoring.quality_streams import (
     QualityStream,
     WatchedMeasure,
@@ -256,7 +262,8 @@ class QualityFold:
         assert self.live is not None
         arms = [(arm, self._models[key], key) for arm, key in self.live.arms.values()]
         measures = [(arm.name, each) for arm, model, _ in arms for each in model.measures]
-        threshold = max(len(measures), 1) / alpha
+        # Also those of arms without a truth so far: an alarm must not depend on which came first.
+        threshold = len(arms) * most_measures(self.live.spec.reward) / alpha
         known = answered or {}
         return QualityReport(
             name=name,

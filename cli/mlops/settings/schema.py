@@ -153,8 +153,8 @@ class WatchSettings:
     outliers: bool = setting(False, "how many requests are unlike the training data, one by one")
     labels: str = setting(
         "unknown",
-        "`random` if the rows that get a label are a random sample of all rows: quality then says "
-        "how good all answers are; or `unknown`",
+        "`random` if the rows that have a label are a random sample of all rows at any time, with "
+        "no kind of label sooner: quality then says how good all answers are; or `unknown`",
     )
     webhook: str = setting(
         "", "`env:VARIABLE` or `file:PATH` with the URL that alarms are posted to, as of Slack"

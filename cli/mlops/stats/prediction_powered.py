@@ -18,12 +18,16 @@ that this would be wider than labels alone, g is the mean of those losses: then 
 known, and the second has all of alpha. So g is tuned as in PPI++ (arXiv 2311.01453), but once,
 since the two means must be of one g.
 
-**What must hold: labels come at random.** Whether a row gets a label depends on nothing that its
-loss depends on, as where each row is drawn for labelling with the same probability. Where labels
-are what callers happen to send, as the complaints of some, the mean of Z is about those, and no g
-repairs it. (Were labels missing at random given x only, Z would have to be weighted by the
-probability of a label given x, which is not known here.) Rows must also come from one source over
-time, or the labels in proportion to them: the two means are over the same period.
+**What must hold: labels come at random.** Whether and when a row gets a label depends on nothing
+that its loss depends on, as where each row is drawn for labelling with the same probability, and
+labelled after the same time. Where labels are what callers happen to send, as the complaints of
+some, or where one kind of label is known sooner (a fraud after a day, no fraud after a month), the
+mean of Z is about those that are there, and no g repairs it. (Were labels missing at random given x
+only, Z would have to be weighted by the probability of a label given x, which is not known here.)
+Rows must also come from one source over time, or the labels in proportion to them: the two means
+are over the same period. And rows must be independent: those of one request, or of one unit, are
+not, and intervals that took them so would miss almost always. (Sums by request are no way out:
+they have no largest value that is known beforehand.)
 
 A loss without a known largest value, as a squared error, has a lower end only: no sample says how
 large the rarest error is. Z is cut off above at `_REACH` times the largest g there, which can only
@@ -92,7 +96,8 @@ def fit_proxy(x: Floats, losses: Floats, span: tuple[float, float | None], share
         x: (m, k), finite.
         losses: (m,).
         span: Least and largest loss there can be; None for unknown.
-        share: About the share of rows that get a label, in (0, 1].
+        share: About the share of rows that get a label, in [0, 1]. What is constant at one is so
+            at all greater ones; slopes that are kept do not depend on it.
     """
     centre, scale = x.mean(axis=0), x.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
@@ -113,6 +118,32 @@ def fit_proxy(x: Floats, losses: Floats, span: tuple[float, float | None], share
 
 
 @dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums of the powers of values less a guess, at some numbers of values.
+
+    Attributes:
+        counts: (looks,).
+        powers: Of the first to the fourth power, (looks,) each.
+    """
+
+    counts: NDArray[np.int64]
+    powers: tuple[Floats, ...]
+
+    @staticmethod
+    def of(values: Floats, guess: float, counts: NDArray[np.int64] | None = None) -> Sums:
+        """Return those of the first `counts` values; of all (n,) by default."""
+        if counts is None:
+            counts = np.array([len(values)])
+        # So that the sum of the first 0 is 0.
+        x = np.append(values - guess, 0.0)
+        return Sums(counts, tuple(np.cumsum(x**power)[counts - 1] for power in (1, 2, 3, 4)))
+
+    def __add__(self, other: Sums) -> Sums:
+        powers = zip(self.powers, other.powers, strict=True)
+        return Sums(self.counts + other.counts, tuple(a + b for a, b in powers))
+
+
+@dataclass(frozen=True, slots=True)
 class Powered:
     """A mean loss over all rows, (looks,) each.
 
@@ -129,54 +160,53 @@ class Powered:
 
 def powered_mean(
     proxy: Proxy,
-    every: Floats,
+    every: Sums,
     labelled: Floats,
     losses: Floats,
     alpha: float,
-    looks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
+    counts: NDArray[np.int64] | None = None,
 ) -> Powered:
     """Return the mean loss over all rows.
 
     Args:
         proxy: g.
-        every: g of all rows but those that it was fitted on, (N,).
+        every: Of g of all rows but those that it was fitted on, less `proxy.intercept`.
         labelled: g of the labelled rows but those, (n,).
         losses: Their losses, (n,), in the order in which the labels came.
         alpha: Probability that any interval, ever, leaves the mean out.
-        looks: Rows of `every` and of `losses` at which to look; the last of each by default.
+        counts: Labelled rows at each look of `every`, (looks,); n by default.
 
     Raises:
         ValueError: There is no row of either.
     """
-    if not len(every) or not len(losses):
+    if not every.counts.all() or not len(losses):
         raise ValueError("there are no rows")
-    ends = looks or (np.array([len(every)]), np.array([len(losses)]))
     width = proxy.high - proxy.low
     share = 0.0 if proxy.is_constant else alpha * _SHARE_ALL
     if proxy.is_constant:
-        mean = np.full(len(ends[0]), proxy.intercept)
+        mean = np.full(len(every.counts), proxy.intercept)
         all_low, all_high = mean, mean
     else:
-        mean, all_low, all_high = _running(every, ends[0], share, width, proxy.intercept)
+        mean, all_low, all_high = _running(every, share, width, proxy.intercept)
     rest = losses - labelled
-    gap = np.cumsum(rest)[ends[1] - 1] / ends[1]
-    rest = rest if proxy.bounded else np.minimum(rest, _REACH * width)
-    _, gap_low, gap_high = _running(rest, ends[1], alpha - share, width, 0.0)
-    upper = all_high + gap_high if proxy.bounded else np.full(len(gap), math.inf)
+    gap, gap_low, gap_high = _running(Sums.of(rest, 0.0, counts), alpha - share, width, 0.0)
+    if proxy.bounded:
+        upper = all_high + gap_high
+    else:
+        cut = Sums.of(np.minimum(rest, _REACH * width), 0.0, counts)
+        _, gap_low, _ = _running(cut, alpha - share, width, 0.0)
+        upper = np.full(len(gap), math.inf)
     return Powered(mean + gap, np.maximum(all_low + gap_low, proxy.low), upper)
 
 
-def _running(
-    values: Floats, ends: NDArray[np.int64], alpha: float, width: float, guess: float
-) -> tuple[Floats, Floats, Floats]:
+def _running(sums: Sums, alpha: float, width: float, guess: float) -> tuple[Floats, Floats, Floats]:
     """Return the running mean of values, and both ends of its confidence sequence, (looks,).
 
     The lower end is valid where no value is more than `width` below `guess`, and the upper one
     where none is more above it.
     """
-    x = values - guess
-    first, second, third, fourth = (np.cumsum(x**power)[ends - 1] for power in (1, 2, 3, 4))
-    mean = guess + first / ends
-    below = bound((second, third, fourth), width, alpha / 2) / ends
-    above = bound((second, -third, fourth), width, alpha / 2) / ends
+    first, second, third, fourth = sums.powers
+    mean = guess + first / sums.counts
+    below = bound((second, third, fourth), width, alpha / 2) / sums.counts
+    above = bound((second, -third, fourth), width, alpha / 2) / sums.counts
     return mean, mean - below, mean + above
