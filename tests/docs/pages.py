@@ -118,7 +118,8 @@ class Reader:
     def close(self) -> None:
         """End what is left running."""
         for process in self._running:
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
             process.wait(timeout=_ENOUGH_S)
         for home in self.folder.rglob(".mlops"):
             Shop(home.parent).close()
