@@ -90,9 +90,9 @@ def test_features_of_the_same_columns_are_one_table(journal: SqlJournal) -> None
     assert first.rows() == [[1.5, 2], [3, None], [4, 5]]
     assert (bare.names, bare.rows(), bare.requests.tolist()) == (None, [[7, 8]], [1])
     assert other.column("c") == ["x"]
-    for column in ("c", "b"):
-        with pytest.raises(ValueError, match=r"texts|not in"):
-            other.numbers(column)
+    assert np.isnan(other.numbers("c")).all()
+    with pytest.raises(ValueError, match="not in"):
+        other.numbers("b")
 
 
 @pytest.mark.parametrize("cell", ['"],["', "],[", ["],["], [[1], [2]], {"a": [1]}, '"', None, []])

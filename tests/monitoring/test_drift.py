@@ -459,3 +459,33 @@ def test_a_correlation_that_breaks_is_named_and_no_feature_is(journal: SqlJourna
     whole = watch(journal, "wine", lambda _: known, 0.01)
     assert whole is not None
     assert stream(whole, "a & b").e_value == drifted.e_value
+
+
+def test_a_cell_that_is_no_number_costs_its_own_row_only(journal: SqlJournal) -> None:
+    a, b = np.random.default_rng(1).normal(size=(2, 400))
+    known = joint_features({"a": a, "b": b}, 1_000)
+    rows: list[dict[str, Any]] = [{"a": float(x), "b": float(y)} for x, y in zip(a, b, strict=True)]
+    asked = [decision(i, [each]) for i, each in enumerate(rows)]
+    # In a request that counts, in one that does not, and a text that could be read as a number.
+    asked[100] = decision(100, [{"a": "n/a", "b": 1.0}])
+    asked[200] = decision(200, [{"a": 1.0, "b": "n/a"}], propensity=0.0)
+    asked[300] = decision(300, [{"a": "1.5", "b": 1.0}])
+    journal.append(asked, [])
+    for limit in (400, 7):
+        fold = DriftFold(journal, lambda _: known)
+        assert fold.follow()
+        while fold.read(journal.end().decisions, limit):
+            pass
+        found = stream(fold.report("wine", 0.01), "a & b")
+        assert (found.rows, found.missing) == (399, 2 / 399)
+        assert fold.report("wine", 0.01).notes == ()
+
+
+def test_a_reader_learns_that_correlations_are_not_watched(journal: SqlJournal) -> None:
+    journal.append([decision(0, [{"a": 1.0, "b": 2.0}])], [])
+    numbers = profile_feature(np.arange(300.0))
+    (a, b) = look(journal, {"a": numbers, "b": numbers, "colour": PROFILES["colour"]}).notes
+    assert a.startswith("Correlations of `a` are not watched")
+    assert "numbers that are known in 75 % of them" in a
+    assert "`b`" in b
+    assert look(journal, PROFILES).notes == ()

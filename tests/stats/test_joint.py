@@ -62,6 +62,23 @@ def test_constants_copies_and_gaps_do_no_harm() -> None:
         assert np.isfinite(each.statistic.form).all()
 
 
+def test_missing_values_cost_no_more_than_they_must() -> None:
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(2, 20_000))
+    b = 0.8 * a + 0.6 * b
+    # A number that is hardly ever known is left out.
+    rare = np.where(np.arange(20_000) < 160, a, np.nan)
+    assert set(joint_features({"a": a, "b": b, "rare": rare}, 100)) == {"a & b"}
+    # Of many with gaps no row has all.
+    many = {str(at): rng.normal(size=2_000) for at in range(45)}
+    many |= {"a": a[:2_000], "b": b[:2_000]}
+    many = {name: np.where(rng.random(2_000) < 0.15, np.nan, x) for name, x in many.items()}
+    found = joint_features(many, 100)
+    assert len(found) == 10
+    assert next(iter(found)) == "a & b"
+    assert ALL not in found
+
+
 def e_value(training: dict[str, Floats], live: dict[str, Floats], name: str) -> float:
     each = joint_features(training, 10_000)[name]
     values = each.statistic.values([live[column] for column in each.statistic.columns])

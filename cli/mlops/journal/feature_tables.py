@@ -7,6 +7,7 @@ row would take longer than everything else, and keep the garbage collector busy.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -41,20 +42,19 @@ class FeatureTable:
         names = self.names or ()
         return self.cells[names.index(name) :: len(names)]
 
-    def numbers(self, name: str) -> NDArray[np.float64]:
-        """Return a column of numbers, (m,); null is NaN.
+    def numbers(self, name: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Return a column in some of the rows, by default all; NaN where a cell is not a number.
+
+        Each cell is read for itself, so that a value does not depend on the rows beside it. A zip
+        code is a text, also where it could be read as a number.
 
         Raises:
-            ValueError: There is no such column, or it does not hold numbers.
+            ValueError: There is no such column.
         """
         cells = self.column(name)
-        # A zip code is a text, also where it could be read as a number.
-        if isinstance(next((cell for cell in cells if cell is not None), None), str):
-            raise ValueError(f"`{name}` holds texts")
-        try:
-            return np.array(cells, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"`{name}` holds more than numbers") from error
+        found = cells if rows is None else (cells[row] for row in rows.tolist())
+        numbers = [cell if isinstance(cell, float | int) else math.nan for cell in found]
+        return np.array(numbers, dtype=np.float64)
 
     def rows(self) -> list[Any]:
         """Return m lists of k cells; without names, the rows as they were."""

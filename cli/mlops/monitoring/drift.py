@@ -27,7 +27,7 @@ from mlops.monitoring.drift_streams import Stream, WatchedStream
 from mlops.monitoring.live_models import LiveModels, live_models
 from mlops.spec.deployment import Arm
 from mlops.spec.metrics import PREDICTION
-from mlops.stats.joint import JointFeature
+from mlops.stats.joint import LEAST_KNOWN, LEAST_ROWS, MOST_NUMBERS, JointFeature
 from mlops.stats.profiles import FeatureProfile
 
 #: Name of the consumer that stores what was seen.
@@ -37,6 +37,11 @@ ALPHA = 0.01
 _AT_ONCE = 50_000
 # Streams of an arm that metrics and report show: a model may have thousands of features.
 _MOST_SHOWN = 100
+_NO_CORRELATIONS = (
+    "Correlations of `{}` are not watched: its reference profile has none. They need "
+    f"{LEAST_ROWS} training rows, 2 to {MOST_NUMBERS} numbers that are known in "
+    f"{LEAST_KNOWN * 100:.0f} % of them, and a model trained since correlations are watched."
+)
 #: Name of each feature of a model, or of a statistic of several, to what its training data had;
 #: None if not known.
 Features: TypeAlias = Mapping[str, FeatureProfile | JointFeature | None]
@@ -237,6 +242,11 @@ class DriftFold:
             left_out=sum(model.left_out for model in models),
             without_features=sum(model.without for model in models),
             streams=tuple(each.stream(arm, feature, threshold) for arm, feature, each in watched),
+            notes=tuple(
+                _NO_CORRELATIONS.format(arm)
+                for arm, (_, key) in self.arms.items()
+                if self._models[key].lacks_correlations
+            ),
         )
 
     def _all(self) -> Iterator[tuple[str, str, WatchedStream]]:

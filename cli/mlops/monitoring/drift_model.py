@@ -6,7 +6,6 @@ hundred users. Requests that a tester sent to an arm, and those that failed, are
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -128,13 +127,13 @@ class WatchedModel:
             yield name, table.requests[use], [cells[row] for row in use.tolist()]
         numbers: dict[str, NDArray[np.float64]] = {}
         for name, joint in self.joint.items():
-            with contextlib.suppress(ValueError):
-                for column in joint.columns:
-                    if column not in numbers:
-                        numbers[column] = table.numbers(column)[use]
-                values = joint.values([numbers[column] for column in joint.columns])
-                cells = [None if value != value else value for value in values.tolist()]
-                yield name, table.requests[use], cells
+            if not set(joint.columns) <= set(table.names):
+                continue
+            for column in set(joint.columns) - numbers.keys():
+                numbers[column] = table.numbers(column, use)
+            values = joint.values([numbers[column] for column in joint.columns])
+            cells = [None if value != value else value for value in values.tolist()]
+            yield name, table.requests[use], cells
 
     def _countable(self, decisions: Decisions, mine: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Return for each request which of its rows count."""
@@ -158,6 +157,15 @@ class WatchedModel:
         seen = unit in self._seen
         self._seen.add(unit)
         return seen
+
+    @property
+    def lacks_correlations(self) -> bool:
+        """Whether its reference profile has two numbers or more, and no correlations."""
+        references = [
+            each.reference for each in self.streams.values() if each.against == "training"
+        ]
+        numbers = [each for each in references if each is not None and each.kind == "number"]
+        return not self.joint and len(numbers) > 1
 
     def document(self) -> dict[str, Any]:
         """Return its state, as JSON data, except for the units of the day."""

@@ -6,7 +6,8 @@ a test like any feature:
 - a pair, z_a z_b: of the `MOST_PAIRS` pairs of features that are most correlated in the training
   data (by ranks), which are all pairs of five features;
 - all numbers, z' C^-1 z with their correlations C: one that breaks moves it, also of other pairs.
-  One that was none and comes does not, unless it is a pair of its own.
+  One that was none and comes does not, unless it is a pair of its own. Learnt from rows in which
+  all are known, and left out where these are few.
 
 What they are, the pairs, centres, scales and C, is learnt from one random half of the training
 rows, and their reference values are those of the other half. So the reference rows and new rows of
@@ -32,6 +33,8 @@ ALL = "all numbers together"
 LEAST_ROWS = 200
 #: Most pairs, and most numbers of which all together are looked at.
 MOST_PAIRS, MOST_NUMBERS = 10, 50
+#: Share of the training rows in which a number must be known.
+LEAST_KNOWN = 0.75
 _CLIP = 4.0
 _SHRINK = 0.05
 # Of a normal distribution, quartiles to deviation.
@@ -90,13 +93,17 @@ def joint_features(
         sample: Most values of a reference.
         seed: Draws the halves.
     """
-    usable = {name: cells for name, cells in columns.items() if _spread(cells) > 0}
-    n = len(next(iter(usable.values()), ()))
-    if n < LEAST_ROWS or not 2 <= len(usable) <= MOST_NUMBERS:
+    n = len(next(iter(columns.values()), ()))
+    if n < LEAST_ROWS:
         return {}
-    names, table = list(usable), np.stack(list(usable.values()), axis=1)
     order = np.random.default_rng(seed).permutation(n)
-    learn, others = table[order[: n // 2]], table[order[n // 2 :]]
+    halves = {
+        name: (cells[order[: n // 2]], cells[order[n // 2 :]]) for name, cells in columns.items()
+    }
+    names = [name for name, (cells, _) in halves.items() if _usable(cells)]
+    if not 2 <= len(names) <= MOST_NUMBERS:
+        return {}
+    learn, others = (np.stack([halves[name][half] for name in names], axis=1) for half in (0, 1))
     learn = np.where(np.isfinite(learn), learn, np.nan)
     low, centre, high = np.nanquantile(learn, [0.25, 0.5, 0.75], axis=0)
     scale = (high - low) / _QUARTILES
@@ -104,15 +111,13 @@ def joint_features(
         deviation = np.nanstd(learn, axis=0)
         scale = np.where(scale > 0, scale, np.where(deviation > 0, deviation, 1.0))
     z = _standard(learn, centre, scale)
-    whole = z[np.isfinite(z).all(axis=1)]
-    if len(whole) < LEAST_ROWS // 2:
-        return {}
     found = {}
-    for a, b in _pairs(whole):
+    for a, b in _pairs(z):
         pair = [a, b]
         form = ((0.0, 0.5), (0.5, 0.0))
         found[f"{names[a]} & {names[b]}"] = _made(names, pair, centre, scale, form, others, sample)
-    if len(names) > 2:
+    whole = z[np.isfinite(z).all(axis=1)]
+    if len(names) > 2 and len(whole) >= LEAST_ROWS // 2:
         covariance = (1 - _SHRINK) * (whole.T @ whole / len(whole))
         inverse = np.linalg.inv(covariance + _SHRINK * np.eye(len(names)))
         form_all = tuple(tuple(map(float, row)) for row in inverse)
@@ -136,14 +141,21 @@ def _made(
 
 
 def _pairs(z: Floats) -> list[tuple[int, int]]:
-    """Return the most correlated pairs of columns."""
-    ranks = z.argsort(axis=0).argsort(axis=0)
+    """Return the most correlated pairs of columns, each by the rows in which both are known."""
+    known = np.isfinite(z)
+    mask = known.astype(np.float64)
+    # Of what is not known after all others.
+    ranks = np.where(known, z.argsort(axis=0).argsort(axis=0) - mask.sum(axis=0) / 2, 0.0) / len(z)
+    # Of column a where b is known, at [a, b].
+    rows, sums, squares = mask.T @ mask, ranks.T @ mask, (ranks**2).T @ mask
+    spread = rows * squares - sums**2
     with np.errstate(invalid="ignore", divide="ignore"):
-        correlations = np.nan_to_num(np.abs(np.corrcoef(ranks.T)))
+        product = rows * (ranks.T @ ranks) - sums * sums.T
+        correlations = np.nan_to_num(np.abs(product) / np.sqrt(spread * spread.T), posinf=0.0)
     a, b = np.triu_indices(z.shape[1], 1)
-    strength = correlations[a, b]
+    strength = np.where(rows >= LEAST_ROWS // 2, correlations.round(9), -1.0)[a, b]
     best = np.argsort(-strength, kind="stable")[:MOST_PAIRS]
-    return [(int(a[i]), int(b[i])) for i in best]
+    return [(int(a[i]), int(b[i])) for i in best if strength[i] >= 0]
 
 
 def _standard(rows: Floats, centre: Floats, scale: Floats) -> Floats:
@@ -152,6 +164,7 @@ def _standard(rows: Floats, centre: Floats, scale: Floats) -> Floats:
     return found
 
 
-def _spread(cells: Floats) -> float:
+def _usable(cells: Floats) -> bool:
+    """Whether a column varies, and is known in so many rows that the others are worth watching."""
     known = cells[np.isfinite(cells)]
-    return float(known.max() - known.min()) if len(known) >= LEAST_ROWS // 2 else 0.0
+    return len(known) >= LEAST_KNOWN * len(cells) and bool(known.min() < known.max())

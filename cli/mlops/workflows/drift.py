@@ -66,4 +66,4 @@ def look_for_drift(
             f"{found.without_features:,} requests have no features in the journal: not kept, or "
             "pruned. Only their answers were looked at."
         )
-    return replace(found, notes=tuple(notes))
+    return replace(found, notes=(*found.notes, *notes))
