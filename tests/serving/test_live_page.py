@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class Events:
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ENOUGH_S)
         self.connection.request("GET", path, headers=headers)
         self.reply = self.connection.getresponse()
+        self.parts: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         name = ""
@@ -37,9 +39,22 @@ class Events:
             elif line.startswith("data: "):
                 yield name, json.loads(line.removeprefix("data: "))
 
-    def first(self, wanted: str, key: str = "") -> Any:
-        """Read until an event of this name, and of this part, has come."""
-        return next(d for name, d in self if name == wanted and d.get("id", "") == key)
+    def first(self, wanted: str) -> Any:
+        """Read until an event of this name comes; parts that come before are kept."""
+        for name, data in self:
+            if name == "part":
+                self.parts[data["id"]] = data["html"]
+            if name == wanted:
+                return data
+        raise AssertionError(f"the stream ended before `{wanted}`")
+
+    def part(self, name: str) -> str:
+        """Return the newest text of a part, which may have come before."""
+        deadline = time.monotonic() + _ENOUGH_S
+        while name not in self.parts:
+            assert time.monotonic() < deadline, name
+            self.first("now")
+        return self.parts[name]
 
     def close(self) -> None:
         # The reply holds a reference to the socket as well.
@@ -92,10 +107,10 @@ def test_the_page_says_what_the_counters_and_the_journal_say(
         rate = now["arms"][asked.arm][0] or 0.0
     # Within the buckets that a request of a linear model falls into.
     assert 0 < now["arms"][asked.arm][3] < 1000
-    verdict = events.first("part", "verdict")["html"]
+    verdict = events.part("verdict")
     assert "b minus a" in verdict
     assert "With feedback" in verdict
-    assert "server started" in events.first("part", "revisions")["html"]
+    assert "server started" in events.part("revisions")
     # The next viewer has it in the page itself.
     html = server.get("/ui").body.decode()
     assert "b minus a" in html
