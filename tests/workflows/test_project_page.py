@@ -155,7 +155,7 @@ def test_the_live_page_works_behind_a_prefix(url: str, shop: Shop, browser: Chro
 def test_a_request_is_explained_where_it_is_shown(url: str, shop: Shop, browser: Chrome) -> None:
     request_id, arm = shop.ask()
     base = f"{url}/d/{shop.name}/ui/requests"
-    wait_until(lambda: request_id in _get(f"{base}?q={request_id}")[1])
+    wait_until(lambda: f'href="requests/{request_id}"' in _get(f"{base}?q={request_id}")[1])
     _look(browser, f"{base}?q={request_id}")
     browser.execute_script("document.querySelector('tbody a').click()")
     _wait(browser, "document.querySelector('[data-explain]')")
