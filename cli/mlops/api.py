@@ -108,7 +108,7 @@ def deploy(
     ramp: str = "",
     every: str = "",
     advance: str = "",
-    auto: bool = False,
+    auto: bool | None = None,
     split: str | None = None,
     shadows: Sequence[str] = (),
     spec: str | Path | None = None,
@@ -128,7 +128,8 @@ def deploy(
         every: Least time of a step, as `30m`, which is the default.
         advance: Whether the ramp continues where the canary is shown `not-worse`, which is the
             default, or `unless-worse`.
-        auto: Whether a process beside the server moves it; else `mlops ramp` does.
+        auto: Whether a process beside the server moves it, else `mlops ramp` does; by default as
+            the project's `ramp` says.
         split: Share of each arm, as `90/10`.
         shadows: Models that get copies of requests, as `REF=PERCENT`.
         spec: A spec file, which says everything instead.

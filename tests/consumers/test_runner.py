@@ -113,6 +113,21 @@ def test_one_that_ends_keeps_the_next_waiting_for_nothing(journal: SqlJournal) -
     assert tape.seen == [nonce(1)]
 
 
+def test_one_that_cannot_end_well_keeps_nobody_waiting(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape, clock = Tape(), Clock()
+    runner = Runner(journal, "tape", tape, "one", clock)
+    _all(runner)
+    runner.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(tape, "close", lambda: 1 / 0)
+        runner.run()
+    journal.append([decision(1)], [])
+    _all(Runner(journal, "tape", tape, "two", clock))
+    assert tape.seen == [nonce(1)]
+
+
 def test_what_fails_comes_again_and_delays_only_itself(journal: SqlJournal) -> None:
     tape, clock = Tape(), Clock()
     journal.append([decision(n) for n in range(3)], [])

@@ -306,6 +306,8 @@ _EVERY = '{ steps = [5, 50, 100], every = "1h", advance = "unless-worse", auto =
          ((5, 50, 100), 7200.0, "unless-worse", True)),
         (_EVERY, {"canary": "y=10", "ramp": {"steps": "10,100"}},
          ((10, 100), 3600.0, "unless-worse", True)),
+        (_EVERY, {"canary": "y", "ramp": {"auto": False}},
+         ((5, 50, 100), 3600.0, "unless-worse", False)),
         (_EVERY, {"canary": "y=5", "ramp": {"steps": "none"}}, None),
         (_EVERY, {}, None),
         ("[]", {"canary": "y=5"}, None),
@@ -315,7 +317,7 @@ def test_a_ramp_of_the_project(
     tmp_path: Path, written: str, options: dict[str, Any], expected: tuple[Any, ...] | None
 ) -> None:
     (tmp_path / "mlops.toml").write_text(f"[deploy]\nname = 'wine'\nramp = {written}\n")
-    said = {"steps": "", "every": "", "advance": "", "auto": False, **options.pop("ramp", {})}
+    said = {"steps": "", "every": "", "advance": "", "auto": None, **options.pop("ramp", {})}
     settings = load_settings(tmp_path, environ={})
     plan = read_request(settings, model="x", ramp=said, **options).ramp
     told = plan and (plan.steps, plan.every_s, plan.advance, plan.auto)
@@ -329,14 +331,17 @@ def test_a_ramp_of_the_project_that_is_none(tmp_path: Path) -> None:
         ("{steps = [5], evry = '1h'}", "`advance`"),
         ("{steps = [5], auto = 1}", "true or false"),
         ("{steps = [5], every = 1}", "must have text"),
+        ("5", "must be shares, such as [5, 25"),
+        ("{steps = 5}", "must be shares, such as [5, 25"),
     ):
         project.write_text(f"[deploy]\nramp = {written}\n")
         with pytest.raises(InvalidInputError) as caught:
             load_settings(tmp_path, environ={})
         assert part in caught.value.message
     project.write_text("[deploy]\nname = 'wine'\nramp = [10, 100]\n")
-    with pytest.raises(UsageError, match="The ramp begins with 10 %"):
+    with pytest.raises(UsageError, match=r"`\[deploy\] ramp` \(.*begins with 10 %") as refused:
         read_request(load_settings(tmp_path, environ={}), model="x", canary="y=5")
+    assert "`--ramp none`" in (refused.value.hint or "")
 
 
 @pytest.mark.parametrize(

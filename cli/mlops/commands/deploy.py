@@ -20,7 +20,7 @@ def deploy(
     ramp: models.Ramp = "",
     every: models.Every = "",
     advance: models.Advance = "",
-    auto: models.Auto = False,
+    auto: models.Auto = None,
     shadow: traffic.Shadow = None,
     split: traffic.Split = None,
     sticky_by: traffic.StickyBy = None,

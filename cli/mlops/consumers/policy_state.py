@@ -80,12 +80,15 @@ class PolicyState:
         return Consumed(earned)
 
     def _follow(self) -> None:
-        """Learn for what is live now; nothing to do while nothing is deployed or voided."""
+        """Learn for what is live now; nothing to do while the journal stays as it is."""
         events, voided = self._journal.revision_events(), self._journal.count_voids()
-        if self._known == (len(events), voided):
+        fold = self._fold
+        # Of a process that had the lease in between: this one goes on from there.
+        ahead = fold and self._journal.newer_epoch(fold.revision, fold.epoch)
+        if self._known == (len(events), voided) and not ahead:
             return
         live = live_event(events)
-        same = live and self._fold and self._fold.revision == live.revision
+        same = live and fold and fold.revision == live.revision and not ahead
         if not (same and self._known and self._known[1] == voided):
             self._fold = _begin(self._journal, events, voided, live) if live else None
         self._known = len(events), voided
@@ -254,8 +257,9 @@ def _inherited(
 ) -> tuple[State, Offset, int | None]:
     """Return what the newest revision with the same memory knew of the arms that are still there.
 
-    And how many outcomes were void when it did; None where all that is in the journal is to be
-    folded again. A frozen policy keeps what there was, and -1 has it folded again later.
+    It had all of them that any revision before had: of one that was away in between the journal
+    knows more. And how many outcomes were void when it did; None where all that is in the journal
+    is to be folded again. A frozen policy keeps what there was, and -1 has it folded again later.
     """
     fresh = State(0, tuple(arm.weight for arm in spec.arms)), Offset(), None
     earlier = [
@@ -266,16 +270,19 @@ def _inherited(
     carry = getattr(policy, "carry", None)
     if carry is None:
         return fresh
+    of_it = {number: _positions(spec, specs[number]) for number in earlier}
+    known = [any(each is not None for each in its) for its in zip(*of_it.values(), strict=True)]
     for number in sorted(earlier, reverse=True):
         before = specs[number]
         newest = max(journal.epochs([number]), key=lambda each: each.epoch)
         same = _memory(before) == _memory(spec)
         usable = (same and _is_whole(newest, voided)) or _is_frozen(policy)
-        if not newest.epoch or not usable:
+        has_all = [each is not None for each in of_it[number]] == known
+        if not (newest.epoch and usable and has_all):
             continue
         state, offset = _state(newest)
         try:
-            carried: State = carry(state, _positions(spec, before))
+            carried: State = carry(state, of_it[number])
         except (MlopsError, KeyError, TypeError, ValueError):
             continue
         told = _voided(newest) if same else -1

@@ -79,7 +79,10 @@ class Runner:
                 pause_s = self._longer()
             if pause_s:
                 self._stopped.wait(pause_s)
-        self._consumer.close()
+        try:
+            self._consumer.close()
+        except Exception:  # noqa: BLE001 - a consumer may raise anything
+            _LOG.exception("%s: it does not close", self._name)
         self._release()
 
     def stop(self) -> None:

@@ -176,10 +176,12 @@ def _planned(settings: RolloutSettings, ramp: Mapping[str, Any]) -> dict[str, An
     if ramp.get("steps") == _NO_RAMP:
         return {}
     project = dict(settings.deploy.ramp)
-    words = {
-        key: ramp.get(key) or project.get(key, "") for key in ("steps", "every", "advance", "auto")
-    }
-    return {**words, "auto": bool(words["auto"])} if words["steps"] else {}
+    words = {key: ramp.get(key) or project.get(key, "") for key in ("steps", "every", "advance")}
+    if not words["steps"]:
+        return {}
+    auto = bool(project.get("auto")) if ramp.get("auto") is None else ramp["auto"]
+    origin = "" if ramp.get("steps") else settings.origins["deploy.ramp"]
+    return {**words, "auto": auto, "origin": origin}
 
 
 def _with_ramp(request: DeployRequest, ramp: Mapping[str, Any]) -> DeployRequest:

@@ -103,7 +103,7 @@ class Learning(ABC):
     @property
     def memory(self) -> str:
         """See `mlops.policies.base.Carries`."""
-        return f"tallies discount={self._discount:g} window={self._window}"
+        return f"tallies discount={float(self._discount)!r} window={self._window}"
 
     def carry(self, state: State, arms: Sequence[int | None], /) -> State:
         """See `mlops.policies.base.Carries`."""

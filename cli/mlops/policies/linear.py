@@ -114,7 +114,7 @@ class Linear(Learning):
     @property
     def memory(self) -> str:
         """See `mlops.policies.base.Carries`."""
-        return f"moments discount={self._discount:g} features={','.join(self.features)}"
+        return f"moments discount={float(self._discount)!r} features={','.join(self.features)}"
 
     def carry(self, state: State, arms: Sequence[int | None], /) -> State:
         """See `mlops.policies.base.Carries`."""

@@ -253,9 +253,11 @@ def _ramp(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML val
         table["steps"] = ",".join(map(str, table["steps"]))
     if table and not table.get("steps"):
         raise ValueError("must have `steps`, such as [5, 25, 50, 100]")
+    if table and not isinstance(table["steps"], str):
+        raise ValueError("must be shares, such as [5, 25, 50, 100]")
     if not isinstance(table.get("auto", False), bool):
         raise ValueError("must have true or false as `auto`")
-    if not all(isinstance(table.get(key, ""), str) for key in ("steps", "every", "advance")):
+    if not all(isinstance(table.get(key, ""), str) for key in ("every", "advance")):
         raise ValueError('must have text as `every` and `advance`, such as "30m"')
     written = {**table, "auto": "true" if table.get("auto") else ""}
     return tuple((key, cell) for key, cell in written.items() if cell)

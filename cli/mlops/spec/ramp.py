@@ -51,8 +51,10 @@ class Ramp:
         return self.steps[step + 1] if step + 1 < len(self.steps) else None
 
 
-def read_ramp(steps: str, every: str, advance: str, *, auto: bool, canary_percent: float) -> Ramp:
-    """Read a ramp as a command line has it.
+def read_ramp(
+    steps: str, every: str, advance: str, *, auto: bool, canary_percent: float, origin: str = ""
+) -> Ramp:
+    """Read a ramp as a command line has it; `origin` is the setting's where that has the steps.
 
     >>> read_ramp("5,25,100", "30m", "", auto=False, canary_percent=5.0).steps
     (5.0, 25.0, 100.0)
@@ -71,9 +73,13 @@ def read_ramp(steps: str, every: str, advance: str, *, auto: bool, canary_percen
             hint="Write growing percentages, such as `--ramp 5,25,50,100`.",
         )
     if percents[0] != canary_percent:
+        own, none = (
+            (f" of `[deploy] ramp` ({origin})", ", or `--ramp none`") if origin else ("", "")
+        )
         raise UsageError(
-            f"The ramp begins with {percents[0]:g} %, and the canary gets {canary_percent:g} %.",
-            hint=f"Write `--ramp {canary_percent:g},…`, or `--canary REF={percents[0]:g}`.",
+            f"The ramp{own} begins with {percents[0]:g} %, and the canary gets "
+            f"{canary_percent:g} %.",
+            hint=f"Write `--ramp {canary_percent:g},…`, or `--canary REF={percents[0]:g}`{none}.",
         )
     every_s = read_duration(every) if every else _EVERY_S
     return Ramp(percents, every_s, advance=_advance(advance), auto=auto)

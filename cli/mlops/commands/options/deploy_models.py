@@ -84,9 +84,9 @@ Advance = Annotated[
 ]
 
 Auto = Annotated[
-    bool,
+    bool | None,
     typer.Option(
-        "--auto",
+        "--auto/--no-auto",
         help="Let a process beside the server move the ramp, without `mlops ramp`.",
         rich_help_panel=_RAMP,
     ),
