@@ -17,10 +17,11 @@ from mlops.monitoring.drift import CONSUMER
 from mlops.monitoring.drift_panel import DriftPanel, read_panel
 from mlops.monitoring.drift_streams import Stream
 from mlops.spec.metrics import PREDICTION
+from mlops.stats.joint import Joint
 from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.profiles import FeatureProfile
 
-_CARDS = 12
+_CARDS = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,35 +101,45 @@ def _summary(panel: DriftPanel) -> str:
 
 
 def _with_values(look: Look, cards: Sequence[Card]) -> list[Card]:
-    known = _profiles(look)
-    columns = _columns(look)
+    profiles, joint = _profiles(look)
+    columns = _columns(look, {c.feature: joint[c.feature] for c in cards if c.feature in joint})
     return [
-        Card(
-            card.feature, card.streams, draw(known.get(card.feature), columns.get(card.feature, ()))
-        )
-        for card in cards
+        Card(c.feature, c.streams, draw(profiles.get(c.feature), columns.get(c.feature, ())))
+        for c in cards
     ]
 
 
-def _profiles(look: Look) -> Mapping[str, FeatureProfile]:
-    """Return what the training data of the first arm that has a profile was like."""
+def _profiles(look: Look) -> tuple[Mapping[str, FeatureProfile], Mapping[str, Joint]]:
+    """Return what the training data was like, by feature and by statistic of several, and these.
+
+    It is that of the first arm that has a profile.
+    """
     for arm in look.spec.arms:
         folder = look.folder(arm)
         path = folder / PROFILE_FILE if folder else None
         if path is not None and path.is_file():
             try:
-                return from_json(path.read_text(encoding="utf-8")).features
+                found = from_json(path.read_text(encoding="utf-8"))
             except MlopsError:
                 continue
-    return {}
+            more = {k: each for k, each in found.joint.items() if k not in found.features}
+            profiles = {**{k: each.profile for k, each in more.items()}, **found.features}
+            return profiles, {name: each.statistic for name, each in more.items()}
+    return {}, {}
 
 
-def _columns(look: Look) -> Mapping[str, list[Any]]:
-    """Return the newest values of each feature."""
+def _columns(look: Look, joint: Mapping[str, Joint]) -> Mapping[str, list[Any]]:
+    """Return the newest values of each feature, and of statistics of several."""
     found: dict[str, list[Any]] = {}
     for table in look.newest.features():
-        for name in table.names or ():
+        names = table.names or ()
+        for name in names:
             found.setdefault(name, []).extend(table.column(name))
+        every = np.arange(len(table.requests))
+        for name, statistic in joint.items():
+            if set(statistic.columns) <= set(names):
+                numbers = [table.numbers(column, every) for column in statistic.columns]
+                found.setdefault(name, []).extend(statistic.values(numbers).tolist())
     return found
 
 
