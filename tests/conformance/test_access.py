@@ -52,6 +52,10 @@ PATHS = [
     ("/seldon/shops/wine/api/v1.0/feedback", "POST"),
     ("/v2/repository/index", "POST"),
     *((path, "GET") for path in PAGES if path != "/v2/repository/index"),
+    ("/ui", "GET"),
+    ("/ui/requests", "GET"),
+    ("/ui/requests/abc", "GET"),
+    ("/ui/static/page.css", "GET"),
 ]
 
 
@@ -133,12 +137,19 @@ def test_the_table_says_what_it_should() -> None:
         "/seldon/shops/wine/api/v1.0/feedback",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "read"} == {
-        "/report", "/report.json", "/verdict.json", "/metrics", "/prometheus",
+        "/report", "/report.json", "/verdict.json", "/metrics", "/prometheus", "/ui",
+    }  # fmt: skip
+    assert {path for path, need in needs.items() if need == "requests"} == {
+        "/ui/requests", "/ui/requests/abc",
     }  # fmt: skip
     assert {path for path, need in needs.items() if need == "score"} == {
         "/score", "/v1/models/{model}:explain", "/v2/models/{model}/explain",
     }  # fmt: skip
-    assert {path for path, need in needs.items() if need == "open"} == PROBES
+    assert {path for path, need in needs.items() if need == "open"} == {
+        *PROBES, "/ui/static/page.css",
+    }  # fmt: skip
+    for path in ("/ui/events", "/ui/request", "/ui/requestsx", "/ui/staticx"):
+        assert need_of(path, None) == "read"
     for path in ("/nothing", "//report", "/report/", "/REPORT", "/health/x", "/seldon/a/b/report"):
         assert need_of(path, find_route(path)) == "any"
     by_need: dict[Need, set[str]] = {}
@@ -150,6 +161,15 @@ def test_the_table_says_what_it_should() -> None:
         "predict": {"ModelInfer"},
         "feedback": {"Send"},
     }
+
+
+def test_an_explanation_of_a_request_needs_two_scopes(house: House) -> None:
+    """It tells what all arms answer, and of a request that the caller may see."""
+    path = "/ui/requests/abc/explanation"
+    for scope in SCOPES:
+        expected = 404 if scope == "admin" else 403
+        assert house.server.get(path, **house.bearer(scope)).status == expected, scope
+    assert house.server.get(path, **_key_of(house, "requests", "score")).status == 404
 
 
 def test_paths_written_otherwise_reach_no_page_of_another_scope(house: House) -> None:

@@ -154,6 +154,10 @@ def test_a_request_is_found_by_its_id_and_by_its_callers(journal: SqlJournal) ->
     assert "No feedback yet" in words(text)
     assert HOSTILE in words(text)
     assert "<img" not in listed + text
+    assert "data-explain" in text
+    text = request(desk, found, explains=False)["html"]
+    assert "data-explain" not in text
+    assert "needs a key with the scope <code>score</code>" in text
     assert rows(desk, found) == {"rows": [{"alcohol": 9.4}]}
     with pytest.raises(NotFoundError, match="not a request id of this deployment"):
         request(desk, "A" * 48)

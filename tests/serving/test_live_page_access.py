@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -15,20 +16,24 @@ import pytest
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.gate import Gate
+from mlops.serving.access.grants import ANYBODY, ANYBODY_HERE, Grant
 from mlops.serving.access.keyring import Keyring
-from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast
+from mlops.serving.access.signed import Verifier
+from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast, stream
 from mlops.serving.live_page.session import LASTS_S, Sessions
-from mlops.spec.access import Access, Key, new_key, write_keys
+from mlops.spec.access import Access, Issuer, Key, new_key, write_keys
 from tests.serving.models import ROWS, records
 from tests.serving.server import KEY, Reply, Server, make_launch, running, served
 
 TOKEN = "a-token-of-enough-length"
 HTML = {"accept": "text/html,*/*"}
+_KEYS = ("read", "predict", "read,requests", "read,requests,score")
+_ISSUER = Issuer("https://login.example.com/", "wine", "/nowhere")
 
 
 @pytest.fixture(scope="module")
 def keys() -> dict[str, tuple[Key, str]]:
-    return {name: new_key(name, [name]) for name in ("read", "predict")}
+    return {name: new_key(name.replace(",", "-"), name.split(",")) for name in _KEYS}
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +94,15 @@ def test_the_cookie_reads_the_page_and_nothing_else(
     assert key not in cookie
     held = {"cookie": cookie.partition(";")[0]}
     assert secured.call("GET", "/ui", headers={**held, **HTML}).status == 200
-    assert secured.call("GET", "/ui/requests", headers={**held, **HTML}).status == 200
+    # Totals, and no single request without the scope for it.
+    sees = who == "token"
+    asked = secured.call("GET", "/ui/requests", headers={**held, **HTML})
+    assert asked.status == (200 if sees else 403)
+    assert (b"needs the scope `requests`" in asked.body) is not sees
+    home = secured.call("GET", "/ui", headers=held).body.decode()
+    assert home.count("need a key with the scope <code>requests</code>") == (0 if sees else 2)
+    why = secured.call("GET", "/ui/requests/abc/explanation", headers=held)
+    assert why.status == (404 if sees else 403)
     body = {"dataframe_records": records(ROWS[:1])}
     json = {"content-type": "application/json", **held}
     assert secured.call("POST", "/invocations", body, json).status == 401
@@ -126,9 +139,12 @@ def test_a_session_ends_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     by_token = Sessions(gate(key), KEY, "wine").begin(f" {TOKEN}\n")
     assert counts(gate(key), cookie)
     assert counts(gate(key), by_token)
-    grant = Sessions(gate(key), KEY, "wine").grant(f"mlops-ui-wine={by_token}")
-    assert grant is not None
-    assert grant.scopes == {"read"}
+    sessions = Sessions(gate(key), KEY, "wine")
+    # Another server of this host may have set what is no cookie.
+    for other_cookies in ("", "; flag", '; a="b; c={d}'):
+        grant = sessions.grant(f"{sessions.cookie}={by_token}{other_cookies}")
+        assert grant is not None
+        assert grant.scopes == {"read", "requests", "score"}
     # Gone, revoked, or another of the same id.
     assert not counts(gate(), cookie)
     assert not counts(gate(replace(key, revoked_ms=1)), cookie)
@@ -139,7 +155,7 @@ def test_a_session_ends_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     until, who, tag = cookie.split(".")
     assert not counts(gate(key), f"{int(until) + 1}.{who}.{tag}")
     assert not counts(gate(key), f"{until}.{by_token.split('.')[1]}.{tag}")
-    for broken in ("", ".", "..", "a.b.c", f"{until}.!.{tag}", cookie[:-1], "é.é.é"):
+    for broken in ("", ".", "..", "a.b.c", f"{until}.!.{tag}", cookie[:-1], "é.é.é", cookie + "é"):
         assert not counts(gate(key), broken)
     later = time.time() + LASTS_S + 1
     monkeypatch.setattr(time, "time", lambda: later)
@@ -147,6 +163,81 @@ def test_a_session_ends_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(ProtocolError) as refused:
         Sessions(gate(key), KEY, "wine").begin("mlops_nobody_x")
     assert refused.value.kind is Kind.UNAUTHENTICATED
+
+
+def test_a_cookie_carries_what_its_key_allows_on_the_page(tmp_path: Path) -> None:
+    made = [new_key("-".join(scopes), scopes) for scopes in (["read"], ["read", "requests"])]
+    file = tmp_path / "keys.json"
+    file.write_text(write_keys(key for key, _ in made))
+    gate = Gate("", Keyring(str(file), shared_places()))
+    sessions = Sessions(gate, KEY, "wine")
+    for key, secret in made:
+        grant = sessions.grant(f"{sessions.cookie}={sessions.begin(secret)}")
+        assert grant is not None
+        assert grant.scopes == set(key.scopes)
+    # A key that may see requests and no totals cannot sign in.
+    only, secret = new_key("only", ["requests", "predict"])
+    file.write_text(write_keys([only]))
+    gate.keyring.reload()
+    with pytest.raises(ProtocolError, match="needs the scope `read`"):
+        sessions.begin(secret)
+
+
+def test_no_cookie_is_made_where_no_key_is_asked_for() -> None:
+    with pytest.raises(ProtocolError) as refused:
+        Sessions(Gate(), KEY, "wine").begin("anything")
+    assert refused.value.kind is Kind.FORBIDDEN
+
+
+def test_a_signed_token_signs_in_for_its_issuer(monkeypatch: pytest.MonkeyPatch) -> None:
+    until = time.time() + 60
+    granted = Grant("jwt:ann", frozenset({"read", "requests", "predict"}), until)
+    monkeypatch.setattr(Verifier, "grant", lambda self, token: granted)
+    sessions = Sessions(Gate(verifier=Verifier(_ISSUER)), KEY, "wine")
+    cookies = f"{sessions.cookie}={sessions.begin('a.b.c')}"
+    grant = sessions.grant(cookies)
+    assert grant is not None
+    assert grant.key_id == "jwt:ann"
+    assert grant.scopes == {"read", "requests"}
+    assert grant.until == int(until)
+    for changed in (replace(_ISSUER, issuer="https://b.example/"), replace(_ISSUER, audience="b")):
+        assert Sessions(Gate(verifier=Verifier(changed)), KEY, "wine").grant(cookies) is None
+
+
+@pytest.mark.parametrize(("anybody", "sees"), [(ANYBODY, False), (ANYBODY_HERE, True)])
+def test_without_keys_requests_are_shown_on_this_machine_only(anybody: Grant, sees: bool) -> None:
+    gate = Gate(anybody=anybody)
+    assert gate.admit(b"", "read") is anybody
+    with contextlib.nullcontext() if sees else pytest.raises(ProtocolError, match="requests"):
+        gate.admit(b"", "requests")
+
+
+# Streams
+
+
+def test_a_stream_hides_parts_and_ends_with_its_key() -> None:
+    """What is revoked while somebody looks is not sent another event."""
+    sent: list[bytes] = []
+    allowed = [True]
+
+    async def send(message: Any) -> None:
+        sent.append(message.get("body", b""))
+        if b"event: now" in sent[-1] and len(sent) > 4:
+            allowed[0] = False
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        answer = stream(_broadcast([], []), ["same"], lambda: allowed[0])
+        await asyncio.wait_for(answer({"type": "http"}, receive, send), 5)
+
+    asyncio.run(run())
+    text = b"".join(sent)
+    assert b'"id":"verdict"' in text
+    assert b'"id":"same"' not in text
+    assert sent[-1] == b""
+    assert len(sent) == 6
 
 
 # What viewers cost

@@ -43,7 +43,8 @@ def create_key(
         str,
         typer.Option(
             metavar="SCOPE,…",
-            help="What it allows: predict, feedback, read, force-arm, score or admin (all).",
+            help="What it allows: predict, feedback, read (totals), requests (single ones), "
+            "force-arm, score or admin (all).",
         ),
     ],
     deployment: _Deployment = None,

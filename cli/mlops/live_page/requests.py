@@ -93,8 +93,13 @@ def requests(desk: Desk, q: str, arm: str, only: str, before: str) -> dict[str, 
     return {"html": html, "title": "Requests"}
 
 
-def request(desk: Desk, request_id: str) -> dict[str, Any]:
+def request(desk: Desk, request_id: str, *, explains: bool = True) -> dict[str, Any]:
     """Return `html` and `title` of one request.
+
+    Args:
+        desk: Has the journal.
+        request_id: Its id.
+        explains: Whether its reader may have it explained.
 
     Raises:
         NotFoundError: It is not in the journal.
@@ -126,6 +131,7 @@ def request(desk: Desk, request_id: str) -> dict[str, Any]:
         rows=rows,
         hidden=max(0, one.n_rows - _ROWS),
         outcomes=_outcomes(journal.outcomes_of(nonce)),
+        explains=explains,
         is_live=one.revision == max(arms),
     )
     return {"html": html, "title": "Request"}

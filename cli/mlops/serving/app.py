@@ -51,7 +51,7 @@ from mlops.serving.http_answers import (
     text_error,
     write_answer,
 )
-from mlops.serving.live_page.pages import REFUSED
+from mlops.serving.live_page.pages import REFUSED, SCOPES, STILL
 from mlops.serving.live_page.session import Sessions
 from mlops.serving.lockstep import Lockstep, Steps, at_once
 from mlops.serving.metrics import Metrics
@@ -176,6 +176,9 @@ class App:
                 return
             # A browser is shown a form in its place.
             scope = {**scope, REFUSED: error}
+        else:
+            if self._sessions is not None and is_live_page(scope["path"]):
+                scope = {**scope, SCOPES: grant.scopes, STILL: partial(self._is_admitted, scope)}
         if route is None:
             await self._pages(scope, receive, send)
         elif scope["method"] != "POST":
@@ -285,9 +288,18 @@ class App:
             grant = self._sessions.grant(cookies.decode("latin-1")) if cookies else None
             if grant is not None:
                 grant.check(need)
-                grant.spend()
+                if spend:
+                    grant.spend()
                 return grant
         return self._gate.admit(sent, need, scope.get(NAMES, ()), spend=spend)
+
+    def _is_admitted(self, scope: Scope) -> bool:
+        """Whether a request that goes on would be admitted again."""
+        try:
+            self._admit(scope, None, spend=False)
+        except ProtocolError:
+            return False
+        return True
 
     async def _serve(
         self, route: Route, grant: Grant, scope: Scope, receive: Receive, send: Send

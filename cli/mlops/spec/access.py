@@ -18,7 +18,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from mlops.errors import InvalidInputError, did_you_mean, one_of
 
-Scope: TypeAlias = Literal["predict", "feedback", "read", "force-arm", "score", "admin"]
+Scope: TypeAlias = Literal[
+    "predict", "feedback", "read", "requests", "force-arm", "score", "admin"
+]  # fmt: skip
 
 #: What a key may be allowed; `admin` means all of them.
 SCOPES: tuple[Scope, ...] = get_args(Scope)
@@ -26,7 +28,8 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 SCOPE_DOCS: Mapping[Scope, str] = {
     "predict": "request predictions",
     "feedback": "send rewards and labels",
-    "read": "read report and metrics",
+    "read": "read totals: report, metrics, live page",
+    "requests": "see single requests on the live page: features, answers, labels, ids",
     "force-arm": "choose the arm of a prediction, by header or version",
     "score": "ask all arms about rows, outside of the statistics (`/score`, `:explain`)",
     "admin": "all of these",

@@ -15,6 +15,7 @@ from mlops.serving.access.grants import ANYBODY, Grant, expand
 from mlops.serving.access.keyring import Keyring
 from mlops.serving.access.needs import Need
 from mlops.serving.access.refusals import Refusals
+from mlops.spec.access import SCOPES
 
 if TYPE_CHECKING:
     from mlops.serving.access.signed import Verifier
@@ -36,6 +37,7 @@ class Gate:
         keyring: The API keys.
         verifier: Checks signed tokens; None without an issuer.
         client_ca: Whether callers show certificates that were checked.
+        anybody: What every caller may do where none must authenticate.
     """
 
     def __init__(
@@ -45,11 +47,13 @@ class Gate:
         verifier: Verifier | None = None,
         *,
         client_ca: bool = False,
+        anybody: Grant = ANYBODY,
     ) -> None:
         self._token = token.encode()
         self.keyring = keyring or Keyring("", shared_places())
         self.verifier = verifier
         self.reads_certificates = client_ca
+        self._anybody = anybody
         self._known: dict[bytes, Grant] = {}
         self._listeners: list[Callable[[], None]] = []
         self._refusals = Refusals()
@@ -87,8 +91,8 @@ class Gate:
         if need == "open":
             return ANYBODY
         if not self.required:
-            ANYBODY.check(need)
-            return ANYBODY
+            self._anybody.check(need)
+            return self._anybody
         key_id = ""
         try:
             grant = self._known.get(authorization) or self._look(authorization, names)
@@ -141,15 +145,18 @@ class Gate:
             return Grant(TOKEN_ID, expand(["admin"]))
         if kind == "key":
             return self.keyring.of_id(key_id)
-        # What remembers it remembers when it expires.
+        # What remembers it remembers what it allowed, and when it expires.
         known = kind == "signed" and self.verifier is not None
-        return Grant(key_id, expand(["read"])) if known else None
+        return Grant(key_id, frozenset(SCOPES)) if known else None
 
     def fingerprint(self, kind: str, key_id: str) -> str:
         """Return what changes when a credential is replaced by another of the same id."""
         if kind == "token":
             return hashlib.sha256(self._token).hexdigest()
-        return self.keyring.digest_of(key_id) if kind == "key" else ""
+        if kind == "key":
+            return self.keyring.digest_of(key_id)
+        issuer = self.verifier.issuer if self.verifier is not None else None
+        return f"{issuer.issuer} {issuer.audience}" if issuer else ""
 
 
 def _needed(names: Names) -> str:

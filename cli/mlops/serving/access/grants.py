@@ -84,4 +84,6 @@ def expand(scopes: Iterable[Scope]) -> frozenset[Scope]:
 
 
 #: Of a server without authentication. Scoring has no rate limits of its own.
-ANYBODY = Grant(None, frozenset(SCOPES) - {"admin", "score"})
+ANYBODY = Grant(None, frozenset(SCOPES) - {"admin", "score", "requests"})
+#: Of one that only its own machine can reach: its developer looks at requests.
+ANYBODY_HERE = Grant(None, ANYBODY.scopes | {"requests"})

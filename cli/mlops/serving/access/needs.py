@@ -45,6 +45,8 @@ PAGES: Mapping[str, Need] = {
 #: The live page, and where a browser gets what it needs before it has signed in.
 LIVE_PAGE = "/ui"
 OPEN_PAGES = (f"{LIVE_PAGE}/static/", f"{LIVE_PAGE}/sign-in")
+#: Single requests; to have one explained needs `score` as well, which the page itself checks.
+REQUESTS_PAGE = f"{LIVE_PAGE}/requests"
 _INFERENCE = "/inference.GRPCInferenceService"
 #: Methods of gRPC.
 METHODS: Mapping[str, Need] = {
@@ -71,7 +73,10 @@ def need_of(path: str, route: Route | None) -> Need:
             return "score"
         return "feedback" if route.feedback else "predict"
     if is_live_page(path):
-        return "open" if path.startswith(OPEN_PAGES) else "read"
+        if path.startswith(OPEN_PAGES):
+            return "open"
+        is_of_requests = path == REQUESTS_PAGE or path.startswith(f"{REQUESTS_PAGE}/")
+        return "requests" if is_of_requests else "read"
     return PAGES.get(path, "any")
 
 

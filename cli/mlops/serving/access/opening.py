@@ -5,6 +5,7 @@ from __future__ import annotations
 from mlops.errors import InvalidInputError
 from mlops.serving.access.buckets import Places, shared_places
 from mlops.serving.access.gate import Gate
+from mlops.serving.access.grants import ANYBODY, ANYBODY_HERE
 from mlops.serving.access.keyring import Keyring
 from mlops.serving.secret_files import read_token
 from mlops.spec.access import check_auth
@@ -34,6 +35,7 @@ def open_gate(launch: Launch, places: Places | None = None) -> Gate:
         keyring,
         verifier,
         client_ca=bool(launch.tls and launch.tls.client_ca),
+        anybody=ANYBODY_HERE if launch.is_local else ANYBODY,
     )
     if not (gate.required or launch.is_local or access.unprotected):
         raise InvalidInputError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Coroutine, Sequence
 from typing import Any
 
 from starlette.responses import PlainTextResponse, Response
@@ -55,8 +55,12 @@ class Broadcast:
         """Whether there may be no more viewers."""
         return self._viewers >= MOST_VIEWERS
 
-    async def view(self) -> AsyncGenerator[bytes, None]:
-        """Yield events to one viewer until the server stops; the caller closes it."""
+    async def view(self, hidden: Collection[str] = ()) -> AsyncGenerator[bytes, None]:
+        """Yield events to one viewer until the server stops; the caller closes it.
+
+        Args:
+            hidden: Parts that are not for this viewer.
+        """
         self._viewers += 1
         if self._viewers == 1:
             self._begin()
@@ -66,7 +70,11 @@ class Broadcast:
             fresh = 0
             while not self._is_closed:
                 turn = self._turn
-                new = [text for number, text in self._parts.values() if number > fresh]
+                new = [
+                    text
+                    for name, (number, text) in self._parts.items()
+                    if number > fresh and name not in hidden
+                ]
                 past = self._greeting() if self._greeted > seen else b""
                 fresh, seen = self._changes, self._greeted
                 yield b"".join((past, self._now, *new))
@@ -123,20 +131,30 @@ def event(name: str, data: dict[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
 
 
-def stream(broadcast: Broadcast) -> Response:
-    """Answer with the events, unless there are viewers enough."""
+def stream(
+    broadcast: Broadcast, hidden: Collection[str] = (), still: Callable[[], bool] = lambda: True
+) -> Response:
+    """Answer with the events, unless there are viewers enough.
+
+    Args:
+        broadcast: Has the events.
+        hidden: Parts that are not for this viewer.
+        still: Whether the viewer may go on viewing; asked before each event.
+    """
     if broadcast.is_full:
         text = "As many look at this page already as one server sends it to."
         return PlainTextResponse(text, 503, {**NO_STORE, "retry-after": "10"})
-    return _Stream(broadcast)
+    return _Stream(broadcast, hidden, still)
 
 
 class _Stream(Response):
     """Events until the browser or the server ends."""
 
-    def __init__(self, broadcast: Broadcast) -> None:
+    def __init__(
+        self, broadcast: Broadcast, hidden: Collection[str], still: Callable[[], bool]
+    ) -> None:
         super().__init__()
-        self._broadcast = broadcast
+        self._broadcast, self._hidden, self._still = broadcast, hidden, still
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events, as ASGI asks."""
@@ -149,11 +167,13 @@ class _Stream(Response):
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         gone = asyncio.create_task(_until_gone(receive))
-        events = self._broadcast.view()
+        events = self._broadcast.view(self._hidden)
         try:
             async for text in events:
                 if gone.done():
                     return
+                if not self._still():
+                    break
                 await send({"type": "http.response.body", "body": text, "more_body": True})
         finally:
             gone.cancel()

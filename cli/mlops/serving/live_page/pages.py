@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -17,7 +17,7 @@ from mlops.errors import MlopsError, NotFoundError
 from mlops.protocols.base import Kind, ProtocolError, Records
 from mlops.protocols.http_status import http_status
 from mlops.serving.explaining import Explainer
-from mlops.serving.live_page.assets import NO_STORE, asset, page_templates, version
+from mlops.serving.live_page.assets import NO_STORE, asset, page_templates, prose, version
 from mlops.serving.live_page.broadcast import stream
 from mlops.serving.live_page.hub import Hub
 from mlops.serving.live_page.rates import WINDOW_S
@@ -27,8 +27,13 @@ from mlops.serving.revision import LiveRevision
 
 #: Where a scope says why its caller may not see the page.
 REFUSED = "mlops.refused"
+#: Where a scope says what its caller may do, and has a function that says whether it still may.
+SCOPES, STILL = "mlops.scopes", "mlops.still"
 #: Header with which the page of a project asks for that of one of its deployments.
 PROJECT = "x-mlops-project"
+#: Parts with values of single requests.
+WITH_VALUES = ("drift", "outliers")
+_WITHHELD = "This has values of single requests, which need a key with the scope `requests`."
 _MAX_FORM = 8 * 1024
 _NEXT = re.compile(r"(requests(/[A-Za-z0-9_-]{1,64})?)?")
 
@@ -127,10 +132,12 @@ class LivePage:
 
     async def _home(self, request: Request) -> Response:
         parts = {name: Markup(text) for name, text in self._hub.broadcast.html.items()}  # noqa: S704 - ours
+        for name in _hidden(request):
+            parts[name] = Markup('<p class="empty">{}</p>').format(prose(_WITHHELD))
         return self._page(request, "home", parts=parts, window=WINDOW_S)
 
     async def _events(self, request: Request) -> Response:
-        return stream(self._hub.broadcast)
+        return stream(self._hub.broadcast, _hidden(request), request.scope[STILL])
 
     async def _requests(self, request: Request) -> Response:
         asked = request.query_params
@@ -139,9 +146,10 @@ class LivePage:
 
     async def _request(self, request: Request) -> Response:
         request_id = request.path_params["request_id"][:200]
-        return await self._read(request, "request", request_id=request_id)
+        explains = self._may_explain(request)
+        return await self._read(request, "request", request_id=request_id, explains=explains)
 
-    async def _read(self, request: Request, what: str, **terms: str) -> Response:
+    async def _read(self, request: Request, what: str, **terms: Any) -> Response:  # noqa: ANN401
         try:
             found = await self._reader.ask(what, **terms)
         except MlopsError as error:
@@ -153,6 +161,8 @@ class LivePage:
 
     async def _explanation(self, request: Request) -> Response:
         """Answer with a fragment: why each arm answers what it does."""
+        if not self._may_explain(request):
+            return PlainTextResponse(_NO_SCORE, 403, NO_STORE)
         request_id = request.path_params["request_id"][:200]
         try:
             rows = (await self._reader.ask("rows", request_id=request_id))["rows"]
@@ -167,6 +177,10 @@ class LivePage:
         except MlopsError as error:
             return PlainTextResponse(f"{error.message} {error.hint or ''}", 404, NO_STORE)
         return HTMLResponse(said["html"], headers=NO_STORE)
+
+    def _may_explain(self, request: Request) -> bool:
+        # Without keys everybody may see requests here, and choose the arm of a prediction.
+        return not self._secured() or "score" in request.scope[SCOPES]
 
     def _page(self, request: Request, name: str, status: int = 200, **values: Any) -> Response:  # noqa: ANN401
         served = self._live().served.revision
@@ -194,8 +208,14 @@ class LivePage:
         return HTMLResponse(text, status, headers)
 
 
+_NO_SCORE = "An explanation tells what all arms answer: it needs a key with the scope `score`."
 # No dialog of the browser's own, as `Basic` would bring: the page has a form.
 _CHALLENGE = {"www-authenticate": "Bearer"}
+
+
+def _hidden(request: Request) -> Collection[str]:
+    """Return the parts that a caller may not see."""
+    return () if "requests" in request.scope[SCOPES] else WITH_VALUES
 
 
 def _secure(request: Request) -> str:
