@@ -173,13 +173,25 @@ GRAPES = profile_feature(["red"] * 60 + ["white"] * 40)
     [
         (NUMBERS, [50.0] * 10, 10, 50.0),
         (NUMBERS, [1e9, -1e9, *range(300)], 302, 149.5),
+        (NUMBERS, [1e308, -1e308, 4], 1, 4.0),
+        (None, [1e308, -1e308, 4], 1, 4.0),
         (NUMBERS, ["x", None, 3, True, 10**400], 2, 2.0),
         (NUMBERS, [float("nan"), float("inf"), 4], 1, 4.0),
         (NUMBERS, [], 0, None),
         (profile_feature([7.0] * 50), [7.0] * 5, 5, 7.0),
         (None, [1, 2, 3], 3, 2.0),
     ],
-    ids=["inside", "far outside", "texts among", "not finite", "none", "constant", "no profile"],
+    ids=[
+        "inside",
+        "far outside",
+        "overflow",
+        "overflow alone",
+        "texts among",
+        "not finite",
+        "none",
+        "constant",
+        "no profile",
+    ],
 )
 def test_numbers_are_drawn_over_the_training_data(
     profile: Any, cells: list[Any], count: int, median: float | None

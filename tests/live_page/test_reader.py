@@ -37,6 +37,7 @@ def test_it_answers_again_after_it_was_ended(
         "baseline": "",
         "consumers": [],
         "state_file": str(tmp_path / "state.json"),
+        "hidden": [],
     }
 
     async def run() -> None:

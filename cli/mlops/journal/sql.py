@@ -153,20 +153,21 @@ class SqlJournal(ArchivableDatabase):
             min([first.outcomes, *(part.first_outcome - 1 for part in its if part.outcomes)]),
         )
 
-    def decisions(self, after: int, end: int, limit: int) -> Decisions:
-        """See `Stream.decisions`."""
+    def decisions(self, after: int, end: int, limit: int, *, features: bool = True) -> Decisions:
+        """See `Stream.decisions`; without features where nobody looks at them."""
         with self._snapshot() as connection:
             # One part at a time: to put all that is archived together takes minutes.
             for part in archived.read_parts(connection):
                 if part.upto > after:
                     names, archive = ColumnNames(connection), self._open().archive
-                    with archive.part(connection, part.part, features=True) as its:
-                        found = read_decisions(its, after, min(end, part.upto), limit, names)
+                    with archive.part(connection, part.part, features=features) as its:
+                        upto = min(end, part.upto)
+                        found = read_decisions(its, after, upto, limit, names, features=features)
                     if len(found) or end <= part.upto:
                         return found
                     # Its last offsets are of no decision.
                     after = part.upto
-            return read_decisions(connection, after, end, limit)
+            return read_decisions(connection, after, end, limit, features=features)
 
     def outcomes(self, after: int, end: int, limit: int) -> tuple[list[Observation], int]:
         """See `Stream.outcomes`."""

@@ -95,6 +95,11 @@ class Decisions:
         """Return n."""
         return len(self.nonces)
 
+    @property
+    def features_size(self) -> int:
+        """Length of all features as JSON, characters."""
+        return sum(len(each) for each in self._features if each is not None)
+
     def predictions_of(self, position: int) -> list[Any] | None:
         """Return all predictions of one request, one per row; None after a failure."""
         number = float(self.predictions[position])
@@ -180,7 +185,13 @@ def first_of(connection: Connection, revisions: Iterable[int], last: Offset) -> 
 
 
 def read_decisions(
-    connection: Connection, after: int, end: int, limit: int, names: ColumnNames | None = None
+    connection: Connection,
+    after: int,
+    end: int,
+    limit: int,
+    names: ColumnNames | None = None,
+    *,
+    features: bool = True,
 ) -> Decisions:
     """See `Stream.decisions`; the caller owns the connection.
 
@@ -190,10 +201,12 @@ def read_decisions(
         end: As there.
         limit: As there.
         names: Of the columns of features, where they are in another database.
+        features: Whether to read them; none are kept otherwise.
     """
+    columns = [each if features or each != "features" else "NULL AS features" for each in _COLUMNS]
     mark = "?" if connection.dialect.name == "sqlite" else "%s"
     statement = (
-        f"SELECT {', '.join(_COLUMNS)} FROM {table_name(connection, decisions.name)} "  # noqa: S608 - constants
+        f"SELECT {', '.join(columns)} FROM {table_name(connection, decisions.name)} "  # noqa: S608 - constants
         f"WHERE seq > {mark} AND seq <= {mark} ORDER BY seq LIMIT {mark}"
     )
     rows = _rows(connection, statement, (after, end, limit))

@@ -99,6 +99,7 @@ def _desk(about: dict[str, Any], line: _Line) -> Desk:
         consumers=tuple(about["consumers"]),
         state_file=about["state_file"],
         ask=line.ask,
+        hidden=frozenset(about["hidden"]),
     )
 
 

@@ -25,6 +25,7 @@ class Desk:
         consumers: Names of the consumers that run.
         state_file: Where the server says what it serves.
         ask: Has every arm predict rows.
+        hidden: Features that are hashed or dropped, whose values in training are not shown either.
     """
 
     deployment: str
@@ -35,3 +36,4 @@ class Desk:
     consumers: tuple[str, ...]
     state_file: str
     ask: Ask
+    hidden: frozenset[str] = frozenset()

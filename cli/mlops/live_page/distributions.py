@@ -98,9 +98,12 @@ def numbers(
     ends = [*ends, *([before.minimum, before.maximum] if before else ())]
     if len(values):
         ends += np.quantile(values, _TAIL).tolist()
-    if not ends or not all(map(math.isfinite, ends)):
+    if not ends:
         return None
     low, high = min(ends), max(ends)
+    # So large are only numbers of the training data.
+    if not math.isfinite(high - low):
+        return None
     if low == high:
         low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, _BINS + 1)
@@ -140,15 +143,20 @@ def _steps(heights: NDArray[np.float64]) -> str:
     )
 
 
+def can_be_drawn(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which numbers an axis can have: the difference of two must be finite too."""
+    return np.abs(values) < _LARGEST
+
+
 def _numbers(cells: Sequence[Any]) -> NDArray[np.float64] | None:
-    """Return the finite ones of numbers, (m,); None where texts are among them."""
+    """Return the numbers that can be drawn, (m,); None where texts are among them."""
     if any(isinstance(cell, str | bool | list | dict) for cell in cells):
         return None
     try:
         found = np.array(cells, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found[np.isfinite(found)]
+    return found[can_be_drawn(found)]
 
 
 def _categories(before: Categories, cells: Sequence[Any]) -> Drawn | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mlops.errors import MlopsError, NotFoundError
-from mlops.live_page.distributions import Drawn, draw, numbers
+from mlops.live_page.distributions import Drawn, can_be_drawn, draw, numbers
 from mlops.live_page.looking import Look
 from mlops.live_page.templates import render
 from mlops.monitoring.drift import CONSUMER
@@ -69,13 +70,22 @@ def drift(look: Look) -> str:
         if CONSUMER not in look.desk.consumers:
             raise NotFoundError("Drift is not watched here: `[watch]` in mlops.toml says what is.")
         raise NotFoundError("Nothing compared yet: the consumer `drift` starts after some seconds.")
+    known = [each for each in panel.streams if each.feature not in look.desk.hidden]
+    hidden = {each.feature for each in panel.streams} & look.desk.hidden
+    panel = replace(panel, streams=known)
     by_feature: dict[str, list[Stream]] = {}
     for each in panel.streams:
         by_feature.setdefault(each.feature, []).append(each)
     cards = [Card(name, streams) for name, streams in by_feature.items()]
     # The answers last, what alarms first.
     cards.sort(key=lambda c: (c.feature == PREDICTION, not c.alarm, -c.e_value))
-    features = [card for card in cards if card.feature != PREDICTION]
+    kept = {name for each in look.newest for t in each.features() for name in t.names or ()}
+    features = [
+        card
+        for card in cards
+        if card.feature != PREDICTION
+        and (card.feature in kept or any(each.rows for each in card.streams))
+    ]
     answers = [card for card in cards if card.feature == PREDICTION]
     return render(
         "drift",
@@ -83,6 +93,7 @@ def drift(look: Look) -> str:
         cards=[*_with_values(look, features[:_CARDS]), *_answers(look, answers)],
         more=len(features) - _CARDS,
         prediction=PREDICTION,
+        hidden=sorted(hidden),
         summary=_summary(panel),
         colors={arm.name: index for index, arm in enumerate(look.spec.arms)},
     )
@@ -101,12 +112,21 @@ def _summary(panel: DriftPanel) -> str:
 
 
 def _with_values(look: Look, cards: Sequence[Card]) -> list[Card]:
+    """Draw the features that the journal has values of.
+
+    The training data is not drawn alone: its values may be ones that are not to be kept.
+    """
     profiles, joint = _profiles(look)
-    columns = _columns(look, {c.feature: joint[c.feature] for c in cards if c.feature in joint})
-    return [
-        Card(c.feature, c.streams, draw(profiles.get(c.feature), columns.get(c.feature, ())))
-        for c in cards
-    ]
+    shown = {c.feature: joint[c.feature] for c in cards if c.feature in joint}
+    hidden = look.desk.hidden
+    columns = _columns(look, {k: j for k, j in shown.items() if not hidden.intersection(j.columns)})
+    found = []
+    for card in cards:
+        cells = columns.get(card.feature, ())
+        has_values = any(cell is not None and cell == cell for cell in cells)
+        drawn = draw(profiles.get(card.feature), cells) if has_values else None
+        found.append(replace(card, drawn=drawn))
+    return found
 
 
 def _profiles(look: Look) -> tuple[Mapping[str, FeatureProfile], Mapping[str, Joint]]:
@@ -131,7 +151,7 @@ def _profiles(look: Look) -> tuple[Mapping[str, FeatureProfile], Mapping[str, Jo
 def _columns(look: Look, joint: Mapping[str, Joint]) -> Mapping[str, list[Any]]:
     """Return the newest values of each feature, and of statistics of several."""
     found: dict[str, list[Any]] = {}
-    for table in look.newest.features():
+    for table in (each for batch in look.newest for each in batch.features()):
         names = table.names or ()
         for name in names:
             found.setdefault(name, []).extend(table.column(name))
@@ -143,16 +163,25 @@ def _columns(look: Look, joint: Mapping[str, Joint]) -> Mapping[str, list[Any]]:
     return found
 
 
+def _answered(look: Look) -> dict[int, NDArray[np.float64]]:
+    """Return the numbers that each arm answered lately, by its position."""
+    found: dict[int, list[NDArray[np.float64]]] = {i: [] for i in range(len(look.spec.arms))}
+    for batch in look.newest:
+        good = (batch.revisions == look.live.revision) & can_be_drawn(batch.predictions)
+        for index, some in found.items():
+            some.append(batch.predictions[good & (batch.arms == index)])
+    return {index: np.concatenate([*some, np.array([])]) for index, some in found.items()}
+
+
 def _answers(look: Look, cards: Sequence[Card]) -> list[Card]:
     """Draw what each arm answered, where that is a number, with the same axis."""
-    newest, made = look.newest, []
-    live = newest.revisions == look.live.revision
-    every = newest.predictions[live & np.isfinite(newest.predictions)]
+    made: list[Card] = []
+    found = _answered(look)
+    every = np.concatenate([*found.values(), np.array([])])
     for card in cards:
         arms = []
         for index, arm in enumerate(look.spec.arms):
-            own = newest.predictions[live & (newest.arms == index)]
-            own = own[np.isfinite(own)]
+            own = found[index]
             if len(own) > 1:
                 ends = np.quantile(every, [0.0, 1.0]).tolist()
                 drawn = numbers(None, own, ends)

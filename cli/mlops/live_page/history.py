@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import live_event
+from mlops.live_page.backwards import newest_first
 from mlops.live_page.desk import Desk
 from mlops.spec.deployment import from_dict
 
 #: The same as a server's: `mlops.serving.live_page.rates`.
 _PER_CENT = (50, 95, 99)
 _MOST_ROWS = 50_000
+_AT_ONCE = 5_000
+#: Columns of requests, one in each column: revision, arm, slice of time, status, latency.
+_Table: TypeAlias = NDArray[np.int64]
 
 
 def history(desk: Desk, every_s: int, points: int) -> dict[str, Any]:
@@ -31,32 +37,46 @@ def history(desk: Desk, every_s: int, points: int) -> dict[str, Any]:
     if live is None or live.spec is None:
         return {"points": []}
     arms = [arm.name for arm in from_dict(live.spec).arms]
-    end = desk.journal.end().decisions
-    some = desk.journal.decisions(max(0, end - _MOST_ROWS), end, _MOST_ROWS)
-    if not len(some):
-        return {"points": []}
     last = int(time.time()) // every_s
+    table, is_cut = _since(desk.journal, last - points, every_s)
+    if not table.size:
+        return {"points": []}
     first = last - points
-    if len(some) == _MOST_ROWS:
+    if is_cut:
         # The oldest is cut off somewhere.
-        first = max(first, int(some.times_ms.min()) // 1000 // every_s + 1)
-    mine = some.revisions == live.revision
-    slices = some.times_ms // 1000 // every_s
+        first = max(first, int(table[2].min()) + 1)
+    mine = table[:, table[0] == live.revision]
     found = []
     for at in range(first, last):
-        chosen = mine & (slices == at)
-        cells = {
-            arm: _cells(some, chosen & (some.arms == i), every_s) for i, arm in enumerate(arms)
-        }
+        then = mine[:, mine[2] == at]
+        cells = {arm: _cells(then[:, then[1] == i], every_s) for i, arm in enumerate(arms)}
         found.append({"t": (at + 1) * every_s, "arms": cells})
     return {"points": found}
 
 
-def _cells(some: Decisions, chosen: Any, every_s: int) -> list[float | None]:  # noqa: ANN401 - (n,) of bool
-    count = int(chosen.sum())
-    errors = int((some.statuses[chosen] >= 500).sum())
+def _since(journal: SqlJournal, first: int, every_s: int) -> tuple[_Table, bool]:
+    """Read from the end back to a slice of time; return also whether that was too much."""
+    end = journal.end().decisions
+    found, is_cut = [np.empty((5, 0), np.int64)], False
+    for after, batches in newest_first(journal, end, _AT_ONCE):
+        found += [_columns(each, every_s) for each in batches]
+        if batches and int(found[-1][2].max()) < first:
+            break
+        if is_cut := after > 0 and end - after >= _MOST_ROWS:
+            break
+    return np.concatenate(found, axis=1), is_cut
+
+
+def _columns(some: Decisions, every_s: int) -> _Table:
+    slices = some.times_ms // 1000 // every_s
+    return np.stack([some.revisions, some.arms, slices, some.statuses, some.latencies_us])
+
+
+def _cells(chosen: _Table, every_s: int) -> list[float | None]:
+    count = chosen.shape[1]
+    errors = int((chosen[3] >= 500).sum())
     rates = [round(count / every_s, 2), round(errors / every_s, 2)]
     if not count:
         return [*rates, *(None for _ in _PER_CENT)]
-    quantiles = np.percentile(some.latencies_us[chosen] / 1000, _PER_CENT)
+    quantiles = np.percentile(chosen[4] / 1000, _PER_CENT)
     return [*rates, *(round(float(each), 3) for each in quantiles)]

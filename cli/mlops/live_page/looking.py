@@ -11,6 +11,7 @@ from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import live_event
+from mlops.live_page.backwards import newest_first
 from mlops.live_page.desk import Desk
 from mlops.monitoring.page import ReportPage, read_page
 from mlops.monitoring.report import ReportOptions
@@ -19,6 +20,8 @@ from mlops.spec.server import read_state
 
 #: Newest requests whose features are drawn and looked at for outliers.
 NEWEST = 2_000
+_AT_ONCE = 250
+_MOST_CHARACTERS = 64 * 1024 * 1024
 
 
 @dataclass
@@ -62,10 +65,17 @@ class Look:
         return from_dict(self.live.spec or {})
 
     @cached_property
-    def newest(self) -> Decisions:
-        """The newest requests, `NEWEST` at most."""
+    def newest(self) -> list[Decisions]:
+        """The newest requests, about `NEWEST` at most, and fewer where they are very large."""
         end = self.journal.end().decisions
-        return self.journal.decisions(max(0, end - NEWEST), end, NEWEST)
+        found: list[Decisions] = []
+        size = 0
+        for after, batches in newest_first(self.journal, end, _AT_ONCE, features=True):
+            found += batches
+            size += sum(each.features_size for each in batches)
+            if end - after >= NEWEST or size > _MOST_CHARACTERS:
+                break
+        return found
 
     def folder(self, arm: Arm) -> Path | None:
         """Return where the files of an arm's model are; None if not on this machine."""

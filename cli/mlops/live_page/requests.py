@@ -11,6 +11,7 @@ from mlops.journal.records import Observation
 from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec
+from mlops.live_page.backwards import newest_first
 from mlops.live_page.desk import Desk
 from mlops.live_page.request_ids import id_of
 from mlops.live_page.templates import render
@@ -201,18 +202,16 @@ def _listed(
     """Read backwards; return a page, and the offset up to which there may be more, 0 at the end."""
     low, high = _ONLY.get(only, (0, 1_000))
     found: list[Line] = []
-    upto, read = last, 0
-    size = _AT_ONCE if arm or only else PAGE
-    while upto > 0 and read < _MOST_READ:
-        # Numbers of rows that are gone make a stretch shorter.
-        after = max(0, upto - size)
-        for line in _backwards(journal.decisions(after, upto, size), arms):
-            upto = line.seq - 1
+    upto = last
+    for after, batches in newest_first(journal, last, _AT_ONCE):
+        for line in (each for some in batches for each in _backwards(some, arms)):
             if low <= line.status < high and arm in ("", line.arm):
                 found.append(line)
                 if len(found) == PAGE:
-                    return found, upto
-        upto, read, size = after, read + size, _AT_ONCE
+                    return found, line.seq - 1
+        upto = after
+        if last - upto >= _MOST_READ:
+            break
     return found, upto
 
 

@@ -205,6 +205,7 @@ class Process:
             "baseline": launch.baseline,
             "consumers": list(consumers_of(launch)),
             "state_file": launch.state_file,
+            "hidden": [*launch.hashed, *launch.dropped],
         }
 
         async def own() -> Counts:
