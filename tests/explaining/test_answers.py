@@ -107,7 +107,7 @@ def test_callers_are_told_what_is_wrong_with_their_rows(tmp_path: Path) -> None:
 def test_importance_is_the_mean_size_of_a_share(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'journal.db'}"
     journal = SqlJournal(url)
-    rows = [{"n": float(i), "c": float(i % 2)} for i in range(10)]
+    rows = [{"n": float(i), "c": float(i % 2)} for i in range(20)]
     journal.append(
         [
             decision(i)._replace(features=features_of(Records([row]), "all"))
@@ -119,13 +119,19 @@ def test_importance_is_the_mean_size_of_a_share(tmp_path: Path) -> None:
     kept = {"deployment": "wine", "journal_url": url, "arms": []}
     (document,) = answered(kept, models(), {"importance": True})["importance"]
     found = Importance.read(document)
-    assert (found.arm, found.method, found.exact, found.rows) == ("a", "permutations", False, 10)
+    assert (found.arm, found.method, found.exact, found.rows) == ("a", "permutations", False, 20)
     first, second = found.features
     # Of a sum a share is the cell minus its mean.
     assert (first.feature, second.feature) == ("n", "c")
-    assert [first.mean, second.mean] == pytest.approx([2.5, 0.5])
-    sizes = [abs(i - 4.5) for i in range(10)]
-    assert first.error == pytest.approx(np.std(sizes, ddof=1) / 10**0.5)
+    assert [first.mean, second.mean] == pytest.approx([5.0, 0.5])
+    sizes = [abs(i - 9.5) for i in range(20)]
+    assert first.error == pytest.approx(np.std(sizes, ddof=1) / 20**0.5)
+
+
+def test_few_requests_say_nothing_of_importance(tmp_path: Path) -> None:
+    kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
+    said = answered(kept, models(), {"importance": True})
+    assert "needs 20 requests with all features; of the newest, 1 are such" in said["refused"]
 
 
 def test_importance_beside_a_server_is_made_once_somebody_looks(
@@ -145,14 +151,14 @@ def test_importance_beside_a_server_is_made_once_somebody_looks(
     live = SimpleNamespace(served=served)
     looking = LiveImportance(lambda: live, "wine", "url", lambda: now[0])  # type: ignore[arg-type,return-value]
 
-    def look() -> list[dict[str, Any]]:
+    def look() -> dict[str, Any]:
         found = looking()
         assert looking._thread is not None
         looking._thread.join()
         return found
 
-    assert look() == []
-    assert look() == look() == [{"arm": "a"}]
+    assert look() == {}
+    assert look() == look() == {"importance": [{"arm": "a"}]}
     (first,) = asked_for
     assert first[0]["arms"] == [{"name": "a", "path": "here", "python": ""}]
     assert first[1] == {"importance": True}
@@ -161,5 +167,36 @@ def test_importance_beside_a_server_is_made_once_somebody_looks(
     assert len(asked_for) == 2
     # What was made of other models is not shown.
     live.served = SimpleNamespace(revision=served.revision, paths=("b", ""), python_of=lambda _: "")
-    assert look() == []
-    assert look() == [{"arm": "a"}]
+    assert look() == {}
+    assert look() == {"importance": [{"arm": "a"}]}
+
+
+@pytest.mark.parametrize(
+    ("stdout", "why"),
+    [('{"refused": "too few"}', "too few"), ('{"failed": "no model"}', "no model"), ("", "log")],
+)
+def test_where_importance_cannot_be_made_it_is_said_and_tried_ever_less(
+    monkeypatch: pytest.MonkeyPatch, stdout: str, why: str
+) -> None:
+    tried, now = [], [0.0]
+    spec = SimpleNamespace(arms=[SimpleNamespace(name="a")])
+    served = SimpleNamespace(
+        revision=SimpleNamespace(spec=spec), paths=("here",), python_of=lambda _: ""
+    )
+
+    def run(*_: object, **__: object) -> Any:
+        tried.append(now[0])
+        return SimpleNamespace(stdout=stdout)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    looking = LiveImportance(
+        lambda: SimpleNamespace(served=served),  # type: ignore[arg-type,return-value]
+        "wine", "url", lambda: now[0],
+    )  # fmt: skip
+    for minute in range(80):
+        now[0] = 30.0 * minute
+        looking()
+        assert looking._thread is not None
+        looking._thread.join()
+    assert why in looking()["no_importance"]
+    assert tried == [0, 30, 90, 210, 450, 930, 1_530, 2_130]

@@ -153,6 +153,14 @@ def test_no_number_on_the_page_is_broken(journals: Callable[[str], SqlJournal], 
             assert "nan" not in value
 
 
+def test_the_page_says_why_importances_are_not_known(
+    journals: Callable[[str], SqlJournal],
+) -> None:
+    html = report_page(journals("hostile"), no_importance="There are <b>no</b> requests yet.")
+    assert Parsed(html).has("Not known. There are <b>no</b> requests yet.")
+    assert "What the answers depend on" not in report_page(journals("hostile"))
+
+
 @pytest.mark.parametrize("live", [False, True])
 @pytest.mark.parametrize("case", ["hostile", "weights changed"])
 def test_the_page_loads_nothing(

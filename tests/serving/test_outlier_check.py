@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
 
+from mlops.serving import outlier_check
+from mlops.serving.outlier_check import MAX_ROWS, OutlierCheck
 from tests.serving.models import COLUMNS, records
 from tests.serving.server import Json, Server
 
@@ -46,7 +50,40 @@ def test_what_cannot_be_looked_at_is_answered_all_the_same(server: Server) -> No
     # The model of `b` has no detector; and a request that fails has no answer to be judged.
     assert ask(records([STRANGE]), "b") == (200, "unknown")
     assert ask([{"alcohol": 3.0}], "a") == (400, "unknown")
+    assert ask(records([CALM] * (MAX_ROWS + 1)), "a") == (200, "unknown")
     assert ask([{**records([CALM])[0], "more": 1}], "a") == (200, "false")
+
+
+def test_few_callers_wait_and_the_others_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[None] = []
+    go_on = threading.Event()
+
+    def smallest(*_: object) -> float:
+        begun.append(None)
+        assert go_on.wait(30)
+        return 0.5
+
+    monkeypatch.setattr(outlier_check, "_path_of", lambda *_: "model")
+    monkeypatch.setattr(outlier_check, "_smallest", smallest)
+
+    async def ask() -> list[Json]:
+        check: Json = OutlierCheck(lambda: None)  # type: ignore[arg-type,return-value]
+        asking = [asyncio.create_task(check.of(None, None)) for _ in range(20)]
+        done, waiting = await asyncio.wait(asking, timeout=0.2)
+        told = [each.result() for each in done]
+        assert (len(told), len(waiting), len(begun)) == (15, 5, 1)
+        # Who hangs up makes way for another.
+        next(each for each in reversed(asking) if not each.done()).cancel()
+        await asyncio.sleep(0)
+        asking.append(asyncio.create_task(check.of(None, None)))
+        go_on.set()
+        await asyncio.gather(*asking, return_exceptions=True)
+        return [*told, asking[-1].result()]
+
+    *told, last = asyncio.run(ask())
+    assert told == [(("x-mlops-outlier", "unknown"),)] * 15
+    assert dict(last)["x-mlops-outlier"] == "false"
+    assert len(begun) == 5
 
 
 @pytest.fixture

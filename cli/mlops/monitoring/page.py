@@ -55,6 +55,7 @@ class ReportPage:
         outliers: What the consumer `outliers` counted; None without one.
         importance: Of each arm, `arm`, `method`, `exact`, `output`, `rows` and `features`, each
             with `feature`, `mean` and `error`; empty where it is not known.
+        no_importance: Why not; empty where it is, or was not asked for.
     """
 
     report: Report
@@ -65,6 +66,7 @@ class ReportPage:
     judged: QualityReport | None = None
     outliers: OutlierPanel | None = None
     importance: Sequence[Mapping[str, Any]] = ()
+    no_importance: str = ""
 
 
 def read_page(
@@ -119,6 +121,7 @@ def render_page(page: ReportPage, *, now: dt.datetime | None = None, live: bool 
             judged=page.judged,
             outliers=page.outliers,
             importance=page.importance,
+            no_importance=page.no_importance,
             words=in_words(report, unit),
             unit=unit,
             baseline=page.baseline,
@@ -149,10 +152,11 @@ def report_page(
     live: bool = False,
     ask: Ask | None = None,
     importance: Sequence[Mapping[str, Any]] = (),
+    no_importance: str = "",
 ) -> str:
     """Read and write the page: `read_page`, then `render_page`."""
     page = read_page(journal, ReportOptions(alpha, baseline), ask=ask)
-    return render_page(replace(page, importance=importance), live=live)
+    return render_page(replace(page, importance=importance, no_importance=no_importance), live=live)
 
 
 @cache

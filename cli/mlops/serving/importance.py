@@ -3,7 +3,8 @@
     python -P -m mlops.explaining
 
 Nothing is made unless somebody looks at the page, nor more than once in ten minutes; the page that
-starts it is written without.
+starts it is written without. Where it cannot be made, as before enough requests came, the page says
+why, and it is tried again after half a minute, then twice as long each time, up to ten minutes.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from mlops.serving.explaining import explainable_arms
 from mlops.serving.revision import LiveRevision
 
 _LOG = logging.getLogger(__name__)
-_KEPT_S, _TIMEOUT_S = 600.0, 120.0
+_KEPT_S, _RETRY_S, _TIMEOUT_S = 600.0, 30.0, 120.0
+_UNKNOWN = "It could not be made: the server's log says why."
 
 
 class LiveImportance:
@@ -44,15 +46,21 @@ class LiveImportance:
         self._live, self._clock = live, clock
         self._asked = {"deployment": deployment, "journal_url": journal_url}
         self._of: object = None
-        self._again_at = 0.0
-        self._found: list[dict[str, Any]] = []
+        self._again_at, self._retry_s = 0.0, _RETRY_S
+        self._found: dict[str, Any] = {}
         self._thread: threading.Thread | None = None
 
-    def __call__(self) -> list[dict[str, Any]]:
-        """Return what is known of what is live, and begin to renew it where that is old."""
+    def __call__(self) -> dict[str, Any]:
+        """Return what is known of what is live, and begin to renew it where that is old.
+
+        Returns:
+            For the page: `importance` of each arm, or `no_importance`, which says why there is
+            none; empty before either.
+        """
         served = self._live().served
         if served is not self._of:
-            self._of, self._found, self._again_at = served, [], 0.0
+            self._of, self._found = served, {}
+            self._again_at, self._retry_s = 0.0, _RETRY_S
         known = self._found
         idle = self._thread is None or not self._thread.is_alive()
         arms = explainable_arms(served)
@@ -73,12 +81,15 @@ class LiveImportance:
                 timeout=_TIMEOUT_S,
                 check=False,
             )
-            found = json.loads(done.stdout or "{}").get("importance", [])
+            said = json.loads(done.stdout or "{}")
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             _LOG.warning("the importance of features is not known: %s", error)
+            said = {}
+        if served is not self._of:
             return
-        # What a journal without a request says is nothing to keep.
-        if not found:
-            self._again_at = min(self._again_at, self._clock() + _KEPT_S / 20)
-        if served is self._of:
-            self._found = found
+        if said.get("importance"):
+            self._found = {"importance": said["importance"]}
+        else:
+            self._found = {"no_importance": said.get("refused") or said.get("failed") or _UNKNOWN}
+            self._again_at = min(self._again_at, self._clock() + self._retry_s)
+            self._retry_s *= 2

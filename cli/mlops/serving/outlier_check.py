@@ -2,6 +2,7 @@
 
 Nobody else pays for it: requests without `X-Mlops-Check-Outlier: true` never come here. The
 detector of the arm that answered is read when it is first asked for, and looks at rows in a thread.
+Requests that wait for it keep their bodies in memory, so few may: the others are told `unknown`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from mlops.stats.outlier_document import LEVEL, OUTLIER_FILE, RowDetector, from_
 
 #: Header, or metadata entry, by which a caller asks.
 ASKS = "x-mlops-check-outlier"
-_KEPT = 16
+#: Most rows of a request that are looked at, some tens of milliseconds.
+MAX_ROWS = 1_000
+_KEPT, _WAITING = 16, 4
+_UNKNOWN = (("x-mlops-outlier", "unknown"),)
 
 
 class OutlierCheck:
@@ -34,6 +38,7 @@ class OutlierCheck:
         self._live = live
         # One at a time, so that those who ask take one core at most from those who do not.
         self._turn = asyncio.Lock()
+        self._waiting = 0
 
     async def of(
         self, answer: Answer, read: Callable[[LiveRevision], Payload]
@@ -46,12 +51,16 @@ class OutlierCheck:
         """
         live = self._live()
         path = _path_of(live, answer)
-        if not path:
-            return (("x-mlops-outlier", "unknown"),)
-        async with self._turn:
-            p_value = await asyncio.to_thread(_smallest, path, live, read)
+        if not path or self._waiting > _WAITING:
+            return _UNKNOWN
+        self._waiting += 1
+        try:
+            async with self._turn:
+                p_value = await asyncio.to_thread(_smallest, path, live, read)
+        finally:
+            self._waiting -= 1
         if p_value is None:
-            return (("x-mlops-outlier", "unknown"),)
+            return _UNKNOWN
         flagged = "true" if p_value <= LEVEL else "false"
         return (("x-mlops-outlier", flagged), ("x-mlops-outlier-p-value", f"{p_value:.4g}"))
 
@@ -81,7 +90,7 @@ def _smallest(
     except ProtocolError:
         return None
     names = [coding.name for coding in detector.codings]
-    if not rows or any(name not in row for row in rows for name in names):
+    if not 0 < len(rows) <= MAX_ROWS or any(name not in row for row in rows for name in names):
         return None
     columns = {name: [row[name] for row in rows] for name in names}
     return float(detector.p_values_of(columns).min())

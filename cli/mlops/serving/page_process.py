@@ -40,7 +40,7 @@ class PageApart:
         deployment: Name of the deployment.
         journal_url: Where its journal is, or where to find out.
         few: Outcomes up to which it is written here.
-        importance: Gives how important each feature is to each arm, for the report.
+        importance: Gives what the report says of how important each feature is to each arm.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class PageApart:
         journal_url: str,
         *,
         few: int = _FEW_OUTCOMES,
-        importance: Callable[[], list[dict[str, Any]]] | None = None,
+        importance: Callable[[], dict[str, Any]] | None = None,
     ) -> None:
         self._asked = {"page": name, "deployment": deployment, "journal_url": journal_url}
         self._few = few
@@ -64,7 +64,7 @@ class PageApart:
         Raises:
             RemoteError: The process was ended.
         """
-        more = {} if self._importance is None else {"importance": self._importance()}
+        more = {} if self._importance is None else self._importance()
         if journal.totals().get("outcomes", 0) <= self._few:
             write: Callable[..., str] = PAGES.load(self._asked["page"])
             return write(journal, alpha=alpha, baseline=baseline, live=live, ask=ask, **more)
