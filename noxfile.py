@@ -12,7 +12,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["lint", "types", "imports", "docs", "tests", "wheel"]
 nox.options.reuse_existing_virtualenvs = True
 
-_EXTRAS = ("auth", "fast", "grpc", "kubernetes", "postgres", "sweep")
+_EXTRAS = ("auth", "fast", "grpc", "kafka", "kubernetes", "postgres", "sweep")
 _TEST_TOOLS = (
     *("bayesian-testing", "check-jsonschema", "hypothesis", "jsonschema", "pytest"),
     *("setuptools", "ville"),
