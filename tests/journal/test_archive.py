@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, create_engine, text
 
+from mlops.deployment.archiving import _alone
 from mlops.errors import ConflictError, NotFoundError, RemoteError
 from mlops.journal import (
     archivable,
@@ -42,6 +43,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Records
+from mlops.settings import load_settings
 from tests.conformance.test_journals import JOURNALS
 from tests.journal.rows import T0, decision, named, nonce, outcome
 
@@ -392,9 +394,10 @@ def test_other_feedback_does_not_wait_until_an_archive_is_read(
 ) -> None:
     pair.archive(50)
     shutil.rmtree(pair.store.root.parent / "moved.db-archive", ignore_errors=True)
-    gate, fetch = threading.Event(), pair.store.fetch
+    gate, begun, fetch = threading.Event(), threading.Event(), pair.store.fetch
 
     def slow(location: str, key: str, target: Path) -> None:
+        begun.set()
         assert gate.wait(20)
         fetch(location, key, target)
 
@@ -408,7 +411,11 @@ def test_other_feedback_does_not_wait_until_an_archive_is_read(
     by_name = writer.add_outcomes([named("id 11", reward=0.5)])
     writer.add_decision(decision(200))
     assert [each.fate for each in writer.add_outcomes([outcome(200)]).result(20)] == [Fate.ACCEPTED]
-    assert not any(each.done() for each in (*late, mixed, by_name))
+    # Nor does what comes later, with more feedback for the archive.
+    assert begun.wait(20)
+    more = writer.add_outcomes([outcome(13, arm=1, reward=0.5)])
+    assert [each.fate for each in writer.add_outcomes([outcome(202)]).result(10)]
+    assert not any(each.done() for each in (*late, mixed, by_name, more))
     gate.set()
     # Closing waits for them.
     assert writer.close(20)
@@ -419,6 +426,7 @@ def test_other_feedback_does_not_wait_until_an_archive_is_read(
         (late[1], [outcome(5, arm=1, reward=0.5)]),
         (mixed, [outcome(201), outcome(7, arm=1, reward=0.5)]),
         (by_name, [named("id 11", reward=0.5)]),
+        (more, [outcome(13, arm=1, reward=0.5)]),
     ):
         told = pair.plain.append([], some)
         assert future.result(0) == told
@@ -444,6 +452,48 @@ def test_nobody_waits_until_archiving_is_over(pair: Pair, monkeypatch: pytest.Mo
     assert pair.both(partial(_void, number=1)) > 0
     monkeypatch.undo()
     pair.check()
+
+
+@_SQLITE
+@pytest.mark.usefixtures("small_steps")
+def test_nobody_waits_until_an_archive_is_unpacked(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.archive(50, clear=False)
+    parts, rows = pair.moved.archived_parts(), archived.Archive.outcome_rows
+    left = iter(parts)
+    other = pair.reopen()
+
+    def unpacked(*given: Any) -> Any:
+        found = rows(*given)
+        # Were the write lock held, as by another process, this would end with an error.
+        for part in itertools.islice(left, 1):
+            assert other.remove_rows(part)
+        return found
+
+    monkeypatch.setattr(archived.Archive, "outcome_rows", unpacked)
+    for number in range(0, 50, 7):
+        pair.both(partial(_void, number=number))
+    pair.check()
+    assert next(left, None) is None
+    other.close()
+
+
+@pytest.mark.parametrize("pair", ["postgresql"], indirect=True)
+def test_two_machines_archive_one_after_the_other(pair: Pair, tmp_path: Path) -> None:
+    other, settings = pair.reopen(), load_settings(tmp_path, environ={})
+    with (
+        other.archive_held() as held,
+        pytest.raises(ConflictError, match="Another command archives"),
+        _alone(settings, "wine", pair.moved),
+    ):
+        assert held
+    with _alone(settings, "wine", pair.moved):
+        pass
+    # Another journal in the same database is another one.
+    with other.archive_held(), pair.plain.archive_held() as ours:
+        assert ours
+    other.close()
 
 
 @_BOTH

@@ -110,7 +110,7 @@ def archive(
                 outcomes=planned.outcomes,
                 left=len(_uncleared(journal)),
             )
-        with _alone(settings, picked), opened(location, settings) as store:
+        with _alone(settings, picked, journal), opened(location, settings) as store:
             location = str(store.location)
             # Of a command that was interrupted.
             _clear(journal)
@@ -137,12 +137,15 @@ def archive(
 
 
 @contextlib.contextmanager
-def _alone(settings: RolloutSettings, name: str) -> Iterator[None]:
-    """Let one command at a time change the archive of a deployment, on this machine."""
+def _alone(settings: RolloutSettings, name: str, journal: SqlJournal) -> Iterator[None]:
+    """Let one command at a time change the archive, of all machines that share the journal.
+
+    Another would put its manifest in place of this one's before it notices.
+    """
     folder = settings.make_home() / "journal"
     folder.mkdir(mode=0o700, exist_ok=True)
-    with locked_if_free(folder / f"{name}.archiving") as ours:
-        if not ours:
+    with locked_if_free(folder / f"{name}.archiving") as here, journal.archive_held() as everywhere:
+        if not (here and everywhere):
             raise ConflictError(
                 f"Another command archives the journal of `{name}` now.", hint="Wait for it."
             )
@@ -239,7 +242,7 @@ def forget_archived_features(
     """
     from mlops.journal.archiving import forget_features
 
-    with _alone(settings, name):
+    with _alone(settings, name, journal):
         for part in journal.archived_parts():
             is_old = "features" in part.files and (part.first_ms < before_ms or bool(units))
             if not is_old and not part.doomed:

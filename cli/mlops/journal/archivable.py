@@ -14,7 +14,7 @@ from mlops.journal import archive_cleanup, archived, archiving, partitions
 from mlops.journal.archive_cleanup import Pace, Removal, Step
 from mlops.journal.archived import ArchivedPart
 from mlops.journal.database import Database
-from mlops.journal.streaming import log_end
+from mlops.journal.streaming import archive_lock, log_end
 
 _LOCK_TIMEOUT = "55P03"
 _PAUSE_S = 0.5
@@ -37,6 +37,12 @@ class Draft:
 
 class ArchivableDatabase(Database):
     """A journal's database, as `mlops.deployment.archiving` sees it."""
+
+    @contextlib.contextmanager
+    def archive_held(self) -> Iterator[bool]:
+        """Hold the archive for this process alone, if nobody has it; gives whether it is held."""
+        with self._reading() as connection:
+            yield archive_lock(connection)
 
     def archived_parts(self) -> list[ArchivedPart]:
         """Return what is in an artifact store, in order."""

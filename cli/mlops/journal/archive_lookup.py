@@ -67,7 +67,8 @@ class Lookups:
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._lock = threading.RLock()
+        # A store may take its time, and writers ask for what is known meanwhile.
+        self._reading, self._lock = threading.Lock(), threading.Lock()
         self._known: OrderedDict[bytes, Known] = OrderedDict()
         self._files: OrderedDict[str, Any] = OrderedDict()
         # By digest of the file and number of the group: its nonces and its columns.
@@ -77,7 +78,7 @@ class Lookups:
 
     def close(self) -> None:
         """Close the files."""
-        with self._lock:
+        with self._reading:
             for opened in self._files.values():
                 opened.close()
             self._files.clear()
@@ -163,17 +164,28 @@ class Lookups:
     def _found(
         self, journal: Connection, number: int, nonces: Sequence[bytes]
     ) -> dict[bytes, Known]:
-        with self._lock:
-            new = [nonce for nonce in nonces if nonce not in self._known]
+        known = self._remembered(nonces)
+        if len(known) == len(nonces):
+            return known
+        with self._reading:
+            # Another thread may have read them.
+            known |= self._remembered(nonces)
+            new = [nonce for nonce in nonces if nonce not in known]
             if new:
                 (part,) = (each for each in read_parts(journal) if each.part == number)
                 read = self._read(part, new)
-                self._known.update(read)
+                with self._lock:
+                    self._known.update(read)
+                    while len(self._known) > _REQUESTS:
+                        self._known.popitem(last=False)
+                known |= read
+        return known
+
+    def _remembered(self, nonces: Sequence[bytes]) -> dict[bytes, Known]:
+        with self._lock:
             known = {nonce: self._known[nonce] for nonce in nonces if nonce in self._known}
             for nonce in known:
                 self._known.move_to_end(nonce)
-            while len(self._known) > _REQUESTS:
-                self._known.popitem(last=False)
             return known
 
     def _read(self, part: ArchivedPart, nonces: Collection[bytes]) -> dict[bytes, Known]:

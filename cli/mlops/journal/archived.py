@@ -280,9 +280,13 @@ class Archive:
     def outcome_rows(
         self, journal: Connection, nonces: Iterable[bytes]
     ) -> list[tuple[int, list[dict[str, Any]]]]:
-        """Return the outcomes of archived decisions as rows of the table, by number of the part."""
-        found = []
-        for number, some in by_part(journal, nonces).items():
+        """Return the outcomes of archived decisions as rows of the table, by number of the part.
+
+        Of a part that is not cleared all of them, whether or not its decisions have moved yet.
+        """
+        found, chosen = [], sorted(set(nonces))
+        moving = {each.part: chosen for each in read_parts(journal) if not each.cleared}
+        for number, some in (by_part(journal, chosen) | moving).items():
             with self.part(journal, number) as connection:
                 rows: list[dict[str, Any]] = []
                 for start in range(0, len(some), _KEYS_PER_QUERY):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -339,22 +338,18 @@ class SqlJournal(ArchivableDatabase):
     def void(self, nonces: Iterable[bytes], *, time_ms: int, reason: str, by: str) -> int:
         """See `Log.void`."""
         nonces = list(nonces)
-        for attempt in itertools.count(1):
+        while True:
             with self._writing(), self._engine.connect() as connection:
-                stage = archived.read_stage(connection)
-                back = self._open().archive.outcome_rows(connection, nonces) if stage[0] else []
+                parts = archived.count_parts(connection)
+                back = self._open().archive.outcome_rows(connection, nonces) if parts else []
             with self._transaction() as connection:
                 log_lock(connection)
                 self._begin(connection)
-                changed = archived.read_stage(connection) != stage
-                if changed and attempt == _TRIES:
-                    # Its parts are unpacked by now, so that it takes a moment.
-                    back, changed = self._open().archive.outcome_rows(connection, nonces), False
-                if not changed:
+                # Nothing is unpacked under the lock. Rows that are deleted meanwhile are in `back`.
+                if archived.count_parts(connection) == parts:
                     for part, rows in back:
                         voiding.bring_back(connection, part, rows)
                     return voiding.void_outcomes(connection, nonces, time_ms, reason, by)
-        raise AssertionError("unreachable")
 
     def voids(self) -> list[Void]:
         """See `History.voids`."""

@@ -138,13 +138,25 @@ def log_lock(connection: Connection, *, alone: bool = False) -> None:
         connection: In a transaction.
         alone: Without any writer beside it.
     """
+    if connection.dialect.name != "sqlite":
+        _lock(connection, f"pg_advisory_xact_lock{'' if alone else '_shared'}", _LOCK_CLASS)
+
+
+def archive_lock(connection: Connection) -> bool:
+    """Be the only one that changes the archive, until the end of the transaction, if nobody does.
+
+    A file of SQLite has one machine, whose commands exclude each other.
+    """
     if connection.dialect.name == "sqlite":
-        return
+        return True
+    return bool(_lock(connection, "pg_try_advisory_xact_lock", _LOCK_CLASS + 1))
+
+
+def _lock(connection: Connection, function: str, kind: int) -> Any:  # noqa: ANN401 - as it returns
     translated = connection.get_execution_options().get("schema_translate_map") or {}
     name = zlib.crc32(str(translated.get(None) or "").encode()) - 2**31
-    function = "pg_advisory_xact_lock" if alone else "pg_advisory_xact_lock_shared"
     statement = f"SELECT {function}(CAST(:kind AS int), CAST(:name AS int))"
-    connection.execute(text(statement), {"kind": _LOCK_CLASS, "name": name})
+    return connection.execute(text(statement), {"kind": kind, "name": name}).scalar_one()
 
 
 def log_end(connection: Connection) -> Offset:
