@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -126,13 +128,27 @@ def test_the_log_is_read_to_its_end_each_request_once(journal: SqlJournal) -> No
     only_b = requests(desk, "", "b", "", "")["html"]
     assert set(re.findall(r'class="text one">(\w+)', only_b)) == {"b"}
     assert "No requests of this kind yet" in words(requests(desk, "", "", "failed", "")["html"])
-    assert "None" not in words(requests(desk, "", "", "", "nonsense' OR 1=1")["html"])
+    for odd in ("nonsense' OR 1=1", "\N{SUPERSCRIPT TWO}", "0", "9" * 200):
+        assert "None" not in words(requests(desk, "", "", "", odd)["html"])
 
 
 def _nonce(request_id: str) -> bytes:
     from mlops.spec.request_id import read
 
     return read(KEY, request_id).nonce
+
+
+def test_a_request_is_shown_before_its_revision_is_written(
+    journal: SqlJournal, tmp_path: Path
+) -> None:
+    """A revision may be written later than what it answers."""
+    fill(journal, ["a"], [Stage([1.0], 1)], numbers([0]))
+    (found,) = re.findall(
+        r'href="requests/([A-Za-z0-9_-]{48})"', requests(desk_of(journal), "", "", "", "")["html"]
+    )
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
+        database.execute("DELETE FROM revisions")
+    assert "arm 0" in words(request(desk_of(journal), found)["html"])
 
 
 def test_a_request_is_found_by_its_id_and_by_its_callers(journal: SqlJournal) -> None:

@@ -11,15 +11,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
+import mlops
+from mlops.errors import RemoteError
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.gate import Gate
 from mlops.serving.access.grants import ANYBODY, ANYBODY_HERE, Grant
 from mlops.serving.access.keyring import Keyring
 from mlops.serving.access.signed import Verifier
+from mlops.serving.counting import Counts
 from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast, stream
+from mlops.serving.live_page.hub import Hub
+from mlops.serving.live_page.pages import LivePage
+from mlops.serving.live_page.reader import Reader
 from mlops.serving.live_page.session import LASTS_S, Sessions
 from mlops.spec.access import Access, Issuer, Key, new_key, write_keys
 from tests.serving.models import ROWS, records
@@ -61,7 +69,8 @@ def test_who_is_not_signed_in_gets_a_form(secured: Server) -> None:
         reply = secured.call("GET", path, headers=HTML)
         assert reply.status == 401
         assert b'type="password"' in reply.body
-        # No dialog of the browser's, and nothing of what the page says.
+        # No dialog of the browser's, and nothing of what the page says, nor which version runs.
+        assert mlops.__version__.encode() not in reply.body
         assert reply.headers["www-authenticate"] == "Bearer"
         assert b"data-arm" not in reply.body
     assert secured.get("/ui/events").status == 401
@@ -79,6 +88,8 @@ def test_a_key_that_may_not_read_is_refused(
         assert b'role="alert"' in reply.body
         assert "set-cookie" not in reply.headers
     assert sign_in(secured, "x" * 20_000).status == 401
+    # More fields than are read are no fault of the server's.
+    assert secured.call("POST", "/ui/sign-in", b"&".join([b"a=1"] * 9), HTML).status == 401
     assert sign_in(secured, TOKEN, origin="http://evil.example").status == 403
 
 
@@ -150,7 +161,8 @@ def test_a_session_ends_with_its_key(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not counts(gate(replace(key, revoked_ms=1)), cookie)
     assert not counts(gate(replace(other, id=key.id)), cookie)
     assert not counts(gate(key, token="another-token-of-length"), by_token)
-    # Of another deployment, forged, or cut.
+    # Of another deployment, also of this name, which keeps its own; forged, or cut.
+    assert sessions.cookie != Sessions(gate(key), b"x" * 32, "wine").cookie
     assert not counts(gate(key), cookie, key=b"x" * 32)
     until, who, tag = cookie.split(".")
     assert not counts(gate(key), f"{int(until) + 1}.{who}.{tag}")
@@ -210,6 +222,45 @@ def test_without_keys_requests_are_shown_on_this_machine_only(anybody: Grant, se
     assert gate.admit(b"", "read") is anybody
     with contextlib.nullcontext() if sees else pytest.raises(ProtocolError, match="requests"):
         gate.admit(b"", "requests")
+
+
+class _Busy(Reader):
+    """A reader that has enough questions, and cannot read the journal."""
+
+    async def ask(self, what: str, **terms: Any) -> dict[str, Any]:
+        raise RemoteError("Enough <b> is being read.", hint="Try again.")
+
+
+def test_an_explanation_that_must_wait_may_be_asked_for_again() -> None:
+    nobody: Any = None
+    page = LivePage(nobody, nobody, _Busy({}), nobody, nobody, lambda: False)
+
+    async def run() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=page.routes()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.get("/ui/requests/abc/explanation")
+
+    reply = asyncio.run(run())
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "10")
+
+
+def test_a_fault_of_the_reader_is_sent_as_text() -> None:
+    """The page writes `faults` as text, and parts as HTML."""
+
+    async def counts() -> Counts:
+        return Counts()
+
+    async def run() -> bytes:
+        hub = Hub(counts, _Busy({}), lambda: {"revision": 1, "faults": ["a"]})
+        seen = b""
+        async with contextlib.aclosing(hub.broadcast.view()) as events:
+            while b"Enough" not in seen:
+                seen += await asyncio.wait_for(anext(events), 10)
+        return seen
+
+    text = asyncio.run(run())
+    assert b'"faults":["a","Enough <b> is being read. Try again."]' in text
+    assert b"event: part" not in text
 
 
 # Streams

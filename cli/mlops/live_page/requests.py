@@ -76,7 +76,7 @@ def requests(desk: Desk, q: str, arm: str, only: str, before: str) -> dict[str, 
         found, upto = _searched(desk, journal, arms, q.strip()), 0
     else:
         end = journal.end().decisions
-        last = min(end, int(before) - 1) if before.isdigit() else end
+        last = min(end, int(before) - 1) if before.isdecimal() else end
         found, upto = _listed(journal, arms, last, arm, only)
     labelled = journal.count_outcomes([each.nonce for each in found], journal.end().outcomes)
     html = render(
@@ -133,7 +133,8 @@ def request(desk: Desk, request_id: str, *, explains: bool = True) -> dict[str, 
         hidden=max(0, one.n_rows - _ROWS),
         outcomes=_outcomes(journal.outcomes_of(nonce)),
         explains=explains,
-        is_live=one.revision == max(arms),
+        # Its revision may be written after it.
+        is_live=one.revision >= max(arms, default=0),
     )
     return {"html": html, "title": "Request"}
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import cached_property
 
 import httpx
 from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, StreamingResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from mlops.errors import NotFoundError
 from mlops.serving.live_page.assets import NO_STORE
 from mlops.serving.live_page.pages import PROJECT
+from mlops.serving.live_page.session import PREFIX
 
 # What the page needs; predictions are sent to the server itself.
 _WORD = r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]"
@@ -22,7 +24,7 @@ _GET = re.compile(
     rf"report|ui(/(events|static/{_WORD}|requests(/{_WORD}(/explanation)?)?))?", re.ASCII
 )
 _POST = re.compile(r"ui/sign-(in|out)")
-_SENT = ("accept", "authorization", "content-type", "cookie")
+_SENT = ("accept", "authorization", "content-type")
 _RETURNED = (
     "cache-control", "content-security-policy", "content-type", "location", "referrer-policy",
     "retry-after", "vary", "www-authenticate", "x-accel-buffering", "x-content-type-options",
@@ -66,10 +68,11 @@ class Proxy:
         known = _POST if request.method == "POST" else _GET
         if not known.fullmatch(path):
             return PlainTextResponse("There is no such page.", 404, NO_STORE)
-        body = await request.body() if request.method == "POST" else b""
+        body = await _form(request) if request.method == "POST" else b""
         if len(body) > _MAX_FORM:
-            return PlainTextResponse("That is no key.", 413, NO_STORE)
+            return PlainTextResponse("That is no key.", 413, {**NO_STORE, "connection": "close"})
         headers = {key: request.headers[key] for key in _SENT if key in request.headers}
+        headers |= _cookie(request, name)
         asked = self._client.build_request(
             request.method,
             httpx.URL(f"{url}/{path}", query=request.url.query.encode()),
@@ -79,9 +82,10 @@ class Proxy:
         try:
             reply = await self._client.send(asked, stream=True)
         except httpx.HTTPError as error:
-            return HTMLResponse(f"The server of {name} does not answer: {error!r}.", 502, NO_STORE)  # type: ignore[return-value]
+            text = f"The server of {name} does not answer: {error!r}."
+            return PlainTextResponse(text, 502, NO_STORE)
         response = StreamingResponse(
-            reply.aiter_raw(), reply.status_code, background=BackgroundTask(reply.aclose)
+            _parts(reply), reply.status_code, background=BackgroundTask(reply.aclose)
         )
         for key in _RETURNED:
             if key in reply.headers:
@@ -89,3 +93,27 @@ class Proxy:
         for cookie in reply.headers.get_list("set-cookie"):
             response.headers.append("set-cookie", cookie)
         return response
+
+
+async def _form(request: Request) -> bytes:
+    """Read a form, and no more of it than is told to be too much."""
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_FORM:
+            break
+    return body
+
+
+def _cookie(request: Request, name: str) -> Mapping[str, str]:
+    """Return the header with the cookie of a deployment; other programs' are not its business."""
+    own = re.compile(rf"{PREFIX}{re.escape(name)}-[0-9a-f]{{8}}")
+    held = [f"{key}={value}" for key, value in request.cookies.items() if own.fullmatch(key)]
+    return {"cookie": "; ".join(held)} if held else {}
+
+
+async def _parts(reply: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield what a server sends, until it ends or dies; a browser then asks again."""
+    with contextlib.suppress(httpx.HTTPError):
+        async for part in reply.aiter_raw():
+            yield part

@@ -31,7 +31,7 @@ class Hub:
     Args:
         counts: Gives what all processes have counted.
         reader: Reads the journal.
-        status: Returns what the head of the page says, as JSON data.
+        status: Returns what the head of the page says, as JSON data; `faults` are texts.
 
     Attributes:
         broadcast: Has the viewers.
@@ -46,6 +46,7 @@ class Hub:
         self._counts, self._reader, self._status = counts, reader, status
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._looks = 0
+        self._fault = ""
         self.broadcast = Broadcast(
             lambda: (self._sample(), self._recall(), self._look()), self._history
         )
@@ -62,7 +63,10 @@ class Hub:
             is_due = not self._points or now_s - self._points[-1]["t"] >= WINDOW_S
             if is_due and any(cells[0] is not None for cells in arms.values()):
                 self._points.append(point)
-            self.broadcast.tell({**point, **self._status()})
+            status = self._status()
+            if self._fault:
+                status["faults"] = [*status["faults"], self._fault]
+            self.broadcast.tell({**point, **status})
             await asyncio.sleep(_EVERY_S)
 
     async def _recall(self) -> None:
@@ -88,10 +92,11 @@ class Hub:
             try:
                 for name in PARTS:
                     found = await self._reader.ask("part", name=name, look=self._looks)
-                    self.broadcast.put({name: found["html"], "fault": ""})
+                    self.broadcast.put({name: found["html"]})
+                    self._fault = ""
             except MlopsError as error:
                 _LOG.info("the live page cannot read the journal: %s", error.message)
-                self.broadcast.put({"fault": f"{error.message} {error.hint or ''}".strip()})
+                self._fault = f"{error.message} {error.hint or ''}".strip()
             self._reader.relieve()
             spent_s = time.monotonic() - started
             await asyncio.sleep(max(_READ_EVERY_S, _PAUSE * spent_s))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -153,9 +153,11 @@ class LivePage:
         try:
             found = await self._reader.ask(what, **terms)
         except MlopsError as error:
-            status = 404 if isinstance(error, NotFoundError) else 503
+            status, headers = _missing(error)
             text = f"{error.message} {error.hint or ''}"
-            return self._page(request, "fault", status, title="Requests", text=text)
+            answer = self._page(request, "fault", status, title="Requests", text=text)
+            answer.headers.update(headers)
+            return answer
         body = Markup(found["html"])  # noqa: S704 - made by our own templates
         return self._page(request, "reading", body=body, title=found["title"])
 
@@ -175,7 +177,9 @@ class LivePage:
         except ProtocolError as error:
             return PlainTextResponse(error.message, http_status(error.kind), NO_STORE)
         except MlopsError as error:
-            return PlainTextResponse(f"{error.message} {error.hint or ''}", 404, NO_STORE)
+            status, headers = _missing(error)
+            text = f"{error.message} {error.hint or ''}"
+            return PlainTextResponse(text, status, {**NO_STORE, **headers})
         return HTMLResponse(said["html"], headers=NO_STORE)
 
     def _may_explain(self, request: Request) -> bool:
@@ -213,6 +217,11 @@ _NO_SCORE = "An explanation tells what all arms answer: it needs a key with the 
 _CHALLENGE = {"www-authenticate": "Bearer"}
 
 
+def _missing(error: MlopsError) -> tuple[int, Mapping[str, str]]:
+    """Return status and headers of an answer in place of what could not be read."""
+    return (404, {}) if isinstance(error, NotFoundError) else (503, {"retry-after": "10"})
+
+
 def _hidden(request: Request) -> Collection[str]:
     """Return the parts that a caller may not see."""
     return () if "requests" in request.scope[SCOPES] else WITH_VALUES
@@ -229,5 +238,8 @@ async def _form(request: Request) -> dict[str, str]:
         body += part
         if len(body) > _MAX_FORM:
             return {}
-    found = parse_qs(body.decode("latin-1"), max_num_fields=8)
+    try:
+        found = parse_qs(body.decode("latin-1"), max_num_fields=8)
+    except ValueError:
+        return {}
     return {name: values[0] for name, values in found.items()}

@@ -23,6 +23,8 @@ from mlops.spec.access import Scope
 
 #: Seconds for which a browser stays signed in.
 LASTS_S = 12 * 3600
+#: Of the names of cookies; a deployment's name and eight letters follow.
+PREFIX = "mlops-ui-"
 _SCOPE: Scope = "read"
 #: What a cookie carries of what its key allows.
 _CARRIED: frozenset[Scope] = frozenset({_SCOPE, "requests", "score"})
@@ -40,8 +42,10 @@ class Sessions:
     def __init__(self, gate: Gate, key: bytes, name: str) -> None:
         self._gate = gate
         self._key = hashlib.blake2b(b"live page", key=key, digest_size=32).digest()
-        # Servers at other ports of a host share its cookies (RFC 6265, section 8.5).
-        self.cookie = f"mlops-ui-{name}"
+        # Servers at other ports of a host share its cookies (RFC 6265, section 8.5), also those of
+        # another project's deployment of this name.
+        own = hashlib.blake2b(b"cookie of the live page", key=key, digest_size=4)
+        self.cookie = f"{PREFIX}{name}-{own.hexdigest()}"
 
     def begin(self, credential: str, names: Names = ()) -> str:
         """Return the value of the cookie for a key or token.
