@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import io
+import json
 import os
 import signal
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mlops.errors import NotFoundError, RemoteError
 from mlops.journal.sql import SqlJournal
+from mlops.live_page import __main__ as process
 from mlops.serving.live_page import reader as module
 from mlops.serving.live_page.hub import PARTS as ASKED
 from mlops.serving.live_page.reader import Reader
@@ -74,5 +80,52 @@ def test_it_answers_again_after_it_was_ended(
         reader.relieve()
         assert reader._child is None
         await second.wait()
+
+    asyncio.run(run())
+
+
+def _wrong_kind(experiment: str, rows: Any) -> Any:
+    return [[dt.datetime(2026, 3, 1, tzinfo=dt.UTC)]]
+
+
+def _broken(experiment: str, rows: Any) -> Any:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("ask", [_wrong_kind, _broken])
+def test_arms_that_cannot_be_asked_are_an_answer(ask: Any) -> None:
+    said: list[bytes] = []
+    child: Any = SimpleNamespace(stdin=SimpleNamespace(write=said.append))
+    question = {"number": -1, "experiment": "e", "rows": [[1]]}
+    asyncio.run(Reader({}, ask)._predict(child, question))
+    (answer,) = map(json.loads, said)
+    assert answer["number"] == -1
+    assert "could not be asked" in answer["error"]["message"]
+
+
+def test_a_report_does_not_wait_for_arms_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_TIMEOUT_S", 0.01)
+    line = process._Line(io.StringIO())
+    with pytest.raises(RemoteError, match="does not say"):
+        line.ask("e", [[1]])
+    # An answer that comes later is no question.
+    assert line.took({"number": -1, "arms": []})
+
+
+def test_a_process_that_says_too_much_is_ended_and_fails_its_own_questions() -> None:
+    async def run() -> None:
+        reader = Reader({})
+        program = "print('x' * 200_000, flush=True); import time; time.sleep(600)"
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE, limit=1_000
+        )
+        loop = asyncio.get_running_loop()
+        mine, other = loop.create_future(), loop.create_future()
+        reader._asked = {1: (child, mine), 2: (object(), other)}
+        async with asyncio.timeout(20):
+            await reader._listen(child)
+        assert child.returncode == -signal.SIGKILL
+        assert isinstance(mine.exception(), RemoteError)
+        assert not other.done()
 
     asyncio.run(run())

@@ -314,7 +314,7 @@ def _broadcast(made: list[int], ended: list[bool]) -> Broadcast:
         finally:
             ended.append(True)
 
-    broadcast = Broadcast(lambda: (work(),), lambda: b"hello\n\n")
+    broadcast = Broadcast((work,), lambda: b"hello\n\n")
     return broadcast
 
 
@@ -368,11 +368,11 @@ def test_streams_end_when_the_server_stops(
     server = start(make_launch(tmp_path, served(models)))
     events = Events(server.port)
     events.first("now")
-    began = time.monotonic()
     server.process.terminate()
     server.process.wait(20)
-    # Open streams do not use up the grace of requests that are under way.
-    assert time.monotonic() - began < 4
-    assert events.reply.read() is not None
+    # To its end, which is a whole answer: nothing was cut off.
+    events.reply.read()
     events.close()
+    # Open streams do not use up the grace of requests that are under way.
+    assert "graceful shutdown exceeded" not in server.log
     assert "Traceback" not in server.log

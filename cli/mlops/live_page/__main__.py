@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
-from mlops.errors import MlopsError, kind_of
+from mlops.errors import MlopsError, RemoteError, kind_of
 from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
@@ -32,6 +32,8 @@ _NICENESS = 10
 # The first that the kernel ends when memory is short: Linux, Documentation/filesystems/proc.rst.
 _OOM_SCORE = "1000"
 _THREADS = 4
+# Less than the server waits for the part that asks.
+_TIMEOUT_S = 300.0
 
 
 class _Line:
@@ -54,7 +56,11 @@ class _Line:
         number = next(self._numbers)
         mine = self._answers[number] = queue.Queue(1)
         self.say({"number": number, "experiment": experiment, "rows": list(rows)})
-        answer = mine.get()
+        try:
+            answer = mine.get(timeout=_TIMEOUT_S)
+        except queue.Empty:
+            self._answers.pop(number, None)
+            raise RemoteError("The server does not say what the arms predict.") from None
         if "error" in answer:
             error = answer["error"]
             raise kind_of(code=error["code"])(error["message"], hint=error["hint"])
@@ -66,7 +72,9 @@ class _Line:
         waiting = self._answers.pop(said["number"], None)
         if waiting is not None:
             waiting.put(said)
-        return waiting is not None
+        # One that comes too late is no question.
+        is_answer: bool = said["number"] < 0
+        return is_answer
 
 
 def main() -> int:

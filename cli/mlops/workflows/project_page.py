@@ -53,7 +53,7 @@ class ProjectPage:
         self._guard = Guard(host, (), secured=False)
         self._proxy = Proxy(self._url_of)
         self._before: dict[str, tuple[float, int, int]] = {}
-        self.broadcast = Broadcast(lambda: (self._look(),))
+        self.broadcast = Broadcast((self._look,))
 
     def application(self) -> ASGIApp:
         """Return the ASGI application."""
@@ -119,7 +119,7 @@ class ProjectPage:
     async def _look(self) -> None:
         while True:
             self.broadcast.put({"deployments": str(await asyncio.to_thread(self._written))})
-            self.broadcast.tell({})
+            self.broadcast.tell({"faults": []})
             await asyncio.sleep(_EVERY_S)
 
     def _written(self) -> Markup:

@@ -20,6 +20,9 @@ from mlops.serving.live_page.assets import NO_STORE
 _LOG = logging.getLogger(__name__)
 #: Viewers of one process at a time.
 MOST_VIEWERS = 32
+# Work that failed begins again after it.
+_PAUSE_S = 5.0
+_STOPPED = "Figures on this page are not renewed for now; the server's log says why."
 # A browser tries again after this many milliseconds.
 _HELLO = b"retry: 2000\n\n"
 
@@ -28,7 +31,7 @@ class Broadcast:
     """Works while there are viewers, and sends all of them the same bytes. On one event loop.
 
     Args:
-        works: Returns what is to run while there are viewers.
+        works: Run while there are viewers, and begin again after an error.
         greeting: Returns what a viewer gets first, and again after `greet`.
 
     Attributes:
@@ -37,7 +40,7 @@ class Broadcast:
 
     def __init__(
         self,
-        works: Callable[[], Sequence[Coroutine[Any, Any, None]]],
+        works: Sequence[Callable[[], Coroutine[Any, Any, None]]],
         greeting: Callable[[], bytes] = bytes,
     ) -> None:
         self._works, self._greeting = works, greeting
@@ -47,7 +50,7 @@ class Broadcast:
         self._is_closed = False
         self._now = b""
         self._parts: dict[str, tuple[int, bytes]] = {}
-        self._changes = self._greeted = 0
+        self._changes = self._greeted = self._failed = 0
         self.html: dict[str, str] = {}
 
     @property
@@ -86,6 +89,8 @@ class Broadcast:
 
     def tell(self, data: dict[str, Any]) -> None:
         """Send what is true now."""
+        if self._failed:
+            data = {**data, "faults": [*data.get("faults", ()), _STOPPED]}
         self._now = event("now", data)
         turn, self._turn = self._turn, asyncio.Event()
         turn.set()
@@ -109,9 +114,20 @@ class Broadcast:
         self._end()
 
     def _begin(self) -> None:
-        self._tasks = [asyncio.create_task(each) for each in self._works()]
-        for task in self._tasks:
-            task.add_done_callback(_say_why)
+        self._tasks = [asyncio.create_task(self._keep_up(each)) for each in self._works]
+
+    async def _keep_up(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            try:
+                return await work()
+            except Exception:  # noqa: BLE001 - the other work goes on, and viewers are told
+                _LOG.exception("the live page: `%s` failed", work.__qualname__)
+                self._failed += 1
+                self.tell({})
+                try:
+                    await asyncio.sleep(_PAUSE_S)
+                finally:
+                    self._failed -= 1
 
     def _end(self) -> None:
         for task in self._tasks:
@@ -119,11 +135,6 @@ class Broadcast:
         self._tasks = []
         # A later viewer must not see for a moment what was true long ago.
         self._parts, self.html, self._now = {}, {}, b""
-
-
-def _say_why(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        _LOG.error("the live page stands still", exc_info=error)
 
 
 def event(name: str, data: dict[str, Any]) -> bytes:
@@ -166,17 +177,25 @@ class _Stream(Response):
         }
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
-        gone = asyncio.create_task(_until_gone(receive))
+        # Whoever leaves is noticed at once, also while there is nothing to send.
+        tasks = [asyncio.create_task(each) for each in (self._send_all(send), _until_gone(receive))]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _send_all(self, send: Send) -> None:
         events = self._broadcast.view(self._hidden)
         try:
             async for text in events:
-                if gone.done():
-                    return
                 if not self._still():
                     break
                 await send({"type": "http.response.body", "body": text, "more_body": True})
         finally:
-            gone.cancel()
             await events.aclose()
         await send({"type": "http.response.body", "body": b""})
 

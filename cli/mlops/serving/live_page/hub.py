@@ -47,9 +47,7 @@ class Hub:
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._looks = 0
         self._fault = ""
-        self.broadcast = Broadcast(
-            lambda: (self._sample(), self._recall(), self._look()), self._history
-        )
+        self.broadcast = Broadcast((self._sample, self._recall, self._look), self._history)
 
     def _history(self) -> bytes:
         return event("history", {"every": WINDOW_S, "points": list(self._points)})

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +22,14 @@ from typing import Any, TypeAlias
 
 from mlops.errors import MlopsError, RemoteError, kind_of
 
+_LOG = logging.getLogger(__name__)
 _IDLE_S = 60.0
 _TIMEOUT_S = 600.0
 _MOST = 8
 _MAX_LINE = 64 * 1024 * 1024
 # It starts with 200 MB of libraries.
 _LARGE_BYTES = 600 * 1024 * 1024
+_NOT_ASKED = "The arms could not be asked about labelled rows; the server's log says why."
 _ENDED = "The process that reads the journal for this page has ended."
 
 #: Asks every arm of the experiment of this identity about rows, see `mlops.serving.report`.
@@ -47,7 +50,7 @@ class Reader:
         self._child: asyncio.subprocess.Process | None = None
         self._starting = asyncio.Lock()
         self._numbers = itertools.count(1)
-        self._asked: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._asked: dict[int, tuple[Any, asyncio.Future[dict[str, Any]]]] = {}
         self._listening: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
         self._ending: asyncio.TimerHandle | None = None
@@ -67,7 +70,8 @@ class Reader:
             raise RemoteError("Enough is being read for this page already; try again shortly.")
         child = await self._running()
         number = next(self._numbers)
-        future = self._asked[number] = asyncio.get_running_loop().create_future()
+        future = asyncio.get_running_loop().create_future()
+        self._asked[number] = child, future
         try:
             self._say(child, {"number": number, "what": what, "terms": terms})
             async with asyncio.timeout(_TIMEOUT_S):
@@ -120,9 +124,15 @@ class Reader:
                 self._take(child, json.loads(line))
         if self._child is child:
             self._child = None
-        for future in self._asked.values():
-            if not future.done():
+        # A process that was started since has questions of its own.
+        for asked, future in self._asked.values():
+            if asked is child and not future.done():
                 future.set_exception(RemoteError(_ENDED))
+        # After a line that is too long it still runs, and waits for somebody to read on.
+        with contextlib.suppress(ProcessLookupError):
+            child.kill()
+        # Its end is not noticed before the end of its pipe.
+        await child.stdout.read()
         await child.wait()
 
     def _take(self, child: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
@@ -131,8 +141,8 @@ class Reader:
             self._answering.add(task)
             task.add_done_callback(self._answering.discard)
             return
-        future = self._asked.get(said["number"])
-        if future is None or future.done():
+        asked, future = self._asked.get(said["number"], (None, None))
+        if asked is not child or future is None or future.done():
             return
         if "error" in said:
             error = said["error"]
@@ -146,10 +156,14 @@ class Reader:
         try:
             asked = self._ask
             arms = await asyncio.to_thread(asked, said["experiment"], said["rows"]) if asked else []
-            answer["arms"] = arms
+            self._say(child, {**answer, "arms": arms})
         except MlopsError as error:
-            answer["error"] = {"code": error.code, "message": error.message, "hint": error.hint}
-        self._say(child, answer)
+            document = {"code": error.code, "message": error.message, "hint": error.hint}
+            self._say(child, {**answer, "error": document})
+        except Exception:  # noqa: BLE001 - whatever it is, the process waits for an answer
+            _LOG.exception("the live page: arms could not be asked about rows")
+            document = {"code": "", "message": _NOT_ASKED, "hint": None}
+            self._say(child, {**answer, "error": document})
 
     def _say(self, child: asyncio.subprocess.Process, document: Mapping[str, Any]) -> None:
         assert child.stdin is not None

@@ -134,7 +134,6 @@
   }
   function take(now) {
     const newest = points[points.length - 1];
-    faults(now.faults);
     const known = Object.values(now.arms).filter((cells) => cells[0] !== null);
     if (!known.length) return;
     const point = { t: now.t, arms: now.arms };
@@ -305,6 +304,7 @@
     });
     source.addEventListener("now", (event) => {
       const now = JSON.parse(event.data);
+      if (now.faults) faults(now.faults);
       if (!now.arms) return;
       if (String(now.revision) !== body.dataset.revision) location.reload();
       take(now);
