@@ -100,7 +100,7 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     assert calm.startswith("Not worse than it should be")
     assert "1,160 of 1,160 rows judged, up to 20" in calm
     # No interval holds for rows that came together.
-    assert "rmse of all answers: not estimated: 1,160 rows are of 156 requests" in calm
+    assert "rmse, mae of all answers: not estimated: 1,160 rows are of 156 requests" in calm
     wait_until(lambda: gauges(watched, "mlops_quality_alarm") == {"rmse": 0, "mae": 0})
     wait_until(lambda: set(gauges(watched, "mlops_drift_alarm").values()) == {0})
 

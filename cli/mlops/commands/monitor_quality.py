@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -77,9 +79,8 @@ def _render(out: Console, found: FullQualityReport) -> None:
         for each in streams:
             if each.why_not:
                 out.print(f"[dim]{each.measure}: {each.why_not}[/]", highlight=False)
-        for powered in found.powered:
-            if powered.arm == judged.arm:
-                out.print(f"[dim]{_all_answers(powered, found.alpha)}[/]", highlight=False)
+        for text in _all_answers([p for p in found.powered if p.arm == judged.arm], found.alpha):
+            out.print(f"[dim]{text}[/]", highlight=False)
     out.print(
         f"\n[dim]A false alarm ever, in any row: at most {found.alpha * 100:.4g} %. An e-value of "
         f"{found.threshold:,.0f} is an alarm; `lately` is of the last 500 judged rows.[/]",
@@ -93,11 +94,17 @@ def _judged(judged: Judged) -> str:
     return f"{judged.rows:,} of {judged.answered:,} rows judged, up to {moment(judged.up_to_ms)}"
 
 
-def _all_answers(powered: PoweredMeasure, alpha: float) -> str:
+def _all_answers(measures: Sequence[PoweredMeasure], alpha: float) -> Iterator[str]:
     from rich.markup import escape
 
-    if powered.value is None or powered.lower is None:
-        return f"{powered.measure} of all answers: {escape(powered.why_not)}"
+    for why_not, some in groupby(measures, lambda each: each.why_not):
+        if why_not:
+            yield f"{', '.join(each.measure for each in some)} of all answers: {escape(why_not)}"
+        else:
+            yield from (_estimate(each, alpha) for each in some)
+
+
+def _estimate(powered: PoweredMeasure, alpha: float) -> str:
     upper = "" if powered.upper is None else f" to {powered.upper:.3g}"
     at_least = "at least " if powered.upper is None else ""
     return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,11 +19,16 @@ from mlops.journal.records import Observation
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import terms_of
 from mlops.monitoring.live_models import LiveModels, live_models
-from mlops.monitoring.quality_measures import MEASURES, measures_for
+from mlops.monitoring.powered_losses import (
+    PoweredKind,
+    covariates,
+    covariates_of,
+    likely_of,
+    powered_kinds,
+)
+from mlops.monitoring.quality_measures import measures_for
 from mlops.monitoring.quality_watch import counts
 from mlops.rewards.base import Terms, Value
-from mlops.rewards.kinds import is_number, same
-from mlops.rewards.probabilities import probabilities
 from mlops.stats.prediction_powered import FITTED, Proxy, Sums, fit_proxy, powered_mean
 
 _AT_ONCE = 20_000
@@ -69,41 +74,6 @@ class PoweredMeasure:
     why_not: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """What is estimated: a loss, its least and largest value, and how a mean becomes a measure."""
-
-    name: str
-    loss: Callable[[Value, Value, Terms], float]
-    span: tuple[float, float | None]
-    of_mean: Callable[[float], float] = lambda x: x
-
-
-def _positive(prediction: Value, truth: Value, terms: Terms) -> float:
-    found = probabilities(prediction, terms)
-    if len(found) != 2 or not any(same(name, truth) for name, _ in found):
-        raise ValueError("it is no probability of two classes")
-    return float(same(found[1][0], truth))
-
-
-def _kinds(names: Sequence[str], n_classes: int) -> list[_Kind]:
-    spans: Mapping[str, tuple[float, float | None]] = {
-        "rmse": (0.0, None),
-        "mae": (0.0, None),
-        "error_rate": (0.0, 1.0),
-        "brier": (0.0, 1.0 if n_classes == 2 else 2.0),
-        "calibration": (-1.0, 1.0),
-    }
-    found = [
-        _Kind(name, each.loss, spans[name], each.of_mean)
-        for name, each in MEASURES.items()
-        if name in names
-    ]
-    if "calibration" in names and n_classes == 2:
-        found.append(_Kind("positive_rate", _positive, (0.0, 1.0)))
-    return found
-
-
 @dataclass(slots=True)
 class _Estimate:
     """What is known of one measure of one arm.
@@ -117,7 +87,7 @@ class _Estimate:
         sums: Of g of all rows but those.
     """
 
-    kind: _Kind
+    kind: PoweredKind
     losses: array[float] = field(default_factory=lambda: array("d"))
     unknown: int = 0
     example: Value = None
@@ -171,11 +141,11 @@ class _Arm:
         """Take a label, in the order in which they came."""
         if not self.measures:
             names = measures_for(reward, seen.prediction, seen.truth)
-            kinds = _kinds(names, len(_likely(seen.prediction, self.terms)))
+            kinds = powered_kinds(names, len(likely_of(seen.prediction, self.terms)))
             self.measures = [_Estimate(kind) for kind in kinds]
         for each in self.measures:
             each.take(seen, self.terms)
-        self.x.extend(_covariates(seen.prediction, self.terms))
+        self.x.extend(covariates_of(seen.prediction, self.terms))
         self.labelled += 1
         if self.labelled <= FITTED:
             self.first.add(seen.nonce)
@@ -289,29 +259,3 @@ def powered_quality(
                 arms[key].take(some, requests)
     # An arm has its share from the beginning, so that what it says needs none of the others.
     return tuple(each for arm in arms.values() for each in arm.estimates(alpha / len(arms)))
-
-
-def covariates(answers: Sequence[Value], terms: Terms) -> NDArray[np.float64]:
-    """Return what the answers say of their own loss, (n, 2)."""
-    return np.array([_covariates(each, terms) for each in answers], dtype=np.float64).reshape(-1, 2)
-
-
-def _covariates(answer: Value, terms: Terms) -> tuple[float, float]:
-    likely = _likely(answer, terms)
-    if len(likely) == 2:
-        return likely[1], likely[0] * likely[1]
-    if likely:
-        return 1 - max(likely), sum(p * p for p in likely)
-    if is_number(answer):
-        number = float(np.clip(float(answer), -1e100, 1e100))
-        return number, number * number
-    return 0.0, 0.0
-
-
-def _likely(answer: Value, terms: Terms) -> list[float]:
-    if is_number(answer) and len(terms.classes) != 2 and not 0 <= float(answer) <= 1:
-        return []
-    try:
-        return [p for _, p in probabilities(answer, terms)]
-    except ValueError:
-        return []
