@@ -291,6 +291,38 @@ def test_a_stream_hides_parts_and_ends_with_its_key() -> None:
     assert len(sent) == 6
 
 
+@pytest.mark.parametrize("by_cookie", [True, False])
+def test_an_open_page_ends_when_its_key_is_revoked(
+    secured: Server, keys: dict[str, tuple[Key, str]], by_cookie: bool
+) -> None:
+    from tests.serving.test_live_page import Events
+
+    file = Path(secured.launch.access.keys_file)
+    kept = [key for key, _ in keys.values()]
+    guest, secret = new_key("guest", ["read"])
+    file.write_text(write_keys([*kept, guest]))
+    bearer = {"authorization": f"Bearer {secret}"}
+    _wait_for(secured, bearer, 200)
+    cookie = sign_in(secured, secret).headers["set-cookie"].partition(";")[0]
+    events = Events(secured.port, **({"cookie": cookie} if by_cookie else bearer))
+    events.first("now")
+    file.write_text(write_keys(kept))
+    found, deadline = set(), time.monotonic() + 20
+    for _, data in events:
+        assert time.monotonic() < deadline
+        found.add(data.get("id"))
+    events.close()
+    assert secured.get("/ui", **bearer).status == 401
+    assert not {"drift", "outliers"} & found
+
+
+def _wait_for(server: Server, bearer: dict[str, str], status: int) -> None:
+    deadline = time.monotonic() + 20
+    while server.get("/ui", **bearer).status != status:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 # What viewers cost
 
 
