@@ -20,8 +20,9 @@ from mlops.errors import RemoteError
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.gate import Gate
-from mlops.serving.access.grants import ANYBODY, ANYBODY_HERE, Grant
+from mlops.serving.access.grants import Grant
 from mlops.serving.access.keyring import Keyring
+from mlops.serving.access.opening import open_gate
 from mlops.serving.access.signed import Verifier
 from mlops.serving.counting import Counts
 from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast, stream
@@ -216,10 +217,13 @@ def test_a_signed_token_signs_in_for_its_issuer(monkeypatch: pytest.MonkeyPatch)
         assert Sessions(Gate(verifier=Verifier(changed)), KEY, "wine").grant(cookies) is None
 
 
-@pytest.mark.parametrize(("anybody", "sees"), [(ANYBODY, False), (ANYBODY_HERE, True)])
-def test_without_keys_requests_are_shown_on_this_machine_only(anybody: Grant, sees: bool) -> None:
-    gate = Gate(anybody=anybody)
-    assert gate.admit(b"", "read") is anybody
+@pytest.mark.parametrize(("host", "sees"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_without_keys_requests_are_shown_on_this_machine_only(
+    models: dict[str, Path], tmp_path: Path, host: str, sees: bool
+) -> None:
+    launch = replace(make_launch(tmp_path, served(models)), host=host)
+    gate = open_gate(replace(launch, access=Access(unprotected=True)))
+    assert gate.admit(b"", "read").key_id is None
     with contextlib.nullcontext() if sees else pytest.raises(ProtocolError, match="requests"):
         gate.admit(b"", "requests")
 
