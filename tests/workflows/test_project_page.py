@@ -170,6 +170,61 @@ def test_a_request_is_explained_where_it_is_shown(url: str, shop: Shop, browser:
     assert _complaints(browser) == []
 
 
+# A stream that this test sends, and a server whose answer it chooses.
+_PLAYED = """
+sessionStorage.loads = Number(sessionStorage.loads || 0) + 1;
+window.EventSource = class {
+  static CLOSED = 2;
+  constructor() { this.on = {}; this.readyState = 1; window.played = this; }
+  addEventListener(name, heard) { this.on[name] = heard; }
+  close() {}
+  fire(name, data) { this.on[name]({ data: JSON.stringify(data) }); }
+};
+window.fetch = async () => {
+  return new Response('seats are taken', { status: Number(sessionStorage.status) });
+};
+"""
+
+
+def test_a_page_is_loaded_again_for_a_newer_revision_and_to_sign_in(
+    url: str, shop: Shop, browser: Chrome
+) -> None:
+    def loads() -> int:
+        _wait(browser, "window.played !== undefined && document.readyState === 'complete'")
+        return int(browser.execute_script("return Number(sessionStorage.loads)"))
+
+    def refused(status: int) -> None:
+        script = "sessionStorage.status = arguments[0]; played.readyState = 2; played.fire('error')"
+        browser.execute_script(script, status)
+
+    script = {"source": _PLAYED}
+    added = browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", script)
+    try:
+        _look(browser, f"{url}/d/{shop.name}/ui")
+        browser.execute_script("sessionStorage.loads = 1; sessionStorage.reloaded = 0")
+        # Servers of the revision before are still there during a rollout.
+        told = "played.fire('now', { arms: {}, faults: [], revision: arguments[0] })"
+        browser.execute_script(told, 0)
+        assert loads() == 1
+        refused(503)
+        _wait(browser, "document.querySelector('#state').textContent === 'seats are taken'")
+        assert browser.execute_script("return document.body.classList.contains('stale')")
+        assert loads() == 1
+        browser.execute_script(f"played.old = true; {told}", 99)
+        _wait(browser, "window.played && !played.old")
+        assert loads() == 2
+        # That page came from one of them as well: not a second later again.
+        before = browser.execute_script("return sessionStorage.reloaded")
+        browser.execute_script(told, 99)
+        assert browser.execute_script("return sessionStorage.reloaded") == before
+        browser.execute_script("played.old = true")
+        refused(401)
+        _wait(browser, "window.played && !played.old")
+        assert loads() == 3
+    finally:
+        browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", added)
+
+
 _RULES = """
 const problems = [];
 const all = (selector) => [...document.querySelectorAll(selector)];

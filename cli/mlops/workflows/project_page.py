@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import uvicorn
 from markupsafe import Markup
@@ -33,10 +33,12 @@ from mlops.serving.live_page.assets import NO_STORE, asset, page_templates, vers
 from mlops.serving.live_page.broadcast import Broadcast, stream
 from mlops.settings import Settings
 from mlops.workflows.project_proxy import Proxy
-from mlops.workflows.statuses import statuses
+from mlops.workflows.statuses import each_status
 
 _EVERY_S = 2.0
 _START_S = 10.0
+#: Requests and errors of each deployment at the last look, and when that was.
+_Counted: TypeAlias = dict[str, tuple[float, int, int]]
 
 
 class ProjectPage:
@@ -52,7 +54,6 @@ class ProjectPage:
         self._settings, self._mlflow = settings, mlflow
         self._guard = Guard(host, (), secured=False)
         self._proxy = Proxy(self._url_of)
-        self._before: dict[str, tuple[float, int, int]] = {}
         self.broadcast = Broadcast((self._look,))
 
     def application(self) -> ASGIApp:
@@ -95,7 +96,9 @@ class ProjectPage:
         return state.url
 
     async def _home(self, request: Request) -> Response:
-        text = await asyncio.to_thread(self._written)
+        # What was sent to viewers last is as new, and no server is asked for it.
+        seen = self.broadcast.html.get("deployments")
+        text = Markup(seen) if seen else await asyncio.to_thread(self._written)  # noqa: S704 - ours
         page = (
             page_templates()
             .get_template("project.html.j2")
@@ -117,21 +120,33 @@ class ProjectPage:
         return stream(self.broadcast)
 
     async def _look(self) -> None:
+        # Rates are between two looks that follow each other, whoever loads the page in between.
+        before: _Counted = {}
         while True:
-            self.broadcast.put({"deployments": str(await asyncio.to_thread(self._written))})
+            text = await asyncio.to_thread(self._written, before)
+            self.broadcast.put({"deployments": str(text)})
             self.broadcast.tell({"faults": []})
             await asyncio.sleep(_EVERY_S)
 
-    def _written(self) -> Markup:
+    def _written(self, before: _Counted | None = None) -> Markup:
         try:
-            found = statuses(self._settings, None)
-        except NotFoundError:
-            found = []
+            found = each_status(self._settings)
         except MlopsError as error:
-            return _made("part_fault", text=f"{error.message} {error.hint or ''}")
-        return _made("deployments", cards=[self._card(each) for each in found])
+            return _made("part_fault", text=_said(error))
+        return _made("deployments", cards=[self._card(*each, before) for each in found])
 
-    def _card(self, status: TargetStatus) -> Mapping[str, Any]:
+    def _card(
+        self, name: str, status: TargetStatus | MlopsError, before: _Counted | None
+    ) -> Mapping[str, Any]:
+        if isinstance(status, MlopsError):
+            nothing = dict.fromkeys(("revision", "url", "link", "elsewhere", "requests", "rates"))
+            return {
+                **nothing,
+                "name": name,
+                "state": "unknown",
+                "arms": (),
+                "warnings": [_said(status)],
+            }
         # What is known of arms depends on the target.
         known: dict[str, Any] = asdict(status) if is_dataclass(status) else {}
         arms = [each for each in known.get("arms") or () if "requests" in each]
@@ -146,19 +161,24 @@ class ProjectPage:
             "elsewhere": f"{status.url}/ui" if status.url and not is_here else "",
             "arms": [(each["name"], each["version"], each["weight"]) for each in arms],
             "requests": asked if arms else None,
-            "rates": self._rates(status.name, asked, failed),
+            "rates": None if before is None else _rates(before, name, asked, failed),
             "warnings": list(known.get("warnings") or ()),
         }
 
-    def _rates(self, name: str, asked: int, failed: int) -> tuple[float, float] | None:
-        """Return requests/s and errors/s since the last look; None at the first."""
-        now = time.monotonic()
-        then, asked_then, failed_then = self._before.get(name, (now, asked, failed))
-        self._before[name] = (now, asked, failed)
-        # The server may have started again.
-        if now - then <= 0 or asked < asked_then:
-            return None
-        return (asked - asked_then) / (now - then), max(0, failed - failed_then) / (now - then)
+
+def _rates(before: _Counted, name: str, asked: int, failed: int) -> tuple[float, float] | None:
+    """Return requests/s and errors/s since the last look; None at the first."""
+    now = time.monotonic()
+    then, asked_then, failed_then = before.get(name, (now, asked, failed))
+    before[name] = (now, asked, failed)
+    # The server may have started again.
+    if now - then <= 0 or asked < asked_then:
+        return None
+    return (asked - asked_then) / (now - then), max(0, failed - failed_then) / (now - then)
+
+
+def _said(error: MlopsError) -> str:
+    return f"{error.message} {error.hint or ''}".strip()
 
 
 def _made(name: str, **values: Any) -> Markup:  # noqa: ANN401 - what the template needs

@@ -5,10 +5,15 @@ What clusters need is imported only if there is one: it takes longer than the re
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found, locate, locate_all
 from mlops.deployment.targets.contract import TargetStatus
+from mlops.errors import MlopsError
 from mlops.settings import Settings
+
+_AT_ONCE = 8
 
 
 def statuses(settings: Settings, name: str | None) -> list[TargetStatus]:
@@ -19,6 +24,22 @@ def statuses(settings: Settings, name: str | None) -> list[TargetStatus]:
     """
     found = [locate(settings, name)] if name else locate_all(settings)
     return [_status(settings, each) for each in found]
+
+
+def each_status(settings: Settings) -> list[tuple[str, TargetStatus | MlopsError]]:
+    """Return each deployment of this project with its status, or with why there is none.
+
+    They are asked at the same time: a server that hangs is waited for once.
+    """
+
+    def one(found: Found) -> tuple[str, TargetStatus | MlopsError]:
+        try:
+            return found.name, _status(settings, found)
+        except MlopsError as error:
+            return found.name, error
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(one, locate_all(settings)))
 
 
 def _status(settings: Settings, found: Found) -> TargetStatus:

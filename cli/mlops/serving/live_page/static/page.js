@@ -283,6 +283,28 @@
     const place = document.querySelector("#state");
     if (place.textContent !== text) place.textContent = text;
     place.className = `state ${kind}`;
+    body.classList.toggle("stale", kind === "bad");
+  }
+  // The page may come from a server of the old revision again and again.
+  function reload() {
+    const last = Number(sessionStorage.getItem("reloaded"));
+    if (Date.now() - last < 60000) return;
+    sessionStorage.setItem("reloaded", String(Date.now()));
+    location.reload();
+  }
+  // A stream does not say why it is refused; the same request does.
+  async function why() {
+    const enough = new AbortController();
+    try {
+      const reply = await fetch(events, { signal: enough.signal });
+      // The page is now the form to sign in.
+      if (reply.status === 401 || reply.status === 403) location.reload();
+      else if (reply.status === 503) state(await reply.text(), "bad");
+    } catch (error) {
+      // There is no connection, as the page says.
+    } finally {
+      enough.abort();
+    }
   }
   function connect() {
     if (source || document.hidden) return;
@@ -293,6 +315,7 @@
       // The browser itself does not try again after an answer that is no stream.
       if (source && source.readyState === EventSource.CLOSED) {
         source = null;
+        why();
         setTimeout(connect, 10000);
       }
     });
@@ -306,7 +329,8 @@
       const now = JSON.parse(event.data);
       if (now.faults) faults(now.faults);
       if (!now.arms) return;
-      if (String(now.revision) !== body.dataset.revision) location.reload();
+      // During a rollout, servers of the revision before may send this.
+      if (now.revision > Number(body.dataset.revision)) reload();
       take(now);
     });
     source.addEventListener("part", (event) => put(JSON.parse(event.data)));
