@@ -7,6 +7,7 @@ import html
 import re
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from mlops.errors import ConflictError, NotFoundError
-from mlops.journal.records import Decision
+from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.live_page.desk import Desk
 from mlops.live_page.distributions import Bar, draw
@@ -22,8 +23,9 @@ from mlops.live_page.explanation import explanation
 from mlops.live_page.history import history
 from mlops.live_page.parts import PARTS, part
 from mlops.live_page.requests import PAGE, request, requests, rows
+from mlops.spec.deployment import to_dict
 from mlops.stats.profiles import profile_feature
-from tests.monitoring.journals import Stage, fill, labels, numbers
+from tests.monitoring.journals import START_MS, Stage, fill, labels, numbers, spec_of
 
 KEY = bytes(range(32))
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&{{7*7}}`"
@@ -81,6 +83,34 @@ def test_every_part_is_made_of_any_journal(
         assert text.strip()
     assert re.search(expected, words(found["verdict"]).lower()), words(found["verdict"])
     assert "server started" in words(found["revisions"])
+
+
+def test_the_chart_says_that_it_is_not_of_the_same_rows(journal: SqlJournal) -> None:
+    spec = replace(spec_of(["a", "b"], [0.5, 0.5], ERROR, ""), paired=True)
+    journal.record([RevisionEvent(1, START_MS, "started", to_dict(spec))])
+    rng = np.random.default_rng(3)
+    for n in range(400):
+        truth = float(rng.normal(6, 1))
+        own = Decision(
+            nonce=n.to_bytes(12, "big"), time_ms=START_MS + n, revision=1, arm=n % 2,
+            propensity=0.5, n_rows=1, latency_us=900, status=200, protocol="mlflow",
+            features=b'["x"]\n[[%.3f]]' % truth, predictions=[truth + 0.5 - 0.4 * (n % 2)],
+        )  # fmt: skip
+        outcome = NewOutcome(own.nonce, None, 0, START_MS + n, 1, own.arm, 0.5, None, truth)
+        journal.append([own], [outcome])
+
+    def ask(experiment: str, rows: Any) -> Any:
+        return [[row["x"] + error for row in rows] for error in (0.5, 0.1)]
+
+    desk = replace(desk_of(journal), ask=ask)
+    found = words(part(desk, "verdict", 1)["html"])
+    assert "b minus a, each on its own requests" in found
+    assert "This is not the interval that the verdict rests on" in found
+    assert "to the same 400 labelled rows" in found
+    # Where rows are not asked again, there is one interval, and nothing to tell apart.
+    apart = words(part(desk_of(journal), "verdict", 2)["html"])
+    assert "each on its own requests" not in apart
+    assert "rests on" not in apart
 
 
 def test_without_a_journal_every_part_says_so() -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mlops.serving.live_page import broadcast as module
 from mlops.serving.live_page.broadcast import MOST_VIEWERS, Broadcast, stream
+from mlops.serving.live_page.hub import Hub
 
 _SCOPE: dict[str, Any] = {"type": "http"}
 
@@ -82,3 +85,22 @@ def test_viewers_who_leave_make_room_while_nothing_is_sent() -> None:
         assert not broadcast.is_full
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_lines_break_between_all_servers_and_this_one(shared: bool) -> None:
+    now = int(time.time())
+    older = [{"t": now - 60 + at, "arms": {"a": [3.0] * 5}} for at in range(0, 50, 5)]
+
+    async def recalled() -> list[dict[str, Any]]:
+        async def ask(what: str, **terms: Any) -> dict[str, Any]:
+            return {"points": older}
+
+        reader: Any = SimpleNamespace(ask=ask)
+        hub = Hub(None, reader, dict, shared=shared)  # type: ignore[arg-type] # nothing is counted
+        await hub._recall()
+        return list(hub._points)
+
+    found = asyncio.run(recalled())
+    assert found[: len(older)] == older
+    assert [point["arms"] for point in found[len(older) :]] == ([{}] if shared else [])

@@ -212,7 +212,12 @@ class Process:
             return self._metrics.counts()
 
         reader = Reader(about, self._same_rows)
-        hub = Hub(counts or own, reader, self._state_of_page)
+        hub = Hub(
+            counts or own,
+            reader,
+            self._state_of_page,
+            shared=journal_url(launch.journal_url, launch.name).startswith("postgres"),
+        )
         sessions = Sessions(self.gate, read_key(launch.key_file), launch.name)
         self._streams = LivePage(
             self._get, hub, reader, sessions, self._explainer, lambda: self.gate.required

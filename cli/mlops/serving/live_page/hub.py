@@ -32,6 +32,8 @@ class Hub:
         counts: Gives what all processes have counted.
         reader: Reads the journal.
         status: Returns what the head of the page says, as JSON data; `faults` are texts.
+        shared: Whether other servers write to the journal too: what is counted is of this one only,
+            and what is recalled of all.
 
     Attributes:
         broadcast: Has the viewers.
@@ -42,11 +44,13 @@ class Hub:
         counts: Callable[[], Awaitable[Counts]],
         reader: Reader,
         status: Callable[[], dict[str, Any]],
+        *,
+        shared: bool = False,
     ) -> None:
         self._counts, self._reader, self._status = counts, reader, status
         self._points: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._looks = 0
-        self._fault = ""
+        self._fault, self.shared = "", shared
         self.broadcast = Broadcast((self._sample, self._recall, self._look), self._history)
 
     def _history(self) -> bytes:
@@ -80,7 +84,10 @@ class Hub:
         newer = list(self._points)
         first = newer[0]["t"] if newer else float("inf")
         older = [each for each in found if each["t"] <= first - WINDOW_S / 2]
-        self._points = deque([*older, *newer], maxlen=POINTS)
+        # Lines break where figures of all servers end and those of this one begin.
+        own_from = newer[0]["t"] if newer else int(time.time())
+        seam: list[dict[str, Any]] = [{"t": own_from - 1, "arms": {}}] if self.shared else []
+        self._points = deque([*older, *seam, *newer], maxlen=POINTS)
         self.broadcast.greet()
 
     async def _look(self) -> None:

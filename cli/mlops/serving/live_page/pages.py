@@ -134,7 +134,7 @@ class LivePage:
         parts = {name: Markup(text) for name, text in self._hub.broadcast.html.items()}  # noqa: S704 - ours
         for name in _hidden(request):
             parts[name] = Markup('<p class="empty">{}</p>').format(prose(_WITHHELD))
-        return self._page(request, "home", parts=parts, window=WINDOW_S)
+        return self._page(request, "home", parts=parts, window=WINDOW_S, shared=self._hub.shared)
 
     async def _events(self, request: Request) -> Response:
         return stream(self._hub.broadcast, _hidden(request), request.scope[STILL])
