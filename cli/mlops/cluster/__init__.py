@@ -2,7 +2,8 @@
 
 It knows objects, their readiness and their faults, and nothing of deployments. The client provides
 what is hard to get right, kubeconfigs, credential plugins and TLS; paths are made here from the
-API's own discovery, so that a kind costs one request and no cache on disk.
+API's own discovery, so that a kind costs one request and no cache on disk. Beside it,
+`mlops.cluster.ray` connects to Ray.
 """
 
 from mlops.cluster.connect import Cluster, connect

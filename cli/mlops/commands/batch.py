@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mlops.commands.options.train_run import RayAddress
 from mlops.commands.output import Json, plain, show
 from mlops.errors import UsageError
 
@@ -61,6 +62,10 @@ def batch(
     skip_errors: Annotated[
         bool, typer.Option("--skip-errors", help="Write refused rows with their error, and go on.")
     ] = False,
+    backend: Annotated[
+        Literal["local", "ray"], typer.Option(help="Where rows are predicted.")
+    ] = "local",
+    ray_address: RayAddress = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Score files with a model or a deployment; a job that was ended continues where it was.
@@ -73,8 +78,12 @@ def batch(
 
     if bool(out) == bool(against):
         raise UsageError("Say where the predictions go: `--out`, or `--compare` for none.")
-    options = work.Options(all_arms, tuple(keep or ()), rows, form, runtime, skip_errors)
-    settings = load_settings()
+    if against and backend != "local":
+        raise UsageError("`--compare` runs on this machine.", hint="Leave `--backend` out.")
+    if ray_address and backend != "ray":
+        raise UsageError("`--ray-address` needs `--backend ray`.")
+    options = work.Options(all_arms, tuple(keep or ()), rows, form, runtime, skip_errors, backend)
+    settings = load_settings(flags={"training.ray_address": ray_address})
     with PhaseProgress() as progress:
 
         def tell(count: int) -> None:

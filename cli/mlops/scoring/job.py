@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,6 +29,10 @@ from mlops.tables.table import Table
 
 #: Predicts the rows of a payload, one JSON value each.
 Ask = Callable[[Payload, int], Sequence[Any]]
+#: Name of a column of the output to its cells.
+Cells = dict[str, list[Any]]
+#: Scores chunks, each as `scored` does, and yields key and columns in the order of the chunks.
+Execute = Callable[["Job", Iterator["Chunk"]], Iterator[tuple[str, Cells]]]
 _JOB = "_batch.json"
 _FULL = 2.0**64
 _OWN = ("file", "row", "arm", "model", "propensity", "prediction", "error")
@@ -99,6 +104,25 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows that are predicted together.
+
+    Attributes:
+        key: Of the part that they become.
+        file: Where they are from.
+        first: Position of the first one there.
+        table: The n rows.
+        drawn: (n,) index of the arm of each.
+    """
+
+    key: str
+    file: str
+    first: int
+    table: Table
+    drawn: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
 class Scored:
     """What a job has done.
 
@@ -138,8 +162,18 @@ class _Types:
         return changed
 
 
+def one_by_one(job: Job, chunks: Iterator[Chunk]) -> Iterator[tuple[str, Cells]]:
+    """Score chunks in this process."""
+    for chunk in chunks:
+        yield chunk.key, scored(job, chunk)
+
+
 def score(
-    job: Job, inputs: Inputs, store: Store, on_progress: Callable[[int], None] = lambda _: None
+    job: Job,
+    inputs: Inputs,
+    store: Store,
+    on_progress: Callable[[int], None] = lambda _: None,
+    execute: Execute = one_by_one,
 ) -> Scored:
     """Score all inputs into a store.
 
@@ -148,6 +182,7 @@ def score(
         inputs: The files.
         store: Its root is where the parts go.
         on_progress: Called with the rows done so far.
+        execute: Where chunks are scored.
 
     Raises:
         ConflictError: There are parts of another job.
@@ -158,32 +193,44 @@ def score(
     parts: list[str] = []
     rows = resumed = errors = 0
     by_arm = {scorer.name: 0 for scorer in job.scorers}
-    for number, file in enumerate(inputs.files):
-        first = 0
-        with file.here() as path:
-            for index, table in enumerate(_chunks(path, job)):
-                key = f"part-{number:05}-{index:07}.{job.form}"
-                parts.append(key)
-                if key in there:
-                    resumed += len(table)
-                else:
-                    columns = _scored(job, table, file.name, first)
-                    if types.take(columns, job.form):
-                        # First, so that a job that is ended now knows of parts to recast.
-                        _put_state(job, inputs, store, types)
-                    _put(store, key, lambda at: write_part(at, job.form, columns, types.kinds))  # noqa: B023 - called at once
-                    rows += len(table)
-                    errors += sum(each is not None for each in columns.get("error", ()))
-                    for name in columns["arm"]:
-                        by_arm[name] += 1
-                first += len(table)
+
+    def missing() -> Generator[Chunk, None, None]:
+        nonlocal resumed
+        for key, file, first, table in _all_chunks(job, inputs):
+            parts.append(key)
+            if key in there:
+                resumed += len(table)
                 on_progress(rows + resumed)
+            else:
+                yield Chunk(key, file, first, table, _drawn(job, table, file, first))
+
+    with closing(missing()) as chunks:
+        for key, columns in execute(job, chunks):
+            if types.take(columns, job.form):
+                # First, so that a job that is ended now knows of parts to recast.
+                _put_state(job, inputs, store, types)
+            _put(store, key, lambda at: write_part(at, job.form, columns, types.kinds))  # noqa: B023 - called at once
+            rows += len(columns["row"])
+            errors += sum(each is not None for each in columns.get("error", ()))
+            for name in columns["arm"]:
+                by_arm[name] += 1
+            on_progress(rows + resumed)
     if types.stale:
         for key in parts:
             _recast(store, key, types.kinds)
         types.stale = False
         _put_state(job, inputs, store, types)
     return Scored(rows, resumed, errors, tuple(parts), by_arm)
+
+
+def _all_chunks(job: Job, inputs: Inputs) -> Iterator[tuple[str, str, int, Table]]:
+    """Yield the chunks of all inputs: key, file, position of the first row, and rows."""
+    for number, file in enumerate(inputs.files):
+        first = 0
+        with file.here() as path:
+            for index, table in enumerate(_chunks(path, job)):
+                yield f"part-{number:05}-{index:07}.{job.form}", file.name, first, table
+                first += len(table)
 
 
 def _chunks(path: Path, job: Job) -> Iterator[Table]:
@@ -227,8 +274,13 @@ def _begin(job: Job, inputs: Inputs, store: Store) -> _Types:
     return types
 
 
-def _scored(job: Job, table: Table, file: str, first: int) -> dict[str, list[Any]]:
-    """Return the output's columns for one chunk, one row for each of the input's."""
+def scored(job: Job, chunk: Chunk) -> Cells:
+    """Return the output's columns for one chunk, one row for each of the input's.
+
+    Raises:
+        InvalidInputError: A column to keep is not there, or a model refuses a row.
+    """
+    table, file, first, drawn = chunk.table, chunk.file, chunk.first, chunk.drawn
     n = len(table)
     missing = [name for name in job.keep if name not in table.columns]
     if missing:
@@ -236,8 +288,7 @@ def _scored(job: Job, table: Table, file: str, first: int) -> dict[str, list[Any
             f"`{file}` has no column `{missing[0]}` to keep.",
             hint=f"It has {', '.join(table.names[:20])}.",
         )
-    drawn = _drawn(job, table, file, first)
-    columns: dict[str, list[Any]] = {
+    columns: Cells = {
         **{_apart(name): list(table.columns[name]) for name in job.keep},
         "file": [file] * n,
         "row": list(range(first, first + n)),
@@ -365,9 +416,5 @@ def _recast(store: Store, key: str, kinds: Mapping[str, str]) -> None:
 
 def tables(inputs: Inputs, job: Job) -> Iterator[tuple[str, int, Table]]:
     """Yield the chunks of all inputs, each with its file and the position of its first row."""
-    for file in inputs.files:
-        first = 0
-        with file.here() as path:
-            for table in _chunks(path, job):
-                yield file.name, first, table
-                first += len(table)
+    for _, file, first, table in _all_chunks(job, inputs):
+        yield file, first, table

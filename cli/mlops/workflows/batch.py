@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
+from mlops.cluster.ray import import_ray
 from mlops.deployment.isolation import isolate
 from mlops.deployment.runtime_files import known_names, places, read_server_state
 from mlops.errors import InvalidInputError, UsageError
@@ -33,7 +34,8 @@ from mlops.scoring import (
     find_inputs,
     score,
 )
-from mlops.scoring.job import answers_of, tables
+from mlops.scoring.job import Ask, answers_of, one_by_one, tables
+from mlops.scoring.ray import Model, OnRay
 from mlops.scoring.writing import Form, merge
 from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
@@ -79,6 +81,7 @@ class Options:
         form: Of the output; None for that of its name, or Parquet.
         runtime: What executes the models; see `mlops deploy --help`.
         skip_errors: Whether a refused row gets its error instead of ending the job.
+        backend: Where chunks are scored: `local` or `ray`.
     """
 
     all_arms: bool = False
@@ -87,6 +90,7 @@ class Options:
     form: Form | None = None
     runtime: str = "auto"
     skip_errors: bool = False
+    backend: Literal["local", "ray"] = "local"
 
 
 @dataclass(slots=True)
@@ -98,6 +102,7 @@ class _Arms:
     spec: DeploymentSpec | None = None
     key: bytes = b""
     runtimes: dict[str, str] = field(default_factory=dict)
+    models: list[Model] = field(default_factory=list)
 
 
 def batch(
@@ -124,7 +129,11 @@ def batch(
         ConflictError: The output is of another job.
         UsageError: An arm is behind an endpoint; the output's form is not known; or the output
             is one of the files to read.
+        RemoteError: The Ray cluster cannot be reached, or fails.
     """
+    if options.backend == "ray":
+        # Before models are loaded.
+        import_ray()
     form, target = _target(out, options.form)
     inputs = find_inputs(data, lambda uri: open_store(uri, settings), "" if target else out)
     if target is not None:
@@ -134,7 +143,8 @@ def batch(
         folder = target.with_name(f".{target.name}.parts") if target else None
         store = open_store(str(folder) if folder else out, settings)
         try:
-            done = score(job, inputs, store, on_progress)
+            execute = _on_ray(arms, settings) if options.backend == "ray" else one_by_one
+            done = score(job, inputs, store, on_progress, execute)
         finally:
             store.close()
         if target is not None and folder is not None:
@@ -281,7 +291,37 @@ def _arms(settings: Settings, ref: str, runtime: str) -> Iterator[_Arms]:
             label = arm.model.label
             arms.scorers.append(Scorer(arm.name, label, arm.model.identity, ask, loaded.signature))
             arms.runtimes[arm.name] = loaded.path_taken
+            arms.models.append(Model(arm.name, Path(folder), loaded.path_taken, python))
         yield arms
+
+
+def _on_ray(arms: _Arms, settings: Settings) -> OnRay:
+    """Return what gives chunks to the cluster that sweeps use."""
+    address = settings.training.ray_address
+    apart = [model.arm for model in arms.models if model.python]
+    if address and apart:
+        raise UsageError(
+            f"The model of `{apart[0]}` runs in an environment of its own, which is on this "
+            "machine and not on the nodes of the cluster.",
+            hint="Score it with `--backend local`.",
+        )
+    return OnRay(arms.models, load, address, settings.training.ray_cpus)
+
+
+def load(model: Model) -> Ask:
+    """Load a model in a worker of Ray.
+
+    Raises:
+        InvalidInputError: It cannot be executed there as here.
+    """
+    loaded = load_model(model.folder, model.runtime, python=model.python)
+    if loaded.path_taken != model.runtime:
+        raise InvalidInputError(
+            f"`{model.arm}` is executed by `{model.runtime}` here and by `{loaded.path_taken}` on "
+            "a node of the cluster, so that answers could differ in the last digits.",
+            hint="Install the same packages on the nodes, or choose `--runtime pyfunc`.",
+        )
+    return partial(_ask, loaded, model.arm)
 
 
 def _ask(loaded: LoadedModel, arm: str, payload: Payload, n_rows: int) -> Sequence[Any]:

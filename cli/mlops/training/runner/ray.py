@@ -9,14 +9,14 @@ elsewhere, in the same run.
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mlops.errors import InvalidInputError, RemoteError
+from mlops.cluster.ray import connect_ray, import_ray
+from mlops.errors import InvalidInputError
 from mlops.registry.client import script_environment
 from mlops.settings.secrets import without_credentials
 from mlops.training.command import for_mlflow
@@ -80,8 +80,8 @@ class RayRunner(Runner):
 
     def __enter__(self) -> RayRunner:
         check_store(self._settings, self._address)
-        ray = _ray()
-        _connect(ray, self._address)
+        ray = import_ray()
+        connect_ray(ray, self._address)
         if self._work.project.environment != "none":
             self._note("environment: that of the cluster's nodes; the project's own is not made")
         ray.cloudpickle.register_pickle_by_value(remote)
@@ -95,7 +95,7 @@ class RayRunner(Runner):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        ray = _ray()
+        ray = import_ray()
         for run_id in list(self._tasks):
             self._stop(run_id)
         if self._tasks:
@@ -129,7 +129,7 @@ class RayRunner(Runner):
             )
 
     def _submit(self, trial: Trial) -> None:
-        ray = _ray()
+        ray = import_ray()
         self._attempts[trial.run_id] += 1
         point = self._work.project.entry_point(self._work.entry_point)
         inputs = local_inputs(point, trial.parameters)
@@ -144,7 +144,7 @@ class RayRunner(Runner):
         self._tasks[trial.run_id] = self._task.remote(content, command, environment)
 
     def _poll(self) -> tuple[str, int] | None:
-        ray = _ray()
+        ray = import_ray()
         ready, _ = ray.wait(list(self._tasks.values()), num_returns=1, timeout=_POLL_S)
         for run_id, task in list(self._tasks.items()):
             if task in ready:
@@ -156,7 +156,7 @@ class RayRunner(Runner):
 
     def _result(self, run_id: str, task: Any) -> int | None:  # noqa: ANN401 - Ray's reference
         """Return the exit code, or None if the trial has begun again."""
-        ray = _ray()
+        ray = import_ray()
         try:
             code, output = ray.get(task)
         except ray.exceptions.RayError as error:
@@ -175,7 +175,7 @@ class RayRunner(Runner):
 
     def _is_lost(self, error: Exception) -> bool:
         """Whether a task failed because of where it ran, and not because of the script."""
-        faults = _ray().exceptions
+        faults = import_ray().exceptions
         return not isinstance(error, faults.RayTaskError | faults.TaskCancelledError)
 
     def _write(self, run_id: str, output: bytes) -> None:
@@ -186,43 +186,7 @@ class RayRunner(Runner):
     def _stop(self, run_id: str) -> None:
         self._cancelled.add(run_id)
         if run_id in self._tasks:
-            _ray().cancel(self._tasks[run_id])
-
-
-def _connect(ray: Any, address: str) -> None:  # noqa: ANN401 - a module without types
-    # Ray handles SIGTERM itself, and a command that is asked to stop would not clean up.
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=None if address else False,
-            log_to_driver=False,
-            logging_level="ERROR",
-        )
-    except Exception as error:
-        # Ray raises a bare Exception where its processes do not start in time.
-        raise RemoteError(
-            f"The Ray cluster `{without_credentials(address) or 'of this machine'}` cannot be "
-            f"reached: {without_credentials(str(error))}",
-            # A cluster with a token does not answer a client without one, and Ray's error does not
-            # say so.
-            hint="`ray status` tells whether it runs. Where `ray start` made a token, set "
-            "RAY_AUTH_MODE=token here too.",
-        ) from error
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)
-
-
-def _ray() -> Any:  # noqa: ANN401 - a module without types
-    try:
-        import ray
-    except ModuleNotFoundError as error:
-        raise InvalidInputError(
-            "`--backend ray` needs `ray`, which is not installed.",
-            hint="pip install 'mlops-loop[ray]'",
-        ) from error
-    return ray
+            import_ray().cancel(self._tasks[run_id])
 
 
 def _command(work: Work, parameters: Mapping[str, str]) -> str:

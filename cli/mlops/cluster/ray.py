@@ -1,0 +1,60 @@
+"""The gateway to a Ray cluster, one that is there or one on this machine (extra `ray`)."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+from mlops.errors import InvalidInputError, RemoteError
+from mlops.settings.secrets import without_credentials
+
+
+def import_ray() -> Any:  # noqa: ANN401 - a module without types
+    """Return the module `ray`.
+
+    Raises:
+        InvalidInputError: It is not installed.
+    """
+    try:
+        import ray
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            "`--backend ray` needs `ray`, which is not installed.",
+            hint="pip install 'mlops-loop[ray]'",
+        ) from error
+    return ray
+
+
+def connect_ray(ray: Any, address: str) -> None:  # noqa: ANN401 - a module without types
+    """Connect to a cluster; `ray.shutdown()` ends it.
+
+    Args:
+        ray: The module.
+        address: Of the cluster; empty for one that is started on this machine.
+
+    Raises:
+        RemoteError: It cannot be reached.
+    """
+    # Ray handles SIGTERM itself, and a command that is asked to stop would not clean up.
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
+    except Exception as error:
+        # Ray raises a bare Exception where its processes do not start in time.
+        raise RemoteError(
+            f"The Ray cluster `{without_credentials(address) or 'of this machine'}` cannot be "
+            f"reached: {without_credentials(str(error))}",
+            # A cluster with a token does not answer a client without one, and Ray's error does not
+            # say so.
+            hint="`ray status` tells whether it runs. Where `ray start` made a token, set "
+            "RAY_AUTH_MODE=token here too.",
+        ) from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
