@@ -95,8 +95,9 @@ def execute(cluster: Any, tmp_path: Path) -> OnRay:
     return OnRay([Model("m", tmp_path / "model", "pyfunc")], load, cluster.address)
 
 
-def done(tmp_path: Path, execute: OnRay, cells: list[int]) -> Path:
-    write(tmp_path / "rows.jsonl", [{"x": cell} for cell in cells])
+def done(tmp_path: Path, execute: OnRay, cells: list[Any]) -> Path:
+    lines = [f'{{"x": {cell}}}\n' for cell in cells]
+    (tmp_path / "rows.jsonl").write_text("".join(lines))
     inputs = find_inputs([str(tmp_path / "rows.jsonl")], pytest.fail)
     scorer = Scorer("m", "m/1", ("m",), lambda *_: [], Signature((Column("x", "long"),)))
     job = Job((scorer,), (1.0,), rows=2, form="csv")
@@ -125,10 +126,15 @@ def test_a_chunk_whose_worker_dies_is_scored_again(execute: OnRay, tmp_path: Pat
     assert lines == [str(n) for n in range(8)]
 
 
-def test_parts_before_a_row_that_is_refused_are_written(execute: OnRay, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("cells", "said"), [([0, 1, 2, 3, 13], "no 13"), ([0, 1, 2, 3, "{"], "line 5")]
+)
+def test_parts_before_a_row_that_is_wrong_are_written(
+    execute: OnRay, tmp_path: Path, cells: list[Any], said: str
+) -> None:
     (tmp_path / "marks/go").touch()
-    with pytest.raises(InvalidInputError, match="no 13"):
-        done(tmp_path, execute, [0, 1, 2, 3, 13, 5])
+    with pytest.raises(InvalidInputError, match=said):
+        done(tmp_path, execute, cells)
     assert len([*(tmp_path / "out").glob("part-*")]) == 2
 
 
