@@ -144,9 +144,13 @@ def test_the_columns_are_stored_though_the_store_was_away_at_first(
         sink.send([request(1, NOON, {"a": 1.0})])
     monkeypatch.undo()
     sink.send([request(1, NOON, {"a": 1.0})])
+    schema = tmp_path / "wine/requests/_schema.json"
+    assert json.loads(schema.read_text())["features"] == {"a": "number"}
+    # Someone deletes it: the columns of the files that are there keep their types.
+    schema.unlink()
+    sink.send([request(2, NOON, {"a": "x", "b": 1.0})])
     sink.close()
-    stored = json.loads((tmp_path / "wine/requests/_schema.json").read_text())
-    assert stored["features"] == {"a": "number"}
+    assert json.loads(schema.read_text())["features"] == {"a": "number", "b": "number"}
 
 
 def test_files_of_another_journal_stay(tmp_path: Path) -> None:
@@ -164,6 +168,31 @@ def test_files_of_another_journal_stay(tmp_path: Path) -> None:
     assert [line["request_id"] for line in table(tmp_path)] == [
         "new1", "new2", "new3", "old1", "old2",
     ]  # fmt: skip
+
+
+def test_two_projects_with_one_folder_give_a_feature_one_type(tmp_path: Path) -> None:
+    """Both write at once, and each has features that the other has with another type, or not."""
+    one, other = opened(tmp_path), opened(tmp_path)
+    sent: list[tuple[Sink, dict[str, Any]]] = [
+        (one, {"a": 1.0}), (other, {"a": 2.0, "b": "x"}), (one, {"b": 3.0, "c": True}),
+        (other, {"c": "y", "d": 4.0}), (one, {"a": 5.0, "b": 6.0}),
+    ]  # fmt: skip
+    for seq, (sink, row) in enumerate(sent, start=1):
+        sink.send([request(seq, NOON, row)])
+    one.close()
+    other.close()
+    stored = json.loads((tmp_path / "wine/requests/_schema.json").read_text())
+    kinds = {"a": "number", "b": "text", "c": "boolean", "d": "number"}
+    assert stored["features"] == kinds
+    arrow = {"number": "double", "text": "string", "boolean": "bool"}
+    for name in files(tmp_path):
+        schema = pq.read_schema(tmp_path / "wine/requests" / name)
+        here = {
+            feature: str(schema.field(feature).type) for feature in set(schema.names) & {*kinds}
+        }
+        assert here == {feature: arrow[kinds[feature]] for feature in here}
+    others = [json.loads(line["other"] or "{}") for line in table(tmp_path)]
+    assert others == [{}, {}, {"b": 3.0}, {"c": "y"}, {"b": 6.0}]
 
 
 def test_a_leftover_is_found_by_whichever_piece_has_its_events(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import hashlib
 import itertools
 import re
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mlops.errors import NotFoundError
@@ -99,17 +99,19 @@ class Parquet:
         """See `Sink.close`."""
         self._store.close()
 
-    def _learn(self, requests: Iterable[Event]) -> None:
+    def _learn(self, requests: Sequence[Event]) -> None:
         """Have a column for each feature, before a file has it."""
         if self._columns is None:
             self._columns = self._known()
-        grown = self._columns.grown(requests)
-        if grown is not self._columns:
-            with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
-                path = Path(folder, _SCHEMA)
-                path.write_text(grown.to_json(), encoding="utf-8")
-                self._store.put(path, f"{self._base}/requests/{_SCHEMA}")
-            self._columns = grown
+        if self._columns.grown(requests) is self._columns:
+            return
+        # Another project's deployment of this name may have written here since.
+        grown = self._known().joined(self._columns).grown(requests)
+        with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:
+            path = Path(folder, _SCHEMA)
+            path.write_text(grown.to_json(), encoding="utf-8")
+            self._store.put(path, f"{self._base}/requests/{_SCHEMA}")
+        self._columns = grown
 
     def _known(self) -> Columns:
         with tempfile.TemporaryDirectory(prefix="mlops-log-") as folder:

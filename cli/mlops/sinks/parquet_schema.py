@@ -56,6 +56,12 @@ class Columns:
                         types[name] = kind
         return Columns(types) if len(types) > len(self._types) else self
 
+    def joined(self, others: Columns) -> Columns:
+        """Return these columns, and behind them those of others that they lack."""
+        return Columns(
+            self._types | {k: v for k, v in others._types.items() if k not in self._types}
+        )
+
     def to_json(self) -> str:
         """Write them for `_schema.json`."""
         return json.dumps({"schema_version": 1, "features": self._types}, indent=1)
