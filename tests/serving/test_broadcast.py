@@ -57,7 +57,7 @@ def test_work_that_fails_begins_again_and_viewers_are_told(
         viewing = asyncio.create_task(_view(broadcast, gone, sent))
         await _until(lambda: b'"faults":[],"n":2' in b"".join(sent))
         gone.set()
-        await viewing
+        await asyncio.wait_for(viewing, 20)
         return b"".join(sent)
 
     text = asyncio.run(run()).decode()
@@ -81,7 +81,7 @@ def test_viewers_who_leave_make_room_while_nothing_is_sent() -> None:
         assert stream(broadcast).status_code == 503
         gone.set()
         async with asyncio.timeout(20):
-            await viewing
+            await asyncio.wait_for(viewing, 20)
         assert not broadcast.is_full
 
     asyncio.run(run())
