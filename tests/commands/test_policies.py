@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -85,12 +86,31 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     entry = told[f"epoch/1/{choice['epoch']}"]
     assert entry["after"] == choice["shares"] != entry["before"]
 
+    # Files are scored by what is in force, and a job goes on as it began.
+    rows = wine_shop.folder / "rows.jsonl"
+    request = wine_shop.state.request
+    assert request is not None
+    split = request["dataframe_split"]
+    line = json.dumps(dict(zip(split["columns"], split["data"][0], strict=True)))
+    rows.write_text(f"{line}\n" * 40)
+    scoring = ("batch", "wine", "--data", str(rows), "--chunk-rows", "20", "--format", "csv",
+             "--out", str(wine_shop.folder / "scored"), "--json")  # fmt: skip
+    scored = wine_shop.ok(*scoring).document
+    assert [*scored["shares"].values()] in [[*each.probabilities] for each in epochs.epochs([1])]
+    assert scored["shares"]["modelB"] > 0.7
+    part = wine_shop.folder / "scored/part-00000-0000001.csv"
+    whole = part.read_bytes()
+    part.unlink()
+
     # The world turns.
     def turned() -> bool:
         _visit(wine_shop, 20, "modelA")
         return share() < 0.2
 
     _until(turned, share)
+    again = wine_shop.ok(*scoring).document
+    assert (again["shares"], again["resumed"]) == (scored["shares"], 20)
+    assert part.read_bytes() == whole
     drawn = list(epochs.drawn_requests([1]))
     of = {each.epoch: each.probabilities for each in epochs.epochs([1])}
     assert len(of) > 2

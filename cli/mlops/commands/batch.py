@@ -106,7 +106,8 @@ def _render(out: Console, done: Batched) -> None:
     files = "1 file" if done.files == 1 else f"{done.files:,} files"
     out.print(f"[bold]{escape(done.of)}[/]: {done.rows:,} rows of {files}{before}")
     for arm, count in done.by_arm.items():
-        name = f"{arm}: {count:,} rows, " if len(done.by_arm) > 1 else ""
+        share = f"drawn with probability {done.shares[arm]:.4g}"
+        name = f"{arm}: {count:,} rows, {share}, " if len(done.by_arm) > 1 else ""
         out.print(f"[dim]{escape(name)}executed by {escape(done.runtimes[arm])}[/]")
     if done.errors:
         out.print(f"[yellow]note: {done.errors:,} rows were refused; see the column `error`[/]")

@@ -246,24 +246,42 @@ def _wanted(job: Job) -> set[str] | None:
     return names | {*job.keep} | ({job.unit} if job.unit else set())
 
 
-def _begin(job: Job, inputs: Inputs, store: Store) -> _Types:
-    """Return the types of the columns, if parts of this job are there."""
+def begun_shares(store: Store) -> tuple[float, ...]:
+    """Return the probabilities of the arms by which a job there has begun to draw; none for none.
+
+    Raises:
+        ConflictError: Its `_batch.json` is damaged.
+    """
+    return tuple((_state(store) or {}).get("shares", ()))
+
+
+def _state(store: Store) -> dict[str, Any] | None:
+    """Read `_batch.json`; None if there is none."""
     with TemporaryDirectory(prefix="mlops-batch-") as folder:
         path = Path(folder, _JOB)
         try:
             store.get(_JOB, path)
         except NotFoundError:
-            if next(store.files("part-"), None) is not None:
-                raise ConflictError(
-                    f"`{store.location}` has parts, and no `{_JOB}` that says of what.",
-                    hint="Choose another `--out`.",
-                ) from None
-            return _Types()
+            return None
         try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-            types = _Types(known["columns"], known.get("stale", False))
-        except (ValueError, KeyError, AttributeError) as error:
+            known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            known["columns"].items()
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ConflictError(f"`{store.location}/{_JOB}` is damaged: {error!r}.") from error
+    return known
+
+
+def _begin(job: Job, inputs: Inputs, store: Store) -> _Types:
+    """Return the types of the columns, if parts of this job are there."""
+    known = _state(store)
+    if known is None:
+        if next(store.files("part-"), None) is not None:
+            raise ConflictError(
+                f"`{store.location}` has parts, and no `{_JOB}` that says of what.",
+                hint="Choose another `--out`.",
+            )
+        return _Types()
+    types = _Types(known["columns"], known.get("stale", False))
     asked = json.loads(json.dumps(job.identity(inputs)))
     differs = [name for name in asked if asked[name] != known.get(name)]
     if differs:

@@ -14,13 +14,17 @@ import orjson
 
 from mlops.cluster.ray import import_ray
 from mlops.deployment.isolation import isolate
+from mlops.deployment.journals import has_journal, open_journal
 from mlops.deployment.runtime_files import known_names, places, read_server_state
-from mlops.errors import InvalidInputError, UsageError
+from mlops.errors import InvalidInputError, RemoteError, UsageError
 from mlops.journal.json_text import as_json
+from mlops.policies.base import Contextual
+from mlops.policies.drawing import is_distribution
+from mlops.policies.making import make_policy
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.registry import fetched
 from mlops.registry.refs import resolve_all
-from mlops.registry.stores import open_store, parse_location
+from mlops.registry.stores import Store, open_store, parse_location
 from mlops.registry.trust import check_trusted
 from mlops.runtimes.base import LoadedModel
 from mlops.runtimes.load import load_model
@@ -34,7 +38,7 @@ from mlops.scoring import (
     find_inputs,
     score,
 )
-from mlops.scoring.job import Ask, answers_of, one_by_one, tables
+from mlops.scoring.job import Ask, answers_of, begun_shares, one_by_one, tables
 from mlops.scoring.ray import Model, OnRay
 from mlops.scoring.writing import Form, merge
 from mlops.serving.predictions import rows_of
@@ -57,6 +61,7 @@ class Batched:
         resumed: Rows of these that an earlier run had scored.
         errors: Rows scored now that a model refused.
         by_arm: Rows scored now by the arm that was drawn.
+        shares: Probability with which each arm was drawn.
         runtimes: What executed each arm's model.
     """
 
@@ -67,6 +72,7 @@ class Batched:
     resumed: int
     errors: int
     by_arm: dict[str, int]
+    shares: dict[str, float]
     runtimes: dict[str, str]
 
 
@@ -139,10 +145,12 @@ def batch(
     if target is not None:
         _check_not_input(inputs, target)
     with _arms(settings, ref, options.runtime) as arms:
-        job = _job(arms, options, form)
         folder = target.with_name(f".{target.name}.parts") if target else None
         store = open_store(str(folder) if folder else out, settings)
         try:
+            job = _job(arms, options, form)
+            if arms.spec is not None:
+                job = replace(job, shares=_shares(settings, ref, job.shares, store))
             execute = _on_ray(arms, settings) if options.backend == "ray" else one_by_one
             done = score(job, inputs, store, on_progress, execute)
         finally:
@@ -157,6 +165,7 @@ def batch(
             resumed=done.resumed,
             errors=done.errors,
             by_arm=dict(done.by_arm),
+            shares={arm.name: share for arm, share in zip(job.scorers, job.shares, strict=True)},
             runtimes=arms.runtimes,
         )
 
@@ -257,6 +266,33 @@ def _job(arms: _Arms, options: Options, form: Form) -> Job:
         form=form,
         skip_errors=options.skip_errors,
     )
+
+
+def _shares(
+    settings: Settings, name: str, weights: tuple[float, ...], store: Store
+) -> tuple[float, ...]:
+    """Return the probabilities by which a deployment's arms are drawn.
+
+    Where its policy learns, they are those of the newest epoch in the journal; a job that continues
+    draws as it has begun. Of a policy that looks at the request, they are the weights.
+    """
+    state = read_server_state(places(settings, name))
+    if state is None:
+        return weights
+    revision = state.launch.served.revision
+    policy = make_policy(revision.spec.policy, weights)
+    if not policy.learns or isinstance(policy, Contextual):
+        return weights
+    begun = begun_shares(store)
+    if begun or not has_journal(settings, name, state):
+        return begun or weights
+    try:
+        with contextlib.closing(open_journal(settings, name, state)) as journal:
+            newest = journal.newer_epoch(revision.number, 0)
+    except RemoteError:
+        return weights
+    told = newest.probabilities if newest else weights
+    return told if len(told) == len(weights) and is_distribution(told) else weights
 
 
 @contextlib.contextmanager
