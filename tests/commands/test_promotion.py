@@ -40,7 +40,8 @@ def test_a_verdict_is_promoted_and_taken_back(market: Shop) -> None:
     assert (verdict["decision"], verdict["winner"]) == ("promote", "wine-2")
     assert 0 < verdict["lower"] < verdict["effect"] < verdict["upper"]
     assert "mlops promote wine" in market.ok("report").out
-    assert market.run("report", "--exit-code", "--baseline", "wine-2").code == 10
+    kept = market.run("report", "--exit-code", "--baseline", "wine-2")
+    assert (kept.code, "next: mlops promote wine --arm wine-2" in kept.out) == (10, True)
     # Another arm than the verdict's is refused.
     other = market.run("promote", "--arm", "wine-1", "--json")
     assert other.code == 7

@@ -176,3 +176,4 @@ def test_a_wrong_ramp_is_said(market: Shop, words: tuple[str, ...], said: str) -
     refused = market.run("deploy", "--model", "wine/1", *words, "--name", "other", "--json")
     assert refused.code in (2, 3), refused
     assert said in refused.error["message"]
+    assert ("`--policy weighted`" in refused.error["message"]) == (said == "moves the weights")

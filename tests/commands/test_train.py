@@ -36,7 +36,7 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     assert "done [bold]well[/]" in (ready_folder / log).read_text()
     assert out.splitlines()[-1] == "next: mlops ui"
     assert "next: mlops deploy --model modelA" in out
-    # Who names no table is not told that there is no profile of it.
+    # A model without a signature can have no profile, so nothing is said of one.
     phases = err.splitlines()
     assert [line.split("  ")[1].split(",")[0] for line in phases] == [
         "Opening MLflow",
@@ -50,8 +50,12 @@ def test_a_newcomers_first_training(cli: Cli, ready_folder: Path, capsys: Captur
     assert out.startswith("nothing registered: `--no-register`\n")
     assert err == ""
 
+    signed = "pip_requirements=[], signature=mlflow.models.infer_signature({'a': [1.0]})"
+    write_project(ready_folder, _MODEL.replace("pip_requirements=[]", signed))
     assert cli(ready_folder, "train", "--alias", "modelA", "--follow", "--json") == 0
     out, err = capsys.readouterr()
+    # A table could be compared with here, and none is named: what names it is said.
+    assert '\n  data = mlflow.data.from_pandas(table, source="data/train.csv")\n' in err
     assert "\ndone [bold]well[/]\n" in err
     document = json.loads(out)
     assert document["schema_version"] == 1

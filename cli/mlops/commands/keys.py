@@ -133,6 +133,11 @@ def _render_created(out: Console, made: Created) -> None:
     from rich.markup import escape
 
     key = made.key
+    if made.first:
+        note(
+            "[yellow]warning:[/] this is the first key: from now on every caller needs a key, and "
+            "gets 401 without; the commands of this machine send their own, `owner`."
+        )
     note(
         f"Key [bold]{escape(key.name)}[/] ({key.id}) of {made.deployment}: "
         f"{', '.join(key.scopes)}{f', {key.rate}' if key.rate else ''}"
@@ -141,11 +146,6 @@ def _render_created(out: Console, made: Created) -> None:
     if made.secret:
         note("Callers send it as `Authorization: Bearer KEY`. It is shown only once:")
         out.print(made.secret, markup=False, soft_wrap=True, highlight=False)
-    if made.first:
-        note(
-            "[yellow]note:[/] from now on every caller needs a key; the commands of this machine "
-            "send their own, `owner`."
-        )
     if made.in_cluster:
         note(
             f"The pods read keys from a Secret: kubectl create secret generic "

@@ -180,7 +180,9 @@ def render(out: Console, found: Report, html: str, url: str, *, has_data: bool) 
             soft_wrap=True,
         )
     elif found.verdict.winner:
-        next_steps(out, [f"mlops promote {found.name}{f' --url {url}' if url else ''}"])
+        # The winner of `keep` is the baseline: named, for it not to sound like the challenger.
+        arm = f" --arm {found.verdict.winner}" if found.verdict.decision == "keep" else ""
+        next_steps(out, [f"mlops promote {found.name}{f' --url {url}' if url else ''}{arm}"])
     elif found.verdict.decision == "continue" and len(found.arms) > 1 and has_data:
         next_steps(out, [f"mlops feedback {f'--url {url}' if url else found.name}"])
 

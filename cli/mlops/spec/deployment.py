@@ -244,7 +244,10 @@ def _ramp_faults(spec: DeploymentSpec) -> list[str]:
     if not spec.analysis.guardrails:
         faults.append("a ramp needs a guardrail to move by (`--guardrail errors=0.01`)")
     if spec.policy.split(" ")[0] != "weighted":
-        faults.append(f"the policy `{spec.policy}` moves the weights, and so would the ramp")
+        faults.append(
+            f"the policy `{spec.policy}` moves the weights, and so would the ramp "
+            "(`--policy weighted` leaves them to the ramp)"
+        )
     return faults
 
 

@@ -116,18 +116,19 @@ def execute(job: Job, settings: TrainSettings, progress: Progress) -> Done:
 def describe_models(client: MlflowClient, run: Run, job: Job, progress: Progress) -> str:
     """Give every model of a run its reference profile; return why not if there is none.
 
-    The user is told, once, if a table is named and cannot be used. A run without one may not need a
-    profile: `mlops lineage` says how to have one.
+    The user is told, once, and how to name a table where none is. A model without named columns
+    can have no profile, so of that nothing is said.
     """
-    from mlops.training.provenance.reference import NO_COLUMNS, NO_TABLE, PURPOSE, describe
+    from mlops.training.provenance import reference
 
     reasons = {
-        model.name: describe(client, run, model, job.provenance.data, job.project.folder)
+        model.name: reference.describe(client, run, model, job.provenance.data, job.project.folder)
         for model in logged_models(client, run.info.run_id)
     }
     for reason in dict.fromkeys(reasons.values()):
-        if reason and reason not in (NO_COLUMNS, NO_TABLE):
-            progress.note(f"no reference profile ({PURPOSE}): {reason}")
+        if reason and reason != reference.NO_COLUMNS:
+            how = reference.HOW_TO_NAME_IT if reason == reference.NO_TABLE else ""
+            progress.note(f"no reference profile ({reference.PURPOSE}): {reason}{how}")
     return next(filter(None, reversed(reasons.values())), "")
 
 

@@ -45,6 +45,11 @@ _LOG = logging.getLogger(__name__)
 PURPOSE = "a summary of the training data, to compare live requests with"
 NO_COLUMNS = "the model has no signature with named columns"
 NO_TABLE = "the run names no table it was trained on"
+#: What a script adds to name its table; the source must be a file.
+HOW_TO_NAME_IT = """; to have one, and a detector of outliers, add to the script
+  data = mlflow.data.from_pandas(table, source="data/train.csv")
+  mlflow.log_input(data, context="training")
+where `source` is the CSV or Parquet file"""
 _DIGITS = 32
 # Numbers of all samples together: two megabytes of text.
 _MOST_SAMPLED, _LEAST_OF_A_FEATURE = 200_000, 200
