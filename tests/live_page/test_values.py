@@ -13,11 +13,14 @@ import pytest
 
 from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
+from mlops.live_page.drift import Card
 from mlops.live_page.looking import Look
 from mlops.live_page.parts import part
 from mlops.monitoring.drift import CONSUMER, Features, watch
 from mlops.monitoring.drift_panel import REPORT, report_document
+from mlops.monitoring.drift_streams import watch_feature
 from mlops.spec.deployment import Arm, to_dict
+from mlops.spec.metrics import PREDICTION
 from mlops.stats import outlier_document, profile_document
 from mlops.stats.profiles import profile_feature
 from mlops.stats.row_codes import codings
@@ -92,3 +95,15 @@ def test_values_are_text_and_none_is_of_hidden_features(journal: SqlJournal) -> 
     assert "have drifted" in words(found["drift"])
     assert "the journal hashes or drops them: city" in words(found["drift"])
     assert "What each arm answered lately" in found["drift"]
+
+
+def test_answers_that_are_texts_are_said_to_be_compared() -> None:
+    paid = watch_feature(None)
+    paid.take(["paid"] * 1_009, np.zeros(1_009, dtype=np.int64))
+    few = watch_feature(None)
+    few.take(["late"] * 9, np.zeros(9, dtype=np.int64))
+    streams = [paid.stream("a", PREDICTION, 600.0), few.stream("b", PREDICTION, 600.0)]
+    assert Card(PREDICTION, streams).not_drawn == (
+        "Only answers that are numbers are drawn. a: 9 were compared with the first 1,000; "
+        "b: its reference is the first 1,000 values, of which 9 came."
+    )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _HELP = "Watch a deployment: do requests drift from the training data, do answers get worse?"
 #: Exit code of `--exit-code` with an alarm.
 _DRIFTED = 17
-_NAMED = 4
+_NAMED = 10
 # Customary words for a population stability index.
 _SMALL, _LARGE = 0.1, 0.25
 
@@ -84,9 +84,11 @@ def _render(out: Console, found: DriftReport) -> None:
     if drifted:
         by_evidence = sorted(drifted, key=lambda each: -each.e_value)
         names = [f"`{escape(name)}`" for name in dict.fromkeys(e.feature for e in by_evidence)]
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+        # One more takes no more room than to say so.
+        named = len(names) if len(names) <= _NAMED + 1 else _NAMED
+        more = f" and {len(names) - named} more, marked below" if len(names) > named else ""
         first_ms = min(each.since_ms or 0 for each in drifted)
-        listed = ", ".join(names[:_NAMED])
+        listed = ", ".join(names[:named])
         out.print(
             f"[red bold]Drift[/] in {listed}{more}, first seen {moment(first_ms)}.",
             highlight=False,
@@ -157,7 +159,7 @@ def _missing(stream: Stream) -> str:
 def _remark(stream: Stream) -> str:
     from rich.markup import escape
 
-    said = []
+    said = ["[red]alarm[/]"] if stream.alarm else []
     if stream.unseen:
         said.append("new: " + ", ".join(escape(text) for text, _ in stream.unseen[:2]))
     if stream.strange:

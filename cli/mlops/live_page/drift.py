@@ -16,7 +16,7 @@ from mlops.live_page.looking import Look
 from mlops.live_page.templates import render
 from mlops.monitoring.drift import CONSUMER
 from mlops.monitoring.drift_panel import DriftPanel, read_panel
-from mlops.monitoring.drift_streams import Stream
+from mlops.monitoring.drift_streams import WARM_UP, Stream
 from mlops.spec.metrics import PREDICTION
 from mlops.stats.joint import Joint
 from mlops.stats.profile_document import PROFILE_FILE, from_json
@@ -61,6 +61,21 @@ class Card:
     def since_ms(self) -> int | None:
         """When the first alarm came."""
         return min((e.since_ms for e in self.streams if e.since_ms is not None), default=None)
+
+    @property
+    def not_drawn(self) -> str:
+        """Why there is no plot of it."""
+        if self.feature != PREDICTION:
+            return "The journal has no values of it: not kept, or not sent."
+        said = (
+            f"{each.arm}: {each.why_not or f'{each.rows:,} were compared with {_before(each)}'}"
+            for each in self.streams
+        )
+        return f"Only answers that are numbers are drawn. {'; '.join(said)}."
+
+
+def _before(stream: Stream) -> str:
+    return f"the first {WARM_UP:,}" if stream.against != "training" else "the training data"
 
 
 def drift(look: Look) -> str:

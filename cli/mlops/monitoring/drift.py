@@ -12,8 +12,8 @@ features before it were pruned.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -37,11 +37,19 @@ ALPHA = 0.01
 _AT_ONCE = 50_000
 # Streams of an arm that metrics and report show: a model may have thousands of features.
 _MOST_SHOWN = 100
+# Revisions that a note names.
+_NAMED = 4
 _NO_CORRELATIONS = (
     "Correlations of `{}` are not watched: its reference profile has none. They need "
     f"{LEAST_ROWS} training rows, 2 to {MOST_NUMBERS} numbers that are known in "
     f"{LEAST_KNOWN * 100:.0f} % of them, and a model trained since correlations are watched."
 )
+_BY_REQUEST = (
+    "In revision{} the policy chose the arm by the request, so that the requests of one arm are no "
+    "sample of those that came: there every arm's features are compared in the requests of all "
+    "arms, and answers are not compared."
+)
+_ANSWERS_HELD = "not compared, as the policy chooses the arm by the request"
 #: Name of each feature of a model, or of a statistic of several, to what its training data had;
 #: None if not known.
 Features: TypeAlias = Mapping[str, FeatureProfile | JointFeature | None]
@@ -141,6 +149,7 @@ class DriftFold:
         self._models: dict[str, WatchedModel] = {}
         self._saved: dict[str, int] = {}
         self._keys: Mapping[tuple[int, int], str] = {}
+        self._by_request: Mapping[str, Sequence[int]] = {}
         self.revision = 0
         #: The live arms, each with the key of its model.
         self.arms: Mapping[str, tuple[Arm, str]] = {}
@@ -186,13 +195,19 @@ class DriftFold:
                 )
             )
         self._keys, self.arms, self.revision = live.keys, arms, live.revision
+        by_request = live.by_request()
+        self._by_request = {key: sorted(by_request & live.revisions(key)) for key in models}
         for key in new:
-            models[key].recall(partial(self._answered_by, key), self._journal)
+            models[key].recall(partial(self._taken_by, key), self._journal)
         self._models = models
 
-    def _answered_by(self, key: str, decisions: Decisions) -> NDArray[np.bool_]:
+    def _taken_by(self, key: str, decisions: Decisions) -> NDArray[np.bool_]:
         answered: NDArray[np.bool_] = self._keys_of(decisions) == key
-        return answered
+        return answered | self._chosen(key, decisions)
+
+    def _chosen(self, key: str, decisions: Decisions) -> NDArray[np.bool_]:
+        """Return which requests a policy sent, by what they are, to this model or another."""
+        return np.isin(decisions.revisions, self._by_request[key])
 
     def _keys_of(self, decisions: Decisions) -> NDArray[np.str_]:
         """Return the key of the model that answered each request."""
@@ -213,7 +228,7 @@ class DriftFold:
             return 0
         tables, keys = decisions.features(), self._keys_of(decisions)
         for key, model in self._models.items():
-            model.take(decisions, tables, keys == key)
+            model.take(decisions, tables, keys == key, self._chosen(key, decisions))
         return len(decisions)
 
     def save(self, now_ms: int, others: Mapping[str, Any]) -> None:
@@ -241,13 +256,32 @@ class DriftFold:
             requests=self.requests,
             left_out=sum(model.left_out for model in models),
             without_features=sum(model.without for model in models),
-            streams=tuple(each.stream(arm, feature, threshold) for arm, feature, each in watched),
-            notes=tuple(
-                _NO_CORRELATIONS.format(arm)
-                for arm, (_, key) in self.arms.items()
-                if self._models[key].lacks_correlations
+            streams=tuple(
+                self._found(each.stream(arm, feature, threshold)) for arm, feature, each in watched
+            ),
+            notes=(
+                *(
+                    _NO_CORRELATIONS.format(arm)
+                    for arm, (_, key) in self.arms.items()
+                    if self._models[key].lacks_correlations
+                ),
+                *self._by_request_note(),
             ),
         )
+
+    def _found(self, stream: Stream) -> Stream:
+        """Say of answers that are not compared now why."""
+        key = self.arms[stream.arm][1]
+        if stream.feature != PREDICTION or self.revision not in self._by_request[key]:
+            return stream
+        return replace(stream, why_not=_ANSWERS_HELD)
+
+    def _by_request_note(self) -> Iterator[str]:
+        numbers = sorted({number for each in self._by_request.values() for number in each})
+        if numbers:
+            more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+            listed = ", ".join(map(str, numbers[-_NAMED:]))
+            yield _BY_REQUEST.format(f"{'s' if len(numbers) > 1 else ''} {listed}{more}")
 
     def _all(self) -> Iterator[tuple[str, str, WatchedStream]]:
         for arm, (_, key) in self.arms.items():

@@ -1,5 +1,8 @@
 """All streams of one model: a fold of the requests that it answered, in the journal's order.
 
+Where a policy chose the arm by the request, the requests that a model answered are no sample of
+those that came. There its features are those of all requests, and its answers are not looked at.
+
 Of a sticky unit only the first row of each day counts: a user who comes a hundred times is not a
 hundred users. Requests that a tester sent to an arm, and those that failed, are left out.
 """
@@ -42,7 +45,7 @@ class WatchedModel:
         joint: The statistics of several features, by name.
         answers: What it predicted.
         offset: Last decision of the journal that was read.
-        requests: Requests that were examined.
+        requests: Requests that it answered and that were examined.
         left_out: Rows left out because their unit had one on that day.
         without: Requests of which the journal has no features.
     """
@@ -70,7 +73,11 @@ class WatchedModel:
         self._day = self._day_began = 0
 
     def take(
-        self, decisions: Decisions, tables: Sequence[FeatureTable], answered: NDArray[np.bool_]
+        self,
+        decisions: Decisions,
+        tables: Sequence[FeatureTable],
+        answered: NDArray[np.bool_],
+        chosen: NDArray[np.bool_],
     ) -> None:
         """Take decisions in their order; those already taken are skipped.
 
@@ -78,12 +85,16 @@ class WatchedModel:
             decisions: n of them.
             tables: Their features.
             answered: Which of them it answered, (n,).
+            chosen: Those whose arm was chosen by the request, by a policy that might have chosen
+                this model, (n,).
         """
-        mine = answered & _counts(decisions) & (decisions.seqs > self.offset)
+        new = _counts(decisions) & (decisions.seqs > self.offset)
+        mine = answered & new
         self.offset = max(self.offset, int(decisions.seqs[-1]))
-        if not mine.any():
+        every = new & (answered | chosen)
+        if not every.any():
             return
-        rows = self._countable(decisions, mine)
+        rows = self._countable(decisions, every, mine)
         self.requests += int(mine.sum())
         without = mine.copy()
         found: dict[str, list[_Part]] = {}
@@ -100,7 +111,7 @@ class WatchedModel:
                 order = np.argsort(at, kind="stable")
                 at, cells = at[order], [cells[index] for index in order]
             self.streams[name].take(cells, decisions.times_ms[at])
-        self._take_answers(decisions, rows)
+        self._take_answers(decisions, np.where(chosen, _NO_ROW, rows))
 
     def _take_answers(self, decisions: Decisions, rows: NDArray[np.int64]) -> None:
         cells, times = [], []
@@ -135,15 +146,18 @@ class WatchedModel:
             cells = [None if value != value else value for value in values.tolist()]
             yield name, table.requests[use], cells
 
-    def _countable(self, decisions: Decisions, mine: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return for each request which of its rows count."""
-        found: NDArray[np.int64] = mine.astype(np.int64)
-        for position in np.flatnonzero(mine).tolist():
+    def _countable(
+        self, decisions: Decisions, every: NDArray[np.bool_], mine: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Return for each request which of its rows count; of its own, add what is left out."""
+        found: NDArray[np.int64] = every.astype(np.int64)
+        for position in np.flatnonzero(every).tolist():
             unit = decisions.units[position]
             if unit is None:
                 continue
             seen = self._saw(unit, int(decisions.times_ms[position]), int(decisions.seqs[position]))
-            self.left_out += int(decisions.n_rows[position]) - (not seen)
+            if mine[position]:
+                self.left_out += int(decisions.n_rows[position]) - (not seen)
             found[position] = _NO_ROW if seen else _FIRST_ROW
         return found
 
@@ -193,11 +207,11 @@ class WatchedModel:
         made._day_began = document["day_began"]
         return made
 
-    def recall(self, answered: Callable[[Decisions], NDArray[np.bool_]], log: Log) -> None:
+    def recall(self, taken: Callable[[Decisions], NDArray[np.bool_]], log: Log) -> None:
         """Read again which units came on the day of the last request that was taken.
 
         Args:
-            answered: Says which decisions are its own.
+            taken: Says which decisions it takes.
             log: Pruning leaves the units in it.
         """
         after = self._day_began - 1
@@ -205,7 +219,7 @@ class WatchedModel:
             decisions = log.decisions(after, self.offset, _AT_ONCE)
             if not len(decisions):
                 break
-            mine = answered(decisions) & _counts(decisions)
+            mine = taken(decisions) & _counts(decisions)
             for position in np.flatnonzero(mine).tolist():
                 unit = decisions.units[position]
                 if unit is not None:
