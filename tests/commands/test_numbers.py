@@ -114,6 +114,35 @@ def test_probabilities_earn_log_loss(garden: Shop) -> None:
     assert "log loss" in out
 
 
+def test_a_label_that_no_model_answers_is_said(garden: Shop) -> None:
+    rows, names = iris()
+    mlflow.sklearn.save_model(
+        LogisticRegression(max_iter=1000).fit(rows, names),
+        garden.folder / "named",
+        serialization_format="cloudpickle",
+        pip_requirements=["scikit-learn"],
+        signature=mlflow.models.infer_signature(rows, names),
+        input_example=rows[:2],
+    )
+    garden.ok("deploy", "--model", "./named", "--reward", "exact")
+    why = "`Setosa ` is none of the classes `setosa`, `versicolor`, `virginica` of the models"
+    one = garden.ok("feedback", "--request-id", garden.ask()[0], "--truth", "Setosa ")
+    assert why in " ".join(one.err.split())
+    lines = [
+        json.dumps({"request_id": garden.ask()[0], "truth": truth})
+        for truth in ("Setosa ", "setosa", "virginica", "Setosa ")
+    ]
+    document = garden.ok("feedback", "--data", "-", "--json", stdin="\n".join(lines)).document
+    assert document["counts"] == {"accepted": 4}
+    assert document["warnings"] == [f"{why}, so it counts as a wrong answer"]
+    right = garden.ok("feedback", "--request-id", garden.ask()[0], "--truth", "setosa", "--json")
+    assert "warnings" not in right.document
+    # Next to a model that does not tell its classes it cannot be known.
+    garden.ok("deploy", "--ab", "./named", "./easy")
+    unsure = garden.ok("feedback", "--request-id", garden.ask()[0], "--truth", "x", "--json")
+    assert "warnings" not in unsure.document
+
+
 def test_a_reward_that_does_not_fit_is_said_three_times(garden: Shop) -> None:
     words = ("deploy", "--ab", "./strong", "./weak", "--reward", "squared-error")
     said = garden.ok(*words, "--json").document

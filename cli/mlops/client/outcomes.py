@@ -20,6 +20,7 @@ from mlops.tables.signature import Column, Signature
 
 _BATCH = 1_000
 _MAX_LINE = 100_000
+_MAX_WARNINGS = 20
 _MALFORMED = "malformed"
 _IDS = frozenset({"request_id", "client_id"})
 #: Ids are texts, also where they look like numbers; `row` is a whole number.
@@ -80,7 +81,7 @@ class Sent:
     Attributes:
         counts: Outcomes by status.
         problems: Those that were not stored, by line; of each batch the first thousand.
-        warnings: What the server warns of, each thing once.
+        warnings: What the server warns of, each thing once; the first twenty.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
@@ -212,7 +213,10 @@ def _post(connection: Connection, batch: _Batch, sent: Sent) -> None:
         "/feedback", body, content_type="application/x-ndjson", fates=True
     )
     sent.counts += Counter(answer["counts"])
-    sent.warnings.update(dict.fromkeys(answer.get("warnings", ())))
+    for text in answer.get("warnings", ()):
+        # Each of a million labels may be misspelt in its own way.
+        if len(sent.warnings) < _MAX_WARNINGS:
+            sent.warnings[text] = None
     sent.problems += [
         # A server of an earlier version has `fate` alone.
         Problem(batch.numbers[each["index"]], each.get("status") or each["fate"], each["error"])

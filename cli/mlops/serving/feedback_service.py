@@ -21,6 +21,7 @@ from mlops.protocols.base import (
 )
 from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
 from mlops.rewards.choosing import fitting_reward, no_reward
+from mlops.rewards.labels import unknown_label
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import LATE, Metrics
 from mlops.spec.deployment import Arm, DeploymentSpec
@@ -68,7 +69,8 @@ class OutcomeResult:
         arm: Name of the arm that is credited, where it is known.
         revision: Number of its revision, 0 if unknown.
         late: Whether that revision is no longer live.
-        warning: Why its truth has no reward, and what to do; empty if it has one.
+        warning: Why its truth has no reward, and what to do, or that it is no class of the models;
+            else empty.
     """
 
     fate: str
@@ -100,7 +102,7 @@ class FeedbackResult:
     Attributes:
         counts: Outcomes by fate, and the late ones among the stored.
         outcome: The result of the only outcome, if it was stored.
-        warnings: Why truths have no reward.
+        warnings: Why truths have no reward, or which are no class of the models.
         problems: The first of those that were not stored.
         refused: Fate of the only outcome, if it was not stored; else empty.
     """
@@ -289,7 +291,11 @@ class FeedbackService:
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
         late = revision != self._plane.live.served.revision.number
-        warning = self._warning(stored) if stored.fate is Fate.ACCEPTED else ""
+        warning = ""
+        if stored.fate is Fate.ACCEPTED:
+            known = [each.loaded.classes for each in self._plane.live.arms]
+            warning = unknown_label(stored.prediction, stored.outcome.truth, known)
+            warning = warning or self._warning(stored)
         return OutcomeResult(stored.fate.value, arm.name if arm else "", revision, late, warning)
 
     def _warning(self, stored: StoredOutcome) -> str:
