@@ -184,7 +184,7 @@ def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
     assert status["journal"]["requests"] >= 300
     shown = garden.ok("status", "garden").out
     assert "refused (4xx)" in shown
-    assert "since the start" in shown
+    assert "these models since the start" in shown
 
     def reported() -> list[int]:
         return [arm["refused"] for arm in garden.ok("report", "--json").document["arms"]]

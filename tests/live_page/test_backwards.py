@@ -102,3 +102,32 @@ def test_the_traffic_of_the_last_minutes_is_whole(journal: SqlJournal) -> None:
     # No point in between is empty.
     filled = [any(cells[0] for cells in point["arms"].values()) for point in points]
     assert all(filled[filled.index(True) :])
+
+
+def test_traffic_of_revisions_before_is_drawn_by_the_name_of_its_arm(tmp_path: Path) -> None:
+    now_ms = int(time.time() * 1000)
+    journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
+    for revision, names in ((1, ["gone", "a"]), (2, ["a", "new"])):
+        spec = spec_of(names, [0.5, 0.5], "squared-error", "")
+        from_ms = now_ms - 300_000 + 100_000 * revision
+        journal.record([RevisionEvent(revision, from_ms, "live", to_dict(spec))])
+        journal.append(
+            [
+                Decision(
+                    nonce=bytes([revision, arm, *n.to_bytes(10, "big")]), time_ms=from_ms + n,
+                    revision=revision, arm=arm, propensity=0.5, n_rows=1, latency_us=900,
+                    status=200, protocol="mlflow",
+                )
+                for arm in (0, 1)
+                for n in range(10 * revision + arm)
+            ],
+            [],
+        )  # fmt: skip
+    points = history(desk_of(journal), _EVERY_S, _POINTS)["points"]
+    journal.close()
+    asked = {
+        name: round(sum(point["arms"][name][0] * _EVERY_S for point in points))
+        for name in points[0]["arms"]
+    }
+    # The live arms are first, as in the table of the page.
+    assert list(asked.items()) == [("a", 11 + 20), ("new", 21), ("gone", 10)]

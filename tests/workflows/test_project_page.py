@@ -52,7 +52,7 @@ def test_all_deployments_are_listed(url: str, shop: Shop) -> None:
     assert f'href="d/{shop.name}/ui"' in html
     assert f'href="{_MLFLOW}"' in html
     assert "running" in html
-    assert "requests since the start" in html
+    assert "requests to these models since the start" in html
 
 
 def test_pages_of_a_deployment_are_below_it_and_nothing_else_is(url: str, shop: Shop) -> None:

@@ -113,7 +113,7 @@ def _render_here(out: Console, each: Status) -> None:
                 f"{arm['rewards']:,}",
             )
         out.print(table)
-        out.print(f"  [dim]since the start {age(each.since_ms)}{_in_journal(each)}[/]")
+        out.print(f"  [dim]these models since the start {age(each.since_ms)}{_in_journal(each)}[/]")
         for arm in each.arms:
             # A server of an older version reports less.
             if line := short_line(arm["runtime"]) if "runtime" in arm else "":
@@ -156,11 +156,11 @@ def times(count: int) -> str:
 
 
 def _in_journal(each: Status) -> str:
-    """Show totals, beside what was counted since the start."""
+    """Show totals of all revisions, beside what the live models were asked."""
     if each.journal is None:
         return ""
     return (
-        f"; in the journal {each.journal['requests']:,} requests, "
+        f"; all revisions, in the journal: {each.journal['requests']:,} requests, "
         f"{each.journal['outcomes']:,} outcomes"
     )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
-from mlops.journal.terms import live_event
+from mlops.journal.terms import is_spec, live_event
 from mlops.live_page.backwards import newest_first
 from mlops.live_page.desk import Desk
 from mlops.spec.deployment import from_dict
@@ -26,6 +28,9 @@ _Table: TypeAlias = NDArray[np.int64]
 def history(desk: Desk, every_s: int, points: int) -> dict[str, Any]:
     """Return points as the server's own: requests/s, errors/s and latencies in ms, by arm.
 
+    Requests of all revisions, by the name of the arm: those of the live one, and of earlier ones
+    where they had requests.
+
     Args:
         desk: Has the journal.
         every_s: Seconds between two points.
@@ -33,10 +38,10 @@ def history(desk: Desk, every_s: int, points: int) -> dict[str, Any]:
     """
     if desk.journal is None:
         return {"points": []}
-    live = live_event(desk.journal.revision_events())
+    events = desk.journal.revision_events()
+    live = live_event(events)
     if live is None or live.spec is None:
         return {"points": []}
-    arms = [arm.name for arm in from_dict(live.spec).arms]
     last = int(time.time()) // every_s
     table, is_cut = _since(desk.journal, last - points, every_s)
     if not table.size:
@@ -45,13 +50,33 @@ def history(desk: Desk, every_s: int, points: int) -> dict[str, Any]:
     if is_cut:
         # The oldest is cut off somewhere.
         first = max(first, int(table[2].min()) + 1)
-    mine = table[:, table[0] == live.revision]
+    recent = table[:, table[2] >= first]
+    by_arm = _by_arm(recent, events, [arm.name for arm in from_dict(live.spec).arms])
     found = []
     for at in range(first, last):
-        then = mine[:, mine[2] == at]
-        cells = {arm: _cells(then[:, then[1] == i], every_s) for i, arm in enumerate(arms)}
+        cells = {arm: _cells(own[:, own[2] == at], every_s) for arm, own in by_arm.items()}
         found.append({"t": (at + 1) * every_s, "arms": cells})
     return {"points": found}
+
+
+def _by_arm(
+    table: _Table, events: Sequence[RevisionEvent], live: Sequence[str]
+) -> dict[str, _Table]:
+    """Part requests by the name of their arm; the live arms are first, and always there."""
+    specs = {each.revision: from_dict(each.spec) for each in events if each.spec and is_spec(each)}
+    places: dict[str, list[tuple[int, int]]] = {name: [] for name in live}
+    for revision, index in np.unique(table[:2], axis=1).T.tolist():
+        # Another server may have made it known since the events were read.
+        if revision in specs:
+            name = specs[revision].arms[index].name
+            places.setdefault(name, []).append((revision, index))
+    found = {}
+    for name, some in places.items():
+        chosen = np.zeros(table.shape[1], bool)
+        for revision, index in some:
+            chosen |= (table[0] == revision) & (table[1] == index)
+        found[name] = table[:, chosen]
+    return found
 
 
 def _since(journal: SqlJournal, first: int, every_s: int) -> tuple[_Table, bool]:

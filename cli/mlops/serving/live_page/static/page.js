@@ -97,6 +97,7 @@
 
   // What the counters say, second by second.
   const names = at(document, "tr[data-arm]").map((row) => row.dataset.arm);
+  const serving = names.length;
   let every = 5;
   let points = [];
   const live = new Map();
@@ -107,7 +108,7 @@
   function traffic(place) {
     const unit = place.dataset.unit;
     const series = names.map((name, index) => ({
-      label: name, stroke: arm(index), width: 2, dash: dashes[index % 4], spanGaps: false, points: { show: false },
+      label: index < serving ? name : `${name} (earlier)`, stroke: arm(index), width: 2, dash: dashes[index % 4], spanGaps: false, points: { show: false },
       value: (chart, value) => (value === null ? "–" : `${number(value)} ${unit}`),
     }));
     const span = every * 180;
@@ -323,6 +324,10 @@
       const past = JSON.parse(event.data);
       every = past.every;
       points = past.points;
+      // Arms of revisions before: their requests were answered too.
+      const known = names.length;
+      for (const point of points) for (const name of Object.keys(point.arms)) if (!names.includes(name)) names.push(name);
+      if (names.length > known) for (const chart of live.values()) chart.draw();
       redraw();
     });
     source.addEventListener("now", (event) => {
