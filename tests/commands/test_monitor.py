@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mlops.journal.sql import SqlJournal
+from mlops.stats import joint
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
@@ -170,7 +171,9 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     wait_until(lambda: "rmse" in "".join(hook.texts))
     told = "\n".join(hook.texts[1:])
     for feature in drifted - {"prediction"}:
-        assert told.count(f"The feature `{feature}` no longer looks like its training data") == 1
+        kind = "statistic" if feature == joint.ALL else "feature"
+        sentence = f"The {kind} `{feature}` no longer looks like its training data"
+        assert told.count(sentence) == 1
 
     # What it has seen is not forgotten with the features.
     watched.ok("stop")

@@ -178,10 +178,14 @@ def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
     # No arm is drawn for what no model could read.
     assert send(garden, None)[1] == 400
 
-    (status,) = garden.ok("status", "garden", "--json").document["deployments"]
+    def status_of() -> Any:
+        return garden.ok("status", "garden", "--json").document["deployments"][0]
+
+    # Answers do not wait for the journal.
+    wait_until(lambda: status_of()["journal"]["requests"] >= 300)
+    status = status_of()
     assert {arm["name"]: arm["refused"] for arm in status["arms"]} == {"easy": 0, "picky": refused}
     assert [arm["errors"] for arm in status["arms"]] == [0, 0]
-    assert status["journal"]["requests"] >= 300
     shown = garden.ok("status", "garden").out
     assert "refused (4xx)" in shown
     assert "these models since the start" in shown
@@ -189,7 +193,6 @@ def test_what_a_model_refuses_is_seen_everywhere(garden: Shop) -> None:
     def reported() -> list[int]:
         return [arm["refused"] for arm in garden.ok("report", "--json").document["arms"]]
 
-    # Answers do not wait for the journal.
     wait_until(lambda: reported() == [0, refused])
     report = garden.ok("report", "--json").document
     assert report["reward"] == "exact"

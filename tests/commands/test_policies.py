@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -54,6 +55,8 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     assert said.document["revision"] == 1
     history = wine_shop.ok("history", "--json").document["revisions"][0]
     assert history["intent"]["spec"]["policy"] == "thompson discount=0.98 floor=0.1"
+    for command in ("history", "status"):
+        assert "policy thompson discount=0.98 floor=0.1" in wine_shop.ok(command).out, command
     epochs = journal()
 
     def share(revision: int = 1) -> float:
@@ -85,6 +88,8 @@ def test_traffic_follows_the_rewards(wine_shop: Shop, journal: Callable[[], SqlJ
     told = {entry["id"]: entry for entry in wine_shop.ok(*words).document["entries"]}
     entry = told[f"epoch/1/{choice['epoch']}"]
     assert entry["after"] == choice["shares"] != entry["before"]
+    shown = wine_shop.ok(*words[:-1]).out
+    assert re.search(r"modelA [\d.]+ → [\d.]+ %, modelB [\d.]+ → [\d.]+ %", shown), shown
 
     # Files are scored by what is in force, and a job goes on as it began.
     rows = wine_shop.folder / "rows.jsonl"

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from mlops.errors import ConflictError, NotFoundError
+from mlops.journal.consumer_records import Alarm
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.live_page.desk import Desk
@@ -23,7 +24,9 @@ from mlops.live_page.explanation import explanation
 from mlops.live_page.history import history
 from mlops.live_page.parts import PARTS, part
 from mlops.live_page.requests import PAGE, request, requests, rows
+from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import to_dict
+from mlops.spec.ramp import Ramp
 from mlops.stats.profiles import profile_feature
 from tests.monitoring.journals import START_MS, Stage, fill, labels, numbers, spec_of
 
@@ -111,6 +114,36 @@ def test_the_chart_says_that_it_is_not_of_the_same_rows(journal: SqlJournal) -> 
     apart = words(part(desk_of(journal), "verdict", 2)["html"])
     assert "each on its own requests" not in apart
     assert "rests on" not in apart
+
+
+def test_revisions_say_how_an_arm_is_chosen(journal: SqlJournal) -> None:
+    fixed = spec_of(["a", "b"], [0.5, 0.5], ERROR, "")
+    learning = replace(fixed, policy="linear-ucb features=x")
+    ramp = Ramp((5.0, 100.0))
+    guarded = replace(fixed, ramp=ramp, analysis=Analysis(guardrails=(("errors", 0.01),)))
+    for number, spec in enumerate((fixed, learning, guarded), start=1):
+        journal.record([RevisionEvent(number, START_MS, "live", to_dict(spec))])
+    found = words(part(desk_of(journal), "revisions", 1)["html"])
+    third, second, first = (each for each in found.split("went live")[1:])
+    assert "policy linear-ucb features=x" in second
+    assert "ramp 5, 100 % every 30m if not worse; guardrails errors=0.01" in third
+    assert "policy" not in first
+    assert "ramp" not in first
+
+
+def test_older_alarms_are_folded_with_the_names_of_their_features(journal: SqlJournal) -> None:
+    fill(journal, ["a", "b"], EVEN, numbers([0, 0]))
+    alarms = [
+        Alarm(f"drift/{n}", START_MS + n, "drift", 1, f"`x{n}` drifted.", {"feature": f"x{n}"})
+        for n in range(10)
+    ]
+    journal.raise_alarms(alarms[:8])
+    assert "earlier" not in part(desk_of(journal), "consumers", 1)["html"]
+    journal.raise_alarms(alarms[8:])
+    found = words(part(desk_of(journal), "consumers", 2)["html"])
+    newest, _, older = found.partition("And 2 earlier: x1, x0")
+    assert [n for n in range(10) if f"x{n} drifted" in newest] == [*range(2, 10)]
+    assert [n for n in range(10) if f"x{n} drifted" in older] == [0, 1]
 
 
 def test_without_a_journal_every_part_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -204,20 +205,22 @@ def _render(out: Console, found: Shown) -> None:
             f"[bold]{escape(_one_line(said['action']))}[/]  {escape(_one_line(said['subject']))}  "
             f"[dim]{escape(_one_line(who))}[/]"
         )
-        for line in _lines(entry):
+        for line in _lines(entry, found.arms):
             # Also what is wrapped is indented: a reason must not look like an entry.
             out.print(Padding(Text(_one_line(line), "dim"), (0, 0, 0, 7)))
     if len(found.entries) < found.total:
         out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")
 
 
-def _lines(entry: Entry) -> list[str]:
+def _lines(entry: Entry, arms: Mapping[int, Sequence[str]]) -> list[str]:
     """Say what changed, and why, in as few words as that takes."""
     said = entry.document
     lines = [f"key {said['by']['key']}"] if "key" in said["by"] else []
     lines += [f"job {said['by']['job']}"] if "job" in said["by"] else []
     before, after = said["before"], said["after"]
-    if isinstance(after, dict) and "serves" in after:
+    if entry.id.startswith("epoch/"):
+        lines.append(_shares(arms.get(int(entry.id.split("/")[1]), ()), before, after))
+    elif isinstance(after, dict) and "serves" in after:
         lines.append(after["serves"])
     elif isinstance(before, dict) and isinstance(after, dict):
         lines += [
@@ -232,6 +235,28 @@ def _lines(entry: Entry) -> list[str]:
     evidence = said["evidence"] or {}
     lines += [str(evidence[key]) for key in ("reason", "error") if evidence.get(key)]
     return lines
+
+
+def _shares(names: Sequence[str], before: Sequence[float] | None, after: Sequence[float]) -> str:
+    """Write the shares of a policy epoch in per cent, and those before where they differ.
+
+    >>> _shares(["old", "new"], [0.5, 0.5], [0.05, 0.9500000000000001])
+    'old 50 → 5 %, new 50 → 95 %'
+    >>> _shares(["old", "new"], [0.05, 0.95], [0.05, 0.9500000000000001])
+    'old 5 %, new 95 %, as before'
+    """
+    new = [f"{100 * share:.4g}" for share in after]
+    old = new if before is None else [f"{100 * share:.4g}" for share in before]
+    is_same = before is not None and old == new
+    if len(names) != len(new):
+        names = [f"arm {number}" for number in range(1, len(new) + 1)]
+    if len(old) != len(new):
+        old = new
+    texts = [
+        f"{name} {now} %" if was == now else f"{name} {was} → {now} %"
+        for name, was, now in zip(names, old, new, strict=True)
+    ]
+    return ", ".join([*texts, *(["as before"] if is_same else [])])
 
 
 def _one_line(text: str) -> str:

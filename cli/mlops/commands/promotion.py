@@ -171,6 +171,7 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
     from rich.markup import escape
 
     from mlops.registry.ledger import summary
+    from mlops.spec.describing import describe_choice
 
     number = "" if dry_run else f"revision {moved.revision} "
     head = "would serve" if dry_run else "serves" if moved.changed else "already serves"
@@ -178,6 +179,8 @@ def _render_moved(out: Console, moved: Moved, dry_run: bool) -> None:
         f"[bold green]{moved.name}[/] {number}{head} "
         f"[bold]{escape(summary(moved.spec))}[/]  {moved.url}"
     )
+    if choice := describe_choice(moved.spec):
+        out.print(f"  [dim]{escape(choice)}[/]")
     if moved.place:
         out.print(f"  in {escape(moved.place)}")
     for move in moved.aliases:
@@ -195,6 +198,7 @@ def _render_history(
     from rich.markup import escape
 
     from mlops.registry.ledger import summary
+    from mlops.spec.describing import describe_choice
 
     if entries:
         out.print("[dim] REV  STATE     LIVE SINCE (UTC)      ACTION    BY[/]")
@@ -213,6 +217,8 @@ def _render_history(
         )
         spec, place = entry.intent.spec, entry.intent.place
         out.print(f"      {escape(summary(spec))}  [dim]reward {escape(_reward(spec))}[/]")
+        if choice := describe_choice(spec):
+            out.print(f"      [dim]{escape(choice)}[/]")
         if place is not None:
             stopped = f", stopped {moment(entry.stopped_ms)}" if entry.stopped_ms else ""
             out.print(f"      [dim]{escape(f'{place.target} in {place}{stopped}')}[/]")

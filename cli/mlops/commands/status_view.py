@@ -114,6 +114,8 @@ def _render_here(out: Console, each: Status) -> None:
             )
         out.print(table)
         out.print(f"  [dim]these models since the start {age(each.since_ms)}{_in_journal(each)}[/]")
+        if each.choice:
+            out.print(f"  [dim]{escape(each.choice)}[/]")
         for arm in each.arms:
             # A server of an older version reports less.
             if line := short_line(arm["runtime"]) if "runtime" in arm else "":

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from mlops.deployment.admin_client import get_status
 from mlops.deployment.runtime_files import Places, is_alive, read_server_state, unreadable
 from mlops.errors import NotFoundError, RemoteError
+from mlops.spec.describing import describe_choice
 from mlops.spec.server import read_holder
 
 State = Literal["running", "starting", "unresponsive", "stopped", "crashed", "unknown"]
@@ -38,6 +39,7 @@ class Status:
         grpc: Address of its gRPC port, `host:port`; empty for none.
         consumers: Progress of each consumer of its journal; empty if it does not run.
         workers: What each worker process does, where there are several; empty likewise.
+        choice: How an arm is chosen, where that is not by fixed shares: policy, ramp, guardrails.
         journal: `requests` and `outcomes` that the journal holds, of all times; None if unknown.
     """
 
@@ -53,6 +55,7 @@ class Status:
     shadows: tuple[dict[str, Any], ...] = ()
     warnings: tuple[str, ...] = ()
     grpc: str = ""
+    choice: str = ""
     journal: dict[str, int] | None = None
     consumers: tuple[dict[str, Any], ...] = ()
     workers: tuple[dict[str, Any], ...] = ()
@@ -93,6 +96,7 @@ def status(where: Places) -> Status:
         shadows=tuple(answer.get("shadows", ())),
         warnings=tuple(answer.get("warnings", ())),
         grpc=said.grpc,
+        choice=describe_choice(said.launch.served.revision.spec),
         journal=answer.get("journal") or None,
         consumers=tuple(answer.get("consumers", ())),
         workers=tuple(answer.get("workers", ())),

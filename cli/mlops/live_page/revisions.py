@@ -9,6 +9,7 @@ from mlops.journal.terms import is_spec
 from mlops.live_page.looking import Look
 from mlops.live_page.templates import render
 from mlops.spec.deployment import from_dict
+from mlops.spec.describing import describe_choice
 
 _MOST = 20
 _WORDS = {
@@ -32,6 +33,7 @@ class Entry:
         arms: Name, version and share of each arm, where a revision begins.
         shadows: Names of its shadows.
         text: A note.
+        choice: How an arm is chosen, where that is not by fixed shares.
     """
 
     revision: int
@@ -40,6 +42,7 @@ class Entry:
     arms: tuple[tuple[str, str, float], ...] = ()
     shadows: tuple[str, ...] = ()
     text: str = ""
+    choice: str = ""
 
 
 def revisions(look: Look) -> str:
@@ -58,4 +61,4 @@ def _entry(event: RevisionEvent) -> Entry:
     spec = from_dict(event.spec)
     arms = tuple((arm.name, arm.model.label, arm.weight) for arm in spec.arms)
     shadows = tuple(each.name for each in spec.shadows)
-    return Entry(event.revision, event.time_ms, what, arms, shadows)
+    return Entry(event.revision, event.time_ms, what, arms, shadows, choice=describe_choice(spec))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mlops.audit import Entry
@@ -29,12 +29,14 @@ class Shown:
         entries: Those that were selected, oldest first.
         total: How many there are.
         faults: Why the newest changes may be missing, a sentence each.
+        arms: Names of the arms of each revision, in their order.
     """
 
     name: str
     entries: tuple[Entry, ...]
     total: int
     faults: tuple[str, ...]
+    arms: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,16 @@ def show_trail(
     faults = _brought_up(settings, picked)
     entries = trail_of(settings, picked).entries()
     chosen = [each for each in entries if not actions or each.action in actions]
-    return Shown(picked, tuple(chosen[-last:]), len(entries), faults)
+    return Shown(picked, tuple(chosen[-last:]), len(entries), faults, _arms(entries))
+
+
+def _arms(entries: Sequence[Entry]) -> dict[int, list[str]]:
+    found = {}
+    for entry in entries:
+        after = entry.document["after"]
+        if isinstance(after, dict) and "arms" in after and "revision" in after:
+            found[int(after["revision"])] = [str(arm["name"]) for arm in after["arms"]]
+    return found
 
 
 def _brought_up(settings: Settings, name: str) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from mlops.monitoring.drift_streams import Stream
 from mlops.settings.schema import season_ms
 from mlops.spec import metrics as families
 from mlops.spec.deployment import Arm
+from mlops.stats import joint
 from mlops.workflows.drift_features import features_of
 from mlops.workflows.watching import Watching
 
@@ -86,10 +87,11 @@ def sentence(deployment: str, stream: Stream) -> str:
         deployment: Name of the deployment.
         stream: It alarms.
     """
+    kind = "statistic" if stream.feature == joint.ALL else "feature"
     what = (
         "What it answers"
         if stream.feature == families.PREDICTION
-        else f"The feature `{stream.feature}`"
+        else f"The {kind} `{stream.feature}`"
     )
     before = "its training data" if stream.against == "training" else "its first requests"
     size = "" if math.isnan(stream.psi) else f" (PSI {stream.psi:.2f})"

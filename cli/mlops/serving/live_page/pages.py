@@ -34,6 +34,7 @@ PROJECT = "x-mlops-project"
 #: Parts with values of single requests.
 WITH_VALUES = ("drift", "outliers")
 _WITHHELD = "This has values of single requests, which need a key with the scope `requests`."
+_ENDED = "This session has ended: it was too old, or its key was revoked, replaced or has expired."
 _MAX_FORM = 8 * 1024
 _NEXT = re.compile(r"(requests(/[A-Za-z0-9_-]{1,64})?)?")
 
@@ -99,10 +100,14 @@ class LivePage:
         status = http_status(error.kind)
         if "text/html" not in request.headers.get("accept", ""):
             return JSONResponse({"error": error.message}, status, {**NO_STORE, **_CHALLENGE})
-        # Nothing is wrong yet with a browser that has not been asked.
-        known = self.sessions.cookie in request.cookies or error.kind is not Kind.UNAUTHENTICATED
+        has_cookie = self.sessions.cookie in request.cookies
+        if error.kind is Kind.UNAUTHENTICATED:
+            # Nothing is wrong yet with a browser that has not been asked.
+            why, signed_in = _ENDED if has_cookie else "", False
+        else:
+            why, signed_in = error.message, has_cookie
         return self._page(
-            request, "sign_in", status, why=error.message if known else "", signing_in=True
+            request, "sign_in", status, why=why, signing_in=not signed_in, signed_in=signed_in
         )
 
     async def _sign_in(self, request: Request) -> Response:
