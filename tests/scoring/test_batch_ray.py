@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -28,12 +29,17 @@ PATIENCE_S = 300
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
-        # Of what runs there.
-        folder = tmp_path_factory.mktemp("node")
+    # Of what runs there; short, as the names of sockets in it may have 107 bytes.
+    with (
+        tempfile.TemporaryDirectory(
+            prefix="mlops-ray-", dir="/tmp", ignore_cleanup_errors=True
+        ) as place,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        folder = Path(place)
         patch.setenv("TMPDIR", str(folder))
         # Ray's own processes get time to start where others use the processors.
         patch.setenv("RAY_raylet_start_wait_time_s", str(PATIENCE_S))

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from mlops.cluster.faults import cluster_errors, no_cluster
 from mlops.errors import (
     InvalidInputError,
@@ -191,6 +189,9 @@ def _paths(kubeconfig: str) -> list[Path]:
 
 def _contexts(paths: Sequence[Path], kubeconfig: str) -> tuple[dict[str, str], str]:
     """Return the namespace of every context, and the name of the current one."""
+    # Not above: `mlops.cluster.ray` is imported where only the standard library may be needed.
+    import yaml
+
     if not paths:
         raise InvalidInputError(
             f"No cluster is configured: `{kubeconfig or _DEFAULT}` does not exist.",
