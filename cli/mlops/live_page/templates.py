@@ -5,16 +5,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-import re
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from jinja2 import Environment
+from markupsafe import Markup
 
 from mlops.monitoring.course import evidence
 from mlops.monitoring.verdict_text import number, per_cent
-from mlops.resources import shipped
+from mlops.resources import page_templates
 
 
 def render(name: str, **values: Any) -> str:  # noqa: ANN401 - what a template needs
@@ -25,18 +24,11 @@ def render(name: str, **values: Any) -> str:  # noqa: ANN401 - what a template n
 @cache
 def templates() -> Environment:
     """Return the templates of the live page."""
-    found = Environment(
-        loader=FileSystemLoader(shipped("templates") / "live_page"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    found = page_templates("live_page")
     found.filters |= {
         "number": number,
         "signed": lambda value: number(value, signed=True),
         "per_cent": per_cent,
-        "prose": prose,
         "moment": moment,
         "ago": ago,
         "whole": lambda value: f"{value:,}",
@@ -48,13 +40,6 @@ def templates() -> Environment:
     }
     found.tests["finite"] = lambda value: value is not None and math.isfinite(value)
     return found
-
-
-def prose(text: str) -> Markup:
-    """Text with names in backticks as code."""
-    parts = re.split(r"`([^`]*)`", text)
-    code = Markup("<code>{}</code>")
-    return Markup().join(code.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def moment(time_ms: int) -> Markup:

@@ -11,13 +11,12 @@ import base64
 import datetime as dt
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 import mlops
 from mlops.journal.base import Journal
@@ -31,7 +30,7 @@ from mlops.monitoring.same_rows import Ask, live_alpha
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.verdict_text import in_words, number, per_cent, reward_in_words
 from mlops.monitoring.watch_panels import OutlierPanel, read_outliers, read_quality
-from mlops.resources import shipped
+from mlops.resources import page_templates
 from mlops.spec.deployment import DeploymentSpec
 
 if TYPE_CHECKING:
@@ -162,20 +161,11 @@ def report_page(
 @cache
 def templates() -> Environment:
     """Return the templates of reports, with the filters that they use."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    found = Environment(
-        loader=FileSystemLoader(shipped("templates") / "report"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    found = page_templates("report")
     found.filters |= {
         "number": number,
         "signed": lambda value: number(value, signed=True),
         "per_cent": per_cent,
-        "prose": _prose,
         "span": plots.span_of_time,
         "duration": plots.duration,
         "joined": _joined,
@@ -210,13 +200,6 @@ def _policy(live: bool) -> str:
 
 def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _prose(text: str) -> Markup:
-    """Text with names in backticks as code."""
-    parts = re.split(r"`([^`]*)`", text)
-    code = Markup("<code>{}</code>")
-    return Markup().join(code.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
 def _chance(value: float | None) -> str:

@@ -29,7 +29,7 @@ from mlops.deployment.runtime_files import is_alive, known_names, places, read_s
 from mlops.deployment.targets.contract import TargetStatus
 from mlops.errors import MlopsError, NotFoundError
 from mlops.serving.browsers import Guard
-from mlops.serving.live_page.assets import NO_STORE, asset, page_templates, version
+from mlops.serving.live_page.assets import NO_STORE, asset, version, whole_pages
 from mlops.serving.live_page.broadcast import Broadcast, stream
 from mlops.settings import Settings
 from mlops.workflows.project_proxy import Proxy
@@ -100,7 +100,7 @@ class ProjectPage:
         seen = self.broadcast.html.get("deployments")
         text = Markup(seen) if seen else await asyncio.to_thread(self._written)  # noqa: S704 - ours
         page = (
-            page_templates()
+            whole_pages()
             .get_template("project.html.j2")
             .render(
                 name=self._settings.project_dir.name,
@@ -182,7 +182,7 @@ def _said(error: MlopsError) -> str:
 
 
 def _made(name: str, **values: Any) -> Markup:  # noqa: ANN401 - what the template needs
-    text = page_templates().get_template(f"{name}.html.j2").render(**values)
+    text = whole_pages().get_template(f"{name}.html.j2").render(**values)
     return Markup(text)  # noqa: S704 - made by our own template
 
 

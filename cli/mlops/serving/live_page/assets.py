@@ -10,12 +10,11 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from jinja2 import Environment
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from mlops.resources import shipped
+from mlops.resources import page_templates
 
 _FOLDER = Path(__file__).with_name("static")
 _TYPES = {
@@ -41,24 +40,9 @@ NO_STORE = {**HEADERS, "cache-control": "no-store"}
 
 
 @cache
-def page_templates() -> Environment:
+def whole_pages() -> Environment:
     """Return the templates of whole pages."""
-    made = Environment(
-        loader=FileSystemLoader(shipped("templates") / "live_page"),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters["prose"] = prose
-    return made
-
-
-def prose(text: str) -> Markup:
-    """Text with names in backticks as code."""
-    code = Markup("<code>{}</code>")
-    parts = text.split("`")
-    return Markup().join(code.format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
+    return page_templates("live_page")
 
 
 @cache

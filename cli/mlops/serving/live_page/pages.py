@@ -16,8 +16,9 @@ import mlops
 from mlops.errors import MlopsError, NotFoundError
 from mlops.protocols.base import Kind, ProtocolError, Records
 from mlops.protocols.http_status import http_status
+from mlops.resources import prose
 from mlops.serving.explaining import Explainer
-from mlops.serving.live_page.assets import NO_STORE, asset, page_templates, prose, version
+from mlops.serving.live_page.assets import NO_STORE, asset, version, whole_pages
 from mlops.serving.live_page.broadcast import stream
 from mlops.serving.live_page.hub import Hub
 from mlops.serving.live_page.rates import WINDOW_S
@@ -195,7 +196,7 @@ class LivePage:
         served = self._live().served.revision
         depth = request.url.path.removeprefix("/").count("/")
         text = (
-            page_templates()
+            whole_pages()
             .get_template(f"{name}.html.j2")
             .render(
                 name=served.spec.name,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import mlops
 from mlops.errors import InvalidInputError, NotAllowedError
-from mlops.resources import shipped
+from mlops.resources import page_templates
 from mlops.training.sweep import plots
 from mlops.training.sweep.records import SweepResult, SweepSpec, TrialRecord
 
@@ -97,15 +97,7 @@ def _counts(result: SweepResult) -> dict[str, int]:
 
 @cache
 def _templates() -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = Environment(
-        loader=FileSystemLoader(shipped("templates")),
-        undefined=StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    templates = page_templates()
     templates.filters["number"] = _number
     templates.filters["brief"] = _brief
     return templates
