@@ -18,12 +18,12 @@ from mlops.errors import ConflictError, NotFoundError
 from mlops.journal.consumer_records import Alarm
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
-from mlops.live_page.desk import Desk
 from mlops.live_page.distributions import Bar, draw
 from mlops.live_page.explanation import explanation
 from mlops.live_page.history import history
 from mlops.live_page.parts import PARTS, part
 from mlops.live_page.requests import PAGE, request, requests, rows
+from mlops.live_page.source import Source
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import to_dict
 from mlops.spec.ramp import Ramp
@@ -43,19 +43,19 @@ def journal(tmp_path: Path) -> Iterator[SqlJournal]:
     made.close()
 
 
-def desk_of(journal: SqlJournal | None, *consumers: str) -> Desk:
+def desk_of(journal: SqlJournal | None, *consumers: str) -> Source:
     def ask(experiment: str, rows: Any) -> Any:
         raise ConflictError("Nobody is there to be asked.")
 
-    return Desk("wine", journal, KEY, 0.05, "", consumers, "/nowhere/state.json", ask)
+    return Source("wine", journal, KEY, 0.05, "", consumers, "/nowhere/state.json", ask)
 
 
 def words(text: str) -> str:
     return html.unescape(" ".join(re.sub(r"<[^>]*>", " ", text).split()))
 
 
-def every_part(desk: Desk) -> dict[str, str]:
-    return {name: part(desk, name, 1)["html"] for name in PARTS}
+def every_part(source: Source) -> dict[str, str]:
+    return {name: part(source, name, 1)["html"] for name in PARTS}
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_the_chart_says_that_it_is_not_of_the_same_rows(journal: SqlJournal) -> 
     def ask(experiment: str, rows: Any) -> Any:
         return [[row["x"] + error for row in rows] for error in (0.5, 0.1)]
 
-    desk = replace(desk_of(journal), ask=ask)
-    found = words(part(desk, "verdict", 1)["html"])
+    source = replace(desk_of(journal), ask=ask)
+    found = words(part(source, "verdict", 1)["html"])
     assert "b minus a, each on its own requests" in found
     assert "This is not the interval that the verdict rests on" in found
     assert "to the same 400 labelled rows" in found
@@ -171,11 +171,11 @@ def test_a_part_that_fails_leaves_the_others(
 
 def test_the_log_is_read_to_its_end_each_request_once(journal: SqlJournal) -> None:
     fill(journal, ["a", "b"], [Stage([0.5, 0.5], 3 * PAGE + 7)], numbers([0, 0]))
-    desk = desk_of(journal)
+    source = desk_of(journal)
     seen: list[str] = []
     before, pages = "", 0
     while pages < 10:
-        text = requests(desk, "", "", "", before)["html"]
+        text = requests(source, "", "", "", before)["html"]
         seen += re.findall(r'href="requests/([A-Za-z0-9_-]{48})"', text)
         pages += 1
         older = re.search(r"before=(\d+)", text)
@@ -188,11 +188,11 @@ def test_the_log_is_read_to_its_end_each_request_once(journal: SqlJournal) -> No
     assert order[0] is not None
     assert order[1] is not None
     assert order[0].decision.time_ms > order[1].decision.time_ms
-    only_b = requests(desk, "", "b", "", "")["html"]
+    only_b = requests(source, "", "b", "", "")["html"]
     assert set(re.findall(r'class="text one">(\w+)', only_b)) == {"b"}
-    assert "No requests of this kind yet" in words(requests(desk, "", "", "failed", "")["html"])
+    assert "No requests of this kind yet" in words(requests(source, "", "", "failed", "")["html"])
     for odd in ("nonsense' OR 1=1", "\N{SUPERSCRIPT TWO}", "0", "9" * 200):
-        assert "None" not in words(requests(desk, "", "", "", odd)["html"])
+        assert "None" not in words(requests(source, "", "", "", odd)["html"])
 
 
 def _nonce(request_id: str) -> bytes:
@@ -223,24 +223,24 @@ def test_a_request_is_found_by_its_id_and_by_its_callers(journal: SqlJournal) ->
         features=b"\n".join(kept), predictions=[5.5], epoch=0, key_id=None,
     )  # fmt: skip
     journal.append([own], [])
-    desk = desk_of(journal)
-    listed = requests(desk, HOSTILE, "", "", "")["html"]
+    source = desk_of(journal)
+    listed = requests(source, HOSTILE, "", "", "")["html"]
     (found,) = re.findall(r'href="requests/([A-Za-z0-9_-]{48})"', listed)
-    assert found in requests(desk, f"  {found} ", "", "", "")["html"]
-    text = request(desk, found)["html"]
+    assert found in requests(source, f"  {found} ", "", "", "")["html"]
+    text = request(source, found)["html"]
     assert "alcohol 9.4" in words(text)
     assert "Answer 5.5" in words(text)
     assert "No feedback yet" in words(text)
     assert HOSTILE in words(text)
     assert "<img" not in listed + text
     assert "data-explain" in text
-    text = request(desk, found, explains=False)["html"]
+    text = request(source, found, explains=False)["html"]
     assert "data-explain" not in text
     assert "needs a key with the scope <code>score</code>" in text
-    assert rows(desk, found) == {"rows": [{"alcohol": 9.4}]}
+    assert rows(source, found) == {"rows": [{"alcohol": 9.4}]}
     with pytest.raises(NotFoundError, match="not a request id of this deployment"):
-        request(desk, "A" * 48)
-    assert "No request with this id" in words(requests(desk, "never", "", "", "")["html"])
+        request(source, "A" * 48)
+    assert "No request with this id" in words(requests(source, "never", "", "", "")["html"])
 
 
 NUMBERS = profile_feature(np.arange(1000) / 10)

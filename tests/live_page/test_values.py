@@ -80,8 +80,8 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlJour
 
 
 def test_values_are_text_and_none_is_of_hidden_features(journal: SqlJournal) -> None:
-    desk = dataclasses.replace(desk_of(journal, "drift"), hidden=frozenset({"city"}))
-    found = {name: part(desk, name, 1)["html"] for name in ("drift", "outliers")}
+    source = dataclasses.replace(desk_of(journal, "drift"), hidden=frozenset({"city"}))
+    found = {name: part(source, name, 1)["html"] for name in ("drift", "outliers")}
     for name, text in found.items():
         assert "could not be made" not in text, name
         assert not re.search(r"<(script|img)", text), name

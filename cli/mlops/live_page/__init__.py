@@ -12,7 +12,7 @@ from typing import Any
 
 from mlops.plugins import Plugins
 
-#: What can be asked: each takes a `Desk` and its own arguments, and returns JSON data.
+#: What can be asked: each takes a `Source` and its own arguments, and returns JSON data.
 QUESTIONS: Plugins[Callable[..., dict[str, Any]]] = Plugins(
     "question",
     {

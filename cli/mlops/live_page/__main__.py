@@ -25,7 +25,7 @@ from mlops.journal.null import URL as NO_JOURNAL
 from mlops.journal.sql import SqlJournal
 from mlops.journal.url import journal_url
 from mlops.live_page import QUESTIONS
-from mlops.live_page.desk import Desk
+from mlops.live_page.source import Source
 
 _LOG = logging.getLogger(__name__)
 _NICENESS = 10
@@ -85,20 +85,20 @@ def main() -> int:
     # Whatever a library prints must not get between the lines.
     line = _Line(os.fdopen(os.dup(sys.stdout.fileno()), "w"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    desk = _desk(json.loads(sys.stdin.readline()), line)
+    source = _source(json.loads(sys.stdin.readline()), line)
     with ThreadPoolExecutor(_THREADS) as pool:
         for text in sys.stdin:
             said = json.loads(text)
             if not line.took(said):
-                pool.submit(_answer, desk, line, said)
+                pool.submit(_answer, source, line, said)
         # What is still being read has no reader left.
         os._exit(0)
 
 
-def _desk(about: dict[str, Any], line: _Line) -> Desk:
+def _source(about: dict[str, Any], line: _Line) -> Source:
     url = journal_url(about["journal_url"], about["deployment"])
     journal = None if url == NO_JOURNAL else SqlJournal(url, patient=True)
-    return Desk(
+    return Source(
         deployment=about["deployment"],
         journal=journal,
         key=Path(about["key_file"]).read_bytes(),
@@ -111,10 +111,10 @@ def _desk(about: dict[str, Any], line: _Line) -> Desk:
     )
 
 
-def _answer(desk: Desk, line: _Line, said: dict[str, Any]) -> None:
+def _answer(source: Source, line: _Line, said: dict[str, Any]) -> None:
     number = said["number"]
     try:
-        answer = QUESTIONS.load(said["what"])(desk, **said["terms"])
+        answer = QUESTIONS.load(said["what"])(source, **said["terms"])
         line.say({"number": number, "answer": answer})
     except MlopsError as error:
         document = {"code": error.code, "message": error.message, "hint": error.hint}

@@ -82,11 +82,11 @@ def drift(look: Look) -> str:
     """Write the part."""
     panel = read_panel(look.journal)
     if panel is None:
-        if CONSUMER not in look.desk.consumers:
+        if CONSUMER not in look.source.consumers:
             raise NotFoundError("Drift is not watched here: `[watch]` in mlops.toml says what is.")
         raise NotFoundError("Nothing compared yet: the consumer `drift` starts after some seconds.")
-    known = [each for each in panel.streams if each.feature not in look.desk.hidden]
-    hidden = {each.feature for each in panel.streams} & look.desk.hidden
+    known = [each for each in panel.streams if each.feature not in look.source.hidden]
+    hidden = {each.feature for each in panel.streams} & look.source.hidden
     panel = replace(panel, streams=known)
     by_feature: dict[str, list[Stream]] = {}
     for each in panel.streams:
@@ -133,7 +133,7 @@ def _with_values(look: Look, cards: Sequence[Card]) -> list[Card]:
     """
     profiles, joint = _profiles(look)
     shown = {c.feature: joint[c.feature] for c in cards if c.feature in joint}
-    hidden = look.desk.hidden
+    hidden = look.source.hidden
     columns = _columns(look, {k: j for k, j in shown.items() if not hidden.intersection(j.columns)})
     found = []
     for card in cards:

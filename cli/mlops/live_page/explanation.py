@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlops.live_page.desk import Desk
+from mlops.live_page.source import Source
 from mlops.live_page.templates import render
 
 _ROWS, _FEATURES = 5, 30
 
 
-def explanation(desk: Desk, found: list[dict[str, Any]]) -> dict[str, Any]:
+def explanation(source: Source, found: list[dict[str, Any]]) -> dict[str, Any]:
     """Return `html`, a fragment.
 
     Args:
-        desk: What is asked about.
+        source: What is asked about.
         found: For each row the explanation of each arm, by name; see `mlops.explaining.__main__`.
     """
     tables = []

@@ -14,7 +14,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec, live_event
 from mlops.live_page.backwards import newest_first
-from mlops.live_page.desk import Desk
+from mlops.live_page.source import Source
 from mlops.spec.deployment import from_dict
 
 #: The same as a server's: `mlops.serving.live_page.rates`.
@@ -25,25 +25,25 @@ _AT_ONCE = 5_000
 _Table: TypeAlias = NDArray[np.int64]
 
 
-def history(desk: Desk, every_s: int, points: int) -> dict[str, Any]:
+def history(source: Source, every_s: int, points: int) -> dict[str, Any]:
     """Return points as the server's own: requests/s, errors/s and latencies in ms, by arm.
 
     Requests of all revisions, by the name of the arm: those of the live one, and of earlier ones
     where they had requests.
 
     Args:
-        desk: Has the journal.
+        source: Has the journal.
         every_s: Seconds between two points.
         points: Most of them.
     """
-    if desk.journal is None:
+    if source.journal is None:
         return {"points": []}
-    events = desk.journal.revision_events()
+    events = source.journal.revision_events()
     live = live_event(events)
     if live is None or live.spec is None:
         return {"points": []}
     last = int(time.time()) // every_s
-    table, is_cut = _since(desk.journal, last - points, every_s)
+    table, is_cut = _since(source.journal, last - points, every_s)
     if not table.size:
         return {"points": []}
     first = last - points

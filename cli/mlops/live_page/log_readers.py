@@ -30,7 +30,7 @@ def consumers(look: Look) -> str:
     older = alarms[_NEWEST_ALARMS:]
     named = [str(each.details["feature"]) for each in older if each.details.get("feature")]
     features = list(dict.fromkeys(named))
-    running = [each for each in found if each.name in look.desk.consumers]
+    running = [each for each in found if each.name in look.source.consumers]
     return render(
         "consumers",
         consumers=running,

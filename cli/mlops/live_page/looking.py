@@ -12,7 +12,7 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import live_event
 from mlops.live_page.backwards import newest_first
-from mlops.live_page.desk import Desk
+from mlops.live_page.source import Source
 from mlops.monitoring.page import ReportPage, read_page
 from mlops.monitoring.report import ReportOptions
 from mlops.spec.deployment import Arm, DeploymentSpec, from_dict
@@ -29,18 +29,18 @@ class Look:
     """What several parts need is read once.
 
     Attributes:
-        desk: What is asked about.
+        source: What is asked about.
         journal: Its journal.
     """
 
-    desk: Desk
+    source: Source
     journal: SqlJournal
 
     @cached_property
     def page(self) -> ReportPage:
         """What the report says."""
-        options = ReportOptions(self.desk.alpha, self.desk.baseline)
-        return read_page(self.journal, options, ask=self.desk.ask)
+        options = ReportOptions(self.source.alpha, self.source.baseline)
+        return read_page(self.journal, options, ask=self.source.ask)
 
     @cached_property
     def events(self) -> list[RevisionEvent]:
@@ -82,7 +82,7 @@ class Look:
         if arm.model.endpoint:
             return None
         try:
-            served = read_state(Path(self.desk.state_file)).launch.served
+            served = read_state(Path(self.source.state_file)).launch.served
         except MlopsError:
             return None
         models = zip(served.revision.spec.models, served.paths, strict=True)

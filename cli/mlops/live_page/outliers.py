@@ -36,7 +36,7 @@ def outliers(look: Look) -> str:
         requests=found.requests,
         shares=found.shares,
         colors={arm.name: index for index, arm in enumerate(look.spec.arms)},
-        flagged=[(each, id_of(look.desk, each)) for each in found.flagged[:_MOST]],
+        flagged=[(each, id_of(look.source, each)) for each in found.flagged[:_MOST]],
         count=len(found.flagged),
         features=_often(found.flagged),
     )

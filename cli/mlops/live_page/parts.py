@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 from mlops.errors import MlopsError, NotFoundError
-from mlops.live_page.desk import Desk
 from mlops.live_page.drift import drift
 from mlops.live_page.log_readers import consumers
 from mlops.live_page.looking import Look
@@ -15,6 +14,7 @@ from mlops.live_page.outliers import outliers
 from mlops.live_page.quality import quality
 from mlops.live_page.revisions import revisions
 from mlops.live_page.shares import shares
+from mlops.live_page.source import Source
 from mlops.live_page.templates import render
 from mlops.live_page.verdict import verdict
 
@@ -33,25 +33,25 @@ _NO_JOURNAL = "No journal is kept, so nothing is known here beyond the counters 
 
 _NOT_MADE = "This could not be made; the server's log says why."
 # One look at a time is kept, for the parts that are made of it.
-_looks: dict[tuple[Desk, int], Look] = {}
+_looks: dict[tuple[Source, int], Look] = {}
 
 
-def part(desk: Desk, name: str, look: int) -> dict[str, Any]:
+def part(source: Source, name: str, look: int) -> dict[str, Any]:
     """Return `html` of one part.
 
     One that cannot be made says so in its place, and the others are shown.
 
     Args:
-        desk: What is asked about.
+        source: What is asked about.
         name: A name of `PARTS`.
         look: Number of the look that it is part of; parts of one look agree.
     """
-    if desk.journal is None:
+    if source.journal is None:
         return {"html": render("empty", text=_NO_JOURNAL)}
-    key = desk, look
+    key = source, look
     if key not in _looks:
         _looks.clear()
-        _looks[key] = Look(desk, desk.journal)
+        _looks[key] = Look(source, source.journal)
     try:
         return {"html": PARTS[name](_looks[key])}
     except NotFoundError as error:

@@ -25,7 +25,7 @@ def quality(look: Look) -> str:
     return render(
         "quality",
         report=report,
-        is_watched=CONSUMER in look.desk.consumers,
+        is_watched=CONSUMER in look.source.consumers,
         charts=_charts(look),
         windows=windows,
         arms=arms,
@@ -39,7 +39,7 @@ def _watched(look: Look) -> QualityReport:
     fold = QualityFold(look.journal, lambda arm: {})
     if not fold.follow():
         raise NotFoundError(_NOTHING)
-    return fold.report(look.desk.deployment, ALPHA, fold.answered())
+    return fold.report(look.source.deployment, ALPHA, fold.answered())
 
 
 def _charts(look: Look) -> list[tuple[Any, dict[str, Any]]]:

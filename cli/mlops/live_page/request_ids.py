@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mlops.live_page.desk import Desk
+from mlops.live_page.source import Source
 from mlops.spec.request_id import mint
 
 
@@ -32,10 +32,10 @@ class HasParts(Protocol):
         """Probability with which it was drawn."""
 
 
-def id_of(desk: Desk, of: HasParts) -> str:
+def id_of(source: Source, of: HasParts) -> str:
     """Return the request id of a decision."""
     return mint(
-        desk.key,
+        source.key,
         nonce=of.nonce,
         time_ms=of.time_ms,
         revision=of.revision,

@@ -12,8 +12,8 @@ from mlops.journal.sql import SqlJournal
 from mlops.journal.streaming import Decisions
 from mlops.journal.terms import is_spec
 from mlops.live_page.backwards import newest_first
-from mlops.live_page.desk import Desk
 from mlops.live_page.request_ids import id_of
+from mlops.live_page.source import Source
 from mlops.live_page.templates import render
 from mlops.spec.deployment import from_dict
 from mlops.spec.request_id import read as read_id
@@ -60,20 +60,20 @@ class Line:
     answers: list[Any] | None
 
 
-def requests(desk: Desk, q: str, arm: str, only: str, before: str) -> dict[str, Any]:
+def requests(source: Source, q: str, arm: str, only: str, before: str) -> dict[str, Any]:
     """Return `html` and `title` of a page of the list.
 
     Args:
-        desk: Has the journal.
+        source: Has the journal.
         q: A request id, or a caller's own; empty for all.
         arm: Name of an arm; empty for all.
         only: A name of `_ONLY`; empty for all.
         before: Offset that the page ends before; empty for the newest.
     """
-    journal = _journal(desk)
+    journal = _journal(source)
     arms = _arms(journal)
     if q.strip():
-        found, upto = _searched(desk, journal, arms, q.strip()), 0
+        found, upto = _searched(source, journal, arms, q.strip()), 0
     else:
         end = journal.end().decisions
         last = min(end, int(before) - 1) if before.isdecimal() else end
@@ -81,7 +81,7 @@ def requests(desk: Desk, q: str, arm: str, only: str, before: str) -> dict[str, 
     labelled = journal.count_outcomes([each.nonce for each in found], journal.end().outcomes)
     html = render(
         "requests",
-        lines=[(each, id_of(desk, each), labelled[each.nonce]) for each in found],
+        lines=[(each, id_of(source, each), labelled[each.nonce]) for each in found],
         q=q.strip(),
         arm=arm,
         only=only,
@@ -94,19 +94,19 @@ def requests(desk: Desk, q: str, arm: str, only: str, before: str) -> dict[str, 
     return {"html": html, "title": "Requests"}
 
 
-def request(desk: Desk, request_id: str, *, explains: bool = True) -> dict[str, Any]:
+def request(source: Source, request_id: str, *, explains: bool = True) -> dict[str, Any]:
     """Return `html` and `title` of one request.
 
     Args:
-        desk: Has the journal.
+        source: Has the journal.
         request_id: Its id.
         explains: Whether its reader may have it explained.
 
     Raises:
         NotFoundError: It is not in the journal.
     """
-    journal = _journal(desk)
-    nonce = _nonce(desk, request_id)
+    journal = _journal(source)
+    nonce = _nonce(source, request_id)
     stored = journal.decision(nonce)
     if stored is None:
         raise NotFoundError(
@@ -124,7 +124,7 @@ def request(desk: Desk, request_id: str, *, explains: bool = True) -> dict[str, 
         rows = [stored.rows.row(at) for at in range(min(one.n_rows, _ROWS))]
     html = render(
         "request",
-        id=id_of(desk, line),
+        id=id_of(source, line),
         line=line,
         decision=one,
         unit=one.unit.hex() if one.unit else "",
@@ -139,14 +139,14 @@ def request(desk: Desk, request_id: str, *, explains: bool = True) -> dict[str, 
     return {"html": html, "title": "Request"}
 
 
-def rows(desk: Desk, request_id: str) -> dict[str, Any]:
+def rows(source: Source, request_id: str) -> dict[str, Any]:
     """Return `rows` of a request, to be explained: objects, or lists where it had no names.
 
     Raises:
         NotFoundError: They are not in the journal.
     """
-    nonce = _nonce(desk, request_id)
-    kept = _journal(desk).rows_of([nonce]).get(nonce)
+    nonce = _nonce(source, request_id)
+    kept = _journal(source).rows_of([nonce]).get(nonce)
     found = (
         [row for row in (kept.row(at) for at in range(_ROWS)) if row is not None] if kept else []
     )
@@ -157,15 +157,15 @@ def rows(desk: Desk, request_id: str) -> dict[str, Any]:
     return {"rows": found}
 
 
-def _journal(desk: Desk) -> SqlJournal:
-    if desk.journal is None:
+def _journal(source: Source) -> SqlJournal:
+    if source.journal is None:
         raise ConflictError("No journal is kept, so there is no log of requests.")
-    return desk.journal
+    return source.journal
 
 
-def _nonce(desk: Desk, request_id: str) -> bytes:
+def _nonce(source: Source, request_id: str) -> bytes:
     try:
-        return read_id(desk.key, request_id).nonce
+        return read_id(source.key, request_id).nonce
     except InvalidInputError as error:
         raise NotFoundError(error.message, hint=error.hint) from error
 
@@ -181,10 +181,12 @@ def _name(arms: Mapping[int, list[str]], revision: int, position: int) -> str:
     return names[position] if position < len(names) else f"arm {position}"
 
 
-def _searched(desk: Desk, journal: SqlJournal, arms: Mapping[int, list[str]], q: str) -> list[Line]:
+def _searched(
+    source: Source, journal: SqlJournal, arms: Mapping[int, list[str]], q: str
+) -> list[Line]:
     """Find a request by its id, or requests by their caller's own."""
     try:
-        nonces = [read_id(desk.key, q).nonce]
+        nonces = [read_id(source.key, q).nonce]
     except InvalidInputError:
         nonces = journal.requests_named(q, _NAMED)
     stored = (journal.decision(nonce) for nonce in nonces)

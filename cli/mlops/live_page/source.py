@@ -13,7 +13,7 @@ Ask = Callable[[str, Sequence[Any]], Sequence[Sequence[Any]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Source:
     """Where answers come from.
 
     Attributes:
