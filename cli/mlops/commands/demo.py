@@ -53,6 +53,7 @@ def demo(
     for line in (
         f"cd {shlex.quote(str(place))}",
         end.curl,
+        f"open {end.url}/ui",
         f"open {end.url}/report",
         f"open {end.url}/docs",
         f"open {end.url}/metrics",
