@@ -21,7 +21,7 @@ from mlops.commands.audit import _render
 from mlops.commands.terminal import SafeConsole
 from mlops.registry import open_registry
 from mlops.settings.actor import Actor
-from mlops.workflows.auditing import Shown
+from mlops.workflows.auditing import Shown, runs
 from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, open_shop, wait_until
 from tests.fixtures_training import TrainedWine
@@ -290,6 +290,22 @@ def test_what_somebody_wrote_does_not_look_like_an_entry(tmp_path: Path, before:
     lines = out.getvalue().splitlines()
     assert len(lines) < 20
     assert [line for line in lines if not line.startswith(" " * 7)] == lines[:1]
+
+
+def test_a_shift_of_many_features_hides_nothing_that_people_did(tmp_path: Path) -> None:
+    trail = Trail(tmp_path / "wine.jsonl")
+    of_drift = [
+        Event("alarm", f"{number} drifts", 0, {}, evidence={"revision": 3, "consumer": "drift"})
+        for number in range(30)
+    ]
+    other = Event("alarm", "rmse", 0, {}, evidence={"revision": 3, "consumer": "quality"})
+    trail.append([Event("rollback", "revision 3", 0, {}), *of_drift, other], Actor("ann", "box"))
+    found = runs(trail.entries())
+    assert [len(each) for each in found] == [1, 30, 1]
+    out = io.StringIO()
+    _render(SafeConsole(file=out, width=80), Shown("wine", tuple(trail.entries()), 32, ()))
+    assert "and 29 more alarms" in out.getvalue()
+    assert len(out.getvalue().splitlines()) == 4
 
 
 def test_without_mlflow_it_cannot_be_told(audited: Shop) -> None:

@@ -44,7 +44,10 @@ def _audit() -> None:
 def show_entries(
     name: Name = None,
     last: Annotated[
-        int, typer.Option("-n", "--lines", min=0, help="Number of newest entries; 0 for all.")
+        int,
+        typer.Option(
+            "-n", "--lines", min=0, help="Newest entries, alarms in a row as one; 0 for all."
+        ),
     ] = 20,
     action: Annotated[
         list[str] | None,
@@ -196,7 +199,9 @@ def _render(out: Console, found: Shown) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    for entry in found.entries:
+    from mlops.workflows.auditing import runs
+
+    for entry, *more in runs(found.entries):
         said = entry.document
         by = said["by"]
         who = "@".join(part for part in (by.get("user", ""), by.get("host", "")) if part)
@@ -208,6 +213,8 @@ def _render(out: Console, found: Shown) -> None:
         for line in _lines(entry, found.arms):
             # Also what is wrapped is indented: a reason must not look like an entry.
             out.print(Padding(Text(_one_line(line), "dim"), (0, 0, 0, 7)))
+        if more:
+            out.print(f"[dim]       and {len(more):,} more alarms, `--json` has each[/]")
     if len(found.entries) < found.total:
         out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -62,7 +62,8 @@ def show_trail(
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        last: Only so many of the newest; 0 for all.
+        last: Only so many of the newest; 0 for all. Alarms that one consumer raised in a row count
+            as one: a shift of many features must not hide what people did.
         actions: Only entries of these actions; without any, all.
 
     Raises:
@@ -73,7 +74,27 @@ def show_trail(
     faults = _brought_up(settings, picked)
     entries = trail_of(settings, picked).entries()
     chosen = [each for each in entries if not actions or each.action in actions]
-    return Shown(picked, tuple(chosen[-last:]), len(entries), faults, _arms(entries))
+    kept = runs(chosen)[-last:]
+    newest = tuple(entry for run in kept for entry in run)
+    return Shown(picked, newest, len(entries), faults, _arms(entries))
+
+
+def runs(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Return alarms that one consumer raised in a row together, and every other entry alone."""
+    found: list[list[Entry]] = []
+    for entry in entries:
+        if found and _raised_by(entry) and _raised_by(entry) == _raised_by(found[-1][0]):
+            found[-1].append(entry)
+        else:
+            found.append([entry])
+    return found
+
+
+def _raised_by(entry: Entry) -> tuple[int, str] | None:
+    evidence = entry.document["evidence"]
+    if entry.action != "alarm" or not isinstance(evidence, dict) or "consumer" not in evidence:
+        return None
+    return int(evidence["revision"]), str(evidence["consumer"])
 
 
 def _arms(entries: Sequence[Entry]) -> dict[int, list[str]]:
