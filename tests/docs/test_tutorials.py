@@ -24,6 +24,11 @@ _TUTORIALS = ROOT / "docs" / "tutorials"
 _GO_ON = ("own-server", "ci")
 
 
+#: By chance the split is in doubt at one look of 20; a reader would wait for more requests.
+_DOUBT = "further from the weights than they should"
+_TRIES = 4
+
+
 @pytest.fixture
 def reader(tmp_path: Path, empty_database: Path) -> Iterator[Reader]:
     require("curl", shutil.which("curl"), "there is no curl")
@@ -34,27 +39,22 @@ def reader(tmp_path: Path, empty_database: Path) -> Iterator[Reader]:
 
 @pytest.mark.parametrize("name", ["wine", "classifier", "lightgbm", *_GO_ON])
 def test_a_tutorial(name: str, reader: Reader, request: pytest.FixtureRequest) -> None:
-    if name in _GO_ON:
-        open_shop(request.getfixturevalue("trained_wine"), reader.folder / "wine")
     page = _TUTORIALS / f"{name}.md"
     assert len(list(blocks(page))) > 3
-    try:
-        reader.follow(page)
-    except AssertionError as error:
-        # By chance the split is in doubt at one look of 20; a reader would wait for more requests.
-        if "further from the weights than they should" not in " ".join(str(error).split()):
-            raise
-    else:
-        return
-    reader.close()
-    again = Reader(reader.folder / "again", reader.database)
-    again.folder.mkdir()
-    if name in _GO_ON:
-        open_shop(request.getfixturevalue("trained_wine"), again.folder / "wine")
-    try:
-        again.follow(page)
-    finally:
-        again.close()
+    for number in range(1, _TRIES + 1):
+        somebody = Reader(reader.folder / str(number), reader.database)
+        somebody.folder.mkdir()
+        if name in _GO_ON:
+            open_shop(request.getfixturevalue("trained_wine"), somebody.folder / "wine")
+        try:
+            somebody.follow(page)
+        except AssertionError as error:
+            if number == _TRIES or _DOUBT not in " ".join(str(error).split()):
+                raise
+        else:
+            return
+        finally:
+            somebody.close()
 
 
 def test_the_tutorial_about_kubernetes(
