@@ -70,9 +70,11 @@ def test_control_characters_are_shown() -> None:
     table = Table(box=None)
     table.add_row("a\x1b]0;title\x07", "b\x9b2J\rc")
     console.print(table, "plain \x1b[2J text \u00e9\u6f22", markup=False)
+    console.print("wine :wine_glass:")
     console.print("\u202egpj.exe\u202c \u2066x\u2069 \u2028", markup=False)
     text = stream.getvalue()
     assert "a\\x1b]0;title\\x07" in text
+    assert "wine :wine_glass:" in text
     assert "b\\x9b2J\\x0dc" in text
     assert "plain \\x1b[2J text \u00e9\u6f22" in text
     assert "\\u202egpj.exe\\u202c \\u2066x\\u2069 \\u2028" in text

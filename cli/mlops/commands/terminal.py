@@ -25,7 +25,13 @@ _TRAILING = re.compile(r"[ \t]+(?=\n)")
 
 
 class SafeConsole(Console):
-    r"""A console that shows control characters in text as `\x1b`; styles stay."""
+    r"""A console that shows control characters in text as `\x1b`; styles stay.
+
+    A name such as `:wine_glass:` stays as it is, too, and the table of emojis is not imported.
+    """
+
+    def __init__(self, **keywords: Any) -> None:  # noqa: ANN401 - Rich's own
+        super().__init__(**{"emoji": False, **keywords})
 
     def render_str(self, text: str, **keywords: Any) -> Text:  # noqa: ANN401 - Rich's own
         """See `rich.console.Console.render_str`; a table measures a cell after this."""

@@ -280,8 +280,10 @@ def _tables(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML v
 def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
     """Check a reward against the known names. The table is found by name, as its layer is above."""
     text = _text(raw)
+    if not text or ":" in text:
+        return text
     rewards = importlib.import_module("mlops.rewards").REWARDS
-    if text and ":" not in text and text not in rewards:
+    if text not in rewards:
         closest = did_you_mean(text, rewards.names())
         what = f" ({closest[:1].lower()}{closest[1:]})" if closest else ""
         raise ValueError(f"must be {one_of([*rewards.names(), 'module:function'])}{what}")

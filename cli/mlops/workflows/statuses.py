@@ -5,8 +5,6 @@ What clusters need is imported only if there is one: it takes longer than the re
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found, locate, locate_all
 from mlops.deployment.targets.contract import TargetStatus
@@ -31,6 +29,8 @@ def each_status(settings: Settings) -> list[tuple[str, TargetStatus | MlopsError
 
     They are asked at the same time: a server that hangs is waited for once.
     """
+
+    from concurrent.futures import ThreadPoolExecutor
 
     def one(found: Found) -> tuple[str, TargetStatus | MlopsError]:
         try:
