@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from mlops.journal.null import URL, open_journal
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
+from mlops.serving import event_loop
 from mlops.serving.access import Gate
 from mlops.serving.admission import ALWAYS, Admission
 from mlops.serving.app import App, KnownHead
@@ -103,6 +104,24 @@ def test_many_at_once_are_each_answered_once() -> None:
 
     asyncio.run(run())
     assert callers.answers == {name: name * 2 for name in names}
+
+
+def test_a_crowd_is_not_always_refused_the_same_callers() -> None:
+    names = [f"n{number}" for number in range(200)]
+    first = set()
+
+    async def run() -> None:
+        for _ in range(20):
+            callers = Callers()
+            lockstep = Lockstep(callers.answer, callers.refuse)
+            for name in names:
+                lockstep.add(callers, name, b"1")
+            lockstep.run()
+            assert sorted(callers.answers) == sorted(names)
+            first.add(callers.steps[0])
+
+    asyncio.run(run())
+    assert len(first) > 5
 
 
 def test_a_refusal_that_fails_breaks_no_other() -> None:
@@ -288,6 +307,31 @@ def test_a_burst_is_answered_as_far_as_there_is_time(models: dict[str, Path]) ->
     assert len(refused) >= 70
     assert all(b"retry-after: 1\r\n" in each for each in refused)
     assert all(b"send this again shortly" in each for each in refused)
+
+
+def test_a_crowd_is_taken_at_once(models: dict[str, Path]) -> None:
+    """Each turn of a busy loop may take a twentieth of a second."""
+    server = make_server(_application(models))
+    turns = 0
+
+    async def connect(crowd: contextlib.ExitStack) -> None:
+        nonlocal turns
+        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
+        serving = asyncio.create_task(server.serve([listening]))
+        address = listening.getsockname()
+        first = crowd.enter_context(socket.create_connection(address, timeout=30))
+        assert await _ask_in_turn([first]) == [b"200"]
+        for _ in range(399):
+            crowd.enter_context(socket.create_connection(address, timeout=30))
+        while len(server.server_state.connections) < 400:
+            turns += 1
+            await asyncio.sleep(0)
+        server.should_exit = True
+        await serving
+
+    with contextlib.ExitStack() as crowd:
+        event_loop.run(connect(crowd))
+    assert turns < 10
 
 
 async def _ask_in_turn(callers: list[socket.socket]) -> list[bytes]:

@@ -7,8 +7,8 @@ import contextlib
 import logging
 import socket
 import ssl
-from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import uvicorn
 
@@ -20,9 +20,11 @@ from mlops.serving.tls import HANDSHAKE_S
 #: A client that has connected must send its request by then.
 LINGER_S = 0.5
 _GRACE_S = 5
-# Connections taken in one turn of the event loop. libuv takes one of a socket, so that in a busy
-# loop 500 clients that connect at once, and a health check behind them, would wait 500 turns.
+# Connections that the loop takes in one of its turns: libuv takes one of a socket.
 _ACCEPTED = 16
+# And those of a crowd, which `_Arrivals` takes: with long turns, 500 clients that connect at once,
+# and a health check behind them, would wait a second for the others.
+_CROWD = 1_024
 
 #: What takes connections from one socket.
 Listening: TypeAlias = Sequence[asyncio.Server]
@@ -44,16 +46,10 @@ class QuietServer(uvicorn.Server):
 
     async def listen(self, sock: socket.socket) -> Listening:
         """Take connections from a socket too, while it serves; the socket becomes its own."""
-        context = self.config.ssl
         loop = asyncio.get_running_loop()
+        arrivals = _Arrivals(sock, self._protocol, self.config.ssl)
         listening = [
-            await loop.create_server(
-                self._protocol,
-                sock=each,
-                backlog=BACKLOG,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_S if context else None,
-            )
+            await loop.create_server(arrivals.protocol, sock=each, backlog=BACKLOG, **arrivals.tls)
             for each in (sock, *(sock.dup() for _ in range(_ACCEPTED - 1)))
         ]
         self.servers += listening
@@ -68,6 +64,56 @@ class QuietServer(uvicorn.Server):
     def _protocol(self) -> asyncio.Protocol:
         # As uvicorn makes one for the sockets that it starts with.
         return TimeoutHttpProtocol(self.config, self.server_state, self.lifespan.state)
+
+
+class _Arrivals:
+    """Takes all that wait at a socket where the event loop has taken as many as it can in a turn.
+
+    Args:
+        sock: Where they wait; nothing more is taken once it is closed.
+        make: Makes the protocol of a connection.
+        context: For TLS; None for none.
+    """
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        make: Callable[[], asyncio.Protocol],
+        context: ssl.SSLContext | None,
+    ) -> None:
+        self._sock, self._make = sock, make
+        self._new = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Options of TLS, of what makes a server or a connection.
+        self.tls: dict[str, Any] = {
+            "ssl": context,
+            "ssl_handshake_timeout": HANDSHAKE_S if context else None,
+        }
+
+    def protocol(self) -> asyncio.Protocol:
+        """Make the protocol of a connection that the event loop has taken."""
+        if not self._new:
+            asyncio.get_running_loop().call_soon(self._turn_ends)
+        self._new += 1
+        return self._make()
+
+    def _turn_ends(self) -> None:
+        full, self._new = self._new >= _ACCEPTED, 0
+        if not full:
+            return
+        with contextlib.suppress(OSError):  # None waits, it is closed, or there is no descriptor.
+            for _ in range(_CROWD):
+                task = asyncio.create_task(self._take(self._sock.accept()[0]))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, connection: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(self._make, connection, **self.tls)
+        except (OSError, TimeoutError):
+            # The caller has gone, or does not speak TLS.
+            connection.close()
 
 
 def make_server(app: Application, context: ssl.SSLContext | None = None) -> QuietServer:

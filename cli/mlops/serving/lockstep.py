@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable, Generator
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from mlops.serving.admission import Admission
+from mlops.serving.admission import ALWAYS, Admission
 
 _T = TypeVar("_T")
 _Request = TypeVar("_Request")
@@ -68,6 +69,10 @@ class Lockstep(Generic[_Request, _Result]):
         waiting, self._waiting = self._waiting, []
         if not waiting:
             return
+        if len(waiting) > ALWAYS:
+            # Some may be refused, here or by a full arm: not those of the same callers every time.
+            first = secrets.randbelow(len(waiting))
+            waiting = waiting[first:] + waiting[:first]
         admitted = self._admission.begin(len(waiting))
         together = self._admission.together(_TOGETHER)
         done = 0

@@ -29,7 +29,6 @@ def each_status(settings: Settings) -> list[tuple[str, TargetStatus | MlopsError
 
     They are asked at the same time: a server that hangs is waited for once.
     """
-
     from concurrent.futures import ThreadPoolExecutor
 
     def one(found: Found) -> tuple[str, TargetStatus | MlopsError]:
