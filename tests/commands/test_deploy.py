@@ -1,20 +1,26 @@
 from __future__ import annotations
 
+import contextlib
+import csv
 import hashlib
+import json
 import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from mlops.deployment.local import running, stay
 from mlops.deployment.runtime_files import is_alive
+from tests.commands.schemas import fits
 from tests.fixtures_deployment import Shop, wait_until
 
 
@@ -151,10 +157,11 @@ def test_a_first_model_that_fails(wine_shop: Shop, free_port: int) -> None:
 
 
 def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
+    """A unit has one arm: in serving, after the weights have changed, and in files."""
     named = Shop(wine_shop.folder, "tasting")
     words = (
         *("deploy", "--ab", "modelA", "modelB", "--name", "tasting"),
-        *("--sticky-by", "header:X-Customer", "--reward", "absolute-error"),
+        *("--sticky-by", "field:alcohol", "--reward", "absolute-error"),
     )
     said = named.ok(*words, "--json")
     assert said.document["name"] == "tasting"
@@ -163,11 +170,50 @@ def test_sticky_by_and_a_name_of_its_own(wine_shop: Shop) -> None:
     for step in ("mlops feedback tasting", "mlops report tasting", "mlops stop tasting"):
         assert step in again.out + again.err
     spec = named.state.launch.served.revision.spec
-    assert (spec.sticky_by, spec.reward) == ("header:X-Customer", "absolute-error")
-    for customer in ("ann", "bob", "eve", "joe"):
-        assert len({named.ask(x_customer=customer)[1] for _ in range(5)}) == 1
-    arms = {named.ask(x_customer=f"customer {number}")[1] for number in range(40)}
-    assert arms == {"modelA", "modelB"}
+    assert (spec.sticky_by, spec.reward) == ("field:alcohol", "absolute-error")
+    request = named.state.request
+    assert request is not None
+    names, row = request["dataframe_split"]["columns"], request["dataframe_split"]["data"][0]
+
+    def arm(unit: int) -> str:
+        cells = [unit if name == "alcohol" else cell for name, cell in zip(names, row, strict=True)]
+        body = {"dataframe_split": {"columns": names, "data": [cells]}}
+        return named.post("/invocations", body)[1]["x-mlops-arm"]
+
+    arms = {unit: arm(unit) for unit in [*range(40), *range(4)]}
+    assert set(arms.values()) == {"modelA", "modelB"}
+    assert {unit: arm(unit) for unit in range(4)} == {unit: arms[unit] for unit in range(4)}
+
+    def score(out: str) -> tuple[list[dict[str, Any]], int]:
+        words = ("batch", "tasting", "--data", "units.csv", "--chunk-rows", "30", "--out", out)
+        said = named.ok(*words, "--keep", "alcohol", "--format", "jsonl", "--json")
+        fits("batch", said.document)
+        parts = sorted((named.folder / out).glob("part-*"))
+        lines = [json.loads(line) for part in parts for line in part.read_text().splitlines()]
+        return lines, said.document["kept"]
+
+    with (named.folder / "units.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(
+            [names, *([unit if name == "alcohol" else 1.5 for name in names] for unit in range(90))]
+        )
+    named.ok("deploy", "--name", "tasting", "--split", "99/1")
+    lines, kept = score("scored")
+    assert kept == 40
+    assert {line["alcohol"]: line["arm"] for line in lines[:40]} == arms
+    assert [(line["unit_kept"], line["propensity"]) for line in lines[:40]] == [(True, 0.5)] * 40
+    assert not any(line["unit_kept"] for line in lines[40:])
+    assert {line["propensity"] for line in lines[40:]} <= {0.99, 0.01}
+    assert [line["arm"] for line in lines] == [arm(unit) for unit in range(90)]
+    # What a job began with is part of it, whatever the journal has by then.
+    (named.folder / "scored" / "part-00000-0000000.jsonl").unlink()
+    at = named.folder / ".mlops" / "journal" / "tasting.db"
+    with contextlib.closing(sqlite3.connect(at, timeout=10)) as journal, journal:
+        journal.execute("delete from decisions")
+    assert score("scored") == (lines, 30)
+    assert score("later")[1] == 0
+    (named.folder / "scored" / "_units.npz").write_bytes(b"")
+    damaged = named.run("batch", "tasting", "--data", "units.csv", "--out", "scored", "--json")
+    assert (damaged.code, "_units.npz" in damaged.error["message"]) == (7, True)
 
 
 @pytest.mark.cold

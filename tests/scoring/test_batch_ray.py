@@ -18,7 +18,7 @@ import pytest
 
 from mlops.errors import InvalidInputError
 from mlops.registry.stores import open_store
-from mlops.scoring import Job, Scorer, find_inputs, score
+from mlops.scoring import Draw, Job, Scorer, find_inputs, score
 from mlops.scoring.job import Ask
 from mlops.scoring.ray import Model, OnRay
 from mlops.tables.signature import Column, Signature
@@ -106,7 +106,7 @@ def done(tmp_path: Path, execute: OnRay, cells: list[Any]) -> Path:
     (tmp_path / "rows.jsonl").write_text("".join(lines))
     inputs = find_inputs([str(tmp_path / "rows.jsonl")], pytest.fail)
     scorer = Scorer("m", "m/1", ("m",), lambda *_: [], Signature((Column("x", "long"),)))
-    job = Job((scorer,), (1.0,), rows=2, form="csv")
+    job = Job((scorer,), Draw((1.0,)), rows=2, form="csv")
     store = open_store(str(tmp_path / "out"), Shop(tmp_path).settings)
     score(job, inputs, store, execute=execute)
     return tmp_path / "out"

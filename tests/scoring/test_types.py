@@ -14,7 +14,7 @@ import pytest
 import mlops.scoring.job as module
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.registry.stores import open_store
-from mlops.scoring import Job, Scorer, find_inputs, score
+from mlops.scoring import Draw, Job, Scorer, find_inputs, score
 from mlops.scoring.writing import Form, merge
 from mlops.settings import load_settings
 from mlops.tables.signature import Column, Signature
@@ -46,7 +46,7 @@ def run(folder: Path, cells: Sequence[Any], form: Form) -> list[Path]:
     settings = load_settings(folder, environ={})
     inputs = find_inputs([str(source)], lambda uri: open_store(uri, settings))
     scorer = Scorer("a", "a", ("a",), ask, Signature((Column("n", "double"),)))
-    job = Job((scorer,), (1.0,), keep=("kept",), rows=1, form=form, skip_errors=True)
+    job = Job((scorer,), Draw((1.0,)), keep=("kept",), rows=1, form=form, skip_errors=True)
     done = score(job, inputs, open_store(str(folder / "out"), settings))
     return [folder / "out" / key for key in done.parts]
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mlops.policies.drawing import Draws
+from mlops.policies.first_arms import FirstArms
 from mlops.registry.stores import open_store
-from mlops.scoring import Job, Scorer, find_inputs, score
+from mlops.scoring import Draw, Job, Scorer, find_inputs, score
 from mlops.scoring.job import tables
 from mlops.settings import load_settings
 from mlops.spec.unit import unit_hash
@@ -20,12 +21,12 @@ KEY, SALT = b"k" * 32, b"s" * 16
 NUMBER = Column("n", "double")
 
 
-def job(signature: Signature) -> Job:
+def job(signature: Signature, kept: FirstArms | None = None) -> Job:
     def ask(_: Any, n: int) -> Sequence[Any]:
         return [0.5] * n
 
     scorers = tuple(Scorer(name, name, (name,), ask, signature) for name in "ab")
-    return Job(scorers, (0.5, 0.5), KEY, SALT, "user", form="csv")
+    return Job(scorers, Draw((0.5, 0.5), KEY, SALT, "user", kept), form="csv")
 
 
 def arm(unit: object) -> str:

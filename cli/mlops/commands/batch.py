@@ -109,6 +109,12 @@ def _render(out: Console, done: Batched) -> None:
         share = f"drawn with probability {done.shares[arm]:.4g}"
         name = f"{arm}: {count:,} rows, {share}, " if len(done.by_arm) > 1 else ""
         out.print(f"[dim]{escape(name)}executed by {escape(done.runtimes[arm])}[/]")
+    if done.kept is not None:
+        drawn = sum(done.by_arm.values()) - done.kept
+        out.print(
+            f"[dim]{done.kept:,} rows of units that keep their arm from an earlier revision, "
+            f"{drawn:,} rows drawn[/]"
+        )
     if done.errors:
         out.print(f"[yellow]note: {done.errors:,} rows were refused; see the column `error`[/]")
     out.print(escape(done.out), soft_wrap=True)

@@ -16,13 +16,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
-from mlops.policies.drawing import Draws
 from mlops.protocols.base import Columns as Payload
 from mlops.protocols.base import ProtocolError, Source
 from mlops.registry.stores import Store
+from mlops.scoring.drawing import Draw, Drawn, write_units
 from mlops.scoring.inputs import Inputs
 from mlops.scoring.writing import Form, is_same_form, kinds_of, recast, widened, write_part
-from mlops.spec.unit import unit_hash
 from mlops.tables.signature import Signature
 from mlops.tables.streaming import chunks, form_of
 from mlops.tables.table import Table
@@ -34,8 +33,7 @@ Cells = dict[str, list[Any]]
 #: Scores chunks, each as `scored` does, and yields key and columns in the order of the chunks.
 Execute = Callable[["Job", Iterator["Chunk"]], Iterator[tuple[str, Cells]]]
 _JOB = "_batch.json"
-_FULL = 2.0**64
-_OWN = ("file", "row", "arm", "model", "propensity", "prediction", "error")
+_OWN = ("file", "row", "arm", "model", "propensity", "unit_kept", "prediction", "error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +61,7 @@ class Job:
 
     Attributes:
         scorers: The arms, in their order.
-        shares: Probability of each.
-        key: Of the deployment, by which units are drawn; empty for a model alone.
-        salt: Of its experiment.
-        unit: Name of the column with the sticky unit; empty for none.
+        draw: How rows are drawn an arm.
         all_arms: Whether every arm predicts every row.
         keep: Columns of the input that go to the output.
         rows: Rows of a chunk.
@@ -75,10 +70,7 @@ class Job:
     """
 
     scorers: tuple[Scorer, ...]
-    shares: tuple[float, ...]
-    key: bytes = b""
-    salt: bytes = b""
-    unit: str = ""
+    draw: Draw
     all_arms: bool = False
     keep: tuple[str, ...] = ()
     rows: int = 10_000
@@ -88,12 +80,15 @@ class Job:
     def identity(self, inputs: Inputs) -> dict[str, Any]:
         """What tells that parts are of this job, as JSON data."""
         arms = [[each.name, *each.identity] for each in self.scorers]
-        drawn = hashlib.sha256(self.key + self.salt).hexdigest()[:16]
+        draw = self.draw
+        drawn = hashlib.sha256(draw.key + draw.salt).hexdigest()[:16]
+        units = {"units": draw.kept.digest if draw.kept else ""} if draw.has_units else {}
         return {
             "schema_version": 1,
             "arms": arms,
-            "shares": list(self.shares),
-            "draws": [drawn, self.unit],
+            "shares": list(draw.shares),
+            "draws": [drawn, draw.unit],
+            **units,
             "all_arms": self.all_arms,
             "keep": list(self.keep),
             "rows": self.rows,
@@ -112,14 +107,14 @@ class Chunk:
         file: Where they are from.
         first: Position of the first one there.
         table: The n rows.
-        drawn: (n,) index of the arm of each.
+        drawn: The arms that they get.
     """
 
     key: str
     file: str
     first: int
     table: Table
-    drawn: Sequence[int]
+    drawn: Drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +127,7 @@ class Scored:
         errors: Rows, of those scored now, that a model refused.
         parts: Keys of the parts, in the order of the rows.
         by_arm: Rows scored now by the arm that was drawn.
+        kept: Rows, of those scored now, whose unit keeps its arm from an earlier revision.
     """
 
     rows: int
@@ -139,6 +135,7 @@ class Scored:
     errors: int
     parts: tuple[str, ...]
     by_arm: Mapping[str, int]
+    kept: int = 0
 
 
 @dataclass(slots=True)
@@ -191,7 +188,7 @@ def score(
     types = _begin(job, inputs, store)
     there = {file.key for file in store.files("part-")}
     parts: list[str] = []
-    rows = resumed = errors = 0
+    rows = resumed = errors = kept = 0
     by_arm = {scorer.name: 0 for scorer in job.scorers}
 
     def missing() -> Generator[Chunk, None, None]:
@@ -202,7 +199,7 @@ def score(
                 resumed += len(table)
                 on_progress(rows + resumed)
             else:
-                yield Chunk(key, file, first, table, _drawn(job, table, file, first))
+                yield Chunk(key, file, first, table, job.draw.rows(table, file, first))
 
     with closing(missing()) as chunks:
         for key, columns in execute(job, chunks):
@@ -212,6 +209,7 @@ def score(
             _put(store, key, lambda at: write_part(at, job.form, columns, types.kinds))  # noqa: B023 - called at once
             rows += len(columns["row"])
             errors += sum(each is not None for each in columns.get("error", ()))
+            kept += sum(columns.get("unit_kept", ()))
             for name in columns["arm"]:
                 by_arm[name] += 1
             on_progress(rows + resumed)
@@ -220,7 +218,7 @@ def score(
             _recast(store, key, types.kinds)
         types.stale = False
         _put_state(job, inputs, store, types)
-    return Scored(rows, resumed, errors, tuple(parts), by_arm)
+    return Scored(rows, resumed, errors, tuple(parts), by_arm, kept)
 
 
 def _all_chunks(job: Job, inputs: Inputs) -> Iterator[tuple[str, str, int, Table]]:
@@ -235,7 +233,7 @@ def _all_chunks(job: Job, inputs: Inputs) -> Iterator[tuple[str, str, int, Table
 
 def _chunks(path: Path, job: Job) -> Iterator[Table]:
     signature = job.scorers[0].signature
-    return chunks(path, signature, job.rows, wanted=_wanted(job), written=job.unit)
+    return chunks(path, signature, job.rows, wanted=_wanted(job), written=job.draw.unit)
 
 
 def _wanted(job: Job) -> set[str] | None:
@@ -243,20 +241,15 @@ def _wanted(job: Job) -> set[str] | None:
     if not job.scorers[0].signature.columns:
         return None
     names = {name for each in job.scorers for name in each.signature.names}
-    return names | {*job.keep} | ({job.unit} if job.unit else set())
+    return names | {*job.keep} | ({job.draw.unit} - {""})
 
 
-def begun_shares(store: Store) -> tuple[float, ...]:
-    """Return the probabilities of the arms by which a job there has begun to draw; none for none.
+def begun(store: Store) -> dict[str, Any] | None:
+    """Read `_batch.json`, which says what job has begun there; None if there is none.
 
     Raises:
-        ConflictError: Its `_batch.json` is damaged.
+        ConflictError: It is damaged.
     """
-    return tuple((_state(store) or {}).get("shares", ()))
-
-
-def _state(store: Store) -> dict[str, Any] | None:
-    """Read `_batch.json`; None if there is none."""
     with TemporaryDirectory(prefix="mlops-batch-") as folder:
         path = Path(folder, _JOB)
         try:
@@ -273,13 +266,15 @@ def _state(store: Store) -> dict[str, Any] | None:
 
 def _begin(job: Job, inputs: Inputs, store: Store) -> _Types:
     """Return the types of the columns, if parts of this job are there."""
-    known = _state(store)
+    known = begun(store)
     if known is None:
         if next(store.files("part-"), None) is not None:
             raise ConflictError(
                 f"`{store.location}` has parts, and no `{_JOB}` that says of what.",
                 hint="Choose another `--out`.",
             )
+        if job.draw.kept is not None:
+            write_units(store, job.draw.kept)
         return _Types()
     types = _Types(known["columns"], known.get("stale", False))
     asked = json.loads(json.dumps(job.identity(inputs)))
@@ -298,7 +293,7 @@ def scored(job: Job, chunk: Chunk) -> Cells:
     Raises:
         InvalidInputError: A column to keep is not there, or a model refuses a row.
     """
-    table, file, first, drawn = chunk.table, chunk.file, chunk.first, chunk.drawn
+    table, file, first, drawn = chunk.table, chunk.file, chunk.first, chunk.drawn.arms
     n = len(table)
     missing = [name for name in job.keep if name not in table.columns]
     if missing:
@@ -312,8 +307,10 @@ def scored(job: Job, chunk: Chunk) -> Cells:
         "row": list(range(first, first + n)),
         "arm": [job.scorers[arm].name for arm in drawn],
         "model": [job.scorers[arm].label for arm in drawn],
-        "propensity": [job.shares[arm] for arm in drawn],
+        "propensity": chunk.drawn.propensities,
     }
+    if chunk.drawn.kept is not None:
+        columns["unit_kept"] = chunk.drawn.kept
     answers: list[list[Any]] = []
     faults: list[str | None] = [None] * n
     for index, scorer in enumerate(job.scorers):
@@ -331,36 +328,6 @@ def scored(job: Job, chunk: Chunk) -> Cells:
 def _apart(name: str) -> str:
     """Return the name of a kept column, which may be that of one of ours."""
     return f"input_{name}" if name in _OWN or name.startswith("prediction_") else name
-
-
-def _drawn(job: Job, table: Table, file: str, first: int) -> list[int]:
-    """Draw an arm for each row: of its sticky unit, as in serving, else of its place."""
-    if len(job.scorers) == 1:
-        return [0] * len(table)
-    draws = Draws(job.shares)
-    units = _units(table, job.unit) if job.unit else ()
-    found = []
-    for at in range(len(table)):
-        unit = unit_hash(units[at], job.key, job.salt) if len(units) else None
-        place = f"{file}\0{first + at}"
-        number = unit or unit_hash(place, job.key, job.salt) or b""
-        found.append(draws.choose(int.from_bytes(number, "big") / _FULL).arm)
-    return found
-
-
-def _units(table: Table, name: str) -> Sequence[Any]:
-    """Return the sticky units, as a client writes them in JSON.
-
-    Text has no types: `007` is a code, which a number is not, but pandas writes the number 7 as
-    `7.0` where cells are missing.
-    """
-    units = table.columns.get(name, ())
-    if name not in table.written:
-        return units
-    return [
-        text.strip() if type(unit) is int or (type(unit) is float and "." not in text) else unit
-        for unit, text in zip(units, table.written[name], strict=True)
-    ]
 
 
 def _answers(

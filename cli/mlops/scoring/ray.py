@@ -22,6 +22,7 @@ from typing import IO, Any
 from mlops import __version__
 from mlops.cluster.ray import connect_ray, import_ray
 from mlops.errors import InvalidInputError, MlopsError, RemoteError
+from mlops.scoring.drawing import Draw
 from mlops.scoring.job import Ask, Cells, Chunk, Job, scored
 
 #: Bytes of the models of a job, which Ray keeps in memory.
@@ -110,7 +111,7 @@ class OnRay:
 
     def _order(self, job: Job, content: tuple[Any, ...]) -> _Order:
         arms = tuple(replace(scorer, ask=_unloaded) for scorer in job.scorers)
-        blank = replace(job, scorers=arms, key=b"", salt=b"")
+        blank = replace(job, scorers=arms, draw=Draw(job.draw.shares))
         return _Order(uuid.uuid4().hex, __version__, blank, tuple(self.models), self.load, content)
 
 

@@ -2,7 +2,7 @@
 
 The number that decides is drawn from a keyed hash: of the sticky unit if the deployment has one,
 else of the idempotency key, else from the fresh nonce of the request. A unit that came under an
-earlier revision of the experiment keeps the arm it had first, see `mlops.serving.first_arms`. The
+earlier revision of the experiment keeps the arm it had first, see `mlops.policies.first_arms`. The
 key is the deployment's, so a client cannot choose units that all fall on one arm.
 """
 

@@ -18,9 +18,10 @@ from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.records import Fact, PolicyEpoch, RevisionEvent
 from mlops.journal.terms import is_spec
 from mlops.journal.writer import FLUSH_S, JournalWriter
-from mlops.serving.first_arms import Rollout
+from mlops.policies.first_arms import Rollout
 from mlops.serving.revision import LiveRevision
 from mlops.spec.deployment import DeploymentSpec, from_dict, to_dict
+from mlops.spec.unit import revisions_of_units
 
 _LOG = logging.getLogger(__name__)
 _RETRY_S = 1.0
@@ -96,20 +97,15 @@ class Past:
         Raises:
             RemoteError: The journal cannot be read.
         """
-        spec, number = live.served.revision.spec, live.served.revision.number
-        earlier = [
-            other
-            for other, its in self.specs.items()
-            if other != number and its.experiment == spec.experiment
-        ]
-        if not spec.sticky_by or spec.redraw or not earlier:
+        revision = live.served.revision
+        earlier = revisions_of_units(
+            {**self.specs, revision.number: revision.spec}, revision.number
+        )
+        if not earlier:
             return live
-        # What units had before they were last drawn again is over.
-        drawn_anew = max((other for other in earlier if self.specs[other].redraw), default=0)
-        earlier = [other for other in earlier if other >= drawn_anew]
-        rollout = Rollout(number)
+        rollout = Rollout(revision.number)
         self._read_first_arms(rollout, earlier)
-        return replace(live, first_arms=rollout.known, rollout=(rollout, tuple(earlier)))
+        return replace(live, first_arms=rollout.known, rollout=(rollout, earlier))
 
     def _read_first_arms(self, rollout: Rollout, earlier: Sequence[int]) -> None:
         requests = self._journal.drawn_requests(earlier)

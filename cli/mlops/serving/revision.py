@@ -12,11 +12,11 @@ from typing import Any
 from mlops.errors import InvalidInputError, did_you_mean, one_of
 from mlops.policies.base import Contextual, Policy, State
 from mlops.policies.drawing import Draws
+from mlops.policies.first_arms import FirstArms, Rollout
 from mlops.policies.making import make_policy
 from mlops.runtimes.base import LoadedModel, Runtime
 from mlops.runtimes.kept import KeptRuntimes
 from mlops.runtimes.load import load_model
-from mlops.serving.first_arms import FirstArms, Rollout
 from mlops.serving.models.branch import Branch, load_branch
 from mlops.serving.models.remote import RemoteModel, connect
 from mlops.serving.runners import (

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from numbers import Real
+from typing import TYPE_CHECKING
 
 import orjson
+
+if TYPE_CHECKING:
+    from mlops.spec.deployment import DeploymentSpec
 
 _UNIT_BYTES = 8
 _CELL_BYTES = 16
@@ -53,3 +58,26 @@ def unit_hash(value: object, key: bytes, salt: bytes) -> bytes | None:
     return hashlib.blake2b(
         str(value).encode(), key=key, salt=salt, digest_size=_UNIT_BYTES
     ).digest()
+
+
+def revisions_of_units(specs: Mapping[int, DeploymentSpec], number: int) -> tuple[int, ...]:
+    """Return the earlier revisions of an experiment whose sticky units keep their arm.
+
+    Args:
+        specs: What each revision is, by number; with that of `number`.
+        number: Of the revision that units come to now.
+
+    Returns:
+        Their numbers; none where units are not sticky, or are drawn again by this revision.
+    """
+    live = specs[number]
+    if not live.sticky_by or live.redraw:
+        return ()
+    earlier = [
+        other
+        for other, spec in specs.items()
+        if other != number and spec.experiment == live.experiment
+    ]
+    # What units had before they were last drawn again is over.
+    begin = max((other for other in earlier if specs[other].redraw), default=0)
+    return tuple(other for other in earlier if other >= begin)

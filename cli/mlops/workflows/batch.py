@@ -14,22 +14,19 @@ import orjson
 
 from mlops.cluster.ray import import_ray
 from mlops.deployment.isolation import isolate
-from mlops.deployment.journals import has_journal, open_journal
 from mlops.deployment.runtime_files import known_names, places, read_server_state
-from mlops.errors import InvalidInputError, RemoteError, UsageError
+from mlops.errors import InvalidInputError, UsageError
 from mlops.journal.json_text import as_json
-from mlops.policies.base import Contextual
-from mlops.policies.drawing import is_distribution
-from mlops.policies.making import make_policy
 from mlops.protocols.base import Kind, Payload, ProtocolError
 from mlops.registry import fetched
 from mlops.registry.refs import resolve_all
-from mlops.registry.stores import Store, open_store, parse_location
+from mlops.registry.stores import open_store, parse_location
 from mlops.registry.trust import check_trusted
 from mlops.runtimes.base import LoadedModel
 from mlops.runtimes.load import load_model
 from mlops.scoring import (
     Disagreement,
+    Draw,
     Inputs,
     Job,
     Scored,
@@ -38,13 +35,14 @@ from mlops.scoring import (
     find_inputs,
     score,
 )
-from mlops.scoring.job import Ask, answers_of, begun_shares, one_by_one, tables
+from mlops.scoring.job import Ask, answers_of, one_by_one, tables
 from mlops.scoring.ray import Model, OnRay
 from mlops.scoring.writing import Form, merge
 from mlops.serving.predictions import rows_of
 from mlops.settings import Settings
 from mlops.spec.deployment import Arm, DeploymentSpec
 from mlops.spec.unit import salt_of
+from mlops.workflows.batch_draws import as_in_production
 
 _FORMS: dict[str, Form] = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl"}
 
@@ -61,6 +59,7 @@ class Batched:
         resumed: Rows of these that an earlier run had scored.
         errors: Rows scored now that a model refused.
         by_arm: Rows scored now by the arm that was drawn.
+        kept: Rows of these whose unit keeps its arm from an earlier revision; None without units.
         shares: Probability with which each arm was drawn.
         runtimes: What executed each arm's model.
     """
@@ -72,6 +71,7 @@ class Batched:
     resumed: int
     errors: int
     by_arm: dict[str, int]
+    kept: int | None
     shares: dict[str, float]
     runtimes: dict[str, str]
 
@@ -132,10 +132,11 @@ def batch(
     Raises:
         NotFoundError: There is no such model, or no such file.
         InvalidInputError: A file cannot be read, or a model refuses a row.
-        ConflictError: The output is of another job.
+        ConflictError: The output is of another job, or damaged.
         UsageError: An arm is behind an endpoint; the output's form is not known; or the output
             is one of the files to read.
-        RemoteError: The Ray cluster cannot be reached, or fails.
+        RemoteError: The Ray cluster fails or cannot be reached, or the journal of a deployment with
+            sticky units cannot be read.
     """
     if options.backend == "ray":
         # Before models are loaded.
@@ -150,13 +151,14 @@ def batch(
         try:
             job = _job(arms, options, form)
             if arms.spec is not None:
-                job = replace(job, shares=_shares(settings, ref, job.shares, store))
+                job = replace(job, draw=as_in_production(settings, ref, job.draw, store))
             execute = _on_ray(arms, settings) if options.backend == "ray" else one_by_one
             done = score(job, inputs, store, on_progress, execute)
         finally:
             store.close()
         if target is not None and folder is not None:
             _whole(folder, done, target, form)
+        names = [arm.name for arm in job.scorers]
         return Batched(
             of=arms.name,
             out=out,
@@ -165,7 +167,8 @@ def batch(
             resumed=done.resumed,
             errors=done.errors,
             by_arm=dict(done.by_arm),
-            shares={arm.name: share for arm, share in zip(job.scorers, job.shares, strict=True)},
+            kept=done.kept if job.draw.has_units else None,
+            shares=dict(zip(names, job.draw.shares, strict=True)),
             runtimes=arms.runtimes,
         )
 
@@ -194,7 +197,7 @@ def disagreement(
         first, second = (
             stack.enter_context(_arms(settings, ref, options.runtime)).scorers[0] for ref in refs
         )
-        job = Job((first, replace(second, name=second.name)), (0.5, 0.5), rows=options.rows,
+        job = Job((first, replace(second, name=second.name)), Draw((0.5, 0.5)), rows=options.rows,
                   skip_errors=options.skip_errors)  # fmt: skip
         return compare((first.label, second.label), _both(job, inputs, on_progress))
 
@@ -256,43 +259,18 @@ def _job(arms: _Arms, options: Options, form: Form) -> Job:
     kind, _, field_name = (spec.sticky_by if spec else "").partition(":")
     return Job(
         scorers=tuple(arms.scorers),
-        shares=tuple(arm.weight for arm in spec.arms) if spec else (1.0,),
-        key=arms.key,
-        salt=salt_of(spec.experiment) if spec else b"",
-        unit=field_name if kind == "field" else "",
+        draw=Draw(
+            shares=tuple(arm.weight for arm in spec.arms) if spec else (1.0,),
+            key=arms.key,
+            salt=salt_of(spec.experiment) if spec else b"",
+            unit=field_name if kind == "field" else "",
+        ),
         all_arms=options.all_arms,
         keep=options.keep,
         rows=options.rows,
         form=form,
         skip_errors=options.skip_errors,
     )
-
-
-def _shares(
-    settings: Settings, name: str, weights: tuple[float, ...], store: Store
-) -> tuple[float, ...]:
-    """Return the probabilities by which a deployment's arms are drawn.
-
-    Where its policy learns, they are those of the newest epoch in the journal; a job that continues
-    draws as it has begun. Of a policy that looks at the request, they are the weights.
-    """
-    state = read_server_state(places(settings, name))
-    if state is None:
-        return weights
-    revision = state.launch.served.revision
-    policy = make_policy(revision.spec.policy, weights)
-    if not policy.learns or isinstance(policy, Contextual):
-        return weights
-    begun = begun_shares(store)
-    if begun or not has_journal(settings, name, state):
-        return begun or weights
-    try:
-        with contextlib.closing(open_journal(settings, name, state)) as journal:
-            newest = journal.newer_epoch(revision.number, 0)
-    except RemoteError:
-        return weights
-    told = newest.probabilities if newest else weights
-    return told if len(told) == len(weights) and is_distribution(told) else weights
 
 
 @contextlib.contextmanager

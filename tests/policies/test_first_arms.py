@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mlops.policies.drawing import Choice
-from mlops.serving.first_arms import Rollout
+from mlops.policies.first_arms import Rollout
 
 OLD, LIVE = 1, 2
 
