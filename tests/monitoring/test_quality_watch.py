@@ -16,16 +16,19 @@ from mlops.monitoring.powered_quality import PoweredMeasure, powered_quality
 from mlops.monitoring.quality_measures import validation_figures
 from mlops.monitoring.quality_streams import FIRST, QualityStream
 from mlops.monitoring.quality_watch import Figures, QualityFold, QualityReport, watch_quality
+from mlops.monitoring.report import make_report
 from mlops.spec.deployment import to_dict
 from mlops.spec.model import ModelVersion
+from mlops.workflows.quality_consumer import sentence
 from mlops.workflows.validation import figures_by_command
 from tests.monitoring.journals import START_MS, spec_of
 from tests.monitoring.test_drift import decision
 
 
-def opened(path: Path, reward: str) -> SqlJournal:
+def opened(path: Path, reward: str, classes: Sequence[Any] = ()) -> SqlJournal:
     journal = SqlJournal(f"sqlite:///{path / 'quality.db'}")
     document = to_dict(spec_of(["a", "b"], (0.5, 0.5), reward, ""))
+    document["classes"] = {arm: list(classes) for arm in ("a", "b") if classes}
     journal.record([RevisionEvent(1, START_MS, "started", document)])
     return journal
 
@@ -154,6 +157,54 @@ def test_what_a_tester_asked_and_corrections_do_not_count(numbers: SqlJournal) -
     judge(numbers, [(1.0, "six")], first=20)
     found = look(numbers, {"rmse": 0.5})
     assert found.judged[0].rows == 2
+
+
+def test_labels_that_no_model_can_answer_are_told(tmp_path: Path) -> None:
+    journal = opened(tmp_path, "exact", ["default", "late", "paid"])
+    judge(journal, [("paid", "paid")] * 600)
+    assert look(journal, {}).judged[0].unknown == ""
+    judge(journal, [("paid", "PAID ")] * 39 + [("late", "defualt")] * 9, first=600)
+    told = (
+        "48 labels are none of the classes `default`, `late`, `paid`: `PAID `, `defualt`. They "
+        "count as wrong answers."
+    )
+    found = look(journal, {})
+    assert (found.judged[0].unknown_labels, found.judged[0].unknown) == (48, told)
+    assert (measure(found, "error_rate").alarm, found.judged[1].unknown) == (True, "")
+    assert sentence("wine", found.worse[0], told).endswith(f"at first. {told}")
+    # The same from what was stored in between, and in the report.
+    fold = QualityFold(journal, lambda _: {})
+    assert fold.follow()
+    fold.read(620, 620)
+    fold.save(0, {})
+    assert look(journal, {}).judged[0].unknown == told
+    notes = make_report(journal, now_ms=START_MS + 10_000).notes
+    assert [note for note in notes if "none of the classes" in note] == [told]
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("classes", "prediction", "truth", "told"),
+    [
+        (["a", "b"], {"a": 0.3, "b": 0.7}, "B", "`a`, `b`: `B`. They do not count."),
+        ([0, 1], 0.7, 2, "`0`, `1`: `2`. They count as wrong answers."),
+        ([3, 4, 5], 4, 9, "`3`, `4`, `5`: `9`. They count as wrong answers."),
+        ([3, 4, 5], 4, "5", ""),
+        ([False, True], True, "true", ""),
+        # What answered is no model of these.
+        (["a", "b"], "c", "B", ""),
+        ([], "a", "B", ""),
+    ],
+)
+def test_which_labels_no_model_can_answer(
+    tmp_path: Path, classes: Any, prediction: Any, truth: Any, told: str
+) -> None:
+    journal = opened(tmp_path, "exact", classes)
+    judge(journal, [(prediction, truth)] * 2)
+    (found, _) = look(journal, {}).judged
+    journal.close()
+    assert found.unknown.endswith(told)
+    assert (found.unknown_labels, bool(found.unknown)) == (2 * bool(told), bool(told))
 
 
 def test_an_accuracy_in_per_cent_is_no_figure(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ requests that a tester sent to an arm are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -31,7 +31,8 @@ from mlops.monitoring.quality_streams import (
     restored_measure,
     watch_measure,
 )
-from mlops.rewards.base import Terms
+from mlops.rewards.base import Terms, Value
+from mlops.rewards.labels import UnknownLabels, is_unknown
 from mlops.spec.deployment import Arm
 
 #: Name of the consumer that stores what was seen.
@@ -55,12 +56,16 @@ class Judged:
         answered: Rows that it answered in all.
         up_to_ms: When the newest of the judged rows was asked about, milliseconds since 1970 in
             UTC; None before the first.
+        unknown_labels: Rows whose label is none of the classes of the live models.
+        unknown: The same as a sentence; empty for none.
     """
 
     arm: str
     rows: int
     answered: int
     up_to_ms: int | None
+    unknown_labels: int = 0
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class _Model:
         voided: How many outcomes were void when it began.
         judged: Rows whose truth was compared.
         up_to_ms: When the newest of them was asked about.
+        unknown: Labels that are none of the classes.
     """
 
     measures: list[WatchedMeasure] = field(default_factory=list)
@@ -108,9 +114,12 @@ class _Model:
     voided: int = 0
     judged: int = 0
     up_to_ms: int | None = None
+    unknown: UnknownLabels = field(default_factory=UnknownLabels)
 
-    def take(self, seen: Sequence[Observation], terms: Terms) -> None:
-        """Take outcomes in their order."""
+    def take(
+        self, seen: Sequence[Observation], terms: Terms, known: Sequence[Collection[Value]]
+    ) -> None:
+        """Take outcomes in their order; `known` are the classes of every live model."""
         losses: dict[MeasureName, list[float]] = {each.name: [] for each in self.measures}
         times: dict[MeasureName, list[int]] = {each.name: [] for each in self.measures}
         for each in seen:
@@ -123,6 +132,8 @@ class _Model:
                 times[name].append(each.time_ms)
                 compared = True
             self.judged += compared
+            if "error_rate" in losses and is_unknown(each.prediction, each.truth, known):
+                self.unknown.add(each.truth, wrong=compared)
             if compared and each.decided_ms is not None:
                 self.up_to_ms = max(self.up_to_ms or 0, each.decided_ms)
         for measure in self.measures:
@@ -136,12 +147,15 @@ class _Model:
             "voided": self.voided,
             "judged": self.judged,
             "up_to_ms": self.up_to_ms,
+            "unknown": asdict(self.unknown),
         }
 
 
 def _restored(document: Mapping[str, Any]) -> _Model:
     measures = [restored_measure(each) for each in document["measures"]]
-    return _Model(measures, **{k: v for k, v in document.items() if k != "measures"})
+    others = {k: v for k, v in document.items() if k not in ("measures", "unknown")}
+    # A state of an earlier version has not counted them.
+    return _Model(measures, unknown=UnknownLabels(**document.get("unknown", {})), **others)
 
 
 class QualityFold:
@@ -218,7 +232,7 @@ class QualityFold:
             model, seen = self._models[key], mine[key]
             if seen and not model.measures:
                 model.measures = self._begin(arm, seen[0])
-            model.take(seen, self._terms[key])
+            model.take(seen, self._terms[key], self._classes)
             model.offset = max(model.offset, upto)
         return len(some)
 
@@ -239,6 +253,10 @@ class QualityFold:
         documents = {key: model.document() for key, model in new.items()}
         self._journal.remember(CONSUMER, {**documents, **others}, now_ms)
         self._saved.update({key: model.offset for key, model in new.items()})
+
+    @property
+    def _classes(self) -> list[tuple[Value, ...]]:
+        return [terms.classes for terms in self._terms.values()]
 
     def answered(self) -> dict[str, int]:
         """Count the rows that each live model answered, by its key; reads the whole journal."""
@@ -271,7 +289,14 @@ class QualityFold:
             alpha=alpha,
             threshold=threshold,
             judged=tuple(
-                Judged(arm.name, model.judged, known.get(key, model.judged), model.up_to_ms)
+                Judged(
+                    arm.name,
+                    model.judged,
+                    known.get(key, model.judged),
+                    model.up_to_ms,
+                    model.unknown.count,
+                    model.unknown.sentence(self._classes),
+                )
                 for arm, model, key in arms
             ),
             streams=tuple(each.stream(arm, threshold) for arm, each in measures),

@@ -29,6 +29,7 @@ from mlops.monitoring.timing import duration_gate, effect_gate
 from mlops.monitoring.verdict import Comparison, Verdict, decide, withhold
 from mlops.rewards import LARGEST, Range, reward_called
 from mlops.rewards.choosing import no_reward
+from mlops.rewards.exact import EXACT
 from mlops.spec.analysis import Analysis
 from mlops.stats.sample_ratio import latched_at
 from mlops.stats.sequence import ConfidenceSequence
@@ -298,6 +299,9 @@ def _notes(evidence: Evidence) -> tuple[str, ...]:
             f"{evidence.lost:,} decisions were shed under load; their feedback still counts."
         )
     notes += [_underived(each) for each in evidence.underived]
+    if evidence.spec.reward == EXACT.name:
+        known = [terms.classes for terms in evidence.terms]
+        notes += filter(None, [evidence.truths.unknown_labels(known).sentence(known)])
     if evidence.capped and evidence.bounds:
         low, high = evidence.bounds
         notes.append(

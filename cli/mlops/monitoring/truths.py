@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 
 from mlops.journal.records import Value
 from mlops.rewards import Answer
+from mlops.rewards.kinds import is_number, is_single
+from mlops.rewards.labels import UnknownLabels, is_unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,24 @@ class Truths(Sequence[Truth]):
         columns = (self._predictions, self._truths)
         predictions, truths = (np.frombuffer(each, dtype=np.float64)[own] for each in columns)
         return predictions, truths
+
+    def unknown_labels(self, known: Sequence[Collection[Value]]) -> UnknownLabels:
+        """Count labels of single answers that are none of the classes: wrong answers, to a report.
+
+        Args:
+            known: The classes of each arm; empty for one that does not tell them.
+        """
+        found = UnknownLabels()
+        if not all(known):
+            return found
+        numbers = [float(each) for classes in known for each in classes if is_number(each)]
+        truths = np.frombuffer(self._truths, dtype=np.float64)
+        suspects = np.flatnonzero(~np.isin(truths, numbers) & ~np.isnan(truths)).tolist()
+        for at in heapq.merge(suspects, self.others):
+            seen = self[at]
+            if is_single(seen.prediction) and is_unknown(seen.prediction, seen.truth, known):
+                found.add(seen.truth, wrong=True)
+        return found
 
     def __len__(self) -> int:
         """Return how many there are."""

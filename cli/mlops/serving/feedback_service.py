@@ -21,6 +21,7 @@ from mlops.protocols.base import (
 )
 from mlops.rewards import LARGEST, Range, Terms, capped, is_within, reward_called, reward_range
 from mlops.rewards.choosing import fitting_reward, no_reward
+from mlops.rewards.exact import EXACT
 from mlops.rewards.labels import unknown_label
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.metrics import LATE, Metrics
@@ -293,10 +294,16 @@ class FeedbackService:
         late = revision != self._plane.live.served.revision.number
         warning = ""
         if stored.fate is Fate.ACCEPTED:
-            known = [each.loaded.classes for each in self._plane.live.arms]
-            warning = unknown_label(stored.prediction, stored.outcome.truth, known)
-            warning = warning or self._warning(stored)
+            warning = self._unknown_label(stored) or self._warning(stored)
         return OutcomeResult(stored.fate.value, arm.name if arm else "", revision, late, warning)
+
+    def _unknown_label(self, stored: StoredOutcome) -> str:
+        """Say that a label is a wrong answer whatever is answered; a number only where it is."""
+        spec, truth = self._specs.get(stored.outcome.revision), stored.outcome.truth
+        if not isinstance(truth, str) and (spec is None or spec.reward != EXACT.name):
+            return ""
+        known = [each.loaded.classes for each in self._plane.live.arms]
+        return unknown_label(stored.prediction, truth, known)
 
     def _warning(self, stored: StoredOutcome) -> str:
         """Say why there will be no reward, while its sender can still do something about it."""

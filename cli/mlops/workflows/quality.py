@@ -67,6 +67,7 @@ def _notes(found: QualityReport) -> list[str]:
         for each in found.judged
         if not each.rows
     ]
+    notes += [f"`{each.arm}`: {each.unknown}" for each in found.judged if each.unknown]
     unknown = list(dict.fromkeys(s.arm for s in found.streams if s.against == "first judged"))
     notes += [
         f"`{arm}` is compared with its first {FIRST:,} judged rows: no validation figure of that "

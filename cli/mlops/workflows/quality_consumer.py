@@ -30,26 +30,30 @@ class QualityConsumer(Watching[QualityReport]):
 
     def _said(self, report: QualityReport) -> str:
         arms = ", ".join(f"`{arm}`" for arm in dict.fromkeys(each.arm for each in report.worse))
-        return f"The answers of {arms} are worse: `mlops monitor quality`." if arms else ""
+        worse = [f"The answers of {arms} are worse: `mlops monitor quality`."] if arms else []
+        unknown = [f"`{each.arm}`: {each.unknown}" for each in report.judged if each.unknown]
+        return " ".join((*worse, *unknown))
 
     def _arm(self, name: str) -> tuple[Arm, str]:
         assert self._fold.live is not None
         return self._fold.live.arms[name]
 
     def _alarms(self, report: QualityReport) -> list[Alarm]:
+        judged = {each.arm: each for each in report.judged}
         return [
             Alarm(
                 id=f"quality/{self._arm(each.arm)[1]}/{each.measure}",
                 time_ms=each.since_ms or 0,
                 consumer=CONSUMER,
                 revision=report.revision,
-                message=sentence(report.name, each),
+                message=sentence(report.name, each, judged[each.arm].unknown),
                 details={
                     "arm": each.arm,
                     "version": self._arm(each.arm)[0].model.public_label,
                     "measure": each.measure,
                     "reference": each.reference,
                     "recent": each.recent,
+                    "unknown_labels": judged[each.arm].unknown_labels,
                     "alpha": report.alpha,
                 },
             )
@@ -78,22 +82,24 @@ class QualityConsumer(Watching[QualityReport]):
         return found
 
 
-def sentence(deployment: str, stream: QualityStream) -> str:
+def sentence(deployment: str, stream: QualityStream, unknown: str = "") -> str:
     """Say what became worse.
 
     Args:
         deployment: Name of the deployment.
         stream: It alarms.
+        unknown: What is known of labels that are none of the classes; empty for none.
     """
+    more = f" {unknown}" if unknown else ""
     measure = stream.measure.replace("_", " ")
     now = "" if stream.recent is None else f" is {stream.recent:.3g} lately,"
     if stream.against == "zero":
         return (
             f"Quality at `{stream.arm}` of `{deployment}`. The probabilities miss what happens: "
-            f"their mean difference{now} and should be 0."
+            f"their mean difference{now} and should be 0.{more}"
         )
     before = "in validation" if stream.against == "validation" else "at first"
     return (
         f"Quality at `{stream.arm}` of `{deployment}`. The {measure}{now} and was "
-        f"{stream.reference:.3g} {before}."
+        f"{stream.reference:.3g} {before}.{more}"
     )
