@@ -53,7 +53,9 @@ def asked(folder: Path, **requests: Any) -> dict[str, Any]:
 
 
 def test_the_shares(tmp_path: Path) -> None:
-    answer = answered(asked(tmp_path, features=features_of(PAYLOAD, "all")), models(), ROWS)
+    answer = answered(
+        asked(tmp_path, features=features_of(PAYLOAD, "all")), models(), {"rows": ROWS}
+    )
     assert answer["explanations"][0]["a"]["shares"] == pytest.approx({"n": 2.0, "c": -1.0})
 
 
@@ -73,7 +75,7 @@ def test_the_shares(tmp_path: Path) -> None:
 def test_features_that_are_not_kept_are_not_called_no_requests(
     tmp_path: Path, requests: dict[str, Any], said: str
 ) -> None:
-    assert said in answered(asked(tmp_path, **requests), models(), ROWS)["refused"]
+    assert said in answered(asked(tmp_path, **requests), models(), {"rows": ROWS})["refused"]
 
 
 def test_locations_and_causes_go_to_the_log_alone(
@@ -85,10 +87,10 @@ def test_locations_and_causes_go_to_the_log_alone(
     away = {**kept, "journal_url": "postgresql+psycopg://secret-user:pw@127.0.0.1:1/db"}
     unreadable = {**kept, "journal_url": "env:SECRET_VARIABLE"}
     cases = [
-        answered({**kept, "arms": [arm]}, {}, ROWS),
-        answered(away, models(), ROWS),
-        answered(unreadable, models(), ROWS),
-        answered(kept, models(ValueError("secret cells")), ROWS),
+        answered({**kept, "arms": [arm]}, {}, {"rows": ROWS}),
+        answered(away, models(), {"rows": ROWS}),
+        answered(unreadable, models(), {"rows": ROWS}),
+        answered(kept, models(ValueError("secret cells")), {"rows": ROWS}),
     ]
     for answer in cases:
         assert list(answer) == ["failed"]
@@ -101,7 +103,7 @@ def test_locations_and_causes_go_to_the_log_alone(
 def test_callers_are_told_what_is_wrong_with_their_rows(tmp_path: Path) -> None:
     kept = asked(tmp_path, features=features_of(PAYLOAD, "all"))
     refusing = models(ProtocolError(Kind.MISMATCH, "`n` must be a number"))
-    assert "`n` must be a number" in answered(kept, refusing, ROWS)["refused"]
+    assert "`n` must be a number" in answered(kept, refusing, {"rows": ROWS})["refused"]
 
 
 def test_importance_is_the_mean_size_of_a_share(tmp_path: Path) -> None:

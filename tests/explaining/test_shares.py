@@ -13,7 +13,14 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from mlops.explaining import Explainable, Explanation, NotExactError, explain
+from mlops.explaining import (
+    Explainable,
+    Explanation,
+    NotExactError,
+    are_comparable,
+    explain,
+    explain_all,
+)
 from mlops.explaining.trees import explain_trees
 from mlops.tables.signature import Column, Signature
 
@@ -223,6 +230,78 @@ def test_a_booster_alone_says_prediction_only_for_what_it_answers(
     assert (found.method, found.output) == (library, output)
     same = found.outputs == pytest.approx(answers[50:55], rel=1e-5)
     assert same is (output == "prediction")
+
+
+def of_three(kind: str) -> Any:
+    from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    small = {"n_estimators": 6, "max_depth": 3, "random_state": 0}
+    if kind == "xgboost":
+        import xgboost
+
+        return xgboost.XGBClassifier(n_estimators=4, max_depth=3, n_jobs=1)
+    if kind == "lightgbm":
+        import lightgbm
+
+        return lightgbm.LGBMClassifier(n_estimators=4, n_jobs=1, verbose=-1)
+    if kind == "linear":
+        return LogisticRegression()
+    return (RandomForestClassifier if kind == "forest" else GradientBoostingClassifier)(**small)
+
+
+def scores_of(kind: str, model: Any) -> Any:
+    if kind == "xgboost":
+        return model.predict(FRAME, output_margin=True)
+    if kind == "lightgbm":
+        return model.predict(FRAME, raw_score=True)
+    return model.predict_proba(FRAME) if kind == "forest" else model.decision_function(FRAME)
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("kind", ["linear", "forest", "boosted", "xgboost", "lightgbm"])
+def test_arms_are_explained_by_the_class_that_one_of_them_answers(
+    kind: str, sampled: bool, tmp_path: Path
+) -> None:
+    flavour = kind if kind in ("xgboost", "lightgbm") else "sklearn"
+    fits = [of_three(kind).fit(FRAME, labels) for labels in (THREE, (THREE + 1) % 3)]
+    arms = []
+    for at, model in enumerate(fits):
+        (tmp_path / str(at)).mkdir()
+        arms.append(saved(tmp_path / str(at), model, flavour))
+    answers = [model.predict(FRAME) for model in fits]
+    apart = np.flatnonzero(answers[0] != answers[1])[:2]
+    assert len(apart) == 2
+    found = explain_all(arms, columns(X[apart]), columns(BACKGROUND), 1, by_permutations=sampled)
+    assert are_comparable(found)
+    assert found[0].classes == found[1].classes == tuple(answers[1][apart].tolist())
+    for model, said in zip(fits, found, strict=True):
+        scores = model.predict_proba(FRAME) if sampled else scores_of(kind, model)
+        expected = scores[apart, answers[1][apart]]
+        assert said.outputs == pytest.approx(expected, rel=1e-4)
+        assert said.gap < 1e-4
+
+
+def test_an_arm_with_other_classes_is_explained_by_its_own(tmp_path: Path) -> None:
+    arms = []
+    for name, labels in (("other", LABELS), ("three", THREE)):
+        (tmp_path / name).mkdir()
+        arms.append(saved(tmp_path / name, of_three("linear").fit(FRAME, labels)))
+    found = explain_all(arms, columns(X[:1]), columns(BACKGROUND), 1)
+    assert (are_comparable(found), found[0].classes) == (False, ("low",))
+
+
+@pytest.mark.parametrize("kind", ["linear", "boosted"])
+def test_the_first_of_two_classes_can_be_asked_for(kind: str, tmp_path: Path) -> None:
+    model = saved(tmp_path, of_three(kind).fit(FRAME, LABELS))
+    rows, background = columns(X[:2]), columns(BACKGROUND)
+    second = explain(model, rows, background)
+    first = explain(model, rows, background, classes=["high", "low"])
+    assert (second.output, first.classes) == ("log-odds of class low", ("high", "low"))
+    sign = np.array([-1.0, 1.0])
+    assert first.shares == pytest.approx(sign[:, None] * second.shares)
+    assert first.outputs == pytest.approx(sign * second.outputs)
+    assert first.base == pytest.approx(sign * second.base)
 
 
 class _Texts:

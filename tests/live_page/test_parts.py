@@ -237,7 +237,7 @@ def test_a_request_is_found_by_its_id_and_by_its_callers(journal: SqlJournal) ->
     text = request(source, found, explains=False)["html"]
     assert "data-explain" not in text
     assert "needs a key with the scope <code>score</code>" in text
-    assert rows(source, found) == {"rows": [{"alcohol": 9.4}]}
+    assert rows(source, found) == {"rows": [{"alcohol": 9.4}], "arm": "b"}
     with pytest.raises(NotFoundError, match="not a request id of this deployment"):
         request(source, "A" * 48)
     assert "No request with this id" in words(requests(source, "never", "", "", "")["html"])
@@ -304,7 +304,9 @@ def test_categories_are_bars() -> None:
 
 
 def test_arms_are_explained_side_by_side() -> None:
-    one = {"method": "linear", "output": "prediction", "base": 5.0, "errors": None}
+    one = {
+        "method": "linear", "output": "prediction", "base": 5.0, "errors": None, "class": None,
+    }  # fmt: skip
     found = [
         {
             "a": {**one, "prediction": 5.5, "shares": {"alcohol": 0.5, "pH": 0.0}},
@@ -317,3 +319,9 @@ def test_arms_are_explained_side_by_side() -> None:
     # Of different outputs nothing is subtracted.
     found[0]["b"]["output"] = "log-odds"
     assert "Difference" not in words(explanation(desk_of(None), found)["html"])
+    # Nor of different classes.
+    for arm, name in (("a", "paid"), ("b", "late")):
+        found[0][arm] |= {"output": "score of the class that is answered", "class": name}
+    text = words(explanation(desk_of(None), found)["html"])
+    assert "Difference" not in text
+    assert "score of the class that is answered, late" in text

@@ -77,11 +77,21 @@ def _render(out: Console, found: Explained) -> None:
         )
     for row in range(min(len(found.rows), _SHOWN_ROWS)):
         out.print()
+        for text in _classes(found, row):
+            out.print(f"[dim]{escape(text)}[/]")
         out.print(_table(found, row))
     if len(found.rows) > _SHOWN_ROWS:
         out.print(f"[dim]and {len(found.rows) - _SHOWN_ROWS} more rows; `--json` has all[/]")
     if len(found.arms) > 1 and not found.comparable:
         out.print("[dim]the outputs of the arms differ in kind, so no difference is shown[/]")
+
+
+def _classes(found: Explained, row: int) -> list[str]:
+    """Say which class a row's shares are of, where the names of the outputs do not."""
+    several = [a for a in found.arms if a.classes is not None and len(set(a.classes)) > 1]
+    if several and found.comparable:
+        return [f"class {several[0].classes[row]}" if several[0].classes else ""]
+    return [f"{arm.arm}: class {arm.classes[row]}" for arm in several if arm.classes]
 
 
 def _table(found: Explained, row: int) -> Table:

@@ -12,7 +12,7 @@ interventional: features that are not in a coalition are taken from rows of the 
 
 from mlops.explaining.background import newest_requests
 from mlops.explaining.base import Explanation, NotExactError, Rows, check_additive
-from mlops.explaining.choosing import Explainable, explain
+from mlops.explaining.choosing import Explainable, are_comparable, explain, explain_all
 from mlops.explaining.importance import Importance, importance
 
 __all__ = [
@@ -21,8 +21,10 @@ __all__ = [
     "Importance",
     "NotExactError",
     "Rows",
+    "are_comparable",
     "check_additive",
     "explain",
+    "explain_all",
     "importance",
     "newest_requests",
 ]

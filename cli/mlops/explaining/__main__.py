@@ -1,8 +1,9 @@
 """`python -P -m mlops.explaining`: explain rows that come as JSON lines, one answer for each.
 
 The first line says which models: `deployment`, `journal_url` and `arms`, each with `name`, `path`
-and `python`. Each other line is a list of objects, or `{"importance": true}`, which asks how
-important the features of the newest requests are. Models are loaded when the first line comes.
+and `python`. Each other line has `rows`, a list of objects, and may have `served`, the arm by whose
+classes all are explained; or it is `{"importance": true}`, which asks how important the features of
+the newest requests are. Models are loaded when the first line comes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import InvalidInputError, MlopsError
-from mlops.explaining import Explainable, Rows, explain, importance, newest_requests
+from mlops.explaining import Explainable, Rows, explain_all, importance, newest_requests
 from mlops.journal.null import open_journal
 from mlops.journal.url import journal_url
 
@@ -54,7 +55,7 @@ def main() -> int:
 def answered(
     asked: Mapping[str, Any],
     models: dict[str, Explainable],
-    rows: list[dict[str, Any]] | dict[str, Any],
+    question: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return `explanations`, for each row that of each arm by name; or why there are none.
 
@@ -64,8 +65,9 @@ def answered(
     Args:
         asked: The first line.
         models: By arm; loaded where it is empty.
-        rows: What to explain; an object asks for `importance`, of each arm.
+        question: Any other line.
     """
+    rows = question.get("rows")
     try:
         if not models:
             models |= {
@@ -75,7 +77,7 @@ def answered(
     except Exception as error:  # noqa: BLE001 - whatever the code of a model raises
         return _failed("The models cannot be loaded to be explained.", error)
     names = next(iter(models.values())).signature.names
-    if not names and isinstance(rows, list):
+    if not names and rows:
         names = tuple(rows[0])
     try:
         journal = open_journal(journal_url(asked["journal_url"], asked["deployment"]))
@@ -89,10 +91,10 @@ def answered(
     if not background:
         return {"refused": _NO_REQUESTS if is_new else _NO_FEATURES}
     try:
-        if not isinstance(rows, list):
+        if rows is None:
             of = [importance(name, model, background) for name, model in models.items()]
             return {"importance": [each.document() for each in of]}
-        return {"explanations": _explained(models, names, rows, background)}
+        return {"explanations": _explained(models, names, question, background)}
     except InvalidInputError as error:
         return {"refused": f"{error.message} {error.hint or ''}".strip()}
     except Exception as error:  # noqa: BLE001 - of a model; the next rows may be explained
@@ -108,18 +110,22 @@ def _failed(text: str, error: Exception) -> dict[str, Any]:
 
 
 def _explained(
-    models: Mapping[str, Explainable], names: tuple[str, ...], rows: list[dict[str, Any]],
+    models: Mapping[str, Explainable], names: tuple[str, ...], question: Mapping[str, Any],
     background: Rows,
 ) -> list[dict[str, Any]]:  # fmt: skip
+    rows, arms = question["rows"], list(models)
+    served = arms.index(question["served"]) if question.get("served") in models else 0
     cells: Rows = {name: [row.get(name) for row in rows] for name in names}
     found: list[dict[str, Any]] = [{} for _ in rows]
-    for name, model in models.items():
-        said = explain(model, cells, background)
+    for name, said in zip(
+        arms, explain_all(list(models.values()), cells, background, served), strict=True
+    ):
         for at, row in enumerate(found):
             errors = None if said.errors is None else said.errors[at].tolist()
             row[name] = {
                 "method": said.method,
                 "output": said.output,
+                "class": None if said.classes is None else said.classes[at],
                 "base": float(said.base[at]),
                 "prediction": float(said.outputs[at]),
                 "shares": dict(zip(said.names, said.shares[at].tolist(), strict=True)),

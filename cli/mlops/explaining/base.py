@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,6 +21,51 @@ class NotExactError(Exception):
     """There is no exact method for a model. Its text says why, for people."""
 
 
+class OtherClassesError(Exception):
+    """A model does not know a class by which its answers are to be explained."""
+
+
+def pick_classes(
+    known: Iterable[Any], answered: NDArray[np.int64], asked: Sequence[Any] | None
+) -> NDArray[np.int64]:
+    """Return the position of the class that each of n rows is explained by, (n,).
+
+    Args:
+        known: Classes of the model, by position.
+        answered: Position of the class that is explained where none is asked for, (n,).
+        asked: The class to explain each row by, (n,); None for that which is answered.
+
+    Raises:
+        OtherClassesError: The model does not know one of them.
+
+    >>> pick_classes(["a", "b"], np.array([0, 1]), ["b", "b"])
+    array([1, 1])
+    """
+    if asked is None:
+        return answered
+    places = {plain_label(each): at for at, each in enumerate(known)}
+    try:
+        return np.array([places[each] for each in asked], dtype=np.int64)
+    except KeyError as error:
+        raise OtherClassesError(f"{error.args[0]!r} is none of the classes of the model") from error
+
+
+def plain_label(label: Any) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a class as a JSON value."""
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def of_classes(what: str, classes: Sequence[Any]) -> str:
+    """Say what is explained of rows, each by its class.
+
+    >>> of_classes("log-odds", ["a", "a"]), of_classes("score", [0, 1])
+    ('log-odds of class a', 'score of the class that is answered')
+    """
+    if len(set(classes)) == 1:
+        return f"{what} of class {classes[0]}"
+    return f"{what} of the class that is answered"
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """Shares of k features in the answers to n rows.
@@ -34,6 +79,7 @@ class Explanation:
         outputs: The explained output of each row, (n,).
         errors: Standard error of each share, (n, k); None where they are exact.
         gap: Largest of |base + sum of shares - output|.
+        classes: The class whose output is explained, of each row, (n,); None where it is none's.
     """
 
     method: str
@@ -44,6 +90,7 @@ class Explanation:
     outputs: NDArray[np.float64]
     errors: NDArray[np.float64] | None
     gap: float
+    classes: tuple[Any, ...] | None = None
 
 
 def check_additive(
@@ -55,6 +102,7 @@ def check_additive(
     outputs: NDArray[np.float64],
     errors: NDArray[np.float64] | None = None,
     tolerance: float = TOLERANCE,
+    classes: Sequence[Any] | None = None,
 ) -> Explanation:
     """Return an explanation whose shares add up.
 
@@ -66,5 +114,6 @@ def check_additive(
     if not np.all(gaps <= tolerance * scale):
         raise NotExactError(f"the shares of `{method}` do not add up to what the model answers")
     return Explanation(
-        method, output, tuple(names), base, shares, outputs, errors, float(gaps.max(initial=0.0))
-    )
+        method, output, tuple(names), base, shares, outputs, errors, float(gaps.max(initial=0.0)),
+        None if classes is None else tuple(classes),
+    )  # fmt: skip

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mlops.explaining.base import SINGLE_TOLERANCE, Explanation, NotExactError, check_additive
+from mlops.explaining.base import (
+    SINGLE_TOLERANCE,
+    Explanation,
+    NotExactError,
+    check_additive,
+    of_classes,
+    pick_classes,
+    plain_label,
+)
 
 _Array = np.ndarray[Any, Any]
 
@@ -29,36 +38,49 @@ _LOGISTIC = {
 }
 
 
-def explain_booster(estimator: Any, names: tuple[str, ...], rows: _Array) -> Explanation:  # noqa: ANN401 - untyped
+def explain_booster(
+    estimator: Any,  # noqa: ANN401 - untyped
+    names: tuple[str, ...],
+    rows: _Array,
+    classes: Sequence[Any] | None = None,
+) -> Explanation:
     """Explain the raw score: of a classifier the log-odds, else what the objective's link takes.
 
     Args:
         estimator: A Booster, or a model of the libraries' scikit-learn form.
         names: Of the features, (k,).
         rows: (n, k).
+        classes: Of each row the class to explain; None for the second of two, else the answer's.
 
     Raises:
         NotExactError: It is another model.
+        OtherClassesError: It does not know one of the classes.
     """
     library = type(estimator).__module__.partition(".")[0]
     if library == "xgboost":
-        shares, scores, classes, objective = _xgboost(estimator, names, rows)
+        shares, scores, objective = _xgboost(estimator, names, rows)
     elif library == "lightgbm":
-        shares, scores, classes, objective = _lightgbm(estimator, rows)
+        shares, scores, objective = _lightgbm(estimator, rows)
     else:
         raise NotExactError(f"a `{type(estimator).__name__}` is no booster")
     k = len(names)
+    known, what = _known(library, objective, estimator, scores), ""
+    labels: list[Any] = []
     if scores.ndim == 2:
-        best = scores.argmax(axis=1)
+        picked = pick_classes(known, scores.argmax(axis=1), classes)
         at = np.arange(len(rows))
-        shares, scores = shares[at, best], scores[at, best]
-        output = "raw score of the class that is answered"
-    else:
-        output = _output(library, objective, classes)
+        shares, scores, what = shares[at, picked], scores[at, picked], "raw score"
+    elif len(known):
+        picked = pick_classes(known, np.ones(len(rows), dtype=np.int64), classes)
+        sign = np.where(picked == 1, 1.0, -1.0)
+        shares, scores, what = sign[:, None] * shares, sign * scores, "log-odds"
+    if len(known):
+        labels = [plain_label(known[each]) for each in picked]
+    output = of_classes(what, labels) if labels else _output(library, objective)
     shares = shares.astype(np.float64)
     return check_additive(
         library, output, names, shares[:, k], shares[:, :k], scores.astype(np.float64),
-        tolerance=SINGLE_TOLERANCE if library == "xgboost" else 1e-6,
+        tolerance=SINGLE_TOLERANCE if library == "xgboost" else 1e-6, classes=labels or None,
     )  # fmt: skip
 
 
@@ -66,7 +88,7 @@ def _xgboost(
     estimator: Any,  # noqa: ANN401 - untyped
     names: tuple[str, ...],
     rows: _Array,
-) -> tuple[_Array, _Array, Any, str]:
+) -> tuple[_Array, _Array, str]:
     import xgboost
 
     booster = estimator if hasattr(estimator, "save_raw") else estimator.get_booster()
@@ -80,10 +102,10 @@ def _xgboost(
     except (ValueError, xgboost.core.XGBoostError) as error:
         raise NotExactError(f"XGBoost does not explain it: {error}") from error
     objective: str = json.loads(booster.save_config())["learner"]["objective"]["name"]
-    return shares, scores, _classes(estimator, scores), objective
+    return shares, scores, objective
 
 
-def _lightgbm(estimator: Any, rows: _Array) -> tuple[_Array, _Array, Any, str]:  # noqa: ANN401 - untyped
+def _lightgbm(estimator: Any, rows: _Array) -> tuple[_Array, _Array, str]:  # noqa: ANN401 - untyped
     booster = getattr(estimator, "booster_", estimator)
     shares = np.asarray(booster.predict(rows, pred_contrib=True))
     scores = np.asarray(booster.predict(rows, raw_score=True))
@@ -92,18 +114,24 @@ def _lightgbm(estimator: Any, rows: _Array) -> tuple[_Array, _Array, Any, str]: 
     header = booster.model_to_string(num_iteration=1).splitlines()
     lines = (line for line in header if line.startswith("objective="))
     objective = next(lines, "").partition("=")[2]
-    return shares, scores, _classes(estimator, scores), objective
+    return shares, scores, objective
 
 
-def _classes(estimator: Any, scores: _Array) -> Any:  # noqa: ANN401 - untyped
+def _known(library: str, objective: str, estimator: Any, scores: _Array) -> Sequence[Any]:  # noqa: ANN401 - untyped
+    """Return the classes, by position; none where the raw score is of none."""
     classes = getattr(estimator, "classes_", None)
-    return classes if scores.ndim == 1 and classes is not None and len(classes) == 2 else None
+    if scores.ndim == 2:
+        return range(scores.shape[1]) if classes is None else classes
+    if objective not in _LOGISTIC[library]:
+        return ()
+    if classes is None:
+        # A Booster alone answers a probability; its logit of one is a prediction.
+        return () if objective in _PLAIN[library] else (0, 1)
+    return classes if len(classes) == 2 else ()
 
 
-def _output(library: str, objective: str, classes: Any) -> str:  # noqa: ANN401 - untyped
-    """Say what the raw score is; a Booster alone has no classes and answers a probability."""
-    if objective in _PLAIN[library] and classes is None:
+def _output(library: str, objective: str) -> str:
+    """Say what a raw score is that is not of a class."""
+    if objective in _PLAIN[library]:
         return "prediction"
-    if objective in _LOGISTIC[library]:
-        return f"log-odds of class {1 if classes is None else classes[1]}"
     return f"raw score of the objective `{objective or 'custom'}`"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.errors import InvalidInputError
-from mlops.explaining.base import Explanation, NotExactError, Rows
+from mlops.explaining.base import (
+    Explanation,
+    NotExactError,
+    OtherClassesError,
+    Rows,
+    of_classes,
+    pick_classes,
+    plain_label,
+)
 from mlops.explaining.boosters import explain_booster
 from mlops.explaining.linear import explain_linear
 from mlops.explaining.permutations import Output, explain_by_permutations
@@ -72,18 +80,27 @@ class Explainable:
 
 
 def explain(
-    model: Explainable, rows: Rows, background: Rows, *, by_permutations: bool = False
+    model: Explainable,
+    rows: Rows,
+    background: Rows,
+    *,
+    by_permutations: bool = False,
+    classes: Sequence[Any] | None = None,
 ) -> Explanation:
     """Explain the answers of a model.
+
+    Of a classifier the second of two classes is explained, of more the one that it answers.
 
     Args:
         model: The model.
         rows: n rows; columns that the model does not take are left out.
         background: Rows to count from; at most `MAX_BACKGROUND` are taken, evenly.
         by_permutations: Do so also where there is an exact method.
+        classes: Of each row the class to explain instead, if the model is a classifier.
 
     Raises:
         InvalidInputError: The model refuses the rows, or answers them as a whole.
+        OtherClassesError: It does not know one of the classes.
     """
     names = model.signature.names or tuple(rows)
     missing = [name for name in names if name not in rows or name not in background]
@@ -94,10 +111,10 @@ def explain(
     try:
         if not by_permutations:
             try:
-                return _exact(model, rows, background)
+                return _exact(model, rows, background, classes)
             except NotExactError:
                 pass
-        return _permuted(model, rows, background)
+        return _permuted(model, rows, background, classes)
     except ProtocolError as error:
         raise InvalidInputError(f"The model does not take the rows: {error.message}") from error
     except NotExactError as error:
@@ -114,7 +131,9 @@ def _evenly(background: Rows) -> Rows:
     return {name: [cells[at] for at in picked] for name, cells in background.items()}
 
 
-def _exact(model: Explainable, rows: Rows, background: Rows) -> Explanation:
+def _exact(
+    model: Explainable, rows: Rows, background: Rows, classes: Sequence[Any] | None
+) -> Explanation:
     if model.folder is None or not is_numeric(model.signature.columns):
         raise NotExactError("its columns are not all numbers, or it runs elsewhere")
     estimator = find_estimator(model.folder.pyfunc.raw, model.folder.mlmodel.get("flavors", {}))
@@ -128,58 +147,104 @@ def _exact(model: Explainable, rows: Rows, background: Rows) -> Explanation:
     names = model.signature.names
     library = type(estimator).__module__.partition(".")[0]
     if library in ("xgboost", "lightgbm"):
-        return explain_booster(estimator, names, x)
+        return explain_booster(estimator, names, x, classes)
     if not (np.isfinite(x).all() and np.isfinite(z).all()):
         raise NotExactError("a cell is missing or infinite")
     plain = taking_arrays(estimator, names)
     try:
-        return explain_linear(plain, names, x, z)
+        return explain_linear(plain, names, x, z, classes)
     except (NotExactError, UnsuitableError):
-        return explain_trees(plain, names, x, z)
+        return explain_trees(plain, names, x, z, classes)
 
 
-def _permuted(model: Explainable, rows: Rows, background: Rows) -> Explanation:
+def _permuted(
+    model: Explainable, rows: Rows, background: Rows, classes: Sequence[Any] | None
+) -> Explanation:
     n = len(next(iter(rows.values())))
     answers = _answers(model.model, rows, n)
-    proba = _probabilities(model)
+    proba, known = _probabilities(model)
     if proba is not None:
-        best = proba(rows, n).argmax(axis=1)
-        classes = model.folder.pyfunc.raw.get_raw_model().classes_ if model.folder else ()
-        if len(classes) == 2:
-            best = np.ones(n, dtype=int)
-        output = "probability of the class that is answered"
-        if len(set(best.tolist())) == 1:
-            output = f"probability of class {classes[best[0]]}"
+        answered = proba(rows, n).argmax(axis=1) if len(known) != 2 else np.ones(n, dtype=int)
+        at_class = pick_classes(known, answered, classes)
+        labels = [plain_label(known[each]) for each in at_class]
 
         def ask_class(at: int) -> Output:
-            return lambda some, count: proba(some, count)[:, best[at]]
+            return lambda some, count: proba(some, count)[:, at_class[at]]
 
-        return explain_by_permutations(output, ask_class, rows, background)
+        output = of_classes("probability", labels)
+        found = explain_by_permutations(output, ask_class, rows, background)
+        return replace(found, classes=tuple(labels))
     if all(_is_number(answer) for answer in answers):
 
         def ask_number(_: int) -> Output:
             return lambda some, count: np.array(_answers(model.model, some, count), dtype=float)
 
         return explain_by_permutations("prediction", ask_number, rows, background)
+    labels = list(classes or answers)
 
     def ask_label(at: int) -> Output:
         def same(some: Rows, count: int) -> NDArray[np.float64]:
-            return np.array([each == answers[at] for each in _answers(model.model, some, count)],
+            return np.array([each == labels[at] for each in _answers(model.model, some, count)],
                             dtype=float)  # fmt: skip
 
         return same
 
-    return explain_by_permutations("whether it gives this answer", ask_label, rows, background)
+    found = explain_by_permutations("whether it gives this answer", ask_label, rows, background)
+    return replace(found, classes=tuple(labels))
 
 
-def _probabilities(model: Explainable) -> Callable[[Rows, int], NDArray[np.float64]] | None:
-    """Return what gives a classifier's probabilities, (n, c); None where it has none."""
+def explain_all(
+    models: Sequence[Explainable],
+    rows: Rows,
+    background: Rows,
+    served: int = 0,
+    *,
+    by_permutations: bool = False,
+) -> list[Explanation]:
+    """Explain the answers of several models so that they may be subtracted.
+
+    All classifiers are explained by the classes of one of them: where their answers differ, shares
+    in two different classes would say nothing about why. One that does not know these classes is
+    explained by its own.
+
+    Args:
+        models: The models.
+        rows: As in `explain`.
+        background: As in `explain`.
+        served: Position of the model whose classes are explained.
+        by_permutations: As in `explain`.
+
+    Raises:
+        InvalidInputError: A model refuses the rows, or answers them as a whole.
+    """
+    first = explain(models[served], rows, background, by_permutations=by_permutations)
+
+    def other(model: Explainable) -> Explanation:
+        try:
+            return explain(
+                model, rows, background, by_permutations=by_permutations, classes=first.classes
+            )
+        except OtherClassesError:
+            return explain(model, rows, background, by_permutations=by_permutations)
+
+    return [first if at == served else other(each) for at, each in enumerate(models)]
+
+
+def are_comparable(found: Sequence[Explanation]) -> bool:
+    """Whether the shares of all are of the same output, so that they may be subtracted."""
+    return len({(each.output, each.classes) for each in found}) == 1
+
+
+def _probabilities(
+    model: Explainable,
+) -> tuple[Callable[[Rows, int], NDArray[np.float64]] | None, Sequence[Any]]:
+    """Return what gives a classifier's probabilities, (n, c), and its c classes; None for none."""
     if model.folder is None:
-        return None
+        return None, ()
     pyfunc = model.folder.pyfunc
     estimator = find_estimator(pyfunc.raw, model.folder.mlmodel.get("flavors", {}))
     if not hasattr(estimator, "predict_proba") or np.ndim(getattr(estimator, "classes_", 0)) != 1:
-        return None
+        return None, ()
 
     def ask(rows: Rows, _: int) -> NDArray[np.float64]:
         batch = pyfunc.prepare(Columns(dict(rows)), {})
@@ -188,7 +253,7 @@ def _probabilities(model: Explainable) -> Callable[[Rows, int], NDArray[np.float
         except Exception as error:
             raise ProtocolError(Kind.MODEL_FAILED, f"The model raised {error!r}") from error
 
-    return ask
+    return ask, estimator.classes_
 
 
 def _answers(model: ServableModel, rows: Rows, n: int) -> list[Any]:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from mlops.explaining.base import Explanation, NotExactError, check_additive
+from mlops.explaining.base import (
+    Explanation,
+    NotExactError,
+    check_additive,
+    of_classes,
+    pick_classes,
+    plain_label,
+)
 from mlops.runtimes.base import UnsuitableError
 from mlops.runtimes.numpy_linear import linear_parts
 from mlops.runtimes.scaling import unpipe
@@ -19,6 +27,7 @@ def explain_linear(
     names: tuple[str, ...],
     rows: _Array,
     background: _Array,
+    classes: Sequence[Any] | None = None,
 ) -> Explanation:
     """Explain x W + b.
 
@@ -27,34 +36,39 @@ def explain_linear(
         names: Of the features, (k,).
         rows: (n, k).
         background: (m, k).
+        classes: Of each row the class to explain; None for the second of two, else the answer's.
 
     Raises:
         NotExactError: It is another model.
+        OtherClassesError: It does not know one of the classes.
     """
     try:
         steps, last = unpipe(estimator)
-        weights, intercept, classes = linear_parts(last)
+        weights, intercept, known = linear_parts(last)
     except UnsuitableError as error:
         raise NotExactError(str(error)) from error
     for step in steps:
         rows, background = step(rows), step(background)
     scores = rows @ weights + intercept
-    if weights.ndim == 1:
-        output = "prediction" if classes is None else f"score of class {classes[1]}"
-        if type(last).__name__.startswith("LogisticRegression"):
-            output = f"log-odds of class {classes[1]}" if classes is not None else output
-        picked = np.broadcast_to(weights, rows.shape)
-        outputs, offsets = scores, np.broadcast_to(intercept, len(rows))
-    elif classes is None:
-        if weights.shape[1] != 1:
+    labels: list[Any] | None = None
+    what = "log-odds" if type(last).__name__.startswith("LogisticRegression") else "score"
+    if known is None:
+        if weights.ndim == 2 and weights.shape[1] != 1:
             raise NotExactError("it has several outputs")
-        output, picked = "prediction", np.broadcast_to(weights[:, 0], rows.shape)
-        outputs, offsets = scores[:, 0], np.broadcast_to(intercept, len(rows))
+        picked = np.broadcast_to(weights.reshape(-1), rows.shape)
+        outputs, offsets = scores.reshape(-1), np.broadcast_to(intercept, len(rows))
+    elif weights.ndim == 1:
+        at = pick_classes(known, np.ones(len(rows), dtype=np.int64), classes)
+        labels, sign = [plain_label(known[each]) for each in at], np.where(at == 1, 1.0, -1.0)
+        picked, outputs, offsets = sign[:, None] * weights, sign * scores, sign * intercept
     else:
-        best = scores.argmax(axis=1)
-        output = "score of the class that is answered"
-        picked, outputs = weights.T[best], scores[np.arange(len(rows)), best]
-        offsets = intercept[best]
+        at = pick_classes(known, scores.argmax(axis=1), classes)
+        labels, what = [plain_label(known[each]) for each in at], "score"
+        picked, outputs = weights.T[at], scores[np.arange(len(rows)), at]
+        offsets = intercept[at]
+    output = "prediction" if labels is None else of_classes(what, labels)
     mean = background.mean(axis=0)
     base = picked @ mean + offsets
-    return check_additive("linear", output, names, base, picked * (rows - mean), outputs)
+    return check_additive(
+        "linear", output, names, base, picked * (rows - mean), outputs, classes=labels
+    )

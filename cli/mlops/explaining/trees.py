@@ -23,7 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlops.explaining.base import Explanation, NotExactError, check_additive
+from mlops.explaining.base import (
+    Explanation,
+    NotExactError,
+    check_additive,
+    of_classes,
+    pick_classes,
+    plain_label,
+)
 
 _Array = np.ndarray[Any, Any]
 _FORESTS = ("RandomForest", "ExtraTrees", "DecisionTree", "ExtraTree")
@@ -54,17 +61,20 @@ def explain_trees(
     names: tuple[str, ...],
     rows: _Array,
     background: _Array,
+    classes: Sequence[Any] | None = None,
 ) -> Explanation:
-    """Explain an ensemble; of a classifier the probability, or log-odds, of the class it answers.
+    """Explain an ensemble; of a classifier the probability, or log-odds, of a class.
 
     Args:
         estimator: Of scikit-learn.
         names: Of the features, (k,).
         rows: (n, k).
         background: (m, k); fewer are taken where there are many leaves.
+        classes: Of each row the class to explain; None for the second of two, else the answer's.
 
     Raises:
         NotExactError: It is another model, or a cell is missing.
+        OtherClassesError: It does not know one of the classes.
     """
     boxes = _ensemble(estimator, len(names))
     if not type(estimator).__name__.startswith(_HISTOGRAM):
@@ -74,15 +84,17 @@ def explain_trees(
         raise NotExactError("a cell is missing or infinite")
     size = sum(len(each.low) for each in boxes) * len(names)
     background = background[: max(1, min(len(background), _MOST // size))]
-    outputs, picked, output = _outputs(estimator, rows)
-    base, _, _ = _outputs(estimator, background, whole=True)
+    scores, what = _scores(estimator, rows)
+    base = _scores(estimator, background)[0].mean(axis=0)
+    column, sign, labels = _picked(estimator, scores, classes)
     shares = np.zeros((len(rows), len(names)))
-    for at, (row, column) in enumerate(zip(rows, picked, strict=True)):
+    for at, row in enumerate(rows):
         for box in boxes:
-            shares[at] += _of_tree(box, row, background, box.values[:, column])
+            shares[at] += _of_tree(box, row, background, sign[at] * box.values[:, column[at]])
     return check_additive(
-        "trees", output, names, base.mean(axis=0)[picked], shares, outputs, tolerance=1e-5
-    )
+        "trees", what if labels is None else of_classes(what, labels), names, sign * base[column],
+        shares, sign * scores[np.arange(len(rows)), column], tolerance=1e-5, classes=labels,
+    )  # fmt: skip
 
 
 def _of_tree(box: _Boxes, row: _Array, background: _Array, values: _Array) -> _Array:
@@ -213,29 +225,33 @@ def _boxes(tree: Any, k: int, weight: float, *, is_class: bool) -> _Boxes:  # no
     return _Boxes(np.array(lows), np.array(highs), values * weight)
 
 
-def _outputs(
-    estimator: Any,  # noqa: ANN401 - untyped
-    rows: _Array,
-    *,
-    whole: bool = False,
-) -> tuple[_Array, NDArray[np.int64], str]:
-    """Return the explained output, its position among all, and what it is for people."""
-    none = np.zeros(len(rows), dtype=np.int64)
-    classes = getattr(estimator, "classes_", None)
-    if classes is None:
-        values = np.asarray(estimator.predict(rows), dtype=np.float64)
-        return (values[:, None] if whole else values), none, "prediction"
-    if type(estimator).__name__.startswith(_BOOSTED):
+def _scores(estimator: Any, rows: _Array) -> tuple[_Array, str]:  # noqa: ANN401 - untyped
+    """Return all that the trees answer, (n, outputs), and what it is for people."""
+    what = "prediction"
+    if not _is_class(estimator):
+        scores = np.asarray(estimator.predict(rows), dtype=np.float64)
+    elif type(estimator).__name__.startswith(_BOOSTED):
         scores = np.asarray(estimator.decision_function(rows), dtype=np.float64)
-        if scores.ndim == 1:
-            return (scores[:, None] if whole else scores), none, f"log-odds of class {classes[1]}"
-        output = "raw score of the class that is answered"
+        what = "log-odds" if scores.ndim == 1 else "raw score"
     else:
-        scores = np.asarray(estimator.predict_proba(rows), dtype=np.float64)
-        output = "probability of the class that is answered"
-        if len(classes) == 2:
-            output = f"probability of class {classes[1]}"
-            ones = np.ones(len(rows), dtype=np.int64)
-            return (scores if whole else scores[:, 1]), ones, output
-    picked = scores.argmax(axis=1)
-    return (scores if whole else scores[np.arange(len(rows)), picked]), picked, output
+        scores, what = np.asarray(estimator.predict_proba(rows), dtype=np.float64), "probability"
+    return (scores[:, None] if scores.ndim == 1 else scores), what
+
+
+def _picked(
+    estimator: Any,  # noqa: ANN401 - untyped
+    scores: _Array,
+    asked: Sequence[Any] | None,
+) -> tuple[NDArray[np.int64], _Array, list[Any] | None]:
+    """Return column and sign of what is explained of each row, and its class."""
+    none, plus = np.zeros(len(scores), dtype=np.int64), np.ones(len(scores))
+    if not _is_class(estimator):
+        return none, plus, None
+    known = estimator.classes_
+    answered = none + 1 if len(known) == 2 else scores.argmax(axis=1)
+    at = pick_classes(known, answered, asked)
+    labels = [plain_label(known[each]) for each in at]
+    if scores.shape[1] == 1 and len(known) == 2:
+        # One score of two classes, the log-odds of the second.
+        return none, np.where(at == 1, 1.0, -1.0), labels
+    return at, plus, labels

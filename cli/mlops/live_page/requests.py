@@ -140,7 +140,9 @@ def request(source: Source, request_id: str, *, explains: bool = True) -> dict[s
 
 
 def rows(source: Source, request_id: str) -> dict[str, Any]:
-    """Return `rows` of a request, to be explained: objects, or lists where it had no names.
+    """Return `rows` of a request, to be explained, and the `arm` that answered it.
+
+    Rows are objects, or lists where it had no names.
 
     Raises:
         NotFoundError: They are not in the journal.
@@ -154,7 +156,9 @@ def rows(source: Source, request_id: str) -> dict[str, Any]:
         raise NotFoundError(
             "The journal has no features of this request: they were not kept, or are pruned."
         )
-    return {"rows": found}
+    asked = read_id(source.key, request_id)
+    names = _arms(_journal(source)).get(asked.revision, [])
+    return {"rows": found, "arm": names[asked.arm] if asked.arm < len(names) else ""}
 
 
 def _journal(source: Source) -> SqlJournal:

@@ -42,8 +42,13 @@ class Explainer:
         self._served: object = None
         self._ending: asyncio.TimerHandle | None = None
 
-    async def explain(self, payload: Payload) -> list[dict[str, Any]]:
+    async def explain(self, payload: Payload, served: str = "") -> list[dict[str, Any]]:
         """Return for each row the explanation of each arm, by name.
+
+        Args:
+            payload: The rows.
+            served: The arm that answered them, by whose classes all are explained; empty for the
+                first.
 
         Raises:
             ProtocolError: They cannot be explained, or too many are asked for.
@@ -56,7 +61,7 @@ class Explainer:
         self._waiting += 1
         try:
             async with self._turn:
-                return await self._ask(rows)
+                return await self._ask({"rows": rows, "served": served})
         finally:
             self._waiting -= 1
 
@@ -69,12 +74,12 @@ class Explainer:
             with contextlib.suppress(ProcessLookupError):
                 child.kill()
 
-    async def _ask(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _ask(self, question: dict[str, Any]) -> list[dict[str, Any]]:
         child = await self._running()
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            child.stdin.write(json.dumps(rows).encode() + b"\n")
+            child.stdin.write(json.dumps(question).encode() + b"\n")
             async with asyncio.timeout(_TIMEOUT_S):
                 await child.stdin.drain()
                 line = await child.stdout.readline()

@@ -17,7 +17,8 @@ from mlops.explaining import (
     Explanation,
     Importance,
     Rows,
-    explain,
+    are_comparable,
+    explain_all,
     importance,
     newest_requests,
 )
@@ -50,6 +51,7 @@ class ArmExplained:
         method: `linear`, `trees`, `xgboost`, `lightgbm` or `permutations`.
         exact: Whether the shares have no error of Monte Carlo.
         output: What is explained.
+        classes: The class whose output it is, by row; None where it is of none.
         base: What the shares count from, by row.
         outputs: The explained output, by row.
         shares: Feature to its share, by row.
@@ -63,6 +65,7 @@ class ArmExplained:
     method: str
     exact: bool
     output: str
+    classes: tuple[Any, ...] | None
     base: tuple[float, ...]
     outputs: tuple[float, ...]
     shares: tuple[dict[str, float], ...]
@@ -141,8 +144,9 @@ def explained(
         signature = models[0].signature
         rows = _rows(kept, signature) if kept else _file(data, signature)
         given, said = _background(settings, background, journal, spec, models, rows)
-        found = _all(models, rows, given, by_permutations=by_permutations)
-    comparable = len({each.output for each in found}) == 1
+        at = next((at for at, arm in enumerate(spec.arms) if arm.name == served), 0)
+        found = _all(models, rows, given, at, by_permutations=by_permutations)
+    comparable = are_comparable(found)
     arms = tuple(
         _arm(arm, arm.name == served, each) for arm, each in zip(spec.arms, found, strict=True)
     )
@@ -179,13 +183,14 @@ def importance_of(settings: Settings, name: str) -> list[Importance]:
 
 
 def _all(
-    models: Sequence[Explainable], rows: Rows, background: Rows, *, by_permutations: bool
-) -> list[Explanation]:
-    found = [explain(each, rows, background, by_permutations=by_permutations) for each in models]
-    if len({each.output for each in found}) > 1 and not by_permutations:
+    models: Sequence[Explainable], rows: Rows, background: Rows, served: int,
+    *, by_permutations: bool,
+) -> list[Explanation]:  # fmt: skip
+    found = explain_all(models, rows, background, served, by_permutations=by_permutations)
+    if not are_comparable(found) and not by_permutations:
         # Log-odds of one and probabilities of another cannot be subtracted.
-        again = [explain(each, rows, background, by_permutations=True) for each in models]
-        if len({each.output for each in again}) == 1:
+        again = explain_all(models, rows, background, served, by_permutations=True)
+        if are_comparable(again):
             return again
     return found
 
@@ -301,6 +306,7 @@ def _arm(arm: Arm, served: bool, found: Explanation) -> ArmExplained:
         method=found.method,
         exact=found.errors is None,
         output=found.output,
+        classes=found.classes,
         base=tuple(found.base.tolist()),
         outputs=tuple(found.outputs.tolist()),
         shares=by_row(found.shares),
