@@ -308,6 +308,19 @@ def test_a_shift_of_many_features_hides_nothing_that_people_did(tmp_path: Path) 
     assert len(out.getvalue().splitlines()) == 4
 
 
+def test_entries_are_shown_in_the_order_of_what_happened(tmp_path: Path) -> None:
+    trail = Trail(tmp_path / "wine.jsonl", lambda: 90_000)
+    trail.append([Event("deploy", "revision 1", 0, {})], Actor("ann", "box"))
+    trail.append([Event("promote", "revision 2", 50_000, {})], Actor("ann", "box"))
+    seen = [Event("alarm", "rmse", 40_000, {}), Event("stop", "", 60_000, {})]
+    trail.append(seen, Actor("ann", "box"))
+    out = io.StringIO()
+    _render(SafeConsole(file=out, width=80), Shown("wine", tuple(trail.entries()), 4, ()))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert [line[0] for line in lines] == ["1", "3", "recorded", "2", "4", "in"]
+    assert lines[2] == ["recorded", "later,", "1970-01-01T00:01:30Z"]
+
+
 def test_without_mlflow_it_cannot_be_told(audited: Shop) -> None:
     audited.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:1"
     audited.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"

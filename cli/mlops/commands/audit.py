@@ -57,7 +57,7 @@ def show_entries(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show who changed what, the newest last.
+    """Show who changed what, in the order of time; `--json` in that of recording.
 
     For example `mlops audit show wine --action promote`.
     """
@@ -199,9 +199,10 @@ def _render(out: Console, found: Shown) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from mlops.workflows.auditing import runs
+    from mlops.workflows.auditing import by_time, runs
 
-    for entry, *more in runs(found.entries):
+    entries, late = by_time(found.entries)
+    for entry, *more in runs(entries):
         said = entry.document
         by = said["by"]
         who = "@".join(part for part in (by.get("user", ""), by.get("host", "")) if part)
@@ -210,11 +211,15 @@ def _render(out: Console, found: Shown) -> None:
             f"[bold]{escape(_one_line(said['action']))}[/]  {escape(_one_line(said['subject']))}  "
             f"[dim]{escape(_one_line(who))}[/]"
         )
+        if entry.seq in late:
+            out.print(f"[dim]       recorded later, {said['recorded'][:19]}Z[/]")
         for line in _lines(entry, found.arms):
             # Also what is wrapped is indented: a reason must not look like an entry.
             out.print(Padding(Text(_one_line(line), "dim"), (0, 0, 0, 7)))
         if more:
             out.print(f"[dim]       and {len(more):,} more alarms, `--json` has each[/]")
+    if late:
+        out.print("[dim]in the order of time; entries are numbered in the order of recording[/]")
     if len(found.entries) < found.total:
         out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")
 

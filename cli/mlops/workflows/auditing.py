@@ -26,7 +26,7 @@ class Shown:
 
     Attributes:
         name: Deployment.
-        entries: Those that were selected, oldest first.
+        entries: Those that were selected, in the order of recording.
         total: How many there are.
         faults: Why the newest changes may be missing, a sentence each.
         arms: Names of the arms of each revision, in their order.
@@ -88,6 +88,22 @@ def runs(entries: Iterable[Entry]) -> list[list[Entry]]:
         else:
             found.append([entry])
     return found
+
+
+def by_time(entries: Iterable[Entry]) -> tuple[list[Entry], set[int]]:
+    """Return entries in the order of what happened, and the numbers of those recorded late.
+
+    A trail has them in the order of recording: an alarm is recorded when a command looks, which may
+    be after a promotion that followed it.
+    """
+    ordered = sorted(entries, key=lambda each: (str(each.document["time"]), each.seq))
+    late: set[int] = set()
+    first = sys.maxsize
+    for entry in reversed(ordered):
+        if entry.seq > first:
+            late.add(entry.seq)
+        first = min(first, entry.seq)
+    return ordered, late
 
 
 def _raised_by(entry: Entry) -> tuple[int, str] | None:
