@@ -116,7 +116,7 @@ def test_traffic_of_revisions_before_is_drawn_by_the_name_of_its_arm(tmp_path: P
                 Decision(
                     nonce=bytes([revision, arm, *n.to_bytes(10, "big")]), time_ms=from_ms + n,
                     revision=revision, arm=arm, propensity=0.5, n_rows=1, latency_us=900,
-                    status=200, protocol="mlflow",
+                    status=(400, 503, 200)[min(n, 2)], protocol="mlflow",
                 )
                 for arm in (0, 1)
                 for n in range(10 * revision + arm)
@@ -131,3 +131,7 @@ def test_traffic_of_revisions_before_is_drawn_by_the_name_of_its_arm(tmp_path: P
     }
     # The live arms are first, as in the table of the page.
     assert list(asked.items()) == [("a", 11 + 20), ("new", 21), ("gone", 10)]
+    # What a model refused is apart from faults.
+    for column in (1, 5):
+        of_gone = sum(point["arms"]["gone"][column] * _EVERY_S for point in points)
+        assert of_gone == pytest.approx(1)

@@ -122,16 +122,16 @@ def test_a_model_that_was_asked_nothing_has_no_quantiles() -> None:
     counts = Counts(arms={key: ArmCounters()}, weights={1: {key: 1.0}})
     counts.single[families.REVISION] = 1
     counts.arms[key].count(200, 1, 5.0, forced=False)
-    assert rates.add(sample(counts, 10.0)) == {"a": [None] * 5}
-    for status in (200, 200, 200, 503):
+    assert rates.add(sample(counts, 10.0)) == {"a": [None] * 6}
+    for status in (200, 200, 400, 503):
         counts.arms[key].count(status, 1, 0.0007, forced=False)
     found = rates.add(sample(counts, 12.0))["a"]
     assert found[:2] == [2.0, 0.5]
     # All in the bucket from 0.5 to 1 ms; by interpolation, as Prometheus has it.
-    assert found[2:] == [0.75, 0.975, 0.995]
+    assert found[2:] == [0.75, 0.975, 0.995, 0.5]
     # After a worker has ended a sum may fall: no rate is better than a negative one.
     counts.arms[key] = ArmCounters()
-    assert rates.add(sample(counts, 13.0)) == {"a": [None] * 5}
+    assert rates.add(sample(counts, 13.0)) == {"a": [None] * 6}
 
 
 @pytest.mark.parametrize(

@@ -125,11 +125,17 @@ def test_the_cookie_reads_the_page_and_nothing_else(
     assert secured.call("POST", "/feedback", {}, json).status == 401
     for path in ("/metrics", "/report", "/docs", "/v2"):
         assert secured.call("GET", path, headers=held).status == 401
+    # What the page links to asks for no password.
+    for link, text in (("ui/report", b"A/B report"), ("ui/docs", b'data-up=".."')):
+        assert f'href="{link}"' in home
+        shown = secured.call("GET", f"/{link}", headers={**held, **HTML})
+        assert (shown.status, text in shown.body) == (200, True)
+        assert b'type="password"' in secured.call("GET", f"/{link}", headers=HTML).body
     # A program needs no cookie.
     bearer = {"authorization": f"Bearer {key}"}
     assert secured.call("GET", "/ui", headers=bearer).status == 200
-    reply = sign_in(secured, key, next="requests")
-    assert reply.headers["location"] == "requests"
+    for after in ("requests", "report"):
+        assert sign_in(secured, key, next=after).headers["location"] == after
     for evil in ("//evil.example", "https://evil.example", "../report", "requests/../../docs"):
         assert sign_in(secured, key, next=evil).headers["location"] == "../ui"
     ended = secured.call("GET", "/ui", headers={"cookie": f"{held['cookie']}x", **HTML})

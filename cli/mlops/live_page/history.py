@@ -26,7 +26,7 @@ _Table: TypeAlias = NDArray[np.int64]
 
 
 def history(source: Source, every_s: int, points: int) -> dict[str, Any]:
-    """Return points as the server's own: requests/s, errors/s and latencies in ms, by arm.
+    """Return points as the server's own, by arm; see `mlops.serving.live_page.rates`.
 
     Requests of all revisions, by the name of the arm: those of the live one, and of earlier ones
     where they had requests.
@@ -100,8 +100,11 @@ def _columns(some: Decisions, every_s: int) -> _Table:
 def _cells(chosen: _Table, every_s: int) -> list[float | None]:
     count = chosen.shape[1]
     errors = int((chosen[3] >= 500).sum())
-    rates = [round(count / every_s, 2), round(errors / every_s, 2)]
+    refused = int((chosen[3] >= 400).sum()) - errors
+    requests_s, errors_s, refused_s = (
+        round(each / every_s, 2) for each in (count, errors, refused)
+    )
     if not count:
-        return [*rates, *(None for _ in _PER_CENT)]
+        return [requests_s, errors_s, *(None for _ in _PER_CENT), refused_s]
     quantiles = np.percentile(chosen[4] / 1000, _PER_CENT)
-    return [*rates, *(round(float(each), 3) for each in quantiles)]
+    return [requests_s, errors_s, *(round(float(each), 3) for each in quantiles), refused_s]

@@ -157,6 +157,12 @@ class Pages:
         routes.append(Route("/v2/repository/index", self._v2_index, methods=["POST"]))
         if self._live_page is not None:
             routes += self._live_page.routes()
+            # The same below the page, where the cookie of a browser that has signed in counts.
+            routes += [
+                Route(f"/ui{path}", self._live_page.readers_only(paths[path]), methods=get)
+                for path in ("/report", "/docs")
+                if path in paths
+            ]
         application = Starlette(
             routes=routes,
             middleware=[Middleware(_Gateway)],
@@ -250,7 +256,8 @@ class Pages:
     async def _docs(self, request: Request) -> Response:
         nonce = secrets.token_urlsafe(16)
         template = self._templates.get_template("docs.html.j2")
-        page = template.render(document=await self._document(), nonce=nonce)
+        up = ".." if request.url.path.endswith("/ui/docs") else "."
+        page = template.render(document=await self._document(), nonce=nonce, up=up)
         policy = _POLICY.format(nonce=nonce)
         return HTMLResponse(page, headers={"content-security-policy": policy})
 

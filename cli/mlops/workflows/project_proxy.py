@@ -21,7 +21,7 @@ from mlops.serving.live_page.session import PREFIX
 # What the page needs; predictions are sent to the server itself.
 _WORD = r"[A-Za-z0-9_.-]*[A-Za-z0-9_-]"
 _GET = re.compile(
-    rf"report|ui(/(events|static/{_WORD}|requests(/{_WORD}(/explanation)?)?))?", re.ASCII
+    rf"report|ui(/(events|static/{_WORD}|report|requests(/{_WORD}(/explanation)?)?))?", re.ASCII
 )
 _POST = re.compile(r"ui/sign-(in|out)")
 _SENT = ("accept", "authorization", "content-type")

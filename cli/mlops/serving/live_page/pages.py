@@ -37,7 +37,7 @@ WITH_VALUES = ("drift", "outliers")
 _WITHHELD = "This has values of single requests, which need a key with the scope `requests`."
 _ENDED = "This session has ended: it was too old, or its key was revoked, replaced or has expired."
 _MAX_FORM = 8 * 1024
-_NEXT = re.compile(r"(requests(/[A-Za-z0-9_-]{1,64})?)?")
+_NEXT = re.compile(r"(requests(/[A-Za-z0-9_-]{1,64})?|report|docs)?")
 
 
 class LivePage:
@@ -73,13 +73,13 @@ class LivePage:
         """Return the routes."""
         get, post = ["GET", "HEAD"], ["POST"]
         return [
-            Route("/ui", self._readers_only(self._home), methods=get),
-            Route("/ui/events", self._readers_only(self._events), methods=["GET"]),
-            Route("/ui/requests", self._readers_only(self._requests), methods=get),
-            Route("/ui/requests/{request_id}", self._readers_only(self._request), methods=get),
+            Route("/ui", self.readers_only(self._home), methods=get),
+            Route("/ui/events", self.readers_only(self._events), methods=["GET"]),
+            Route("/ui/requests", self.readers_only(self._requests), methods=get),
+            Route("/ui/requests/{request_id}", self.readers_only(self._request), methods=get),
             Route(
                 "/ui/requests/{request_id}/explanation",
-                self._readers_only(self._explanation),
+                self.readers_only(self._explanation),
                 methods=["GET"],
             ),
             Route("/ui/static/{name}", asset, methods=get),
@@ -87,7 +87,9 @@ class LivePage:
             Route("/ui/sign-out", self._sign_out, methods=post),
         ]
 
-    def _readers_only(self, endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+    def readers_only(self, endpoint: Callable[[Request], Any]) -> Callable[[Request], Any]:
+        """Return an endpoint that asks for a key who may not see the page."""
+
         async def checked(request: Request) -> Response:
             error: ProtocolError | None = request.scope.get(REFUSED)
             if error is not None:
@@ -173,12 +175,13 @@ class LivePage:
             return PlainTextResponse(_NO_SCORE, 403, NO_STORE)
         request_id = request.path_params["request_id"][:200]
         try:
-            rows = (await self._reader.ask("rows", request_id=request_id))["rows"]
+            asked = await self._reader.ask("rows", request_id=request_id)
             names = self._live().signature.names
             records = [
-                r if isinstance(r, dict) else dict(zip(names, r, strict=False)) for r in rows
+                r if isinstance(r, dict) else dict(zip(names, r, strict=False))
+                for r in asked["rows"]
             ]
-            found = await self._explainer.explain(Records(records))
+            found = await self._explainer.explain(Records(records), asked["arm"])
             said = await self._reader.ask("explanation", found=found)
         except ProtocolError as error:
             return PlainTextResponse(error.message, http_status(error.kind), NO_STORE)

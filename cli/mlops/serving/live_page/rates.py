@@ -23,12 +23,14 @@ class Sample:
         time_s: When, seconds since 1970 in UTC.
         requests: Answered requests by arm.
         errors: Those answered with a status of 500 or more.
+        refused: Those answered with a status of 400 to 499.
         buckets: Requests by latency, see `ArmCounters`.
     """
 
     time_s: float
     requests: dict[str, int]
     errors: dict[str, int]
+    refused: dict[str, int]
     buckets: dict[str, list[int]]
 
 
@@ -36,6 +38,7 @@ def sample(counts: Counts, time_s: float) -> Sample:
     """Take what is needed out of counters, for the arms that are live."""
     requests: dict[str, int] = {}
     errors: dict[str, int] = {}
+    refused: dict[str, int] = {}
     buckets: dict[str, list[int]] = {}
     live = counts.weights.get(counts.live, {})
     for key in live:
@@ -43,8 +46,9 @@ def sample(counts: Counts, time_s: float) -> Sample:
         if arm is not None:
             requests[key[0]] = sum(arm.codes.values())
             errors[key[0]] = sum(n for code, n in arm.codes.items() if code >= 500)
+            refused[key[0]] = sum(n for code, n in arm.codes.items() if 400 <= code < 500)
             buckets[key[0]] = list(arm.buckets)
-    return Sample(time_s, requests, errors, buckets)
+    return Sample(time_s, requests, errors, refused, buckets)
 
 
 class Rates:
@@ -54,7 +58,11 @@ class Rates:
         self._samples: deque[Sample] = deque(maxlen=WINDOW_S + 1)
 
     def add(self, taken: Sample) -> dict[str, list[float | None]]:
-        """Add a sample; return by arm requests/s, errors/s and the latency quantiles in ms."""
+        """Add a sample.
+
+        Returns:
+            By arm requests/s, errors/s, the latency quantiles in ms, and refused requests/s.
+        """
         self._samples.append(taken)
         first = self._samples[0]
         return {arm: _between(arm, first, taken) for arm in taken.requests}
@@ -65,17 +73,20 @@ def _between(arm: str, first: Sample, last: Sample) -> list[float | None]:
     before = first.requests.get(arm, 0)
     # A worker that ended takes what it had not reported with it.
     if seconds <= 0 or last.requests[arm] < before:
-        return [None] * (2 + len(QUANTILES))
+        return [None] * (3 + len(QUANTILES))
     buckets = first.buckets.get(arm) or [0] * len(last.buckets[arm])
     new = [max(0, b - a) for a, b in zip(buckets, last.buckets[arm], strict=True)]
-    rates = [
-        (last.requests[arm] - before) / seconds,
-        max(0, last.errors[arm] - first.errors.get(arm, 0)) / seconds,
-    ]
+    requests, errors, refused = (
+        round(max(0, now[arm] - then.get(arm, 0)) / seconds, 2)
+        for then, now in (
+            (first.requests, last.requests),
+            (first.errors, last.errors),
+            (first.refused, last.refused),
+        )
+    )
     quantiles = [quantile(new, each) for each in QUANTILES]
-    return [round(each, 2) for each in rates] + [
-        None if each is None else round(each * 1000, 3) for each in quantiles
-    ]
+    latencies = [None if each is None else round(each * 1000, 3) for each in quantiles]
+    return [requests, errors, *latencies, refused]
 
 
 def quantile(buckets: Sequence[int], share: float) -> float | None:

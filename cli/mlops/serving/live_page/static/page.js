@@ -148,13 +148,14 @@
     const slowest = known.map((cells) => cells[3]).filter((value) => value !== null);
     say("requests", rate(sum(0)));
     say("errors", rate(sum(1)));
+    say("refused", rate(sum(5)));
     say("slowest", slowest.length ? number(Math.max(...slowest)) : "–");
     for (const row of at(document, "tr[data-arm]")) {
       const cells = now.arms[row.dataset.arm];
       for (const cell of at(row, "[data-cell]")) {
         const column = Number(cell.dataset.cell);
         const value = cells ? cells[column] : null;
-        cell.textContent = column < 2 ? rate(value === undefined ? null : value) : number(value);
+        cell.textContent = column < 2 || column === 5 ? rate(value === undefined ? null : value) : number(value);
         if (column === 1) cell.classList.toggle("bad", value > 0);
       }
     }
@@ -349,9 +350,10 @@
   if (events) {
     for (const place of at(document, "[data-live]")) live.set(place, new Chart(place, traffic));
     drawAll(document);
-    for (const choice of at(document, "[name=quantile]")) {
+    // What is drawn is chosen by buttons with the name of the chart.
+    for (const choice of at(document, ".choice input[type=radio]")) {
       choice.addEventListener("change", () => {
-        document.querySelector("#latency").dataset.live = choice.value;
+        document.querySelector(`#${choice.name}`).dataset.live = choice.value;
         redraw();
       });
     }
