@@ -66,7 +66,7 @@ def test_control_characters_are_shown() -> None:
     from rich.table import Table
 
     stream = io.StringIO()
-    console = SafeConsole(file=Trimmed(stream), width=60)  # type: ignore[arg-type] # as a stream
+    console = SafeConsole(file=Trimmed(stream), width=60)
     table = Table(box=None)
     table.add_row("a\x1b]0;title\x07", "b\x9b2J\rc")
     console.print(table, "plain \x1b[2J text \u00e9\u6f22", markup=False)
