@@ -91,7 +91,7 @@ _LONGEST = (
     "tests/docs/test_recipes.py",
     "tests/docs/test_tutorials.py",
     "tests/monitoring/test_situations.py",
-    "tests/serving/test_docs.py",
+    "tests/serving/test_docs",
     "tests/story/",
     "tests/training/test_ray.py",
     "tests/training/test_sweep.py",

@@ -2,83 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 import threading
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any, TypeAlias
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, text
 
 from mlops.errors import ConflictError
 from mlops.journal.base import Journal, JournalUnavailableError
 from mlops.journal.records import (
     WHOLE_REQUEST,
-    Decision,
     Fate,
     Loss,
-    NewOutcome,
     PolicyEpoch,
     RevisionEvent,
-    ShadowDecision,
     ShadowPair,
     ShadowTruth,
     Traffic,
     Value,
-    Void,
 )
 from mlops.journal.sql import SqlJournal
 from mlops.protocols.base import Columns, Records, Rows, Tensor
-from tests.journal.rows import T0, decision, named, nonce, outcome
-
-Json: TypeAlias = Any
-
-_NUMBERS = itertools.count()
-
-
-def _sqlite(request: pytest.FixtureRequest) -> str:
-    folder: Path = request.getfixturevalue("tmp_path")
-    return f"sqlite:///{folder / 'journal.db'}"
-
-
-def _postgresql(request: pytest.FixtureRequest) -> str:
-    """A database of its own for each test."""
-    server: str = request.getfixturevalue("postgresql_url")
-    name = f"journal_{os.getpid()}_{next(_NUMBERS)}"
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return server.rpartition("/")[0] + f"/{name}"
-
-
-#: Name to a function that gives the URL of an empty journal.
-JOURNALS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
-    "sqlite": _sqlite,
-    "postgresql": _postgresql,
-}
-
-
-@pytest.fixture(params=JOURNALS)
-def url(request: pytest.FixtureRequest) -> str:
-    return JOURNALS[request.param](request)
-
-
-@pytest.fixture
-def journal(url: str) -> Iterator[Journal]:
-    opened = SqlJournal(url)
-    yield opened
-    opened.close()
-
-
-def fates(
-    journal: Journal, outcomes: list[NewOutcome], decisions: list[Decision] | None = None
-) -> list[Fate]:
-    return [stored.fate for stored in journal.append(decisions or [], outcomes)]
-
+from tests.conformance.journals import Json, fates, shadow
+from tests.journal.rows import T0, decision, nonce, outcome
 
 # Decisions.
 
@@ -143,59 +89,6 @@ def test_traffic_over_time(journal: Journal) -> None:
         (0, 2, 0, 1),
         (1000, 1, 0, 1),
     ]
-
-
-# Fates.
-
-
-def test_an_outcome_meets_its_decision(journal: Journal) -> None:
-    journal.append([decision(1, predictions=[2.5])], [])
-    (stored,) = journal.append([], [outcome(1, truth=3.0)])
-    assert (stored.fate, stored.prediction) == (Fate.ACCEPTED, 2.5)
-    # The only row of a request and the whole of it are one.
-    assert stored.outcome == outcome(1, row=0, truth=3.0)
-    again = [outcome(1, truth=3.0), outcome(1, row=0, truth=3.0), outcome(1, truth=4.0)]
-    assert fates(journal, again) == [Fate.DUPLICATE, Fate.DUPLICATE, Fate.CONFLICT]
-
-
-def test_an_outcome_may_name_a_decision_of_its_own_batch(journal: Journal) -> None:
-    assert fates(journal, [outcome(1)], [decision(1)]) == [Fate.ACCEPTED]
-
-
-def test_the_first_outcome_stands(journal: Journal) -> None:
-    batch = [outcome(1, reward=1), outcome(1, reward=2)]
-    assert fates(journal, batch, [decision(1)]) == [Fate.ACCEPTED, Fate.CONFLICT]
-    assert fates(journal, [outcome(1, reward=3)]) == [Fate.CONFLICT]
-    assert fates(journal, [outcome(1, reward=1)]) == [Fate.DUPLICATE]
-    assert [seen.reward for seen in journal.observations()] == [1]
-
-
-def test_a_row_may_have_several_outcomes(journal: Journal) -> None:
-    def several(reward: float, outcome_id: str | None = None) -> NewOutcome:
-        return replace(outcome(1, reward=reward), outcome_id=outcome_id, repeatable=True)
-
-    batch = [several(1), several(2), several(2), several(1)]
-    stored = journal.append([decision(1)], batch)
-    assert [(item.fate, item.ordinal) for item in stored] == [
-        (Fate.ACCEPTED, 0),
-        (Fate.ACCEPTED, 1),
-        (Fate.DUPLICATE, 0),
-        (Fate.ACCEPTED, 2),
-    ]
-    # An id tells a retry from a second purchase of the same price.
-    batch = [several(5, "order-1"), several(5, "order-2"), several(5, "order-1")]
-    assert fates(journal, batch) == [Fate.ACCEPTED, Fate.ACCEPTED, Fate.DUPLICATE]
-    seen = [(o.reward, o.ordinal) for o in journal.observations()]
-    assert seen == [(1, 0), (2, 1), (1, 2), (5, 3), (5, 4)]
-
-
-def test_a_corrected_truth_is_read_once(journal: Journal) -> None:
-    journal.append([decision(1, features=Records([{"a": 1}]), arm=1, propensity=0.25)], [])
-    for truth in (3.0, 4.0):
-        told = outcome(1, arm=1, propensity=0.25, reward=None, truth=truth)
-        journal.append([], [replace(told, repeatable=True)])
-    (row,) = journal.labelled_rows([1])
-    assert (row.truth, row.arm, row.propensity) == (4.0, 1, 0.25)
 
 
 def test_requests_are_read_in_the_order_of_the_draws(journal: Journal) -> None:
@@ -290,167 +183,6 @@ def test_the_first_decision_of_a_unit(journal: SqlJournal) -> None:
     assert (first(1), first(1, 2), first(3)) == (nonce(3), nonce(2), None)
 
 
-def test_outcomes_say_with_which_key_they_came(journal: Journal) -> None:
-    kept = Rows([[30]], ("age",))
-    sent = [
-        replace(outcome(number, row=0, truth=1.0), key_id=key, time_ms=T0 + number)
-        for number, key in enumerate(("app-1", None, "app-2"))
-    ]
-    journal.append([decision(number, features=kept) for number in range(3)], sent)
-    assert [seen.key_id for seen in journal.observations()] == ["app-1", None, "app-2"]
-    labelled = [(row.key_id, row.time_ms) for row in journal.labelled_rows([1])]
-    assert labelled == [("app-1", T0), (None, T0 + 1), ("app-2", T0 + 2)]
-
-
-def test_an_outcome_before_its_decision_is_joined_when_read(journal: Journal) -> None:
-    (stored,) = journal.append([], [outcome(1, truth=3.0)])
-    assert (stored.fate, stored.prediction) == (Fate.UNMATCHED, None)
-    (seen,) = journal.observations()
-    assert (seen.prediction, seen.decided_ms, seen.unit) == (None, None, None)
-    journal.append([decision(1, predictions=[2.5], unit=b"unit----")], [])
-    (seen,) = journal.observations()
-    assert (seen.prediction, seen.decided_ms, seen.unit) == (2.5, T0 + 1, b"unit----")
-    again = [outcome(1, truth=3.0), outcome(1, row=0, truth=3.0), outcome(1)]
-    assert fates(journal, again) == [Fate.DUPLICATE, Fate.DUPLICATE, Fate.CONFLICT]
-
-
-def test_a_row_that_turns_out_not_to_be_there_is_not_read(journal: Journal) -> None:
-    early = [outcome(1, row=0), outcome(1, row=1), outcome(1, row=7)]
-    assert fates(journal, early) == [Fate.UNMATCHED] * 3
-    journal.append([decision(1, n_rows=2, predictions=[1.0, 2.0])], [])
-    assert [(seen.row, seen.prediction) for seen in journal.observations()] == [(0, 1.0), (1, 2.0)]
-
-
-def test_a_row_that_is_not_there_is_not_stored(journal: Journal) -> None:
-    journal.append([decision(1, n_rows=2, predictions=[1.0, 2.0])], [])
-    assert fates(journal, [outcome(1, row=1), outcome(1, row=2)]) == [
-        Fate.ACCEPTED,
-        Fate.NO_SUCH_ROW,
-    ]
-    assert [seen.row for seen in journal.observations()] == [1]
-
-
-def test_rows_of_one_request_are_apart(journal: Journal) -> None:
-    journal.append([decision(1, n_rows=3, predictions=[1.0, "red", {"p": 0.5}])], [])
-    batch = [outcome(1, row=row) for row in (2, 0, 1, WHOLE_REQUEST)]
-    stored = journal.append([], batch)
-    assert [item.fate for item in stored] == [Fate.ACCEPTED] * 4
-    # A request of several rows has no one prediction.
-    assert [item.prediction for item in stored] == [{"p": 0.5}, 1.0, "red", None]
-    assert [seen.row for seen in journal.observations()] == [2, 0, 1, WHOLE_REQUEST]
-
-
-def test_a_retry_under_another_arm_meets_no_prediction(journal: Journal) -> None:
-    journal.append([decision(1, arm=0, predictions=[2.5])], [])
-    (stored,) = journal.append([], [outcome(1, arm=1, propensity=0.25)])
-    assert (stored.fate, stored.prediction) == (Fate.UNMATCHED, None)
-    (seen,) = journal.observations()
-    assert (seen.arm, seen.propensity, seen.prediction) == (1, 0.25, None)
-
-
-def test_a_retry_under_another_revision_meets_no_prediction(journal: Journal) -> None:
-    journal.append([decision(1, revision=1, predictions=[2.5])], [])
-    assert fates(journal, [outcome(1, revision=2)]) == [Fate.UNMATCHED]
-
-
-def test_a_client_id_names_its_only_decision(journal: Journal) -> None:
-    journal.append([decision(1, client_id="mine", arm=3, revision=2, propensity=0.125)], [])
-    (stored,) = journal.append([], [named("mine")])
-    assert stored.fate is Fate.ACCEPTED
-    found = stored.outcome
-    assert (found.nonce, found.revision, found.arm, found.propensity) == (nonce(1), 2, 3, 0.125)
-    (seen,) = journal.observations()
-    assert (seen.nonce, seen.arm) == (nonce(1), 3)
-    # By either name it is the same outcome.
-    assert fates(journal, [outcome(1, revision=2, arm=3), named("mine")]) == [Fate.DUPLICATE] * 2
-
-
-def test_a_client_id_that_was_not_used(journal: Journal) -> None:
-    assert fates(journal, [named("mine")], [decision(1)]) == [Fate.UNKNOWN]
-    assert list(journal.observations()) == []
-
-
-def test_a_client_id_that_several_used(journal: Journal) -> None:
-    journal.append([decision(number, client_id="same") for number in range(5)], [])
-    assert fates(journal, [named("same")]) == [Fate.AMBIGUOUS]
-    assert list(journal.observations()) == []
-
-
-def test_unknown_client_ids_do_not_hold_others_up(journal: SqlJournal) -> None:
-    """One statement for each took a second of the writer for a batch of 10,000."""
-    journal.append([decision(n, client_id=f"c{n}") for n in range(50)], [])
-    statements: list[str] = []
-    event.listen(
-        journal._engine, "before_cursor_execute", lambda _c, _k, text_, *_: statements.append(text_)
-    )
-    batch = [named(f"unknown {n}") for n in range(2_000)] + [named("c7"), named("c9")]
-    stored = journal.append([], batch)
-    assert [item.fate for item in stored] == [Fate.UNKNOWN] * 2_000 + [Fate.ACCEPTED] * 2
-    assert len(statements) < 12
-
-
-@pytest.mark.parametrize("client_id", ["nul\0", "x" * 100_000, "é" * 5_000, "'; --"])
-def test_any_client_id_is_stored_or_left_out(journal: Journal, client_id: str) -> None:
-    """A caller chooses it; none may stop the journal."""
-    random = "".join(map(str, range(20_000)))  # does not compress away
-    journal.append([decision(1, client_id=client_id), decision(2, client_id=random)], [])
-    assert fates(journal, [outcome(1), outcome(2)]) == [Fate.ACCEPTED] * 2
-    assert fates(journal, [named(client_id), named(random)])[0] in (Fate.DUPLICATE, Fate.UNKNOWN)
-
-
-def test_fates_come_in_the_order_of_the_outcomes(journal: Journal) -> None:
-    journal.append([decision(1, client_id="mine"), decision(2), decision(3)], [])
-    batch = [
-        outcome(9),
-        named("mine"),
-        outcome(3),
-        named("nobody's"),
-        outcome(2, row=5),
-        outcome(3),
-        outcome(2),
-        outcome(1),
-    ]
-    stored = journal.append([], batch)
-    assert [item.fate for item in stored] == [
-        Fate.UNMATCHED,
-        Fate.ACCEPTED,
-        Fate.ACCEPTED,
-        Fate.UNKNOWN,
-        Fate.NO_SUCH_ROW,
-        Fate.DUPLICATE,
-        Fate.ACCEPTED,
-        Fate.DUPLICATE,
-    ]
-    assert [seen.nonce for seen in journal.observations()] == [nonce(n) for n in (9, 1, 3, 2)]
-
-
-def test_a_big_batch(journal: Journal) -> None:
-    """More keys than a statement may have variables."""
-    n = 3_000
-    journal.append([decision(number, client_id=f"c{number}") for number in range(n)], [])
-    batch = [outcome(number, truth=float(number)) for number in range(n)]
-    stored = journal.append([], [*batch, *batch[:1_000]])
-    assert [item.fate for item in stored] == [Fate.ACCEPTED] * n + [Fate.DUPLICATE] * 1_000
-    assert [item.prediction for item in stored[:n]] == [float(number) for number in range(n)]
-    assert [seen.truth for seen in journal.observations()] == [float(x) for x in range(n)]
-
-
-# Shadows.
-
-
-def shadow(number: int, **changes: Json) -> ShadowDecision:
-    fields: dict[str, Json] = {
-        "nonce": nonce(number),
-        "revision": 1,
-        "shadow": 0,
-        "time_ms": T0 + number,
-        "latency_us": 500,
-        "status": 200,
-        "predictions": [number + 0.5],
-    }
-    return ShadowDecision(**{**fields, **changes})
-
-
 def test_a_shadow_is_stored_once_and_counts_nowhere(journal: Journal) -> None:
     journal.append([decision(1)], [])
     journal.record([shadow(1), shadow(1), shadow(1, shadow=1)])
@@ -527,7 +259,7 @@ def test_no_number_is_no_prediction(journal: Journal) -> None:
 
 def test_what_has_no_json_form_stops_nothing(journal: Journal) -> None:
     """Models answer anything."""
-    odd: list[Any] = [2**70, {1: "x"}, b"bytes", 1 + 2j, "\ud800", object(), {"a": {2**70}}]
+    odd: list[Json] = [2**70, {1: "x"}, b"bytes", 1 + 2j, "\ud800", object(), {"a": {2**70}}]
     journal.append(
         [
             decision(n, predictions=[value], features=Columns({"x": [value]}))
@@ -726,47 +458,3 @@ def _execute(url: str, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()
-
-
-# Voided outcomes.
-
-
-def test_a_void_outcome_counts_nowhere_and_stays(journal: Journal, url: str) -> None:
-    decided = [decision(n, features=Tensor([[1.0]])) for n in (1, 2, 3)]
-    journal.append(decided, [outcome(n, reward=float(n), truth=float(n)) for n in (1, 2, 3)])
-    journal.append([], [outcome(7, reward=7.0)])  # its decision was shed
-    assert journal.void([nonce(2), nonce(7), nonce(99)], time_ms=5, reason="a test", by="ana") == 2
-    assert journal.void([nonce(2)], time_ms=6, reason="again", by="ana") == 0
-    assert [seen.reward for seen in journal.observations()] == [1.0, 3.0]
-    assert [row.truth for row in journal.labelled_rows([1])] == [1.0, 3.0]
-    assert journal.totals() == {"requests": 3, "outcomes": 2}
-    assert isinstance(journal, SqlJournal)
-    rows = [(row.nonce, row.reward) for row in journal.joined_rows()]
-    assert rows == [(nonce(1), 1.0), (nonce(2), None), (nonce(3), 3.0)]
-    assert journal.voids() == [Void(1, 5, "a test", "ana", 2)]
-    engine = create_engine(url)
-    with engine.connect() as connection:
-        kept = connection.execute(text("SELECT reward FROM outcomes ORDER BY seq")).scalars()
-        assert list(kept) == [1.0, 2.0, 3.0, 7.0]
-    engine.dispose()
-
-
-def test_after_a_void_the_real_outcome_is_taken_and_the_old_one_is_not(journal: Journal) -> None:
-    assert fates(journal, [outcome(1, reward=1e60)], [decision(1)]) == [Fate.ACCEPTED]
-    journal.void([nonce(1)], time_ms=5, reason="absurd", by="ana")
-    assert fates(journal, [outcome(1, reward=1e60)]) == [Fate.DUPLICATE]
-    assert fates(journal, [outcome(1, reward=2.0)]) == [Fate.ACCEPTED]
-    assert fates(journal, [outcome(1, reward=3.0)]) == [Fate.CONFLICT]
-    assert [seen.reward for seen in journal.observations()] == [2.0]
-
-
-def test_where_the_last_correction_is_void_the_one_before_stands(journal: Journal) -> None:
-    shadow = ShadowDecision(nonce(1), 1, 0, T0, 5, 200, [1.0])
-    first = replace(outcome(1, reward=None, truth=4.0), repeatable=True)
-    journal.append([decision(1, features=Tensor([[1.0]]))], [first])
-    journal.record([shadow])
-    journal.void([nonce(1)], time_ms=5, reason="wrong", by="ana")
-    assert list(journal.shadow_truths([1])) == []
-    journal.append([], [replace(first, truth=5.0)])
-    assert [row.truth for row in journal.labelled_rows([1])] == [5.0]
-    assert [row.truth for row in journal.shadow_truths([1])] == [5.0]

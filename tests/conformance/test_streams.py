@@ -14,7 +14,7 @@ from mlops.journal import sql, streaming
 from mlops.journal.records import StoredOutcome, Value
 from mlops.journal.sql import SqlJournal
 from mlops.protocols.base import Columns, Payload, Records, Rows, Tensor
-from tests.conformance.test_journals import JOURNALS
+from tests.conformance.journals import JOURNALS
 from tests.journal.rows import T0, decision, nonce, outcome
 
 

@@ -18,7 +18,7 @@ from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.consumer_records import Progress
 from mlops.journal.size_limit import too_large
 from mlops.journal.sql import SqlJournal
-from tests.conformance.test_journals import JOURNALS
+from tests.conformance.journals import JOURNALS
 from tests.journal.rows import decision, nonce, outcome
 
 Start = Literal["beginning", "end"]

@@ -16,7 +16,7 @@ from mlops.journal.records import Fate
 from mlops.journal.schema import VERSION
 from mlops.journal.sql import SqlJournal
 from mlops.protocols.base import Records
-from tests.conformance.test_journals import JOURNALS
+from tests.conformance.journals import JOURNALS
 from tests.journal.rows import T0, decision, nonce, outcome
 
 

@@ -19,11 +19,10 @@ import pytest
 from mlops.journal.records import StoredOutcome
 from mlops.journal.sql import SqlJournal
 from mlops.journal.writer import JournalWriter
-from tests.conformance.test_journals import JOURNALS
+from tests.conformance.journals import JOURNALS
 from tests.journal.rows import decision, nonce, outcome
 
 _WRITERS, _KILLS, _ENOUGH, _AT_ONCE = 3, 6, 40, 20
-
 
 # Each writer is forked from a process that has made the imports.
 _PROCESSES = multiprocessing.get_context("forkserver")

@@ -11,7 +11,8 @@ import yaml
 from mlops.linting import RULES, Context, Finding, lint, lint_text
 from mlops.linting.lint import errors
 from mlops.linting.structure import known_kinds
-from tests.linting.examples import EXAMPLES, Example
+from tests.linting.example import Example
+from tests.linting.examples import EXAMPLES
 from tests.linting.manifests import SETS, spoilt
 
 THE_TALK = Path(__file__).with_name("the_talk.yaml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,70 +13,27 @@ from numpy.typing import NDArray
 
 from mlops.consumers.base import Batch, Context
 from mlops.journal.json_text import as_json
-from mlops.journal.records import Decision, NewOutcome, RevisionEvent
+from mlops.journal.records import RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.monitoring import drift
-from mlops.monitoring.drift import PREDICTION, DriftFold, DriftReport, Features, watch
+from mlops.monitoring.drift import PREDICTION, DriftFold, watch
 from mlops.monitoring.drift_model import WatchedModel
 from mlops.monitoring.drift_panel import read_panel
-from mlops.monitoring.drift_streams import Stream, restored_stream, watch_feature
+from mlops.monitoring.drift_streams import restored_stream, watch_feature
 from mlops.settings.schema import season_ms
-from mlops.spec.deployment import Arm, to_dict
+from mlops.spec.deployment import to_dict
 from mlops.stats.joint import JointFeature, joint_features
 from mlops.stats.profiles import FeatureProfile, profile_feature
-from mlops.workflows.drift_consumer import DriftConsumer
+from tests.monitoring.drift_journal import (
+    DAY_MS,
+    PROFILES,
+    Watcher,
+    decision,
+    look,
+    row,
+    stream,
+)
 from tests.monitoring.journals import START_MS, spec_of
-
-_DAY_MS = 86_400_000
-_RNG = np.random.default_rng(2)
-_COLOURS = ["red"] * 6 + ["white"] * 3 + ["rose"]
-_TRAINING: dict[str, list[Any]] = {
-    "alcohol": [round(float(x), 1) for x in _RNG.normal(10, 1, 2_000)],
-    "colour": [_COLOURS[i] for i in _RNG.integers(10, size=2_000)],
-}
-PROFILES = {name: profile_feature(values) for name, values in _TRAINING.items()}
-
-
-@pytest.fixture
-def journal(tmp_path: Path) -> Iterator[SqlJournal]:
-    opened = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
-    document = to_dict(spec_of(["a", "b"], (0.5, 0.5), "exact", ""))
-    opened.record([RevisionEvent(1, START_MS, "started", document)])
-    yield opened
-    opened.close()
-
-
-def row(rng: np.random.Generator) -> dict[str, Any]:
-    return {
-        "alcohol": round(float(rng.normal(10, 1)), 1),
-        "colour": _COLOURS[int(rng.integers(10))],
-    }
-
-
-def decision(index: int, rows: Sequence[Mapping[str, Any]], arm: int = 0, **other: Any) -> Decision:
-    names = list(rows[0])
-    cells = [[each[name] for name in names] for each in rows]
-    features = f"{json.dumps(names)}\n{json.dumps(cells)}".encode()
-    made = Decision(
-        index.to_bytes(12, "big"), START_MS + index, 1, arm, 0.5, len(rows), 100, 200, "mlflow",
-        features=features, predictions=[float(index % 7) for _ in rows],
-    )  # fmt: skip
-    return made._replace(**other)
-
-
-def look(
-    journal: SqlJournal,
-    profiles: Mapping[str, FeatureProfile | None] = PROFILES,
-    alpha: float = 0.01,
-) -> DriftReport:
-    found = watch(journal, "wine", lambda _: profiles, alpha)
-    assert found is not None
-    return found
-
-
-def stream(found: DriftReport, feature: str, arm: str = "a") -> Stream:
-    (one,) = (each for each in found.streams if (each.arm, each.feature) == (arm, feature))
-    return one
 
 
 def test_what_drifts_is_named_and_nothing_else(journal: SqlJournal) -> None:
@@ -188,49 +144,6 @@ def test_what_was_stored_outlives_a_restart_and_pruning(
     other.close()
 
 
-def test_a_model_that_comes_back_is_known(journal: SqlJournal) -> None:
-    rng = np.random.default_rng(5)
-    journal.append([decision(i, [row(rng)], i % 2) for i in range(200)], [])
-    fold = DriftFold(journal, lambda _: PROFILES)
-    one, two = spec_of(["a"], (1.0,), "exact", ""), spec_of(["a", "b"], (0.5, 0.5), "exact", "")
-    live = {2: to_dict(one), 3: to_dict(two)}
-    for revision in (1, 2, 3):
-        if revision > 1:
-            journal.record([RevisionEvent(revision, START_MS, "live", live[revision])])
-            new = [decision(200 * revision + i, [row(rng)], i % 2) for i in range(100)]
-            journal.append([each._replace(revision=revision) for each in new], [])
-        assert fold.follow()
-        fold.read(journal.end().decisions, 1_000)
-        fold.save(0, {})
-        list(journal.forget_features(2**60))
-        assert fold.revision == revision
-    found = fold.report("wine", 0.01)
-    assert [stream(found, "alcohol", arm).rows for arm in ("a", "b")] == [200, 150]
-
-
-def test_whose_rows_count(journal: SqlJournal) -> None:
-    rng = np.random.default_rng(9)
-    one, two = [row(rng)], [row(rng), row(rng)]
-    ann, bob = b"ann.....", b"bob....."
-    journal.append(
-        [
-            decision(0, two),
-            decision(1, one, propensity=0.0),
-            decision(2, one, status=400, predictions=None),
-            decision(3, two, unit=ann),
-            decision(4, one, unit=ann),
-            decision(5, one, unit=bob),
-            decision(6, one, unit=ann, time_ms=START_MS + _DAY_MS),
-        ],
-        [],
-    )
-    found = look(journal)
-    # Two without a unit; Ann's first on each of two days; Bob's.
-    assert stream(found, "alcohol").rows == 5
-    assert found.left_out == 2
-    assert found.requests == 5
-
-
 def test_without_training_data_the_first_requests_are_the_reference(journal: SqlJournal) -> None:
     rng = np.random.default_rng(10)
     same = [decision(i, [row(rng)]) for i in range(900)]
@@ -246,20 +159,6 @@ def test_without_training_data_the_first_requests_are_the_reference(journal: Sql
     assert {each.feature for each in found.drifted} == {"colour"}
     assert stream(found, "colour").against == "first requests"
     assert stream(found, "colour").rows == 700
-
-
-def test_the_same_model_on_both_arms_and_by_another_name(journal: SqlJournal) -> None:
-    spec = spec_of(["a", "b"], (0.5, 0.5), "exact", "")
-    (first, second) = spec.arms
-    twin = replace(second, model=replace(first.model, ref="wine/1", chosen_by="newest version"))
-    journal.record([RevisionEvent(2, START_MS, "live", to_dict(replace(spec, arms=(first, twin))))])
-    rng = np.random.default_rng(3)
-    earlier = [decision(i, [row(rng)]) for i in range(4)]
-    journal.append(
-        [*earlier, *(decision(i, [row(rng)], i % 2, revision=2) for i in range(4, 8))], []
-    )
-    found = look(journal)
-    assert [stream(found, "alcohol", arm).rows for arm in ("a", "b")] == [6, 2]
 
 
 def test_what_the_journal_does_not_keep_is_counted(journal: SqlJournal) -> None:
@@ -321,14 +220,14 @@ def test_a_day_with_mornings_and_evenings(season: str, *, alarms: bool) -> None:
         for start in range(0, len(hours), 1_700):
             part = slice(start, start + 1_700)
             watched = restored_stream(json.loads(as_json(watched.document())))
-            watched.take(values[part], (hours[part] * _DAY_MS).astype(np.int64))
+            watched.take(values[part], (hours[part] * DAY_MS).astype(np.int64))
         found = watched.stream("a", "x", 1_200.0)
         assert found.alarm is alarms
         if season == "day":
             # Neither the rest of the first day nor the reference is compared.
             assert found.rows == (22_800 if found.against == "training" else 20_800)
             later = hours + days
-            watched.take(draw(later, 0.3), (later * _DAY_MS).astype(np.int64))
+            watched.take(draw(later, 0.3), (later * DAY_MS).astype(np.int64))
             assert watched.stream("a", "x", 1_200.0).alarm
 
 
@@ -345,13 +244,6 @@ def test_nothing_that_json_has_ends_a_watch(values: list[Any]) -> None:
         document = json.loads(as_json(watched.document()))
         restored_stream(document).take(strange, np.zeros(len(strange), dtype=np.int64))
         assert watched.stream("a", "x", 100.0).rows > 1_000
-
-
-class Watcher(DriftConsumer):
-    """The consumer, with profiles that it need not ask for."""
-
-    def _features(self, arm: Arm) -> Features:
-        return PROFILES
 
 
 def test_a_batch_that_fails_half_way_is_taken_once(
@@ -371,28 +263,6 @@ def test_a_batch_that_fails_half_way_is_taken_once(
     found = look(journal)
     assert (found.requests, stream(found, "alcohol").rows) == (600, 600)
     assert stream(found, PREDICTION).why_not.endswith("of which 600 came")
-
-
-def test_a_new_version_begins_with_its_first_request(journal: SqlJournal) -> None:
-    rng = np.random.default_rng(14)
-    told = [NewOutcome(decision(0, [row(rng)]).nonce, None, 0, START_MS, 1, 0, 0.5, 1.0, None)]
-    journal.append([decision(i, [row(rng)]) for i in range(50)], told)
-    assert journal.begin([1]) == (0, 0)
-    assert journal.begin([2]) == (50, 1)
-    fold = DriftFold(journal, lambda _: PROFILES)
-    fold.follow()
-    fold.read(50, 100)
-    spec = spec_of(list("abcd"), (0.0, 0.0, 0.5, 0.5), "exact", "")
-    new = replace(spec, arms=spec.arms[2:])
-    journal.record([RevisionEvent(2, START_MS, "live", to_dict(new))])
-    journal.append([decision(i, [row(rng)], i % 2, revision=2) for i in range(50, 60)], [])
-    # A server of the revision before was slower.
-    journal.append([decision(60, [row(rng)])], [])
-    for watched in (fold, DriftFold(journal, lambda _: PROFILES)):
-        watched.follow()
-        assert watched.offset == 50
-        assert watched.read(100, 100) == 11
-        assert [stream(watched.report("wine", 0.01), "alcohol", a).rows for a in "cd"] == [5, 5]
 
 
 def test_a_wide_model_has_no_more_series_than_a_page_holds(journal: SqlJournal) -> None:
@@ -416,7 +286,7 @@ def test_a_wide_model_has_no_more_series_than_a_page_holds(journal: SqlJournal) 
 @pytest.mark.parametrize("season", ["none", "day"])
 def test_long_texts_are_not_kept(season: str) -> None:
     watched = watch_feature(None, season_ms(season))
-    times = np.array([0, *[_DAY_MS] * 19], dtype=np.int64)
+    times = np.array([0, *[DAY_MS] * 19], dtype=np.int64)
     watched.take(["x" * 10_000, ["y" * 10_000], {"z": "z" * 10_000}, 3, None] * 4, times)
     assert 100 < len(as_json(watched.document())) < 4_000
 
@@ -489,63 +359,3 @@ def test_a_reader_learns_that_correlations_are_not_watched(journal: SqlJournal) 
     assert "numbers that are known in 75 % of them" in a
     assert "`b`" in b
     assert look(journal, PROFILES).notes == ()
-
-
-def chosen_by_alcohol(index: int, rng: np.random.Generator, strength: float = 10.0) -> Decision:
-    """A request as `linear-ucb` sends it: strong wines to `b` with 0.95, others to `a`."""
-    asked = {**row(rng), "alcohol": round(float(rng.normal(strength, 1)), 1)}
-    arm = int((asked["alcohol"] > 10) == (rng.random() < 0.95))
-    # What an arm answers depends on what it is asked.
-    return decision(index, [asked], arm, revision=2, predictions=[asked["alcohol"] / 10])
-
-
-def test_what_a_policy_sends_to_an_arm_is_no_drift(journal: SqlJournal) -> None:
-    rng = np.random.default_rng(15)
-    journal.append([decision(i, [row(rng)], arm=i % 2) for i in range(400)], [])
-    spec = spec_of(["a", "b"], (0.5, 0.5), "exact", "")
-    by_alcohol = to_dict(replace(spec, policy="linear-ucb features=alcohol"))
-    journal.record([RevisionEvent(2, START_MS, "live", by_alcohol)])
-    journal.append([chosen_by_alcohol(i, rng) for i in range(400, 4_000)], [])
-    # In parts, each by another process.
-    for limit in (1_700, 5_000):
-        fold = DriftFold(journal, lambda _: PROFILES)
-        assert fold.follow()
-        fold.read(journal.end().decisions, limit)
-        fold.save(0, {})
-    calm = look(journal)
-    assert calm.drifted == ()
-    # Each of its own 200 before, and all of them since.
-    assert [stream(calm, "alcohol", arm).rows for arm in "ab"] == [3_800, 3_800]
-    assert (calm.requests, calm.left_out, calm.without_features) == (4_000, 0, 0)
-    (note,) = calm.notes
-    assert note.startswith("In revision 2 the policy chose the arm by the request")
-    held = "not compared, as the policy chooses the arm by the request"
-    assert [stream(calm, PREDICTION, arm).why_not for arm in "ab"] == [held, held]
-    # A real shift is found, at both.
-    journal.append([chosen_by_alcohol(i, rng, 10.7) for i in range(4_000, 6_000)], [])
-    assert {(each.arm, each.feature) for each in look(journal).drifted} == {
-        ("a", "alcohol"), ("b", "alcohol"),
-    }  # fmt: skip
-    # Answers are compared again under fixed weights.
-    journal.record([RevisionEvent(3, START_MS, "live", to_dict(spec))])
-    journal.append([decision(6_000 + i, [row(rng)], i % 2, revision=3) for i in range(100)], [])
-    for arm in "ab":
-        assert stream(look(journal), PREDICTION, arm).why_not.endswith("of which 250 came")
-
-
-def test_a_unit_counts_once_a_day_where_a_policy_chooses(journal: SqlJournal) -> None:
-    rng, ann = np.random.default_rng(16), b"ann....."
-    # A policy that is not installed here may look at the request too.
-    spec = replace(spec_of(["a", "b"], (0.5, 0.5), "exact", ""), policy="of-another-package")
-    journal.record([RevisionEvent(2, START_MS, "live", to_dict(spec))])
-    sent = [decision(i, [row(rng)], i % 2, revision=2, unit=ann) for i in range(4)]
-    for each in sent:
-        journal.append([each], [])
-        fold = DriftFold(journal, lambda _: PROFILES)
-        assert fold.follow()
-        fold.read(journal.end().decisions, 100)
-        fold.save(0, {})
-    found = fold.report("wine", 0.01)
-    assert [stream(found, "alcohol", arm).rows for arm in "ab"] == [1, 1]
-    # Of the four only the first is compared; each is left out where it was answered.
-    assert (found.requests, found.left_out) == (4, 3)

@@ -17,8 +17,8 @@ from mlops.spec.deployment import Arm, to_dict
 from mlops.stats.outlier_document import RowDetector, fit_rows
 from mlops.stats.row_codes import codings
 from mlops.workflows.outliers import notes_on
+from tests.monitoring.drift_journal import PROFILES, decision, row
 from tests.monitoring.journals import START_MS, spec_of
-from tests.monitoring.test_drift import PROFILES, decision, row
 
 
 @pytest.fixture(scope="module")

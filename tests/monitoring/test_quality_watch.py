@@ -21,8 +21,8 @@ from mlops.spec.deployment import to_dict
 from mlops.spec.model import ModelVersion
 from mlops.workflows.quality_consumer import sentence
 from mlops.workflows.validation import figures_by_command
+from tests.monitoring.drift_journal import decision
 from tests.monitoring.journals import START_MS, spec_of
-from tests.monitoring.test_drift import decision
 
 
 def opened(path: Path, reward: str, classes: Sequence[Any] = ()) -> SqlJournal:

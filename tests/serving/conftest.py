@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 from mlops.spec.server import Launch
+from tests.serving.documented_server import house
 from tests.serving.models import save_detector, save_linear
 from tests.serving.server import Server, make_launch, running, served
+
+__all__ = ["house", "models", "server", "start"]
 
 
 @pytest.fixture(scope="session")

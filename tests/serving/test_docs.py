@@ -1,240 +1,41 @@
-"""The OpenAPI document says what the server does, and the page that shows it works."""
+"""The OpenAPI document says what the server does."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-import shutil
-import subprocess
-import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from email.message import Message
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import jsonschema
-import numpy as np
 import pytest
-import uvicorn
 from openapi_spec_validator import validate
 
-from mlops.journal.sql import SqlJournal
-from mlops.journal.writer import JournalWriter
-from mlops.policies import POLICIES
-from mlops.policies.drawing import Draws
-from mlops.protocols.base import Kind, Payload, ProtocolError
-from mlops.runtimes.base import LoadedModel
-from mlops.serving.access import Gate
-from mlops.serving.app import App
-from mlops.serving.browsers import Guard
-from mlops.serving.dataplane import DataPlane
-from mlops.serving.feedback_service import FeedbackService
-from mlops.serving.metrics import Metrics
-from mlops.serving.pages import Pages
-from mlops.serving.recording import Recorder
-from mlops.serving.request_bodies import MemoryBudget
-from mlops.serving.revision import LiveArm, LiveRevision, runner_of
+from mlops.protocols.base import Kind
 from mlops.serving.routes import POST_PATHS, find_route
-from mlops.serving.shadows import Shadows
-from mlops.spec.deployment import Arm, DeploymentSpec, Revision
-from mlops.spec.model import ModelVersion
 from mlops.spec.request_id import ForgedRequestIdError, read
-from mlops.spec.server import Served
-from mlops.tables.signature import Column, Signature
-from tests.requirements import require
-
-GUARD = Guard("127.0.0.1", (), secured=False)
+from mlops.tables.signature import Signature
 
 if TYPE_CHECKING:
-    from selenium.webdriver import Chrome
-
-Json: TypeAlias = Any
-
-KEY = b"k" * 32
-TOKEN = "a-token-of-enough-length"
-#: A name that is markup, and would close the script element or a shell's quotes.
-HOSTILE = "</script><img src=x onerror=document.title='broken'>'\"$HOME`id`"
-COLUMNS = Signature(
-    columns=(Column("alcohol", "double"), Column("grapes", "long"), Column(HOSTILE, "string")),
-    output_type="float64",
+    pass
+from tests.serving.documented_server import (
+    COLUMNS,
+    KEY,
+    NAMED,
+    ROWS,
+    SIGNATURES,
+    TOKEN,
+    House,
+    Json,
+    bodies,
+    build,
+    check,
+    encoded,
+    filled,
+    follow,
+    operations,
 )
-ROWS = Signature(columns=(Column("a", "double"), Column("b", "double")), output_type="float64")
-NAMED = {"columns": list(COLUMNS.names), "data": [[9.4, 3, "red"]]}
-SIGNATURES = [
-    pytest.param(COLUMNS, NAMED, id="columns"),
-    pytest.param(COLUMNS, {**NAMED, "data": [[float("nan"), 3, None]]}, id="missing cells"),
-    pytest.param(COLUMNS, {**NAMED, "data": [[{"a": [1]}, [2], "red"]]}, id="nested cells"),
-    pytest.param(ROWS, {"data": [[1.5, 2.0]]}, id="no names"),
-    pytest.param(ROWS, {"columns": [0, 1], "data": [[1.5, 2.0]]}, id="numbered columns"),
-    pytest.param(Signature(), NAMED, id="no signature"),
-    pytest.param(COLUMNS, None, id="no example"),
-]
-
-
-class Constant:
-    """Predicts 5.6 for every row, or fails in the way it is told."""
-
-    def __init__(self, failure: Kind | None = None) -> None:
-        self.failure = failure
-
-    def predict(self, payload: Payload, parameters: Mapping[str, Any]) -> np.ndarray[Any, Any]:
-        if self.failure is not None:
-            raise ProtocolError(self.failure, "The model is a fake.")
-        return np.full(payload.n_rows, 5.6)
-
-
-@dataclass
-class House:
-    """A server of a fake model: its parts, and how to call it."""
-
-    live: LiveRevision
-    model: Constant
-    pages: Pages
-    metrics: Metrics
-    url: str = ""
-    token: str = ""
-
-    def document(self) -> Json:
-        return asyncio.run(self.pages._document())
-
-    def call(
-        self,
-        path: str,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> tuple[int, Message, bytes]:
-        request = urllib.request.Request(self.url + path, body, dict(headers or {}))
-        if self.token:
-            request.add_header("Authorization", f"Bearer {self.token}")
-        opener = urllib.request.build_opener(_StayHere)
-        try:
-            with opener.open(request, timeout=60) as reply:
-                return reply.status, reply.headers, reply.read()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.headers, error.read()
-
-
-class _StayHere(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *args: object) -> None:
-        return None
-
-
-def build(signature: Signature, split: Json, *, secured: bool = False, sticky: str = "") -> House:
-    """Put a revision of two arms and its pages together."""
-    arms = tuple(
-        Arm(name, ModelVersion(name, f"models:/wine/{name}{HOSTILE}", "/nowhere"), weight)
-        for name, weight in (("old", 0.9), ("new", 0.1))
-    )
-    spec = DeploymentSpec("wine", arms, sticky_by=sticky)
-    model = Constant()
-    loaded = LoadedModel(model, signature, "native", None, 0.1, ())
-    live = LiveRevision(
-        Served(Revision(7, spec), ("/a", "/b")),
-        tuple(
-            LiveArm(arm, index, loaded, runner_of(loaded, arm.name))
-            for index, arm in enumerate(arms)
-        ),
-        POLICIES.load("weighted")([0.9, 0.1]),
-        Draws([0.9, 0.1]),
-        b"salt",
-    )
-    metrics = Metrics("wine", dict)
-    writer: Any = _NoWriter()
-    recorder = Recorder(writer, metrics, Shadows(KEY, writer, metrics), "all")
-    plane = DataPlane(live, KEY, recorder)
-    example = None if split is None else {"dataframe_split": split}
-    return House(
-        live, model, Pages(plane, metrics, lambda: example, secured=lambda: secured), metrics
-    )
-
-
-class _NoWriter:
-    """Stands where nothing is written."""
-
-
-@pytest.fixture
-def house(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[House]:
-    """A server that answers on a port of this machine; parametrise it with a token."""
-    token: str = getattr(request, "param", "")
-    built = build(COLUMNS, NAMED)
-    journal = SqlJournal(f"sqlite:///{tmp_path / 'journal.db'}")
-    writer = JournalWriter(journal, lambda stored: None)
-    shadows = Shadows(KEY, writer, built.metrics)
-    plane = DataPlane(built.live, KEY, Recorder(writer, built.metrics, shadows, "all"))
-    example = {"dataframe_split": NAMED}
-    pages = Pages(plane, built.metrics, lambda: example, secured=lambda: bool(token))
-    revision = built.live.served.revision
-    desk = FeedbackService(plane, built.metrics, {revision.number: revision.spec})
-    app = App(
-        plane,
-        desk,
-        writer,
-        built.metrics,
-        pages.application(),
-        Gate(token),
-        MemoryBudget(0),
-        GUARD,
-    )
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, ws="none", lifespan="off", log_config=None, loop="asyncio")
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield replace(built, pages=pages, url=f"http://127.0.0.1:{port}", token=token)
-    server.should_exit = True
-    thread.join()
-    plane.close()
-    writer.close()
-    journal.close()
-
-
-def operations(document: Json) -> list[tuple[str, str, Json]]:
-    return [
-        (path, method, operation)
-        for path, item in document["paths"].items()
-        for method, operation in item.items()
-    ]
-
-
-def follow(document: Json, node: Json) -> Json:
-    if "$ref" in node:
-        for key in node["$ref"].removeprefix("#/").split("/"):
-            document = document[key]
-        return document
-    return node
-
-
-def check(document: Json, schema: Json, value: Json) -> None:
-    """Check a JSON value against a schema of the document."""
-    whole = {**schema, "components": document["components"]}
-    jsonschema.Draft202012Validator(whole).validate(value)
-
-
-def filled(path: str) -> str:
-    return path.replace("{model}", "wine").replace("{version}", "old")
-
-
-def bodies(operation: Json) -> list[tuple[str, Json]]:
-    """Media type and value of every example of a request."""
-    return [
-        (media, example["value"])
-        for media, content in operation["requestBody"]["content"].items()
-        for example in content.get("examples", {}).values()
-    ]
-
-
-def encoded(value: Json) -> bytes:
-    return value.encode() if isinstance(value, str) else json.dumps(value).encode()
-
 
 # The document
 
@@ -464,128 +265,3 @@ def test_without_a_token_the_document_names_no_security() -> None:
     text = json.dumps(build(COLUMNS, NAMED).document())
     assert "bearer" not in text
     assert '"401"' not in text
-
-
-# The page
-
-
-def page(house: House) -> str:
-    return house.call("/docs")[2].decode()
-
-
-def test_the_page_loads_nothing_from_elsewhere(house: House) -> None:
-    status, headers, body = house.call("/docs")
-    text = body.decode()
-    assert status == 200
-    own = re.sub(r'<script type="application/json".*', "", text)
-    assert not re.search(r"https?:|[\"'(]//[a-z]|@import", own)
-    assert not re.search(r"url\(|\ssrc=", own.split("<script")[0])
-    policy = headers["Content-Security-Policy"]
-    assert "default-src 'none'" in policy
-    assert "connect-src 'self'" in policy
-    assert "unsafe" not in policy
-
-
-def test_the_page_embeds_the_document_and_no_markup_of_names(house: House) -> None:
-    text = page(house)
-    embedded = re.search(r'<script type="application/json" id="document">(.*?)</script>', text)
-    assert embedded
-    assert json.loads(embedded[1]) == json.loads(house.call("/openapi.json")[2])
-    assert text.count("</script>") == 2
-    assert "<img" not in text
-
-
-# The page in a browser
-
-
-def click(browser: Chrome, selector: str) -> str:
-    """Press a button of the page; return the answer that then stands below it."""
-    box = selector.rpartition(" ")[0]
-    browser.execute_script("document.querySelector(arguments[0]).click()", selector)
-    for _ in range(200):
-        text: str = browser.execute_script(
-            "return document.querySelector(arguments[0] + ' .result').innerText", box
-        )
-        if text and "Sending" not in text:
-            return text
-        time.sleep(0.05)
-    raise AssertionError(f"No answer below `{selector}`.")
-
-
-def complaints(browser: Chrome) -> list[Json]:
-    """What the browser's console says: errors of the script, and what the policy forbade."""
-    entries: list[Json] = browser.get_log("browser")  # type: ignore[no-untyped-call] # selenium's
-    return entries
-
-
-def test_the_two_steps_of_feedback_work_in_the_page(house: House, browser: Chrome) -> None:
-    browser.get(house.url + "/docs")
-    assert browser.title == "wine · API"
-    assert browser.execute_script("return document.querySelector('#step-2 .go').disabled")
-    answer = click(browser, "#step-1 .go")
-    assert "200 OK" in answer
-    assert '{"predictions": [5.6]}' in answer
-    assert re.search(r"x-mlops-request-id\s+[A-Za-z0-9_-]{48}", answer)
-    answer = click(browser, "#step-2 .go")
-    assert '"accepted": 1' in answer
-    assert complaints(browser) == []
-
-
-def test_every_operation_can_be_tried_in_the_page(house: House, browser: Chrome) -> None:
-    browser.get(house.url + "/docs")
-    click(browser, "#step-1 .go")
-    for path, method, operation in operations(house.document()):
-        identity = f"#op-{operation['operationId']}"
-        browser.execute_script("document.querySelector(arguments[0]).open = true", identity)
-        time.sleep(0.05)
-        answer = click(browser, f"{identity} .go")
-        assert answer.startswith("200 "), (path, method, answer)
-        # Unfold everything, twice for what is folded inside.
-        for _ in range(3):
-            browser.execute_script(
-                "document.querySelectorAll(arguments[0] + ' .fold').forEach(f => f.open = true)",
-                identity,
-            )
-            time.sleep(0.02)
-    assert browser.title == "wine · API"
-    assert browser.execute_script("return document.images.length") == 0
-    assert complaints(browser) == []
-
-
-def test_an_arm_can_be_asked_in_the_page(house: House, browser: Chrome) -> None:
-    browser.get(house.url + "/docs#op-invocations")
-    time.sleep(0.1)
-    browser.execute_script(
-        "[...document.querySelectorAll('#op-invocations select')]"
-        ".find(s => [...s.options].some(o => o.value === 'new')).value = 'new'"
-    )
-    assert re.search(r"x-mlops-arm\s+new", click(browser, "#op-invocations .go"))
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_fits_its_window(house: House, browser: Chrome, width: int) -> None:
-    window = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
-    browser.get(house.url + "/docs")
-    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
-    time.sleep(0.3)
-    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-
-
-@pytest.mark.parametrize("house", ["", TOKEN], indirect=True, ids=["open", "token"])
-def test_the_shell_script_of_the_page_works(house: House, browser: Chrome, tmp_path: Path) -> None:
-    require("curl", shutil.which("curl") and shutil.which("bash"), "curl or bash is not on PATH")
-    if house.token:
-        browser.execute_cdp_cmd("Network.enable", {})
-        headers = {"headers": {"Authorization": f"Bearer {house.token}"}}
-        browser.execute_cdp_cmd("Network.setExtraHTTPHeaders", headers)
-    browser.get(house.url + "/docs")
-    browser.execute_script("document.querySelector('.script details').open = true")
-    time.sleep(0.1)
-    script = browser.execute_script("return document.querySelector('#script').textContent")
-    assert house.token not in script or not house.token
-    environment = {"MLOPS_TOKEN": house.token, "PATH": "/usr/bin:/bin", "HOME": "/"}
-    done = subprocess.run(
-        ["bash", "-euc", script], capture_output=True, cwd=tmp_path, env=environment, check=True
-    )
-    assert json.loads(done.stdout)["counts"] == {"accepted": 1}
