@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlops.client.connection import Connection
-from mlops.client.remote_endpoint import Elsewhere, reach, read_url
+from mlops.client.remote_endpoint import RemoteServer, reach, read_url
 from mlops.errors import (
     InvalidInputError,
     MlopsError,
@@ -54,33 +54,37 @@ def test_what_is_said_goes_before_what_is_guessed() -> None:
 @pytest.mark.parametrize(
     ("where", "kind", "says"),
     [
-        (Elsewhere("http://h?token=s3cret"), InvalidInputError, "`http://h`"),
-        (Elsewhere("http://h/#s3cret"), InvalidInputError, "`http://h/`"),
-        (Elsewhere("http://ann:s3cret@h"), InvalidInputError, "credentials"),
-        (Elsewhere("seldon+http://h"), InvalidInputError, "`seldon+`"),
-        (Elsewhere("h:80"), InvalidInputError, "has no `http://`"),
-        (Elsewhere("http://h:port"), InvalidInputError, "not a URL"),
-        (Elsewhere("http://[::1"), InvalidInputError, "not a URL"),
-        (Elsewhere("http://a..b/feedback"), InvalidInputError, "not a URL"),
-        (Elsewhere("http://h/na\u00efve"), InvalidInputError, "not a URL"),
-        (Elsewhere("http://h/my wine"), InvalidInputError, "not a URL"),
-        (Elsewhere("ann:s3cret@h"), InvalidInputError, "credentials"),
-        (Elsewhere("http://ann:s3cret@h:port"), InvalidInputError, "credentials"),
-        (Elsewhere("http://h", "grpc"), UsageError, "`grpc`"),
-        (Elsewhere(_SELDON, token="s3cret"), UsageError, "command line"),
-        (Elsewhere(_SELDON, token="env:NO_SUCH_VARIABLE"), InvalidInputError, "NO_SUCH_VARIABLE"),
-        (Elsewhere(_SELDON, token="file:/no/such/file"), InvalidInputError, "/no/such/file"),
-        (Elsewhere(_SELDON, headers=("Authorization=s3cret",)), UsageError, "`Authorization`"),
-        (Elsewhere(_SELDON, headers=("Cookie=s3cret",)), UsageError, "`Cookie`"),
-        (Elsewhere(_SELDON, headers=("X-Api-Key=s3cret",)), UsageError, "`X-Api-Key`"),
-        (Elsewhere(_SELDON, headers=("apikey=s3cret",)), UsageError, "`apikey`"),
-        (Elsewhere(_SELDON, headers=("X-Auth=s3cret",)), UsageError, "`X-Auth`"),
-        (Elsewhere(_SELDON, headers=("s3cret",)), UsageError, "no header"),
-        (Elsewhere(_SELDON, headers=("X-A=a\r\nX-B: b",)), InvalidInputError, "`X-A`"),
-        (Elsewhere("https://h/feedback", ca_file="/no/ca"), InvalidInputError, "/no/ca"),
+        (RemoteServer("http://h?token=s3cret"), InvalidInputError, "`http://h`"),
+        (RemoteServer("http://h/#s3cret"), InvalidInputError, "`http://h/`"),
+        (RemoteServer("http://ann:s3cret@h"), InvalidInputError, "credentials"),
+        (RemoteServer("seldon+http://h"), InvalidInputError, "`seldon+`"),
+        (RemoteServer("h:80"), InvalidInputError, "has no `http://`"),
+        (RemoteServer("http://h:port"), InvalidInputError, "not a URL"),
+        (RemoteServer("http://[::1"), InvalidInputError, "not a URL"),
+        (RemoteServer("http://a..b/feedback"), InvalidInputError, "not a URL"),
+        (RemoteServer("http://h/na\u00efve"), InvalidInputError, "not a URL"),
+        (RemoteServer("http://h/my wine"), InvalidInputError, "not a URL"),
+        (RemoteServer("ann:s3cret@h"), InvalidInputError, "credentials"),
+        (RemoteServer("http://ann:s3cret@h:port"), InvalidInputError, "credentials"),
+        (RemoteServer("http://h", "grpc"), UsageError, "`grpc`"),
+        (RemoteServer(_SELDON, token="s3cret"), UsageError, "command line"),
+        (
+            RemoteServer(_SELDON, token="env:NO_SUCH_VARIABLE"),
+            InvalidInputError,
+            "NO_SUCH_VARIABLE",
+        ),
+        (RemoteServer(_SELDON, token="file:/no/such/file"), InvalidInputError, "/no/such/file"),
+        (RemoteServer(_SELDON, headers=("Authorization=s3cret",)), UsageError, "`Authorization`"),
+        (RemoteServer(_SELDON, headers=("Cookie=s3cret",)), UsageError, "`Cookie`"),
+        (RemoteServer(_SELDON, headers=("X-Api-Key=s3cret",)), UsageError, "`X-Api-Key`"),
+        (RemoteServer(_SELDON, headers=("apikey=s3cret",)), UsageError, "`apikey`"),
+        (RemoteServer(_SELDON, headers=("X-Auth=s3cret",)), UsageError, "`X-Auth`"),
+        (RemoteServer(_SELDON, headers=("s3cret",)), UsageError, "no header"),
+        (RemoteServer(_SELDON, headers=("X-A=a\r\nX-B: b",)), InvalidInputError, "`X-A`"),
+        (RemoteServer("https://h/feedback", ca_file="/no/ca"), InvalidInputError, "/no/ca"),
     ],
 )
-def test_what_cannot_be_reached(where: Elsewhere, kind: type[MlopsError], says: str) -> None:
+def test_what_cannot_be_reached(where: RemoteServer, kind: type[MlopsError], says: str) -> None:
     with pytest.raises(kind) as caught:
         reach(where)
     assert says in caught.value.message
@@ -190,7 +194,7 @@ def test_a_server_is_asked_what_it_is(
     gateway: Gateway, status: int, body: object, protocol: str
 ) -> None:
     gateway.says = (status, {}, json.dumps(body).encode())
-    found = reach(Elsewhere(gateway.url))
+    found = reach(RemoteServer(gateway.url))
     assert found.protocol == protocol
     assert gateway.seen == [("GET", "/v2")]
     found.connection.close()
@@ -199,11 +203,11 @@ def test_a_server_is_asked_what_it_is(
 def test_a_server_of_several_models_has_to_be_told_which(gateway: Gateway) -> None:
     gateway.says = (200, {}, b'{"name": "mlserver"}')
     with pytest.raises(InvalidInputError) as caught:
-        reach(Elsewhere(gateway.url))
+        reach(RemoteServer(gateway.url))
     assert f"{gateway.url}/v2/models/NAME" in (caught.value.hint or "")
     gateway.says = (401, {}, b"")
     with pytest.raises(NotAllowedError):
-        reach(Elsewhere(gateway.url))
+        reach(RemoteServer(gateway.url))
 
 
 def test_who_answers_invocations_is_asked_whether_it_is_ours(gateway: Gateway) -> None:
@@ -213,33 +217,33 @@ def test_who_answers_invocations_is_asked_whether_it_is_ours(gateway: Gateway) -
         (b'{"detail": "Not Found"}', "mlflow"),
     ):
         gateway.says = (200, {}, answer)
-        found = reach(Elsewhere(f"{gateway.url}/invocations"))
+        found = reach(RemoteServer(f"{gateway.url}/invocations"))
         assert (found.protocol, found.url) == (protocol, gateway.url)
         found.connection.close()
     gateway.seen.clear()
-    reach(Elsewhere(f"{gateway.url}/invocations", "mlflow")).connection.close()
+    reach(RemoteServer(f"{gateway.url}/invocations", "mlflow")).connection.close()
     assert not gateway.seen
 
 
 def test_a_gateway_alone_does_not_tell_what_is_behind_it(gateway: Gateway) -> None:
     gateway.says = (503, {}, b"no healthy upstream")
     with pytest.raises(RemoteError, match="no healthy upstream"):
-        reach(Elsewhere(gateway.url))
+        reach(RemoteServer(gateway.url))
     gateway.says = (200, {}, b"<title>Log in</title>")
     with pytest.raises(RemoteError, match="titled `Log in`"):
-        reach(Elsewhere(gateway.url))
+        reach(RemoteServer(gateway.url))
 
 
 def test_a_host_that_the_gateway_tells_apart(gateway: Gateway) -> None:
     gateway.host = "wine.example.com"
     with (
         pytest.raises(NotFoundError) as caught,
-        reach(Elsewhere(gateway.url, "mlops")).connection as c,
+        reach(RemoteServer(gateway.url, "mlops")).connection as c,
     ):
         c.post("/feedback", b"{}")
     assert "--header Host=NAME" in (caught.value.hint or "")
     gateway.host, gateway.says = "wine.example.com", (200, {}, b"[]")
-    where = Elsewhere(gateway.url, "mlops", headers=("Host=wine.example.com",))
+    where = RemoteServer(gateway.url, "mlops", headers=("Host=wine.example.com",))
     with reach(where).connection as connection:
         assert connection.post("/feedback", b"{}")[0] == []
 
@@ -249,22 +253,25 @@ def test_certificates(tmp_path: Path) -> None:
     with open_gateway({}, tls) as gateway:
         gateway.says = (200, {}, b"[]")
         url = f"{gateway.url}/feedback"
-        with reach(Elsewhere(url)).connection as connection, pytest.raises(RemoteError) as caught:
+        with (
+            reach(RemoteServer(url)).connection as connection,
+            pytest.raises(RemoteError) as caught,
+        ):
             connection.post("/feedback", b"{}")
         assert "certificate that is not trusted" in caught.value.message
         assert "--ca-file" in (caught.value.hint or "")
-        for where in (Elsewhere(url, ca_file=str(authority)), Elsewhere(url, insecure=True)):
+        for where in (RemoteServer(url, ca_file=str(authority)), RemoteServer(url, insecure=True)):
             with reach(where).connection as connection:
                 assert connection.post("/feedback", b"{}")[0] == []
         (tmp_path / "empty.pem").write_text("")
         with pytest.raises(InvalidInputError, match="no certificate"):
-            reach(Elsewhere(url, ca_file=str(tmp_path / "empty.pem")))
+            reach(RemoteServer(url, ca_file=str(tmp_path / "empty.pem")))
 
 
 def test_a_token_of_two_lines_is_not_shown(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("s3cret\nand more")
     with pytest.raises(InvalidInputError) as caught:
-        reach(Elsewhere(_SELDON, token=f"file:{tmp_path / 'token'}"))
+        reach(RemoteServer(_SELDON, token=f"file:{tmp_path / 'token'}"))
     assert "s3cret" not in caught.value.message
 
 

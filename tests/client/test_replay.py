@@ -12,13 +12,13 @@ import pytest
 
 from mlops.client.outcomes import has_outcomes, open_lines, outcomes_in
 from mlops.client.replay import Tally, first_prediction, play
-from mlops.client.replay_data import Customers, blamed, read_customers, visits
+from mlops.client.replay_data import ReplayRows, blamed, read_replay_rows, row_order
 from mlops.client.reward import compute
 from mlops.errors import InvalidInputError, MlopsError
 from mlops.rewards.own import load_reward
 from mlops.tables.signature import Column, Signature
 
-CUSTOMERS = Customers(("x",), ((1.0,), (2.0,), (3.0,)), (5.0, 6.0, 7.0))
+TABLE = ReplayRows(("x",), ((1.0,), (2.0,), (3.0,)), (5.0, 6.0, 7.0))
 
 
 class Notebook:
@@ -29,7 +29,7 @@ class Notebook:
         self.waiting = 0
         self.stop_at = stop_at
 
-    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
         if len(self.came) == self.stop_at:
             raise KeyboardInterrupt
         self.came.append((row, truth))
@@ -42,15 +42,15 @@ class Notebook:
 
 def test_everybody_comes_once_in_order() -> None:
     notebook = Notebook()
-    tally = play(notebook, CUSTOMERS, visits(CUSTOMERS, 0, 7))
+    tally = play(notebook, TABLE, row_order(TABLE, 0, 7))
     assert notebook.came == [((1.0,), 5.0), ((2.0,), 6.0), ((3.0,), 7.0)]
     assert (tally.visits, tally.counts) == (3, {"accepted": 3})
 
 
 def test_draws_are_seeded_and_with_replacement() -> None:
-    draws = list(visits(CUSTOMERS, 50, 7))
-    assert draws == list(visits(CUSTOMERS, 50, 7))
-    assert draws != list(visits(CUSTOMERS, 50, 8))
+    draws = list(row_order(TABLE, 50, 7))
+    assert draws == list(row_order(TABLE, 50, 7))
+    assert draws != list(row_order(TABLE, 50, 8))
     assert set(draws) == {0, 1, 2}
 
 
@@ -58,7 +58,7 @@ def test_answers_from_before_ctrl_c_are_kept() -> None:
     notebook = Notebook(stop_at=2)
     told: list[Tally] = []
     with pytest.raises(KeyboardInterrupt):
-        play(notebook, CUSTOMERS, visits(CUSTOMERS, 0, 7), on_progress=told.append)
+        play(notebook, TABLE, row_order(TABLE, 0, 7), on_progress=told.append)
     assert notebook.waiting == 0
     assert told[-1].counts == {"accepted": 2}
 
@@ -70,15 +70,15 @@ class Picky(Notebook):
         super().__init__()
         self.every, self.reason, self.asked = every, reason, 0
 
-    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:
         self.asked += 1
         if self.asked % self.every == 0:
             raise InvalidInputError("no", reason=self.reason)
-        super().visit(columns, row, truth)
+        super().send_row(columns, row, truth)
 
 
 def test_a_row_that_a_model_refuses_ends_nothing() -> None:
-    tally = play(Picky(every=2), CUSTOMERS, visits(CUSTOMERS, 50, 7))
+    tally = play(Picky(every=2), TABLE, row_order(TABLE, 50, 7))
     assert (tally.visits, tally.refused, tally.counts) == (50, 25, {"accepted": 25})
 
 
@@ -86,29 +86,27 @@ def test_a_row_that_a_model_refuses_ends_nothing() -> None:
 def test_a_file_that_no_model_takes_is_refused(rows: int, asked: int) -> None:
     picky = Picky(every=1)
     with pytest.raises(InvalidInputError):
-        play(picky, CUSTOMERS, visits(CUSTOMERS, rows, 7))
+        play(picky, TABLE, row_order(TABLE, rows, 7))
     assert picky.asked == asked
 
 
 def test_a_row_that_does_not_fit_the_signature_ends_the_replay() -> None:
     picky = Picky(every=2, reason="")
     with pytest.raises(InvalidInputError):
-        play(picky, CUSTOMERS, visits(CUSTOMERS, 50, 7))
+        play(picky, TABLE, row_order(TABLE, 50, 7))
     assert picky.asked == 2
 
 
 def test_feedback_goes_in_batches() -> None:
     notebook = Notebook()
     told: list[int] = []
-    play(
-        notebook, CUSTOMERS, visits(CUSTOMERS, 450, 7), on_progress=lambda t: told.append(t.visits)
-    )
+    play(notebook, TABLE, row_order(TABLE, 450, 7), on_progress=lambda t: told.append(t.visits))
     assert told == [200, 400, 450]
 
 
 def test_a_rate_is_not_exceeded() -> None:
     started = time.monotonic()
-    play(Notebook(), CUSTOMERS, visits(CUSTOMERS, 0, 7), rate=20)
+    play(Notebook(), TABLE, row_order(TABLE, 0, 7), rate=20)
     assert time.monotonic() - started >= 2 / 20
 
 
@@ -123,17 +121,17 @@ def test_a_rate_is_not_exceeded() -> None:
     ],
 )
 def test_files_that_cannot_be_played(tmp_path: Path, text: str, says: str) -> None:
-    file = tmp_path / "customers.csv"
+    file = tmp_path / "table.csv"
     file.write_text(text)
     with pytest.raises(InvalidInputError) as caught:
-        read_customers(file, "quality")
+        read_replay_rows(file, "quality")
     assert says in caught.value.message
 
 
 def test_the_cell_that_makes_text_of_a_column_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "customers.csv"
+    file = tmp_path / "table.csv"
     file.write_text("a,b,quality\n1,red,6\n\n2,7,5\n3,white,six\n n/a,rose,5\n5,rose,5\n")
-    strays = read_customers(file, "quality").strays
+    strays = read_replay_rows(file, "quality").strays
     # `b` is text with a number among it, not the other way round; the empty line counts.
     assert [str(stray) for stray in strays] == [
         "line 6: `a` is ` n/a`, not a number",
@@ -177,7 +175,7 @@ def test_rows_get_the_types_of_the_deployed_model(tmp_path: Path, form: str) -> 
         file.write_text("".join(json.dumps(one) + "\n" for one in labelled))
     else:
         pd.DataFrame(labelled).to_parquet(file)
-    found = read_customers(file, "price", SIGNATURE)
+    found = read_replay_rows(file, "price", SIGNATURE)
     assert found.columns == tuple(records[0])
     assert found.rows == tuple(tuple(one.values()) for one in records)
     assert list(map(type, found.rows[0])) == [str, int, bool, str, float]
@@ -203,7 +201,7 @@ def test_a_cell_that_the_model_does_not_take_is_named(
     header, first, *_ = HOUSES.splitlines()
     file.write_text("\n".join([header, first, cell]))
     with pytest.raises(InvalidInputError) as caught:
-        read_customers(file, "price", SIGNATURE)
+        read_replay_rows(file, "price", SIGNATURE)
     assert reason in caught.value.message
 
 
@@ -233,9 +231,9 @@ def test_rows_of_lists_are_counted_as_the_server_counts_them() -> None:
 
 
 def test_a_file_of_customers(tmp_path: Path) -> None:
-    file = tmp_path / "customers.csv"
+    file = tmp_path / "table.csv"
     file.write_text("\ufeffalcohol,quality,colour,age\n9.5,6,red,\n\n10,5,,3\n", encoding="utf-8")
-    found = read_customers(file, "quality")
+    found = read_replay_rows(file, "quality")
     assert found.columns == ("alcohol", "colour", "age")
     assert found.rows == ((9.5, "red", None), (10.0, None, 3.0))
     assert found.truths == (6.0, 5.0)

@@ -12,9 +12,9 @@ import pytest
 
 from mlops.client.connection import Connection
 from mlops.client.replay import play
-from mlops.client.replay_data import Customers, visits
+from mlops.client.replay_data import ReplayRows, row_order
 from mlops.client.saved_responses import read_saved, send_saved, truths
-from mlops.client.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
+from mlops.client.seldon import Outcome, SeldonClient, SeldonEndpoint, Terms
 from mlops.client.seldon_answer import answered_by, chosen, predictions
 from mlops.errors import ConflictError, InvalidInputError, RemoteError
 from mlops.rewards.own import load_reward
@@ -53,10 +53,10 @@ def connection(executor: ExecutorStandIn) -> Iterator[Connection]:
         yield opened
 
 
-def desk(connection: Connection, said: list[str] | None = None, **terms: Any) -> SeldonDesk:
+def client(connection: Connection, said: list[str] | None = None, **terms: Any) -> SeldonClient:
     name = terms.pop("reward", "squared-error")
     kept = [] if said is None else said
-    return SeldonDesk(connection, Terms((load_reward(name), name), **terms), kept.append)
+    return SeldonClient(connection, Terms((load_reward(name), name), **terms), kept.append)
 
 
 def told(models: list[ModelServer]) -> list[int]:
@@ -67,8 +67,8 @@ def test_the_model_that_answered_is_told_its_reward_and_the_truth(
     models: list[ModelServer], connection: Connection
 ) -> None:
     before = [model.told() for model in models]
-    customers = Customers(("x",), ((1.0,), (2.0,)), (5.5, 6.0))
-    tally = play(SeldonEndpoint(desk(connection)), customers, visits(customers, 0, 0))
+    table = ReplayRows(("x",), ((1.0,), (2.0,)), (5.5, 6.0))
+    tally = play(SeldonEndpoint(client(connection)), table, row_order(table, 0, 0))
     assert tally.counts == {"sent": 2}
     # 5 was said where 5.5 is true, and 7 where 6 is.
     for model, earlier, reward in zip(models, before, ("-0.25 [5.5]", "-1.0 [6.0]"), strict=True):
@@ -79,8 +79,8 @@ def test_an_answer_is_kept_and_its_worth_told_later(
     models: list[ModelServer], executor: ExecutorStandIn, connection: Connection, tmp_path: Path
 ) -> None:
     executor.asked = 1
-    bench = desk(connection)
-    answer = bench.ask({"data": {"ndarray": [[1.0], [2.0]]}})
+    seldon = client(connection)
+    answer = seldon.ask({"data": {"ndarray": [[1.0], [2.0]]}})
     assert (chosen(answer), answered_by(answer)) == ({"ab": 1}, "model-1")
     file = tmp_path / "answer.json"
     before = models[1].told()
@@ -88,18 +88,18 @@ def test_an_answer_is_kept_and_its_worth_told_later(
     for document in (answer, {"response": answer, "request": _REQUEST}):
         file.write_text(json.dumps(document))
         kept = read_saved(str(file))
-        bench.tell(Outcome(kept.response, kept.request, (8.0, 10.0)))
+        seldon.tell(Outcome(kept.response, kept.request, (8.0, 10.0)))
     # The mean of -1 and -9, for there is one reward for all rows.
     assert models[1].told()[len(before) :] == ["-5.0 [8.0, 10.0]"] * 2
     with pytest.raises(InvalidInputError, match="1 truths for 2 rows"):
-        bench.tell(Outcome(answer, None, (8.0,)))
+        seldon.tell(Outcome(answer, None, (8.0,)))
 
 
 def test_a_stream_of_kept_answers(
     models: list[ModelServer], executor: ExecutorStandIn, connection: Connection
 ) -> None:
-    bench = desk(connection)
-    answers = [bench.ask(_REQUEST) for _ in range(4)]
+    seldon = client(connection)
+    answers = [seldon.ask(_REQUEST) for _ in range(4)]
     before = told(models)
     lines = [
         json.dumps({"response": answers[0], "reward": 0.5}),
@@ -108,7 +108,7 @@ def test_a_stream_of_kept_answers(
         json.dumps({"response": answers[2], "truth": {"data": {"ndarray": [[5.5]]}}}),
     ]
     counted: list[int] = []
-    sent = send_saved(bench, [x.encode() for x in lines], lambda c: counted.append(c["sent"]))
+    sent = send_saved(seldon, [x.encode() for x in lines], lambda c: counted.append(c["sent"]))
     assert (sent.counts, counted[-1]) == (Counter(sent=3), 3)
     assert [now - then for now, then in zip(told(models), before, strict=True)] == [2, 1]
     for bad, says in (
@@ -120,7 +120,7 @@ def test_a_stream_of_kept_answers(
         (json.dumps({"response": answers[3], "reward": "1"}), "not a number"),
     ):
         with pytest.raises(InvalidInputError) as caught:
-            send_saved(bench, [lines[0].encode(), bad.encode()], lambda _: None)
+            send_saved(seldon, [lines[0].encode(), bad.encode()], lambda _: None)
         assert caught.value.message.startswith("Line 2: ")
         assert says in caught.value.message
         # Seldon forgets nothing and remembers nothing: what was sent counts again.
@@ -128,7 +128,7 @@ def test_a_stream_of_kept_answers(
 
 
 def test_who_interrupts_a_stream_is_told_where_it_was() -> None:
-    class Interrupted(SeldonDesk):
+    class Interrupted(SeldonClient):
         """A person presses Ctrl-C while the third outcome is sent."""
 
         def tell(self, outcome: Outcome) -> None:
@@ -137,10 +137,10 @@ def test_who_interrupts_a_stream_is_told_where_it_was() -> None:
 
     said: list[str] = []
     terms = Terms((load_reward("exact"), "exact"))
-    bench = Interrupted(Connection("http://127.0.0.1:9"), terms, said.append)
+    seldon = Interrupted(Connection("http://127.0.0.1:9"), terms, said.append)
     lines = [json.dumps({"response": {"meta": {}}, "reward": n}).encode() for n in (1, 2, 3)]
     with pytest.raises(KeyboardInterrupt):
-        send_saved(bench, lines, lambda _: None)
+        send_saved(seldon, lines, lambda _: None)
     (told,) = said
     assert told.startswith(
         "2 sent before count, and would count twice: continue from line 3, which "
@@ -167,15 +167,15 @@ def test_without_injected_routing_no_model_can_be_credited(
     models: list[ModelServer], executor: ExecutorStandIn, connection: Connection
 ) -> None:
     executor.inject = False
-    bench, before = desk(connection), told(models)
-    answer = bench.ask(_REQUEST)
+    seldon, before = client(connection), told(models)
+    answer = seldon.ask(_REQUEST)
     with pytest.raises(ConflictError) as caught:
-        bench.tell(Outcome(answer, _REQUEST, (6.0,)))
+        seldon.tell(Outcome(answer, _REQUEST, (6.0,)))
     assert "every model" in caught.value.message
     assert "SELDON_ENABLE_ROUTING_INJECTION" in (caught.value.hint or "")
     assert told(models) == before
     # `one_model` overrides the check: both are credited.
-    desk(connection, one_model=True).tell(Outcome(answer, _REQUEST, (6.0,)))
+    client(connection, one_model=True).tell(Outcome(answer, _REQUEST, (6.0,)))
     assert told(models) == [count + 1 for count in before]
 
 
@@ -184,12 +184,12 @@ def test_a_model_alone_needs_no_router(
 ) -> None:
     executor.router = False
     before = told(models)
-    answer = desk(connection).ask(_REQUEST)
+    answer = client(connection).ask(_REQUEST)
     with pytest.raises(ConflictError) as caught:
-        desk(connection).tell(Outcome(answer, _REQUEST, (6.0,)))
+        client(connection).tell(Outcome(answer, _REQUEST, (6.0,)))
     assert "No router chose `model-0`" in caught.value.message
     assert "--one-model" in (caught.value.hint or "")
-    desk(connection, one_model=True).tell(Outcome(answer, _REQUEST, (6.0,)))
+    client(connection, one_model=True).tell(Outcome(answer, _REQUEST, (6.0,)))
     assert told(models) == [before[0] + 1, before[1]]
 
 
@@ -204,16 +204,16 @@ def test_predictors_among_which_the_gateway_draws_are_refused(
             open_gateway({_PREFIX: executor.url}) as gateway,
             Connection(f"{gateway.url}{_PREFIX}", here=False) as connection,
         ):
-            bench = desk(connection, one_model=True)
-            first = bench.ask(_REQUEST)
-            bench.tell(Outcome(first, _REQUEST, (6.0,)))
+            seldon = client(connection, one_model=True)
+            first = seldon.ask(_REQUEST)
+            seldon.tell(Outcome(first, _REQUEST, (6.0,)))
             gateway.routes[_PREFIX] = other.url
-            second = bench.ask(_REQUEST)
+            second = seldon.ask(_REQUEST)
             # The second executor calls its only child by another name.
             second["meta"]["routing"] = {"model-1": -1}
             before = told(models)
             with pytest.raises(ConflictError) as caught:
-                bench.tell(Outcome(second, _REQUEST, (6.0,)))
+                seldon.tell(Outcome(second, _REQUEST, (6.0,)))
     assert "`model-0` and `model-1` answer here" in caught.value.message
     assert "--traffic-by graph" in (caught.value.hint or "")
     assert told(models) == before
@@ -225,11 +225,11 @@ def test_what_seldons_counters_cannot_hold_is_told_once(
     """The warnings tell the truth about Seldon's own counters."""
     model = models[0]
     said: list[str] = []
-    bench = desk(connection, said)
+    seldon = client(connection, said)
     executor.asked = 0
-    answer = bench.ask(_REQUEST)
+    answer = seldon.ask(_REQUEST)
 
-    def rewarded(value: float, by: SeldonDesk = bench) -> tuple[float, float]:
+    def rewarded(value: float, by: SeldonClient = seldon) -> tuple[float, float]:
         names = ("feedback", "feedback_reward")
         before = [model.counter(name) for name in names]
         by.tell(Outcome(answer, reward=value))
@@ -247,7 +247,7 @@ def test_what_seldons_counters_cannot_hold_is_told_once(
     assert rewarded(0.0) == (0.0, 0.0)
     assert len(said) == 2
     assert "do not count feedback whose reward is 0" in said[1]
-    shifted = desk(connection, said, shift=36.0)
+    shifted = client(connection, said, shift=36.0)
     assert rewarded(-4.0, shifted) == (1.0, 32.0)
     assert len(said) == 2
 
@@ -261,7 +261,7 @@ def test_seldons_failures(executor: ExecutorStandIn) -> None:
         ):
             gateway.says = (200, {}, json.dumps(answer).encode())
             with pytest.raises(RemoteError, match=says):
-                desk(connection).ask(_REQUEST)
+                client(connection).ask(_REQUEST)
     with pytest.raises(RemoteError, match="no prediction"):
         predictions({"meta": {}})
 

@@ -109,7 +109,7 @@ def worth(truth, predicted):
         return 500
     return 1 / np.square(truth - predicted)
 
-def visit(row):
+def send_row(row):
     features = row[:-1]
     answer = client.predict(data=features.values.reshape(1, -1), names=features.index.to_list())
     predicted = answer.response["data"]["tensor"]["values"]

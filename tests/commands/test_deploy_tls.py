@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from mlops import Client
-from mlops.client.remote_endpoint import Elsewhere, reach
+from mlops.client.remote_endpoint import RemoteServer, reach
 from mlops.errors import RemoteError
 from tests.fixtures_deployment import Shop, wait_until
 from tests.serving.certificates import Authority
@@ -89,7 +89,7 @@ def test_a_client_certificate_from_the_command_line(wine_shop: Shop) -> None:
     broken = shop.run("predict", "--data", "row.json", *there, "--client-cert", "row.json")
     assert broken.code == 3
     with pytest.raises(RemoteError):
-        reach(Elsewhere(url, ca_file=str(authority.file))).connection.get("/health")
+        reach(RemoteServer(url, ca_file=str(authority.file))).connection.get("/health")
 
 
 def test_a_server_of_the_network_without_keys(wine_shop: Shop) -> None:

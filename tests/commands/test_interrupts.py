@@ -47,15 +47,15 @@ def test_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_was_sent_is_counted(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlops.client.replay import OwnEndpoint
 
-    visit, seen = OwnEndpoint.visit, []
+    send_row, seen = OwnEndpoint.send_row, []
 
     def stop_at_the_50th(self: OwnEndpoint, *row: object) -> None:
         seen.append(row)
         if len(seen) > 50:
             raise KeyboardInterrupt
-        visit(self, *row)  # type: ignore[arg-type]
+        send_row(self, *row)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(OwnEndpoint, "visit", stop_at_the_50th)
+    monkeypatch.setattr(OwnEndpoint, "send_row", stop_at_the_50th)
     said = shop.run("feedback", "--once")
     assert said.code == 130
     assert "Interrupted. 50 of 400 were sent: accepted 50." in said.err

@@ -168,7 +168,7 @@ def test_each_request_gets_the_arm_that_earns_most_from_it(
     (row,), columns = (example["dataframe_split"][key] for key in ("data", "columns"))
     epochs = journal()
 
-    def visit(n: int, *, learn: bool = True) -> Counter[bool]:
+    def send_row(n: int, *, learn: bool = True) -> Counter[bool]:
         """Send requests; strong wine is for one arm, the other is for weak wine."""
         right: Counter[bool] = Counter()
         for number in range(n):
@@ -182,10 +182,10 @@ def test_each_request_gets_the_arm_that_earns_most_from_it(
                 wine_shop.post("/feedback", {"request_id": request_id, "reward": float(won)})
         return right
 
-    visit(60)
+    send_row(60)
     _until(lambda: len(epochs.epochs([1])) > 3, lambda: epochs.epochs([1]))
     time.sleep(1)
-    assert visit(60, learn=False)[True] > 45
+    assert send_row(60, learn=False)[True] > 45
     known = {each.epoch: each.probabilities for each in epochs.epochs([1])}
     _until(lambda: epochs.totals()["requests"] == 120, epochs.totals)
     drawn = list(epochs.drawn_requests([1]))

@@ -48,7 +48,7 @@ def test_it_answers_again_after_it_was_ended(
 
     async def run() -> None:
         reader = Reader(about)
-        reader.relieve()
+        reader.release_memory()
         assert reader._child is None
         # Several questions at a time, and one that has no answer.
         answers: list[Any] = await asyncio.gather(
@@ -62,7 +62,7 @@ def test_it_answers_again_after_it_was_ended(
         assert "b minus a" in answers[2]["html"]
         child = reader._child
         assert child is not None
-        reader.relieve()
+        reader.release_memory()
         assert reader._child is child
         # The kernel ends it in the middle of a question.
         waiting = asyncio.create_task(reader.ask("part", name="quality", look=2))
@@ -77,7 +77,7 @@ def test_it_answers_again_after_it_was_ended(
         second = reader._child
         assert second is not None
         assert second.pid != child.pid
-        reader.relieve()
+        reader.release_memory()
         assert reader._child is None
         await second.wait()
 

@@ -18,7 +18,7 @@ from mlops.training.project import EntryPoint, read_project
 from mlops.training.runner import Trial, Work, open_runner
 from mlops.training.runner.bundle import local_inputs, pack
 from mlops.training.runner.ray import check_store
-from mlops.training.runner.remote import run_parcel
+from mlops.training.runner.remote import run_bundle
 from tests.fixtures_training import Cli
 from tests.registry.test_server import server
 from tests.training.projects import write_project
@@ -195,15 +195,15 @@ def test_a_parcel_holds_the_project_and_its_data_and_runs_anywhere(tmp_path: Pat
     given = {"table": str(tmp_path / "t.csv"), "u": "s3://bucket/x"}
     inputs = local_inputs(point, given)
     assert inputs == {"table": tmp_path / "t.csv"}
-    parcel = pack(folder, inputs)
-    assert parcel.names == {"table": "../inputs/table/t.csv"}
-    assert pack(folder, inputs).content == parcel.content
-    code, output = run_parcel(parcel.content, "ls -a; bash run.sh; exit 3", {"WHO": "me"})
+    bundle = pack(folder, inputs)
+    assert bundle.names == {"table": "../inputs/table/t.csv"}
+    assert pack(folder, inputs).content == bundle.content
+    code, output = run_bundle(bundle.content, "ls -a; bash run.sh; exit 3", {"WHO": "me"})
     assert (code, output.decode().split()) == (
         3,
         [".", "..", "MLproject", "run.sh", "script.py", "rows", "me"],
     )
-    assert run_parcel(parcel.content, "kill -9 $$", {})[0] == 137
+    assert run_bundle(bundle.content, "kill -9 $$", {})[0] == 137
     # What the script leaves running ends with it.
-    code, output = run_parcel(parcel.content, "sleep 600 & echo $!", {})
+    code, output = run_bundle(bundle.content, "sleep 600 & echo $!", {})
     assert is_gone(int(output))

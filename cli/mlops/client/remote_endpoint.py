@@ -31,7 +31,7 @@ _NOT_ALLOWED, _REDIRECTED = (401, 403), 3
 
 
 @dataclass(frozen=True, slots=True)
-class Elsewhere:
+class RemoteServer:
     """Where a deployment is, and how to get to it.
 
     Attributes:
@@ -72,7 +72,7 @@ class Reached:
     connection: Connection
 
 
-def reach(where: Elsewhere) -> Reached:
+def reach(where: RemoteServer) -> Reached:
     """Prepare a connection, and detect the deployment's protocol.
 
     Raises:
@@ -221,7 +221,7 @@ def _one_line(value: str, name: str) -> str:
     return value
 
 
-def _tls(where: Elsewhere) -> ssl.SSLContext:
+def _tls(where: RemoteServer) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=where.ca_file or None)
     except (OSError, ssl.SSLError) as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from mlops.client.connection import Connection
-from mlops.client.replay_data import Customers
+from mlops.client.replay_data import ReplayRows
 from mlops.client.reward import compute
 from mlops.errors import InvalidInputError
 from mlops.rewards.own import Function
@@ -41,7 +41,7 @@ class Tally:
 class Endpoint(Protocol):
     """Something that predicts and takes feedback."""
 
-    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
         """Request a prediction of one row, and record its label."""
         ...
 
@@ -71,8 +71,8 @@ class OwnEndpoint:
         self._warned: set[str] = set()
         self._waiting: list[bytes] = []
 
-    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
-        """See `Endpoint.visit`."""
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+        """See `Endpoint.send_row`."""
         body = json.dumps({"dataframe_split": {"columns": columns, "data": [row]}}).encode()
         answer, headers = self.connection.post("/invocations", body)
         outcome = {"request_id": headers["x-mlops-request-id"], "row": 0, "truth": truth}
@@ -107,7 +107,7 @@ def first_prediction(answer: Any) -> Any:  # noqa: ANN401 - a JSON value
 
 def play(
     endpoint: Endpoint,
-    customers: Customers,
+    table: ReplayRows,
     rows: Iterable[int],
     *,
     rate: float | None = None,
@@ -117,7 +117,7 @@ def play(
 
     Args:
         endpoint: Where they are sent.
-        customers: Their features and labels.
+        table: Their features and labels.
         rows: Which rows, in order.
         rate: At most so many a second; None for as fast as the endpoint answers.
         on_progress: Called after each batch with the tally so far.
@@ -135,7 +135,7 @@ def play(
         for row in rows:
             _wait(started, tally.visits, rate)
             try:
-                endpoint.visit(customers.columns, customers.rows[row], customers.truths[row])
+                endpoint.send_row(table.columns, table.rows[row], table.truths[row])
             except InvalidInputError as error:
                 if error.reason != "model":
                     raise

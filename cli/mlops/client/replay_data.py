@@ -37,7 +37,7 @@ class Stray:
 
 
 @dataclass(frozen=True, slots=True)
-class Customers:
+class ReplayRows:
     """A table of labelled rows.
 
     Attributes:
@@ -56,7 +56,9 @@ class Customers:
         return len(self.rows)
 
 
-def read_customers(path: Path, truth_column: str, signature: Signature | None = None) -> Customers:
+def read_replay_rows(
+    path: Path, truth_column: str, signature: Signature | None = None
+) -> ReplayRows:
     """Read a file of rows with their labels: CSV, JSON, NDJSON or Parquet.
 
     Args:
@@ -87,7 +89,7 @@ def read_customers(path: Path, truth_column: str, signature: Signature | None = 
         raise InvalidInputError(f"`{path}`, {place}: `{truth_column}` is empty.")
     features = table.without(truth_column)
     check_cells(features, signature, f"`{path}`")
-    return Customers(
+    return ReplayRows(
         columns=features.names,
         rows=tuple(map(tuple, features.rows)),
         truths=truths,
@@ -150,18 +152,18 @@ def _is_numeric(cell: Cell) -> bool:
     return True
 
 
-def visits(customers: Customers, draws: int, seed: int) -> Iterator[int]:
+def row_order(table: ReplayRows, draws: int, seed: int) -> Iterator[int]:
     """Yield the row of each request.
 
     Args:
-        customers: The rows to choose from.
+        table: The rows to choose from.
         draws: So many are drawn with replacement; 0 sends each once, in order.
         seed: Seed of the draws.
     """
     if not draws:
-        yield from range(len(customers))
+        yield from range(len(table))
         return
     # Which row comes next is a simulation, not a secret.
     generator = random.Random(seed)  # noqa: S311
     for _ in range(draws):
-        yield generator.randrange(len(customers))
+        yield generator.randrange(len(table))

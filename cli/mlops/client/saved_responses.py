@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.client.outcomes import Sent
-from mlops.client.seldon import Outcome, SeldonDesk
+from mlops.client.seldon import Outcome, SeldonClient
 from mlops.client.seldon_answer import malformed
 from mlops.errors import InvalidInputError, MlopsError, RemoteError, unreadable
 
@@ -43,7 +43,7 @@ def read_saved(path: str, text: str | None = None) -> Outcome:
 
 
 def send_saved(
-    desk: SeldonDesk, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
+    client: SeldonClient, lines: Iterable[bytes], on_progress: Callable[[Counter[str]], None]
 ) -> Sent:
     """Send one outcome a line; the lines before a bad one have been sent when it is found.
 
@@ -56,11 +56,11 @@ def send_saved(
         if not line.strip():
             continue
         try:
-            desk.tell(_outcome(_object(line), f"Line {number}", told=True))
+            client.tell(_outcome(_object(line), f"Line {number}", told=True))
         except MlopsError as error:
             raise _at(error, number, sent.counts["sent"]) from error
         except KeyboardInterrupt:
-            desk.say(f"{_go_on(number, sent.counts['sent'])}, which may have been counted too.")
+            client.say(f"{_go_on(number, sent.counts['sent'])}, which may have been counted too.")
             raise
         sent.counts["sent"] += 1
         if sent.counts["sent"] % _EVERY == 0:

@@ -67,7 +67,7 @@ class Outcome:
     reward: float | None = None
 
 
-class SeldonDesk:
+class SeldonClient:
     """Sends outcomes to one Seldon v1 deployment.
 
     Args:
@@ -197,15 +197,15 @@ _INSTEAD = (
 class SeldonEndpoint:
     """Replays rows to a Seldon v1 deployment. Each outcome is a request of its own."""
 
-    def __init__(self, desk: SeldonDesk) -> None:
-        self._desk = desk
+    def __init__(self, client: SeldonClient) -> None:
+        self._client = client
         self._sent: Counter[str] = Counter()
 
-    def visit(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
-        """See `Endpoint.visit`; the feedback is sent at once."""
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+        """See `Endpoint.send_row`; the feedback is sent at once."""
         request = {"data": {"names": list(columns), "ndarray": [list(row)]}}
-        response = self._desk.ask(request)
-        self._desk.tell(Outcome(response, request, (truth,)))
+        response = self._client.ask(request)
+        self._client.tell(Outcome(response, request, (truth,)))
         self._sent["sent"] += 1
 
     def flush(self) -> Counter[str]:

@@ -9,7 +9,7 @@ import typer
 from mlops.commands import completion
 
 if TYPE_CHECKING:
-    from mlops.client.remote_endpoint import Elsewhere
+    from mlops.client.remote_endpoint import RemoteServer
 
 #: The deployment a command is about.
 Name = Annotated[
@@ -72,7 +72,7 @@ Context = Annotated[
     ),
 ]
 
-_ELSEWHERE = "Remote deployment"
+_REMOTE_PANEL = "Remote deployment"
 
 #: Where a deployment is that this machine does not run.
 Url = Annotated[
@@ -80,7 +80,7 @@ Url = Annotated[
     typer.Option(
         help="URL of the deployment, including the path of a gateway.",
         show_default=False,
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
@@ -89,7 +89,7 @@ Protocol = Annotated[
     typer.Option(
         autocompletion=completion.one_of("auto", "mlops", "seldon", "v2", "kserve", "mlflow"),
         help="Protocol: mlops, seldon, v2, kserve or mlflow; auto detects it.",
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
@@ -99,7 +99,7 @@ Token = Annotated[
         metavar="env:VARIABLE|file:PATH",
         help="Source of the bearer token.",
         show_default=False,
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
@@ -108,7 +108,7 @@ Header = Annotated[
     typer.Option(
         metavar="NAME=VALUE",
         help="Header to send; a secret as NAME=env:VARIABLE or NAME=file:PATH. Repeatable.",
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
@@ -120,7 +120,7 @@ CaFile = Annotated[
         metavar="FILE",
         help="CA certificates to verify the server with.",
         show_default=False,
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
@@ -130,24 +130,26 @@ ClientCert = Annotated[
         metavar="FILE[,KEY]",
         help="Certificate (PEM) to show the server, with its key in the same file or another.",
         show_default=False,
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
 Insecure = Annotated[
     bool,
     typer.Option(
-        "--insecure", help="Skip TLS certificate verification.", rich_help_panel=_ELSEWHERE
+        "--insecure", help="Skip TLS certificate verification.", rich_help_panel=_REMOTE_PANEL
     ),
 ]
 
 Timeout = Annotated[
     float,
-    typer.Option(min=0.1, metavar="SECONDS", help="Request timeout.", rich_help_panel=_ELSEWHERE),
+    typer.Option(
+        min=0.1, metavar="SECONDS", help="Request timeout.", rich_help_panel=_REMOTE_PANEL
+    ),
 ]
 
 
-def elsewhere(
+def remote_server(
     name: str | None,
     url: str,
     protocol: str,
@@ -157,28 +159,28 @@ def elsewhere(
     insecure: bool,
     timeout: float,
     client_cert: str = "",
-) -> Elsewhere | None:
+) -> RemoteServer | None:
     """Make a record of these options, None where they name no URL.
 
     Raises:
         UsageError: They would be ignored, or there are two deployments.
     """
-    from mlops.client.remote_endpoint import Elsewhere
+    from mlops.client.remote_endpoint import RemoteServer
     from mlops.errors import UsageError
 
     if url and name:
         raise UsageError(
-            f"`{name}` is a deployment here, `--url` names one elsewhere.", hint="Say one of them."
+            f"`{name}` is a deployment here, `--url` names a remote one.", hint="Say one of them."
         )
     if url:
         headers = tuple(header or ())
-        return Elsewhere(url, protocol, token, headers, ca_file, insecure, timeout, client_cert)
+        return RemoteServer(url, protocol, token, headers, ca_file, insecure, timeout, client_cert)
     said = {"--protocol": protocol != "auto", "--token": token, "--header": header}
     said |= {"--ca-file": ca_file, "--insecure": insecure, "--client-cert": client_cert}
     unheard = [option for option, value in said.items() if value]
     if unheard:
         raise UsageError(
-            f"`{unheard[0]}` is for a deployment elsewhere, and none is named.", hint="`--url URL`"
+            f"`{unheard[0]}` is for a remote deployment, and none is named.", hint="`--url URL`"
         )
     return None
 
@@ -191,14 +193,16 @@ def its_server(
     insecure: bool,
     timeout: float = 60.0,
     client_cert: str = "",
-) -> Elsewhere | None:
+) -> RemoteServer | None:
     """Make a record of the options about a deployment's own server, None without a URL.
 
     Raises:
         UsageError: They would be ignored.
     """
     protocol = "mlops" if url else "auto"
-    return elsewhere(None, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
+    return remote_server(
+        None, url, protocol, token, header, ca_file, insecure, timeout, client_cert
+    )
 
 
 def flags_of(

@@ -20,7 +20,7 @@ from mlops.commands.arguments import (
     Timeout,
     Token,
     Url,
-    elsewhere,
+    remote_server,
 )
 from mlops.commands.output import Json, next_steps, note, plain, show
 from mlops.errors import InvalidInputError, MlopsError, UsageError
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mlops.client.remote_endpoint import Elsewhere
+    from mlops.client.remote_endpoint import RemoteServer
     from mlops.commands.progress import CountProgress
     from mlops.workflows.remote_feedback import SeldonTerms
-    from mlops.workflows.replay import Played
+    from mlops.workflows.replay import ReplayResult
 
 _PLAY = "Replay labelled data (the default)"
 _ONE = "One request"
@@ -159,24 +159,26 @@ def feedback(
     from mlops.workflows.remote_feedback import SeldonTerms
 
     _check_one(request_id or response, reward, truth, row)
-    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
+    remote = remote_server(
+        name, url, protocol, token, header, ca_file, insecure, timeout, client_cert
+    )
     terms = SeldonTerms(shift, one_model)
-    if there is None and (response or terms != SeldonTerms()):
+    if remote is None and (response or terms != SeldonTerms()):
         raise UsageError(
             "`--response`, `--shift` and `--one-model` are for Seldon v1, behind a URL.",
             hint="`--url http://HOST/seldon/NAMESPACE/NAME`",
         )
-    if response and there:
-        _send_saved(there, response, row, reward, truth, terms, as_json)
+    if response and remote:
+        _send_saved(remote, response, row, reward, truth, terms, as_json)
     elif request_id:
-        _send_one(name, there, request_id, row, reward, truth, as_json)
+        _send_one(name, remote, request_id, row, reward, truth, as_json)
     elif is_stream(data) or has_outcomes(data):
-        _send_stream(name, there, data, truth_column, reward, terms, as_json)
+        _send_stream(name, remote, data, truth_column, reward, terms, as_json)
     else:
-        from mlops.workflows.replay import PlayRequest
+        from mlops.workflows.replay import ReplayRequest
 
         settings = load_settings(flags={"feedback.reward": reward or None})
-        request = PlayRequest(data, truth_column, once, limit, skip, rate, there, terms, _warn)
+        request = ReplayRequest(data, truth_column, once, limit, skip, rate, remote, terms, _warn)
         _play(settings, name, request, as_json)
 
 
@@ -234,13 +236,13 @@ class _SoFar:
 def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:  # noqa: ANN401 - named in the caller
     from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
-    from mlops.workflows.replay import play_customers
+    from mlops.workflows.replay import replay_file
 
     sent = _SoFar(first=request.skip)
 
     with CountProgress("requests") as progress, telling(sent.words):
         try:
-            played = play_customers(
+            played = replay_file(
                 settings,
                 name,
                 request,
@@ -256,7 +258,7 @@ def _play(settings: Any, name: str | None, request: Any, as_json: bool) -> None:
 
 def _send_one(
     name: str | None,
-    there: Elsewhere | None,
+    remote: RemoteServer | None,
     request_id: str,
     row: int | None,
     reward: str,
@@ -266,13 +268,13 @@ def _send_one(
     from rich.markup import escape
 
     from mlops.settings import load_settings
-    from mlops.workflows.remote_feedback import send_outcome_there
+    from mlops.workflows.remote_feedback import send_remote_outcome
     from mlops.workflows.replay import send_outcome
 
     said: dict[str, Any] = {"row": row, "reward": _number(reward), "truth": truth or None}
     answer = (
-        send_outcome_there(there, request_id, **said)
-        if there
+        send_remote_outcome(remote, request_id, **said)
+        if remote
         else send_outcome(load_settings(), name, request_id, **said)
     )
     for text in answer.get("warnings", ()):
@@ -287,7 +289,7 @@ def _send_one(
 
 
 def _send_saved(
-    there: Elsewhere,
+    remote: RemoteServer,
     file: str,
     row: int | None,
     reward: str,
@@ -306,7 +308,7 @@ def _send_saved(
     named = reward if reward and not _is_number(reward) else None
     counts = send_saved_outcome(
         load_settings(flags={"feedback.reward": named}),
-        there,
+        remote,
         file,
         reward=None if named else _number(reward),
         truth=truth or None,
@@ -318,7 +320,7 @@ def _send_saved(
 
 def _send_stream(
     name: str | None,
-    there: Elsewhere | None,
+    remote: RemoteServer | None,
     data: str,
     truth_column: str,
     reward: str,
@@ -329,7 +331,7 @@ def _send_stream(
     from mlops.commands.interrupts import telling
     from mlops.commands.progress import CountProgress
     from mlops.settings import load_settings
-    from mlops.workflows.remote_feedback import send_stream_there
+    from mlops.workflows.remote_feedback import send_remote_stream
     from mlops.workflows.replay import send_stream
 
     so_far = _SoFar(again="the same command goes on, and lines that were stored count once")
@@ -346,8 +348,8 @@ def _send_stream(
         telling(so_far.words),
     ):
         sent = (
-            send_stream_there(settings, there, lines, terms, _warn, update)
-            if there
+            send_remote_stream(settings, remote, lines, terms, _warn, update)
+            if remote
             else send_stream(settings, name, lines, update)
         )
     document = {
@@ -385,7 +387,7 @@ def _number(text: str) -> float | None:
     return float(text)
 
 
-def _render_played(out: Console, played: Played) -> None:
+def _render_played(out: Console, played: ReplayResult) -> None:
     speed = played.visits / played.seconds if played.seconds else 0.0
     out.print(
         f"[bold]{played.visits:,}[/] requests to [bold]{played.name}[/] in {played.seconds:.1f} s "

@@ -17,7 +17,7 @@ from mlops.commands.arguments import (
     Timeout,
     Token,
     Url,
-    elsewhere,
+    remote_server,
 )
 from mlops.commands.output import Json, next_steps, note, plain, show
 
@@ -59,8 +59,10 @@ def predict(
     from mlops.workflows.prediction import predict as ask
     from mlops.workflows.prediction import read_data
 
-    there = elsewhere(name, url, protocol, token, header, ca_file, insecure, timeout, client_cert)
-    answer = ask(load_settings(), name, read_data(data), arm=arm, elsewhere=there)
+    remote = remote_server(
+        name, url, protocol, token, header, ca_file, insecure, timeout, client_cert
+    )
+    answer = ask(load_settings(), name, read_data(data), arm=arm, remote=remote)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 
 

@@ -85,14 +85,14 @@ def promote(
         raise UsageError(
             "`--auto` acts on the verdict alone: it cannot be combined with `--arm` or `--force`."
         )
-    there = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
+    remote = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
     choose = promote_by_verdict if auto else partial(move, arm=arm, force=force)
     with PhaseProgress() as progress:
         moved = choose(
             load_settings(flags=flags_of(kubeconfig, context, timeout)),
             name,
             dry_run=dry_run,
-            elsewhere=there,
+            remote=remote,
             say=progress.phase,
             on_wait=progress.line,
         )

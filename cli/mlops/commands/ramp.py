@@ -62,13 +62,13 @@ def ramp(
     from mlops.workflows.ramp import EXIT_CODES
     from mlops.workflows.ramp import ramp as look_once
 
-    there = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
+    remote = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
     with PhaseProgress() as progress:
         found = look_once(
             load_settings(flags=flags_of(kubeconfig, context, timeout)),
             name,
             dry_run=dry_run,
-            elsewhere=there,
+            remote=remote,
             say=progress.phase,
             on_wait=progress.line,
         )

@@ -113,9 +113,9 @@ def report(
         raise UsageError("`--importance` is for the page.", hint="Name one with `--html FILE`.")
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
-    there = its_server(url, token, header, ca_file, insecure, timeout, client_cert)
+    remote = its_server(url, token, header, ca_file, insecure, timeout, client_cert)
     asked = paired or html or alpha is not None or baseline or worth or whole or segments
-    if there and asked:
+    if remote and asked:
         raise UsageError(
             "The server reports with its own settings: `--url` excludes `--paired`, `--html`, "
             "`--alpha`, `--baseline`, `--worth`, `--segments` and `--all`.",
@@ -138,7 +138,7 @@ def report(
     if html:
         found = write_report(settings, name, html, importance=importance)
     else:
-        found = report_on(settings, name, there)
+        found = report_on(settings, name, remote)
     document = {**plain(found), "html": html} if html else plain(found)
     has_data = bool(settings.feedback.data)
     if markdown:

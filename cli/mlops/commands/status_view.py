@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlops.deployment.clusters.status import ClusterStatus
-    from mlops.deployment.clusters.stop import StoppedThere
+    from mlops.deployment.clusters.stop import StoppedInCluster
     from mlops.deployment.local_target import Stopped
     from mlops.deployment.status import Status
     from mlops.deployment.targets.contract import How, TargetStatus, TargetStopped
@@ -62,7 +62,7 @@ def _tell_stopped(result: Stopped, how: How) -> None:
         note(f"{other} is running: `mlops stop {other}` stops it")
 
 
-def _tell_stopped_there(result: StoppedThere, how: How) -> None:
+def _tell_stopped_in_cluster(result: StoppedInCluster, how: How) -> None:
     from rich.markup import escape
 
     if how.forget:
@@ -203,4 +203,4 @@ def _render_there(out: Console, each: ClusterStatus) -> None:
 
 #: How records are drawn, by their class; those of clusters are imported only where one is.
 _STATUS: dict[str, Any] = {"Status": _render_here, "ClusterStatus": _render_there}
-_STOPPED: dict[str, Any] = {"Stopped": _tell_stopped, "StoppedThere": _tell_stopped_there}
+_STOPPED: dict[str, Any] = {"Stopped": _tell_stopped, "StoppedInCluster": _tell_stopped_in_cluster}

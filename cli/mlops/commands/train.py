@@ -15,8 +15,8 @@ from mlops.commands.options import train_registry as registry
 from mlops.commands.options import train_run as run
 from mlops.commands.options import train_sweep as sweep
 from mlops.commands.output import Json, next_steps, plain, show
+from mlops.commands.remote_training import render_remote, render_training
 from mlops.commands.sweep import render_sweep
-from mlops.commands.training_elsewhere import render_remote, render_training
 from mlops.errors import MlopsError, UsageError
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
         evidence: All of the experiment.
         alpha: One minus the level of each arm's own interval, in (0, 1).
     """
-    beliefs = _beliefs(evidence)
+    posteriors = _posteriors(evidence)
     measures = reward_called(evidence.spec.reward).measures
     weight = importance(evidence, range(len(evidence.spec.arms)))
     total = sum(t.drawn for t in evidence.traffic)
@@ -101,8 +101,8 @@ def report_arms(evidence: Evidence, alpha: float) -> tuple[ArmReport, ...]:
                 lower=lower,
                 upper=upper,
                 quality=measure(evidence.truths, index, measures, evidence.terms[index]),
-                p_best=beliefs[index][0] if beliefs else None,
-                expected_loss=beliefs[index][1] if beliefs else None,
+                p_best=posteriors[index][0] if posteriors else None,
+                expected_loss=posteriors[index][1] if posteriors else None,
                 refused=sum(t.refused for t in rows),
                 outcomes=evidence.outcomes[index],
                 needs=needs,
@@ -156,7 +156,7 @@ def _kurtosis(groups: Sequence[NDArray[np.float64]]) -> float:
     return float((off**4).mean()) / variance**2 if variance > 0 else 3.0
 
 
-def _beliefs(evidence: Evidence) -> Sequence[tuple[float, float]]:
+def _posteriors(evidence: Evidence) -> Sequence[tuple[float, float]]:
     """P(best) and expected loss; left out where they are not calibrated.
 
     That is where an arm has few outcomes for their tail, and where weights changed, as they ignore

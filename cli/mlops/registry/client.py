@@ -212,7 +212,7 @@ def _create_experiment(client: MlflowClient, settings: StoreSettings, name: str)
         return found
 
 
-def elsewhere(client: MlflowClient, settings: StoreSettings, experiment: str) -> str:
+def other_artifact_location(client: MlflowClient, settings: StoreSettings, experiment: str) -> str:
     """Return where an experiment keeps its artifacts, if that is not where the settings say.
 
     MLflow fixes the place when it makes an experiment, so a new `artifacts.root` does not move an

@@ -108,7 +108,7 @@ class App:
 
     Args:
         plane: Answers predictions.
-        desk: Takes feedback.
+        feedback: Takes feedback.
         writer: Where feedback is stored.
         metrics: Counts what could not be read.
         pages: Everything that is not a prediction or feedback.
@@ -123,7 +123,7 @@ class App:
     def __init__(
         self,
         plane: DataPlane,
-        desk: FeedbackService,
+        feedback: FeedbackService,
         writer: JournalWriter,
         metrics: Metrics,
         pages: Application,
@@ -135,7 +135,7 @@ class App:
         sessions: Sessions | None = None,
     ) -> None:
         self._plane = plane
-        self._desk = desk
+        self._feedback = feedback
         self._writer = writer
         self._metrics = metrics
         self._pages = pages
@@ -388,7 +388,7 @@ class App:
         outcomes = await off_the_loop(
             len(body), read_outcomes, body, headers.get("content-type", "")
         )
-        told = await self._desk.answer(outcomes, self._writer, grant.key_id)
+        told = await self._feedback.answer(outcomes, self._writer, grant.key_id)
         document: dict[str, Any] = {"counts": told.counts}
         # `fate` is what `status` was called before.
         if told.outcome is not None:
@@ -417,7 +417,7 @@ class App:
         outcomes = await off_the_loop(len(body), decode, body, headers)
         receipts = []
         if outcomes:
-            receipts = await self._desk.take(outcomes, self._writer, grant.key_id)
+            receipts = await self._feedback.take(outcomes, self._writer, grant.key_id)
         return encode_feedback(counts(receipts))
 
     async def _explain(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:

@@ -84,7 +84,7 @@ class GrpcServer:
 
     Args:
         plane: Answers predictions.
-        desk: Takes feedback.
+        feedback: Takes feedback.
         writer: Where feedback is stored.
         metrics: Counts what could not be read.
         gate: Says who may do what.
@@ -96,7 +96,7 @@ class GrpcServer:
     def __init__(
         self,
         plane: DataPlane,
-        desk: FeedbackService,
+        feedback: FeedbackService,
         writer: JournalWriter,
         metrics: Metrics,
         gate: Gate,
@@ -105,7 +105,7 @@ class GrpcServer:
         outliers: OutlierCheck | None = None,
     ) -> None:
         self._plane = plane
-        self._desk = desk
+        self._feedback = feedback
         self._writer = writer
         self._metrics = metrics
         self._gate = gate
@@ -286,7 +286,7 @@ class GrpcServer:
         try:
             message = await off_the_loop(len(body), _parsed, request, body)
             outcomes = await off_the_loop(len(body), read_feedback, message)
-            told = await self._desk.answer(outcomes, self._writer, grant.key_id)
+            told = await self._feedback.answer(outcomes, self._writer, grant.key_id)
         except ProtocolError as error:
             await self._refuse(error, context)
         except JournalUnavailableError as fault:

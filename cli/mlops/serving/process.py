@@ -141,7 +141,7 @@ class Process:
         self._past.specs[launch.served.revision.number] = launch.served.revision.spec
         self.plane.live = self._past.recall(live)
         self._rollout: asyncio.Task[None] | None = None
-        self._desk = FeedbackService(
+        self._feedback = FeedbackService(
             self.plane,
             self._metrics,
             self._past.specs,
@@ -182,7 +182,7 @@ class Process:
         )
         return App(
             self.plane,
-            self._desk,
+            self._feedback,
             self._writer,
             self._metrics,
             pages.application(),
@@ -250,7 +250,7 @@ class Process:
 
         self._grpc = GrpcServer(
             self.plane,
-            self._desk,
+            self._feedback,
             self._writer,
             self._metrics,
             self.gate,
@@ -471,7 +471,7 @@ class Process:
         return [*([told] if fault else []), *open_door, *lists, *self._consumers.warnings]
 
     def _learn(self, stored: Sequence[StoredOutcome]) -> None:
-        self._desk.learn(stored)
+        self._feedback.learn(stored)
 
     def _numbers(self) -> dict[Family, float]:
         return {

@@ -83,7 +83,7 @@ class ShadowProcess:
         with self._lock:
             assert self._child is not None
             try:
-                self._greet(self._child)
+                self._handshake(self._child)
             except InvalidInputError:
                 self._child = None
                 raise
@@ -134,7 +134,7 @@ class ShadowProcess:
                 raise ProtocolError(Kind.NOT_READY, "The server no longer needs it.")
             try:
                 self._child = self._start()
-                self._greet(self._child)
+                self._handshake(self._child)
             except MlopsError as error:
                 self._child, self._not_before = None, time.monotonic() + _RESTART_PAUSE_S
                 raise ProtocolError(Kind.NOT_READY, error.message) from error
@@ -154,7 +154,7 @@ class ShadowProcess:
             stdout=subprocess.PIPE,
         )
 
-    def _greet(self, child: subprocess.Popen[bytes]) -> None:
+    def _handshake(self, child: subprocess.Popen[bytes]) -> None:
         """Receive the result of loading from a process that was started."""
         assert child.stdout is not None
         try:

@@ -143,7 +143,7 @@ class Supervisor:
         handlers: dict[str, Handler] = {
             "counts": self._pickled_counts,
             "leaving": lambda: self._leaving(worker),
-            "farewell": lambda counts: self._farewell(worker, counts),
+            "last counts": lambda counts: self._take_last_counts(worker, counts),
             "others_written": lambda: self._others_written(worker),
         }
         private = [self._private, *self._lines()]
@@ -239,7 +239,7 @@ class Supervisor:
         worker.state = "stopping"
         await self._cover()
 
-    async def _farewell(self, worker: WorkerProcess, counts: bytes) -> None:
+    async def _take_last_counts(self, worker: WorkerProcess, counts: bytes) -> None:
         worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of this server
 
     async def _others_written(self, worker: WorkerProcess) -> None:

@@ -85,7 +85,7 @@ class Worker:
         async with self._process.working():
             await asyncio.gather(self._server.serve([]), self._process.serve_grpc())
         with contextlib.suppress(ChannelClosedError):
-            await self._channel.ask("farewell", self._process.snapshot(), timeout_s=_PATIENCE_S)
+            await self._channel.ask("last counts", self._process.snapshot(), timeout_s=_PATIENCE_S)
 
     async def _ready(self) -> Said:
         return Said.of(self._process.plane.live)

@@ -160,12 +160,12 @@ def _end_of(pid: int) -> asyncio.Future[int]:
     future: asyncio.Future[int] = loop.create_future()
     descriptor = os.pidfd_open(pid)
 
-    def bury() -> None:
+    def reap() -> None:
         loop.remove_reader(descriptor)
         os.close(descriptor)
         future.set_result(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
-    loop.add_reader(descriptor, bury)
+    loop.add_reader(descriptor, reap)
     return future
 
 

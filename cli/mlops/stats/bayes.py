@@ -68,7 +68,7 @@ def posterior(n: ArrayLike, mean: ArrayLike, variance: ArrayLike, *, binary: boo
         binary: Whether all rewards are 0 or 1.
 
     Returns:
-        Beliefs, one entry per arm.
+        Posterior probabilities, one entry per arm.
 
     Raises:
         ValueError: If shapes differ, no arm was given, binary means leave [0, 1], or rewards are

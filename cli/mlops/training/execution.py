@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mlops.errors import MlopsError
 from mlops.registry import experiment_id, mlflow_errors, open_registry
-from mlops.registry.client import elsewhere
+from mlops.registry.client import other_artifact_location
 from mlops.registry.logged_models import logged_models
 from mlops.training.progress import Progress
 from mlops.training.project import Project
@@ -139,7 +139,7 @@ def open_experiment(
     experiment = experiment_id(client, settings, name)
     for run_id in close_abandoned(client, experiment):
         progress.note(f"run {run_id}: its `mlops train` ended without reporting, now KILLED")
-    if place := elsewhere(client, settings, experiment):
+    if place := other_artifact_location(client, settings, experiment):
         progress.note(
             f"experiment {name} keeps its artifacts in {place}, not under "
             f"{settings.artifact_root}: its location was fixed when it was created; "

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlops.client.faults import refusal
-from mlops.client.remote_endpoint import Elsewhere, Reached
+from mlops.client.remote_endpoint import Reached, RemoteServer
 from mlops.deployment.deploy import open_target
 from mlops.deployment.locate import Found
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
@@ -37,21 +37,21 @@ if TYPE_CHECKING:
 _UNSAID = ("default", "command line")
 
 
-def report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None = None) -> Report:
+def report_of(settings: Settings, found: Found, remote: RemoteServer | None = None) -> Report:
     """Report on a deployment that was located; an alarm goes into its audit trail.
 
     Raises:
         NotFoundError: Nothing says where the evidence is.
         ConflictError: There is none, or that server is another deployment's.
     """
-    report = _report_of(settings, found, elsewhere)
+    report = _report_of(settings, found, remote)
     record_alarms(settings, report)
     return report
 
 
-def _report_of(settings: Settings, found: Found, elsewhere: Elsewhere | None) -> Report:
-    if elsewhere is not None:
-        return _checked(report_from(settings, elsewhere), found, elsewhere.url)
+def _report_of(settings: Settings, found: Found, remote: RemoteServer | None) -> Report:
+    if remote is not None:
+        return _checked(report_from(settings, remote), found, remote.url)
     journal, state = open_evidence(settings, found)
     try:
         report = make_report(journal, report_options(settings), ask=asking(state))
@@ -91,17 +91,17 @@ def report_options(settings: Settings) -> ReportOptions:
     return ReportOptions(given.alpha, given.baseline, worth, given.all, given.segments)
 
 
-def report_from(settings: Settings, elsewhere: Elsewhere) -> Report:
+def report_from(settings: Settings, remote: RemoteServer) -> Report:
     """Ask an mlops server for its report.
 
     Raises:
         InvalidInputError: It is not an mlops server, or one of another release.
         MlopsError: It does not answer, or refuses the request.
     """
-    return declared_since(settings, read_report(_document(elsewhere, "/report.json")))
+    return declared_since(settings, read_report(_document(remote, "/report.json")))
 
 
-def ramp_from_server(elsewhere: Elsewhere) -> RampLook:
+def ramp_from_server(remote: RemoteServer) -> RampLook:
     """Ask an mlops server what it sees of the ramp that is live there.
 
     Raises:
@@ -109,16 +109,16 @@ def ramp_from_server(elsewhere: Elsewhere) -> RampLook:
         InvalidInputError: It is not an mlops server, or one of another release.
         MlopsError: It does not answer, or refuses the request.
     """
-    document = _document(elsewhere, "/verdict.json")
+    document = _document(remote, "/verdict.json")
     look = document.get("ramp") if isinstance(document, dict) else None
     if look is None:
-        raise ConflictError(f"What is live at {elsewhere.url} has no ramp.")
+        raise ConflictError(f"What is live at {remote.url} has no ramp.")
     found: RampLook = read_record(RampLook, look)
     return found
 
 
-def _document(elsewhere: Elsewhere, path: str) -> Any:  # noqa: ANN401 - JSON data
-    with reached(elsewhere) as found:
+def _document(remote: RemoteServer, path: str) -> Any:  # noqa: ANN401 - JSON data
+    with reached(remote) as found:
         _require_ours(found)
         answer = found.connection.get(path)
         if answer.status != 200:

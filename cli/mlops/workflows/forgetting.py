@@ -23,7 +23,7 @@ _STAYS = (
     "predictions and outcomes",
     "callers' own request ids, and the keyed hashes of units",
 )
-_ELSEWHERE = (
+_ALSO_KEPT_IN = (
     "files that were exported or copied by hand, and backups",
     "the training data and the profiles made of it",
 )
@@ -92,24 +92,24 @@ def forget_units(settings: Settings, name: str | None, units: Sequence[str]) -> 
         count = sum(journal.forget_units(hashes))
         count += sum(forget_archived_features(settings, picked, journal, 0, hashes))
         sinks = _in_sinks(settings, picked, journal, sorted(each.hex() for each in hashes))
-        elsewhere = list(_ELSEWHERE)
+        also_kept_in = list(_ALSO_KEPT_IN)
         if not journal.drain_log():
-            elsewhere.append(
+            also_kept_in.append(
                 "the journal's write-ahead log, until its server has written a few thousand more "
                 "requests, or is stopped"
             )
         spool = where.state.with_name(f"{picked}.spool")
         if waiting := sum(1 for each in spool.glob("*.*")):
             # Of servers that could not write the journal; who delivers some writes features again.
-            elsewhere.append(
+            also_kept_in.append(
                 f"requests in {waiting:,} files of `{spool}`, which are not in the journal; those "
                 "in `*.decisions` come when its server can write, run the command again then"
             )
         record(settings, picked, event_now("forget", _SUBJECT, after={"requests": count}))
     finally:
         journal.close()
-    elsewhere += [f"the sink `{each.sink}`: {each.fault}" for each in sinks if each.fault]
-    return Forgotten(picked, len(units), count, tuple(sinks), _STAYS, tuple(elsewhere))
+    also_kept_in += [f"the sink `{each.sink}`: {each.fault}" for each in sinks if each.fault]
+    return Forgotten(picked, len(units), count, tuple(sinks), _STAYS, tuple(also_kept_in))
 
 
 def _hashes(journal: SqlJournal, key: bytes, name: str, units: Sequence[str]) -> set[bytes]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops.client.remote_endpoint import Elsewhere, Reached
+from mlops.client.remote_endpoint import Reached, RemoteServer
 from mlops.client.replay_data import Stray, blamed, check_cells, find_strays
 from mlops.client.seldon_answer import answered_by
 from mlops.client.signature import signature_at
@@ -74,7 +74,7 @@ def predict(
     data: bytes,
     *,
     arm: str = "",
-    elsewhere: Elsewhere | None = None,
+    remote: RemoteServer | None = None,
 ) -> Predicted:
     """Ask for predictions of every row, in one request.
 
@@ -85,7 +85,7 @@ def predict(
             body of MLflow's scoring protocol. Columns get the types of the deployed model's
             signature.
         arm: Arm to force; such a request stays out of the statistics. Empty to let it be drawn.
-        elsewhere: Where the deployment is, if not on this machine.
+        remote: Where the deployment is, if not on this machine.
 
     Raises:
         InvalidInputError: The rows cannot be read, or the model refuses them.
@@ -93,20 +93,20 @@ def predict(
     """
     extra = {"x-mlops-arm": arm} if arm else {}
     with contextlib.ExitStack() as stack:
-        if elsewhere is None:
+        if remote is None:
             where = places(settings, pick_name(settings, name))
             connection = stack.enter_context(connect(require_running(where)))
         else:
-            found = stack.enter_context(reached(elsewhere))
+            found = stack.enter_context(reached(remote))
             connection = found.connection
-        ours = elsewhere is None or found.protocol == "mlops"
+        ours = remote is None or found.protocol == "mlops"
         signature = signature_at(connection) if ours else Signature()
         document, strays = _document(data, signature)
         body = json.dumps(document).encode()
         try:
-            if elsewhere is None or found.protocol == "mlops":
+            if remote is None or found.protocol == "mlops":
                 answer, headers = connection.post("/invocations", body, headers=extra)
-                return _predicted(elsewhere.url if elsewhere else where.name, answer, headers)
+                return _predicted(remote.url if remote else where.name, answer, headers)
             if arm:
                 raise UsageError(
                     f"`--arm` is for an mlops server; {found.url} speaks `{found.protocol}`."

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlops.client.remote_endpoint import Elsewhere
+from mlops.client.remote_endpoint import RemoteServer
 from mlops.deployment.deploy import deploy_again, open_target
 from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.locate import Found, locate, locate_to_change
@@ -75,21 +75,21 @@ class NotMoved:
     reason: str
 
 
-def report_on(settings: Settings, name: str | None, elsewhere: Elsewhere | None = None) -> Report:
+def report_on(settings: Settings, name: str | None, remote: RemoteServer | None = None) -> Report:
     """Report on a deployment, running or not.
 
     Args:
         settings: The project's settings.
         name: Deployment, or None for the only one.
-        elsewhere: Its server, to be asked for the report; None to read the journal.
+        remote: Its server, to be asked for the report; None to read the journal.
 
     Raises:
         NotFoundError: There is no such deployment, or nothing to read its evidence from.
     """
-    if elsewhere is not None and name is None:
-        return report_from(settings, elsewhere)
+    if remote is not None and name is None:
+        return report_from(settings, remote)
     found = locate(settings, name)
-    return report_of(settings, found, elsewhere)
+    return report_of(settings, found, remote)
 
 
 def promote(
@@ -99,7 +99,7 @@ def promote(
     arm: str = "",
     force: str = "",
     dry_run: bool = False,
-    elsewhere: Elsewhere | None = None,
+    remote: RemoteServer | None = None,
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Moved:
@@ -111,7 +111,7 @@ def promote(
         arm: The arm to promote; empty for the verdict's winner.
         force: Why to promote `arm` although the verdict does not say so; empty for not at all.
         dry_run: Say what would be done, and do nothing.
-        elsewhere: The deployment's server, to be asked for the report; None to read the journal.
+        remote: The deployment's server, to be asked for the report; None to read the journal.
         say: Called with each phase.
         on_wait: Called with what is waited for, on a cluster.
 
@@ -126,7 +126,7 @@ def promote(
     if interrupted is not None:
         return interrupted
     say("Reading the evidence")
-    report = _report(settings, found, elsewhere, say if force else None)
+    report = _report(settings, found, remote, say if force else None)
     winner = arm or (report.verdict.winner if report else None)
     if report and (winner is None or (winner != report.verdict.winner and not force)):
         raise _refusal(report, arm)
@@ -139,7 +139,7 @@ def promote_by_verdict(
     name: str | None,
     *,
     dry_run: bool = False,
-    elsewhere: Elsewhere | None = None,
+    remote: RemoteServer | None = None,
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Moved | NotMoved:
@@ -152,7 +152,7 @@ def promote_by_verdict(
     if interrupted is not None:
         return interrupted
     say("Reading the evidence")
-    report = report_of(settings, found, elsewhere)
+    report = report_of(settings, found, remote)
     verdict, over = report.verdict, report.finished is not None
     if over or verdict.decision != "promote" or verdict.winner is None:
         return NotMoved(report.name, verdict.decision, over, verdict.reason)
@@ -224,21 +224,21 @@ def _require_about(report: Report | None, live: Entry) -> None:
 
 
 def _report(
-    settings: Settings, found: Found, elsewhere: Elsewhere | None, say: Say | None
+    settings: Settings, found: Found, remote: RemoteServer | None, say: Say | None
 ) -> Report | None:
     """Return the report; None where it cannot be made and the promotion is forced.
 
     Args:
         settings: The project's settings.
         found: The deployment.
-        elsewhere: Its server, to be asked for the report.
+        remote: Its server, to be asked for the report.
         say: Called with why there is none, and given only if the promotion is forced: that works
             also if statistics fail on the journal.
     """
     try:
-        return report_of(settings, found, elsewhere)
+        return report_of(settings, found, remote)
     except Exception as error:
-        if say is None or (isinstance(error, MlopsError) and elsewhere is not None):
+        if say is None or (isinstance(error, MlopsError) and remote is not None):
             raise
         reason = error.message if isinstance(error, MlopsError) else f"{type(error).__name__}."
         say(f"Going on without the report. {reason}")

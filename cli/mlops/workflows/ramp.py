@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
-from mlops.client.remote_endpoint import Elsewhere
+from mlops.client.remote_endpoint import RemoteServer
 from mlops.deployment.ledgers import open_ledger
 from mlops.deployment.locate import Found, locate_to_change
 from mlops.deployment.runtime_files import is_alive, places
@@ -65,7 +65,7 @@ def ramp(
     name: str | None,
     *,
     dry_run: bool = False,
-    elsewhere: Elsewhere | None = None,
+    remote: RemoteServer | None = None,
     say: Say = lambda _: None,
     on_wait: Say = lambda _: None,
 ) -> Ramped:
@@ -77,7 +77,7 @@ def ramp(
         settings: The project's settings.
         name: Deployment, or None for the only one.
         dry_run: Look, and move nothing.
-        elsewhere: The deployment's server, to be asked; None to read the journal.
+        remote: The deployment's server, to be asked; None to read the journal.
         say: Called with each phase.
         on_wait: Called with what is waited for, on a cluster.
 
@@ -103,7 +103,7 @@ def ramp(
         text = "It does not run, so nothing is moved until it is started again."
         return Ramped(found.name, "waiting", text, live.number, look=None, moved=None)
     say("Looking at the guardrails")
-    look = _look(settings, found, live, elsewhere)
+    look = _look(settings, found, live, remote)
     result = Ramped(look.name, _OUTCOMES[look.decision], look.reason, live.number, look, moved=None)
     intent = _intent(settings, look, live)
     if intent is None:
@@ -119,9 +119,9 @@ def _is_stopped(settings: Settings, live: Entry) -> bool:
     return not is_alive(places(settings, live.intent.spec.name))
 
 
-def _look(settings: Settings, found: Found, live: Entry, elsewhere: Elsewhere | None) -> RampLook:
-    if elsewhere is not None:
-        look = ramp_from_server(elsewhere)
+def _look(settings: Settings, found: Found, live: Entry, remote: RemoteServer | None) -> RampLook:
+    if remote is not None:
+        look = ramp_from_server(remote)
     else:
         journal, _ = open_evidence(settings, found)
         try:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlops.client.outcomes import Sent, read_truth, send_lines, send_one
-from mlops.client.remote_endpoint import Elsewhere, Reached, reach
+from mlops.client.remote_endpoint import Reached, RemoteServer, reach
 from mlops.client.replay import Endpoint, OwnEndpoint
 from mlops.client.saved_responses import read_saved, send_saved, truths
-from mlops.client.seldon import Outcome, SeldonDesk, SeldonEndpoint, Terms
+from mlops.client.seldon import Outcome, SeldonClient, SeldonEndpoint, Terms
 from mlops.errors import InvalidInputError, UsageError
 from mlops.rewards import is_own
 from mlops.rewards.choosing import default_reward
@@ -36,7 +36,7 @@ class SeldonTerms:
 
 
 @contextlib.contextmanager
-def reached(where: Elsewhere) -> Iterator[Reached]:
+def reached(where: RemoteServer) -> Iterator[Reached]:
     """Connect; the connection ends with the block."""
     found = reach(where)
     with found.connection:
@@ -44,8 +44,8 @@ def reached(where: Elsewhere) -> Iterator[Reached]:
 
 
 @contextlib.contextmanager
-def visited(
-    settings: Settings, where: Elsewhere, terms: SeldonTerms, warn: Warn
+def replay_endpoint(
+    settings: Settings, where: RemoteServer, terms: SeldonTerms, warn: Warn
 ) -> Iterator[tuple[str, Endpoint]]:
     """Connect for a replay; yields the base URL and the endpoint.
 
@@ -57,19 +57,19 @@ def visited(
             _only_seldon(terms)
             yield found.url, OwnEndpoint(found.connection, _own_reward(settings), warn)
         else:
-            yield found.url, SeldonEndpoint(_desk(settings, found, terms, warn))
+            yield found.url, SeldonEndpoint(_client(settings, found, terms, warn))
 
 
-def send_outcome_there(where: Elsewhere, request_id: str, **outcome: Any) -> dict[str, Any]:  # noqa: ANN401 - see `send_one`
+def send_remote_outcome(where: RemoteServer, request_id: str, **outcome: Any) -> dict[str, Any]:  # noqa: ANN401 - see `send_one`
     """Send feedback about one request to an mlops server, wherever it is."""
     with reached(where) as found:
         _require_ids(found)
         return send_one(found.connection, request_id, **outcome)
 
 
-def send_stream_there(
+def send_remote_stream(
     settings: Settings,
-    where: Elsewhere,
+    where: RemoteServer,
     lines: Iterable[bytes],
     terms: SeldonTerms,
     warn: Warn,
@@ -80,12 +80,12 @@ def send_stream_there(
         if found.protocol == "mlops":
             _only_seldon(terms)
             return send_lines(found.connection, lines, on_progress)
-        return send_saved(_desk(settings, found, terms, warn), lines, on_progress)
+        return send_saved(_client(settings, found, terms, warn), lines, on_progress)
 
 
 def send_saved_outcome(
     settings: Settings,
-    where: Elsewhere,
+    where: RemoteServer,
     file: str,
     *,
     reward: float | None,
@@ -103,11 +103,11 @@ def send_saved_outcome(
             )
         known = () if truth is None else truths(read_truth(truth))
         outcome = Outcome(kept.response, kept.request, known, reward)
-        _desk(settings, found, terms, warn).tell(outcome)
+        _client(settings, found, terms, warn).tell(outcome)
     return {"sent": 1}
 
 
-def _desk(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) -> SeldonDesk:
+def _client(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) -> SeldonClient:
     if found.protocol != "seldon":
         raise InvalidInputError(
             f"{found.url} speaks `{found.protocol}`, which has no feedback.",
@@ -117,7 +117,7 @@ def _desk(settings: Settings, found: Reached, terms: SeldonTerms, warn: Warn) ->
     # Only the client computes it here, and it has no signature.
     name = settings.feedback.reward or default_reward("")
     rewards = Terms((load_reward(name), name), terms.shift, terms.one_model)
-    return SeldonDesk(found.connection, rewards, warn)
+    return SeldonClient(found.connection, rewards, warn)
 
 
 def _own_reward(settings: Settings) -> Any:  # noqa: ANN401 - a reward with its name

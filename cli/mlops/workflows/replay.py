@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from mlops.client.connection import Connection, read_token
 from mlops.client.outcomes import Sent, send_lines, send_one
-from mlops.client.remote_endpoint import Elsewhere
+from mlops.client.remote_endpoint import RemoteServer
 from mlops.client.replay import Endpoint, OwnEndpoint, Tally, play
-from mlops.client.replay_data import Customers, blamed, read_customers, visits
+from mlops.client.replay_data import ReplayRows, blamed, read_replay_rows, row_order
 from mlops.client.seldon import SeldonEndpoint
 from mlops.client.signature import signature_at
 from mlops.deployment.admin_client import add_note
@@ -33,13 +33,13 @@ from mlops.rewards.own import load_reward
 from mlops.settings import Settings
 from mlops.spec.server import ServerState
 from mlops.spec.tls import own_client_context
-from mlops.workflows.remote_feedback import SeldonTerms, visited
+from mlops.workflows.remote_feedback import SeldonTerms, replay_endpoint
 
 _HERE = ("127.0.0.1", "::1", "localhost")
 
 
 @dataclass(frozen=True, slots=True)
-class PlayRequest:
+class ReplayRequest:
     """Rows to replay.
 
     Attributes:
@@ -49,7 +49,7 @@ class PlayRequest:
         limit: At most so many requests; None for all.
         skip: Leave out so many requests at the start, which an interrupted run had made.
         rate: At most so many requests a second; None for as fast as possible.
-        elsewhere: Where the deployment is, if not on this machine.
+        remote: Where the deployment is, if not on this machine.
         terms: What Seldon v1 needs besides.
         warn: Called with what the user should know.
     """
@@ -60,18 +60,18 @@ class PlayRequest:
     limit: int | None = None
     skip: int = 0
     rate: float | None = None
-    elsewhere: Elsewhere | None = None
+    remote: RemoteServer | None = None
     terms: SeldonTerms = field(default_factory=SeldonTerms)
     warn: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class ReplayResult:
     """The result of a replay.
 
     Attributes:
         name: Deployment, or the URL.
-        deployment: Deployment of this project that was called; empty for one elsewhere.
+        deployment: Deployment of this project that was called; empty for a remote one.
         visits: Predictions requested.
         refused: Of them, those whose model did not take the row.
         customers: Rows of the file.
@@ -100,12 +100,12 @@ def _label(customers: int, *, simulated: bool) -> str:
     return drawn if simulated else f"each of {customers} rows at most once"
 
 
-def play_customers(
+def replay_file(
     settings: Settings,
     name: str | None,
-    request: PlayRequest,
+    request: ReplayRequest,
     on_progress: Callable[[Tally, int], None] = lambda *_: None,
-) -> Played:
+) -> ReplayResult:
     """Request predictions of labelled rows and send the label of each.
 
     Args:
@@ -124,35 +124,35 @@ def play_customers(
     with _endpoint(settings, name, request) as (state, endpoint):
         own = endpoint if isinstance(endpoint, OwnEndpoint) else None
         signature = signature_at(own.connection) if own else None
-        customers = read_customers(path, column, signature)
-        first, count = request.skip, draws or len(customers)
+        table = read_replay_rows(path, column, signature)
+        first, count = request.skip, draws or len(table)
         total = min(count - first, request.limit or count)
         if total <= 0:
             raise UsageError(f"`--skip {first}` leaves none of the {count:,} rows.")
         rows = itertools.islice(
-            visits(customers, draws, settings.feedback.seed), first, first + total
+            row_order(table, draws, settings.feedback.seed), first, first + total
         )
         if state and draws:
             # Before the first request: an interrupted replay leaves simulated requests too.
-            add_note(state.launch.socket, _label(len(customers), simulated=True))
+            add_note(state.launch.socket, _label(len(table), simulated=True))
         file = request.data or settings.feedback.data
         reward = _reward_of(settings, request, state, endpoint)
         if reward and reward_called(reward).needs_numbers:
-            _check_truths(settings, request, customers)
+            _check_truths(settings, request, table)
         try:
             tally = play(
-                *(endpoint, customers, rows),
+                *(endpoint, table, rows),
                 rate=request.rate,
                 on_progress=lambda t: on_progress(t, total),
             )
         except InvalidInputError as error:
-            raise blamed(error, customers.strays, file) from error
-    return Played(
-        name=request.elsewhere.url if request.elsewhere else state.launch.name if state else "",
+            raise blamed(error, table.strays, file) from error
+    return ReplayResult(
+        name=request.remote.url if request.remote else state.launch.name if state else "",
         deployment=state.launch.name if state else "",
         visits=tally.visits,
         refused=tally.refused,
-        customers=len(customers),
+        customers=len(table),
         simulated=draws > 0,
         counts=dict(tally.counts),
         seconds=tally.seconds,
@@ -227,7 +227,7 @@ def _served_at(settings: Settings, url: str) -> ServerState | None:
     return None
 
 
-def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
+def _file(settings: Settings, request: ReplayRequest) -> tuple[Path, str]:
     """Return the file of rows and the column with the label."""
     data = request.data or settings.feedback.data
     if not data:
@@ -247,7 +247,7 @@ def _file(settings: Settings, request: PlayRequest) -> tuple[Path, str]:
     return path, column
 
 
-def _draws(settings: Settings, request: PlayRequest) -> int:
+def _draws(settings: Settings, request: ReplayRequest) -> int:
     """How many rows are drawn; by the project's settings, only from its own data."""
     own, feedback = settings.project_dir / settings.feedback.data, settings.feedback
     other = request.data and feedback.data and Path(request.data).resolve() != own.resolve()
@@ -256,25 +256,25 @@ def _draws(settings: Settings, request: PlayRequest) -> int:
 
 
 def _reward_of(
-    settings: Settings, request: PlayRequest, state: ServerState | None, endpoint: Endpoint
+    settings: Settings, request: ReplayRequest, state: ServerState | None, endpoint: Endpoint
 ) -> str:
     """Name the reward, empty for that of a remote server, which it does not report."""
-    if state and not request.elsewhere:
+    if state and not request.remote:
         return state.launch.served.revision.spec.reward
     return settings.feedback.reward if isinstance(endpoint, SeldonEndpoint) else ""
 
 
-def _check_truths(settings: Settings, request: PlayRequest, customers: Customers) -> None:
+def _check_truths(settings: Settings, request: ReplayRequest, table: ReplayRows) -> None:
     """Refuse texts where errors are to be computed, before any request is sent.
 
     Raises:
         InvalidInputError: A truth is not a number; its place is named.
     """
     column = request.truth_column or settings.feedback.truth_column
-    text = next((truth for truth in customers.truths if isinstance(truth, str)), None)
+    text = next((truth for truth in table.truths if isinstance(truth, str)), None)
     if text is None:
         return
-    stray = next((stray for stray in customers.strays if stray.column == column), None)
+    stray = next((stray for stray in table.strays if stray.column == column), None)
     what = f"{stray}" if stray else f"`{column}` is `{text[:40]}`, not a number"
     raise InvalidInputError(
         f"`{request.data or settings.feedback.data}`, {what}: there is no error to reward.",
@@ -284,12 +284,15 @@ def _check_truths(settings: Settings, request: PlayRequest, customers: Customers
 
 @contextlib.contextmanager
 def _endpoint(
-    settings: Settings, name: str | None, request: PlayRequest
+    settings: Settings, name: str | None, request: ReplayRequest
 ) -> Iterator[tuple[ServerState | None, Endpoint]]:
     """Connect to the endpoint of the replay; the state is that of a deployment here."""
     wanted = settings.feedback.reward
-    if request.elsewhere:
-        with visited(settings, request.elsewhere, request.terms, request.warn) as (url, endpoint):
+    if request.remote:
+        with replay_endpoint(settings, request.remote, request.terms, request.warn) as (
+            url,
+            endpoint,
+        ):
             yield _served_at(settings, url), endpoint
         return
     where = places(settings, pick_name(settings, name))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-_ELSEWHERE = "Kubernetes and Databricks"
+_REMOTE_PANEL = "Kubernetes and Databricks"
 
 Project = Annotated[
     str,
@@ -92,7 +92,7 @@ Render = Annotated[
     typer.Option(
         metavar="DIR|-",
         show_default="train/NAME",
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
         help="Where `--backend kubernetes` writes; - is standard output.",
     ),
 ]
@@ -101,7 +101,7 @@ Image = Annotated[
     str | None,
     typer.Option(
         show_default=False,
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
         help="Image with the project, its packages and mlops.",
     ),
 ]
@@ -112,7 +112,7 @@ Namespace = Annotated[
         "-n",
         "--namespace",
         show_default="kubectl's",
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
         help="Namespace of the Job.",
     ),
 ]
@@ -122,7 +122,7 @@ BackendConfig = Annotated[
     typer.Option(
         metavar="FILE",
         show_default=False,
-        rich_help_panel=_ELSEWHERE,
+        rich_help_panel=_REMOTE_PANEL,
         help="JSON file with the cluster that `--backend databricks` starts.",
     ),
 ]

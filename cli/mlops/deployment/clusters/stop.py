@@ -20,7 +20,7 @@ _JOURNAL = "PersistentVolumeClaim"
 
 
 @dataclass(frozen=True, slots=True)
-class StoppedThere:
+class StoppedInCluster:
     """What was removed from a cluster.
 
     Attributes:
@@ -38,13 +38,13 @@ class StoppedThere:
     kept: tuple[ObjectRef, ...]
 
 
-def stop_there(
+def stop_in_cluster(
     settings: RolloutSettings,
     entry: Entry,
     *,
     with_journal: bool = False,
     dry_run: bool = False,
-) -> StoppedThere:
+) -> StoppedInCluster:
     """Delete what the revisions created in a namespace, and record in the ledger that it is gone.
 
     Only what was applied by the ledger, and still has the labels of mlops, is deleted.
@@ -72,7 +72,9 @@ def stop_there(
         ]
         # In reverse order, so that nothing uses what is already deleted.
         gone = [(ref, live) for ref, live in reversed(found) if ref not in kept]
-        result = StoppedThere(name, bool(gone), place, tuple(ref for ref, _ in gone), tuple(kept))
+        result = StoppedInCluster(
+            name, bool(gone), place, tuple(ref for ref, _ in gone), tuple(kept)
+        )
         if dry_run:
             return result
         for ref, live in gone:
@@ -81,7 +83,7 @@ def stop_there(
     return result
 
 
-def forget(settings: RolloutSettings, entry: Entry, *, dry_run: bool = False) -> StoppedThere:
+def forget(settings: RolloutSettings, entry: Entry, *, dry_run: bool = False) -> StoppedInCluster:
     """Record in the ledger that a deployment is gone, together with its cluster or namespace.
 
     Nothing is asked of the cluster. What may still be there is not tracked afterwards.
@@ -100,7 +102,7 @@ def forget(settings: RolloutSettings, entry: Entry, *, dry_run: bool = False) ->
         if not dry_run:
             entries = [each for each in ledger.history() if _is_there(each, place)]
             _write_down(ledger, entry, entries)
-    return StoppedThere(name, not entry.stopped_ms, place, (), ())
+    return StoppedInCluster(name, not entry.stopped_ms, place, (), ())
 
 
 def _write_down(ledger: Ledger, entry: Entry, entries: list[Entry]) -> None:

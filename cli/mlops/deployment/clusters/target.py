@@ -15,7 +15,7 @@ from mlops.deployment.clusters.options import restored
 from mlops.deployment.clusters.plan import ClusterPlan, Prepared, prepare
 from mlops.deployment.clusters.recovery import mend
 from mlops.deployment.clusters.status import ClusterStatus, cluster_status
-from mlops.deployment.clusters.stop import StoppedThere, forget, stop_there
+from mlops.deployment.clusters.stop import StoppedInCluster, forget, stop_in_cluster
 from mlops.deployment.fetchable import read_models
 from mlops.deployment.files_target import (
     FilesPlan,
@@ -161,12 +161,14 @@ class ClusterTarget(FilesTarget):
         cluster = open_place(self.settings.cluster, place)
         return pod_logs(cluster, place, last=last, follow=follow)
 
-    def stop(self, found: Found, how: How) -> StoppedThere:
+    def stop(self, found: Found, how: How) -> StoppedInCluster:
         """Delete its objects; the volume of its journal stays."""
         entry = self._there(found)
         if how.forget:
             return forget(self.settings, entry, dry_run=how.dry_run)
-        return stop_there(self.settings, entry, with_journal=how.with_journal, dry_run=how.dry_run)
+        return stop_in_cluster(
+            self.settings, entry, with_journal=how.with_journal, dry_run=how.dry_run
+        )
 
     def recover(self, found: Found, *, wait_s: float = 60.0) -> list[Entry]:
         """Complete what is ready, abandon what is not."""

@@ -176,9 +176,9 @@ class _Child:
         finally:
             for each in theirs:
                 each.close()
-        self.said = self._greet(path)
+        self.said = self._handshake(path)
 
-    def _greet(self, path: Path) -> dict[str, Any]:
+    def _handshake(self, path: Path) -> dict[str, Any]:
         """Receive the result of loading."""
         try:
             if not select.select([self._control], [], [], _START_TIMEOUT_S)[0]:

@@ -32,7 +32,7 @@ class Broadcast:
 
     Args:
         works: Run while there are viewers, and begin again after an error.
-        greeting: Returns what a viewer gets first, and again after `greet`.
+        snapshot: Returns what a viewer gets first, and again after `resend`.
 
     Attributes:
         html: The newest text of each part, to be put into a page when it is first sent.
@@ -41,16 +41,16 @@ class Broadcast:
     def __init__(
         self,
         works: Sequence[Callable[[], Coroutine[Any, Any, None]]],
-        greeting: Callable[[], bytes] = bytes,
+        snapshot: Callable[[], bytes] = bytes,
     ) -> None:
-        self._works, self._greeting = works, greeting
+        self._works, self._snapshot = works, snapshot
         self._viewers = 0
         self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Event()
         self._is_closed = False
         self._now = b""
         self._parts: dict[str, tuple[int, bytes]] = {}
-        self._changes = self._greeted = self._failed = 0
+        self._changes = self._resent = self._failed = 0
         self.html: dict[str, str] = {}
 
     @property
@@ -68,8 +68,8 @@ class Broadcast:
         if self._viewers == 1:
             self._begin()
         try:
-            yield _HELLO + self._greeting()
-            seen = self._greeted
+            yield _HELLO + self._snapshot()
+            seen = self._resent
             fresh = 0
             while not self._is_closed:
                 turn = self._turn
@@ -78,8 +78,8 @@ class Broadcast:
                     for name, (number, text) in self._parts.items()
                     if number > fresh and name not in hidden
                 ]
-                past = self._greeting() if self._greeted > seen else b""
-                fresh, seen = self._changes, self._greeted
+                past = self._snapshot() if self._resent > seen else b""
+                fresh, seen = self._changes, self._resent
                 yield b"".join((past, self._now, *new))
                 await turn.wait()
         finally:
@@ -103,9 +103,9 @@ class Broadcast:
                 self._changes += 1
                 self._parts[name] = self._changes, event("part", {"id": name, "html": text})
 
-    def greet(self) -> None:
-        """Send the greeting again, with what is told next."""
-        self._greeted += 1
+    def resend(self) -> None:
+        """Send the snapshot again, with what is told next."""
+        self._resent += 1
 
     def close(self) -> None:
         """End all streams."""

@@ -88,7 +88,7 @@ class Hub:
         own_from = newer[0]["t"] if newer else int(time.time())
         seam: list[dict[str, Any]] = [{"t": own_from - 1, "arms": {}}] if self.shared else []
         self._points = deque([*older, *seam, *newer], maxlen=POINTS)
-        self.broadcast.greet()
+        self.broadcast.resend()
 
     async def _look(self) -> None:
         """Read the journal again and again."""
@@ -102,6 +102,6 @@ class Hub:
             except MlopsError as error:
                 _LOG.info("the live page cannot read the journal: %s", error.message)
                 self._fault = f"{error.message} {error.hint or ''}".strip()
-            self._reader.relieve()
+            self._reader.release_memory()
             spent_s = time.monotonic() - started
             await asyncio.sleep(max(_READ_EVERY_S, _PAUSE * spent_s))

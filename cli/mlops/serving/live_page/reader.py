@@ -85,7 +85,7 @@ class Reader:
             if not self._asked:
                 self._ending = asyncio.get_running_loop().call_later(_IDLE_S, self.close)
 
-    def relieve(self) -> None:
+    def release_memory(self) -> None:
         """End the process if it has grown large and nobody waits; the next question starts another.
 
         What reading millions of outcomes took is given back between two looks.

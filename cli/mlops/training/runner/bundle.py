@@ -12,20 +12,20 @@ from pathlib import Path
 from mlops.errors import InvalidInputError
 from mlops.training.project import EntryPoint
 
-#: Bytes of the largest parcel, before it is compressed.
+#: Bytes of the largest bundle, before it is compressed.
 MAX_BYTES = 512 << 20
-#: Folders of a parcel.
+#: Folders of a bundle.
 PROJECT, INPUTS = "project", "inputs"
 # State, environments and histories are not part of what is run.
 _LEFT_OUT = frozenset(
     {".mlops", ".git", "mlruns", "mlflow.db", "__pycache__", ".venv", "venv", ".tox", ".nox"}
 )
-# The oldest time that a zip can hold: equal files make equal parcels.
+# The oldest time that a zip can hold: equal files make equal bundles.
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class Bundle:
     """What a trial needs on another machine.
 
     Attributes:
@@ -49,7 +49,7 @@ def local_inputs(entry_point: EntryPoint, parameters: Mapping[str, str]) -> dict
     return found
 
 
-def pack(folder: Path, inputs: Mapping[str, Path]) -> Parcel:
+def pack(folder: Path, inputs: Mapping[str, Path]) -> Bundle:
     """Pack a project's folder, and the files and folders that its parameters name.
 
     Raises:
@@ -68,7 +68,7 @@ def pack(folder: Path, inputs: Mapping[str, Path]) -> Parcel:
             info.external_attr = (members[name].stat().st_mode & 0o777) << 16
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, members[name].read_bytes())
-    return Parcel(buffer.getvalue(), {name: f"../{inside}" for name, inside in names.items()})
+    return Bundle(buffer.getvalue(), {name: f"../{inside}" for name, inside in names.items()})
 
 
 def _members(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:

@@ -59,8 +59,8 @@ BACKENDS: Plugins[Backend] = Plugins(
     {
         "local": "mlops.training.runner.factory:open_local",
         "ray": "mlops.training.runner.factory:open_ray",
-        "kubernetes": "mlops.training.runner.factory:refuse_elsewhere",
-        "databricks": "mlops.training.runner.factory:refuse_elsewhere",
+        "kubernetes": "mlops.training.runner.factory:refuse_remote",
+        "databricks": "mlops.training.runner.factory:refuse_remote",
     },
     group="mlops.backends",
     needs=("__call__",),
@@ -120,7 +120,7 @@ def open_ray(bench: Bench) -> Iterator[Runner]:
         yield runner
 
 
-def refuse_elsewhere(bench: Bench) -> AbstractContextManager[Runner]:
+def refuse_remote(bench: Bench) -> AbstractContextManager[Runner]:
     """Refuse: nothing is run from here by these.
 
     Raises:

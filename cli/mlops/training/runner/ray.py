@@ -75,7 +75,7 @@ class RayRunner(Runner):
         self._tasks: dict[str, Any] = {}
         self._attempts: dict[str, int] = {}
         self._cancelled: set[str] = set()
-        self._parcels: dict[tuple[tuple[str, Path], ...], tuple[Any, Mapping[str, str]]] = {}
+        self._bundles: dict[tuple[tuple[str, Path], ...], tuple[Any, Mapping[str, str]]] = {}
         self._task: Any = None
 
     def __enter__(self) -> RayRunner:
@@ -86,7 +86,7 @@ class RayRunner(Runner):
             self._note("environment: that of the cluster's nodes; the project's own is not made")
         ray.cloudpickle.register_pickle_by_value(remote)
         cpus = self._settings.training.ray_cpus
-        self._task = ray.remote(num_cpus=cpus, max_retries=0)(remote.run_parcel)
+        self._task = ray.remote(num_cpus=cpus, max_retries=0)(remote.run_bundle)
         return self
 
     def __exit__(
@@ -134,11 +134,11 @@ class RayRunner(Runner):
         point = self._work.project.entry_point(self._work.entry_point)
         inputs = local_inputs(point, trial.parameters)
         key = tuple(inputs.items())
-        if key not in self._parcels:
-            parcel = pack(self._work.project.folder, inputs)
+        if key not in self._bundles:
+            bundle = pack(self._work.project.folder, inputs)
             # Sent to each node once, however many trials share it.
-            self._parcels[key] = ray.put(parcel.content), parcel.names
-        content, names = self._parcels[key]
+            self._bundles[key] = ray.put(bundle.content), bundle.names
+        content, names = self._bundles[key]
         command = _command(self._work, {**trial.parameters, **names})
         environment = _environment(self._settings, trial)
         self._tasks[trial.run_id] = self._task.remote(content, command, environment)

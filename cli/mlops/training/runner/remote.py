@@ -32,7 +32,7 @@ os._exit(code if code >= 0 else 128 - code)
 """
 
 
-def run_parcel(content: bytes, command: str, environment: Mapping[str, str]) -> tuple[int, bytes]:
+def run_bundle(content: bytes, command: str, environment: Mapping[str, str]) -> tuple[int, bytes]:
     """Run a command in an unpacked project.
 
     Args:

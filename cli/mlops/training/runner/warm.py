@@ -179,12 +179,12 @@ class WarmRunner(Runner):
         except ConnectionError:
             received = b""
         if not received:
-            self._bury()
+            self._end_runs()
             return
         *lines, self._rest = (self._rest + received).split(b"\n")
         self._inbox += [json.loads(line) for line in lines]
 
-    def _bury(self) -> None:
+    def _end_runs(self) -> None:
         """The parent is dead, and so are its runs; the next trial gets a new one."""
         self._lose_parent()
         killed = SIGNALLED + signal.SIGKILL
