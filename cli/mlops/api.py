@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from mlops.registry.ledger import Entry
     from mlops.training import TrainResult
     from mlops.training.sweep import SweepOptions, SweepResult
-    from mlops.workflows.promotion import Moved
+    from mlops.workflows.revision_change import Moved
 
 Folder: TypeAlias = str | Path | None
 Values: TypeAlias = Mapping[str, Any] | None
@@ -245,7 +245,7 @@ def report(
         NotFoundError: There is no such deployment, or nothing to read its evidence from.
     """
     from mlops.monitoring.notebook import for_notebook
-    from mlops.workflows.promotion import report_on
+    from mlops.workflows.evidence import report_on
     from mlops.workflows.reporting import write_report
 
     own = _settings(project, settings)
@@ -303,7 +303,7 @@ def rollback(
     Raises:
         NotFoundError: There is no such revision.
     """
-    from mlops.workflows.promotion import rollback as move
+    from mlops.workflows.rollback import rollback as move
 
     return move(_settings(project, settings), name, to=to, reason=reason, dry_run=dry_run)
 
@@ -316,7 +316,7 @@ def history(
     Raises:
         NotFoundError: There is none of that name.
     """
-    from mlops.workflows.promotion import history as read_history
+    from mlops.workflows.rollback import history as read_history
 
     return read_history(_settings(project, settings), name)
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from mlops.registry.ledger import Entry
     from mlops.spec.deployment import DeploymentSpec
-    from mlops.workflows.promotion import Moved, NotMoved
+    from mlops.workflows.promotion import NotMoved
+    from mlops.workflows.revision_change import Moved
     from mlops.workflows.uptime import Span
 
 # So many stretches of time of one revision are shown.
@@ -136,7 +137,7 @@ def rollback(
     """
     from mlops.commands.progress import PhaseProgress
     from mlops.settings import load_settings
-    from mlops.workflows.promotion import rollback as move
+    from mlops.workflows.rollback import rollback as move
 
     with PhaseProgress() as progress:
         moved = move(
@@ -157,7 +158,7 @@ def history(name: Name = None, as_json: Json = False) -> None:
     For example `mlops history wine`.
     """
     from mlops.settings import load_settings
-    from mlops.workflows.promotion import history as read_history
+    from mlops.workflows.rollback import history as read_history
     from mlops.workflows.uptime import uptime
 
     settings = load_settings()

@@ -100,7 +100,7 @@ def report(
     from mlops.commands.markdown import report_markdown
     from mlops.monitoring.verdict import EXIT_CODES, FINISHED
     from mlops.settings import load_settings
-    from mlops.workflows.promotion import report_on
+    from mlops.workflows.evidence import report_on
     from mlops.workflows.reporting import write_report
 
     if markdown and (paired or html or as_json):

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from mlops.errors import InvalidInputError
 from mlops.protocols.base import Columns, Payload, Records, Rows
 from mlops.runtimes import AUTO, RUNTIMES
 from mlops.runtimes.base import OutOfTimeError, Runtime, UnsuitableError
+from mlops.runtimes.classes import raw_model
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.identity import identity_of
 from mlops.runtimes.kept import Kept, KeptRuntimes
@@ -29,6 +30,9 @@ from mlops.runtimes.proof import (
 from mlops.runtimes.samples import Group, Sampler
 from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.profiles import FeatureProfile
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 _BASE = "pyfunc"
 #: Longest that making a runtime may take, and that comparing it may.
@@ -317,12 +321,9 @@ def _words(model: ModelFolder) -> list[str]:
     return []
 
 
-def _parts(model: Any) -> Iterator[Any]:  # noqa: ANN401 - untyped
+def _parts(model: PyFuncModel) -> Iterator[Any]:
     """Yield the steps of a pipeline and of its column transformers, to any depth."""
-    try:
-        waiting = [model.get_raw_model()]
-    except Exception:  # noqa: BLE001 - flavours raise any error if there is no such model
-        return
+    waiting: list[Any] = [raw_model(model)]
     while waiting:
         part = waiting.pop()
         yield part

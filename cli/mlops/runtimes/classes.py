@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 _Class = bool | int | float | str | None
 
 
-def read_classes(model: Any) -> tuple[_Class, ...]:  # noqa: ANN401 - MLflow is untyped
+def raw_model(model: PyFuncModel) -> object | None:
+    """Return what an `mlflow.pyfunc.PyFuncModel` wraps, or None if its flavour does not give it."""
+    try:
+        found: object = model.get_raw_model()
+    except Exception:  # noqa: BLE001 - flavours raise any error if there is no such model
+        return None
+    return found
+
+
+def read_classes(model: PyFuncModel) -> tuple[_Class, ...]:
     """Return `classes_` of what an `mlflow.pyfunc.PyFuncModel` wraps, as scikit-learn has it.
 
     Empty where the model does not say, or has several outputs.
     """
     import numpy as np
 
-    try:
-        classes = getattr(model.get_raw_model(), "classes_", None)
-    except Exception:  # noqa: BLE001 - flavours raise any error if there is no such model
-        return ()
+    classes = getattr(raw_model(model), "classes_", None)
     if classes is None or np.ndim(classes) != 1:
         return ()
     found = np.asarray(classes).tolist()

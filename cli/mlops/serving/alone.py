@@ -52,7 +52,7 @@ class Alone:
         await process.listen_grpc()
         with unix_socket(Path(process.launch.socket)) as control:
             process.started_ms = now_ms()
-            await process.record_start()
+            await process.revisions.record_start()
             tell(self._state())
             _LOG.info("serving %s at %s", process.launch.name, where(process.launch))
             try:
@@ -89,17 +89,17 @@ class Alone:
     async def swap(self, served: Served) -> None:
         """See `Control.swap`."""
         process = self._process
-        live = await process.prepare(served)
+        live = await process.revisions.prepare(served)
         try:
-            await process.record_live(live)
+            await process.revisions.record_live(live)
             launch = replace(process.launch, served=served)
             state = state_of(launch, Said.of(live), process.started_ms)
             write_state(state, Path(launch.state_file))
         except BaseException:
-            process.give_up(live)
+            process.revisions.give_up(live)
             raise
         # There is no await in between, so no request sees one without the other.
-        process.flip(live)
+        process.revisions.flip(live)
         _LOG.info("revision %d is live", served.revision.number)
 
     async def state(self) -> dict[str, Any]:

@@ -42,29 +42,22 @@ from mlops.serving.epochs import follow_epochs
 from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.health import Watch
-from mlops.serving.importance import LiveImportance
 from mlops.serving.listening import QuietServer, make_server
-from mlops.serving.live_page.hub import Hub
-from mlops.serving.live_page.pages import LivePage
-from mlops.serving.live_page.reader import Reader
-from mlops.serving.live_page.session import Sessions
 from mlops.serving.metrics import Metrics
 from mlops.serving.outlier_check import OutlierCheck
-from mlops.serving.page_process import PageApart
-from mlops.serving.pages import Pages
 from mlops.serving.past import Past
+from mlops.serving.public_pages import PublicPages
 from mlops.serving.recording import Recorder
-from mlops.serving.report import LiveReport
 from mlops.serving.request_bodies import MemoryBudget, memory_limit, room_within
-from mlops.serving.revision import LiveRevision, load_revision
-from mlops.serving.same_rows import SameRows
+from mlops.serving.revision import load_revision
+from mlops.serving.revision_switch import RevisionSwitch, keep_folders
 from mlops.serving.secret_files import read_key
 from mlops.serving.shadows import Shadows
 from mlops.serving.startup_messages import status_of
 from mlops.serving.tls import ServerTls
 from mlops.spec import metrics as families
 from mlops.spec.metrics import Family
-from mlops.spec.server import Launch, Served
+from mlops.spec.server import Launch
 from mlops.spec.tls import check_revocable
 
 if TYPE_CHECKING:
@@ -99,15 +92,14 @@ class Process:
         settled: Callable[[], Awaitable[None]] | None = None,
         places: Places | None = None,
     ) -> None:
-        self.launch = launch
         key = read_key(launch.key_file)
         self.gate = open_gate(launch, places)
         check_revocable(launch.tls, launch.grpc_port)
         self.tls = ServerTls(launch.tls) if launch.tls else None
         url = journal_url(launch.journal_url, launch.name)
         self._journal: Journal = open_journal(url)
-        self._hold = Lease()
-        self._keep(launch.served)
+        lease = Lease()
+        keep_folders(lease, launch.served)
         live = load_revision(launch.served, known=launch.runtimes)
         # A disk that has the journal itself is no place to wait for it.
         here = journal_folder(url) is not None or launch.journal_url == NO_JOURNAL
@@ -125,22 +117,23 @@ class Process:
         )
         self._limits = recorder.limits
         self.plane = DataPlane(live, key, recorder)
-        self._same_rows = SameRows(self.plane)
         self._watch = Watch(self.plane, self._metrics)
         self._consumers = ConsumerProcess(
             self._journal, launch.name, launch.journal_url, consumers_of(launch), launch.key_file
         )
         self._metrics.consumers = self._consumers
-        self._explainer = Explainer(self._get, launch.name, launch.journal_url)
-        self._outliers = OutlierCheck(self._get)
         self._consuming: asyncio.Task[None] | None = None
         self._past = Past(self._journal, self._writer)
+        self._past.specs[launch.served.revision.number] = launch.served.revision.spec
+        self.plane.live = self._past.recall(live)
+        self.revisions = RevisionSwitch(
+            launch, lease, self.plane, self._past, self._watch, self._metrics, self._shadows
+        )
         self._writer.on_outage = lambda since_ms: self._past.record_outage(
             self.launch.served.revision.number, since_ms
         )
-        self._past.specs[launch.served.revision.number] = launch.served.revision.spec
-        self.plane.live = self._past.recall(live)
-        self._rollout: asyncio.Task[None] | None = None
+        self._explainer = Explainer(self.revisions.get, launch.name, launch.journal_url)
+        self._outliers = OutlierCheck(self.revisions.get)
         self._feedback = FeedbackService(
             self.plane,
             self._metrics,
@@ -157,10 +150,15 @@ class Process:
         self._room = MemoryBudget(room_within(launch.max_bodies_mib * 1024 * 1024, limit))
         self._grpc: GrpcServer | None = None
         self._stopping = asyncio.Event()
-        self._streams: LivePage | None = None
+        self._pages: PublicPages | None = None
         self.started_ms = 0
         #: Whether it is the one that records the end in the journal.
         self.tells = True
+
+    @property
+    def launch(self) -> Launch:
+        """How it was started, with the live revision and the port that it really has."""
+        return self.revisions.launch
 
     def application(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> App:
         """Return the ASGI application of the public port.
@@ -168,17 +166,15 @@ class Process:
         Args:
             counts: Gives what all processes have counted; by default this is the only one.
         """
-        pages = Pages(
+        self._pages = pages = PublicPages(
+            self.launch,
+            self._journal,
             self.plane,
             self._metrics,
-            lambda: self.plane.live.example,
-            secured=lambda: self.gate.required,
-            report=self._report("report"),
-            evidence=self._report("evidence"),
-            verdict=self._report("verdict"),
-            counts=counts,
-            explains=True,
-            live_page=(live_page := self._live_page(counts)),
+            self.gate,
+            self._explainer,
+            lambda: self.warnings,
+            counts,
         )
         return App(
             self.plane,
@@ -191,44 +187,8 @@ class Process:
             Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
             self._explainer,
             self._outliers,
-            live_page.sessions,
+            pages.sessions,
         )
-
-    def _live_page(self, counts: Callable[[], Awaitable[Counts]] | None) -> LivePage:
-        """Return the pages under `/ui`."""
-        launch = self.launch
-        about = {
-            "deployment": launch.name,
-            "journal_url": launch.journal_url,
-            "key_file": launch.key_file,
-            "alpha": launch.alpha,
-            "baseline": launch.baseline,
-            "consumers": list(consumers_of(launch)),
-            "state_file": launch.state_file,
-            "hidden": [*launch.hashed, *launch.dropped],
-        }
-
-        async def own() -> Counts:
-            return self._metrics.counts()
-
-        reader = Reader(about, self._same_rows)
-        hub = Hub(
-            counts or own,
-            reader,
-            self._state_of_page,
-            shared=journal_url(launch.journal_url, launch.name).startswith("postgres"),
-        )
-        sessions = Sessions(self.gate, read_key(launch.key_file), launch.name)
-        self._streams = LivePage(
-            self._get, hub, reader, sessions, self._explainer, lambda: self.gate.required
-        )
-        return self._streams
-
-    def _state_of_page(self) -> dict[str, Any]:
-        return {
-            "revision": self.launch.served.revision.number,
-            "faults": [*self.plane.faults, *self.warnings],
-        }
 
     def server(self, counts: Callable[[], Awaitable[Counts]] | None = None) -> QuietServer:
         """Return the server of the public port; see `application`."""
@@ -273,39 +233,27 @@ class Process:
     def stop_streams(self) -> None:
         """Accept no more calls over gRPC, and end what is sent to viewers of the live page."""
         self._stopping.set()
-        if self._streams is not None:
-            self._streams.close()
-
-    def _report(self, name: str) -> LiveReport:
-        """Return what writes a page about the journal."""
-        launch = self.launch
-        importance = None
-        if name == "report":
-            importance = LiveImportance(self._get, launch.name, launch.journal_url)
-        page = PageApart(name, launch.name, launch.journal_url, importance=importance)
-        return LiveReport(
-            self._journal, launch.alpha, launch.baseline, self._same_rows, load=lambda: page
-        )
+        if self._pages is not None:
+            self._pages.close()
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[None]:
         """Run background work until the block ends; then finish what is in progress."""
-        self._adopt(self.plane.live)
+        self.revisions.start()
         work = (
             self._watch.run(),
-            self._past.catch_up(self._get, self._recalled),
-            follow_epochs(self._journal, self._get, self._drawing),
+            self._past.catch_up(self.revisions.get, self.revisions.recalled),
+            follow_epochs(self._journal, self.revisions.get, self.revisions.redraw),
             follow(self.gate, [FileWatch(self.tls.paths, self.tls.reload)] if self.tls else []),
         )
         watching = [asyncio.create_task(each) for each in work]
-        self._follow_rollout()
         try:
             yield
         finally:
-            ending = [*watching, *(t for t in (self._rollout, self._consuming) if t is not None)]
+            ending = [*watching, *([self._consuming] if self._consuming else [])]
             for task in ending:
                 task.cancel()
-            await asyncio.gather(*ending, return_exceptions=True)
+            await asyncio.gather(*ending, self.revisions.stop(), return_exceptions=True)
             self._explainer.close()
             await self._watch.close()
             self._finish()
@@ -327,88 +275,6 @@ class Process:
         if self.tells:
             self._past.record_stop(self.launch.served.revision.number)
         self._journal.close()
-
-    def _get(self) -> LiveRevision:
-        return self.plane.live
-
-    def _put(self, live: LiveRevision) -> None:
-        self.plane.live = live
-
-    def _recalled(self, live: LiveRevision) -> None:
-        self.plane.live = live
-        self._follow_rollout()
-
-    def _follow_rollout(self) -> None:
-        if self._rollout is not None:
-            self._rollout.cancel()
-        self._rollout = asyncio.create_task(self._past.follow_rollout(self._get, self._put))
-
-    async def prepare(self, served: Served) -> LiveRevision:
-        """Load a revision beside the live one; it gets no requests yet.
-
-        Raises:
-            MlopsError: It cannot be served, and nothing is left of it.
-        """
-        self._keep(self.launch.served, served)
-        live = None
-        try:
-            live = await asyncio.to_thread(
-                load_revision, served, self.plane.live, self.launch.runtimes
-            )
-            return await asyncio.to_thread(self._past.with_first_arms, live)
-        except BaseException:
-            self.give_up(live)
-            raise
-
-    def give_up(self, live: LiveRevision | None) -> None:
-        """Release a revision that was prepared."""
-        self._keep(self.launch.served)
-        if live is not None:
-            self._watch.retire(live, self.plane.live)
-
-    async def record_start(self) -> None:
-        """Write into the journal that the live revision serves from now on; later, if need be."""
-        await asyncio.to_thread(self._past.record_start, self.plane.live)
-
-    async def record_live(self, live: LiveRevision) -> None:
-        """Write into the journal that a revision serves from now on, before it answers a request.
-
-        Raises:
-            JournalUnavailableError: It is not written.
-        """
-        await asyncio.to_thread(self._past.record_live, live)
-
-    def flip(self, live: LiveRevision) -> None:
-        """Move one pointer: from now on requests are answered by a revision that is prepared."""
-        before = self.plane.live
-        self._past.specs[live.served.revision.number] = live.served.revision.spec
-        self.plane.live, self.launch = live, replace(self.launch, served=live.served)
-        self._adopt(live)
-        self._follow_rollout()
-        self._watch.retire(before, live)
-        self._keep(live.served)
-
-    def _keep(self, *served: Served) -> None:
-        """Keep the folders of these, and of no others, from removal: models read from them."""
-        folders = [Path(path) for each in served for path in each.paths if path]
-        for folder in folders:
-            self._hold.take(folder)
-        self._hold.keep(folders)
-
-    def _adopt(self, live: LiveRevision) -> None:
-        """Switch shadows and endpoints to `live`, on this event loop."""
-        for remote in live.remotes:
-            remote.attach()
-        self._shadows.adopt(live)
-        self._metrics.adopt(live.served.revision, live.draws)
-        self._metrics.runners = {
-            (arm.arm.name, arm.arm.model.label): arm.runner.stats for arm in live.arms
-        }
-
-    def _drawing(self, live: LiveRevision) -> None:
-        """Draw by the newest probabilities of the live revision."""
-        self._put(live)
-        self._metrics.adopt(live.served.revision, live.draws)
 
     async def note(self, text: str) -> None:
         """See `Control.note`."""

@@ -54,7 +54,7 @@ class Worker:
                 "accept": self._accept,
                 "prepare": self._prepare,
                 "give_up": self._give_up,
-                "record_start": self._process.record_start,
+                "record_start": self._process.revisions.record_start,
                 "record_live": self._record_live,
                 "consume": lambda begin: self._process.consume(begin=begin),
                 "hold": self._hold,
@@ -118,25 +118,25 @@ class Worker:
         self._process.stop_streams()
 
     async def _prepare(self, served: Served) -> Said:
-        self._next = await self._process.prepare(served)
+        self._next = await self._process.revisions.prepare(served)
         return Said.of(self._next)
 
     async def _give_up(self) -> None:
         self._process.plane.release()
         if self._next is not None:
-            self._process.give_up(self._next)
+            self._process.revisions.give_up(self._next)
         self._next = None
 
     async def _record_live(self) -> None:
         assert self._next is not None
-        await self._process.record_live(self._next)
+        await self._process.revisions.record_live(self._next)
 
     async def _hold(self) -> None:
         self._process.plane.hold()
 
     async def _flip(self) -> None:
         assert self._next is not None
-        self._process.flip(self._next)
+        self._process.revisions.flip(self._next)
         self._next = None
         self._process.plane.release()
 

@@ -9,7 +9,7 @@ from mlops.deployment.curl_example import curl
 from mlops.deployment.runtime_files import pick_name, places
 from mlops.errors import ConflictError
 from mlops.settings import load_settings
-from mlops.workflows.promotion import report_on
+from mlops.workflows.evidence import report_on
 from mlops.workflows.replay import require_running
 
 _FOLDER = "mlops-demo"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlops.client.faults import refusal
 from mlops.client.remote_endpoint import Reached, RemoteServer
 from mlops.deployment.deploy import open_target
-from mlops.deployment.locate import Found
+from mlops.deployment.locate import Found, locate
 from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.journal.size_limit import too_large
 from mlops.monitoring.gates import Gate
@@ -35,6 +35,23 @@ if TYPE_CHECKING:
 
 # Origins of a setting that do not affect the next deployment.
 _UNSAID = ("default", "command line")
+
+
+def report_on(settings: Settings, name: str | None, remote: RemoteServer | None = None) -> Report:
+    """Report on a deployment, running or not.
+
+    Args:
+        settings: The project's settings.
+        name: Deployment, or None for the only one.
+        remote: Its server, to be asked for the report; None to read the journal.
+
+    Raises:
+        NotFoundError: There is no such deployment, or nothing to read its evidence from.
+    """
+    if remote is not None and name is None:
+        return report_from(settings, remote)
+    found = locate(settings, name)
+    return report_of(settings, found, remote)
 
 
 def report_of(settings: Settings, found: Found, remote: RemoteServer | None = None) -> Report:

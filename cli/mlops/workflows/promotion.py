@@ -1,61 +1,31 @@
-"""`mlops promote` and `mlops rollback`: registry, endpoint and history move together."""
+"""`mlops promote`: registry, endpoint and history move together to the winner."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlops.client.remote_endpoint import RemoteServer
-from mlops.deployment.deploy import deploy_again, open_target
 from mlops.deployment.ledgers import open_ledger
-from mlops.deployment.locate import Found, locate, locate_to_change
-from mlops.deployment.targets.contract import How, Say, Talk
-from mlops.errors import ConflictError, MlopsError, NotFoundError, UsageError, WithheldError
+from mlops.deployment.locate import Found, locate_to_change
+from mlops.deployment.targets.contract import Say
+from mlops.errors import ConflictError, MlopsError, UsageError, WithheldError
 from mlops.monitoring.report import Report
 from mlops.monitoring.report_json import finite
 from mlops.monitoring.verdict import Decision
-from mlops.registry import mlflow_errors, open_registry
-from mlops.registry.client import nothing_yet
-from mlops.registry.ledger import LOCAL, AliasMove, Entry, Intent
-from mlops.registry.refs import CHAMPION, look_up_model
+from mlops.registry import open_registry
+from mlops.registry.ledger import Entry, Intent
 from mlops.settings import Settings
-from mlops.spec.deployment import DeploymentSpec
-from mlops.workflows.evidence import report_from, report_of
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What a promotion or rollback did.
-
-    Attributes:
-        name: Name of the deployment.
-        action: `promote` or `rollback`.
-        revision: Revision that is live now.
-        replaced: Revision that was live before.
-        spec: What is served now.
-        aliases: Aliases that moved.
-        reason: Why.
-        changed: False for a dry run, or if everything was as requested.
-        url: Where it is served; empty for a dry run, and if not known.
-        place: The cluster and namespace; empty for this machine.
-    """
-
-    name: str
-    action: str
-    revision: int
-    replaced: int
-    spec: DeploymentSpec
-    aliases: tuple[AliasMove, ...]
-    reason: str
-    changed: bool
-    url: str
-    place: str = ""
+from mlops.workflows.evidence import report_of
+from mlops.workflows.revision_change import (
+    Moved,
+    champion_moves,
+    interrupted_change,
+    live_entry,
+    move,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +43,6 @@ class NotMoved:
     decision: Decision
     finished: bool
     reason: str
-
-
-def report_on(settings: Settings, name: str | None, remote: RemoteServer | None = None) -> Report:
-    """Report on a deployment, running or not.
-
-    Args:
-        settings: The project's settings.
-        name: Deployment, or None for the only one.
-        remote: Its server, to be asked for the report; None to read the journal.
-
-    Raises:
-        NotFoundError: There is no such deployment, or nothing to read its evidence from.
-    """
-    if remote is not None and name is None:
-        return report_from(settings, remote)
-    found = locate(settings, name)
-    return report_of(settings, found, remote)
 
 
 def promote(
@@ -122,7 +75,7 @@ def promote(
     if force and not arm:
         raise UsageError("`--force REASON` needs `--arm NAME`: which arm?")
     found = locate_to_change(settings, name)
-    interrupted = None if dry_run else _interrupted(settings, found, "promote")
+    interrupted = None if dry_run else interrupted_change(settings, found, "promote")
     if interrupted is not None:
         return interrupted
     say("Reading the evidence")
@@ -148,7 +101,7 @@ def promote_by_verdict(
     The arguments are those of `promote`.
     """
     found = locate_to_change(settings, name)
-    interrupted = None if dry_run else _interrupted(settings, found, "promote")
+    interrupted = None if dry_run else interrupted_change(settings, found, "promote")
     if interrupted is not None:
         return interrupted
     say("Reading the evidence")
@@ -171,7 +124,7 @@ def _give_all(
 ) -> Moved:
     """Give all traffic and the alias to an arm."""
     ledger = open_ledger(settings, found.name)
-    live = _live(ledger.live(), found.name)
+    live = live_entry(ledger.live(), found.name)
     _still_there(live, winner, report)
     if not force:
         _require_about(report, live)
@@ -245,193 +198,6 @@ def _report(
         return None
 
 
-def rollback(
-    settings: Settings,
-    name: str | None,
-    *,
-    to: int | None = None,
-    reason: str = "",
-    dry_run: bool = False,
-    say: Say = lambda _: None,
-    on_wait: Say = lambda _: None,
-) -> Moved:
-    """Serve an earlier revision again, as a new one, and restore the aliases of that time.
-
-    A ramp that it had is left out, so that nothing changes the user's choice.
-
-    Args:
-        settings: The project's settings.
-        name: Deployment, or None for the only one.
-        to: Revision to return to; None for the one before the live one.
-        reason: Why, for the history.
-        dry_run: Say what would be done, and do nothing.
-        say: Called with each phase.
-        on_wait: Called with what is waited for, on a cluster.
-
-    Raises:
-        NotFoundError: There is no earlier revision, or none of that number that ever was live.
-    """
-    found = locate_to_change(settings, name)
-    interrupted = None if dry_run else _interrupted(settings, found, "rollback")
-    if interrupted is not None:
-        return interrupted
-    say("Reading the history")
-    ledger = open_ledger(settings, found.name)
-    entries = ledger.history()
-    live = _live(next((e for e in entries if e.state == "live"), None), found.name)
-    target = _target(entries, live, to)
-    undone = [e for e in entries if target.number < e.number <= live.number and _was_live(e)]
-    # With its ramp a scheduler, or `--auto`, would promote again what a user has just taken back.
-    spec = dataclasses.replace(target.intent.spec, ramp=None)
-    without = " without its ramp" if target.intent.spec.ramp else ""
-    intent = Intent(
-        action="rollback",
-        spec=spec,
-        reason=reason or f"back to revision {target.number}{without}",
-        aliases=_undo(undone),
-    )
-    return move(settings, live, target, intent, dry_run, say, on_wait)
-
-
-def champion_moves(
-    client: MlflowClient, settings: Settings, spec: DeploymentSpec, winner: str
-) -> tuple[AliasMove, ...]:
-    """Say how the alias `champion` moves when an arm wins.
-
-    Arms that are versions of one model: it moves to the winner's version. Different models: the
-    winner gains it and the others lose it. Models outside the registry have no aliases.
-    """
-    best = spec.arms[spec.index_of(winner)].model
-    moves = []
-    with mlflow_errors(settings):
-        if best.name:
-            before = _champion(client, best.name)
-            moves.append(AliasMove(best.name, CHAMPION, best.version, before))
-        for model in sorted({arm.model.name for arm in spec.arms} - {best.name, ""}):
-            before = _champion(client, model)
-            if before:
-                moves.append(AliasMove(model, CHAMPION, 0, before))
-    return tuple(moves)
-
-
-def _was_live(entry: Entry) -> bool:
-    return entry.state in ("live", "replaced")
-
-
-def mend_first(settings: Settings, found: Found) -> list[Entry]:
-    """Complete or abandon what killed commands left, wherever it is; return what was finished."""
-    return open_target(settings, found.target).recover(found)
-
-
-def _interrupted(settings: Settings, found: Found, action: str) -> Moved | None:
-    """Complete what was killed, and return it if it equals the present request."""
-    name, target = found.name, open_target(settings, found.target)
-    for entry in mend_first(settings, found):
-        if entry.intent.action == action:
-            earlier = (e for e in open_ledger(settings, name).history() if e.state == "replaced")
-            return Moved(
-                name=name,
-                action=action,
-                revision=entry.number,
-                replaced=next((e.number for e in earlier), 0),
-                spec=entry.intent.spec,
-                aliases=_real(entry.intent.aliases),
-                reason=entry.intent.reason,
-                changed=True,
-                url=target.status(Found(name, entry)).url,
-                place=str(entry.intent.place or ""),
-            )
-    return None
-
-
-def _real(moves: tuple[AliasMove, ...]) -> tuple[AliasMove, ...]:
-    return tuple(move for move in moves if move.version != move.before)
-
-
-def _champion(client: MlflowClient, model: str) -> int:
-    found = look_up_model(client, model)
-    return int(found.aliases.get(CHAMPION, 0)) if found else 0
-
-
-def move(
-    settings: Settings,
-    live: Entry,
-    like: Entry,
-    intent: Intent,
-    dry_run: bool,
-    say: Say,
-    on_wait: Say,
-) -> Moved:
-    """Make an intent the live revision, where the deployment is, in the ledger and in its trail.
-
-    Args:
-        settings: The project's settings.
-        live: The live revision.
-        like: The revision whose options it has, on a cluster.
-        intent: What the new one is to do.
-        dry_run: Say what would be done, and do nothing.
-        say: Called with each phase.
-        on_wait: Called with what is waited for.
-    """
-    spec = intent.spec
-    changed = _real(intent.aliases)
-    result = Moved(
-        name=spec.name,
-        action=intent.action,
-        revision=live.number,
-        replaced=live.number,
-        spec=spec,
-        aliases=changed,
-        reason=intent.reason,
-        changed=False,
-        url="",
-        place=str(live.intent.place or ""),
-    )
-    how = How(anew=bool(changed), dry_run=dry_run)
-    done = deploy_again(settings, live, like, intent, how, Talk(say=say, on_wait=on_wait))
-    if dry_run:
-        return result
-    moved = done.revision != live.number
-    return dataclasses.replace(result, revision=done.revision, changed=moved, url=done.url)
-
-
-def _target(entries: list[Entry], live: Entry, to: int | None) -> Entry:
-    earlier = [e for e in entries if e.number < live.number and _was_live(e)]
-    if to is None:
-        if not earlier:
-            raise NotFoundError(
-                f"`{live.intent.spec.name}` has no revision before {live.number} to return to."
-            )
-        return earlier[0]
-    for entry in earlier:
-        if entry.number == to:
-            return entry
-    known = ", ".join(str(e.number) for e in earlier) or "none"
-    raise NotFoundError(
-        f"Revision {to} of `{live.intent.spec.name}` cannot be returned to.",
-        hint=f"Revisions that were live before {live.number}: {known}.",
-    )
-
-
-def _undo(undone: list[Entry]) -> tuple[AliasMove, ...]:
-    """Restore every alias that these entries moved to its state before the oldest of them."""
-    moves: dict[tuple[str, str], AliasMove] = {}
-    for entry in undone:  # newest first, so the oldest is decisive
-        for move in entry.intent.aliases:
-            key = (move.model, move.alias)
-            now = moves[key].before if key in moves else move.version
-            moves[key] = AliasMove(move.model, move.alias, move.before, now)
-    return tuple(moves.values())
-
-
-def _live(entry: Entry | None, name: str) -> Entry:
-    if entry is None:
-        raise NotFoundError(
-            f"No revision of `{name}` is live.", hint="`mlops deploy --ab modelA modelB`"
-        )
-    return entry
-
-
 def _refusal(report: Report, arm: str) -> MlopsError:
     names = [each.name for each in report.arms]
     if arm and arm not in names:
@@ -471,23 +237,3 @@ def _evidence(report: Report) -> dict[str, Any]:
     }
     kept: dict[str, Any] = finite(document)
     return kept
-
-
-def history(settings: Settings, name: str | None) -> list[Entry]:
-    """Return every revision of a deployment, newest first.
-
-    Raises:
-        NotFoundError: There is no such deployment.
-    """
-    wanted = name or locate(settings, name).name
-    if nothing_yet(settings):
-        raise NotFoundError(
-            "Nothing is deployed here yet.", hint="`mlops deploy --ab modelA modelB`"
-        )
-    # A running command is shown as pending, not waited for.
-    with contextlib.suppress(ConflictError):
-        open_target(settings, LOCAL).recover(Found(wanted, None), wait_s=0.0)
-    entries = open_ledger(settings, wanted).history()
-    if not entries:
-        raise NotFoundError(f"There is no deployment `{wanted}`.", hint="`mlops status`")
-    return entries

@@ -17,7 +17,7 @@ from mlops.registry import open_registry
 from mlops.registry.ledger import Entry, Intent, Ledger
 from mlops.settings import Settings
 from mlops.workflows.evidence import open_evidence, ramp_from_server
-from mlops.workflows.promotion import Moved, champion_moves, mend_first, move
+from mlops.workflows.revision_change import Moved, champion_moves, complete_interrupted, move
 
 #: The outcome of a look at a ramp.
 Outcome: TypeAlias = Literal["moved", "waiting", "rolled back", "finished", "withheld"]
@@ -87,7 +87,7 @@ def ramp(
     """
     found = locate_to_change(settings, name)
     if not dry_run:
-        mend_first(settings, found)
+        complete_interrupted(settings, found)
     say("Reading the ledger")
     ledger = open_ledger(settings, found.name)
     live = ledger.live()
