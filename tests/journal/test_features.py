@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlops.journal.features import Hiding, features_of, kept_rows
+from mlops.journal.features import Hiding, KeptRows, features_of
 from mlops.protocols.base import Columns, Payload, Records, Rows, Tensor
 
 _NAMES = ("a", "b")
@@ -79,10 +80,14 @@ def test_only_what_may_be_kept_is_kept() -> None:
     assert features_of(Rows([]), "all") is None
 
 
+def kept_rows(written: bytes) -> KeptRows:
+    return KeptRows(*map(json.loads, written.split(b"\n", 1)))
+
+
 def _read(payload: Payload) -> Any:
     written = features_of(payload, "all", _NAMES)
     assert written is not None
-    return kept_rows(*written.split(b"\n"))
+    return kept_rows(written)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +105,7 @@ def test_hidden_features_have_another_name(
     hiding = Hiding(("b",), ("c",), b"k" * 32)
     text = features_of(payload, keep, (), hiding)
     assert text is not None
-    kept = kept_rows(*text.split(b"\n", 1))
+    kept = kept_rows(text)
     assert kept.names == names
     found = ["hash" if isinstance(cell, str) and len(cell) == 32 else cell for cell in kept.rows[0]]
     assert found == cells

@@ -10,7 +10,8 @@ from mlops.stats.sample_ratio import (
     ALPHA,
     CONCENTRATIONS,
     TILTS,
-    latched_sample_ratio,
+    largest_evidence,
+    latched_at,
     log_evidence,
     sample_ratio,
     sample_ratio_path,
@@ -133,12 +134,13 @@ def test_a_mismatch_stays_when_later_counts_hide_it() -> None:
     arms[120:] = np.tile([0, 1], 5000)
     strata = np.zeros(arms.size, dtype=np.int64)
 
-    found = latched_sample_ratio(arms, strata, [[0.5, 0.5]])
+    found = latched_at(largest_evidence([(arms, strata)], [[0.5, 0.5]]))
 
     assert found.mismatch
     assert found.p_value == pytest.approx(sample_ratio([60, 0], [0.5, 0.5]).p_value)
     assert not sample_ratio(np.bincount(arms), [0.5, 0.5]).mismatch
-    assert not latched_sample_ratio(arms[120:], strata[120:], [[0.5, 0.5]]).mismatch
+    rest = [(arms[120:], strata[120:])]
+    assert not latched_at(largest_evidence(rest, [[0.5, 0.5]])).mismatch
 
 
 def test_betting_is_the_likelihood_ratio_of_tilted_odds() -> None:

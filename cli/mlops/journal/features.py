@@ -142,11 +142,6 @@ def _partly(
     return head, picked
 
 
-def kept_rows(names: bytes | str, rows: bytes | str) -> KeptRows:
-    """Read the two documents of one request's features."""
-    return KeptRows(orjson.loads(names), orjson.loads(rows))
-
-
 def old_form(document: Mapping[str, Any]) -> KeptRows:
     """Read what journals of version 3 and older hold: `{columns, data}`, `{records}`, `{values}`.
 

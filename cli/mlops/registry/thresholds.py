@@ -18,7 +18,6 @@ from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 Better = Literal["lower", "higher"]
 
 _LIMIT = re.compile(r"(?P<name>[^=]+?)(:(?P<better>lower|higher))?=(?P<amount>[^=%]+)(?P<unit>%?)")
-_ADDED = re.compile(r"^(training|train|validation|valid|val|test|eval|cv)_|_score$")
 _BETTER: Mapping[str, Better] = {
     **dict.fromkeys(
         (

@@ -27,7 +27,7 @@ Where probabilities change with every decision (a policy that learns), counts sa
 a martingale of mean 1 whatever the past did to p (cf. Waudby-Smith, Ramdas, arXiv 2010.09686);
 averaged over arms and over t in `TILTS`.
 
-A mismatch stays one: `latched_sample_ratio` takes the largest E so far.
+A mismatch stays one: `latched_at` takes the largest E so far.
 
 `sample_ratio_path` gives it after every observation.
 
@@ -132,28 +132,6 @@ def sample_ratio_path(
     return np.cumsum(gains)
 
 
-def latched_sample_ratio(
-    arms: NDArray[np.integer],
-    strata: NDArray[np.integer],
-    weights: ArrayLike,
-    *,
-    alpha: float = ALPHA,
-) -> SampleRatio:
-    """The test at every observation so far: once a mismatch was seen, it stays.
-
-    Args:
-        arms: Arm of each observation, shape (n,). For sticky units, of each that its revision met
-            first: one that returns was not drawn again.
-        strata: Row of `weights` live for each, shape (n,).
-        weights: Declared probabilities, shape (s, k).
-        alpha: Probability of a false alarm, ever.
-
-    Raises:
-        ValueError: If shapes differ, or a row of weights is not a distribution.
-    """
-    return latched_at(largest_evidence([(arms, strata)], weights), alpha=alpha)
-
-
 def latched_at(largest: float, *, alpha: float = ALPHA) -> SampleRatio:
     """The test whose largest log e-value so far is known."""
     p_value = float(np.exp(-largest))
@@ -166,7 +144,8 @@ def largest_evidence(
     """The largest of `sample_ratio_path`, at least 0, to the last digit.
 
     Args:
-        pieces: Arms and strata as there, a part of the observations at a time.
+        pieces: Arms and strata as there, a part of the observations at a time. For sticky units,
+            of each that its revision met first: one that returns was not drawn again.
         weights: As there.
     """
     shares = _checked(weights)
