@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
 
 # Beyond it another program may read another number (RFC 7493, 2.2).
 _EXACT = 2**53
 
 
-def canonical(value: Any) -> str:  # noqa: ANN401 - JSON data
+def canonical(value: object) -> str:
     """Write JSON data in canonical form.
 
     What JSON cannot express becomes the closest form: NaN and infinities null, whole numbers

@@ -173,7 +173,7 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def digest_of(value: Any) -> str:  # noqa: ANN401 - JSON data
+def digest_of(value: object) -> str:
     """SHA-256 of JSON data, whatever program wrote it."""
     return f"sha256:{digest(canonical(value).encode())}"
 

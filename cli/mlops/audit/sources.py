@@ -206,7 +206,7 @@ def _value(settings: RolloutSettings, key: str) -> Any:  # noqa: ANN401 - whatev
     return getattr(getattr(settings, section), name)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - JSON data
+def _plain(value: object) -> Any:  # noqa: ANN401 - JSON data
     if isinstance(value, str):
         return without_credentials(value)
     if isinstance(value, tuple | list):

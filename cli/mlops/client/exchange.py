@@ -98,7 +98,7 @@ Steps: TypeAlias = Generator[Request | Pause, Response | None, Any]
 
 
 def predict(
-    rows: Any,  # noqa: ANN401 - see `body_of`
+    rows: object,
     params: Mapping[str, Any] | None,
     arm: str,
     idempotency_key: str,

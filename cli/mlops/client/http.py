@@ -79,7 +79,7 @@ class Client(_Base):
 
     def predict(
         self,
-        rows: Any,  # noqa: ANN401 - see `body_of`
+        rows: object,
         *,
         params: Mapping[str, Any] | None = None,
         arm: str = "",
@@ -112,7 +112,7 @@ class Client(_Base):
         *,
         client_id: str = "",
         reward: float | list[float | None] | None = None,
-        truth: Any = None,  # noqa: ANN401 - whatever the model predicts
+        truth: object = None,
         row: int | None = None,
         outcome_id: str = "",
     ) -> FeedbackResult:
@@ -193,7 +193,7 @@ class AsyncClient(_Base):
 
     async def predict(
         self,
-        rows: Any,  # noqa: ANN401 - see `body_of`
+        rows: object,
         *,
         params: Mapping[str, Any] | None = None,
         arm: str = "",
@@ -211,7 +211,7 @@ class AsyncClient(_Base):
         *,
         client_id: str = "",
         reward: float | list[float | None] | None = None,
-        truth: Any = None,  # noqa: ANN401 - whatever the model predicts
+        truth: object = None,
         row: int | None = None,
         outcome_id: str = "",
     ) -> FeedbackResult:

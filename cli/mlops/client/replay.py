@@ -41,7 +41,7 @@ class Tally:
 class Endpoint(Protocol):
     """Something that predicts and takes feedback."""
 
-    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: object) -> None:
         """Request a prediction of one row, and record its label."""
         ...
 

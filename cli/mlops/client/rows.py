@@ -20,7 +20,7 @@ _FORMS = frozenset({"dataframe_split", "dataframe_records", "inputs", "instances
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
-def body_of(rows: Any, params: Mapping[str, Any] | None = None) -> bytes:  # noqa: ANN401 - see there
+def body_of(rows: object, params: Mapping[str, Any] | None = None) -> bytes:
     """Return the body of a request.
 
     Args:
@@ -42,7 +42,7 @@ def body_of(rows: Any, params: Mapping[str, Any] | None = None) -> bytes:  # noq
     return to_json(document)
 
 
-def to_json(document: Any) -> bytes:  # noqa: ANN401 - a JSON value
+def to_json(document: object) -> bytes:
     """Write a document; NaN and missing values become null, times ISO 8601, bytes base64.
 
     Raises:
@@ -54,7 +54,7 @@ def to_json(document: Any) -> bytes:  # noqa: ANN401 - a JSON value
         raise InvalidInputError(f"These values cannot be sent: {error}.") from error
 
 
-def _document(rows: Any) -> dict[str, Any]:  # noqa: ANN401 - see `body_of`
+def _document(rows: object) -> dict[str, Any]:
     if isinstance(rows, Mapping):
         whole = bool(_FORMS & rows.keys()) and rows.keys() <= _FORMS | {"params"}
         return dict(rows) if whole else {"dataframe_records": [rows]}
@@ -76,7 +76,7 @@ def _document(rows: Any) -> dict[str, Any]:  # noqa: ANN401 - see `body_of`
     )
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - orjson asks about anything
+def _plain(value: object) -> Any:  # noqa: ANN401 - orjson asks about anything
     if isinstance(value, dt.datetime | dt.date):
         # NaT of pandas is a datetime that is not equal to itself.
         return value.isoformat() if value == value else None

@@ -92,7 +92,7 @@ def _object(line: bytes) -> Any:  # noqa: ANN401 - a JSON value
         raise InvalidInputError(f"it is not JSON: {error}.", hint=f"Write `{_FORM}`.") from error
 
 
-def _outcome(document: Any, where: str, *, told: bool = False) -> Outcome:  # noqa: ANN401 - a JSON value
+def _outcome(document: object, where: str, *, told: bool = False) -> Outcome:
     """Read an outcome.
 
     Args:
@@ -126,7 +126,7 @@ def _outcome(document: Any, where: str, *, told: bool = False) -> Outcome:  # no
     return Outcome(response, request, truths(document.get("truth")), _reward(document, where))
 
 
-def truths(value: Any) -> tuple[Any, ...]:  # noqa: ANN401 - a JSON value
+def truths(value: object) -> tuple[Any, ...]:
     """Return the truth of each row: a value, a list of them, or a message of Seldon's.
 
     Raises:

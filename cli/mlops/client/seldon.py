@@ -201,7 +201,7 @@ class SeldonEndpoint:
         self._client = client
         self._sent: Counter[str] = Counter()
 
-    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: Any) -> None:  # noqa: ANN401 - a JSON value
+    def send_row(self, columns: tuple[str, ...], row: tuple[Any, ...], truth: object) -> None:
         """See `Endpoint.send_row`; the feedback is sent at once."""
         request = {"data": {"names": list(columns), "ndarray": [list(row)]}}
         response = self._client.ask(request)
@@ -214,7 +214,7 @@ class SeldonEndpoint:
         return sent
 
 
-def _succeeded(response: Any) -> dict[str, Any]:  # noqa: ANN401 - a JSON value
+def _succeeded(response: object) -> dict[str, Any]:
     if not isinstance(response, dict) or malformed(response):
         raise RemoteError(f"The endpoint does not speak Seldon v1: {str(response)[:80]}.")
     status = response.get("status")

@@ -65,7 +65,7 @@ def predictions(response: dict[str, Any]) -> list[Any]:
     raise RemoteError(f"The Seldon endpoint answered no prediction: {str(response)[:200]}.")
 
 
-def _only(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _only(value: object) -> Any:  # noqa: ANN401 - a JSON value
     """Take the single cell of a row out of its list; a row of several stays one."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]

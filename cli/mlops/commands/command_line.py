@@ -54,7 +54,7 @@ class Group(TyperGroup):
 class Root(Group):
     """The program, which lists the options that all commands take."""
 
-    def __init__(self, *args: Any, **keywords: Any) -> None:  # noqa: ANN401 - Typer's own
+    def __init__(self, *args: object, **keywords: object) -> None:
         super().__init__(*args, **keywords)
         self.params.extend(_global_options())
         _tidy(self)

@@ -121,7 +121,7 @@ def show(
         render(console())
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - any record
+def plain(value: object) -> Any:  # noqa: ANN401 - any record
     """Turn records, paths, times and non-finite numbers into what JSON has.
 
     Times become ISO 8601 in UTC; NaN and infinities become null.

@@ -238,7 +238,7 @@ def _with(
     return changed
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - any setting
+def _shown(value: object) -> str:
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], float):
         return f"{value[0]:g}..{value[1]:g}"
     if isinstance(value, tuple):

@@ -266,7 +266,7 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
     ]
     base = _request(settings, arms, shadows)
 
-    def value(key: str, setting: str, otherwise: Any) -> Any:  # noqa: ANN401 - parsed YAML
+    def value(key: str, setting: str, otherwise: object) -> Any:  # noqa: ANN401 - parsed YAML
         # The command line overrides the file, and the file overrides other settings.
         by_hand = settings.origins[setting] == "command line"
         return otherwise if by_hand else document.get(key, otherwise)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mlops.errors import did_you_mean
 
@@ -21,7 +20,7 @@ _SHADOW_KEYS = ("name", "model", "percent")
 _RAMP_KEYS = ("steps", "every", "advance", "auto")
 
 
-def faults_of(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
+def faults_of(document: object) -> list[str]:
     """Return all that is wrong with the form of a spec; not whether it makes sense."""
     if not isinstance(document, Mapping):
         return ["it must be a mapping with `arms`"]
@@ -53,7 +52,7 @@ def faults_of(document: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     return faults
 
 
-def _ramp_faults(ramp: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
+def _ramp_faults(ramp: object) -> list[str]:
     if ramp is None or isinstance(ramp, list | str):
         ramp = {"steps": ramp or [1]}
     if not isinstance(ramp, Mapping) or not ramp.get("steps"):
@@ -75,21 +74,21 @@ def _ramp_faults(ramp: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     return faults
 
 
-def _is_range(bounds: Any) -> bool:  # noqa: ANN401 - parsed YAML
+def _is_range(bounds: object) -> bool:
     if not isinstance(bounds, list):
         return bounds is None
     numbers = [end for end in bounds if isinstance(end, int | float) and not isinstance(end, bool)]
     return len(numbers) == len(bounds) == 2
 
 
-def _are_margins(margins: Any) -> bool:  # noqa: ANN401 - parsed YAML
+def _are_margins(margins: object) -> bool:
     if not isinstance(margins, Mapping):
         return False
     numbers = [m for m in margins.values() if isinstance(m, int | float) and m is not True]
     return len(numbers) == len(margins) and all(isinstance(name, str) for name in margins)
 
 
-def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
+def _arm_faults(arm: object) -> list[str]:
     faults = _model_faults(arm, _ARM_KEYS)
     weight = arm.get("weight", 1) if isinstance(arm, Mapping) else 1
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
@@ -97,7 +96,7 @@ def _arm_faults(arm: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     return faults
 
 
-def _shadow_faults(shadow: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
+def _shadow_faults(shadow: object) -> list[str]:
     faults = _model_faults(shadow, _SHADOW_KEYS)
     percent = shadow.get("percent", 100) if isinstance(shadow, Mapping) else 100
     is_number = isinstance(percent, int | float) and not isinstance(percent, bool)
@@ -106,13 +105,13 @@ def _shadow_faults(shadow: Any) -> list[str]:  # noqa: ANN401 - parsed YAML
     return faults
 
 
-def _model_faults(item: Any, known: Sequence[str]) -> list[str]:  # noqa: ANN401 - parsed YAML
+def _model_faults(item: object, known: Sequence[str]) -> list[str]:
     if not isinstance(item, Mapping) or not isinstance(item.get("model"), str):
         return ["`model` must name a model"]
     faults = [_unknown(key, known) for key in item if key not in known]
     return faults if isinstance(item.get("name", ""), str) else [*faults, "`name` must be text"]
 
 
-def _unknown(key: Any, known: Sequence[str]) -> str:  # noqa: ANN401 - parsed YAML
+def _unknown(key: object, known: Sequence[str]) -> str:
     closest = did_you_mean(str(key), known) or f"Known: {', '.join(known)}."
     return f"unknown key `{key}`. {closest}".rstrip(".")

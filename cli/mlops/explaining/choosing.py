@@ -268,5 +268,5 @@ def _answers(model: ServableModel, rows: Rows, n: int) -> list[Any]:
     return rowwise
 
 
-def _is_number(value: Any) -> bool:  # noqa: ANN401 - a JSON value
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ _Array = np.ndarray[Any, Any]
 
 
 def explain_linear(
-    estimator: Any,  # noqa: ANN401 - untyped
+    estimator: object,
     names: tuple[str, ...],
     rows: _Array,
     background: _Array,

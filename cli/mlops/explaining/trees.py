@@ -57,7 +57,7 @@ class _Boxes:
 
 
 def explain_trees(
-    estimator: Any,  # noqa: ANN401 - untyped
+    estimator: object,
     names: tuple[str, ...],
     rows: _Array,
     background: _Array,
@@ -191,7 +191,7 @@ def _as_tree(nodes: _Array) -> Any:  # noqa: ANN401 - as scikit-learn's own
     )
 
 
-def _is_class(estimator: Any) -> bool:  # noqa: ANN401 - untyped
+def _is_class(estimator: object) -> bool:
     return hasattr(estimator, "classes_")
 
 

@@ -220,7 +220,7 @@ def _selection(names: _Names, keep: _Names) -> tuple[bytes, tuple[int, ...]]:
     return _head(tuple(names[index] for index in picked)), picked
 
 
-def _json(rows: Any) -> bytes:  # noqa: ANN401 - any JSON data, arrays among it
+def _json(rows: object) -> bytes:
     try:
         return orjson.dumps(rows, option=orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:

@@ -9,7 +9,7 @@ import orjson
 from mlops.protocols.json_body import plain, write_text
 
 
-def as_json(value: Any) -> str:  # noqa: ANN401 - any JSON data
+def as_json(value: object) -> str:
     """Write any value as JSON; what JSON cannot represent, as text."""
     try:
         return orjson.dumps(value, default=_as_list, option=orjson.OPT_SERIALIZE_NUMPY).decode()
@@ -20,13 +20,13 @@ def as_json(value: Any) -> str:  # noqa: ANN401 - any JSON data
         return orjson.dumps(_simplified(value)).decode()
 
 
-def _simplified(value: Any) -> Any:  # noqa: ANN401 - any JSON data
+def _simplified(value: object) -> Any:  # noqa: ANN401 - any JSON data
     try:
         return plain(value)
     except (TypeError, RecursionError):
         return write_text(str(value)).decode()
 
 
-def _as_list(value: Any) -> Any:  # noqa: ANN401 - what orjson cannot write
+def _as_list(value: object) -> Any:  # noqa: ANN401 - what orjson cannot write
     """Write arrays that orjson cannot (strided, of objects) as lists, anything else as text."""
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -144,7 +144,7 @@ class Finding:
     reference: str
 
 
-def maps(value: Any) -> list[Mapping[str, Any]]:  # noqa: ANN401 - parsed YAML
+def maps(value: object) -> list[Mapping[str, Any]]:
     """Return the mappings of a list, an empty one in place of what is none."""
     if not isinstance(value, list):
         return []

@@ -46,7 +46,7 @@ def patches(document: Document) -> bool:
     return "patch" in file or "patch" in folder or _has_directive(document.data)
 
 
-def _has_directive(value: Any) -> bool:  # noqa: ANN401 - parsed YAML
+def _has_directive(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(key.startswith("$patch") or _has_directive(item) for key, item in value.items())
     return isinstance(value, list) and any(_has_directive(item) for item in value)

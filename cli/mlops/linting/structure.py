@@ -90,7 +90,7 @@ def cleaned(document: Document, schema: Schema) -> tuple[Document, list[tuple[st
     return kept, [each for each in found if each[0] != _FILLED_IN]
 
 
-def _clean(value: Any, schema: Schema, path: Path, found: list[tuple[str, Problem]]) -> Any:  # noqa: ANN401
+def _clean(value: object, schema: Schema, path: Path, found: list[tuple[str, Problem]]) -> Any:  # noqa: ANN401
     schema = _tables()["definitions"][schema["$ref"]] if "$ref" in schema else schema
     kind = schema.get("type", "")
     if isinstance(value, str if kind in ("", "object") else str | dict) and is_placeholder(value):
@@ -173,12 +173,12 @@ def _said(value: object) -> str:
     return f"`{first[:57]}…`" if rest or len(first) > 60 else f"`{first}`"
 
 
-def _quantity(value: Any, schema: Schema) -> Iterator[str]:  # noqa: ANN401 - parsed YAML
+def _quantity(value: object, schema: Schema) -> Iterator[str]:
     if schema.get("format") == "quantity" and not _QUANTITY.fullmatch(str(value)):
         yield f"`{value}` is not a quantity such as `500m`, `2`, `512Mi` or `2G`"
 
 
-def _bounds(value: Any, schema: Schema) -> Iterator[str]:  # noqa: ANN401 - parsed YAML
+def _bounds(value: object, schema: Schema) -> Iterator[str]:
     if "enum" in schema and value not in schema["enum"]:
         allowed = ", ".join(f"`{each}`" for each in schema["enum"])
         yield f"must be one of {allowed}, not {_said(value)}"

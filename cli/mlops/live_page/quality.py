@@ -61,6 +61,6 @@ def _charts(look: Look) -> list[tuple[Any, dict[str, Any]]]:
     return found
 
 
-def _value(quality: Any, field: str) -> float | None:  # noqa: ANN401 - a `Quality`
+def _value(quality: object, field: str) -> float | None:
     value = getattr(quality, field)
     return None if value is None else finite(value)

@@ -16,7 +16,7 @@ from mlops.monitoring.verdict_text import number, per_cent
 from mlops.resources import page_templates
 
 
-def render(name: str, **values: Any) -> str:  # noqa: ANN401 - what a template needs
+def render(name: str, **values: object) -> str:
     """Write one part."""
     return templates().get_template(f"{name}.html.j2").render(**values)
 
@@ -71,7 +71,7 @@ def way(share: float) -> str:
     return f"{math.floor(100 * share + 1e-9)} %"
 
 
-def short(value: Any) -> str:  # noqa: ANN401 - JSON data
+def short(value: object) -> str:
     """Write a cell of a table: numbers briefly, texts cut.
 
     >>> short(5.123456789), short("x" * 100)[-3:], short([1, 2])

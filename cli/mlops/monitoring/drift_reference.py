@@ -179,11 +179,11 @@ def _on_line(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.where(np.isnan(values), np.inf, np.clip(values, -_LARGEST, _LARGEST))
 
 
-def _is_missing(cell: Any) -> bool:  # noqa: ANN401 - JSON data
+def _is_missing(cell: object) -> bool:
     return cell is None or (isinstance(cell, float) and cell != cell)
 
 
-def _text(cell: Any) -> str:  # noqa: ANN401 - JSON data
+def _text(cell: object) -> str:
     return str(cell).lower() if isinstance(cell, bool) else str(cell)
 
 
@@ -194,7 +194,7 @@ def _number(cell: Any) -> float | None:  # noqa: ANN401 - JSON data
         return math.inf if cell > 0 else -math.inf
 
 
-def _seconds(cell: Any) -> float | None:  # noqa: ANN401 - JSON data
+def _seconds(cell: object) -> float | None:
     if not isinstance(cell, str):
         return _number(cell)
     try:

@@ -263,7 +263,7 @@ class WatchedStream:
         }
 
 
-def _short(cell: Any) -> Any:  # noqa: ANN401 - JSON data
+def _short(cell: object) -> Any:  # noqa: ANN401 - JSON data
     """Return as much of a cell as its profile reads: what is longer than `MAX_TEXT` is prose."""
     if cell is None or isinstance(cell, bool | int | float):
         return cell

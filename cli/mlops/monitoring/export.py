@@ -90,7 +90,7 @@ def export_table(
     return Table(columns, count, lines)
 
 
-def wider(known: Type | None, value: Any) -> Type | None:  # noqa: ANN401 - a JSON value
+def wider(known: Type | None, value: object) -> Type | None:
     """Return a type for all values so far and one more.
 
     >>> wider(wider(None, 1), 2.5), wider("integer", True), wider("text", None)

@@ -36,7 +36,7 @@ def report_document(report: Report) -> dict[str, Any]:
     return document
 
 
-def read_report(document: Any) -> Report:  # noqa: ANN401 - JSON data
+def read_report(document: object) -> Report:
     """Read what `report_document` wrote; what a later release adds is left out.
 
     Raises:
@@ -46,7 +46,7 @@ def read_report(document: Any) -> Report:  # noqa: ANN401 - JSON data
     return found
 
 
-def read_record(kind: Any, document: Any) -> Any:  # noqa: ANN401 - any record
+def read_record(kind: object, document: object) -> Any:  # noqa: ANN401 - any record
     """Read a record out of what `finite` has made of it.
 
     Raises:
@@ -61,7 +61,7 @@ def read_record(kind: Any, document: Any) -> Any:  # noqa: ANN401 - any record
         ) from error
 
 
-def finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
+def finite(value: object) -> Any:  # noqa: ANN401 - JSON data
     """Write bounds that are not known yet as null: JSON has no NaN and no infinity."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}

@@ -156,7 +156,7 @@ class PolicyFactory(Protocol):
     What it takes by name only are options that a user may set.
     """
 
-    def __call__(self, weights: Sequence[float], **options: Any) -> Policy:  # noqa: ANN401 - its own
+    def __call__(self, weights: Sequence[float], **options: object) -> Policy:
         """Make the policy.
 
         Raises:

@@ -36,7 +36,7 @@ _LARGEST = 1e100
 _FARTHEST, _FEW = 10.0, 20
 
 
-def number_of(cell: Any) -> float | None:  # noqa: ANN401 - a cell as JSON or NumPy has it
+def number_of(cell: object) -> float | None:
     """Return a cell as a number; None where it is none, as a missing one.
 
     >>> number_of(True), number_of("a"), number_of(float("nan"))
@@ -50,7 +50,7 @@ def number_of(cell: Any) -> float | None:  # noqa: ANN401 - a cell as JSON or Nu
     return number if number == number else None
 
 
-def category_of(cell: Any) -> str | None:  # noqa: ANN401 - likewise
+def category_of(cell: object) -> str | None:
     """Return a cell as a category; None where it is none."""
     return cell[:_LONGEST] if isinstance(cell, str) else None
 

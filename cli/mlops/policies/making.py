@@ -11,7 +11,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from mlops.errors import InvalidInputError, UsageError, did_you_mean, one_of
 from mlops.policies import POLICIES
@@ -114,7 +114,7 @@ def _value(text: str) -> Option:
     return text
 
 
-def _options_of(factory: Any) -> list[str]:  # noqa: ANN401 - a class or a function
+def _options_of(factory: object) -> list[str]:
     """Return what a factory takes by name only, also where it hands the rest on to its base."""
     makers = [factory]
     if inspect.isclass(factory):

@@ -132,7 +132,7 @@ def array_cells(array: np.ndarray[Any, Any]) -> list[Any]:
     return cells
 
 
-def plain(value: Any) -> Any:  # noqa: ANN401 - any value a model may answer with
+def plain(value: object) -> Any:  # noqa: ANN401 - any value a model may answer with
     """Return `value` in the types JSON has, to any depth.
 
     Bytes become base64, as in MLflow's and Seldon's answers; pandas' missing values null.
@@ -162,7 +162,7 @@ def plain(value: Any) -> Any:  # noqa: ANN401 - any value a model may answer wit
     return _foreign(value)
 
 
-def _foreign(value: Any) -> Any:  # noqa: ANN401 - as `plain`
+def _foreign(value: object) -> Any:  # noqa: ANN401 - as `plain`
     """Treat the missing values and times of pandas, without importing it."""
     if type(value).__name__ in {"NAType", "NaTType"}:
         return None

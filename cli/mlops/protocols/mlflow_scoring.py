@@ -132,7 +132,7 @@ class MlflowScoringCodec:
         return Encoded(http_status(error.kind), write(body))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - as `plain`
+def _plain(value: object) -> Any:  # noqa: ANN401 - as `plain`
     """Write bytes as MLflow does: base64 in lines, of which the last ends too."""
     if isinstance(value, bytes | bytearray):
         return base64.encodebytes(value).decode()
@@ -178,7 +178,7 @@ def _read_table(media: str, body: bytes, signature: Signature) -> Columns:
         raise malformed(f"{error.message.rstrip('.')}.") from error
 
 
-def _read_form(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
+def _read_form(form: str, value: object) -> Payload:
     """Read the value of one of the four keys."""
     match form:
         case "dataframe_split":
@@ -193,7 +193,7 @@ def _read_form(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
             return _read_inputs(form, value)
 
 
-def _read_inputs(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON value
+def _read_inputs(form: str, value: object) -> Payload:
     """Read any value; one that makes no rows may still be what the model takes."""
     source = Source(form, value)
     try:
@@ -203,7 +203,7 @@ def _read_inputs(form: str, value: Any) -> Payload:  # noqa: ANN401 - a JSON val
         return Tensor(value if isinstance(value, list) else [value], source)
 
 
-def _read_split(split: Any) -> Payload:  # noqa: ANN401 - a JSON value
+def _read_split(split: object) -> Payload:
     """Read what pandas writes with `orient="split"`; its cells may be lists or objects."""
     if type(split) is not dict or "data" not in split or not split.keys() <= _SPLIT_KEYS:
         keys = "an object with `data` and optionally `columns` and `index`"

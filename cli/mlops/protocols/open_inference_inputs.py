@@ -144,7 +144,7 @@ def _is_column(shape: tuple[int, ...]) -> bool:
     return len(shape) == 1 or (len(shape) == 2 and shape[1] == 1)
 
 
-def _read_input(entry: Any, binary: BinaryData) -> OpenInferenceTensor:  # noqa: ANN401 - a JSON value
+def _read_input(entry: object, binary: BinaryData) -> OpenInferenceTensor:
     """Read one input; the caller adds its name to an error."""
     if type(entry) is not dict:
         raise malformed(f"It must be an object, not {kind_of(entry)}.")
@@ -241,7 +241,7 @@ def read_content_type(parameters: dict[str, Any]) -> str | None:
     return content_type
 
 
-def _flatten(data: Any, shape: tuple[int, ...]) -> list[Any]:  # noqa: ANN401 - a JSON value
+def _flatten(data: object, shape: tuple[int, ...]) -> list[Any]:
     """Return elements that are flat, or nested to `shape`, as a flat list."""
     if type(data) is not list:
         raise malformed(f"`data` must be a list, not {kind_of(data)}.")

@@ -146,7 +146,7 @@ def _base64(cell: bytes) -> str:
     return base64.b64encode(cell).decode()
 
 
-def _text(cell: Any) -> str | None:  # noqa: ANN401 - any value a model may answer with
+def _text(cell: object) -> str | None:
     """Return a string as it is, anything else as JSON."""
     if cell is None:
         return None

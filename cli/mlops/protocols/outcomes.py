@@ -97,7 +97,7 @@ def _json(text: bytes, where: str) -> Any:  # noqa: ANN401 - a JSON value
         raise ProtocolError(Kind.MALFORMED, f"{where}not JSON: {error.msg}, {place}") from None
 
 
-def _outcomes(document: Any, where: str) -> list[Outcome]:  # noqa: ANN401 - a JSON value
+def _outcomes(document: object, where: str) -> list[Outcome]:
     def fault(text: str) -> ProtocolError:
         return ProtocolError(Kind.MALFORMED, f"{where}{text}")
 
@@ -152,7 +152,7 @@ def _pairs(reward: Any, truth: Any, row: int | None) -> list[tuple[int | None, f
     return known
 
 
-def _reward(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
+def _reward(value: object) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -160,7 +160,7 @@ def _reward(value: Any) -> float | None:  # noqa: ANN401 - a JSON value
     return float(value)
 
 
-def _truth(value: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _truth(value: object) -> Any:  # noqa: ANN401 - a JSON value
     if isinstance(value, dict | list) or (isinstance(value, str) and len(value) > MAX_TRUTH):
         raise ValueError("a truth must be a number, a text or a boolean")
     return value

@@ -167,7 +167,7 @@ def _from_base64(text: str) -> bytes:
         raise malformed("`binData` is not base64.") from error
 
 
-def _read_data(data: Any) -> tuple[Form, Rows | Tensor]:  # noqa: ANN401 - a JSON value
+def _read_data(data: object) -> tuple[Form, Rows | Tensor]:
     """Read `data`: `names` and one of `ndarray` and `tensor`."""
     if type(data) is not dict:
         raise malformed(f"`data` must be an object, not {kind_of(data)}.")
@@ -184,7 +184,7 @@ def _read_data(data: Any) -> tuple[Form, Rows | Tensor]:  # noqa: ANN401 - a JSO
     return "tensor", read_tensor(data["tensor"], "data.tensor", names)
 
 
-def _read_meta(meta: Any) -> tuple[str | None, Mapping[str, Any]]:  # noqa: ANN401 - a JSON value
+def _read_meta(meta: object) -> tuple[str | None, Mapping[str, Any]]:
     """Read the client's id and its tags."""
     if meta is None:
         return None, {}

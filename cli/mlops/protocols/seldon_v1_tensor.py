@@ -45,7 +45,7 @@ def read_tensor(tensor: object, where: str, names: tuple[str, ...] | None) -> Ro
     return Tensor(np.array(values, dtype=np.float64).reshape(shape))
 
 
-def _read_values(value: Any, where: str) -> list[Any]:  # noqa: ANN401 - a JSON value
+def _read_values(value: object, where: str) -> list[Any]:
     """Check that `value` is a flat list of numbers, and make numbers of numeric strings."""
     if type(value) is not list:
         raise malformed(f"`{where}` must be a list of numbers.")
@@ -56,7 +56,7 @@ def _read_values(value: Any, where: str) -> list[Any]:  # noqa: ANN401 - a JSON 
     return [_number(cell, where) for cell in value] if str in kinds else value
 
 
-def _number(cell: Any, where: str) -> Any:  # noqa: ANN401 - number, string or None
+def _number(cell: object, where: str) -> Any:  # noqa: ANN401 - number, string or None
     """Return the number that a string spells; anything else as it is."""
     if type(cell) is not str:
         return cell

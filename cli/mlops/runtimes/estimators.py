@@ -28,7 +28,7 @@ def find_estimator(model: Any, flavours: Mapping[str, Any]) -> Any:  # noqa: ANN
     return model.get_raw_model()
 
 
-def taking_arrays(estimator: Any, names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped
+def taking_arrays(estimator: object, names: Sequence[str]) -> Any:  # noqa: ANN401 - untyped
     """Return something whose `predict` takes a float64 array (n, k) without a warning.
 
     It shares all that is large with `estimator`, which stays as it is. An estimator that really

@@ -239,14 +239,14 @@ def _picker(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]
     return itemgetter(*names)
 
 
-def _cells(column: Any) -> Any:  # noqa: ANN401 - a list
+def _cells(column: object) -> Any:  # noqa: ANN401 - a list
     """Return the n cells of a column; an array may also be (n, 1)."""
     if not isinstance(column, np.ndarray):
         return column
     return (column.ravel() if column.shape[1:] == (1,) else column).tolist()
 
 
-def _as_matrix(rows: Any) -> _Array:  # noqa: ANN401 - nested lists
+def _as_matrix(rows: object) -> _Array:
     try:
         # In the order of a data frame's array: a sum in another order has another last digit.
         return np.array(rows, dtype=np.float64, order="F")
@@ -256,7 +256,7 @@ def _as_matrix(rows: Any) -> _Array:  # noqa: ANN401 - nested lists
         raise ProtocolError(Kind.MISMATCH, "The rows of the request differ in size.") from None
 
 
-def _number(cell: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _number(cell: object) -> Any:  # noqa: ANN401 - a JSON value
     return float(cell) if isinstance(cell, str) else cell
 
 

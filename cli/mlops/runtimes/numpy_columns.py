@@ -156,7 +156,7 @@ class _Compiler:
             return str(self._transformer.feature_names_in_[column])
         raise UnsuitableError("its columns are picked neither by name nor by position")
 
-    def _part(self, step: Any, names: list[str], weights: _Array) -> list[_Part]:  # noqa: ANN401 - untyped
+    def _part(self, step: object, names: list[str], weights: _Array) -> list[_Part]:
         steps = [each for _, each in step.steps] if hasattr(step, "steps") else [step]
         last = type(steps[-1]).__name__
         if any(not type(s).__module__.startswith("sklearn.") for s in steps if s != "passthrough"):

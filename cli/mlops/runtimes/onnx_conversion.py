@@ -18,7 +18,6 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mlops.runtimes.base import OutOfTimeError, UnsuitableError
 from mlops.tables.signature import Column
@@ -29,7 +28,7 @@ VARIANTS = ("double", "float")
 _TIMEOUT_S = 30.0
 
 
-def convert(estimator: Any, columns: Sequence[Column], folder: Path) -> list[Path]:  # noqa: ANN401 - untyped
+def convert(estimator: object, columns: Sequence[Column], folder: Path) -> list[Path]:
     """Convert an estimator; return the files of its variants.
 
     Args:
@@ -84,7 +83,7 @@ def main() -> None:
             (folder / f"{variant}.onnx").write_bytes(content)
 
 
-def _converted(model: Any, kinds: Mapping[str, str], variant: str) -> bytes:  # noqa: ANN401 - untyped
+def _converted(model: object, kinds: Mapping[str, str], variant: str) -> bytes:
     import skl2onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, StringTensorType
 
@@ -103,7 +102,7 @@ def _converted(model: Any, kinds: Mapping[str, str], variant: str) -> bytes:  # 
     return content
 
 
-def _wants_names(model: Any) -> bool:  # noqa: ANN401 - untyped
+def _wants_names(model: object) -> bool:
     """Whether a column transformer picks columns by name."""
     first = model.steps[0][1] if hasattr(model, "steps") else model
     return hasattr(first, "transformers")

@@ -60,7 +60,7 @@ class PyfuncBatch:
 
     def __init__(
         self,
-        rows: Any,  # noqa: ANN401 - as above
+        rows: object,
         parameters: dict[str, Any],
         n_rows: int,
         *,
@@ -260,7 +260,7 @@ class PyfuncRuntime(Runtime):
                 frame[column.name] = _exact(frame[column.name])
         return cast_df_types_according_to_schema(frame, self._schema)
 
-    def _parsed(self, form: str, value: Any) -> Any:  # noqa: ANN401 - arrays, or what MLflow makes
+    def _parsed(self, form: str, value: object) -> Any:  # noqa: ANN401 - arrays, or what MLflow makes
         from mlflow.utils.proto_json_utils import parse_tf_serving_input
 
         return parse_tf_serving_input({form: value}, self._schema)
@@ -289,7 +289,7 @@ def _exact(cells: pd.Series) -> pd.Series:
     return cells.map(lambda cell: int(cell) if isinstance(cell, float) else cell)
 
 
-def _check_whole(values: Any) -> None:  # noqa: ANN401 - nested lists
+def _check_whole(values: object) -> None:
     """Refuse fractions in a tensor of whole numbers, which NumPy would cut."""
     for value in values if isinstance(values, list) else [values]:
         if isinstance(value, list):
@@ -322,7 +322,7 @@ def _reason(error: Any) -> str:  # noqa: ANN401 - an MlflowException
     return f"{MODEL_REFUSED}: {reason[:500] or type(error).__name__}"
 
 
-def _plain(answer: Any) -> Prediction:  # noqa: ANN401 - whatever a model returns
+def _plain(answer: object) -> Prediction:
     import pandas as pd
 
     if isinstance(answer, np.ndarray) and answer.ndim:

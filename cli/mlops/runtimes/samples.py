@@ -162,7 +162,7 @@ class Sampler:
         picked = self._random.permutation(len(changes))[:_EDGES]
         return [self._with(*changes[i]) for i in sorted(picked)]
 
-    def _with(self, index: int, cell: Any) -> list[Any]:  # noqa: ANN401 - a JSON value
+    def _with(self, index: int, cell: object) -> list[Any]:
         row = list(self._base[self._random.integers(len(self._base))])
         row[index] = cell
         return row

@@ -14,7 +14,7 @@ _Array = np.ndarray[Any, Any]
 Step = Callable[[_Array], _Array]
 
 
-def unpipe(estimator: Any) -> tuple[tuple[Step, ...], Any]:  # noqa: ANN401 - untyped
+def unpipe(estimator: object) -> tuple[tuple[Step, ...], Any]:
     """Split an estimator into what its scalers do, and the estimator behind them.
 
     Raises:

@@ -190,7 +190,7 @@ def thresholds(model: Model) -> list[tuple[int, float]]:
     return sorted(found)
 
 
-def _converted(estimator: Any) -> Model:  # noqa: ANN401 - untyped
+def _converted(estimator: object) -> Model:
     from treelite.core import TreeliteError
 
     home = type(estimator).__module__.partition(".")[0]
@@ -203,13 +203,13 @@ def _converted(estimator: Any) -> Model:  # noqa: ANN401 - untyped
         raise UnsuitableError(f"treelite cannot convert it: {_short(error)}") from error
 
 
-def _from_sklearn(estimator: Any) -> Model:  # noqa: ANN401 - untyped
+def _from_sklearn(estimator: object) -> Model:
     import treelite.sklearn
 
     return treelite.sklearn.import_model(estimator)
 
 
-def _from_lightgbm(estimator: Any) -> Model:  # noqa: ANN401 - untyped
+def _from_lightgbm(estimator: object) -> Model:
     from treelite.frontend import from_lightgbm
 
     return from_lightgbm(getattr(estimator, "booster_", estimator))

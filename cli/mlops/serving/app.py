@@ -135,7 +135,7 @@ class App:
         sessions: Sessions | None = None,
     ) -> None:
         self._plane = plane
-        self._feedback = feedback
+        self._feedback_service = feedback
         self._writer = writer
         self._metrics = metrics
         self._pages = pages
@@ -388,7 +388,7 @@ class App:
         outcomes = await off_the_loop(
             len(body), read_outcomes, body, headers.get("content-type", "")
         )
-        told = await self._feedback.answer(outcomes, self._writer, grant.key_id)
+        told = await self._feedback_service.answer(outcomes, self._writer, grant.key_id)
         document: dict[str, Any] = {"counts": told.counts}
         # `fate` is what `status` was called before.
         if told.outcome is not None:
@@ -417,7 +417,7 @@ class App:
         outcomes = await off_the_loop(len(body), decode, body, headers)
         receipts = []
         if outcomes:
-            receipts = await self._feedback.take(outcomes, self._writer, grant.key_id)
+            receipts = await self._feedback_service.take(outcomes, self._writer, grant.key_id)
         return encode_feedback(counts(receipts))
 
     async def _explain(self, route: Route, body: bytes, headers: Mapping[str, str]) -> Encoded:

@@ -203,11 +203,11 @@ def _candidates(
     }
 
 
-def _form(name: str, value: Any) -> Form:  # noqa: ANN401 - a JSON value
+def _form(name: str, value: object) -> Form:
     return Form(name, _JSON, {name: value})
 
 
-def _data(name: str, names: list[str] | None, value: Any) -> Form:  # noqa: ANN401 - a JSON value
+def _data(name: str, names: list[str] | None, value: object) -> Form:
     return Form(name, _JSON, {"data": {**({"names": names} if names else {}), name: value}})
 
 
@@ -310,7 +310,7 @@ def _answers(
     return answers
 
 
-def _first(answer: Any) -> bool | float | str | None:  # noqa: ANN401 - a JSON value
+def _first(answer: object) -> bool | float | str | None:
     """Return the first of MLflow's predictions if it is one value."""
     predictions = answer.get("predictions") if isinstance(answer, dict) else None
     value = predictions[0] if isinstance(predictions, list) and predictions else None

@@ -387,7 +387,7 @@ def _too_large(outcome: Outcome) -> str:
     return ""
 
 
-def _normal(truth: Any) -> Any:  # noqa: ANN401 - a JSON value
+def _normal(truth: object) -> Any:  # noqa: ANN401 - a JSON value
     """Write whole numbers as doubles, so that 6 and 6.0 are one truth in the journal."""
     return float(truth) if isinstance(truth, int) and not isinstance(truth, bool) else truth
 

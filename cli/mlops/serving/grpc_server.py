@@ -105,7 +105,7 @@ class GrpcServer:
         outliers: OutlierCheck | None = None,
     ) -> None:
         self._plane = plane
-        self._feedback = feedback
+        self._feedback_service = feedback
         self._writer = writer
         self._metrics = metrics
         self._gate = gate
@@ -166,7 +166,7 @@ class GrpcServer:
         port: int,
         *,
         shared: bool = False,
-        credentials: Any = None,  # noqa: ANN401 - of `grpc`
+        credentials: object = None,
     ) -> None:
         """Listen.
 
@@ -286,7 +286,7 @@ class GrpcServer:
         try:
             message = await off_the_loop(len(body), _parsed, request, body)
             outcomes = await off_the_loop(len(body), read_feedback, message)
-            told = await self._feedback.answer(outcomes, self._writer, grant.key_id)
+            told = await self._feedback_service.answer(outcomes, self._writer, grant.key_id)
         except ProtocolError as error:
             await self._refuse(error, context)
         except JournalUnavailableError as fault:
@@ -345,7 +345,7 @@ class GrpcServer:
         }
 
 
-def _tensor(name: str, datatype: str, shape: Any) -> dict[str, Any]:  # noqa: ANN401 - ints
+def _tensor(name: str, datatype: str, shape: object) -> dict[str, Any]:
     return {"name": name, "datatype": datatype, "shape": shape}
 
 

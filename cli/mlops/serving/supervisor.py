@@ -342,7 +342,7 @@ class Supervisor:
 async def _all(
     workers: Sequence[WorkerProcess],
     name: str,
-    *args: Any,  # noqa: ANN401 - of the handler
+    *args: object,
     timeout_s: float | None = None,
 ) -> list[Any]:
     """Call all, and wait for all; raise the first error."""

@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 
-def setting(default: Any, doc: str, *, env: tuple[str, ...] = (), form: str = "") -> Any:  # noqa: ANN401 - as dataclasses.field
+def setting(default: object, doc: str, *, env: tuple[str, ...] = (), form: str = "") -> Any:  # noqa: ANN401 - as dataclasses.field
     """Declare one setting.
 
     Args:

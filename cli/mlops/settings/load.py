@@ -128,17 +128,17 @@ def _line_of(path: Path | None, name: str) -> int:
     return 0
 
 
-def _text(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+def _text(raw: object) -> str:
     if not isinstance(raw, str):
         raise ValueError("must be text")
     return raw
 
 
-def _number_or_text(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+def _number_or_text(raw: object) -> str:
     return str(raw) if isinstance(raw, int | float) and not isinstance(raw, bool) else _text(raw)
 
 
-def _whole(raw: Any) -> int:  # noqa: ANN401 - a TOML value or text
+def _whole(raw: object) -> int:
     if isinstance(raw, bool) or not isinstance(raw, int | str):
         raise ValueError("must be a whole number")
     try:
@@ -150,7 +150,7 @@ def _whole(raw: Any) -> int:  # noqa: ANN401 - a TOML value or text
     return number
 
 
-def _truth(raw: Any) -> bool:  # noqa: ANN401 - a TOML value or text
+def _truth(raw: object) -> bool:
     if isinstance(raw, bool):
         return raw
     if str(raw).lower() not in ("true", "false"):
@@ -168,7 +168,7 @@ def _probability(raw: Any) -> float:  # noqa: ANN401 - a TOML value or text
     return number
 
 
-def _names(raw: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - a TOML value or text
+def _names(raw: object) -> str | tuple[str, ...]:
     if isinstance(raw, str):
         return raw if raw in ("all", "none") else tuple(raw.split(","))
     if isinstance(raw, list | tuple) and all(isinstance(name, str) for name in raw):
@@ -176,7 +176,7 @@ def _names(raw: Any) -> str | tuple[str, ...]:  # noqa: ANN401 - a TOML value or
     raise ValueError('must be "all", "none" or a list of names')
 
 
-def _list(raw: Any) -> tuple[str, ...]:  # noqa: ANN401 - a TOML value or text
+def _list(raw: object) -> tuple[str, ...]:
     if isinstance(raw, str):
         return tuple(name.strip() for name in raw.split(",") if name.strip())
     if isinstance(raw, list | tuple) and all(isinstance(name, str) for name in raw):
@@ -184,11 +184,11 @@ def _list(raw: Any) -> tuple[str, ...]:  # noqa: ANN401 - a TOML value or text
     raise ValueError("must be a list of names")
 
 
-def _source(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+def _source(raw: object) -> str:
     return credential_source(_text(raw))
 
 
-def _place(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+def _place(raw: object) -> str:
     return without_secret_parts(_text(raw))
 
 
@@ -277,7 +277,7 @@ def _tables(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML v
     return found
 
 
-def _reward(raw: Any) -> str:  # noqa: ANN401 - a TOML value or text
+def _reward(raw: object) -> str:
     """Check a reward against the known names. The table is found by name, as its layer is above."""
     text = _text(raw)
     if not text or ":" in text:

@@ -69,7 +69,7 @@ class Kafka:
         faults: list[tuple[str, Any]] = []
 
         def told(name: str) -> Callable[[Any, Any], None]:
-            def tell(error: Any, _: Any) -> None:  # noqa: ANN401 - of the client
+            def tell(error: object, _: object) -> None:
                 if error is not None:
                     faults.append((name, error))
 

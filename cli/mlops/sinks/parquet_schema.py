@@ -111,7 +111,7 @@ class Columns:
             found.append(line)
         return found
 
-    def _put(self, line: dict[str, Any], row: Any) -> None:  # noqa: ANN401 - a row of features
+    def _put(self, line: dict[str, Any], row: object) -> None:
         other = {}
         for name, cell in _cells(row):
             kind = _kind(cell)
@@ -132,14 +132,14 @@ def column(feature: str) -> str:
     return f"feature_{feature}" if feature in REQUESTS or feature == "hour" else feature
 
 
-def _cells(row: Any) -> Iterable[tuple[str, Any]]:  # noqa: ANN401 - a row of features
+def _cells(row: object) -> Iterable[tuple[str, Any]]:
     if isinstance(row, dict):
         return row.items()
     cells = row if isinstance(row, list | tuple) else [row]
     return ((f"feature_{index}", cell) for index, cell in enumerate(cells))
 
 
-def _kind(cell: Any) -> str:  # noqa: ANN401 - a JSON value
+def _kind(cell: object) -> str:
     """Return the type of a column that holds a cell; empty for what has none of its own."""
     if isinstance(cell, bool):
         return "boolean"

@@ -116,7 +116,7 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _finite(value: Any) -> Any:  # noqa: ANN401 - JSON data
+def _finite(value: object) -> Any:  # noqa: ANN401 - JSON data
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

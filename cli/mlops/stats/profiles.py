@@ -154,7 +154,7 @@ def _python(values: NDArray[Any]) -> list[Any]:
     return listed
 
 
-def _is_missing(value: Any) -> bool:  # noqa: ANN401 - any value
+def _is_missing(value: object) -> bool:
     if value is None or isinstance(value, str):
         return value is None
     if isinstance(value, Decimal):
@@ -172,7 +172,7 @@ def _kind(present: Sequence[Any]) -> Kind:
     return kinds.pop() if kinds else "empty"
 
 
-def _kind_of(value: Any) -> Kind:  # noqa: ANN401 - any value
+def _kind_of(value: object) -> Kind:
     if isinstance(value, bool | np.bool_):
         return "boolean"
     if isinstance(value, int | float | Decimal | np.integer | np.floating):
@@ -256,5 +256,5 @@ def _categories(present: Sequence[Any]) -> Categories:
     return Categories(kept, other=len(present) - sum(kept.values()), distinct=len(texts))
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - any value
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | np.bool_) else str(value)

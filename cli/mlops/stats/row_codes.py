@@ -90,11 +90,11 @@ def _numbers(cells: Sequence[Any]) -> NDArray[np.float64]:
     return found
 
 
-def _missing(cell: Any) -> bool:  # noqa: ANN401 - JSON data, or of a table
+def _missing(cell: object) -> bool:
     return cell is None or (isinstance(cell, float) and cell != cell)
 
 
-def _text(cell: Any) -> str:  # noqa: ANN401 - likewise
+def _text(cell: object) -> str:
     return str(cell).lower() if isinstance(cell, bool | np.bool_) else str(cell)
 
 

@@ -92,7 +92,7 @@ def signature_of(document: Mapping[str, Any], *, hinted: bool = False) -> Signat
     )
 
 
-def _type_name(kind: Any) -> str:  # noqa: ANN401 - a name, or an object for nested types
+def _type_name(kind: object) -> str:
     return kind if isinstance(kind, str) else "object"
 
 

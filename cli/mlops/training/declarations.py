@@ -177,7 +177,7 @@ class _Reader:
         good: Callable[[Any], bool],
         expected: str,
         *,
-        default: Any = None,  # noqa: ANN401 - a TOML value
+        default: object = None,
     ) -> Any:  # noqa: ANN401 - a TOML value
         if key not in self._raw:
             return default
@@ -196,7 +196,7 @@ class _Reader:
         )
         return default
 
-    def _wrong(self, key: str, what: str, value: Any = None) -> None:  # noqa: ANN401 - a TOML value
+    def _wrong(self, key: str, what: str, value: object = None) -> None:
         shown = "" if value is None else f", not `{value}`"
         self._faults.append(
             self._declared.fault(

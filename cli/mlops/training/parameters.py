@@ -116,7 +116,7 @@ class _Reader:
         else:
             self.axes[name] = axis
 
-    def _take_from_file(self, file: str, name: str, value: Any) -> None:  # noqa: ANN401 - raw YAML
+    def _take_from_file(self, file: str, name: str, value: object) -> None:
         if not self._known(name):
             return
         parameter = self._point.parameters.get(name, Parameter(name))
@@ -159,7 +159,7 @@ def _read_file(file: Path) -> dict[str, Any]:
     return {str(name): value for name, value in (content or {}).items()}
 
 
-def _as_word(value: Any) -> str:  # noqa: ANN401 - raw YAML
+def _as_word(value: object) -> str:
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)

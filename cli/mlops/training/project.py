@@ -200,7 +200,7 @@ class _Reader:
             self._fault(f"`{given[0]}` names `{content[given[0]]}`, which does not exist", given[0])
         return given[0], path
 
-    def _entry_point(self, name: str, raw: Any) -> EntryPoint:  # noqa: ANN401 - raw YAML
+    def _entry_point(self, name: str, raw: object) -> EntryPoint:
         keys = ("entry_points", name)
         if not isinstance(raw, dict) or not isinstance(raw.get("command"), str):
             others = [str(k) for k in raw if k not in _ENTRY_KEYS] if isinstance(raw, dict) else []
@@ -248,7 +248,7 @@ class _Reader:
                     *keys[:2], "parameters", each,
                 )  # fmt: skip
 
-    def _parameter(self, point: str, name: str, raw: Any) -> Parameter:  # noqa: ANN401 - raw YAML
+    def _parameter(self, point: str, name: str, raw: object) -> Parameter:
         keys = ("entry_points", point, "parameters", name)
         parameter = self._as_written(name, raw, keys)
         refined = refine(parameter, self._declared, self.faults)
@@ -260,7 +260,7 @@ class _Reader:
             self._fault(fault, *keys, "default")
         return refined
 
-    def _as_written(self, name: str, raw: Any, keys: tuple[str, ...]) -> Parameter:  # noqa: ANN401 - raw YAML
+    def _as_written(self, name: str, raw: object, keys: tuple[str, ...]) -> Parameter:
         if isinstance(raw, str):
             return Parameter(name, raw)
         if not isinstance(raw, dict):

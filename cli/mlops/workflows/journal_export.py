@@ -129,7 +129,7 @@ def _write_csv(table: Table, stream: IO[bytes], on_progress: Callable[[int, int]
         writer.writerow([_cell(line.get(name, "")) for name in table.columns])
 
 
-def _cell(value: Any) -> Any:  # noqa: ANN401 - a JSON value or a time
+def _cell(value: object) -> Any:  # noqa: ANN401 - a JSON value or a time
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str) and value[:1] in _FORMULA and not _is_number(value):
@@ -161,7 +161,7 @@ def _write_json(table: Table, stream: IO[bytes], on_progress: Callable[[int, int
     stream.write(b"\n]\n")
 
 
-def _iso(value: Any) -> Any:  # noqa: ANN401 - a JSON value or a time
+def _iso(value: object) -> Any:  # noqa: ANN401 - a JSON value or a time
     if isinstance(value, dt.datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value

@@ -162,7 +162,7 @@ class MlopsDeploymentClient(BaseDeploymentClient):  # type: ignore[misc] # MLflo
     def predict(
         self,
         deployment_name: str | None = None,
-        inputs: Any = None,  # noqa: ANN401 - whatever MLflow's scoring client takes
+        inputs: object = None,
         endpoint: str | None = None,
     ) -> PredictionsResponse:
         """Predict with a deployment, or with one arm of the endpoint that it is.
@@ -254,7 +254,7 @@ def target_help() -> str:
     return _HELP
 
 
-def _body(inputs: Any) -> bytes:  # noqa: ANN401 - as `predict`
+def _body(inputs: object) -> bytes:
     """Write inputs as a request of MLflow's scoring protocol.
 
     MLflow's own function raises for a dict.

@@ -181,7 +181,7 @@ def _said(error: MlopsError) -> str:
     return f"{error.message} {error.hint or ''}".strip()
 
 
-def _made(name: str, **values: Any) -> Markup:  # noqa: ANN401 - what the template needs
+def _made(name: str, **values: object) -> Markup:
     text = whole_pages().get_template(f"{name}.html.j2").render(**values)
     return Markup(text)  # noqa: S704 - made by our own template
 

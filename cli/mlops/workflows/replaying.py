@@ -285,7 +285,7 @@ class _Told:
         return self.all("differs", said, replayed, difference)
 
 
-def _largest_difference(one: Any, other: Any) -> float | None:  # noqa: ANN401 - JSON data
+def _largest_difference(one: object, other: object) -> float | None:
     """Largest difference of numbers in the same place; None where the rest is not equal."""
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         parts = [_largest_difference(*pair) for pair in zip(one, other, strict=True)]

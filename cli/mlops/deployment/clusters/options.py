@@ -78,7 +78,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[st
     )
 
 
-def _shown(value: Any) -> str:  # noqa: ANN401 - JSON data
+def _shown(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value in ("", None) else str(value)
@@ -93,9 +93,9 @@ def _sections(target: str, options: RenderOptions) -> tuple[str, ...]:
     return tuple(dict.fromkeys((_COMMON, target, *server, *monitoring)))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any setting
+def _plain(value: object) -> Any:  # noqa: ANN401 - any setting
     return list(value) if isinstance(value, tuple) else value
 
 
-def _tuples(value: Any) -> Any:  # noqa: ANN401 - any setting
+def _tuples(value: object) -> Any:  # noqa: ANN401 - any setting
     return tuple(value) if isinstance(value, list) else value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from mlops.cluster import Cluster, Manifest, get
 from mlops.cluster.objects import create, ref_of
@@ -130,7 +129,7 @@ def _exists(cluster: Cluster, ref: ObjectRef) -> bool:
         return True
 
 
-def _references(value: Any) -> Iterator[ObjectRef]:  # noqa: ANN401 - JSON data
+def _references(value: object) -> Iterator[ObjectRef]:
     if isinstance(value, list):
         for item in value:
             yield from _references(item)

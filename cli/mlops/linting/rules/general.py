@@ -231,7 +231,7 @@ def image_tag(document: Document, context: Context) -> Iterator[Problem]:
             yield Problem(path, f"`{value}` has no version")
 
 
-def _walk(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:  # noqa: ANN401 - parsed YAML
+def _walk(value: object, path: Path) -> Iterator[tuple[Path, Any]]:
     yield path, value
     if isinstance(value, Mapping):
         for key, item in value.items():

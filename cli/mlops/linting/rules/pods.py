@@ -151,7 +151,7 @@ def secret_data(document: Document, context: Context) -> Iterator[Problem]:
             yield Problem(("data", key), f"the value of `{key}` is not base64")
 
 
-def _resources(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:  # noqa: ANN401
+def _resources(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield what containers ask for, wherever it is."""
     if isinstance(value, Mapping):
         given = value.get("resources")
@@ -166,7 +166,7 @@ def _resources(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]
             yield from _resources(item, (*path, index))
 
 
-def _tables(value: Any, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:  # noqa: ANN401
+def _tables(value: object, path: Path) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """Yield the labels and annotations of the object and of what it makes."""
     if isinstance(value, list):
         for index, item in enumerate(value):

@@ -124,7 +124,7 @@ def as_table(
     return payload.names or _named(columns, rows), rows
 
 
-def column_of(column: Any) -> list[Any]:  # noqa: ANN401 - a list or an array
+def column_of(column: object) -> list[Any]:
     """Return one column as a flat list; (n, 1) is a column too."""
     cells = nested(column)
     if all(isinstance(cell, list) and len(cell) == 1 for cell in cells):
@@ -140,7 +140,7 @@ def nested(values: Any) -> list[Any]:  # noqa: ANN401 - a sequence or an array
     return list(values)
 
 
-def prediction_of(values: Any, names: Sequence[str] = ()) -> Prediction:  # noqa: ANN401 - JSON data
+def prediction_of(values: object, names: Sequence[str] = ()) -> Prediction:
     """Return n JSON values as a prediction: numbers as an array, objects as a table.
 
     Args:
@@ -166,7 +166,7 @@ def _named(columns: Mapping[str, str], rows: list[list[Any]]) -> tuple[str, ...]
     return tuple(columns) if columns and all(len(row) == len(columns) for row in rows) else None
 
 
-def _cells(column: Any) -> Any:  # noqa: ANN401 - JSON data
+def _cells(column: object) -> Any:  # noqa: ANN401 - JSON data
     if not isinstance(column, list):
         return [column]
     array = _array(column, set(map(type, column)))

@@ -42,7 +42,7 @@ _KINDS = (
 )
 
 
-def send(peer: socket.socket, value: Any) -> None:  # noqa: ANN401 - see `_Writer`
+def send(peer: socket.socket, value: object) -> None:
     """Send one message.
 
     Raises:
@@ -102,7 +102,7 @@ class _Writer:
             return {"bytes": base64.b64encode(value).decode()}
         return self._array_or_table(value)
 
-    def _array_or_table(self, value: Any) -> Any:  # noqa: ANN401 - any value
+    def _array_or_table(self, value: object) -> Any:  # noqa: ANN401 - any value
         import numpy as np
         import pandas as pd
 

@@ -69,7 +69,7 @@ class IsolatedModel:
 
     def predict(
         self,
-        rows: Any,  # noqa: ANN401 - as MLflow's
+        rows: object,
         params: dict[str, Any] | None = None,
         *,
         checked: bool = False,

@@ -90,7 +90,7 @@ class Verifier:
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError) as error:
             raise _refused(str(error)[:200] or type(error).__name__) from error
 
-    def _key(self, kid: Any, algorithm: str) -> Any:  # noqa: ANN401 - whatever the token says
+    def _key(self, kid: object, algorithm: str) -> Any:  # noqa: ANN401 - whatever the token says
         if not self._loaded:
             self.misses = True
             raise ProtocolError(
@@ -142,7 +142,7 @@ def _id_of(caller: str) -> str:
 class _Loaded:
     """A public key, and the text that it was made from."""
 
-    def __init__(self, key: Any, text: str) -> None:  # noqa: ANN401 - of `cryptography`
+    def __init__(self, key: object, text: str) -> None:
         self.key = key
         self.text = text
 

@@ -157,7 +157,7 @@ class LivePage:
         explains = self._may_explain(request)
         return await self._read(request, "request", request_id=request_id, explains=explains)
 
-    async def _read(self, request: Request, what: str, **terms: Any) -> Response:  # noqa: ANN401
+    async def _read(self, request: Request, what: str, **terms: object) -> Response:
         try:
             found = await self._reader.ask(what, **terms)
         except MlopsError as error:
@@ -195,7 +195,7 @@ class LivePage:
         # Without keys everybody may see requests here, and choose the arm of a prediction.
         return not self._secured() or "score" in request.scope[SCOPES]
 
-    def _page(self, request: Request, name: str, status: int = 200, **values: Any) -> Response:  # noqa: ANN401
+    def _page(self, request: Request, name: str, status: int = 200, **values: object) -> Response:
         served = self._live().served.revision
         depth = request.url.path.removeprefix("/").count("/")
         text = (

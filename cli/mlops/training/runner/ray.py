@@ -154,7 +154,7 @@ class RayRunner(Runner):
                     return run_id, code
         return None
 
-    def _result(self, run_id: str, task: Any) -> int | None:  # noqa: ANN401 - Ray's reference
+    def _result(self, run_id: str, task: object) -> int | None:
         """Return the exit code, or None if the trial has begun again."""
         ray = import_ray()
         try:

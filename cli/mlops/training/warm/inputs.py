@@ -20,7 +20,7 @@ def look_again() -> None:
     log_inputs: Any = SqlAlchemyStore.log_inputs
 
     @functools.wraps(log_inputs)
-    def twice(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as MLflow has it
+    def twice(*args: object, **kwargs: object) -> Any:  # noqa: ANN401 - as MLflow has it
         try:
             return log_inputs(*args, **kwargs)
         except MlflowException as error:
