@@ -10,7 +10,7 @@ import pytest
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome, RevisionEvent, Value
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.evidence import Evidence, Truth, gather
+from mlops.monitoring.evidence import Evidence, Truth, Truths, gather
 from mlops.monitoring.quality import measure, over_time
 from mlops.monitoring.report import ReportOptions, make_report
 from mlops.rewards import NO_TERMS
@@ -313,14 +313,17 @@ def test_traffic_that_did_not_split_as_promised(crowd: SqlJournal) -> None:
 
 
 def test_quality_in_windows_of_equal_count() -> None:
-    truths = [Truth(time, time % 2, 5.0, 5.0 + (time >= 50)) for time in range(100)]
+    truths = Truths()
+    # Labels of all requests came at once, the newest request first.
+    for time in reversed(range(100)):
+        truths.append(Truth(time, time % 2, 5.0, 5.0 + (time >= 50)))
     windows = over_time(truths, [NO_TERMS] * 2)
     assert len(windows) == 8
     assert [(each.start_ms, each.end_ms) for each in windows][:2] == [(0, 12), (13, 25)]
     assert windows[-1].end_ms == 99
     assert [each.arms[0].rmse for each in windows][::7] == [0.0, 1.0]
     assert sum(arm.n for each in windows for arm in each.arms) == 100
-    assert over_time([], [NO_TERMS] * 2) == ()
+    assert over_time(Truths(), [NO_TERMS] * 2) == ()
 
 
 def test_quality_of_numbers_and_of_labels() -> None:

@@ -10,6 +10,8 @@ from mlops.live_page.templates import finite, render
 from mlops.monitoring.quality import measures_of
 from mlops.monitoring.quality_watch import ALPHA, CONSUMER, QualityFold, QualityReport
 
+# Fewer labels are no point of a chart, only a part of its line.
+_FEW = 30
 _NOTHING = (
     "No labels yet: nothing is known of how good the answers are. `mlops feedback` sends them."
 )
@@ -31,6 +33,7 @@ def quality(look: Look) -> str:
         arms=arms,
         colors={arm.name: index for index, arm in enumerate(look.spec.arms)},
         alpha=ALPHA,
+        few=_FEW,
     )
 
 
@@ -53,9 +56,14 @@ def _charts(look: Look) -> list[tuple[Any, dict[str, Any]]]:
             for at in range(len(page.report.arms))
         ]
         data = {
-            "t": [window.end_ms / 1000 for window in windows],
+            "t": [(window.start_ms + window.end_ms) / 2000 for window in windows],
             "arms": [arm.name for arm in page.report.arms],
             "values": lines,
+            # Which of them few labels tell.
+            "few": [
+                [at for at, window in enumerate(windows) if window.arms[arm].n < _FEW]
+                for arm in range(len(page.report.arms))
+            ],
         }
         found.append((name, data))
     return found

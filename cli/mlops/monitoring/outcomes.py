@@ -80,7 +80,8 @@ class OutcomeTally:
         """Return the reward of an outcome inside the range; None if it has none."""
         self.late += seen.time_ms > self.ended.get(seen.revision, seen.time_ms)
         if seen.truth is not None and seen.prediction is not None:
-            self.truths.append(Truth(seen.time_ms, seen.arm, seen.prediction, seen.truth))
+            asked_ms = seen.time_ms if seen.decided_ms is None else seen.decided_ms
+            self.truths.append(Truth(asked_ms, seen.arm, seen.prediction, seen.truth))
         try:
             value = self._value(seen)
         except ValueError as error:
@@ -125,7 +126,7 @@ class OutcomeTally:
         where = np.flatnonzero(both)
         positions = dict(zip(where.tolist(), range(where.size), strict=True)) if kept else {}
         self.truths.extend(
-            seen.times_ms[where],
+            np.where(seen.matched, seen.request_times_ms, seen.times_ms)[where],
             seen.arms[where],
             predictions[where],
             seen.truths[where],

@@ -100,8 +100,8 @@ class Window:
     """Quality of each arm during one stretch of time.
 
     Attributes:
-        start_ms: First truth in it, milliseconds since 1970 in UTC.
-        end_ms: Last truth in it.
+        start_ms: First request in it whose truth is known, milliseconds since 1970 in UTC.
+        end_ms: Last such request in it.
         arms: One entry per arm.
     """
 
@@ -138,20 +138,23 @@ def measures_of(qualities: Iterable[Quality]) -> list[MeasureName]:
 
 
 def over_time(
-    truths: Sequence[Truth],
+    truths: Truths,
     terms: Sequence[Terms],
     wanted: Sequence[Measure] = (),
     windows: int = WINDOWS,
 ) -> tuple[Window, ...]:
     """Split the truths into so many stretches of equal count and measure each.
 
+    The stretches are of the time of the requests: truths may come late and all at once.
+
     Args:
-        truths: In order of arrival.
+        truths: In any order.
         terms: Those of each arm.
         wanted: As in `measure`.
         windows: How many.
     """
     size = math.ceil(len(truths) / windows)
+    truths = truths.by_time()
     found = []
     for start in range(0, len(truths), size or 1):
         part = truths[start : start + size]

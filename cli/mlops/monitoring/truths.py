@@ -19,7 +19,14 @@ from mlops.rewards.labels import UnknownLabels, is_unknown
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """One truth that met its prediction, in order of arrival."""
+    """One truth that met its prediction.
+
+    Attributes:
+        time_ms: When its request came, milliseconds since 1970 in UTC.
+        arm: Position of the arm that answered.
+        prediction: What it answered.
+        truth: What was true.
+    """
 
     time_ms: int
     arm: int
@@ -64,7 +71,7 @@ class Truths(Sequence[Truth]):
         """Add many.
 
         Args:
-            times_ms: When each arrived, (n,).
+            times_ms: When the request of each came, (n,).
             arms: Its arm, (n,).
             predictions: Numbers, (n,).
             truths: Numbers, (n,).
@@ -76,6 +83,21 @@ class Truths(Sequence[Truth]):
         self._arms.frombytes(arms.astype(np.int16).tobytes())
         self._predictions.frombytes(predictions.astype(np.float64).tobytes())
         self._truths.frombytes(truths.astype(np.float64).tobytes())
+
+    def by_time(self) -> Truths:
+        """Return the same in the order of their requests."""
+        times = np.frombuffer(self._times, dtype=np.int64)
+        order = np.argsort(times, kind="stable")
+        places = {at: new for new, at in enumerate(order.tolist())} if self.others else {}
+        found = Truths()
+        found.extend(
+            times[order],
+            np.frombuffer(self._arms, dtype=np.int16)[order].astype(np.int64),
+            np.frombuffer(self._predictions, dtype=np.float64)[order],
+            np.frombuffer(self._truths, dtype=np.float64)[order],
+            {places[at]: pair for at, pair in self.others.items()},
+        )
+        return found
 
     def numbers(self, arm: int) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
         """Predictions and truths of an arm; None unless all are numbers."""

@@ -233,7 +233,8 @@
           series: [
             { label: "UTC", value: (chart, value) => (value === null ? "–" : clock(value, 1)) },
             ...values.arms.map((name, index) => ({
-              label: name, stroke: arm(index), width: 2, dash: dashes[index % 4], points: { show: true, size: 5, fill: arm(index) },
+              label: name, stroke: arm(index), width: 2, dash: dashes[index % 4],
+              points: { show: true, size: 5, fill: arm(index), filter: (chart) => chart.data[0].map((t, at) => at).filter((at) => !values.few[index].includes(at)) },
               value: (chart, value) => (value === null ? "–" : `${number(value)} ${unit}`),
             })),
           ],
