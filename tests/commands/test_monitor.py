@@ -134,7 +134,9 @@ def test_before_and_after_the_wines_change(watched: Shop, hook: Receiver) -> Non
     assert {(e["request_id"], e["row"]) for e in logged(copy) if e["outlier"]} == {*by_row}
 
     # The report says so too, and what the answers depend on.
-    watched.ok("report", "--html", "page.html", "--importance")
+    phases = watched.ok("report", "--html", "page.html", "--importance").err
+    assert "Loading the models" in phases
+    assert "Explaining modelA" in phases
     page = (watched.folder / "page.html").read_text()
     for section in ("h-judged", "h-outliers", "h-importance"):
         assert f'id="{section}"' in page

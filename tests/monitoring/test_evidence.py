@@ -10,9 +10,10 @@ import pytest
 from mlops.errors import InvalidInputError, NotFoundError
 from mlops.journal.records import WHOLE_REQUEST, Decision, NewOutcome, RevisionEvent, Value
 from mlops.journal.sql import SqlJournal
-from mlops.monitoring.evidence import Evidence, Truth, Truths, gather
+from mlops.monitoring.evidence import Evidence, gather
 from mlops.monitoring.quality import measure, over_time
 from mlops.monitoring.report import ReportOptions, make_report
+from mlops.monitoring.truths import Truth, Truths
 from mlops.rewards import NO_TERMS
 from mlops.spec.deployment import Arm, DeploymentSpec, to_dict
 from mlops.spec.model import ModelVersion

@@ -109,7 +109,7 @@ def loaded(shop: Shop) -> Any:
 
 
 def test_files_arms_and_columns(shop: Shop, tmp_path: Path) -> None:
-    rows = [{"id": f"c{n}", **row} for n, row in enumerate(rows_of(shop, 400))]
+    rows = [{"id": f"c{n}", "note": "x", **row} for n, row in enumerate(rows_of(shop, 400))]
     write(tmp_path / "one.parquet", rows[:250])
     write(tmp_path / "two.csv", rows[250:])
     out = tmp_path / "scored.csv"
@@ -117,6 +117,7 @@ def test_files_arms_and_columns(shop: Shop, tmp_path: Path) -> None:
     said = shop.ok("batch", "wine", *words, "--keep", "id", "--chunk-rows", "90", "--json")
     fits("batch", said.document)
     assert (said.document["rows"], said.document["files"], said.document["resumed"]) == (400, 2, 0)
+    assert said.document["ignored"] == ["note"]
     with out.open() as file:
         lines = list(csv.DictReader(file))
     assert [line["id"] for line in lines] == [f"c{n}" for n in range(400)]
@@ -135,7 +136,9 @@ def test_files_arms_and_columns(shop: Shop, tmp_path: Path) -> None:
         "one.parquet", "scored.csv", "two.csv",
     ]  # fmt: skip
     # Sticky units are not in this test; the draw is the same each time.
-    shop.ok("batch", "wine", *words[:-1], f"{tmp_path}/again.csv", "--chunk-rows", "33")
+    again = (*words[:-1], f"{tmp_path}/again.csv", "--chunk-rows", "33", "--runtime", "pyfunc")
+    said = shop.ok("batch", "wine", *again)
+    assert "no model takes these columns, which are ignored: `id`, `note`" in said.out
     with (tmp_path / "again.csv").open() as file:
         assert [line["arm"] for line in csv.DictReader(file)] == [line["arm"] for line in lines]
 

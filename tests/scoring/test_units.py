@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -63,3 +64,21 @@ def test_units_of_digits_are_drawn_as_clients_write_them(
     assert type(table.columns["n"][0]) is (float if packed else int)
     if cells[0] == "0":
         assert list(table.columns["user"]) == list(range(40))
+
+
+def test_a_model_gets_its_own_columns_alone(tmp_path: Path) -> None:
+    """MLflow warns of others once for each chunk and arm."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("user,n,note\n" + "".join(f"{n},1,x\n" for n in range(20)))
+    settings = load_settings(tmp_path, environ={})
+    inputs = find_inputs([str(rows)], lambda uri: open_store(uri, settings))
+    seen: set[str] = set()
+
+    def ask(payload: Any, n: int) -> Sequence[Any]:
+        seen.update(payload.values)
+        return [0.5] * n
+
+    plain = job(Signature((NUMBER,)))
+    work = replace(plain, scorers=tuple(replace(each, ask=ask) for each in plain.scorers))
+    done = score(work, inputs, open_store(str(tmp_path / "out"), settings))
+    assert (seen, done.ignored) == ({"n"}, ("note",))

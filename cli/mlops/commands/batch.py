@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlops.workflows.batch import Batched
 
 
+_SHOWN_COLUMNS = 10
+
+
 def batch(
     ref: Annotated[
         str, typer.Argument(metavar="REF|NAME", help="A model, or a deployment of this project.")
@@ -115,6 +118,14 @@ def _render(out: Console, done: Batched) -> None:
             f"[dim]{done.kept:,} rows of units that keep their arm from an earlier revision, "
             f"{drawn:,} rows drawn[/]"
         )
+    if done.ignored:
+        names = ", ".join(f"`{escape(name)}`" for name in done.ignored[:_SHOWN_COLUMNS])
+        more = (
+            f" and {len(done.ignored) - _SHOWN_COLUMNS:,} more"
+            if (len(done.ignored) > _SHOWN_COLUMNS)
+            else ""
+        )
+        out.print(f"[dim]note: no model takes these columns, which are ignored: {names}{more}[/]")
     if done.errors:
         out.print(f"[yellow]note: {done.errors:,} rows were refused; see the column `error`[/]")
     out.print(escape(done.out), soft_wrap=True)

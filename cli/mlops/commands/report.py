@@ -98,6 +98,7 @@ def report(
     For example `mlops report`, or as a gate in CI: `mlops report --exit-code`.
     """
     from mlops.commands.markdown import report_markdown
+    from mlops.commands.progress import PhaseProgress
     from mlops.monitoring.verdict import EXIT_CODES, FINISHED
     from mlops.settings import load_settings
     from mlops.workflows.evidence import report_on
@@ -135,8 +136,12 @@ def report(
         if exit_code:
             raise typer.Exit(EXIT_CODES[decision])
         return
-    if html:
-        found = write_report(settings, name, html, importance=importance)
+    if importance:
+        # The models are loaded, and asked some thousand times.
+        with PhaseProgress() as progress:
+            found = write_report(settings, name, html, importance=True, on_phase=progress.phase)
+    elif html:
+        found = write_report(settings, name, html)
     else:
         found = report_on(settings, name, remote)
     document = {**plain(found), "html": html} if html else plain(found)

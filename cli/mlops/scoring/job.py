@@ -128,6 +128,7 @@ class Scored:
         parts: Keys of the parts, in the order of the rows.
         by_arm: Rows scored now by the arm that was drawn.
         kept: Rows, of those scored now, whose unit keeps its arm from an earlier revision.
+        ignored: Columns of the files that are neither the models' nor kept.
     """
 
     rows: int
@@ -136,6 +137,7 @@ class Scored:
     parts: tuple[str, ...]
     by_arm: Mapping[str, int]
     kept: int = 0
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -190,11 +192,15 @@ def score(
     parts: list[str] = []
     rows = resumed = errors = kept = 0
     by_arm = {scorer.name: 0 for scorer in job.scorers}
+    wanted = _wanted(job)
+    ignored: dict[str, None] = {}
 
     def missing() -> Generator[Chunk, None, None]:
         nonlocal resumed
         for key, file, first, table in _all_chunks(job, inputs):
             parts.append(key)
+            if wanted is not None:
+                ignored.update(dict.fromkeys(name for name in table.names if name not in wanted))
             if key in there:
                 resumed += len(table)
                 on_progress(rows + resumed)
@@ -218,7 +224,7 @@ def score(
             _recast(store, key, types.kinds)
         types.stale = False
         _put_state(job, inputs, store, types)
-    return Scored(rows, resumed, errors, tuple(parts), by_arm, kept)
+    return Scored(rows, resumed, errors, tuple(parts), by_arm, kept, tuple(ignored))
 
 
 def _all_chunks(job: Job, inputs: Inputs) -> Iterator[tuple[str, str, int, Table]]:
@@ -238,7 +244,7 @@ def _chunks(path: Path, job: Job) -> Iterator[Table]:
 
 def _wanted(job: Job) -> set[str] | None:
     """Return the columns whose types matter beside those of the signature; None for all."""
-    if not job.scorers[0].signature.columns:
+    if not all(each.signature.columns for each in job.scorers):
         return None
     names = {name for each in job.scorers for name in each.signature.names}
     return names | {*job.keep} | ({job.draw.unit} - {""})
@@ -336,13 +342,16 @@ def _answers(
 ) -> list[Any]:  # fmt: skip
     """Return what an arm answers to some rows of a chunk, None for the others."""
     found: list[Any] = [None] * len(table)
+    # MLflow warns of others, and ignores them.
+    names = scorer.signature.names or table.names
+    own = {name: cells for name, cells in table.columns.items() if name in names}
     source = Source("csv", None) if form_of(file) == "csv" else None
     waiting = [rows] if rows else []
     while waiting:
         some = waiting.pop()
-        columns = table.columns
+        columns = own
         if len(some) < len(table):
-            columns = {name: [cells[at] for at in some] for name, cells in columns.items()}
+            columns = {name: [cells[at] for at in some] for name, cells in own.items()}
         try:
             answers = scorer.ask(Payload(dict(columns), source), len(some))
         except ProtocolError as error:

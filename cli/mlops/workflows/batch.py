@@ -62,6 +62,7 @@ class Batched:
         kept: Rows of these whose unit keeps its arm from an earlier revision; None without units.
         shares: Probability with which each arm was drawn.
         runtimes: What executed each arm's model.
+        ignored: Columns of the files that no model takes, and that were not kept.
     """
 
     of: str
@@ -74,6 +75,7 @@ class Batched:
     kept: int | None
     shares: dict[str, float]
     runtimes: dict[str, str]
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def batch(
             kept=done.kept if job.draw.has_units else None,
             shares=dict(zip(names, job.draw.shares, strict=True)),
             runtimes=arms.runtimes,
+            ignored=done.ignored,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -155,12 +155,15 @@ def explained(
     return Explained(name or spec.arms[0].model.label, request_id, plain, said, m, arms, comparable)
 
 
-def importance_of(settings: Settings, name: str) -> list[Importance]:
+def importance_of(
+    settings: Settings, name: str, on_phase: Callable[[str], None] = lambda _: None
+) -> list[Importance]:
     """Return how important the features are to each live arm, by the newest requests.
 
     Args:
         settings: The project's settings.
         name: A deployment that was started here.
+        on_phase: Called with what is done now.
 
     Raises:
         NotFoundError: It was never started here, or its journal has no features.
@@ -171,6 +174,7 @@ def importance_of(settings: Settings, name: str) -> list[Importance]:
     if state is None:
         raise NotFoundError(f"`{name}` was never started here.", hint="Leave `--importance` out.")
     spec = state.launch.served.revision.spec
+    on_phase("Loading the models")
     with _journal(settings, name) as journal, _loaded(settings, spec) as models:
         requests = newest_requests(journal, models[0].signature.names)
         if not requests:
@@ -178,8 +182,11 @@ def importance_of(settings: Settings, name: str) -> list[Importance]:
                 "None of the newest requests has all features of the model in the journal.",
                 hint="`[journal] features`, `drop` and `hash` say which are kept.",
             )
-        arms = zip(spec.arms, models, strict=True)
-        return [importance(arm.name, model, requests) for arm, model in arms]
+        found = []
+        for arm, model in zip(spec.arms, models, strict=True):
+            on_phase(f"Explaining {arm.name}")
+            found.append(importance(arm.name, model, requests))
+        return found
 
 
 def _all(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,12 @@ STDOUT = "-"
 
 
 def write_report(
-    settings: Settings, name: str | None, target: str, *, importance: bool = False
+    settings: Settings,
+    name: str | None,
+    target: str,
+    *,
+    importance: bool = False,
+    on_phase: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Report on a deployment, running or not, and write the page.
 
@@ -30,6 +36,7 @@ def write_report(
         name: Deployment, or None for the only one.
         target: File to write, replaced if it is there, or `STDOUT`.
         importance: Whether it says how important each feature is, which loads the models.
+        on_phase: Called with what is done now.
 
     Returns:
         What the page says.
@@ -42,12 +49,17 @@ def write_report(
         _check(Path(target))
     found = locate(settings, name)
     journal, state = open_evidence(settings, found)
+    on_phase("Reading the journal")
     try:
         page = read_page(journal, report_options(settings), ask=asking(state))
     finally:
         journal.close()
-    known = [each.document() for each in importance_of(settings, found.name)] if importance else []
-    page = replace(page, report=declared_since(settings, page.report), importance=known)
+    known = importance_of(settings, found.name, on_phase) if importance else []
+    page = replace(
+        page,
+        report=declared_since(settings, page.report),
+        importance=[each.document() for each in known],
+    )
     record_alarms(settings, page.report)
     html = render_page(page)
     if target == STDOUT:
