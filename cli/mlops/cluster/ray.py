@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import TYPE_CHECKING
 
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.settings.secrets import without_credentials
 
+if TYPE_CHECKING:
+    from types import ModuleType
 
-def import_ray() -> Any:  # noqa: ANN401 - a module without types
+
+def import_ray() -> ModuleType:
     """Return the module `ray`.
 
     Raises:
@@ -23,10 +26,11 @@ def import_ray() -> Any:  # noqa: ANN401 - a module without types
             "`--backend ray` needs `ray`, which is not installed.",
             hint="pip install 'mlops-loop[ray]'",
         ) from error
-    return ray
+    module: ModuleType = ray
+    return module
 
 
-def connect_ray(ray: Any, address: str) -> None:  # noqa: ANN401 - a module without types
+def connect_ray(ray: ModuleType, address: str) -> None:
     """Connect to a cluster; `ray.shutdown()` ends it.
 
     Args:

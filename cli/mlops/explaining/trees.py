@@ -18,7 +18,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,10 @@ from mlops.explaining.base import (
     pick_classes,
     plain_label,
 )
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+    from sklearn.tree._tree import Tree
 
 _Array = np.ndarray[Any, Any]
 _FORESTS = ("RandomForest", "ExtraTrees", "DecisionTree", "ExtraTree")
@@ -133,7 +137,7 @@ def _weights(k: int) -> tuple[_Array, _Array]:
 _KNOWN: dict[int, tuple[_Array, _Array]] = {}
 
 
-def _ensemble(estimator: Any, k: int) -> Sequence[_Boxes]:  # noqa: ANN401 - untyped
+def _ensemble(estimator: BaseEstimator, k: int) -> Sequence[_Boxes]:
     name = type(estimator).__name__
     if not type(estimator).__module__.startswith("sklearn."):
         raise NotExactError(f"a `{name}` is not one of scikit-learn")
@@ -154,7 +158,7 @@ def _ensemble(estimator: Any, k: int) -> Sequence[_Boxes]:  # noqa: ANN401 - unt
     raise NotExactError(f"there is no exact method for a `{name}`")
 
 
-def _histogram(estimator: Any, k: int) -> Sequence[_Boxes]:  # noqa: ANN401 - untyped
+def _histogram(estimator: BaseEstimator, k: int) -> Sequence[_Boxes]:
     """Return the trees of histogram gradient boosting, which have the learning rate in them.
 
     What it keeps of them is not public: another form of it is a `NotExactError`, and shares that do
@@ -202,7 +206,7 @@ def _shifted(box: _Boxes, at: int, outputs: int) -> _Boxes:
     return _Boxes(box.low, box.high, values)
 
 
-def _boxes(tree: Any, k: int, weight: float, *, is_class: bool) -> _Boxes:  # noqa: ANN401 - untyped
+def _boxes(tree: Tree, k: int, weight: float, *, is_class: bool) -> _Boxes:
     """Follow each path of a tree to its leaf."""
     lows, highs, leaves = [], [], []
     waiting = [(0, np.full(k, -np.inf), np.full(k, np.inf))]
@@ -225,7 +229,7 @@ def _boxes(tree: Any, k: int, weight: float, *, is_class: bool) -> _Boxes:  # no
     return _Boxes(np.array(lows), np.array(highs), values * weight)
 
 
-def _scores(estimator: Any, rows: _Array) -> tuple[_Array, str]:  # noqa: ANN401 - untyped
+def _scores(estimator: BaseEstimator, rows: _Array) -> tuple[_Array, str]:
     """Return all that the trees answer, (n, outputs), and what it is for people."""
     what = "prediction"
     if not _is_class(estimator):
@@ -239,7 +243,7 @@ def _scores(estimator: Any, rows: _Array) -> tuple[_Array, str]:  # noqa: ANN401
 
 
 def _picked(
-    estimator: Any,  # noqa: ANN401 - untyped
+    estimator: BaseEstimator,
     scores: _Array,
     asked: Sequence[Any] | None,
 ) -> tuple[NDArray[np.int64], _Array, list[Any] | None]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,9 @@ from mlops.journal.columns import (
     picked,
 )
 from mlops.journal.schema import voids
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _REQUEST = ("time_ms", "revision", "arm", "epoch", "status", "unit", "propensity")
 _DECISION = (
@@ -229,13 +232,13 @@ def _read(file: Path, columns: Sequence[str]) -> dict[str, Any]:
     return {name: table.column(name) for name in columns}
 
 
-def _numbers(column: Any) -> NDArray[np.int64]:  # noqa: ANN401 - a column of Arrow
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return np.asarray(column.to_numpy(), dtype=np.int64)
 
 
-def _floats(column: Any) -> NDArray[np.float64]:  # noqa: ANN401 - as above
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
-def _is_there(column: Any) -> NDArray[np.bool_]:  # noqa: ANN401 - as above
+def _is_there(column: pa.ChunkedArray) -> NDArray[np.bool_]:
     return np.asarray(column.is_valid().to_numpy(), dtype=np.bool_)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     BigInteger,
@@ -20,6 +20,9 @@ from sqlalchemy import (
 )
 
 from mlops.journal.schema import decisions, outcomes, shadow_decisions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _AT_ONCE = 10_000
 #: Files of a part: name to the table and the columns that it has. Features are apart: they are most
@@ -116,7 +119,7 @@ def insert_rows(
         connection.exec_driver_sql(statement, list(rows))
 
 
-def _arrow_type(column: Column[Any]) -> Any:  # noqa: ANN401 - a type of Arrow
+def _arrow_type(column: Column[Any]) -> pa.DataType:
     import pyarrow as pa
 
     kinds: dict[type[Any], Any] = {

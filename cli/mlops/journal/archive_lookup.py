@@ -17,7 +17,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,9 @@ from mlops.journal.earlier import NOTHING, Earlier
 from mlops.journal.records import NewOutcome, Observation
 from mlops.journal.rows import DecisionRow, Row
 from mlops.journal.schema import archived_requests
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
 
 _DECISION = (
     "nonce", "revision", "arm", "propensity", "n_rows", "prediction", "predictions", "unit",
@@ -211,7 +214,7 @@ class Lookups:
             if at.size:
                 yield from table.take(at).to_pylist()
 
-    def _opened(self, part: ArchivedPart, name: str) -> Any:  # noqa: ANN401 - a file of Parquet
+    def _opened(self, part: ArchivedPart, name: str) -> pq.ParquetFile:
         from pyarrow import parquet
 
         digest = part.files[name]["sha256"]
@@ -229,7 +232,7 @@ class Lookups:
     def _group(
         self,
         digest: str,
-        opened: Any,  # noqa: ANN401 - as above
+        opened: pq.ParquetFile,
         group: int,
         columns: Sequence[str],
     ) -> tuple[NDArray[np.bytes_], Any]:
@@ -245,7 +248,7 @@ class Lookups:
         return found
 
 
-def _candidates(metadata: Any, wanted: NDArray[np.bytes_]) -> Iterator[int]:  # noqa: ANN401 - of Parquet
+def _candidates(metadata: pq.FileMetaData, wanted: NDArray[np.bytes_]) -> Iterator[int]:
     """Yield the row groups that may have one of these nonces, ascending."""
     names = [metadata.schema.column(at).name for at in range(metadata.num_columns)]
     position = names.index("nonce")

@@ -25,6 +25,7 @@ from mlops.tables.signature import Signature, signature_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.pyfunc import PyFuncModel
     from numpy.typing import NDArray
 
     from mlops.settings.needs import StoreSettings
@@ -142,7 +143,7 @@ def _predict(
     return answer.reshape(-1)
 
 
-def _load(version: ModelVersion, folder: Path) -> Any:  # noqa: ANN401 - MLflow is untyped
+def _load(version: ModelVersion, folder: Path) -> PyFuncModel:
     import mlflow
 
     try:
@@ -154,7 +155,7 @@ def _load(version: ModelVersion, folder: Path) -> Any:  # noqa: ANN401 - MLflow 
         ) from error
 
 
-def _signature(model: Any) -> Signature:  # noqa: ANN401 - as above
+def _signature(model: PyFuncModel) -> Signature:
     signature = model.metadata.signature
     return signature_of(signature.to_dict()) if signature else Signature()
 

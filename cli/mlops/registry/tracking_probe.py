@@ -11,7 +11,7 @@ import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from mlops.errors import InvalidInputError, MlopsError, NotAllowedError, RemoteError
@@ -19,6 +19,8 @@ from mlops.registry.stores.faults import network_reason
 from mlops.settings.secrets import without_credentials
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
     from mlops.settings.needs import StoreSettings
 
 _TIMEOUT_S = 5.0
@@ -116,7 +118,7 @@ def _get(
         raise _refused(base, error.code, text) from error
 
 
-def _authorization(parts: Any) -> str:  # noqa: ANN401 - urlsplit's result
+def _authorization(parts: SplitResult) -> str:
     """Return what MLflow's client would send: the URI's own, else the variables'."""
     name = unquote(parts.username or "") or os.environ.get("MLFLOW_TRACKING_USERNAME", "")
     password = unquote(parts.password or "") or os.environ.get("MLFLOW_TRACKING_PASSWORD", "")

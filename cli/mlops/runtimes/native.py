@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from mlops.runtimes.estimators import find_estimator, taking_arrays
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.matrix import Matrix, MatrixBuilder, is_numeric
 from mlops.runtimes.matrix_runtime import MatrixRuntime
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 _Array = np.ndarray[Any, Any]
 
@@ -26,7 +29,7 @@ class NativeRuntime(MatrixRuntime):
         fallback: Answers requests with parameters, and such without rows.
     """
 
-    def __init__(self, estimator: Any, builder: MatrixBuilder, fallback: Runtime) -> None:  # noqa: ANN401 - scikit-learn is untyped
+    def __init__(self, estimator: BaseEstimator, builder: MatrixBuilder, fallback: Runtime) -> None:
         super().__init__(builder, fallback)
         self._predict = estimator.predict
 
@@ -60,7 +63,7 @@ def open_native(model: ModelFolder) -> NativeRuntime:
     return NativeRuntime(estimator, builder, model.pyfunc)
 
 
-def numeric_estimator(model: ModelFolder) -> Any:  # noqa: ANN401 - untyped
+def numeric_estimator(model: ModelFolder) -> BaseEstimator:
     """Return the estimator of a model whose columns are all numbers.
 
     Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from mlops.runtimes.base import Batch, Runtime, UnsuitableError
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.scaling import Step, scaling
 from mlops.runtimes.table import Table, TableBuilder, is_tabular
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 _Array = np.ndarray[Any, Any]
 #: Gives the part of x W that some columns of a table have, (n, c).
@@ -93,7 +96,9 @@ class ColumnsRuntime(Runtime):
         return bool(is_odd.any())
 
 
-def open_columns(model: ModelFolder, estimator: Any, linear: Any) -> ColumnsRuntime:  # noqa: ANN401 - untyped
+def open_columns(
+    model: ModelFolder, estimator: BaseEstimator, linear: BaseEstimator
+) -> ColumnsRuntime:
     """Make the runtime of a pipeline of a ColumnTransformer and a linear model.
 
     Args:
@@ -131,7 +136,7 @@ class _Compiler:
         known: Texts of which other values are refused.
     """
 
-    def __init__(self, transformer: Any, builder: TableBuilder, weights: _Array) -> None:  # noqa: ANN401 - untyped
+    def __init__(self, transformer: BaseEstimator, builder: TableBuilder, weights: _Array) -> None:
         self._transformer = transformer
         self._numbers = {name: index for index, name in enumerate(builder.numbers)}
         self._texts = {name: index for index, name in enumerate(builder.texts)}
@@ -198,7 +203,7 @@ class _Compiler:
 
         return part
 
-    def _categories(self, step: Any, names: list[str], weights: _Array) -> list[_Part]:  # noqa: ANN401 - untyped
+    def _categories(self, step: BaseEstimator, names: list[str], weights: _Array) -> list[_Part]:
         infrequent = getattr(step, "infrequent_categories_", None) or []
         if step.drop_idx_ is not None or any(each is not None for each in infrequent):
             raise UnsuitableError("it drops or gathers categories")
@@ -211,7 +216,9 @@ class _Compiler:
             start = stop
         return parts
 
-    def _category(self, step: Any, name: str, categories: _Array, weights: _Array) -> _Part:  # noqa: ANN401 - untyped
+    def _category(
+        self, step: BaseEstimator, name: str, categories: _Array, weights: _Array
+    ) -> _Part:
         if name in self._texts:
             index = self._texts[name]
             positions = {str(each): i for i, each in enumerate(categories)}
@@ -240,7 +247,7 @@ def _numbered(index: int, categories: _Array, weights: _Array) -> _Part:
     return part
 
 
-def _fills_gaps(step: Any) -> bool:  # noqa: ANN401 - untyped
+def _fills_gaps(step: BaseEstimator) -> bool:
     """Whether a step replaces missing cells, and nothing else."""
     if type(step).__name__ != "SimpleImputer":
         return False
@@ -248,7 +255,7 @@ def _fills_gaps(step: Any) -> bool:  # noqa: ANN401 - untyped
     return gap is None or (isinstance(gap, float) and gap != gap)
 
 
-def _imputing(step: Any, width: int) -> Step:  # noqa: ANN401 - untyped
+def _imputing(step: BaseEstimator, width: int) -> Step:
     statistics = np.asarray(step.statistics_, dtype=object)
     if not _fills_gaps(step) or step.add_indicator or len(statistics) != width:
         raise UnsuitableError("it marks missing cells, or has its own sign for them")
@@ -258,7 +265,7 @@ def _imputing(step: Any, width: int) -> Step:  # noqa: ANN401 - untyped
     return lambda rows: np.where(np.isnan(rows), values, rows)
 
 
-def _words(step: Any, index: int, weights: _Array) -> _Part:  # noqa: ANN401 - untyped
+def _words(step: BaseEstimator, index: int, weights: _Array) -> _Part:
     """Return the part of a text: the sum over its words of their weight times W."""
     analyze, positions = step.build_analyzer(), step.vocabulary_
     is_tfidf = type(step).__name__ == "TfidfVectorizer"

@@ -10,7 +10,7 @@ Symbols: x is a row of k cells, W the coefficients (k,) or (k, c), b the interce
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from mlops.runtimes.matrix_runtime import MatrixRuntime
 from mlops.runtimes.native import NativeRuntime, numeric_estimator, open_native
 from mlops.runtimes.numpy_columns import open_columns
 from mlops.runtimes.scaling import Step, unpipe
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 _Array = np.ndarray[Any, Any]
 
@@ -117,7 +120,7 @@ def open_numpy(model: ModelFolder) -> Runtime:
     )
 
 
-def linear_parts(model: Any) -> tuple[_Array, _Array, _Array | None]:  # noqa: ANN401 - untyped
+def linear_parts(model: BaseEstimator) -> tuple[_Array, _Array, _Array | None]:
     """Return W, b and the classes of a linear model of scikit-learn.
 
     Raises:

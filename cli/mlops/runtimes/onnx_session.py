@@ -12,7 +12,7 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,11 @@ from mlops.runtimes.estimators import find_estimator
 from mlops.runtimes.folder import ModelFolder
 from mlops.runtimes.onnx_conversion import convert
 from mlops.runtimes.table import Table, TableBuilder, is_tabular
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from onnxruntime import InferenceSession
 
 _Array = np.ndarray[Any, Any]
 _SINGLE_MAX = float(np.finfo(np.float32).max)
@@ -57,7 +62,7 @@ class OnnxRuntime(Runtime):
         self._others = variants[1:]
         self._use(variants[0])
 
-    def _use(self, session: Any) -> None:  # noqa: ANN401 - untyped
+    def _use(self, session: InferenceSession) -> None:
         self._session = session
         self._output = session.get_outputs()[0].name
         inputs = {each.name: each.type for each in session.get_inputs()}
@@ -158,7 +163,7 @@ def open_onnx(model: ModelFolder) -> OnnxRuntime:
     )
 
 
-def _sessions(onnxruntime: Any, contents: list[bytes]) -> list[Any]:  # noqa: ANN401 - untyped
+def _sessions(onnxruntime: ModuleType, contents: list[bytes]) -> list[Any]:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

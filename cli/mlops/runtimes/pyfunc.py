@@ -38,6 +38,7 @@ from mlops.tables.signature import Column, Signature, read_signature
 
 if TYPE_CHECKING:
     import pandas as pd
+    from mlflow.pyfunc import PyFuncModel
 
 #: What code raises for rows that it was not written for, if nothing has checked them before.
 _BAD_ROWS = (TypeError, LookupError, AttributeError, ArithmeticError)
@@ -92,7 +93,7 @@ class PyfuncRuntime(Runtime):
         signature: Its signature, used to name the columns of rows without names.
     """
 
-    def __init__(self, model: Any, signature: Signature) -> None:  # noqa: ANN401 - MLflow is untyped
+    def __init__(self, model: PyFuncModel, signature: Signature) -> None:
         self._model = model
         self._signature = signature
         self._schema = model.metadata.get_input_schema()
@@ -124,7 +125,7 @@ class PyfuncRuntime(Runtime):
         return 0
 
     @property
-    def raw(self) -> Any:  # noqa: ANN401 - MLflow is untyped
+    def raw(self) -> PyFuncModel:
         """The model as MLflow has loaded it."""
         return self._model
 
@@ -248,7 +249,7 @@ class PyfuncRuntime(Runtime):
         is_flat = not any(isinstance(value, list | dict) for value in values)
         return {self._columns[0].name: values} if len(self._columns) == 1 and is_flat else {}
 
-    def _cast(self, frame: pd.DataFrame) -> Any:  # noqa: ANN401 - a frame
+    def _cast(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Give the columns the signature's types."""
         from mlflow.utils.proto_json_utils import cast_df_types_according_to_schema
 
@@ -271,7 +272,7 @@ def open_pyfunc(model: ModelFolder) -> PyfuncRuntime:
     return model.pyfunc
 
 
-def _without_inputs(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
+def _without_inputs(model: PyFuncModel) -> PyFuncModel:
     """Return a model that takes rows as they are; parameters still have their defaults."""
     if isinstance(model, IsolatedModel):
         return model.checked

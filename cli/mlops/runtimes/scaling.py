@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mlops.runtimes.base import UnsuitableError
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
 
 _Array = np.ndarray[Any, Any]
 #: Gives a changed copy of an array (n, k).
@@ -24,7 +27,7 @@ def unpipe(estimator: object) -> tuple[tuple[Step, ...], Any]:
     return tuple(step for each in before for step in scaling(each)), last
 
 
-def scaling(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
+def scaling(step: BaseEstimator) -> list[Step]:
     """Return what a step of a pipeline does to an array, in the order in which it does it."""
     if step is None or step == "passthrough":
         return []
@@ -36,7 +39,7 @@ def scaling(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
     return _SCALERS[name](step)
 
 
-def _standard(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
+def _standard(step: BaseEstimator) -> list[Step]:
     steps: list[Step] = []
     if step.with_mean:
         steps.append(_minus(step.mean_))
@@ -45,17 +48,17 @@ def _standard(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
     return steps
 
 
-def _min_max(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
+def _min_max(step: BaseEstimator) -> list[Step]:
     steps = [_times(step.scale_), _plus(step.min_)]
     return [*steps, _between(*step.feature_range)] if step.clip else steps
 
 
-def _max_abs(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
+def _max_abs(step: BaseEstimator) -> list[Step]:
     steps = [_over(step.scale_)]
     return [*steps, _between(-1.0, 1.0)] if getattr(step, "clip", False) else steps
 
 
-def _robust(step: Any) -> list[Step]:  # noqa: ANN401 - untyped
+def _robust(step: BaseEstimator) -> list[Step]:
     steps: list[Step] = []
     if step.with_centering:
         steps.append(_minus(step.center_))

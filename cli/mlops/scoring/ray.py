@@ -17,13 +17,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from mlops import __version__
 from mlops.cluster.ray import connect_ray, import_ray
 from mlops.errors import InvalidInputError, MlopsError, RemoteError
 from mlops.scoring.drawing import Draw
 from mlops.scoring.job import Ask, Cells, Chunk, Job, scored
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 #: Bytes of the models of a job, which Ray keeps in memory.
 MAX_BYTES = 1 << 30
@@ -116,7 +119,7 @@ class OnRay:
 
 
 def _in_order(
-    ray: Any, submit: Callable[[Chunk], Any], chunks: Iterator[Chunk], cpus: int  # noqa: ANN401 - no types
+    ray: ModuleType, submit: Callable[[Chunk], Any], chunks: Iterator[Chunk], cpus: int
 ) -> Iterator[tuple[str, Cells]]:  # fmt: skip
     """Yield results in the order of the chunks, with a bounded number of them under way."""
     running: deque[tuple[Chunk, Any]] = deque()
@@ -140,13 +143,13 @@ def _in_order(
         raise fault
 
 
-def _at_once(ray: Any, cpus: int) -> int:  # noqa: ANN401 - a module without types
+def _at_once(ray: ModuleType, cpus: int) -> int:
     """Return how many chunks may be under way; nodes may come and go."""
     total = int(ray.cluster_resources().get("CPU", 0))
     return max(2, min(_AT_ONCE, 2 * total // cpus))
 
 
-def _result(ray: Any, chunk: Chunk, reference: Any) -> Cells:  # noqa: ANN401 - Ray has no types
+def _result(ray: ModuleType, chunk: Chunk, reference: Any) -> Cells:  # noqa: ANN401 - Ray has no types
     try:
         columns: Cells = ray.get(reference)
     except ray.exceptions.RayTaskError as error:

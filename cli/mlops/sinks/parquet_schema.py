@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mlops.sinks.base import Event
 from mlops.stats.outlier_document import LEVEL
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Of one kind of event, name to type.
 REQUESTS: Mapping[str, str] = {
@@ -71,7 +74,7 @@ class Columns:
         """Read what `to_json` has written."""
         return Columns(json.loads(text)["features"])
 
-    def arrow(self, kind: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    def arrow(self, kind: str) -> pa.DataType:
         """Return the schema of files with one kind of event."""
         import pyarrow as pa
 

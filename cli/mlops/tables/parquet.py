@@ -10,10 +10,13 @@ import datetime as dt
 import decimal
 import io
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
 from mlops.tables.table import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Most cells of one table: a column that repeats one value has any number of them in a few bytes.
 MAX_CELLS = 20_000_000
@@ -49,7 +52,7 @@ def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
     return Table(columns)
 
 
-def cells_of(column: Any) -> list[Any]:  # noqa: ANN401 - pyarrow is untyped
+def cells_of(column: pa.ChunkedArray) -> list[Any]:
     """Return a column of Arrow as JSON cells."""
     import pyarrow as pa
 

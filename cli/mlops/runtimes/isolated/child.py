@@ -25,7 +25,10 @@ import struct
 import sys
 import threading
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlflow.pyfunc import PyFuncModel
 
 _LENGTH = struct.Struct(">Q")
 _PLAIN = {bool, int, float, str, type(None)}
@@ -262,7 +265,7 @@ def _failure(error: BaseException) -> dict[str, str]:
     return {"kind": kind, "type": type(error).__name__, "message": str(error)}
 
 
-def _bare(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
+def _bare(model: PyFuncModel) -> PyFuncModel:
     """Return a model that takes rows as they are: to look at their types costs MLflow more."""
     try:
         bare = copy.copy(model)
@@ -274,7 +277,7 @@ def _bare(model: Any) -> Any:  # noqa: ANN401 - MLflow is untyped
         return model
 
 
-def _answer(model: Any, bare: Any, peer: socket.socket) -> None:  # noqa: ANN401 - MLflow is untyped
+def _answer(model: PyFuncModel, bare: PyFuncModel, peer: socket.socket) -> None:
     """Answer what comes on one connection, until it closes."""
     while True:
         try:
@@ -295,7 +298,7 @@ def _answer(model: Any, bare: Any, peer: socket.socket) -> None:  # noqa: ANN401
             return
 
 
-def _classes(model: Any) -> list[Any] | None:  # noqa: ANN401 - MLflow is untyped
+def _classes(model: PyFuncModel) -> list[Any] | None:
     """Return `classes_` of what MLflow has wrapped, if it says."""
     try:
         wrapped = model._model_impl

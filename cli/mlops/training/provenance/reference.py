@@ -34,7 +34,7 @@ from mlops.training.provenance.data import DataFile, local_file, sha256_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import DatasetInput, Run
 
     from mlops.registry.logged_models import Logged
     from mlops.stats.joint import JointFeature
@@ -120,7 +120,7 @@ def candidates(run: Run, files: Sequence[DataFile], folder: Path) -> Iterator[Ca
             yield candidate
 
 
-def _is_not_for_training(item: Any) -> bool:  # noqa: ANN401 - a DatasetInput
+def _is_not_for_training(item: DatasetInput) -> bool:
     return not any("train" in tag.value for tag in item.tags)
 
 
