@@ -57,7 +57,8 @@ def main(project: Path, kills: int, seconds: float) -> bool:
     # Random points of the load; the machine's own noise makes each run another one.
     chance = random.Random(7)
     restarts, unsound = [], 0
-    with _deployment(project) as (where, state):
+    with _deployment(project) as (where, started):
+        state = started
         crowd = Crowd(state.launch.port, bodies(project), _CUSTOMERS)
         with crowd.at_work():
             for count in range(1, kills + 1):

@@ -63,7 +63,7 @@ def install(remembered: Path) -> None:
         remembered: Folder of what MLflow inferred about the requirements of models. In it all
             projects share what each would find out for itself, in five seconds.
     """
-    global _remembered
+    global _remembered  # noqa: PLW0603 - installed once, before any test
     _remembered = remembered
     if sys.platform == "linux" and not os.environ.get("MLOPS_TESTS_COLD"):
         subprocess.Popen._execute_child = _execute_child  # type: ignore[attr-defined]

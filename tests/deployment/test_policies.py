@@ -95,12 +95,12 @@ def write(name: str, files: Mapping[str, str], folder: Path) -> list[Path]:
     """
     folder.mkdir()
     for file, text in files.items():
-        document = yaml.safe_load(text)
+        rendered, document = text, yaml.safe_load(text)
         if document["kind"] in ("ServingRuntime", "SeldonDeployment"):
             metadata = {"name": f"{name[:40]}-behind", "namespace": "shop", "labels": {"of": name}}
             (spec, *_) = pods_of(document)
-            text = yaml.safe_dump(pod(spec) | {"metadata": metadata})
-        (folder / file).write_text(text)
+            rendered = yaml.safe_dump(pod(spec) | {"metadata": metadata})
+        (folder / file).write_text(rendered)
     return sorted(folder.iterdir())
 
 

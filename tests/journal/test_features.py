@@ -51,7 +51,17 @@ def test_rows_that_do_not_fit_the_names_have_none(payload: Payload, row: object)
 
 
 @pytest.mark.parametrize(
-    "cell", [float("nan"), 2**70, "\ud800", b"x", dt.datetime(2026, 1, 1), object(), {1: 2}, "\n"]
+    "cell",
+    [
+        float("nan"),
+        2**70,
+        "\ud800",
+        b"x",
+        dt.datetime.fromisoformat("2026-01-01"),
+        object(),
+        {1: 2},
+        "\n",
+    ],
 )
 def test_any_cell_is_written(cell: object) -> None:
     for payload in (Records([{"a": cell}]), Columns({"a": [cell]}), Tensor([[cell]])):

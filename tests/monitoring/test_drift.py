@@ -215,7 +215,8 @@ def test_a_day_with_mornings_and_evenings(season: str, *, alarms: bool) -> None:
     hours = np.arange(per_day * days) / per_day + 0.4
     both = [watch_feature(known, season_ms(season)) for known in (profile, None)]
     values = draw(hours)
-    for watched in both:
+    for begun in both:
+        watched = begun
         # By other batches, and by another process each time.
         for start in range(0, len(hours), 1_700):
             part = slice(start, start + 1_700)

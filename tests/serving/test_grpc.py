@@ -10,27 +10,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import mlflow.pyfunc
 import numpy as np
 import pytest
 
-grpc = pytest.importorskip("grpc")
-
-from mlops.journal.exporting import JoinedRow  # noqa: E402
-from mlops.protocols.protobuf import Message, message_class  # noqa: E402
-from mlops.serving.grpc_server import PROTOCOL  # noqa: E402
-from mlops.serving.request_bodies import MAX_BODY, SMALL_BODY  # noqa: E402
-from mlops.spec.request_id import read  # noqa: E402
-from tests.protocols.grpc_messages import (  # noqa: E402
+from mlops.journal.exporting import JoinedRow
+from mlops.protocols.protobuf import Message, message_class
+from mlops.serving.grpc_server import PROTOCOL
+from mlops.serving.request_bodies import MAX_BODY, SMALL_BODY
+from mlops.spec.request_id import read
+from tests.protocols.grpc_messages import (
     FIELDS,
     REQUEST,
     elements,
     message_of,
     parameters,
 )
-from tests.serving.grpc_client import FEEDBACK, GrpcClient  # noqa: E402
-from tests.serving.models import COLUMNS, ROWS, records  # noqa: E402
-from tests.serving.server import (  # noqa: E402
+from tests.serving.grpc_client import FEEDBACK, GrpcClient
+from tests.serving.models import COLUMNS, ROWS, records
+from tests.serving.server import (
     KEY,
     Json,
     Server,
@@ -39,7 +38,7 @@ from tests.serving.server import (  # noqa: E402
     running,
     served,
 )
-from tests.serving.test_runners import SLEEPER  # noqa: E402
+from tests.serving.test_runners import SLEEPER
 
 V2 = "/v2/models/wine/infer"
 TOKEN = "a-token-of-32-letters-or-so"

@@ -131,7 +131,9 @@ def test_many_categories_are_cut_and_prose_is_never_kept() -> None:
 
 def test_times_are_seconds_in_utc() -> None:
     zoned = dt.datetime(1970, 1, 1, 3, tzinfo=dt.timezone(dt.timedelta(hours=2)))
-    numbers = numbers_of([dt.datetime(1970, 1, 1, 0, 0, 1), dt.date(1970, 1, 2), zoned])
+    numbers = numbers_of(
+        [dt.datetime.fromisoformat("1970-01-01T00:00:01"), dt.date(1970, 1, 2), zoned]
+    )
     assert numbers.percentiles[0] == 1
     assert (numbers.percentiles[50], numbers.maximum) == (3600, 86_400)
     array = np.array(["1970-01-01T00:00:02", "NaT"], dtype="datetime64[ns]")

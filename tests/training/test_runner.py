@@ -222,8 +222,8 @@ def test_leaving_ends_everything_and_an_import_that_starts_a_thread_is_refused(
     content["modules"].append("starts_a_thread")
     learned.write_text(json.dumps(content))
     trial = _trial(_SLEEP)
-    with open_runner(Work(read_project(settings.project_dir)), settings) as runner:
-        runner.start(trial)
+    with open_runner(Work(read_project(settings.project_dir)), settings) as another:
+        another.start(trial)
         pids = _wait_for_pids(_log(settings, trial))
         assert json.loads(learned.read_text())["refused"] == ["starts_a_thread"]
     assert all(_is_gone(pid) for pid in pids)

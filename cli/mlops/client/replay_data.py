@@ -164,6 +164,6 @@ def row_order(table: ReplayRows, draws: int, seed: int) -> Iterator[int]:
         yield from range(len(table))
         return
     # Which row comes next is a simulation, not a secret.
-    generator = random.Random(seed)  # noqa: S311
+    generator = random.Random(seed)  # noqa: S311 - see above
     for _ in range(draws):
         yield generator.randrange(len(table))

@@ -38,7 +38,7 @@ def main() -> int:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     # As in the server: for consumers whose code is in the project.
-    sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds text
+    sys.path.append(str(Path.cwd()))
     asked = json.loads(sys.stdin.readline())
     name = asked["deployment"]
     journal = open_journal(journal_url(asked["journal_url"], name))

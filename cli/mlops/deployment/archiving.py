@@ -247,11 +247,12 @@ def forget_archived_features(
             is_old = "features" in part.files and (part.first_ms < before_ms or bool(units))
             if not is_old and not part.doomed:
                 continue
+            left = part
             with opened(part.location, settings) as store:
                 if is_old:
-                    part, count = forget_features(journal, part, before_ms, _put(store), units)
+                    left, count = forget_features(journal, part, before_ms, _put(store), units)
                     yield count
-                for key in part.doomed:
+                for key in left.doomed:
                     store.delete(key)
-                if part.doomed:
-                    journal.note_files(replace(part, doomed=()))
+                if left.doomed:
+                    journal.note_files(replace(left, doomed=()))

@@ -43,7 +43,7 @@ def main() -> int:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     # As in the server: for the code of models that is in the project.
-    sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds text
+    sys.path.append(str(Path.cwd()))
     asked = json.loads(sys.stdin.readline())
     models: dict[str, Explainable] = {}
     for line in sys.stdin:

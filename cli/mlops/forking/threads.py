@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 #: Which variables size a pool, the strongest first; by the name that threadpoolctl gives it.
@@ -61,7 +62,7 @@ def restore(found: Any) -> None:  # noqa: ANN401 - as above
 
 def native_threads() -> int:
     """How many threads the operating system counts in this process."""
-    return len(os.listdir("/proc/self/task"))  # noqa: PTH208 - of the process itself
+    return len([*Path("/proc/self/task").iterdir()])
 
 
 def python_threads() -> list[str]:

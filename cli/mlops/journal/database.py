@@ -156,9 +156,9 @@ class Database:
         with self._reading() as connection:
             if connection.dialect.name == "sqlite":
                 connection.exec_driver_sql("BEGIN")
+                yield connection
             else:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ")
-            yield connection
+                yield connection.execution_options(isolation_level="REPEATABLE READ")
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[Connection]:

@@ -52,11 +52,10 @@ def decision_rows(decisions: Iterable[Decision], ids: Mapping[bytes, int]) -> li
             names, _, written = features.partition(b"\n")
             columns_id, cells = ids[names], written.decode()
         number, text = _split_predictions(predictions)
-        if client_id is not None and not is_kept(client_id):
-            client_id = None
+        kept_id = client_id if client_id is not None and is_kept(client_id) else None
         rows.append((
             nonce, time_ms, revision, arm, propensity, n_rows, latency_us, status, protocol,
-            client_id, unit, cells, number, text, epoch, columns_id, key_id,
+            kept_id, unit, cells, number, text, epoch, columns_id, key_id,
         ))  # fmt: skip
     return rows
 

@@ -90,7 +90,7 @@ def cleaned(document: Document, schema: Schema) -> tuple[Document, list[tuple[st
     return kept, [each for each in found if each[0] != _FILLED_IN]
 
 
-def _clean(value: object, schema: Schema, path: Path, found: list[tuple[str, Problem]]) -> Any:  # noqa: ANN401
+def _clean(value: object, schema: Schema, path: Path, found: list[tuple[str, Problem]]) -> Any:  # noqa: ANN401 - parsed YAML
     schema = _tables()["definitions"][schema["$ref"]] if "$ref" in schema else schema
     kind = schema.get("type", "")
     if isinstance(value, str if kind in ("", "object") else str | dict) and is_placeholder(value):

@@ -30,7 +30,7 @@ from mlops.monitoring.same_rows import Ask, live_alpha
 from mlops.monitoring.timeline import Timeline, read_timeline
 from mlops.monitoring.verdict_text import in_words, number, per_cent, reward_in_words
 from mlops.monitoring.watch_panels import OutlierPanel, read_outliers, read_quality
-from mlops.resources import page_templates
+from mlops.resources import own_markup, page_templates
 from mlops.spec.deployment import DeploymentSpec
 
 if TYPE_CHECKING:
@@ -184,8 +184,7 @@ def templates() -> Environment:
 
 def _raw(name: str) -> Markup:
     """The page's own style or script: not escaped, and nothing is inserted."""
-    text = templates().get_template(name).render()
-    return Markup(text)  # noqa: S704 - a shipped file without variables
+    return own_markup(templates().get_template(name).render())
 
 
 def _policy(live: bool) -> str:

@@ -106,7 +106,7 @@ def _get(
     request: urllib.request.Request, base: str, timeout_s: float, context: ssl.SSLContext
 ) -> bytes:
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:  # noqa: S310 - as above
             content: bytes = answer.read()
             return content
     except urllib.error.HTTPError as error:

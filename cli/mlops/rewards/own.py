@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +43,7 @@ def load_reward(name: str) -> Function:
 
 
 def _import(reward: str, module: str) -> ModuleType:
-    folder = os.getcwd()  # noqa: PTH109 - sys.path holds text
+    folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:

@@ -54,7 +54,7 @@ def _installed() -> list[str]:
     found: set[str] = set()
     for folder in sys.path:
         if Path(folder).is_dir():
-            found.update(name for name in os.listdir(folder) if name.endswith(_DISTRIBUTIONS))  # noqa: PTH208 - names only
+            found.update(e.name for e in Path(folder).iterdir() if e.name.endswith(_DISTRIBUTIONS))
     return sorted(found)
 
 

@@ -70,8 +70,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     folder = Path(sys.argv[1])
     kinds = json.loads((folder / "columns.json").read_text(encoding="utf-8"))
-    # From the process that has started this one.
-    model = pickle.loads((folder / "estimator.pkl").read_bytes())  # noqa: S301
+    model = pickle.loads((folder / "estimator.pkl").read_bytes())  # noqa: S301 - from this one's parent
     _register()
     for variant in VARIANTS:
         try:

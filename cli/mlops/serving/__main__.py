@@ -36,7 +36,7 @@ def main() -> int:
     os.umask(0o077)
     # Last, since nothing there may shadow an installed library (`-P` leaves it out); there at all
     # for models whose classes are in the project.
-    sys.path.append(os.getcwd())  # noqa: PTH109 - sys.path holds text
+    sys.path.append(str(Path.cwd()))
     try:
         launch = read_launch(Path(sys.argv[1]))
         locked = len(sys.argv) == 3

@@ -69,7 +69,7 @@ class Channel:
                 if not future.done():
                     future.set_exception(ChannelClosedError(f"{self._other} has ended."))
 
-    async def ask(self, name: str, *args: object, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+    async def ask(self, name: str, *args: object, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - any answer
         """Send a request to the other process.
 
         Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
@@ -136,6 +137,17 @@ class Counts:
             runners={k: replace(each, waiting=0, running=0) for k, each in self.runners.items()},
             single={k: value for k, value in self.single.items() if k.kind == "counter"},
         )
+
+
+def packed(counts: Counts) -> bytes:
+    """Return counts as bytes for another process of this server."""
+    return pickle.dumps(counts)
+
+
+def unpacked(content: bytes) -> Counts:
+    """Read what `packed` has written, in this process or another of this server."""
+    counts: Counts = pickle.loads(content)  # noqa: S301 - see above; clients send none
+    return counts
 
 
 def total(several: Iterable[Counts]) -> Counts:

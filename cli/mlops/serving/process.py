@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import os
-import pickle
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -36,7 +35,7 @@ from mlops.serving.access.watch import FileWatch, follow
 from mlops.serving.app import App
 from mlops.serving.browsers import Guard
 from mlops.serving.consumer_process import ConsumerProcess, consumers_of
-from mlops.serving.counting import Counts
+from mlops.serving.counting import Counts, packed, unpacked
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.epochs import follow_epochs
 from mlops.serving.explaining import Explainer
@@ -294,11 +293,11 @@ class Process:
             await asyncio.wrap_future(self._writer.add_outcomes([]))
 
     def snapshot(self) -> bytes:
-        """Return what was counted so far, to be unpickled."""
+        """Return what was counted so far, for `unpacked`."""
         arms = self.plane.live.arms
         faults = {arm.arm.name: arm.runner.fault for arm in arms if arm.runner.fault}
         with self._metrics.lock:
-            return pickle.dumps(replace(self._metrics.counts(), faults=faults))
+            return packed(replace(self._metrics.counts(), faults=faults))
 
     async def status(self, counts: Counts | None = None) -> dict[str, Any]:
         """Return the server's state, as JSON data.
@@ -307,7 +306,7 @@ class Process:
             counts: What all processes have counted; by default this is the only one.
         """
         totals = await asyncio.to_thread(self._totals)
-        found: Counts = counts or pickle.loads(self.snapshot())  # noqa: S301 - own pickle
+        found = counts or unpacked(self.snapshot())
         left_out = int(found.single.get(families.JOURNAL_FEATURES, 0))
         return {
             "name": self.launch.name,

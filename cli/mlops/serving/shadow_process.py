@@ -207,7 +207,7 @@ def main() -> None:
     from mlops.runtimes.kept import KeptRuntimes
     from mlops.runtimes.load import load_model
 
-    sys.path.append(os.getcwd())  # noqa: PTH109 - as in the server itself
+    sys.path.append(str(Path.cwd()))
     try:
         way = Way(*sys.argv[1:])
         known = KeptRuntimes(Path(way.known)) if way.known else None

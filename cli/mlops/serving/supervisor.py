@@ -14,7 +14,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pickle
 import signal
 import socket
 import time
@@ -27,7 +26,7 @@ from mlops.errors import MlopsError, RemoteError
 from mlops.serving.access.buckets import shared_places
 from mlops.serving.admin import Admin
 from mlops.serving.channel import Handler
-from mlops.serving.counting import Counts, total
+from mlops.serving.counting import Counts, packed, total, unpacked
 from mlops.serving.listening import make_server
 from mlops.serving.sharing import Shared
 from mlops.serving.sockets import bind, check_grpc_port, unix_socket
@@ -141,7 +140,7 @@ class Supervisor:
 
     async def _start(self, worker: WorkerProcess) -> Said:
         handlers: dict[str, Handler] = {
-            "counts": self._pickled_counts,
+            "counts": self._packed_counts,
             "leaving": lambda: self._leaving(worker),
             "last counts": lambda counts: self._take_last_counts(worker, counts),
             "others_written": lambda: self._others_written(worker),
@@ -225,22 +224,22 @@ class Supervisor:
             counts = await worker.ask("snapshot", timeout_s=_ANSWER_S)
             # The next process in its place counts from 0, and the last one's counts are in already.
             if worker.pid == pid:
-                worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of this server
+                worker.last = unpacked(counts)
                 worker.answered_s = time.monotonic()
 
     async def _counts(self) -> Counts:
         await self._ask_counts()
         return total([self._counted, *(each.last for each in self._workers)])
 
-    async def _pickled_counts(self) -> bytes:
-        return pickle.dumps(await self._counts())
+    async def _packed_counts(self) -> bytes:
+        return packed(await self._counts())
 
     async def _leaving(self, worker: WorkerProcess) -> None:
         worker.state = "stopping"
         await self._cover()
 
     async def _take_last_counts(self, worker: WorkerProcess, counts: bytes) -> None:
-        worker.last = pickle.loads(counts)  # noqa: S301 - from a worker of this server
+        worker.last = unpacked(counts)
 
     async def _others_written(self, worker: WorkerProcess) -> None:
         others = (each for each in self._running() if each is not worker)
@@ -272,7 +271,7 @@ class Supervisor:
 
     async def status(self) -> dict[str, Any]:
         """See `Control.status`."""
-        counts = pickle.dumps(await self._counts())
+        counts = packed(await self._counts())
         found: dict[str, Any] = {
             "name": self._launch.name,
             "url": self._launch.url,

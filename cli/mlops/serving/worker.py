@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import pickle
 import signal
 import socket
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Any
 
 from mlops.errors import MlopsError
 from mlops.serving.channel import Channel, ChannelClosedError
-from mlops.serving.counting import Counts
+from mlops.serving.counting import Counts, unpacked
 from mlops.serving.listening import LINGER_S, Listening
 from mlops.serving.process import Process
 from mlops.serving.revision import LiveRevision
@@ -144,7 +143,7 @@ class Worker:
         return self._process.snapshot()
 
     async def _status(self, counts: bytes) -> dict[str, Any]:
-        return await self._process.status(pickle.loads(counts))  # noqa: S301 - from the supervisor
+        return await self._process.status(unpacked(counts))
 
     async def _counts(self) -> Counts:
         """Ask what all workers have counted; if that fails, return this worker's own."""
@@ -152,8 +151,7 @@ class Worker:
             counts: bytes = await self._channel.ask("counts", timeout_s=_PATIENCE_S)
         except ChannelClosedError:
             counts = self._process.snapshot()
-        found: Counts = pickle.loads(counts)  # noqa: S301 - from the supervisor
-        return found
+        return unpacked(counts)
 
     async def _ask_others(self) -> None:
         with contextlib.suppress(MlopsError):

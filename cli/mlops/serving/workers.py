@@ -129,7 +129,7 @@ class WorkerProcess:
         self.state = "running"
         return said
 
-    async def ask(self, name: str, *args: object, timeout_s: float | None = None) -> Any:  # noqa: ANN401
+    async def ask(self, name: str, *args: object, timeout_s: float | None = None) -> Any:  # noqa: ANN401 - any answer
         """See `Channel.ask`."""
         assert self._channel is not None
         return await self._channel.ask(name, *args, timeout_s=timeout_s)

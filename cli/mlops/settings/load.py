@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from mlops.errors import InvalidInputError, did_you_mean, one_of
 from mlops.settings.project import find_project, read_project_file
@@ -24,6 +24,8 @@ from mlops.settings.secrets import (
     without_secret_parts,
 )
 
+#: A value of TOML, or the text of a variable or an option.
+_Raw: TypeAlias = Any
 _LOG = logging.getLogger(__name__)
 
 # Other tools own these tables of the file; they are checked where they are used.
@@ -158,7 +160,7 @@ def _truth(raw: object) -> bool:
     return str(raw).lower() == "true"
 
 
-def _probability(raw: Any) -> float:  # noqa: ANN401 - a TOML value or text
+def _probability(raw: _Raw) -> float:
     try:
         number = float(raw)
     except (TypeError, ValueError):
@@ -192,7 +194,7 @@ def _place(raw: object) -> str:
     return without_secret_parts(_text(raw))
 
 
-def _range(raw: Any) -> tuple[float, float] | None:  # noqa: ANN401 - a TOML value or text
+def _range(raw: _Raw) -> tuple[float, float] | None:
     if raw is None:
         return None
     ends = raw.split("..") if isinstance(raw, str) else raw
@@ -205,7 +207,7 @@ def _range(raw: Any) -> tuple[float, float] | None:  # noqa: ANN401 - a TOML val
     return low, high
 
 
-def _costs(raw: Any) -> tuple[tuple[str, str, float], ...]:  # noqa: ANN401 - a TOML value or text
+def _costs(raw: _Raw) -> tuple[tuple[str, str, float], ...]:
     """Read a cost matrix: truth to prediction to cost, from a table, or from JSON in a variable."""
     wrong = "must be a table of tables of numbers, truth -> prediction -> cost"
     if isinstance(raw, tuple):
@@ -224,7 +226,7 @@ def _costs(raw: Any) -> tuple[tuple[str, str, float], ...]:  # noqa: ANN401 - a 
     return costs
 
 
-def _margins(raw: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - a TOML value or text
+def _margins(raw: _Raw) -> tuple[tuple[str, float], ...]:
     """Read a table of names and numbers, or `latency_ms=50,errors=0.01`."""
     if isinstance(raw, tuple):
         return raw
@@ -240,7 +242,7 @@ def _margins(raw: Any) -> tuple[tuple[str, float], ...]:  # noqa: ANN401 - a TOM
     return margins
 
 
-def _ramp(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML value or text
+def _ramp(raw: _Raw) -> tuple[tuple[str, str], ...]:
     """Read a ramp: `5,25,100`, a list of shares, or a table with them as `steps`."""
     if isinstance(raw, tuple):
         return raw
@@ -263,7 +265,7 @@ def _ramp(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML val
     return tuple((key, cell) for key, cell in written.items() if cell)
 
 
-def _tables(raw: Any) -> tuple[tuple[str, str], ...]:  # noqa: ANN401 - a TOML value or text
+def _tables(raw: _Raw) -> tuple[tuple[str, str], ...]:
     """Read tables by name, each as JSON; what is in them is for whom they are for."""
     if isinstance(raw, tuple):
         return raw

@@ -219,8 +219,8 @@ def _joins(gaps: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     ]
     found: list[NDArray[np.float64]] = []
     for numbers in numbered:
-        _, numbers = np.unique(numbers, return_inverse=True)
-        join = (numbers[None, :] == np.arange(numbers.max() + 1)[:, None]).astype(np.float64)
+        _, groups = np.unique(numbers, return_inverse=True)
+        join = (groups[None, :] == np.arange(groups.max() + 1)[:, None]).astype(np.float64)
         if len(join) > 1 and not any(np.array_equal(join, other) for other in found):
             found.append(join)
     return found

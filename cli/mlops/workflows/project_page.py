@@ -28,6 +28,7 @@ import mlops
 from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.deployment.targets.contract import TargetStatus
 from mlops.errors import MlopsError, NotFoundError
+from mlops.resources import own_markup
 from mlops.serving.browsers import Guard
 from mlops.serving.live_page.assets import NO_STORE, asset, version, whole_pages
 from mlops.serving.live_page.broadcast import Broadcast, stream
@@ -98,7 +99,7 @@ class ProjectPage:
     async def _home(self, request: Request) -> Response:
         # What was sent to viewers last is as new, and no server is asked for it.
         seen = self.broadcast.html.get("deployments")
-        text = Markup(seen) if seen else await asyncio.to_thread(self._written)  # noqa: S704 - ours
+        text = own_markup(seen) if seen else await asyncio.to_thread(self._written)
         page = (
             whole_pages()
             .get_template("project.html.j2")
@@ -182,8 +183,7 @@ def _said(error: MlopsError) -> str:
 
 
 def _made(name: str, **values: object) -> Markup:
-    text = whole_pages().get_template(f"{name}.html.j2").render(**values)
-    return Markup(text)  # noqa: S704 - made by our own template
+    return own_markup(whole_pages().get_template(f"{name}.html.j2").render(**values))
 
 
 @contextlib.contextmanager

@@ -25,11 +25,14 @@ import struct
 import sys
 import threading
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlflow.pyfunc import PyFuncModel
 
+#: What a message holds: JSON data, arrays, tables and what is in their cells.
+_Value = Any
 _LENGTH = struct.Struct(">Q")
 _PLAIN = {bool, int, float, str, type(None)}
 # Kinds of arrays whose bytes mean the same everywhere: no objects.
@@ -64,7 +67,7 @@ def send(peer: socket.socket, value: object) -> None:
         peer.sendall(buffer)
 
 
-def receive(peer: socket.socket) -> Any:  # noqa: ANN401 - see `_Writer`
+def receive(peer: socket.socket) -> _Value:
     """Receive one message.
 
     Raises:
@@ -93,7 +96,7 @@ class _Writer:
     def __init__(self) -> None:
         self.buffers: list[bytes] = []
 
-    def write(self, value: Any) -> Any:  # noqa: ANN401 - any value
+    def write(self, value: _Value) -> _Value:
         kind = type(value)
         if kind in _PLAIN:
             return value
@@ -105,7 +108,7 @@ class _Writer:
             return {"bytes": base64.b64encode(value).decode()}
         return self._array_or_table(value)
 
-    def _array_or_table(self, value: object) -> Any:  # noqa: ANN401 - any value
+    def _array_or_table(self, value: object) -> _Value:
         import numpy as np
         import pandas as pd
 
@@ -136,13 +139,13 @@ class _Writer:
             return self.write(dict(value))
         raise TypeError(f"a `{type(value).__name__}` cannot be sent to another process")
 
-    def _array(self, array: Any) -> Any:  # noqa: ANN401 - a NumPy array, a JSON value
+    def _array(self, array: _Value) -> _Value:
         if array.dtype.kind not in _RAW:
             return {"objects": [list(array.shape), [self.write(v) for v in array.ravel().tolist()]]}
         self.buffers.append(array.tobytes())
         return {"array": [array.dtype.str, list(array.shape), len(self.buffers) - 1]}
 
-    def _column(self, column: Any) -> Any:  # noqa: ANN401 - a pandas Series, a JSON value
+    def _column(self, column: _Value) -> _Value:
         import numpy as np
 
         if isinstance(column.dtype, np.dtype):
@@ -153,7 +156,7 @@ class _Writer:
         return {"typed": ["object" if is_text else name, [self.write(v) for v in column.tolist()]]}
 
 
-def _read(tree: Any, buffers: list[bytearray]) -> Any:  # noqa: ANN401 - any value
+def _read(tree: _Value, buffers: list[bytearray]) -> _Value:
     kind = type(tree)
     if kind in _PLAIN:
         return tree
@@ -165,11 +168,11 @@ def _read(tree: Any, buffers: list[bytearray]) -> Any:  # noqa: ANN401 - any val
     return _READERS[name](content, buffers)
 
 
-def _read_dict(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_dict(content: _Value, buffers: list[bytearray]) -> _Value:
     return {_read(key, buffers): _read(value, buffers) for key, value in content}
 
 
-def _read_array(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_array(content: _Value, buffers: list[bytearray]) -> _Value:
     import numpy as np
 
     dtype, shape, index = content
@@ -177,7 +180,7 @@ def _read_array(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     return np.frombuffer(buffers[index], dtype).reshape(shape)
 
 
-def _read_objects(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_objects(content: _Value, buffers: list[bytearray]) -> _Value:
     import numpy as np
 
     shape, values = content
@@ -187,7 +190,7 @@ def _read_objects(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     return array.reshape(shape)
 
 
-def _read_frame(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_frame(content: _Value, buffers: list[bytearray]) -> _Value:
     import pandas as pd
 
     names, columns = content
@@ -199,7 +202,7 @@ def _read_frame(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     return frame
 
 
-def _read_block(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_block(content: _Value, buffers: list[bytearray]) -> _Value:
     import pandas as pd
 
     names, array = content
@@ -207,7 +210,7 @@ def _read_block(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     return pd.DataFrame(_read(array, buffers), columns=columns)
 
 
-def _read_series(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_series(content: _Value, buffers: list[bytearray]) -> _Value:
     import pandas as pd
 
     name, column = content
@@ -215,14 +218,14 @@ def _read_series(content: Any, buffers: Any) -> Any:  # noqa: ANN401
     return pd.Series(cells, dtype=cells.dtype, name=_read(name, buffers))
 
 
-def _read_typed(content: Any, buffers: Any) -> Any:  # noqa: ANN401
+def _read_typed(content: _Value, buffers: list[bytearray]) -> _Value:
     import pandas as pd
 
     dtype, values = content
     return pd.Series([_read(value, buffers) for value in values], dtype=object).astype(dtype)
 
 
-def _read_time(content: Any, _buffers: Any) -> Any:  # noqa: ANN401
+def _read_time(content: _Value, _buffers: list[bytearray]) -> _Value:
     import datetime as dt
 
     import pandas as pd
@@ -235,7 +238,7 @@ def _read_time(content: Any, _buffers: Any) -> Any:  # noqa: ANN401
     return getattr(dt, name).fromisoformat(text)
 
 
-def _read_missing(content: Any, _buffers: Any) -> Any:  # noqa: ANN401
+def _read_missing(content: _Value, _buffers: list[bytearray]) -> _Value:
     import pandas as pd
 
     return getattr(pd, content)
@@ -335,7 +338,7 @@ def main() -> None:
     # What a model prints goes where the server's log goes.
     os.dup2(2, 1)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    sys.path.append(os.getcwd())  # noqa: PTH109 - as in the server itself
+    sys.path.append(str(Path.cwd()))
     try:
         model, said = _load(folder)
     except Exception as error:  # noqa: BLE001 - whatever a model raises

@@ -16,7 +16,7 @@ import mlops
 from mlops.errors import MlopsError, NotFoundError
 from mlops.protocols.base import Kind, ProtocolError, Records
 from mlops.protocols.http_status import http_status
-from mlops.resources import prose
+from mlops.resources import own_markup, prose
 from mlops.serving.explaining import Explainer
 from mlops.serving.live_page.assets import NO_STORE, asset, version, whole_pages
 from mlops.serving.live_page.broadcast import stream
@@ -139,7 +139,7 @@ class LivePage:
         return response
 
     async def _home(self, request: Request) -> Response:
-        parts = {name: Markup(text) for name, text in self._hub.broadcast.html.items()}  # noqa: S704 - ours
+        parts = {name: own_markup(text) for name, text in self._hub.broadcast.html.items()}
         for name in _hidden(request):
             parts[name] = Markup('<p class="empty">{}</p>').format(prose(_WITHHELD))
         return self._page(request, "home", parts=parts, window=WINDOW_S, shared=self._hub.shared)
@@ -166,7 +166,7 @@ class LivePage:
             answer = self._page(request, "fault", status, title="Requests", text=text)
             answer.headers.update(headers)
             return answer
-        body = Markup(found["html"])  # noqa: S704 - made by our own templates
+        body = own_markup(found["html"])
         return self._page(request, "reading", body=body, title=found["title"])
 
     async def _explanation(self, request: Request) -> Response:

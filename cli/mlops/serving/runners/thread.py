@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -216,7 +216,7 @@ class ThreadRunner:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, what: Any, *args: Any) -> None:  # noqa: ANN401
+def _tell(loop: asyncio.AbstractEventLoop, what: Callable[..., object], *args: object) -> None:
     """Count and answer on the event loop, as long as there is one."""
     if not loop.is_closed():
         loop.call_soon_threadsafe(what, *args)

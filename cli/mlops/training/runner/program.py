@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from mlops.registry.client import quieten
@@ -94,7 +95,7 @@ def _let_mlflow_fill(entry_point: str, command: str) -> None:
 def _die_with_parent() -> None:
     """Watch the pipe from the parent; the script gets an empty standard input instead."""
     pipe = os.fdopen(os.dup(sys.stdin.fileno()), "r", encoding="utf-8")
-    with open(os.devnull, encoding="utf-8") as nothing:  # noqa: PTH123 - a device
+    with Path(os.devnull).open(encoding="utf-8") as nothing:
         os.dup2(nothing.fileno(), sys.stdin.fileno())
     threading.Thread(target=_kill_group_at_end, args=(pipe,), daemon=True).start()
 

@@ -122,7 +122,7 @@ def _fork(ours: socket.socket, theirs: socket.socket, config: Config, output: in
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         ours.close()
-        with open(os.devnull, "rb") as nothing:  # noqa: PTH123 - a device
+        with Path(os.devnull).open("rb") as nothing:
             os.dup2(nothing.fileno(), 0)
         os.dup2(output, 1)
         os.dup2(output, 2)

@@ -256,8 +256,8 @@ def import_mlflow(*, database: bool) -> None:
     if database:
         with suppress(ImportError, AttributeError):
             import mlflow.store.model_registry.sqlalchemy_store
-            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
-            import sqlalchemy.dialects.sqlite  # noqa: F401
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - for the children
+            import sqlalchemy.dialects.sqlite  # noqa: F401 - likewise
             from mlflow.store.db import utils
             from sqlalchemy.orm import configure_mappers
 
