@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlops.deployment.keeping import keep
-from mlops.deployment.unit import systemd_unit
+from mlops.deployment.systemd import systemd_unit
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings import load_settings
 from mlops.spec.analysis import Analysis

@@ -15,7 +15,7 @@ from starlette.routing import Route as Page
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.protobuf import methods
 from mlops.serving.access import Gate
-from mlops.serving.access.needs import METHODS, PAGES, PROBES, Need, need_of
+from mlops.serving.access.required_scopes import METHODS, PAGES, PROBES, Need, need_of
 from mlops.serving.dataplane import DataPlane
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.grpc_server import GrpcServer

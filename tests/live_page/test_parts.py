@@ -21,8 +21,8 @@ from mlops.journal.sql import SqlJournal
 from mlops.live_page.distributions import Bar, draw
 from mlops.live_page.explanation import explanation
 from mlops.live_page.history import history
-from mlops.live_page.parts import PARTS, part
 from mlops.live_page.requests import PAGE, request, requests, rows
+from mlops.live_page.sections import PARTS, part
 from mlops.live_page.source import Source
 from mlops.spec.analysis import Analysis
 from mlops.spec.deployment import to_dict

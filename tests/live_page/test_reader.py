@@ -27,7 +27,7 @@ from tests.monitoring.journals import Stage, fill, numbers
 def test_it_answers_again_after_it_was_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mlops.live_page.parts import PARTS
+    from mlops.live_page.sections import PARTS
 
     assert set(ASKED) == set(PARTS)
     url = f"sqlite:///{tmp_path / 'journal.db'}"

@@ -15,7 +15,7 @@ from mlops.journal.records import Decision, RevisionEvent
 from mlops.journal.sql import SqlJournal
 from mlops.live_page.drift import Card
 from mlops.live_page.looking import Look
-from mlops.live_page.parts import part
+from mlops.live_page.sections import part
 from mlops.monitoring.drift import CONSUMER, Features, watch
 from mlops.monitoring.drift_panel import REPORT, report_document
 from mlops.monitoring.drift_streams import watch_feature

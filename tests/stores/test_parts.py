@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mlops.registry.stores import open_store
-from mlops.registry.stores.parts import PART_SIZE
+from mlops.registry.stores.multipart import PART_SIZE
 from mlops.registry.stores.s3 import S3Store
 from mlops.settings import load_settings
 from tests.minio import Minio

@@ -40,7 +40,7 @@ def status(
     """
     from mlops.commands.status_view import render_statuses
     from mlops.settings import load_settings
-    from mlops.workflows.health import health_code, healthy_statuses
+    from mlops.workflows.health_check import health_code, healthy_statuses
 
     settings = load_settings(flags=flags_of(kubeconfig, context))
     found = healthy_statuses(settings, name, wait)

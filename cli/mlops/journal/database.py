@@ -17,12 +17,12 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from mlops.errors import RemoteError
 from mlops.journal import archived, partitions
 from mlops.journal.archive_lookup import Lookups
+from mlops.journal.archive_parts import ROWS, Parts
 from mlops.journal.archived import Archive, Fetch
 from mlops.journal.base import JournalFullError, JournalUnavailableError
 from mlops.journal.engine import creating_lock, first_line, open_engine
 from mlops.journal.inserting import ColumnIds
 from mlops.journal.partitions import is_partitioned, make_room
-from mlops.journal.parts import ROWS, Parts
 from mlops.journal.schema import outcomes
 from mlops.journal.streaming import log_lock
 from mlops.journal.turns import Turns
@@ -43,7 +43,7 @@ class Database:
         url: `sqlite:////folder/wine.db`, or `postgresql+psycopg://user@host/database`, where
             `?schema=NAME` keeps the tables of several deployments apart.
         patient: Whether to run without a database that cannot be reached, until it can.
-        part_rows: Rows of the log in a closed part, see `mlops.journal.parts`.
+        part_rows: Rows of the log in a closed part, see `mlops.journal.archive_parts`.
         fetch: Brings files of archived parts; by default from stores as this process's environment
             says how to reach them.
 

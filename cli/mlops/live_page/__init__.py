@@ -16,7 +16,7 @@ from mlops.plugins import Plugins
 QUESTIONS: Plugins[Callable[..., dict[str, Any]]] = Plugins(
     "question",
     {
-        "part": "mlops.live_page.parts:part",
+        "part": "mlops.live_page.sections:part",
         "history": "mlops.live_page.history:history",
         "requests": "mlops.live_page.requests:requests",
         "request": "mlops.live_page.requests:request",

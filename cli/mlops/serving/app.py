@@ -33,9 +33,8 @@ from mlops.protocols.outcomes import read_outcomes
 from mlops.protocols.seldon_v1 import write_branch
 from mlops.serving.access import Gate, Grant
 from mlops.serving.access.gate import Names
-from mlops.serving.access.needs import is_live_page, need_of
+from mlops.serving.access.required_scopes import is_live_page, need_of
 from mlops.serving.browsers import Guard, form_type
-from mlops.serving.context import RequestContext
 from mlops.serving.dataplane import Answer, DataPlane, Exchange
 from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import REFUSALS, FeedbackService, counts, journal_fault
@@ -64,6 +63,7 @@ from mlops.serving.request_bodies import (
     read_body,
     release,
 )
+from mlops.serving.request_context import RequestContext
 from mlops.serving.revision import LiveRevision
 from mlops.serving.routes import Route, find_route
 

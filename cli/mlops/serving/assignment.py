@@ -22,7 +22,7 @@ from mlops.protocols.base import (
     Rows,
 )
 from mlops.protocols.open_inference_metadata import unknown_version
-from mlops.serving.context import RequestContext
+from mlops.serving.request_context import RequestContext
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.spec.request_id import fresh_nonce, nonce_of
 from mlops.spec.unit import unit_hash

@@ -33,12 +33,12 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.serving.assignment import Assignment, assign
-from mlops.serving.context import RequestContext
 from mlops.serving.lockstep import Steps, at_once
 from mlops.serving.predictions import rows_of
 from mlops.serving.recording import Kept, Recorder
 from mlops.serving.refusals import RefusalLog
 from mlops.serving.request_bodies import SMALL_BODY
+from mlops.serving.request_context import RequestContext
 from mlops.serving.revision import LiveArm, LiveRevision
 from mlops.serving.runners.base import DEADLINE_S, FEW_ROWS
 from mlops.spec.request_id import mint

@@ -30,8 +30,7 @@ from mlops.protocols.protobuf import Message, MessageClass, methods
 from mlops.serving.access import Gate, Grant
 from mlops.serving.access.certificates import names_of_grpc
 from mlops.serving.access.grants import TooManyRequestsError
-from mlops.serving.access.needs import METHODS, Need
-from mlops.serving.context import RequestContext
+from mlops.serving.access.required_scopes import METHODS, Need
 from mlops.serving.dataplane import Answer, DataPlane, Exchange, Later
 from mlops.serving.description import check_known, describe, is_ready
 from mlops.serving.feedback_service import FeedbackResult, FeedbackService, journal_fault
@@ -46,6 +45,7 @@ from mlops.serving.request_bodies import (
     off_the_loop,
     release,
 )
+from mlops.serving.request_context import RequestContext
 from mlops.serving.revision import LiveRevision
 from mlops.serving.slow_clients import MAX_HEADER_BYTES
 

@@ -18,10 +18,10 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.serving.assignment import Assignment
-from mlops.serving.context import RequestContext
 from mlops.serving.feature_limits import FeatureLimits
 from mlops.serving.metrics import Metrics
 from mlops.serving.predictions import rows_of
+from mlops.serving.request_context import RequestContext
 from mlops.serving.revision import LiveRevision
 from mlops.serving.shadows import Shadows
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from mlops.deployment.deploy import deploy_again, live_revision, open_target
 from mlops.deployment.locate import locate
+from mlops.deployment.systemd import systemd_unit
 from mlops.deployment.targets.contract import SERVER, Done, How, Talk
-from mlops.deployment.unit import systemd_unit
 from mlops.errors import NotFoundError, UsageError
 from mlops.registry.ledger import Entry, Intent
 from mlops.settings import Settings

@@ -10,7 +10,7 @@ from mlops.cluster.objects import ref_of
 from mlops.cluster.waiting import NOT_READY, remove, wait_ready
 from mlops.deployment.clusters.changes import prune
 from mlops.deployment.clusters.plan import ClusterPlan, Prepared
-from mlops.deployment.clusters.requirements import make_key
+from mlops.deployment.clusters.prerequisites import make_key
 from mlops.deployment.clusters.urls import next_commands, urls
 from mlops.deployment.ledgers import open_ledger, unchanged
 from mlops.deployment.recording import recorded

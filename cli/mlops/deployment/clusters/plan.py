@@ -18,8 +18,8 @@ from mlops.deployment.clusters.connection import here
 from mlops.deployment.clusters.manifests import Manifests, parsed
 from mlops.deployment.clusters.options import differences, kept
 from mlops.deployment.clusters.ownership import check_place, check_strangers
+from mlops.deployment.clusters.prerequisites import check_namespace, check_references, key_secret
 from mlops.deployment.clusters.recovery import mend
-from mlops.deployment.clusters.requirements import check_namespace, check_references, key_secret
 from mlops.deployment.ledgers import newest, open_ledger
 from mlops.deployment.manifests import render_checked
 from mlops.deployment.plan import difference

@@ -27,7 +27,7 @@ from mlops.registry.stores.base import (
     file_checksum,
 )
 from mlops.registry.stores.faults import Reason, fault, network_reason
-from mlops.registry.stores.parts import PART_SIZE, PartsUpload
+from mlops.registry.stores.multipart import PART_SIZE, PartsUpload
 
 _CONNECTIONS = 32
 _THREADS = 8

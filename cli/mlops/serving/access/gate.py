@@ -13,8 +13,8 @@ from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.buckets import shared_places
 from mlops.serving.access.grants import ANYBODY, Grant, expand
 from mlops.serving.access.keyring import Keyring
-from mlops.serving.access.needs import Need
 from mlops.serving.access.refusals import Refusals
+from mlops.serving.access.required_scopes import Need
 from mlops.spec.access import SCOPES
 
 if TYPE_CHECKING:

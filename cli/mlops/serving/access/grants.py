@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from mlops.protocols.base import Kind, ProtocolError
 from mlops.serving.access.buckets import Bucket
-from mlops.serving.access.needs import Need
+from mlops.serving.access.required_scopes import Need
 from mlops.spec.access import SCOPES, Scope
 
 

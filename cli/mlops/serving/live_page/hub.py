@@ -17,7 +17,7 @@ from mlops.serving.live_page.reader import Reader
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 1.0
-#: Parts that the journal gives, the quick ones first; see `mlops.live_page.parts`.
+#: Parts that the journal gives, the quick ones first; see `mlops.live_page.sections`.
 PARTS = ("consumers", "revisions", "shares", "verdict", "quality", "drift", "outliers")
 #: Points of the charts: a quarter of an hour, one for each `WINDOW_S`.
 POINTS = 180

@@ -10,7 +10,7 @@ from typing import Any
 from mlops.protocols.base import Payload, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime
 from mlops.serving.runners.base import DEADLINE_S, FEW_ROWS, Pending
-from mlops.serving.runners.joining import MAX_ROWS, Result, infer_together
+from mlops.serving.runners.batching import MAX_ROWS, Result, infer_together
 from mlops.serving.runners.pace import Pace
 from mlops.serving.runners.thread import ThreadRunner
 

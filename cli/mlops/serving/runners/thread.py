@@ -15,7 +15,7 @@ from typing import Any
 from mlops.protocols.base import Kind, Payload, Prediction, ProtocolError
 from mlops.runtimes.base import Batch, Runtime, ServableModel, first_line
 from mlops.serving.runners.base import DEADLINE_S, Pending, RunnerStats
-from mlops.serving.runners.joining import MAX_ROWS, Result, infer_together
+from mlops.serving.runners.batching import MAX_ROWS, Result, infer_together
 
 #: Calls of one arm at once.
 THREADS = min(4, (os.cpu_count() or 1) + 1)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection
 
-from mlops.journal import parts
+from mlops.journal import archive_parts
 from mlops.journal.columns import OutcomeColumns, RequestColumns, names
 from mlops.journal.sql import SqlJournal
 from tests.journal.rows import T0, decision, nonce, outcome
@@ -123,17 +123,17 @@ def test_two_who_write_a_part_at_once(
     _write(journal)
     _seen(journal)
     journal.append([decision(50, arm=0)], [])
-    ours = parts._outcomes
+    ours = archive_parts._outcomes
 
     def late(connection: Connection, part: Any) -> Any:
-        monkeypatch.setattr(parts, "_outcomes", ours)
+        monkeypatch.setattr(archive_parts, "_outcomes", ours)
         part.file.unlink()
         other = _open(file)
         _seen(other)
         other.close()
         return ours(connection, part)
 
-    monkeypatch.setattr(parts, "_outcomes", late)
+    monkeypatch.setattr(archive_parts, "_outcomes", late)
     _check(journal, file)
 
 
