@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlops.deployment.arm_options import ArmRequest, WantedShadow
+from mlops.deployment.arm_options import ArmRequest, ShadowRequest
 from mlops.deployment.request import DeployRequest, read_request
 from mlops.deployment.spec_making import make_spec
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, UsageError
@@ -226,7 +226,7 @@ def test_weights_become_shares(ready_folder: Path) -> None:
     assert sum(arm.weight for arm in thirds.arms) == pytest.approx(1)
     same = make_spec(settings, wanted(("", "s3://b/x", None), ("", "s3://b/x", None)))
     assert [arm.name for arm in same.arms] == ["b-x", "b-x-2"]
-    one = replace(wanted(("", "s3://b/x", None)), shadows=(WantedShadow("s3://b/x", percent=5),))
+    one = replace(wanted(("", "s3://b/x", None)), shadows=(ShadowRequest("s3://b/x", percent=5),))
     spec = make_spec(settings, one)
     assert [(shadow.name, shadow.share) for shadow in spec.shadows] == [("b-x-2", 0.05)]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -34,12 +33,6 @@ def observations(server: Server, reply: Reply) -> list[Observation]:
         return [o for o in journal.observations() if o.nonce == nonce]
     finally:
         journal.close()
-
-
-def _accepted(arm: str, late: bool) -> dict[str, Any]:
-    """With `fate`, which is the old name of `status`."""
-    both = {"status": "accepted", "fate": "accepted"}
-    return {**both, "arm": arm, "revision": 1, "late": late}
 
 
 def test_a_reward_is_credited_to_its_arm(server: Server) -> None:

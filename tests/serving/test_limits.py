@@ -1,4 +1,4 @@
-"""What is refused for want of room, time or disk, in the words of each protocol."""
+"""What is refused for lack of memory, time or disk, in the words of each protocol."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from mlops.serving.request_bodies import (
     MAX_BODY,
     SMALL_BODY,
     MemoryBudget,
+    budget_within,
     memory_limit,
     read_body,
     release,
-    room_within,
 )
 from tests.fakes import FakeJournal
 from tests.hostile.wire import Wire, request
@@ -134,7 +134,9 @@ def test_a_body_that_does_not_come_is_told_in_the_protocols_words(
     assert document == "The body took too long to arrive."
 
 
-def read(room: MemoryBudget, *pieces: bytes, headers: dict[str, str] | None = None) -> bytes | None:
+def read(
+    budget: MemoryBudget, *pieces: bytes, headers: dict[str, str] | None = None
+) -> bytes | None:
     """Read a body that comes in these pieces; the last empty one says that the caller left."""
     waiting = list(pieces)
 
@@ -144,67 +146,67 @@ def read(room: MemoryBudget, *pieces: bytes, headers: dict[str, str] | None = No
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": piece, "more_body": bool(waiting)}
 
-    return asyncio.run(read_body(receive, headers or {}, room))
+    return asyncio.run(read_body(receive, headers or {}, budget))
 
 
-def left(room: MemoryBudget) -> int:
+def left(budget: MemoryBudget) -> int:
     """How much of the budget is free."""
     low, high = 0, 1 << 40
     while low < high:
         middle = (low + high + 1) // 2
         try:
-            room.take(middle)
+            budget.take(middle)
         except ProtocolError:
             high = middle - 1
         else:
-            room.give_back(middle)
+            budget.give_back(middle)
             low = middle
     return low
 
 
 def test_room_is_taken_and_given_back_however_a_body_ends() -> None:
-    room, half = MemoryBudget(0), b"x" * (MAX_BODY // 2)
-    assert left(room) == MAX_BODY
-    whole = read(room, half, half)
+    budget, half = MemoryBudget(0), b"x" * (MAX_BODY // 2)
+    assert left(budget) == MAX_BODY
+    whole = read(budget, half, half)
     assert whole is not None
-    assert left(room) == 0
+    assert left(budget) == 0
     # There is none left, and a small body needs none.
     for pieces in ((half,), (half, half), (b"x", half)):
         with pytest.raises(ProtocolError, match="at a time"):
-            read(room, *pieces)
-    small = read(room, b"x" * (SMALL_BODY - 1), b"x")
+            read(budget, *pieces)
+    small = read(budget, b"x" * (SMALL_BODY - 1), b"x")
     assert small is not None
-    release(small, room)
-    release(whole, room)
-    assert left(room) == MAX_BODY
-    assert read(room, half, b"") is None
+    release(small, budget)
+    release(whole, budget)
+    assert left(budget) == MAX_BODY
+    assert read(budget, half, b"") is None
     with pytest.raises(ProtocolError, match="at most"):
-        read(room, half, half, b"x")
+        read(budget, half, half, b"x")
     with pytest.raises(ProtocolError, match="not gzip"):
-        read(room, half, headers={"content-encoding": "gzip"})
-    assert left(room) == MAX_BODY
+        read(budget, half, headers={"content-encoding": "gzip"})
+    assert left(budget) == MAX_BODY
 
 
 def test_a_crowd_of_large_bodies_is_served_in_turn() -> None:
-    room, size, order = MemoryBudget(0), MAX_BODY // 3, []
+    budget, size, order = MemoryBudget(0), MAX_BODY // 3, []
     served_at_once = most = 0
 
     async def caller(number: int) -> None:
         nonlocal served_at_once, most
 
         async def receive() -> Message:
-            # None is read before there is room for all of it.
-            assert left(room) + served_at_once * size <= MAX_BODY
+            # None is read before there is memory for all of it.
+            assert left(budget) + served_at_once * size <= MAX_BODY
             return {"type": "http.request", "body": b"x" * size}
 
-        body = await read_body(receive, {"content-length": str(size)}, room)
+        body = await read_body(receive, {"content-length": str(size)}, budget)
         assert body is not None
         served_at_once += 1
         most = max(most, served_at_once)
         await asyncio.sleep(0.001)
         order.append(number)
         served_at_once -= 1
-        release(body, room)
+        release(body, budget)
 
     async def crowd() -> None:
         await asyncio.gather(*(caller(number) for number in range(40)))
@@ -212,34 +214,34 @@ def test_a_crowd_of_large_bodies_is_served_in_turn() -> None:
     asyncio.run(crowd())
     assert order == list(range(40))
     assert most == 3
-    assert left(room) == MAX_BODY
+    assert left(budget) == MAX_BODY
 
 
 def test_one_who_waits_for_room_in_vain_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(request_bodies, "_ROOM_WAIT_S", 0.02)
-    room = MemoryBudget(0)
-    room.take(MAX_BODY)
+    budget = MemoryBudget(0)
+    budget.take(MAX_BODY)
     with pytest.raises(ProtocolError, match="at a time"):
-        read(room, b"x" * SMALL_BODY * 2, headers={"content-length": str(SMALL_BODY * 2)})
-    room.give_back(MAX_BODY)
-    assert left(room) == MAX_BODY
+        read(budget, b"x" * SMALL_BODY * 2, headers={"content-length": str(SMALL_BODY * 2)})
+    budget.give_back(MAX_BODY)
+    assert left(budget) == MAX_BODY
 
 
 def test_one_who_gives_up_as_room_comes_free_takes_none_along() -> None:
     """Forty large bodies at once were answered with 500 where two waits ended together."""
 
     async def scene() -> int:
-        room = MemoryBudget(0)
-        room.take(MAX_BODY)
-        waiting = [asyncio.create_task(room.enter(SMALL_BODY * 2)) for _ in range(3)]
+        budget = MemoryBudget(0)
+        budget.take(MAX_BODY)
+        waiting = [asyncio.create_task(budget.enter(SMALL_BODY * 2)) for _ in range(3)]
         await asyncio.sleep(0)
         waiting[0].cancel()
         waiting[1].cancel()
         # Before their tasks run again.
-        room.give_back(MAX_BODY)
+        budget.give_back(MAX_BODY)
         done = await asyncio.gather(*waiting, return_exceptions=True)
         assert [type(each) for each in done] == [asyncio.CancelledError] * 2 + [type(None)]
-        return left(room)
+        return left(budget)
 
     assert asyncio.run(scene()) == MAX_BODY - SMALL_BODY * 2
 
@@ -249,14 +251,14 @@ def test_the_room_fits_the_memory_of_the_container(tmp_path: Path) -> None:
     own = tmp_path / "self"
     assert memory_limit(tmp_path, own) is None
     (tmp_path / "memory.max").write_text("max\n")
-    assert room_within(128 * mib, memory_limit(tmp_path, own)) == 128 * mib
+    assert budget_within(128 * mib, memory_limit(tmp_path, own)) == 128 * mib
     (tmp_path / "memory.max").write_text(f"{1024 * mib}\n")
-    assert room_within(128 * mib, memory_limit(tmp_path, own)) == 32 * mib
-    assert room_within(20 * mib, memory_limit(tmp_path, own)) == 20 * mib
+    assert budget_within(128 * mib, memory_limit(tmp_path, own)) == 32 * mib
+    assert budget_within(20 * mib, memory_limit(tmp_path, own)) == 20 * mib
     (tmp_path / "memory.max").unlink()
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{256 * mib}\n")
-    assert room_within(128 * mib, memory_limit(tmp_path, own)) == MAX_BODY
+    assert budget_within(128 * mib, memory_limit(tmp_path, own)) == MAX_BODY
 
 
 @pytest.mark.parametrize(

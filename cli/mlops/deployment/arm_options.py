@@ -35,7 +35,7 @@ class ArmRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class WantedShadow:
+class ShadowRequest:
     """A shadow as the user wrote it.
 
     Attributes:
@@ -93,7 +93,7 @@ def read_canary(model: str, canary: str, first: float | None = None) -> list[Arm
     return [ArmRequest(model, weight=100 - share), ArmRequest(ref, weight=share)]
 
 
-def read_shadow(text: str) -> WantedShadow:
+def read_shadow(text: str) -> ShadowRequest:
     """Read `REF` or `REF=PERCENT`.
 
     Raises:
@@ -101,14 +101,14 @@ def read_shadow(text: str) -> WantedShadow:
     """
     match = _SHARE.fullmatch(text)
     if match is None:
-        return WantedShadow(text)
+        return ShadowRequest(text)
     percent = float(match[2])
     if not 0 < percent <= 100:
         raise UsageError(
             f"`{text}` is not a shadow: a percentage is above 0 and up to 100.",
             hint="Write `--shadow REF` or `--shadow REF=PERCENT`, such as `wine/4=10`.",
         )
-    return WantedShadow(match[1], percent=percent)
+    return ShadowRequest(match[1], percent=percent)
 
 
 def read_split(arms: Sequence[ArmRequest], split: str) -> list[ArmRequest]:

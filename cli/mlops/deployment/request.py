@@ -11,7 +11,7 @@ import yaml
 
 from mlops.deployment.arm_options import (
     ArmRequest,
-    WantedShadow,
+    ShadowRequest,
     read_arm,
     read_canary,
     read_shadow,
@@ -72,7 +72,7 @@ class DeployRequest:
     sticky_by: str
     reward: str
     reward_range: tuple[float, float] | None = None
-    shadows: tuple[WantedShadow, ...] = ()
+    shadows: tuple[ShadowRequest, ...] = ()
     attribution: Attribution = field(default_factory=Attribution)
     horizon: tuple[int, float] = (0, 0.0)
     analysis: Analysis = field(default_factory=Analysis)
@@ -205,7 +205,7 @@ def read_costs(file: str) -> Any:  # noqa: ANN401 - parsed YAML
 
 
 def _request(
-    settings: RolloutSettings, arms: Sequence[ArmRequest], shadows: Sequence[WantedShadow]
+    settings: RolloutSettings, arms: Sequence[ArmRequest], shadows: Sequence[ShadowRequest]
 ) -> DeployRequest:
     return DeployRequest(
         arms=tuple(arms),
@@ -261,7 +261,7 @@ def _read_file(settings: RolloutSettings, file: Path) -> DeployRequest:
         ArmRequest(arm["model"], arm.get("name", ""), arm.get("weight")) for arm in document["arms"]
     ]
     shadows = [
-        WantedShadow(shadow["model"], shadow.get("name", ""), shadow.get("percent", 100))
+        ShadowRequest(shadow["model"], shadow.get("name", ""), shadow.get("percent", 100))
         for shadow in document.get("shadows") or ()
     ]
     base = _request(settings, arms, shadows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mlops.deployment.arm_options import ArmRequest, WantedShadow, shares
+from mlops.deployment.arm_options import ArmRequest, ShadowRequest, shares
 from mlops.deployment.naming import arm_names
 from mlops.deployment.request import DeployRequest
 from mlops.errors import InvalidInputError, did_you_mean, one_of
@@ -40,7 +40,7 @@ def make_spec(settings: RolloutSettings, request: DeployRequest) -> DeploymentSp
             hint="`--cost-matrix FILE`, or `[feedback.costs]` in `mlops.toml`: truth -> prediction "
             "-> cost.",
         )
-    wanted: list[ArmRequest | WantedShadow] = [*request.arms, *request.shadows]
+    wanted: list[ArmRequest | ShadowRequest] = [*request.arms, *request.shadows]
     models = _models(settings, wanted)
     _check_names([each.name for each in wanted if each.name])
     names = arm_names([each.name for each in wanted], models, request.live)
@@ -83,7 +83,7 @@ def _ramp(request: DeployRequest, arms: Sequence[Arm]) -> Ramp | None:
 
 
 def _models(
-    settings: RolloutSettings, wanted: Sequence[ArmRequest | WantedShadow]
+    settings: RolloutSettings, wanted: Sequence[ArmRequest | ShadowRequest]
 ) -> list[ModelVersion]:
     """Look up those models that are not pinned already."""
     found = iter(resolve_all(settings, [each.ref for each in wanted if each.model is None]))

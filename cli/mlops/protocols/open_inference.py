@@ -41,14 +41,14 @@ from mlops.tables.signature import Signature
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedOutputs:
     """The outputs a client asked for, each with whether in binary, and the default for others."""
 
     outputs: Mapping[str, bool]
     binary: bool
 
 
-_ANYTHING = Wanted({}, binary=False)
+_ANYTHING = RequestedOutputs({}, binary=False)
 
 
 class OpenInferenceCodec:
@@ -75,7 +75,7 @@ class OpenInferenceCodec:
         Raises:
             ProtocolError: `MISMATCH`: it asks for one that the model does not have.
         """
-        wanted: Wanted = request.wanted
+        wanted: RequestedOutputs = request.wanted
         if wanted is _ANYTHING and type(response.prediction) is np.ndarray:
             numbers = _numbers(response)
             if numbers is not None:
@@ -123,11 +123,11 @@ def _numbers(response: InferenceResponse) -> dict[str, Any] | None:
     }
 
 
-def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:
+def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> RequestedOutputs:
     """Read which outputs are asked for, and which of them in binary."""
     binary = parameters.get("binary_data_output") is True
     if not outputs and (outputs is None or outputs == []):
-        return Wanted({}, binary) if binary else _ANYTHING
+        return RequestedOutputs({}, binary) if binary else _ANYTHING
     if type(outputs) is not list:
         raise malformed(f"`outputs` must be a list, not {kind_of(outputs)}.")
     wanted: dict[str, bool] = {}
@@ -136,10 +136,12 @@ def _read_wanted(outputs: object, parameters: Mapping[str, Any]) -> Wanted:
             raise malformed(f"`outputs[{index}]` must be an object with a `name`.")
         own = read_parameters(output.get("parameters"))
         wanted[output["name"]] = own.get("binary_data", binary) is True
-    return Wanted(wanted, binary)
+    return RequestedOutputs(wanted, binary)
 
 
-def _output(tensor: OpenInferenceTensor, wanted: Wanted, chunks: list[bytes]) -> dict[str, Any]:
+def _output(
+    tensor: OpenInferenceTensor, wanted: RequestedOutputs, chunks: list[bytes]
+) -> dict[str, Any]:
     """Return one output; in binary, its elements go to the end of `chunks`."""
     entry: dict[str, Any] = {
         "name": tensor.name,

@@ -51,7 +51,7 @@ _FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class RequestedOutputs:
     """Names of the outputs a client asked for, none for all, and whether it sent raw elements."""
 
     names: tuple[str, ...]
@@ -88,7 +88,7 @@ def read_request(message: Message, signature: Signature) -> InferenceRequest:
         payload_of(tensors, content_type),
         message.id or None,
         for_model(parameters),
-        Wanted(tuple(output.name for output in message.outputs), bool(raw)),
+        RequestedOutputs(tuple(output.name for output in message.outputs), bool(raw)),
     )
 
 
@@ -146,7 +146,7 @@ def write_response(response: InferenceResponse, request: InferenceRequest) -> Me
         ProtocolError: `MISMATCH`: it asks for an output that the model does not have;
             `MODEL_FAILED` if the prediction has no form in this protocol.
     """
-    wanted: Wanted = request.wanted
+    wanted: RequestedOutputs = request.wanted
     message = _RESPONSE(
         model_name=response.deployment,
         model_version=response.arm,

@@ -54,7 +54,7 @@ _MAX_HEADER = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AnswerForm:
     """What of the question shapes the answer: its form, and the tags to echo."""
 
     form: Form
@@ -72,11 +72,11 @@ class SeldonV1Codec:
         puid, tags = _read_meta(message.get("meta"))
         form, payload = read_message(message)
         puid = puid or headers.get("seldon-puid")
-        return InferenceRequest(payload, puid, {}, Wanted(form, tags))
+        return InferenceRequest(payload, puid, {}, AnswerForm(form, tags))
 
     def encode(self, response: InferenceResponse, request: InferenceRequest) -> Encoded:
         """Write a message in the form of the request."""
-        wanted: Wanted = request.wanted
+        wanted: AnswerForm = request.wanted
         puid = response.client_id or response.request_id
         message = answer_content(response.prediction, response.output_names, wanted.form)
         message["meta"] = {

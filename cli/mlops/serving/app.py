@@ -113,7 +113,7 @@ class App:
         metrics: Counts what could not be read.
         pages: Everything that is not a prediction or feedback.
         gate: Says who may do what.
-        room: How much all large bodies may have together.
+        budget: How much all large bodies may have together.
         guard: Refuses what web pages send.
         explainer: Says why arms answer what they do; None where nothing does.
         outliers: Looks at the rows of callers who ask whether they are outliers.
@@ -128,7 +128,7 @@ class App:
         metrics: Metrics,
         pages: Application,
         gate: Gate,
-        room: MemoryBudget,
+        budget: MemoryBudget,
         guard: Guard,
         explainer: Explainer | None = None,
         outliers: OutlierCheck | None = None,
@@ -139,7 +139,7 @@ class App:
         self._writer = writer
         self._metrics = metrics
         self._pages = pages
-        self._room = room
+        self._budget = budget
         self._guard = guard
         self._gate = gate
         self._explainer = explainer
@@ -315,7 +315,7 @@ class App:
                     Kind.UNSUPPORTED_MEDIA,
                     f"Content-Type: {media} is not accepted here; send `application/json`.",
                 )
-            body = await read_body(receive, headers, self._room)
+            body = await read_body(receive, headers, self._budget)
             if body is None:
                 return
             if route.score:
@@ -335,7 +335,7 @@ class App:
             extra = further_headers(error)
         finally:
             if body is not None:
-                release(body, self._room)
+                release(body, self._budget)
         await send_answer(send, encoded, extra)
 
     async def _predict(

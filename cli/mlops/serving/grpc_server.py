@@ -88,7 +88,7 @@ class GrpcServer:
         writer: Where feedback is stored.
         metrics: Counts what could not be read.
         gate: Says who may do what.
-        room: How much all large messages may have together.
+        budget: How much all large messages may have together.
         limit: Bytes of memory that this process may use; None for no limit.
         outliers: Looks at the rows of callers who ask whether they are outliers.
     """
@@ -100,7 +100,7 @@ class GrpcServer:
         writer: JournalWriter,
         metrics: Metrics,
         gate: Gate,
-        room: MemoryBudget,
+        budget: MemoryBudget,
         limit: int | None = None,
         outliers: OutlierCheck | None = None,
     ) -> None:
@@ -109,7 +109,7 @@ class GrpcServer:
         self._writer = writer
         self._metrics = metrics
         self._gate = gate
-        self._room = room
+        self._budget = budget
         self._outliers = outliers
         # gRPC reads a message before passing it on, so that memory cannot be reserved first.
         self._most, self._largest = arriving_within(limit)
@@ -249,14 +249,14 @@ class GrpcServer:
         self, body: bytes, context: Context, started_ns: int, grant: Grant
     ) -> _Served:
         """Answer a request that is large."""
-        admit(body, self._room)
+        admit(body, self._budget)
         try:
             kind = self._inference["ModelInfer"][0]
             message = await asyncio.to_thread(_parsed, kind, body)
             served = self._serve(message, len(body), context, started_ns, grant)
             return served if isinstance(served, tuple) else await served
         finally:
-            release(body, self._room)
+            release(body, self._budget)
 
     def _serve(
         self, message: Message, size: int, context: Context, started_ns: int, grant: Grant

@@ -47,7 +47,7 @@ from mlops.serving.outlier_check import OutlierCheck
 from mlops.serving.past import Past
 from mlops.serving.public_pages import PublicPages
 from mlops.serving.recording import Recorder
-from mlops.serving.request_bodies import MemoryBudget, memory_limit, room_within
+from mlops.serving.request_bodies import MemoryBudget, budget_within, memory_limit
 from mlops.serving.revision import load_revision
 from mlops.serving.revision_switch import RevisionSwitch, keep_folders
 from mlops.serving.secret_files import read_key
@@ -146,7 +146,7 @@ class Process:
         limit = memory_limit()
         limit = None if limit is None else limit // launch.workers
         self._limit = limit
-        self._room = MemoryBudget(room_within(launch.max_bodies_mib * 1024 * 1024, limit))
+        self._budget = MemoryBudget(budget_within(launch.max_bodies_mib * 1024 * 1024, limit))
         self._grpc: GrpcServer | None = None
         self._stopping = asyncio.Event()
         self._pages: PublicPages | None = None
@@ -182,7 +182,7 @@ class Process:
             self._metrics,
             pages.application(),
             self.gate,
-            self._room,
+            self._budget,
             Guard(self.launch.host, self.launch.hosts, secured=self.gate.required),
             self._explainer,
             self._outliers,
@@ -213,7 +213,7 @@ class Process:
             self._writer,
             self._metrics,
             self.gate,
-            self._room,
+            self._budget,
             self._limit,
             self._outliers,
         )

@@ -94,7 +94,7 @@ class MemoryBudget:
                 turn.set_result(None)
 
     def take(self, size: int) -> None:
-        """Take room.
+        """Take a part of it.
 
         Raises:
             ProtocolError: `BUSY`: there is not that much left.
@@ -117,14 +117,14 @@ class MemoryBudget:
         self._admit_waiting()
 
 
-def room_within(wanted: int, limit: int | None) -> int:
+def budget_within(wanted: int, limit: int | None) -> int:
     """Return how many bytes large bodies may have together under a limit of memory.
 
     Args:
         wanted: As set.
         limit: Bytes that this process may use; None for no limit.
 
-    >>> room_within(128 * 1024**2, 1024**3) // 1024**2
+    >>> budget_within(128 * 1024**2, 1024**3) // 1024**2
     32
     """
     return wanted if limit is None else min(wanted, max(limit // _OF_MEMORY, MAX_BODY))
@@ -182,7 +182,7 @@ def _groups(own: Path) -> list[tuple[str, str]]:
 
 
 async def read_body(
-    receive: Receive, headers: Mapping[str, str], room: MemoryBudget
+    receive: Receive, headers: Mapping[str, str], budget: MemoryBudget
 ) -> bytes | None:
     """Read and unpack the whole body; None if the caller went away.
 
@@ -194,30 +194,30 @@ async def read_body(
             `MALFORMED`: not packed as it says; `BUSY`.
     """
     async with asyncio.timeout(BODY_DEADLINE_S):
-        body = await _read(receive, headers, room)
+        body = await _read(receive, headers, budget)
     coding = headers.get("content-encoding")
     if coding is None or body is None:
         return body
     try:
         plain = _unpacked(body, coding)
     finally:
-        release(body, room)
-    admit(plain, room)
+        release(body, budget)
+    admit(plain, budget)
     return plain
 
 
-def admit(body: bytes, room: MemoryBudget) -> None:
+def admit(body: bytes, budget: MemoryBudget) -> None:
     """Reserve memory for a whole body, if it is a large one.
 
     Raises:
         ProtocolError: `BUSY`.
     """
-    room.take(_counted(len(body)))
+    budget.take(_counted(len(body)))
 
 
-def release(body: bytes, room: MemoryBudget) -> None:
+def release(body: bytes, budget: MemoryBudget) -> None:
     """Release the memory of a body that `read_body` has returned, or `admit` admitted."""
-    room.give_back(_counted(len(body)))
+    budget.give_back(_counted(len(body)))
 
 
 async def off_the_loop(
@@ -233,7 +233,7 @@ def _counted(size: int) -> int:
     return size if size > SMALL_BODY else 0
 
 
-async def _read(receive: Receive, headers: Mapping[str, str], room: MemoryBudget) -> bytes | None:
+async def _read(receive: Receive, headers: Mapping[str, str], budget: MemoryBudget) -> bytes | None:
     """Read the whole body.
 
     One that is too large, or finds no memory, is read and dropped up to a limit: if the
@@ -247,7 +247,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], room: MemoryBudget
     fault: ProtocolError | None = None
     if announced:
         try:
-            await room.enter(announced)
+            await budget.enter(announced)
         except ProtocolError as error:
             fault = error
         else:
@@ -257,7 +257,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], room: MemoryBudget
         if message["type"] == "http.request" and not message.get("more_body") and fault is None:
             # Most bodies come in one piece; nothing is copied then.
             body: bytes = message.get("body", b"")
-            room.take(_counted(len(body)) - taken)
+            budget.take(_counted(len(body)) - taken)
             taken = 0
             return body
         while message["type"] != "http.disconnect":
@@ -265,7 +265,7 @@ async def _read(receive: Receive, headers: Mapping[str, str], room: MemoryBudget
             size += len(body)
             if size <= MAX_BODY and fault is None:
                 try:
-                    room.take(max(0, _counted(size) - taken))
+                    budget.take(max(0, _counted(size) - taken))
                 except ProtocolError as error:
                     fault = error
                     chunks.clear()
@@ -281,11 +281,11 @@ async def _read(receive: Receive, headers: Mapping[str, str], room: MemoryBudget
             raise _too_large(f"{size} bytes or more")
         if fault is not None:
             raise fault
-        room.give_back(taken - _counted(size))
+        budget.give_back(taken - _counted(size))
         taken, whole = 0, bytes(chunks)
         return whole
     finally:
-        room.give_back(taken)
+        budget.give_back(taken)
 
 
 def _unpacked(body: bytes, coding: str) -> bytes:
