@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from mlops.serving.admission import ALWAYS, Admission
@@ -74,6 +74,8 @@ class Lockstep(Generic[_Request, _Result]):
             first = secrets.randbelow(len(waiting))
             waiting = waiting[first:] + waiting[:first]
         admitted = self._admission.begin(len(waiting))
+        # At once: what is refused has waited for the turn before, and need not wait for this one.
+        self._turn_away(waiting[admitted:])
         together = self._admission.together(_TOGETHER)
         done = 0
         while done < admitted and not self._admission.is_over(done):
@@ -83,17 +85,19 @@ class Lockstep(Generic[_Request, _Result]):
                 for caller, request, body in waiting[done:following]
             ])  # fmt: skip
             done = following
-        for caller, request, _ in waiting[done:]:
-            self._turn_away(caller, request)
+        self._turn_away(waiting[done:admitted])
         self._admission.end(done, len(waiting) - done)
 
-    def _turn_away(self, caller: Caller[_Request, _Result], request: _Request) -> None:
-        result = None
-        try:
-            result = self._refuse(request)
-        except Exception:  # noqa: BLE001 - its neighbours have nothing to do with it
-            _LOG.exception("A request could not be refused")
-        _respond(caller, request, result)
+    def _turn_away(
+        self, refused: Sequence[tuple[Caller[_Request, _Result], _Request, bytes]]
+    ) -> None:
+        for caller, request, _ in refused:
+            result = None
+            try:
+                result = self._refuse(request)
+            except Exception:  # noqa: BLE001 - its neighbours have nothing to do with it
+                _LOG.exception("A request could not be refused")
+            _respond(caller, request, result)
 
     @staticmethod
     def _run(
