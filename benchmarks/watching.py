@@ -6,6 +6,7 @@ An A/B test of two wine models on one core is asked by wrk from the other, from 
 pause at random. In turn, each with a journal that begins empty:
 
 - nothing reads the journal;
+- drift and quality do, as by default;
 - drift, quality, outliers and a sink of the request log, which takes everything, read it;
 - the same, with the sink dead: its port is closed, and it is tried again and again.
 
@@ -82,6 +83,7 @@ def main(rate: float, seconds: float, rounds: int) -> None:
         settings = (project / "mlops.toml").read_text()
         ways = {
             "nothing reads": _QUIET,
+            "drift and quality": "",
             "everything is watched": _WATCHED.format(sink=url),
             "the sink is dead": _WATCHED.format(sink=url),
         }
