@@ -49,7 +49,7 @@ def test_it_answers_again_after_it_was_ended(
     async def run() -> None:
         reader = Reader(about)
         reader.release_memory()
-        assert reader._child is None
+        assert reader._child.pid is None
         # Several questions at a time, and one that has no answer.
         answers: list[Any] = await asyncio.gather(
             reader.ask("requests", q="", arm="", only="", before=""),
@@ -60,10 +60,10 @@ def test_it_answers_again_after_it_was_ended(
         assert answers[0]["title"] == "Requests"
         assert isinstance(answers[1], NotFoundError)
         assert "b minus a" in answers[2]["html"]
-        child = reader._child
+        child = reader._heard
         assert child is not None
         reader.release_memory()
-        assert reader._child is child
+        assert reader._child.pid == child.pid
         # The kernel ends it in the middle of a question.
         waiting = asyncio.create_task(reader.ask("part", name="quality", look=2))
         await asyncio.sleep(0)
@@ -72,13 +72,13 @@ def test_it_answers_again_after_it_was_ended(
         with pytest.raises(RemoteError, match="has ended"):
             await waiting
         monkeypatch.setattr(module, "_LARGE_BYTES", 0)
-        monkeypatch.setattr(module, "_IDLE_S", 0.05)
+        reader._child._idle_s = 0.05
         assert (await reader.ask("history", every_s=5, points=3))["points"]
-        second = reader._child
+        second = reader._heard
         assert second is not None
         assert second.pid != child.pid
         reader.release_memory()
-        assert reader._child is None
+        assert reader._child.pid is None
         await second.wait()
 
     asyncio.run(run())

@@ -9,19 +9,17 @@ for each other; too many of them are refused.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from mlops.protocols.base import Columns, Kind, Payload, ProtocolError, Records, Rows
+from mlops.serving.child import Child, say
 from mlops.serving.revision import LiveRevision
 from mlops.spec.server import Served
 
 MAX_ROWS = 100
 _WAITING, _TIMEOUT_S, _IDLE_S = 4, 60.0, 300.0
-_MAX_LINE = 64 * 1024 * 1024
 
 
 class Explainer:
@@ -38,9 +36,7 @@ class Explainer:
         self._asked = {"deployment": deployment, "journal_url": journal_url}
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._child: asyncio.subprocess.Process | None = None
-        self._served: object = None
-        self._ending: asyncio.TimerHandle | None = None
+        self._child = Child("mlops.explaining", _IDLE_S)
 
     async def explain(self, payload: Payload, served: str = "") -> list[dict[str, Any]]:
         """Return for each row the explanation of each arm, by name.
@@ -67,23 +63,23 @@ class Explainer:
 
     def close(self) -> None:
         """End the process."""
-        if self._ending is not None:
-            self._ending.cancel()
-        child, self._child = self._child, None
-        if child is not None and child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
+        self._child.close()
 
     async def _ask(self, question: dict[str, Any]) -> list[dict[str, Any]]:
-        child = await self._running()
+        arms = explainable_arms(self._live().served)
+        if not arms:
+            raise ProtocolError(Kind.MISMATCH, "Every arm is behind an endpoint.")
+        child = await self._child.running({**self._asked, "arms": arms})
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            child.stdin.write(json.dumps(question).encode() + b"\n")
+            say(child, question)
             async with asyncio.timeout(_TIMEOUT_S):
                 await child.stdin.drain()
                 line = await child.stdout.readline()
             answer = json.loads(line)
+        except RecursionError as error:
+            raise ProtocolError(Kind.MALFORMED, "A cell is nested too deeply.") from error
         except (TimeoutError, OSError, ValueError) as error:
             self.close()
             raise ProtocolError(
@@ -93,34 +89,13 @@ class Explainer:
             # Its answer would be taken for that of the next question.
             self.close()
             raise
-        loop = asyncio.get_running_loop()
-        self._ending = loop.call_later(_IDLE_S, self.close)
+        self._child.rest()
         if "refused" in answer:
             raise ProtocolError(Kind.MISMATCH, answer["refused"])
         if "failed" in answer:
             raise ProtocolError(Kind.MODEL_FAILED, answer["failed"])
         found: list[dict[str, Any]] = answer["explanations"]
         return found
-
-    async def _running(self) -> asyncio.subprocess.Process:
-        """Return the process, for the models that are live now."""
-        if self._ending is not None:
-            self._ending.cancel()
-        served = self._live().served
-        if self._child is not None and self._child.returncode is None and self._served is served:
-            return self._child
-        self.close()
-        arms = explainable_arms(served)
-        if not arms:
-            raise ProtocolError(Kind.MISMATCH, "Every arm is behind an endpoint.")
-        child = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-m", "mlops.explaining",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_MAX_LINE,
-        )  # fmt: skip
-        assert child.stdin is not None
-        child.stdin.write(json.dumps({**self._asked, "arms": arms}).encode() + b"\n")
-        self._child, self._served = child, served
-        return child
 
 
 def explainable_arms(served: Served) -> list[dict[str, str]]:

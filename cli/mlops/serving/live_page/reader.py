@@ -15,18 +15,18 @@ import itertools
 import json
 import logging
 import os
-import sys
+from asyncio.subprocess import Process
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from mlops.errors import MlopsError, RemoteError, kind_of
+from mlops.serving.child import Child, say
 
 _LOG = logging.getLogger(__name__)
 _IDLE_S = 60.0
 _TIMEOUT_S = 600.0
 _MOST = 8
-_MAX_LINE = 64 * 1024 * 1024
 # It starts with 200 MB of libraries.
 _LARGE_BYTES = 600 * 1024 * 1024
 _NOT_ASKED = "The arms could not be asked about labelled rows; the server's log says why."
@@ -47,13 +47,12 @@ class Reader:
     def __init__(self, about: Mapping[str, Any], ask: Ask | None = None) -> None:
         self._about = dict(about)
         self._ask = ask
-        self._child: asyncio.subprocess.Process | None = None
-        self._starting = asyncio.Lock()
+        self._child = Child("mlops.live_page", _IDLE_S)
+        self._heard: Process | None = None
         self._numbers = itertools.count(1)
         self._asked: dict[int, tuple[Any, asyncio.Future[dict[str, Any]]]] = {}
         self._listening: asyncio.Task[None] | None = None
         self._answering: set[asyncio.Task[None]] = set()
-        self._ending: asyncio.TimerHandle | None = None
 
     async def ask(self, what: str, **terms: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON data
         """Ask a question.
@@ -73,7 +72,7 @@ class Reader:
         future = asyncio.get_running_loop().create_future()
         self._asked[number] = child, future
         try:
-            self._say(child, {"number": number, "what": what, "terms": terms})
+            say(child, {"number": number, "what": what, "terms": terms})
             async with asyncio.timeout(_TIMEOUT_S):
                 answer: dict[str, Any] = await future
                 return answer
@@ -83,59 +82,44 @@ class Reader:
         finally:
             del self._asked[number]
             if not self._asked:
-                self._ending = asyncio.get_running_loop().call_later(_IDLE_S, self.close)
+                self._child.rest()
 
     def release_memory(self) -> None:
         """End the process if it has grown large and nobody waits; the next question starts another.
 
         What reading millions of outcomes took is given back between two looks.
         """
-        if self._child is not None and not self._asked and _size(self._child.pid) > _LARGE_BYTES:
+        pid = self._child.pid
+        if pid is not None and not self._asked and _size(pid) > _LARGE_BYTES:
             self.close()
 
     def close(self) -> None:
         """End the process; open questions fail."""
-        if self._ending is not None:
-            self._ending.cancel()
-        child, self._child = self._child, None
-        if child is not None and child.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
+        self._child.close()
 
-    async def _running(self) -> asyncio.subprocess.Process:
-        if self._ending is not None:
-            self._ending.cancel()
-        async with self._starting:
-            if self._child is not None and self._child.returncode is None:
-                return self._child
-            child = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", "-m", "mlops.live_page",
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=_MAX_LINE,
-            )  # fmt: skip
-            self._say(child, self._about)
-            self._child = child
+    async def _running(self) -> Process:
+        child = await self._child.running(self._about)
+        if child is not self._heard:
+            self._heard = child
             self._listening = asyncio.create_task(self._listen(child))
-            return child
+        return child
 
-    async def _listen(self, child: asyncio.subprocess.Process) -> None:
+    async def _listen(self, child: Process) -> None:
         assert child.stdout is not None
         with contextlib.suppress(ValueError, OSError):
             while line := await child.stdout.readline():
                 self._take(child, json.loads(line))
-        if self._child is child:
-            self._child = None
+        # After a line that is too long it still runs, and waits for somebody to read on.
+        self._child.end(child)
         # A process that was started since has questions of its own.
         for asked, future in self._asked.values():
             if asked is child and not future.done():
                 future.set_exception(RemoteError(_ENDED))
-        # After a line that is too long it still runs, and waits for somebody to read on.
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
         # Its end is not noticed before the end of its pipe.
         await child.stdout.read()
         await child.wait()
 
-    def _take(self, child: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
+    def _take(self, child: Process, said: dict[str, Any]) -> None:
         if "rows" in said:
             task = asyncio.create_task(self._predict(child, said))
             self._answering.add(task)
@@ -150,25 +134,20 @@ class Reader:
         else:
             future.set_result(said["answer"])
 
-    async def _predict(self, child: asyncio.subprocess.Process, said: dict[str, Any]) -> None:
+    async def _predict(self, child: Process, said: dict[str, Any]) -> None:
         """Have the arms predict the rows that a report asks about."""
         answer: dict[str, Any] = {"number": said["number"]}
         try:
             asked = self._ask
             arms = await asyncio.to_thread(asked, said["experiment"], said["rows"]) if asked else []
-            self._say(child, {**answer, "arms": arms})
+            say(child, {**answer, "arms": arms})
         except MlopsError as error:
             document = {"code": error.code, "message": error.message, "hint": error.hint}
-            self._say(child, {**answer, "error": document})
+            say(child, {**answer, "error": document})
         except Exception:  # noqa: BLE001 - whatever it is, the process waits for an answer
             _LOG.exception("the live page: arms could not be asked about rows")
             document = {"code": "", "message": _NOT_ASKED, "hint": None}
-            self._say(child, {**answer, "error": document})
-
-    def _say(self, child: asyncio.subprocess.Process, document: Mapping[str, Any]) -> None:
-        assert child.stdin is not None
-        with contextlib.suppress(OSError):
-            child.stdin.write(json.dumps(document).encode() + b"\n")
+            say(child, {**answer, "error": document})
 
 
 def _size(pid: int) -> int:
