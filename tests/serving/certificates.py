@@ -26,7 +26,7 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str, common: str = "", *, uri: str = "", days: int = 1) -> Path:
+    def issue(self, name: str, common: str = "", *, uri: str = "", days: float = 1) -> Path:
         """Write `name.pem` and `name.key`, for this machine; return the first's path."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = self._sign(_name(common or name), key.public_key(), uri=uri, days=days)
@@ -45,7 +45,7 @@ class Authority:
             draft.replace(target)
         return path
 
-    def revoke(self, *paths: Path, days: int = 1) -> Path:
+    def revoke(self, *paths: Path, days: float = 1) -> Path:
         """Write a list of revoked certificates, these and no others; return its path."""
         now = dt.datetime.now(dt.UTC)
         builder = (
@@ -70,7 +70,7 @@ class Authority:
         *,
         ca: bool = False,
         uri: str = "",
-        days: int = 1,
+        days: float = 1,
     ) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
         names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(uri)] if uri else []

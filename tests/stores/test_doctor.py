@@ -6,17 +6,25 @@ import json
 import os
 import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from mlops.deployment.runtime_files import places
+from mlops.serving.tls import ServerTls
+from mlops.settings import load_settings
+from mlops.spec.access import Tls
+from mlops.spec.server import ServerState, write_state
 from tests.fixtures_stores import TrackingServer
 from tests.fixtures_training import Cli
 from tests.gcs import Gcs
 from tests.minio import Minio
 from tests.servers import unused_port
+from tests.serving.certificates import Authority
+from tests.serving.server import make_launch, served
 from tests.stores.sockets import answering
 from tests.training.projects import write_project
 
@@ -295,3 +303,51 @@ assert not {"boto3", "google.cloud.storage", "mlflow"} & set(sys.modules)
     packages = str(Path(mlops.__file__).parent.parent)
     environ = os.environ | {"PYTHONPATH": packages}
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environ, check=True)
+
+
+def test_certificates_and_lists_of_revoked_ones(look: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    cert = authority.issue("server", days=60)
+    authority.revoke(days=20)
+    settings = (
+        '[deploy]\ntls_cert = "server.pem"\ntls_key = "server.key"\ntls_client_ca = "test-ca.pem"\n'
+        'tls_client_crl = "crl.pem"\n'
+    )
+
+    def tls(code: int) -> dict[str, Any]:
+        (tmp_path / "mlops.toml").write_text(settings)
+        found: dict[str, Any] = look("doctor", code=code)["tls"]
+        return found
+
+    assert tls(0)["state"] == "ok"
+    authority.revoke(days=-1)
+    found = tls(1)
+    assert (found["state"], found["reason"]) == ("failed", "expired")
+    assert "list of `CN=test-ca` is out of date since" in found["message"]
+    authority.revoke(days=20)
+    authority.issue("server", days=-1)
+    assert "certificate `CN=server` has expired" in tls(1)["message"]
+    authority.issue("other")
+    (tmp_path / "server.key").write_bytes((tmp_path / "other.key").read_bytes())
+    assert "are not a certificate with its key" in tls(1)["message"]
+    cert.unlink()
+    assert "server.pem` cannot be read: No such file" in tls(1)["message"]
+    settings = '[deploy]\ntls_cert = "server.pem"\n'
+    assert "needs a certificate and its key" in tls(1)["message"]
+
+
+def test_certificates_of_a_deployment_that_end_soon(look: Any, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    # A tenth of its life is left.
+    cert = authority.issue("server", days=0.2)
+    where = places(load_settings(tmp_path, environ={}), "wine")
+    where.state.parent.mkdir(parents=True)
+    tls = Tls(str(cert), str(cert.with_suffix(".key")), str(authority.file))
+    launch = replace(make_launch(tmp_path, served({})), tls=tls)
+    write_state(ServerState(launch, 1, 1_000, 2_000, (), None), where.state)
+    found = look("doctor", code=0)
+    assert (found["tls wine"]["state"], found["tls wine"]["reason"]) == ("warning", "ending")
+    assert "certificate `CN=server` ends 20" in found["tls wine"]["message"]
+    assert "tls" not in found
+    # What a server of it says in `mlops status`.
+    assert ServerTls(tls).warnings == [found["tls wine"]["message"]]

@@ -21,7 +21,7 @@ Stores = Annotated[
 
 
 def doctor(store: Stores = None, as_json: Json = False) -> None:
-    """Check versions, servers, stores, ports and cluster.
+    """Check versions, servers, stores, certificates, ports and cluster.
 
     Each store is really written to, read and cleaned up. The exit code is 0 unless something that
     is needed fails.

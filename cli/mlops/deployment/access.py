@@ -8,6 +8,8 @@ from mlops.settings.needs import RolloutSettings
 from mlops.spec.access import Access, Issuer, Tls, check_auth
 from mlops.spec.tls import check_tls
 
+_TLS = ("tls_cert", "tls_key", "tls_client_ca", "tls_client_crl")
+
 
 def access_of(settings: RolloutSettings, where: Places) -> Access:
     """Return who is admitted beside callers with the token.
@@ -61,22 +63,32 @@ def tls_of(settings: RolloutSettings, where: Places) -> Tls | None:
         UsageError: One is missing.
         InvalidInputError: They are not a certificate with its key.
     """
-    own, before = settings.deploy, read_server_state(where)
-    names = ("tls_cert", "tls_key", "tls_client_ca", "tls_client_crl")
-    if before is not None and all(settings.origins[f"deploy.{n}"] == "default" for n in names):
+    before = read_server_state(where)
+    if before is not None and all(settings.origins[f"deploy.{n}"] == "default" for n in _TLS):
         return before.launch.tls
-    given = [str(settings.project_dir / path) if (path := getattr(own, n)) else "" for n in names]
-    if not any(given):
+    tls = given_tls(settings)
+    if tls is not None:
+        check_tls(tls)
+    return tls
+
+
+def given_tls(settings: RolloutSettings) -> Tls | None:
+    """Return the files for TLS that the settings name.
+
+    Raises:
+        UsageError: One is missing.
+    """
+    names = [getattr(settings.deploy, name) for name in _TLS]
+    tls = Tls(*(str(settings.project_dir / name) if name else "" for name in names))
+    if not any(names):
         return None
-    if not (given[0] and given[1]):
+    if not (tls.cert and tls.key):
         raise UsageError(
             "TLS needs a certificate and its key.", hint="`--tls-cert FILE --tls-key FILE`"
         )
-    tls = Tls(*given)
     if tls.client_crl and not tls.client_ca:
         raise UsageError(
             "A revocation list needs the CA of callers' certificates.",
             hint="`--tls-client-ca FILE`",
         )
-    check_tls(tls)
     return tls

@@ -14,8 +14,7 @@ from typing import Any
 
 from mlops.errors import InvalidInputError
 from mlops.spec.access import Tls
-from mlops.spec.revocations import Revocations, now, read_revocations
-from mlops.spec.tls import server_context
+from mlops.spec.tls import Validity, read_validity, server_context
 
 _LOG = logging.getLogger(__name__)
 #: Seconds that a handshake may take; as long as the headers of a request.
@@ -36,7 +35,7 @@ class ServerTls:
         self._tls = tls
         paths = (tls.cert, tls.key, tls.client_ca, tls.client_crl)
         self.paths = [Path(path) for path in paths if path]
-        self._revocations = Revocations()
+        self._validity = Validity()
         self._current = self._load()
         #: For listening; each handshake continues with what is current then.
         self.context = server_context(tls)
@@ -44,15 +43,13 @@ class ServerTls:
 
     @property
     def warnings(self) -> list[str]:
-        """Lists of revoked certificates that are missing, out of date, or soon will be."""
-        return self._revocations.warnings(now())
+        """Certificates, and lists of revoked ones, that are out of date or soon will be."""
+        return self._validity.warnings()
 
     def _load(self) -> ssl.SSLContext:
-        context, path = server_context(self._tls), self._tls.client_crl
-        if path:
-            self._revocations = read_revocations(context, path)
-            for text in self.warnings:
-                _LOG.warning("TLS: %s", text)
+        context, self._validity = read_validity(self._tls)
+        for text in self.warnings:
+            _LOG.warning("TLS: %s", text)
         return context
 
     def reload(self) -> None:

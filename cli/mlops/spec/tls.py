@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from mlops.errors import InvalidInputError, UsageError
 from mlops.spec.access import Tls
-from mlops.spec.revocations import now, read_revocations
+from mlops.spec.certificates import Certificates, read_certificates
+from mlops.spec.revocations import Revocations, now, read_revocations
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Validity:
+    """Until when the files of a server are accepted, and admit callers."""
+
+    certificates: Certificates = field(default_factory=Certificates)
+    revocations: Revocations = field(default_factory=Revocations)
+
+    @property
+    def until(self) -> datetime:
+        """When the first of them ends; far away for none that do."""
+        own, authorities = self.certificates.own, self.certificates.authorities
+        ends = [each.end for each in (*own, *authorities)]
+        return min([*ends, *(end for *_, end in self.revocations.until)], default=_NEVER)
+
+    def faults(self) -> list[str]:
+        """Say what keeps callers out now."""
+        return [*self.certificates.faults(now()), *self.revocations.faults(now())]
+
+    def warnings(self) -> list[str]:
+        """Return the faults, and what must be renewed soon."""
+        return [*self.certificates.warnings(now()), *self.revocations.warnings(now())]
+
+
+def read_validity(tls: Tls) -> tuple[ssl.SSLContext, Validity]:
+    """Return the TLS context of a server, and until when its files are accepted.
+
+    Raises:
+        InvalidInputError: As `server_context`.
+    """
+    context = server_context(tls)
+    lists = read_revocations(context, tls.client_crl) if tls.client_crl else Revocations()
+    return context, Validity(read_certificates(tls.cert, tls.client_ca), lists)
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
@@ -77,8 +116,7 @@ def check_tls(tls: Tls) -> None:
     Raises:
         InvalidInputError: It cannot, or an authority of callers has no list that is in force.
     """
-    context = server_context(tls)
-    faults = read_revocations(context, tls.client_crl).faults(now()) if tls.client_crl else []
+    faults = read_validity(tls)[1].revocations.faults(now())
     if faults:
         raise InvalidInputError(
             f"`{tls.client_crl}`: {' '.join(faults)}",

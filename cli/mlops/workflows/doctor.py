@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from packaging.version import Version
 
 from mlops.consumers import CONSUMERS
+from mlops.deployment.access import given_tls
 from mlops.deployment.runtime_files import is_alive, known_names, places, read_server_state
 from mlops.deployment.targets import TARGETS
 from mlops.errors import InvalidInputError, MlopsError, NotFoundError, RemoteError, of_system
@@ -32,6 +34,8 @@ from mlops.rewards import REWARDS
 from mlops.runtimes import RUNTIMES
 from mlops.settings.secrets import without_credentials
 from mlops.sinks import SINKS
+from mlops.spec.access import Tls
+from mlops.spec.tls import read_validity
 from mlops.spec.wire import WIRES
 from mlops.training.environments import MANAGERS
 from mlops.training.runner.factory import BACKENDS
@@ -45,6 +49,7 @@ _MLFLOW = (Version("3.10"), Version("4"))
 _PYTHON = (3, 11)
 _PORTS = range(8080, 8180)
 _CLUSTER_S = 5
+_RENEW = "Write the files again; a server that runs reads them by itself."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,10 @@ class _Skipped(Exception):  # noqa: N818 - no error
     """There is nothing to check; the text says why."""
 
 
+class _Warned(Exception):  # noqa: N818 - no error yet
+    """It works, and will not for long: what, and what to do."""
+
+
 def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]:
     """Run all checks; see `healthy`.
 
@@ -89,6 +98,7 @@ def examine(settings: Settings, stores: Sequence[str] = ()) -> tuple[Check, ...]
         _run("mlruns", lambda: _mlruns(settings), needed=False),
         *check_stores(settings, stores),
         _run("extensions", _extensions, needed=False),
+        *_tls_checks(settings),
         _run("port", lambda: _port(settings), needed=False),
         _run("uv", _uv, needed=False),
         _run("kubectl", _kubectl, needed=False),
@@ -138,6 +148,9 @@ def _run(name: str, look: Callable[[], str], *, needed: bool = True) -> Check:
         return check("ok", look())
     except _Skipped as skipped:
         return check("skipped", str(skipped))
+    except _Warned as warned:
+        message, fix = warned.args
+        return check("warning", message, fix, "ending")
     except MlopsError as error:
         state: State = "failed" if needed else "warning"
         return check(state, error.message, error.hint or "", error.reason or error.code)
@@ -229,6 +242,34 @@ def _mlruns(settings: Settings) -> str:
                 reason="mlruns",
             )
     return "no runs are left behind in an old ./mlruns"
+
+
+def _tls_checks(settings: Settings) -> Iterator[Check]:
+    """Check the files for TLS that the settings name, and those of each deployment here."""
+    checked: list[Tls | None] = [None]
+    try:
+        given = given_tls(settings)
+    except MlopsError as error:
+        yield _failed("tls", error)
+        given = None
+    states = ((name, read_server_state(places(settings, name))) for name in known_names(settings))
+    served = [(f"tls {name}", state.launch.tls) for name, state in states if state is not None]
+    for name, tls in (("tls", given), *served):
+        if tls is not None and tls not in checked:
+            checked.append(tls)
+            yield _run(name, partial(_tls, tls))
+
+
+def _tls(tls: Tls) -> str:
+    try:
+        _, validity = read_validity(tls)
+    except InvalidInputError as error:
+        raise InvalidInputError(error.message, hint=error.hint or _RENEW, reason="file") from error
+    if faults := validity.faults():
+        raise InvalidInputError(" ".join(faults), hint=_RENEW, reason="expired")
+    if soon := validity.warnings():
+        raise _Warned(" ".join(soon), _RENEW)
+    return f"`{tls.cert}` and what belongs to it are accepted until {validity.until:%Y-%m-%d}"
 
 
 def _port(settings: Settings) -> str:
