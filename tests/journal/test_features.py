@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mlops.journal.features import Hiding, KeptRows, features_of
+from mlops.journal.sql import SqlJournal
 from mlops.protocols.base import Columns, Payload, Records, Rows, Tensor
+from tests.journal.rows import T0, decision
 
 _NAMES = ("a", "b")
 
@@ -128,3 +131,14 @@ def test_hidden_features_have_another_name(
 def test_rows_without_names_are_not_kept_where_something_is_hidden() -> None:
     assert features_of(Rows([[1, 2]]), "all", (), Hiding(dropped=("b",))) is None
     assert features_of(Rows([[1, 2]]), "all", ("a", "b"), Hiding(dropped=("b",))) == b'["a"]\n[[1]]'
+
+
+def test_what_is_free_for_new_requests_does_not_count_as_size(tmp_path: Path) -> None:
+    """So that the warning of a journal that is too large ends when its features are forgotten."""
+    journal = SqlJournal(f"sqlite:///{tmp_path / 'wine.db'}")
+    large = Rows([["x" * 20_000]], ("text",))
+    journal.append([decision(n, features=large) for n in range(50)], [])
+    before = journal.size_bytes()
+    assert sum(journal.forget_features(T0 + 1_000)) == 50
+    assert journal.size_bytes() < before / 2
+    journal.close()

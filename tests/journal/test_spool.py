@@ -150,3 +150,10 @@ def test_no_file_is_found_before_it_is_locked(
     assert slow.put(_decisions(2))
     assert _all(Spool(tmp_path)) == []  # it is still written
     assert _all(slow) == _decisions(2)
+
+
+def test_it_leaves_space_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool(tmp_path)
+    monkeypatch.setattr("mlops.journal.spool.disk_usage", lambda _: (10**12, 0, 10**8))
+    assert not spool.put(_decisions(1))
+    assert spool.waiting == 0

@@ -135,6 +135,23 @@ def test_decisions_come_along_with_their_outcomes(house: House) -> None:
     assert house.journal.batches[1] == (19, 19)
 
 
+def test_the_last_space_of_a_disk_is_for_feedback(house: House) -> None:
+    space: list[int] = []
+    house.writer.has_space = lambda: bool(space)
+    for number in range(1, 20):
+        house.writer.add_decision(decision(number))
+    assert store(house.writer, 1).fate is Fate.ACCEPTED
+    assert house.journal.decisions == []
+    assert house.writer.pending == 19
+    space.append(1)
+    until(lambda: len(house.journal.decisions) == 19)
+    space.clear()
+    # A server that stops tries all the same.
+    house.writer.add_decision(decision(20))
+    assert house.writer.close(5)
+    assert len(house.journal.decisions) == 20
+
+
 def test_no_outcomes_are_answered_too(house: House) -> None:
     house.writer.add_decision(decision(1))
     assert house.writer.add_outcomes([]).result(5) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.serving import consumer_process
+from mlops.serving.journal_limits import MAX_BYTES
 from mlops.spec.server import Launch
 from tests.fixtures_deployment import wait_until
 from tests.serving.server import Server, make_launch, served
@@ -58,6 +59,11 @@ def test_it_is_watched_and_ends_with_the_server(
     labels = (("consumer", "journal-size"),)
     assert server.metrics()["mlops_consumer_sent_total", labels] == 0
     assert server.metrics()["mlops_consumer_lag_events", labels] >= 0
+    # Ten times `max_mb` is as far as features go.
+    large: list[dict[str, Any]] = [{**_ROW[0], "note": "x" * (MAX_BYTES - 1_000)}]
+    assert [server.predict(large).status for _ in range(4)] == [200] * 4
+    assert status()["features_left_out"] >= 1
+    assert "ten times `[journal] max_mb`" in " ".join(status()["warnings"])
     # It dies, and is started again; no request fails.
     os.kill(child, signal.SIGKILL)
     assert server.predict(_ROW).status == 200

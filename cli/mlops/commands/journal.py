@@ -231,7 +231,7 @@ def _render_archive(out: Console, found: Archived) -> None:
 
 def _render_size(out: Console, found: Archived | Pruned, *, changed: bool) -> None:
     before, after = found.bytes_before / 1e6, found.bytes_after / 1e6
-    if found.kept_space:
+    if found.kept_space and not changed:
         out.print(f"[dim]the journal takes {after:,.1f} MB[/]")
     else:
         out.print(f"[dim]the journal takes {after:,.1f} MB; it took {before:,.1f} MB[/]")

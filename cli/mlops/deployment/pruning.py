@@ -28,8 +28,9 @@ class Pruned:
         before_ms: Requests from before this time, milliseconds since 1970 in UTC.
         requests: How many lost their features.
         bytes_before: What the journal took on disk.
-        bytes_after: What it takes now; the same where the space is kept for new requests.
-        kept_space: Whether the space is kept, because a server writes or a database decides.
+        bytes_after: What its rows take now.
+        kept_space: Whether the space is kept for new requests, because a server writes or a
+            database decides.
         dry_run: Whether nothing was changed.
     """
 

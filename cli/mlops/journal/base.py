@@ -355,7 +355,7 @@ class Sums(Protocol):
         ...
 
     def size_bytes(self) -> int:
-        """Return its size on disk."""
+        """Return its size on disk, without what is free for new rows where that is known."""
         ...
 
 

@@ -82,9 +82,13 @@ def drain_log(engine: Engine) -> bool:
 
 
 def size_bytes(connection: Connection) -> int:
-    """Return the size of the database, or of this journal's tables, on disk."""
+    """Return what the database, or this journal's tables, take on disk.
+
+    Of SQLite what is free for new rows does not count.
+    """
     if connection.dialect.name == "sqlite":
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
+        pages -= connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
         size = connection.exec_driver_sql("PRAGMA page_size").scalar_one()
         return int(pages * size)
     translated = connection.get_execution_options().get("schema_translate_map") or {}

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from io import BufferedReader
 from itertools import islice
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any
 
 import orjson
@@ -23,6 +24,7 @@ import orjson
 from mlops.journal.base import JournalUnavailableError
 from mlops.journal.json_text import as_json
 from mlops.journal.records import Decision
+from mlops.journal.size_limit import is_nearly_full
 
 _LOG = logging.getLogger(__name__)
 _ENDING = ".decisions"
@@ -62,7 +64,7 @@ class Spool:
                 self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._own, self._descriptor = self._create()
             size = os.fstat(self._descriptor).st_size
-            if size + len(text) > self._max_bytes:
+            if size + len(text) > self._max_bytes or is_nearly_full(*disk_usage(self._folder)[::2]):
                 return False
             written = os.write(self._descriptor, text)
             if written < len(text):

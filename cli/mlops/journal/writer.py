@@ -88,6 +88,8 @@ class JournalWriter:
         self.shed = 0
         self._fault: JournalUnavailableError | None = None
         self._fault_since_ms = 0
+        #: Whether decisions may be written; called in the writer's thread. Until then they wait.
+        self.has_space: Callable[[], bool] = lambda: True
         #: Called in the writer's thread once the journal is written again, with the time at which
         #: that ended, milliseconds since 1970 in UTC.
         self.on_outage: Callable[[int], None] = lambda _since_ms: None
@@ -206,11 +208,12 @@ class JournalWriter:
         while True:
             self._wake.wait(FLUSH_S)
             self._wake.clear()
-            written = self._write_batch()
-            written = written and self._write_shadows()
+            has_space = self._closing or self.has_space()
+            written = self._write_batch(has_space=has_space)
+            written = written and has_space and self._write_shadows()
             written = written and self._deliver()
             over = not self._rated and not self._lookups.busy
-            if self._closing and over and (not written or not self._in_memory):
+            if self._closing and over and has_space and (not written or not self._in_memory):
                 break
             if self._rated or (written and len(self._decisions) >= _DECISIONS_PER_COMMIT):
                 self._wake.set()
@@ -218,15 +221,15 @@ class JournalWriter:
         if self._in_memory:
             _LOG.error("journal: %d decisions could not be written", self._in_memory)
 
-    def _write_batch(self) -> bool:
-        """Commit one batch; return False if the journal refused it."""
+    def _write_batch(self, *, has_space: bool) -> bool:
+        """Commit one batch, decisions if there is space; return False if the journal refused it."""
         # Outcomes first: the decisions they are about were queued before them, and so come along.
         waiting = self._take_outcomes()
         if self._fault and time.monotonic() < self._retry_at and not self._closing:
             _tell(waiting, self._fault)
             return False
         waiting = self._near(waiting)
-        taken = self._take_decisions()
+        taken = self._take_decisions() if has_space else []
         decisions = [decision for decision, _ in taken]
         if not decisions and not any(group for group, _ in waiting) and not self._facts:
             self._answer(waiting, [])

@@ -41,6 +41,7 @@ from mlops.serving.epochs import follow_epochs
 from mlops.serving.explaining import Explainer
 from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.health import Watch
+from mlops.serving.journal_limits import follow_size
 from mlops.serving.listening import QuietServer, make_server
 from mlops.serving.metrics import Metrics
 from mlops.serving.outlier_check import OutlierCheck
@@ -70,6 +71,8 @@ _COLLECT_AFTER = (50_000, 20, 100)
 _SWITCH_S = 0.0005
 # `mlops stop` waits longer than this and the grace together.
 _LAST_COMMIT_S = 10.0
+# From how many times the size that is warned of the journal takes no more features.
+_MOST_OF_MAX = 10
 _OPEN_DOOR = "Any client that reaches the port may call: it was started with `--insecure-no-auth`."
 
 
@@ -113,6 +116,7 @@ class Process:
             launch.features,
             journal_folder(url),
             Hiding(launch.hashed, launch.dropped, key),
+            _MOST_OF_MAX * launch.journal_max_mb * 1_000_000,
         )
         self._limits = recorder.limits
         self.plane = DataPlane(live, key, recorder)
@@ -243,6 +247,7 @@ class Process:
             self._watch.run(),
             self._past.catch_up(self.revisions.get, self.revisions.recalled),
             follow_epochs(self._journal, self.revisions.get, self.revisions.redraw),
+            follow_size(self._journal.size_bytes, self._limits),
             follow(self.gate, [FileWatch(self.tls.paths, self.tls.reload)] if self.tls else []),
         )
         watching = [asyncio.create_task(each) for each in work]

@@ -18,7 +18,7 @@ from mlops.protocols.base import (
 )
 from mlops.protocols.http_status import http_status
 from mlops.serving.assignment import Assignment
-from mlops.serving.feature_limits import FeatureLimits
+from mlops.serving.journal_limits import JournalLimits
 from mlops.serving.metrics import Metrics
 from mlops.serving.predictions import rows_of
 from mlops.serving.request_context import RequestContext
@@ -43,7 +43,8 @@ class Recorder:
         shadows: Get copies of what was answered.
         features: `all`, `none` or the names of the features to keep with each decision.
         hiding: Features that are kept hashed, or not at all.
-        folder: On the journal's disk, which features may not fill; None for another machine's.
+        folder: On the journal's disk, which requests may not fill; None for another machine's.
+        most_bytes: Size of the journal from which features are not kept; 0 for any size.
     """
 
     def __init__(
@@ -54,13 +55,15 @@ class Recorder:
         features: str | tuple[str, ...],
         folder: Path | None = None,
         hiding: Hiding | None = None,
+        most_bytes: int = 0,
     ) -> None:
         self.metrics = metrics
         self._writer = writer
         self._shadows = shadows
         self._features = features
         self._hiding = hiding or Hiding()
-        self.limits = FeatureLimits(folder, lambda: writer.count_shed("features", 1))
+        self.limits = JournalLimits(folder, lambda: writer.count_shed("features", 1), most_bytes)
+        writer.has_space = self.limits.has_space
 
     def keep(
         self,
@@ -70,7 +73,7 @@ class Recorder:
     ) -> Kept:
         """Copy what is to be kept; takes as long as reading the rows."""
         features = features_of(request.payload, self._features, live.signature.names, self._hiding)
-        if features is not None and not self.limits.admit(len(features)):
+        if features is not None and not self.limits.admits_features(len(features)):
             features = None
         return Kept(features, None if prediction is None else rows_of(prediction, request.n_rows))
 

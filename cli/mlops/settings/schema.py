@@ -123,7 +123,9 @@ class JournalSettings:
     )
     drop: tuple[str, ...] = setting((), "features that are never kept")
     max_mb: int = setting(
-        2_000, "megabytes from which status, report and the server's log warn; 0 never does"
+        2_000,
+        "megabytes from which status, report and the server's log warn, and at ten times that "
+        "requests are written without features; 0 for neither",
     )
     retention_days: int = setting(
         0, "days after which `mlops journal prune` forgets features; 0 means it must be told"

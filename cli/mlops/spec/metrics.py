@@ -186,7 +186,7 @@ JOURNAL_SHED = Family(
 JOURNAL_FEATURES = Family(
     "mlops_journal_features_left_out",
     "counter",
-    "Requests written without their features: too large, or the disk was nearly full.",
+    "Requests written without their features: too large, or the disk or `max_mb` was reached.",
     _SERVER,
 )
 
