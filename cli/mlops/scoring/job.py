@@ -184,7 +184,7 @@ def score(
         execute: Where chunks are scored.
 
     Raises:
-        ConflictError: There are parts of another job.
+        ConflictError: There are parts of another job, or one has begun there in the meantime.
         InvalidInputError: A file cannot be read, or a model refuses a row; file and row are named.
     """
     types = _begin(job, inputs, store)
@@ -209,6 +209,9 @@ def score(
 
     with closing(missing()) as chunks:
         for key, columns in execute(job, chunks):
+            if not types.kinds:
+                # Scoring took a while, in which another job may have begun there.
+                types = _begin(job, inputs, store)
             if types.take(columns, job.form):
                 # First, so that a job that is ended now knows of parts to recast.
                 _put_state(job, inputs, store, types)
@@ -224,6 +227,8 @@ def score(
             _recast(store, key, types.kinds)
         types.stale = False
         _put_state(job, inputs, store, types)
+    # In a store nothing keeps others out: one that began at the same moment is noticed here.
+    _begin(job, inputs, store)
     return Scored(rows, resumed, errors, tuple(parts), by_arm, kept, tuple(ignored))
 
 

@@ -74,10 +74,17 @@ def write_part(path: Path, form: Form, columns: Columns, kinds: Mapping[str, str
     """Write one part.
 
     Raises:
-        InvalidInputError: A cell is not of its column's type.
+        InvalidInputError: A cell is not of its column's type, or has no form in a file.
     """
-    ready = {name: _as(kinds[name], name, cells) for name, cells in columns.items()}
-    _WRITERS[form](path, ready, kinds)
+    try:
+        ready = {name: _as(kinds[name], name, cells) for name, cells in columns.items()}
+        _WRITERS[form](path, ready, kinds)
+    except (TypeError, ValueError, OverflowError) as error:
+        # A whole number of more than 64 bits, text with half a surrogate pair, deep nesting.
+        raise InvalidInputError(
+            f"A cell has no form in {form}: {error}.",
+            hint="Is it in a column of `--keep` that can be left out?",
+        ) from error
 
 
 def _as(kind: str, name: str, cells: Sequence[Any]) -> list[Any]:

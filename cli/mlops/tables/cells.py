@@ -107,5 +107,5 @@ def _boolean(cell: str) -> Any:  # noqa: ANN401 - a boolean, a number or the tex
 def _nested(cell: str) -> Any:  # noqa: ANN401 - a JSON value, or the text
     try:
         return json.loads(cell) if cell.lstrip()[:1] in "[{" else cell
-    except ValueError:
+    except (ValueError, RecursionError):
         return cell

@@ -75,9 +75,7 @@ def read_delimited(text: str, separator: str | None = None) -> Delimited:
         raise InvalidInputError(
             f"This is not valid CSV: line {reader.line_num}: {error}."
         ) from error
-    if not lines:
-        raise InvalidInputError("The CSV is empty; a header line and rows were expected.")
-    (_, header), *rows = lines
+    (_, header), *rows = lines or [(0, [])]
     check_header(header)
     for line, cells in rows:
         if len(cells) != len(header):
@@ -88,11 +86,13 @@ def read_delimited(text: str, separator: str | None = None) -> Delimited:
 
 
 def check_header(header: Sequence[str]) -> None:
-    """Refuse names that are empty or there twice.
+    """Refuse a header without names, and names that are empty or there twice.
 
     Raises:
         InvalidInputError: It has such.
     """
+    if not header:
+        raise InvalidInputError("The CSV is empty; a header line and rows were expected.")
     if "" in header:
         raise InvalidInputError(
             "The header of the CSV has an empty column name; write a frame with `index=False`."

@@ -10,6 +10,7 @@ import datetime as dt
 import decimal
 import io
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Most cells of one table: a column that repeats one value has any number of them in a few bytes.
 MAX_CELLS = 20_000_000
+
+#: What reading a file that is no Parquet, or cells that are no values of Python, may raise.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
@@ -41,15 +45,28 @@ def read_parquet(data: bytes, max_cells: int = MAX_CELLS) -> Table:
         if cells > max_cells:
             raise InvalidInputError(f"It has {cells:,} cells; at most {max_cells:,} are read.")
         content = file.read()
-        told = (content.schema.pandas_metadata or {}).get("index_columns", [])
-        index = {name for name in told if isinstance(name, str)}
-        names = [name for name in content.schema.names if name not in index]
-        columns = {name: cells_of(content.column(name)) for name in names}
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        columns = {name: cells_of(content.column(name)) for name in names_of(content.schema)}
+    except (pa.ArrowException, *UNREADABLE) as error:
         raise InvalidInputError(
             f"it cannot be read: this is not a Parquet file: {error}"
         ) from error
     return Table(columns)
+
+
+def names_of(schema: pa.Schema) -> list[str]:
+    """Return the names of the columns but those of the index that pandas keeps.
+
+    Raises:
+        ValueError: A name is there twice, or what pandas has noted is damaged.
+    """
+    told = schema.pandas_metadata or {}
+    index = told.get("index_columns", []) if isinstance(told, dict) else None
+    if not isinstance(index, list):
+        raise ValueError("what pandas has noted in it is damaged")
+    name, times = Counter(schema.names).most_common(1)[0] if schema.names else ("", 1)
+    if times > 1:
+        raise ValueError(f"the name `{name[:80]}` is there twice")
+    return [name for name in schema.names if name not in index]
 
 
 def cells_of(column: pa.ChunkedArray) -> list[Any]:

@@ -16,13 +16,13 @@ import json
 import lzma
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, AnyStr, BinaryIO, Generic, TypeVar, cast
 
 from mlops.errors import InvalidInputError, unreadable
 from mlops.tables.cells import inferred, typed
 from mlops.tables.delimited import check_header, separator_of
 from mlops.tables.documents import table_of
-from mlops.tables.parquet import cells_of
+from mlops.tables.parquet import UNREADABLE, cells_of, names_of
 from mlops.tables.signature import Signature
 from mlops.tables.table import Table
 
@@ -31,6 +31,9 @@ _FORMS = {
     ".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl",
     ".ndjson": "jsonl",
 }  # fmt: skip
+#: Most characters of a row of a text file, as many as a request may have; and of a chunk.
+MAX_ROW, MAX_CHUNK = 16 * 1024 * 1024, 1024 * 1024 * 1024
+_Row = TypeVar("_Row")
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "long", float: "double", str: "string"}
 
 
@@ -91,80 +94,145 @@ def _parquet(path: Path, rows: int) -> Iterator[Table]:
 
     try:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
-            told = (file.schema_arrow.pandas_metadata or {}).get("index_columns", [])
-            index = {name for name in told if isinstance(name, str)}
-            names = [name for name in file.schema_arrow.names if name not in index]
+            names = names_of(file.schema_arrow)
             for batch in file.iter_batches(rows, columns=names, use_threads=False):
                 yield Table({name: cells_of(batch.column(name)) for name in names})
-    except pa.ArrowException as error:
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, *UNREADABLE) as error:
         raise InvalidInputError(f"`{path}` is no readable Parquet file: {error}.") from error
 
 
 def _json_lines(path: Path, signature: Signature, rows: int) -> Iterator[Table]:
+    numbered = _json_rows(path)
+    while some := _taken(numbered, rows, path):
+        documents = []
+        for number, line in some:
+            try:
+                documents.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise InvalidInputError(f"`{path}`, line {number}: {error}.") from error
+        table = table_of(documents, signature)
+        yield Table(table.columns, [number for number, _ in some], table.named)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, int, bytes]]:
+    """Yield number, length and text of each line that is not blank."""
     with _opened(path) as stream:
-        lines = ((number, line) for number, line in enumerate(stream, 1) if line.strip())
-        while some := list(itertools.islice(lines, rows)):
-            documents = []
-            for number, line in some:
-                try:
-                    documents.append(json.loads(line))
-                except ValueError as error:
-                    raise InvalidInputError(f"`{path}`, line {number}: {error}.") from error
-            table = table_of(documents, signature)
-            yield Table(table.columns, [number for number, _ in some], table.named)
+        lines = _Lines(path, stream)
+        for number, line in enumerate(lines, 1):
+            lines.read = 0
+            if line.strip():
+                yield number, len(line), line
 
 
 def _delimited(
     path: Path, signature: Signature, rows: int, wanted: Collection[str] | None, written: str
 ) -> Iterator[Table]:
-    with _opened(path) as stream:
-        first = stream.readline()
-    separator = separator_of(first.decode("utf-8-sig"))
+    separator = _separator(path)
     kinds = dict(signature.kinds)
-    header = next(csv.reader([first.decode("utf-8-sig")], delimiter=separator), [])
+    _, header = next(_text_rows(path, separator), (0, []))
     check_header(header)
     unknown = [name for name in header if name not in kinds and (wanted is None or name in wanted)]
     if unknown:
-        kinds |= _kinds(path, header, separator, rows, unknown)
-    for lines, cells in _text_rows(path, header, separator, rows):
-        columns = zip(*cells, strict=True)
-        named = dict(zip(header, columns, strict=True))
+        kinds |= _kinds(path, separator, rows, unknown)
+    for lines, named in _text_columns(path, separator, rows):
         typed_columns = {
-            name: typed(list(column), kinds[name]) if name in kinds else list(column)
+            name: typed(column, kinds[name]) if name in kinds else column
             for name, column in named.items()
         }
         verbatim = {written: named[written]} if written in unknown else {}
         yield Table(typed_columns, lines, written=verbatim)
 
 
-def _text_rows(
-    path: Path, header: Sequence[str], separator: str, rows: int
-) -> Iterator[tuple[list[int], list[list[str]]]]:
+def _separator(path: Path) -> str:
     with _opened(path) as stream:
         text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
-        reader = csv.reader(text, delimiter=separator, strict=True)
+        return separator_of(next((line for line in _Lines(path, text) if line.strip()), ""))
+
+
+def _text_columns(
+    path: Path, separator: str, rows: int
+) -> Iterator[tuple[list[int], dict[str, list[str]]]]:
+    """Yield lines and columns of so many rows, and again."""
+    numbered = _text_rows(path, separator)
+    _, header = next(numbered)
+    sized = ((line, sum(map(len, cells)), cells) for line, cells in numbered)
+    while some := _taken(sized, rows, path):
+        for line, cells in some:
+            if len(cells) != len(header):
+                raise InvalidInputError(
+                    f"`{path}`, line {line}: {len(cells)} cells, but the header has {len(header)}."
+                )
+        columns = map(list, zip(*(cells for _, cells in some), strict=True))
+        yield [line for line, _ in some], dict(zip(header, columns, strict=True))
+
+
+def _text_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row that is not blank, the header first, with the line on which it ends."""
+    with _opened(path) as stream:
+        lines = _Lines(path, io.TextIOWrapper(stream, "utf-8-sig", newline=""))
+        reader = csv.reader(lines, delimiter=separator, strict=True)
         try:
-            next(reader, None)
-            numbered = ((reader.line_num, cells) for cells in reader if cells)
-            while some := list(itertools.islice(numbered, rows)):
-                for line, cells in some:
-                    if len(cells) != len(header):
-                        raise InvalidInputError(
-                            f"`{path}`, line {line}: {len(cells)} cells, but the header has "
-                            f"{len(header)}."
-                        )
-                yield [line for line, _ in some], [cells for _, cells in some]
+            for cells in reader:
+                lines.read = 0
+                if cells:
+                    yield reader.line_num, cells
         except csv.Error as error:
             raise InvalidInputError(f"`{path}`, line {reader.line_num}: {error}.") from error
 
 
-def _kinds(
-    path: Path, header: Sequence[str], separator: str, rows: int, names: Collection[str]
-) -> dict[str, str]:
+class _Lines(Generic[AnyStr]):
+    """Lines of a file, of which one that unpacks to gigabytes is not read to its end.
+
+    Attributes:
+        read: Characters since the last row ended; whoever takes several lines for a row resets it.
+    """
+
+    def __init__(self, path: Path, file: IO[AnyStr]) -> None:
+        self._path = path
+        self._file: IO[AnyStr] = file
+        self._count = self.read = 0
+
+    def __iter__(self) -> Iterator[AnyStr]:
+        return self
+
+    def __next__(self) -> AnyStr:
+        line = self._file.readline(MAX_ROW - self.read + 1)
+        self.read += len(line)
+        self._count += 1
+        if self.read > MAX_ROW:
+            raise InvalidInputError(
+                f"`{self._path}`, line {self._count}: the row is longer than {MAX_ROW >> 20} MiB."
+            )
+        if not line:
+            raise StopIteration
+        return line
+
+
+def _taken(rows: Iterator[tuple[int, int, _Row]], most: int, path: Path) -> list[tuple[int, _Row]]:
+    """Take so many rows, each with its line and length.
+
+    Raises:
+        InvalidInputError: They are too large to be held at once.
+    """
+    some, size = [], 0
+    for line, length, row in itertools.islice(rows, most):
+        size += length
+        if size > MAX_CHUNK:
+            raise InvalidInputError(
+                f"`{path}`: {most:,} rows have more than {MAX_CHUNK >> 20} MiB.",
+                hint="Choose a smaller `--chunk-rows`.",
+            )
+        some.append((line, row))
+    return some
+
+
+def _kinds(path: Path, separator: str, rows: int, names: Collection[str]) -> dict[str, str]:
     """Return the type of columns by all their cells, as `inferred` would with all at once."""
     found: dict[str, str] = {}
-    for _, cells in _text_rows(path, header, separator, rows):
-        for name, column in zip(header, zip(*cells, strict=True), strict=True):
+    for _, columns in _text_columns(path, separator, rows):
+        for name, column in columns.items():
             if name in names and found.get(name) != "string":
                 kind = _kind(inferred(column))
                 before = found.get(name, kind)

@@ -35,6 +35,7 @@ from mlops.scoring import (
     find_inputs,
     score,
 )
+from mlops.scoring.claim import claimed
 from mlops.scoring.job import Ask, answers_of, one_by_one, tables
 from mlops.scoring.ray import Model, OnRay
 from mlops.scoring.writing import Form, merge
@@ -150,16 +151,17 @@ def batch(
     with _arms(settings, ref, options.runtime) as arms:
         folder = target.with_name(f".{target.name}.parts") if target else None
         store = open_store(str(folder) if folder else out, settings)
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.callback(store.close)
+            if store.location.scheme == "file":
+                stack.enter_context(claimed(Path(store.location.prefix), private=bool(folder)))
             job = _job(arms, options, form)
             if arms.spec is not None:
                 job = replace(job, draw=as_in_production(settings, ref, job.draw, store))
             execute = _on_ray(arms, settings) if options.backend == "ray" else one_by_one
             done = score(job, inputs, store, on_progress, execute)
-        finally:
-            store.close()
-        if target is not None and folder is not None:
-            _whole(folder, done, target, form)
+            if target is not None and folder is not None:
+                _whole(folder, done, target, form)
         names = [arm.name for arm in job.scorers]
         return Batched(
             of=arms.name,
@@ -246,7 +248,7 @@ def _check_not_input(inputs: Inputs, target: Path) -> None:
 
 def _whole(folder: Path, done: Scored, target: Path, form: Form) -> None:
     """Make one file of the parts; it appears complete or not at all."""
-    draft = target.with_name(f".{target.name}.draft")
+    draft = folder / "whole"
     if not done.parts:
         raise InvalidInputError("The files have no rows.")
     try:
