@@ -32,6 +32,7 @@ from mlops.resources import own_markup
 from mlops.serving.browsers import Guard
 from mlops.serving.live_page.assets import NO_STORE, asset, version, whole_pages
 from mlops.serving.live_page.broadcast import Broadcast, stream
+from mlops.serving.slow_clients import TimeoutHttpProtocol
 from mlops.settings import Settings
 from mlops.workflows.project_proxy import Proxy
 from mlops.workflows.statuses import each_status
@@ -195,8 +196,8 @@ def served(settings: Settings, mlflow: str, sock: socket.socket) -> Iterator[Non
     """
     page = ProjectPage(settings, mlflow, sock.getsockname()[0])
     config = uvicorn.Config(
-        page.application(), lifespan="on", ws="none", access_log=False, log_config=None,
-        server_header=False, timeout_graceful_shutdown=1,
+        page.application(), http=TimeoutHttpProtocol, lifespan="on", ws="none", access_log=False,
+        log_config=None, server_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([sock],), daemon=True)

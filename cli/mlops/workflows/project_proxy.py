@@ -45,7 +45,8 @@ class Proxy:
     @cached_property
     def _client(self) -> httpx.AsyncClient:
         # A stream of events has no end; neither has a name in the user's proxy settings a say here.
-        return httpx.AsyncClient(timeout=httpx.Timeout(600.0, connect=5.0), trust_env=False)
+        timeout = httpx.Timeout(600.0, connect=5.0, pool=2.0)
+        return httpx.AsyncClient(timeout=timeout, trust_env=False)
 
     async def close(self) -> None:
         """Close the connections to servers."""
@@ -81,6 +82,9 @@ class Proxy:
         )
         try:
             reply = await self._client.send(asked, stream=True)
+        except httpx.PoolTimeout:
+            text = "Too many pages are being read through this one; try again later."
+            return PlainTextResponse(text, 503, {**NO_STORE, "retry-after": "10"})
         except httpx.HTTPError as error:
             text = f"The server of {name} does not answer: {error!r}."
             return PlainTextResponse(text, 502, NO_STORE)
