@@ -382,6 +382,33 @@ def test_a_list_brings_no_authority(tmp_path: Path) -> None:
         server_context(tls)
 
 
+def test_lists_are_fetched_without_protection(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that was replaced on its way holds up no server, whatever is in it."""
+    cert, lists = authority.issue("long"), authority.revoke()
+    files = (str(cert), str(cert.with_suffix(".key")), str(authority.file))
+    text = lists.read_bytes()
+    # In a comment, where OpenSSL does not look: none of these has an end.
+    (tmp_path / "odd.pem").write_bytes(text + b"# -----BEGIN X509 CRL-----\n" * 40_000)
+    began = time.process_time()
+    tls = ServerTls(Tls(*files, str(tmp_path / "odd.pem")))
+    assert time.process_time() - began < 10
+    assert tls.warnings == []
+    monkeypatch.setattr("mlops.spec.tls._MAX_BYTES", 100_000)
+    server_context(Tls(*files, str(lists)))
+    with pytest.raises(InvalidInputError, match="at most 0 MiB are read"):
+        server_context(Tls(*files, str(tmp_path / "odd.pem")))
+    # Files that go while they are read change nothing.
+    monkeypatch.setattr("mlops.serving.tls.read_validity", lambda _: Path("gone").read_bytes())
+    tls.reload()
+    (fault,) = tls.warnings
+    assert "the previous certificate stays in use" in fault
+    monkeypatch.undo()
+    tls.reload()
+    assert tls.warnings == []
+
+
 @pytest.mark.parametrize("what", ["cert", "key", "client_ca", "client_crl"])
 def test_files_that_are_none(authority: Authority, tmp_path: Path, what: str) -> None:
     cert = authority.issue("fine")

@@ -17,6 +17,9 @@ from mlops.spec.access import Tls
 from mlops.spec.tls import Validity, read_validity, server_context
 
 _LOG = logging.getLogger(__name__)
+_UNUSABLE = (
+    "The files for TLS have changed and cannot be used; the previous certificate stays in use:"
+)
 #: Seconds that a handshake may take; as long as the headers of a request.
 HANDSHAKE_S = 20.0
 
@@ -36,6 +39,7 @@ class ServerTls:
         paths = (tls.cert, tls.key, tls.client_ca, tls.client_crl)
         self.paths = [Path(path) for path in paths if path]
         self._validity = Validity()
+        self._fault = ""
         self._current = self._load()
         #: For listening; each handshake continues with what is current then.
         self.context = server_context(tls)
@@ -43,12 +47,12 @@ class ServerTls:
 
     @property
     def warnings(self) -> list[str]:
-        """Certificates, and lists of revoked ones, that are out of date or soon will be."""
-        return self._validity.warnings()
+        """What is wrong with the files, or soon will be as they end."""
+        return [*([self._fault] if self._fault else []), *self._validity.warnings()]
 
     def _load(self) -> ssl.SSLContext:
         context, self._validity = read_validity(self._tls)
-        for text in self.warnings:
+        for text in self._validity.warnings():
             _LOG.warning("TLS: %s", text)
         return context
 
@@ -56,9 +60,11 @@ class ServerTls:
         """Read the files again."""
         try:
             self._current = self._load()
-        except InvalidInputError as error:
-            _LOG.error("TLS: the previous certificate stays in use: %s", error.message)
+        except (InvalidInputError, OSError) as error:
+            self._fault = f"{_UNUSABLE} {error}"
+            _LOG.error("%s", self._fault)
         else:
+            self._fault = ""
             _LOG.info("TLS: `%s` is read again", self._tls.cert)
 
     def _choose(

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-_CERTIFICATE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+_CERTIFICATE = re.compile(
+    rb"^-----BEGIN CERTIFICATE-----.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE
+)
 _DAY = "%Y-%m-%d %H:%M"
 # Tools renew after two thirds of a certificate's life: what is left then is a month of three.
 _DUE, _DUE_AT_MOST = 5, timedelta(days=14)

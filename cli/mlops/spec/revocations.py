@@ -10,7 +10,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-_LIST = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----", re.DOTALL)
+# At the start of a line, where OpenSSL has seen that one ends: a search for the end of each of many
+# that have none would take hours.
+_LIST = re.compile(
+    rb"^-----BEGIN X509 CRL-----.+?^-----END X509 CRL-----", re.DOTALL | re.MULTILINE
+)
 # Lists may be written daily or monthly: due is the last fifth of one's life, at most three days.
 _DUE, _DUE_AT_MOST = 5, timedelta(days=3)
 

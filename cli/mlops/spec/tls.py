@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +13,8 @@ from mlops.spec.access import Tls
 from mlops.spec.certificates import Certificates, read_certificates
 from mlops.spec.revocations import Revocations, now, read_revocations
 
+# The longest lists that authorities publish have some ten megabytes.
+_MAX_BYTES = 64 * 1024 * 1024
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -153,9 +156,14 @@ def own_client_context(tls: Tls) -> ssl.SSLContext:
 
 def _check_readable(path: str) -> None:
     try:
-        Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
     except OSError as error:
         raise InvalidInputError(f"`{path}` cannot be read: {error.strerror}.") from error
+    if size > _MAX_BYTES:
+        raise InvalidInputError(
+            f"`{path}` has {size >> 20} MiB; at most {_MAX_BYTES >> 20} MiB are read."
+        )
 
 
 def _no_password() -> str:

@@ -91,7 +91,7 @@ async def follow(gate: Gate, files: list[FileWatch]) -> None:
 
     Args:
         gate: Notified when keys changed.
-        files: Further files.
+        files: Further files; what they call runs in a thread, as reading them may take seconds.
     """
     path = gate.keyring.path
 
@@ -100,18 +100,25 @@ async def follow(gate: Gate, files: list[FileWatch]) -> None:
             _LOG.info("keys: `%s` is read again", path)
             gate.forget()
 
-    watching = [*files, FileWatch([path] if path else [], reload)]
+    keys = FileWatch([path] if path else [], reload)
     issuer = IssuerWatch(gate.verifier, gate.forget) if gate.verifier else None
     asking: asyncio.Task[None] | None = None
+    reading: asyncio.Task[None] | None = None
     # What changed between its first reading and now.
     reload()
     while True:
-        for each in watching:
-            each.look()
-        # A slow issuer must not delay the detection of a revoked key.
+        keys.look()
+        # Neither a slow issuer nor a long list must delay the detection of a revoked key.
+        if files and (reading is None or reading.done()):
+            reading = asyncio.create_task(asyncio.to_thread(_look_at, files))
         if issuer is not None and (asking is None or asking.done()):
             asking = asyncio.create_task(issuer.look())
         await asyncio.sleep(EVERY_S)
+
+
+def _look_at(files: list[FileWatch]) -> None:
+    for each in files:
+        each.look()
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
