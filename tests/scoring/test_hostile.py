@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlops.errors import ConflictError, InvalidInputError
+from mlops.errors import ConflictError, InvalidInputError, NotFoundError
 from mlops.registry.stores import open_store
-from mlops.scoring import Job, Scored, Scorer, find_inputs, score
+from mlops.scoring import Draw, Job, Scored, Scorer, find_inputs, score
 from mlops.scoring.claim import claimed
 from mlops.scoring.job import Ask
 from mlops.scoring.writing import Form
@@ -37,7 +37,7 @@ def run(source: Path, form: Form = "parquet", ask: Ask = _echo, **terms: Any) ->
     settings = load_settings(source.parent, environ={})
     inputs = find_inputs([str(source)], lambda uri: open_store(uri, settings))
     scorer = Scorer("a", "a", ("a",), ask, _SIGNATURE)
-    job = Job((scorer,), (1.0,), form=form, **terms)
+    job = Job((scorer,), Draw((1.0,)), form=form, **terms)
     return score(job, inputs, open_store(str(source.parent / "out"), settings))
 
 
@@ -209,3 +209,14 @@ def test_where_parts_of_one_file_go_is_the_users_own(
         claimed(tmp_path / "elsewhere", private=True),
     ):
         pass
+
+
+@pytest.mark.parametrize("place", ["loop/rows.csv", "~nobody-of-this-name/rows.csv"])
+def test_a_path_that_leads_nowhere(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    settings = load_settings(tmp_path, environ={})
+    with pytest.raises((InvalidInputError, NotFoundError), match=r"nowhere|No file"):
+        find_inputs([place], lambda uri: open_store(uri, settings))

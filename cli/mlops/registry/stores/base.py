@@ -119,7 +119,7 @@ def parse_location(uri: str) -> Location:
     """Read the URI of a store.
 
     Raises:
-        InvalidInputError: It names no bucket, or is not a URI.
+        InvalidInputError: It names no bucket, is not a URI, or no path that leads anywhere.
 
     >>> parse_location("s3://bucket/a/b/")
     Location(scheme='s3', bucket='bucket', prefix='a/b')
@@ -131,10 +131,13 @@ def parse_location(uri: str) -> Location:
     except ValueError as error:
         raise InvalidInputError(f"`{uri}` is not the URI of a store: {error}.") from error
     # A single letter is a drive, not a scheme.
-    if len(parts.scheme) < 2:
-        return Location("file", "", str(Path(uri).expanduser().resolve()))
-    if parts.scheme == "file":
-        return Location("file", "", str(Path(unquote(parts.path)).resolve()))
+    if len(parts.scheme) < 2 or parts.scheme == "file":
+        path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
+        try:
+            return Location("file", "", str(path.expanduser().resolve()))
+        except (RuntimeError, OSError) as error:
+            # A link that leads to itself; `~` and the name of nobody.
+            raise InvalidInputError(f"`{uri}` leads nowhere: {error}.") from error
     if parts.scheme not in ("s3", "gs"):
         return Location(parts.scheme, parts.netloc, parts.path.strip("/"))
     if "@" in parts.netloc:
