@@ -132,9 +132,9 @@ def parse_location(uri: str) -> Location:
         raise InvalidInputError(f"`{uri}` is not the URI of a store: {error}.") from error
     # A single letter is a drive, not a scheme.
     if len(parts.scheme) < 2 or parts.scheme == "file":
-        path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
+        local = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
         try:
-            return Location("file", "", str(path.expanduser().resolve()))
+            return Location("file", "", str(local.expanduser().resolve()))
         except (RuntimeError, OSError) as error:
             # A link that leads to itself; `~` and the name of nobody.
             raise InvalidInputError(f"`{uri}` leads nowhere: {error}.") from error
