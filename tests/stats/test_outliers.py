@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import norm
+from sklearn.covariance import LedoitWolf
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
 
 from mlops.errors import InvalidInputError
+from mlops.stats.copula import fit_copula, normal_quantiles
 from mlops.stats.outlier_document import fit_rows, from_json, to_json
 from mlops.stats.outliers import LEAST_ROWS, fit, grow, spread
 from mlops.stats.profiles import profile_feature
@@ -76,6 +80,39 @@ def test_ecod_is_what_its_paper_says() -> None:
     assert ecod.scores(np.array([[-9.0]])) == pytest.approx([-np.log(1 / 5)])
 
 
+def test_values_that_do_not_come_together_are_found() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.lognormal(size=(3_000, 1)) * np.exp(0.3 * rng.normal(size=(3_000, 5)))
+    # Each value is one of the training's, from a row of its own.
+    strange = np.column_stack([rng.permutation(column)[:200] for column in x.T])
+    detector = fit(x[:2_000])
+    calm, p_values = detector.p_values(x[2_000:]), detector.p_values(strange)
+    assert (calm <= 0.01).mean() < 0.02
+    found = roc_auc_score(np.repeat([0, 1], [1_000, 200]), -np.concatenate([calm, p_values]))
+    assert found > 0.9
+    without = replace(detector.own, copula=None).scores(np.vstack([x[2_000:], strange]))
+    truth = np.repeat([0, 1], [1_000, 200])
+    assert max(roc_auc_score(truth, each) for each in without) < 0.86
+    # What does not go with the others is named.
+    row = np.full(5, 3.0)
+    row[3] = 0.4
+    assert detector.unusual(row)[0] == 3
+
+
+def test_a_copula_is_what_scikit_learn_and_scipy_say() -> None:
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=(60, 8)) @ rng.normal(size=(8, 8))
+    theirs = LedoitWolf(assume_centered=True).fit(x)
+    ours = fit_copula(x)
+    assert ours.scores(x) == pytest.approx(theirs.mahalanobis(x))
+    assert ours.parts(x).sum(axis=1) == pytest.approx(ours.scores(x))
+    assert normal_quantiles(9) == pytest.approx(norm.ppf(np.arange(1, 20) / 20))
+    # Of a column without spread nothing is known, of one that is twice another no more.
+    flat = np.column_stack([x, np.zeros(60), 2 * x[:, 0]])
+    assert np.isfinite(fit_copula(flat).scores(flat)).all()
+    assert fit_copula(np.zeros((9, 3))).scores(np.zeros((1, 3)))[0] == 0
+
+
 def table(rng: np.random.Generator, count: int) -> dict[str, list[Any]]:
     return {
         "alcohol": rng.normal(10, 1, count).tolist(),
@@ -89,7 +126,9 @@ def test_rows_as_requests_have_them() -> None:
     rng = np.random.default_rng(2)
     training = table(rng, 1_000)
     known = codings({name: profile_feature(cells) for name, cells in training.items()})
-    found = from_json(to_json(fit_rows(training, known)))
+    fitted = fit_rows(training, known)
+    found = from_json(to_json(fitted))
+    assert found.p_values_of(training) == pytest.approx(fitted.p_values_of(training), abs=0)
     calm = table(rng, 2_000)
     assert (found.p_values(encode(calm, found.codings)) <= 0.01).mean() < 0.03
     plain: dict[str, Any] = {"alcohol": 10.0, "colour": "red", "organic": True, "note": 0.5}

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlops.errors import InvalidInputError
-from mlops.stats.outliers import Detector, Ecod, Forest, fit
+from mlops.stats.copula import Copula
+from mlops.stats.outliers import Detector, Detectors, Ecod, Forest, fit
 from mlops.stats.row_codes import Coding, encode
 
 #: Share of undrifted rows that is flagged by default.
@@ -76,20 +77,23 @@ def fit_rows(columns: Mapping[str, Sequence[Any]], codings: Sequence[Coding]) ->
 
 def to_json(found: RowDetector) -> str:
     """Write a detector."""
-    forest, ecod = found.detector.forest, found.detector.ecod
+    own = found.detector.own
+    forest, ecod = own.forest, own.ecod
+    arrays: dict[str, NDArray[Any]] = {
+        "roots": forest.roots.astype(np.int32),
+        "features": forest.features.astype(np.int32),
+        "cuts": forest.cuts,
+        "below": forest.below.astype(np.int32),
+        "lengths": forest.lengths,
+        "values": ecod.values,
+        "skewed": ecod.skewed,
+        "fitted": found.detector.fitted,
+        "calibrated": found.detector.calibrated,
+    }
+    if own.copula is not None:
+        arrays["whiten"] = own.copula.whiten
     file = io.BytesIO()
-    np.savez_compressed(
-        file,
-        roots=forest.roots.astype(np.int32),
-        features=forest.features.astype(np.int32),
-        cuts=forest.cuts,
-        below=forest.below.astype(np.int32),
-        lengths=forest.lengths,
-        values=ecod.values,
-        skewed=ecod.skewed,
-        fitted=found.detector.fitted,
-        calibrated=found.detector.calibrated,
-    )
+    np.savez_compressed(file, allow_pickle=False, **arrays)
     document = {
         "schema_version": SCHEMA_VERSION,
         "codings": [asdict(each) for each in found.codings],
@@ -118,7 +122,10 @@ def from_json(text: str) -> RowDetector:
                 arrays["lengths"],
             )
             ecod = Ecod(arrays["values"], arrays["skewed"])
-            detector = Detector(forest, ecod, arrays["fitted"], arrays["calibrated"])
+            # Those of an earlier version do not have it.
+            copula = Copula(arrays["whiten"]) if "whiten" in arrays else None
+            own = Detectors(forest, ecod, copula)
+            detector = Detector(own, arrays["fitted"], arrays["calibrated"])
         return RowDetector(tuple(Coding(**each) for each in document["codings"]), detector)
     except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile) as error:
         raise InvalidInputError(f"`{OUTLIER_FILE}` cannot be read: {error}.") from error

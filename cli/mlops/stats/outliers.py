@@ -3,13 +3,15 @@ r"""How unusual a row is among those that a model was trained on, as a p-value.
 Symbols: rows of the reference are split at random into n that a detector is fitted on, and m that
 it is calibrated with; s is the score of a row, larger for one that is more unusual.
 
-Three detectors look at each row, in numbers (`mlops.stats.row_codes`):
+Four detectors look at each row, in numbers (`mlops.stats.row_codes`):
 
 - isolation forest (Liu, Ting, Zhou, ICDM 2008): trees that split 256 rows at random; a row that is
   alone after few splits is unusual;
 - ECOD (Li et al., arXiv 2201.00382): the sum over features of -log of the tail that a value is in,
   the left, the right, or the one to which the feature is skewed, whichever sum is largest;
-- the most extreme single value: a sum of many features hides one that is far out of its range.
+- the most extreme single value: a sum of many features hides one that is far out of its range;
+- the distance in a Gaussian copula (`mlops.stats.copula`): the others look at each value for
+  itself, or nearly so, and a row whose values are usual but do not come together escapes them.
 
 Each gives the rank of its score among those of the n rows; s is the largest of the ranks. Then
 
@@ -28,6 +30,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.copula import Copula, fit_copula, held_out_scores, normal_quantiles
+
 Floats = NDArray[np.float64]
 
 #: Rows of a reference that are looked at.
@@ -41,6 +45,8 @@ _EULER = 0.5772156649
 _AT_ONCE = 2_048
 # Of wide rows fewer, and fewer trees: so many numbers in memory.
 _NUMBERS_AT_ONCE = 2_000_000
+# A covariance of more columns would be large, and mean little with so few rows.
+_MOST_COLUMNS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,32 +159,41 @@ class Ecod:
     values: Floats
     skewed: Floats
 
-    def tails(self, rows: Floats) -> Floats:
-        """Return -log of the left tail, the right tail, and the skewed one, (3, m, k)."""
-        n = len(self.values)
-        left, right = np.empty(rows.shape), np.empty(rows.shape)
+    def counts(self, rows: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return how many values are below those of rows, and how many are not above, (m, k)."""
+        below, upto = np.empty(rows.shape, np.int64), np.empty(rows.shape, np.int64)
         for column in range(rows.shape[1]):
             ordered = self.values[:, column]
-            left[:, column] = np.searchsorted(ordered, rows[:, column], side="right")
-            right[:, column] = n - np.searchsorted(ordered, rows[:, column], side="left")
+            below[:, column] = np.searchsorted(ordered, rows[:, column], side="left")
+            upto[:, column] = np.searchsorted(ordered, rows[:, column], side="right")
+        return below, upto
+
+    def tails(self, below: NDArray[np.int64], upto: NDArray[np.int64]) -> Floats:
+        """Return -log of the left tail, the right tail, and the skewed one, (3, m, k)."""
+        n = len(self.values)
         # A row beyond all others stands in for a rank of its own.
-        low, high = -np.log((left + 1) / (n + 1)), -np.log((right + 1) / (n + 1))
+        low, high = -np.log((upto + 1) / (n + 1)), -np.log((n - below + 1) / (n + 1))
         skewed = np.where(self.skewed < 0, low, np.where(self.skewed > 0, high, low + high))
         return np.stack([low, high, skewed])
 
     def scores(self, rows: Floats) -> Floats:
         """Return how far out rows are, (m,)."""
-        found: Floats = self.tails(rows).sum(axis=2).max(axis=0)
+        found: Floats = self.tails(*self.counts(rows)).sum(axis=2).max(axis=0)
         return found
 
-    def extremes(self, rows: Floats) -> Floats:
+    def normal(self, below: NDArray[np.int64], upto: NDArray[np.int64]) -> Floats:
+        """Return the normal quantile of the rank of each value, (m, k); equal ones share a rank."""
+        found: Floats = normal_quantiles(len(self.values))[below + upto]
+        return found
+
+    def extremes(self, rows: Floats, tails: Floats) -> Floats:
         """Return how far out each value is, beyond the range by how far, (m, k)."""
         low, high = self.values[0], self.values[-1]
         beyond = np.maximum(rows - high, low - rows)
         width = np.where(high > low, high - low, 1.0)
         with np.errstate(over="ignore"):
             far = np.log1p(np.maximum(beyond, 0.0) / width)
-        found: Floats = self.tails(rows)[:2].max(axis=0) + np.minimum(far, 100.0)
+        found: Floats = tails[:2].max(axis=0) + np.minimum(far, 100.0)
         return found
 
 
@@ -189,18 +204,44 @@ def spread(rows: Floats) -> Ecod:
 
 
 @dataclass(frozen=True, slots=True)
-class Detector:
-    """The detectors, and what makes their scores p-values.
+class Detectors:
+    """What looks at rows.
 
     Attributes:
         forest: The isolation forest.
         ecod: The distributions.
-        fitted: (3, n) scores of the rows that they were fitted on, ascending.
-        calibrated: (m,) scores s of the other rows, ascending.
+        copula: How values go together; None where there are too many columns.
     """
 
     forest: Forest
     ecod: Ecod
+    copula: Copula | None = None
+
+    def scores(self, rows: Floats) -> Floats:
+        """Return the score of each detector, (3 or 4, m)."""
+        counts = self.ecod.counts(rows)
+        tails = self.ecod.tails(*counts)
+        found = [
+            self.forest.scores(rows),
+            tails.sum(axis=2).max(axis=0),
+            self.ecod.extremes(rows, tails).max(axis=1, initial=0.0),
+        ]
+        if self.copula is not None:
+            found.append(self.copula.scores(self.ecod.normal(*counts)))
+        return np.stack(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """The detectors, and what makes their scores p-values.
+
+    Attributes:
+        own: The detectors.
+        fitted: (3 or 4, n) scores of the rows that they were fitted on, ascending.
+        calibrated: (m,) scores s of the other rows, ascending.
+    """
+
+    own: Detectors
     fitted: Floats
     calibrated: Floats
 
@@ -219,31 +260,32 @@ class Detector:
         # As many as the processor's caches hold.
         most = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // rows.shape[1]))
         parts = [rows[at : at + most] for at in range(0, len(rows), most)] or [rows]
-        own = [_own(self.forest, self.ecod, part) for part in parts]
-        return _joined(np.concatenate(own, axis=1), self.fitted)
+        own = [self.own.scores(part) for part in parts]
+        found: Floats = _ranks(np.concatenate(own, axis=1), self.fitted).max(axis=0)
+        return found
 
     def unusual(self, row: Floats) -> NDArray[np.int64]:
-        """Return the columns of one row, (k,), the most unusual value first."""
-        return np.argsort(-self.ecod.extremes(row[None, :])[0], kind="stable")
+        """Return the columns of one row, (k,), the most unusual value first.
+
+        Where how values go together is what is most unusual, it is what adds most to that.
+        """
+        rows, ecod, copula = row[None, :], self.own.ecod, self.own.copula
+        counts = ecod.counts(rows)
+        ranks = _ranks(self.own.scores(rows), self.fitted)[:, 0]
+        if copula is not None and ranks.argmax() == len(ranks) - 1:
+            return np.argsort(-copula.parts(ecod.normal(*counts))[0], kind="stable")
+        return np.argsort(-ecod.extremes(rows, ecod.tails(*counts))[0], kind="stable")
 
 
-def _own(forest: Forest, ecod: Ecod, rows: Floats) -> Floats:
-    """Return the scores of each detector, (3, m)."""
-    return np.stack(
-        [forest.scores(rows), ecod.scores(rows), ecod.extremes(rows).max(axis=1, initial=0.0)]
-    )
-
-
-def _joined(own: Floats, fitted: Floats) -> Floats:
-    """Return the larger rank; beyond all ranks it is how far beyond that counts."""
+def _ranks(own: Floats, fitted: Floats) -> Floats:
+    """Return the rank of each score, (3 or 4, m); beyond all ranks how far beyond that counts."""
     ranks = []
     for scores, known in zip(own, fitted, strict=True):
         # Between two ranks it is where the score is between theirs, so that few are equal.
         rank = np.interp(scores, known, np.linspace(0.0, 1.0, len(known)))
         spread_ = max(float(known[-1] - known[len(known) // 2]), 1e-12)
         ranks.append(rank + np.maximum(scores - known[-1], 0.0) / spread_)
-    found: Floats = np.max(ranks, axis=0)
-    return found
+    return np.stack(ranks)
 
 
 def most_rows(columns: int) -> int:
@@ -268,6 +310,12 @@ def fit(rows: Floats, seed: int = 0) -> Detector:
     half = len(rows) // 2
     mine, others = rows[:half], rows[half:]
     forest, ecod = grow(mine, rng), spread(mine)
-    fitted = np.sort(_own(forest, ecod, mine), axis=1)
-    scores = _joined(_own(forest, ecod, others), fitted)
-    return Detector(forest, ecod, fitted, np.sort(scores))
+    normal = ecod.normal(*ecod.counts(mine))
+    copula = fit_copula(normal) if rows.shape[1] <= _MOST_COLUMNS else None
+    own = Detectors(forest, ecod, copula)
+    fitted = own.scores(mine)
+    if copula is not None:
+        fitted[-1] = held_out_scores(normal)
+    fitted = np.sort(fitted, axis=1)
+    scores = _ranks(own.scores(others), fitted).max(axis=0)
+    return Detector(own, fitted, np.sort(scores))
