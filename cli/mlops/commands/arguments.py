@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
 
 import typer
 
@@ -10,6 +13,10 @@ from mlops.commands import completion
 
 if TYPE_CHECKING:
     from mlops.client.remote_endpoint import RemoteServer
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
+#: The server of a remote deployment, of a command that `takes_remote`.
+Remote: TypeAlias = "RemoteServer | None"
 
 #: The deployment a command is about.
 Name = Annotated[
@@ -144,22 +151,62 @@ Insecure = Annotated[
 Timeout = Annotated[
     float,
     typer.Option(
-        min=0.1, metavar="SECONDS", help="Request timeout.", rich_help_panel=_REMOTE_PANEL
+        "--timeout",
+        min=0.1,
+        metavar="SECONDS",
+        help="Request timeout.",
+        rich_help_panel=_REMOTE_PANEL,
     ),
 ]
 
 
-def remote_server(
-    name: str | None,
-    url: str,
-    protocol: str,
-    token: str,
-    header: list[str] | None,
-    ca_file: str,
-    insecure: bool,
-    timeout: float,
-    client_cert: str = "",
-) -> RemoteServer | None:
+_OPTIONS = {
+    "url": (Url, ""),
+    "protocol": (Protocol, "auto"),
+    "token": (Token, ""),
+    "header": (Header, None),
+    "ca_file": (CaFile, ""),
+    "client_cert": (ClientCert, ""),
+    "insecure": (Insecure, False),
+    "timeout_s": (Timeout, 60.0),
+}
+
+
+def takes_remote(*without: str, foreign: bool = False) -> Callable[[_Command], _Command]:
+    """Give a command the options about a remote deployment, in the place of its parameter `remote`.
+
+    Args:
+        without: Options that it does not have.
+        foreign: Whether the deployment may speak other protocols than ours. Then a name, which is
+            one of this machine, and a URL exclude each other.
+    """
+    left_out = {*without} if foreign else {*without, "protocol"}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
+        for name, (kind, default) in _OPTIONS.items()
+        if name not in left_out
+    ]
+
+    def decorate(command: _Command) -> _Command:
+        parameters: list[inspect.Parameter] = []
+        for each in inspect.signature(command, eval_str=True).parameters.values():
+            kept = each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            parameters += options if each.name == "remote" else [kept]
+
+        @functools.wraps(command)
+        def call(**given: object) -> None:
+            server = {option.name: given.pop(option.name) for option in options}
+            name = given.get("name") if foreign else None
+            command(**given, remote=_remote_server(name, server))
+
+        vars(call)["__signature__"] = inspect.Signature(parameters)
+        call.__annotations__ = {each.name: each.annotation for each in parameters}
+        return cast("_Command", call)
+
+    return decorate
+
+
+def _remote_server(name: object, server: dict[str, Any]) -> RemoteServer | None:
     """Make a record of these options, None where they name no URL.
 
     Raises:
@@ -168,41 +215,21 @@ def remote_server(
     from mlops.client.remote_endpoint import RemoteServer
     from mlops.errors import UsageError
 
-    if url and name:
+    if server["url"] and name:
         raise UsageError(
             f"`{name}` is a deployment here, `--url` names a remote one.", hint="Say one of them."
         )
-    if url:
-        headers = tuple(header or ())
-        return RemoteServer(url, protocol, token, headers, ca_file, insecure, timeout, client_cert)
-    said = {"--protocol": protocol != "auto", "--token": token, "--header": header}
-    said |= {"--ca-file": ca_file, "--insecure": insecure, "--client-cert": client_cert}
-    unheard = [option for option, value in said.items() if value]
-    if unheard:
-        raise UsageError(
-            f"`{unheard[0]}` is for a remote deployment, and none is named.", hint="`--url URL`"
-        )
+    headers = tuple(server.pop("header") or ())
+    if server["url"]:
+        return RemoteServer(**{"protocol": "mlops", "headers": headers, **server})
+    said = {"header": headers or None, **server, "timeout_s": _OPTIONS["timeout_s"][1]}
+    for option, (_, default) in _OPTIONS.items():
+        if said.get(option, default) != default:
+            raise UsageError(
+                f"`--{option.replace('_', '-')}` is for a remote deployment, and none is named.",
+                hint="`--url URL`",
+            )
     return None
-
-
-def its_server(
-    url: str,
-    token: str,
-    header: list[str] | None,
-    ca_file: str,
-    insecure: bool,
-    timeout: float = 60.0,
-    client_cert: str = "",
-) -> RemoteServer | None:
-    """Make a record of the options about a deployment's own server, None without a URL.
-
-    Raises:
-        UsageError: They would be ignored.
-    """
-    protocol = "mlops" if url else "auto"
-    return remote_server(
-        None, url, protocol, token, header, ca_file, insecure, timeout, client_cert
-    )
 
 
 def flags_of(

@@ -10,18 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mlops.commands import completion
-from mlops.commands.arguments import (
-    CaFile,
-    ClientCert,
-    Header,
-    Insecure,
-    Name,
-    Protocol,
-    Timeout,
-    Token,
-    Url,
-    remote_server,
-)
+from mlops.commands.arguments import Name, Remote, takes_remote
 from mlops.commands.output import Json, next_steps, note, plain, show
 from mlops.errors import InvalidInputError, MlopsError, UsageError
 
@@ -50,6 +39,7 @@ _FATES = {
 }
 
 
+@takes_remote(foreign=True)
 def feedback(
     name: Name = None,
     data: Annotated[
@@ -139,14 +129,7 @@ def feedback(
             rich_help_panel=_SELDON,
         ),
     ] = False,
-    url: Url = "",
-    protocol: Protocol = "auto",
-    token: Token = "",
-    header: Header = None,
-    ca_file: CaFile = "",
-    client_cert: ClientCert = "",
-    insecure: Insecure = False,
-    timeout: Timeout = 60.0,
+    remote: Remote = None,
     as_json: Json = False,
 ) -> None:
     """Send labels or rewards of earlier predictions, now or days later; or replay labelled data.
@@ -159,9 +142,6 @@ def feedback(
     from mlops.workflows.remote_feedback import SeldonTerms
 
     _check_one(request_id or response, reward, truth, row)
-    remote = remote_server(
-        name, url, protocol, token, header, ca_file, insecure, timeout, client_cert
-    )
     terms = SeldonTerms(shift, one_model)
     if remote is None and (response or terms != SeldonTerms()):
         raise UsageError(

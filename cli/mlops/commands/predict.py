@@ -7,18 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import (
-    CaFile,
-    ClientCert,
-    Header,
-    Insecure,
-    Name,
-    Protocol,
-    Timeout,
-    Token,
-    Url,
-    remote_server,
-)
+from mlops.commands.arguments import Name, Remote, takes_remote
 from mlops.commands.output import Json, next_steps, note, plain, show
 
 if TYPE_CHECKING:
@@ -27,6 +16,7 @@ if TYPE_CHECKING:
     from mlops.workflows.prediction import Predicted
 
 
+@takes_remote(foreign=True)
 def predict(
     data: Annotated[
         str,
@@ -41,14 +31,7 @@ def predict(
             help="Arm to use; the request is left out of the statistics.", show_default=False
         ),
     ] = "",
-    url: Url = "",
-    protocol: Protocol = "auto",
-    token: Token = "",
-    header: Header = None,
-    ca_file: CaFile = "",
-    client_cert: ClientCert = "",
-    insecure: Insecure = False,
-    timeout: Timeout = 60.0,
+    remote: Remote = None,
     as_json: Json = False,
 ) -> None:
     """Request predictions from a deployment.
@@ -59,9 +42,6 @@ def predict(
     from mlops.workflows.prediction import predict as ask
     from mlops.workflows.prediction import read_data
 
-    remote = remote_server(
-        name, url, protocol, token, header, ca_file, insecure, timeout, client_cert
-    )
     answer = ask(load_settings(), name, read_data(data), arm=arm, remote=remote)
     show(plain(answer), as_json=as_json, render=lambda out: _render(out, answer))
 

@@ -10,19 +10,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from mlops.commands.arguments import (
-    CaFile,
-    ClientCert,
     ClusterTimeout,
     Context,
     DryRun,
-    Header,
-    Insecure,
     Kubeconfig,
     Name,
-    Token,
-    Url,
+    Remote,
     flags_of,
-    its_server,
+    takes_remote,
 )
 from mlops.commands.output import Json, moment, next_steps, plain, show
 from mlops.errors import UsageError
@@ -40,6 +35,7 @@ if TYPE_CHECKING:
 _SPANS = 3
 
 
+@takes_remote("timeout_s")
 def promote(
     name: Name = None,
     arm: Annotated[
@@ -61,12 +57,7 @@ def promote(
             "nothing, print why, and exit as `mlops report --exit-code`.",
         ),
     ] = False,
-    url: Url = "",
-    token: Token = "",
-    header: Header = None,
-    ca_file: CaFile = "",
-    client_cert: ClientCert = "",
-    insecure: Insecure = False,
+    remote: Remote = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: ClusterTimeout = None,
@@ -86,7 +77,6 @@ def promote(
         raise UsageError(
             "`--auto` acts on the verdict alone: it cannot be combined with `--arm` or `--force`."
         )
-    remote = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
     choose = promote_by_verdict if auto else partial(move, arm=arm, force=force)
     with PhaseProgress() as progress:
         moved = choose(

@@ -7,19 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands.arguments import (
-    CaFile,
-    ClientCert,
     ClusterTimeout,
     Context,
     DryRun,
-    Header,
-    Insecure,
     Kubeconfig,
     Name,
-    Token,
-    Url,
+    Remote,
     flags_of,
-    its_server,
+    takes_remote,
 )
 from mlops.commands.output import Json, moment, next_steps, plain, show
 
@@ -31,6 +26,7 @@ if TYPE_CHECKING:
     from mlops.workflows.ramp import Ramped
 
 
+@takes_remote("timeout_s")
 def ramp(
     name: Name = None,
     exit_zero: Annotated[
@@ -40,12 +36,7 @@ def ramp(
             help="Exit with 0 whatever the outcome of the ramp; errors keep their codes.",
         ),
     ] = False,
-    url: Url = "",
-    token: Token = "",
-    header: Header = None,
-    ca_file: CaFile = "",
-    client_cert: ClientCert = "",
-    insecure: Insecure = False,
+    remote: Remote = None,
     kubeconfig: Kubeconfig = None,
     context: Context = None,
     timeout: ClusterTimeout = None,
@@ -62,7 +53,6 @@ def ramp(
     from mlops.workflows.ramp import EXIT_CODES
     from mlops.workflows.ramp import ramp as look_once
 
-    remote = its_server(url, token, header, ca_file, insecure, client_cert=client_cert)
     with PhaseProgress() as progress:
         found = look_once(
             load_settings(flags=flags_of(kubeconfig, context, timeout)),

@@ -6,17 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mlops.commands.arguments import (
-    CaFile,
-    ClientCert,
-    Header,
-    Insecure,
-    Name,
-    Timeout,
-    Token,
-    Url,
-    its_server,
-)
+from mlops.commands.arguments import Name, Remote, takes_remote
 from mlops.commands.output import Json, plain, show
 from mlops.commands.report_view import render, render_paired
 from mlops.errors import UsageError
@@ -26,6 +16,7 @@ if TYPE_CHECKING:
     from mlops.settings import Settings
 
 
+@takes_remote()
 def report(
     name: Name = None,
     baseline: Annotated[
@@ -89,8 +80,7 @@ def report(
         bool,
         typer.Option("--paired", help="Have every arm predict the labelled rows, and compare."),
     ] = False,
-    url: Url = "", token: Token = "", header: Header = None, ca_file: CaFile = "",
-    client_cert: ClientCert = "", insecure: Insecure = False, timeout: Timeout = 60.0,
+    remote: Remote = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Report which arm is best, with error guarantees that hold at every look.
@@ -114,13 +104,12 @@ def report(
         raise UsageError("`--importance` is for the page.", hint="Name one with `--html FILE`.")
     if html == "-" and as_json:
         raise UsageError("`--html -` and `--json` both want stdout.", hint="Name a file.")
-    remote = its_server(url, token, header, ca_file, insecure, timeout, client_cert)
     asked = paired or html or alpha is not None or baseline or worth or whole or segments
     if remote and asked:
         raise UsageError(
             "The server reports with its own settings: `--url` excludes `--paired`, `--html`, "
             "`--alpha`, `--baseline`, `--worth`, `--segments` and `--all`.",
-            hint=f"The page is at {url.rstrip('/')}/report." if html else None,
+            hint=f"The page is at {remote.url.rstrip('/')}/report." if html else None,
         )
     settings = load_settings(
         flags={
@@ -152,7 +141,9 @@ def report(
         show(
             document,
             as_json=as_json,
-            render=lambda out: render(out, found, html, url, has_data=has_data),
+            render=lambda out: render(
+                out, found, html, remote.url if remote else "", has_data=has_data
+            ),
         )
     if exit_code:
         raise typer.Exit(FINISHED if found.finished else EXIT_CODES[found.verdict.decision])
