@@ -7,7 +7,6 @@ import json
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 from mlops.errors import UsageError
@@ -83,12 +82,7 @@ class OwnedRun:
         self.run_id = str(run.info.run_id)
         return self.run_id
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with mlflow_errors(self._settings):
             run = self._client.get_run(self.run_id)
             for name, value in self._values.items():

@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 
 from mlops.training.command import for_mlflow
 from mlops.training.runner.base import OnLine, Runner, Trial, Work
@@ -43,12 +42,7 @@ class ColdRunner(Runner):
         self._spare = Child(self._environment, self._logs)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         children = [child for child, _ in self._children.values()]
         if self._spare is not None:
             children.append(self._spare)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -89,12 +88,7 @@ class RayRunner(Runner):
         self._task = ray.remote(num_cpus=cpus, max_retries=0)(remote.run_bundle)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         ray = import_ray()
         for run_id in list(self._tasks):
             self._stop(run_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from mlops.errors import ConflictError
@@ -48,12 +47,7 @@ class Parent:
     def __enter__(self) -> Parent:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with mlflow_errors(self._settings):
             self._client.set_terminated(self.run_id, self.fate)
 
