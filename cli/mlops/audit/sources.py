@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from mlops.audit.entries import Event, State, by_name, digest_of
 from mlops.journal.base import History, Memory
 from mlops.registry.ledger import Ledger, Readiness, summary
-from mlops.settings.needs import RolloutSettings
+from mlops.settings.needs import RolloutSettings, value_at
 from mlops.settings.secrets import without_credentials
 from mlops.spec.deployment import DeploymentSpec
 from mlops.spec.server import Launch
@@ -188,7 +188,7 @@ def settings_state(settings: RolloutSettings) -> State:
     """
     origin = str(settings.project_file)
     named = [key for key, source in settings.origins.items() if source == origin]
-    values = {key: _plain(_value(settings, key)) for key in sorted(named)}
+    values = {key: _plain(value_at(settings, key)) for key in sorted(named)}
     return State("configuration", "project file", "settings", values or None)
 
 
@@ -199,11 +199,6 @@ def server_state(launch: Launch | None) -> State:
         told = {name: value for name, value in asdict(launch).items() if name not in _LEFT_OUT}
         values = {name: _plain(value) for name, value in told.items()}
     return State("configuration", "server", "server", values)
-
-
-def _value(settings: RolloutSettings, key: str) -> Any:  # noqa: ANN401 - whatever the setting holds
-    section, _, name = key.partition(".")
-    return getattr(getattr(settings, section), name)
 
 
 def _plain(value: object) -> Any:  # noqa: ANN401 - JSON data

@@ -20,7 +20,7 @@ from typing import Any
 
 from mlops.errors import UsageError, did_you_mean, one_of
 from mlops.registry.ledger import Entry
-from mlops.settings.needs import RolloutSettings
+from mlops.settings.needs import RolloutSettings, value_at
 from mlops.spec.analysis import write_horizon, written
 from mlops.spec.attribution import write_duration, write_number
 
@@ -153,7 +153,7 @@ def keep(
     if chosen.get("feedback.reward") in _USUAL and "feedback.reward" not in before:
         quiet.add("feedback.reward")
     told = [key for key in chosen if key not in quiet]
-    changed = {key: chosen[key] for key in told if chosen[key] != _get(settings, key)}
+    changed = {key: chosen[key] for key in told if chosen[key] != value_at(settings, key)}
     origins = _reset(settings, back) | dict.fromkeys(chosen, f"{KEPT}{live.number}")
     return Kept(
         _with(settings, chosen, origins),
@@ -217,11 +217,6 @@ def _keys_of(name: str, target: str) -> list[str]:
 def _option_of(key: str, target: str) -> str:
     found = [name for name in _SETTINGS if key in _keys_of(name, target)]
     return found[-1] if found else key.partition(".")[2]
-
-
-def _get(settings: RolloutSettings, key: str) -> Any:  # noqa: ANN401 - any setting
-    section, _, name = key.partition(".")
-    return getattr(getattr(settings, section), name)
 
 
 def _with(

@@ -26,6 +26,7 @@ from mlops.explaining.permutations import Output, explain_by_permutations
 from mlops.explaining.trees import explain_trees
 from mlops.protocols.base import Columns, Kind, ProtocolError
 from mlops.protocols.predictions import by_row
+from mlops.rewards.kinds import is_number
 from mlops.runtimes.base import ServableModel, UnsuitableError
 from mlops.runtimes.estimators import find_estimator, taking_arrays
 from mlops.runtimes.folder import ModelFolder, read_mlmodel
@@ -174,7 +175,7 @@ def _permuted(
         output = of_classes("probability", labels)
         found = explain_by_permutations(output, ask_class, rows, background)
         return replace(found, classes=tuple(labels))
-    if all(_is_number(answer) for answer in answers):
+    if all(is_number(answer) for answer in answers):
 
         def ask_number(_: int) -> Output:
             return lambda some, count: np.array(_answers(model.model, some, count), dtype=float)
@@ -266,7 +267,3 @@ def _answers(model: ServableModel, rows: Rows, n: int) -> list[Any]:
     if not isinstance(rowwise, list):
         raise ProtocolError(Kind.MISMATCH, "it answers the rows as a whole, or several values each")
     return rowwise
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

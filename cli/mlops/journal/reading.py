@@ -12,7 +12,6 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
-    case,
     exists,
     func,
     literal_column,
@@ -319,7 +318,3 @@ def _same_request() -> ColumnElement[bool]:
 def _stream(connection: Connection, query: Select[Any]) -> Iterable[Row]:
     """Read the rows of a long result in batches."""
     return connection.execution_options(yield_per=_READ_AHEAD_ROWS).execute(query)
-
-
-def _count(condition: ColumnElement[bool]) -> ColumnElement[int]:
-    return func.count(case((condition, 1)))

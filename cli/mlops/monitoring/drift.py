@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from mlops.journal.streaming import Decisions
 from mlops.monitoring.drift_model import WatchedModel
 from mlops.monitoring.drift_streams import Stream, WatchedStream
 from mlops.monitoring.live_models import LiveModels, live_models
+from mlops.monitoring.model_fold import ModelFold
 from mlops.spec.deployment import Arm
 from mlops.spec.metrics import PREDICTION
 from mlops.stats.joint import LEAST_KNOWN, LEAST_ROWS, MOST_NUMBERS, JointFeature
@@ -132,7 +133,7 @@ def watch(
     return fold.report(name, alpha)
 
 
-class DriftFold:
+class DriftFold(ModelFold[WatchedModel]):
     """What was seen of the models that are live, up to somewhere in the journal.
 
     Args:
@@ -141,23 +142,19 @@ class DriftFold:
         season_ms: Length of a season; 0 for none. What was stored with another is not used.
     """
 
+    consumer = CONSUMER
+
     def __init__(
         self, journal: Journal, features: Callable[[Arm], Features], season_ms: int = 0
     ) -> None:
-        self._journal, self._features, self._season_ms = journal, features, season_ms
+        super().__init__(journal)
+        self._features, self._season_ms = features, season_ms
         self._events = -1
-        self._models: dict[str, WatchedModel] = {}
-        self._saved: dict[str, int] = {}
         self._keys: Mapping[tuple[int, int], str] = {}
         self._by_request: Mapping[str, Sequence[int]] = {}
         self.revision = 0
         #: The live arms, each with the key of its model.
         self.arms: Mapping[str, tuple[Arm, str]] = {}
-
-    @property
-    def offset(self) -> int:
-        """Last decision that all models have seen."""
-        return min((model.offset for model in self._models.values()), default=0)
 
     @property
     def requests(self) -> int:
@@ -230,18 +227,6 @@ class DriftFold:
         for key, model in self._models.items():
             model.take(decisions, tables, keys == key, self._chosen(key, decisions))
         return len(decisions)
-
-    def save(self, now_ms: int, others: Mapping[str, Any]) -> None:
-        """Store what was seen since the last time.
-
-        Args:
-            now_ms: Now, milliseconds since 1970 in UTC.
-            others: Further parts to store with it, name to JSON data.
-        """
-        new = {k: m for k, m in self._models.items() if self._saved.get(k) != m.offset}
-        documents = {key: model.document() for key, model in new.items()}
-        self._journal.remember(CONSUMER, {**documents, **others}, now_ms)
-        self._saved.update({key: model.offset for key, model in new.items()})
 
     def report(self, name: str, alpha: float) -> DriftReport:
         """Return what was found."""

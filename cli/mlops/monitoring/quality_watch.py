@@ -19,6 +19,7 @@ from mlops.journal.base import Journal
 from mlops.journal.records import Observation
 from mlops.journal.terms import terms_of
 from mlops.monitoring.live_models import LiveModels, live_models
+from mlops.monitoring.model_fold import ModelFold
 from mlops.monitoring.quality_measures import (
     MEASURES,
     MeasureName,
@@ -158,7 +159,7 @@ def _restored(document: Mapping[str, Any]) -> _Model:
     return _Model(measures, unknown=UnknownLabels(**document.get("unknown", {})), **others)
 
 
-class QualityFold:
+class QualityFold(ModelFold[_Model]):
     """What was seen of the models that are live, up to somewhere in the journal.
 
     Args:
@@ -168,23 +169,19 @@ class QualityFold:
             may store later, and those behind it wait too: what is saved has left none out.
     """
 
+    consumer = CONSUMER
+
     def __init__(
         self,
         journal: Journal,
         figures: Callable[[Arm], Figures],
         clock: Callable[[], float] | None = None,
     ) -> None:
-        self._journal, self._figures, self._clock = journal, figures, clock
+        super().__init__(journal)
+        self._figures, self._clock = figures, clock
         self._known: tuple[int, int] | None = None
-        self._models: dict[str, _Model] = {}
         self._terms: dict[str, Terms] = {}
-        self._saved: dict[str, int] = {}
         self.live: LiveModels | None = None
-
-    @property
-    def offset(self) -> int:
-        """Last outcome that all models have seen."""
-        return min((model.offset for model in self._models.values()), default=0)
 
     def follow(self) -> bool:
         """Watch what is live now; return whether anything is.
@@ -241,18 +238,6 @@ class QualityFold:
         figures = self._figures(arm)
         names = measures_for(self.live.spec.reward, first.prediction, first.truth)
         return [watch_measure(name, figures.get(name)) for name in names]
-
-    def save(self, now_ms: int, others: Mapping[str, Any]) -> None:
-        """Store what was seen since the last time.
-
-        Args:
-            now_ms: Now, milliseconds since 1970 in UTC.
-            others: Further parts to remember with it, name to JSON data.
-        """
-        new = {k: m for k, m in self._models.items() if self._saved.get(k) != m.offset}
-        documents = {key: model.document() for key, model in new.items()}
-        self._journal.remember(CONSUMER, {**documents, **others}, now_ms)
-        self._saved.update({key: model.offset for key, model in new.items()})
 
     @property
     def _classes(self) -> list[tuple[Value, ...]]:

@@ -16,6 +16,7 @@ from mlops.monitoring.evidence import Truth
 from mlops.monitoring.quality import Quality, measure
 from mlops.rewards import reward_called
 from mlops.rewards.base import Measure
+from mlops.rewards.kinds import is_number
 from mlops.spec.deployment import DeploymentSpec, Shadow, from_dict
 
 # Two servers may sum in another order, and JSON writes what they differ in.
@@ -129,11 +130,11 @@ def _add_pairs(
 
 def _compare(sums: _Sums, one: Value, other: Value) -> None:
     sums.rows += 1
-    if _is_number(one) and _is_number(other):
-        difference = abs(float(one) - float(other))  # type: ignore[arg-type]  # numbers
+    if is_number(one) and is_number(other):
+        difference = abs(float(one) - float(other))
         sums.numbers += 1
         sums.difference += difference
-        sums.same += difference <= _SAME * max(1.0, abs(float(other)))  # type: ignore[arg-type]
+        sums.same += difference <= _SAME * max(1.0, abs(float(other)))
     else:
         sums.same += one == other
 
@@ -166,7 +167,3 @@ def _report(shadow: Shadow, sums: _Sums, measures: Sequence[Measure]) -> ShadowR
         quality=measure(sums.truths, _SHADOW, measures),
         served_quality=measure(sums.truths, _SERVED, measures),
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mlops.settings.platforms import (
     ClusterSettings,
@@ -183,3 +183,9 @@ class TrainSettings(StoreSettings, Protocol):
     def feedback(self) -> FeedbackSettings:
         """Names the metric and the data by which models are compared."""
         ...
+
+
+def value_at(settings: object, key: str) -> Any:  # noqa: ANN401 - whatever the setting holds
+    """Return the setting that `section.name` names."""
+    section, _, name = key.partition(".")
+    return getattr(getattr(settings, section), name)

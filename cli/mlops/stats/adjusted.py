@@ -26,6 +26,8 @@ in their denominators.
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.stats.aipw import sum_before
+
 # Observations before the past is trusted with a slope, and their weight in it afterwards.
 _PRIOR = 50.0
 # Units of all arms that stand beside an arm's own in its ratio.
@@ -54,10 +56,10 @@ def adjusted_rewards(
         raise ValueError("rewards and covariate must be finite")
     count = np.arange(reward.shape[-1], dtype=np.float64)
     n = np.maximum(count, 1.0)
-    x, r = _before(known) / n, _before(reward) / n
-    spread = _before(known**2) / n - x**2
-    shared = _before(known * reward) / n - x * r
-    scale = np.maximum(_before(known**2) / n, np.finfo(np.float64).tiny)
+    x, r = sum_before(known) / n, sum_before(reward) / n
+    spread = sum_before(known**2) / n - x**2
+    shared = sum_before(known * reward) / n - x * r
+    scale = np.maximum(sum_before(known**2) / n, np.finfo(np.float64).tiny)
     varies = spread > 1e-12 * scale
     slope = np.where(varies, shared / np.where(varies, spread, 1.0), 0.0)
     slope *= np.where(count >= 2, count / (count + _PRIOR), 0.0)
@@ -86,22 +88,15 @@ def ratio_rewards(
     if not above.shape == below.shape == arms.shape or (below < 0).any():
         raise ValueError("numerators, denominators and arms must pair, no denominator negative")
     count = np.arange(above.shape[-1], dtype=np.float64)
-    all_above, all_below = _before(above), _before(below)
+    all_above, all_below = sum_before(above), sum_before(below)
     known = all_below > 0
     lent = np.where(known, all_below, 1.0) / np.maximum(count, 1.0) * _ALL_ARMS
     pooled = all_above / np.where(known, all_below, 1.0)
     values = np.zeros(above.shape)
     for arm in np.unique(arms):
         own = arms == arm
-        mass = _before(below * own) + lent
-        ratio = (_before(above * own) + pooled * lent) / mass
-        mean = mass / (_before(own.astype(np.float64)) + _ALL_ARMS)
+        mass = sum_before(below * own) + lent
+        ratio = (sum_before(above * own) + pooled * lent) / mass
+        mean = mass / (sum_before(own.astype(np.float64)) + _ALL_ARMS)
         values = np.where(own, ratio + (above - ratio * below) / mean, values)
     return np.where(known, values, 0.0)
-
-
-def _before(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Running sum of the values before each entry."""
-    sums = np.zeros_like(values)
-    np.cumsum(values[..., :-1], axis=-1, out=sums[..., 1:])
-    return sums

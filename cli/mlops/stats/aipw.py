@@ -163,8 +163,8 @@ def arm_scores(seen: Observations, arm: int) -> ArmScores:
     position = np.arange(n, dtype=np.float64)
     outcomes = np.cumsum(mask, axis=-1, dtype=np.float64)
     own = np.where(mask, seen.rewards, 0.0)
-    pooled_mean = _before(seen.rewards) / np.maximum(position, 1.0)
-    plug_in = (_before(own) + PRIOR_OUTCOMES * pooled_mean) / (outcomes - mask + PRIOR_OUTCOMES)
+    pooled_mean = sum_before(seen.rewards) / np.maximum(position, 1.0)
+    plug_in = (sum_before(own) + PRIOR_OUTCOMES * pooled_mean) / (outcomes - mask + PRIOR_OUTCOMES)
     residuals = np.where(mask, seen.rewards - plug_in, 0.0) / seen.propensities
     plug_in[..., :WARM_UP] = 0.0
     residuals[..., :WARM_UP] = 0.0
@@ -172,7 +172,7 @@ def arm_scores(seen: Observations, arm: int) -> ArmScores:
     return ArmScores(plug_in, residuals, counted)
 
 
-def _before(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def sum_before(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Running sum of the values before each entry: predictable, unlike the running sum."""
     sums = np.zeros_like(values)
     np.cumsum(values[..., :-1], axis=-1, out=sums[..., 1:])

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops.errors import did_you_mean, one_of
+from mlops.rewards.kinds import is_number
 from mlops.training.parameter_types import (
     ITEM_KINDS,
     KINDS,
@@ -127,8 +128,8 @@ class _Reader:
             parameter,
             type=kind,
             optional=self._read("optional", _is_bool, "true or false", default=False),
-            minimum=self._read("min", _is_number, "a number"),
-            maximum=self._read("max", _is_number, "a number"),
+            minimum=self._read("min", is_number, "a number"),
+            maximum=self._read("max", is_number, "a number"),
             choices=self._choices(kind),
             items=self._read("items", _among(ITEM_KINDS), one_of(ITEM_KINDS), default="string"),
             style=self._read("style", _among(LIST_STYLES), one_of(LIST_STYLES), default="joined"),
@@ -212,10 +213,6 @@ def words_of(parameter: Parameter) -> str:
 
 def _is_bool(value: object) -> bool:
     return isinstance(value, bool)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_nested(value: object) -> bool:

@@ -124,7 +124,7 @@ def run_tags(source: str, entry_point: str, env_manager: str = "local") -> dict[
     """
     own = env_manager in ("uv", "virtualenv", "conda")
     return {
-        "mlflow.user": _user(),
+        "mlflow.user": user_name(),
         "mlflow.source.name": without_credentials(_source_name(source)),
         "mlflow.source.type": "PROJECT",
         "mlflow.project.entryPoint": entry_point,
@@ -143,7 +143,8 @@ def close_abandoned(client: MlflowClient, experiment: str) -> list[str]:
     return gone
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user who runs this."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):

@@ -16,13 +16,14 @@ from mlflow.models import Model, infer_signature
 
 from mlops.registry import open_registry
 from mlops.registry.logged_models import Logged
+from mlops.registry.stores.base import file_checksum
 from mlops.settings import load_settings
 from mlops.stats.outlier_document import RowDetector
 from mlops.stats.profile_document import PROFILE_FILE, from_json
 from mlops.stats.row_codes import Coding
 from mlops.tables.signature import Column, Signature
 from mlops.training.provenance import reference
-from mlops.training.provenance.data import DataFile, sha256_of
+from mlops.training.provenance.data import DataFile
 from mlops.training.provenance.reference import describe
 
 FRAME = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
@@ -63,7 +64,7 @@ def desk(ready_folder: Path, clean_environ: None) -> Desk:
 
 
 def file_of(path: Path) -> DataFile:
-    return DataFile("parameter", str(path), path, sha256_of(path), 1)
+    return DataFile("parameter", str(path), path, file_checksum(path), 1)
 
 
 def test_the_training_set_comes_before_others_and_before_parameters(desk: Desk) -> None:

@@ -8,7 +8,6 @@ all 64 are in the profile.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from mlops.registry.stores.base import file_checksum
 from mlops.settings.secrets import without_credentials
 from mlops.training.project import EntryPoint
 
@@ -98,12 +98,6 @@ def local_file(uri: str, folder: Path) -> Path | None:
     return inside if inside.exists() else Path(uri).expanduser().absolute()
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _data_file(name: str, value: str, folder: Path) -> DataFile:
     source, path = without_credentials(value), local_file(value, folder)
     if path is None:
@@ -114,6 +108,6 @@ def _data_file(name: str, value: str, folder: Path) -> DataFile:
             return DataFile(name, source, path, why_unread="it is a folder")
         if size > MAX_BYTES:
             return DataFile(name, source, path, size_bytes=size, why_unread="it is too large")
-        return DataFile(name, source, path, sha256_of(path), size)
+        return DataFile(name, source, path, file_checksum(path), size)
     except OSError as error:
         return DataFile(name, source, path, why_unread=str(error.strerror))

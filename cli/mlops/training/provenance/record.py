@@ -7,7 +7,6 @@ folder `provenance`: `provenance.json`, `environment.txt` and, where files diffe
 
 from __future__ import annotations
 
-import getpass
 import json
 import shlex
 import socket
@@ -22,6 +21,7 @@ from mlops.settings.secrets import without_credentials
 from mlops.training.provenance.code import MAX_NAMES, Code, read_code, require_clean
 from mlops.training.provenance.data import DataFile, data_files, data_input
 from mlops.training.provenance.packages import environment_lock
+from mlops.training.runs import user_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -132,7 +132,7 @@ def _document(provenance: Provenance) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "command": provenance.command,
         "host": socket.gethostname(),
-        "user": _user(),
+        "user": user_name(),
         "python": sys.version.split()[0],
         "project": str(provenance.folder),
         "code": {
@@ -157,11 +157,3 @@ def _document(provenance: Provenance) -> dict[str, Any]:
             for file in provenance.data
         ],
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        # A container may run under a number that has no name.
-        return "unknown"

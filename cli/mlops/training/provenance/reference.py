@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 
 from mlops.errors import InvalidInputError
 from mlops.registry.details import read_details
+from mlops.registry.stores.base import file_checksum
 from mlops.stats.outlier_document import OUTLIER_FILE, fit_rows
 from mlops.stats.outlier_document import to_json as to_outlier_json
 from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
 from mlops.tables.frames import read_frame, values_of
 from mlops.tables.reading import is_table
 from mlops.tables.signature import Column, Signature
-from mlops.training.provenance.data import DataFile, local_file, sha256_of
+from mlops.training.provenance.data import DataFile, local_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -143,7 +144,7 @@ def _profile(candidate: Candidate, signature: Signature) -> Profile:
     sample = min(MAX_SAMPLE, max(_LEAST_OF_A_FEATURE, _MOST_SAMPLED // len(features)))
     return Profile(
         name=candidate.name,
-        digest=sha256_of(candidate.path)[:_DIGITS],
+        digest=file_checksum(candidate.path)[:_DIGITS],
         source=str(candidate.path),
         rows=len(frame),
         profiled_rows=len(frame),

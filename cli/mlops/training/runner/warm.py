@@ -27,6 +27,7 @@ from mlops.training.runner.environment_scan import changes_environment_first
 from mlops.training.runner.spawn import Process, start_parent
 from mlops.training.runner.tail import Tail
 from mlops.training.warm.parent import GRACE_S, Config
+from mlops.training.warm.processes import has_ended
 
 _POLL_S = 0.05
 
@@ -96,7 +97,7 @@ class WarmRunner(Runner):
             return
         self._socket.close()
         deadline = time.monotonic() + GRACE_S + 1
-        while not _is_dead(self._process.pid):
+        while not has_ended(self._process.pid):
             if time.monotonic() > deadline:
                 os.kill(self._process.pid, signal.SIGKILL)
             time.sleep(0.01)
@@ -242,7 +243,3 @@ def _place(trial: Trial, log: Path) -> dict[str, Any]:
         "log": str(log),
         "environment": {**trial.environment, **own},
     }
-
-
-def _is_dead(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
