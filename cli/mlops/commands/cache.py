@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlops.commands.arguments import DryRun
 from mlops.commands.command_line import App
-from mlops.commands.output import Json, age, in_bytes, plain, show
+from mlops.commands.output import Json, age, in_bytes, plain, plain_table, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -84,11 +84,10 @@ def _render(
     out: Console, cache: Cache, models: Sequence[Cached], runtimes: Sequence[Entry]
 ) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     size = sum(model.size for model in models)
     if models:
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
+        table = plain_table()
         table.add_column("MODEL", no_wrap=True, style="bold")
         table.add_column("SIZE", justify="right", no_wrap=True)
         table.add_column("USED", no_wrap=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands import completion
-from mlops.commands.output import Json, plain, show
+from mlops.commands.output import Json, plain, plain_table, show
 from mlops.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,9 +120,8 @@ def _weights(found: Evaluation) -> str:
 
 def _arms(found: Evaluation) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("arm")
     for title in ("decisions", "mean reward", "logged", "evaluated"):
         table.add_column(title, justify="right")
@@ -139,9 +138,8 @@ def _arms(found: Evaluation) -> Table:
 
 def _estimates(found: Evaluation) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("mean reward")
     table.add_column("estimator")
     table.add_column("estimate", justify="right")

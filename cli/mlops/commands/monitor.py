@@ -12,7 +12,7 @@ from mlops.commands.command_line import App
 from mlops.commands.evidence_bars import e_value, spark
 from mlops.commands.monitor_outliers import outliers
 from mlops.commands.monitor_quality import quality, test_alert
-from mlops.commands.output import Json, moment, note, plain, show
+from mlops.commands.output import Json, moment, note, plain, plain_table, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,9 +119,8 @@ def _render(out: Console, found: DriftReport) -> None:
 
 def _table(streams: list[Stream], threshold: float) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("feature")
     for title in ("rows", "PSI", "missing", "e-value"):
         table.add_column(title, justify="right")

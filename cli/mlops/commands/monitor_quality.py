@@ -10,7 +10,7 @@ import typer
 
 from mlops.commands.arguments import Name
 from mlops.commands.evidence_bars import e_value, spark
-from mlops.commands.output import Json, moment, note, plain, show
+from mlops.commands.output import Json, moment, note, plain, plain_table, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,9 +115,8 @@ def _estimate(powered: PoweredMeasure, alpha: float) -> str:
 
 
 def _table(streams: list[QualityStream], threshold: float) -> Table:
-    from rich.table import Table
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("measure")
     for title in ("rows", "reference", "limit", "mean", "lately", "e-value"):
         table.add_column(title, justify="right")

@@ -26,6 +26,7 @@ from mlops.errors import MlopsError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 SCHEMA_VERSION = 1
 # Seen once, at the start: a relative path means another program after a change of folder.
@@ -188,6 +189,13 @@ def age(since_ms: int) -> str:
         if seconds >= size:
             return f"{seconds / size:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
+
+
+def plain_table() -> Table:
+    """Return a table without lines, for headers that are less than what is below them."""
+    from rich.table import Table
+
+    return Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
 
 
 def moment(time_ms: int) -> str:

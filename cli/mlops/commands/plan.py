@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands.arguments import Name
-from mlops.commands.output import Json, next_steps, plain, show
+from mlops.commands.output import Json, next_steps, plain, plain_table, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -175,11 +175,10 @@ def _traffic(found: TestPlan) -> str:
 
 
 def _table(found: TestPlan) -> Table:
-    from rich.table import Table
 
     from mlops.monitoring.planned import duration
 
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("unit")
     table.add_column("horizon")
     for title in ("with a reward", "time", "power", "smallest lift"):

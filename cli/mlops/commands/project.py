@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mlops.commands.command_line import App
-from mlops.commands.output import Json, next_steps, plain, show
+from mlops.commands.output import Json, next_steps, plain, plain_table, show
 from mlops.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -102,11 +102,10 @@ def _render_project(out: Console, found: ProjectView) -> None:
 
 def _render_point(out: Console, point: EntryPointView) -> None:
     from rich.markup import escape
-    from rich.table import Table
 
     out.print(f"\n[bold]{escape(point.name)}[/]")
     if point.parameters:
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+        table = plain_table()
         for title in ("parameter", "type", "default", "accepts"):
             table.add_column(title, overflow="fold")
         for each in point.parameters:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mlops.commands.output import clock, next_steps, note
+from mlops.commands.output import clock, next_steps, note, plain_table
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -102,11 +102,10 @@ def render_sweep(out: Console, found: SweepResult) -> None:
 def trial_table(trials: Sequence[TrialRecord], metric: str, best: TrialRecord | None) -> Table:
     """Return a table of trials: their points, and the metric, or all metrics if there is none."""
     from rich.markup import escape
-    from rich.table import Table
 
     metrics = [metric] if metric else sorted({m for t in trials for m in t.metrics})[:4]
     names = list(dict.fromkeys(name for trial in trials for name in trial.point))
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    table = plain_table()
     table.add_column("trial", justify="right")
     for name in names:
         table.add_column(escape(name), justify="right", overflow="fold")
