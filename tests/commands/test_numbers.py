@@ -132,8 +132,10 @@ def test_a_label_that_no_model_answers_is_said(garden: Shop) -> None:
         json.dumps({"request_id": garden.ask()[0], "truth": truth})
         for truth in ("Setosa ", "setosa", "virginica", "Setosa ")
     ]
-    document = garden.ok("feedback", "--data", "-", "--json", stdin="\n".join(lines)).document
-    assert document["counts"] == {"accepted": 4}
+    said = garden.ok("feedback", "--data", "-", "--json", stdin="\n".join(lines))
+    assert "2 labels are none of the classes of the models" in said.err
+    document = said.document
+    assert (document["counts"], document["unknown_labels"]) == ({"accepted": 4}, 2)
     assert document["warnings"] == [f"{why}, so it counts as a wrong answer"]
     right = garden.ok("feedback", "--request-id", garden.ask()[0], "--truth", "setosa", "--json")
     assert "warnings" not in right.document

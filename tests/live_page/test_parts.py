@@ -189,7 +189,7 @@ def test_the_log_is_read_to_its_end_each_request_once(journal: SqlJournal) -> No
     assert order[1] is not None
     assert order[0].decision.time_ms > order[1].decision.time_ms
     only_b = requests(source, "", "b", "", "")["html"]
-    assert set(re.findall(r'class="text one">(\w+)', only_b)) == {"b"}
+    assert set(re.findall(r'<td class="text one">(\w+)', only_b)) == {"b"}
     assert "No requests of this kind yet" in words(requests(source, "", "", "failed", "")["html"])
     for odd in ("nonsense' OR 1=1", "\N{SUPERSCRIPT TWO}", "0", "9" * 200):
         assert "None" not in words(requests(source, "", "", "", odd)["html"])

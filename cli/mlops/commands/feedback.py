@@ -336,7 +336,10 @@ def _send_stream(
         "counts": dict(sent.counts),
         "problems": plain(sent.problems),
         "warnings": list(sent.warnings),
+        "unknown_labels": sent.unknown_labels,
     }
+    if sent.unknown_labels > 1:
+        _warn(f"{sent.unknown_labels:,} labels are none of the classes of the models:")
     for text in sent.warnings:
         _warn(text)
     show(document, as_json=as_json, render=lambda out: _render_counts(out, sent.counts))

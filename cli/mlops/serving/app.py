@@ -401,6 +401,8 @@ class App:
             }
         if told.warnings:
             document["warnings"] = told.warnings
+        if told.unknown_labels:
+            document["unknown_labels"] = told.unknown_labels
         if told.problems:
             document["problems"] = [
                 {"status": problem.fate, **asdict(problem)} for problem in told.problems

@@ -72,6 +72,7 @@ class OutcomeResult:
         late: Whether that revision is no longer live.
         warning: Why its truth has no reward, and what to do, or that it is no class of the models;
             else empty.
+        unknown_label: Whether it is no class of the models, and counts as a wrong answer.
     """
 
     fate: str
@@ -79,6 +80,7 @@ class OutcomeResult:
     revision: int = 0
     late: bool = False
     warning: str = ""
+    unknown_label: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class FeedbackResult:
         warnings: Why truths have no reward, or which are no class of the models.
         problems: The first of those that were not stored.
         refused: Fate of the only outcome, if it was not stored; else empty.
+        unknown_labels: How many truths are no class of the models.
     """
 
     counts: dict[str, int]
@@ -113,6 +116,7 @@ class FeedbackResult:
     warnings: list[str]
     problems: list[Problem]
     refused: str
+    unknown_labels: int = 0
 
 
 class FeedbackService:
@@ -200,6 +204,7 @@ class FeedbackService:
             warnings(receipts),
             problems[:_MAX_PROBLEMS],
             only.fate if only and problems else "",
+            sum(receipt.unknown_label for receipt in receipts),
         )
 
     async def _store(
@@ -292,10 +297,12 @@ class FeedbackService:
         revision = stored.outcome.revision
         arm = self._arm(stored.outcome)
         late = revision != self._plane.live.served.revision.number
-        warning = ""
+        unknown = warning = ""
         if stored.fate is Fate.ACCEPTED:
-            warning = self._unknown_label(stored) or self._warning(stored)
-        return OutcomeResult(stored.fate.value, arm.name if arm else "", revision, late, warning)
+            unknown = self._unknown_label(stored)
+            warning = unknown or self._warning(stored)
+        name = arm.name if arm else ""
+        return OutcomeResult(stored.fate.value, name, revision, late, warning, bool(unknown))
 
     def _unknown_label(self, stored: StoredOutcome) -> str:
         """Say that a label is a wrong answer whatever is answered; a number only where it is."""
