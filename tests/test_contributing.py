@@ -35,6 +35,8 @@ def test_what_a_guide_names_is_there(guide: Path) -> None:
         assert find_spec(module), module
     for file in re.findall(r"`(tests/[\w/.-]+|benchmarks/[\w/.-]+|constraints/[\w/.-]+)[`:]", text):
         assert (ROOT / file).exists(), file
+    for file, name in re.findall(r"`(tests/[\w/.]+\.py)::(\w+)`", text):
+        assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
 
 
 def test_who_owns_what_is_said_of_files_that_are_there() -> None:

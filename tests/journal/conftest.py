@@ -1,7 +1,8 @@
-"""Two journals, of which one is archived."""
+"""A writer, and two journals of which one is archived."""
 
 from __future__ import annotations
 
 from tests.journal.archives import pair, small_steps
+from tests.journal.writers import house
 
-__all__ = ["pair", "small_steps"]
+__all__ = ["house", "pair", "small_steps"]
