@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from array import array
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,13 +116,18 @@ class Truths(Sequence[Truth]):
         found = UnknownLabels()
         if not all(known):
             return found
-        numbers = [float(each) for classes in known for each in classes if is_number(each)]
+        classes = frozenset(each for some in known for each in some)
+        numbers = [float(each) for each in classes if is_number(each)]
         truths = np.frombuffer(self._truths, dtype=np.float64)
         suspects = np.flatnonzero(~np.isin(truths, numbers) & ~np.isnan(truths)).tolist()
-        for at in heapq.merge(suspects, self.others):
-            seen = self[at]
-            if is_single(seen.prediction) and is_unknown(seen.prediction, seen.truth, known):
-                found.add(seen.truth, wrong=True)
+        pairs: list[tuple[Answer, Value]] = [
+            (self._predictions[at], self._truths[at]) for at in suspects if at not in self.others
+        ]
+        # Nearly all are among them, which is told at once.
+        pairs += [pair for pair in self.others.values() if pair[1] not in classes]
+        for prediction, truth in pairs:
+            if is_single(prediction) and is_unknown(prediction, truth, known):
+                found.add(truth, wrong=True)
         return found
 
     def __len__(self) -> int:
