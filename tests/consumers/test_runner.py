@@ -12,6 +12,7 @@ import pytest
 
 from mlops.consumers import CONSUMERS, Batch, Consumed, Context
 from mlops.consumers import runner as runners
+from mlops.consumers.__main__ import made
 from mlops.consumers.journal_size import JournalSize
 from mlops.consumers.runner import Runner
 from mlops.errors import InvalidInputError, RemoteError
@@ -111,6 +112,37 @@ def test_one_that_ends_keeps_the_next_waiting_for_nothing(journal: SqlJournal) -
     journal.append([decision(1)], [])
     _all(Runner(journal, "tape", tape, "two", clock))
     assert tape.seen == [nonce(1)]
+
+
+def test_one_that_cannot_release_its_lease_ends_all_the_same(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tape, clock = Tape(), Clock()
+    runner = Runner(journal, "tape", tape, "one", clock)
+    _all(runner)
+    runner.stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "advance", lambda *_: 1 / 0)
+        runner.run()
+    # Its lease expires.
+    journal.append([decision(1)], [])
+    clock.now += 60
+    _all(Runner(journal, "tape", tape, "two", clock))
+    assert tape.seen == [nonce(1)]
+
+
+def test_one_that_cannot_be_made_says_why(
+    journal: SqlJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_context: Context) -> None:
+        raise ZeroDivisionError("by hand")
+
+    monkeypatch.setattr(CONSUMERS, "load", lambda _name: broken)
+    consumer = made("tape", Context("wine", journal, {}))
+    clock = Clock()
+    journal.append([decision(1)], [])
+    Runner(journal, "tape", consumer, "one", clock).step()
+    assert "ZeroDivisionError('by hand')" in _only(journal, clock).fault
 
 
 def test_one_that_cannot_end_well_keeps_nobody_waiting(

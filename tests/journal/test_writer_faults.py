@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +19,9 @@ import pytest
 
 from mlops.journal import writer as writer_module
 from mlops.journal.base import JournalFullError, JournalUnavailableError
-from mlops.journal.records import Fate, StoredOutcome
+from mlops.journal.records import Fact, Fate, NewOutcome, StoredOutcome
 from mlops.journal.sql import SqlJournal
+from mlops.journal.waiting import LookupThread
 from mlops.journal.writer import JournalWriter
 from mlops.protocols.base import Outcome
 from mlops.serving.dataplane import DataPlane
@@ -27,7 +29,7 @@ from mlops.serving.feedback_service import FeedbackService
 from mlops.serving.metrics import Metrics
 from tests.fakes import FakeJournal, until
 from tests.journal.rows import decision, nonce, outcome
-from tests.journal.writers import CHECKOUT, Answer, House, store
+from tests.journal.writers import CHECKOUT, SHADOW, Answer, House, store
 from tests.requirements import require
 
 
@@ -305,3 +307,50 @@ def test_what_a_journal_refused_waits_within_the_bytes_there_are() -> None:
     assert house.writer.add_decision(decision(4), 100)
     house.writer.close()
     assert [d.nonce for d in house.journal.decisions] == [nonce(n) for n in (1, 2, 4)]
+
+
+def test_answers_of_shadows_that_break_the_journal_are_counted(house: House) -> None:
+    house.journal.shadow_failure = ZeroDivisionError("by hand")
+    house.writer.add_shadow(SHADOW)
+    until(lambda: house.writer.pending == 0)
+    house.writer.add_decision(decision(1))
+    until(lambda: house.journal.lost)
+    assert house.journal.losses() == {"shadow": 1}
+
+
+def test_losses_that_cannot_be_written_are_written_with_the_next_batch(house: House) -> None:
+    record, broken = house.journal.record, iter([True])
+
+    def refuse_once(facts: Sequence[Fact]) -> None:
+        if next(broken, False):
+            raise ZeroDivisionError("by hand")
+        record(facts)
+
+    house.journal.record = refuse_once  # type: ignore[method-assign]
+    house.writer.count_shed("shadow", 3)
+    house.writer.add_decision(decision(1))
+    until(lambda: len(house.journal.decisions) == 1)
+    assert house.journal.losses() == {}
+    house.writer.add_decision(decision(2))
+    until(lambda: house.journal.lost)
+    assert house.journal.losses() == {"shadow": 3}
+
+
+def test_an_archive_that_cannot_be_read_is_told_to_whom_it_concerns_and_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    journal, told = FakeJournal(), []
+    thread = LookupThread(journal, lambda _, fault: told.append(fault))
+    broken = iter([ZeroDivisionError("by hand")])
+
+    def look_up(_outcomes: Sequence[NewOutcome]) -> None:
+        for error in broken:
+            raise error
+
+    monkeypatch.setattr(journal, "look_up", look_up)
+    for number in range(2):
+        assert thread.add(([outcome(number)], Future()))
+    until(lambda: len(told) == 2)
+    assert "ZeroDivisionError('by hand')" in str(told[0])
+    assert told[1] is None
+    until(lambda: not thread.busy)
