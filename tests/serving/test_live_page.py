@@ -88,6 +88,9 @@ def test_the_page_loads_nothing_but_its_own_files(server: Server) -> None:
             assert "immutable" in file.headers["cache-control"]
     assert server.get("/ui/static/../pages.py").status == 404
     assert server.get("/ui/static/pages.py").status == 404
+    # What is shown of an id that is none cannot clear the terminal of who asks with curl.
+    unknown = server.get("/ui/requests/%1b[2J")
+    assert (unknown.status, b"\x1b" in unknown.body) == (404, False)
 
 
 def test_the_page_says_what_the_counters_and_the_journal_say(

@@ -78,8 +78,6 @@ class Explainer:
                 await child.stdin.drain()
                 line = await child.stdout.readline()
             answer = json.loads(line)
-        except RecursionError as error:
-            raise ProtocolError(Kind.MALFORMED, "A cell is nested too deeply.") from error
         except (TimeoutError, OSError, ValueError) as error:
             self.close()
             raise ProtocolError(

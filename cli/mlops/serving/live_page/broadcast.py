@@ -152,9 +152,6 @@ def stream(
         hidden: Parts that are not for this viewer.
         still: Whether the viewer may go on viewing; asked before each event.
     """
-    if broadcast.is_full:
-        text = "As many look at this page already as one server sends it to."
-        return PlainTextResponse(text, 503, {**NO_STORE, "retry-after": "10"})
     return _Stream(broadcast, hidden, still)
 
 
@@ -169,6 +166,20 @@ class _Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events, as ASGI asks."""
+        if self._broadcast.is_full:
+            await _CROWDED(scope, receive, send)
+            return
+        events = self._broadcast.view(self._hidden)
+        # It counts from here on: nothing was waited for since there was room.
+        hello = await anext(events)
+        try:
+            await self._stream(hello, events, receive, send)
+        finally:
+            await events.aclose()
+
+    async def _stream(
+        self, hello: bytes, events: AsyncGenerator[bytes, None], receive: Receive, send: Send
+    ) -> None:
         headers = {
             **NO_STORE,
             "content-type": "text/event-stream; charset=utf-8",
@@ -177,8 +188,10 @@ class _Stream(Response):
         }
         raw = [(name.encode(), value.encode()) for name, value in headers.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await send({"type": "http.response.body", "body": hello, "more_body": True})
         # Whoever leaves is noticed at once, also while there is nothing to send.
-        tasks = [asyncio.create_task(each) for each in (self._send_all(send), _until_gone(receive))]
+        work = (self._send_all(events, send), _until_gone(receive))
+        tasks = [asyncio.create_task(each) for each in work]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
@@ -188,16 +201,19 @@ class _Stream(Response):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send_all(self, send: Send) -> None:
-        events = self._broadcast.view(self._hidden)
-        try:
-            async for text in events:
-                if not self._still():
-                    break
-                await send({"type": "http.response.body", "body": text, "more_body": True})
-        finally:
-            await events.aclose()
+    async def _send_all(self, events: AsyncGenerator[bytes, None], send: Send) -> None:
+        async for text in events:
+            if not self._still():
+                break
+            await send({"type": "http.response.body", "body": text, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+_CROWDED = PlainTextResponse(
+    "As many look at this page already as one server sends it to.",
+    503,
+    {**NO_STORE, "retry-after": "10"},
+)
 
 
 async def _until_gone(receive: Receive) -> None:

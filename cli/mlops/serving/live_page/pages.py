@@ -153,7 +153,8 @@ class LivePage:
         return await self._read(request, "requests", **terms)
 
     async def _request(self, request: Request) -> Response:
-        request_id = request.path_params["request_id"][:200]
+        # No id has control characters, and what is none is shown again, also in a terminal.
+        request_id = re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", request.path_params["request_id"][:200])
         explains = self._may_explain(request)
         return await self._read(request, "request", request_id=request_id, explains=explains)
 
