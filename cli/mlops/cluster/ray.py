@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
+import stat
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops.errors import InvalidInputError, RemoteError
@@ -59,6 +62,18 @@ def connect_ray(ray: ModuleType, address: str) -> None:
             hint="`ray status` tells whether it runs. Where `ray start` made a token, set "
             "RAY_AUTH_MODE=token here too.",
         ) from error
+    else:
+        hide_token(Path.home())
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
+
+
+def hide_token(home: Path) -> None:
+    """Let only its owner read the token of a cluster, which Ray lets everybody read.
+
+    Who has it runs code in the cluster, and a Ray of this machine listens on all its addresses.
+    """
+    token = home / ".ray" / "auth_token"
+    with contextlib.suppress(OSError):
+        token.chmod(stat.S_IMODE(token.stat().st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
