@@ -75,16 +75,26 @@ def test_the_last_space_of_a_disk_is_for_feedback(house: House) -> None:
     house.writer.has_space = lambda: bool(space)
     for number in range(1, 20):
         house.writer.add_decision(decision(number))
-    assert store(house.writer, 1).fate is Fate.ACCEPTED
+    assert store(house.writer, 30).fate is Fate.ACCEPTED
     assert house.journal.decisions == []
     assert house.writer.pending == 19
+    # What outcomes are about comes along, whichever way they name it.
+    assert store(house.writer, 7).fate is Fate.ACCEPTED
+    house.writer.add_decision(decision(40, client_id="order 40"))
+    house.writer.add_outcomes([named("order 40")]).result(5)
+    assert [each.nonce for each in house.journal.decisions] == [nonce(7), nonce(40)]
+    assert house.writer.pending == 18
     space.append(1)
-    until(lambda: len(house.journal.decisions) == 19)
+    until(lambda: len(house.journal.decisions) == 20)
     space.clear()
+    # Who asks for all to be durable gets that.
+    house.writer.add_decision(decision(41))
+    assert house.writer.add_outcomes([]).result(5) == []
+    assert len(house.journal.decisions) == 21
     # A server that stops tries all the same.
     house.writer.add_decision(decision(20))
     assert house.writer.close(5)
-    assert len(house.journal.decisions) == 20
+    assert len(house.journal.decisions) == 22
 
 
 def test_no_outcomes_are_answered_too(house: House) -> None:

@@ -106,7 +106,7 @@ def test_many_at_once_are_each_answered_once() -> None:
     assert callers.answers == {name: name * 2 for name in names}
 
 
-def test_a_crowd_is_not_always_refused_the_same_callers() -> None:
+def test_an_overload_does_not_answer_the_same_callers_first() -> None:
     names = [f"n{number}" for number in range(200)]
     first = set()
 
@@ -309,28 +309,28 @@ def test_a_burst_is_answered_as_far_as_there_is_time(models: dict[str, Path]) ->
     assert all(b"send this again shortly" in each for each in refused)
 
 
-def test_a_crowd_is_taken_at_once(models: dict[str, Path]) -> None:
+def test_a_burst_of_connections_is_accepted_at_once(models: dict[str, Path]) -> None:
     """Each turn of a busy loop may take a twentieth of a second."""
     server = make_server(_application(models))
     turns = 0
 
-    async def connect(crowd: contextlib.ExitStack) -> None:
+    async def connect(callers: contextlib.ExitStack) -> None:
         nonlocal turns
         listening = socket.create_server(("127.0.0.1", 0), backlog=512)
         serving = asyncio.create_task(server.serve([listening]))
         address = listening.getsockname()
-        first = crowd.enter_context(socket.create_connection(address, timeout=30))
+        first = callers.enter_context(socket.create_connection(address, timeout=30))
         assert await _ask_in_turn([first]) == [b"200"]
         for _ in range(399):
-            crowd.enter_context(socket.create_connection(address, timeout=30))
+            callers.enter_context(socket.create_connection(address, timeout=30))
         while len(server.server_state.connections) < 400:
             turns += 1
             await asyncio.sleep(0)
         server.should_exit = True
         await serving
 
-    with contextlib.ExitStack() as crowd:
-        event_loop.run(connect(crowd))
+    with contextlib.ExitStack() as callers:
+        event_loop.run(connect(callers))
     assert turns < 10
 
 

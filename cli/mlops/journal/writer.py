@@ -222,14 +222,18 @@ class JournalWriter:
             _LOG.error("journal: %d decisions could not be written", self._in_memory)
 
     def _write_batch(self, *, has_space: bool) -> bool:
-        """Commit one batch, decisions if there is space; return False if the journal refused it."""
+        """Commit one batch; return False if the journal refused it.
+
+        Args:
+            has_space: Whether there is space for more decisions than those that outcomes are about.
+        """
         # Outcomes first: the decisions they are about were queued before them, and so come along.
         waiting = self._take_outcomes()
         if self._fault and time.monotonic() < self._retry_at and not self._closing:
             _tell(waiting, self._fault)
             return False
         waiting = self._near(waiting)
-        taken = self._take_decisions() if has_space else []
+        taken = self._take_decisions() if has_space else self._take_decisions_of(waiting)
         decisions = [decision for decision, _ in taken]
         if not decisions and not any(group for group, _ in waiting) and not self._facts:
             self._answer(waiting, [])
@@ -339,6 +343,25 @@ class JournalWriter:
             taken = deque(self._decisions.popleft() for _ in range(_DECISIONS_PER_COMMIT))
             self._decision_bytes -= sum(size for _, size in taken)
         return list(taken)
+
+    def _take_decisions_of(self, waiting: Sequence[Waiting]) -> list[tuple[Decision, int]]:
+        """Take what outcomes need: the decisions they are about; all, where none are named."""
+        if not waiting:
+            return []
+        if not all(group for group, _ in waiting):
+            return self._take_decisions()
+        outcomes = [outcome for group, _ in waiting for outcome in group]
+        nonces = {outcome.nonce for outcome in outcomes}
+        names = {outcome.client_id for outcome in outcomes} - {None}
+        taken: list[tuple[Decision, int]] = []
+        left: deque[tuple[Decision, int]] = deque()
+        with self._lock:
+            for each in self._decisions:
+                is_theirs = each[0].nonce in nonces or each[0].client_id in names
+                (taken if is_theirs else left).append(each)
+            self._decisions = left
+            self._decision_bytes -= sum(size for _, size in taken)
+        return taken
 
     def _write_shadows(self) -> bool:
         """Commit what shadows answered; return False if the journal refused it."""

@@ -105,7 +105,7 @@ class JournalLimits:
             told = (
                 f"The journal has more than {self._most_bytes / 1e6:,.0f} MB, ten times "
                 f"`[journal] max_mb`: requests are written without their features ({since}); "
-                f"decisions and feedback go on. {_FREE}"
+                f"decisions and feedback go on. {_SHRINK}"
             )
         elif left_out:
             told = (
@@ -152,6 +152,11 @@ async def follow_size(size: Callable[[], int], limits: JournalLimits) -> None:
 
 
 _FREE = "Free space, or `mlops journal prune --older-than DAYS`."
+# A row that has lost its features leaves a gap in its page, which takes as much space as before.
+_SHRINK = (
+    "`mlops journal archive` makes it smaller beside the server; `mlops journal prune` does with "
+    "the server stopped, in PostgreSQL after `VACUUM FULL`."
+)
 _LAST = "its disk is full but for what feedback needs, requests wait to be recorded"
 _NEARLY = "its disk is nearly full, features are left out"
 _TOO_LARGE = "it is ten times as large as `[journal] max_mb`, features are left out"

@@ -22,9 +22,9 @@ LINGER_S = 0.5
 _GRACE_S = 5
 # Connections that the loop takes in one of its turns: libuv takes one of a socket.
 _ACCEPTED = 16
-# And those of a crowd, which `_Arrivals` takes: with long turns, 500 clients that connect at once,
+# And those of a burst, which `_Acceptor` takes: with long turns, 500 clients that connect at once,
 # and a health check behind them, would wait a second for the others.
-_CROWD = 1_024
+_BURST = 1_024
 
 #: What takes connections from one socket.
 Listening: TypeAlias = Sequence[asyncio.Server]
@@ -47,9 +47,9 @@ class QuietServer(uvicorn.Server):
     async def listen(self, sock: socket.socket) -> Listening:
         """Take connections from a socket too, while it serves; the socket becomes its own."""
         loop = asyncio.get_running_loop()
-        arrivals = _Arrivals(sock, self._protocol, self.config.ssl)
+        acceptor = _Acceptor(sock, self._protocol, self.config.ssl)
         listening = [
-            await loop.create_server(arrivals.protocol, sock=each, backlog=BACKLOG, **arrivals.tls)
+            await loop.create_server(acceptor.protocol, sock=each, backlog=BACKLOG, **acceptor.tls)
             for each in (sock, *(sock.dup() for _ in range(_ACCEPTED - 1)))
         ]
         self.servers += listening
@@ -66,7 +66,7 @@ class QuietServer(uvicorn.Server):
         return TimeoutHttpProtocol(self.config, self.server_state, self.lifespan.state)
 
 
-class _Arrivals:
+class _Acceptor:
     """Takes all that wait at a socket where the event loop has taken as many as it can in a turn.
 
     Args:
@@ -81,6 +81,8 @@ class _Arrivals:
         make: Callable[[], asyncio.Protocol],
         context: ssl.SSLContext | None,
     ) -> None:
+        # Where none waits any more, `accept` must not wait for one.
+        sock.setblocking(False)
         self._sock, self._make = sock, make
         self._new = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,7 +104,7 @@ class _Arrivals:
         if not full:
             return
         with contextlib.suppress(OSError):  # None waits, it is closed, or there is no descriptor.
-            for _ in range(_CROWD):
+            for _ in range(_BURST):
                 task = asyncio.create_task(self._take(self._sock.accept()[0]))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

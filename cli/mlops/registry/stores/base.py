@@ -137,7 +137,7 @@ def parse_location(uri: str) -> Location:
             return Location("file", "", str(local.expanduser().resolve()))
         except (RuntimeError, OSError) as error:
             # A link that leads to itself; `~` and the name of nobody.
-            raise InvalidInputError(f"`{uri}` leads nowhere: {error}.") from error
+            raise InvalidInputError(f"`{uri}` cannot be resolved: {error}.") from error
     if parts.scheme not in ("s3", "gs"):
         return Location(parts.scheme, parts.netloc, parts.path.strip("/"))
     if "@" in parts.netloc:
