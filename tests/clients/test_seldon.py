@@ -119,7 +119,7 @@ def send_row(row):
                     reward=float(reward))
     return reward
 
-table.apply(visit, axis=1)
+table.apply(send_row, axis=1)
 """
 _NUMBERS = itertools.count()
 PREDICTIONS = "/api/v1.0/predictions"
