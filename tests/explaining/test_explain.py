@@ -79,3 +79,25 @@ def test_without_a_key_the_live_page_explains_and_kserve_s_call_does_not(shop: S
 def test_what_is_wrong_is_told(shop: Shop, words: tuple[str, ...], code: int, said: str) -> None:
     found = shop.run("explain", *words)
     assert (found.code, said in found.err) == (code, True), found.err
+
+
+def test_a_model_with_several_outputs_is_explained(shop: Shop, tmp_path: Path) -> None:
+    import mlflow.sklearn
+    import numpy as np
+    import pandas as pd
+    from mlflow.models import infer_signature
+    from sklearn.linear_model import LinearRegression
+
+    rows = pd.DataFrame({"a": [0.0, 1.0, 2.0, 4.0], "b": [1.0, 0.0, 3.0, 2.0]})
+    model = LinearRegression().fit(rows, np.stack([rows["a"], rows["b"]], axis=1))
+    mlflow.sklearn.save_model(
+        model, tmp_path / "two", signature=infer_signature(rows), pip_requirements=[],
+        serialization_format="cloudpickle",
+    )  # fmt: skip
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    words = (str(tmp_path / "two"), "--data", str(tmp_path / "rows.csv"), "--background")
+    found = shop.ok("explain", *words, str(tmp_path / "rows.csv"), "--json").document
+    fits("explain", found)
+    (arm,) = found["arms"]
+    assert (arm["method"], arm["output"]) == ("permutations", "whether it gives this answer")
+    assert (arm["classes"], arm["outputs"]) == (None, [1.0] * 4)

@@ -14,6 +14,7 @@ from mlflow.models import infer_signature
 from mlops.plugins import Plugins
 from mlops.runtimes import RUNTIMES, choosing
 from mlops.runtimes.base import LoadedModel
+from mlops.runtimes.classes import classes_of
 from mlops.runtimes.load import load_model
 from mlops.stats.profile_document import PROFILE_FILE, Profile, to_json
 from mlops.stats.profiles import profile_feature
@@ -129,3 +130,19 @@ def test_every_runtime_that_is_not_used_says_why(linear: Path) -> None:
     assert loaded.reasons[0].startswith("trees: ")
     assert set(loaded.runtime) == {"name", "proof", "reasons"}
     assert load_model(linear).path_taken in RUNTIMES
+
+
+def test_classes_that_cannot_be_read_are_none() -> None:
+    class Raising:
+        @property
+        def classes_(self) -> Any:
+            raise RuntimeError("not fitted")
+
+    class Several:
+        classes_ = (np.array([0, 1]), np.array([0, 1, 2]))
+
+    class Own:
+        classes_ = np.array(["late", "paid"])
+
+    found = [classes_of(each) for each in (Raising(), Several(), Own(), None)]
+    assert found == [(), (), ("late", "paid"), ()]

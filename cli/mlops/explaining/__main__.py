@@ -120,12 +120,13 @@ def _explained(
     for name, said in zip(
         arms, explain_all(list(models.values()), cells, background, served), strict=True
     ):
+        classes = said.single_classes
         for at, row in enumerate(found):
             errors = None if said.errors is None else said.errors[at].tolist()
             row[name] = {
                 "method": said.method,
                 "output": said.output,
-                "class": None if said.classes is None else said.classes[at],
+                "class": None if classes is None else classes[at],
                 "base": float(said.base[at]),
                 "prediction": float(said.outputs[at]),
                 "shares": dict(zip(said.names, said.shares[at].tolist(), strict=True)),

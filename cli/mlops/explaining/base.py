@@ -9,6 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mlops.rewards.kinds import is_single
+
 #: Column name to n cells.
 Rows: TypeAlias = Mapping[str, Sequence[Any]]
 
@@ -46,8 +48,9 @@ def pick_classes(
     places = {plain_label(each): at for at, each in enumerate(known)}
     try:
         return np.array([places[each] for each in asked], dtype=np.int64)
-    except KeyError as error:
-        raise OtherClassesError(f"{error.args[0]!r} is none of the classes of the model") from error
+    except (KeyError, TypeError) as error:
+        # TypeError: the other model answers lists or objects.
+        raise OtherClassesError("another model answers what is no class of this one") from error
 
 
 def plain_label(label: Any) -> Any:  # noqa: ANN401 - a JSON value
@@ -79,7 +82,8 @@ class Explanation:
         outputs: The explained output of each row, (n,).
         errors: Standard error of each share, (n, k); None where they are exact.
         gap: Largest of |base + sum of shares - output|.
-        classes: The class whose output is explained, of each row, (n,); None where it is none's.
+        classes: The class or answer whose output is explained, of each row, (n,), any JSON value;
+            None where it is none's.
     """
 
     method: str
@@ -91,6 +95,12 @@ class Explanation:
     errors: NDArray[np.float64] | None
     gap: float
     classes: tuple[Any, ...] | None = None
+
+    @property
+    def single_classes(self) -> tuple[Any, ...] | None:
+        """The classes; None too where an answer is null, a list or an object."""
+        known = self.classes or (None,)
+        return known if all(each is not None and is_single(each) for each in known) else None
 
 
 def check_additive(

@@ -26,8 +26,9 @@ from mlops.explaining.permutations import Output, explain_by_permutations
 from mlops.explaining.trees import explain_trees
 from mlops.protocols.base import Columns, Kind, ProtocolError
 from mlops.protocols.predictions import by_row
-from mlops.rewards.kinds import is_number
+from mlops.rewards.kinds import is_number, is_single
 from mlops.runtimes.base import ServableModel, UnsuitableError
+from mlops.runtimes.classes import classes_of
 from mlops.runtimes.estimators import find_estimator, taking_arrays
 from mlops.runtimes.folder import ModelFolder, read_mlmodel
 from mlops.runtimes.isolated import IsolatedModel
@@ -181,6 +182,8 @@ def _permuted(
             return lambda some, count: np.array(_answers(model.model, some, count), dtype=float)
 
         return explain_by_permutations("prediction", ask_number, rows, background)
+    if classes and {*map(is_single, classes)}.isdisjoint(map(is_single, answers)):
+        raise OtherClassesError("one of the models answers several values, the other one")
     labels = list(classes or answers)
 
     def ask_label(at: int) -> Output:
@@ -233,7 +236,9 @@ def explain_all(
 
 def are_comparable(found: Sequence[Explanation]) -> bool:
     """Whether the shares of all are of the same output, so that they may be subtracted."""
-    return len({(each.output, each.classes) for each in found}) == 1
+    # Classes may be lists, which have no hash.
+    first = found[0]
+    return all((each.output, each.classes) == (first.output, first.classes) for each in found)
 
 
 def _probabilities(
@@ -244,7 +249,8 @@ def _probabilities(
         return None, ()
     pyfunc = model.folder.pyfunc
     estimator = find_estimator(pyfunc.raw, model.folder.mlmodel.get("flavors", {}))
-    if not hasattr(estimator, "predict_proba") or np.ndim(getattr(estimator, "classes_", 0)) != 1:
+    known = classes_of(estimator)
+    if not known or not hasattr(estimator, "predict_proba"):
         return None, ()
 
     def ask(rows: Rows, _: int) -> NDArray[np.float64]:
@@ -254,7 +260,7 @@ def _probabilities(
         except Exception as error:
             raise ProtocolError(Kind.MODEL_FAILED, f"The model raised {error!r}") from error
 
-    return ask, estimator.classes_
+    return ask, known
 
 
 def _answers(model: ServableModel, rows: Rows, n: int) -> list[Any]:

@@ -24,10 +24,16 @@ def read_classes(model: PyFuncModel) -> tuple[_Class, ...]:
 
     Empty where the model does not say, or has several outputs.
     """
+    return classes_of(raw_model(model))
+
+
+def classes_of(estimator: object) -> tuple[_Class, ...]:
+    """Return `classes_` of an estimator; empty where it does not say, or has several outputs."""
     import numpy as np
 
-    classes = getattr(raw_model(model), "classes_", None)
-    if classes is None or np.ndim(classes) != 1:
+    try:
+        classes = getattr(estimator, "classes_", 0)
+        found = np.asarray(classes).tolist() if np.ndim(classes) == 1 else []
+    except Exception:  # noqa: BLE001 - a user's property; outputs of unequal length
         return ()
-    found = np.asarray(classes).tolist()
     return tuple(found) if all(isinstance(each, _Class) for each in found) else ()

@@ -313,7 +313,7 @@ def _arm(arm: Arm, served: bool, found: Explanation) -> ArmExplained:
         method=found.method,
         exact=found.errors is None,
         output=found.output,
-        classes=found.classes,
+        classes=found.single_classes,
         base=tuple(found.base.tolist()),
         outputs=tuple(found.outputs.tolist()),
         shares=by_row(found.shares),
