@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from mlops.consumers.base import Batch, Context
 from mlops.consumers.runner import Runner
-from mlops.consumers.webhook import Webhook, post
+from mlops.consumers.webhook import Webhook, post, text_of
 from mlops.errors import InvalidInputError, RemoteError
 from mlops.journal.consumer_records import Alarm
 from mlops.journal.sql import SqlJournal
@@ -61,6 +61,11 @@ def test_it_waits_until_somebody_takes_it(
     (progress,) = journal.progress(0)
     assert (progress.failed, progress.fault) == (2, "")
     journal.close()
+
+
+def test_names_in_alarms_are_no_mentions() -> None:
+    text = text_of([alarm("<!channel> & <http://x.example>")])
+    assert text == "Drift in &lt;!channel&gt; &amp; &lt;http://x.example&gt;."
 
 
 def test_the_url_is_not_told(hook: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlops.consumers.base import Context
 from mlops.errors import RemoteError
 from mlops.journal.records import Decision, NewOutcome, RevisionEvent
 from mlops.journal.sql import SqlJournal
@@ -19,7 +20,7 @@ from mlops.monitoring.quality_watch import Figures, QualityFold, QualityReport, 
 from mlops.monitoring.report import make_report
 from mlops.spec.deployment import to_dict
 from mlops.spec.model import ModelVersion
-from mlops.workflows.quality_consumer import sentence
+from mlops.workflows.quality_consumer import QualityConsumer, sentence
 from mlops.workflows.validation import figures_by_command
 from tests.monitoring.drift_journal import decision
 from tests.monitoring.journals import START_MS, spec_of
@@ -172,14 +173,25 @@ def test_labels_that_no_model_can_answer_are_told(tmp_path: Path) -> None:
     assert (found.judged[0].unknown_labels, found.judged[0].unknown) == (48, told)
     assert (measure(found, "error_rate").alarm, found.judged[1].unknown) == (True, "")
     assert sentence("wine", found.worse[0], told).endswith(f"at first. {told}")
+    # Whoever reads totals only, gets no labels of single requests.
+    total = told.replace(": `PAID `, `defualt`", "")
     # The same from what was stored in between, and in the report.
     fold = QualityFold(journal, lambda _: {})
     assert fold.follow()
     fold.read(620, 620)
     fold.save(0, {})
+    consumer = QualityConsumer(Context("wine", journal, {}))
+    consumer._fold = fold
+    shown = fold.report("wine", 0.01)
+    assert shown.judged[0].unknown == total.replace("48", "20")
+    fold.read(journal.end().outcomes, 700)
+    alarming = fold.report("wine", 0.01)
+    messages = [consumer._said(alarming), *(each.message for each in consumer._alarms(alarming))]
+    assert len(messages) > 1
+    assert all(total in each and "PAID" not in each for each in messages), messages
     assert look(journal, {}).judged[0].unknown == told
     notes = make_report(journal, now_ms=START_MS + 10_000).notes
-    assert [note for note in notes if "none of the classes" in note] == [told]
+    assert [note for note in notes if "none of the classes" in note] == [total]
     journal.close()
 
 

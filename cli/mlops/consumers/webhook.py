@@ -12,6 +12,7 @@ was raised before a webhook was first set is not sent.
 from __future__ import annotations
 
 import hashlib
+import html
 import http.client
 import json
 import time
@@ -73,8 +74,8 @@ class Webhook:
 
 
 def text_of(alarms: Sequence[Alarm]) -> str:
-    """Return the text of alarms, a line each."""
-    lines = [alarm.message for alarm in alarms[:_MOST_LINES]]
+    """Return the text of alarms, a line each; names in them are no mentions or links to Slack."""
+    lines = [html.escape(alarm.message, quote=False) for alarm in alarms[:_MOST_LINES]]
     more = len(alarms) - len(lines)
     return "\n".join([*lines, *([f"And {more} more: `mlops audit show`."] if more else [])])
 

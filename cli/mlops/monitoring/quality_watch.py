@@ -253,14 +253,16 @@ class QualityFold(ModelFold[_Model]):
         return found
 
     def report(
-        self, name: str, alpha: float, answered: Mapping[str, int] | None = None
-    ) -> QualityReport:
+        self, name: str, alpha: float, answered: Mapping[str, int] | None = None,
+        *, with_examples: bool = False,
+    ) -> QualityReport:  # fmt: skip
         """Return what was found.
 
         Args:
             name: Name of the deployment.
             alpha: P(any alarm, ever, though nothing is worse).
             answered: Rows that each model answered, by its key; what was judged by default.
+            with_examples: Whether to quote labels of single requests.
         """
         assert self.live is not None
         arms = [(arm, self._models[key], key) for arm, key in self.live.arms.values()]
@@ -280,7 +282,7 @@ class QualityFold(ModelFold[_Model]):
                     known.get(key, model.judged),
                     model.up_to_ms,
                     model.unknown.count,
-                    model.unknown.sentence(self._classes),
+                    model.unknown.sentence(self._classes, with_examples=with_examples),
                 )
                 for arm, model, key in arms
             ),
@@ -299,6 +301,8 @@ def watch_quality(
 ) -> QualityReport | None:
     """Look at all the truth that a journal holds about the arms that are live.
 
+    Labels that are none of the classes are quoted: the report is for who may read the journal.
+
     Args:
         journal: Of one deployment.
         name: Its name.
@@ -314,4 +318,4 @@ def watch_quality(
     end = journal.end().outcomes
     while fold.offset < end:
         fold.read(end, _AT_ONCE)
-    return fold.report(name, alpha, fold.answered())
+    return fold.report(name, alpha, fold.answered(), with_examples=True)

@@ -87,14 +87,18 @@ class UnknownLabels:
         if len(self.examples) < _EXAMPLES and text not in self.examples:
             self.examples.append(text)
 
-    def sentence(self, known: Sequence[Collection[Value]]) -> str:
+    def sentence(self, known: Sequence[Collection[Value]], *, with_examples: bool = False) -> str:
         """Say how many there are; empty for none.
 
         Args:
             known: The classes of each model.
+            with_examples: Whether to quote labels of single requests, which may be any text of a
+                sender: only to who may read single requests, never in a message or the audit trail.
 
         >>> UnknownLabels(40, 40, ["PAID "]).sentence([("late", "paid")])
-        '40 labels are none of the classes `late`, `paid`: `PAID `. They count as wrong answers.'
+        '40 labels are none of the classes `late`, `paid`. They count as wrong answers.'
+        >>> UnknownLabels(1, 1, ["PAID "]).sentence([("late", "paid")], with_examples=True)
+        '1 label is none of the classes `late`, `paid`: `PAID `. It counts as a wrong answer.'
         """
         if not self.count:
             return ""
@@ -104,8 +108,8 @@ class UnknownLabels:
             they = f"{self.wrong:,} of them count as wrong answers, the others do not count"
         if not self.wrong:
             they = "It does not count" if self.count == 1 else "They do not count"
-        examples = ", ".join(map(_quoted, self.examples))
-        return f"{labels} none of the classes {_listed(known)}: {examples}. {they}."
+        examples = f": {', '.join(map(_quoted, self.examples))}" if with_examples else ""
+        return f"{labels} none of the classes {_listed(known)}{examples}. {they}."
 
 
 def _listed(known: Sequence[Collection[Value]]) -> str:
