@@ -96,7 +96,11 @@ def test_values_that_do_not_come_together_are_found() -> None:
     # What does not go with the others is named.
     row = np.full(5, 3.0)
     row[3] = 0.4
-    assert detector.unusual(row)[0] == 3
+    assert detector.unusual(row[None, :])[0, 0] == 3
+    # Many rows at once are named as each alone is.
+    many = np.vstack([strange[:40], 9 * strange[:40]])
+    alone = [detector.unusual(each[None, :])[0] for each in many]
+    assert (detector.unusual(many) == alone).all()
 
 
 def test_a_copula_is_what_scikit_learn_and_scipy_say() -> None:
@@ -129,6 +133,12 @@ def test_rows_as_requests_have_them() -> None:
     fitted = fit_rows(training, known)
     found = from_json(to_json(fitted))
     assert found.p_values_of(training) == pytest.approx(fitted.p_values_of(training), abs=0)
+    # An earlier version, whose detectors have no copula, refuses the document by its number.
+    old = replace(fitted.detector, own=replace(fitted.detector.own, copula=None))
+    old = replace(old, fitted=old.fitted[:3])
+    written = [to_json(fitted), to_json(replace(fitted, detector=old))]
+    assert [json.loads(each)["schema_version"] for each in written] == [2, 1]
+    assert from_json(written[1]).detector.own.copula is None
     calm = table(rng, 2_000)
     assert (found.p_values(encode(calm, found.codings)) <= 0.01).mean() < 0.03
     plain: dict[str, Any] = {"alcohol": 10.0, "colour": "red", "organic": True, "note": 0.5}
@@ -142,7 +152,8 @@ def test_rows_as_requests_have_them() -> None:
     ):
         row = encode({k: [v] for k, v in {**plain, **change}.items()}, found.codings)
         assert found.p_values(row) <= 0.01, change
-        assert found.unusual(row[0], 3)[0] == name
+        assert found.unusual(row, 3)[0][0] == name
+    assert found.unusual(row[:0], 3) == []
     assert found.p_values(encode({k: [v] for k, v in plain.items()}, found.codings)) > 0.05
 
 

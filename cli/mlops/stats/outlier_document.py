@@ -23,8 +23,8 @@ from mlops.stats.row_codes import Coding, encode
 
 #: Share of undrifted rows that is flagged by default.
 LEVEL = 0.01
-#: Version of the written form.
-SCHEMA_VERSION = 1
+#: Version of the written form; 1 is of detectors without a copula, as earlier ones were.
+SCHEMA_VERSION = 2
 #: Name of the file in a model's folder.
 OUTLIER_FILE = "outlier_detector.json"
 
@@ -53,11 +53,17 @@ class RowDetector:
         """
         return self.p_values(encode(columns, self.codings))
 
-    def unusual(self, row: NDArray[np.float64], most: int) -> list[str]:
-        """Return the names of the features of one row, (2 k,), the most unusual first."""
-        k = len(self.codings)
-        found = dict.fromkeys(int(at) % k for at in self.detector.unusual(row))
-        return [self.codings[at].name for at in list(found)[:most]]
+    def unusual(self, rows: NDArray[np.float64], most: int) -> list[list[str]]:
+        """Return the names of the features of each row, (m, 2 k), the most unusual first.
+
+        Args:
+            rows: As `encode` has written them.
+            most: How many names of each row.
+        """
+        # A feature has two columns.
+        columns = self.detector.unusual(rows)[:, : 2 * most] % len(self.codings)
+        found = [list(dict.fromkeys(row))[:most] for row in columns.tolist()]
+        return [[self.codings[at].name for at in row] for row in found]
 
 
 def fit_rows(columns: Mapping[str, Sequence[Any]], codings: Sequence[Coding]) -> RowDetector:
@@ -95,7 +101,7 @@ def to_json(found: RowDetector) -> str:
     file = io.BytesIO()
     np.savez_compressed(file, allow_pickle=False, **arrays)
     document = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": 1 if own.copula is None else SCHEMA_VERSION,
         "codings": [asdict(each) for each in found.codings],
         "arrays": base64.b64encode(file.getvalue()).decode("ascii"),
     }
@@ -110,7 +116,7 @@ def from_json(text: str) -> RowDetector:
     """
     try:
         document = json.loads(text)
-        if document["schema_version"] != SCHEMA_VERSION:
+        if document["schema_version"] not in (1, SCHEMA_VERSION):
             raise ValueError(f"version {document['schema_version']}")
         file = io.BytesIO(base64.b64decode(document["arrays"], validate=True))
         with np.load(file, allow_pickle=False) as arrays:
@@ -122,7 +128,7 @@ def from_json(text: str) -> RowDetector:
                 arrays["lengths"],
             )
             ecod = Ecod(arrays["values"], arrays["skewed"])
-            # Those of an earlier version do not have it.
+            # Those of an earlier version, and of many columns, do not have it.
             copula = Copula(arrays["whiten"]) if "whiten" in arrays else None
             own = Detectors(forest, ecod, copula)
             detector = Detector(own, arrays["fitted"], arrays["calibrated"])

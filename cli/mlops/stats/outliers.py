@@ -257,24 +257,36 @@ class Detector:
         return 1 / (len(self.calibrated) + 1)
 
     def _scores(self, rows: Floats) -> Floats:
-        # As many as the processor's caches hold.
-        most = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // rows.shape[1]))
-        parts = [rows[at : at + most] for at in range(0, len(rows), most)] or [rows]
-        own = [self.own.scores(part) for part in parts]
+        own = [self.own.scores(part) for part in _parts(rows)]
         found: Floats = _ranks(np.concatenate(own, axis=1), self.fitted).max(axis=0)
         return found
 
-    def unusual(self, row: Floats) -> NDArray[np.int64]:
-        """Return the columns of one row, (k,), the most unusual value first.
+    def unusual(self, rows: Floats) -> NDArray[np.int64]:
+        """Return the columns of each row, (m, k), the most unusual value first.
 
         Where how values go together is what is most unusual, it is what adds most to that.
+
+        Args:
+            rows: (m, k). It takes as long as their p-values; many together much less than each
+                alone.
         """
-        rows, ecod, copula = row[None, :], self.own.ecod, self.own.copula
+        return np.concatenate([self._unusual(part) for part in _parts(rows)])
+
+    def _unusual(self, rows: Floats) -> NDArray[np.int64]:
+        ecod, copula = self.own.ecod, self.own.copula
         counts = ecod.counts(rows)
-        ranks = _ranks(self.own.scores(rows), self.fitted)[:, 0]
-        if copula is not None and ranks.argmax() == len(ranks) - 1:
-            return np.argsort(-copula.parts(ecod.normal(*counts))[0], kind="stable")
-        return np.argsort(-ecod.extremes(rows, ecod.tails(*counts))[0], kind="stable")
+        adds = ecod.extremes(rows, ecod.tails(*counts))
+        if copula is not None:
+            most = _ranks(self.own.scores(rows), self.fitted).argmax(axis=0)
+            together = most == len(self.fitted) - 1
+            adds = np.where(together[:, None], copula.parts(ecod.normal(*counts)), adds)
+        return np.argsort(-adds, axis=1, kind="stable")
+
+
+def _parts(rows: Floats) -> list[Floats]:
+    """Return rows in parts, each as many as the processor's caches hold."""
+    most = max(1, min(_AT_ONCE, _NUMBERS_AT_ONCE // rows.shape[1]))
+    return [rows[at : at + most] for at in range(0, len(rows), most)] or [rows]
 
 
 def _ranks(own: Floats, fitted: Floats) -> Floats:
