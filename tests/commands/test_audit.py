@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,17 @@ def test_entries_are_shown_in_the_order_of_what_happened(tmp_path: Path) -> None
     lines = [line.split() for line in out.getvalue().splitlines()]
     assert [line[0] for line in lines] == ["1", "3", "recorded", "2", "4", "in"]
     assert lines[2] == ["recorded", "later,", "1970-01-01T00:01:30Z"]
+
+
+def test_a_host_with_a_fast_clock_makes_no_entry_late(tmp_path: Path) -> None:
+    for now_ms in (300_000, 60_000):
+        trail = Trail(tmp_path / "wine.jsonl", partial(int, now_ms))
+        trail.append([Event("deploy", "revision", now_ms - 500, {})], Actor("ann", "box"))
+    out = io.StringIO()
+    _render(SafeConsole(file=out, width=80), Shown("wine", tuple(trail.entries()), 2, ()))
+    lines = [line.split() for line in out.getvalue().splitlines()]
+    assert [line[0] for line in lines] == ["2", "recorded", "1", "in"]
+    assert lines[1][-3:] == ["of", "hosts", "differ"]
 
 
 def test_without_mlflow_it_cannot_be_told(audited: Shop) -> None:

@@ -201,7 +201,7 @@ def _render(out: Console, found: Shown) -> None:
 
     from mlops.workflows.auditing import by_time, runs
 
-    entries, late = by_time(found.entries)
+    entries, moved = by_time(found.entries)
     for entry, *more in runs(entries):
         said = entry.document
         by = said["by"]
@@ -211,14 +211,16 @@ def _render(out: Console, found: Shown) -> None:
             f"[bold]{escape(_one_line(said['action']))}[/]  {escape(_one_line(said['subject']))}  "
             f"[dim]{escape(_one_line(who))}[/]"
         )
-        if entry.seq in late:
+        if moved.get(entry.seq):
             out.print(f"[dim]       recorded later, {said['recorded'][:19]}Z[/]")
+        elif entry.seq in moved:
+            out.print("[dim]       recorded after an entry below: clocks of hosts differ[/]")
         for line in _lines(entry, found.arms):
             # Also what is wrapped is indented: a reason must not look like an entry.
             out.print(Padding(Text(_one_line(line), "dim"), (0, 0, 0, 7)))
         if more:
             out.print(f"[dim]       and {len(more):,} more alarms, `--json` has each[/]")
-    if late:
+    if moved:
         out.print("[dim]in the order of time; entries are numbered in the order of recording[/]")
     if len(found.entries) < found.total:
         out.print(f"[dim]{len(found.entries):,} of {found.total:,} entries; `-n 0` shows all[/]")

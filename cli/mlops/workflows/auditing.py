@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +20,9 @@ from mlops.registry import open_registry
 from mlops.registry.client import nothing_yet
 from mlops.registry.ledger import Ledger
 from mlops.settings import Settings
+
+# A command records what it did within this time.
+_AT_ONCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +95,36 @@ def runs(entries: Iterable[Entry]) -> list[list[Entry]]:
     return found
 
 
-def by_time(entries: Iterable[Entry]) -> tuple[list[Entry], set[int]]:
-    """Return entries in the order of what happened, and the numbers of those recorded late.
+def by_time(entries: Iterable[Entry]) -> tuple[list[Entry], dict[int, bool]]:
+    """Return entries in the order of their times, and those that the trail has in another place.
 
     A trail has them in the order of recording: an alarm is recorded when a command looks, which may
-    be after a promotion that followed it.
+    be after a promotion that followed it. Where an entry was recorded at once and still stands
+    before an earlier one, the clocks of their hosts differ.
+
+    Returns:
+        The entries; and the number of each that stands before one with a lower number, with whether
+        it was recorded later than it happened. Where it was not, clocks differ.
     """
     ordered = sorted(entries, key=lambda each: (str(each.document["time"]), each.seq))
-    late: set[int] = set()
+    moved: dict[int, bool] = {}
     first = sys.maxsize
     for entry in reversed(ordered):
         if entry.seq > first:
-            late.add(entry.seq)
+            moved[entry.seq] = _delay_s(entry) > _AT_ONCE_S
         first = min(first, entry.seq)
-    return ordered, late
+    return ordered, moved
+
+
+def _delay_s(entry: Entry) -> float:
+    """Return how long after it happened an entry was recorded; infinite without times."""
+    try:
+        recorded, time = (
+            dt.datetime.fromisoformat(str(entry.document[key])) for key in ("recorded", "time")
+        )
+        return (recorded - time).total_seconds()
+    except (TypeError, ValueError):
+        return math.inf
 
 
 def _raised_by(entry: Entry) -> tuple[int, str] | None:
