@@ -128,6 +128,7 @@ def test_the_cookie_reads_the_page_and_nothing_else(
     # What the page links to asks for no password.
     for link, text in (("ui/report", b"A/B report"), ("ui/docs", b'data-up=".."')):
         assert f'href="{link}"' in home
+        assert f'href="{link[3:]}"' not in home
         shown = secured.call("GET", f"/{link}", headers={**held, **HTML})
         assert (shown.status, text in shown.body) == (200, True)
         assert b'type="password"' in secured.call("GET", f"/{link}", headers=HTML).body

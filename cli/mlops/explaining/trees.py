@@ -183,7 +183,7 @@ def _histogram(estimator: BaseEstimator, k: int) -> Sequence[_Boxes]:
     ]
 
 
-def _as_tree(nodes: _Array) -> Any:  # noqa: ANN401 - as scikit-learn's own
+def _as_tree(nodes: _Array) -> SimpleNamespace:
     """Return nodes with the names that other trees have."""
     leaf = nodes["is_leaf"].astype(bool)
     return SimpleNamespace(
@@ -206,7 +206,7 @@ def _shifted(box: _Boxes, at: int, outputs: int) -> _Boxes:
     return _Boxes(box.low, box.high, values)
 
 
-def _boxes(tree: Tree, k: int, weight: float, *, is_class: bool) -> _Boxes:
+def _boxes(tree: Tree | SimpleNamespace, k: int, weight: float, *, is_class: bool) -> _Boxes:
     """Follow each path of a tree to its leaf."""
     lows, highs, leaves = [], [], []
     waiting = [(0, np.full(k, -np.inf), np.full(k, np.inf))]

@@ -74,7 +74,7 @@ class Columns:
         """Read what `to_json` has written."""
         return Columns(json.loads(text)["features"])
 
-    def arrow(self, kind: str) -> pa.DataType:
+    def arrow(self, kind: str) -> pa.Schema:
         """Return the schema of files with one kind of event."""
         import pyarrow as pa
 

@@ -69,7 +69,7 @@ def names_of(schema: pa.Schema) -> list[str]:
     return [name for name in schema.names if name not in index]
 
 
-def cells_of(column: pa.ChunkedArray) -> list[Any]:
+def cells_of(column: pa.Array | pa.ChunkedArray) -> list[Any]:
     """Return a column of Arrow as JSON cells."""
     import pyarrow as pa
 
