@@ -389,12 +389,16 @@ def test_lists_are_fetched_without_protection(
     cert, lists = authority.issue("long"), authority.revoke()
     files = (str(cert), str(cert.with_suffix(".key")), str(authority.file))
     text = lists.read_bytes()
-    # In a comment, where OpenSSL does not look: none of these has an end.
-    (tmp_path / "odd.pem").write_bytes(text + b"# -----BEGIN X509 CRL-----\n" * 40_000)
+    # Where OpenSSL sees no begin of a list: none of these has an end.
+    odd = b"# -----BEGIN X509 CRL-----\n-----BEGIN X509 CRL-----x\n" * 40_000
+    (tmp_path / "odd.pem").write_bytes(text + odd)
     began = time.process_time()
     tls = ServerTls(Tls(*files, str(tmp_path / "odd.pem")))
     assert time.process_time() - began < 10
     assert tls.warnings == []
+    (tmp_path / "many.pem").write_bytes(text * 2_001)
+    with pytest.raises(InvalidInputError, match="more than 2,000 lists"):
+        server_context(Tls(*files, str(tmp_path / "many.pem")))
     monkeypatch.setattr("mlops.spec.tls._MAX_BYTES", 100_000)
     server_context(Tls(*files, str(lists)))
     with pytest.raises(InvalidInputError, match="at most 0 MiB are read"):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-_CERTIFICATE = re.compile(
-    rb"^-----BEGIN CERTIFICATE-----.+?^-----END CERTIFICATE-----", re.DOTALL | re.MULTILINE
-)
+from mlops.spec.pem import blocks
+
+_NO_OTHER_PATH = "callers that find no CA they trust without it do not connect"
+_NO_OTHER_CA = "its callers are refused, unless another CA certificate in the file is for their CA"
 _DAY = "%Y-%m-%d %H:%M"
 # Tools renew after two thirds of a certificate's life: what is left then is a month of three.
 _DUE, _DUE_AT_MOST = 5, timedelta(days=14)
@@ -44,26 +44,43 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True)
 class Certificates:
-    """Certificates of a server, and of the authorities of its callers."""
+    """Certificates of a server, and of the authorities of its callers.
+
+    Attributes:
+        own: The server's, and after it those by which callers find a CA that they trust.
+        authorities: CAs of callers.
+    """
 
     own: Sequence[Lifetime] = ()
     authorities: Sequence[Lifetime] = ()
 
     def faults(self, now: datetime) -> list[str]:
         """Say why callers fail whatever certificate they have."""
+        authorities = () if self._has_authority(now) else self.authorities
         return [
-            *_told("certificate", "callers that check it do not connect", self.own, now),
-            *_told("CA certificate", "callers of it are refused", self.authorities, now),
+            *_told("certificate", "callers that check it do not connect", self.own[:1], now),
+            *_told("CA certificate", "its callers are refused", authorities, now),
         ]
 
     def warnings(self, now: datetime) -> list[str]:
-        """Return the faults, and which certificates end soon."""
+        """Return the faults, and which certificates end soon, or may be missed.
+
+        Bundles of CAs and chains often keep one that has expired beside its successor.
+        """
+        authorities = self.authorities if self._has_authority(now) else ()
+        others = [
+            *_told("certificate", _NO_OTHER_PATH, self.own[1:], now),
+            *_told("CA certificate", _NO_OTHER_CA, authorities, now),
+        ]
         soon = (
             f"The certificate `{each.name}` ends {each.end:{_DAY}} UTC: renew it."
             for each in (*self.own, *self.authorities)
             if each.is_due(now)
         )
-        return [*self.faults(now), *soon]
+        return [*self.faults(now), *others, *soon]
+
+    def _has_authority(self, now: datetime) -> bool:
+        return any(not each.fault(now) for each in self.authorities)
 
 
 def _told(what: str, then: str, lifetimes: Sequence[Lifetime], now: datetime) -> list[str]:
@@ -82,7 +99,7 @@ def _lifetimes(path: str) -> tuple[Lifetime, ...]:
 
     found = []
     # OpenSSL has read them all; what another parser refuses is not judged here.
-    for text in _CERTIFICATE.findall(Path(path).read_bytes()):
+    for text in blocks(Path(path).read_bytes(), "CERTIFICATE"):
         with contextlib.suppress(ValueError):
             read = x509.load_pem_x509_certificate(text)
             begin, end = read.not_valid_before_utc, read.not_valid_after_utc

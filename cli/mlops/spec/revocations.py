@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-# At the start of a line, where OpenSSL has seen that one ends: a search for the end of each of many
-# that have none would take hours.
-_LIST = re.compile(
-    rb"^-----BEGIN X509 CRL-----.+?^-----END X509 CRL-----", re.DOTALL | re.MULTILINE
-)
+from mlops.spec.pem import blocks
+
 # Lists may be written daily or monthly: due is the last fifth of one's life, at most three days.
 _DUE, _DUE_AT_MOST = 5, timedelta(days=3)
 
@@ -64,24 +60,26 @@ def read_revocations(context: ssl.SSLContext, path: str) -> Revocations:
 
     lists, authorities = [], []
     # OpenSSL has read them all; what another parser refuses is not judged here.
-    for text in _LIST.findall(Path(path).read_bytes()):
+    for text in blocks(Path(path).read_bytes(), "X509 CRL"):
         with contextlib.suppress(ValueError):
-            lists.append(x509.load_pem_x509_crl(text))
+            crl = x509.load_pem_x509_crl(text)
+            lists.append((crl.issuer, crl.last_update_utc, crl.next_update_utc))
     for der in context.get_ca_certs(binary_form=True):
         with contextlib.suppress(ValueError):
-            authorities.append(x509.load_der_x509_certificate(der))
-    listed = {each.issuer for each in lists}
-    known = {each.subject for each in authorities}
+            certificate = x509.load_der_x509_certificate(der)
+            authorities.append((certificate.subject, certificate.issuer))
+    listed = {issuer for issuer, _, _ in lists}
+    known = {subject for subject, _ in authorities}
     # A root above an authority in the file may issue no caller; and lists of authorities that
     # are not in it belong to those whose certificates the callers send.
-    above = {each.issuer for each in authorities if each.issuer != each.subject}
+    above = {issuer for subject, issuer in authorities if issuer != subject}
     unlisted = known - listed - above if listed <= known else set()
     return Revocations(
         tuple(sorted(name.rfc4514_string() for name in unlisted)),
         tuple(
-            (each.issuer.rfc4514_string(), _due(each.last_update_utc, end), end)
-            for each in lists
-            if (end := each.next_update_utc) is not None
+            (issuer.rfc4514_string(), _due(begin, end), end)
+            for issuer, begin, end in lists
+            if end is not None
         ),
     )
 

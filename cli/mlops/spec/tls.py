@@ -15,6 +15,8 @@ from mlops.spec.revocations import Revocations, now, read_revocations
 
 # The longest lists that authorities publish have some ten megabytes.
 _MAX_BYTES = 64 * 1024 * 1024
+# OpenSSL compares each list with all others of its authority: 2.5 s for 8,000.
+_MAX_LISTS = 2_000
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
@@ -95,6 +97,8 @@ def server_context(tls: Tls) -> ssl.SSLContext:
 def _add_revocations(context: ssl.SSLContext, path: str) -> None:
     """Refuse certificates that a list names as revoked, or whose authority has no list."""
     authorities = context.cert_store_stats()["x509"]
+    if Path(path).read_bytes().count(b"-----END ") > _MAX_LISTS:
+        raise InvalidInputError(f"`{path}` holds more than {_MAX_LISTS:,} lists.")
     try:
         context.load_verify_locations(cafile=path)
     except (ssl.SSLError, OSError) as error:

@@ -245,14 +245,15 @@ def _mlruns(settings: Settings) -> str:
 
 
 def _tls_checks(settings: Settings) -> Iterator[Check]:
-    """Check the files for TLS that the settings name, and those of each deployment here."""
+    """Check the files for TLS that the settings name, and those of each server that runs here."""
     checked: list[Tls | None] = [None]
     try:
         given = given_tls(settings)
     except MlopsError as error:
         yield _failed("tls", error)
         given = None
-    states = ((name, read_server_state(places(settings, name))) for name in known_names(settings))
+    alive = [n for n in known_names(settings) if is_alive(places(settings, n))]
+    states = ((name, read_server_state(places(settings, name))) for name in alive)
     served = [(f"tls {name}", state.launch.tls) for name, state in states if state is not None]
     for name, tls in (("tls", given), *served):
         if tls is not None and tls not in checked:
