@@ -18,6 +18,14 @@ def test_an_error_is_text_also_where_the_first_rows_had_none(tmp_path: Path, for
     assert kinds["error"] == "text"
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_a_mistake_of_the_program_is_no_fault_of_a_cell(tmp_path: Path, form: Form) -> None:
+    with pytest.raises(ValueError, match=r"[Ll]ength|shorter|longer"):
+        write_part(
+            tmp_path / "part", form, {"a": [1], "b": [1, 2]}, {"a": "integer", "b": "integer"}
+        )
+
+
 @pytest.mark.parametrize("cell", ["abc", "12", True, {"x": 1}])
 def test_only_a_number_is_one(tmp_path: Path, cell: object) -> None:
     with pytest.raises(InvalidInputError, match="cells of type number"):

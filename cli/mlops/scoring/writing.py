@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
@@ -23,7 +22,9 @@ Columns: TypeAlias = Mapping[str, Sequence[Any]]
 _KNOWN: Mapping[str, str] = {"error": "text"}
 _WIDER = ("integer", "number")
 _KINDS: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "text"}
-
+# What orjson, Arrow and `str.encode` raise of a whole number of more than 64 bits, of text with
+# half a surrogate pair, and of lists in lists in lists.
+_NO_FORM = (TypeError, ValueError, OverflowError)
 
 #: Type to that of Arrow. Where no cell has told yet it is that of text, which is what may follow.
 _ARROW: Mapping[str, str] = {
@@ -76,38 +77,49 @@ def write_part(path: Path, form: Form, columns: Columns, kinds: Mapping[str, str
     Raises:
         InvalidInputError: A cell is not of its column's type, or has no form in a file.
     """
-    try:
-        ready = {name: _as(kinds[name], name, cells) for name, cells in columns.items()}
-        _WRITERS[form](path, ready, kinds)
-    except (TypeError, ValueError, OverflowError) as error:
-        # A whole number of more than 64 bits, text with half a surrogate pair, deep nesting.
-        raise InvalidInputError(
-            f"A cell has no form in {form}: {error}.",
-            hint="Is it in a column of `--keep` that can be left out?",
-        ) from error
+    convert, write = _WRITERS[form]
+    ready: dict[str, Sequence[Any]] = {}
+    for name, cells in columns.items():
+        _check_kind(kinds[name], name, cells)
+        try:
+            ready[name] = convert(kinds[name], _as(kinds[name], cells))
+        except _NO_FORM as error:
+            raise InvalidInputError(
+                f"A cell of column `{name}` has no form in {form}: {error}.",
+                hint="Is it one of `--keep` that can be left out?",
+            ) from error
+    write(path, ready)
 
 
-def _as(kind: str, name: str, cells: Sequence[Any]) -> list[Any]:
-    now = _kind(cells)
+def _as(kind: str, cells: Sequence[Any]) -> list[Any]:
     if kind == "json":
         return [None if cell is None else orjson.dumps(cell).decode() for cell in cells]
-    if now == kind:
-        return [float(cell) if kind == "number" and cell is not None else cell for cell in cells]
-    if (kind, now) == ("number", "integer"):
+    if kind == "number":
         return [None if cell is None else float(cell) for cell in cells]
-    if now == "unknown":
-        return list(cells)
+    return list(cells)
+
+
+def _check_kind(kind: str, name: str, cells: Sequence[Any]) -> None:
+    now = _kind(cells)
+    if kind in ("json", now) or now == "unknown" or (now, kind) == _WIDER:
+        return
     raise InvalidInputError(
         f"Column `{name}` had cells of type {kind} at first, and has {now} here.",
         hint="Score such files apart, each with its own `--out`.",
     )
 
 
-def _parquet(path: Path, columns: Columns, kinds: Mapping[str, str]) -> None:
+def _to_arrow(kind: str, cells: Sequence[Any]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(cells, pa.type_for_alias(_ARROW[kind]))
+
+
+def _parquet(path: Path, columns: Columns) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    parquet.write_table(pa.table(dict(columns), _schema(columns, kinds)), path, compression="zstd")
+    parquet.write_table(pa.table(dict(columns)), path, compression="zstd")
 
 
 def _schema(names: Iterable[str], kinds: Mapping[str, str]) -> pa.Schema:
@@ -132,33 +144,37 @@ def recast(path: Path, kinds: Mapping[str, str]) -> bool:
     return True
 
 
-def _csv(path: Path, columns: Columns, _: Mapping[str, str]) -> None:
+def _to_texts(_: str, cells: Sequence[Any]) -> Sequence[Any]:
+    texts = [str(cell).lower() if type(cell) is bool else cell for cell in cells]
+    "".join(cell for cell in texts if type(cell) is str).encode()
+    return texts
+
+
+def _csv(path: Path, columns: Columns) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(zip(*map(_texts, columns.values()), strict=True))
+        writer.writerows(zip(*columns.values(), strict=True))
 
 
-def _texts(cells: Sequence[Any]) -> Sequence[Any]:
-    return [str(cell).lower() if type(cell) is bool else cell for cell in cells]
+def _to_json(kind: str, cells: Sequence[Any]) -> Sequence[Any]:
+    if kind == "json":
+        return [None if cell is None else orjson.Fragment(cell) for cell in cells]
+    orjson.dumps(cells)
+    return cells
 
 
-def _jsonl(path: Path, columns: Columns, kinds: Mapping[str, str]) -> None:
-    nested = {name for name, kind in kinds.items() if kind == "json"}
+def _jsonl(path: Path, columns: Columns) -> None:
     with path.open("wb") as file:
         for row in zip(*columns.values(), strict=True):
-            line = {
-                name: json.loads(cell) if name in nested and cell is not None else cell
-                for name, cell in zip(columns, row, strict=True)
-            }
-            file.write(orjson.dumps(line) + b"\n")
+            file.write(orjson.dumps(dict(zip(columns, row, strict=True))) + b"\n")
 
 
-_WRITERS: Mapping[Form, Callable[[Path, Columns, Mapping[str, str]], None]] = {
-    "parquet": _parquet,
-    "csv": _csv,
-    "jsonl": _jsonl,
-}
+#: Form to what converts the cells of a column of a type, which fails where a cell has no form in
+#: it, and to what writes the columns.
+_WRITERS: Mapping[
+    Form, tuple[Callable[[str, Sequence[Any]], Sequence[Any]], Callable[[Path, Columns], None]]
+] = {"parquet": (_to_arrow, _parquet), "csv": (_to_texts, _csv), "jsonl": (_to_json, _jsonl)}
 
 
 def merge(parts: Sequence[Path], target: Path, form: Form) -> None:
