@@ -43,6 +43,7 @@ def connect_ray(ray: ModuleType, address: str) -> None:
     Raises:
         RemoteError: It cannot be reached.
     """
+    hide_token(Path.home(), is_made=not address)
     # Ray handles SIGTERM itself, and a command that is asked to stop would not clean up.
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -63,17 +64,30 @@ def connect_ray(ray: ModuleType, address: str) -> None:
             "RAY_AUTH_MODE=token here too.",
         ) from error
     else:
-        hide_token(Path.home())
+        hide_token(Path.home(), is_made=not address)
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, handler)
 
 
-def hide_token(home: Path) -> None:
+def hide_token(home: Path, *, is_made: bool) -> None:
     """Let only its owner read the token of a cluster, which Ray lets everybody read.
 
-    Who has it runs code in the cluster, and a Ray of this machine listens on all its addresses.
+    Who has it runs code in the cluster, and a Ray of this machine listens on all its addresses. The
+    folder is closed before Ray writes a token into it: a `umask` would be that of Ray's workers,
+    too, and of what they write.
+
+    Args:
+        home: Of the user.
+        is_made: Whether Ray may make a token.
     """
-    token = home / ".ray" / "auth_token"
+    folder = home / ".ray"
     with contextlib.suppress(OSError):
-        token.chmod(stat.S_IMODE(token.stat().st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
+        if is_made:
+            folder.mkdir(mode=stat.S_IRWXU, exist_ok=True)
+            _close(folder)
+        _close(folder / "auth_token")
+
+
+def _close(path: Path) -> None:
+    path.chmod(stat.S_IMODE(path.stat().st_mode) & ~(stat.S_IRWXG | stat.S_IRWXO))
